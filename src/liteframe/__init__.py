@@ -1,0 +1,45 @@
+"""liteframe: small, fast video encoders for Video LLMs (arXiv 2605.17260).
+
+Axes, as the names of tensors carry them:
+
+    B  clips or videos      T  frames (or clips of frames, after compression)
+    H  rows of the grid     W  columns of the grid
+    C  channels             N  tokens         L  text tokens
+
+so ``frames_BTCHW`` are pixels and ``tokens_BTHWC`` are tokens on a grid.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "weighted_average_pool": "liteframe.ops.wap",
+    "wap_weights": "liteframe.ops.wap",
+    "average_pool": "liteframe.ops.pooling",
+    "max_pool": "liteframe.ops.pooling",
+    "subsample": "liteframe.ops.pooling",
+    "LiteFrameConfig": "liteframe.models.encoder",
+    "LiteFrameEncoder": "liteframe.models.encoder",
+    "LiteFrameOutput": "liteframe.models.encoder",
+    "InternVLTeacher": "liteframe.models.teachers",
+    "VideoLLM": "liteframe.models.video_llm",
+    "VideoDataModule": "liteframe.data.datamodule",
+    "FeatureStore": "liteframe.data.feature_store",
+    "LiteFrameError": "liteframe.errors",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'liteframe' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,128 @@
+"""What a number was measured on and with. No host names and no paths: a record can be shown to anybody."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "liteframe", "torch", "torchvision", "transformers", "lightning", "timm", "peft", "torchmetrics", "numpy",
+    "decord", "av",
+)  # fmt: skip
+_MALLOC_VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_ARENA_MAX")
+
+
+def environment(
+    device: str = "cpu",
+    dtype: str | None = None,
+    attention_kernel: str | None = None,
+    compiled: bool = False,
+    malloc: Mapping[str, Any] | str | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """The record's environment.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N".
+        dtype: the computation's, such as "bf16-mixed".
+        attention_kernel: such as "sdpa".
+        compiled: whether the models went through ``torch.compile``.
+        malloc: settings made inside the process; those of environment variables are read here.
+        extra: more fields, kept as they are.
+    """
+    import torch
+
+    fields: dict[str, Any] = {
+        "device": _device_name(device),
+        "device_type": torch.device(device).type,
+        "driver": _driver() if torch.device(device).type == "cuda" else None,
+        "cuda": torch.version.cuda if torch.device(device).type == "cuda" else None,
+        "cpu": _cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "cpus_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "dtype": dtype,
+        "attention_kernel": attention_kernel,
+        "compiled": compiled,
+        "malloc": _malloc(malloc),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "packages": package_versions(),
+        **repository_state(),
+    }
+    return {**fields, **extra}
+
+
+def package_versions() -> dict[str, str | None]:
+    """Installed versions of the packages that decide a number; None where one is not installed."""
+    versions: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def repository_state() -> dict[str, Any]:
+    """``commit`` and ``dirty`` of the checkout this package runs from; None for an installed copy or without git."""
+    package = Path(__file__).resolve().parent
+    tracked = _git(package, "ls-files", "--error-unmatch", Path(__file__).name)
+    commit = _git(package, "rev-parse", "HEAD")
+    status = _git(package, "status", "--porcelain")
+    if tracked is None or commit is None or status is None:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(status)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(torch.device(device))
+    return _cpu_name()
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _driver() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.split()
+    return lines[0] if done.returncode == 0 and lines else None
+
+
+def _malloc(given: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    settings: dict[str, Any] = {name: os.environ[name] for name in _MALLOC_VARIABLES if name in os.environ}
+    if "LD_PRELOAD" in os.environ:
+        settings["preloaded"] = [Path(part).name for part in os.environ["LD_PRELOAD"].replace(":", " ").split()]
+    if isinstance(given, str):
+        settings["in_process"] = given
+    elif given is not None:
+        settings.update(given)
+    return settings

@@ -1,0 +1,133 @@
+"""Times several arms against each other: in one process, in turns, under settings that must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from liteframe.bench.memory import StageMemory
+from liteframe.bench.timers import RunRule, StageTimer, summary
+from liteframe.errors import LiteFrameError
+
+MUST_AGREE = ("dtype", "attention_kernel", "llm", "prompt", "output_length")
+"""Settings in which the arms of one comparison may not differ."""
+
+Arm = Callable[[Any], object]
+"""One run of an arm: it is given a timer and marks its stages, ``with timer.stage("encode"): ...``."""
+
+
+class VoidRun(LiteFrameError):
+    """Arms were to be compared that do not run under the same settings.
+
+    Attributes:
+        differences: setting -> {arm: value}.
+    """
+
+    def __init__(self, differences: dict[str, dict[str, Any]]) -> None:
+        self.differences = differences
+        parts = [
+            f"{name} ({', '.join(f'{arm}: {value!r}' for arm, value in values.items())})"
+            for name, values in differences.items()
+        ]
+        super().__init__(f"this run is void, its arms differ in {'; '.join(parts)}: run them under the same settings")
+
+
+_MISSING = "not declared"
+
+
+def setting_differences(
+    settings: Mapping[str, Mapping[str, Any]], fields: Sequence[str] = MUST_AGREE
+) -> dict[str, dict[str, Any]]:
+    """The settings in which arms differ, or that an arm does not declare: setting -> {arm: value}; empty if none."""
+    differences: dict[str, dict[str, Any]] = {}
+    for name in fields:
+        values = {arm: declared.get(name, _MISSING) for arm, declared in settings.items()}
+        listed = list(values.values())
+        if any(value != listed[0] for value in listed) or _MISSING in [v for v in listed if isinstance(v, str)]:
+            differences[name] = values
+    return differences
+
+
+def require_same_settings(settings: Mapping[str, Mapping[str, Any]], fields: Sequence[str] = MUST_AGREE) -> None:
+    """Raises ``VoidRun`` that names the settings in which arms differ."""
+    differences = setting_differences(settings, fields)
+    if differences:
+        raise VoidRun(differences)
+
+
+@dataclass
+class ArmSamples:
+    """Raw times of one arm.
+
+    Attributes:
+        stages_ms: stage -> a time a run, milliseconds.
+        run_ms: whole runs on the synchronised host clock.
+        peak_mib: stage -> peak memory, from a pass of its own.
+        memory_kind: what the peaks are of.
+    """
+
+    stages_ms: dict[str, list[float]]
+    run_ms: list[float]
+    peak_mib: dict[str, float] = field(default_factory=dict)
+    memory_kind: str = ""
+
+    def median_ms(self, stage: str) -> float:
+        """Median of a stage, milliseconds."""
+        return summary(self.stages_ms[stage])["median"]
+
+
+def interleave(
+    arms: Mapping[str, Arm],
+    settings: Mapping[str, Mapping[str, Any]],
+    rule: RunRule | None = None,
+    device: str | torch.device = "cpu",
+    memory: bool = True,
+) -> dict[str, ArmSamples]:
+    """Run the arms in turns (A B A B ...) and keep every time.
+
+    All arms get the same number of timed runs. The rule's seconds are an arm's, so N arms together may take N times
+    as long.
+
+    Args:
+        arms: name -> one run, called with a ``StageTimer``.
+        settings: name -> what the arm runs under; at least the fields of ``MUST_AGREE``.
+        rule: how often; ``RunRule.for_device(device)`` unless told.
+        device: where the arms run.
+        memory: whether to make one more pass for the peak memory of each stage.
+
+    Raises:
+        VoidRun: arms differ in a setting that must agree.
+    """
+    if set(arms) != set(settings):
+        raise ValueError(f"arms {sorted(arms)} and settings {sorted(settings)} name different arms")
+    require_same_settings(settings)
+    rule = rule or RunRule.for_device(device)
+    timers = {name: StageTimer(device) for name in arms}
+    for _ in range(rule.warmup):
+        for name, arm in arms.items():
+            with timers[name].run():
+                arm(timers[name])
+    for timer in timers.values():
+        timer.clear()
+    runs = 0
+    while not _enough(rule, runs, timers):
+        for name, arm in arms.items():
+            with timers[name].run():
+                arm(timers[name])
+        runs += 1
+    results = {name: ArmSamples(timer.samples_ms, timer.run_ms) for name, timer in timers.items()}
+    if memory:
+        for name, arm in arms.items():
+            peaks = StageMemory(device)
+            arm(peaks)
+            results[name].peak_mib, results[name].memory_kind = peaks.peaks_mib, peaks.kind
+    return results
+
+
+def _enough(rule: RunRule, runs: int, timers: Mapping[str, StageTimer]) -> bool:
+    seconds = sum(sum(timer.run_ms) for timer in timers.values()) / 1e3 / max(1, len(timers))
+    slowest = max((max(timer.run_ms, default=0.0) for timer in timers.values()), default=0.0) / 1e3
+    return rule.enough(runs, seconds, slowest)

@@ -1,0 +1,220 @@
+"""Records: JSON files with raw samples, environment and settings, from which every table and plot is made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from liteframe.errors import DataError
+
+MODEL_STAGES = ("encode", "project", "prefill")
+FILE_STAGES = ("decode", "preprocess")
+STAGES = (*FILE_STAGES, *MODEL_STAGES)
+
+
+@dataclass
+class RowRecord:
+    """One arm at one frame count: how often it is right and how long a video takes.
+
+    Times are medians in milliseconds for one video; ``model_ms`` = encode + project + prefill and ``total_ms`` = that
+    + decode + preprocess, so that the columns add up.
+
+    Attributes:
+        arm: name of the arm.
+        frames: frames of a video.
+        tokens: what the LLM sees of a video; ``tokens_encoder`` is the encoder's output, ``tokens_per_frame`` is
+            ``tokens`` over ``frames``.
+        accuracy: over all questions, with ``accuracy_low`` and ``accuracy_high``, its 95 % interval over videos.
+        questions: how many were answered, about how many ``videos``.
+        per_type: question type -> accuracy.
+        extra_ms: medians of stages beside the five, such as "first_token".
+        spread: stage, "model" or "total" -> median, p10, p90, n. Of the two sums it is that of the runs' own sums, so
+            its median may differ a little from the sum of medians.
+        samples: stage -> raw times.
+        peak_mib: stage -> peak memory.
+        floor: stage -> distance to the machine's limit.
+    """
+
+    arm: str
+    frames: int
+    tokens: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    questions: int
+    videos: int
+    decode_ms: float
+    preprocess_ms: float
+    encode_ms: float
+    project_ms: float
+    prefill_ms: float
+    tokens_encoder: int = 0
+    per_type: dict[str, float] = field(default_factory=dict)
+    extra_ms: dict[str, float] = field(default_factory=dict)
+    spread: dict[str, dict[str, float]] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    peak_mib: dict[str, float] = field(default_factory=dict)
+    floor: dict[str, dict[str, Any]] = field(default_factory=dict)
+    model_ms: float = field(init=False)
+    total_ms: float = field(init=False)
+    tokens_per_frame: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        where = f"row of {self.arm!r} at {self.frames} frames"
+        if self.frames < 1 or self.questions < 1:
+            raise ValueError(f"{where}: frames and questions must be at least 1, questions are {self.questions}")
+        if not 0.0 <= self.accuracy_low <= self.accuracy_high <= 1.0 or not 0.0 <= self.accuracy <= 1.0:
+            raise ValueError(
+                f"{where}: accuracy {self.accuracy} and its interval [{self.accuracy_low}, {self.accuracy_high}] "
+                "must lie in [0, 1]"
+            )
+        if min(self.stage_ms.values()) < 0:
+            raise ValueError(f"{where}: a stage takes less than no time: {self.stage_ms}")
+        self.model_ms = self.encode_ms + self.project_ms + self.prefill_ms
+        self.total_ms = self.model_ms + self.decode_ms + self.preprocess_ms
+        self.tokens_per_frame = self.tokens / self.frames
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """The five stages and their medians, in the order in which they happen."""
+        return {name: float(getattr(self, f"{name}_ms")) for name in STAGES}
+
+    @classmethod
+    def from_samples(
+        cls,
+        arm: str,
+        frames: int,
+        tokens: int,
+        tokens_encoder: int,
+        accuracy: Mapping[str, Any],
+        samples: Mapping[str, Sequence[float]],
+        peak_mib: Mapping[str, float] | None = None,
+        floor: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> RowRecord:
+        """A row from what was measured.
+
+        Args:
+            arm: name of the arm.
+            frames: frames of a video.
+            tokens: what the LLM sees of it.
+            tokens_encoder: what the encoder gives.
+            accuracy: what ``MultipleChoiceAccuracy.compute`` returned.
+            samples: stage -> raw milliseconds; the five of ``STAGES`` at least.
+            peak_mib: stage -> MiB.
+            floor: stage -> ``distance_to_floor``.
+        """
+        from liteframe.bench.timers import summary
+
+        missing = [name for name in STAGES if not len(samples.get(name, ()))]
+        if missing:
+            raise ValueError(f"row of {arm!r} at {frames} frames has no samples of {', '.join(missing)}")
+        raw = {name: [round(float(value), 4) for value in values] for name, values in samples.items()}
+        spread = {name: summary(values) for name, values in raw.items()}
+        for name, parts in (("model", MODEL_STAGES), ("total", STAGES)):
+            if len({len(raw[part]) for part in parts}) == 1:
+                spread[name] = summary([sum(run) for run in zip(*(raw[part] for part in parts), strict=True)])
+        return cls(
+            arm=arm,
+            frames=frames,
+            tokens=tokens,
+            tokens_encoder=tokens_encoder,
+            accuracy=accuracy["accuracy"],
+            accuracy_low=accuracy["accuracy_low"],
+            accuracy_high=accuracy["accuracy_high"],
+            questions=accuracy["questions"],
+            videos=accuracy["videos"],
+            per_type=dict(accuracy.get("per_type", {})),
+            decode_ms=spread["decode"]["median"],
+            preprocess_ms=spread["preprocess"]["median"],
+            encode_ms=spread["encode"]["median"],
+            project_ms=spread["project"]["median"],
+            prefill_ms=spread["prefill"]["median"],
+            extra_ms={name: spread[name]["median"] for name in raw if name not in STAGES},
+            spread=spread,
+            samples=raw,
+            peak_mib=dict(peak_mib or {}),
+            floor={name: dict(values) for name, values in (floor or {}).items()},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, the computed ones too."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RowRecord:
+        """The row of ``to_dict``; fields that it does not know are ignored, sums are made again.
+
+        Raises:
+            ValueError: a field is missing; the message names it.
+        """
+        names = {item.name for item in fields(cls) if item.init}
+        try:
+            return cls(**{name: value for name, value in values.items() if name in names})
+        except TypeError as error:
+            raise ValueError(f"row of {values.get('arm')!r}: {error}") from error
+
+
+def write_json(path: str | os.PathLike[str], data: Mapping[str, Any]) -> Path:
+    """Write JSON whole or not at all; lists of numbers stay on one line.
+
+    Raises:
+        ValueError: a number is not finite (JSON has no word for it).
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = _numbers_on_one_line(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False))
+    temporary = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex[:8]}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _numbers_on_one_line(text: str) -> str:
+    number = r"-?\d[\d.eE+-]*"
+    return re.sub(
+        rf"\[\s*({number}(?:,\s+{number})*)\s*\]", lambda hit: "[" + re.sub(r"\s+", " ", hit.group(1)) + "]", text
+    )
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object in a JSON file; ``DataError`` names a file that cannot be read."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable record ({error}); run the bench again") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: a record must be a JSON object, this is a {type(data).__name__}")
+    return data
+
+
+def write_record(
+    path: str | os.PathLike[str],
+    kind: str,
+    environment: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    data: Mapping[str, Any],
+) -> Path:
+    """Write one record: ``kind``, ``environment``, ``settings`` and the fields of ``data``, raw samples among them."""
+    return write_json(path, {"kind": kind, "environment": dict(environment), "settings": dict(settings), **data})
+
+
+def rows_of(report: Mapping[str, Any], name: str = "report") -> list[RowRecord]:
+    """The rows of a report; ``DataError`` names what is wrong with one."""
+    if not isinstance(report.get("rows"), list):
+        raise DataError(f"{name}: has no list 'rows'; it is not a report of the sweep")
+    try:
+        return [RowRecord.from_dict(row) for row in report["rows"]]
+    except ValueError as error:
+        raise DataError(f"{name}: {error}") from error

@@ -1,0 +1,101 @@
+"""The sweep's report: one JSON of everything, a page of tables made from it, and a short table for the terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from liteframe.bench.frontier import (
+    baseline_shares,
+    matched_latency,
+    pareto_front,
+    speed_ups,
+    speed_ups_at_accuracy,
+)
+from liteframe.bench.notes import notes_from
+from liteframe.bench.page import page
+from liteframe.bench.records import RowRecord, rows_of, write_json
+from liteframe.bench.tables import terminal
+
+
+def build_report(
+    environment: Mapping[str, Any],
+    stages: Sequence[Mapping[str, Any]],
+    rows: Sequence[RowRecord],
+    settings: Mapping[str, Any] | None = None,
+    limits: Mapping[str, float] | None = None,
+    records: Sequence[str] = (),
+    chance: float | None = None,
+    baseline: str = "teacher",
+) -> dict[str, Any]:
+    """Everything that ``report.json`` holds.
+
+    Args:
+        environment: of ``bench.environment``.
+        stages: of the pipeline, each with ``name`` and ``seconds``.
+        rows: of the sweep.
+        settings: the sweep's, ``seed`` among them.
+        limits: what ``measure_limits`` gave.
+        records: names of the files that hold more raw samples.
+        chance: accuracy of guessing.
+        baseline: the arm that students are compared with, at each of its frame counts.
+
+    Raises:
+        ValueError: no rows, or two rows with the same arm and frame count.
+    """
+    if not rows:
+        raise ValueError("a report needs rows")
+    cells = [(row.arm, row.frames) for row in rows]
+    if len(set(cells)) < len(cells):
+        raise ValueError("two rows have the same arm and frame count")
+    for stage in stages:
+        if "name" not in stage or "seconds" not in stage:
+            raise ValueError(f"a stage needs 'name' and 'seconds', got {dict(stage)}")
+    arms = list(dict.fromkeys(row.arm for row in rows))
+    students = [arm for arm in arms if arm.startswith("liteframe")]
+    frames = sorted({row.frames for row in rows if row.arm == baseline})
+    compared = students if frames else []
+    fields = ("model_ms", "total_ms")
+    return {
+        "environment": dict(environment),
+        "settings": dict(settings or {}),
+        "limits": dict(limits or {}),
+        "stages": [dict(stage) for stage in stages],
+        "rows": [row.to_dict() for row in rows],
+        "matched_latency": [
+            match for arm in compared for match in matched_latency(rows, baseline, arm, frames, fields)
+        ],
+        "speed_ups": {arm: speed_ups(rows, baseline, arm) for arm in compared},
+        "at_equal_accuracy": {
+            arm: [entry for field in fields for entry in speed_ups_at_accuracy(rows, baseline, arm, field)]
+            for arm in compared
+        },
+        "pareto_front": {
+            field: [{"arm": row.arm, "frames": row.frames} for row in pareto_front(rows, field)] for field in fields
+        },
+        "shares": {arm: baseline_shares(rows, arm) for arm in ([baseline] if frames else []) + students},
+        "notes": notes_from(rows, environment, chance),
+        "records": list(records),
+    }
+
+
+def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """Write ``report.json``, ``report.md`` and ``pareto.png``; returns their paths by these names."""
+    from liteframe.bench.plots import plot_frontier
+
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    picture = plot_frontier(rows_of(report), target / "pareto.png")
+    markdown = target / "report.md"
+    temporary = markdown.with_suffix(".md.tmp")
+    temporary.write_text(page(report, rows_of(report)), encoding="utf-8")
+    os.replace(temporary, markdown)
+    written = write_json(target / "report.json", report)
+    return {"report.json": written, "report.md": markdown, "pareto.png": picture}
+
+
+def table_text(report: Mapping[str, Any]) -> str:
+    """The terminal's table, no wider than 100 columns."""
+    return terminal(report, rows_of(report))

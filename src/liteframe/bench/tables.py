@@ -1,0 +1,98 @@
+"""Tables of plain text, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from liteframe.bench.records import RowRecord
+
+_COLUMNS_AT_ONCE = 6
+FIELD_NAMES = {"model_ms": "model", "total_ms": "end to end"}
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of plain text, columns two spaces apart."""
+    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (header, *rows)
+    ]
+    return "\n".join(lines)
+
+
+def milliseconds(value: float) -> str:
+    """Three figures: 0.123, 1.23, 12.3, 123, 1234."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def terminal(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
+    """Accuracy, latency and matched latency, no wider than 100 columns."""
+    wide = max((row.accuracy_high - row.accuracy_low) / 2 for row in rows)
+    parts = [
+        f"Accuracy by frames a video ({question_count(rows)} questions; 95 % intervals within +-{wide:.3f})",
+        *_grids(rows, lambda row: f"{row.accuracy:.3f}"),
+        "Milliseconds a video: model (end to end, with decoding)",
+        *_grids(rows, lambda row: f"{milliseconds(row.model_ms)} ({milliseconds(row.total_ms)})"),
+        "Tokens the LLM sees",
+        *_grids(rows, lambda row: str(row.tokens)),
+    ]
+    matches = [match for match in report.get("matched_latency", ()) if match["arm"] == _shown_arm(report)]
+    if matches:
+        arm = matches[0]["arm"]
+        lines = [
+            [
+                f"{match['baseline']}, {match['baseline_frames']} frames",
+                FIELD_NAMES.get(match["field"], match["field"]),
+                milliseconds(match["ms"]),
+                f"{match['baseline_accuracy']:.3f}",
+                or_dash(match["arm_accuracy"]),
+                signed(match["gain"]),
+                match["where"],
+            ]
+            for match in matches
+        ]
+        header = ["at the latency of", "by", "ms", "accuracy", arm, "gain", "found"]
+        parts += [f"{arm} at equal latency", aligned(header, lines)]
+    return "\n\n".join(parts)
+
+
+def question_count(rows: Sequence[RowRecord]) -> str:
+    """How many questions a row answers; a range where rows differ."""
+    counts = sorted({row.questions for row in rows})
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+
+
+def grid(rows: Sequence[RowRecord], cell: Callable[[RowRecord], str]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of a table with a line an arm and a column a frame count."""
+    frames = sorted({row.frames for row in rows})
+    cells = {(row.arm, row.frames): cell(row) for row in rows}
+    lines = [[arm, *(cells.get((arm, count), "-") for count in frames)] for arm in dict.fromkeys(r.arm for r in rows)]
+    return ["arm", *(str(count) for count in frames)], lines
+
+
+def _grids(rows: Sequence[RowRecord], cell: Callable[[RowRecord], str]) -> list[str]:
+    header, lines = grid(rows, cell)
+    blocks = []
+    for start in range(1, len(header), _COLUMNS_AT_ONCE):
+        keep = [0, *range(start, min(len(header), start + _COLUMNS_AT_ONCE))]
+        blocks.append(aligned([header[i] for i in keep], [[line[i] for i in keep] for line in lines]))
+    return blocks
+
+
+def or_dash(value: float | None) -> str:
+    """Three decimals, or a dash for None."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """Three decimals with a sign, or a dash for None."""
+    return "-" if value is None else f"{value:+.3f}"
+
+
+def _shown_arm(report: Mapping[str, Any]) -> str | None:
+    arms = list(dict.fromkeys(match["arm"] for match in report.get("matched_latency", ())))
+    return "liteframe-lma" if "liteframe-lma" in arms else (arms[-1] if arms else None)

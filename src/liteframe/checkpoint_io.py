@@ -1,0 +1,37 @@
+"""Checkpoints that are whole or absent, however the process ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to disk, then renames.
+
+    Lightning's own way writes into the system's folder for temporary files and copies from there where that is another
+    disk; killed in the copy, it leaves half a ``last.ckpt``. Addresses of object stores go Lightning's way.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Saves ``checkpoint`` at ``path``; a failure leaves what was there before."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        for left_over in target.parent.glob(f".{target.name}.*.part"):
+            left_over.unlink(missing_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,140 @@
+"""The ``liteframe`` command: which verbs there are, and how their errors reach the user."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+import liteframe
+from liteframe.configs import resolve_config_args
+from liteframe.errors import LiteFrameError
+from liteframe.runtime import die_with_parent, tune_malloc
+
+STAGE_VERBS = {
+    "fit": "train a stage: pretrain, CTD or LMA, as the config says",
+    "validate": "measure a stage on its validation data",
+    "test": "measure a stage on its test data",
+    "predict": "run a stage over all its data; with the cache stage, write the teacher's features",
+}
+FUNCTION_VERBS = {
+    "synth": ("render the tiny world as video files", "liteframe.data.synthetic:synth_command"),
+    "check": ("probe every video of a manifest or folder", "liteframe.data.probe:check_command"),
+    "pipeline": ("run a whole recipe, stage after stage", "liteframe.pipeline.command:pipeline_command"),
+    "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
+    "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
+}
+CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
+"""Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code.
+
+    Args:
+        args: the words after ``liteframe``; those of the process by default.
+    """
+    try:
+        if "LOCAL_RANK" in os.environ:
+            die_with_parent()
+        tune_malloc()
+        return dispatch(_process_args() if args is None else args)
+    except LiteFrameError as error:
+        if os.environ.get("LITEFRAME_DEBUG") == "1":
+            raise
+        print(f"liteframe: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("liteframe: interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as leaving:
+        return _exit_code(leaving)
+
+
+def dispatch(args: Sequence[str]) -> int:
+    """Runs one verb in this process and returns its exit code.
+
+    Raises:
+        LiteFrameError: what the verb raises.
+        SystemExit: on arguments that do not parse, and after ``--help``.
+    """
+    if not args or args[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if args[0] == "--version":
+        print(f"liteframe {liteframe.__version__}")
+        return 0
+    verb, rest = args[0], list(args[1:])
+    if verb in STAGE_VERBS:
+        from liteframe.lightning_cli import run_stage
+
+        run_stage(verb, resolve_config_args(rest))
+        return 0
+    if verb in FUNCTION_VERBS:
+        return _run_function(verb, rest)
+    print(f"liteframe: error: no verb {verb!r}\n\n{_overview()}", file=sys.stderr)
+    return 2
+
+
+def _process_args() -> list[str]:
+    # A launcher starts the ranks above 0 with the words of the first process, which for a pipeline are not the stage's.
+    if os.environ.get("LOCAL_RANK", "0") != "0" and CHILD_ARGS in os.environ:
+        return list(json.loads(os.environ[CHILD_ARGS]))
+    return sys.argv[1:]
+
+
+def _exit_code(leaving: SystemExit) -> int:
+    if type(leaving) is not SystemExit:
+        # Lightning leaves by a class of its own, without a code, when it was asked to end by SIGTERM.
+        return 143
+    if leaving.code is None or isinstance(leaving.code, int):
+        return leaving.code or 0
+    print(leaving.code, file=sys.stderr)
+    return 1
+
+
+def _overview() -> str:
+    lines = ["usage: liteframe VERB [options]", "", "Fast video encoders for Video LLMs.", ""]
+    for title, verbs in (
+        ("stages (--config FILE says which; several merge; options on the command line come last):", STAGE_VERBS),
+        ("other verbs:", {verb: text for verb, (text, _) in FUNCTION_VERBS.items()}),
+    ):
+        lines += [title, *(f"  {verb:<10} {text}" for verb, text in verbs.items()), ""]
+    lines += ["liteframe VERB --help tells the options of a verb, liteframe --version the version."]
+    return "\n".join(lines)
+
+
+def _run_function(verb: str, args: list[str]) -> int:
+    module, _, name = FUNCTION_VERBS[verb][1].partition(":")
+    function = getattr(import_module(module), name)
+    return int(function(**_parse_function_args(verb, function, args)) or 0)
+
+
+def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str]) -> dict[str, Any]:
+    """Options from the signature, their help from the docstring; an option that is a list takes several words."""
+    import docstring_parser
+    from jsonargparse import ArgumentParser
+
+    docstring = docstring_parser.parse(function.__doc__ or "")
+    types = typing.get_type_hints(function)
+    lists = {name: item for name, kind in types.items() if name != "return" and (item := _list_item(kind)) is not None}
+    parser = ArgumentParser(prog=f"liteframe {verb}", description=docstring.short_description)
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=set(lists))
+    texts = {parameter.arg_name: parameter.description for parameter in docstring.params}
+    for name, item in lists.items():
+        default = signature(function).parameters[name].default
+        parser.add_argument(f"--{name}", nargs="+", type=item, default=default, help=texts.get(name))
+    return dict(parser.parse_args(args).as_dict())
+
+
+def _list_item(kind: Any) -> Any:
+    """The type of the items if ``kind`` is a list, or a list or None; else None."""
+    for choice in (kind, *typing.get_args(kind)):
+        if typing.get_origin(choice) is list:
+            return typing.get_args(choice)[0]
+    return None

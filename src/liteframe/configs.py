@@ -1,0 +1,74 @@
+"""Finds config files by name: one in reach first, else the one shipped with liteframe."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from liteframe.errors import ConfigError
+
+_FLAGS = ("--config", "-c")
+
+
+def shipped_configs() -> Path:
+    """The folder of configs that came with liteframe: inside the package in a wheel, beside ``src`` in a checkout.
+
+    Raises:
+        ConfigError: if the installation carries none.
+    """
+    package = Path(str(files("liteframe")))
+    for folder in (package / "configs", package.parents[1] / "configs"):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(f"{package}: this installation has no configs folder; install liteframe again")
+
+
+def find_config(name: str | Path) -> Path:
+    """The file that ``name`` stands for, as an absolute path.
+
+    A file of that name (absolute or from the current folder) comes first, then ``name`` in the shipped configs; each
+    also with ``.yaml`` added.
+
+    Raises:
+        ConfigError: if there is none; the message lists names near to it.
+    """
+    shipped = shipped_configs()
+    for base in (Path(name).expanduser(), shipped / name):
+        for candidate in (base, base.with_name(base.name + ".yaml")):
+            if candidate.is_file():
+                return candidate.resolve()
+    raise ConfigError(f"config {name}: not here, and none is shipped under that name; {_near_names(name, shipped)}")
+
+
+def _near_names(name: str | Path, shipped: Path) -> str:
+    known = sorted(path.relative_to(shipped).as_posix() for path in shipped.rglob("*.yaml"))
+    wanted = Path(name).stem
+    stems = difflib.get_close_matches(wanted, {Path(path).stem for path in known}, n=3, cutoff=0.6)
+    near = [path for path in known if Path(path).stem in stems]
+    return f"did you mean {' or '.join(near)}?" if near else f"shipped are: {', '.join(known) or 'none'}"
+
+
+def resolve_config_args(args: Sequence[str]) -> list[str]:
+    """A copy of command line ``args`` in which the value of each ``--config`` is the path of the file it stands for.
+
+    Addresses with a scheme (``s3://...``) stay as they are.
+    """
+    resolved: list[str] = []
+    expects_name = False
+    for arg in args:
+        flag, equals, value = arg.partition("=")
+        if expects_name:
+            resolved.append(_resolve(arg))
+            expects_name = False
+        elif flag in _FLAGS and equals:
+            resolved.append(f"{flag}={_resolve(value)}")
+        else:
+            expects_name = arg in _FLAGS
+            resolved.append(arg)
+    return resolved
+
+
+def _resolve(name: str) -> str:
+    return name if "://" in name else str(find_config(name))

@@ -1,0 +1,96 @@
+"""The rows that `liteframe check` makes, as a table for people and as JSONL for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """What a check found out about one file; the fields after `error` are 0 or empty where the file cannot be opened.
+
+    Attributes:
+        path: the file.
+        ok: it can be used.
+        error: why it cannot, or empty.
+        codec: FFmpeg's name of the codec.
+        width: pixels, upright.
+        height: pixels, upright.
+        fps: mean frames a second.
+        frames: distinct frames, counted by decoding all.
+        duration: seconds.
+        decoder: the one that is right for it.
+        reason: why it is not decord.
+        bytes: size of the file.
+    """
+
+    path: str
+    ok: bool
+    error: str = ""
+    codec: str = ""
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    frames: int = 0
+    duration: float = 0.0
+    decoder: str = ""
+    reason: str = ""
+    bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as `--output` writes it: `error` only where the file cannot be used."""
+        row = asdict(self)
+        if self.ok:
+            del row["error"]
+        return row
+
+
+def table(rows: Sequence[CheckRow]) -> str:
+    """An aligned table, one line a file."""
+    names = _short_names([row.path for row in rows])
+    lines = [("file", "codec", "size", "fps", "frames", "seconds", "decoder", "note")]
+    for name, row in zip(names, rows, strict=True):
+        note = f"NOT USABLE: {row.error}" if not row.ok else row.reason
+        known = row.width > 0
+        lines.append(
+            (
+                name,
+                row.codec or "-",
+                f"{row.width}x{row.height}" if known else "-",
+                f"{row.fps:.2f}" if known else "-",
+                str(row.frames) if known else "-",
+                f"{row.duration:.2f}" if known else "-",
+                row.decoder or "-",
+                note,
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
+    right = {3, 4, 5}
+    text = []
+    for line in lines:
+        padded = enumerate(zip(line, widths, strict=False))
+        cells = [cell.rjust(width) if column in right else cell.ljust(width) for column, (cell, width) in padded]
+        text.append("  ".join([*cells, line[-1]]).rstrip())
+    return "\n".join(text)
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [os.path.relpath(path, folder) for path in paths]
+
+
+def write_rows(output: str, rows: Sequence[CheckRow]) -> None:
+    """Writes JSONL in one step, so that a reader never sees half a file."""
+    target = Path(output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, target)

@@ -1,0 +1,295 @@
+"""The one data module: manifests or a feature store in, the batches of every stage out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
+
+from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler
+from liteframe.data.dataset import ClipSettings, VideoDataset, open_store
+from liteframe.data.decode_pool import DecodePool
+from liteframe.data.feature_store import FeatureStore
+from liteframe.data.loader import VideoLoader
+from liteframe.data.manifest import VideoRow, read_manifests
+from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
+from liteframe.data.skips import SkipLedger
+from liteframe.data.transforms import normalize
+from liteframe.errors import ConfigError
+
+Split = Literal["train", "val", "test", "predict"]
+_SPLITS_OF_STAGE: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("predict",),
+}
+
+
+class VideoDataModule(LightningDataModule):
+    """Videos of manifests or folders, as batches for every stage.
+
+    Order, frames and skips follow from the settings and the number of batches done, so a run that is resumed from a
+    checkpoint in mid-epoch goes on with the batches that a straight run would have had.
+
+    Args:
+        train: manifests (JSONL) or folders of videos to train on.
+        val: manifests or folders to validate on.
+        test: manifests or folders to test on.
+        predict: manifests or folders for `predict`, as the cache stage uses it.
+        store: folder of a feature store; training then reads its entries with their targets, and `train` stays unset.
+        frames: frames a video.
+        batch_size: videos a batch, on each rank.
+        shapes: kinds of training batches to mix; by default one of `frames` and `batch_size`.
+        sampler: chooses frames for validation, test and prediction; by default UniformMidpoints.
+        train_sampler: chooses frames for training; by default RandomSegment.
+        windows_per_video: samples of each video in `predict`, drawn by a `sampler` with chance.
+        clip_frames: frames of one clip of the encoder; samples are padded to a multiple by their last frame.
+        image_size: height and width of the frames in pixels, one number for a square.
+        decoder: "decord", "pyav", "auto" for the one that is right for each file, or "package.module:function".
+        decode_processes: decode processes of each loader worker.
+        decode_deadline_s: seconds that decoding one video may take before it is killed.
+        num_workers: loader processes; 0 loads in the main process, decoding in its children all the same.
+        prefetch_factor: batches that each loader worker prepares ahead.
+        on_error: "error" stops at a video that cannot be decoded, "skip" leaves it out and lists it in skipped.jsonl.
+        max_skip_fraction: share of skipped videos above which the run stops.
+        seed: of the order of the data, of shapes and of frames.
+        pin_memory: put batches into page-locked memory, for copies to a GPU.
+    """
+
+    def __init__(
+        self,
+        train: str | list[str] | None = None,
+        val: str | list[str] | None = None,
+        test: str | list[str] | None = None,
+        predict: str | list[str] | None = None,
+        store: str | None = None,
+        frames: int = 8,
+        batch_size: int = 8,
+        shapes: list[BatchShape] | None = None,
+        sampler: FrameSampler | None = None,
+        train_sampler: FrameSampler | None = None,
+        windows_per_video: int = 1,
+        clip_frames: int = 4,
+        image_size: int | tuple[int, int] = 448,
+        decoder: str = "auto",
+        decode_processes: int = 1,
+        decode_deadline_s: float = 30.0,
+        num_workers: int = 0,
+        prefetch_factor: int | None = None,
+        on_error: Literal["error", "skip"] = "error",
+        max_skip_fraction: float = 0.05,
+        seed: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.sources: dict[str, str | list[str] | None] = {"train": train, "val": val, "test": test, "predict": predict}
+        self.store_path = store
+        self.frames, self.batch_size = frames, batch_size
+        self.sampler: FrameSampler = sampler or UniformMidpoints()
+        self.train_sampler: FrameSampler = train_sampler or RandomSegment()
+        self.shapes = [
+            replace(shape, sampler=shape.sampler or self.train_sampler)
+            for shape in shapes or [BatchShape(frames, batch_size)]
+        ]
+        self.windows_per_video = windows_per_video
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.settings = ClipSettings((height, width), clip_frames, on_error)
+        self.decoder = decoder
+        self._pool = DecodePool(decode_processes, deadline_s=decode_deadline_s, decoder=decoder)
+        self.num_workers, self.prefetch_factor, self.pin_memory = num_workers, prefetch_factor, pin_memory
+        self.max_skip_fraction, self.seed = max_skip_fraction, seed
+        self.done_ids: Collection[str] = ()
+        """Sample ids to leave out of `predict`; the cache stage sets it to what is in the store already."""
+        self.store: FeatureStore | None = None
+        self.ledger: SkipLedger | None = None
+        self._rows: dict[str, list[VideoRow]] = {}
+        self._loaders: list[VideoLoader] = []
+        self._described: dict[str, Any] | None = None
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        for name in ("frames", "batch_size", "windows_per_video"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"data.{name} is {getattr(self, name)}; give a whole number above 0")
+        if min(*self.settings.image_size, self.settings.clip_frames) < 1:
+            raise ConfigError("data.image_size and data.clip_frames must be above 0")
+        if not 0 <= self.max_skip_fraction <= 1:
+            raise ConfigError(f"data.max_skip_fraction is {self.max_skip_fraction}; give a share from 0 to 1")
+        if self.store_path and self.sources["train"]:
+            raise ConfigError("data.store and data.train are both set; training reads one of them, so set one to null")
+        if self.windows_per_video > 1 and not self.sampler.random:
+            raise ConfigError(
+                f"data.windows_per_video is {self.windows_per_video}, but data.sampler {type(self.sampler).__name__}"
+                " gives the same frames each time; choose RandomSegment, or 1 window"
+            )
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the frames, in pixels."""
+        return self.settings.image_size
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of one clip of the encoder."""
+        return self.settings.clip_frames
+
+    def rows(self, split: Split) -> list[VideoRow]:
+        """Rows of a split, read at the first call. Raises ConfigError if it is not set, ManifestError if it is bad."""
+        source = self.sources[split]
+        if not source:
+            hint = " (or data.store)" if split == "train" else ""
+            raise ConfigError(f"data.{split}{hint} is not set; give a manifest (JSONL) or a folder of videos")
+        if split not in self._rows:
+            self._rows[split] = read_manifests(source)
+        return self._rows[split]
+
+    def setup(self, stage: str) -> None:
+        """Reads the manifests of the stage, opens the feature store, and starts the list of skips."""
+        wanted = [split for split in _SPLITS_OF_STAGE[stage] if self.sources[split]]
+        if stage == "fit" and self.store_path:
+            self.store = open_store(self.store_path, self.settings, self.decoder)
+        ids = [row.id for split in wanted for row in self.rows(split)]
+        if self.store is not None and stage == "fit":
+            ids += self.store.sample_ids()
+        if self.trainer is not None:
+            folder = Path(self.trainer.default_root_dir)
+            self.ledger = SkipLedger(folder / "skipped.jsonl", len(ids), self.max_skip_fraction, known=ids)
+
+    def train_dataloader(self) -> VideoLoader:
+        """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""
+        samplers = [shape.sampler or self.train_sampler for shape in self.shapes]
+        rows = [] if self.store is not None else self.rows("train")
+        dataset = VideoDataset(rows, samplers, self._pool, self.settings, store=self.store, blank_batches=True)
+        return self._loader(dataset, self._train_batches(), self.ledger, position=self._batches_done)
+
+    def val_dataloader(self) -> VideoLoader | list[VideoLoader]:
+        """Each validation sample exactly once over all ranks; none while fitting where `val` is not set."""
+        if not self.sources["val"] and self._is_fitting():
+            return []
+        return self._sequential("val", ledger=self.ledger)
+
+    def test_dataloader(self) -> VideoLoader:
+        """Each test sample exactly once over all ranks."""
+        return self._sequential("test", ledger=self.ledger)
+
+    def predict_dataloader(self) -> VideoLoader:
+        """Each window of each video exactly once over all ranks, without those of `done_ids`."""
+        return self._sequential("predict", ledger=self.ledger, windows=self.windows_per_video, done_ids=self.done_ids)
+
+    def loader(
+        self,
+        split: Split | Sequence[VideoRow],
+        frames: int | None = None,
+        batch_size: int | None = None,
+        sampler: FrameSampler | None = None,
+        ledger: SkipLedger | None = None,
+    ) -> VideoLoader:
+        """Batches of a split or of given rows, once and in order, without a trainer.
+
+        Frames are uint8 until `on_after_batch_transfer(batch, 0)` normalises them.
+
+        Args:
+            split: name of a split, or rows.
+            frames, batch_size, sampler: in place of the data module's own.
+            ledger: takes the skips; without one they are only in each batch's `skipped`.
+        """
+        return self._sequential(split, frames, batch_size, sampler, ledger)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Normalises the frames, on the device that they are on now."""
+        return {**batch, "frames_BTCHW": normalize(batch["frames_BTCHW"])}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the order of the training data depends on, so that a checkpoint is not resumed on other data."""
+        return {"training_data": self._training_data()} if self._is_fitting() else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises ConfigError, naming what differs, if training would go on with other data than the checkpoint's."""
+        before = state_dict.get("training_data")
+        if before is None or not self._is_fitting():
+            return
+        now = self._training_data()
+        odd = [
+            f"{name}: {before.get(name)} in the checkpoint, {now[name]} now"
+            for name in now
+            if before.get(name) != now[name]
+        ]
+        if odd:
+            raise ConfigError(
+                f"data: the training data are not those of the checkpoint ({'; '.join(odd)}), so the run cannot go on"
+                " from it; set them back, or start a new run"
+            )
+
+    def teardown(self, stage: str) -> None:
+        """Ends loader workers and decode processes."""
+        for loader in self._loaders:
+            loader.close()
+        self._loaders.clear()
+        self._pool.close()
+
+    def _is_fitting(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+
+    def _ranks(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _batches_done(self) -> int:
+        """Training batches that have been processed, whatever the accumulation of gradients or cut epochs."""
+        if self.trainer is None:
+            return 0
+        trainer: Any = self.trainer
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        # Over-fitting shows the same batches in each epoch.
+        return progress.current.completed if trainer.overfit_batches else progress.total.processed
+
+    def _train_ids(self) -> list[str]:
+        return self.store.sample_ids() if self.store is not None else [row.id for row in self.rows("train")]
+
+    def _train_batches(self) -> TrainBatchSampler:
+        rank, world_size = self._ranks()
+        return TrainBatchSampler(len(self._train_ids()), self.shapes, self.seed, rank, world_size)
+
+    def _training_data(self) -> dict[str, Any]:
+        if self._described is None:
+            digest = hashlib.sha256(json.dumps(self._train_ids()).encode()).hexdigest()
+            self._described = {**self._train_batches().describe(), "samples": digest}
+        return self._described
+
+    def _sequential(
+        self,
+        split: Split | Sequence[VideoRow],
+        frames: int | None = None,
+        batch_size: int | None = None,
+        sampler: FrameSampler | None = None,
+        ledger: SkipLedger | None = None,
+        windows: int = 1,
+        done_ids: Collection[str] = (),
+    ) -> VideoLoader:
+        rows = self.rows(split) if isinstance(split, str) else split
+        dataset = VideoDataset(rows, [sampler or self.sampler], self._pool, self.settings, windows)
+        done = {index for index in range(len(dataset)) if dataset.sample_id(index) in done_ids} if done_ids else ()
+        batches = SequentialRequests(
+            len(dataset), frames or self.frames, batch_size or self.batch_size, self.seed, *self._ranks(), done=done
+        )
+        return self._loader(dataset, batches, ledger)
+
+    def _loader(
+        self,
+        dataset: VideoDataset,
+        batches: TrainBatchSampler | SequentialRequests,
+        ledger: SkipLedger | None,
+        position: Callable[[], int] | None = None,
+    ) -> VideoLoader:
+        loader = VideoLoader(
+            dataset, batches, self.num_workers, self.prefetch_factor, self.pin_memory, ledger, position
+        )
+        self._loaders.append(loader)
+        return loader

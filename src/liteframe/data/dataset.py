@@ -1,0 +1,222 @@
+"""Requests in, decoded and padded samples out: a whole batch goes to the decode pool at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import Dataset
+
+from liteframe.data.batching import SampleRequest
+from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
+from liteframe.data.feature_store import FeatureStore
+from liteframe.data.manifest import VideoRow
+from liteframe.data.sampling import FrameSampler
+from liteframe.data.skips import Skipped
+from liteframe.data.transforms import resize_uint8
+from liteframe.errors import DecodeError, StoreMismatch
+
+Sample = dict[str, Any]
+"""`frames_TCHW` uint8, `valid_frames`, `frame_indices_T` (-1 in padding), `row`, `sample_id`, `index`, `decode_s`,
+`resize_s`, and `targets_THWC` from a feature store."""
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How decoded frames become samples.
+
+    Args:
+        image_size: (height, width) of the frames, in pixels.
+        clip_frames: samples are padded to a multiple of this many frames.
+        on_error: "error" raises at a video that cannot be decoded, "skip" gives a `Skipped` for it.
+    """
+
+    image_size: tuple[int, int]
+    clip_frames: int = 4
+    on_error: Literal["error", "skip"] = "error"
+
+
+class VideoDataset(Dataset[Any]):
+    """Videos of a manifest, or entries of a feature store, by `SampleRequest`.
+
+    Args:
+        rows: of the manifest; with a store they are not needed.
+        samplers: a frame sampler for each shape number of the requests.
+        pool: decodes; a copy of the data set in another process starts children of its own there.
+        settings: see `ClipSettings`.
+        windows: samples of each row, at indices `row * windows + window`, with ids `row#window` where more than one.
+        store: a feature store; its entries are the samples then, with their targets.
+        blank_batches: a batch without any readable video becomes one blank sample with `valid_frames` 0.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[VideoRow],
+        samplers: Sequence[FrameSampler],
+        pool: DecodePool,
+        settings: ClipSettings,
+        windows: int = 1,
+        store: FeatureStore | None = None,
+        blank_batches: bool = False,
+    ) -> None:
+        self.rows, self.samplers, self.settings = list(rows), list(samplers), settings
+        self.windows, self.blank_batches, self.store = windows, blank_batches, store
+        self._pool = pool
+
+    def __len__(self) -> int:
+        return len(self.rows) * self.windows if self.store is None else len(self.store)
+
+    def sample_id(self, index: int) -> str:
+        """Id of the sample at an index of a manifest's data."""
+        number, window = divmod(index, self.windows)
+        return self.rows[number].id if self.windows == 1 else f"{self.rows[number].id}#{window}"
+
+    def __getitem__(self, request: SampleRequest) -> Sample | Skipped:
+        return self.__getitems__([request])[0]
+
+    def __getitems__(self, requests: Sequence[SampleRequest]) -> list[Sample | Skipped]:
+        """Samples of the requests, in order.
+
+        Raises:
+            DecodeError: at the first video that cannot be decoded, with `on_error="error"`. Rows that the manifest
+                itself marks with `error` are skipped all the same: it is known about them already.
+        """
+        drafts = [self._draft(request) for request in requests]
+        out: list[Sample | Skipped] = []
+        # In parts, and resized at once, so that a batch of large frames does not lie in memory at full size.
+        step = 2 * self._pool.processes
+        for first in range(0, len(drafts), step):
+            part = drafts[first : first + step]
+            decoded = iter(self._pool.run([draft["job"] for draft in part if "job" in draft]))
+            out += [self._settle(draft, next(decoded) if "job" in draft else None) for draft in part]
+        if self.blank_batches and all(isinstance(item, Skipped) for item in out):
+            out.append(self._blank(drafts[0], requests[0].num_frames))
+        return out
+
+    def _draft(self, request: SampleRequest) -> Sample:
+        """What is known of a sample before decoding, with the `job` to do where there is one."""
+        if self.store is not None:
+            entry = self.store.entry(request.index)
+            sample_id = skip_id = entry["sample_id"]
+            row = {"path": entry["path"], "id": sample_id, **(entry.get("row") or {})}
+            frames = self.store.frames(request.index)
+            draft: Sample = {"targets_THWC": self.store.targets(request.index)}
+            indices = tuple(entry["frame_indices"][: entry["valid_frames"]])
+            if frames is not None:
+                draft["stored"] = (frames[: entry["valid_frames"]], indices)
+            path = entry["path"]
+        else:
+            source = self.rows[request.index // self.windows]
+            row, path, indices, skip_id = source.as_dict(), source.path, None, source.id
+            sample_id, draft = self.sample_id(request.index), {}
+        draft |= {"row": row, "sample_id": sample_id, "skip_id": skip_id, "index": request.index}
+        if "stored" not in draft and not row.get("error"):
+            draft["job"] = DecodeJob(
+                path=path,
+                sampler=self.samplers[request.shape],
+                num_frames=request.num_frames,
+                seed=request.seed,
+                row=row,
+                start_s=row.get("start"),
+                end_s=row.get("end"),
+                indices=indices,
+            )
+        return draft
+
+    def _settle(self, draft: Sample, video: DecodedVideo | DecodeError | None) -> Sample | Skipped:
+        """The finished sample, or the skip of it; `video` is None where nothing had to be decoded."""
+        row = draft["row"]
+        if row.get("error"):
+            return Skipped(row["path"], draft["skip_id"], row["error"])
+        if isinstance(video, DecodeError):
+            if self.settings.on_error == "error":
+                raise video
+            return Skipped(row["path"], draft["skip_id"], f"{type(video).__name__}: {video.reason}")
+        return self._finish(draft, video)
+
+    def _finish(self, draft: Sample, video: DecodedVideo | None) -> Sample:
+        """Resizes, and pads the last clip by its last frame."""
+        sample = {name: value for name, value in draft.items() if name not in ("job", "stored", "skip_id")}
+        if video is None:
+            frames, numbers = draft["stored"]
+            sample |= {"decode_s": 0.0, "resize_s": 0.0}
+        else:
+            started = time.perf_counter()
+            frames, numbers = resize_uint8(video.frames, self.settings.image_size), video.indices
+            sample |= {"decode_s": video.decode_s, "resize_s": time.perf_counter() - started}
+        indices = torch.as_tensor(numbers, dtype=torch.int64)
+        padding = -len(frames) % self.settings.clip_frames
+        sample["valid_frames"] = len(frames)
+        sample["frames_TCHW"] = pad_frames(frames, padding)
+        sample["frame_indices_T"] = torch.nn.functional.pad(indices, (0, padding), value=-1)
+        return sample
+
+    def _blank(self, draft: Sample, num_frames: int) -> Sample:
+        if "job" in draft and draft["job"].indices:
+            num_frames = len(draft["job"].indices)
+        length = num_frames + -num_frames % self.settings.clip_frames
+        blank: Sample = {
+            "frames_TCHW": torch.zeros(length, 3, *self.settings.image_size, dtype=torch.uint8),
+            "valid_frames": 0,
+            "frame_indices_T": torch.full((length,), -1),
+            "index": draft["index"],
+            "row": draft["row"],
+            "sample_id": draft["sample_id"],
+            "decode_s": 0.0,
+            "resize_s": 0.0,
+        }
+        if "targets_THWC" in draft:
+            blank["targets_THWC"] = torch.zeros_like(draft["targets_THWC"])
+        return blank
+
+
+def pad_frames(frames_TCHW: torch.Tensor, count: int) -> torch.Tensor:
+    """`count` repeats of the last frame added at the end."""
+    if count == 0:
+        return frames_TCHW
+    return torch.cat([frames_TCHW, frames_TCHW[-1:].expand(count, *frames_TCHW.shape[1:])])
+
+
+def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
+    """One batch: samples padded to the longest (frames by their last, indices by -1, targets by zeros), skips apart.
+
+    A batch of skips only has no `frames_BTCHW`.
+    """
+    samples = [item for item in items if not isinstance(item, Skipped)]
+    batch: dict[str, Any] = {"skipped": [item.as_dict() for item in items if isinstance(item, Skipped)]}
+    if not samples:
+        return batch
+    length = max(len(sample["frames_TCHW"]) for sample in samples)
+    batch["frames_BTCHW"] = torch.stack(
+        [pad_frames(sample["frames_TCHW"], length - len(sample["frames_TCHW"])) for sample in samples]
+    )
+    batch["frame_indices_BT"] = torch.stack([_fill(sample["frame_indices_T"], length, -1) for sample in samples])
+    batch["valid_frames_B"] = torch.tensor([sample["valid_frames"] for sample in samples])
+    batch["rows"] = [sample["row"] for sample in samples]
+    batch["sample_ids"] = [sample["sample_id"] for sample in samples]
+    batch["sample_indices"] = [sample["index"] for sample in samples]
+    batch["decode_s"] = [sample["decode_s"] for sample in samples]
+    batch["resize_s"] = [sample["resize_s"] for sample in samples]
+    if "targets_THWC" in samples[0]:
+        clips = max(len(sample["targets_THWC"]) for sample in samples)
+        batch["targets_BTHWC"] = torch.stack([_fill(sample["targets_THWC"], clips, 0) for sample in samples])
+    return batch
+
+
+def _fill(tensor: torch.Tensor, length: int, value: int) -> torch.Tensor:
+    return torch.cat([tensor, tensor.new_full((length - len(tensor), *tensor.shape[1:]), value)])
+
+
+def open_store(folder: str, settings: ClipSettings, decoder: str) -> FeatureStore:
+    """The feature store in `folder`. Raises StoreMismatch, naming what differs, if its clips are not of these settings."""
+    store = FeatureStore.open(folder, {"clip_frames": settings.clip_frames, "decoder": decoder})
+    size = store.key.geometry.get("image_size")
+    if size is not None and ([size, size] if isinstance(size, int) else size) != list(settings.image_size):
+        raise StoreMismatch(
+            f"{folder}: this feature store was made under other settings. geometry.image_size: stored {size}, this run"
+            f" wants {list(settings.image_size)} (data.image_size). Set it back, or make another store"
+        )
+    return store

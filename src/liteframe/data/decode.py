@@ -1,0 +1,232 @@
+"""Video files to frames: the right frame at each index, whichever decoder reads it.
+
+`auto` reads with decord, and with PyAV where decord is missing, cannot open the file, or is known to return other
+frames than asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from liteframe.data import decord_reader, pyav_reader, pyav_scan
+from liteframe.data.pyav_reader import TableMismatch
+from liteframe.data.pyav_scan import Scan
+from liteframe.errors import ConfigError, DecodeError
+
+DECODERS = ("auto", "decord", "pyav")
+_NOT_IN_DECORD = {"av1": "decord cannot open AV1"}
+_WRONG_IN_DECORD = {"hevc": "decord returns wrong frames of HEVC", "vp8": "decord returns wrong frames of VP8"}
+_CACHED_FRAMES = 2_000_000
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds.
+
+    Attributes:
+        path: the file.
+        codec: FFmpeg's name of the codec, such as "h264".
+        width: pixels, after the display rotation.
+        height: pixels, after the display rotation.
+        fps: mean frames a second.
+        frames: distinct frames that can be decoded; indices run from 0 to frames - 1 by presentation time.
+        duration: seconds.
+        rotation: degrees counter-clockwise that decoded pictures are turned by (0, 90, 180, 270).
+        decoder: the one that reads it, "decord" or "pyav".
+        reason: why it is not decord; empty otherwise.
+    """
+
+    path: str
+    codec: str
+    width: int
+    height: int
+    fps: float
+    frames: int
+    duration: float
+    rotation: int
+    decoder: str
+    reason: str = ""
+
+
+class _ScanCache:
+    """Scans by (path, size, mtime), bounded by the number of frames they list."""
+
+    def __init__(self) -> None:
+        self._scans: OrderedDict[tuple[str, int, int], Scan] = OrderedDict()
+        self._listed = 0
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def _key(path: str) -> tuple[str, int, int] | None:
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return None
+        return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
+
+    def get(self, path: str) -> Scan:
+        key = self._key(path)
+        with self._lock:
+            if key is not None and key in self._scans:
+                self._scans.move_to_end(key)
+                return self._scans[key]
+        return self.put(path, pyav_scan.scan(path))
+
+    def put(self, path: str, scan: Scan) -> Scan:
+        key = self._key(path)
+        if key is None:
+            return scan
+        with self._lock:
+            old = self._scans.pop(key, None)
+            self._listed += scan.frames + 100 - (old.frames + 100 if old else 0)
+            self._scans[key] = scan
+            while self._listed > _CACHED_FRAMES and len(self._scans) > 1:
+                self._listed -= self._scans.popitem(last=False)[1].frames + 100
+        return scan
+
+
+_scans = _ScanCache()
+
+
+def decord_doubt(scan: Scan) -> str:
+    """Why decord must not be asked for single frames of this file; empty where it may."""
+    if not decord_reader.available():
+        return "decord is not installed"
+    if scan.codec in _NOT_IN_DECORD:
+        return _NOT_IN_DECORD[scan.codec]
+    if scan.codec in _WRONG_IN_DECORD:
+        return _WRONG_IN_DECORD[scan.codec]
+    if scan.by_decoding:
+        return "the container's timestamps do not tell the frames"
+    if scan.hidden:
+        return f"decord counts packets that are not shown: {scan.frames + scan.hidden} frames instead of {scan.frames}"
+    if scan.open_groups:
+        return "decord miscounts frames of open groups of pictures"
+    return ""
+
+
+def _colour_doubt(scan: Scan) -> str:
+    return "decord's colours of more than 8 bits are off" if re.search(r"p1\d(le|be)$", scan.pixel_format) else ""
+
+
+def _info(scan: Scan, decoder: str, reason: str) -> VideoInfo:
+    size, amount = (scan.width, scan.height), (scan.frames, scan.duration)
+    return VideoInfo(scan.path, scan.codec, *size, scan.fps, *amount, scan.rotation, decoder, reason)
+
+
+def _choose(scan: Scan, decoder: str) -> VideoInfo:
+    if decoder == "auto":
+        doubt = decord_doubt(scan) or _colour_doubt(scan)
+        return _info(scan, "pyav" if doubt else "decord", doubt)
+    if decoder == "decord":
+        if not decord_reader.available():
+            raise DecodeError(scan.path, "decord was asked for but is not installed: use 'pyav' or 'auto'")
+        if scan.codec in _NOT_IN_DECORD:
+            raise DecodeError(scan.path, f"{_NOT_IN_DECORD[scan.codec]}: use 'pyav' or 'auto'")
+    return _info(scan, decoder, "" if decoder == "decord" else "asked for")
+
+
+def scan_cached(path: str) -> Scan:
+    """`pyav_scan.scan(path)`, cached by path, size and time of change."""
+    return _scans.get(os.fspath(path))
+
+
+def preferred(scan: Scan) -> VideoInfo:
+    """What `auto` chooses for a scanned file."""
+    return _choose(scan, "auto")
+
+
+def check_decoder(decoder: str) -> str:
+    """`decoder`, or ConfigError where it is none of `DECODERS`."""
+    if decoder not in DECODERS:
+        raise ConfigError(f"decoder: {decoder!r} is none of {', '.join(DECODERS)}")
+    return decoder
+
+
+def probe(path: str, decoder: str = "auto") -> VideoInfo:
+    """What `path` holds and which decoder reads it, from its packets and first frame; cached by path, size and mtime.
+
+    Args:
+        path: a video file.
+        decoder: "auto", "decord" or "pyav".
+
+    Raises:
+        DecodeError: the file cannot be read (by the decoder asked for).
+        ConfigError: no such decoder.
+    """
+    check_decoder(decoder)
+    path = os.fspath(path)
+    return _choose(_scans.get(path), decoder)
+
+
+def frame_times(path: str) -> np.ndarray:
+    """Start of each frame in seconds after the first, (frames,) float64."""
+    return _scans.get(os.fspath(path)).times()
+
+
+def read_frames(
+    path: str, indices: Sequence[int] | np.ndarray, decoder: str = "auto", info: VideoInfo | None = None
+) -> np.ndarray:
+    """RGB frames at `indices` in the order given, (T, H, W, 3) uint8, upright.
+
+    Args:
+        path: a video file.
+        indices: positions by presentation time, 0 to frames - 1.
+        decoder: "auto", "decord" (reads in order from the start where its seeking is wrong) or "pyav".
+        info: what `probe` said; its number of frames must still hold.
+
+    Raises:
+        DecodeError: the file is damaged, an index is out of range, or the file holds other frames than `info` says.
+        ConfigError: no such decoder.
+    """
+    return read_frames_by(path, indices, decoder, info)[0]
+
+
+def read_frames_by(
+    path: str, indices: Sequence[int] | np.ndarray, decoder: str = "auto", info: VideoInfo | None = None
+) -> tuple[np.ndarray, VideoInfo]:
+    """As `read_frames`, with the file's info naming the decoder that read it."""
+    check_decoder(decoder)
+    path = os.fspath(path)
+    scan = _scans.get(path)
+    wanted_T = np.asarray(indices, np.int64).reshape(-1)
+    for _ in range(2):
+        chosen = _choose(scan, decoder)
+        if info is not None and info.frames != scan.frames:
+            raise DecodeError(path, f"has {scan.frames} frames where {info.frames} were announced")
+        if not len(wanted_T):
+            return np.empty((0, scan.height, scan.width, 3), np.uint8), chosen
+        low, high = int(wanted_T.min()), int(wanted_T.max())
+        if low < 0 or high >= scan.frames:
+            raise DecodeError(path, f"has no frame {low if low < 0 else high}: they are 0 to {scan.frames - 1}")
+        distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
+        try:
+            frames_THWC, chosen = _read(scan, distinct_T.tolist(), decoder, chosen)
+        except TableMismatch:
+            scan = _scans.put(path, pyav_scan.scan(path, by_decoding=True))
+            continue
+        if len(distinct_T) == len(wanted_T) and np.array_equal(place_T, np.arange(len(wanted_T))):
+            return frames_THWC, chosen
+        return frames_THWC[place_T], chosen
+    raise DecodeError(path, "shows other frames each time it is read")
+
+
+def _read(scan: Scan, indices: list[int], decoder: str, chosen: VideoInfo) -> tuple[np.ndarray, VideoInfo]:
+    if chosen.decoder == "pyav":
+        return pyav_reader.read_sparse(scan, indices), chosen
+    size = (scan.height, scan.width)
+    if decoder == "decord" and decord_doubt(scan):
+        return decord_reader.read(scan.path, indices, scan.frames, size, in_order=True), chosen
+    try:
+        return decord_reader.read(scan.path, indices, scan.frames, size, in_order=False), chosen
+    except DecodeError as error:
+        if decoder == "decord":
+            raise
+        return pyav_reader.read_sparse(scan, indices), replace(chosen, decoder="pyav", reason=error.reason)

@@ -1,0 +1,126 @@
+"""One decoding job: which frames of which video, and what comes back.
+
+The sampler runs here, where the true number of frames is known.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from liteframe.data.decode import DECODERS, VideoInfo, frame_times, probe, read_frames_by
+from liteframe.errors import ConfigError, DecodeError, LiteFrameError
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """Which frames of one video to decode.
+
+    Attributes:
+        path: the video.
+        sampler: a `liteframe.data.sampling.FrameSampler`; not used with `indices`.
+        num_frames: how many frames to sample at most; None for as many as the sampler takes.
+        seed: of the random generator given to the sampler.
+        row: the manifest row; `row["decoder"]`, as `liteframe check` writes it, overrides the decoder "auto".
+        start_s: only frames from this second on.
+        end_s: only frames before this second.
+        indices: exactly these frames, in this order.
+    """
+
+    path: str
+    sampler: Any = None
+    num_frames: int | None = None
+    seed: int = 0
+    row: dict[str, Any] = field(default_factory=dict)
+    start_s: float | None = None
+    end_s: float | None = None
+    indices: tuple[int, ...] | None = None
+
+
+@dataclass
+class DecodedVideo:
+    """Decoded frames.
+
+    Attributes:
+        frames: uint8 (T, H, W, 3), RGB.
+        indices: int64 (T,), positions in the file.
+        info: what the file holds and which decoder read it.
+        decode_s: seconds spent on opening, seeking and decoding.
+    """
+
+    frames: np.ndarray
+    indices: np.ndarray
+    info: VideoInfo
+    decode_s: float
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """The function of an import path "package.module:function".
+
+    Raises:
+        ConfigError: there is no such module or function.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{name!r} is not an importable 'package.module:function': {error}") from error
+
+
+def decode(job: DecodeJob, decoder: str) -> DecodedVideo:
+    """Samples and reads the frames of one job.
+
+    Raises:
+        DecodeError: the file is damaged, or has no frame between `start_s` and `end_s`.
+        ConfigError: the sampler fails or chooses frames that do not exist.
+    """
+    if decoder == "auto" and job.row.get("decoder"):
+        decoder = str(job.row["decoder"])
+    if decoder not in DECODERS:
+        return load_function(decoder)(job.path, job)
+    started = time.perf_counter()
+    info, recounted = probe(job.path, decoder), False
+    while True:
+        indices_T = _choose_frames(job, info)
+        frames_THWC, used = read_frames_by(job.path, indices_T, decoder)
+        if used.frames == info.frames or recounted:
+            break
+        info, recounted = used, True  # decoding showed another number of frames than the container: sample again
+    return DecodedVideo(frames_THWC, indices_T, used, time.perf_counter() - started)
+
+
+def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
+    if job.indices is not None:
+        return np.asarray(job.indices, np.int64)
+    low, high = 0, info.frames
+    row = job.row
+    if job.start_s is not None or job.end_s is not None:
+        times_T = frame_times(job.path)
+        low = int(np.searchsorted(times_T, (job.start_s or 0.0) - 1e-6))
+        high = int(np.searchsorted(times_T, job.end_s - 1e-6)) if job.end_s is not None else info.frames
+        if high <= low:
+            raise DecodeError(
+                job.path, f"has no frame from {job.start_s} s to {job.end_s} s: it is {info.duration:.2f} s long"
+            )
+        if "key_frames" in row:
+            row = {**row, "key_frames": [index - low for index in row["key_frames"] if low <= index < high]}
+    count = high - low if job.num_frames is None else job.num_frames
+    try:
+        chosen = job.sampler.indices(high - low, count, info.fps, np.random.default_rng(job.seed), row)
+        indices_T = np.asarray(chosen, np.int64)
+    except LiteFrameError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"the sampler {job.sampler!r} failed on {job.path}: {type(error).__name__}: {error}"
+        ) from error
+    good = indices_T.ndim == 1 and 0 < len(indices_T) <= min(count, high - low) and (np.diff(indices_T) > 0).all()
+    if not good or indices_T[0] < 0 or indices_T[-1] >= high - low:
+        chose = f"chose the frames {indices_T.tolist()} out of {high - low} (at most {count})"
+        raise ConfigError(f"{job.path}: the sampler {job.sampler!r} {chose}")
+    return indices_T + low

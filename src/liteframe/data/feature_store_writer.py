@@ -1,0 +1,212 @@
+"""Writing a feature store: several ranks at once, killed at any moment, the same bytes in the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from liteframe.data.feature_store import read_key
+from liteframe.data.feature_store_catalogue import Entry, Shard, complete_shards, write_sidecar
+from liteframe.data.feature_store_finalize import finalize
+from liteframe.data.feature_store_format import (
+    DTYPE_NAMES,
+    KEY_FILE,
+    PARTS,
+    Source,
+    write_json,
+    write_tensors,
+)
+from liteframe.data.feature_store_key import StoreKey
+from liteframe.errors import StoreError
+
+__all__ = ["FeatureStoreWriter", "finalize"]
+
+
+def _jsonable(sample_id: str, name: str, value: Any) -> Any:
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _jsonable(sample_id, f"{name}.{key}", item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(sample_id, name, item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise StoreError(f"sample {sample_id!r}, field {name}: {value!r} cannot be written as JSON")
+
+
+class FeatureStoreWriter:
+    """What one rank writes into a feature store.
+
+    Samples gather in memory and go to disk as a part (shard + sidecar) when `shard_mb` are full or `flush_seconds`
+    have passed since the last one, so a kill loses no more than that. No locks: the rank is in the file names.
+    After the last sample every rank calls `close()`, then, behind a barrier, rank 0 alone calls `finalize`.
+
+    To share out what is left after an interruption, either split the samples over the ranks first and drop the done
+    ones then, or read `done_ids` on one rank and hand it to all: what one reads while another writes is another set.
+
+    Args:
+        folder: made if absent. One that holds a store with another key is refused.
+        key: what the targets are made from.
+        rank: of this process.
+        world_size: number of processes that write.
+        shard_mb: cut a part at this many megabytes (1e6 bytes).
+        dtype: of the stored targets; must be the key's.
+        store_frames: keep the uint8 frames beside the targets.
+        flush_seconds: cut a part after this time.
+
+    Raises:
+        StoreMismatch: the folder's store has another key.
+        StoreError: the folder cannot be written, or `dtype` is not the key's.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        key: StoreKey,
+        rank: int = 0,
+        world_size: int = 1,
+        shard_mb: float = 256,
+        dtype: torch.dtype = torch.bfloat16,
+        store_frames: bool = False,
+        flush_seconds: float = 30.0,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise StoreError(f"rank {rank} is not one of {world_size}")
+        if dtype not in DTYPE_NAMES or str(dtype).removeprefix("torch.") != key.dtype:
+            raise StoreError(f"{folder}: dtype {dtype} cannot be stored under a key with dtype {key.dtype!r}")
+        self.folder = Path(folder)
+        self.rank = rank
+        self.dtype = dtype
+        self.store_frames = store_frames
+        self.flush_seconds = flush_seconds
+        self._limit = shard_mb * 1e6
+        self._parts = self.folder / PARTS
+        self._tag = f"r{rank:05d}"
+        self._open_folder(key)
+        taken = [int(path.name[7:13]) for path in self._parts.glob(f"{self._tag}-*")]
+        self._number = max(taken, default=-1) + 1
+        self._seen: set[str] = set()
+        self._clear()
+
+    def _open_folder(self, key: StoreKey) -> None:
+        try:
+            self._parts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder}: cannot be made ({error.strerror or error}); give another folder"
+            ) from error
+        if not (self.folder / KEY_FILE).exists():
+            write_json(self.folder / KEY_FILE, key.as_dict(), self._tag)
+        read_key(self.folder).require(key, str(self.folder))
+        for leftover in self._parts.glob(f".tmp-{self._tag}-*"):
+            leftover.unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        self._entries: list[tuple[str, dict[str, Any], Source, Source | None]] = []
+        self._skipped: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+
+    def done_ids(self) -> set[str]:
+        """Samples that are safely on disk, whichever rank wrote them; skipped ones are not among them."""
+        done = {entry.sample_id for shard in complete_shards(self.folder) for entry in shard.entries}
+        self._seen |= done
+        return done
+
+    def add(
+        self,
+        sample_id: str,
+        targets_THWC: torch.Tensor,
+        entry: dict[str, Any],
+        frames_TCHW: torch.Tensor | None = None,
+    ) -> None:
+        """Takes one sample; a `sample_id` that is there already is passed over.
+
+        Args:
+            sample_id: unique in the data.
+            targets_THWC: (clips, H', W', C), any float dtype and device.
+            entry: path, frame_indices, valid_frames and whatever else the row carries; an integer ``order`` (place in
+                the data set), if given, sets the order in the store, which is by `sample_id` otherwise.
+            frames_TCHW: uint8, wanted if `store_frames`.
+
+        Raises:
+            StoreError: a wrong shape, a value not finite in the stored dtype, frames missing, or a failed write.
+        """
+        if sample_id in self._seen:
+            return
+        if targets_THWC.ndim != 4 or 0 in targets_THWC.shape:
+            raise StoreError(f"sample {sample_id!r}: targets must be (T, H, W, C), not {tuple(targets_THWC.shape)}")
+        targets = targets_THWC.detach().to(device="cpu", dtype=self.dtype, copy=True).contiguous()
+        if not torch.isfinite(targets).all():
+            raise StoreError(
+                f"sample {sample_id!r}: targets are not finite in {self.dtype}; use a wider dtype or precision"
+            )
+        sources: list[Source | None] = [self._source(f"{sample_id}/targets", targets), None]
+        if self.store_frames:
+            if frames_TCHW is None or frames_TCHW.dtype != torch.uint8 or frames_TCHW.ndim != 4:
+                raise StoreError(f"sample {sample_id!r}: store_frames wants uint8 frames (T, C, H, W)")
+            frames = frames_TCHW.detach().to(device="cpu", copy=True).contiguous()
+            sources[1] = self._source(f"{sample_id}/frames", frames)
+        record = {name: _jsonable(sample_id, name, value) for name, value in entry.items()}
+        assert sources[0] is not None
+        self._entries.append((sample_id, record, sources[0], sources[1]))
+        self._seen.add(sample_id)
+        if self._bytes >= self._limit or time.monotonic() - self._since >= self.flush_seconds:
+            self.flush()
+
+    def _source(self, name: str, tensor: torch.Tensor) -> Source:
+        data = tensor.view(-1).view(torch.uint8).numpy().data
+        self._bytes += len(data)
+        return Source(name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), lambda: data)
+
+    def add_skipped(self, row: dict[str, Any]) -> None:
+        """Notes a sample that could not be used: ``path``, ``id`` and ``reason``. It is tried again by the next run."""
+        self._skipped.append({name: _jsonable(str(row.get("id")), name, value) for name, value in row.items()})
+
+    def flush(self) -> None:
+        """Writes what has gathered; when it returns, that is on disk and counts.
+
+        Raises:
+            StoreError: naming the file that could not be written.
+        """
+        if not self._entries and not self._skipped:
+            self._since = time.monotonic()
+            return
+        name = f"{self._tag}-{self._number:06d}"
+        shard = Shard(None, 0, "", [], self._skipped)
+        if self._entries:
+            path = self._parts / f"{name}.safetensors"
+            targets = [targets for _, _, targets, _ in self._entries]
+            frames = [frames for _, _, _, frames in self._entries if frames is not None]
+            size, sha256, pieces = write_tensors(path, targets + frames, self._tag)
+            place = dict(zip((source.name for source in targets + frames), pieces, strict=True))
+            entries = [
+                Entry(sample_id, record, place[first.name], place[second.name] if second else None)
+                for sample_id, record, first, second in self._entries
+            ]
+            shard = Shard(path, size, sha256, entries, self._skipped)
+        write_sidecar(self._parts / f"{name}.json", shard, self._tag)
+        self._number += 1
+        self._clear()
+
+    def close(self) -> None:
+        """Writes the rest. The store is readable only after `finalize`."""
+        self.flush()
+
+    def __enter__(self) -> FeatureStoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After a failed write a second try would only hide the first error.
+        if not isinstance(error, StoreError):
+            self.close()

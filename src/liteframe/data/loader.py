@@ -1,0 +1,105 @@
+"""The loop around torch's DataLoader: errors by name, skips written down, and a place to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from liteframe.data.batching import SampleRequest, SequentialRequests, TrainBatchSampler
+from liteframe.data.dataset import VideoDataset, collate
+from liteframe.data.skips import SkipLedger
+from liteframe.errors import LiteFrameError
+
+
+class _Guarded(Dataset[Any]):
+    """Hands errors over as values: torch cannot rebuild an exception of two arguments that a worker raised."""
+
+    def __init__(self, dataset: VideoDataset) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, requests: Sequence[SampleRequest]) -> Any:
+        try:
+            return self.dataset.__getitems__(requests)
+        except LiteFrameError as error:
+            return error
+
+
+def _collate(items: Any) -> dict[str, Any]:
+    return {"error": items} if isinstance(items, LiteFrameError) else collate(items)
+
+
+class VideoLoader:
+    """Batches of a `VideoDataset`, as dicts.
+
+    On purpose not a torch `DataLoader`, though it has one inside: Lightning rebuilds those with a distributed sampler
+    of its own (and always for `predict`), while the batch samplers here know the ranks already.
+
+    Args:
+        dataset: where samples come from.
+        batches: which samples make a batch.
+        num_workers: loader processes; 0 loads in this one.
+        prefetch_factor: batches that each worker prepares ahead; `None` is torch's default.
+        pin_memory: put batches into page-locked memory.
+        ledger: takes the skips.
+        position: number of training batches done so far. It is asked for at the first batch of each epoch and not
+            before, because Lightning may make the iterator earlier than it loads a checkpoint's counters.
+
+    Raises:
+        DecodeError: a video cannot be decoded; the dataset's own error, whichever process it was raised in.
+        SkipLimitExceeded: from the ledger.
+    """
+
+    def __init__(
+        self,
+        dataset: VideoDataset,
+        batches: TrainBatchSampler | SequentialRequests,
+        num_workers: int = 0,
+        prefetch_factor: int | None = None,
+        pin_memory: bool = False,
+        ledger: SkipLedger | None = None,
+        position: Callable[[], int] | None = None,
+    ) -> None:
+        self.dataset, self.batches, self.ledger = dataset, batches, ledger
+        self._position = position
+        self._loader: DataLoader[Any] | None = DataLoader(
+            _Guarded(dataset),
+            batch_sampler=batches,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor if num_workers else None,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0 and position is not None,
+            collate_fn=_collate,
+            # Its own generator: making an iterator must not advance the global one, or a resumed run would differ.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self._loader is None:
+            raise RuntimeError("this VideoLoader was closed")
+        if self._position is not None and isinstance(self.batches, TrainBatchSampler):
+            self.batches.start_step = self._position()
+        for batch in self._loader:
+            if "error" in batch:
+                raise batch["error"]
+            for skip in batch["skipped"]:
+                if self.ledger is not None:
+                    self.ledger.record(**skip)
+            if "frames_BTCHW" in batch:
+                yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Tells Lightning that this loader can go on in mid-epoch; the place itself is in the trainer's counters."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to load: see `position`."""
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._loader = None

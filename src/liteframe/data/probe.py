@@ -1,0 +1,183 @@
+"""`liteframe check`: reads every frame of every video once; says which decoder is right for it or why none is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from liteframe.data import decord_reader
+from liteframe.data.check_rows import CheckRow, table, write_rows
+from liteframe.data.decode import VideoInfo, preferred, scan_cached
+from liteframe.data.decode_pool import DecodePool
+from liteframe.data.manifest import read_manifest
+from liteframe.data.pyav_reader import Converter
+from liteframe.data.pyav_scan import Scan, frames_in_order
+from liteframe.errors import DecodeError, DecodeTimeout
+
+_GRID = 32
+_NEIGHBOURS = 4
+_COLOUR_LEVELS = 4.0
+
+
+def check_video(path: str, verify_frames: int = 16) -> CheckRow:
+    """Decodes all of `path` with PyAV, and `verify_frames` random ones with decord, which must be the same frames.
+
+    Never raises DecodeError: the reason is in the row.
+    """
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
+    try:
+        scan = scan_cached(path)
+    except DecodeError as error:
+        return CheckRow(path, False, error.reason, bytes=size)
+    info = preferred(scan)
+    row = CheckRow(
+        path, True, "", info.codec, info.width, info.height, info.fps, info.frames, info.duration, bytes=size
+    )
+    try:
+        samples_TN, times = _sequential(scan)
+    except DecodeError as error:
+        return replace(row, ok=False, error=error.reason)
+    frames = len(samples_TN)
+    row = replace(row, frames=frames, decoder=info.decoder, reason=info.reason)
+    if frames == 0:
+        return replace(row, ok=False, error="has no frame that can be decoded")
+    if scan.pts_T is not None and scan.pts_T.tolist() != times:
+        return replace(
+            row, decoder="pyav", reason=f"the container announces {scan.frames} frames, {frames} can be decoded"
+        )
+    if info.decoder == "decord":
+        wrong = _decord_mistake(scan, samples_TN, info, verify_frames)
+        if wrong:
+            return replace(row, decoder="pyav", reason=wrong)
+    return row
+
+
+def _sample(frame_HWC: np.ndarray) -> np.ndarray:
+    """A grid of pixels, enough to tell frames apart: (N,) int16."""
+    height, width = frame_HWC.shape[:2]
+    rows, columns = np.linspace(0, height - 1, _GRID).astype(int), np.linspace(0, width - 1, _GRID).astype(int)
+    return frame_HWC[np.ix_(rows, columns)].astype(np.uint8).reshape(-1)
+
+
+def _sequential(scan: Scan) -> tuple[np.ndarray, list[int | None]]:
+    convert = Converter(scan)
+    samples, times = [], []
+    for frame in frames_in_order(scan.path):
+        samples.append(_sample(convert(frame)))
+        times.append(frame.pts)
+    return np.array(samples), times
+
+
+def _decord_mistake(scan: Scan, samples_TN: np.ndarray, info: VideoInfo, verify_frames: int) -> str:
+    """What decord gets wrong at random positions, or ""."""
+    frames = len(samples_TN)
+    random = np.random.default_rng(frames)
+    batch = np.sort(random.choice(frames, min(verify_frames, frames), replace=False)).tolist()
+    singles = random.choice(frames, min(max(verify_frames // 8, 1), frames), replace=False).tolist()
+    for indices in [batch, *([index] for index in singles)]:
+        try:
+            frames_THWC = decord_reader.read(scan.path, indices, frames, (info.height, info.width), in_order=False)
+        except DecodeError as error:
+            return error.reason
+        for index, frame_HWC in zip(indices, frames_THWC, strict=True):
+            found = _position(_sample(frame_HWC), samples_TN, index)
+            if found != index:
+                return f"decord's frame {index} is not that frame" + (f" but frame {found}" if found >= 0 else "")
+    return ""
+
+
+def _position(sample_N: np.ndarray, samples_TN: np.ndarray, index: int) -> int:
+    """`index` where the sample is of that frame, else the position nearby that it is of, or -1 where it is of none."""
+    low = max(0, index - _NEIGHBOURS)
+    near_TN = samples_TN[low : index + _NEIGHBOURS + 1].astype(np.int16)
+    distance_T = np.abs(near_TN - sample_N.astype(np.int16)).mean(1)
+    nearest = int(distance_T.argmin())
+    if distance_T[index - low] <= distance_T[nearest] + 1e-9:
+        nearest = index - low
+    return low + nearest if distance_T[nearest] <= _COLOUR_LEVELS else -1
+
+
+def check_many(
+    paths: Sequence[str],
+    processes: int = 2,
+    deadline_s: float = 60.0,
+    progress: bool = True,
+    verify_frames: int = 16,
+) -> Iterator[CheckRow]:
+    """Checks files in killable child processes, with a progress bar on stderr; rows come in the order of `paths`.
+
+    Args:
+        paths: video files.
+        processes: how many to check at a time.
+        deadline_s: seconds for one file; after them the row's error says so.
+        progress: show the bar.
+        verify_frames: random positions at which decord is compared.
+    """
+    from tqdm import tqdm
+
+    done: dict[int, CheckRow] = {}
+    upcoming = 0
+    calls = [(path, "liteframe.data.probe:check_video", (path, verify_frames)) for path in paths]
+    with (
+        DecodePool(processes, deadline_s) as pool,
+        tqdm(total=len(paths), unit="file", desc="check", disable=not progress) as bar,
+    ):
+        for index, result in pool.call(calls):
+            bar.update()
+            if isinstance(result, DecodeError):
+                size = os.path.getsize(paths[index]) if os.path.isfile(paths[index]) else 0
+                hint = "; a long video needs a larger deadline_s" if isinstance(result, DecodeTimeout) else ""
+                result = CheckRow(paths[index], False, result.reason + hint, bytes=size)
+            done[index] = result
+            while upcoming in done:
+                yield done.pop(upcoming)
+                upcoming += 1
+
+
+def check(
+    source: str, output: str | None = None, processes: int = 2, deadline_s: float = 60.0, verify_frames: int = 16
+) -> list[CheckRow]:
+    """Checks every video of a manifest or folder, prints a table and a summary line to stdout, and writes `output`.
+
+    Returns the rows in the order of the manifest, a file once.
+
+    Raises:
+        ManifestError: `source` is no manifest or folder, or a row of it is bad.
+    """
+    paths = list(dict.fromkeys(row.path for row in read_manifest(source)))
+    rows = list(check_many(paths, processes, deadline_s, sys.stderr.isatty() or len(paths) > 20, verify_frames))
+    if output is not None:
+        write_rows(output, rows)
+    if rows:
+        print(table(rows))
+    usable = [row for row in rows if row.ok]
+    pyav = sum(row.decoder == "pyav" for row in usable)
+    print(
+        f"{len(usable)} of {len(rows)} files usable ({len(usable) - pyav} with decord, {pyav} with pyav), "
+        f"{sum(row.frames for row in usable)} frames, {sum(row.duration for row in usable):.1f} s of video"
+    )
+    return rows
+
+
+def check_command(
+    source: str, output: str | None = None, processes: int = 2, deadline_s: float = 60.0, verify_frames: int = 16
+) -> int:
+    """Probe every video of a manifest or folder: codec, size, fps, distinct frames, right decoder, readable or why not.
+
+    Args:
+        source: A JSONL manifest, or a folder that is searched for video files.
+        output: A JSONL file to write, one row a file with `path` and, where it cannot be used, `error`. It can serve
+            as a manifest: the decoder `auto` follows its `decoder` field.
+        processes: How many files to check at the same time.
+        deadline_s: Seconds after which a file is given up and listed as not usable.
+        verify_frames: At how many random positions decord's frame is compared with a full decode.
+
+    Returns:
+        0 if all files can be used, 1 if any cannot.
+    """
+    rows = check(source, output, processes, deadline_s, verify_frames)
+    return 0 if rows and all(row.ok for row in rows) else 1

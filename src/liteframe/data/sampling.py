@@ -1,0 +1,176 @@
+"""Which frames of a video to look at: pure functions on frame counts, and the samplers that configs name.
+
+Every sampler gives strictly increasing frame numbers, at most the distinct frames that there are: never a frame twice.
+Torch-free, because decode processes import it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from liteframe.errors import DataError
+
+
+def uniform_midpoints(total: int, count: int) -> np.ndarray:
+    """Middles of `count` equal segments, as InternVL's model card takes them; int64 (T,), T = min(count, total)."""
+    if count >= total:
+        return np.arange(total, dtype=np.int64)
+    segment = (total - 1) / count
+    return (segment / 2 + np.round(segment * np.arange(count))).astype(np.int64)
+
+
+def linspace(total: int, count: int) -> np.ndarray:
+    """Evenly spaced from the first to the last frame, rounded down; int64 (T,), T = min(count, total)."""
+    if count >= total:
+        return np.arange(total, dtype=np.int64)
+    if count == 1:
+        return np.zeros(1, dtype=np.int64)
+    return np.arange(count, dtype=np.int64) * (total - 1) // (count - 1)
+
+
+def fps_capped(total: int, count: int, video_fps: float, fps: float) -> np.ndarray:
+    """A frame every `1 / fps` seconds; where those are more than `count`, `linspace`. LLaVA-NeXT's rule."""
+    step = max(1, round(video_fps / fps))
+    indices = np.arange(0, total, step, dtype=np.int64)
+    return indices if len(indices) <= count else linspace(total, count)
+
+
+def random_segment(total: int, count: int, strides: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """`count` frames at a stride drawn from those of `strides` that fit, from a start drawn uniformly.
+
+    Where none fits, the largest stride that does; where the video is shorter than `count`, all of it.
+    """
+    if count >= total:
+        return np.arange(total, dtype=np.int64)
+    fitting = [stride for stride in strides if (count - 1) * stride < total]
+    stride = int(rng.choice(fitting)) if fitting else (total - 1) // (count - 1)
+    start = int(rng.integers(total - (count - 1) * stride))
+    return start + stride * np.arange(count, dtype=np.int64)
+
+
+def key_frames(total: int, count: int, keys: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """The given frames (a random part of them where they are more than `count`), filled up with random others."""
+    own = np.unique(np.asarray(list(keys), dtype=np.int64))
+    if len(own) and (own[0] < 0 or own[-1] >= total):
+        raise DataError(f"key_frames {own.tolist()} lie outside of a video of {total} frames; correct the manifest")
+    count = min(count, total)
+    if len(own) > count:
+        own = rng.choice(own, count, replace=False)
+    others = np.setdiff1d(np.arange(total, dtype=np.int64), own)
+    return np.sort(np.concatenate([own, rng.choice(others, count - len(own), replace=False)]))
+
+
+class FrameSampler(ABC):
+    """Chooses frames. Subclasses are dataclasses of plain fields: picklable, and built by name from a config."""
+
+    random: ClassVar[bool] = False
+    """Whether another seed gives other frames."""
+
+    @abstractmethod
+    def indices(
+        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+    ) -> np.ndarray:
+        """Strictly increasing int64 frame numbers below `total`, at most `min(count, total)` of them.
+
+        Args:
+            total: distinct decodable frames of the video, or of its part from `start` to `end`.
+            count: frames wanted.
+            fps: frames a second of the video, where known.
+            rng: the sample's own random numbers; samplers without chance do not touch it.
+            row: the manifest row as a dict.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings, for the keys of caches."""
+        return {"name": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
+
+
+def _check(total: int, count: int) -> None:
+    if total < 1 or count < 1:
+        raise DataError(f"cannot choose {count} of {total} frames: both must be at least 1")
+
+
+@dataclass
+class UniformMidpoints(FrameSampler):
+    """Middles of equal segments (InternVL's evaluation rule)."""
+
+    def indices(
+        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+    ) -> np.ndarray:
+        _check(total, count)
+        return uniform_midpoints(total, count)
+
+
+@dataclass
+class Linspace(FrameSampler):
+    """Evenly spaced, first and last frame included."""
+
+    def indices(
+        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+    ) -> np.ndarray:
+        _check(total, count)
+        return linspace(total, count)
+
+
+@dataclass
+class FpsCapped(FrameSampler):
+    """Frames at a fixed rate; evenly spaced where those would be too many.
+
+    Args:
+        fps: frames a second to take.
+    """
+
+    fps: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.fps > 0:
+            raise DataError(f"FpsCapped.fps is {self.fps}; give a rate above 0")
+
+    def indices(
+        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+    ) -> np.ndarray:
+        _check(total, count)
+        if not fps:
+            raise DataError("FpsCapped: the frame rate of the video is unknown; choose UniformMidpoints or Linspace")
+        return fps_capped(total, count, fps, self.fps)
+
+
+@dataclass
+class RandomSegment(FrameSampler):
+    """A random stretch of the video, for training.
+
+    Args:
+        strides: distances between neighbouring frames to draw from, in frames.
+    """
+
+    random: ClassVar[bool] = True
+
+    strides: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
+
+    def __post_init__(self) -> None:
+        if not self.strides or min(self.strides) < 1:
+            raise DataError(f"RandomSegment.strides is {self.strides}; give one or more distances of at least 1")
+
+    def indices(
+        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+    ) -> np.ndarray:
+        _check(total, count)
+        return random_segment(total, count, self.strides, rng)
+
+
+@dataclass
+class KeyFrames(FrameSampler):
+    """The frames that the row lists as `key_frames`, filled up with random ones."""
+
+    random: ClassVar[bool] = True
+
+    def indices(
+        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+    ) -> np.ndarray:
+        _check(total, count)
+        return key_frames(total, count, row.get("key_frames") or [], rng)

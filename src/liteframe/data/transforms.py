@@ -1,0 +1,42 @@
+"""From decoded frames to what InternVL sees: squashed to the model's size, then normalised as ImageNet is."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tvf
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Per-channel mean and standard deviation on the 0 to 1 scale, as in InternVL's processor files."""
+
+
+def resize_uint8(frames_THWC: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """Frames squashed to exactly `size` = (height, width), bicubic with antialias, as InternVL's video processor does.
+
+    Args:
+        frames_THWC: uint8, RGB.
+        size: (height, width) in pixels. Frames that have it already are only re-laid.
+
+    Returns:
+        uint8 (T, C, height, width), contiguous.
+    """
+    frames_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
+    if tuple(frames_TCHW.shape[-2:]) != tuple(size):
+        frames_TCHW = tvf.resize(frames_TCHW, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return frames_TCHW.contiguous()
+
+
+def normalize(frames_BTCHW: torch.Tensor) -> torch.Tensor:
+    """uint8 frames (any leading axes, then C, H, W) as float32 `(x / 255 - mean) / std` of ImageNet."""
+    mean = torch.tensor(IMAGENET_MEAN, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
+    return frames_BTCHW.to(torch.float32).sub_(mean).div_(std)
+
+
+def denormalize(frames_BTCHW: torch.Tensor) -> torch.Tensor:
+    """The uint8 frames that `normalize` was given, exactly."""
+    mean = torch.tensor(IMAGENET_MEAN, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
+    return frames_BTCHW.float().mul(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,56 @@
+"""Every error that liteframe raises on purpose, so that callers can catch one family."""
+
+from __future__ import annotations
+
+
+class LiteFrameError(Exception):
+    """Base of all errors that name what is wrong and what to do about it."""
+
+
+class ConfigError(LiteFrameError):
+    """A setting, a config file, or a folder it points to cannot be used."""
+
+
+class GeometryError(LiteFrameError, ValueError):
+    """A frame or grid size that the model cannot take; the message names the nearest legal ones."""
+
+
+class DataError(LiteFrameError):
+    """Something is wrong with the data a stage was given."""
+
+
+class ManifestError(DataError):
+    """A manifest row cannot be read; the message names file, line and field."""
+
+
+class DecodeError(DataError):
+    """A video cannot be decoded.
+
+    Attributes:
+        path: the video file.
+        reason: why, in one line.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class DecodeTimeout(DecodeError):
+    """Decoding took longer than its deadline and was killed."""
+
+
+class SkipLimitExceeded(DataError):
+    """More samples were skipped than the setting allows."""
+
+
+class StoreError(LiteFrameError):
+    """A feature store is missing, incomplete or damaged."""
+
+
+class StoreMismatch(StoreError):
+    """A feature store was made under other settings; the message names the field that differs."""

@@ -1,0 +1,138 @@
+"""``liteframe fit|validate|test|predict``: LightningCLI with the house's defaults."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pkgutil
+import warnings
+from importlib import import_module
+from typing import Any
+
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks.progress import ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+
+import liteframe.stages
+from liteframe.checkpoint_io import AtomicCheckpointIO
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.errors import ConfigError
+from liteframe.stage_progress import StageProgress
+
+_RUN_FOLDER = "runs/unnamed"
+_CHECKPOINT_STEPS = 100
+_QUIET_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*there is no last checkpoint available.*",
+    ".*exists and is not empty.*",
+    ".*LeafSpec.*is deprecated.*",
+    ".*but have no `validation_step`.*",
+    ".*is smaller than the logging interval.*",
+)
+
+
+def run_stage(verb: str, args: list[str]) -> None:
+    """Parses ``args`` (configs as paths), builds stage, data and trainer, and runs ``verb``.
+
+    Raises:
+        SystemExit: if the arguments do not parse; jsonargparse has said why.
+        LiteFrameError: what the stage raises.
+    """
+    import_stages()
+    if os.environ.get("LITEFRAME_DEBUG") != "1":
+        for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        for message in _QUIET_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+    StageCLI(verb, args)
+
+
+def import_stages() -> None:
+    """Imports every stage, so that a config may name a class without its module."""
+    for module in pkgutil.iter_modules(liteframe.stages.__path__):
+        import_module(f"liteframe.stages.{module.name}")
+
+
+class StageCLI(LightningCLI):
+    """LightningCLI for one verb; the config's ``class_path`` decides which stage and which data.
+
+    Args:
+        verb: fit, validate, test or predict.
+        args: the words after the verb.
+    """
+
+    def __init__(self, verb: str, args: list[str]) -> None:
+        self.verb = verb
+        parser_kwargs = {"prog": "liteframe", "description": None, verb: {"prog": f"liteframe {verb}"}}
+        super().__init__(
+            model_class=LightningModule,
+            datamodule_class=VideoDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            trainer_defaults={"default_root_dir": _RUN_FOLDER, "use_distributed_sampler": False},
+            parser_kwargs=parser_kwargs,
+            auto_configure_optimizers=False,
+            args=[verb, *args],
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Only the verb that was asked for: building the options of all four takes seconds."""
+        return {self.verb: LightningCLI.subcommands()[self.verb] | {"return_predictions"}}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses what was given; ``sys.argv`` stays as it is, because DDP's children are started from it."""
+        self.config = parser.parse_args(args if isinstance(args, list) else None)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument(
+                "--estimate", action="store_true", help="say how many gigabytes and hours it would take, and stop"
+            )
+        return parser
+
+    def before_instantiate_classes(self) -> None:
+        """Hands ``--estimate`` to the stage."""
+        config = self.config[self.verb]
+        if config.get("estimate"):
+            init_args = config.model.init_args
+            if "estimate" not in init_args:
+                raise ConfigError(f"--estimate: {config.model.class_path} cannot estimate; it is for the cache stage")
+            init_args.estimate = True
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        given = _as_list(config.get("callbacks"))
+        if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given):
+            callbacks = [*callbacks, StageProgress()]
+        if config.get("enable_checkpointing") is not False and not any(isinstance(c, ModelCheckpoint) for c in given):
+            callbacks = [*callbacks, _last_checkpoint()]
+        if config.get("logger") in (None, True):
+            # One run folder, not version after version: that is where a broken run finds its last checkpoint.
+            config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
+        trainer = super()._instantiate_trainer(config, callbacks)
+        writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+        if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        return trainer
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predicts without keeping the outputs in memory: stages write what they make."""
+        self.trainer.predict(**kwargs, return_predictions=False)
+
+
+def _last_checkpoint() -> ModelCheckpoint:
+    return ModelCheckpoint(
+        save_last=True, save_top_k=0, every_n_train_steps=_CHECKPOINT_STEPS, enable_version_counter=False
+    )
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,0 +1,185 @@
+"""LiteFrame's student encoder as a Hugging Face model (paper, section 3): a ViT-Base/14 that drops tokens on its way.
+
+A clip of 4 frames of 448 px has 4 x 32 x 32 tokens (frames, rows, columns), 2 x 16 x 16 after block 4 and 1 x 16 x 16
+after block 8; it leaves in the teacher's feature space, before the host's pixel shuffle. Clips do not see each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from liteframe.errors import ConfigError, GeometryError
+from liteframe.models.encoder_config import LiteFrameConfig
+from liteframe.models.temporal import DepthwiseTemporalConv, StridedDownsample
+from liteframe.models.vit import Block, PatchEmbedding, sincos_positions
+from liteframe.ops.pooling import legal_sizes
+
+__all__ = ["LiteFrameConfig", "LiteFrameEncoder", "LiteFrameOutput", "check_size"]
+
+
+@dataclass
+class LiteFrameOutput(ModelOutput):
+    """What the encoder gives.
+
+    Attributes:
+        last_hidden_state: ``(B, T', H', W', output_size)``, in the teacher's feature space; T' counts clips when, as in
+            the paper, the strides in time multiply to ``clip_frames``.
+        valid_frames: ``(B,)`` int64, how many input frames are real; the rest repeat the last one.
+    """
+
+    last_hidden_state: Tensor | None = None
+    valid_frames: Tensor | None = None
+
+
+def check_size(height: int, width: int, multiple_of: int | tuple[int, int] = 28) -> None:
+    """Refuse frames that do not fill the token grid (28 px in the paper, 56 with the host's pixel shuffle).
+
+    Raises:
+        GeometryError: names the axis and the nearest legal sizes on both sides.
+    """
+    steps = (multiple_of, multiple_of) if isinstance(multiple_of, int) else multiple_of
+    wrong = [
+        f"{axis} {size} is not a multiple of {step} px (nearest legal: {legal_sizes(size, step)})"
+        for axis, size, step in zip(("height", "width"), (height, width), steps, strict=True)
+        if size < 1 or size % step
+    ]
+    if wrong:
+        raise GeometryError(f"frames of {height} x {width} px: " + "; ".join(wrong))
+
+
+class LiteFrameEncoder(PreTrainedModel):
+    """The student: frames to compressed tokens in the teacher's feature space, clip by clip."""
+
+    config_class = LiteFrameConfig
+    config: LiteFrameConfig
+    base_model_prefix = "encoder"
+    main_input_name = "frames_BTCHW"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["Block"]  # noqa: RUF012 (the base class declares it so)
+
+    def __init__(self, config: LiteFrameConfig) -> None:
+        super().__init__(config)
+        width = config.hidden_size
+        self.patch_embedding = PatchEmbedding(config.image_size, config.patch_size, config.num_channels, width)
+        self.blocks = nn.ModuleList()
+        self.downsamples = nn.ModuleDict()
+        strides = dict(zip(config.downsample_after, config.downsample_strides, strict=True))
+        frames = config.clip_frames
+        for depth in range(1, config.num_hidden_layers + 1):
+            self.blocks.append(
+                Block(
+                    channels=width,
+                    heads=config.num_attention_heads,
+                    mlp_channels=int(width * config.mlp_ratio),
+                    frames=frames,
+                    mixer=config.temporal_mixer,
+                    mixer_kernel=config.temporal_kernel,
+                    norm_eps=config.layer_norm_eps,
+                    qkv_bias=config.qkv_bias,
+                    attention=config.attention,
+                )
+            )
+            if depth in strides:
+                t, h, w = strides[depth]
+                self.downsamples[str(depth)] = StridedDownsample(width, (t, h, w))
+                frames //= t
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.head = nn.Linear(width, config.output_size)
+        self.post_init()
+
+    def forward(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None = None) -> LiteFrameOutput:
+        """Encode videos of any number of frames; the last clip is filled up with the last frame.
+
+        Args:
+            frames_BTCHW: normalised pixels; height and width multiples of ``config.size_multiple``.
+            valid_frames_B: frames that are real, where the caller has padded already (by repeating the last frame,
+                as here); passed on to the output. None means all.
+
+        Raises:
+            GeometryError: a shape or size that the encoder cannot take; the message names the nearest legal one.
+        """
+        self._check_frames(frames_BTCHW, valid_frames_B)
+        batch, frames, _, height, width = frames_BTCHW.shape
+        clip, patch = self.config.clip_frames, self.config.patch_size
+        t, h, w = clip, height // patch, width // patch
+
+        tokens = self.patch_embedding(frames_BTCHW.flatten(0, 1))
+        if missing := -frames % clip:
+            # Repeating the embedded frame is repeating the frame, for a fraction of the bytes.
+            tokens_BTNC = tokens.unflatten(0, (batch, frames))
+            last = tokens_BTNC[:, -1:].expand(-1, missing, -1, -1)
+            tokens = torch.cat([tokens_BTNC, last], dim=1).flatten(0, 1)
+
+        for depth, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens)
+            if str(depth) in self.downsamples:
+                tokens_BTHWC = self.downsamples[str(depth)](tokens.reshape(-1, t, h, w, tokens.shape[-1]))
+                t, h, w = tokens_BTHWC.shape[1:4]
+                tokens = tokens_BTHWC.reshape(-1, h * w, tokens.shape[-1])
+        features = self.head(self.norm(tokens)).view(batch, -1, h, w, self.config.output_size)
+
+        if valid_frames_B is None:
+            valid_frames_B = torch.full((batch,), frames, dtype=torch.int64, device=frames_BTCHW.device)
+        return LiteFrameOutput(last_hidden_state=features, valid_frames=valid_frames_B)
+
+    def _check_frames(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None) -> None:
+        shape = tuple(frames_BTCHW.shape)
+        if len(shape) != 5:
+            raise GeometryError(f"frames must have the axes (B, T, C, H, W), got shape {shape}")
+        if shape[0] < 1 or shape[1] < 1:
+            raise GeometryError(f"frames of shape {shape} hold no frame: batch and T must be at least 1")
+        if shape[2] != self.config.num_channels:
+            raise GeometryError(f"frames have {shape[2]} channels, the encoder takes {self.config.num_channels}")
+        if not frames_BTCHW.is_floating_point():
+            raise GeometryError(f"frames are {frames_BTCHW.dtype}; normalise them to floating point first")
+        if valid_frames_B is not None and valid_frames_B.shape != shape[:1]:
+            raise GeometryError(f"valid_frames_B has shape {tuple(valid_frames_B.shape)}, expected {shape[:1]}")
+        check_size(shape[3], shape[4], self.config.size_multiple)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, PatchEmbedding):
+            if self.config.position_init == "sincos":
+                waves = sincos_positions(*module.grid, self.config.hidden_size)
+                init.copy_(module.position, waves * self.config.position_scale)
+            else:
+                init.normal_(module.position, std=self.config.initializer_range)
+        elif isinstance(module, StridedDownsample):
+            # Nearly the mean of the block; the noise lets the taps of a channel part.
+            share = 1 / prod(module.stride)
+            init.normal_(module.weight, mean=share, std=0.1 * share)
+            init.zeros_(module.bias)
+        elif isinstance(module, DepthwiseTemporalConv):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.from_pretrained`, from safetensors only, and strict.
+
+        Raises:
+            ConfigError: no such folder or file, or a weight that is missing, unexpected or of another shape, by name.
+        """
+        source = pretrained_model_name_or_path
+        with_info = kwargs.pop("output_loading_info", False)
+        strict = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+        try:
+            loaded: Any = super().from_pretrained(source, *args, **{**kwargs, **strict})
+        except OSError as error:
+            raise ConfigError(f"{source}: no encoder can be loaded from here: {error}") from error
+        model, info = loaded
+        wrong = [f"{kind.split('_')[0]}: {key}" for kind in ("missing_keys", "unexpected_keys") for key in info[kind]]
+        wrong += [f"shape: {key} is {tuple(got)}, expected {tuple(want)}" for key, got, want in info["mismatched_keys"]]
+        if wrong:
+            raise ConfigError(f"{source}: weights do not fit LiteFrameEncoder; " + "; ".join(wrong))
+        return (model, info) if with_info else model

@@ -1,0 +1,118 @@
+"""Token ids of a video and a conversation, through the host's own chat template.
+
+A host sees a video as `Frame1: <img>...</img>` lines, one a frame. A compressed clip of several frames takes the place
+of one frame, so that a frozen LLM meets no wording that it does not know: `Frame1:` is then the first clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from transformers import ProcessorMixin
+
+from liteframe.errors import ConfigError
+
+IGNORE = -100
+Turn = tuple[str, str]
+"""A question and its answer."""
+
+
+@dataclass
+class PromptBatch:
+    """Right-padded token ids; `labels_BL` is `IGNORE` everywhere but on the answers (and the token that ends them)."""
+
+    input_ids_BL: Tensor
+    labels_BL: Tensor
+
+    def to(self, device: torch.device) -> PromptBatch:
+        return PromptBatch(self.input_ids_BL.to(device), self.labels_BL.to(device))
+
+
+class PromptBuilder:
+    """Builds prompts for a host from its processor.
+
+    Args:
+        processor: the host folder's processor (InternVL's, or one with the same attributes).
+
+    Raises:
+        ConfigError: the processor has no chat template, or its tokenizer lacks the image tokens.
+    """
+
+    def __init__(self, processor: ProcessorMixin) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
+            if getattr(processor, name, None) is None:
+                raise ConfigError(f"the host's processor has no {name}; use the processor saved with the host model")
+        if not processor.chat_template:
+            raise ConfigError("the host's processor has no chat_template; save one with the host (chat_template.jinja)")
+        self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        self._video_ids = lru_cache(maxsize=256)(self._tokenise_video)
+
+    def video_text(self, groups: int, tokens_per_group: int, numbers: Sequence[int] | None = None) -> str:
+        """The lines that stand for a video of `groups` frames (or clips), numbered from 1 unless `numbers` are given."""
+        processor = self.processor
+        image = f"{processor.start_image_token}{processor.image_token * tokens_per_group}{processor.end_image_token}"
+        return "\n".join(f"Frame{n}: {image}" for n in (numbers or range(1, groups + 1)))
+
+    def _tokenise(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def _tokenise_video(self, groups: int, tokens_per_group: int, numbers: tuple[int, ...] | None) -> tuple[int, ...]:
+        return tuple(self._tokenise(self.video_text(groups, tokens_per_group, numbers)))
+
+    def _template(self, turns: Sequence[Turn], question: str | None, has_video: bool = True) -> str:
+        messages = []
+        for index, (asked, answer) in enumerate([*turns, (question, None)] if question is not None else turns):
+            content = [{"type": "text", "text": asked}]
+            if index == 0 and has_video:
+                content.insert(0, {"type": "video"})
+            messages.append({"role": "user", "content": content})
+            if answer is not None:
+                messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=question is not None)
+
+    def question_ids(
+        self, question: str, groups: int, tokens_per_group: int, numbers: tuple[int, ...] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Ids up to and with the video, and ids from the question to where the answer begins."""
+        before, after = self._template([], question).split(self.processor.video_token)
+        prefix = [*self._tokenise(before), *self._video_ids(groups, tokens_per_group, numbers)]
+        return prefix, self._tokenise(after)
+
+    def conversation(
+        self, turns: Sequence[Turn], groups: int, tokens_per_group: int, numbers: tuple[int, ...] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Ids of a whole conversation and their labels; loss falls on the answers only."""
+        prefix, _ = self.question_ids(turns[0][0], groups, tokens_per_group, numbers)
+        ids, labels = list(prefix), [IGNORE] * len(prefix)
+        done = self._template([], turns[0][0]).index(self.processor.video_token) + len(self.processor.video_token)
+        for index, (question, _answer) in enumerate(turns):
+            asked = self._template(turns[:index], question)
+            answered = self._template(turns[: index + 1], None)
+            if not answered.startswith(asked):
+                raise ConfigError("the chat template does not extend a prompt by its answer; answers cannot be located")
+            question_ids, answer_ids = self._tokenise(asked[done:]), self._tokenise(answered[len(asked) :])
+            ids += question_ids + answer_ids
+            labels += [IGNORE] * len(question_ids) + answer_ids
+            done = len(answered)
+        return ids, labels
+
+    def batch(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        groups: int,
+        tokens_per_group: int,
+        numbers: tuple[int, ...] | None = None,
+    ) -> PromptBatch:
+        """Conversations about videos of the same length, padded on the right."""
+        pairs = [self.conversation(turns, groups, tokens_per_group, numbers) for turns in conversations]
+        longest = max(len(ids) for ids, _ in pairs)
+        return PromptBatch(
+            torch.tensor([ids + [self.pad_id] * (longest - len(ids)) for ids, _ in pairs]),
+            torch.tensor([labels + [IGNORE] * (longest - len(labels)) for _, labels in pairs]),
+        )

@@ -1,0 +1,138 @@
+"""The tiny host: an InternVL of 2.3 M parameters that trains on two CPU cores.
+
+Same classes, processor and kind of chat template as the published InternVL; only the sizes, the word-level vocabulary
+and the initial values differ. The library's defaults start class token and positions at zero and scale residual
+branches by 0.1, from which a ViT this small does not learn within minutes, hence `_initialise`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    GotOcr2ImageProcessor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVideoProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+from liteframe.data import synthetic
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'video' %}{{ '<video>\n' }}{% elif part['type'] == 'image' %}{{ '<IMG_CONTEXT>\n' }}"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+_SPECIAL = ("<unk>", "<pad>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+_MAX_FRAMES = 256
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A word for every token: the tiny world's phrases, `Frame1:` to `Frame256:`, and the family's special tokens."""
+    phrases = [*synthetic.QUESTIONS.values(), *synthetic.COLOR_NAMES, *synthetic.DIRECTIONS, "system user assistant"]
+    words = sorted({word for phrase in phrases for word in phrase.split()})
+    frames = [f"Frame{i + 1}:" for i in range(_MAX_FRAMES)]
+    vocabulary = {word: i for i, word in enumerate([*_SPECIAL, *words, *frames])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>"],
+        extra_special_tokens={
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+    )
+
+
+def tiny_processor(tokens_per_frame: int = 16) -> InternVLProcessor:
+    """InternVL's processor with the tiny tokenizer and 112 px frames."""
+    size = {"height": synthetic.SIZE, "width": synthetic.SIZE}
+    return InternVLProcessor(
+        image_processor=GotOcr2ImageProcessor(size=size),
+        video_processor=InternVLVideoProcessor(size=size),
+        tokenizer=tiny_tokenizer(),
+        image_seq_length=tokens_per_frame,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def tiny_config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
+    """ViT of 4 layers, width 128; Qwen2 of 3 layers, width 192; pixel shuffle 0.5, so 16 tokens a frame."""
+    return InternVLConfig(
+        vision_config={
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "attention_bias": True,
+            "image_size": [synthetic.SIZE, synthetic.SIZE],
+            "patch_size": [synthetic.PATCH, synthetic.PATCH],
+            "layer_scale_init_value": 1.0,
+            "initializer_range": 0.06,
+            "use_mean_pooling": False,
+        },
+        text_config=Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=192,
+            num_hidden_layers=3,
+            num_attention_heads=6,
+            num_key_value_heads=6,
+            intermediate_size=480,
+            tie_word_embeddings=True,
+            max_position_embeddings=8192,
+            initializer_range=0.06,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        ),
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=16,
+        tie_word_embeddings=True,
+    )
+
+
+def sincos_positions(rows: int, columns: int, channels: int) -> torch.Tensor:
+    """Fixed 2-D sine and cosine positions, (rows * columns, channels); half of the channels for each axis."""
+    quarter = channels // 4
+    frequencies = torch.exp(-math.log(100.0) * torch.arange(quarter) / quarter)
+    waves = [
+        torch.cat([torch.sin(torch.arange(n)[:, None] * frequencies), torch.cos(torch.arange(n)[:, None] * frequencies)], 1)
+        for n in (rows, columns)
+    ]
+    vertical = waves[0][:, None].expand(rows, columns, -1)
+    horizontal = waves[1][None].expand(rows, columns, -1)
+    return torch.cat([vertical, horizontal], dim=-1).reshape(rows * columns, channels)
+
+
+@torch.no_grad()
+def _initialise(model: InternVLForConditionalGeneration) -> None:
+    embeddings = model.model.vision_tower.embeddings
+    channels = embeddings.cls_token.shape[-1]
+    rows, columns = embeddings.patch_embeddings.patch_shape
+    embeddings.position_embeddings[0, 1:] = 0.5 * sincos_positions(rows, columns, channels)
+    embeddings.cls_token.normal_(std=0.5)
+
+
+def build_tiny_host(seed: int = 0, attention: str = "eager") -> tuple[InternVLForConditionalGeneration, InternVLProcessor]:
+    """A freshly initialised tiny host and its processor; the same seed gives the same weights."""
+    processor = tiny_processor()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = tiny_config(processor.tokenizer)
+        config._attn_implementation = attention
+        model = InternVLForConditionalGeneration(config)
+        _initialise(model)
+    return model, processor

@@ -1,0 +1,144 @@
+"""A Video LLM = backbone + compressor + projector + LLM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoProcessor, InternVLForConditionalGeneration, ProcessorMixin
+from transformers.cache_utils import Cache, DynamicCache
+
+from liteframe.errors import ConfigError
+from liteframe.models.backbone import Compressor, Dense, VisionTokens
+from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.prompts import PromptBuilder
+from liteframe.models.teachers import InternVLTeacher, project_tokens, read_config
+
+
+class LiteFrameBackbone(nn.Module):
+    """The student as a backbone: its tokens are compressed already, and it has no class token."""
+
+    def __init__(self, encoder: LiteFrameEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
+        return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
+
+
+def load_host(source: str, attention: str | None = None) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
+    """A host and its processor from a folder or hub id.
+
+    Raises:
+        ConfigError: nothing there, another family, or weights that do not fit the config.
+    """
+    config = read_config(source)
+    if config.model_type != "internvl":
+        raise ConfigError(f"{source}: model_type {config.model_type!r} is not a host of the InternVL family")
+    model, info = InternVLForConditionalGeneration.from_pretrained(
+        source, attn_implementation=attention, output_loading_info=True
+    )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[kind]:
+            raise ConfigError(f"{source}: {len(info[kind])} {kind.replace('_', ' ')}, first {sorted(info[kind])[0]}")
+    return model, AutoProcessor.from_pretrained(source)
+
+
+class VideoLLM(nn.Module):
+    """Answers questions about frames, with any backbone and compressor before the host's projector and LLM.
+
+    Args:
+        host: gives projector and LLM (its own vision tower serves only if it is the backbone).
+        processor: the host's processor.
+        backbone: ``frames_BTCHW`` to `VisionTokens`; None is the host's own vision tower.
+        compressor: `VisionTokens` to ``tokens_BTHWC``; None keeps every token.
+        frames_per_group: frames behind one `Frame` line of the prompt, if the backbone itself compresses.
+    """
+
+    def __init__(
+        self,
+        host: InternVLForConditionalGeneration,
+        processor: ProcessorMixin,
+        backbone: nn.Module | None = None,
+        compressor: Compressor | None = None,
+        frames_per_group: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone if backbone is not None else InternVLTeacher.from_host(host)
+        self.compressor = compressor or Dense()
+        self.projector = host.model.multi_modal_projector
+        self.language_model = host.model.language_model
+        self.lm_head = host.lm_head
+        self.downsample_ratio = host.config.downsample_ratio
+        self.image_token_id = host.config.image_token_id
+        self.frames_per_group = frames_per_group or self.compressor.frames_per_group
+        self.prompts = PromptBuilder(processor)
+
+    def encode(self, frames_BTCHW: Tensor) -> Tensor:
+        """Compressed tokens on the grid, (B, T', H', W', C)."""
+        return self.compressor(self.backbone(frames_BTCHW))
+
+    def project(self, tokens_BTHWC: Tensor) -> Tensor:
+        """What the LLM sees of the video: (B, T', N, C_llm)."""
+        return project_tokens(self.projector, tokens_BTHWC, self.downsample_ratio)
+
+    def embed(self, input_ids_BL: Tensor, visual_BTNC: Tensor | None) -> Tensor:
+        """Embeddings of a prompt, with the visual tokens in their places: (B, L, C_llm)."""
+        embeds_BLC = self.language_model.get_input_embeddings()(input_ids_BL)
+        if visual_BTNC is None:
+            return embeds_BLC
+        mask_BL = input_ids_BL == self.image_token_id
+        if int(mask_BL.sum()) != visual_BTNC.shape[:3].numel():
+            raise ConfigError(
+                f"the prompt has {int(mask_BL.sum())} places for visual tokens, the video gives {visual_BTNC.shape[:3].numel()}"
+            )
+        return embeds_BLC.masked_scatter(mask_BL[..., None], visual_BTNC.to(embeds_BLC.dtype))
+
+    def hidden_states(
+        self, embeds_BLC: Tensor, position_ids: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """Last hidden states of the LLM, (B, L, C_llm).
+
+        An explicit mask goes along with positions that have gaps: without one, transformers reads each gap as the
+        start of another packed sequence.
+        """
+        mask = None
+        if position_ids is not None and cache is None:
+            mask = torch.ones(embeds_BLC.shape[:2], dtype=torch.long, device=embeds_BLC.device)
+        return self.language_model(
+            inputs_embeds=embeds_BLC,
+            attention_mask=mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+    def answer_logits(
+        self, input_ids_BL: Tensor, labels_BL: Tensor, visual_BTNC: Tensor, position_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (M, vocabulary) and labels (M,) of the M answer tokens of a batch; the head is run on those alone."""
+        hidden_BLC = self.hidden_states(self.embed(input_ids_BL, visual_BTNC), position_ids)
+        targets_BL = labels_BL[:, 1:]
+        picked_BL = targets_BL >= 0
+        return self.lm_head(hidden_BLC[:, :-1][picked_BL]), targets_BL[picked_BL]
+
+    def prefill(self, visual_BTNC: Tensor, ids_L: list[int]) -> Tensor:
+        """Logits (B, vocabulary) of the first answer token after a whole prompt."""
+        ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
+        return self.lm_head(self.hidden_states(self.embed(ids_BL, visual_BTNC))[:, -1])
+
+    @torch.no_grad()
+    def first_answer_logits(self, visual_TNC: Tensor, questions: list[str]) -> Tensor:
+        """Logits (questions, vocabulary) of the first answer token; the video's keys and values are computed once."""
+        T, N = visual_TNC.shape[:2]
+        device = visual_TNC.device
+        prompts = [self.prompts.question_ids(question, T, N) for question in questions]
+        prefix = torch.tensor([prompts[0][0]], device=device)
+        cache = DynamicCache(config=self.language_model.config)
+        self.hidden_states(self.embed(prefix, visual_TNC[None]), cache=cache)
+        cache.batch_repeat_interleave(len(questions))
+        longest = max(len(ids) for _, ids in prompts)
+        pad = self.prompts.pad_id
+        ids = torch.tensor([ids + [pad] * (longest - len(ids)) for _, ids in prompts], device=device)
+        hidden = self.hidden_states(self.embed(ids, None), cache=cache)
+        last = torch.tensor([len(ids) - 1 for _, ids in prompts], device=device)
+        return self.lm_head(hidden[torch.arange(len(questions), device=device), last])

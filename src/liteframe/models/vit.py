@@ -1,0 +1,118 @@
+"""The plain parts of the student: patch embedding with positions, attention within a frame, transformer block."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from liteframe.models.temporal import make_mixer
+
+EAGER_TOKENS_ON_CPU = 256
+"""Up to so many tokens a frame, ``attention="auto"`` multiplies plain matrices on a CPU, several times faster to train;
+beyond them, and on other devices, it takes the fused kernel, which does not hold the N x N weights in memory."""
+
+
+def sincos_positions(rows: int, columns: int, channels: int) -> Tensor:
+    """Fixed 2-D sine and cosine positions, ``(1, rows * columns, channels)``: half the channels a direction."""
+    rates = 10000.0 ** (-torch.arange(channels // 4, dtype=torch.float32) / (channels // 4))
+    parts = []
+    for size, view in ((rows, (-1, 1)), (columns, (1, -1))):
+        angles = torch.arange(size, dtype=torch.float32)[:, None] * rates
+        waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
+        parts.append(waves.view(*view, channels // 2).expand(rows, columns, -1))
+    return torch.cat(parts, dim=-1).reshape(1, rows * columns, channels)
+
+
+def resize_positions(position_1NC: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+    """Positions of another grid by bicubic interpolation, as transformers' InternVL does it."""
+    if grid == new_grid:
+        return position_1NC
+    grid_1CHW = position_1NC.float().reshape(1, *grid, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(grid_1CHW, size=new_grid, mode="bicubic", align_corners=False)
+    return resized.flatten(2).transpose(1, 2).to(position_1NC.dtype)
+
+
+class PatchEmbedding(nn.Module):
+    """Frames ``(M, channels, H, W)`` to patch tokens with positions, ``(M, N, C)``."""
+
+    def __init__(self, image_size: int, patch_size: int, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.grid = (image_size // patch_size, image_size // patch_size)
+        self.projection = nn.Conv2d(in_channels, channels, kernel_size=patch_size, stride=patch_size)
+        self.position = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], channels))
+
+    def forward(self, frames_BCHW: Tensor) -> Tensor:
+        patches_BCHW = self.projection(frames_BCHW.to(self.projection.weight.dtype))
+        grid = (patches_BCHW.shape[2], patches_BCHW.shape[3])
+        tokens_BNC = patches_BCHW.flatten(2).transpose(1, 2).contiguous()
+        # The residual stream keeps the dtype of the products (bfloat16 under autocast): half the memory traffic.
+        return tokens_BNC + resize_positions(self.position, self.grid, grid).to(tokens_BNC.dtype)
+
+
+class FrameAttention(nn.Module):
+    """Multi-head self-attention among the tokens of one frame, ``(M, N, C)`` to the same shape."""
+
+    def __init__(self, channels: int, heads: int, qkv_bias: bool, kernel: str) -> None:
+        super().__init__()
+        self.heads = heads
+        self.kernel = kernel
+        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, tokens_BNC: Tensor) -> Tensor:
+        batch, count, channels = tokens_BNC.shape
+        width = channels // self.heads
+        qkv = self.qkv(tokens_BNC).view(batch, count, 3, self.heads, width).permute(2, 0, 3, 1, 4)
+        if self._eager(tokens_BNC):
+            query, key, value = qkv.reshape(3, batch * self.heads, count, width).unbind(0)
+            logits = torch.baddbmm(query.new_empty(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=width**-0.5)
+            mixed = torch.bmm(logits.softmax(dim=-1), value).view(batch, self.heads, count, width)
+        else:
+            query, key, value = qkv.unbind(0)
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, count, channels))
+
+    def _eager(self, tokens_BNC: Tensor) -> bool:
+        if self.kernel == "auto":
+            return tokens_BNC.device.type == "cpu" and tokens_BNC.shape[1] <= EAGER_TOKENS_ON_CPU
+        return self.kernel == "eager"
+
+
+class Block(GradientCheckpointingLayer):
+    """Pre-norm transformer block within each frame, then the temporal mixer over the clip's frames, if it has one.
+
+    Args:
+        frames: frames of a clip at this depth; a clip of one frame has no mixer.
+        mixer, mixer_kernel: the temporal mixer's name and kernel, see `liteframe.models.temporal`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        mlp_channels: int,
+        frames: int,
+        mixer: str = "depthwise",
+        mixer_kernel: int = 3,
+        norm_eps: float = 1e-6,
+        qkv_bias: bool = True,
+        attention: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.frames = frames
+        self.norm1 = nn.LayerNorm(channels, eps=norm_eps)
+        self.attn = FrameAttention(channels, heads, qkv_bias, attention)
+        self.norm2 = nn.LayerNorm(channels, eps=norm_eps)
+        self.fc1 = nn.Linear(channels, mlp_channels)
+        self.fc2 = nn.Linear(mlp_channels, channels)
+        self.temporal = make_mixer(mixer, channels, mixer_kernel) if frames > 1 else None
+
+    def forward(self, tokens_BNC: Tensor) -> Tensor:
+        """``(M frames, N, C)`` to the same shape, where M counts all frames of all clips."""
+        tokens_BNC = tokens_BNC + self.attn(self.norm1(tokens_BNC))
+        tokens_BNC = tokens_BNC + self.fc2(F.gelu(self.fc1(self.norm2(tokens_BNC))))
+        if self.temporal is None:
+            return tokens_BNC
+        return self.temporal(tokens_BNC.unflatten(0, (-1, self.frames))).flatten(0, 1)

@@ -1,0 +1,108 @@
+"""Weighted average pooling (WAP): the paper's compressor and the target of its distillation.
+
+Inside a block of tokens, a token's weight is the softmax, over that block's tokens, of its similarity to the class
+token of its *own* frame; the block's output is the weighted mean. The scale is not in the text we have, so it is an
+argument.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from liteframe.errors import ConfigError, GeometryError
+from liteframe.ops.pooling import Block, gather_blocks
+
+
+def weighted_average_pool(
+    tokens_BTHWC: Tensor,
+    cls_BTC: Tensor,
+    block: Block = (4, 2, 2),
+    similarity: str = "dot",
+    scale: float | None = None,
+    valid_frames_B: Tensor | None = None,
+) -> Tensor:
+    """Weighted mean of each block's tokens, weighted as `wap_weights` says (same arguments, same errors).
+
+    Returns:
+        ``(B, T/t, H/h, W/w, C)`` in the dtype of the tokens; weights and means are computed in float32 or better.
+    """
+    weights, tokens = _blocks(tokens_BTHWC, cls_BTC, block, similarity, scale, valid_frames_B)
+    return (weights.unsqueeze(-1) * tokens.flatten(4, 5)).sum(dim=4).to(tokens_BTHWC.dtype)
+
+
+def wap_weights(
+    tokens_BTHWC: Tensor,
+    cls_BTC: Tensor,
+    block: Block = (4, 2, 2),
+    similarity: str = "dot",
+    scale: float | None = None,
+    valid_frames_B: Tensor | None = None,
+) -> Tensor:
+    """Weight of every token, on the uncompressed grid; the weights of each block sum to 1.
+
+    Args:
+        tokens_BTHWC: dense tokens of each frame.
+        cls_BTC: the class token of each frame.
+        block: frames, rows and columns of a block.
+        similarity: ``"dot"``, the dot product of token and class token, or ``"cosine"`` of the angle between them.
+        scale: factor on the similarity before the softmax; None is ``1/sqrt(C)`` for the dot product, 1 for the cosine.
+        valid_frames_B: None (the default) treats all frames alike. The frames that pad a last clip repeat the
+            last real frame, and the student is shown them too, so the teacher's target counts them as well. Given,
+            frames at or after it get weight 0, except in blocks without any valid frame, which count them all.
+
+    Returns:
+        ``(B, T, H, W)``, float32 (float64 for float64 tokens).
+
+    Raises:
+        GeometryError: an axis that the block does not divide, or class tokens that do not fit the tokens.
+        ConfigError: an unknown similarity.
+    """
+    weights, _ = _blocks(tokens_BTHWC, cls_BTC, block, similarity, scale, valid_frames_B)
+    t, h, w = block
+    split = weights.unflatten(-1, (t, h, w)).permute(0, 1, 4, 2, 5, 3, 6)
+    return split.reshape(tokens_BTHWC.shape[:-1])
+
+
+def _blocks(
+    tokens_BTHWC: Tensor,
+    cls_BTC: Tensor,
+    block: Block,
+    similarity: str,
+    scale: float | None,
+    valid_frames_B: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Weights ``(B, T/t, H/h, W/w, t*h*w)`` and tokens as `gather_blocks` has them, in the dtype of the softmax."""
+    dtype = torch.promote_types(tokens_BTHWC.dtype, torch.float32)
+    tokens = gather_blocks(tokens_BTHWC, block).to(dtype)
+    frames, channels = tokens_BTHWC.shape[1], tokens_BTHWC.shape[-1]
+    if cls_BTC.shape != (tokens_BTHWC.shape[0], frames, channels):
+        raise GeometryError(
+            f"class tokens of shape {tuple(cls_BTC.shape)} do not fit tokens of shape {tuple(tokens_BTHWC.shape)}: "
+            "one class token of the same width a frame is needed"
+        )
+    cls = cls_BTC.to(dtype)
+    if similarity == "cosine":
+        cls = F.normalize(cls, dim=-1)
+    elif similarity != "dot":
+        raise ConfigError(f"similarity must be 'dot' or 'cosine', got {similarity!r}")
+    # Product and sum, not a matrix product: autocast would round the logits to bfloat16.
+    t = block[0]
+    logits = (tokens * cls.reshape(-1, frames // t, 1, 1, t, 1, channels)).sum(dim=-1)
+    if similarity == "cosine":
+        logits = logits / tokens.norm(dim=-1).clamp_min(1e-12)
+    if scale is None:
+        scale = channels**-0.5 if similarity == "dot" else 1.0
+    logits = logits * scale
+    if valid_frames_B is not None:
+        logits = logits.masked_fill(_padding(valid_frames_B, frames, t), float("-inf"))
+    return logits.flatten(4).softmax(dim=-1), tokens
+
+
+def _padding(valid_frames_B: Tensor, frames: int, step: int) -> Tensor:
+    """True at frames to leave out, ``(B, T/t, 1, 1, t, 1)``; never all frames of a block."""
+    index = torch.arange(frames, device=valid_frames_B.device)
+    padding = (index >= valid_frames_B[:, None]).unflatten(1, (frames // step, step))
+    padding = padding & ~padding.all(dim=2, keepdim=True)
+    return padding[:, :, None, None, :, None]

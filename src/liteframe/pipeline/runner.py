@@ -1,0 +1,162 @@
+"""Runs the stages of a recipe: skips what is done, goes on where it was broken off."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from liteframe.cli import CHILD_ARGS, STAGE_VERBS
+from liteframe.errors import ConfigError, LiteFrameError
+from liteframe.pipeline.isolation import isolated
+from liteframe.pipeline.recipe import Recipe, StageSpec
+from liteframe.pipeline.records import (
+    Fingerprint,
+    StageClock,
+    done_path,
+    fingerprint,
+    progress_path,
+    read_record,
+    read_stage_records,
+)
+from liteframe.runtime import RunLock, atomic_write_json
+
+_REPORTS = ("report.md", "report.json", "pareto.png")
+
+RunVerb = Callable[[Sequence[str]], int]
+
+
+class PipelineRunner:
+    """Runs a recipe in one run folder.
+
+    Args:
+        recipe: what to run.
+        run: the run folder; made if absent.
+        seed: fills ``{seed}`` and seeds every stage.
+        run_verb: runs one command line in this process and returns its exit code.
+    """
+
+    def __init__(self, recipe: Recipe, run: Path, seed: int, run_verb: RunVerb) -> None:
+        self.recipe, self.run, self.seed, self._run_verb = recipe, run, seed, run_verb
+        self._digests: dict[str, str] = {}
+
+    def execute(self, only: Sequence[str] | None = None) -> None:
+        """Runs all stages, or those named in ``only``; what these need must be done.
+
+        Raises:
+            ConfigError: for an unknown stage, a run folder in use, or a stage that another one needs first.
+            LiteFrameError: what a stage raises, or if it does not make what the recipe says.
+        """
+        names = [stage.name for stage in self.recipe.stages]
+        if unknown := [name for name in only or () if name not in names]:
+            raise ConfigError(f"--only {unknown[0]}: no such stage; recipe {self.recipe.name} has {', '.join(names)}")
+        with RunLock(self.run):
+            _say(f"recipe {self.recipe.name}, seed {self.seed}, in {self.run} (budget {_time(self.recipe.budget_s)})")
+            for position, stage in enumerate(self.recipe.stages):
+                wanted = fingerprint(stage, self.seed, dict(self._digests))
+                self._digests[stage.name] = wanted.digest
+                reason = self._why_not_done(stage, wanted)
+                if only and stage.name not in only:
+                    needed = [name for name in only if names.index(name) > position]
+                    if reason and needed:
+                        raise ConfigError(f"--only {needed[0]}: stage {stage.name} must run first: {reason}")
+                elif reason is None:
+                    record = read_record(done_path(self.run, stage.name)) or {}
+                    _say(f"{stage.name}: done before ({_time(record['seconds'])}), skipped")
+                else:
+                    self._run_stage(position, stage, wanted, reason)
+            self._summarise()
+
+    def _why_not_done(self, stage: StageSpec, wanted: Fingerprint) -> str | None:
+        record = read_record(done_path(self.run, stage.name))
+        if record is None:
+            return "it has not run yet"
+        if reason := wanted.difference(record["fingerprint"]):
+            return reason
+        missing = [path for path in stage.output_paths(self.run, self.seed) if not path.exists()]
+        return f"{missing[0]} is missing" if missing else None
+
+    def _run_stage(self, position: int, stage: StageSpec, wanted: Fingerprint, reason: str) -> None:
+        earlier = self._clear(stage, wanted, reason)
+        folder = self.run / stage.name
+        folder.mkdir(parents=True, exist_ok=True)
+        budget = f", budget {_time(stage.budget_s)}" if stage.budget_s else ""
+        gone = f"; goes on after {_time(earlier['seconds'])} of earlier work" if earlier else ""
+        _say(f"{stage.name} ({position + 1}/{len(self.recipe.stages)}): {stage.about or stage.verb}{budget}{gone}")
+        record = {
+            "name": stage.name,
+            "verb": stage.verb,
+            "about": stage.about,
+            "position": position,
+            "budget_s": stage.budget_s,
+            "tries": int(earlier["tries"]) + 1 if earlier else 1,
+            "seconds": float(earlier["seconds"]) if earlier else 0.0,
+            "seed": self.seed,
+            "digest": wanted.digest,
+            "fingerprint": asdict(wanted),
+        }
+        progress = progress_path(self.run, stage.name)
+        command = self._command(stage)
+        with isolated(self.seed, {CHILD_ARGS: json.dumps(command)}), StageClock(progress, record) as clock:
+            code = self._run_verb(command)
+        if code:
+            raise LiteFrameError(f"stage {stage.name} ended with code {code}; run the same command again to go on")
+        for path in stage.output_paths(self.run, self.seed):
+            if not path.exists():
+                raise LiteFrameError(f"stage {stage.name} ended without making {path}, which the recipe promises")
+        seconds = round(clock.seconds, 3)
+        atomic_write_json(done_path(self.run, stage.name), {**record, "seconds": seconds})
+        progress.unlink()
+        _say(f"{stage.name}: done in {_time(seconds)}")
+        if stage.budget_s and seconds > stage.budget_s:
+            _say(f"{stage.name}: WARNING: {_time(seconds - stage.budget_s)} over its budget of {_time(stage.budget_s)}")
+
+    def _clear(self, stage: StageSpec, wanted: Fingerprint, reason: str) -> dict[str, Any] | None:
+        """Removes what an outdated run of the stage left; the record of one to go on with, or None to start anew."""
+        folder = self.run / stage.name
+        done = read_record(done_path(self.run, stage.name))
+        progress = read_record(progress_path(self.run, stage.name))
+        if done is not None:
+            _say(f"{stage.name}: runs again, because {reason}; removing {folder}")
+            shutil.rmtree(folder)
+            return None
+        if progress is not None and (change := wanted.difference(progress["fingerprint"])):
+            _say(f"{stage.name}: starts anew, because {change} since it was broken off; removing {folder}")
+            shutil.rmtree(folder)
+            return None
+        return progress
+
+    def _command(self, stage: StageSpec) -> list[str]:
+        words = [stage.verb]
+        if stage.verb in STAGE_VERBS:
+            folder = self.run / stage.name
+            words += [word for name in stage.config for word in ("--config", name)]
+            words += [f"--seed_everything={self.seed}", f"--trainer.default_root_dir={folder}"]
+            if stage.verb == "fit" and any(folder.rglob("last*.ckpt")):
+                words += ["--ckpt_path=last"]
+        elif stage.config:
+            raise ConfigError(f"recipe {self.recipe.name}: stage {stage.name}: `{stage.verb}` takes no config")
+        return words + [stage.fill(word, self.run, self.seed) for word in stage.args]
+
+    def _summarise(self) -> None:
+        records = read_stage_records(self.run)
+        width = max((len(record["name"]) for record in records), default=0)
+        for record in records:
+            budget = f" of {_time(record['budget_s'])}" if record["budget_s"] else ""
+            _say(f"  {record['name']:<{width}}  {_time(record['seconds'])}{budget}")
+        _say(f"all stages together: {_time(sum(record['seconds'] for record in records))}")
+        for path in (self.run / name for name in _REPORTS):
+            if path.is_file():
+                _say(f"see {path}")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _time(seconds: float | None) -> str:
+    seconds = seconds or 0.0
+    return f"{seconds:.0f} s" if seconds < 120 else f"{int(seconds // 60)} min {seconds % 60:.0f} s"

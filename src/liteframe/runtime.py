@@ -1,0 +1,119 @@
+"""What a process asks of the operating system: memory, locks, and not to outlive its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from liteframe.errors import ConfigError
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_PR_SET_PDEATHSIG = 1
+
+
+def tune_malloc() -> bool:
+    """Lets glibc keep freed memory instead of giving it back after each tensor; True where it took effect.
+
+    Every large activation is otherwise mapped and unmapped anew, and the page faults cost more than the arithmetic of
+    small models. Nothing is done outside glibc, or with ``LITEFRAME_MALLOC=system`` in the environment.
+    """
+    if not sys.platform.startswith("linux") or os.environ.get("LITEFRAME_MALLOC") == "system":
+        return False
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):
+        return False
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 256 * 2**20))
+    results = [libc.mallopt(option, value) for option, value in settings]
+    return all(result == 1 for result in results)
+
+
+def die_with_parent() -> bool:
+    """Asks Linux to kill this process when the one that started it ends; True where that is possible."""
+    if not sys.platform.startswith("linux"):
+        return False
+    return ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0
+
+
+class RunLock:
+    """One process at a time in a run folder.
+
+    The lock is the kernel's (``flock`` on ``folder/.lock``), so it is free again however its holder ends. The file
+    holds the pid and host of the holder. Use it as a context manager. Windows has no such lock; there it does nothing.
+
+    Raises:
+        ConfigError: on entering, if another process holds it; the message names that process.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._file: int | None = None
+
+    def __enter__(self) -> RunLock:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / ".lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if not _try_flock(handle):
+            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise ConfigError(f"{path}: the run folder is in use by {holder}; wait, end it, or take another (--run)")
+        os.ftruncate(handle, 0)
+        os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        self._file = handle
+        if hasattr(os, "register_at_fork"):
+            # A forked loader worker would otherwise keep the lock after its parent was killed.
+            os.register_at_fork(after_in_child=self._forget)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            _unlock(self._file)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _try_flock(handle: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _unlock(handle: int) -> None:
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def atomic_write_json(path: str | Path, value: Any) -> None:
+    """Writes ``value`` as JSON so that a reader, or a crash, sees the old file or the new one, never half of one."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner may read.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

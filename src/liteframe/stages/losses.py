@@ -1,0 +1,176 @@
+"""The losses of CTD and LMA as pure functions.
+
+Each divides by a count taken over the *global* batch and multiplies by the number of processes, because DDP averages
+gradients: so N processes with a part of the batch each get the gradients of one process with all of it, however
+unevenly clips, answer tokens and outliers are spread. Every process must call them the same number of times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from liteframe.stages.distributed import all_reduce_sum, world_size
+
+
+@dataclass(frozen=True)
+class CTDLoss:
+    """Loss of compressed token distillation.
+
+    Attributes:
+        loss: scalar to call backward on: this process's share, times the number of processes.
+        value: scalar, mean squared error over the kept elements of the global batch, for the log.
+        dropped: scalar, fraction of the counting elements beyond the clipping limit.
+        cosine: scalar, mean cosine similarity of student and target tokens over the global batch.
+    """
+
+    loss: torch.Tensor
+    value: torch.Tensor
+    dropped: torch.Tensor
+    cosine: torch.Tensor
+
+
+@dataclass(frozen=True)
+class AnswerLoss:
+    """Loss of language model adaptation.
+
+    Attributes:
+        loss: scalar to call backward on: this process's share, times the number of processes.
+        value: scalar, cross-entropy a token over the global batch, for the log.
+        tokens: scalar, answer tokens in the global batch.
+        accuracy: scalar, fraction of them that the logits have on top.
+    """
+
+    loss: torch.Tensor
+    value: torch.Tensor
+    tokens: torch.Tensor
+    accuracy: torch.Tensor
+
+
+def _sum(values: torch.Tensor) -> torch.Tensor:
+    """Sum in float64, so that neither the split over processes nor the batch size shows; MPS has no float64."""
+    return values.sum(dtype=torch.float32 if values.device.type == "mps" else torch.float64)
+
+
+def _kept(residual_BTHWC: torch.Tensor, counts: torch.Tensor, clip_sigma: float) -> torch.Tensor:
+    total, first = all_reduce_sum(torch.stack([_sum(counts), _sum(residual_BTHWC * counts)])).unbind()
+    mean = (first / total.clamp(min=1)).to(residual_BTHWC.dtype)
+    distance = (residual_BTHWC - mean).abs()
+    variance = all_reduce_sum(_sum(distance.square() * counts)) / total.clamp(min=1)
+    return (distance <= clip_sigma * variance.sqrt()) & counts
+
+
+def ctd_loss(
+    student_BTHWC: torch.Tensor,
+    target_BTHWC: torch.Tensor,
+    weight_BT: torch.Tensor | None = None,
+    clip_sigma: float | None = None,
+) -> CTDLoss:
+    """Mean squared error between the student's tokens and the compressed teacher's (paper, CTD).
+
+    Args:
+        student_BTHWC: tokens of the student; gradient flows to these only.
+        target_BTHWC: same shape.
+        weight_BT: 1 for clips that count and 0 for those that do not (padding, blank samples); all count if None.
+        clip_sigma: drop elements whose residual is further from the mean residual than this many standard deviations
+            of the residuals of the global batch (appendix, as read by others: 3). All are kept if None.
+
+    Raises:
+        ValueError: shapes differ, or `clip_sigma` is not above 1 (which could drop everything).
+    """
+    if student_BTHWC.shape != target_BTHWC.shape:
+        raise ValueError(f"student {tuple(student_BTHWC.shape)} and target {tuple(target_BTHWC.shape)} differ in shape")
+    if clip_sigma is not None and clip_sigma <= 1:
+        raise ValueError(f"clip_sigma must be above 1, got {clip_sigma}")
+    precision = torch.promote_types(student_BTHWC.dtype, torch.float32)
+    target_BTHWC = target_BTHWC.detach().to(precision)
+    if weight_BT is None:
+        weight_BT = torch.ones(student_BTHWC.shape[:2], device=student_BTHWC.device)
+    counts_BT = weight_BT.to(student_BTHWC.device) > 0
+    counts = counts_BT[:, :, None, None, None].expand_as(student_BTHWC)
+    # where, not a product: what lies in a blank sample may be anything, and nan * 0 is nan.
+    residual = torch.where(counts, student_BTHWC.to(precision) - target_BTHWC, 0.0)
+
+    with torch.no_grad():
+        kept = counts if clip_sigma is None else _kept(residual.detach(), counts, clip_sigma)
+        cosine_BTHW = functional.cosine_similarity(student_BTHWC.detach().to(precision), target_BTHWC, dim=-1)
+        counts_BTHW = counts[..., 0]
+        cosine = _sum(torch.where(counts_BTHW, cosine_BTHW, 0.0))
+    squares = torch.where(kept, residual, 0.0).square().sum()
+    shares = torch.stack([_sum(kept), _sum(counts), _sum(squares), cosine, _sum(counts_BTHW)])
+    kept_n, counts_n, squares_n, cosine_n, tokens_n = all_reduce_sum(shares).unbind()
+
+    divisor = kept_n.clamp(min=1).to(precision)
+    return CTDLoss(
+        loss=squares * world_size() / divisor,
+        value=(squares_n / kept_n.clamp(min=1)).to(precision),
+        dropped=(1 - kept_n / counts_n.clamp(min=1)).where(counts_n > 0, 0.0).to(precision),
+        cosine=(cosine_n / tokens_n.clamp(min=1)).to(precision),
+    )
+
+
+def answer_loss(
+    logits_BLV: torch.Tensor, labels_BL: torch.Tensor, ignore_index: int = -100, shift: bool = False
+) -> AnswerLoss:
+    """Cross-entropy on the answer tokens alone (paper, LMA).
+
+    Args:
+        logits_BLV: (..., V), also (N, V) where positions were picked beforehand.
+        labels_BL: (...), the token that each position has to give; `ignore_index` elsewhere.
+        ignore_index: label of positions that do not count; a blank sample has nothing else.
+        shift: labels are the input tokens themselves, so position l is held against label l + 1.
+
+    Raises:
+        ValueError: shapes do not go together.
+    """
+    if logits_BLV.shape[:-1] != labels_BL.shape:
+        raise ValueError(f"logits {tuple(logits_BLV.shape)} and labels {tuple(labels_BL.shape)} do not go together")
+    if shift:
+        logits_BLV, labels_BL = logits_BLV[..., :-1, :], labels_BL[..., 1:]
+    counts_BL = labels_BL != ignore_index
+    # Picked before the cast: float32 logits of every position would be the largest tensor of the step.
+    logits_NV, labels_N = logits_BLV[counts_BL], labels_BL[counts_BL]
+    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    total = functional.cross_entropy(logits_NV, labels_N, reduction="sum")
+    right = _sum(logits_NV.detach().argmax(dim=-1) == labels_N)
+    tokens_n, total_n, right_n = all_reduce_sum(torch.stack([_sum(counts_BL), _sum(total), right])).unbind()
+    divisor = tokens_n.clamp(min=1)
+    return AnswerLoss(
+        loss=total * world_size() / divisor.to(total.dtype),
+        value=(total_n / divisor).to(total.dtype),
+        tokens=tokens_n.to(total.dtype),
+        accuracy=(right_n / divisor).to(total.dtype),
+    )
+
+
+def standardise(targets: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor) -> torch.Tensor:
+    """(targets - mean) / std a channel, in at least float32, whatever the leading axes."""
+    targets = targets.to(torch.promote_types(targets.dtype, torch.float32))
+    return (targets - mean_C.to(targets)) / std_C.to(targets)
+
+
+def fold_statistics_into_head(
+    weight: torch.Tensor, bias: torch.Tensor | None, mean_C: torch.Tensor, std_C: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Undoes `standardise` inside the last layer, so that a student of standardised targets gives raw features.
+
+    Args:
+        weight: (C, ...) of a linear or convolution layer; C is the feature width.
+        bias: (C,) or None.
+        mean_C, std_C: the statistics that the targets were standardised with.
+
+    Returns:
+        weight and bias (a bias even if there was none), in the dtype of `weight`.
+
+    Raises:
+        ValueError: the layer's output width is not C.
+    """
+    if weight.shape[0] != len(mean_C) or len(mean_C) != len(std_C):
+        raise ValueError(f"head gives {weight.shape[0]} channels, the statistics have {len(mean_C)} and {len(std_C)}")
+    wide = torch.promote_types(weight.dtype, torch.float64) if weight.device.type != "mps" else torch.float32
+    mean_C, std_C = mean_C.to(weight.device, wide), std_C.to(weight.device, wide)
+    old = torch.zeros_like(mean_C) if bias is None else bias.detach().to(wide)
+    folded = weight.detach().to(wide) * std_C.reshape(-1, *[1] * (weight.ndim - 1))
+    return folded.to(weight.dtype), (old * std_C + mean_C).to(weight.dtype)

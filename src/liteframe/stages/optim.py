@@ -1,0 +1,99 @@
+"""AdamW with a linear warm-up and a cosine fall, as CTD and LMA use it (paper: learning rate 4e-5, warm-up 5 %)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from liteframe.errors import ConfigError
+
+
+def lr_factor(step: int, total_steps: int, warmup_fraction: float, final_fraction: float = 0.0) -> float:
+    """What the learning rate is multiplied with at `step` (0-based).
+
+    Rises linearly over the first ``warmup_fraction * total_steps`` steps, so that the first step already moves and the
+    last one of them has the full rate, then falls as a cosine to `final_fraction` at `total_steps`, and stays there.
+    """
+    warmup = round(warmup_fraction * total_steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+    return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _rate(name: str, lr: float, module_lrs: Mapping[str, float]) -> float:
+    owners = [module for module in module_lrs if name == module or name.startswith(f"{module}.")]
+    return module_lrs[max(owners, key=len)] if owners else lr
+
+
+def parameter_groups(
+    module: nn.Module, lr: float, weight_decay: float, module_lrs: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Trainable parameters by learning rate and decay; none on 1-D ones (norms, biases).
+
+    Args:
+        module: what is trained; parameters without gradient are left out.
+        lr: for all that `module_lrs` does not name.
+        weight_decay: of parameters with two or more axes.
+        module_lrs: name of a submodule (as in ``named_parameters``) -> its own rate; the longest name that fits wins.
+
+    Raises:
+        ConfigError: nothing to train, or a name in `module_lrs` with no trainable parameter.
+    """
+    module_lrs = module_lrs or {}
+    named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    if not named:
+        raise ConfigError(f"{type(module).__name__} has no trainable parameter; set at least one part to be trained")
+    for prefix in module_lrs:
+        if not any(name == prefix or name.startswith(f"{prefix}.") for name, _ in named):
+            known = sorted({name.split(".")[0] for name, _ in named})
+            raise ConfigError(f"learning rate for {prefix!r}: no trainable parameter has that name; there are {known}")
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in named:
+        decay = weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((_rate(name, lr, module_lrs), decay), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def adamw_with_warmup_cosine(
+    module: nn.Module,
+    lr: float = 4e-5,
+    weight_decay: float = 0.05,
+    betas: tuple[float, float] = (0.9, 0.95),
+    warmup_fraction: float = 0.05,
+    total_steps: int = 1,
+    final_lr_fraction: float = 0.0,
+    module_lrs: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """What ``configure_optimizers`` returns to Lightning; the scheduler moves each optimiser step.
+
+    Args:
+        module: what is trained.
+        lr: peak learning rate (paper: 4e-5).
+        weight_decay: of parameters with two or more axes; ours, the paper's text gives none.
+        betas: of AdamW; ours, the paper's text gives none.
+        warmup_fraction: of `total_steps` (paper: 0.05).
+        total_steps: optimiser steps of the whole run, e.g. ``trainer.estimated_stepping_batches``.
+        final_lr_fraction: of `lr`, reached at the end.
+        module_lrs: see `parameter_groups`.
+
+    Raises:
+        ConfigError: no total number of steps, a fraction outside [0, 1], or see `parameter_groups`.
+    """
+    if not math.isfinite(total_steps) or total_steps < 1:
+        raise ConfigError(f"total_steps is {total_steps}: set trainer.max_steps or trainer.max_epochs")
+    for name, value in (("warmup_fraction", warmup_fraction), ("final_lr_fraction", final_lr_fraction)):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{name} is {value}; it must be between 0 and 1")
+    optimizer = torch.optim.AdamW(parameter_groups(module, lr, weight_decay, module_lrs), lr=lr, betas=betas)
+    total = int(total_steps)
+
+    def factor(step: int) -> float:
+        return lr_factor(step, total, warmup_fraction, final_lr_fraction)
+
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1}}

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from liteframe.bench import environment as module
+from liteframe.bench.environment import environment, repository_state
+
+
+def test_holds_what_a_record_needs_and_nothing_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_PRELOAD", "/secret/place/libfast.so")
+    fields = environment(dtype="bf16", attention_kernel="sdpa", malloc={"trim": 1}, seed=3)
+    text = json.dumps(fields)
+    for name in ("device", "driver", "cuda", "threads", "python", "platform", "commit", "dirty", "compiled"):
+        assert name in fields
+    assert fields["threads"] == torch.get_num_threads()
+    assert fields["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert (fields["dtype"], fields["attention_kernel"], fields["seed"]) == ("bf16", "sdpa", 3)
+    assert fields["malloc"] == {"preloaded": ["libfast.so"], "trim": 1}
+    assert "/secret" not in text and str(Path.home()) not in text and os.getcwd() not in text
+    assert f'"{platform.node()}"' not in text
+
+
+def _run(folder: Path, *command: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *command], cwd=folder, check=True, capture_output=True)
+
+
+def test_commit_and_dirty_of_a_checkout_but_not_of_a_foreign_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "environment.py"
+    here.write_text("")
+    monkeypatch.setattr(module, "__file__", str(here))
+    assert repository_state() == {"commit": None, "dirty": None}
+    _run(tmp_path, "init")
+    (tmp_path / "other.txt").write_text("")
+    _run(tmp_path, "add", "other.txt")
+    _run(tmp_path, "commit", "-m", "one")
+    assert repository_state()["commit"] is None  # an installed copy inside somebody's repository
+    _run(tmp_path, "add", "environment.py")
+    _run(tmp_path, "commit", "-m", "two")
+    state = repository_state()
+    assert len(state["commit"]) == 40 and state["dirty"] is False
+    here.write_text("changed")
+    assert repository_state()["dirty"] is True

@@ -1,0 +1,62 @@
+"""Clips whose frames carry their own number, so that a test can read off which frame it was given."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+SIZE = 64
+_BLOCK = 16
+_BITS = 8
+
+
+def picture(number: int) -> np.ndarray:
+    """(64, 64, 3) uint8: the lowest 8 bits of `number` as black and white blocks over a moving background."""
+    ramp = (np.add.outer(np.arange(SIZE), np.arange(SIZE)) * 2 + number * 5) % 256
+    image = np.stack([ramp // 2 + 60] * 3, axis=2).astype(np.uint8)
+    for bit in range(_BITS):
+        row, column = divmod(bit, SIZE // _BLOCK)
+        place = np.s_[row * _BLOCK : (row + 1) * _BLOCK, column * _BLOCK : (column + 1) * _BLOCK]
+        image[place] = 255 if number >> bit & 1 else 0
+    return image
+
+
+def number_of(frame_HWC: np.ndarray) -> int:
+    """The number painted into a frame."""
+    number = 0
+    for bit in range(_BITS):
+        row, column = divmod(bit, SIZE // _BLOCK)
+        centre = frame_HWC[row * _BLOCK + 4 : (row + 1) * _BLOCK - 4, column * _BLOCK + 4 : (column + 1) * _BLOCK - 4]
+        number |= int(centre.mean() > 127) << bit
+    return number
+
+
+def write_video(
+    path: Path,
+    frames: int,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    times: list[int] | None = None,
+    rotation: int = 0,
+    pixel_format: str = "yuv420p",
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """A video at 25 frames a second; `times` in milliseconds give it a variable rate."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = pixel_format
+        if times is not None:
+            stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

@@ -1,0 +1,396 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from painted_videos import number_of, write_video
+from resume_toys import FakePool, Recorder, make_trainer
+
+from liteframe.data.batching import BatchShape
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.feature_store import StoreKey
+from liteframe.data.feature_store_finalize import finalize
+from liteframe.data.feature_store_writer import FeatureStoreWriter
+from liteframe.data.manifest import read_manifest
+from liteframe.data.sampling import KeyFrames, Linspace, RandomSegment, UniformMidpoints
+from liteframe.data.skips import SkipLedger
+from liteframe.data.transforms import denormalize
+from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, SkipLimitExceeded, StoreMismatch
+
+LENGTHS = [3, 20, 8, 5, 40]
+SLEEPER = """
+import time
+from liteframe.data.decode_job import decode as right
+
+def decode(path, job):
+    if "sleeper" in path:
+        time.sleep(3600)
+    return right(job, "auto")
+"""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for number, length in enumerate(LENGTHS):
+        write_video(folder / f"{number}.mp4", length)
+    return folder
+
+
+def manifest(path: Path, *rows: dict[str, Any] | Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r if isinstance(r, dict) else {"path": str(r)}) + "\n" for r in rows))
+    return str(path)
+
+
+def module(**settings: Any) -> VideoDataModule:
+    return VideoDataModule(**{"image_size": 64, "batch_size": 2, "frames": 8, **settings})
+
+
+def shown(batch: dict[str, Any], sample: int) -> list[int]:
+    """The numbers painted into the frames of a sample."""
+    return [number_of(frame) for frame in batch["frames_BTCHW"][sample].permute(0, 2, 3, 1).numpy()]
+
+
+def test_batches_are_as_agreed(clips: Path) -> None:
+    data = module(val=str(clips), batch_size=5)
+    (raw,) = data.loader("val")
+    assert raw["frames_BTCHW"].dtype == torch.uint8
+    batch = data.on_after_batch_transfer(raw, 0)
+    assert batch["frames_BTCHW"].shape == (5, 8, 3, 64, 64) and batch["frames_BTCHW"].dtype == torch.float32
+    assert torch.equal(denormalize(batch["frames_BTCHW"]), raw["frames_BTCHW"])
+    assert batch["valid_frames_B"].dtype == batch["frame_indices_BT"].dtype == torch.int64
+    assert batch["sample_ids"] == [row["id"] for row in batch["rows"]] == [f"{n}.mp4" for n in range(5)]
+    assert batch["skipped"] == [] and "targets_BTHWC" not in batch
+    assert batch["sample_indices"] == list(range(5)) and min(batch["decode_s"]) > 0
+    data.teardown("validate")
+
+
+def test_frames_are_those_of_the_indices_and_only_the_end_is_padding(clips: Path) -> None:
+    data = module(val=str(clips), batch_size=5, frames=10)
+    (batch,) = data.loader("val")
+    assert batch["valid_frames_B"].tolist() == [min(10, length) for length in LENGTHS]
+    assert batch["frames_BTCHW"].shape[1] == 12
+    for sample, valid in enumerate(batch["valid_frames_B"].tolist()):
+        indices = batch["frame_indices_BT"][sample].tolist()
+        assert indices[valid:] == [-1] * (12 - valid) and min(indices[:valid]) >= 0
+        assert shown(batch, sample) == indices[:valid] + [indices[valid - 1]] * (12 - valid)
+    data.teardown("validate")
+
+
+def test_sizes_of_batch_and_workers_change_nothing(clips: Path) -> None:
+    seen = []
+    for settings in ({}, {"batch_size": 1}, {"num_workers": 2, "decode_processes": 2}):
+        data = module(val=str(clips), sampler=RandomSegment(), image_size=(28, 56), **settings)
+        samples = {}
+        for batch in data.loader("val"):
+            for number, name in enumerate(batch["sample_ids"]):
+                valid = int(batch["valid_frames_B"][number])
+                samples[name] = batch["frames_BTCHW"][number, :valid]
+        data.teardown("validate")
+        seen.append(samples)
+    for other in seen[1:]:
+        assert other.keys() == seen[0].keys()
+        assert all(torch.equal(other[name], seen[0][name]) for name in other)
+    assert next(iter(seen[0].values())).shape[-2:] == (28, 56)
+
+
+def test_parts_and_extra_fields_reach_the_sampler(clips: Path, tmp_path: Path) -> None:
+    rows = [
+        {"path": str(clips / "4.mp4"), "id": "keys", "key_frames": [7, 30], "colour": "red"},
+        {"path": str(clips / "4.mp4"), "id": "part", "start": 0.4, "end": 0.8},
+    ]
+    data = module(val=manifest(tmp_path / "m.jsonl", *rows), sampler=KeyFrames())
+    (batch,) = data.loader("val", frames=4)
+    assert {7, 30} <= set(shown(batch, 0)) and batch["rows"][0]["colour"] == "red"
+    assert all(10 <= number < 20 for number in shown(batch, 1))
+    assert [len(b["sample_ids"]) for b in data.loader(data.rows("val")[:1], frames=4, sampler=Linspace())] == [1]
+    data.teardown("validate")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_decoder_that_hangs_is_killed(
+    workers: int, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sleepy.py").write_text(SLEEPER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rows = [clips / "0.mp4", tmp_path / "sleeper.mp4", *(clips / f"{n}.mp4" for n in range(1, 5))]
+    listed = manifest(tmp_path / "m.jsonl", *rows)
+    settings = {"decoder": "sleepy:decode", "decode_deadline_s": 2.0, "num_workers": workers, "val": listed}
+
+    data = module(on_error="skip", **settings)
+    ledger = SkipLedger(tmp_path / "skipped.jsonl", 6, 0.5)
+    batches = list(data.loader("val", ledger=ledger))
+    data.teardown("validate")
+    assert sum(len(batch["sample_ids"]) for batch in batches) == 5
+    entry = json.loads(ledger.path.read_text())
+    assert entry["path"] == str(tmp_path / "sleeper.mp4") and "DecodeTimeout" in entry["reason"]
+
+    data = module(on_error="error", **settings)
+    with pytest.raises(DecodeTimeout, match="sleeper") as error:
+        list(data.loader("val"))
+    assert error.value.path == str(tmp_path / "sleeper.mp4") and "2 s" in error.value.reason
+    data.teardown("validate")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_file_is_skipped_and_listed_up_to_the_limit(workers: int, clips: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes((clips / "4.mp4").read_bytes()[:600])
+    good = [{"path": str(clips / f"{n % 5}.mp4"), "id": f"g{n}"} for n in range(19)]
+    listed = manifest(tmp_path / "m.jsonl", *good[:7], broken, *good[7:])
+    recorder = Recorder()
+    settings = {"on_error": "skip", "num_workers": workers, "batch_size": 4, "frames": 4}
+    trainer = make_trainer(tmp_path / "run", max_epochs=1)
+    trainer.predict(recorder, module(predict=listed, **settings), return_predictions=False)
+    assert recorder.predicted == [row["id"] for row in good]
+    (entry,) = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert entry["path"] == str(broken) and entry["id"] == "broken.mp4" and entry["reason"]
+
+    listed = manifest(tmp_path / "more.jsonl", *good[:7], broken, *good[7:18])
+    trainer = make_trainer(tmp_path / "over", max_epochs=1)
+    with pytest.raises(SkipLimitExceeded, match=r"1 of 19 .*--data\.max_skip_fraction"):
+        trainer.predict(Recorder(), module(predict=listed, **settings), return_predictions=False)
+    with pytest.raises(DecodeError, match=r"broken\.mp4"):
+        trainer.predict(Recorder(), module(predict=listed, **{**settings, "on_error": "error"}))
+
+
+def test_rows_marked_as_unusable_are_not_opened(clips: Path, tmp_path: Path) -> None:
+    marked = {"path": str(tmp_path / "absent.mp4"), "error": "no video stream"}
+    data = module(val=manifest(tmp_path / "m.jsonl", clips / "0.mp4", marked), on_error="error")
+    (batch,) = data.loader("val")
+    assert len(batch["sample_ids"]) == 1
+    assert batch["skipped"] == [{"path": marked["path"], "id": "absent.mp4", "reason": "no video stream"}]
+    data.teardown("validate")
+
+
+def test_a_batch_of_skips_is_blank_in_training_and_absent_elsewhere(clips: Path, tmp_path: Path) -> None:
+    rows = [{"path": str(clips / "1.mp4"), "id": f"x{n}", "error": "bad", "question": "q"} for n in range(2)]
+    listed = manifest(tmp_path / "m.jsonl", *rows)
+    data = module(train=listed, val=listed, frames=6)
+    (batch,) = data.train_dataloader()
+    assert batch["valid_frames_B"].tolist() == [0] and batch["frames_BTCHW"].shape == (1, 8, 3, 64, 64)
+    assert batch["rows"][0]["question"] == "q" and len(batch["skipped"]) == 2
+    assert list(data.loader("val")) == []
+    data.teardown("fit")
+
+
+def test_windows_are_several_seeded_samples_of_a_video(clips: Path) -> None:
+    def windows(seed: int) -> dict[str, list[int]]:
+        data = module(predict=str(clips), sampler=RandomSegment([1]), windows_per_video=3, frames=4, seed=seed)
+        data.done_ids = {"1.mp4#0", "4.mp4#2"}
+        out = {}
+        for batch in data.predict_dataloader():
+            for number, name in enumerate(batch["sample_ids"]):
+                out[name] = shown(batch, number)
+        data.teardown("predict")
+        return out
+
+    first = windows(0)
+    assert len(first) == 13 and "1.mp4#1" in first and "1.mp4#0" not in first
+    assert len({tuple(first[f"4.mp4#{n}"]) for n in range(2)}) == 2
+    assert windows(0) == first != windows(1)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("rows", [1, 5, 7])
+def test_every_rank_together_sees_each_sample_once(
+    rows: int, world_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", FakePool)
+    listed = manifest(tmp_path / "m.jsonl", *({"path": f"{n}.mp4"} for n in range(rows)))
+    seen: list[str] = []
+    for rank in range(world_size):
+        data = module(test=listed)
+        monkeypatch.setattr(data, "_ranks", lambda rank=rank: (rank, world_size))
+        seen += [name for batch in data.test_dataloader() for name in batch["sample_ids"]]
+    assert sorted(seen) == sorted(f"{n}.mp4" for n in range(rows))
+
+
+DDP = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import liteframe.data.datamodule
+from resume_toys import FakePool, Recorder, make_trainer
+from liteframe.data.datamodule import VideoDataModule
+
+liteframe.data.datamodule.DecodePool = FakePool
+folder, listed = Path(sys.argv[2]), sys.argv[3]
+common = {"image_size": 8, "frames": 4, "batch_size": 2}
+trainer = make_trainer(folder, devices=2, strategy="ddp", max_steps=4, callbacks=None)
+recorder = Recorder()
+trainer.fit(recorder, VideoDataModule(train=listed, val=listed, **common))
+trainer.predict(recorder, VideoDataModule(predict=listed, **common), return_predictions=False)
+out = {"seen": recorder.seen, "validated": recorder.validated, "predicted": recorder.predicted}
+(folder / f"{trainer.global_rank}.json").write_text(json.dumps(out))
+"""
+
+
+def test_two_processes_under_lightnings_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning's distributed sampler is on by default, and must not touch these loaders."""
+    listed = manifest(tmp_path / "m.jsonl", *({"path": f"{n}.mp4"} for n in range(9)))
+    (tmp_path / "ddp.py").write_text(DDP)
+    command = [sys.executable, str(tmp_path / "ddp.py"), str(Path(__file__).parent), str(tmp_path), listed]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    everything = sorted(f"{n}.mp4" for n in range(9))
+    assert sorted(ranks[0]["predicted"] + ranks[1]["predicted"]) == everything
+
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", FakePool)
+    alone = Recorder()
+    data = VideoDataModule(train=listed, image_size=8, frames=4, batch_size=4)
+    make_trainer(tmp_path / "alone", max_steps=4).fit(alone, data)
+    for step in range(4):
+        halves = [rank["seen"][step] for rank in ranks]
+        assert halves[0][2] + halves[1][2] == alone.seen[step][2]
+        assert halves[0][3] + halves[1][3] == alone.seen[step][3]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from lightning.pytorch.callbacks import ModelCheckpoint
+from resume_toys import Recorder, make_trainer
+from liteframe.data.datamodule import VideoDataModule
+
+class Killed(Recorder):
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().training_step(batch, batch_idx)
+
+keep = ModelCheckpoint(Path(sys.argv[2]) / "kept", every_n_train_steps=1, save_last=True)
+trainer = make_trainer(Path(sys.argv[2]), max_steps=7, callbacks=[keep])
+trainer.fit(Killed(), VideoDataModule(train=sys.argv[3], image_size=64, batch_size=2, num_workers=2))
+"""
+
+
+def test_a_run_killed_in_mid_epoch_goes_on_bit_equal(clips: Path, tmp_path: Path) -> None:
+    straight = Recorder()
+    make_trainer(tmp_path / "straight", max_steps=7, callbacks=None).fit(straight, module(train=str(clips)))
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), str(Path(__file__).parent), str(tmp_path), str(clips)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    resumed = Recorder()
+    make_trainer(tmp_path / "resumed", max_steps=7, callbacks=None).fit(
+        resumed, module(train=str(clips), num_workers=2), ckpt_path=tmp_path / "kept" / "last.ckpt"
+    )
+    assert resumed.seen == straight.seen[4:]
+    assert torch.equal(resumed.weight, straight.weight)
+
+
+def store_key(**settings: Any) -> StoreKey:
+    common: dict[str, Any] = {
+        "teacher": {},
+        "compressor": {},
+        "geometry": {"image_size": [64, 64]},
+        "sampling": {},
+        "decoder": "auto",
+        "dtype": "float32",
+    }
+    return StoreKey(**{**common, **settings})
+
+
+@pytest.mark.parametrize("with_frames", [True, False])
+def test_training_reads_a_feature_store(with_frames: bool, clips: Path, tmp_path: Path) -> None:
+    source = module(predict=str(clips), batch_size=1, frames=10)
+    folder = tmp_path / "store"
+    written: dict[str, tuple[torch.Tensor, list[int]]] = {}
+    with FeatureStoreWriter(folder, store_key(), dtype=torch.float32, store_frames=with_frames) as writer:
+        for batch in source.predict_dataloader():
+            (name,), frames = batch["sample_ids"], batch["frames_BTCHW"][0]
+            targets = torch.randn(len(frames) // 4, 2, 2, 5)
+            entry = {
+                "path": batch["rows"][0]["path"],
+                "frame_indices": batch["frame_indices_BT"][0].tolist(),
+                "valid_frames": int(batch["valid_frames_B"][0]),
+                "row": batch["rows"][0],
+            }
+            writer.add(name, targets, entry, frames)
+            written[name] = (targets, shown(batch, 0))
+    source.teardown("predict")
+    finalize(folder, store_key())
+
+    data = module(store=str(folder), batch_size=5, on_error="skip")
+    data.setup("fit")
+    (batch,) = data.train_dataloader()
+    assert sorted(batch["sample_ids"]) == sorted(written) and batch["targets_BTHWC"].shape == (5, 3, 2, 2, 5)
+    for number, name in enumerate(batch["sample_ids"]):
+        targets, numbers = written[name]
+        assert torch.equal(batch["targets_BTHWC"][number, : len(targets)], targets)
+        assert not batch["targets_BTHWC"][number, len(targets) :].any()
+        assert shown(batch, number)[: len(numbers)] == numbers
+        assert batch["rows"][number]["id"] == name
+        assert (max(batch["decode_s"]) == 0) == with_frames
+    data.teardown("fit")
+    with pytest.raises(StoreMismatch, match="clip_frames: stored 4, this run wants 8"):
+        module(store=str(folder), clip_frames=8).setup("fit")
+    with pytest.raises(StoreMismatch, match="image_size"):
+        module(store=str(folder), image_size=448).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"frames": 0}, r"data\.frames"),
+        ({"image_size": (0, 4)}, r"data\.image_size"),
+        ({"max_skip_fraction": 2.0}, r"data\.max_skip_fraction"),
+        ({"windows_per_video": 2}, "RandomSegment"),
+        ({"store": "s", "train": "t"}, r"data\.store and data\.train"),
+        ({"decoder": "gpu"}, "decoder"),
+    ],
+)
+def test_contradictions_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        module(**settings)
+
+
+def test_a_missing_split_says_which_setting_is_missing(tmp_path: Path) -> None:
+    for split, load in (("train", "train_dataloader"), ("val", "val_dataloader"), ("test", "test_dataloader")):
+        with pytest.raises(ConfigError, match=rf"data\.{split}"):
+            getattr(module(), load)()
+
+
+def test_configs_build_everything_and_help_explains_it(clips: Path) -> None:
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(VideoDataModule, "data")
+    config = {
+        "class_path": "liteframe.data.datamodule.VideoDataModule",
+        "init_args": {
+            "train": [str(clips)],
+            "val": str(clips),
+            "image_size": [112, 224],
+            "sampler": {"class_path": "liteframe.data.sampling.Linspace"},
+            "shapes": [
+                {"frames": 8, "batch_size": 4},
+                {
+                    "frames": 4,
+                    "batch_size": 2,
+                    "weight": 0.5,
+                    "sampler": {
+                        "class_path": "liteframe.data.sampling.RandomSegment",
+                        "init_args": {"strides": [2, 4]},
+                    },
+                },
+            ],
+        },
+    }
+    parsed = parser.parse_object({"data": config})
+    data = parser.instantiate_classes(parsed).data
+    assert data.image_size == (112, 224) and data.sampler == Linspace()
+    assert data.shapes[1] == BatchShape(4, 2, 0.5, RandomSegment([2, 4])) and data.shapes[0].weight == 1.0
+    again = parser.parse_string(parser.dump(parsed))
+    assert parser.instantiate_classes(again).data.shapes == data.shapes
+    assert isinstance(VideoDataModule().sampler, UniformMidpoints)
+    assert len(read_manifest(clips)) == 5

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from liteframe.data.manifest import VIDEO_SUFFIXES, read_manifest, read_manifests
+from liteframe.errors import ManifestError
+
+
+def write(path: Path, *rows: object) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_folder_is_every_video_in_it_sorted(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.MKV", "deep/er/c.webm", "notes.txt", "._b.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    rows = read_manifest(tmp_path)
+    assert [row.id for row in rows] == ["a.MKV", "b.mp4", "deep/er/c.webm"]
+    assert all(Path(row.path).is_absolute() and Path(row.path).exists() for row in rows)
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in VIDEO_SUFFIXES)
+
+
+def test_rows_keep_all_fields_and_paths_are_relative_to_the_manifest(tmp_path: Path) -> None:
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    manifest = write(
+        folder / "m.jsonl",
+        {"path": "../clips/a.mp4", "question": "q", "options": ["x", "y"], "answer": "x", "start": 1, "end": 2.5},
+        "",
+        {"path": "/elsewhere/b.mp4", "id": "bee", "error": "moov atom not found", "questions": [{"question": "?"}]},
+        {"path": "ü.mp4", "conversations": [{"from": "human", "value": "hi"}], "fps": 3},
+    )
+    first, second, third = read_manifest(manifest)
+    assert (first.path, first.id) == (str(tmp_path / "clips/a.mp4"), "../clips/a.mp4")
+    assert (first.start, first.end, first.options, first.answer) == (1.0, 2.5, ["x", "y"], "x")
+    assert (second.path, second.id, second.error) == ("/elsewhere/b.mp4", "bee", "moov atom not found")
+    assert second.as_dict()["questions"] == [{"question": "?"}]
+    assert third.extra == {"fps": 3} and third.as_dict()["id"] == "ü.mp4"
+
+
+def test_one_path_in_several_rows_gets_several_ids(tmp_path: Path) -> None:
+    rows = read_manifest(write(tmp_path / "m.jsonl", {"path": "a.mp4"}, {"path": "a.mp4"}, {"path": "./a.mp4"}))
+    assert [row.id for row in rows] == ["a.mp4", "a.mp4@2", "a.mp4@3"]
+
+
+def test_ids_of_several_sources_stay_apart(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.mp4").touch()
+    rows = read_manifests([str(tmp_path / "one"), str(tmp_path / "two")])
+    assert [row.id for row in rows] == ["a.mp4", "a.mp4@1"]
+    assert read_manifests(str(tmp_path / "one" / "a.mp4"))[0].id == "a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ("{not json", "not JSON"),
+        ("[1]", "a row is a JSON object"),
+        ({"question": "no path"}, "'path'"),
+        ({"path": 3}, "'path'"),
+        ({"path": ""}, "'path'"),
+        ({"path": "a\0.mp4"}, "'path'"),
+        ({"path": "a.mp4", "id": ""}, "'id'"),
+        ({"path": "a.mp4", "id": "good.mp4"}, "'id'"),
+        ({"path": "a.mp4", "options": "A"}, "'options'"),
+        ({"path": "a.mp4", "options": [1]}, "'options'"),
+        ({"path": "a.mp4", "answer": 2}, "'answer'"),
+        ({"path": "a.mp4", "conversations": ["hi"]}, "'conversations'"),
+        ({"path": "a.mp4", "start": "1"}, "'start'"),
+        ({"path": "a.mp4", "start": True}, "'start'"),
+        ({"path": "a.mp4", "end": -1}, "'end'"),
+        ('{"path": "a.mp4", "end": NaN}', "'end'"),
+        ({"path": "a.mp4", "start": 2, "end": 2}, "'end'"),
+        ({"path": "a.mp4", "error": 5}, "'error'"),
+    ],
+)
+def test_bad_rows_name_file_line_and_field(tmp_path: Path, row: object, field: str) -> None:
+    manifest = write(tmp_path / "m.jsonl", {"path": "good.mp4"}, row)
+    with pytest.raises(ManifestError) as error:
+        read_manifest(manifest)
+    assert f"{manifest}:2" in str(error.value) and field in str(error.value)
+
+
+def test_what_is_not_a_manifest_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no such manifest"):
+        read_manifest(tmp_path / "absent.jsonl")
+    with pytest.raises(ManifestError, match="no video in this folder"):
+        read_manifest(tmp_path)
+    with pytest.raises(ManifestError, match="empty"):
+        read_manifest(write(tmp_path / "m.jsonl", ""))
+    (tmp_path / "bin.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="UTF-8"):
+        read_manifest(tmp_path / "bin.jsonl")

@@ -1,0 +1,137 @@
+"""A run that is stopped in mid-epoch and resumed sees what a straight run sees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from resume_toys import FakePool, Recorder, make_trainer
+
+from liteframe.data.batching import BatchShape
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.errors import ConfigError
+
+STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def without_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", FakePool)
+
+
+def manifest(folder: Path, rows: int = 11) -> str:
+    path = folder / f"{rows}.jsonl"
+    path.write_text("".join(json.dumps({"path": f"{number:02d}.mp4"}) + "\n" for number in range(rows)))
+    return str(path)
+
+
+def data(folder: Path, **settings: Any) -> VideoDataModule:
+    return VideoDataModule(**{"train": manifest(folder), "batch_size": 2, "frames": 4, "image_size": 8, **settings})
+
+
+def weights(module: Recorder) -> list[float]:
+    return module.weight.tolist()
+
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "steps": ({"max_steps": STEPS}, {}, {}),
+    "epochs": ({"max_epochs": 3}, {}, {}),
+    "validation": ({"max_epochs": 3, "num_sanity_val_steps": 1}, {"val": True}, {}),
+    "length asked for": ({"max_epochs": 3}, {}, {"asks_for_length": True}),
+    "accumulation": ({"max_steps": 7, "max_epochs": -1, "accumulate_grad_batches": 2}, {}, {}),
+    "cut epochs": ({"max_epochs": 4, "limit_train_batches": 3}, {}, {}),
+    "reload": ({"max_epochs": 3, "reload_dataloaders_every_n_epochs": 1}, {}, {}),
+    "mixed shapes": (
+        {"max_steps": STEPS},
+        {"shapes": [BatchShape(4, 3), BatchShape(8, 2, weight=2.0), BatchShape(12, 1)]},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_resuming_at_any_step_goes_on_as_a_straight_run(name: str, tmp_path: Path) -> None:
+    trainer_settings, data_settings, module_settings = CASES[name]
+    if data_settings.get("val"):
+        data_settings = {**data_settings, "val": manifest(tmp_path, 5)}
+    straight = Recorder(**module_settings)
+    trainer = make_trainer(tmp_path, **trainer_settings)
+    trainer.fit(straight, data(tmp_path, **data_settings))
+    assert len(straight.seen) >= 12 and len({epoch for epoch, *_ in straight.seen}) >= 3
+    checkpoints = sorted((tmp_path / "kept").glob("*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
+    assert len(checkpoints) == trainer.global_step
+    for checkpoint in checkpoints[:-1]:
+        done = torch.load(checkpoint, weights_only=False)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
+        resumed = Recorder(**module_settings)
+        again = make_trainer(tmp_path / "again", **{**trainer_settings, "callbacks": None})
+        again.fit(resumed, data(tmp_path, **data_settings), ckpt_path=checkpoint)
+        assert resumed.seen == straight.seen[done["processed"] :], checkpoint.name
+        assert weights(resumed) == weights(straight)
+        assert (again.global_step, again.current_epoch) == (trainer.global_step, trainer.current_epoch)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_run_goes_on_from_its_last_checkpoint(workers: int, tmp_path: Path) -> None:
+    loading = {"num_workers": workers, "prefetch_factor": 2 if workers else None}
+    straight = Recorder()
+    make_trainer(tmp_path / "straight", max_steps=STEPS).fit(straight, data(tmp_path, **loading))
+
+    first = Recorder(stop_after=7)
+    with pytest.raises(BaseException):  # noqa: B017 - Lightning turns an interrupt into SystemExit
+        make_trainer(tmp_path / "stopped", max_steps=STEPS).fit(first, data(tmp_path, **loading))
+    second = Recorder()
+    last = tmp_path / "stopped" / "kept" / "step=7.ckpt"
+    make_trainer(tmp_path / "resumed", max_steps=STEPS).fit(second, data(tmp_path, **loading), ckpt_path=last)
+    assert first.seen + second.seen == straight.seen
+    assert weights(second) == weights(straight)
+
+    third = Recorder()
+    early = tmp_path / "resumed" / "kept" / "step=11.ckpt"
+    make_trainer(tmp_path / "third", max_steps=STEPS).fit(third, data(tmp_path, **loading), ckpt_path=early)
+    assert third.seen == straight.seen[11:] and weights(third) == weights(straight)
+
+
+def test_workers_and_prefetch_do_not_change_what_is_seen(tmp_path: Path) -> None:
+    runs = []
+    for workers in (0, 1, 3):
+        module = Recorder()
+        settings = {"num_workers": workers, "prefetch_factor": 3 if workers else None}
+        make_trainer(tmp_path / str(workers), max_steps=8).fit(module, data(tmp_path, **settings))
+        runs.append(module.seen)
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_the_loaders_leave_the_global_random_numbers_alone(tmp_path: Path) -> None:
+    module = data(tmp_path)
+    module.setup("fit")
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    list(module.train_dataloader())
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_over_fitting_shows_the_same_batches_in_each_epoch(tmp_path: Path) -> None:
+    module = Recorder()
+    make_trainer(tmp_path, max_epochs=3, overfit_batches=2).fit(module, data(tmp_path))
+    ids = [(index, names) for _, index, names, *_ in module.seen]
+    assert ids[:2] == ids[2:4] == ids[4:6]
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+    make_trainer(tmp_path, max_steps=2).fit(Recorder(), data(tmp_path))
+    checkpoint = tmp_path / "kept" / "step=2.ckpt"
+    others: list[tuple[dict[str, Any], str]] = [
+        ({"seed": 1}, "seed: 0 in the checkpoint, 1 now"),
+        ({"train": manifest(tmp_path, 12)}, "rows: 11 in the checkpoint, 12 now"),
+        ({"batch_size": 3}, "shapes"),
+    ]
+    for settings, message in others:
+        with pytest.raises(ConfigError, match=message):
+            make_trainer(tmp_path / "b", max_steps=3).fit(Recorder(), data(tmp_path, **settings), ckpt_path=checkpoint)
+    make_trainer(tmp_path / "c", max_steps=3).validate(
+        Recorder(), data(tmp_path, val=manifest(tmp_path, 4), seed=1), ckpt_path=checkpoint
+    )

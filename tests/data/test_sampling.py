@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from liteframe.data.sampling import (
+    FpsCapped,
+    FrameSampler,
+    KeyFrames,
+    Linspace,
+    RandomSegment,
+    UniformMidpoints,
+    fps_capped,
+    linspace,
+    random_segment,
+    uniform_midpoints,
+)
+from liteframe.errors import DataError
+
+SAMPLERS: list[FrameSampler] = [
+    UniformMidpoints(),
+    Linspace(),
+    FpsCapped(2.0),
+    RandomSegment(),
+    RandomSegment([3]),
+    KeyFrames(),
+]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+def test_indices_are_distinct_frames_that_exist(sampler: FrameSampler) -> None:
+    for total in range(1, 41):
+        for count in (1, 2, 3, 4, 7, 8, 16, 39, 40, 64):
+            row: dict[str, Any] = {"key_frames": [0, total - 1, total // 2]}
+            rng = np.random.default_rng(total)
+            indices = sampler.indices(total, count, 5.0, rng, row)
+            assert indices.dtype == np.int64 and 1 <= len(indices) <= min(count, total)
+            assert indices[0] >= 0 and indices[-1] < total and (np.diff(indices) > 0).all()
+            if not isinstance(sampler, FpsCapped):
+                assert len(indices) == min(count, total)
+
+
+@pytest.mark.parametrize("total", [9, 100, 159, 3000, 9001])
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_uniform_midpoints_are_internvls(total: int, count: int) -> None:
+    segment = float(total - 1) / count
+    card = [int(0 + (segment / 2) + np.round(segment * index)) for index in range(count)]
+    assert uniform_midpoints(total, count).tolist() == card
+
+
+def test_linspace_is_numpys() -> None:
+    for total in (2, 5, 64, 159, 1000):
+        for count in (1, 2, 3, 5, 8, 31):
+            if count < total:
+                exact = [index * (total - 1) / max(count - 1, 1) for index in range(count)]
+                assert linspace(total, count).tolist() == [int(value + 1e-9) for value in exact]
+                assert np.abs(linspace(total, count) - np.linspace(0, total - 1, count).astype(int)).max() <= 1
+
+
+def test_fps_capped() -> None:
+    assert fps_capped(100, 64, 30.0, 1.0).tolist() == [0, 30, 60, 90]
+    assert fps_capped(100, 3, 30.0, 1.0).tolist() == [0, 49, 99]
+    assert fps_capped(4, 64, 1.0, 5.0).tolist() == [0, 1, 2, 3]
+    with pytest.raises(DataError, match="frame rate"):
+        FpsCapped(1.0).indices(10, 4, None, np.random.default_rng(0), {})
+
+
+def test_random_segment_reaches_every_start_of_every_stride_that_fits() -> None:
+    rng = np.random.default_rng(0)
+    drawn = {tuple(random_segment(10, 3, [1, 4, 8], rng).tolist()) for _ in range(2000)}
+    possible = {(start, start + stride, start + 2 * stride) for stride in (1, 4) for start in range(10 - 2 * stride)}
+    assert drawn == possible
+    assert set(np.diff(random_segment(10, 4, [5, 8], rng)).tolist()) == {3}
+
+
+def test_key_frames_are_kept_and_filled_up() -> None:
+    rng = np.random.default_rng(1)
+    indices = KeyFrames().indices(50, 8, None, rng, {"key_frames": [40, 3, 3, 20]})
+    assert {3, 20, 40} <= set(indices.tolist()) and len(indices) == 8
+    assert set(KeyFrames().indices(50, 2, None, rng, {"key_frames": [40, 3, 20]}).tolist()) < {3, 20, 40}
+    assert len(KeyFrames().indices(50, 4, None, rng, {})) == 4
+    with pytest.raises(DataError, match="outside"):
+        KeyFrames().indices(10, 2, None, rng, {"key_frames": [10]})
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+def test_samplers_travel_and_repeat(sampler: FrameSampler) -> None:
+    twin = pickle.loads(pickle.dumps(sampler))
+    assert twin == sampler and twin.describe() == sampler.describe()
+    first = sampler.indices(90, 8, 5.0, np.random.default_rng(7), {})
+    assert np.array_equal(first, twin.indices(90, 8, 5.0, np.random.default_rng(7), {}))
+    others = [sampler.indices(90, 8, 5.0, np.random.default_rng(seed), {}).tolist() for seed in range(20)]
+    assert sampler.random == any(other != first.tolist() for other in others)
+
+
+def test_describe_names_the_settings() -> None:
+    assert RandomSegment([1, 2]).describe() == {"name": "RandomSegment", "strides": [1, 2]}
+    assert UniformMidpoints().describe() == {"name": "UniformMidpoints"}
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(DataError, match="strides"):
+        RandomSegment([])
+    with pytest.raises(DataError, match="fps"):
+        FpsCapped(0)
+    with pytest.raises(DataError, match="at least 1"):
+        UniformMidpoints().indices(0, 4, None, np.random.default_rng(0), {})
+
+
+def test_import_is_torch_free() -> None:
+    code = "import sys, liteframe.data.sampling, liteframe.data.manifest; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

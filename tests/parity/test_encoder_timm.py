@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from liteframe.errors import ConfigError
+from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.init_from_timm import load_timm_weights
+from liteframe.models.vit import resize_positions
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def small_vit(**changes) -> VisionTransformer:
+    """A timm ViT with random biases, norms and positions, so that no weight is at a neutral value."""
+    settings = {
+        "img_size": 56,
+        "patch_size": 14,
+        "embed_dim": 48,
+        "depth": 3,
+        "num_heads": 3,
+        "class_token": False,
+        "global_pool": "",
+        "num_classes": 0,
+    }
+    model = VisionTransformer(**{**settings, **changes}).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+def small_encoder(**changes) -> LiteFrameEncoder:
+    settings = {
+        "image_size": 56,
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
+        "output_size": 8,
+        "clip_frames": 1,
+        "downsample_after": [],
+        "downsample_strides": [],
+    }
+    return LiteFrameEncoder(LiteFrameConfig(**{**settings, **changes})).eval()
+
+
+def block_outputs(model: torch.nn.Module, modules: list[torch.nn.Module], run) -> list[torch.Tensor]:
+    outputs: list[torch.Tensor] = []
+    hooks = [module.register_forward_hook(lambda _m, _i, out: outputs.append(out)) for module in modules]
+    with torch.no_grad():
+        run(model)
+    for hook in hooks:
+        hook.remove()
+    return outputs
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("clip", [1, 4], ids=["frames", "clips with fresh temporal convolutions"])
+@pytest.mark.parametrize("timm_settings", [{}, {"init_values": 0.5}], ids=["plain", "layer scale"])
+def test_every_block_equals_timm(attention, clip, timm_settings):
+    vit, encoder = small_vit(**timm_settings), small_encoder(attention=attention, clip_frames=clip)
+    fresh = load_timm_weights(encoder, vit)
+    assert all(name.startswith("head.") or ".temporal." in name for name in fresh)
+    assert {"head.weight", "head.bias"} <= set(fresh)
+
+    frames = torch.randn(4, 3, 56, 56)
+    ours = block_outputs(encoder, [*encoder.blocks, encoder.norm], lambda model: model(frames[None]))
+    theirs = block_outputs(vit, [*vit.blocks, vit.norm], lambda model: model(frames))
+    assert len(ours) == len(theirs) == 4
+    for own, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, their, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "timm_settings", [{"num_classes": 5}, {"reg_tokens": 2}, {"reg_tokens": 2, "no_embed_class": True}]
+)
+def test_class_and_register_tokens_are_left_out_and_positions_resized(timm_settings):
+    vit = small_vit(img_size=84, class_token=True, global_pool="token", **timm_settings)
+    encoder = small_encoder()
+    load_timm_weights(encoder, vit)
+    patches = vit.pos_embed.detach()[:, -36:]
+    torch.testing.assert_close(encoder.patch_embedding.position.detach(), resize_positions(patches, (6, 6), (4, 4)))
+
+
+def test_fresh_weights_stay_and_are_listed():
+    vit = small_vit()
+    encoder = small_encoder(clip_frames=4, downsample_after=[1], downsample_strides=[[2, 2, 2]])
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    fresh = load_timm_weights(encoder, vit)
+    assert {"downsamples.1.weight", "blocks.0.temporal.weight", "head.weight"} <= set(fresh)
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, before[name]) == (name in fresh), name
+
+
+@pytest.mark.parametrize(
+    ("encoder_settings", "timm_settings", "word"),
+    [
+        ({"num_hidden_layers": 2}, {}, "num_hidden_layers"),
+        ({"num_attention_heads": 4}, {}, "num_attention_heads"),
+        ({"layer_norm_eps": 1e-5}, {}, "layer_norm_eps"),
+        ({"hidden_size": 24}, {}, "patch_embed.proj.weight"),
+        ({"mlp_ratio": 2.0}, {}, "blocks.0.mlp.fc1.weight"),
+        ({"qkv_bias": False}, {}, "blocks.0.attn.qkv.bias"),
+        ({}, {"qk_norm": True}, "blocks.0.attn.q_norm.weight"),
+        ({}, {"pre_norm": True}, "norm_pre.weight"),
+        ({}, {"act_layer": "silu"}, "GELU"),
+    ],
+)
+def test_what_does_not_fit_raises_and_changes_nothing(encoder_settings, timm_settings, word):
+    encoder = small_encoder(**encoder_settings)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    with pytest.raises(ConfigError, match=word):
+        load_timm_weights(encoder, small_vit(**timm_settings))
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_by_name_and_other_families():
+    encoder = LiteFrameEncoder(
+        LiteFrameConfig(image_size=224, patch_size=16, hidden_size=192, num_attention_heads=3, output_size=8,
+                        downsample_after=[], downsample_strides=[], temporal_mixer="none")
+    )  # fmt: skip
+    assert load_timm_weights(encoder, "vit_tiny_patch16_224") == ["head.weight", "head.bias"]
+    with pytest.raises(ConfigError, match="not a timm VisionTransformer"):
+        load_timm_weights(encoder, "resnet10t")

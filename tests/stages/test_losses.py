@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+from torch import nn
+from torch.nn import functional
+
+from liteframe.stages.losses import answer_loss, ctd_loss, fold_statistics_into_head, standardise
+
+SHAPE = (4, 2, 3, 3, 8)
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def slow_ctd(student: torch.Tensor, target: torch.Tensor, weight_BT: torch.Tensor, sigma: float) -> tuple[float, int]:
+    """Loss and number of dropped elements, written as one would say it."""
+    residuals = []
+    for b in range(student.shape[0]):
+        for t in range(student.shape[1]):
+            if weight_BT[b, t] > 0:
+                residuals += (student[b, t] - target[b, t]).double().flatten().tolist()
+    mean = sum(residuals) / len(residuals)
+    spread = (sum((r - mean) ** 2 for r in residuals) / len(residuals)) ** 0.5
+    kept = [r for r in residuals if abs(r - mean) <= sigma * spread]
+    return sum(r * r for r in kept) / len(kept), len(residuals) - len(kept)
+
+
+def test_zero_at_equality_and_scalar() -> None:
+    tokens = draw(*SHAPE)
+    for sigma in (None, 3.0):
+        out = ctd_loss(tokens, tokens.clone(), clip_sigma=sigma)
+        assert out.loss.shape == out.value.shape == ()
+        assert out.loss == 0 and out.value == 0 and out.dropped == 0
+        assert out.cosine == pytest.approx(1, abs=1e-6)
+
+
+def test_without_options_it_is_the_mean_squared_error() -> None:
+    student, target = draw(*SHAPE), draw(*SHAPE, seed=1)
+    out = ctd_loss(student, target)
+    torch.testing.assert_close(out.loss, functional.mse_loss(student, target))
+    torch.testing.assert_close(out.value, out.loss)
+    torch.testing.assert_close(out.cosine, functional.cosine_similarity(student, target, dim=-1).mean())
+
+
+def test_gradient_goes_to_the_student_only() -> None:
+    student, target = draw(*SHAPE).requires_grad_(), draw(*SHAPE, seed=1).requires_grad_()
+    out = ctd_loss(student, target, clip_sigma=3.0)
+    out.loss.backward()
+    assert student.grad is not None and student.grad.abs().sum() > 0 and target.grad is None
+    assert not (out.value.requires_grad or out.dropped.requires_grad or out.cosine.requires_grad)
+
+
+@pytest.mark.parametrize("offset", [0.0, 4.0])
+def test_clipping_drops_the_outliers_of_a_slow_reference(offset: float) -> None:
+    student, target = draw(*SHAPE).requires_grad_(), draw(*SHAPE, seed=1) + offset
+    far = torch.rand(SHAPE, generator=torch.Generator().manual_seed(2)) < 0.02
+    target = torch.where(far, target + 25, target)
+    weight_BT = torch.ones(SHAPE[:2])
+    weight_BT[1, 1] = 0
+    out = ctd_loss(student, target, weight_BT, clip_sigma=3.0)
+    value, dropped = slow_ctd(student.detach(), target, weight_BT, 3.0)
+    assert dropped > 0
+    assert out.value.item() == pytest.approx(value, rel=1e-5)
+    assert out.dropped.item() == pytest.approx(dropped / weight_BT.sum().item() / (3 * 3 * 8), rel=1e-5)
+    out.loss.backward()
+    assert student.grad is not None
+    expected = far | (weight_BT == 0)[:, :, None, None, None]
+    assert torch.equal(student.grad == 0, expected)
+
+
+def test_equal_residuals_are_not_outliers() -> None:
+    target = draw(*SHAPE)
+    assert ctd_loss(torch.full(SHAPE, 0.1), torch.zeros(SHAPE), clip_sigma=3.0).dropped == 0
+    assert ctd_loss(target + 1e-3, target, clip_sigma=3.0).dropped < 1 / 9
+
+
+def test_blank_samples_do_nothing_whatever_they_hold() -> None:
+    student, target = draw(*SHAPE), draw(*SHAPE, seed=1)
+    weight_BT = torch.ones(SHAPE[:2])
+    weight_BT[2:] = 0
+    blank = student.clone()
+    blank[2:] = torch.nan
+    blank.requires_grad_()
+    out = ctd_loss(blank, target, weight_BT, clip_sigma=2.0)
+    alone = ctd_loss(student[:2], target[:2], clip_sigma=2.0)
+    for name in ("loss", "value", "dropped", "cosine"):
+        torch.testing.assert_close(getattr(out, name), getattr(alone, name))
+    out.loss.backward()
+    assert blank.grad is not None and torch.equal(blank.grad[2:], torch.zeros_like(blank.grad[2:]))
+
+
+@pytest.mark.parametrize("sigma", [None, 3.0])
+def test_a_batch_of_blanks_is_zero_and_still_has_a_gradient(sigma: float | None) -> None:
+    student = draw(*SHAPE).requires_grad_()
+    out = ctd_loss(student, draw(*SHAPE, seed=1), torch.zeros(SHAPE[:2]), sigma)
+    out.loss.backward()
+    assert out.loss == 0 and out.value == 0 and out.dropped == 0 and out.cosine == 0
+    assert student.grad is not None and not student.grad.any()
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    student, target = draw(*SHAPE).bfloat16(), draw(*SHAPE, seed=1).bfloat16()
+    out = ctd_loss(student, target)
+    assert out.loss.dtype == torch.float32
+    torch.testing.assert_close(out.loss, functional.mse_loss(student.float(), target.float()))
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        ctd_loss(draw(1, 1, 2, 2, 8), draw(1, 2, 2, 2, 8))
+    with pytest.raises(ValueError, match="clip_sigma"):
+        ctd_loss(draw(*SHAPE), draw(*SHAPE), clip_sigma=0.5)
+    with pytest.raises(ValueError, match="labels"):
+        answer_loss(draw(2, 5, 7), torch.zeros(2, 4, dtype=torch.int64))
+
+
+def test_answer_loss_is_the_cross_entropy_of_answer_tokens() -> None:
+    logits, labels = draw(3, 6, 11).requires_grad_(), torch.full((3, 6), -100)
+    labels[0, 3:] = torch.tensor([1, 5, 2])
+    labels[1, 5] = logits[1, 5].argmax()
+    out = answer_loss(logits, labels)
+    torch.testing.assert_close(out.loss, functional.cross_entropy(logits.reshape(-1, 11), labels.reshape(-1)))
+    torch.testing.assert_close(out.value, out.loss.detach())
+    right = sum(int(logits[0, n].argmax() == labels[0, n]) for n in (3, 4, 5)) + 1
+    assert out.tokens == 4 and out.accuracy == pytest.approx(right / 4)
+    out.loss.backward()
+    assert logits.grad is not None and torch.equal(logits.grad.abs().sum(-1) == 0, labels == -100)
+    picked = answer_loss(logits[labels != -100], labels[labels != -100])
+    torch.testing.assert_close(picked.loss, out.loss)
+
+
+def test_answer_loss_shifts_where_asked() -> None:
+    logits, tokens = draw(2, 5, 7), torch.randint(7, (2, 5), generator=torch.Generator().manual_seed(3))
+    expected = functional.cross_entropy(logits[:, :-1].reshape(-1, 7), tokens[:, 1:].reshape(-1))
+    torch.testing.assert_close(answer_loss(logits, tokens, shift=True).loss, expected)
+
+
+def test_answer_loss_without_answers_is_zero_and_still_has_a_gradient() -> None:
+    logits = draw(1, 3, 7).requires_grad_()
+    out = answer_loss(logits, torch.full((1, 3), -100))
+    out.loss.backward()
+    assert out.loss == 0 and out.value == 0 and out.tokens == 0 and out.accuracy == 0
+    assert logits.grad is not None and not logits.grad.any()
+
+
+def test_standardised_targets_have_mean_zero_and_deviation_one() -> None:
+    targets = (draw(*SHAPE) * torch.arange(1, 9) + 3).bfloat16()
+    tokens = targets.float().reshape(-1, 8)
+    out = standardise(targets, tokens.mean(0), tokens.std(0, unbiased=False)).reshape(-1, 8)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std(0, unbiased=False), torch.ones(8))
+
+
+@pytest.mark.parametrize("head", [nn.Linear(5, 8), nn.Linear(5, 8, bias=False), nn.Conv1d(5, 8, 1)])
+def test_folding_undoes_standardising(head: nn.Linear | nn.Conv1d) -> None:
+    mean_C, std_C = draw(8), draw(8, seed=1).abs() + 0.1
+    conv = isinstance(head, nn.Conv1d)
+    tokens = draw(4, 5, 1) if conv else draw(4, 5)
+    folded = nn.Conv1d(5, 8, 1) if conv else nn.Linear(5, 8)
+    weight, bias = fold_statistics_into_head(head.weight, head.bias, mean_C, std_C)
+    folded.load_state_dict({"weight": weight, "bias": bias})
+    with torch.no_grad():
+        out, raw = head(tokens).reshape(4, 8), folded(tokens).reshape(4, 8)
+    torch.testing.assert_close(standardise(raw, mean_C, std_C), out, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="channels"):
+        fold_statistics_into_head(head.weight, head.bias, mean_C[:4], std_C[:4])
+
+
+def _ctd_case(part: slice) -> tuple[nn.Module, Callable[[nn.Module], torch.Tensor]]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 8))
+    inputs, targets = draw(4, 2, 3, 3, 6), draw(*SHAPE, seed=1) + 0.3
+    targets[0, 0, 0] += 20
+    targets[3, 1, 2, :, 4] -= 20
+    weight_BT = torch.tensor([[1, 1], [1, 0], [1, 1], [0, 0]])
+    return model, lambda net: ctd_loss(net(inputs[part]), targets[part], weight_BT[part], clip_sigma=3.0).loss
+
+
+def _blank_case(part: slice) -> tuple[nn.Module, Callable[[nn.Module], torch.Tensor]]:
+    model, _ = _ctd_case(part)
+    inputs, targets = draw(4, 2, 3, 3, 6), draw(*SHAPE, seed=1)
+    weight_BT = torch.tensor([[1, 1], [1, 1], [0, 0], [0, 0]])
+    return model, lambda net: ctd_loss(net(inputs[part]), targets[part], weight_BT[part], clip_sigma=2.0).loss
+
+
+def _answer_case(part: slice) -> tuple[nn.Module, Callable[[nn.Module], torch.Tensor]]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 9))
+    tokens = torch.randint(9, (4, 7), generator=torch.Generator().manual_seed(4))
+    labels = tokens.clone()
+    for row, answers in enumerate([1, 6, 0, 2]):
+        labels[row, : 7 - answers] = -100
+    return model, lambda net: answer_loss(net(tokens[part]), labels[part], shift=True).loss
+
+
+CASES = {"ctd": _ctd_case, "blank rank": _blank_case, "answers": _answer_case}
+
+
+def _gradients(name: str, part: slice, ddp: bool) -> dict[str, torch.Tensor]:
+    model, loss = CASES[name](part)
+    # Held until after backward: the reducer dies with the wrapper.
+    net = nn.parallel.DistributedDataParallel(model) if ddp else model
+    loss(net).backward()
+    return {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
+
+
+def _half(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    part = slice(0, 2) if rank == 0 else slice(2, 4)
+    torch.save({name: _gradients(name, part, ddp=True) for name in CASES}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_with_half_the_batch_have_the_gradients_of_one(tmp_path: Path) -> None:
+    multiprocessing.spawn(_half, args=(str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        halves = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for name in CASES:
+            whole = _gradients(name, slice(0, 4), ddp=False)
+            assert whole.keys() == halves[name].keys() and any(value.abs().max() > 1e-3 for value in whole.values())
+            for key, value in whole.items():
+                torch.testing.assert_close(halves[name][key], value, rtol=1e-5, atol=1e-7)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from liteframe.errors import ConfigError
+from liteframe.stages.optim import adamw_with_warmup_cosine, lr_factor, parameter_groups
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+        self.encoder_head = nn.Linear(4, 4)
+        self.llm = nn.Linear(4, 2)
+        self.frozen = nn.Linear(2, 2).requires_grad_(False)
+
+
+def test_the_factor_warms_up_then_falls_as_a_cosine() -> None:
+    factors = [lr_factor(step, 100, 0.05, 0.1) for step in range(101)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[5] == 1.0 and factors[100] == pytest.approx(0.1)
+    for step in range(5, 101):
+        expected = 0.1 + 0.9 * (1 + math.cos(math.pi * (step - 5) / 95)) / 2
+        assert factors[step] == pytest.approx(expected)
+    assert lr_factor(1000, 100, 0.05, 0.1) == factors[100]
+
+
+@pytest.mark.parametrize(("total", "warmup"), [(1, 0.0), (1, 1.0), (2, 0.5), (10, 0.0), (10, 1.0), (3, 0.05)])
+def test_the_factor_is_never_zero_before_the_end(total: int, warmup: float) -> None:
+    assert all(0 < lr_factor(step, total, warmup) <= 1 for step in range(total))
+
+
+def test_groups_hold_each_trainable_parameter_once() -> None:
+    model = Model()
+    groups = parameter_groups(model, 1e-3, 0.1, {"encoder": 1e-5, "encoder.1": 2e-5})
+    found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert sum(len(g["params"]) for g in groups) == len(found)
+    assert {name: found.get(id(p)) for name, p in model.named_parameters()} == {
+        "encoder.0.weight": (1e-5, 0.1),
+        "encoder.0.bias": (1e-5, 0.0),
+        "encoder.1.weight": (2e-5, 0.0),
+        "encoder.1.bias": (2e-5, 0.0),
+        "encoder_head.weight": (1e-3, 0.1),
+        "encoder_head.bias": (1e-3, 0.0),
+        "llm.weight": (1e-3, 0.1),
+        "llm.bias": (1e-3, 0.0),
+        "frozen.weight": None,
+        "frozen.bias": None,
+    }
+
+
+def test_what_lightning_gets_moves_every_step_by_its_own_rate() -> None:
+    out = adamw_with_warmup_cosine(Model(), lr=1e-3, total_steps=40, module_lrs={"llm": 1e-4})
+    optimizer, schedule = out["optimizer"], out["lr_scheduler"]
+    assert isinstance(optimizer, torch.optim.AdamW) and schedule["interval"] == "step"
+    for step in range(40):
+        rates = sorted({group["lr"] for group in optimizer.param_groups})
+        assert rates == pytest.approx([rate * lr_factor(step, 40, 0.05) for rate in (1e-4, 1e-3)])
+        optimizer.step()
+        schedule["scheduler"].step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_schedule_resumes() -> None:
+    def build() -> dict:
+        return adamw_with_warmup_cosine(Model(), lr=1e-3, total_steps=20)
+
+    first, second = build(), build()
+    for _ in range(7):
+        first["optimizer"].step()
+        first["lr_scheduler"]["scheduler"].step()
+    second["optimizer"].load_state_dict(first["optimizer"].state_dict())
+    second["lr_scheduler"]["scheduler"].load_state_dict(first["lr_scheduler"]["scheduler"].state_dict())
+    for out in (first, second):
+        out["optimizer"].step()
+        out["lr_scheduler"]["scheduler"].step()
+    assert first["optimizer"].param_groups[0]["lr"] == second["optimizer"].param_groups[0]["lr"]
+
+
+def test_wrong_settings_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"'vision'.*encoder"):
+        parameter_groups(Model(), 1e-3, 0.1, {"vision": 1e-5})
+    with pytest.raises(ConfigError, match="frozen"):
+        parameter_groups(Model(), 1e-3, 0.1, {"frozen": 1e-5})
+    with pytest.raises(ConfigError, match="no trainable parameter"):
+        parameter_groups(Model().requires_grad_(False), 1e-3, 0.1)
+    with pytest.raises(ConfigError, match=r"total_steps.*max_steps"):
+        adamw_with_warmup_cosine(Model(), total_steps=math.inf)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="warmup_fraction"):
+        adamw_with_warmup_cosine(Model(), warmup_fraction=5, total_steps=10)

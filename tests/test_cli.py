@@ -1,0 +1,157 @@
+"""The command: verbs, options from signatures, errors as one line, stages from configs, DDP children."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liteframe import cli
+from liteframe.errors import ConfigError
+from toy_stage import write_toy_config
+
+
+def run_process(args: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, from another folder."""
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    variables = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, "-m", "liteframe", *args]
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=200)
+
+
+def test_help_lists_all_verbs_without_loading_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from liteframe.cli import main; assert main(['--help']) == 0; "
+        "assert not {'torch', 'lightning', 'jsonargparse', 'numpy'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    for verb in (*cli.STAGE_VERBS, *cli.FUNCTION_VERBS):
+        assert f"\n  {verb} " in result.stdout
+
+
+def test_version_and_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("liteframe ")
+    assert cli.main(["no-such-verb"]) == 2
+    assert "no verb 'no-such-verb'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", cli.FUNCTION_VERBS)
+def test_every_option_of_a_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib import import_module
+    from inspect import signature
+
+    import docstring_parser
+
+    module, _, name = cli.FUNCTION_VERBS[verb][1].partition(":")
+    function = getattr(import_module(module), name)
+    described = {item.arg_name for item in docstring_parser.parse(function.__doc__ or "").params if item.description}
+    assert set(signature(function).parameters) == described
+    assert cli.main([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(option in text for option in signature(function).parameters)
+
+
+def example(source: str, count: int = 1, names: list[str] | None = None) -> int:
+    """Do an example.
+
+    Args:
+        source: where from.
+        count: how many.
+        names: which ones.
+    """
+    print(json.dumps([source, count, names]))
+    return 3
+
+
+def test_options_come_from_the_signature(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(cli.FUNCTION_VERBS, "example", ("an example", f"{__name__}:example"))
+    assert cli.main(["example", "here", "--count", "2", "--names", "a", "b"]) == 3
+    assert json.loads(capsys.readouterr().out) == ["here", 2, ["a", "b"]]
+    assert cli.main(["example", "here", "--count", "many"]) == 2
+    error = capsys.readouterr().err
+    assert "count" in error
+    assert "Traceback" not in error
+
+
+def failing() -> int:
+    """Fail on purpose."""
+    raise ConfigError("file.yaml: field x is wrong; set it to 1")
+
+
+def test_an_error_of_the_house_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(cli.FUNCTION_VERBS, "failing", ("fails", f"{__name__}:failing"))
+    assert cli.main(["failing"]) == 1
+    assert capsys.readouterr().err == "liteframe: error: file.yaml: field x is wrong; set it to 1\n"
+    monkeypatch.setenv("LITEFRAME_DEBUG", "1")
+    with pytest.raises(ConfigError):
+        cli.main(["failing"])
+
+
+def test_a_child_runs_the_stage_and_not_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["liteframe", "pipeline", "tiny"])
+    monkeypatch.setenv(cli.CHILD_ARGS, '["fit", "--config", "x.yaml"]')
+    assert cli._process_args() == ["pipeline", "tiny"]
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert cli._process_args() == ["fit", "--config", "x.yaml"]
+
+
+def test_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor"]) in (0, 1)
+    text = capsys.readouterr().out
+    for word in ("python", "torch", "lightning", "cpu cores", "pyav", "configs"):
+        assert word in text
+
+
+class TestStages:
+    """Stages run in this process, from a folder that has only the config."""
+
+    @pytest.fixture(autouse=True)
+    def other_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+
+    def result(self, folder: Path) -> dict[str, Any]:
+        return dict(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+
+    def test_configs_merge_and_short_names_work(self, tmp_path: Path) -> None:
+        write_toy_config(tmp_path)
+        args = ["--config", "toy.yaml", "--config", "trainer/cpu.yaml", "--model", "ToyStage", "--trainer.max_steps=3"]
+        assert cli.main(["fit", *args, "--trainer.default_root_dir=out"]) == 0
+        out = tmp_path / "out"
+        assert self.result(out)["first_step"] == 0
+        assert (out / "config.yaml").is_file()
+        assert list(out.glob("events.out.tfevents.*"))
+        assert cli.main(["fit", *args, "--trainer.default_root_dir=out"]) == 0, "a second run in the same folder"
+
+    def test_predict_keeps_nothing_and_hands_on_estimate(self, tmp_path: Path) -> None:
+        write_toy_config(tmp_path)
+        args = ["predict", "--config=toy.yaml", f"--trainer.default_root_dir={tmp_path}"]
+        assert cli.main(args) == 0
+        assert self.result(tmp_path) == {"estimate": False, "kept": False}
+        assert cli.main([*args, "--estimate"]) == 0
+        assert self.result(tmp_path)["estimate"] is True
+
+    def test_errors_stay_readable(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_toy_config(tmp_path, broken=True)
+        assert cli.main(["fit", "--config", "toy.yaml", "--trainer.default_root_dir=out"]) == 1
+        assert "liteframe: error: toy.yaml: field broken is true; set it to false\n" in capsys.readouterr().err
+        assert cli.main(["fit", "--config", "toy.yaml", "--model.init_args.rte=1"]) == 2
+        error = capsys.readouterr().err
+        assert "rte" in error
+        assert "Traceback" not in error
+        assert cli.main(["fit", "--config", "nothing.yaml"]) == 1
+        assert "config nothing.yaml: not here" in capsys.readouterr().err
+
+
+def test_a_ddp_child_finds_the_same_config(tmp_path: Path) -> None:
+    write_toy_config(tmp_path)
+    ddp = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=3"]
+    args = ["fit", "--config", "toy.yaml", "--config", "trainer/cpu.yaml", *ddp, "--trainer.default_root_dir=out"]
+    result = run_process(args, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["world"] == 2

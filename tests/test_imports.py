@@ -1,0 +1,68 @@
+"""Imports point down, and looking at the package costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import liteframe
+
+PACKAGE = Path(liteframe.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+LEVELS = {"ops": 1, "models": 2, "data": 2, "stages": 3, "evaluation": 3, "bench": 3}
+GROUND = {"__init__", "errors", "configs", "progress", "runtime"}
+HEAVY = {"torch", "lightning", "transformers", "timm", "peft", "torchvision", "decord", "av", "matplotlib", "numpy"}
+
+
+def level(module: str) -> int:
+    """0 is the ground that all may stand on, 4 the command and the pipeline."""
+    parts = module.split(".")
+    if len(parts) < 2 or parts[1] in GROUND or parts[1] in liteframe.__all__:
+        return 0
+    return LEVELS.get(parts[1], 4)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(("liteframe", *path.relative_to(PACKAGE).with_suffix("").parts))
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of liteframe that a file imports, those inside its functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import in line {node.lineno}"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "liteframe"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=[module_name(path) for path in FILES])
+def test_imports_point_down(path: Path) -> None:
+    own = level(module_name(path))
+    assert [name for name in imported(path) if level(name) > own] == []
+
+
+def test_the_law_sees_a_breach(tmp_path: Path) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text("def f():\n    from liteframe.stages.ctd import CTDStage\n    import liteframe.cli\n")
+    assert {level(name) for name in imported(file)} == {3, 4}
+
+
+@pytest.mark.parametrize("module", ["liteframe", "liteframe.cli", "liteframe.configs", "liteframe.pipeline.recipe"])
+def test_import_is_cheap(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_public_names_resolve() -> None:
+    for name in liteframe.__all__:
+        assert getattr(liteframe, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = liteframe.no_such_name

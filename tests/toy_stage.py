@@ -1,0 +1,114 @@
+"""The smallest stage and data that a pipeline can run, for the tests of the command and the pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch.utils.data import DataLoader
+
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.errors import ConfigError
+
+
+class ToyStage(LightningModule):
+    """Fits four numbers to noise that follows from the step alone.
+
+    Args:
+        rate: learning rate.
+        broken: raise an error of the house when training starts.
+        estimate: as the cache stage has it.
+    """
+
+    def __init__(self, rate: float = 0.1, broken: bool = False, estimate: bool = False) -> None:
+        super().__init__()
+        self.rate, self.broken, self.estimate = rate, broken, estimate
+        self.weight = torch.nn.Parameter(torch.zeros(4))
+        self.first_step: int | None = None
+
+    def on_train_start(self) -> None:
+        if self.broken:
+            raise ConfigError("toy.yaml: field broken is true; set it to false")
+        self.first_step = self.global_step
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        if self.global_step == int(os.environ.get("TOY_KILL_AT", -1)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        target = torch.randn(4, generator=torch.Generator().manual_seed(self.global_step))
+        loss = (self.weight - target).square().sum()
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return batch
+
+    def on_predict_end(self) -> None:
+        self._write({"estimate": self.estimate, "kept": bool(self.trainer.predict_loop._predictions)})
+
+    def on_fit_end(self) -> None:
+        if self.trainer.is_global_zero:
+            values = {"weight": self.weight.tolist(), "first_step": self.first_step, "world": self.trainer.world_size}
+            self._write({**values, "noise": torch.rand(1).item()})
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=self.rate)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        (Path(self.trainer.default_root_dir) / "result.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+class ToyData(VideoDataModule):
+    """``samples`` numbers, two a batch."""
+
+    def __init__(self, samples: int = 64) -> None:
+        super().__init__()
+        self.samples = samples
+
+    def setup(self, stage: str) -> None:
+        pass
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(torch.arange(float(self.samples)), batch_size=2)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> Any:
+        return []
+
+    def predict_dataloader(self) -> Any:
+        return self.train_dataloader()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch
+
+
+def write_toy_config(folder: Path, **model: Any) -> Path:
+    """A config of the toy stage in ``folder``."""
+    path = folder / "toy.yaml"
+    content = {
+        "model": {"class_path": "toy_stage.ToyStage", "init_args": model},
+        "data": {"class_path": "toy_stage.ToyData"},
+        "trainer": {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_steps": 20,
+            "enable_model_summary": False,
+            "callbacks": [
+                {
+                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "init_args": {"save_last": True, "save_top_k": 0, "every_n_train_steps": 5},
+                }
+            ],
+        },
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
