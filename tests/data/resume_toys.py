@@ -71,7 +71,7 @@ class Recorder(LightningModule):
         self.validated += batch["sample_ids"]
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self.predicted += batch["sample_ids"]
+        self.predicted += batch.get("sample_ids", [])
 
 
 def make_trainer(folder: Path, **settings: Any) -> Trainer:

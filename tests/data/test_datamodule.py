@@ -178,16 +178,21 @@ def test_a_batch_of_skips_is_blank_in_training_and_absent_elsewhere(clips: Path,
     (batch,) = data.train_dataloader()
     assert batch["valid_frames_B"].tolist() == [0] and batch["frames_BTCHW"].shape == (1, 8, 3, 64, 64)
     assert batch["rows"][0]["question"] == "q" and len(batch["skipped"]) == 2
-    assert list(data.loader("val")) == []
+    assert [sorted(b) for b in data.loader("val")] == [["skipped"]]
+    recorder = Recorder()
+    make_trainer(tmp_path, max_epochs=1).validate(recorder, module(val=listed, max_skip_fraction=1.0))
+    assert recorder.validated == [] and len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 2
     data.teardown("fit")
 
 
 def test_windows_are_several_seeded_samples_of_a_video(clips: Path) -> None:
     def windows(seed: int) -> dict[str, list[int]]:
         data = module(predict=str(clips), sampler=RandomSegment([1]), windows_per_video=3, frames=4, seed=seed)
+        loader = data.predict_dataloader()
+        assert len(data.predict_ids()) == 15 and len(loader) == 8
         data.done_ids = {"1.mp4#0", "4.mp4#2"}
         out = {}
-        for batch in data.predict_dataloader():
+        for batch in loader:
             for number, name in enumerate(batch["sample_ids"]):
                 out[name] = shown(batch, number)
         data.teardown("predict")
@@ -388,7 +393,7 @@ def test_configs_build_everything_and_help_explains_it(clips: Path) -> None:
     }
     parsed = parser.parse_object({"data": config})
     data = parser.instantiate_classes(parsed).data
-    assert data.image_size == (112, 224) and data.sampler == Linspace()
+    assert data.settings.image_size == (112, 224) and data.sampler == Linspace()
     assert data.shapes[1] == BatchShape(4, 2, 0.5, RandomSegment([2, 4])) and data.shapes[0].weight == 1.0
     again = parser.parse_string(parser.dump(parsed))
     assert parser.instantiate_classes(again).data.shapes == data.shapes

@@ -13,8 +13,11 @@ from painted_videos import number_of, write_video
 
 from liteframe.data import decode, decord_reader
 from liteframe.data.decode import frame_times, probe, read_frames, read_frames_by
+from liteframe.data.decode_job import DecodeJob
+from liteframe.data.decode_job import decode as decode_job
 from liteframe.data.pyav_reader import Converter
 from liteframe.data.pyav_scan import frames_in_order, scan
+from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError
 
 logging.getLogger("libav").setLevel(logging.CRITICAL)
@@ -251,6 +254,11 @@ def test_packets_that_lie_are_counted_again_by_decoding(
     with pytest.raises(DecodeError, match="no frame 60"):
         read_frames(path, [3, 60], "pyav")
     assert probe(path).frames == 60
+    decode._scans.put(path, wrong)
+    job = DecodeJob(path, UniformMidpoints(), None)
+    for decoder in ("auto", "pyav"):  # such a job is sampled again on the true number
+        assert [number_of(frame) for frame in decode_job(job, decoder).frames] == list(range(60))
+        decode._scans.put(path, wrong)
 
 
 def test_the_cache_is_bounded(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

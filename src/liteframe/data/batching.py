@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
@@ -141,6 +141,20 @@ class TrainBatchSampler:
             yield from np.minimum(drawn, len(bounds) - 1).tolist()
 
 
+def require_same_data(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises ConfigError, naming what differs, if a checkpoint's description of its training data is not this run's."""
+    odd = [
+        f"{name}: {before.get(name)} in the checkpoint, {now[name]} now"
+        for name in now
+        if before.get(name) != now[name]
+    ]
+    if odd:
+        raise ConfigError(
+            f"data: the training data are not those of the checkpoint ({'; '.join(odd)}), so the run cannot go on"
+            " from it; set them back, or start a new run"
+        )
+
+
 class SequentialRequests:
     """Each sample exactly once over all ranks, in order, for validation, test and prediction.
 
@@ -152,8 +166,8 @@ class SequentialRequests:
         batch_size: samples a batch; the last one may be smaller.
         seed: of samplers with chance.
         rank, world_size: of this process, and how many there are.
-        done: samples to leave out. They are dropped after the split over ranks, so a rank that knows of more done
-            ones than another takes nobody's samples.
+        done: gives the samples to leave out, asked for at each `iter`. They are dropped after the split over ranks, so
+            a rank that knows of more done ones than another takes nobody's samples.
     """
 
     def __init__(
@@ -164,19 +178,25 @@ class SequentialRequests:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        done: Collection[int] = (),
+        done: Callable[[], Collection[int]] | None = None,
     ) -> None:
         if num_frames < 1 or batch_size < 1:
             raise ConfigError(f"data.frames and data.batch_size must be above 0, not {num_frames} and {batch_size}")
         self.num_frames, self.batch_size, self.seed = num_frames, batch_size, seed
-        self.indices = [index for index in range(rank, rows, world_size) if index not in done]
+        self._share, self._done = range(rank, rows, world_size), done
+
+    def indices(self) -> Sequence[int]:
+        """This rank's samples that are not done."""
+        done = self._done() if self._done is not None else ()
+        return [index for index in self._share if index not in done] if done else self._share
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.batch_size)
+        return -(-len(self.indices()) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[SampleRequest]]:
-        for first in range(0, len(self.indices), self.batch_size):
+        indices = self.indices()
+        for first in range(0, len(indices), self.batch_size):
             yield [
                 SampleRequest(index, self.num_frames, sample_seed(self.seed, 0, index))
-                for index in self.indices[first : first + self.batch_size]
+                for index in indices[first : first + self.batch_size]
             ]

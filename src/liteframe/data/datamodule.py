@@ -12,15 +12,15 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
-from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler
-from liteframe.data.dataset import ClipSettings, VideoDataset, open_store
+from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
+from liteframe.data.dataset import ClipSettings, VideoDataset, open_store, window_ids
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.feature_store import FeatureStore
 from liteframe.data.loader import VideoLoader
 from liteframe.data.manifest import VideoRow, read_manifests
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.skips import SkipLedger
-from liteframe.data.transforms import normalize
+from liteframe.data.transforms import describe_geometry, normalize
 from liteframe.errors import ConfigError
 
 Split = Literal["train", "val", "test", "predict"]
@@ -101,8 +101,7 @@ class VideoDataModule(LightningDataModule):
         ]
         self.windows_per_video = windows_per_video
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.settings = ClipSettings((height, width), clip_frames, on_error)
-        self.decoder = decoder
+        self.settings = ClipSettings((height, width), clip_frames, on_error, decoder)
         self._pool = DecodePool(decode_processes, deadline_s=decode_deadline_s, decoder=decoder)
         self.num_workers, self.prefetch_factor, self.pin_memory = num_workers, prefetch_factor, pin_memory
         self.max_skip_fraction, self.seed = max_skip_fraction, seed
@@ -131,16 +130,6 @@ class VideoDataModule(LightningDataModule):
                 " gives the same frames each time; choose RandomSegment, or 1 window"
             )
 
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) of the frames, in pixels."""
-        return self.settings.image_size
-
-    @property
-    def clip_frames(self) -> int:
-        """Frames of one clip of the encoder."""
-        return self.settings.clip_frames
-
     def rows(self, split: Split) -> list[VideoRow]:
         """Rows of a split, read at the first call. Raises ConfigError if it is not set, ManifestError if it is bad."""
         source = self.sources[split]
@@ -155,7 +144,7 @@ class VideoDataModule(LightningDataModule):
         """Reads the manifests of the stage, opens the feature store, and starts the list of skips."""
         wanted = [split for split in _SPLITS_OF_STAGE[stage] if self.sources[split]]
         if stage == "fit" and self.store_path:
-            self.store = open_store(self.store_path, self.settings, self.decoder)
+            self.store = open_store(self.store_path, self.settings)
         ids = [row.id for split in wanted for row in self.rows(split)]
         if self.store is not None and stage == "fit":
             ids += self.store.sample_ids()
@@ -174,15 +163,39 @@ class VideoDataModule(LightningDataModule):
         """Each validation sample exactly once over all ranks; none while fitting where `val` is not set."""
         if not self.sources["val"] and self._is_fitting():
             return []
-        return self._sequential("val", ledger=self.ledger)
+        return self._sequential("val", ledger=self.ledger, drop_empty=True)
 
     def test_dataloader(self) -> VideoLoader:
         """Each test sample exactly once over all ranks."""
-        return self._sequential("test", ledger=self.ledger)
+        return self._sequential("test", ledger=self.ledger, drop_empty=True)
 
     def predict_dataloader(self) -> VideoLoader:
-        """Each window of each video exactly once over all ranks, without those of `done_ids`."""
-        return self._sequential("predict", ledger=self.ledger, windows=self.windows_per_video, done_ids=self.done_ids)
+        """Each window of each video exactly once over all ranks, without those of `done_ids`.
+
+        Batches of skips only come too, without `frames_BTCHW`, so that a stage hears of every sample.
+        """
+        return self._sequential("predict", ledger=self.ledger, windows=self.windows_per_video)
+
+    def predict_ids(self) -> list[str]:
+        """Ids of all samples of `predict`, done or not, in order."""
+        return [name for row in self.rows("predict") for name in self.window_ids(row.id)]
+
+    def window_ids(self, row_id: str) -> list[str]:
+        """Ids of the samples that `predict` takes of a row."""
+        return window_ids(row_id, self.windows_per_video)
+
+    def describe_predict_sampling(self) -> dict[str, Any]:
+        """Which frames `predict` takes, for the keys of caches."""
+        return {
+            "sampler": self.sampler.describe(),
+            "frames": self.frames,
+            "windows": self.windows_per_video,
+            "seed": self.seed if self.sampler.random else None,
+        }
+
+    def describe_geometry(self) -> dict[str, Any]:
+        """How frames become pixels, for the keys of caches."""
+        return describe_geometry(self.settings.image_size)
 
     def loader(
         self,
@@ -194,7 +207,8 @@ class VideoDataModule(LightningDataModule):
     ) -> VideoLoader:
         """Batches of a split or of given rows, once and in order, without a trainer.
 
-        Frames are uint8 until `on_after_batch_transfer(batch, 0)` normalises them.
+        Frames are uint8 until `on_after_batch_transfer(batch, 0)` normalises them. A batch of skips only has no
+        `frames_BTCHW`.
 
         Args:
             split: name of a split, or rows.
@@ -205,6 +219,8 @@ class VideoDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Normalises the frames, on the device that they are on now."""
+        if "frames_BTCHW" not in batch:
+            return batch
         return {**batch, "frames_BTCHW": normalize(batch["frames_BTCHW"])}
 
     def state_dict(self) -> dict[str, Any]:
@@ -214,19 +230,8 @@ class VideoDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises ConfigError, naming what differs, if training would go on with other data than the checkpoint's."""
         before = state_dict.get("training_data")
-        if before is None or not self._is_fitting():
-            return
-        now = self._training_data()
-        odd = [
-            f"{name}: {before.get(name)} in the checkpoint, {now[name]} now"
-            for name in now
-            if before.get(name) != now[name]
-        ]
-        if odd:
-            raise ConfigError(
-                f"data: the training data are not those of the checkpoint ({'; '.join(odd)}), so the run cannot go on"
-                " from it; set them back, or start a new run"
-            )
+        if before is not None and self._is_fitting():
+            require_same_data(before, self._training_data())
 
     def teardown(self, stage: str) -> None:
         """Ends loader workers and decode processes."""
@@ -270,26 +275,32 @@ class VideoDataModule(LightningDataModule):
         batch_size: int | None = None,
         sampler: FrameSampler | None = None,
         ledger: SkipLedger | None = None,
+        drop_empty: bool = False,
         windows: int = 1,
-        done_ids: Collection[str] = (),
     ) -> VideoLoader:
         rows = self.rows(split) if isinstance(split, str) else split
         dataset = VideoDataset(rows, [sampler or self.sampler], self._pool, self.settings, windows)
-        done = {index for index in range(len(dataset)) if dataset.sample_id(index) in done_ids} if done_ids else ()
+
+        def done() -> Collection[int]:
+            # When it is asked for, because a stage sets `done_ids` after the loader is made.
+            if not self.done_ids or split != "predict":
+                return ()
+            return {index for index in range(len(dataset)) if dataset.sample_id(index) in self.done_ids}
+
         batches = SequentialRequests(
             len(dataset), frames or self.frames, batch_size or self.batch_size, self.seed, *self._ranks(), done=done
         )
-        return self._loader(dataset, batches, ledger)
+        return self._loader(dataset, batches, ledger, drop_empty)
 
     def _loader(
         self,
         dataset: VideoDataset,
         batches: TrainBatchSampler | SequentialRequests,
         ledger: SkipLedger | None,
+        drop_empty: bool = False,
         position: Callable[[], int] | None = None,
     ) -> VideoLoader:
-        loader = VideoLoader(
-            dataset, batches, self.num_workers, self.prefetch_factor, self.pin_memory, ledger, position
-        )
+        workers = (self.num_workers, self.prefetch_factor, self.pin_memory)
+        loader = VideoLoader(dataset, batches, *workers, ledger, drop_empty, position)
         self._loaders.append(loader)
         return loader

@@ -32,11 +32,13 @@ class ClipSettings:
         image_size: (height, width) of the frames, in pixels.
         clip_frames: samples are padded to a multiple of this many frames.
         on_error: "error" raises at a video that cannot be decoded, "skip" gives a `Skipped` for it.
+        decoder: what decodes; a feature store must have been made with the same.
     """
 
     image_size: tuple[int, int]
     clip_frames: int = 4
     on_error: Literal["error", "skip"] = "error"
+    decoder: str = "auto"
 
 
 class VideoDataset(Dataset[Any]):
@@ -72,7 +74,7 @@ class VideoDataset(Dataset[Any]):
     def sample_id(self, index: int) -> str:
         """Id of the sample at an index of a manifest's data."""
         number, window = divmod(index, self.windows)
-        return self.rows[number].id if self.windows == 1 else f"{self.rows[number].id}#{window}"
+        return window_ids(self.rows[number].id, self.windows)[window]
 
     def __getitem__(self, request: SampleRequest) -> Sample | Skipped:
         return self.__getitems__([request])[0]
@@ -173,6 +175,11 @@ class VideoDataset(Dataset[Any]):
         return blank
 
 
+def window_ids(row_id: str, windows: int) -> list[str]:
+    """Ids of the samples of a row: its own, or with several windows `row#window`."""
+    return [row_id] if windows == 1 else [f"{row_id}#{window}" for window in range(windows)]
+
+
 def pad_frames(frames_TCHW: torch.Tensor, count: int) -> torch.Tensor:
     """`count` repeats of the last frame added at the end."""
     if count == 0:
@@ -210,9 +217,9 @@ def _fill(tensor: torch.Tensor, length: int, value: int) -> torch.Tensor:
     return torch.cat([tensor, tensor.new_full((length - len(tensor), *tensor.shape[1:]), value)])
 
 
-def open_store(folder: str, settings: ClipSettings, decoder: str) -> FeatureStore:
-    """The feature store in `folder`. Raises StoreMismatch, naming what differs, if its clips are not of these settings."""
-    store = FeatureStore.open(folder, {"clip_frames": settings.clip_frames, "decoder": decoder})
+def open_store(folder: str, settings: ClipSettings) -> FeatureStore:
+    """The feature store in `folder`. Raises StoreMismatch, naming what differs, if its clips are made otherwise."""
+    store = FeatureStore.open(folder, {"clip_frames": settings.clip_frames, "decoder": settings.decoder})
     size = store.key.geometry.get("image_size")
     if size is not None and ([size, size] if isinstance(size, int) else size) != list(settings.image_size):
         raise StoreMismatch(

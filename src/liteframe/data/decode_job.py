@@ -87,10 +87,16 @@ def decode(job: DecodeJob, decoder: str) -> DecodedVideo:
     info, recounted = probe(job.path, decoder), False
     while True:
         indices_T = _choose_frames(job, info)
-        frames_THWC, used = read_frames_by(job.path, indices_T, decoder)
-        if used.frames == info.frames or recounted:
-            break
-        info, recounted = used, True  # decoding showed another number of frames than the container: sample again
+        try:
+            frames_THWC, used = read_frames_by(job.path, indices_T, decoder)
+        except DecodeError:
+            used = probe(job.path, decoder)
+            if recounted or used.frames == info.frames:
+                raise
+        else:
+            if recounted or used.frames == info.frames:
+                break
+        info, recounted = used, True  # decoding showed another number of frames than the packets: sample again
     return DecodedVideo(frames_THWC, indices_T, used, time.perf_counter() - started)
 
 
@@ -108,7 +114,7 @@ def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
                 job.path, f"has no frame from {job.start_s} s to {job.end_s} s: it is {info.duration:.2f} s long"
             )
         if "key_frames" in row:
-            row = {**row, "key_frames": [index - low for index in row["key_frames"] if low <= index < high]}
+            row = {**row, "key_frames": shift_keys(row["key_frames"], low, high)}
     count = high - low if job.num_frames is None else job.num_frames
     try:
         chosen = job.sampler.indices(high - low, count, info.fps, np.random.default_rng(job.seed), row)

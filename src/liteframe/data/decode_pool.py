@@ -167,7 +167,7 @@ class DecodePool:
         with self._lock:
             while self._idle:
                 child = self._idle.popleft()
-                if child.alive:
+                if child.alive and child.served < self.recycle_after:
                     return child
                 self._all.discard(child)
                 child.close()
@@ -178,7 +178,7 @@ class DecodePool:
 
     def _give_back(self, child: Child) -> None:
         with self._lock:
-            if child in self._all and child.alive and child.served < self.recycle_after:
+            if child in self._all and child.alive:
                 self._idle.append(child)
                 return
             self._all.discard(child)

@@ -44,6 +44,7 @@ class VideoLoader:
         prefetch_factor: batches that each worker prepares ahead; `None` is torch's default.
         pin_memory: put batches into page-locked memory.
         ledger: takes the skips.
+        drop_empty: leave out batches of skips only; without it they come without `frames_BTCHW`.
         position: number of training batches done so far. It is asked for at the first batch of each epoch and not
             before, because Lightning may make the iterator earlier than it loads a checkpoint's counters.
 
@@ -60,10 +61,11 @@ class VideoLoader:
         prefetch_factor: int | None = None,
         pin_memory: bool = False,
         ledger: SkipLedger | None = None,
+        drop_empty: bool = False,
         position: Callable[[], int] | None = None,
     ) -> None:
         self.dataset, self.batches, self.ledger = dataset, batches, ledger
-        self._position = position
+        self._drop_empty, self._position = drop_empty, position
         self._loader: DataLoader[Any] | None = DataLoader(
             _Guarded(dataset),
             batch_sampler=batches,
@@ -90,7 +92,7 @@ class VideoLoader:
             for skip in batch["skipped"]:
                 if self.ledger is not None:
                     self.ledger.record(**skip)
-            if "frames_BTCHW" in batch:
+            if "frames_BTCHW" in batch or not self._drop_empty:
                 yield batch
 
     def state_dict(self) -> dict[str, int]:

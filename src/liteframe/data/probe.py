@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from liteframe.data.manifest import read_manifest
 from liteframe.data.pyav_reader import Converter
 from liteframe.data.pyav_scan import Scan, frames_in_order
 from liteframe.errors import DecodeError, DecodeTimeout
+from liteframe.progress import Meter
 
 _GRID = 32
 _NEIGHBOURS = 4
@@ -108,26 +108,24 @@ def check_many(
     progress: bool = True,
     verify_frames: int = 16,
 ) -> Iterator[CheckRow]:
-    """Checks files in killable child processes, with a progress bar on stderr; rows come in the order of `paths`.
+    """Checks files in killable child processes, with progress on stderr; rows come in the order of `paths`.
 
     Args:
         paths: video files.
         processes: how many to check at a time.
         deadline_s: seconds for one file; after them the row's error says so.
-        progress: show the bar.
+        progress: show it.
         verify_frames: random positions at which decord is compared.
     """
-    from tqdm import tqdm
-
     done: dict[int, CheckRow] = {}
     upcoming = 0
     calls = [(path, "liteframe.data.probe:check_video", (path, verify_frames)) for path in paths]
     with (
         DecodePool(processes, deadline_s) as pool,
-        tqdm(total=len(paths), unit="file", desc="check", disable=not progress) as bar,
+        Meter("check", len(paths), "files", enabled=progress) as meter,
     ):
         for index, result in pool.call(calls):
-            bar.update()
+            meter.update()
             if isinstance(result, DecodeError):
                 size = os.path.getsize(paths[index]) if os.path.isfile(paths[index]) else 0
                 hint = "; a long video needs a larger deadline_s" if isinstance(result, DecodeTimeout) else ""
@@ -149,7 +147,7 @@ def check(
         ManifestError: `source` is no manifest or folder, or a row of it is bad.
     """
     paths = list(dict.fromkeys(row.path for row in read_manifest(source)))
-    rows = list(check_many(paths, processes, deadline_s, sys.stderr.isatty() or len(paths) > 20, verify_frames))
+    rows = list(check_many(paths, processes, deadline_s, True, verify_frames))
     if output is not None:
         write_rows(output, rows)
     if rows:

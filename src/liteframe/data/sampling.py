@@ -53,16 +53,27 @@ def random_segment(total: int, count: int, strides: Sequence[int], rng: np.rando
     return start + stride * np.arange(count, dtype=np.int64)
 
 
-def key_frames(total: int, count: int, keys: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """The given frames (a random part of them where they are more than `count`), filled up with random others."""
-    own = np.unique(np.asarray(list(keys), dtype=np.int64))
-    if len(own) and (own[0] < 0 or own[-1] >= total):
+def key_frames(total: int, count: int, keys: Sequence[int | Sequence[int]], rng: np.random.Generator) -> np.ndarray:
+    """The given frames (a random part of them where they are more than `count`), filled up with random others.
+
+    A key is a frame number, or a pair [start, stop) out of which one frame is drawn.
+    """
+    drawn = [key if isinstance(key, int) else int(rng.integers(key[0], key[1])) for key in keys]
+    own = np.unique(np.asarray(drawn, dtype=np.int64))
+    if len(own) and not (0 <= own[0] and own[-1] < total):
         raise DataError(f"key_frames {own.tolist()} lie outside of a video of {total} frames; correct the manifest")
     count = min(count, total)
     if len(own) > count:
         own = rng.choice(own, count, replace=False)
     others = np.setdiff1d(np.arange(total, dtype=np.int64), own)
     return np.sort(np.concatenate([own, rng.choice(others, count - len(own), replace=False)]))
+
+
+def shift_keys(keys: Sequence[int | Sequence[int]], low: int, high: int) -> list[int | list[int]]:
+    """Keys of a whole video as keys of its frames [low, high); those that lie outside are left out."""
+    spans = [[max(key[0], low) - low, min(key[1], high) - low] for key in keys if not isinstance(key, int)]
+    frames = [key - low for key in keys if isinstance(key, int) and low <= key < high]
+    return [*frames, *(span for span in spans if span[0] < span[1])]
 
 
 class FrameSampler(ABC):
@@ -165,7 +176,7 @@ class RandomSegment(FrameSampler):
 
 @dataclass
 class KeyFrames(FrameSampler):
-    """The frames that the row lists as `key_frames`, filled up with random ones."""
+    """What the row lists as `key_frames`, frames or [start, stop) pairs, filled up with random frames."""
 
     random: ClassVar[bool] = True
 

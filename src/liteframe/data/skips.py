@@ -56,6 +56,11 @@ class SkipLedger:
         """Ids skipped so far, in the order of the file."""
         return [name for _, name in self._reasons]
 
+    def skipped(self) -> list[Skipped]:
+        """Everything skipped so far, by any process."""
+        self._reload()
+        return [Skipped(path, name, reason) for (path, name), reason in self._reasons.items()]
+
     def record(self, path: str, id: str, reason: str) -> None:
         """Writes a skip down, if its id is new.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torchvision.transforms.v2 import InterpolationMode
@@ -40,3 +42,13 @@ def denormalize(frames_BTCHW: torch.Tensor) -> torch.Tensor:
     mean = torch.tensor(IMAGENET_MEAN, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
     return frames_BTCHW.float().mul(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def describe_geometry(size: tuple[int, int]) -> dict[str, Any]:
+    """How frames become pixels, for the keys of caches."""
+    return {
+        "image_size": list(size),
+        "resize": "bicubic, antialias",
+        "mean": list(IMAGENET_MEAN),
+        "std": list(IMAGENET_STD),
+    }

@@ -69,6 +69,9 @@ class LiteFrameEncoder(PreTrainedModel):
     def __init__(self, config: LiteFrameConfig) -> None:
         super().__init__(config)
         width = config.hidden_size
+        # Read once: attributes of a transformers config are slow, and forward has to be quick on eight frames.
+        self.clip_frames, self.patch_size, self.in_channels = config.clip_frames, config.patch_size, config.num_channels
+        self.size_multiple = config.size_multiple
         self.patch_embedding = PatchEmbedding(config.image_size, config.patch_size, config.num_channels, width)
         self.blocks = nn.ModuleList()
         self.downsamples = nn.ModuleDict()
@@ -109,11 +112,10 @@ class LiteFrameEncoder(PreTrainedModel):
         """
         self._check_frames(frames_BTCHW, valid_frames_B)
         batch, frames, _, height, width = frames_BTCHW.shape
-        clip, patch = self.config.clip_frames, self.config.patch_size
-        t, h, w = clip, height // patch, width // patch
+        t, h, w = self.clip_frames, height // self.patch_size, width // self.patch_size
 
         tokens = self.patch_embedding(frames_BTCHW.flatten(0, 1))
-        if missing := -frames % clip:
+        if missing := -frames % self.clip_frames:
             # Repeating the embedded frame is repeating the frame, for a fraction of the bytes.
             tokens_BTNC = tokens.unflatten(0, (batch, frames))
             last = tokens_BTNC[:, -1:].expand(-1, missing, -1, -1)
@@ -125,7 +127,7 @@ class LiteFrameEncoder(PreTrainedModel):
                 tokens_BTHWC = self.downsamples[str(depth)](tokens.reshape(-1, t, h, w, tokens.shape[-1]))
                 t, h, w = tokens_BTHWC.shape[1:4]
                 tokens = tokens_BTHWC.reshape(-1, h * w, tokens.shape[-1])
-        features = self.head(self.norm(tokens)).view(batch, -1, h, w, self.config.output_size)
+        features = self.head(self.norm(tokens)).view(batch, -1, h, w, self.head.out_features)
 
         if valid_frames_B is None:
             valid_frames_B = torch.full((batch,), frames, dtype=torch.int64, device=frames_BTCHW.device)
@@ -137,13 +139,13 @@ class LiteFrameEncoder(PreTrainedModel):
             raise GeometryError(f"frames must have the axes (B, T, C, H, W), got shape {shape}")
         if shape[0] < 1 or shape[1] < 1:
             raise GeometryError(f"frames of shape {shape} hold no frame: batch and T must be at least 1")
-        if shape[2] != self.config.num_channels:
-            raise GeometryError(f"frames have {shape[2]} channels, the encoder takes {self.config.num_channels}")
+        if shape[2] != self.in_channels:
+            raise GeometryError(f"frames have {shape[2]} channels, the encoder takes {self.in_channels}")
         if not frames_BTCHW.is_floating_point():
             raise GeometryError(f"frames are {frames_BTCHW.dtype}; normalise them to floating point first")
         if valid_frames_B is not None and valid_frames_B.shape != shape[:1]:
             raise GeometryError(f"valid_frames_B has shape {tuple(valid_frames_B.shape)}, expected {shape[:1]}")
-        check_size(shape[3], shape[4], self.config.size_multiple)
+        check_size(shape[3], shape[4], self.size_multiple)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -53,17 +53,17 @@ class PromptBuilder:
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         self._video_ids = lru_cache(maxsize=256)(self._tokenise_video)
 
-    def video_text(self, groups: int, tokens_per_group: int, numbers: Sequence[int] | None = None) -> str:
-        """The lines that stand for a video of `groups` frames (or clips), numbered from 1 unless `numbers` are given."""
+    def video_text(self, groups: int, tokens_per_group: int, step: int = 1) -> str:
+        """The lines that stand for a video of `groups` frames (or clips), numbered 1, 1 + step, 1 + 2 step, ..."""
         processor = self.processor
         image = f"{processor.start_image_token}{processor.image_token * tokens_per_group}{processor.end_image_token}"
-        return "\n".join(f"Frame{n}: {image}" for n in (numbers or range(1, groups + 1)))
+        return "\n".join(f"Frame{1 + i * step}: {image}" for i in range(groups))
 
     def _tokenise(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    def _tokenise_video(self, groups: int, tokens_per_group: int, numbers: tuple[int, ...] | None) -> tuple[int, ...]:
-        return tuple(self._tokenise(self.video_text(groups, tokens_per_group, numbers)))
+    def _tokenise_video(self, groups: int, tokens_per_group: int, step: int) -> tuple[int, ...]:
+        return tuple(self._tokenise(self.video_text(groups, tokens_per_group, step)))
 
     def _template(self, turns: Sequence[Turn], question: str | None, has_video: bool = True) -> str:
         messages = []
@@ -77,18 +77,18 @@ class PromptBuilder:
         return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=question is not None)
 
     def question_ids(
-        self, question: str, groups: int, tokens_per_group: int, numbers: tuple[int, ...] | None = None
+        self, question: str, groups: int, tokens_per_group: int, step: int = 1
     ) -> tuple[list[int], list[int]]:
         """Ids up to and with the video, and ids from the question to where the answer begins."""
         before, after = self._template([], question).split(self.processor.video_token)
-        prefix = [*self._tokenise(before), *self._video_ids(groups, tokens_per_group, numbers)]
+        prefix = [*self._tokenise(before), *self._video_ids(groups, tokens_per_group, step)]
         return prefix, self._tokenise(after)
 
     def conversation(
-        self, turns: Sequence[Turn], groups: int, tokens_per_group: int, numbers: tuple[int, ...] | None = None
+        self, turns: Sequence[Turn], groups: int, tokens_per_group: int, step: int = 1
     ) -> tuple[list[int], list[int]]:
         """Ids of a whole conversation and their labels; loss falls on the answers only."""
-        prefix, _ = self.question_ids(turns[0][0], groups, tokens_per_group, numbers)
+        prefix, _ = self.question_ids(turns[0][0], groups, tokens_per_group, step)
         ids, labels = list(prefix), [IGNORE] * len(prefix)
         done = self._template([], turns[0][0]).index(self.processor.video_token) + len(self.processor.video_token)
         for index, (question, _answer) in enumerate(turns):
@@ -105,12 +105,15 @@ class PromptBuilder:
     def batch(
         self,
         conversations: Sequence[Sequence[Turn]],
-        groups: int,
+        groups_B: Sequence[int],
         tokens_per_group: int,
-        numbers: tuple[int, ...] | None = None,
+        step: int = 1,
     ) -> PromptBatch:
-        """Conversations about videos of the same length, padded on the right."""
-        pairs = [self.conversation(turns, groups, tokens_per_group, numbers) for turns in conversations]
+        """Conversations about videos, padded on the right; one about a video of no groups has no labels."""
+        pairs = []
+        for turns, groups in zip(conversations, groups_B, strict=True):
+            ids, labels = self.conversation(turns, groups, tokens_per_group, step)
+            pairs.append((ids, labels if groups else [IGNORE] * len(labels)))
         longest = max(len(ids) for ids, _ in pairs)
         return PromptBatch(
             torch.tensor([ids + [self.pad_id] * (longest - len(ids)) for ids, _ in pairs]),

@@ -49,6 +49,9 @@ class InternVLTeacher(nn.Module):
         downsample_ratio: of the host's pixel shuffle.
     """
 
+    frame_wise = True
+    """Each frame is encoded on its own, so features of some frames are those of all at their places."""
+
     def __init__(
         self,
         vision_tower: InternVLVisionModel,

@@ -24,30 +24,32 @@ from transformers import (
 from liteframe.data import synthetic
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for message in messages %}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
     "{% if part['type'] == 'video' %}{{ '<video>\n' }}{% elif part['type'] == 'image' %}{{ '<IMG_CONTEXT>\n' }}"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "{% if message['role'] == 'assistant' %}{{ '<|im_end|>\n' }}{% else %}{{ ' ' }}{% endif %}{% endfor %}"
 )
-_SPECIAL = ("<unk>", "<pad>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+"""A question is followed by its answer at once. Role headers in between, as larger hosts have them, ask of a 3-layer
+LLM to carry the question over to the header first, which costs it two to three times as many steps to learn."""
+_SPECIAL = ("<unk>", "<pad>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 _MAX_FRAMES = 256
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A word for every token: the tiny world's phrases, `Frame1:` to `Frame256:`, and the family's special tokens."""
-    phrases = [*synthetic.QUESTIONS.values(), *synthetic.COLOR_NAMES, *synthetic.DIRECTIONS, "system user assistant"]
+    phrases = [*synthetic.QUESTIONS.values(), *synthetic.COLOR_NAMES, *synthetic.DIRECTIONS]
     words = sorted({word for phrase in phrases for word in phrase.split()})
     frames = [f"Frame{i + 1}:" for i in range(_MAX_FRAMES)]
     vocabulary = {word: i for i, word in enumerate([*_SPECIAL, *words, *frames])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens(list(_SPECIAL))
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         unk_token="<unk>",
         pad_token="<pad>",
         eos_token="<|im_end|>",
-        additional_special_tokens=["<|im_start|>"],
         extra_special_tokens={
             "start_image_token": "<img>",
             "end_image_token": "</img>",

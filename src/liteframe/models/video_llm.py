@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from transformers import AutoProcessor, InternVLForConditionalGeneration, ProcessorMixin
@@ -10,7 +12,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import Compressor, Dense, VisionTokens
 from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.prompts import PromptBuilder
+from liteframe.models.prompts import IGNORE, PromptBuilder, Turn
 from liteframe.models.teachers import InternVLTeacher, project_tokens, read_config
 
 
@@ -25,8 +27,12 @@ class LiteFrameBackbone(nn.Module):
         return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
 
 
-def load_host(source: str, attention: str | None = None) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
+def load_host(source: str, attention: str | dict[str, str] | None = None) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
     """A host and its processor from a folder or hub id.
+
+    Args:
+        source: in transformers' format.
+        attention: "eager", "sdpa", one for each of {"vision_config": ..., "text_config": ...}, or None.
 
     Raises:
         ConfigError: nothing there, another family, or weights that do not fit the config.
@@ -81,17 +87,36 @@ class VideoLLM(nn.Module):
         """What the LLM sees of the video: (B, T', N, C_llm)."""
         return project_tokens(self.projector, tokens_BTHWC, self.downsample_ratio)
 
-    def embed(self, input_ids_BL: Tensor, visual_BTNC: Tensor | None) -> Tensor:
-        """Embeddings of a prompt, with the visual tokens in their places: (B, L, C_llm)."""
+    def groups(self, valid_frames_B: Tensor) -> list[int]:
+        """`Frame` lines of the prompt for videos of that many frames; the last group may be filled up."""
+        return [-(-int(valid) // self.frames_per_group) for valid in valid_frames_B]
+
+    def embed(self, input_ids_BL: Tensor, visual_BTNC: Tensor | None, groups_B: list[int] | None = None) -> Tensor:
+        """Embeddings of prompts, with the visual tokens in their places: (B, L, C_llm).
+
+        Args:
+            input_ids_BL: prompts.
+            visual_BTNC: what the LLM sees of the videos.
+            groups_B: how many of the T groups of each video its prompt has places for; all if None.
+
+        Raises:
+            ConfigError: places and visual tokens differ in number.
+        """
         embeds_BLC = self.language_model.get_input_embeddings()(input_ids_BL)
         if visual_BTNC is None:
             return embeds_BLC
         mask_BL = input_ids_BL == self.image_token_id
-        if int(mask_BL.sum()) != visual_BTNC.shape[:3].numel():
+        visual = visual_BTNC.flatten(0, 1)
+        if groups_B is not None:
+            T = visual_BTNC.shape[1]
+            kept = torch.arange(T)[None] < torch.tensor(groups_B)[:, None]
+            visual = visual[kept.flatten().to(visual.device)]
+        if int(mask_BL.sum()) != visual.shape[0] * visual.shape[1]:
             raise ConfigError(
-                f"the prompt has {int(mask_BL.sum())} places for visual tokens, the video gives {visual_BTNC.shape[:3].numel()}"
+                f"the prompts have {int(mask_BL.sum())} places for visual tokens, the videos give"
+                f" {visual.shape[0] * visual.shape[1]}"
             )
-        return embeds_BLC.masked_scatter(mask_BL[..., None], visual_BTNC.to(embeds_BLC.dtype))
+        return embeds_BLC.masked_scatter(mask_BL[..., None], visual.to(embeds_BLC.dtype))
 
     def hidden_states(
         self, embeds_BLC: Tensor, position_ids: Tensor | None = None, cache: Cache | None = None
@@ -113,12 +138,28 @@ class VideoLLM(nn.Module):
         ).last_hidden_state
 
     def answer_logits(
-        self, input_ids_BL: Tensor, labels_BL: Tensor, visual_BTNC: Tensor, position_ids: Tensor | None = None
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        visual_BTNC: Tensor,
+        groups_B: list[int],
+        step: int = 1,
     ) -> tuple[Tensor, Tensor]:
-        """Logits (M, vocabulary) and labels (M,) of the M answer tokens of a batch; the head is run on those alone."""
-        hidden_BLC = self.hidden_states(self.embed(input_ids_BL, visual_BTNC), position_ids)
-        targets_BL = labels_BL[:, 1:]
-        picked_BL = targets_BL >= 0
+        """Logits (M, vocabulary) and labels (M,) of the M answer tokens of a batch; the head is run on those alone.
+
+        Args:
+            conversations: question-answer pairs of each video.
+            visual_BTNC: what the LLM sees of the videos.
+            groups_B: groups that count, for each video.
+            step: between the numbers of `Frame` lines and between positions, as if frames of a longer video had been
+                left out.
+        """
+        prompts = self.prompts.batch(conversations, groups_B, visual_BTNC.shape[2], step).to(visual_BTNC.device)
+        embeds_BLC = self.embed(prompts.input_ids_BL, visual_BTNC, groups_B)
+        B, L = embeds_BLC.shape[:2]
+        positions = None if step == 1 else (torch.arange(L, device=embeds_BLC.device) * step).expand(B, L)
+        hidden_BLC = self.hidden_states(embeds_BLC, positions)
+        targets_BL = prompts.labels_BL[:, 1:]
+        picked_BL = targets_BL != IGNORE
         return self.lm_head(hidden_BLC[:, :-1][picked_BL]), targets_BL[picked_BL]
 
     def prefill(self, visual_BTNC: Tensor, ids_L: list[int]) -> Tensor:
@@ -127,18 +168,23 @@ class VideoLLM(nn.Module):
         return self.lm_head(self.hidden_states(self.embed(ids_BL, visual_BTNC))[:, -1])
 
     @torch.no_grad()
-    def first_answer_logits(self, visual_TNC: Tensor, questions: list[str]) -> Tensor:
-        """Logits (questions, vocabulary) of the first answer token; the video's keys and values are computed once."""
-        T, N = visual_TNC.shape[:2]
-        device = visual_TNC.device
-        prompts = [self.prompts.question_ids(question, T, N) for question in questions]
-        prefix = torch.tensor([prompts[0][0]], device=device)
+    def first_answer_logits(self, visual_BTNC: Tensor, questions_B: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Logits (questions, vocabulary) of the first answer token, for each video of a batch of equal lengths.
+
+        Keys and values of a video are computed once and shared by its questions, of which each video has as many.
+        """
+        B, T, N = visual_BTNC.shape[:3]
+        device = visual_BTNC.device
+        prompts = [[self.prompts.question_ids(question, T, N) for question in asked] for asked in questions_B]
         cache = DynamicCache(config=self.language_model.config)
-        self.hidden_states(self.embed(prefix, visual_TNC[None]), cache=cache)
-        cache.batch_repeat_interleave(len(questions))
-        longest = max(len(ids) for _, ids in prompts)
-        pad = self.prompts.pad_id
-        ids = torch.tensor([ids + [pad] * (longest - len(ids)) for _, ids in prompts], device=device)
-        hidden = self.hidden_states(self.embed(ids, None), cache=cache)
-        last = torch.tensor([len(ids) - 1 for _, ids in prompts], device=device)
-        return self.lm_head(hidden[torch.arange(len(questions), device=device), last])
+        prefix_BL = torch.tensor([prompts[0][0][0]], device=device).expand(B, -1)
+        self.hidden_states(self.embed(prefix_BL, visual_BTNC), cache=cache)
+        each = len(prompts[0])
+        cache.batch_repeat_interleave(each)
+        rest = [ids for asked in prompts for _, ids in asked]
+        longest = max(len(ids) for ids in rest)
+        padded = [ids + [self.prompts.pad_id] * (longest - len(ids)) for ids in rest]
+        hidden = self.hidden_states(self.embed(torch.tensor(padded, device=device), None), cache=cache)
+        last = torch.tensor([len(ids) - 1 for ids in rest], device=device)
+        logits = self.lm_head(hidden[torch.arange(len(rest), device=device), last])
+        return list(logits.split(each))

@@ -1,0 +1,196 @@
+"""The sweep: accuracy and latency of every arm at every frame count (`liteframe bench`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from liteframe.bench.arms import ATTENTION, Arm, arms_of_run
+from liteframe.bench.environment import environment
+from liteframe.bench.floor import distance_to_floor, flops_of, measure_limits
+from liteframe.bench.latency import ArmSamples, interleave
+from liteframe.bench.records import RowRecord
+from liteframe.bench.report import build_report, table_text, write_report
+from liteframe.bench.timers import RunRule
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.decode import probe, read_frames
+from liteframe.data.sampling import uniform_midpoints
+from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.errors import ConfigError
+from liteframe.evaluation.answering import Cell, answer_all
+from liteframe.models.video_llm import VideoLLM
+from liteframe.progress import track
+
+_LATENCY_VIDEOS = 16
+_CELL_SECONDS = 1.0
+
+
+def bench_command(
+    run: str,
+    split: str = "test",
+    teacher_frames: list[int] = [8, 16, 32, 64],
+    student_frames: list[int] = [8, 16, 32, 64, 128],
+    batch_size: int = 8,
+    latency: bool = True,
+    out: str | None = None,
+) -> int:
+    """Sweeps frame counts for every arm of a finished run: accuracy, latency, tokens; writes the report.
+
+    Args:
+        run: folder of a finished run of the pipeline.
+        split: manifest of the run's world that the questions come from.
+        teacher_frames: frame counts of the arms that use the teacher.
+        student_frames: frame counts of the student's arms.
+        batch_size: videos that are answered at a time; latency is always measured one by one.
+        latency: measure times; without, the table has accuracies only and no report is written.
+        out: folder of report.json, report.md and pareto.png; by default the run's.
+    """
+    folder = Path(run)
+    manifest = folder / "world" / f"{split}.jsonl"
+    if not manifest.is_file():
+        raise ConfigError(f"{manifest} is missing; run the pipeline first (`liteframe pipeline tiny`)")
+    arms = arms_of_run(folder, tuple(teacher_frames), tuple(student_frames))
+    size = arms[0].model.backbone.vision_tower.config.image_size  # type: ignore[union-attr]
+    most = max(*teacher_frames, *student_frames)
+    data = VideoDataModule(
+        test=str(manifest), image_size=(size[0], size[1]), frames=most, batch_size=batch_size, num_workers=1
+    )
+    models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
+    scores = answer_all(models, _batches(data), torch.bfloat16, torch.device("cpu"))
+    accuracy = {cell: score.compute() for cell, score in scores.items()}
+    if not latency:
+        for (name, frames), found in accuracy.items():
+            print(f"{name:20} {frames:4}  {found['accuracy']:.3f}  {found['per_type']}")
+        return 0
+    limits = measure_limits()
+    timed = _latencies(arms, [row.path for row in data.rows("test")[:_LATENCY_VIDEOS]], data.settings.image_size)
+    rows = [_row(cell, models[cell], accuracy[cell], timed[cell], limits, data) for cell in models]
+    report = build_report(
+        environment("cpu", "bfloat16", str(ATTENTION), False),
+        stage_records(folder),
+        rows,
+        settings={
+            "run": folder.name,
+            "seed": _seed(folder),
+            "split": split,
+            "batch": 1,
+            "frames": "uniform midpoints",
+            "wap": arms[4].model.compressor.describe(),
+            "latency_rule": RunRule.for_device("cpu", max_seconds=_CELL_SECONDS).describe(),
+        },
+        limits=limits,
+        chance=0.25,
+    )
+    written = write_report(report, out or folder)
+    print(table_text(report))
+    for name, path in written.items():
+        print(f"{name:12} {path}")
+    return 0
+
+
+def stage_records(run: Path) -> list[dict[str, Any]]:
+    """The stages of a run that are done, in order: name, seconds, budget."""
+    records = [json.loads(path.read_text()) for path in run.glob("*/done.json")]
+    return sorted(records, key=lambda record: record["position"])
+
+
+def _seed(run: Path) -> int | None:
+    return next((record.get("seed") for record in stage_records(run)), None)
+
+
+def _batches(data: VideoDataModule) -> Iterator[dict[str, Any]]:
+    loader = data.loader("test")
+    for batch in track(loader, "sweep: questions"):
+        yield data.on_after_batch_transfer(batch, 0)
+    loader.close()
+
+
+def _latencies(arms: list[Arm], paths: list[str], size: tuple[int, int]) -> dict[Cell, ArmSamples]:
+    counts = sorted({frames for arm in arms for frames in arm.frames})
+    timed: dict[Cell, ArmSamples] = {}
+    rule = RunRule.for_device("cpu", max_seconds=_CELL_SECONDS)
+    for count in track(counts, "sweep: latency"):
+        here = [arm for arm in arms if count in arm.frames]
+        runs = {arm.name: _one_video(arm.model, paths, count, size) for arm in here}
+        settings = {
+            arm.name: {
+                "dtype": "bfloat16",
+                "attention_kernel": str(ATTENTION),
+                "llm": _llm_of(arm.model),
+                "prompt": _QUESTION,
+                "output_length": 1,
+            }
+            for arm in here
+        }
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            for name, samples in interleave(runs, settings, rule).items():
+                timed[name, count] = samples
+    return timed
+
+
+_QUESTION = "color of the star"
+
+
+def _llm_of(model: VideoLLM) -> dict[str, Any]:
+    config = model.language_model.config
+    return {"type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers}
+
+
+def _one_video(model: VideoLLM, paths: list[str], count: int, size: tuple[int, int]) -> Any:
+    turn = iter(range(10**9))
+    places = [uniform_midpoints(probe(path).frames, count) for path in paths]
+
+    def run(timer: Any) -> None:
+        i = next(turn) % len(paths)
+        with timer.stage("decode"):
+            frames_THWC = read_frames(paths[i], places[i])
+        with timer.stage("preprocess"):
+            frames_BTCHW = normalize(resize_uint8(frames_THWC, size))[None]
+        with timer.stage("encode"):
+            tokens_BTHWC = model.encode(frames_BTCHW)
+        with timer.stage("project"):
+            visual_BTNC = model.project(tokens_BTHWC)
+        with timer.stage("prefill"):
+            before, after = model.prompts.question_ids(_QUESTION, *visual_BTNC.shape[1:3])
+            model.prefill(visual_BTNC, [*before, *after])
+
+    return run
+
+
+def _row(
+    cell: Cell,
+    model: VideoLLM,
+    accuracy: dict[str, Any],
+    samples: ArmSamples,
+    limits: dict[str, float],
+    data: VideoDataModule,
+) -> RowRecord:
+    name, frames = cell
+    blank = torch.zeros(1, frames, 3, *data.settings.image_size)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        tokens_BTHWC = model.encode(blank)
+        visual_BTNC = model.project(tokens_BTHWC)
+    before, after = model.prompts.question_ids(_QUESTION, *visual_BTNC.shape[1:3])
+    work = {
+        "encode": lambda: model.encode(blank),
+        "prefill": lambda: model.prefill(visual_BTNC, [*before, *after]),
+    }
+    floor = {
+        stage: distance_to_floor(samples.median_ms(stage), flops_of(call), limits["bf16_gflops"])
+        for stage, call in work.items()
+    }
+    return RowRecord.from_samples(
+        name,
+        frames,
+        tokens=int(np.prod(visual_BTNC.shape[1:3])),
+        tokens_encoder=int(np.prod(tokens_BTHWC.shape[1:4])),
+        accuracy=accuracy,
+        samples=samples.stages_ms,
+        peak_mib=samples.peak_mib,
+        floor=floor,
+    )

@@ -1,0 +1,93 @@
+"""Every arm answers every question about every video, which is decoded once and encoded once by each encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liteframe.data.sampling import uniform_midpoints
+from liteframe.errors import DataError
+from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from liteframe.models.backbone import VisionTokens
+from liteframe.models.video_llm import VideoLLM
+
+Cell = tuple[str, int]
+"""Name of an arm and a frame count."""
+
+
+def option_ids(model: VideoLLM, options: Sequence[str]) -> list[int]:
+    """First token of each option. Raises DataError where two options begin alike, so that it could not tell them."""
+    ids = [model.prompts.tokenizer(option, add_special_tokens=False).input_ids[0] for option in options]
+    if len(set(ids)) < len(ids):
+        raise DataError(f"options {list(options)} do not differ in their first token")
+    return ids
+
+
+def picked(total: int, count: int) -> np.ndarray:
+    """Places, among `total` frames that were decoded, of `count` uniform midpoints."""
+    return uniform_midpoints(total, count)
+
+
+@torch.inference_mode()
+def answer_all(
+    models: dict[Cell, VideoLLM], batches: Iterable[dict[str, Any]], dtype: torch.dtype, device: torch.device
+) -> dict[Cell, MultipleChoiceAccuracy]:
+    """Accuracy of every cell.
+
+    Args:
+        models: arm and frame count -> model. Arms that share a backbone share its features; a frame-wise one
+            encodes each frame once for all counts.
+        batches: of videos with their `questions`, all frames that any cell needs, normalised.
+        dtype: of autocast.
+        device: where the models are.
+    """
+    scores = {cell: MultipleChoiceAccuracy() for cell in models}
+    for batch in batches:
+        frames_BTCHW = batch["frames_BTCHW"].to(device)
+        total = int(batch["valid_frames_B"].min())
+        if total != int(batch["valid_frames_B"].max()):
+            raise DataError("videos of one evaluation batch differ in their number of frames; set batch_size to 1")
+        with torch.autocast(device.type, dtype):
+            _answer_batch(models, scores, batch["rows"], frames_BTCHW[:, :total])
+    return scores
+
+
+def _answer_batch(
+    models: dict[Cell, VideoLLM],
+    scores: dict[Cell, MultipleChoiceAccuracy],
+    rows: Sequence[dict[str, Any]],
+    frames_BTCHW: Tensor,
+) -> None:
+    total = frames_BTCHW.shape[1]
+    whole: dict[int, VisionTokens] = {}
+    for (name, count), model in models.items():
+        places = torch.from_numpy(_clipwise(picked(total, count), model.frames_per_group))
+        backbone = model.backbone
+        if getattr(backbone, "frame_wise", False):
+            if id(backbone) not in whole:
+                whole[id(backbone)] = backbone(frames_BTCHW)
+            vision = whole[id(backbone)]
+            assert vision.cls_BTC is not None
+            vision = VisionTokens(vision.tokens_BTHWC[:, places], vision.cls_BTC[:, places])
+        else:
+            vision = backbone(frames_BTCHW[:, places])
+        visual_BTNC = model.project(model.compressor(vision))
+        logits = model.first_answer_logits(visual_BTNC, [[q["question"] for q in row["questions"]] for row in rows])
+        for row, logits_QV in zip(rows, logits, strict=True):
+            asked = row["questions"]
+            correct = [
+                q["options"][int(answer[option_ids(model, q["options"])].argmax())] == q["answer"]
+                for q, answer in zip(asked, logits_QV, strict=True)
+            ]
+            scores[name, count].update(
+                correct, [q["type"] for q in asked], [row["id"]] * len(asked), list(range(len(asked)))
+            )
+
+
+def _clipwise(places_T: np.ndarray, clip: int) -> np.ndarray:
+    """Places filled up to whole clips by the last one."""
+    return np.concatenate([places_T, np.repeat(places_T[-1:], -len(places_T) % clip)])

@@ -1,0 +1,210 @@
+"""Caching stage: the frozen teacher reads every sample once, WAP compresses, the feature store keeps it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.feature_store import StoreKey, data_digest, estimate
+from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
+from liteframe.data.transforms import denormalize
+from liteframe.errors import ConfigError
+from liteframe.models.backbone import WAP, VisionTokens
+from liteframe.models.teachers import InternVLTeacher, read_config
+from liteframe.ops.wap import wap_weights
+from liteframe.stages.distributed import barrier, broadcast
+from liteframe.stages.pictures import wap_picture
+
+_ESTIMATE_BATCHES = 4
+
+
+class CacheStage(LightningModule):
+    """Writes the compressed features of a teacher: `liteframe predict --config cache.yaml`.
+
+    Args:
+        teacher: folder or hub id of an InternVL.
+        store: folder to write to; one that is there already is resumed if it was made with the same settings.
+        block: frames, rows and columns that WAP makes one token of.
+        similarity: of a token and the class token of its frame, "dot" or "cosine".
+        scale: factor before WAP's softmax; null is 1/sqrt(channels) for "dot".
+        attention: kernel of the teacher, "eager" or "sdpa"; null is transformers' choice.
+        dtype: of the stored targets.
+        store_frames: keep the decoded frames beside the targets, so that CTD decodes nothing.
+        shard_mb: size at which a shard is cut, in megabytes.
+        estimate: only say how many gigabytes and hours the store would take.
+    """
+
+    def __init__(
+        self,
+        teacher: str,
+        store: str,
+        block: tuple[int, int, int] = (4, 2, 2),
+        similarity: Literal["dot", "cosine"] = "dot",
+        scale: float | None = None,
+        attention: str | None = None,
+        dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
+        store_frames: bool = False,
+        shard_mb: float = 256,
+        estimate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.source, self.folder, self.attention = teacher, Path(store), attention
+        self.compressor = WAP(tuple(block), similarity, scale)
+        self.target_dtype = dtype
+        self.store_frames, self.shard_mb, self.only_estimate = store_frames, shard_mb, estimate
+        self.teacher: InternVLTeacher | None = None
+        self._writer: FeatureStoreWriter | None = None
+        self._seconds: list[float] = []
+        self._shape: tuple[int, ...] | None = None
+        self._key: StoreKey | None = None
+        self._pictured = False
+
+    def prepare_data(self) -> None:
+        read_config(self.source)
+
+    def setup(self, stage: str) -> None:
+        if self.only_estimate:
+            self.trainer.limit_predict_batches = _ESTIMATE_BATCHES
+
+    def configure_model(self) -> None:
+        """Loads the teacher and opens the store: before the loader is made, which leaves out what the store has."""
+        if self.teacher is None:
+            self.teacher = InternVLTeacher.from_pretrained(self.source, self.attention)
+        if self._writer is None and not self.only_estimate:
+            self._open_store()
+
+    @property
+    def _data(self) -> VideoDataModule:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, VideoDataModule):
+            raise ConfigError("the cache stage needs a VideoDataModule")
+        if data.settings.clip_frames % self.compressor.block[0]:
+            raise ConfigError(
+                f"model.block takes {self.compressor.block[0]} frames, which does not divide"
+                f" data.clip_frames {data.settings.clip_frames}"
+            )
+        return data
+
+    def store_key(self) -> StoreKey:
+        """What the store depends on: teacher weights, WAP, geometry, sampling, decoder, and the samples themselves."""
+        assert self.teacher is not None
+        data = self._data
+        return StoreKey(
+            teacher={"class": type(self.teacher).__name__, "weights": self.teacher.weights_sha256(), "layer": -1},
+            compressor=self.compressor.describe(),
+            geometry=data.describe_geometry() | {"patch_size": self.teacher.patch_size},
+            sampling=data.describe_predict_sampling(),
+            decoder=data.settings.decoder,
+            dtype=self.target_dtype,
+            clip_frames=data.settings.clip_frames,
+            data=data_digest(data.predict_ids()),
+        )
+
+    def _open_store(self) -> None:
+        self._key = key = self.store_key()
+        if self.global_rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._open_writer(key)
+        barrier()
+        if self.global_rank != 0:
+            self._open_writer(key)
+        assert self._writer is not None
+        # One rank says what is done, so that all share out the same rest.
+        self._data.done_ids = broadcast(self._writer.done_ids() if self.global_rank == 0 else None)
+
+    def _open_writer(self, key: StoreKey) -> None:
+        self._writer = FeatureStoreWriter(
+            self.folder,
+            key,
+            rank=self.global_rank,
+            world_size=self.trainer.world_size,
+            shard_mb=self.shard_mb,
+            dtype=getattr(torch, self.target_dtype),
+            store_frames=self.store_frames,
+        )
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Encodes and compresses one batch and hands it to the writer; returns nothing, so nothing piles up."""
+        assert self.teacher is not None
+        started = time.monotonic()
+        vision = self.teacher(batch["frames_BTCHW"])
+        targets_BTHWC = self.compressor(vision)
+        if self.only_estimate:
+            self._shape = tuple(targets_BTHWC.shape[1:])
+            loading = (sum(batch["decode_s"]) + sum(batch["resize_s"])) / max(1, self._data.num_workers)
+            self._seconds.append((time.monotonic() - started + loading) / len(targets_BTHWC))
+            return
+        self._log_picture(batch, vision)
+        self._write(batch, targets_BTHWC)
+
+    def _write(self, batch: dict[str, Any], targets_BTHWC: torch.Tensor) -> None:
+        assert self._writer is not None
+        per_clip = self.compressor.block[0]
+        frames = denormalize(batch["frames_BTCHW"]) if self.store_frames else None
+        for i, (sample_id, row) in enumerate(zip(batch["sample_ids"], batch["rows"], strict=True)):
+            valid = int(batch["valid_frames_B"][i])
+            clip = self._data.settings.clip_frames
+            length = valid + -valid % clip
+            entry = {
+                "path": row["path"],
+                "frame_indices": batch["frame_indices_BT"][i, :length].tolist(),
+                "valid_frames": valid,
+                "order": batch["sample_indices"][i],
+            }
+            self._writer.add(
+                sample_id,
+                targets_BTHWC[i, : length // per_clip],
+                entry,
+                frames[i, :length] if frames is not None else None,
+            )
+
+    def on_predict_end(self) -> None:
+        if self.only_estimate:
+            self._print_estimate()
+        if self._writer is None or self._key is None:
+            return
+        barrier()
+        if self.global_rank == 0 and self._data.ledger is not None:
+            for skip in self._data.ledger.skipped():
+                for sample_id in self._data.window_ids(skip.id):
+                    self._writer.add_skipped({"path": skip.path, "id": sample_id, "reason": skip.reason})
+        self._writer.close()
+        barrier()
+        if self.global_rank == 0:
+            finalize(self.folder, self._key, self.shard_mb, expected_ids=self._data.predict_ids())
+        barrier()
+
+    def _log_picture(self, batch: dict[str, Any], vision: VisionTokens) -> None:
+        experiment = getattr(self.logger, "experiment", None)
+        if self._pictured or self.global_rank != 0 or not hasattr(experiment, "add_image"):
+            return
+        self._pictured = True
+        assert vision.cls_BTC is not None
+        weights = wap_weights(
+            vision.tokens_BTHWC,
+            vision.cls_BTC,
+            self.compressor.block,
+            similarity=self.compressor.similarity,
+            scale=self.compressor.scale,
+        )
+        for i in range(min(4, len(weights))):
+            picture = wap_picture(batch["frames_BTCHW"][i, :8], weights[i, :8], self.compressor.block)
+            experiment.add_image(f"wap/{i}", picture, 0)
+
+    def _print_estimate(self) -> None:
+        """Size from the shapes, time from the few batches that were just run."""
+        if self.global_rank != 0:
+            return
+        if self._shape is None:
+            raise ConfigError("no video could be read, so nothing can be estimated; run `liteframe check` on the data")
+        clips, *grid, channels = self._shape
+        samples = len(self._data.predict_ids())
+        seconds = sorted(self._seconds)[len(self._seconds) // 2] / self.trainer.world_size
+        frames = self._data.frames * 3 * self._data.settings.image_size[0] * self._data.settings.image_size[1]
+        print(estimate(samples, clips, grid, channels, self.target_dtype, seconds, frames if self.store_frames else 0))
+        print("Nothing was written. Without --estimate the same command makes the store.")

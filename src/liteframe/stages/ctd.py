@@ -1,0 +1,166 @@
+"""CTD, compressed token distillation (paper, section 4.2): the student learns WAP(teacher) straight from pixels."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from liteframe.data.feature_store import FeatureStore
+from liteframe.errors import ConfigError
+from liteframe.models.backbone import WAP
+from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.init_from_timm import load_timm_weights
+from liteframe.models.teachers import InternVLTeacher, read_config
+from liteframe.stages.losses import ctd_loss, fold_statistics_into_head, standardise
+from liteframe.stages.pictures import similarity_picture
+from liteframe.stages.stage import OptimizerSettings, Stage
+
+
+class CTDStage(Stage):
+    """Trains a `LiteFrameEncoder` on compressed teacher tokens, from a feature store or with the teacher on the fly.
+
+    Args:
+        encoder: fields of `LiteFrameConfig` that differ from the paper's.
+        teacher: folder or hub id of an InternVL that makes the targets on the fly; not needed with `data.store`.
+        block: frames, rows and columns that WAP makes one token of.
+        similarity: of a token and the class token of its frame, "dot" or "cosine".
+        scale: factor before WAP's softmax; null is 1/sqrt(channels) for "dot".
+        attention: kernel of the teacher, "eager" or "sdpa"; null is transformers' choice.
+        target_dtype: on-the-fly targets are rounded to it, as a store's are; null keeps the teacher's.
+        standardise: learn targets with mean 0 and deviation 1 in each channel; undone in the head on export.
+        statistics: feature store whose statistics standardise on-the-fly targets; that of `data.store` otherwise.
+        clip_sigma: leave out elements whose residual is further than this many deviations from the mean residual.
+        timm_weights: name of a timm ViT whose pretrained weights the student starts from; null starts from scratch.
+        picture_every: steps between pictures in TensorBoard; 0 for none.
+        optimizer: see `OptimizerSettings`.
+        seed: of the initial weights.
+        out: folder of the exported encoder; by default `export` in the run folder.
+    """
+
+    def __init__(
+        self,
+        encoder: dict[str, Any] | None = None,
+        teacher: str | None = None,
+        block: tuple[int, int, int] = (4, 2, 2),
+        similarity: Literal["dot", "cosine"] = "dot",
+        scale: float | None = None,
+        attention: str | None = None,
+        target_dtype: Literal["bfloat16", "float16", "float32"] | None = None,
+        standardise: bool = False,
+        statistics: str | None = None,
+        clip_sigma: float | None = 3.0,
+        timm_weights: str | None = None,
+        picture_every: int = 500,
+        optimizer: OptimizerSettings = OptimizerSettings(),
+        seed: int = 0,
+        out: str | None = None,
+    ) -> None:
+        super().__init__(optimizer, seed, out)
+        self.encoder_config = encoder_config(encoder or {})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder = LiteFrameEncoder(self.encoder_config)
+        self.source, self.attention = teacher, attention
+        self.compressor = WAP(tuple(block), similarity, scale)
+        self.target_dtype = target_dtype
+        self.standardise, self.statistics_source = standardise, statistics
+        self.clip_sigma, self.timm_weights, self.picture_every = clip_sigma, timm_weights, picture_every
+        self.teacher: InternVLTeacher | None = None
+        width = self.encoder_config.output_size
+        self.register_buffer("mean_C", torch.zeros(width), persistent=False)
+        self.register_buffer("std_C", torch.ones(width), persistent=False)
+
+    def check_sources(self) -> None:
+        if self.source is not None:
+            read_config(self.source)
+
+    def setup(self, stage: str) -> None:
+        store = getattr(self.trainer.datamodule, "store", None)  # type: ignore[attr-defined]
+        if store is None and self.source is None:
+            raise ConfigError("CTD needs targets: set data.store to a feature store, or model.teacher to an InternVL")
+        if store is not None:
+            self._check_store(store)
+        if self.standardise:
+            if self.statistics_source:
+                store = FeatureStore.open(self.statistics_source)
+            if store is None:
+                raise ConfigError("model.standardise needs statistics: set model.statistics to a feature store")
+            mean_C, std_C = store.statistics
+            self.mean_C.copy_(mean_C)
+            self.std_C.copy_(std_C)
+
+    def _check_store(self, store: FeatureStore) -> None:
+        wanted: dict[str, Any] = {"compressor": self.compressor.describe()}
+        if self.source is not None:
+            teacher = InternVLTeacher.from_pretrained(self.source)
+            wanted["teacher"] = {"weights": teacher.weights_sha256()}
+        store.key.require(wanted, str(store.folder))
+
+    def configure_model(self) -> None:
+        if self.teacher is None and self.source is not None and self.trainer.datamodule.store is None:  # type: ignore[attr-defined]
+            self.teacher = InternVLTeacher.from_pretrained(self.source, self.attention)
+        if self.timm_weights is not None and self.trainer.ckpt_path is None:
+            load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
+
+    def targets(self, batch: dict[str, Any]) -> Tensor:
+        """What the student has to give, (B, T', H', W', C): the batch's, or WAP of the teacher's tokens."""
+        if "targets_BTHWC" in batch:
+            raw = batch["targets_BTHWC"]
+        else:
+            assert self.teacher is not None
+            # As the caching stage computes them: in the trainer's precision, then rounded to the stored dtype.
+            raw = self.compressor(self.teacher(batch["frames_BTCHW"]))
+            if self.target_dtype is not None:
+                raw = raw.to(getattr(torch, self.target_dtype))
+        return standardise(raw, self.mean_C, self.std_C) if self.standardise else raw
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        if self.teacher is None:
+            raise ConfigError("validating CTD needs model.teacher, as validation videos have no stored targets")
+        self._step(batch, "val")
+
+    def _step(self, batch: dict[str, Any], split: str) -> Tensor:
+        targets_BTHWC = self.targets(batch)
+        student_BTHWC = self.encoder(batch["frames_BTCHW"]).last_hidden_state
+        clip = self.encoder_config.clip_frames
+        clips_BT = torch.arange(student_BTHWC.shape[1], device=self.device)[None] * clip
+        weight_BT = (clips_BT < batch["valid_frames_B"][:, None]).float()
+        loss = ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, self.clip_sigma)
+        self.log(f"{split}/loss", loss.value, prog_bar=True)
+        self.log(f"{split}/cosine", loss.cosine)
+        if self.clip_sigma is not None:
+            self.log(f"{split}/dropped", loss.dropped)
+        if split == "train" and self.pictures_due(self.picture_every):
+            picture = similarity_picture(batch["frames_BTCHW"][0], student_BTHWC[0].detach(), targets_BTHWC[0])
+            self.log_picture("ctd/cosine", picture)
+        return loss.loss
+
+    def finished_encoder(self) -> LiteFrameEncoder:
+        """A copy that gives raw teacher features: the statistics are folded into its head."""
+        encoder = copy.deepcopy(self.encoder).cpu().float().eval()
+        if self.standardise:
+            weight, bias = fold_statistics_into_head(
+                encoder.head.weight, encoder.head.bias, self.mean_C.cpu(), self.std_C.cpu()
+            )
+            encoder.head.weight.data.copy_(weight)
+            encoder.head.bias.data.copy_(bias)
+        return encoder
+
+    def export(self, folder: Path) -> None:
+        self.finished_encoder().save_pretrained(folder)
+
+
+def encoder_config(changes: dict[str, Any]) -> LiteFrameConfig:
+    """The paper's encoder with some fields changed. Raises ConfigError at a field that it does not have."""
+    known = set(LiteFrameConfig().to_dict())
+    unknown = sorted(set(changes) - known)
+    if unknown:
+        raise ConfigError(f"model.encoder has unknown fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return LiteFrameConfig(**changes)

@@ -1,0 +1,41 @@
+"""Pictures for TensorBoard: WAP's weights over the frames, and how near student and target are on the grid."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from liteframe.data.transforms import denormalize
+
+_DARK = torch.tensor([0.05, 0.03, 0.25])
+_BRIGHT = torch.tensor([1.0, 0.92, 0.25])
+
+
+def heat(values_THW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Values in [0, 1] as colours from dark blue to yellow, (T, 3, height, width); one flat square a token."""
+    scaled = functional.interpolate(values_THW[:, None].float().clamp(0, 1), size=size, mode="nearest")
+    dark, bright = _DARK.to(scaled.device)[:, None, None], _BRIGHT.to(scaled.device)[:, None, None]
+    return dark + scaled * (bright - dark)
+
+
+def film(frames_TCHW: Tensor) -> Tensor:
+    """Frames side by side, (3, H, T * W)."""
+    return torch.cat(list(frames_TCHW), dim=-1)
+
+
+def wap_picture(frames_TCHW: Tensor, weights_THW: Tensor, block: tuple[int, int, int]) -> Tensor:
+    """Two rows: the frames, and the frames under WAP's weights (bright: four times the mean weight or more)."""
+    pixels = denormalize(frames_TCHW) / 255
+    shown = heat(weights_THW * prod(block) / 4, (pixels.shape[-2], pixels.shape[-1]))
+    return torch.cat([film(pixels), film(0.35 * pixels + 0.65 * shown)], dim=-2)
+
+
+def similarity_picture(frames_TCHW: Tensor, student_THWC: Tensor, target_THWC: Tensor) -> Tensor:
+    """Two rows: the first frame of each clip, and the cosine similarity of student and target in it (dark 0, bright 1)."""
+    clips = student_THWC.shape[0]
+    first = denormalize(frames_TCHW[:: max(1, frames_TCHW.shape[0] // clips)][:clips]) / 255
+    cosine = functional.cosine_similarity(student_THWC.float(), target_THWC.float(), dim=-1)
+    return torch.cat([film(first), film(heat(cosine, (first.shape[-2], first.shape[-1])))], dim=-2)

@@ -1,0 +1,147 @@
+"""What all training stages share: the optimiser, slim checkpoints, rates in the log, and the export at the end."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_only
+
+from liteframe.errors import ConfigError
+from liteframe.stages.optim import adamw_with_warmup_cosine
+
+
+@dataclass
+class OptimizerSettings:
+    """AdamW with warm-up and cosine decay.
+
+    Args:
+        lr: peak learning rate.
+        weight_decay: of weights with two or more axes.
+        betas: of AdamW.
+        warmup_fraction: share of the steps in which the learning rate rises.
+        final_lr_fraction: share of `lr` at the last step.
+    """
+
+    lr: float = 4e-5
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    warmup_fraction: float = 0.05
+    final_lr_fraction: float = 0.0
+
+
+class Stage(LightningModule):
+    """Base of the training stages.
+
+    Checkpoints hold what was trained and nothing else; `export` writes what the next stage loads.
+
+    Args:
+        optimizer: see `OptimizerSettings`.
+        seed: of all chance in the stage's own steps.
+        out: folder of the export; by default `export` in the trainer's `default_root_dir`.
+    """
+
+    def __init__(self, optimizer: OptimizerSettings, seed: int = 0, out: str | None = None) -> None:
+        super().__init__()
+        self.optimizer_settings = optimizer
+        self.seed = seed
+        self.out = out
+        self.strict_loading = False
+        self._tick = 0.0
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Writes what the next stage loads: safetensors, configs, nothing else."""
+
+    def check_sources(self) -> None:
+        """Raises ConfigError if a model folder or hub id that the stage reads is not there."""
+
+    def module_lrs(self) -> dict[str, float]:
+        """Learning rates of submodules that have one of their own."""
+        return {}
+
+    def prepare_data(self) -> None:
+        """Looks for the models before the data are read, so that the first message is about the first thing missing."""
+        self.check_sources()
+
+    def configure_optimizers(self) -> Any:
+        settings = self.optimizer_settings
+        return adamw_with_warmup_cosine(
+            self,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            betas=settings.betas,
+            warmup_fraction=settings.warmup_fraction,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            final_lr_fraction=settings.final_lr_fraction,
+            module_lrs=self.module_lrs(),
+        )
+
+    def step_rng(self, sample_id: str = "") -> np.random.Generator:
+        """Chance of this training step, or of one sample in it.
+
+        It follows from the seed, the batches done and the sample's id, so a resumed run repeats it and the number of
+        ranks does not change it.
+        """
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        return np.random.default_rng([self.seed, done, zlib.crc32(sample_id.encode())])
+
+    def _trained_names(self) -> set[str]:
+        return {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = self._trained_names()
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained, found = self._trained_names(), set(checkpoint["state_dict"])
+        for kind, names in (("lacks", trained - found), ("has unexpected", found - trained)):
+            if names:
+                raise ConfigError(
+                    f"the checkpoint {kind} {len(names)} of the weights that are trained, first {sorted(names)[0]};"
+                    " it was made with other settings of the model"
+                )
+
+    def on_train_start(self) -> None:
+        self._tick = time.monotonic()
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+        now = time.monotonic()
+        seconds, self._tick = now - self._tick, now
+        B, T = batch["frames_BTCHW"].shape[:2]
+        world = self.trainer.world_size
+        self.log_dict(
+            {
+                "rate/steps_per_s": 1 / seconds,
+                "rate/videos_per_s": B * world / seconds,
+                "rate/frames_per_s": B * T * world / seconds,
+            }
+        )
+
+    def on_fit_end(self) -> None:
+        if self.trainer.state.status == "interrupted" or self.trainer.fast_dev_run:
+            return
+        self._export()
+
+    @rank_zero_only
+    def _export(self) -> None:
+        folder = Path(self.out or Path(self.trainer.default_root_dir) / "export")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.export(folder)
+
+    def pictures_due(self, every: int) -> bool:
+        """Whether this step is one of those that put pictures into TensorBoard."""
+        return every > 0 and self.global_rank == 0 and self.global_step % every == 0 and self.logger is not None
+
+    def log_picture(self, name: str, picture_CHW: torch.Tensor) -> None:
+        """Adds an RGB picture in [0, 1] to TensorBoard."""
+        experiment = getattr(self.logger, "experiment", None)
+        if hasattr(experiment, "add_image"):
+            experiment.add_image(name, picture_CHW, self.global_step)
