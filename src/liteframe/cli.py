@@ -14,7 +14,7 @@ from typing import Any
 import liteframe
 from liteframe.configs import resolve_config_args
 from liteframe.errors import LiteFrameError
-from liteframe.runtime import die_with_parent, tune_malloc
+from liteframe.runtime import die_with_parent, share_cores, tune_malloc
 
 STAGE_VERBS = {
     "fit": "train a stage: pretrain, CTD or LMA, as the config says",
@@ -23,10 +23,11 @@ STAGE_VERBS = {
     "predict": "run a stage over all its data; with the cache stage, write the teacher's features",
 }
 FUNCTION_VERBS = {
-    "synth": ("render the tiny world as video files", "liteframe.data.synthetic:synth_command"),
+    "synth": ("render the tiny world as video files", "liteframe.data.synthetic_files:synth_command"),
     "check": ("probe every video of a manifest or folder", "liteframe.data.probe:check_command"),
     "pipeline": ("run a whole recipe, stage after stage", "liteframe.pipeline.command:pipeline_command"),
     "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
+    "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }
 CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
@@ -43,6 +44,7 @@ def main(args: list[str] | None = None) -> int:
         if "LOCAL_RANK" in os.environ:
             die_with_parent()
         tune_malloc()
+        share_cores()
         return dispatch(_process_args() if args is None else args)
     except LiteFrameError as error:
         if os.environ.get("LITEFRAME_DEBUG") == "1":

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks.progress import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
 from liteframe.checkpoint_io import AtomicCheckpointIO
@@ -32,6 +33,8 @@ _QUIET_WARNINGS = (
     ".*LeafSpec.*is deprecated.*",
     ".*but have no `validation_step`.*",
     ".*is smaller than the logging interval.*",
+    ".*Total length of `list` across ranks is zero.*",
+    ".*module.s. in eval mode at the start of training.*",
 )
 
 
@@ -46,6 +49,7 @@ def run_stage(verb: str, args: list[str]) -> None:
     if os.environ.get("LITEFRAME_DEBUG") != "1":
         for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        disable_progress_bar()  # transformers shows one for a file that loads in a blink
         for message in _QUIET_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
     StageCLI(verb, args)
@@ -75,7 +79,11 @@ class StageCLI(LightningCLI):
             subclass_mode_data=True,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            trainer_defaults={"default_root_dir": _RUN_FOLDER, "use_distributed_sampler": False},
+            trainer_defaults={
+                "default_root_dir": _RUN_FOLDER,
+                "use_distributed_sampler": False,
+                "enable_model_summary": False,
+            },
             parser_kwargs=parser_kwargs,
             auto_configure_optimizers=False,
             args=[verb, *args],

@@ -158,16 +158,23 @@ def _bright(kind: str, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
     return np.ones((1, 1), dtype=bool)
 
 
-def _paint(frames_THWC: np.ndarray, thing: Thing, center: tuple[int, int]) -> None:
-    x, y, r = *center, thing.r
-    left, right, top, bottom = max(x - r, 0), min(x + r + 1, SIZE), max(y - r, 0), min(y + r + 1, SIZE)
-    dx, dy = np.arange(left, right)[None, :] - x, np.arange(top, bottom)[:, None] - y
-    inside = _outline(thing.kind, dx, dy, r)
+def _sprite(thing: Thing) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (2r + 1, 2r + 1, 3) of an object, and where it is opaque."""
+    d = np.arange(-thing.r, thing.r + 1)
+    inside = _outline(thing.kind, d[None, :], d[:, None], thing.r)
+    bright = np.broadcast_to(_bright(thing.kind, d[None, :], d[:, None]), inside.shape)
     color = np.array(COLORS[COLOR_NAMES[thing.color]], dtype=np.float32)
-    bright = np.broadcast_to(_bright(thing.kind, dx, dy), inside.shape)
-    shade = np.where(bright[..., None], color, color * 0.3).astype(np.uint8)
-    region = frames_THWC[:, top:bottom, left:right]
-    region[:, inside] = shade[inside]
+    return np.where(bright[..., None], color, color * 0.3).astype(np.uint8), inside
+
+
+def _paint(frames_THWC: np.ndarray, sprite: tuple[np.ndarray, np.ndarray], x: int, y: int) -> None:
+    """Puts a sprite with its centre at (x, y) into the frames; what would lie outside is cut off."""
+    color, inside = sprite
+    left, top = x - len(inside) // 2, y - len(inside) // 2
+    rows = slice(max(0, -top), min(len(inside), SIZE - top))
+    columns = slice(max(0, -left), min(len(inside), SIZE - left))
+    region = frames_THWC[:, top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+    np.copyto(region, color[rows, columns], where=inside[rows, columns, None])
 
 
 def render(scene: Scene) -> np.ndarray:
@@ -175,11 +182,12 @@ def render(scene: Scene) -> np.ndarray:
     noise = np.random.default_rng(scene.texture).integers(-10, 11, size=(SIZE, SIZE, 1))
     still = np.clip(np.array(scene.background) + noise, 0, 255).astype(np.uint8)
     frames_THWC = np.repeat(still[None], FRAMES, axis=0)
-    _paint(frames_THWC, scene.box, (scene.box.x, scene.box.y))
+    _paint(frames_THWC, _sprite(scene.box), scene.box.x, scene.box.y)
+    ball = _sprite(scene.ball)
     for frame in range(FRAMES):
-        _paint(frames_THWC[frame : frame + 1], scene.ball, ball_center(scene, frame))
+        _paint(frames_THWC[frame : frame + 1], ball, *ball_center(scene, frame))
     for thing in (*scene.triangles, scene.star):
-        _paint(frames_THWC[thing.start : thing.stop], thing, (thing.x, thing.y))
+        _paint(frames_THWC[thing.start : thing.stop], _sprite(thing), thing.x, thing.y)
     return frames_THWC
 
 

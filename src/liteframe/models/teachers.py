@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import file_exists, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, InternVLConfig, InternVLForConditionalGeneration, InternVLVisionModel
@@ -148,13 +150,30 @@ def project_tokens(projector: nn.Module, tokens_BTHWC: Tensor, ratio: float) -> 
 
 
 def read_config(source: str) -> Any:
-    """The config of a model folder or hub id; a missing one is a `ConfigError` that names it."""
+    """The config of a model folder or hub id.
+
+    Raises:
+        ConfigError: there is no such folder and no such model on the hub (or no hub), or its config is not readable.
+    """
+    if not Path(source).is_dir() and try_to_load_from_cache(source, "config.json") is None:
+        _ask_hub(source)
     try:
         return AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no model at {source!r}: give a folder with config.json and safetensors, or a hub id that can be reached"
-        ) from error
+        raise ConfigError(f"{source}: no config.json of a model that transformers knows ({error})") from error
+
+
+def _ask_hub(source: str) -> None:
+    """One question, no retries: a machine without network gets its answer at once."""
+    advice = "give a folder with config.json and safetensors, or a hub id that can be reached from here"
+    try:
+        found = file_exists(source, "config.json")
+    except HFValidationError as error:
+        raise ConfigError(f"no model folder {source!r}; {advice}") from error
+    except Exception as error:  # the hub's client has no common base for "not reachable"
+        raise ConfigError(f"no model folder {source!r}, and the hub cannot be asked for it; {advice}") from error
+    if not found:
+        raise ConfigError(f"no model folder {source!r}, and no such model on the hub; {advice}")
 
 
 def _read_tensors(source: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:

@@ -130,6 +130,8 @@ class CacheStage(LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Encodes and compresses one batch and hands it to the writer; returns nothing, so nothing piles up."""
+        if "frames_BTCHW" not in batch:
+            return  # all of it was skipped, and is in the ledger
         assert self.teacher is not None
         started = time.monotonic()
         vision = self.teacher(batch["frames_BTCHW"])

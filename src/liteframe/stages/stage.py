@@ -109,6 +109,11 @@ class Stage(LightningModule):
                     " it was made with other settings of the model"
                 )
 
+    def on_fit_start(self) -> None:
+        total = sum(parameter.numel() for parameter in self.parameters())
+        trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        rank_zero_only(print)(f"{type(self).__name__}: {total:,} parameters, {trained:,} of them trained")
+
     def on_train_start(self) -> None:
         self._tick = time.monotonic()
 

@@ -1,0 +1,83 @@
+"""Fills the README's results in from the committed records: `python benchmarks/readme_results.py`.
+
+With `--check` nothing is written; the exit code is 1 where the README says something else than the records.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from liteframe.bench.page import markdown
+from liteframe.bench.records import read_json
+
+ROOT = Path(__file__).resolve().parents[1]
+SUMMARY = ROOT / "benchmarks" / "records" / "tiny-seeds.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results: begin (made by benchmarks/readme_results.py) -->", "<!-- results: end -->"
+_ARMS = {
+    "teacher": "teacher, 16 tokens a frame",
+    "teacher+average": "teacher + average, 1 token a frame",
+    "teacher+max": "teacher + max",
+    "teacher+subsample": "teacher + subsample",
+    "teacher+wap": "teacher + WAP",
+    "liteframe-ctd": "student after CTD, LLM frozen",
+    "liteframe-lma": "student after LMA",
+}
+
+
+def results(record: dict[str, Any]) -> str:
+    """The markdown between the README's markers."""
+    summary = record
+    rows = {(row["arm"], row["frames"]): row for row in summary["rows"]}
+    frames = sorted({count for _, count in rows})
+    accuracy = [
+        [_ARMS[arm], *(f"{rows[arm, n]['accuracy']:.3f}" if (arm, n) in rows else "-" for n in frames)]
+        for arm in _ARMS
+    ]
+    latency = [
+        [_ARMS[arm], *(f"{rows[arm, n]['model_ms']:.1f}" if (arm, n) in rows else "-" for n in frames)]
+        for arm in ("teacher", "teacher+wap", "liteframe-lma")
+    ]
+    gains = [
+        f"{'in model time' if match['field'] == 'model_ms' else 'end to end, with decoding'}, of the teacher's"
+        f" {match['frames']} frames: {_signed(match['mean'])} (lowest seed {_signed(match['lowest'])})"
+        for match in summary["matched_latency"]
+    ]
+    questions = max(row["questions"] for row in summary["rows"]) // len(summary["seeds"])
+    return "\n".join(
+        [
+            f"Accuracy by frames, mean of {len(summary['seeds'])} seeds, {questions:,} held-out questions each"
+            " (chance 0.25):",
+            "",
+            markdown(["arm", *map(str, frames)], accuracy),
+            "",
+            "Model time of a video in milliseconds (two CPU cores, bf16, batch 1):",
+            "",
+            markdown(["arm", *map(str, frames)], latency),
+            "",
+            "The student after LMA against the teacher at the same time to answer, gain in accuracy:",
+            "",
+            *(f"- {gain}" for gain in gains),
+        ]
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "out of range" if value is None else f"{value:+.3f}"
+
+
+def main(args: list[str]) -> int:
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    filled = f"{before}{BEGIN}\n{results(read_json(SUMMARY))}\n{END}{after}"
+    if "--check" in args:
+        return int(filled != text)
+    README.write_text(filled, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
