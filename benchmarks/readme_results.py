@@ -33,8 +33,7 @@ def results(record: dict[str, Any]) -> str:
     rows = {(row["arm"], row["frames"]): row for row in summary["rows"]}
     frames = sorted({count for _, count in rows})
     accuracy = [
-        [_ARMS[arm], *(f"{rows[arm, n]['accuracy']:.3f}" if (arm, n) in rows else "-" for n in frames)]
-        for arm in _ARMS
+        [_ARMS[arm], *(f"{rows[arm, n]['accuracy']:.3f}" if (arm, n) in rows else "-" for n in frames)] for arm in _ARMS
     ]
     latency = [
         [_ARMS[arm], *(f"{rows[arm, n]['model_ms']:.1f}" if (arm, n) in rows else "-" for n in frames)]

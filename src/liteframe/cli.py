@@ -8,7 +8,7 @@ import sys
 import typing
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import liteframe
@@ -130,7 +130,10 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
     texts = {parameter.arg_name: parameter.description for parameter in docstring.params}
     for name, item in lists.items():
         default = signature(function).parameters[name].default
-        parser.add_argument(f"--{name}", nargs="+", type=item, default=default, help=texts.get(name))
+        if default is Parameter.empty:
+            parser.add_argument(name, nargs="+", type=item, help=texts.get(name))
+        else:
+            parser.add_argument(f"--{name}", nargs="+", type=item, default=default, help=texts.get(name))
     return dict(parser.parse_args(args).as_dict())
 
 

@@ -6,22 +6,25 @@ import logging
 import os
 import pkgutil
 import warnings
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
 from liteframe.checkpoint_io import AtomicCheckpointIO
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
+from liteframe.runtime import RunLock
 from liteframe.stage_progress import StageProgress
 
 _RUN_FOLDER = "runs/unnamed"
@@ -123,11 +126,24 @@ class StageCLI(LightningCLI):
         if config.get("logger") in (None, True):
             # One run folder, not version after version: that is where a broken run finds its last checkpoint.
             config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
+        if config.get("logger") is not False and self.verb == "fit":
+            callbacks = [*callbacks, LearningRateMonitor("step")]
         trainer = super()._instantiate_trainer(config, callbacks)
         writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs the verb, alone in its run folder, if the stage has a step for it."""
+        step = {"validate": "validation_step", "test": "test_step"}.get(subcommand)
+        if step is not None and not is_overridden(step, self.model):
+            raise ConfigError(
+                f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
+            )
+        alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
+        with alone:
+            super()._run_subcommand(subcommand)
 
     def predict(self, **kwargs: Any) -> None:
         """Predicts without keeping the outputs in memory: stages write what they make."""

@@ -18,6 +18,10 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _PR_SET_PDEATHSIG = 1
 
 
+malloc_is_tuned = False
+"""Whether `tune_malloc` has taken effect in this process; records of latencies say so."""
+
+
 def tune_malloc() -> bool:
     """Lets glibc keep freed memory instead of giving it back after each tensor; True where it took effect.
 
@@ -31,7 +35,9 @@ def tune_malloc() -> bool:
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 256 * 2**20))
     results = [libc.mallopt(option, value) for option, value in settings]
-    return all(result == 1 for result in results)
+    global malloc_is_tuned
+    malloc_is_tuned = all(result == 1 for result in results)
+    return malloc_is_tuned
 
 
 def share_cores() -> None:

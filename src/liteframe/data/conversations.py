@@ -32,13 +32,22 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
                 f"{where}: field conversations: wanted turns of 'human' and 'gpt' by turns, each with a 'value', got"
                 f" {roles}"
             )
-        questions = [text.replace("<video>", "").replace("<image>", "").strip() for text in said[::2]]
-        return list(zip(questions, said[1::2], strict=True))
+        return [(_plain(asked), answer) for asked, answer in zip(said[::2], said[1::2], strict=True)]
     if row.get("questions"):
         asked = list(row["questions"])
+        for item in asked:
+            if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("question", "answer")):
+                raise ManifestError(
+                    f"{where}: field questions: wanted objects with a 'question' and an 'answer', got {item!r}"
+                )
         if rng is not None:
             asked = [asked[i] for i in rng.permutation(len(asked))]
-        return [(item["question"], item["answer"]) for item in asked[:most]]
+        return [(_plain(item["question"]), item["answer"]) for item in asked[:most]]
     if row.get("question") is not None and row.get("answer") is not None:
-        return [(row["question"], row["answer"])]
+        return [(_plain(row["question"]), row["answer"])]
     raise ManifestError(f"{where}: no conversations, no questions, no question with an answer; this stage needs one")
+
+
+def _plain(question: str) -> str:
+    """A question without the placeholders of its video: where that goes is the prompt's to say."""
+    return question.replace("<video>", "").replace("<image>", "").strip()

@@ -180,6 +180,14 @@ class VideoDataModule(LightningDataModule):
         """Ids of all samples of `predict`, done or not, in order."""
         return [name for row in self.rows("predict") for name in self.window_ids(row.id)]
 
+    def predict_identities(self) -> list[str]:
+        """What the samples of `predict` are, for the keys of caches: id, file, its part, and a decoder of its own."""
+        return [
+            json.dumps([name, row.path, row.start, row.end, row.extra.get("decoder")])
+            for row in self.rows("predict")
+            for name in self.window_ids(row.id)
+        ]
+
     def window_ids(self, row_id: str) -> list[str]:
         """Ids of the samples that `predict` takes of a row."""
         return window_ids(row_id, self.windows_per_video)

@@ -103,7 +103,7 @@ class VideoDataset(Dataset[Any]):
         if self.store is not None:
             entry = self.store.entry(request.index)
             sample_id = skip_id = entry["sample_id"]
-            row = {"path": entry["path"], "id": sample_id, **(entry.get("row") or {})}
+            row = {"path": entry["path"], "id": sample_id, "decoder": entry.get("decoder")}
             frames = self.store.frames(request.index)
             draft: Sample = {"targets_THWC": self.store.targets(request.index)}
             indices = tuple(entry["frame_indices"][: entry["valid_frames"]])
@@ -144,11 +144,15 @@ class VideoDataset(Dataset[Any]):
         sample = {name: value for name, value in draft.items() if name not in ("job", "stored", "skip_id")}
         if video is None:
             frames, numbers = draft["stored"]
-            sample |= {"decode_s": 0.0, "resize_s": 0.0}
+            sample |= {"decode_s": 0.0, "resize_s": 0.0, "decoder": None}
         else:
             started = time.perf_counter()
             frames, numbers = resize_uint8(video.frames, self.settings.image_size), video.indices
-            sample |= {"decode_s": video.decode_s, "resize_s": time.perf_counter() - started}
+            sample |= {
+                "decode_s": video.decode_s,
+                "resize_s": time.perf_counter() - started,
+                "decoder": video.info.decoder,
+            }
         indices = torch.as_tensor(numbers, dtype=torch.int64)
         padding = -len(frames) % self.settings.clip_frames
         sample["valid_frames"] = len(frames)
@@ -169,6 +173,7 @@ class VideoDataset(Dataset[Any]):
             "sample_id": draft["sample_id"],
             "decode_s": 0.0,
             "resize_s": 0.0,
+            "decoder": None,
         }
         if "targets_THWC" in draft:
             blank["targets_THWC"] = torch.zeros_like(draft["targets_THWC"])
@@ -207,6 +212,7 @@ def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
     batch["sample_indices"] = [sample["index"] for sample in samples]
     batch["decode_s"] = [sample["decode_s"] for sample in samples]
     batch["resize_s"] = [sample["resize_s"] for sample in samples]
+    batch["decoders"] = [sample["decoder"] for sample in samples]
     if "targets_THWC" in samples[0]:
         clips = max(len(sample["targets_THWC"]) for sample in samples)
         batch["targets_BTHWC"] = torch.stack([_fill(sample["targets_THWC"], clips, 0) for sample in samples])

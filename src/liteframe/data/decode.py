@@ -138,6 +138,12 @@ def scan_cached(path: str) -> Scan:
     return _scans.get(os.fspath(path))
 
 
+def forget_scans() -> None:
+    """Empties the cache of this process, so that the next read starts at opening the file, as a measurement must."""
+    global _scans
+    _scans = _ScanCache()
+
+
 def preferred(scan: Scan) -> VideoInfo:
     """What `auto` chooses for a scanned file."""
     return _choose(scan, "auto")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.decode import DECODERS, VideoInfo, frame_times, probe, read_frames_by
+from liteframe.data.sampling import shift_keys
 from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 
 

@@ -116,7 +116,9 @@ class DecodePool:
         calls = [(job.path, "liteframe.data.decode_job:decode", (job, self.decoder)) for job in jobs]
         for index, result in self.call(calls):
             results[index] = result if isinstance(result, DecodeError) else _checked(jobs[index], result)
-        return [result for result in results if result is not None]
+        if any(result is None for result in results):
+            raise RuntimeError("a decode call gave no answer")
+        return results  # type: ignore[return-value]
 
     def call(self, calls: Sequence[tuple[str, str, tuple[Any, ...]]]) -> Iterator[tuple[int, Any]]:
         """Calls functions in the children, each under the deadline; yields (index, result or DecodeError) as they come.

@@ -57,7 +57,8 @@ class StoreKey:
         decoder: decoder setting, e.g. ``"auto"``.
         dtype: of the stored targets, e.g. ``"bfloat16"``.
         clip_frames: frames in one clip.
-        data: `data_digest` of the sample ids.
+        data: `data_digest` of what the samples are.
+        frames: whether the decoded frames are kept beside the targets.
         format_version: of the files on disk.
 
     Raises:
@@ -72,6 +73,7 @@ class StoreKey:
     dtype: str
     clip_frames: int = 4
     data: str = ""
+    frames: bool = False
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

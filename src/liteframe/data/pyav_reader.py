@@ -33,7 +33,8 @@ class Converter:
         self._scan, self._reformatter = scan, VideoReformatter()
 
     def __call__(self, frame: Any) -> np.ndarray:
-        rgb = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        # Decode processes run side by side, and for a small frame starting threads costs ten times the conversion.
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         upright = np.rot90(rgb, self._scan.rotation // 90) if self._scan.rotation else rgb
         if upright.shape[:2] != (self._scan.height, self._scan.width):
             before, now = f"{self._scan.width}x{self._scan.height}", f"{upright.shape[1]}x{upright.shape[0]}"

@@ -60,7 +60,7 @@ def key_frames(total: int, count: int, keys: Sequence[int | Sequence[int]], rng:
     """
     drawn = [key if isinstance(key, int) else int(rng.integers(key[0], key[1])) for key in keys]
     own = np.unique(np.asarray(drawn, dtype=np.int64))
-    if len(own) and not (0 <= own[0] and own[-1] < total):
+    if len(own) and not (own[0] >= 0 and own[-1] < total):
         raise DataError(f"key_frames {own.tolist()} lie outside of a video of {total} frames; correct the manifest")
     count = min(count, total)
     if len(own) > count:

@@ -34,7 +34,7 @@ NUM_PATCH_LABELS = 1 + len(KINDS) * len(COLORS)
 QUESTIONS = {
     "needle": "color of the star",
     "order": "color of the first triangle",
-    "motion": "direction of the ball",
+    "motion": "which way the ball moves",
     "persist": "color of the box",
     "ball": "color of the ball",
 }
@@ -117,7 +117,9 @@ def draw_scene(rng: np.random.Generator, durations: Durations) -> Scene:
         background=tuple(int(v) for v in rng.integers(10, 60, size=3)),  # type: ignore[arg-type]
         texture=int(rng.integers(0, 2**31)),
         box=place("box", box, 11, 18, 0, FRAMES),
-        ball=Thing("ball", ball, *(int(v) for v in rng.integers(36, 77, size=2)), int(rng.integers(10, 15)), 0, FRAMES),
+        ball=Thing(  # type: ignore[call-arg]
+            "ball", ball, *(int(v) for v in rng.integers(36, 77, size=2)), int(rng.integers(10, 15)), 0, FRAMES
+        ),
         direction=str(rng.choice(DIRECTIONS)),
         star=flash("star", star, durations.star, 0, FRAMES),
         triangles=(

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from liteframe.data import synthetic
-from liteframe.runtime import die_with_parent
+from liteframe.errors import ConfigError
+from liteframe.runtime import atomic_write_json, die_with_parent
 
 _SPLITS = {"train": 0, "val": 1, "test": 2}
 
@@ -20,7 +21,9 @@ _SPLITS = {"train": 0, "val": 1, "test": 2}
 def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -> None:
     """Encodes uint8 RGB frames (T, H, W, 3) as H.264 in an MP4 that appears under its name only when it is whole."""
     import av
+    from av.video.reformatter import VideoReformatter
 
+    to_yuv = VideoReformatter()
     part = path.with_name(path.name + ".part")
     with av.open(str(part), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
@@ -29,7 +32,8 @@ def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -
         stream.thread_count = 1
         stream.options = {"preset": "ultrafast", "crf": "18", "g": "16"}
         for frame in frames_THWC:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            rgb = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            container.mux(stream.encode(to_yuv.reformat(rgb, format="yuv420p", threads=1)))
         container.mux(stream.encode(None))
     os.replace(part, path)
 
@@ -59,6 +63,16 @@ def _make_rows(jobs: list[tuple[str, str, int, int]]) -> list[dict[str, Any]]:
     return [make_row(*job) for job in jobs]
 
 
+def _require_seed(folder: Path, seed: int) -> None:
+    """Videos that are there are kept, so those of another seed would go with the wrong labels."""
+    card = folder / "world.json"
+    made_with = json.loads(card.read_text())["seed"] if card.is_file() else seed
+    if made_with != seed:
+        raise ConfigError(f"{folder}: holds the world of seed {made_with}, not of seed {seed}; give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(card, {"seed": seed})
+
+
 def synth_command(
     out: str, seed: int = 0, train: int = 2400, val: int = 100, test: int = 400, processes: int = 2
 ) -> int:
@@ -71,10 +85,14 @@ def synth_command(
         val: number of videos for tuning.
         test: number of held-out videos, four questions each.
         processes: how many videos are encoded at a time.
+
+    Raises:
+        ConfigError: the folder holds the world of another seed.
     """
     from tqdm import tqdm
 
     folder = Path(out)
+    _require_seed(folder, seed)
     for split, count in (("train", train), ("val", val), ("test", test)):
         (folder / split).mkdir(parents=True, exist_ok=True)
         jobs = [(str(folder), split, index, seed) for index in range(count)]

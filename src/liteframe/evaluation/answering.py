@@ -51,9 +51,18 @@ def answer_all(
         total = int(batch["valid_frames_B"].min())
         if total != int(batch["valid_frames_B"].max()):
             raise DataError("videos of one evaluation batch differ in their number of frames; set batch_size to 1")
+        _require_questions(batch["rows"])
         with torch.autocast(device.type, dtype):
             _answer_batch(models, scores, batch["rows"], frames_BTCHW[:, :total])
     return scores
+
+
+def _require_questions(rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows:
+        if not row.get("questions"):
+            raise DataError(f"{row['path']} (id {row['id']}): no questions; evaluation needs a field questions")
+    if len({len(row["questions"]) for row in rows}) > 1:
+        raise DataError("videos of one evaluation batch differ in their number of questions; set batch_size to 1")
 
 
 def _answer_batch(

@@ -6,9 +6,10 @@ import json
 import os
 from pathlib import Path
 
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameEncoder
@@ -18,12 +19,15 @@ _CARD = "liteframe.json"
 _PROJECTOR = "projector.safetensors"
 
 
-def save_adapted(folder: Path, host: str, encoder: LiteFrameEncoder, language_model: PeftModel, projector: nn.Module) -> None:
+def save_adapted(
+    folder: Path, host: str, encoder: LiteFrameEncoder, language_model: PeftModel, projector: nn.Module
+) -> None:
     """Writes encoder, adapter and projector as safetensors, and where their host is (relative to `folder` if local)."""
     encoder.save_pretrained(folder / "encoder")
-    language_model.save_pretrained(folder / "adapter")
+    language_model.save_pretrained(str(folder / "adapter"))
     save_file({name: tensor.contiguous() for name, tensor in projector.state_dict().items()}, folder / _PROJECTOR)
-    place = os.path.relpath(host, folder) if Path(host).is_dir() else host
+    # Both resolved, or a link on the way would make `..` mean another folder on the way back.
+    place = os.path.relpath(Path(host).resolve(), folder.resolve()) if Path(host).is_dir() else host
     (folder / _CARD).write_text(json.dumps({"host": place, "host_is_folder": Path(host).is_dir()}, indent=2) + "\n")
 
 
@@ -41,13 +45,32 @@ def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = No
     host, processor = load_host(
         str((folder / fields["host"]).resolve()) if fields["host_is_folder"] else fields["host"], attention
     )
-    missing, unexpected = host.model.multi_modal_projector.load_state_dict(
-        load_file(folder / _PROJECTOR), strict=False
-    )
-    if missing or unexpected:
-        raise ConfigError(f"{folder / _PROJECTOR}: does not fit the host: {sorted([*missing, *unexpected])[0]}")
-    adapted = PeftModel.from_pretrained(host.model.language_model, str(folder / "adapter"))
+    _fit(host.model.multi_modal_projector, _read(folder / _PROJECTOR), folder / _PROJECTOR)
+    tensors = _read(folder / "adapter" / "adapter_model.safetensors")
+    try:
+        adapted = PeftModel.from_pretrained(host.model.language_model, str(folder / "adapter"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{folder / 'adapter'}: does not fit the LLM of the host: {error}") from error
+    # peft itself only warns.
+    if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):
+        raise ConfigError(f"{folder / 'adapter'}: does not fit the LLM of the host: {sorted(odd)[0]}")
     host.model.language_model = adapted.merge_and_unload()
     encoder = LiteFrameEncoder.from_pretrained(folder / "encoder")
     clip = encoder.config.clip_frames
     return VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=clip).eval()
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give the whole export folder of an LMA run") from error
+
+
+def _fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    wanted = module.state_dict()
+    odd = {name for name, tensor in tensors.items() if name in wanted and tensor.shape != wanted[name].shape}
+    odd |= set(wanted) ^ set(tensors)
+    if odd:
+        raise ConfigError(f"{path}: does not fit the host: {sorted(odd)[0]}")
+    module.load_state_dict(tensors)

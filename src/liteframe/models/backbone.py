@@ -34,7 +34,8 @@ class VisionTokens:
 class Compressor(Protocol):
     """Fewer tokens on a smaller grid. `frames_per_group` frames become one group (one `Frame` line of the prompt)."""
 
-    frames_per_group: int
+    @property
+    def frames_per_group(self) -> int: ...
 
     def __call__(self, vision: VisionTokens) -> Tensor: ...
 

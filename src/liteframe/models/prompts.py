@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ class PromptBuilder:
     """
 
     def __init__(self, processor: ProcessorMixin) -> None:
-        self.processor = processor
+        self.processor: Any = processor
         self.tokenizer = processor.tokenizer
         for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
             if getattr(processor, name, None) is None:
@@ -98,9 +99,15 @@ class PromptBuilder:
                 raise ConfigError("the chat template does not extend a prompt by its answer; answers cannot be located")
             question_ids, answer_ids = self._tokenise(asked[done:]), self._tokenise(answered[len(asked) :])
             ids += question_ids + answer_ids
-            labels += [IGNORE] * len(question_ids) + answer_ids
+            labels += [IGNORE] * len(question_ids) + self._answer_labels(answer_ids)
             done = len(answered)
         return ids, labels
+
+    def _answer_labels(self, answer_ids: list[int]) -> list[int]:
+        """The ids up to the token that ends the answer; the line break that ChatML puts after it is not learnt."""
+        end = self.tokenizer.eos_token_id
+        after = answer_ids[::-1].index(end) if end in answer_ids else 0
+        return [*answer_ids[: len(answer_ids) - after], *[IGNORE] * after]
 
     def batch(
         self,

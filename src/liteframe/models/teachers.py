@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub import file_exists, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, InternVLConfig, InternVLForConditionalGeneration, InternVLVisionModel
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
@@ -73,22 +73,31 @@ class InternVLTeacher(nn.Module):
         return cls(host.model.vision_tower, host.model.multi_modal_projector, host.config.downsample_ratio)
 
     @classmethod
-    def from_pretrained(cls, source: str, attention: str | None = None, dtype: torch.dtype | None = None) -> InternVLTeacher:
+    def from_pretrained(
+        cls, source: str, attention: str | None = None, dtype: torch.dtype | None = None
+    ) -> InternVLTeacher:
         """Reads vision tower and projector, and nothing of the LLM, from a folder or hub id in transformers' format.
 
         Args:
             source: an `InternVLForConditionalGeneration` or an `InternVLVisionModel`.
             attention: "eager", "sdpa" or None for the library's choice.
-            dtype: of the weights; None keeps the file's.
+            dtype: of the weights; None is float32, whatever the file's.
 
         Raises:
             ConfigError: the folder is missing, of another family, or lacks or has unexpected weights.
         """
         config = read_config(source)
         host_config = config if isinstance(config, InternVLConfig) else None
-        vision_config = host_config.vision_config if host_config else config
+        vision_config: Any = host_config.vision_config if host_config else config
         if vision_config.model_type != "internvl_vision":
             raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the InternVL family")
+        if host_config is not None:
+            expected = {"vision_feature_layer": -1, "vision_feature_select_strategy": "default"}
+            for field, value in expected.items():
+                if getattr(host_config, field) != value:
+                    raise ConfigError(
+                        f"{source}: config.json has {field} {getattr(host_config, field)!r}; only {value!r} can be read"
+                    )
         if attention is not None:
             vision_config._attn_implementation = attention
         tensors = _read_tensors(source, (_VISION, _PROJECTOR) if host_config else ("",))
@@ -108,12 +117,13 @@ class InternVLTeacher(nn.Module):
 
     @property
     def patch_size(self) -> int:
-        return self.vision_tower.config.patch_size[0]
+        size: Any = self.vision_tower.config.patch_size
+        return size[0]
 
     def train(self, mode: bool = True) -> InternVLTeacher:
         return super().train(False)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         return {}
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -155,19 +165,19 @@ def read_config(source: str) -> Any:
     Raises:
         ConfigError: there is no such folder and no such model on the hub (or no hub), or its config is not readable.
     """
-    if not Path(source).is_dir() and try_to_load_from_cache(source, "config.json") is None:
-        _ask_hub(source)
+    if not Path(source).is_dir():
+        _find_on_hub(source)
     try:
         return AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{source}: no config.json of a model that transformers knows ({error})") from error
 
 
-def _ask_hub(source: str) -> None:
-    """One question, no retries: a machine without network gets its answer at once."""
+def _find_on_hub(source: str) -> None:
+    """The local cache, then one question, no retries: a machine without network gets its answer at once."""
     advice = "give a folder with config.json and safetensors, or a hub id that can be reached from here"
     try:
-        found = file_exists(source, "config.json")
+        found = try_to_load_from_cache(source, "config.json") is not None or file_exists(source, "config.json")
     except HFValidationError as error:
         raise ConfigError(f"no model folder {source!r}; {advice}") from error
     except Exception as error:  # the hub's client has no common base for "not reachable"
@@ -194,13 +204,16 @@ def _read_tensors(source: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
         raise ConfigError(f"{source}: no model.safetensors and no model.safetensors.index.json")
     tensors: dict[str, Tensor] = {}
     for path in paths:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():
-                for prefix in prefixes:
-                    at = name.find(prefix)
-                    if at >= 0:
-                        tensors[name[at:]] = file.get_tensor(name)
-                        break
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - the file is no dict, and cannot be iterated
+                    for prefix in prefixes:
+                        at = name.find(prefix)
+                        if at >= 0:
+                            tensors[name[at:]] = file.get_tensor(name)
+                            break
+        except (OSError, SafetensorError) as error:
+            raise ConfigError(f"{path}: cannot be read ({error}); copy or download it again") from error
     return tensors
 
 
@@ -212,6 +225,13 @@ def _find(source: str, name: str) -> str | None:
 
 
 def _load(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    wanted = module.state_dict()
+    for name, tensor in tensors.items():
+        if name in wanted and tensor.shape != wanted[name].shape:
+            raise ConfigError(
+                f"{source}: {name} of {type(module).__name__} has the shape {tuple(tensor.shape)}, its config says"
+                f" {tuple(wanted[name].shape)}"
+            )
     missing, unexpected = module.load_state_dict(tensors, strict=False)
     for kind, names in (("missing", missing), ("unexpected", unexpected)):
         if names:

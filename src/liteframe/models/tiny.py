@@ -100,7 +100,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
             eos_token_id=tokenizer.eos_token_id,
             bos_token_id=None,
         ),
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),  # type: ignore[arg-type]
         image_seq_length=16,
         tie_word_embeddings=True,
     )
@@ -111,7 +111,9 @@ def sincos_positions(rows: int, columns: int, channels: int) -> torch.Tensor:
     quarter = channels // 4
     frequencies = torch.exp(-math.log(100.0) * torch.arange(quarter) / quarter)
     waves = [
-        torch.cat([torch.sin(torch.arange(n)[:, None] * frequencies), torch.cos(torch.arange(n)[:, None] * frequencies)], 1)
+        torch.cat(
+            [torch.sin(torch.arange(n)[:, None] * frequencies), torch.cos(torch.arange(n)[:, None] * frequencies)], 1
+        )
         for n in (rows, columns)
     ]
     vertical = waves[0][:, None].expand(rows, columns, -1)
@@ -128,7 +130,9 @@ def _initialise(model: InternVLForConditionalGeneration) -> None:
     embeddings.cls_token.normal_(std=0.5)
 
 
-def build_tiny_host(seed: int = 0, attention: str = "eager") -> tuple[InternVLForConditionalGeneration, InternVLProcessor]:
+def build_tiny_host(
+    seed: int = 0, attention: str = "eager"
+) -> tuple[InternVLForConditionalGeneration, InternVLProcessor]:
     """A freshly initialised tiny host and its processor; the same seed gives the same weights."""
     processor = tiny_processor()
     with torch.random.fork_rng(devices=[]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,9 @@ class LiteFrameBackbone(nn.Module):
         return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
 
 
-def load_host(source: str, attention: str | dict[str, str] | None = None) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
+def load_host(
+    source: str, attention: str | dict[str, str] | None = None
+) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
     """A host and its processor from a folder or hub id.
 
     Args:
@@ -40,9 +43,10 @@ def load_host(source: str, attention: str | dict[str, str] | None = None) -> tup
     config = read_config(source)
     if config.model_type != "internvl":
         raise ConfigError(f"{source}: model_type {config.model_type!r} is not a host of the InternVL family")
-    model, info = InternVLForConditionalGeneration.from_pretrained(
-        source, attn_implementation=attention, output_loading_info=True
+    loaded: Any = InternVLForConditionalGeneration.from_pretrained(
+        source, attn_implementation=attention, output_loading_info=True, ignore_mismatched_sizes=True
     )
+    model, info = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[kind]:
             raise ConfigError(f"{source}: {len(info[kind])} {kind.replace('_', ' ')}, first {sorted(info[kind])[0]}")
@@ -69,7 +73,8 @@ class VideoLLM(nn.Module):
         frames_per_group: int | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = backbone if backbone is not None else InternVLTeacher.from_host(host)
+        # Without the projector, which the teacher would freeze along with itself.
+        self.backbone = backbone if backbone is not None else InternVLTeacher(host.model.vision_tower)
         self.compressor = compressor or Dense()
         self.projector = host.model.multi_modal_projector
         self.language_model = host.model.language_model

@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ def fingerprint(stage: StageSpec, seed: int, before: dict[str, str]) -> Fingerpr
     """The fingerprint of ``stage`` as its config files are now; ``before`` maps earlier stages to their digests."""
     configs = {name: _sha256(find_config(name).read_text(encoding="utf-8")) for name in stage.config}
     return Fingerprint(stage.verb, stage.args, seed, configs, liteframe.__version__, before)
+
+
+@cache
+def code_digest() -> str:
+    """sha256 over the package's own sources, so that a record says which code made it."""
+    package = Path(liteframe.__file__).parent
+    sources = sorted(package.rglob("*.py"))
+    return _sha256("".join(f"{path.relative_to(package)}\n{path.read_text(encoding='utf-8')}" for path in sources))
 
 
 def done_path(run: Path, stage: str) -> Path:

@@ -16,6 +16,7 @@ from liteframe.pipeline.recipe import Recipe, StageSpec
 from liteframe.pipeline.records import (
     Fingerprint,
     StageClock,
+    code_digest,
     done_path,
     fingerprint,
     progress_path,
@@ -65,7 +66,12 @@ class PipelineRunner:
                         raise ConfigError(f"--only {needed[0]}: stage {stage.name} must run first: {reason}")
                 elif reason is None:
                     record = read_record(done_path(self.run, stage.name)) or {}
-                    _say(f"{stage.name}: done before ({_time(record['seconds'])}), skipped")
+                    by = (
+                        ""
+                        if record.get("code") == code_digest()
+                        else f" by other code (remove {self.run / stage.name} to run it anew)"
+                    )
+                    _say(f"{stage.name}: done before ({_time(record['seconds'])}){by}, skipped")
                 else:
                     self._run_stage(position, stage, wanted, reason)
             self._summarise()
@@ -96,6 +102,7 @@ class PipelineRunner:
             "seconds": float(earlier["seconds"]) if earlier else 0.0,
             "seed": self.seed,
             "digest": wanted.digest,
+            "code": code_digest(),
             "fingerprint": asdict(wanted),
         }
         progress = progress_path(self.run, stage.name)

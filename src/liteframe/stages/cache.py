@@ -54,7 +54,7 @@ class CacheStage(LightningModule):
     ) -> None:
         super().__init__()
         self.source, self.folder, self.attention = teacher, Path(store), attention
-        self.compressor = WAP(tuple(block), similarity, scale)
+        self.compressor = WAP((block[0], block[1], block[2]), similarity, scale)
         self.target_dtype = dtype
         self.store_frames, self.shard_mb, self.only_estimate = store_frames, shard_mb, estimate
         self.teacher: InternVLTeacher | None = None
@@ -95,14 +95,21 @@ class CacheStage(LightningModule):
         assert self.teacher is not None
         data = self._data
         return StoreKey(
-            teacher={"class": type(self.teacher).__name__, "weights": self.teacher.weights_sha256(), "layer": -1},
+            teacher={
+                "class": type(self.teacher).__name__,
+                "weights": self.teacher.weights_sha256(),
+                "layer": -1,
+                "precision": str(self.trainer.precision),
+                "attention": self.teacher.vision_tower.config._attn_implementation,
+            },
             compressor=self.compressor.describe(),
             geometry=data.describe_geometry() | {"patch_size": self.teacher.patch_size},
             sampling=data.describe_predict_sampling(),
             decoder=data.settings.decoder,
             dtype=self.target_dtype,
             clip_frames=data.settings.clip_frames,
-            data=data_digest(data.predict_ids()),
+            data=data_digest(data.predict_identities()),
+            frames=self.store_frames,
         )
 
     def _open_store(self) -> None:
@@ -139,6 +146,8 @@ class CacheStage(LightningModule):
         if self.only_estimate:
             self._shape = tuple(targets_BTHWC.shape[1:])
             loading = (sum(batch["decode_s"]) + sum(batch["resize_s"])) / max(1, self._data.num_workers)
+            if targets_BTHWC.is_cuda:
+                torch.cuda.synchronize()
             self._seconds.append((time.monotonic() - started + loading) / len(targets_BTHWC))
             return
         self._log_picture(batch, vision)
@@ -157,6 +166,7 @@ class CacheStage(LightningModule):
                 "frame_indices": batch["frame_indices_BT"][i, :length].tolist(),
                 "valid_frames": valid,
                 "order": batch["sample_indices"][i],
+                "decoder": batch["decoders"][i],
             }
             self._writer.add(
                 sample_id,
@@ -182,7 +192,7 @@ class CacheStage(LightningModule):
         barrier()
 
     def _log_picture(self, batch: dict[str, Any], vision: VisionTokens) -> None:
-        experiment = getattr(self.logger, "experiment", None)
+        experiment: Any = getattr(self.logger, "experiment", None)
         if self._pictured or self.global_rank != 0 or not hasattr(experiment, "add_image"):
             return
         self._pictured = True

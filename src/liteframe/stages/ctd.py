@@ -65,12 +65,16 @@ class CTDStage(Stage):
             torch.manual_seed(seed)
             self.encoder = LiteFrameEncoder(self.encoder_config)
         self.source, self.attention = teacher, attention
-        self.compressor = WAP(tuple(block), similarity, scale)
+        self.compressor = WAP((block[0], block[1], block[2]), similarity, scale)
         self.target_dtype = target_dtype
         self.standardise, self.statistics_source = standardise, statistics
+        if clip_sigma is not None and clip_sigma <= 1:
+            raise ConfigError(f"model.clip_sigma is {clip_sigma}; it must be above 1, or null for no clipping")
         self.clip_sigma, self.timm_weights, self.picture_every = clip_sigma, timm_weights, picture_every
         self.teacher: InternVLTeacher | None = None
         width = self.encoder_config.output_size
+        self.mean_C: Tensor
+        self.std_C: Tensor
         self.register_buffer("mean_C", torch.zeros(width), persistent=False)
         self.register_buffer("std_C", torch.ones(width), persistent=False)
 
@@ -86,7 +90,8 @@ class CTDStage(Stage):
             self._check_store(store)
         if self.standardise:
             if self.statistics_source:
-                store = FeatureStore.open(self.statistics_source)
+                store = FeatureStore.open(self.statistics_source, {"compressor": self.compressor.describe()})
+                self._require_fit(len(store.statistics[0]), self.statistics_source)
             if store is None:
                 raise ConfigError("model.standardise needs statistics: set model.statistics to a feature store")
             mean_C, std_C = store.statistics
@@ -99,10 +104,31 @@ class CTDStage(Stage):
             teacher = InternVLTeacher.from_pretrained(self.source)
             wanted["teacher"] = {"weights": teacher.weights_sha256()}
         store.key.require(wanted, str(store.folder))
+        self._require_fit(store.entry(0)["targets_shape"][-1], str(store.folder), store.key.geometry.get("patch_size"))
+
+    def _require_fit(self, width: int, source: str, patch_size: int | None = None) -> None:
+        """Raises ConfigError where the student's tokens are not on the grid, or not of the width, of the targets."""
+        config = self.encoder_config
+        if config.output_size != width:
+            raise ConfigError(
+                f"{source}: targets have a width of {width}, model.encoder.output_size is {config.output_size};"
+                f" set it to {width}"
+            )
+        frames, rows, columns = config.stride
+        own = (frames, rows * config.patch_size, columns * config.patch_size)
+        patch = patch_size or config.patch_size
+        block = (self.compressor.block[0], self.compressor.block[1] * patch, self.compressor.block[2] * patch)
+        if own != block:
+            raise ConfigError(
+                f"{source}: a target stands for {block} frames, pixels and pixels, a token of model.encoder for {own};"
+                " make its patch_size and downsample_strides agree with model.block"
+            )
 
     def configure_model(self) -> None:
-        if self.teacher is None and self.source is not None and self.trainer.datamodule.store is None:  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.teacher is None and self.source is not None and (data.store is None or data.sources["val"]):
             self.teacher = InternVLTeacher.from_pretrained(self.source, self.attention)
+            self._require_fit(self.teacher.hidden_size, self.source, self.teacher.patch_size)
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
 
@@ -162,5 +188,7 @@ def encoder_config(changes: dict[str, Any]) -> LiteFrameConfig:
     known = set(LiteFrameConfig().to_dict())
     unknown = sorted(set(changes) - known)
     if unknown:
-        raise ConfigError(f"model.encoder has unknown fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"model.encoder has unknown fields {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+        )
     return LiteFrameConfig(**changes)

@@ -1,4 +1,4 @@
-"""LMA, language model adaptation (paper, section 4.3): encoder and LLM learn from video-text pairs to suit each other."""
+"""LMA, language model adaptation (paper, section 4.3): encoder and LLM learn from video-text pairs to work together."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ class LMAStage(Stage):
             return
         host, processor = load_host(self.host_source, self.attention)
         encoder = LiteFrameEncoder.from_pretrained(self.encoder_source)
-        width = host.config.vision_config.hidden_size
+        vision: Any = host.config.vision_config
+        width = vision.hidden_size
         if encoder.config.output_size != width:
             raise ConfigError(
                 f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the host"
@@ -102,10 +103,15 @@ class LMAStage(Stage):
             adapters = LoraConfig(
                 r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=0.0, target_modules=self.lora.targets
             )
-            host.model.language_model = get_peft_model(host.model.language_model, adapters)
+            try:
+                host.model.language_model = get_peft_model(host.model.language_model, adapters)
+            except ValueError as error:
+                raise ConfigError(f"model.lora.targets {self.lora.targets}: {error}") from error
         model = VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=encoder.config.clip_frames)
         model.backbone.requires_grad_(self.train_encoder)
         model.projector.requires_grad_(self.train_projector)
+        if self.train_projector:
+            model.projector.float()  # steps this small would be lost in bfloat16 weights
         self.model = model
 
     def module_lrs(self) -> dict[str, float]:

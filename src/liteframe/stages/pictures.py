@@ -34,7 +34,7 @@ def wap_picture(frames_TCHW: Tensor, weights_THW: Tensor, block: tuple[int, int,
 
 
 def similarity_picture(frames_TCHW: Tensor, student_THWC: Tensor, target_THWC: Tensor) -> Tensor:
-    """Two rows: the first frame of each clip, and the cosine similarity of student and target in it (dark 0, bright 1)."""
+    """Two rows: first frame of each clip, and how alike student and target are in it (dark: cosine 0; bright: 1)."""
     clips = student_THWC.shape[0]
     first = denormalize(frames_TCHW[:: max(1, frames_TCHW.shape[0] // clips)][:clips]) / 255
     cosine = functional.cosine_similarity(student_THWC.float(), target_THWC.float(), dim=-1)

@@ -24,6 +24,7 @@ from liteframe.models.video_llm import VideoLLM, load_host
 from liteframe.stages.answers import answer_step
 from liteframe.stages.stage import OptimizerSettings, Stage
 
+_IGNORE = -100
 _PATCH_WEIGHT = 5.0
 """Weight of the per-patch labels, the slowest to learn and what the projector will read."""
 
@@ -58,6 +59,7 @@ class VisionPretrainStage(Stage):
         grid = synthetic.SIZE // synthetic.PATCH
         axis = torch.linspace(-1, 1, grid)
         places = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).reshape(grid * grid, 2)
+        self.places_N2: Tensor
         self.register_buffer("places_N2", places, persistent=False)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -86,8 +88,10 @@ class VisionPretrainStage(Stage):
             if "scene" not in row:
                 raise DataError(f"{row['path']}: no field scene; this stage needs a world made by `liteframe synth`")
             scene = Scene.from_dict(row["scene"])
-            of_frames.append(synthetic.frame_labels(scene, indices_T))
-            of_patches.append(synthetic.patch_labels(scene, indices_T))
+            padding = indices_T < 0
+            labels = synthetic.frame_labels(scene, indices_T)
+            of_frames.append({name: np.where(padding, _IGNORE, values) for name, values in labels.items()})
+            of_patches.append(np.where(padding[:, None, None], _IGNORE, synthetic.patch_labels(scene, indices_T)))
         frames = {
             name: torch.from_numpy(np.concatenate([labels[name] for labels in of_frames])).to(self.device)
             for name in of_frames[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import zlib
 from abc import abstractmethod
@@ -131,15 +132,19 @@ class Stage(LightningModule):
         )
 
     def on_fit_end(self) -> None:
-        if self.trainer.state.status == "interrupted" or self.trainer.fast_dev_run:
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._export()
 
     @rank_zero_only
     def _export(self) -> None:
         folder = Path(self.out or Path(self.trainer.default_root_dir) / "export")
-        folder.mkdir(parents=True, exist_ok=True)
-        self.export(folder)
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        self.export(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
 
     def pictures_due(self, every: int) -> bool:
         """Whether this step is one of those that put pictures into TensorBoard."""
@@ -147,6 +152,6 @@ class Stage(LightningModule):
 
     def log_picture(self, name: str, picture_CHW: torch.Tensor) -> None:
         """Adds an RGB picture in [0, 1] to TensorBoard."""
-        experiment = getattr(self.logger, "experiment", None)
+        experiment: Any = getattr(self.logger, "experiment", None)
         if hasattr(experiment, "add_image"):
             experiment.add_image(name, picture_CHW, self.global_step)

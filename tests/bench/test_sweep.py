@@ -1,0 +1,120 @@
+"""The sweep over a finished run: every arm and frame count, on all questions, with times, in one report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from liteframe.bench import sweep
+from liteframe.bench.arms import arms_of_run
+from liteframe.bench.sweep import bench_command
+from liteframe.bench.timers import RunRule
+from liteframe.errors import ConfigError
+from liteframe.models.adapted import save_adapted
+from liteframe.models.backbone import WAP
+from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.video_llm import load_host
+from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
+
+ARMS = [
+    "teacher",
+    "teacher+average",
+    "teacher+max",
+    "teacher+subsample",
+    "teacher+wap",
+    "liteframe-ctd",
+    "liteframe-lma",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of a run of the pipeline, whose stages did not learn anything."""
+    folder = tmp_path_factory.mktemp("run")
+    shutil.copytree(manifest("test").parent, folder / "world")
+    shutil.copytree(host_folder(), folder / "pretrain-llm" / "export")
+    shutil.copytree(store_folder(), folder / "cache" / "store")
+    shutil.copytree(encoder_folder(), folder / "ctd" / "export")
+    host, _ = load_host(str(host_folder()))
+    adapted = get_peft_model(host.model.language_model, LoraConfig(r=2, target_modules=["q_proj"]))
+    (folder / "lma" / "export").mkdir(parents=True)
+    encoder = LiteFrameEncoder.from_pretrained(encoder_folder())
+    source = str(folder / "pretrain-llm" / "export")
+    save_adapted(folder / "lma" / "export", source, encoder, adapted, host.model.multi_modal_projector)
+    for position, name in enumerate(("world", "pretrain-llm", "ctd")):
+        record = {"name": name, "seconds": 1.0 + position, "position": position, "seed": 5, "budget_s": 9}
+        (folder / name / "done.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs a cell; what is measured is not what is tested."""
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", InProcessPool)
+    monkeypatch.setattr(sweep.RunRule, "for_device", partial(_rule, RunRule))
+    monkeypatch.setattr(sweep, "measure_limits", lambda: {"bf16_gflops": 50.0, "fp32_gflops": 20.0, "bandwidth_gbs": 9})
+
+
+def _rule(kind: type[RunRule], device: str, **changes: Any) -> RunRule:
+    return kind(warmup=0, min_runs=2, max_runs=2, **changes)
+
+
+def test_arms_are_pairs_of_the_runs_own_parts(run: Path) -> None:
+    arms = {arm.name: arm for arm in arms_of_run(run, (4,), (4, 8))}
+    assert list(arms) == ARMS
+    assert len({id(arm.model.backbone) for name, arm in arms.items() if name.startswith("teacher")}) == 1
+    assert arms["teacher+wap"].model.compressor == WAP((4, 2, 2), "cosine", 20.0), "the settings of the run's store"
+    assert arms["liteframe-ctd"].model.language_model is arms["teacher"].model.language_model
+    assert arms["liteframe-lma"].model.language_model is not arms["teacher"].model.language_model
+    assert (arms["teacher"].frames, arms["liteframe-lma"].frames) == ((4,), (4, 8))
+    assert not any(module.training for arm in arms.values() for module in arm.model.modules())
+    frames = torch.randn(1, 8, 3, 112, 112)
+    tokens = {name: tuple(arm.model.project(arm.model.encode(frames)).shape[1:3]) for name, arm in arms.items()}
+    assert tokens.pop("teacher") == (8, 16)
+    assert set(tokens.values()) == {(2, 4)}, "16 times fewer"
+
+
+def test_a_report_of_every_arm_and_frame_count(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = bench_command(str(run), teacher_frames=[4, 8], student_frames=[8, 16], batch_size=2, out=str(tmp_path))
+    assert code == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    cells = [(row["arm"], row["frames"]) for row in report["rows"]]
+    assert cells == [(name, count) for name in ARMS for count in ((8, 16) if "lite" in name else (4, 8))]
+    for row in report["rows"]:
+        assert row["questions"] == 12
+        assert 0 <= row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] <= 1
+        assert set(row["per_type"]) == {"needle", "order", "motion", "persist"}
+        assert row["tokens"] == row["frames"] * (16 if row["arm"] == "teacher" else 1)
+        parts = [row[f"{part}_ms"] for part in ("decode", "encode", "project", "prefill")]
+        assert min(parts) > 0
+        assert row["model_ms"] == pytest.approx(sum(parts[1:]), rel=0.5)
+        assert row["total_ms"] > row["model_ms"]
+    assert [stage["name"] for stage in report["stages"]] == ["world", "pretrain-llm", "ctd"]
+    assert report["environment"] and report["settings"]["seed"] == 5
+    assert (tmp_path / "pareto.png").read_bytes()[:4] == b"\x89PNG"
+    assert "liteframe-lma" in (tmp_path / "report.md").read_text()
+    assert "liteframe-lma" in capsys.readouterr().out
+    assert not (run / "report.json").exists()
+
+
+def test_accuracies_alone_write_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_command(str(run), teacher_frames=[4], student_frames=[4], latency=False) == 0
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if "needle" in line]
+    assert lines == [[name, "4"] for name in ARMS]
+    assert not (run / "report.json").exists()
+
+
+def test_a_run_that_is_not_finished_is_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"test\.jsonl is missing; run the pipeline first"):
+        bench_command(str(tmp_path))
+    half = Path(shutil.copytree(run, tmp_path / "half"))
+    shutil.rmtree(half / "lma")
+    with pytest.raises(ConfigError, match=r"lma/export is missing; finish the run first"):
+        bench_command(str(half))

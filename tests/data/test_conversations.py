@@ -1,0 +1,59 @@
+"""Turns of a row, whichever form it gives them in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from liteframe.data.conversations import turns_of
+from liteframe.errors import ManifestError
+
+QUESTIONS = [{"question": f"q{n}", "answer": f"a{n}", "options": ["x", "y"], "type": "t"} for n in range(5)]
+PAIRS = [(f"q{n}", f"a{n}") for n in range(5)]
+
+
+def said(*texts: str) -> list[dict[str, Any]]:
+    return [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(texts)]
+
+
+def test_the_three_forms() -> None:
+    assert turns_of({"question": "why", "answer": "so"}) == [("why", "so")]
+    assert turns_of({"questions": QUESTIONS}) == PAIRS
+    talk = said("<video>\nwhat", "a star", "<image> where ", "there")
+    assert turns_of({"conversations": talk}) == [("what", "a star"), ("where", "there")]
+    every = {"conversations": said("c", "d"), "questions": QUESTIONS, "question": "why", "answer": "so"}
+    assert turns_of(every) == [("c", "d")]
+
+
+def test_questions_are_shuffled_and_limited_and_conversations_are_neither() -> None:
+    row = {"questions": QUESTIONS}
+    assert turns_of(row, most=2) == PAIRS[:2]
+    drawn = [turns_of(row, np.random.default_rng(seed), 3) for seed in range(40)]
+    assert all(len(set(turns)) == 3 and set(turns) <= set(PAIRS) for turns in drawn)
+    assert {turns[0] for turns in drawn} == set(PAIRS), "every question comes first at times"
+    assert turns_of(row, np.random.default_rng(3), 3) == drawn[3]
+    assert row["questions"] == QUESTIONS, "the row is as it was"
+    talk = {"conversations": said("1", "2", "3", "4", "5", "6")}
+    assert turns_of(talk, np.random.default_rng(0), 1) == [("1", "2"), ("3", "4"), ("5", "6")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "no conversations, no questions"),
+        ({"question": "why"}, "no conversations, no questions"),
+        ({"conversations": said("only a question")}, "field conversations"),
+        ({"conversations": said("a", "b", "c")}, "field conversations"),
+        ({"conversations": list(reversed(said("a", "b")))}, "field conversations"),
+        ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt"}]}, "field conversations"),
+        ({"questions": [{"question": "why"}]}, "field questions"),
+        ({"questions": ["why"]}, "field questions"),
+        ({"questions": [{"question": "why", "answer": 3}]}, "field questions"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_named(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ManifestError, match=message) as caught:
+        turns_of({"path": "/data/a.mp4", "id": "a7", **fields})
+    assert "/data/a.mp4 (id a7)" in str(caught.value)

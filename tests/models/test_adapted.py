@@ -1,0 +1,129 @@
+"""What LMA exports is read back as the same model, wherever the run folder has gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from liteframe.errors import ConfigError
+from liteframe.models.adapted import load_adapted, save_adapted
+from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from tiny_world import encoder_folder, host_folder
+
+QUESTIONS = [["color of the star", "color of the ball"]]
+
+
+def frames() -> torch.Tensor:
+    return torch.randn(1, 8, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+
+
+def adapted_model(host_source: Path) -> VideoLLM:
+    """A student before an LLM whose adapters, projector and encoder have all moved from where they began."""
+    host, processor = load_host(str(host_source), "eager")
+    encoder = LiteFrameEncoder.from_pretrained(encoder_folder())
+    settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
+    host.model.language_model = get_peft_model(host.model.language_model, settings)
+    model = VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=4).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name or name.startswith(("projector", "backbone")):
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def logits(model: VideoLLM) -> torch.Tensor:
+    with torch.no_grad():
+        return model.first_answer_logits(model.project(model.encode(frames())), QUESTIONS)[0]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.Tensor]:
+    """A run folder with a host and what LMA made of it, and the logits before saving."""
+    folder = tmp_path_factory.mktemp("run")
+    shutil.copytree(host_folder(), folder / "pretrain" / "export")
+    model = adapted_model(folder / "pretrain" / "export")
+    export = folder / "lma" / "export"
+    export.mkdir(parents=True)
+    assert isinstance(model.backbone, LiteFrameBackbone)
+    save_adapted(
+        export, str(folder / "pretrain" / "export"), model.backbone.encoder, model.language_model, model.projector
+    )
+    return folder, logits(model)
+
+
+def test_the_merged_model_answers_as_the_one_that_was_trained(run: tuple[Path, torch.Tensor]) -> None:
+    folder, expected = run
+    model = load_adapted(folder / "lma" / "export", "eager")
+    torch.testing.assert_close(logits(model), expected, rtol=1e-4, atol=1e-4)
+    assert not any("lora" in name for name, _ in model.named_parameters())
+    assert not any(module.training for module in model.modules())
+    assert model.frames_per_group == 4
+    host, processor = load_host(str(host_folder()), "eager")
+    plain = VideoLLM(host, processor, model.backbone, frames_per_group=4).eval()
+    assert not torch.allclose(logits(plain), expected, atol=0.1), "the adapters and the projector do something"
+
+
+def test_the_base_llm_of_the_host_is_not_saved_again(run: tuple[Path, torch.Tensor]) -> None:
+    export = run[0] / "lma" / "export"
+    names = set(load_file(export / "adapter" / "adapter_model.safetensors"))
+    assert names and all("lora_" in name for name in names)
+    assert not list(export.rglob("*.bin")) and not list(export.rglob("*.pt"))
+
+
+def test_a_run_that_was_moved_finds_its_host(run: tuple[Path, torch.Tensor], tmp_path: Path) -> None:
+    folder, expected = run
+    moved = Path(shutil.copytree(folder, tmp_path / "elsewhere" / "deep"))
+    shutil.rmtree(moved / "ctd", ignore_errors=True)
+    text = (moved / "lma" / "export" / "liteframe.json").read_text()
+    assert json.loads(text)["host"] == "../../pretrain/export"
+    torch.testing.assert_close(logits(load_adapted(moved / "lma" / "export", "eager")), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_host_outside_of_a_linked_run_folder_is_found(tmp_path: Path) -> None:
+    host = Path(shutil.copytree(host_folder(), tmp_path / "a" / "models" / "host"))
+    (tmp_path / "disk" / "deep" / "runs").mkdir(parents=True)
+    (tmp_path / "a" / "runs").symlink_to(tmp_path / "disk" / "deep" / "runs")
+    export = tmp_path / "a" / "runs" / "lma"
+    export.mkdir()
+    model = adapted_model(host)
+    assert isinstance(model.backbone, LiteFrameBackbone)
+    save_adapted(export, str(host), model.backbone.encoder, model.language_model, model.projector)
+    torch.testing.assert_close(logits(load_adapted(export, "eager")), logits(model), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_missing_or_does_not_fit_is_named(run: tuple[Path, torch.Tensor], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no liteframe\.json; give the export folder of an LMA run"):
+        load_adapted(tmp_path)
+    for broken, message in (
+        ("projector.safetensors", "projector"),
+        ("adapter/adapter_model.safetensors", "adapter"),
+        ("encoder/model.safetensors", "encoder"),
+    ):
+        moved = Path(shutil.copytree(run[0], tmp_path / message))
+        (moved / "lma" / "export" / broken).unlink()
+        with pytest.raises(ConfigError, match=message):
+            load_adapted(moved / "lma" / "export")
+    moved = Path(shutil.copytree(run[0], tmp_path / "odd"))
+    path = moved / "lma" / "export" / "projector.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "odd.weight": torch.zeros(1)}, path)
+    with pytest.raises(ConfigError, match=r"projector\.safetensors.*odd\.weight"):
+        load_adapted(moved / "lma" / "export")
+    save_file({name: tensor[..., :1].contiguous() for name, tensor in tensors.items()}, path)
+    with pytest.raises(ConfigError, match=r"projector\.safetensors"):
+        load_adapted(moved / "lma" / "export")
+    path = moved / "lma" / "export" / "adapter" / "adapter_model.safetensors"
+    save_file(tensors, moved / "lma" / "export" / "projector.safetensors")
+    adapter = load_file(path)
+    del adapter[sorted(adapter)[0]]
+    save_file(adapter, path)
+    with pytest.raises(ConfigError, match="adapter.*lora_"):
+        load_adapted(moved / "lma" / "export")

@@ -1,0 +1,49 @@
+"""Compressors are the pure functions of `ops`, with the number of frames that they make one group of."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from liteframe.errors import ConfigError
+from liteframe.models.backbone import WAP, Compressor, Dense, Pool, VisionTokens
+from liteframe.ops.pooling import average_pool, max_pool, subsample
+from liteframe.ops.wap import weighted_average_pool
+
+
+@pytest.fixture
+def vision() -> VisionTokens:
+    generator = torch.Generator().manual_seed(0)
+    return VisionTokens(torch.randn(2, 8, 4, 6, 5, generator=generator), torch.randn(2, 8, 5, generator=generator))
+
+
+def test_compressors_are_the_functions_of_ops(vision: VisionTokens) -> None:
+    tokens, cls = vision.tokens_BTHWC, vision.cls_BTC
+    assert cls is not None
+    assert Dense()(vision) is tokens
+    for kind, function in (("average", average_pool), ("max", max_pool), ("subsample", subsample)):
+        assert torch.equal(Pool(kind, (2, 2, 3))(vision), function(tokens, (2, 2, 3)))
+    cosine = WAP((4, 2, 2), "cosine", 20.0)
+    assert torch.equal(cosine(vision), weighted_average_pool(tokens, cls, (4, 2, 2), similarity="cosine", scale=20.0))
+    assert torch.equal(WAP()(vision), weighted_average_pool(tokens, cls))
+    assert not torch.allclose(cosine(vision), WAP()(vision))
+
+
+@pytest.mark.parametrize("compressor", [Dense(), Pool("max", (4, 2, 2)), WAP((2, 2, 2))])
+def test_frames_per_group_is_what_the_output_shows(compressor: Compressor, vision: VisionTokens) -> None:
+    assert compressor(vision).shape[1] * compressor.frames_per_group == 8
+    assert json.loads(json.dumps(compressor.describe())) == compressor.describe()
+
+
+def test_descriptions_tell_compressors_apart() -> None:
+    many = [Dense(), Pool(), Pool("max"), WAP(), WAP(similarity="cosine"), WAP(scale=2.0), WAP((2, 2, 2))]
+    assert len({json.dumps(compressor.describe()) for compressor in many}) == len(many)
+
+
+def test_what_cannot_work_is_refused(vision: VisionTokens) -> None:
+    with pytest.raises(ConfigError, match="class token"):
+        WAP()(VisionTokens(vision.tokens_BTHWC))
+    with pytest.raises(ConfigError, match=r"median.*average, max, subsample"):
+        Pool("median")

@@ -1,0 +1,252 @@
+"""The cache stage: every sample once, the same bytes from one rank or two, killed or not, and nothing passed over."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from liteframe import cli
+from liteframe.data.decode import read_frames
+from liteframe.data.feature_store import FeatureStore
+from liteframe.data.manifest import read_manifest
+from liteframe.data.sampling import RandomSegment, UniformMidpoints
+from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.errors import ConfigError, DecodeError, StoreMismatch
+from liteframe.models.backbone import WAP
+from liteframe.models.teachers import InternVLTeacher
+from liteframe.stages.cache import CacheStage
+from tiny_world import (
+    TRAIN,
+    WAP_SETTINGS,
+    decoding_in_process,
+    host_folder,
+    make_trainer,
+    manifest,
+    run_ranks,
+    sha256_of,
+    store_folder,
+    video_data,
+)
+
+
+def stage(store: Path, **settings: Any) -> CacheStage:
+    settings = {**WAP_SETTINGS, "dtype": "float32", "store_frames": True, **settings}
+    return CacheStage(**{"teacher": str(host_folder()), "store": str(store), **settings})
+
+
+def data(**settings: Any) -> Any:
+    return video_data(**{"predict": str(manifest()), "sampler": RandomSegment([1, 4]), **settings})
+
+
+def run(folder: Path, data_settings: dict[str, Any] | None = None, **settings: Any) -> FeatureStore:
+    module, videos = stage(folder / "store", **settings), data(**(data_settings or {}))
+    make_trainer(folder).predict(module, videos, return_predictions=False)
+    return FeatureStore.open(folder / "store", verify="full")
+
+
+@pytest.fixture(scope="module")
+def store() -> FeatureStore:
+    return FeatureStore.open(store_folder(), verify="full")
+
+
+def broken_manifest(folder: Path) -> Path:
+    """The training videos, and in their midst one that is no video."""
+    (folder / "broken.mp4").write_bytes(b"\0" * 5000)
+    rows = [{"path": row.path, "id": row.id} for row in read_manifest(manifest())]
+    rows.insert(4, {"path": "broken.mp4", "id": "broken"})
+    path = folder / "broken.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_store_holds_wap_of_the_teacher_for_each_video_once(store: FeatureStore) -> None:
+    rows = {row.id: row for row in read_manifest(manifest())}
+    assert store.sample_ids() == list(rows) and len(rows) == TRAIN
+    teacher = InternVLTeacher.from_pretrained(str(host_folder()))
+    for index in (0, 4, TRAIN - 1):
+        entry = store.entry(index)
+        assert (entry["path"], entry["valid_frames"]) == (rows[entry["sample_id"]].path, 8)
+        frames = resize_uint8(read_frames(entry["path"], entry["frame_indices"], "pyav"), (112, 112))
+        assert torch.equal(store.frames(index), frames)
+        expected = WAP(**WAP_SETTINGS)(teacher(normalize(frames)[None]))[0]
+        assert store.targets(index).shape == (2, 4, 4, 128)
+        torch.testing.assert_close(store.targets(index), expected, rtol=1e-5, atol=1e-5)
+    every = torch.cat([store.targets(index).reshape(-1, 128) for index in range(len(store))])
+    mean_C, std_C = store.statistics
+    torch.testing.assert_close(mean_C, every.mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(std_C, every.std(0, unbiased=False), rtol=1e-4, atol=1e-4)
+
+
+def test_videos_that_do_not_fill_their_clips(tmp_path: Path) -> None:
+    found = run(tmp_path, {"frames": 6, "sampler": UniformMidpoints(), "batch_size": 4})
+    for index in range(len(found)):
+        entry, frames = found.entry(index), found.frames(index)
+        assert entry["valid_frames"] == 6 and entry["frame_indices"][6:] == [-1, -1]
+        assert found.targets(index).shape[0] == 2 and frames is not None
+        assert torch.equal(frames[6], frames[5]) and torch.equal(frames[7], frames[5])
+
+
+def test_windows_are_samples_of_their_own(tmp_path: Path) -> None:
+    found = run(tmp_path, {"windows_per_video": 2, "frames": 4}, store_frames=False, dtype="bfloat16")
+    assert len(found) == 2 * TRAIN and found.sample_ids()[:3] == ["train-00000#0", "train-00000#1", "train-00001#0"]
+    drawn = {tuple(found.entry(index)["frame_indices"]) for index in range(len(found))}
+    assert len(drawn) > TRAIN
+    assert found.targets(0).dtype == torch.bfloat16 and found.frames(0) is None
+
+
+def predict(rank: int, folder: Path, source: Path, ranks: int) -> None:
+    """`liteframe predict`, as one rank of it."""
+    config = {
+        "model": {
+            "class_path": "CacheStage",
+            "init_args": {
+                "teacher": str(host_folder()),
+                "store": str(folder / "store"),
+                **WAP_SETTINGS,
+                "dtype": "float32",
+                "store_frames": True,
+                "shard_mb": 1.0,
+            },
+        },
+        "data": {
+            "class_path": "VideoDataModule",
+            "init_args": {
+                "predict": str(source),
+                "image_size": 112,
+                "frames": 8,
+                "batch_size": 2,
+                "decoder": "pyav",
+                "sampler": {"class_path": "RandomSegment", "init_args": {"strides": [1, 4]}},
+                "on_error": "skip",
+                "max_skip_fraction": 0.2,
+            },
+        },
+        "trainer": {"accelerator": "cpu", "default_root_dir": str(folder), "logger": False},
+    }
+    path = folder / f"cache-{rank}.yaml"
+    path.write_text(json.dumps(config))
+    words = ["predict", "--config", str(path), f"--trainer.devices={ranks}"]
+    with decoding_in_process():
+        code = cli.main([*words, "--trainer.strategy=ddp"] if ranks > 1 else words)
+    os._exit(code)
+
+
+def test_two_ranks_and_a_broken_video_give_the_bytes_of_one(tmp_path: Path) -> None:
+    source = broken_manifest(tmp_path)
+    found = {}
+    for ranks in (1, 2):
+        folder = tmp_path / str(ranks)
+        folder.mkdir()
+        assert run_ranks(predict, ranks, folder, source, ranks) == [0] * ranks
+        skipped = [json.loads(line) for line in (folder / "skipped.jsonl").read_text().splitlines()]
+        assert [(row["id"], Path(row["path"]).name) for row in skipped] == [("broken", "broken.mp4")]
+        assert "DecodeError" in skipped[0]["reason"]
+        made = FeatureStore.open(folder / "store", verify="full")
+        assert made.sample_ids() == [row.id for row in read_manifest(manifest())]
+        assert [row["id"] for row in made.skipped] == ["broken"]
+        assert not list((folder / "store").rglob("*.tmp*")) and len(made.shard_files) > 1
+        found[ranks] = sha256_of(folder / "store")
+    assert found[1] == found[2]
+
+
+def killed(rank: int, folder: Path, when: int) -> None:
+    """A run that is killed in the middle of writing its `when`-th part: the shard is there, its sidecar is not."""
+    from liteframe.data import feature_store_writer
+
+    count = 0
+    write = feature_store_writer.write_sidecar
+
+    def kill(*args: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == when:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(*args)
+
+    feature_store_writer.write_sidecar = kill
+    run(folder, shard_mb=0.5)
+
+
+@pytest.mark.parametrize("when", [1, 4])
+def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
+    when: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (straight,) = [run(tmp_path / "straight", shard_mb=0.5)]
+    assert run_ranks(killed, 1, tmp_path / "killed", when) == [-signal.SIGKILL]
+    assert not (tmp_path / "killed" / "store" / "COMPLETE").exists()
+    encoded = []
+    forward = InternVLTeacher.forward
+    monkeypatch.setattr(InternVLTeacher, "forward", lambda s, x: (encoded.append(len(x)), forward(s, x))[1])
+    again = run(tmp_path / "killed", shard_mb=0.5)
+    assert again.sample_ids() == straight.sample_ids()
+    assert sha256_of(again.folder) == sha256_of(straight.folder)
+    assert sum(encoded) == TRAIN if when == 1 else 0 < sum(encoded) < TRAIN, "what was stored is not encoded again"
+    encoded.clear()
+    run(tmp_path / "killed", shard_mb=0.5)
+    assert not encoded and sha256_of(again.folder) == sha256_of(straight.folder), "and a finished store stays"
+
+
+def test_a_broken_video_stops_the_run_unless_told_otherwise(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match=r"broken\.mp4"):
+        run(tmp_path, {"predict": str(broken_manifest(tmp_path))})
+
+
+def test_an_estimate_prints_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = stage(tmp_path / "store", estimate=True, dtype="bfloat16", store_frames=False)
+    make_trainer(tmp_path / "run").predict(module, data(batch_size=1, windows_per_video=1000), return_predictions=False)
+    text = capsys.readouterr().out
+    size = 1000 * TRAIN * 2 * 16 * 128 * 2 / 1e6
+    assert f"{1000 * TRAIN:,} samples: {size:.1f} MB on disk, about " in text and "Nothing was written" in text
+    assert not (tmp_path / "store").exists()
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("model", "videos", "field"),
+    [
+        ({"scale": 10.0}, {}, "compressor.scale: stored 20.0, this run wants 10.0"),
+        ({"similarity": "dot"}, {}, "compressor.similarity"),
+        ({"dtype": "float16"}, {}, "dtype"),
+        ({}, {"frames": 4}, "sampling.frames: stored 8, this run wants 4"),
+        ({}, {"sampler": UniformMidpoints()}, "sampling.sampler"),
+        ({}, {"seed": 1}, "sampling.seed"),
+        ({}, {"decoder": "auto"}, "decoder"),
+        ({}, {"image_size": 56}, "geometry.image_size"),
+        ({}, {"predict": "test"}, "data"),
+        ({"teacher": "changed"}, {}, "teacher.weights"),
+    ],
+)
+def test_a_store_of_other_settings_is_refused_by_the_field(
+    model: dict[str, Any], videos: dict[str, Any], field: str, tmp_path: Path, store: FeatureStore
+) -> None:
+    before = sha256_of(store.folder, "*")
+    if "teacher" in model:
+        folder = Path(shutil.copytree(host_folder(), tmp_path / "host"))
+        _change_one_number(folder / "model.safetensors")
+        model = {"teacher": str(folder)}
+    if "predict" in videos:
+        videos = {"predict": str(manifest("test"))}
+    with pytest.raises(StoreMismatch, match=rf"{field}"):
+        make_trainer(tmp_path).predict(stage(store.folder, **model), data(**videos), return_predictions=False)
+    assert sha256_of(store.folder, "*") == before
+
+
+def _change_one_number(path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.endswith("cls_token"))
+    tensors[name].view(-1)[3] += 1e-3
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def test_blocks_that_do_not_fill_a_clip_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.block takes 3 frames.*data\.clip_frames 4"):
+        run(tmp_path, block=(3, 2, 2))

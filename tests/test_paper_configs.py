@@ -1,0 +1,124 @@
+"""The paper's configs are the paper's model, built without memory, and say in one line which weights are missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from liteframe import cli
+from liteframe.configs import resolve_config_args, shipped_configs
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.lightning_cli import StageCLI, import_stages
+from liteframe.models.backbone import WAP
+from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.stages.cache import CacheStage
+from liteframe.stages.ctd import CTDStage
+from liteframe.stages.lma import LMAStage
+from tiny_world import manifest
+
+HUB_ID = "OpenGVLab/InternVL3-8B-hf"
+VERBS = {"cache": "predict", "ctd": "fit", "lma": "fit"}
+
+
+class BuildOnly(StageCLI):
+    """Parses and builds as the command does, on `meta`, and runs nothing."""
+
+    def instantiate_classes(self) -> None:
+        config = self.config[self.verb]
+        with torch.device("meta"):
+            built = self.parser.instantiate_classes(self.config)[self.verb]
+        self.model, self.datamodule, self.plain = built.model, built.data, config
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def build(name: str, *more: str) -> BuildOnly:
+    import_stages()
+    made = BuildOnly(VERBS[name], resolve_config_args(["--config", f"{name}.yaml", *more]))
+    assert isinstance(made.datamodule, VideoDataModule)
+    return made
+
+
+def shape(name: str) -> Any:
+    return yaml.safe_load((shipped_configs() / f"{name}.yaml").read_text())
+
+
+def test_ctd_is_the_papers_student() -> None:
+    made = build("ctd", "--config", "trainer/cpu.yaml")
+    stage = made.model
+    assert isinstance(stage, CTDStage)
+    parameters = list(stage.parameters())
+    assert all(parameter.is_meta for parameter in parameters), "it takes no memory"
+    assert 86e6 <= sum(parameter.numel() for parameter in parameters) <= 88e6
+    config = stage.encoder_config
+    assert (config.image_size, config.patch_size, config.num_hidden_layers, config.hidden_size) == (448, 14, 12, 768)
+    assert (config.output_size, config.stride, config.downsample_after) == (1024, (4, 2, 2), [4, 8])
+    assert stage.compressor == WAP((4, 2, 2), "dot", None) and stage.clip_sigma == 3.0 and not stage.standardise
+    assert (stage.optimizer_settings.lr, stage.optimizer_settings.warmup_fraction) == (4e-5, 0.05)
+    assert isinstance(stage.encoder, LiteFrameEncoder)
+    with torch.device("meta"):
+        out = stage.encoder(torch.empty(1, 6, 3, 448, 448)).last_hidden_state
+    assert out.shape == (1, 2, 16, 16, 1024) and out.is_meta
+    assert stage.source == HUB_ID
+
+
+def test_cache_and_lma_are_those_of_the_same_teacher() -> None:
+    cache, lma = build("cache").model, build("lma").model
+    assert isinstance(cache, CacheStage) and isinstance(lma, LMAStage)
+    assert (cache.source, lma.host_source) == (HUB_ID, HUB_ID)
+    assert cache.compressor == WAP((4, 2, 2), "dot", None) and cache.target_dtype == "bfloat16"
+    assert lma.train_encoder and lma.train_projector
+    assert lma.optimizer_settings.lr == 4e-5
+    assert lma.encoder_source == shape("ctd")["trainer"]["default_root_dir"] + "/export", "what CTD exports"
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_data_are_at_the_papers_size(name: str) -> None:
+    data = build(name).datamodule
+    assert data.settings.image_size == (448, 448) and data.settings.clip_frames == 4
+    assert data.settings.on_error == "skip" and data.max_skip_fraction == 0.05
+    assert all(shape.frames % 4 == 0 for shape in data.shapes)
+    if name == "lma":
+        assert max(shape.frames for shape in data.shapes) >= 128
+
+
+def test_ctd_reads_the_store_of_the_cache_with_two_words_more() -> None:
+    store = shape("cache")["model"]["init_args"]["store"]
+    made = build("ctd", "--data.train=null", f"--data.store={store}")
+    assert (made.datamodule.store_path, made.datamodule.sources["train"]) == ("runs/cache/store", None)
+    assert shape("cache")["data"]["init_args"]["frames"] == shape("ctd")["data"]["init_args"]["frames"]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_without_weights_the_command_ends_in_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(variable, str(tmp_path / "empty"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    source = shape(name)["data"]["init_args"]
+    split = "predict" if name == "cache" else "train"
+    (tmp_path / "data").mkdir()
+    rows = [json.loads(line) for line in manifest().read_text().splitlines()]
+    for row in rows:
+        row["path"] = str(manifest().parent / row["path"])
+    (tmp_path / source[split]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--config", f"{name}.yaml", "--config", "trainer/cpu.yaml", "--data.num_workers=0", "--data.frames=4"]
+    if name == "ctd":
+        # The smallest student: what is missing is said after it is built.
+        words.append("--model.encoder={num_hidden_layers: 1, downsample_after: [1], downsample_strides: [[4, 2, 2]]}")
+    assert cli.main([VERBS[name], *words]) == 1
+    shown = capsys.readouterr()
+    said = [line for line in shown.err.splitlines() if "error" in line.lower()]
+    assert len(said) == 1 and said[0].startswith("liteframe: error: ")
+    assert HUB_ID in said[0] and "give a folder" in said[0]
+    assert "Traceback" not in shown.err + shown.out
+    assert os.getcwd() == str(tmp_path)

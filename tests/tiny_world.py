@@ -1,0 +1,187 @@
+"""A micro world for the tests of models and stages: a few videos, a tiny host, a store; each made once a session."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from lightning.pytorch import Trainer
+
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.decode_job import DecodedVideo, DecodeJob, decode
+from liteframe.data.sampling import RandomSegment
+from liteframe.data.synthetic_files import make_row
+from liteframe.errors import DecodeError
+from liteframe.models.tiny import build_tiny_host
+
+TRAIN, TEST = 9, 3
+WAP_SETTINGS: dict[str, Any] = {"similarity": "cosine", "scale": 20.0}
+ENCODER: dict[str, Any] = {
+    "image_size": 112,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "output_size": 128,
+    "downsample_after": [1, 2],
+    "initializer_range": 0.06,
+    "attention": "eager",
+}
+
+
+class InProcessPool:
+    """Decodes where it is called, to save the tests the start of decode processes."""
+
+    processes = 1
+
+    def __init__(self, processes: int = 1, deadline_s: float = 30.0, decoder: str = "auto") -> None:
+        self.decoder = decoder
+
+    def run(self, jobs: Sequence[DecodeJob]) -> list[DecodedVideo | DecodeError]:
+        return [self._one(job) for job in jobs]
+
+    def _one(self, job: DecodeJob) -> DecodedVideo | DecodeError:
+        try:
+            return decode(job, self.decoder)
+        except DecodeError as error:
+            return error
+
+    def close(self) -> None:
+        pass
+
+
+@contextmanager
+def decoding_in_process() -> Iterator[None]:
+    with mock.patch("liteframe.data.datamodule.DecodePool", InProcessPool):
+        yield
+
+
+@lru_cache
+def home() -> Path:
+    """Folder of everything here, removed when the tests end."""
+    folder = tempfile.mkdtemp(prefix="liteframe-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+@lru_cache
+def manifest(split: str = "train") -> Path:
+    """Manifest of `TRAIN` or `TEST` videos of 128 frames."""
+    (home() / "world" / split).mkdir(parents=True, exist_ok=True)
+    count = TRAIN if split == "train" else TEST
+    rows = [make_row(str(home() / "world"), split, index, seed=5) for index in range(count)]
+    path = home() / "world" / f"{split}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@lru_cache
+def host_folder() -> Path:
+    """A tiny host with fresh weights, and its processor."""
+    folder = home() / "host"
+    host, processor = build_tiny_host(seed=1)
+    host.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@lru_cache
+def store_folder() -> Path:
+    """A feature store in float32 of the training videos, eight frames each, with the frames."""
+    from liteframe.stages.cache import CacheStage
+
+    folder = home() / "store"
+    stage = CacheStage(str(host_folder()), str(folder), **WAP_SETTINGS, dtype="float32", store_frames=True)
+    data = video_data(predict=str(manifest()), sampler=RandomSegment([1, 4]))
+    with decoding_in_process():
+        make_trainer(home() / "cache").predict(stage, data, return_predictions=False)
+    return folder
+
+
+@lru_cache
+def encoder_folder() -> Path:
+    """An encoder with fresh weights, as CTD would export it."""
+    from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+
+    folder = home() / "encoder"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        LiteFrameEncoder(LiteFrameConfig(**ENCODER)).save_pretrained(folder)
+    return folder
+
+
+def video_data(**settings: Any) -> VideoDataModule:
+    """The data module at the tiny world's size; decoding in this process."""
+    defaults: dict[str, Any] = {"image_size": 112, "frames": 8, "batch_size": 3, "decoder": "pyav"}
+    with decoding_in_process():
+        return VideoDataModule(**{**defaults, **settings})
+
+
+def make_trainer(folder: Path, **settings: Any) -> Trainer:
+    """A quiet trainer in fp32 without checkpoints."""
+    quiet: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "use_distributed_sampler": False,
+        "default_root_dir": folder,
+        "log_every_n_steps": 1,
+    }
+    return Trainer(**{**quiet, **settings})
+
+
+def sha256_of(folder: Path, pattern: str = "*.safetensors") -> dict[str, str]:
+    """Relative path -> sha256 of the files below a folder."""
+    found = sorted(path for path in folder.rglob(pattern) if path.is_file())
+    assert found, f"no {pattern} in {folder}"
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def run_ranks(function: Callable[..., None], world_size: int, *args: Any) -> list[int]:
+    """Runs `function(rank, *args)` as the ranks of one DDP run, as a launcher would start them; their exit codes.
+
+    Forked, so that each needs no seconds of imports, unless a GPU makes that impossible.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    ranks = [
+        context.Process(target=_as_rank, args=(function, rank, world_size, port, args)) for rank in range(world_size)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    return [int(process.exitcode or 0) for process in ranks]
+
+
+def _as_rank(function: Callable[..., None], rank: int, world_size: int, port: int, args: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    if world_size > 1:
+        os.environ.update(
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+            WORLD_SIZE=str(world_size),
+            NODE_RANK="0",
+            LOCAL_RANK=str(rank),
+        )
+    function(rank, *args)
