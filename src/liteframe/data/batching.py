@@ -26,12 +26,14 @@ class BatchShape:
         batch_size: videos a batch, on each rank.
         weight: how often this shape is drawn, relative to the others.
         sampler: which frames; by default the data module's `train_sampler`.
+        question_types: of rows with `questions`, the types that are asked; all if None.
     """
 
     frames: int
     batch_size: int
     weight: float = 1.0
     sampler: FrameSampler | None = None
+    question_types: list[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,15 @@ class VideoDataModule(LightningDataModule):
         """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""
         samplers = [shape.sampler or self.train_sampler for shape in self.shapes]
         rows = [] if self.store is not None else self.rows("train")
-        dataset = VideoDataset(rows, samplers, self._pool, self.settings, store=self.store, blank_batches=True)
+        dataset = VideoDataset(
+            rows,
+            samplers,
+            self._pool,
+            self.settings,
+            store=self.store,
+            question_types=[s.question_types for s in self.shapes],
+            blank_batches=True,
+        )
         return self._loader(dataset, self._train_batches(), self.ledger, position=self._batches_done)
 
     def val_dataloader(self) -> VideoLoader | list[VideoLoader]:

@@ -51,6 +51,7 @@ class VideoDataset(Dataset[Any]):
         settings: see `ClipSettings`.
         windows: samples of each row, at indices `row * windows + window`, with ids `row#window` where more than one.
         store: a feature store; its entries are the samples then, with their targets.
+        question_types: for each shape number of the requests, the types of `questions` to keep; all if None.
         blank_batches: a batch without any readable video becomes one blank sample with `valid_frames` 0.
     """
 
@@ -62,6 +63,7 @@ class VideoDataset(Dataset[Any]):
         settings: ClipSettings,
         windows: int = 1,
         store: FeatureStore | None = None,
+        question_types: Sequence[list[str] | None] | None = None,
         blank_batches: bool = False,
     ) -> None:
         self.rows, self.samplers, self.settings = list(rows), list(samplers), settings
@@ -114,6 +116,9 @@ class VideoDataset(Dataset[Any]):
             source = self.rows[request.index // self.windows]
             row, path, indices, skip_id = source.as_dict(), source.path, None, source.id
             sample_id, draft = self.sample_id(request.index), {}
+            kept = self.question_types[request.shape] if self.question_types else None
+            if kept is not None and row.get("questions"):
+                row = {**row, "questions": [asked for asked in row["questions"] if asked.get("type") in kept]}
         draft |= {"row": row, "sample_id": sample_id, "skip_id": skip_id, "index": request.index}
         if "stored" not in draft and not row.get("error"):
             draft["job"] = DecodeJob(
