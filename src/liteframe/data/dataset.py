@@ -68,6 +68,7 @@ class VideoDataset(Dataset[Any]):
     ) -> None:
         self.rows, self.samplers, self.settings = list(rows), list(samplers), settings
         self.windows, self.blank_batches, self.store = windows, blank_batches, store
+        self.question_types = question_types
         self._pool = pool
 
     def __len__(self) -> int:
