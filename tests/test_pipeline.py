@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from liteframe import cli
+from liteframe.bench.records import read_stage_records
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.pipeline.command import pipeline_command
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import read_recipe
-from liteframe.pipeline.records import read_stage_records
 from liteframe.runtime import RunLock, atomic_write_json
 from toy_stage import write_toy_config
 

@@ -218,3 +218,9 @@ def rows_of(report: Mapping[str, Any], name: str = "report") -> list[RowRecord]:
         return [RowRecord.from_dict(row) for row in report["rows"]]
     except ValueError as error:
         raise DataError(f"{name}: {error}") from error
+
+
+def read_stage_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The finished stages of a pipeline's run, in the order in which they ran: name, seconds, budget_s, ..."""
+    records = [read_json(path) for path in Path(run).glob("*/done.json")]
+    return sorted(records, key=lambda record: record.get("position", 0))

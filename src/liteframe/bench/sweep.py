@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from liteframe.bench.arms import ATTENTION, Arm, arms_of_run
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import ArmSamples, interleave
-from liteframe.bench.records import RowRecord
+from liteframe.bench.records import RowRecord, read_stage_records
 from liteframe.bench.report import build_report, table_text, write_report
 from liteframe.bench.timers import RunRule
 from liteframe.data.datamodule import VideoDataModule
@@ -51,6 +51,7 @@ def bench_command(
         latency: measure times; without, the table has accuracies only and no report is written.
         out: folder of report.json, report.md and pareto.png; by default the run's.
     """
+    started = time.monotonic()
     folder = Path(run)
     manifest = folder / "world" / f"{split}.jsonl"
     if not manifest.is_file():
@@ -72,13 +73,14 @@ def bench_command(
     limits = measure_limits()
     timed = _latencies(arms, [row.path for row in data.rows("test")[:_LATENCY_VIDEOS]], data.settings.image_size)
     rows = [_row(cell, models[cell], accuracy[cell], timed[cell], limits, data) for cell in models]
+    stages = _stages(folder, started)
     report = build_report(
         environment("cpu", "bfloat16", str(ATTENTION), False, malloc={"tuned": runtime.malloc_is_tuned}),
-        stage_records(folder),
+        stages,
         rows,
         settings={
             "run": folder.name,
-            "seed": _seed(folder),
+            "seed": next((stage.get("seed") for stage in stages), None),
             "split": split,
             "batch": 1,
             "frames": "uniform midpoints",
@@ -95,14 +97,10 @@ def bench_command(
     return 0
 
 
-def stage_records(run: Path) -> list[dict[str, Any]]:
-    """The stages of a run that are done, in order: name, seconds, budget."""
-    records = [json.loads(path.read_text()) for path in run.glob("*/done.json")]
-    return sorted(records, key=lambda record: record["position"])
-
-
-def _seed(run: Path) -> int | None:
-    return next((record.get("seed") for record in stage_records(run)), None)
+def _stages(run: Path, started: float) -> list[dict[str, Any]]:
+    """The stages of the run, with this sweep as the last of them."""
+    before = [stage for stage in read_stage_records(run) if stage["name"] != "bench"]
+    return [*before, {"name": "bench", "seconds": round(time.monotonic() - started, 3)}]
 
 
 def _batches(data: VideoDataModule) -> Iterator[dict[str, Any]]:

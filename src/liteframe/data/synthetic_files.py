@@ -13,7 +13,8 @@ import numpy as np
 
 from liteframe.data import synthetic
 from liteframe.errors import ConfigError
-from liteframe.runtime import atomic_write_json, die_with_parent
+from liteframe.progress import Meter
+from liteframe.runtime import atomic_write_json, die_with_parent, tune_malloc
 
 _SPLITS = {"train": 0, "val": 1, "test": 2}
 
@@ -59,6 +60,11 @@ def make_row(folder: str, split: str, index: int, seed: int) -> dict[str, Any]:
     }
 
 
+def _start_child() -> None:
+    die_with_parent()
+    tune_malloc()
+
+
 def _make_rows(jobs: list[tuple[str, str, int, int]]) -> list[dict[str, Any]]:
     return [make_row(*job) for job in jobs]
 
@@ -89,25 +95,21 @@ def synth_command(
     Raises:
         ConfigError: the folder holds the world of another seed.
     """
-    from tqdm import tqdm
-
     folder = Path(out)
     _require_seed(folder, seed)
-    for split, count in (("train", train), ("val", val), ("test", test)):
-        (folder / split).mkdir(parents=True, exist_ok=True)
-        jobs = [(str(folder), split, index, seed) for index in range(count)]
-        chunks = [jobs[i : i + 20] for i in range(0, count, 20)]
-        rows: list[dict[str, Any]] = []
-        spawn = multiprocessing.get_context("spawn")
-        with (
-            ProcessPoolExecutor(processes, mp_context=spawn, initializer=die_with_parent) as pool,
-            tqdm(total=count, desc=f"synth {split}", unit="video") as bar,
-        ):
-            for made in pool.map(_make_rows, chunks):
-                rows.extend(made)
-                bar.update(len(made))
-        manifest = folder / f"{split}.jsonl"
-        part = manifest.with_name(manifest.name + ".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        os.replace(part, manifest)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start_child) as pool:
+        for split, count in (("train", train), ("val", val), ("test", test)):
+            (folder / split).mkdir(parents=True, exist_ok=True)
+            jobs = [(str(folder), split, index, seed) for index in range(count)]
+            chunks = [jobs[i : i + 20] for i in range(0, count, 20)]
+            rows: list[dict[str, Any]] = []
+            with Meter(f"synth {split}", count, "videos") as meter:
+                for made in pool.map(_make_rows, chunks):
+                    rows.extend(made)
+                    meter.update(len(made))
+            manifest = folder / f"{split}.jsonl"
+            part = manifest.with_name(manifest.name + ".part")
+            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            os.replace(part, manifest)
     return 0

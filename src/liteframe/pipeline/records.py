@@ -103,12 +103,6 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def read_stage_records(run: str | Path) -> list[dict[str, Any]]:
-    """The finished stages of a run in the order in which they ran: name, verb, seconds, budget_s, tries, ..."""
-    records = [read_record(path) for path in Path(run).glob("*/done.json")]
-    return sorted((record for record in records if record is not None), key=lambda record: record.get("position", 0))
-
-
 class StageClock:
     """Counts the seconds of a stage over all its tries, and notes them every few seconds so that a kill loses few.
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from liteframe.bench.records import read_stage_records
 from liteframe.cli import CHILD_ARGS, STAGE_VERBS
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.pipeline.isolation import isolated
@@ -21,7 +22,6 @@ from liteframe.pipeline.records import (
     fingerprint,
     progress_path,
     read_record,
-    read_stage_records,
 )
 from liteframe.runtime import RunLock, atomic_write_json
 

@@ -1,0 +1,34 @@
+"""The README shows what the committed records say, and its Python works."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_results_are_those_of_the_records() -> None:
+    script = ROOT / "benchmarks" / "readme_results.py"
+    spec = importlib.util.spec_from_file_location("readme_results", script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.main(["--check"]) == 0, f"run `python {script.relative_to(ROOT)}`"
+
+
+def test_python_example_gives_the_shapes_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    checked = re.sub(r"^(.*\.shape)\s+# (\([^)]*\)).*$", r"assert \1 == \2", code[1], flags=re.MULTILINE)
+    assert checked.count("assert") == 2
+    exec(checked, {})
+
+
+def test_files_that_it_names_are_there() -> None:
+    text = (ROOT / "README.md").read_text()
+    for path in re.findall(r"\]\((benchmarks/[^)]+)\)", text):
+        assert (ROOT / path).exists(), path
