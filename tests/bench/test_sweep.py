@@ -96,7 +96,7 @@ def test_a_report_of_every_arm_and_frame_count(run: Path, tmp_path: Path, capsys
         assert min(parts) > 0
         assert row["model_ms"] == pytest.approx(sum(parts[1:]), rel=0.5)
         assert row["total_ms"] > row["model_ms"]
-    assert [stage["name"] for stage in report["stages"]] == ["world", "pretrain-llm", "ctd"]
+    assert [stage["name"] for stage in report["stages"]] == ["world", "pretrain-llm", "ctd", "bench"]
     assert report["environment"] and report["settings"]["seed"] == 5
     assert (tmp_path / "pareto.png").read_bytes()[:4] == b"\x89PNG"
     assert "liteframe-lma" in (tmp_path / "report.md").read_text()

@@ -56,22 +56,6 @@ def test_patch_labels_say_what_is_painted_at_the_centre_of_each_patch(number: in
     assert {"box", "star"} <= shown
 
 
-def test_frame_labels_say_what_each_frame_shows() -> None:
-    every = np.arange(FRAMES)
-    for scene in scenes(10):
-        labels = synthetic.frame_labels(scene, every)
-        there = (every >= scene.star.start) & (every < scene.star.stop)
-        assert (labels["star"] == np.where(there, scene.star.color, len(COLORS))).all()
-        early, late = scene.triangles
-        for thing in (early, late):
-            assert (labels["triangle"][thing.start : thing.stop] == thing.color).all()
-        assert (labels["triangle"] == len(COLORS)).sum() == FRAMES - (early.stop - early.start + late.stop - late.start)
-        assert (labels["box"] == scene.box.color).all() and (labels["ball"] == scene.ball.color).all()
-        for frame in (0, 50, FRAMES - 1):
-            x, y = synthetic.ball_center(scene, frame)
-            assert labels["ball_cell"][frame] == 4 * min(3, y // 28) + min(3, x // 28)
-
-
 def test_the_ball_sweeps_once_in_its_direction() -> None:
     ways = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
     seen = set()

@@ -122,7 +122,7 @@ def test_a_checkpoint_holds_what_is_trained_and_nothing_else(name: str, tmp_path
     assert set(kept) == set(trained)
     assert all(kept[key].shape == trained[key].shape for key in kept)
     prefixes = {
-        "vision": ("vision_tower.", "frame_heads.", "patch_head.", "place_head."),
+        "vision": ("vision_tower.", "object_head.", "place_head."),
         "host": ("model.projector.", "model.language_model."),
         "lma": ("model.backbone.encoder.", "model.projector.", "model.language_model."),
     }.get(name, ("encoder.",))

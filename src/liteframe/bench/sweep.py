@@ -28,7 +28,7 @@ from liteframe.models.video_llm import VideoLLM
 from liteframe.progress import track
 
 _LATENCY_VIDEOS = 16
-_CELL_SECONDS = 1.0
+_CELL_SECONDS = 0.6
 
 
 def bench_command(

@@ -207,26 +207,6 @@ def patch_labels(scene: Scene, frame_indices: np.ndarray) -> np.ndarray:
     return labels_THW
 
 
-def frame_labels(scene: Scene, frame_indices: np.ndarray) -> dict[str, np.ndarray]:
-    """What a frame as a whole shows, for each frame: int64 (T,) of colours (8 = not there) and of the ball's cell."""
-
-    def seen(things: tuple[Thing, ...]) -> np.ndarray:
-        out = np.full(len(frame_indices), len(COLORS), dtype=np.int64)
-        for thing in things:
-            out[(frame_indices >= thing.start) & (frame_indices < thing.stop)] = thing.color
-        return out
-
-    places = np.array([ball_center(scene, int(f)) for f in frame_indices])
-    cells = np.minimum(places * 4 // SIZE, 3)
-    return {
-        "star": seen((scene.star,)),
-        "triangle": seen(scene.triangles),
-        "box": seen((scene.box,)),
-        "ball": seen((scene.ball,)),
-        "ball_cell": cells[:, 1] * 4 + cells[:, 0],
-    }
-
-
 def questions(scene: Scene, rng: np.random.Generator, types: tuple[str, ...] = TEST_TYPES) -> list[dict[str, Any]]:
     """Four-way questions about a scene. The later triangle's colour is always among the options of `order`."""
 

@@ -80,7 +80,7 @@ def _require_seed(folder: Path, seed: int) -> None:
 
 
 def synth_command(
-    out: str, seed: int = 0, train: int = 2400, val: int = 100, test: int = 400, processes: int = 2
+    out: str, seed: int = 0, train: int = 2400, val: int = 100, test: int = 380, processes: int = 2
 ) -> int:
     """Renders the tiny world: H.264 videos of 128 frames and a manifest for each split.
 

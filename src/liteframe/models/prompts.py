@@ -53,6 +53,8 @@ class PromptBuilder:
             raise ConfigError("the host's processor has no chat_template; save one with the host (chat_template.jinja)")
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         self._video_ids = lru_cache(maxsize=256)(self._tokenise_video)
+        self._around_video = lru_cache(maxsize=4096)(self._tokenise_question)
+        self.first_token = lru_cache(maxsize=4096)(self._first_token)
 
     def video_text(self, groups: int, tokens_per_group: int, step: int = 1) -> str:
         """The lines that stand for a video of `groups` frames (or clips), numbered 1, 1 + step, 1 + 2 step, ..."""
@@ -81,9 +83,16 @@ class PromptBuilder:
         self, question: str, groups: int, tokens_per_group: int, step: int = 1
     ) -> tuple[list[int], list[int]]:
         """Ids up to and with the video, and ids from the question to where the answer begins."""
+        before, after = self._around_video(question)
+        return [*before, *self._video_ids(groups, tokens_per_group, step)], list(after)
+
+    def _tokenise_question(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids before and behind the video of a prompt that asks `question`."""
         before, after = self._template([], question).split(self.processor.video_token)
-        prefix = [*self._tokenise(before), *self._video_ids(groups, tokens_per_group, step)]
-        return prefix, self._tokenise(after)
+        return tuple(self._tokenise(before)), tuple(self._tokenise(after))
+
+    def _first_token(self, text: str) -> int:
+        return self._tokenise(text)[0]
 
     def conversation(
         self, turns: Sequence[Turn], groups: int, tokens_per_group: int, step: int = 1

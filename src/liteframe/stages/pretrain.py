@@ -32,8 +32,9 @@ _PATCH_WEIGHT = 5.0
 class VisionPretrainStage(Stage):
     """Teaches the tiny host's image encoder what frames of the tiny world show.
 
-    The class token learns which objects a frame has, without which WAP's weights would mean nothing; the patch tokens
-    learn what lies under them, and where they are.
+    Patch tokens learn what lies under them and where they are. The class token learns which objects its frame has,
+    through the same head as the patches: so it comes to lie near the tokens of objects, however few they are, and far
+    from the background. Without that its similarity to a token, WAP's weight, would mean nothing.
 
     Args:
         optimizer: see `OptimizerSettings`.
@@ -49,54 +50,49 @@ class VisionPretrainStage(Stage):
         self._host = [host]  # in a list, so that only the vision tower below is a submodule
         self.vision_tower = host.model.vision_tower
         width = self.vision_tower.config.hidden_size
-        colors = len(synthetic.COLORS)
-        sizes = {"star": colors + 1, "triangle": colors + 1, "box": colors, "ball": colors, "ball_cell": 16}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.frame_heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
-            self.patch_head = nn.Linear(width, synthetic.NUM_PATCH_LABELS)
+            self.object_head = nn.Linear(width, synthetic.NUM_PATCH_LABELS)
             self.place_head = nn.Linear(width, 2)
         grid = synthetic.SIZE // synthetic.PATCH
         axis = torch.linspace(-1, 1, grid)
-        places = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).reshape(grid * grid, 2)
         self.places_N2: Tensor
+        places = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).reshape(grid * grid, 2)
         self.register_buffer("places_N2", places, persistent=False)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        features = self.vision_tower(pixel_values=batch["frames_BTCHW"].flatten(0, 1)).last_hidden_state
-        class_token, patches = features[:, 0], features[:, 1:]
-        frame_targets, patch_targets = self._labels(batch)
-        losses = [
-            functional.cross_entropy(head(class_token).float(), frame_targets[name])
-            for name, head in self.frame_heads.items()
-        ]
-        patch_logits = self.patch_head(patches).float()
-        patch_loss = functional.cross_entropy(patch_logits.flatten(0, 1), patch_targets.flatten())
-        place_loss = functional.mse_loss(self.place_head(patches).float(), self.places_N2.expand(len(patches), -1, -1))
-        loss = sum(losses) + _PATCH_WEIGHT * patch_loss + place_loss
-        shown = patch_targets > 0
-        accuracy = (patch_logits.argmax(-1) == patch_targets)[shown].float().mean()
+        labels_FN = self._patch_labels(batch)
+        shown_F = labels_FN[:, 0] != _IGNORE
+        frames_FCHW = batch["frames_BTCHW"].flatten(0, 1)
+        features = self.vision_tower(pixel_values=frames_FCHW).last_hidden_state[shown_F]
+        labels_FN, patches_FNC = labels_FN[shown_F], features[:, 1:]
+
+        object_logits = self.object_head(patches_FNC).float()
+        patch_loss = functional.cross_entropy(object_logits.flatten(0, 1), labels_FN.flatten())
+        place_loss = functional.mse_loss(
+            self.place_head(patches_FNC).float(), self.places_N2.expand(len(features), -1, -1)
+        )
+        present = functional.one_hot(labels_FN, synthetic.NUM_PATCH_LABELS).amax(dim=1)
+        present[:, 0] = 0  # the background is in every frame, and nothing to point at
+        class_logits = self.object_head(features[:, 0]).float()
+        class_loss = functional.binary_cross_entropy_with_logits(class_logits, present.float(), reduction="none")
+        loss = _PATCH_WEIGHT * patch_loss + place_loss + class_loss.sum(dim=-1).mean()
+
+        accuracy = (object_logits.argmax(-1) == labels_FN)[labels_FN > 0].float().mean()
         self.log("train/loss", loss, prog_bar=True)
+        self.log("train/class_loss", class_loss.sum(dim=-1).mean())
         self.log("train/patch_accuracy", accuracy, prog_bar=True)
         return loss
 
-    def _labels(self, batch: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
-        """Labels of every frame, (B * T,) each, and of every patch, (B * T, N)."""
-        of_frames: list[dict[str, np.ndarray]] = []
-        of_patches: list[np.ndarray] = []
+    def _patch_labels(self, batch: dict[str, Any]) -> Tensor:
+        """What lies under each patch of every frame, (B * T, N); `_IGNORE` in frames that are padding."""
+        labels: list[np.ndarray] = []
         for row, indices_T in zip(batch["rows"], batch["frame_indices_BT"].cpu().numpy(), strict=True):
             if "scene" not in row:
                 raise DataError(f"{row['path']}: no field scene; this stage needs a world made by `liteframe synth`")
-            scene = Scene.from_dict(row["scene"])
-            padding = indices_T < 0
-            labels = synthetic.frame_labels(scene, indices_T)
-            of_frames.append({name: np.where(padding, _IGNORE, values) for name, values in labels.items()})
-            of_patches.append(np.where(padding[:, None, None], _IGNORE, synthetic.patch_labels(scene, indices_T)))
-        frames = {
-            name: torch.from_numpy(np.concatenate([labels[name] for labels in of_frames])).to(self.device)
-            for name in of_frames[0]
-        }
-        return frames, torch.from_numpy(np.concatenate(of_patches)).flatten(1).to(self.device)
+            of_frames_THW = synthetic.patch_labels(Scene.from_dict(row["scene"]), indices_T)
+            labels.append(np.where(indices_T[:, None, None] < 0, _IGNORE, of_frames_THW))
+        return torch.from_numpy(np.concatenate(labels)).flatten(1).to(self.device)
 
     def export(self, folder: Path) -> None:
         self._host[0].save_pretrained(folder)
