@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,15 @@ def fit(folder: Path, name: str, *more: Callback, ckpt_path: str | None = None, 
 
 def killed(rank: int, folder: Path, name: str) -> None:
     fit(folder, name, Kill())
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums depend on how threads share them out, and a forked rank has one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", STAGES)
