@@ -47,8 +47,7 @@ def results(record: dict[str, Any]) -> str:
     questions = max(row["questions"] for row in summary["rows"]) // len(summary["seeds"])
     return "\n".join(
         [
-            f"Accuracy by frames, mean of {len(summary['seeds'])} seeds, {questions:,} held-out questions each"
-            " (chance 0.25):",
+            f"Accuracy by frames, {_seeds(summary['seeds'])}, {questions:,} held-out questions each (chance 0.25):",
             "",
             markdown(["arm", *map(str, frames)], accuracy),
             "",
@@ -61,6 +60,10 @@ def results(record: dict[str, Any]) -> str:
             *(f"- {gain}" for gain in gains),
         ]
     )
+
+
+def _seeds(names: list[str]) -> str:
+    return f"mean of {len(names)} seeds" if len(names) > 1 else f"{names[0]} alone"
 
 
 def _signed(value: float | None) -> str:

@@ -36,6 +36,7 @@ _QUIET_WARNINGS = (
     ".*LeafSpec.*is deprecated.*",
     ".*but have no `validation_step`.*",
     ".*is smaller than the logging interval.*",
+    ".*predict returned None.*",
     ".*Total length of `list` across ranks is zero.*",
     ".*module.s. in eval mode at the start of training.*",
 )
