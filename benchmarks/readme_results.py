@@ -41,7 +41,8 @@ def results(record: dict[str, Any]) -> str:
     ]
     gains = [
         f"{'in model time' if match['field'] == 'model_ms' else 'end to end, with decoding'}, of the teacher's"
-        f" {match['frames']} frames: {_signed(match['mean'])} (lowest seed {_signed(match['lowest'])})"
+        f" {match['frames']} frames: {_signed(match['mean'])}"
+        + (f" (lowest seed {_signed(match['lowest'])})" if len(summary["seeds"]) > 1 else "")
         for match in summary["matched_latency"]
     ]
     questions = max(row["questions"] for row in summary["rows"]) // len(summary["seeds"])
