@@ -31,7 +31,7 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ '<|im_end|>\n' }}{% else %}{{ ' ' }}{% endif %}{% endfor %}"
 )
 """A question is followed by its answer at once. Role headers in between, as larger hosts have them, ask of a 3-layer
-LLM to carry the question over to the header first, which costs it two to three times as many steps to learn."""
+LLM to carry the question over to the header first, which it learns more slowly."""
 _SPECIAL = ("<unk>", "<pad>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 _MAX_FRAMES = 256
 
