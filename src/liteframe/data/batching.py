@@ -120,7 +120,13 @@ class TrainBatchSampler:
     def describe(self) -> dict[str, Any]:
         """What the order of the samples depends on, in plain values, whatever the number of ranks."""
         shapes = [
-            [shape.frames, shape.batch_size * self.world_size, float(shape.weight), str(shape.sampler)]
+            [
+                shape.frames,
+                shape.batch_size * self.world_size,
+                float(shape.weight),
+                str(shape.sampler),
+                shape.question_types,
+            ]
             for shape in self.shapes
         ]
         return {"rows": self.rows, "seed": self.seed, "shapes": shapes}
