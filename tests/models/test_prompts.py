@@ -136,6 +136,21 @@ def test_clips_and_steps_change_the_numbers_alone() -> None:
     assert [decode([stepped[i]]) for i in changed] == ["Frame3:", "Frame5:"]
 
 
+def test_steps_leave_the_lines_between_out_of_a_longer_prompt() -> None:
+    """Every token keeps the position that it has in the prompt of all nine frames."""
+    builder = PromptBuilder(tiny_processor(TOKENS))
+    whole, stepped = builder.batch([TURNS], [9], TOKENS), builder.batch([TURNS], [3], TOKENS, step=3)
+    assert whole.positions_BL[0].tolist() == list(range(whole.input_ids_BL.shape[1]))
+    end = builder.tokenizer.convert_tokens_to_ids("</img>")
+    line, kept = 1, []
+    for position, token in enumerate(whole.input_ids_BL[0].tolist()):
+        if line in (1, 4, 7) or line > 9:
+            kept.append((position, token))
+        line += token == end
+    assert stepped.input_ids_BL[0].tolist() == [token for _, token in kept]
+    assert stepped.positions_BL[0].tolist() == [position for position, _ in kept]
+
+
 def test_a_processor_that_cannot_serve_is_refused() -> None:
     processor = tiny_processor(TOKENS)
     with pytest.raises(ConfigError, match="no video_token"):

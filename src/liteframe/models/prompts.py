@@ -24,13 +24,17 @@ Turn = tuple[str, str]
 
 @dataclass
 class PromptBatch:
-    """Right-padded token ids; `labels_BL` is `IGNORE` everywhere but on the answers (and the token that ends them)."""
+    """Right-padded token ids; `labels_BL` is `IGNORE` everywhere but on the answers (and the token that ends them).
+
+    `positions_BL` counts tokens from 0, with gaps where `Frame` lines are left out.
+    """
 
     input_ids_BL: Tensor
     labels_BL: Tensor
+    positions_BL: Tensor
 
     def to(self, device: torch.device) -> PromptBatch:
-        return PromptBatch(self.input_ids_BL.to(device), self.labels_BL.to(device))
+        return PromptBatch(self.input_ids_BL.to(device), self.labels_BL.to(device), self.positions_BL.to(device))
 
 
 class PromptBuilder:
@@ -131,7 +135,16 @@ class PromptBuilder:
             ids, labels = self.conversation(turns, groups, tokens_per_group, step)
             pairs.append((ids, labels if groups else [IGNORE] * len(labels)))
         longest = max(len(ids) for ids, _ in pairs)
+        input_ids_BL = torch.tensor([ids + [self.pad_id] * (longest - len(ids)) for ids, _ in pairs])
         return PromptBatch(
-            torch.tensor([ids + [self.pad_id] * (longest - len(ids)) for ids, _ in pairs]),
+            input_ids_BL,
             torch.tensor([labels + [IGNORE] * (longest - len(labels)) for _, labels in pairs]),
+            self._positions(input_ids_BL, tokens_per_group, step),
         )
+
+    def _positions(self, input_ids_BL: Tensor, tokens_per_group: int, step: int) -> Tensor:
+        """Each line leaves a gap of `step` - 1 lines behind it."""
+        line = len(self._video_ids(2, tokens_per_group, 1)) - len(self._video_ids(1, tokens_per_group, 1))
+        ends_BL = (input_ids_BL == self.tokenizer.convert_tokens_to_ids(self.processor.end_image_token)).long()
+        lines_before_BL = ends_BL.cumsum(dim=1) - ends_BL
+        return torch.arange(input_ids_BL.shape[1]) + (step - 1) * line * lines_before_BL

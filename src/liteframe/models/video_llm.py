@@ -155,14 +155,12 @@ class VideoLLM(nn.Module):
             conversations: question-answer pairs of each video.
             visual_BTNC: what the LLM sees of the videos.
             groups_B: groups that count, for each video.
-            step: between the numbers of `Frame` lines and between positions, as if frames of a longer video had been
-                left out.
+            step: between the numbers of `Frame` lines; positions have gaps to match, as if the lines between had been
+                left out of the prompt of a longer video.
         """
         prompts = self.prompts.batch(conversations, groups_B, visual_BTNC.shape[2], step).to(visual_BTNC.device)
         embeds_BLC = self.embed(prompts.input_ids_BL, visual_BTNC, groups_B)
-        B, L = embeds_BLC.shape[:2]
-        positions = None if step == 1 else (torch.arange(L, device=embeds_BLC.device) * step).expand(B, L)
-        hidden_BLC = self.hidden_states(embeds_BLC, positions)
+        hidden_BLC = self.hidden_states(embeds_BLC, None if step == 1 else prompts.positions_BL)
         targets_BL = prompts.labels_BL[:, 1:]
         picked_BL = targets_BL != IGNORE
         return self.lm_head(hidden_BLC[:, :-1][picked_BL]), targets_BL[picked_BL]
