@@ -20,7 +20,7 @@ from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.pipeline.command import pipeline_command
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import read_recipe
-from liteframe.runtime import RunLock, atomic_write_json
+from liteframe.runtime import RunLock
 from toy_stage import write_toy_config
 
 CALLS: list[list[str]] = []
@@ -205,15 +205,6 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "record.json"
-    atomic_write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        atomic_write_json(path, {"a": object()})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_stage_leaves_the_process_as_it_was() -> None:

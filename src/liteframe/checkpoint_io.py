@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from liteframe.atomic import atomic_open, remove_leftovers
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -24,14 +25,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        for left_over in target.parent.glob(f".{target.name}.*.part"):
-            left_over.unlink(missing_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        remove_leftovers(target.parent, target.name)
+        with atomic_open(target) as file:
+            torch.save(checkpoint, file)

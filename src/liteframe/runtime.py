@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import signal
 import socket
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 from liteframe.errors import ConfigError
 
@@ -113,21 +110,3 @@ def _unlock(handle: int) -> None:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_UN)
-
-
-def atomic_write_json(path: str | Path, value: Any) -> None:
-    """Writes ``value`` as JSON so that a reader, or a crash, sees the old file or the new one, never half of one."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner may read.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

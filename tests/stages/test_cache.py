@@ -151,7 +151,7 @@ def test_two_ranks_and_a_broken_video_give_the_bytes_of_one(tmp_path: Path) -> N
         made = FeatureStore.open(folder / "store", verify="full")
         assert made.sample_ids() == [row.id for row in read_manifest(manifest())]
         assert [row["id"] for row in made.skipped] == ["broken"]
-        assert not list((folder / "store").rglob("*.tmp*")) and len(made.shard_files) > 1
+        assert not list((folder / "store").rglob("*.part")) and len(made.shard_files) > 1
         found[ranks] = sha256_of(folder / "store")
     assert found[1] == found[2]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from liteframe.atomic import atomic_open
 from liteframe.bench.frontier import matched_latency, rows_of_arm
 from liteframe.bench.label_places import Box, candidates, cost, error_bars, line_and_markers, pixels
 from liteframe.bench.records import RowRecord
@@ -83,9 +84,8 @@ def plot_frontier(rows: Sequence[RowRecord], path: str | os.PathLike[str], title
         _label_points(axes, rows, field, styles, canvas.get_renderer())
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, target)
+    with atomic_open(target) as file:
+        figure.savefig(file, format="png")
     return target
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from liteframe.atomic import atomic_write_text
 from liteframe.errors import DataError
 
 MODEL_STAGES = ("encode", "project", "prefill")
@@ -169,15 +169,7 @@ def write_json(path: str | os.PathLike[str], data: Mapping[str, Any]) -> Path:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     text = _numbers_on_one_line(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False))
-    temporary = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex[:8]}")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_write_text(target, text + "\n")
     return target
 
 

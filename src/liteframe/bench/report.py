@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from liteframe.atomic import atomic_write_text
 from liteframe.bench.frontier import (
     baseline_shares,
     matched_latency,
@@ -89,9 +90,7 @@ def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> d
     target.mkdir(parents=True, exist_ok=True)
     picture = plot_frontier(rows_of(report), target / "pareto.png")
     markdown = target / "report.md"
-    temporary = markdown.with_suffix(".md.tmp")
-    temporary.write_text(page(report, rows_of(report)), encoding="utf-8")
-    os.replace(temporary, markdown)
+    atomic_write_text(markdown, page(report, rows_of(report)))
     written = write_json(target / "report.json", report)
     return {"report.json": written, "report.md": markdown, "pareto.png": picture}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from liteframe.atomic import atomic_write_text
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,4 @@ def write_rows(output: str, rows: Sequence[CheckRow]) -> None:
     """Writes JSONL in one step, so that a reader never sees half a file."""
     target = Path(output)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, target)
+    atomic_write_text(target, "".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in rows))

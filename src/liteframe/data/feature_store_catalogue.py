@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liteframe.data.feature_store_format import INDEX_FILE, PARTS, Piece, canonical_json, write_atomic, write_json
+from liteframe.data.feature_store_format import INDEX_FILE, PARTS, Piece, canonical_json, open_durable, write_json
 from liteframe.data.feature_store_key import StoreKey
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Shard:
     skipped: list[dict[str, Any]]
 
 
-def write_sidecar(path: Path, shard: Shard, tag: str) -> None:
+def write_sidecar(path: Path, shard: Shard) -> None:
     value = {
         "shard": None if shard.path is None else shard.path.name,
         "bytes": shard.bytes,
@@ -53,7 +53,7 @@ def write_sidecar(path: Path, shard: Shard, tag: str) -> None:
         "entries": [entry.as_json() for entry in shard.entries],
         "skipped": shard.skipped,
     }
-    write_json(path, value, tag)
+    write_json(path, value)
 
 
 def _has_size(path: Path, size: int) -> bool:
@@ -109,10 +109,11 @@ def complete_shards(folder: Path) -> Iterator[Shard]:
             yield shard
 
 
-def write_index(folder: Path, key: StoreKey, shards: list[Shard], skipped: list[dict[str, Any]], tag: str) -> None:
+def write_index(folder: Path, key: StoreKey, shards: list[Shard], skipped: list[dict[str, Any]]) -> None:
     """Valid JSON with one entry a line, so that a reader can keep lines instead of tens of thousands of objects."""
     files = [{"file": s.path.name, "bytes": s.bytes, "sha256": s.sha256} for s in shards if s.path is not None]
     head = canonical_json({"key": key.as_dict(), "shards": files, "skipped": skipped})
     lines = [canonical_json({"shard": n, **e.as_json()}) for n, shard in enumerate(shards) for e in shard.entries]
     data = head[:-1] + b',"entries":[\n' + b",\n".join(lines) + b"\n]}\n"
-    write_atomic(folder / INDEX_FILE, lambda handle: handle.write(data), tag)
+    with open_durable(folder / INDEX_FILE) as file:
+        file.write(data)

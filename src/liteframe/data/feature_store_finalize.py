@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from liteframe.atomic import remove_leftovers
 from liteframe.data.feature_store import FeatureStore, read_key
 from liteframe.data.feature_store_catalogue import Entry, Shard, complete_shards, write_index, write_sidecar
 from liteframe.data.feature_store_format import (
@@ -31,7 +32,6 @@ from liteframe.data.feature_store_key import StoreKey
 from liteframe.errors import StoreError
 
 MIN_STD = 1e-6
-_TAG = "finalize"
 _Place = tuple[Entry, Path]
 
 
@@ -113,14 +113,14 @@ def _write_shard(path: Path, group: list[_Place], channels: int) -> tuple[Shard,
 
     sources = [targets(entry, source) for entry, source in group]
     sources += [frames(entry, source, entry.frames) for entry, source in group if entry.frames is not None]
-    size, sha256, pieces = write_tensors(path, sources, _TAG)
+    size, sha256, pieces = write_tensors(path, sources)
     place = dict(zip((source.name for source in sources), pieces, strict=True))
     entries = [
         Entry(e.sample_id, e.record, place[f"{e.sample_id}/targets"], place.get(f"{e.sample_id}/frames"))
         for e, _ in group
     ]
     shard = Shard(path, size, sha256, entries, [])
-    write_sidecar(path.with_suffix(".json"), shard, _TAG)
+    write_sidecar(path.with_suffix(".json"), shard)
     return shard, moments
 
 
@@ -137,9 +137,10 @@ def _drop_spent_parts(spent: dict[Path, set[str]], done: set[str]) -> None:
 
 
 def _tidy(folder: Path, keep: set[str]) -> None:
-    for path in [*folder.glob("shard-*"), *folder.glob(".tmp-*"), *(folder / PARTS).glob("*")]:
+    for path in [*folder.glob("shard-*"), *(folder / PARTS).glob("*")]:
         if path.name not in keep:
             path.unlink(missing_ok=True)
+    remove_leftovers(folder)
     if (folder / PARTS).is_dir():
         (folder / PARTS).rmdir()
     sync_folder(folder)
@@ -151,7 +152,7 @@ def _write_statistics(folder: Path, moments: _Moments) -> None:
         Source("mean_C", "F32", mean_C.shape, mean_C.tobytes),
         Source("std_C", "F32", std_C.shape, std_C.tobytes),
     ]
-    write_tensors(folder / STATISTICS_FILE, sources, _TAG)
+    write_tensors(folder / STATISTICS_FILE, sources)
 
 
 def _gather(shards: list[Shard]) -> tuple[dict[str, _Place], dict[str, dict[str, Any]]]:
@@ -250,11 +251,11 @@ def finalize(
         _drop_spent_parts(spent, done)
 
     _write_statistics(folder, total)
-    write_index(folder, key, shards, list(skipped.values()), _TAG)
+    write_index(folder, key, shards, list(skipped.values()))
     marks = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
         for name in (INDEX_FILE, STATISTICS_FILE)
     }
-    write_json(folder / COMPLETE_FILE, marks, _TAG)
+    write_json(folder / COMPLETE_FILE, marks)
     _tidy(folder, {path.name for path in paths})
     return FeatureStore.open(folder)

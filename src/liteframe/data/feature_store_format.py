@@ -19,13 +19,15 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
+from liteframe.atomic import atomic_open
 from liteframe.errors import StoreError
 
 KEY_FILE, INDEX_FILE, STATISTICS_FILE, COMPLETE_FILE = "key.json", "index.json", "statistics.safetensors", "COMPLETE"
@@ -93,37 +95,31 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], Any], tag: str) -> Any:
-    """Writes through ``.tmp-TAG-NAME`` in the same folder, syncs, renames; returns what `write` returned.
+@contextmanager
+def open_durable(path: Path) -> Iterator[BinaryIO]:
+    """`atomic_open` for files of a store: the renaming lasts through a power cut too.
 
     Raises:
         StoreError: naming the file, if the disk is full or the write failed.
     """
-    temporary = path.with_name(f".tmp-{tag}-{path.name}")
     try:
-        with open(temporary, "wb") as handle:
-            result = write(handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        with atomic_open(path) as file:
+            yield file
         sync_folder(path.parent)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise StoreError(
-                f"{path}: cannot be written ({error.strerror or error}); free some space or give another folder, "
-                "then run again: what was finished before is kept"
-            ) from error
-        raise
-    return result
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space or give another folder, "
+            "then run again: what was finished before is kept"
+        ) from error
 
 
-def write_json(path: Path, value: Any, tag: str) -> None:
+def write_json(path: Path, value: Any) -> None:
     data = canonical_json(value)
-    write_atomic(path, lambda handle: handle.write(data), tag)
+    with open_durable(path) as file:
+        file.write(data)
 
 
-def write_tensors(path: Path, sources: list[Source], tag: str) -> tuple[int, str, list[Piece]]:
+def write_tensors(path: Path, sources: list[Source]) -> tuple[int, str, list[Piece]]:
     """Streams tensors into one safetensors file, one at a time in memory.
 
     Returns:
@@ -143,23 +139,20 @@ def write_tensors(path: Path, sources: list[Source], tag: str) -> tuple[int, str
     text += b" " * (-len(text) % 8)
     head = len(text).to_bytes(8, "little") + text
 
-    def write(handle: BinaryIO) -> tuple[int, str, list[Piece]]:
-        digest, written, pieces = hashlib.sha256(head), len(head), []
-        handle.write(head)
+    digest, written, pieces = hashlib.sha256(head), len(head), []
+    with open_durable(path) as file:
+        file.write(head)
         for source, piece in zip(sources, bare, strict=True):
             data = source.read()
             if len(data) != piece.nbytes:
                 raise StoreError(f"{path}: tensor {source.name!r} has {len(data)} bytes, expected {piece.nbytes}")
             pieces.append(Piece(source.dtype, source.shape, written, zlib.crc32(data)))
-            handle.write(data)
+            file.write(data)
             digest.update(data)
             written += len(data)
-        if handle.tell() != written:
-            raise OSError(f"short write: {handle.tell()} of {written} bytes")
-        return written, digest.hexdigest(), pieces
-
-    result: tuple[int, str, list[Piece]] = write_atomic(path, write, tag)
-    return result
+        if file.tell() != written:
+            raise OSError(f"short write: {file.tell()} of {written} bytes")
+    return written, digest.hexdigest(), pieces
 
 
 def read_piece(path: Path, piece: Piece, sample_id: str, check: bool = True) -> bytearray:

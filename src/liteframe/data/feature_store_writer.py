@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from liteframe.atomic import remove_leftovers
 from liteframe.data.feature_store import read_key
 from liteframe.data.feature_store_catalogue import Entry, Shard, complete_shards, write_sidecar
 from liteframe.data.feature_store_finalize import finalize
@@ -104,10 +105,9 @@ class FeatureStoreWriter:
                 f"{self.folder}: cannot be made ({error.strerror or error}); give another folder"
             ) from error
         if not (self.folder / KEY_FILE).exists():
-            write_json(self.folder / KEY_FILE, key.as_dict(), self._tag)
+            write_json(self.folder / KEY_FILE, key.as_dict())
         read_key(self.folder).require(key, str(self.folder))
-        for leftover in self._parts.glob(f".tmp-{self._tag}-*"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self._parts, f"{self._tag}-*")
 
     def _clear(self) -> None:
         self._entries: list[tuple[str, dict[str, Any], Source, Source | None]] = []
@@ -186,14 +186,14 @@ class FeatureStoreWriter:
             path = self._parts / f"{name}.safetensors"
             targets = [targets for _, _, targets, _ in self._entries]
             frames = [frames for _, _, _, frames in self._entries if frames is not None]
-            size, sha256, pieces = write_tensors(path, targets + frames, self._tag)
+            size, sha256, pieces = write_tensors(path, targets + frames)
             place = dict(zip((source.name for source in targets + frames), pieces, strict=True))
             entries = [
                 Entry(sample_id, record, place[first.name], place[second.name] if second else None)
                 for sample_id, record, first, second in self._entries
             ]
             shard = Shard(path, size, sha256, entries, self._skipped)
-        write_sidecar(self._parts / f"{name}.json", shard, self._tag)
+        write_sidecar(self._parts / f"{name}.json", shard)
         self._number += 1
         self._clear()
 

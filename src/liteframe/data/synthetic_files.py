@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from liteframe.atomic import atomic_open, atomic_write_json, atomic_write_text
 from liteframe.data import synthetic
 from liteframe.errors import ConfigError
 from liteframe.progress import Meter
-from liteframe.runtime import atomic_write_json, die_with_parent, tune_malloc
+from liteframe.runtime import die_with_parent, tune_malloc
 
 _SPLITS = {"train": 0, "val": 1, "test": 2}
 
@@ -25,8 +25,8 @@ def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -
     from av.video.reformatter import VideoReformatter
 
     to_yuv = VideoReformatter()
-    part = path.with_name(path.name + ".part")
-    with av.open(str(part), "w", format="mp4") as container:
+    # There are thousands, and a wait for the disk after each would be long.
+    with atomic_open(path, sync=False) as file, av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height = frames_THWC.shape[2], frames_THWC.shape[1]
         stream.pix_fmt = "yuv420p"
@@ -36,7 +36,6 @@ def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -
             rgb = av.VideoFrame.from_ndarray(frame, format="rgb24")
             container.mux(stream.encode(to_yuv.reformat(rgb, format="yuv420p", threads=1)))
         container.mux(stream.encode(None))
-    os.replace(part, path)
 
 
 def make_row(folder: str, split: str, index: int, seed: int) -> dict[str, Any]:
@@ -108,8 +107,5 @@ def synth_command(
                 for made in pool.map(_make_rows, chunks):
                     rows.extend(made)
                     meter.update(len(made))
-            manifest = folder / f"{split}.jsonl"
-            part = manifest.with_name(manifest.name + ".part")
-            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            os.replace(part, manifest)
+            atomic_write_text(folder / f"{split}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     return 0

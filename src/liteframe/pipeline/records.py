@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import liteframe
+from liteframe.atomic import atomic_write_json
 from liteframe.configs import find_config
 from liteframe.errors import ConfigError
 from liteframe.pipeline.recipe import StageSpec
-from liteframe.runtime import atomic_write_json
 
 _SECONDS_BETWEEN_WRITES = 5.0
 

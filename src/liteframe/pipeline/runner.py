@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from liteframe.atomic import atomic_write_json
 from liteframe.bench.records import read_stage_records
 from liteframe.cli import CHILD_ARGS, STAGE_VERBS
 from liteframe.errors import ConfigError, LiteFrameError
@@ -23,7 +24,7 @@ from liteframe.pipeline.records import (
     progress_path,
     read_record,
 )
-from liteframe.runtime import RunLock, atomic_write_json
+from liteframe.runtime import RunLock
 
 _REPORTS = ("report.md", "report.json", "pareto.png")
 
