@@ -121,19 +121,6 @@ def test_gradients(similarity):
     assert torch.autograd.gradcheck(lambda x, c: weighted_average_pool(x, c, (2, 2, 1), similarity, 2.0), (tokens, cls))
 
 
-def test_padding_counts_by_default_and_is_left_out_when_told():
-    tokens, cls = random_grid(2)
-    tokens[0, 6:], cls[0, 6:] = tokens[0, 5:6], cls[0, 5:6]
-    valid = torch.tensor([6, 3])
-    masked = wap_weights(tokens, cls, valid_frames_B=valid)
-    assert (wap_weights(tokens, cls) > 0).all()
-    assert (masked[0, 6:] == 0).all() and (masked[1, 3] == 0).all() and (masked[0, :6] > 0).all()
-    # A block that is padding from end to end keeps all its frames.
-    torch.testing.assert_close(masked[1, 4:], wap_weights(tokens, cls)[1, 4:])
-    alone = weighted_average_pool(tokens[:1, 4:6], cls[:1, 4:6], (2, 2, 2))
-    torch.testing.assert_close(weighted_average_pool(tokens, cls, valid_frames_B=valid)[:1, 1:], alone)
-
-
 def test_exports():
     class Pool(torch.nn.Module):
         def forward(self, tokens: Tensor, cls: Tensor) -> Tensor:

@@ -21,14 +21,13 @@ def weighted_average_pool(
     block: Block = (4, 2, 2),
     similarity: str = "dot",
     scale: float | None = None,
-    valid_frames_B: Tensor | None = None,
 ) -> Tensor:
     """Weighted mean of each block's tokens, weighted as `wap_weights` says (same arguments, same errors).
 
     Returns:
         ``(B, T/t, H/h, W/w, C)`` in the dtype of the tokens; weights and means are computed in float32 or better.
     """
-    weights, tokens = _blocks(tokens_BTHWC, cls_BTC, block, similarity, scale, valid_frames_B)
+    weights, tokens = _blocks(tokens_BTHWC, cls_BTC, block, similarity, scale)
     return (weights.unsqueeze(-1) * tokens.flatten(4, 5)).sum(dim=4).to(tokens_BTHWC.dtype)
 
 
@@ -38,19 +37,16 @@ def wap_weights(
     block: Block = (4, 2, 2),
     similarity: str = "dot",
     scale: float | None = None,
-    valid_frames_B: Tensor | None = None,
 ) -> Tensor:
     """Weight of every token, on the uncompressed grid; the weights of each block sum to 1.
 
     Args:
-        tokens_BTHWC: dense tokens of each frame.
+        tokens_BTHWC: dense tokens of each frame. Frames that pad a last clip repeat the last real one and count as any
+            other: the student is shown them too.
         cls_BTC: the class token of each frame.
         block: frames, rows and columns of a block.
         similarity: ``"dot"``, the dot product of token and class token, or ``"cosine"`` of the angle between them.
         scale: factor on the similarity before the softmax; None is ``1/sqrt(C)`` for the dot product, 1 for the cosine.
-        valid_frames_B: None (the default) treats all frames alike. The frames that pad a last clip repeat the
-            last real frame, and the student is shown them too, so the teacher's target counts them as well. Given,
-            frames at or after it get weight 0, except in blocks without any valid frame, which count them all.
 
     Returns:
         ``(B, T, H, W)``, float32 (float64 for float64 tokens).
@@ -59,7 +55,7 @@ def wap_weights(
         GeometryError: an axis that the block does not divide, or class tokens that do not fit the tokens.
         ConfigError: an unknown similarity.
     """
-    weights, _ = _blocks(tokens_BTHWC, cls_BTC, block, similarity, scale, valid_frames_B)
+    weights, _ = _blocks(tokens_BTHWC, cls_BTC, block, similarity, scale)
     t, h, w = block
     split = weights.unflatten(-1, (t, h, w)).permute(0, 1, 4, 2, 5, 3, 6)
     return split.reshape(tokens_BTHWC.shape[:-1])
@@ -71,7 +67,6 @@ def _blocks(
     block: Block,
     similarity: str,
     scale: float | None,
-    valid_frames_B: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Weights ``(B, T/t, H/h, W/w, t*h*w)`` and tokens as `gather_blocks` has them, in the dtype of the softmax."""
     dtype = torch.promote_types(tokens_BTHWC.dtype, torch.float32)
@@ -94,15 +89,4 @@ def _blocks(
         logits = logits / tokens.norm(dim=-1).clamp_min(1e-12)
     if scale is None:
         scale = channels**-0.5 if similarity == "dot" else 1.0
-    logits = logits * scale
-    if valid_frames_B is not None:
-        logits = logits.masked_fill(_padding(valid_frames_B, frames, t), float("-inf"))
-    return logits.flatten(4).softmax(dim=-1), tokens
-
-
-def _padding(valid_frames_B: Tensor, frames: int, step: int) -> Tensor:
-    """True at frames to leave out, ``(B, T/t, 1, 1, t, 1)``; never all frames of a block."""
-    index = torch.arange(frames, device=valid_frames_B.device)
-    padding = (index >= valid_frames_B[:, None]).unflatten(1, (frames // step, step))
-    padding = padding & ~padding.all(dim=2, keepdim=True)
-    return padding[:, :, None, None, :, None]
+    return (logits * scale).flatten(4).softmax(dim=-1), tokens

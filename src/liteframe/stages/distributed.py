@@ -13,11 +13,6 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def rank() -> int:
-    """This process among them, 0 without torch.distributed."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
 def barrier() -> None:
     """Waits until every process is here."""
     if world_size() > 1:

@@ -111,24 +111,19 @@ def ctd_loss(
     )
 
 
-def answer_loss(
-    logits_BLV: torch.Tensor, labels_BL: torch.Tensor, ignore_index: int = -100, shift: bool = False
-) -> AnswerLoss:
+def answer_loss(logits_BLV: torch.Tensor, labels_BL: torch.Tensor, ignore_index: int = -100) -> AnswerLoss:
     """Cross-entropy on the answer tokens alone (paper, LMA).
 
     Args:
         logits_BLV: (..., V), also (N, V) where positions were picked beforehand.
         labels_BL: (...), the token that each position has to give; `ignore_index` elsewhere.
         ignore_index: label of positions that do not count; a blank sample has nothing else.
-        shift: labels are the input tokens themselves, so position l is held against label l + 1.
 
     Raises:
         ValueError: shapes do not go together.
     """
     if logits_BLV.shape[:-1] != labels_BL.shape:
         raise ValueError(f"logits {tuple(logits_BLV.shape)} and labels {tuple(labels_BL.shape)} do not go together")
-    if shift:
-        logits_BLV, labels_BL = logits_BLV[..., :-1, :], labels_BL[..., 1:]
     counts_BL = labels_BL != ignore_index
     # Picked before the cast: float32 logits of every position would be the largest tensor of the step.
     logits_NV, labels_N = logits_BLV[counts_BL], labels_BL[counts_BL]
