@@ -6,7 +6,6 @@ of stdin and when its parent is gone.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
@@ -18,6 +17,7 @@ from typing import IO, Any
 
 from liteframe.data.decode_job import load_function
 from liteframe.errors import ConfigError, LiteFrameError
+from liteframe.runtime import die_with_parent
 
 _HEADER = struct.Struct("<QI")
 
@@ -72,11 +72,9 @@ def answer(request: bytes) -> tuple[str, Any]:
         return "crash", f"{type(error).__name__}: {error}"
 
 
-def _die_with_parent(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(
-            1, signal.SIGKILL
-        )  # PR_SET_PDEATHSIG: works even where a decoder never gives back the interpreter lock
+def _end_with(parent: int) -> None:
+    """Ends this process when `parent` is gone, also where it went before this began and on other systems than Linux."""
+    die_with_parent()  # by a signal, so even where a decoder never gives back the interpreter lock
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -90,7 +88,7 @@ def _die_with_parent(parent: int) -> None:
 
 def main() -> None:
     """Serves requests until stdin ends."""
-    _die_with_parent(int(sys.argv[1]))
+    _end_with(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when children end
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
