@@ -10,7 +10,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, InternVLFor
 
 from liteframe.data import synthetic
 from liteframe.models.teachers import weights_sha256
-from liteframe.models.tiny import build_tiny_host, sincos_positions, tiny_tokenizer
+from liteframe.models.tiny import build_tiny_host, tiny_tokenizer
+from liteframe.models.vit import sincos_positions
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_chance_alone() -> None:
@@ -52,7 +53,7 @@ def test_every_phrase_of_the_world_is_known_word_by_word() -> None:
 
 
 def test_positions_tell_rows_from_columns() -> None:
-    waves = sincos_positions(3, 5, 16).reshape(3, 5, 16)
+    waves = sincos_positions(3, 5, 100.0 ** (-torch.arange(4) / 4)).reshape(3, 5, 16)
     assert torch.equal(waves[:, :1, :8].expand(3, 5, 8), waves[..., :8])
     assert torch.equal(waves[:1, :, 8:].expand(3, 5, 8), waves[..., 8:])
     assert waves.reshape(15, 16).unique(dim=0).shape[0] == 15

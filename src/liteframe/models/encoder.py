@@ -152,7 +152,9 @@ class LiteFrameEncoder(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, PatchEmbedding):
             if self.config.position_init == "sincos":
-                waves = sincos_positions(*module.grid, self.config.hidden_size)
+                waves_a_side = self.config.hidden_size // 4
+                rates_F = 10000.0 ** (-torch.arange(waves_a_side, dtype=torch.float32) / waves_a_side)
+                waves = sincos_positions(*module.grid, rates_F)
                 init.copy_(module.position, waves * self.config.position_scale)
             else:
                 init.normal_(module.position, std=self.config.initializer_range)

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from liteframe.data import synthetic
+from liteframe.models.vit import sincos_positions
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -106,27 +107,14 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
     )
 
 
-def sincos_positions(rows: int, columns: int, channels: int) -> torch.Tensor:
-    """Fixed 2-D sine and cosine positions, (rows * columns, channels); half of the channels for each axis."""
-    quarter = channels // 4
-    frequencies = torch.exp(-math.log(100.0) * torch.arange(quarter) / quarter)
-    waves = [
-        torch.cat(
-            [torch.sin(torch.arange(n)[:, None] * frequencies), torch.cos(torch.arange(n)[:, None] * frequencies)], 1
-        )
-        for n in (rows, columns)
-    ]
-    vertical = waves[0][:, None].expand(rows, columns, -1)
-    horizontal = waves[1][None].expand(rows, columns, -1)
-    return torch.cat([vertical, horizontal], dim=-1).reshape(rows * columns, channels)
-
-
 @torch.no_grad()
 def _initialise(model: InternVLForConditionalGeneration) -> None:
     embeddings = model.model.vision_tower.embeddings
     channels = embeddings.cls_token.shape[-1]
     rows, columns = embeddings.patch_embeddings.patch_shape
-    embeddings.position_embeddings[0, 1:] = 0.5 * sincos_positions(rows, columns, channels)
+    # Slower waves than the usual 10000 would be constant on a grid this small.
+    rates_F = torch.exp(-math.log(100.0) * torch.arange(channels // 4) / (channels // 4))
+    embeddings.position_embeddings[:, 1:] = 0.5 * sincos_positions(rows, columns, rates_F)
     embeddings.cls_token.normal_(std=0.5)
 
 

@@ -14,15 +14,18 @@ EAGER_TOKENS_ON_CPU = 256
 beyond them, and on other devices, it takes the fused kernel, which does not hold the N x N weights in memory."""
 
 
-def sincos_positions(rows: int, columns: int, channels: int) -> Tensor:
-    """Fixed 2-D sine and cosine positions, ``(1, rows * columns, channels)``: half the channels a direction."""
-    rates = 10000.0 ** (-torch.arange(channels // 4, dtype=torch.float32) / (channels // 4))
+def sincos_positions(rows: int, columns: int, rates_F: Tensor) -> Tensor:
+    """Fixed 2-D sine and cosine positions, ``(1, rows * columns, C)`` with C = 4 F: half the channels a direction.
+
+    Args:
+        rates_F: radians a row or column of each wave, such as ``10000 ** (-f / F)``.
+    """
     parts = []
     for size, view in ((rows, (-1, 1)), (columns, (1, -1))):
-        angles = torch.arange(size, dtype=torch.float32)[:, None] * rates
+        angles = torch.arange(size, dtype=torch.float32)[:, None] * rates_F
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        parts.append(waves.view(*view, channels // 2).expand(rows, columns, -1))
-    return torch.cat(parts, dim=-1).reshape(1, rows * columns, channels)
+        parts.append(waves.view(*view, 2 * len(rates_F)).expand(rows, columns, -1))
+    return torch.cat(parts, dim=-1).flatten(0, 1)[None]
 
 
 def resize_positions(position_1NC: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
