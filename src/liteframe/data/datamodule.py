@@ -20,7 +20,7 @@ from liteframe.data.loader import VideoLoader
 from liteframe.data.manifest import VideoRow, read_manifests
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.skips import SkipLedger
-from liteframe.data.transforms import describe_geometry, normalize
+from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError
 
 Split = Literal["train", "val", "test", "predict"]
@@ -188,30 +188,9 @@ class VideoDataModule(LightningDataModule):
         """Ids of all samples of `predict`, done or not, in order."""
         return [name for row in self.rows("predict") for name in self.window_ids(row.id)]
 
-    def predict_identities(self) -> list[str]:
-        """What the samples of `predict` are, for the keys of caches: id, file, its part, and a decoder of its own."""
-        return [
-            json.dumps([name, row.path, row.start, row.end, row.extra.get("decoder")])
-            for row in self.rows("predict")
-            for name in self.window_ids(row.id)
-        ]
-
     def window_ids(self, row_id: str) -> list[str]:
         """Ids of the samples that `predict` takes of a row."""
         return window_ids(row_id, self.windows_per_video)
-
-    def describe_predict_sampling(self) -> dict[str, Any]:
-        """Which frames `predict` takes, for the keys of caches."""
-        return {
-            "sampler": self.sampler.describe(),
-            "frames": self.frames,
-            "windows": self.windows_per_video,
-            "seed": self.seed if self.sampler.random else None,
-        }
-
-    def describe_geometry(self) -> dict[str, Any]:
-        """How frames become pixels, for the keys of caches."""
-        return describe_geometry(self.settings.image_size)
 
     def loader(
         self,

@@ -114,9 +114,9 @@ class StoreKey:
             )
 
 
-def data_digest(sample_ids: Iterable[str]) -> str:
-    """sha256 of the sample ids, whatever their order: the `data` field of a StoreKey."""
-    return hashlib.sha256(json.dumps(sorted(sample_ids)).encode()).hexdigest()
+def data_digest(samples: Iterable[str]) -> str:
+    """sha256 of a text for each sample that says what it is, whatever their order: the `data` field of a StoreKey."""
+    return hashlib.sha256(json.dumps(sorted(samples)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from lightning.pytorch import LightningModule
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.feature_store import StoreKey, data_digest, estimate
 from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
-from liteframe.data.transforms import denormalize
+from liteframe.data.transforms import denormalize, describe_geometry
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, VisionTokens
 from liteframe.models.teachers import InternVLTeacher, read_config
@@ -103,14 +104,27 @@ class CacheStage(LightningModule):
                 "attention": self.teacher.vision_tower.config._attn_implementation,
             },
             compressor=self.compressor.describe(),
-            geometry=data.describe_geometry() | {"patch_size": self.teacher.patch_size},
-            sampling=data.describe_predict_sampling(),
+            geometry=describe_geometry(data.settings.image_size) | {"patch_size": self.teacher.patch_size},
+            sampling={
+                "sampler": data.sampler.describe(),
+                "frames": data.frames,
+                "windows": data.windows_per_video,
+                "seed": data.seed if data.sampler.random else None,
+            },
             decoder=data.settings.decoder,
             dtype=self.target_dtype,
             clip_frames=data.settings.clip_frames,
-            data=data_digest(data.predict_identities()),
+            data=data_digest(self._identities()),
             frames=self.store_frames,
         )
+
+    def _identities(self) -> list[str]:
+        """What each sample is: its id, file, part of the file, and a decoder of its own."""
+        return [
+            json.dumps([name, row.path, row.start, row.end, row.extra.get("decoder")])
+            for row in self._data.rows("predict")
+            for name in self._data.window_ids(row.id)
+        ]
 
     def _open_store(self) -> None:
         self._key = key = self.store_key()
