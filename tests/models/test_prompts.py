@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor, PreTrainedTokenizerFast
+from transformers import InternVLProcessor
 
 from liteframe.errors import ConfigError
 from liteframe.models.prompts import IGNORE, PromptBuilder, Turn
-from liteframe.models.tiny import tiny_processor
+from liteframe.models.tiny import internvl_processor, internvl_tokenizer, tiny_processor
 
 TOKENS = 16
 TURNS: list[Turn] = [("color of the star", "red"), ("color of the ball", "left"), ("color of the box", "blue")]
@@ -34,25 +34,7 @@ def bpe_processor() -> InternVLProcessor:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
     backend.train_from_iterator(words, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        pad_token="<pad>",
-        eos_token="<|im_end|>",
-        extra_special_tokens={
-            "start_image_token": "<img>",
-            "end_image_token": "</img>",
-            "context_image_token": "<IMG_CONTEXT>",
-            "video_token": "<video>",
-        },
-    )
-    size = {"height": 112, "width": 112}
-    return InternVLProcessor(
-        image_processor=GotOcr2ImageProcessor(size=size),
-        video_processor=InternVLVideoProcessor(size=size),
-        tokenizer=tokenizer,
-        image_seq_length=TOKENS,
-        chat_template=CHATML,
-    )
+    return internvl_processor(internvl_tokenizer(backend), CHATML, TOKENS)
 
 
 @pytest.fixture(params=["tiny", "bpe"])

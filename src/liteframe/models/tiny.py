@@ -46,9 +46,13 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.add_special_tokens(list(_SPECIAL))
+    return internvl_tokenizer(backend, unk_token="<unk>")
+
+
+def internvl_tokenizer(backend: Tokenizer, **more: str) -> PreTrainedTokenizerFast:
+    """The roles that InternVL's processor looks for, given to tokens of `backend`; `more` are roles beside them."""
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        unk_token="<unk>",
         pad_token="<pad>",
         eos_token="<|im_end|>",
         extra_special_tokens={
@@ -57,18 +61,26 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
             "context_image_token": "<IMG_CONTEXT>",
             "video_token": "<video>",
         },
+        **more,
     )
 
 
 def tiny_processor(tokens_per_frame: int = 16) -> InternVLProcessor:
     """InternVL's processor with the tiny tokenizer and 112 px frames."""
+    return internvl_processor(tiny_tokenizer(), CHAT_TEMPLATE, tokens_per_frame)
+
+
+def internvl_processor(
+    tokenizer: PreTrainedTokenizerFast, chat_template: str, tokens_per_frame: int
+) -> InternVLProcessor:
+    """InternVL's processor for 112 px frames with another tokenizer, of `internvl_tokenizer`, and template."""
     size = {"height": synthetic.SIZE, "width": synthetic.SIZE}
     return InternVLProcessor(
         image_processor=GotOcr2ImageProcessor(size=size),
         video_processor=InternVLVideoProcessor(size=size),
-        tokenizer=tiny_tokenizer(),
+        tokenizer=tokenizer,
         image_seq_length=tokens_per_frame,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=chat_template,
     )
 
 
