@@ -49,7 +49,8 @@ def make(name: str, **settings: Any) -> tuple[Stage, dict[str, Any]]:
         module = HostPretrainStage(
             str(host_folder()),
             0.5,
-            steps_apart=[1, 2, 4],
+            longest_video=16,
+            gapless_types=["motion"],
             questions_per_video=2,
             attention="eager",
             optimizer=OPTIMIZER,

@@ -109,8 +109,11 @@ class HostPretrainStage(Stage):
         host: folder of the host to go on from.
         pooled_fraction: share of the steps that pool in space.
         pool_scale: scale of the cosine in that pooling (WAP within a frame).
-        steps_apart: a value is drawn from these in each step: frames are numbered, and positions counted, in such
-            steps, as if frames of a longer video had been left out. The LLM then reads longer videos than it saw.
+        longest_video: half of the batches of fewer frames stand for a video of up to this many, of which the frames
+            between are left out: `Frame` lines are numbered, and positions counted, in steps of 2, 4, ... So the LLM
+            learns to read long prompts from short ones. Null: frames are always numbered 1, 2, 3.
+        gapless_types: question types that are not asked where frames are left out. A batch that asks nothing else
+            leaves none out.
         questions_per_video: how many of a row's `questions` are asked at a time; null is all.
         attention: kernel of the model, "eager" or "sdpa"; null is transformers' choice.
         optimizer: see `OptimizerSettings`.
@@ -123,7 +126,8 @@ class HostPretrainStage(Stage):
         host: str,
         pooled_fraction: float = 0.0,
         pool_scale: float = 20.0,
-        steps_apart: list[int] = [1],
+        longest_video: int | None = None,
+        gapless_types: list[str] = [],
         questions_per_video: int | None = None,
         attention: str | None = None,
         optimizer: OptimizerSettings = OptimizerSettings(lr=1e-3),
@@ -132,7 +136,8 @@ class HostPretrainStage(Stage):
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.host_source, self.attention = host, attention
-        self.pooled_fraction, self.steps_apart = pooled_fraction, list(steps_apart)
+        self.pooled_fraction = pooled_fraction
+        self.longest_video, self.gapless_types = longest_video, list(gapless_types)
         self.questions_per_video = questions_per_video
         self.pool = WAP((1, 2, 2), "cosine", pool_scale)
         self.model: VideoLLM | None = None
@@ -150,10 +155,27 @@ class HostPretrainStage(Stage):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         assert self.model is not None
         rng = self.step_rng()
-        step = int(rng.choice(self.steps_apart))
+        step = self._step_apart(batch["frames_BTCHW"].shape[1], rng)
+        if step > 1:
+            rows = [self._without_gapless(row) for row in batch["rows"]]
+            if all(row.get("questions") != [] for row in rows):
+                batch = {**batch, "rows": rows}
+            else:
+                step = 1
         vision = self.model.backbone(batch["frames_BTCHW"])
         tokens_BTHWC = self.pool(vision) if rng.random() < self.pooled_fraction else vision.tokens_BTHWC
         return answer_step(self, self.model, batch, tokens_BTHWC, self.questions_per_video, step).loss
+
+    def _step_apart(self, frames: int, rng: np.random.Generator) -> int:
+        """Between the numbers of frames: 1, or in half of the draws a larger power of 2 that `longest_video` allows."""
+        most = (self.longest_video or 0) // frames
+        return 2 ** int(rng.integers(1, most.bit_length())) if most > 1 and rng.random() < 0.5 else 1
+
+    def _without_gapless(self, row: dict[str, Any]) -> dict[str, Any]:
+        asked = row.get("questions")
+        if not asked:
+            return row
+        return {**row, "questions": [question for question in asked if question.get("type") not in self.gapless_types]}
 
     def export(self, folder: Path) -> None:
         assert self._processor is not None
