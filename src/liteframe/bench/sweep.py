@@ -64,7 +64,7 @@ def bench_command(
         test=str(manifest), image_size=(size[0], size[1]), frames=most, batch_size=batch_size, num_workers=1
     )
     models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
-    scores = answer_all(models, _batches(data), torch.bfloat16, torch.device("cpu"), torch.get_num_threads())
+    scores = answer_all(models, _batches(data), torch.bfloat16, torch.device("cpu"))
     accuracy = {cell: score.compute() for cell, score in scores.items()}
     if not latency:
         for (name, frames), found in accuracy.items():
