@@ -27,6 +27,7 @@ FUNCTION_VERBS = {
     "check": ("probe every video of a manifest or folder", "liteframe.data.probe:check_command"),
     "pipeline": ("run a whole recipe, stage after stage", "liteframe.pipeline.command:pipeline_command"),
     "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
+    "saliency": ("measure WAP without the class token on a finished run", "liteframe.bench.saliency:saliency_command"),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import InternVLForConditionalGeneration, ProcessorMixin
+
 from liteframe.data.feature_store import FeatureStore
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import load_adapted
@@ -31,6 +33,27 @@ class Arm:
     frames: tuple[int, ...]
 
 
+def require_folders(*folders: Path) -> None:
+    """Raises ConfigError if a stage has not left its folder."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is missing; finish the run first (`liteframe pipeline`)")
+
+
+def teacher_of_run(run: Path) -> tuple[InternVLForConditionalGeneration, ProcessorMixin, WAP]:
+    """The host of a run, its processor, and WAP with the settings that the run's feature store was made with.
+
+    Raises:
+        ConfigError: the run lacks its host.
+    """
+    host_folder = run / "pretrain-llm" / "export"
+    require_folders(host_folder)
+    made_by = FeatureStore.open(run / "cache" / "store", verify="none").key.compressor
+    block = (made_by["block"][0], made_by["block"][1], made_by["block"][2])
+    host, processor = load_host(str(host_folder), ATTENTION)
+    return host, processor, WAP(block, made_by["similarity"], made_by["scale"], made_by["saliency"])
+
+
 def arms_of_run(run: Path, teacher_frames: tuple[int, ...], student_frames: tuple[int, ...]) -> list[Arm]:
     """Teacher, teacher with each compressor at 16x, student after CTD and student after LMA.
 
@@ -39,20 +62,16 @@ def arms_of_run(run: Path, teacher_frames: tuple[int, ...], student_frames: tupl
     Raises:
         ConfigError: the run lacks a stage.
     """
-    host_folder, ctd, lma = run / "pretrain-llm" / "export", run / "ctd" / "export", run / "lma" / "export"
-    for folder in (host_folder, ctd, lma):
-        if not folder.is_dir():
-            raise ConfigError(f"{folder} is missing; finish the run first (`liteframe pipeline`)")
-    made_by = FeatureStore.open(run / "cache" / "store", verify="none").key.compressor
-    block = (made_by["block"][0], made_by["block"][1], made_by["block"][2])
-    host, processor = load_host(str(host_folder), ATTENTION)
+    ctd, lma = run / "ctd" / "export", run / "lma" / "export"
+    require_folders(ctd, lma)
+    host, processor, wap = teacher_of_run(run)
     teacher = VideoLLM(host, processor).eval()
     compressors: dict[str, Compressor] = {
         "teacher": Dense(),
-        "teacher+average": Pool("average", block),
-        "teacher+max": Pool("max", block),
-        "teacher+subsample": Pool("subsample", block),
-        "teacher+wap": WAP(block, made_by["similarity"], made_by["scale"]),
+        "teacher+average": Pool("average", wap.block),
+        "teacher+max": Pool("max", wap.block),
+        "teacher+subsample": Pool("subsample", wap.block),
+        "teacher+wap": wap,
     }
     arms = [
         Arm(name, VideoLLM(host, processor, teacher.backbone, compressor).eval(), teacher_frames)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from liteframe.bench.arms import ATTENTION, Arm, arms_of_run
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import ArmSamples, interleave
+from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
 from liteframe.bench.records import RowRecord, read_stage_records
 from liteframe.bench.report import build_report, table_text, write_report
 from liteframe.bench.timers import RunRule
@@ -22,7 +22,6 @@ from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decode import forget_scans, probe, read_frames
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
-from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.models.video_llm import VideoLLM
 from liteframe.progress import track
@@ -53,18 +52,11 @@ def bench_command(
     """
     started = time.monotonic()
     folder = Path(run)
-    manifest = folder / "world" / f"{split}.jsonl"
-    if not manifest.is_file():
-        raise ConfigError(f"{manifest} is missing; run the pipeline first (`liteframe pipeline tiny`)")
+    manifest = manifest_of_run(folder, split)
     arms = arms_of_run(folder, tuple(teacher_frames), tuple(student_frames))
-    teacher: Any = arms[0].model.backbone
-    size = teacher.vision_tower.config.image_size
-    most = max(*teacher_frames, *student_frames)
-    data = VideoDataModule(
-        test=str(manifest), image_size=(size[0], size[1]), frames=most, batch_size=batch_size, num_workers=1
-    )
+    data = videos_for(arms[0].model, manifest, max(*teacher_frames, *student_frames), batch_size)
     models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
-    scores = answer_all(models, _batches(data), torch.bfloat16, torch.device("cpu"))
+    scores = answer_all(models, question_batches(data, "sweep: questions"), torch.bfloat16, torch.device("cpu"))
     accuracy = {cell: score.compute() for cell, score in scores.items()}
     if not latency:
         for (name, frames), found in accuracy.items():
@@ -101,13 +93,6 @@ def _stages(run: Path, started: float) -> list[dict[str, Any]]:
     """The stages of the run, with this sweep as the last of them."""
     before = [stage for stage in read_stage_records(run) if stage["name"] != "bench"]
     return [*before, {"name": "bench", "seconds": round(time.monotonic() - started, 3)}]
-
-
-def _batches(data: VideoDataModule) -> Iterator[dict[str, Any]]:
-    loader = data.loader("test")
-    for batch in track(loader, "sweep: questions"):
-        yield data.on_after_batch_transfer(batch, 0)
-    loader.close()
 
 
 def _latencies(arms: list[Arm], paths: list[str], size: tuple[int, int]) -> dict[Cell, ArmSamples]:

@@ -50,9 +50,9 @@ class StoreKey:
     """Everything that the numbers in a feature store depend on; two stores with equal keys are interchangeable.
 
     Args:
-        teacher: class, sha256 of the weights, layer that is read.
-        compressor: name, block (t, h, w), similarity, scale.
-        geometry: image size, patch size, normalisation.
+        teacher: class, sha256 of the weights, layer that is read, attention kernel, pixels that are not ImageNet's.
+        compressor: name, block (t, h, w), similarity, scale, saliency.
+        geometry: image size, patch size, normalisation, frames and patches of a token where those are more than one.
         sampling: the sampler's ``describe()``, frames, windows a video, seed.
         decoder: decoder setting, e.g. ``"auto"``.
         dtype: of the stored targets, e.g. ``"bfloat16"``.
@@ -91,7 +91,10 @@ class StoreKey:
         odd = sorted(names.symmetric_difference(values))
         if odd:
             raise StoreError(f"{source}: the key's fields {', '.join(odd)} are missing or unknown; make the store anew")
-        return cls(**dict(values))
+        compressor = values["compressor"]
+        if compressor.get("compressor") == "wap":  # written before there were others than the class token
+            compressor = {"saliency": "class_token", **compressor}
+        return cls(**{**values, "compressor": compressor})
 
     def diff(self, other: StoreKey | Mapping[str, Any]) -> list[FieldDiff]:
         """Fields in which `self` (stored) and `other` (wanted) differ.

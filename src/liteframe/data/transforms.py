@@ -44,6 +44,19 @@ def denormalize(frames_BTCHW: torch.Tensor) -> torch.Tensor:
     return frames_BTCHW.float().mul(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
 
 
+def renormalize(
+    frames_BTCHW: torch.Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> torch.Tensor:
+    """Frames that `normalize` made, as `(x / 255 - mean) / std` of another model; float32."""
+    if (mean, std) == (IMAGENET_MEAN, IMAGENET_STD):
+        return frames_BTCHW
+    factors = [own / other for own, other in zip(IMAGENET_STD, std, strict=True)]
+    offsets = [(own - other) / by for own, other, by in zip(IMAGENET_MEAN, mean, std, strict=True)]
+    factor = torch.tensor(factors, device=frames_BTCHW.device).view(-1, 1, 1)
+    offset = torch.tensor(offsets, device=frames_BTCHW.device).view(-1, 1, 1)
+    return torch.addcmul(offset, frames_BTCHW, factor)
+
+
 def describe_geometry(size: tuple[int, int]) -> dict[str, Any]:
     """How frames become pixels, for the keys of caches."""
     return {

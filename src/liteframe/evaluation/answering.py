@@ -79,9 +79,7 @@ def _answer_batch(
         if getattr(backbone, "frame_wise", False):
             if id(backbone) not in whole:
                 whole[id(backbone)] = backbone(frames_BTCHW)
-            vision = whole[id(backbone)]
-            assert vision.cls_BTC is not None
-            vision = VisionTokens(vision.tokens_BTHWC[:, places], vision.cls_BTC[:, places])
+            vision = whole[id(backbone)].at(places)
         else:
             vision = backbone(frames_BTCHW[:, places])
         visual_BTNC = model.project(model.compressor(vision))

@@ -6,6 +6,7 @@ Every arm of every comparison is such a pair, so nothing is measured with code o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,22 +14,42 @@ from torch import Tensor
 
 from liteframe.errors import ConfigError
 from liteframe.ops.pooling import average_pool, max_pool, subsample
-from liteframe.ops.wap import weighted_average_pool
+from liteframe.ops.saliency import SALIENCIES, mean_token, token_norms
+from liteframe.ops.wap import default_scale, saliency_pool, saliency_weights, wap_weights, weighted_average_pool
 
 Block = tuple[int, int, int]
 
 
 @dataclass
 class VisionTokens:
-    """Tokens on a grid, and a class token a frame where the encoder has one.
+    """Tokens on a grid, and what the encoder itself says of how much each of them matters.
 
     Attributes:
         tokens_BTHWC: (B, T, H, W, C); T counts frames, or clips for an encoder that compresses.
-        cls_BTC: (B, T, C), or None.
+        cls_BTC: the class token of each frame, (B, T, C); None for an encoder without.
+        pool_query_C: what its attention pooling asks of every token, (C,), see `ops.saliency.attention_pool_query`;
+            None for an encoder without.
     """
 
     tokens_BTHWC: Tensor
     cls_BTC: Tensor | None = None
+    pool_query_C: Tensor | None = None
+
+    @property
+    def saliencies(self) -> tuple[str, ...]:
+        """Names of the saliencies that WAP can weigh these tokens by."""
+        return saliencies_with(self.cls_BTC is not None, self.pool_query_C is not None)
+
+    def at(self, places_T: Tensor) -> VisionTokens:
+        """The tokens of the frames with these numbers."""
+        cls_BTC = None if self.cls_BTC is None else self.cls_BTC[:, places_T]
+        return VisionTokens(self.tokens_BTHWC[:, places_T], cls_BTC, self.pool_query_C)
+
+
+def saliencies_with(class_token: bool, attention_pool: bool) -> tuple[str, ...]:
+    """Names of the saliencies of an encoder that has, or has not, a class token and an attention pooling."""
+    lacks = {name for name, there in (("class_token", class_token), ("attention_pool", attention_pool)) if not there}
+    return tuple(name for name in SALIENCIES if name not in lacks)
 
 
 class Compressor(Protocol):
@@ -61,27 +82,74 @@ class WAP:
 
     Args:
         block: frames, rows and columns of a block.
-        similarity: "dot" or "cosine" between a token and the class token of its frame.
-        scale: factor before the softmax; None is 1/sqrt(C) for "dot".
+        similarity: "dot" or "cosine" between a token and the class token of its frame (or what stands in for it). Of a
+            norm, "cosine" means relative to the mean norm of the frame.
+        scale: factor before the softmax; None is 1/sqrt(C) for "dot", 1 for "cosine".
+        saliency: "class_token" as in the paper; "mean_token" of the frame, "attention_pool" for the query of the
+            encoder's attention pooling, or "norm" of the token, which is not compared with anything.
     """
 
     block: Block = (4, 2, 2)
     similarity: str = "dot"
     scale: float | None = None
+    saliency: str = "class_token"
+
+    def __post_init__(self) -> None:
+        if self.saliency not in SALIENCIES:
+            raise ConfigError(f"saliency {self.saliency!r} is unknown; choose one of {', '.join(SALIENCIES)}")
+        if self.similarity not in ("dot", "cosine"):
+            raise ConfigError(f"similarity must be 'dot' or 'cosine', got {self.similarity!r}")
 
     @property
     def frames_per_group(self) -> int:
         return self.block[0]
 
     def __call__(self, vision: VisionTokens) -> Tensor:
-        if vision.cls_BTC is None:
-            raise ConfigError("WAP needs a class token a frame, and this backbone has none")
-        return weighted_average_pool(
-            vision.tokens_BTHWC, vision.cls_BTC, self.block, similarity=self.similarity, scale=self.scale
-        )
+        tokens_BTHWC = vision.tokens_BTHWC
+        if self.saliency == "norm":
+            return saliency_pool(tokens_BTHWC, self._norms(tokens_BTHWC), self.block, self._norm_scale(tokens_BTHWC))
+        return weighted_average_pool(tokens_BTHWC, self._query(vision), self.block, self.similarity, self.scale)
+
+    def weights(self, vision: VisionTokens) -> Tensor:
+        """Weight of every token, (B, T, H, W); those of a block sum to 1."""
+        tokens_BTHWC = vision.tokens_BTHWC
+        if self.saliency == "norm":
+            return saliency_weights(self._norms(tokens_BTHWC), self.block, self._norm_scale(tokens_BTHWC))
+        return wap_weights(tokens_BTHWC, self._query(vision), self.block, self.similarity, self.scale)
+
+    def require(self, saliencies: Sequence[str], of: str = "this backbone") -> None:
+        """Raises ConfigError where an encoder with these saliencies lacks the one that is asked for."""
+        if self.saliency not in saliencies:
+            raise ConfigError(
+                f"WAP needs a {self.saliency.replace('_', ' ')}, and {of} has none;"
+                f" set saliency to one of {', '.join(saliencies)}"
+            )
 
     def describe(self) -> dict[str, Any]:
-        return {"compressor": "wap", "block": list(self.block), "similarity": self.similarity, "scale": self.scale}
+        return {
+            "compressor": "wap",
+            "block": list(self.block),
+            "similarity": self.similarity,
+            "scale": self.scale,
+            "saliency": self.saliency,
+        }
+
+    def _query(self, vision: VisionTokens) -> Tensor:
+        """What the tokens of each frame are compared with, (B, T, C)."""
+        self.require(vision.saliencies)
+        if self.saliency == "mean_token":
+            return mean_token(vision.tokens_BTHWC)
+        if self.saliency == "attention_pool":
+            assert vision.pool_query_C is not None
+            return vision.pool_query_C.expand(*vision.tokens_BTHWC.shape[:2], -1)
+        assert vision.cls_BTC is not None
+        return vision.cls_BTC
+
+    def _norms(self, tokens_BTHWC: Tensor) -> Tensor:
+        return token_norms(tokens_BTHWC, relative=self.similarity == "cosine")
+
+    def _norm_scale(self, tokens_BTHWC: Tensor) -> float:
+        return default_scale(self.similarity, tokens_BTHWC.shape[-1]) if self.scale is None else self.scale
 
 
 _POOLS = {"average": average_pool, "max": max_pool, "subsample": subsample}

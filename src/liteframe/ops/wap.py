@@ -2,7 +2,7 @@
 
 Inside a block of tokens, a token's weight is the softmax, over that block's tokens, of its similarity to the class
 token of its *own* frame; the block's output is the weighted mean. The scale is not in the text we have, so it is an
-argument.
+argument. `saliency_pool` weighs by any number a token instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def weighted_average_pool(
         ``(B, T/t, H/h, W/w, C)`` in the dtype of the tokens; weights and means are computed in float32 or better.
     """
     weights, tokens = _blocks(tokens_BTHWC, cls_BTC, block, similarity, scale)
-    return (weights.unsqueeze(-1) * tokens.flatten(4, 5)).sum(dim=4).to(tokens_BTHWC.dtype)
+    return _weighted_mean(weights, tokens).to(tokens_BTHWC.dtype)
 
 
 def wap_weights(
@@ -43,7 +43,7 @@ def wap_weights(
     Args:
         tokens_BTHWC: dense tokens of each frame. Frames that pad a last clip repeat the last real one and count as any
             other: the student is shown them too.
-        cls_BTC: the class token of each frame.
+        cls_BTC: the class token of each frame, or another query of its width (see `ops.saliency`).
         block: frames, rows and columns of a block.
         similarity: ``"dot"``, the dot product of token and class token, or ``"cosine"`` of the angle between them.
         scale: factor on the similarity before the softmax; None is ``1/sqrt(C)`` for the dot product, 1 for the cosine.
@@ -56,9 +56,58 @@ def wap_weights(
         ConfigError: an unknown similarity.
     """
     weights, _ = _blocks(tokens_BTHWC, cls_BTC, block, similarity, scale)
+    return _on_grid(weights, block)
+
+
+def saliency_pool(tokens_BTHWC: Tensor, saliency_BTHW: Tensor, block: Block = (4, 2, 2), scale: float = 1.0) -> Tensor:
+    """Weighted mean of each block's tokens, weighted as `saliency_weights` says (same arguments, same errors).
+
+    Returns:
+        ``(B, T/t, H/h, W/w, C)`` in the dtype of the tokens; weights and means are computed in float32 or better.
+    """
+    if saliency_BTHW.shape != tokens_BTHWC.shape[:-1]:
+        raise GeometryError(
+            f"saliencies of shape {tuple(saliency_BTHW.shape)} do not fit tokens of shape {tuple(tokens_BTHWC.shape)}: "
+            "one number a token is needed"
+        )
+    weights = _softmax_of_blocks(saliency_BTHW, block, scale)
+    return _weighted_mean(weights, gather_blocks(tokens_BTHWC, block).to(weights.dtype)).to(tokens_BTHWC.dtype)
+
+
+def saliency_weights(saliency_BTHW: Tensor, block: Block = (4, 2, 2), scale: float = 1.0) -> Tensor:
+    """Softmax, over each block's tokens, of a number a token: their weights, on the uncompressed grid.
+
+    Args:
+        saliency_BTHW: how much each token matters.
+        block: frames, rows and columns of a block.
+        scale: factor on the saliency before the softmax.
+
+    Returns:
+        ``(B, T, H, W)``, float32 (float64 for float64 saliencies).
+
+    Raises:
+        GeometryError: an axis that the block does not divide, or saliencies that do not fit the tokens.
+    """
+    return _on_grid(_softmax_of_blocks(saliency_BTHW, block, scale), block)
+
+
+def _softmax_of_blocks(saliency_BTHW: Tensor, block: Block, scale: float) -> Tensor:
+    """Weights ``(B, T/t, H/h, W/w, t*h*w)``."""
+    dtype = torch.promote_types(saliency_BTHW.dtype, torch.float32)
+    logits = gather_blocks(saliency_BTHW.unsqueeze(-1), block).to(dtype).flatten(4)
+    return (logits * scale).softmax(dim=-1)
+
+
+def _weighted_mean(weights: Tensor, tokens: Tensor) -> Tensor:
+    return (weights.unsqueeze(-1) * tokens.flatten(4, 5)).sum(dim=4)
+
+
+def _on_grid(weights: Tensor, block: Block) -> Tensor:
+    """Weights ``(B, T/t, H/h, W/w, t*h*w)`` back at the places of their tokens, ``(B, T, H, W)``."""
+    batch, frames, rows, columns = weights.shape[:4]
     t, h, w = block
     split = weights.unflatten(-1, (t, h, w)).permute(0, 1, 4, 2, 5, 3, 6)
-    return split.reshape(tokens_BTHWC.shape[:-1])
+    return split.reshape(batch, frames * t, rows * h, columns * w)
 
 
 def _blocks(
@@ -88,5 +137,10 @@ def _blocks(
     if similarity == "cosine":
         logits = logits / tokens.norm(dim=-1).clamp_min(1e-12)
     if scale is None:
-        scale = channels**-0.5 if similarity == "dot" else 1.0
+        scale = default_scale(similarity, channels)
     return (logits * scale).flatten(4).softmax(dim=-1), tokens
+
+
+def default_scale(similarity: str, channels: int) -> float:
+    """``1/sqrt(C)`` for the dot product, 1 for the cosine."""
+    return channels**-0.5 if similarity == "dot" else 1.0

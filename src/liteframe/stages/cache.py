@@ -15,11 +15,11 @@ from liteframe.data.feature_store import StoreKey, data_digest, estimate
 from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
 from liteframe.data.transforms import denormalize, describe_geometry
 from liteframe.errors import ConfigError
-from liteframe.models.backbone import WAP, VisionTokens
-from liteframe.models.teachers import InternVLTeacher, read_config
-from liteframe.ops.wap import wap_weights
+from liteframe.models.backbone import VisionTokens
+from liteframe.models.teachers import Teacher, TeacherSource
 from liteframe.stages.distributed import barrier, broadcast
 from liteframe.stages.pictures import wap_picture
+from liteframe.stages.teaching import Saliency, Similarity, check_teacher, teacher_source, wap_for
 
 _ESTIMATE_BATCHES = 4
 
@@ -28,12 +28,14 @@ class CacheStage(LightningModule):
     """Writes the compressed features of a teacher: `liteframe predict --config cache.yaml`.
 
     Args:
-        teacher: folder or hub id of an InternVL.
+        teacher: folder or hub id of an InternVL, or another teacher by `class_path`: Siglip, TimmViT, QwenVL.
         store: folder to write to; one that is there already is resumed if it was made with the same settings.
-        block: frames, rows and columns that WAP makes one token of.
+        block: frames, rows and columns of the teacher's tokens that WAP makes one of; null for 4 frames and 2 x 2
+            patches, in tokens of this teacher.
         similarity: of a token and the class token of its frame, "dot" or "cosine".
         scale: factor before WAP's softmax; null is 1/sqrt(channels) for "dot".
-        attention: kernel of the teacher, "eager" or "sdpa"; null is transformers' choice.
+        saliency: "class_token"; or what stands in for it: "mean_token", "attention_pool" or "norm", see `WAP`.
+        attention: kernel of the teacher, "eager" or "sdpa"; null is its library's choice.
         dtype: of the stored targets.
         store_frames: keep the decoded frames beside the targets, so that CTD decodes nothing.
         shard_mb: size at which a shard is cut, in megabytes.
@@ -42,11 +44,12 @@ class CacheStage(LightningModule):
 
     def __init__(
         self,
-        teacher: str,
+        teacher: str | TeacherSource,
         store: str,
-        block: tuple[int, int, int] = (4, 2, 2),
-        similarity: Literal["dot", "cosine"] = "dot",
+        block: tuple[int, int, int] | None = None,
+        similarity: Similarity = "dot",
         scale: float | None = None,
+        saliency: Saliency = "class_token",
         attention: str | None = None,
         dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
         store_frames: bool = False,
@@ -55,10 +58,11 @@ class CacheStage(LightningModule):
     ) -> None:
         super().__init__()
         self.source, self.folder, self.attention = teacher, Path(store), attention
-        self.compressor = WAP((block[0], block[1], block[2]), similarity, scale)
+        self._teacher_source = teacher_source(teacher)
+        self.compressor = wap_for(teacher, block, similarity, scale, saliency)
         self.target_dtype = dtype
         self.store_frames, self.shard_mb, self.only_estimate = store_frames, shard_mb, estimate
-        self.teacher: InternVLTeacher | None = None
+        self.teacher: Teacher | None = None
         self._writer: FeatureStoreWriter | None = None
         self._seconds: list[float] = []
         self._shape: tuple[int, ...] | None = None
@@ -66,7 +70,7 @@ class CacheStage(LightningModule):
         self._pictured = False
 
     def prepare_data(self) -> None:
-        read_config(self.source)
+        self._teacher_source.geometry()
 
     def setup(self, stage: str) -> None:
         if self.only_estimate:
@@ -75,18 +79,24 @@ class CacheStage(LightningModule):
     def configure_model(self) -> None:
         """Loads the teacher and opens the store: before the loader is made, which leaves out what the store has."""
         if self.teacher is None:
-            self.teacher = InternVLTeacher.from_pretrained(self.source, self.attention)
+            self.teacher = self._teacher_source.load(self.attention)
+            check_teacher(self.teacher, self._teacher_source, self.compressor, self._data.settings.image_size)
         if self._writer is None and not self.only_estimate:
             self._open_store()
+
+    @property
+    def _frames_per_target(self) -> int:
+        assert self.teacher is not None
+        return self.teacher.geometry.cell(self.compressor.block)[0]
 
     @property
     def _data(self) -> VideoDataModule:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, VideoDataModule):
             raise ConfigError("the cache stage needs a VideoDataModule")
-        if data.settings.clip_frames % self.compressor.block[0]:
+        if data.settings.clip_frames % self._frames_per_target:
             raise ConfigError(
-                f"model.block takes {self.compressor.block[0]} frames, which does not divide"
+                f"model.block takes {self._frames_per_target} frames, which does not divide"
                 f" data.clip_frames {data.settings.clip_frames}"
             )
         return data
@@ -96,15 +106,9 @@ class CacheStage(LightningModule):
         assert self.teacher is not None
         data = self._data
         return StoreKey(
-            teacher={
-                "class": type(self.teacher).__name__,
-                "weights": self.teacher.weights_sha256(),
-                "layer": -1,
-                "precision": str(self.trainer.precision),
-                "attention": self.teacher.vision_tower.config._attn_implementation,
-            },
+            teacher=self.teacher.describe() | {"precision": str(self.trainer.precision)},
             compressor=self.compressor.describe(),
-            geometry=describe_geometry(data.settings.image_size) | {"patch_size": self.teacher.patch_size},
+            geometry=describe_geometry(data.settings.image_size) | self.teacher.geometry.describe(),
             sampling={
                 "sampler": data.sampler.describe(),
                 "frames": data.frames,
@@ -169,7 +173,6 @@ class CacheStage(LightningModule):
 
     def _write(self, batch: dict[str, Any], targets_BTHWC: torch.Tensor) -> None:
         assert self._writer is not None
-        per_clip = self.compressor.block[0]
         frames = denormalize(batch["frames_BTCHW"]) if self.store_frames else None
         for i, (sample_id, row) in enumerate(zip(batch["sample_ids"], batch["rows"], strict=True)):
             valid = int(batch["valid_frames_B"][i])
@@ -184,7 +187,7 @@ class CacheStage(LightningModule):
             }
             self._writer.add(
                 sample_id,
-                targets_BTHWC[i, : length // per_clip],
+                targets_BTHWC[i, : length // self._frames_per_target],
                 entry,
                 frames[i, :length] if frames is not None else None,
             )
@@ -210,16 +213,10 @@ class CacheStage(LightningModule):
         if self._pictured or self.global_rank != 0 or not hasattr(experiment, "add_image"):
             return
         self._pictured = True
-        assert vision.cls_BTC is not None
-        weights = wap_weights(
-            vision.tokens_BTHWC,
-            vision.cls_BTC,
-            self.compressor.block,
-            similarity=self.compressor.similarity,
-            scale=self.compressor.scale,
-        )
+        weights = self.compressor.weights(vision)
+        frames = batch["frames_BTCHW"][:, :: batch["frames_BTCHW"].shape[1] // weights.shape[1]]
         for i in range(min(4, len(weights))):
-            picture = wap_picture(batch["frames_BTCHW"][i, :8], weights[i, :8], self.compressor.block)
+            picture = wap_picture(frames[i, :8], weights[i, :8], self.compressor.block)
             experiment.add_image(f"wap/{i}", picture, 0)
 
     def _print_estimate(self) -> None:

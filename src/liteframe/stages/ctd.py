@@ -11,25 +11,29 @@ from torch import Tensor
 
 from liteframe.data.feature_store import FeatureStore
 from liteframe.errors import ConfigError
-from liteframe.models.backbone import WAP
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.init_from_timm import load_timm_weights
-from liteframe.models.teachers import InternVLTeacher, read_config
+from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
 from liteframe.stages.losses import ctd_loss, fold_statistics_into_head, standardise
 from liteframe.stages.pictures import similarity_picture
 from liteframe.stages.stage import OptimizerSettings, Stage
+from liteframe.stages.teaching import Saliency, Similarity, check_teacher, student_fields, teacher_source, wap_for
 
 
 class CTDStage(Stage):
     """Trains a `LiteFrameEncoder` on compressed teacher tokens, from a feature store or with the teacher on the fly.
 
     Args:
-        encoder: fields of `LiteFrameConfig` that differ from the paper's.
-        teacher: folder or hub id of an InternVL that makes the targets on the fly; not needed with `data.store`.
-        block: frames, rows and columns that WAP makes one token of.
+        encoder: fields of `LiteFrameConfig` that differ from the paper's, or from what follows from a teacher that is
+            given by `class_path`.
+        teacher: makes the targets on the fly; not needed with `data.store`. Folder or hub id of an InternVL, or another
+            teacher by `class_path`: Siglip, TimmViT, QwenVL.
+        block: frames, rows and columns of the teacher's tokens that WAP makes one of; null for 4 frames and 2 x 2
+            patches, in tokens of this teacher.
         similarity: of a token and the class token of its frame, "dot" or "cosine".
         scale: factor before WAP's softmax; null is 1/sqrt(channels) for "dot".
-        attention: kernel of the teacher, "eager" or "sdpa"; null is transformers' choice.
+        saliency: "class_token"; or what stands in for it: "mean_token", "attention_pool" or "norm", see `WAP`.
+        attention: kernel of the teacher, "eager" or "sdpa"; null is its library's choice.
         target_dtype: on-the-fly targets are rounded to it, as a store's are; null keeps the teacher's.
         standardise: learn targets with mean 0 and deviation 1 in each channel; undone in the head on export.
         statistics: feature store whose statistics standardise on-the-fly targets; that of `data.store` otherwise.
@@ -44,10 +48,11 @@ class CTDStage(Stage):
     def __init__(
         self,
         encoder: dict[str, Any] | None = None,
-        teacher: str | None = None,
-        block: tuple[int, int, int] = (4, 2, 2),
-        similarity: Literal["dot", "cosine"] = "dot",
+        teacher: str | TeacherSource | None = None,
+        block: tuple[int, int, int] | None = None,
+        similarity: Similarity = "dot",
         scale: float | None = None,
+        saliency: Saliency = "class_token",
         attention: str | None = None,
         target_dtype: Literal["bfloat16", "float16", "float32"] | None = None,
         standardise: bool = False,
@@ -60,18 +65,19 @@ class CTDStage(Stage):
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)
-        self.encoder_config = encoder_config(encoder or {})
+        self.compressor = wap_for(teacher, block, similarity, scale, saliency)
+        self.encoder_config = encoder_config(student_fields(teacher, self.compressor.block, encoder or {}))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = LiteFrameEncoder(self.encoder_config)
         self.source, self.attention = teacher, attention
-        self.compressor = WAP((block[0], block[1], block[2]), similarity, scale)
+        self._teacher_source = None if teacher is None else teacher_source(teacher)
         self.target_dtype = target_dtype
         self.standardise, self.statistics_source = standardise, statistics
         if clip_sigma is not None and clip_sigma <= 1:
             raise ConfigError(f"model.clip_sigma is {clip_sigma}; it must be above 1, or null for no clipping")
         self.clip_sigma, self.timm_weights, self.picture_every = clip_sigma, timm_weights, picture_every
-        self.teacher: InternVLTeacher | None = None
+        self.teacher: Teacher | None = None
         width = self.encoder_config.output_size
         self.mean_C: Tensor
         self.std_C: Tensor
@@ -79,19 +85,19 @@ class CTDStage(Stage):
         self.register_buffer("std_C", torch.ones(width), persistent=False)
 
     def check_sources(self) -> None:
-        if self.source is not None:
-            read_config(self.source)
+        if self._teacher_source is not None:
+            self._teacher_source.geometry()
 
     def setup(self, stage: str) -> None:
         store = getattr(self.trainer.datamodule, "store", None)  # type: ignore[attr-defined]
         if store is None and self.source is None:
-            raise ConfigError("CTD needs targets: set data.store to a feature store, or model.teacher to an InternVL")
+            raise ConfigError("CTD needs targets: set data.store to a feature store, or model.teacher to a teacher")
         if store is not None:
             self._check_store(store)
         if self.standardise:
             if self.statistics_source:
                 store = FeatureStore.open(self.statistics_source, {"compressor": self.compressor.describe()})
-                self._require_fit(len(store.statistics[0]), self.statistics_source)
+                self._require_fit(self._geometry_of(store), self.statistics_source)
             if store is None:
                 raise ConfigError("model.standardise needs statistics: set model.statistics to a feature store")
             mean_C, std_C = store.statistics
@@ -100,35 +106,39 @@ class CTDStage(Stage):
 
     def _check_store(self, store: FeatureStore) -> None:
         wanted: dict[str, Any] = {"compressor": self.compressor.describe()}
-        if self.source is not None:
-            teacher = InternVLTeacher.from_pretrained(self.source)
-            wanted["teacher"] = {"weights": teacher.weights_sha256()}
+        if self._teacher_source is not None:
+            teacher = self._teacher_source.load()
+            wanted["teacher"] = {"class": type(teacher).__name__, "weights": teacher.weights_sha256()}
         store.key.require(wanted, str(store.folder))
-        self._require_fit(store.entry(0)["targets_shape"][-1], str(store.folder), store.key.geometry.get("patch_size"))
+        self._require_fit(self._geometry_of(store), str(store.folder))
 
-    def _require_fit(self, width: int, source: str, patch_size: int | None = None) -> None:
+    def _geometry_of(self, store: FeatureStore) -> TeacherGeometry:
+        return TeacherGeometry.of_store(len(store.statistics[0]), store.key.geometry, self.encoder_config.patch_size)
+
+    def _require_fit(self, geometry: TeacherGeometry, source: str) -> None:
         """Raises ConfigError where the student's tokens are not on the grid, or not of the width, of the targets."""
         config = self.encoder_config
-        if config.output_size != width:
+        if config.output_size != geometry.width:
             raise ConfigError(
-                f"{source}: targets have a width of {width}, model.encoder.output_size is {config.output_size};"
-                f" set it to {width}"
+                f"{source}: targets have a width of {geometry.width}, model.encoder.output_size is"
+                f" {config.output_size}; set it to {geometry.width}"
             )
         frames, rows, columns = config.stride
         own = (frames, rows * config.patch_size, columns * config.patch_size)
-        patch = patch_size or config.patch_size
-        block = (self.compressor.block[0], self.compressor.block[1] * patch, self.compressor.block[2] * patch)
-        if own != block:
+        target = geometry.cell(self.compressor.block)
+        if own != target:
             raise ConfigError(
-                f"{source}: a target stands for {block} frames, pixels and pixels, a token of model.encoder for {own};"
+                f"{source}: a target stands for {target} frames, pixels and pixels, a token of model.encoder for {own};"
                 " make its patch_size and downsample_strides agree with model.block"
             )
 
     def configure_model(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self.teacher is None and self.source is not None and (data.store is None or data.sources["val"]):
-            self.teacher = InternVLTeacher.from_pretrained(self.source, self.attention)
-            self._require_fit(self.teacher.hidden_size, self.source, self.teacher.patch_size)
+        source = self._teacher_source
+        if self.teacher is None and source is not None and (data.store is None or data.sources["val"]):
+            self.teacher = source.load(self.attention)
+            self._require_fit(self.teacher.geometry, source.source)
+            check_teacher(self.teacher, source, self.compressor, data.settings.image_size)
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
 

@@ -1,0 +1,30 @@
+"""Teachers: vision encoders that are read, never trained, all by one protocol (`Teacher`)."""
+
+from __future__ import annotations
+
+from liteframe.models.teachers.checkpoint import read_config
+from liteframe.models.teachers.geometry import PAPER_BLOCK, TeacherGeometry
+from liteframe.models.teachers.internvl import InternVL, InternVLTeacher, pixel_shuffle, project_tokens
+from liteframe.models.teachers.qwen import QwenVL, QwenVLTeacher
+from liteframe.models.teachers.siglip import Siglip, SiglipTeacher
+from liteframe.models.teachers.teacher import Teacher, TeacherSource, weights_sha256
+from liteframe.models.teachers.timm_vit import TimmTeacher, TimmViT
+
+__all__ = [
+    "PAPER_BLOCK",
+    "InternVL",
+    "InternVLTeacher",
+    "QwenVL",
+    "QwenVLTeacher",
+    "Siglip",
+    "SiglipTeacher",
+    "Teacher",
+    "TeacherGeometry",
+    "TeacherSource",
+    "TimmTeacher",
+    "TimmViT",
+    "pixel_shuffle",
+    "project_tokens",
+    "read_config",
+    "weights_sha256",
+]

@@ -1,0 +1,131 @@
+"""What one token of a teacher stands for, and what of the student and of WAP follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import lcm
+from typing import Any
+
+from liteframe.errors import ConfigError, GeometryError
+from liteframe.models.encoder import check_size
+from liteframe.ops.pooling import Block, legal_sizes
+
+PAPER_BLOCK: Block = (4, 2, 2)
+"""Frames and patches that the paper makes one token of (section 4.1, 16 times fewer)."""
+
+
+@dataclass(frozen=True)
+class TeacherGeometry:
+    """What one token of a teacher stands for, and how wide it is.
+
+    A teacher takes frames of any size that whole tokens fill, with its positions interpolated; a size that they do not
+    fill is refused, never cropped or padded.
+
+    Attributes:
+        width: channels of a token.
+        patch_size: side of a patch in pixels.
+        image_size: side in pixels of the frames that it was trained on; None where it was trained on many.
+        frames: frames that one token spans.
+        merge: patches a side that one token spans.
+    """
+
+    width: int
+    patch_size: int
+    image_size: int | None = None
+    frames: int = 1
+    merge: int = 1
+
+    @property
+    def token_size(self) -> int:
+        """Side in pixels of what one token stands for."""
+        return self.patch_size * self.merge
+
+    def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """The token grid (T, H, W) of that many frames of height x width pixels.
+
+        Raises:
+            GeometryError: whole tokens do not fill it; names the nearest sizes that they do.
+        """
+        if frames % self.frames:
+            raise GeometryError(
+                f"{frames} frames: a token of this teacher spans {self.frames}"
+                f" (nearest legal: {legal_sizes(frames, self.frames)})"
+            )
+        check_size(height, width, self.token_size)
+        return (frames // self.frames, height // self.token_size, width // self.token_size)
+
+    def block(self) -> Block:
+        """WAP's block on this teacher's grid that makes one token of as many frames and patches as the paper does.
+
+        Raises:
+            ConfigError: no whole number of this teacher's tokens does.
+        """
+        frames, rows, columns = PAPER_BLOCK
+        if frames % self.frames or rows % self.merge:
+            raise ConfigError(
+                f"a token of this teacher spans {self.frames} frames and {self.merge} x {self.merge} patches, of which"
+                f" no block makes {PAPER_BLOCK}; give model.block"
+            )
+        return (frames // self.frames, rows // self.merge, columns // self.merge)
+
+    def cell(self, block: Block) -> tuple[int, int, int]:
+        """Frames, rows and columns, the latter in pixels, of one block of tokens."""
+        return (block[0] * self.frames, block[1] * self.token_size, block[2] * self.token_size)
+
+    def require_size(self, size: tuple[int, int], block: Block, field: str) -> None:
+        """Refuses frames of `size` = (height, width) that blocks of tokens do not fill.
+
+        Raises:
+            ConfigError: names the field and the nearest sizes that they do.
+        """
+        _, rows, columns = self.cell(block)
+        try:
+            check_size(size[0], size[1], (rows, columns))
+        except GeometryError as error:
+            raise ConfigError(f"{field}: {error}, as WAP takes blocks of {block[1]} x {block[2]} tokens") from error
+
+    def student(self, block: Block = PAPER_BLOCK) -> dict[str, Any]:
+        """Fields of `LiteFrameConfig` with which a token of the student stands for one block of this teacher's.
+
+        The student's own patches are the teacher's. Half of the frames, and the rows and columns, are merged after its
+        fourth block, the rest of the frames after its eighth, as in the paper. Frames of the size that the teacher was
+        trained on are enlarged to the next one that blocks fill: 392 px in place of 384 for patches of 14 and blocks of
+        2 x 2.
+        """
+        frames, rows, columns = self.cell(block)
+        early = 2 if frames % 2 == 0 else 1
+        step = lcm(rows, columns)
+        fields: dict[str, Any] = {
+            "patch_size": self.patch_size,
+            "output_size": self.width,
+            "clip_frames": frames,
+            "downsample_strides": [
+                [early, rows // self.patch_size, columns // self.patch_size],
+                [frames // early, 1, 1],
+            ],
+        }
+        if self.image_size is not None:
+            fields["image_size"] = -(-self.image_size // step) * step
+        return fields
+
+    def describe(self) -> dict[str, Any]:
+        """For the key of a feature store."""
+        merged = {"frames_per_token": self.frames, "patches_per_token": self.merge}
+        return {"patch_size": self.patch_size, **(merged if (self.frames, self.merge) != (1, 1) else {})}
+
+    @classmethod
+    def of_store(cls, width: int, described: Mapping[str, Any], patch_size: int) -> TeacherGeometry:
+        """The geometry of the teacher that a store was made with.
+
+        Args:
+            width: of the stored targets.
+            described: the key's `geometry`.
+            patch_size: where the key has none.
+        """
+        return cls(
+            width,
+            described.get("patch_size", patch_size),
+            frames=described.get("frames_per_token", 1),
+            merge=described.get("patches_per_token", 1),
+        )
