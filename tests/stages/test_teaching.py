@@ -1,0 +1,152 @@
+"""CTD distils from any teacher by another `class_path` and folder; geometry, pixels and the store's key follow."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from liteframe import cli
+from liteframe.data.decode import read_frames
+from liteframe.data.feature_store import FeatureStore
+from liteframe.data.sampling import UniformMidpoints
+from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.errors import ConfigError, StoreMismatch
+from liteframe.models.backbone import WAP
+from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.teachers import InternVL, QwenVL, Siglip, TeacherSource, TimmViT
+from liteframe.stages.cache import CacheStage
+from liteframe.stages.ctd import CTDStage
+from tiny_world import decoding_in_process, host_folder, make_trainer, manifest, video_data
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+from small_teachers import qwen_folder, siglip_folder, timm_folder
+
+STUDENT: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "downsample_after": [1, 2],
+}
+KINDS: dict[str, tuple[Any, type[Any], str, dict[str, Any]]] = {
+    "siglip": (siglip_folder, Siglip, "attention_pool", {"output_size": 32, "image_size": 56}),
+    "qwen": (qwen_folder, QwenVL, "norm", {"output_size": 24, "image_size": 448}),
+    "timm": (timm_folder, TimmViT, "class_token", {"output_size": 32, "image_size": 56}),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def made(kind: str, folder: Path) -> TeacherSource:
+    KINDS[kind][0](folder / kind)
+    return KINDS[kind][1](str(folder / kind))
+
+
+def run(verb: str, folder: Path, class_path: str, model: dict[str, Any], **data: Any) -> int:
+    """The command, with a config as a user writes it."""
+    size = {"image_size": 56, "frames": 8, "batch_size": 3, "decoder": "pyav"}
+    config = {
+        "model": {"class_path": class_path, "init_args": model},
+        "data": {"class_path": "VideoDataModule", "init_args": {**size, **data}},
+        "trainer": {"accelerator": "cpu", "devices": 1, "default_root_dir": str(folder), "logger": False},
+    }
+    if verb == "fit":
+        config["trainer"]["max_steps"] = 2
+    path = folder / f"{class_path}.yaml"
+    path.write_text(json.dumps(config))
+    with decoding_in_process():
+        return cli.main([verb, "--config", str(path)])
+
+
+def test_ctd_distils_from_another_class_path_and_folder(kind: str, tmp_path: Path) -> None:
+    source = made(kind, tmp_path)
+    saliency, followed = KINDS[kind][2:]
+    teacher = {"class_path": type(source).__name__, "init_args": {"source": source.source}}
+    model = {"teacher": teacher, "saliency": saliency, "encoder": STUDENT}
+    assert run("fit", tmp_path, "CTDStage", model, train=str(manifest())) == 0
+    student = LiteFrameEncoder.from_pretrained(tmp_path / "export")
+    assert {name: getattr(student.config, name) for name in followed} == followed
+    assert (student.config.patch_size, student.config.stride) == (14, (4, 2, 2))
+    with torch.no_grad():
+        assert student(torch.zeros(1, 8, 3, 56, 56)).last_hidden_state.shape == (1, 2, 2, 2, followed["output_size"])
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=False)
+    assert all(name.startswith("encoder.") for name in checkpoint["state_dict"]), "nothing of the teacher is saved"
+
+
+def test_a_store_of_another_teacher_is_its_compressed_features(kind: str, tmp_path: Path) -> None:
+    source = made(kind, tmp_path)
+    saliency = KINDS[kind][2]
+    spec = {"class_path": type(source).__name__, "init_args": {"source": source.source}}
+    model = {"teacher": spec, "store": str(tmp_path / "store"), "saliency": saliency, "dtype": "float32"}
+    sampler = {"class_path": "UniformMidpoints"}
+    assert run("predict", tmp_path, "CacheStage", model, predict=str(manifest()), frames=6, sampler=sampler) == 0
+    store = FeatureStore.open(tmp_path / "store", verify="full")
+    teacher = source.load()
+    entry = store.entry(1)
+    frames = normalize(resize_uint8(read_frames(entry["path"], entry["frame_indices"][:6], "pyav"), (56, 56)))
+    padded = torch.cat([frames, frames[-1:].expand(2, -1, -1, -1)])[None]
+    block = (2, 1, 1) if kind == "qwen" else (4, 2, 2)
+    expected = WAP(block, saliency=saliency)(teacher(padded))[0]
+    assert store.targets(1).shape == (2, 2, 2, teacher.hidden_size), "two clips, the second filled up"
+    torch.testing.assert_close(store.targets(1), expected, rtol=1e-4, atol=1e-4)
+    key = store.key
+    assert key.teacher["class"] == type(teacher).__name__ and key.teacher["weights"] == teacher.weights_sha256()
+    assert key.teacher.get("mean", [0.485, 0.456, 0.406]) == list(teacher.mean)
+    assert key.compressor["saliency"] == saliency and key.compressor["block"] == list(block)
+    with pytest.raises(StoreMismatch, match=rf"compressor\.saliency: stored '{saliency}', this run wants 'mean_token'"):
+        store.key.require({"compressor": WAP(block, saliency="mean_token").describe()}, "store")
+    train = {"teacher": spec, "saliency": saliency, "encoder": STUDENT}
+    assert run("fit", tmp_path, "CTDStage", train, store=str(tmp_path / "store"), frames=8) == 0
+
+
+def test_a_text_is_an_internvl_and_so_is_its_class(tmp_path: Path) -> None:
+    same = {"similarity": "cosine", "scale": 20.0, "encoder": {**STUDENT, "image_size": 112, "output_size": 128}}
+    by_text = CTDStage(teacher=str(host_folder()), **same)
+    by_class = CTDStage(teacher=InternVL(str(host_folder())), **{**same, "encoder": STUDENT})
+    assert by_text.encoder_config.to_dict() == by_class.encoder_config.to_dict()
+    assert by_text.compressor == by_class.compressor == WAP((4, 2, 2), "cosine", 20.0)
+    keys = []
+    for teacher in (str(host_folder()), InternVL(str(host_folder()))):
+        stage = CacheStage(teacher, str(tmp_path / "store"))
+        make_trainer(tmp_path).predict(
+            stage, video_data(predict=str(manifest()), sampler=UniformMidpoints()), return_predictions=False
+        )
+        keys.append(stage.store_key())
+    assert keys[0] == keys[1]
+
+
+def test_fields_that_are_given_are_kept_and_then_nothing_is_read() -> None:
+    nowhere = Siglip("nowhere/at-all")
+    fields = {**STUDENT, "patch_size": 16, "output_size": 48, "image_size": 64}
+    stage = CTDStage(teacher=nowhere, block=(4, 2, 2), encoder=fields)
+    assert (stage.encoder_config.patch_size, stage.encoder_config.output_size) == (16, 48)
+    with pytest.raises(ConfigError, match="nowhere/at-all"):
+        CTDStage(teacher=nowhere, encoder=fields)
+
+
+def test_what_does_not_fit_is_said_before_the_first_batch(tmp_path: Path) -> None:
+    siglip, qwen = made("siglip", tmp_path), made("qwen", tmp_path)
+    videos = {"train": str(manifest())}
+
+    def fit(image_size: int = 56, **settings: Any) -> None:
+        stage = CTDStage(**{"encoder": STUDENT, "picture_every": 0, **settings})
+        make_trainer(tmp_path, max_steps=1).fit(stage, video_data(**videos, image_size=image_size))
+
+    with pytest.raises(ConfigError, match=r"class token, and .*siglip has none; .*mean_token, attention_pool, norm"):
+        fit(teacher=siglip)
+    with pytest.raises(ConfigError, match=r"attention pool, and .*qwen has none; .*mean_token, norm"):
+        fit(teacher=qwen, saliency="attention_pool")
+    with pytest.raises(ConfigError, match=r"data\.image_size: .*height 42 .* 28 or 56.*blocks of 2 x 2"):
+        fit(42, teacher=siglip, saliency="norm")
+    with pytest.raises(ConfigError, match=r"stands for \(4, 28, 28\) frames.*for \(4, 56, 56\)"):
+        fit(112, teacher=siglip, saliency="norm", encoder={**STUDENT, "patch_size": 28})
+    with pytest.raises(ConfigError, match=r"model\.block takes 6 frames.*data\.clip_frames 4"):
+        stage = CacheStage(qwen, str(tmp_path / "store"), block=(3, 1, 1), saliency="norm")
+        make_trainer(tmp_path).predict(stage, video_data(predict=str(manifest()), image_size=56))
