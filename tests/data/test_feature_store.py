@@ -401,3 +401,13 @@ def test_estimate() -> None:
     small = estimate(10, 2, (2, 2), 8, "float32", 0.5, frames_bytes=1000)
     assert small.gigabytes == pytest.approx(10 * (2 * 4 * 8 * 4 + 1000) / 1e9)
     assert str(small) == "10 samples: 0.0 MB on disk, about 5.0 seconds"
+
+
+def test_a_key_of_before_other_saliencies_means_the_class_token() -> None:
+    wap = {"compressor": "wap", "block": [4, 2, 2], "similarity": "dot", "scale": None}
+    old = StoreKey.from_dict(make_key(compressor=wap).as_dict())
+    assert old == make_key(compressor={**wap, "saliency": "class_token"})
+    with pytest.raises(StoreMismatch, match=r"compressor\.saliency: stored 'class_token', this run wants 'norm'"):
+        old.require({"compressor": {**wap, "saliency": "norm"}}, "store")
+    average = {"compressor": "average", "block": [4, 2, 2]}
+    assert StoreKey.from_dict(make_key(compressor=average).as_dict()).compressor == average

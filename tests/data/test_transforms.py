@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize, resize_uint8
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize, renormalize, resize_uint8
 
 
 @pytest.mark.parametrize("source", [(240, 427), (90, 61), (448, 448), (448, 300), (1, 1)])
@@ -53,3 +53,14 @@ def test_normalize_is_the_formula_and_can_be_undone() -> None:
         expected = (frames[:, :, channel].double() / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
         torch.testing.assert_close(values[:, :, channel].double(), expected, rtol=0, atol=1e-5)
     assert torch.equal(denormalize(values), frames) and frames.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("mean", [(0.5, 0.5, 0.5), (0.48145466, 0.4578275, 0.40821073), IMAGENET_MEAN])
+def test_pixels_of_another_model_follow_from_those_of_imagenet(mean: tuple[float, float, float]) -> None:
+    std = (0.5, 0.25, 0.125)
+    frames = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 1, 16, 16).expand(2, 1, 3, 16, 16)
+    found = renormalize(normalize(frames), mean, std)
+    for channel in range(3):
+        expected = (frames[:, :, channel].double() / 255 - mean[channel]) / std[channel]
+        torch.testing.assert_close(found[:, :, channel].double(), expected, rtol=0, atol=1e-5)
+    assert torch.equal(renormalize(normalize(frames), IMAGENET_MEAN, IMAGENET_STD), normalize(frames))

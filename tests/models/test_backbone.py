@@ -10,7 +10,8 @@ import torch
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Dense, Pool, VisionTokens
 from liteframe.ops.pooling import average_pool, max_pool, subsample
-from liteframe.ops.wap import weighted_average_pool
+from liteframe.ops.saliency import mean_token, token_norms
+from liteframe.ops.wap import saliency_pool, weighted_average_pool
 
 
 @pytest.fixture
@@ -38,7 +39,16 @@ def test_frames_per_group_is_what_the_output_shows(compressor: Compressor, visio
 
 
 def test_descriptions_tell_compressors_apart() -> None:
-    many = [Dense(), Pool(), Pool("max"), WAP(), WAP(similarity="cosine"), WAP(scale=2.0), WAP((2, 2, 2))]
+    many = [
+        Dense(),
+        Pool(),
+        Pool("max"),
+        WAP(),
+        WAP(similarity="cosine"),
+        WAP(scale=2.0),
+        WAP((2, 2, 2)),
+        WAP(saliency="norm"),
+    ]
     assert len({json.dumps(compressor.describe()) for compressor in many}) == len(many)
 
 
@@ -47,3 +57,27 @@ def test_what_cannot_work_is_refused(vision: VisionTokens) -> None:
         WAP()(VisionTokens(vision.tokens_BTHWC))
     with pytest.raises(ConfigError, match=r"median.*average, max, subsample"):
         Pool("median")
+
+
+def test_each_saliency_is_the_function_of_ops(vision: VisionTokens) -> None:
+    tokens, query = vision.tokens_BTHWC, torch.randn(5, generator=torch.Generator().manual_seed(1))
+    pooled = VisionTokens(tokens, vision.cls_BTC, query)
+    block = (2, 2, 3)
+    for similarity, scale in (("dot", None), ("dot", 3.0), ("cosine", None), ("cosine", 20.0)):
+        queries = {"mean_token": mean_token(tokens), "attention_pool": query.expand(2, 8, 5)}
+        for name, asked in queries.items():
+            expected = weighted_average_pool(tokens, asked, block, similarity, scale)
+            assert torch.equal(WAP(block, similarity, scale, name)(pooled), expected)
+        default = 5**-0.5 if similarity == "dot" else 1.0
+        norms = token_norms(tokens, relative=similarity == "cosine")
+        expected = saliency_pool(tokens, norms, block, default if scale is None else scale)
+        assert torch.equal(WAP(block, similarity, scale, "norm")(pooled), expected)
+        for name in pooled.saliencies:
+            wap = WAP(block, similarity, scale, name)
+            weighed = average_pool(wap.weights(pooled)[..., None] * tokens, block) * 12
+            torch.testing.assert_close(wap(pooled), weighed)
+    places = torch.tensor([1, 6, 6])
+    part = pooled.at(places)
+    assert torch.equal(part.tokens_BTHWC, tokens[:, places]) and part.saliencies == pooled.saliencies
+    with pytest.raises(ConfigError, match=r"'cls' is unknown; choose one of class_token"):
+        WAP(saliency="cls")

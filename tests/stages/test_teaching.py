@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,8 @@ from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVL, QwenVL, Siglip, TeacherSource, TimmViT
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
-from tiny_world import decoding_in_process, host_folder, make_trainer, manifest, video_data
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from small_teachers import qwen_folder, siglip_folder, timm_folder
+from tiny_world import decoding_in_process, host_folder, make_trainer, manifest, video_data
 
 STUDENT: dict[str, Any] = {
     "hidden_size": 32,

@@ -71,9 +71,7 @@ def test_what_a_run_lacks_is_named(run: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"val\.jsonl is missing; run the pipeline first"):
         saliency_command(str(run), split="val")
-    with pytest.raises(
-        ConfigError, match=r"attention pool, and this backbone has none; .*class_token, mean_token, norm"
-    ):
+    with pytest.raises(ConfigError, match=r"attention pool.* has none; .*class_token, mean_token, norm"):
         saliency_command(str(run), saliencies=["attention_pool"], frames=[4])
     shutil.rmtree(run / "pretrain-llm")
     with pytest.raises(ConfigError, match=r"pretrain-llm/export is missing; finish the run first"):
