@@ -161,10 +161,11 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> TeacherSource:
 
 
 def test_every_teacher_is_frozen_and_in_no_checkpoint(source: TeacherSource) -> None:
-    student = torch.nn.ModuleDict({"teacher": source.load(), "layer": torch.nn.Linear(2, 2)}).train()
-    teacher = student["teacher"]
+    teacher = source.load()
     assert isinstance(teacher, Teacher)
     assert not any(module.training for module in teacher.modules())
+    student = torch.nn.ModuleDict({"teacher": teacher, "layer": torch.nn.Linear(2, 2)}).train()
+    assert student.training and not any(module.training for module in teacher.modules())
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     assert set(student.state_dict()) == {"layer.weight", "layer.bias"}
     tokens = teacher(normalize(pixels()).requires_grad_()).tokens_BTHWC
