@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
+import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -50,13 +51,26 @@ def run_stage(verb: str, args: list[str]) -> None:
         LiteFrameError: what the stage raises.
     """
     import_stages()
-    if os.environ.get("LITEFRAME_DEBUG") != "1":
-        for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        disable_progress_bar()  # transformers shows one for a file that loads in a blink
-        for message in _QUIET_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
-    StageCLI(verb, args)
+    quieten()
+    try:
+        StageCLI(verb, args)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"not enough memory on the GPU ({str(error).split('. ')[0]}); `liteframe plan` with the same --config says"
+            " what the stage takes: take smaller batches (data.batch_size, data.shapes), gradient checkpointing, or"
+            " share the weights out (--config trainer/fsdp.yaml)"
+        ) from error
+
+
+def quieten() -> None:
+    """Silences what the libraries say that a user cannot act on, unless LITEFRAME_DEBUG is 1."""
+    if os.environ.get("LITEFRAME_DEBUG") == "1":
+        return
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    disable_progress_bar()  # transformers shows one for a file that loads in a blink
+    for message in _QUIET_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def import_stages() -> None:

@@ -53,7 +53,15 @@ def test_student(downsample: list[int]) -> None:
     encoder = LiteFrameEncoder(config)
     frames = torch.randn(2, 4, 3, *SIZE)
     found = kept_bytes(encoder, lambda: encoder(frames).last_hidden_state)
-    assert 2 * student_activations(config, SIZE) == pytest.approx(found, rel=0.4)
+    assert student_activations(config, SIZE, 2) == pytest.approx(found, rel=0.4)
+    blocks = student_activations(config, SIZE, 2, checkpointing=True)
+    encoder.train().gradient_checkpointing_enable()
+    assert blocks > kept_bytes(encoder, lambda: encoder(frames).last_hidden_state), "one block at a time comes on top"
+    if not downsample:
+        assert blocks < 0.7 * found, "the first block of a student that drops tokens keeps most"
+    few, many = (student_activations(config, SIZE, clips, checkpointing=True, chunk=2) for clips in (16, 32))
+    given = 1 * 4 * 4 if downsample else 4 * 8 * 8
+    assert many - few == 16 * given * 2 * 128, "memory grows by the tokens that the student gives"
 
 
 @pytest.mark.parametrize("targets", [ALL, ["q_proj"]])

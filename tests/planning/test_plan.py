@@ -12,6 +12,7 @@ from liteframe import cli
 from liteframe.errors import ConfigError
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
+from liteframe.planning.stage_plans import plan_stage
 from tiny_world import encoder_folder, host_folder, manifest
 
 GPU8 = "trainer/gpu8.yaml"
@@ -95,7 +96,8 @@ def test_lma(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_large_host_fits_when_it_is_shared_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change = ["model.host=internvl3-78b"]
     alone = planned(tmp_path, "lma.yaml", GPU8, set=change)
-    assert "does not fit into 80 GiB" in (shown := capsys.readouterr().out) and "trainer/fsdp.yaml" in shown
+    shown = capsys.readouterr().out
+    assert "does not fit into 80 GiB" in shown and "trainer/fsdp.yaml" in shown
     shared = planned(tmp_path, "lma.yaml", "trainer/fsdp.yaml", set=change)
     assert alone["memory"]["weights"] > 2 * 72e9 > 5 * shared["memory"]["weights"]
     assert alone["memory"]["activations"] == shared["memory"]["activations"]
@@ -124,6 +126,28 @@ def test_models_and_data_that_are_here_are_counted(tmp_path: Path) -> None:
     assert not any("not here" in note for note in plan["notes"])
     one = planned(tmp_path, "tiny/lma.yaml", set=[*change, "trainer.max_steps=-1", "trainer.max_epochs=2"])
     assert one["time"]["videos"] == 18
+
+
+def test_checkpointing_trades_a_forward_pass_for_memory() -> None:
+    stage, data, _ = build(["lma.yaml"])
+    plain = plan_stage(stage, data, 256).batches[-1]
+    for name in ("checkpoint_llm", "checkpoint_encoder"):
+        setattr(stage, name, True)
+    lean = plan_stage(stage, data, 256).batches[-1]
+    assert lean.flops["LLM"] == pytest.approx(plain.flops["LLM"] * 1.5, rel=0.1)
+    assert lean.flops["encoder"] == pytest.approx(plain.flops["encoder"] * 4 / 3, rel=0.01)
+    assert lean.activations < 0.3 * plain.activations
+    stage.encoder_chunk_clips = 4  # type: ignore[assignment]
+    assert plan_stage(stage, data, 256).batches[-1].activations < 0.5 * lean.activations
+
+
+def test_adapters_on_experts_are_named(tmp_path: Path) -> None:
+    host = ["model.host=internvl3.5-30b-a3b"]
+    plan = planned(tmp_path, "lma.yaml", set=host)
+    assert any("each has adapters of its own" in note for note in plan["notes"])
+    attention = planned(tmp_path, "lma.yaml", set=[*host, "model.lora.targets=[q_proj, k_proj, v_proj, o_proj]"])
+    assert not any("each has adapters" in note for note in attention["notes"])
+    assert attention["parameters"]["trained"] < plan["parameters"]["trained"] / 5
 
 
 class TestErrors:

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from liteframe.configs import find_config
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
-from liteframe.lightning_cli import StageCLI, import_stages
+from liteframe.lightning_cli import StageCLI, import_stages, quieten
 
 
 class BuildOnly(StageCLI):
@@ -65,6 +65,7 @@ def build(configs: Sequence[str], changes: Sequence[str] = ()) -> tuple[Lightnin
         SystemExit: what does not parse; jsonargparse has said why.
     """
     import_stages()
+    quieten()
     words = [word for config in configs for word in ("--config", str(find_config(config)))]
     for change in changes:
         if "=" not in change:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from liteframe.models.encoder_config import LiteFrameConfig
@@ -81,23 +82,48 @@ def memory(parts: Collection[Part], activations: float, gpus: int, sharded: bool
     )
 
 
-def student_activations(config: LiteFrameConfig, image_size: tuple[int, int]) -> float:
-    """Bytes that autograd keeps of one clip in the student."""
+def student_activations(
+    config: LiteFrameConfig,
+    image_size: tuple[int, int],
+    clips: int = 1,
+    checkpointing: bool = False,
+    chunk: int | None = None,
+) -> float:
+    """Bytes that autograd keeps of so many clips in the student.
+
+    Args:
+        checkpointing: keep the input of each block alone, and one block at a time in full; in chunks, keep what the
+            student gives, and one chunk at a time in full.
+        chunk: clips of a chunk, for `checkpointing`.
+    """
+    ends, inputs, blocks = _student_bytes(config, image_size)
+    if not checkpointing:
+        return float(clips * (ends + sum(blocks)))
+    if chunk is None:
+        return float(clips * (ends + sum(inputs) + max(blocks)))
+    rows, columns = (
+        side // config.patch_size // step for side, step in zip(image_size, config.stride[1:], strict=True)
+    )
+    given = _BF16 * config.clip_frames // config.stride[0] * rows * columns * config.output_size
+    return float(clips * given + min(chunk, clips) * (ends + sum(blocks)))
+
+
+def _student_bytes(config: LiteFrameConfig, image_size: tuple[int, int]) -> tuple[int, list[int], list[int]]:
+    """Of a clip: what the ends keep, the input of each block, and all that each block keeps."""
     width, mlp = config.hidden_size, int(config.hidden_size * config.mlp_ratio)
     strides = dict(zip(config.downsample_after, config.downsample_strides, strict=True))
-    frames, rows, columns = student_grid(config, image_size)
-    pixels = config.num_channels * config.patch_size**2
-    total = _BF16 * frames * rows * columns * (pixels + width)
+    grid = student_grid(config, image_size)
+    ends = _BF16 * prod(grid) * (config.num_channels * config.patch_size**2 + width)
+    inputs, blocks = [], []
     for depth in range(1, config.num_hidden_layers + 1):
-        norms = 2 * (_FP32 + _BF16) * width
-        attention, projections = 4 * _BF16 * width, _BF16 * width
-        mixer = _BF16 * width if frames > 1 and config.temporal_mixer == "depthwise" else 0
-        total += frames * rows * columns * (norms + attention + projections + 2 * _BF16 * mlp + mixer)
+        norms, attention, projection = 2 * (_FP32 + _BF16) * width, 4 * _BF16 * width, _BF16 * width
+        mixer = _BF16 * width if grid[0] > 1 and config.temporal_mixer == "depthwise" else 0
+        downsample = _BF16 * width if depth in strides else 0
+        inputs.append(prod(grid) * (_BF16 * width + downsample))
+        blocks.append(prod(grid) * (norms + attention + projection + 2 * _BF16 * mlp + mixer + downsample))
         if depth in strides:
-            total += frames * rows * columns * _BF16 * width
-            t, h, w = strides[depth]
-            frames, rows, columns = frames // t, rows // h, columns // w
-    return float(total + frames * rows * columns * ((_FP32 + _BF16) * width + 2 * _FP32 * config.output_size))
+            grid = tuple(size // step for size, step in zip(grid, strides[depth], strict=True))  # type: ignore[assignment]
+    return ends + prod(grid) * ((_FP32 + _BF16) * width + 2 * _FP32 * config.output_size), inputs, blocks
 
 
 def vision_tower_workspace(vision: Any, tokens: int) -> float:

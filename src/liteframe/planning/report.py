@@ -82,9 +82,9 @@ def _memory(plan: Plan, gpu_gib: float) -> str:
     table = aligned(["GiB a GPU (estimate)", ""], _indented([row for row in rows if row[1] != _gib(0)]))
     if total <= gpu_gib:
         return f"{table}\n  fits into {gpu_gib:g} GiB"
-    advice = "smaller batches (data.shapes, data.batch_size)"
-    if any(part.parameters > 1e9 for part in plan.stage.parts) and not plan.machine.sharded:
-        advice += ", or weights shared out (--config trainer/fsdp.yaml)"
+    advice = "smaller batches (data.shapes, data.batch_size), gradient checkpointing"
+    if (held.total - held.activations) / GIB > gpu_gib / 2 and not plan.machine.sharded:
+        advice += ",\n  or weights shared out (--config trainer/fsdp.yaml)"
     return f"{table}\n  does not fit into {gpu_gib:g} GiB: take {advice}"
 
 
