@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
@@ -40,6 +40,7 @@ _QUIET_WARNINGS = (
     ".*predict returned None.*",
     ".*Total length of `list` across ranks is zero.*",
     ".*module.s. in eval mode at the start of training.*",
+    ".*FSDP2-wrapped module .* returned a view tensor.*",
 )
 
 
@@ -144,7 +145,8 @@ class StageCLI(LightningCLI):
         if config.get("logger") is not False and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
         trainer = super()._instantiate_trainer(config, callbacks)
-        writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+        # The last of them writes a folder if it is told to, and then asks nobody how.
+        writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy))
         if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
