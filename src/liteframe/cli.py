@@ -26,6 +26,10 @@ FUNCTION_VERBS = {
     "synth": ("render the tiny world as video files", "liteframe.data.synthetic_files:synth_command"),
     "check": ("probe every video of a manifest or folder", "liteframe.data.probe:check_command"),
     "pipeline": ("run a whole recipe, stage after stage", "liteframe.pipeline.command:pipeline_command"),
+    "plan": (
+        "say what a stage takes: parameters, tokens, operations, memory, store, time",
+        "liteframe.planning.command:plan_command",
+    ),
     "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
@@ -133,7 +137,10 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
         if default is Parameter.empty:
             parser.add_argument(name, nargs="+", type=item, help=texts.get(name))
         else:
-            parser.add_argument(f"--{name}", nargs="+", type=item, default=default, help=texts.get(name))
+            # Given twice, the words of both count, unless they would be added to a default.
+            action = "extend" if default is None else "store"
+            options = {"nargs": "+", "action": action, "type": item, "default": default, "help": texts.get(name)}
+            parser.add_argument(f"--{name}", **options)
     return dict(parser.parse_args(args).as_dict())
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.sharding import gather, shard
 from liteframe.models.teachers import read_config
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
 from liteframe.stages.answers import answer_step
@@ -112,6 +113,8 @@ class LMAStage(Stage):
         model.projector.requires_grad_(self.train_projector)
         if self.train_projector:
             model.projector.float()  # steps this small would be lost in bfloat16 weights
+        if self.device_mesh is not None:
+            model = shard(model, self.device_mesh["data_parallel"])
         self.model = model
 
     def module_lrs(self) -> dict[str, float]:
@@ -122,6 +125,14 @@ class LMAStage(Stage):
         assert self.model is not None
         tokens_BTHWC = self.model.encode(batch["frames_BTCHW"])
         return answer_step(self, self.model, batch, tokens_BTHWC, self.questions_per_video).loss
+
+    def on_fit_end(self) -> None:
+        if self.device_mesh is not None and self.model is not None:
+            # Every rank takes part, though one exports; of the LLM, adapters alone are exported.
+            gather(self.model, trained_only=True)
+            gather(self.model.backbone)
+            gather(self.model.projector)
+        super().on_fit_end()
 
     def export(self, folder: Path) -> None:
         assert self.model is not None and isinstance(self.model.backbone, LiteFrameBackbone)
