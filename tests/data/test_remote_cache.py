@@ -13,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from painted_videos import number_of, write_video
 
 from liteframe.data import remote_cache
@@ -211,6 +213,28 @@ def test_a_size_that_is_not_told_is_no_hindrance(server: Server, tmp_path: Path)
         assert Path(path).read_bytes() == server.files["a.mp4"]
     with pytest.raises(DecodeError, match="more than the cache's"):
         RemoteCache(str(tmp_path / "small"), gigabytes=1e-5).local_copy(f"{server.root}/sizeless/a.mp4").__enter__()
+
+
+class ShortFileSystem(MemoryFileSystem):
+    """Holds a byte less than it says."""
+
+    protocol = "short"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return f"/{path.removeprefix('short://').lstrip('/')}"
+
+    def info(self, path: str, **kwargs: object) -> dict[str, object]:
+        found = super().info(path, **kwargs)
+        return {**found, "size": found["size"] + 1}
+
+
+def test_a_copy_of_the_wrong_size_is_not_kept(tmp_path: Path) -> None:
+    fsspec.register_implementation("short", ShortFileSystem, clobber=True)
+    ShortFileSystem().pipe_file("/a.mp4", b"film")
+    with pytest.raises(DecodeError, match="cannot be fetched: OSError: 4 bytes came instead of 5"):
+        RemoteCache(str(tmp_path)).local_copy("short://a.mp4").__enter__()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
