@@ -26,6 +26,10 @@ FUNCTION_VERBS = {
     "synth": ("render the tiny world as video files", "liteframe.data.synthetic_files:synth_command"),
     "check": ("probe every video of a manifest or folder", "liteframe.data.probe:check_command"),
     "pipeline": ("run a whole recipe, stage after stage", "liteframe.pipeline.command:pipeline_command"),
+    "export": (
+        "write a finished run as a Hugging Face folder, or its encoder as ONNX",
+        "liteframe.hf.export:export_command",
+    ),
     "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
