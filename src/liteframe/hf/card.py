@@ -46,7 +46,7 @@ def model_card(run: RunFolder, config: LiteFrameVideoConfig, host: str, paramete
         _front_matter(host),
         "# Model card",
         f"A Video LLM with a LiteFrame encoder ([arXiv 2605.17260](https://arxiv.org/abs/2605.17260)) in the host"
-        f" `{_shown(host)}`, made by liteframe {liteframe.__version__}.",
+        f" `{_name(host)}`, made by liteframe {liteframe.__version__}.",
         "Licence: FILL IN. The weights of the host are in this folder and come under their own licence.",
         _USE,
         _what_it_is(config, parameters),
@@ -107,10 +107,18 @@ def _results(run: RunFolder) -> str:
     return f"## Results of the run's own sweep\n\n{asked}.\n\n{markdown(header, rows)}"
 
 
+def _name(host: str) -> str:
+    """A hub id as it is; of the export of a stage, the stage's folder."""
+    path = Path(host)
+    if not path.is_dir():
+        return host
+    return path.parent.name if path.name == "export" else path.name
+
+
 def _shown(value: Any) -> Any:
-    """A config without the folders of the machine: of absolute paths, and paths upwards, the last part."""
+    """A config without what is not set, and without the machine's folders: of paths from its root, the last part."""
     if isinstance(value, dict):
-        return {key: _shown(item) for key, item in value.items()}
+        return {key: _shown(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
         return [_shown(item) for item in value]
     if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("~", ".."))):

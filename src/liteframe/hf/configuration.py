@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig, Qwen2Config
 
-from liteframe.errors import ConfigError
-from liteframe.models.encoder_config import LiteFrameConfig
+from liteframe.models.encoder import LiteFrameConfig, check_size
 
 
 class LiteFrameVideoConfig(PretrainedConfig):
@@ -56,10 +55,9 @@ class LiteFrameVideoConfig(PretrainedConfig):
         """Visual tokens that the LLM sees of a clip of that size in pixels (64 at 448 x 448 in the paper).
 
         Raises:
-            ConfigError: the size does not fill the token grid and the pixel shuffle.
+            GeometryError: the size does not fill the token grid and the pixel shuffle; it names the nearest legal ones.
         """
         encoder, block = self.encoder_config, round(1 / self.downsample_ratio)
         rows, columns = (step * block for step in encoder.size_multiple)
-        if height % rows or width % columns:
-            raise ConfigError(f"frames of {height} x {width} px: must be multiples of {rows} and {columns} px")
+        check_size(height, width, (rows, columns))
         return encoder.clip_frames // encoder.stride[0] * (height // rows) * (width // columns)

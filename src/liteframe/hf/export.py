@@ -79,7 +79,7 @@ def export_folder(
         encoder = LiteFrameEncoder.from_pretrained(run.encoder)
     PromptBuilder(processor)  # raises where the host's processor lacks what prompts need
     model = LiteFrameForConditionalGeneration.from_host(host, encoder)
-    model.to(getattr(torch, dtype) if dtype else host.dtype)
+    torch.nn.Module.to(model, getattr(torch, dtype) if dtype else host.dtype)
     if adapter is not None and not merge:
         model.config.adapter = _ADAPTER
         (folder / _ADAPTER).mkdir()

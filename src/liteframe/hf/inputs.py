@@ -97,7 +97,7 @@ def _is_video(given: Any) -> bool:
 
 def _frame(frame: Any) -> np.ndarray:
     if isinstance(frame, Image.Image):
-        return np.asarray(frame.convert("RGB"))
+        return np.array(frame.convert("RGB"))
     return _channels_last(_array(frame)[None])[0]
 
 

@@ -33,7 +33,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
     config_class = LiteFrameVideoConfig
     config: LiteFrameVideoConfig
     main_input_name = "input_ids"
-    input_modalities = ("video", "image", "text")
+    input_modalities = ["video", "image", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -187,7 +187,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
         )
 
-    def prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # type: ignore[override]
         self,
         input_ids: Any,
         pixel_values_videos: Tensor | None = None,
@@ -195,7 +195,8 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Pixels go along once: afterwards their keys and values are in the cache."""
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        parent: Any = super()
+        inputs = parent.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
         if is_first_iteration or not kwargs.get("use_cache", True):
             inputs["pixel_values_videos"] = pixel_values_videos
         return inputs
@@ -209,8 +210,9 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             places_B = (input_ids == self.config.image_token_id).sum(dim=1)
             shares = (places_B * len(clips) // places_B.sum().clamp(min=1)).tolist()
             clips = torch.cat([share for part in clips.split(shares) for share in [part] * expand_size])
-        expanded = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
-        return expanded[0], {**expanded[1], "pixel_values_videos": clips}
+        parent: Any = super()
+        ids, others = parent._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+        return ids, {**others, "pixel_values_videos": clips}
 
 
 def _adapter_folder(source: str, name: str, options: dict[str, Any]) -> Path:
