@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import processors
 from torch import Tensor
 
 from liteframe.data.decode import read_frames
@@ -16,7 +17,7 @@ from liteframe.data.manifest import read_manifest
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError, GeometryError
-from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
+from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor, modeling
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.prompts import PromptBuilder
 from liteframe.models.tiny import tiny_processor
@@ -63,6 +64,17 @@ def test_prompts_are_those_of_training(frames: int) -> None:
     before, after = PromptBuilder(tiny_processor()).question_ids(QUESTION, -(-frames // 4), 4)
     assert found["input_ids"].tolist() == [before + after]
     assert torch.equal(found["pixel_values_videos"], pixels(video(frames)))
+
+
+def test_templates_alone_write_special_tokens() -> None:
+    """As `PromptBuilder` has it, whatever the tokenizer adds of itself."""
+    tokenizer = tiny_processor().tokenizer
+    unknown = tokenizer.unk_token_id
+    start = processors.TemplateProcessing(single="<unk> $A", special_tokens=[("<unk>", unknown)])
+    tokenizer.backend_tokenizer.post_processor = start
+    assert tokenizer(QUESTION).input_ids[0] == unknown
+    found = LiteFrameProcessor(tokenizer, image_size=112)(text=QUESTION)
+    assert found["input_ids"][0].tolist() == tokenizer(QUESTION, add_special_tokens=False).input_ids
 
 
 def _text(text: str) -> dict[str, str]:
@@ -137,6 +149,15 @@ def test_a_still_image_is_a_clip_of_it_repeated(tmp_path: Path) -> None:
     assert torch.equal(of_image["input_ids"][0], of_video["input_ids"][0, 1:]), "no Frame1: before an image"
     with torch.no_grad():
         assert torch.isfinite(model()(**of_image).logits).all()
+
+
+def test_clips_are_encoded_alike_however_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = processor()(text=VIDEO, videos=video(20))
+    with torch.no_grad():
+        expected = model()(**inputs).logits
+        for count in (1, 2):
+            monkeypatch.setattr(modeling, "CLIPS_AT_ONCE", count)
+            torch.testing.assert_close(model()(**inputs).logits, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_generation_with_a_cache_is_generation_without() -> None:
