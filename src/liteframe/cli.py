@@ -30,6 +30,10 @@ FUNCTION_VERBS = {
         "say what a stage takes: parameters, tokens, operations, memory, store, time",
         "liteframe.planning.command:plan_command",
     ),
+    "export": (
+        "write a finished run as a Hugging Face folder, or its encoder as ONNX",
+        "liteframe.hf.export:export_command",
+    ),
     "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from liteframe.errors import ConfigError, GeometryError
+from liteframe.errors import GeometryError
 from liteframe.models.encoder_config import LiteFrameConfig
+from liteframe.models.strict import StrictPreTrainedModel
 from liteframe.models.temporal import DepthwiseTemporalConv, StridedDownsample
 from liteframe.models.vit import Block, PatchEmbedding, sincos_positions
 from liteframe.ops.pooling import legal_sizes
@@ -55,7 +54,7 @@ def check_size(height: int, width: int, multiple_of: int | tuple[int, int] = 28)
         raise GeometryError(f"frames of {height} x {width} px: " + "; ".join(wrong))
 
 
-class LiteFrameEncoder(PreTrainedModel):
+class LiteFrameEncoder(StrictPreTrainedModel):
     """The student: frames to compressed tokens in the teacher's feature space, clip by clip."""
 
     config_class = LiteFrameConfig
@@ -166,24 +165,3 @@ class LiteFrameEncoder(PreTrainedModel):
         elif isinstance(module, DepthwiseTemporalConv):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.from_pretrained`, from safetensors only, and strict.
-
-        Raises:
-            ConfigError: no such folder or file, or a weight that is missing, unexpected or of another shape, by name.
-        """
-        source = pretrained_model_name_or_path
-        with_info = kwargs.pop("output_loading_info", False)
-        strict = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
-        try:
-            loaded: Any = super().from_pretrained(source, *args, **{**kwargs, **strict})
-        except OSError as error:
-            raise ConfigError(f"{source}: no encoder can be loaded from here: {error}") from error
-        model, info = loaded
-        wrong = [f"{kind.split('_')[0]}: {key}" for kind in ("missing_keys", "unexpected_keys") for key in info[kind]]
-        wrong += [f"shape: {key} is {tuple(got)}, expected {tuple(want)}" for key, got, want in info["mismatched_keys"]]
-        if wrong:
-            raise ConfigError(f"{source}: weights do not fit LiteFrameEncoder; " + "; ".join(wrong))
-        return (model, info) if with_info else model

@@ -22,6 +22,17 @@ Turn = tuple[str, str]
 """A question and its answer."""
 
 
+def image_text(processor: Any, tokens: int) -> str:
+    """What stands for an image, or for the clip of a `Frame` line: its places between the host's two tokens."""
+    return f"{processor.start_image_token}{processor.image_token * tokens}{processor.end_image_token}"
+
+
+def video_text(processor: Any, groups: int, tokens_per_group: int, step: int = 1) -> str:
+    """The lines that stand for a video of `groups` frames (or clips), numbered 1, 1 + step, 1 + 2 step, ..."""
+    image = image_text(processor, tokens_per_group)
+    return "\n".join(f"Frame{1 + i * step}: {image}" for i in range(groups))
+
+
 @dataclass
 class PromptBatch:
     """Right-padded token ids; `labels_BL` is `IGNORE` everywhere but on the answers (and the token that ends them).
@@ -61,10 +72,8 @@ class PromptBuilder:
         self.first_token = lru_cache(maxsize=4096)(self._first_token)
 
     def video_text(self, groups: int, tokens_per_group: int, step: int = 1) -> str:
-        """The lines that stand for a video of `groups` frames (or clips), numbered 1, 1 + step, 1 + 2 step, ..."""
-        processor = self.processor
-        image = f"{processor.start_image_token}{processor.image_token * tokens_per_group}{processor.end_image_token}"
-        return "\n".join(f"Frame{1 + i * step}: {image}" for i in range(groups))
+        """As the function `video_text`, for this host."""
+        return video_text(self.processor, groups, tokens_per_group, step)
 
     def _tokenise(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids

@@ -90,6 +90,18 @@ def _load_processor(source: str, config: InternVLConfig) -> ProcessorMixin:
     return processor
 
 
+def put_in_places(embeds_BLC: Tensor, places_BL: Tensor, visual_MNC: Tensor) -> Tensor:
+    """The embeddings with the visual tokens, in their order, where `places_BL` is true.
+
+    Raises:
+        ConfigError: places and visual tokens differ in number.
+    """
+    places, given = int(places_BL.sum()), visual_MNC.shape[0] * visual_MNC.shape[1]
+    if places != given:
+        raise ConfigError(f"the prompts have {places} places for visual tokens, the videos give {given}")
+    return embeds_BLC.masked_scatter(places_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
+
+
 class VideoLLM(nn.Module):
     """Answers questions about frames, with any backbone and compressor before the host's projector and LLM.
 
@@ -153,12 +165,7 @@ class VideoLLM(nn.Module):
             T = visual_BTNC.shape[1]
             kept = torch.arange(T)[None] < torch.tensor(groups_B)[:, None]
             visual = visual[kept.flatten().to(visual.device)]
-        if int(mask_BL.sum()) != visual.shape[0] * visual.shape[1]:
-            raise ConfigError(
-                f"the prompts have {int(mask_BL.sum())} places for visual tokens, the videos give"
-                f" {visual.shape[0] * visual.shape[1]}"
-            )
-        return embeds_BLC.masked_scatter(mask_BL[..., None], visual.to(embeds_BLC.dtype))
+        return put_in_places(embeds_BLC, mask_BL, visual)
 
     def hidden_states(
         self, embeds_BLC: Tensor, position_ids: Tensor | None = None, cache: Cache | None = None
