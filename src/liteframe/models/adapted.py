@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
@@ -15,20 +16,25 @@ from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
 
-_CARD = "liteframe.json"
+CARD = "liteframe.json"
 _PROJECTOR = "projector.safetensors"
 
 
 def save_adapted(
-    folder: Path, host: str, encoder: LiteFrameEncoder, language_model: PeftModel, projector: nn.Module
+    folder: Path, host: str, encoder: LiteFrameEncoder, language_model: PeftModel | None, projector: nn.Module
 ) -> None:
-    """Writes encoder, adapter and projector as safetensors, and where their host is (relative to `folder` if local)."""
+    """Writes encoder, adapter and projector as safetensors, and where their host is (relative to `folder` if local).
+
+    An LLM that was not adapted is None, and is the host's own when the folder is loaded.
+    """
     encoder.save_pretrained(folder / "encoder")
-    language_model.save_pretrained(str(folder / "adapter"))
+    if language_model is not None:
+        language_model.save_pretrained(str(folder / "adapter"))
     save_file({name: tensor.contiguous() for name, tensor in projector.state_dict().items()}, folder / _PROJECTOR)
     # Both resolved, or a link on the way would make `..` mean another folder on the way back.
     place = os.path.relpath(Path(host).resolve(), folder.resolve()) if Path(host).is_dir() else host
-    (folder / _CARD).write_text(json.dumps({"host": place, "host_is_folder": Path(host).is_dir()}, indent=2) + "\n")
+    card = {"host": place, "host_is_folder": Path(host).is_dir(), "adapter": language_model is not None}
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
 def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = None) -> VideoLLM:
@@ -38,26 +44,31 @@ def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = No
         ConfigError: a part is missing or does not fit the host.
     """
     folder = Path(folder)
-    card = folder / _CARD
+    card = folder / CARD
     if not card.is_file():
-        raise ConfigError(f"{folder}: no {_CARD}; give the export folder of an LMA run")
+        raise ConfigError(f"{folder}: no {CARD}; give the export folder of an LMA run")
     fields = json.loads(card.read_text())
     host, processor = load_host(
         str((folder / fields["host"]).resolve()) if fields["host_is_folder"] else fields["host"], attention
     )
     _fit(host.model.multi_modal_projector, _read(folder / _PROJECTOR), folder / _PROJECTOR)
-    tensors = _read(folder / "adapter" / "adapter_model.safetensors")
-    try:
-        adapted = PeftModel.from_pretrained(host.model.language_model, str(folder / "adapter"))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{folder / 'adapter'}: does not fit the LLM of the host: {error}") from error
-    # peft itself only warns.
-    if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):
-        raise ConfigError(f"{folder / 'adapter'}: does not fit the LLM of the host: {sorted(odd)[0]}")
-    host.model.language_model = adapted.merge_and_unload()
+    if fields.get("adapter", True):
+        host.model.language_model = _merged(host.model.language_model, folder / "adapter")
     encoder = LiteFrameEncoder.from_pretrained(folder / "encoder")
     clip = encoder.config.clip_frames
     return VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=clip).eval()
+
+
+def _merged(language_model: Any, folder: Path) -> Any:
+    tensors = _read(folder / "adapter_model.safetensors")
+    try:
+        adapted = PeftModel.from_pretrained(language_model, str(folder))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{folder}: does not fit the LLM of the host: {error}") from error
+    # peft itself only warns.
+    if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):
+        raise ConfigError(f"{folder}: does not fit the LLM of the host: {sorted(odd)[0]}")
+    return adapted.merge_and_unload()
 
 
 def _read(path: Path) -> dict[str, Tensor]:
