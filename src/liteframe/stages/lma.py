@@ -134,7 +134,7 @@ class LMAStage(Stage):
                 r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=0.0, target_modules=self.lora.targets
             )
             try:
-                return get_peft_model(language_model, adapters)  # type: ignore[return-value]
+                return get_peft_model(language_model, adapters)
             except ValueError as error:
                 raise ConfigError(f"model.lora.targets {self.lora.targets}: {error}") from error
 
