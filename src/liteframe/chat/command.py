@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Literal
 
@@ -40,7 +41,10 @@ def chat_command(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    talk = load(model, device, dtype).chat(video, frames=frames, fps=fps, start=start, end=end)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
+        loaded = load(model, device, dtype)
+    talk = loaded.chat(video, frames=frames, fps=fps, start=start, end=end)
     if question is not None:
         _answer(talk, question, max_tokens)
         return 0
