@@ -51,6 +51,8 @@ class Seen:
 class ChatModel:
     """Answers questions about video files, by greedy choice.
 
+    `liteframe.load` makes one; its encoder then takes clips in chunks, so that long videos need no more memory.
+
     Args:
         model: the Video LLM.
         dtype: "float32", "bfloat16" or "float16", of autocast; None is the one of the LLM's weights.
@@ -93,7 +95,7 @@ class ChatModel:
         max_tokens: int = 256,
         **watch: Unpack[Watch],
     ) -> list[Answer]:
-        """Answers about several videos, which go through the LLM at a time.
+        """Answers about several videos, which go through the LLM together.
 
         Args:
             videos: files; their lengths may differ.
