@@ -79,6 +79,27 @@ def test_options_come_from_the_signature(monkeypatch: pytest.MonkeyPatch, capsys
     assert "Traceback" not in error
 
 
+def words_example(source: str, count: int = 1, *, size: int = 2) -> int:
+    """Do an example.
+
+    Args:
+        source: where from.
+        count: how many.
+        size: how large.
+    """
+    print(json.dumps([source, count, size]))
+    return 0
+
+
+def test_before_keyword_only_parameters_a_word_may_be_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.FUNCTION_VERBS, "example", ("an example", f"{__name__}:words_example"))
+    for args, expected in ((["here"], ["here", 1, 2]), (["here", "5", "--size=3"], ["here", 5, 3])):
+        assert cli.main(["example", *args]) == 0
+        assert json.loads(capsys.readouterr().out) == expected
+
+
 def failing() -> int:
     """Fail on purpose."""
     raise ConfigError("file.yaml: field x is wrong; set it to 1")

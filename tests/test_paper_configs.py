@@ -74,7 +74,8 @@ def test_cache_and_lma_are_those_of_the_same_teacher() -> None:
     assert isinstance(cache, CacheStage) and isinstance(lma, LMAStage)
     assert (cache.source, lma.host_source) == (HUB_ID, HUB_ID)
     assert cache.compressor == WAP((4, 2, 2), "dot", None) and cache.target_dtype == "bfloat16"
-    assert lma.train_encoder and lma.train_projector
+    assert lma.train_llm and lma.train_encoder and lma.train_projector
+    assert lma.checkpoint_llm and lma.checkpoint_encoder and lma.encoder_chunk_clips, "or 512 frames do not fit"
     assert lma.optimizer_settings.lr == 4e-5
     assert lma.encoder_source == shape("ctd")["trainer"]["default_root_dir"] + "/export", "what CTD exports"
 
@@ -86,7 +87,7 @@ def test_data_are_at_the_papers_size(name: str) -> None:
     assert data.settings.on_error == "skip" and data.max_skip_fraction == 0.05
     assert all(shape.frames % 4 == 0 for shape in data.shapes)
     if name == "lma":
-        assert max(shape.frames for shape in data.shapes) >= 128
+        assert max(shape.frames for shape in data.shapes) == 512
 
 
 def test_ctd_reads_the_store_of_the_cache_with_two_words_more() -> None:

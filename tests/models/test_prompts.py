@@ -124,3 +124,15 @@ def test_a_processor_that_cannot_serve_is_refused() -> None:
     processor.chat_template = None
     with pytest.raises(ConfigError, match="no chat_template"):
         PromptBuilder(processor)
+
+
+@pytest.mark.parametrize("asked", [2, 3])
+def test_the_next_question_continues_the_conversation(processor: InternVLProcessor, asked: int) -> None:
+    """Ids of a chat, put together turn by turn, are those of the whole conversation."""
+    builder = PromptBuilder(processor)
+    before, after = builder.question_ids(TURNS[0][0], 2, TOKENS)
+    ids = before + after
+    for turn in range(1, asked):
+        ids += processor.tokenizer(TURNS[turn - 1][1], add_special_tokens=False).input_ids
+        ids += builder.follow_up_ids([question for question, _ in TURNS[:turn]], TURNS[turn][0])
+    assert ids == theirs(processor, 2, TURNS[: asked - 1], TURNS[asked - 1][0])

@@ -15,7 +15,7 @@ from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.onnx import export_onnx
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
-from liteframe.models.adapted import ADAPTER_FILES, load_adapter, load_parts
+from liteframe.models.adapted import ADAPTER_FILES, adapter_of, load_adapter, load_parts
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.prompts import PromptBuilder
 from liteframe.models.video_llm import load_host
@@ -72,8 +72,10 @@ def export_folder(
     adapter = None
     if run.adapted:
         host, processor, encoder = load_parts(run.export, host_source)
-        adapter = load_adapter(host.model.language_model, run.export / _ADAPTER)
-        host.model.language_model = adapter.merge_and_unload() if merge else adapter.unload()
+        adapter = adapter_of(run.export)
+        if adapter is not None:
+            adapted = load_adapter(host.model.language_model, adapter)
+            host.model.language_model = adapted.merge_and_unload() if merge else adapted.unload()
     else:
         host, processor = load_host(host_source)
         encoder = LiteFrameEncoder.from_pretrained(run.encoder)
@@ -84,7 +86,7 @@ def export_folder(
         model.config.adapter = _ADAPTER
         (folder / _ADAPTER).mkdir()
         for name in ADAPTER_FILES:
-            shutil.copyfile(run.export / _ADAPTER / name, folder / _ADAPTER / name)
+            shutil.copyfile(adapter / name, folder / _ADAPTER / name)
     _complete_generation_config(model, processor.tokenizer)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     _processor(model, processor, run).save_pretrained(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
@@ -18,19 +19,25 @@ from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _CARD = "liteframe.json"
+_ADAPTER = "adapter"
 _PROJECTOR = "projector.safetensors"
 
 
 def save_adapted(
-    folder: Path, host: str, encoder: LiteFrameEncoder, language_model: PeftModel, projector: nn.Module
+    folder: Path, host: str, encoder: LiteFrameEncoder, language_model: PeftModel | None, projector: nn.Module
 ) -> None:
-    """Writes encoder, adapter and projector as safetensors, and where their host is (relative to `folder` if local)."""
+    """Writes encoder, adapter and projector as safetensors, and where their host is (relative to `folder` if local).
+
+    An LLM that was not adapted is None, and is the host's own when the folder is loaded.
+    """
     encoder.save_pretrained(folder / "encoder")
-    language_model.save_pretrained(str(folder / "adapter"))
+    if language_model is not None:
+        language_model.save_pretrained(str(folder / _ADAPTER))
     save_file({name: tensor.contiguous() for name, tensor in projector.state_dict().items()}, folder / _PROJECTOR)
     # Both resolved, or a link on the way would make `..` mean another folder on the way back.
     place = os.path.relpath(Path(host).resolve(), folder.resolve()) if Path(host).is_dir() else host
-    (folder / _CARD).write_text(json.dumps({"host": place, "host_is_folder": Path(host).is_dir()}, indent=2) + "\n")
+    card = {"host": place, "host_is_folder": Path(host).is_dir(), "adapter": language_model is not None}
+    (folder / _CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
 def is_adapted(folder: Path) -> bool:
@@ -40,10 +47,19 @@ def is_adapted(folder: Path) -> bool:
 
 def host_of(folder: Path) -> str:
     """Folder or hub id of the host that the export of an LMA run was made for. Raises ConfigError for other folders."""
+    fields = _card(folder)
+    return str((folder / fields["host"]).resolve()) if fields["host_is_folder"] else fields["host"]
+
+
+def adapter_of(folder: Path) -> Path | None:
+    """Folder of the LLM's adapter in the export of an LMA run; None if the LLM was not adapted."""
+    return folder / _ADAPTER if _card(folder).get("adapter", True) else None
+
+
+def _card(folder: Path) -> dict[str, Any]:
     if not is_adapted(folder):
         raise ConfigError(f"{folder}: no {_CARD}; give the export folder of an LMA run")
-    fields = json.loads((folder / _CARD).read_text())
-    return str((folder / fields["host"]).resolve()) if fields["host_is_folder"] else fields["host"]
+    return dict(json.loads((folder / _CARD).read_text()))
 
 
 def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = None) -> VideoLLM:
@@ -52,8 +68,10 @@ def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = No
     Raises:
         ConfigError: a part is missing or does not fit the host.
     """
-    host, processor, encoder = load_parts(Path(folder), host_of(Path(folder)), attention)
-    host.model.language_model = load_adapter(host.model.language_model, Path(folder) / "adapter").merge_and_unload()
+    folder = Path(folder)
+    host, processor, encoder = load_parts(folder, host_of(folder), attention)
+    if adapter := adapter_of(folder):
+        host.model.language_model = load_adapter(host.model.language_model, adapter).merge_and_unload()
     clip = encoder.config.clip_frames
     return VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=clip).eval()
 

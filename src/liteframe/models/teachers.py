@@ -120,6 +120,12 @@ class InternVLTeacher(nn.Module):
         size: Any = self.vision_tower.config.patch_size
         return size[0]
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that frames are best resized to."""
+        size: Any = self.vision_tower.config.image_size
+        return size[0], size[1]
+
     def train(self, mode: bool = True) -> InternVLTeacher:
         return super().train(False)
 

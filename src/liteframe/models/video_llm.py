@@ -26,6 +26,12 @@ class LiteFrameBackbone(nn.Module):
         super().__init__()
         self.encoder = encoder
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that frames are best resized to."""
+        size = self.encoder.config.image_size
+        return size, size
+
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
         return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
 
@@ -168,19 +174,22 @@ class VideoLLM(nn.Module):
         return put_in_places(embeds_BLC, mask_BL, visual)
 
     def hidden_states(
-        self, embeds_BLC: Tensor, position_ids: Tensor | None = None, cache: Cache | None = None
+        self,
+        embeds_BLC: Tensor,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+        mask_BL: Tensor | None = None,
     ) -> Tensor:
         """Last hidden states of the LLM, (B, L, C_llm).
 
         An explicit mask goes along with positions that have gaps: without one, transformers reads each gap as the
-        start of another packed sequence.
+        start of another packed sequence. With a cache, `mask_BL` also counts the tokens in there.
         """
-        mask = None
-        if position_ids is not None and cache is None:
-            mask = torch.ones(embeds_BLC.shape[:2], dtype=torch.long, device=embeds_BLC.device)
+        if mask_BL is None and position_ids is not None and cache is None:
+            mask_BL = torch.ones(embeds_BLC.shape[:2], dtype=torch.long, device=embeds_BLC.device)
         return self.language_model(
             inputs_embeds=embeds_BLC,
-            attention_mask=mask,
+            attention_mask=mask_BL,
             position_ids=position_ids,
             past_key_values=cache,
             use_cache=cache is not None,

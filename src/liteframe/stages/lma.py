@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.gradient_checkpointing import checkpoint_layers
 from liteframe.models.sharding import gather, shard
 from liteframe.models.teachers import read_config
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
@@ -44,10 +46,16 @@ class LMAStage(Stage):
         host: folder or hub id of the InternVL whose LLM is adapted.
         encoder: folder of the encoder that CTD exported.
         lora: see `LoraSettings`.
+        train_llm: whether the LLM learns, by its adapters; without, it gets none.
         train_encoder: whether the encoder learns too.
         train_projector: whether the projector learns too.
+        llm_lr: learning rate of the LLM's adapters; null is the optimizer's.
         encoder_lr: learning rate of the encoder; null is the optimizer's.
         projector_lr: learning rate of the projector; null is the optimizer's.
+        checkpoint_llm: gradient checkpointing of the LLM: each layer keeps its input alone for the backward pass.
+        checkpoint_encoder: gradient checkpointing of the encoder, chunk by chunk where `encoder_chunk_clips` is set.
+        encoder_chunk_clips: clips of a batch that the encoder takes at a time; null is all. With `checkpoint_encoder`,
+            what the encoder keeps grows with the frames by the tokens that it gives, and by nothing else.
         attention: kernel of the LLM, "eager" or "sdpa"; null is transformers' choice.
         questions_per_video: of a row with several `questions`, how many are asked at a time; null is all.
         optimizer: see `OptimizerSettings`.
@@ -60,10 +68,15 @@ class LMAStage(Stage):
         host: str,
         encoder: str,
         lora: LoraSettings = LoraSettings(),
+        train_llm: bool = True,
         train_encoder: bool = True,
         train_projector: bool = True,
+        llm_lr: float | None = None,
         encoder_lr: float | None = None,
         projector_lr: float | None = None,
+        checkpoint_llm: bool = False,
+        checkpoint_encoder: bool = False,
+        encoder_chunk_clips: int | None = None,
         attention: str | None = None,
         questions_per_video: int | None = None,
         optimizer: OptimizerSettings = OptimizerSettings(),
@@ -72,8 +85,10 @@ class LMAStage(Stage):
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.host_source, self.encoder_source, self.lora = host, encoder, lora
-        self.train_encoder, self.train_projector = train_encoder, train_projector
-        self.encoder_lr, self.projector_lr = encoder_lr, projector_lr
+        self.train_llm, self.train_encoder, self.train_projector = train_llm, train_encoder, train_projector
+        self.llm_lr, self.encoder_lr, self.projector_lr = llm_lr, encoder_lr, projector_lr
+        self.checkpoint_llm, self.checkpoint_encoder = checkpoint_llm, checkpoint_encoder
+        self.encoder_chunk_clips = encoder_chunk_clips
         self.attention, self.questions_per_video = attention, questions_per_video
         self.model: VideoLLM | None = None
 
@@ -99,15 +114,12 @@ class LMAStage(Stage):
                 f" {self.host_source} takes {width}; distil an encoder from this host's own vision tower"
             )
         host.requires_grad_(False)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            adapters = LoraConfig(
-                r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=0.0, target_modules=self.lora.targets
-            )
-            try:
-                host.model.language_model = get_peft_model(host.model.language_model, adapters)
-            except ValueError as error:
-                raise ConfigError(f"model.lora.targets {self.lora.targets}: {error}") from error
+        llm: Any = host.model.language_model
+        if self.train_llm:
+            host.model.language_model = self._with_adapters(llm)
+        if self.checkpoint_llm:
+            checkpoint_layers(llm)
+        encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
         model = VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=encoder.config.clip_frames)
         model.backbone.requires_grad_(self.train_encoder)
         model.projector.requires_grad_(self.train_projector)
@@ -115,10 +127,26 @@ class LMAStage(Stage):
             model.projector.float()  # steps this small would be lost in bfloat16 weights
         if self.device_mesh is not None:
             model = shard(model, self.device_mesh["data_parallel"])
-        self.model = model
+        # What was loaded is in eval mode, where Lightning leaves it and layers do no checkpointing.
+        self.model = model.train()
+
+    def _with_adapters(self, language_model: PreTrainedModel) -> PeftModel:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            adapters = LoraConfig(
+                r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=0.0, target_modules=self.lora.targets
+            )
+            try:
+                return get_peft_model(language_model, adapters)
+            except ValueError as error:
+                raise ConfigError(f"model.lora.targets {self.lora.targets}: {error}") from error
 
     def module_lrs(self) -> dict[str, float]:
-        rates = {"model.backbone": self.encoder_lr, "model.projector": self.projector_lr}
+        rates = {
+            "model.language_model": self.llm_lr,
+            "model.backbone": self.encoder_lr,
+            "model.projector": self.projector_lr,
+        }
         return {name: rate for name, rate in rates.items() if rate is not None}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -136,10 +164,11 @@ class LMAStage(Stage):
 
     def export(self, folder: Path) -> None:
         assert self.model is not None and isinstance(self.model.backbone, LiteFrameBackbone)
+        language_model = self.model.language_model
         save_adapted(
             folder,
             self.host_source,
             self.model.backbone.encoder,
-            self.model.language_model,
+            language_model if isinstance(language_model, PeftModel) else None,
             self.model.projector,
         )
