@@ -169,6 +169,24 @@ class TestStages:
         assert "config nothing.yaml: not here" in capsys.readouterr().err
 
 
+def test_a_gpu_without_memory_enough_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from liteframe.lightning_cli import StageCLI
+
+    def fill(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has 1 GiB free.")
+
+    monkeypatch.setattr(StageCLI, "__init__", fill)
+    monkeypatch.chdir(tmp_path)
+    write_toy_config(tmp_path)
+    assert cli.main(["fit", "--config", "toy.yaml"]) == 1
+    error = capsys.readouterr().err
+    assert "not enough memory on the GPU (CUDA out of memory)" in error and "liteframe plan" in error
+
+
 def test_a_ddp_child_finds_the_same_config(tmp_path: Path) -> None:
     write_toy_config(tmp_path)
     ddp = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=3"]

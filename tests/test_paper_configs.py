@@ -14,9 +14,10 @@ import yaml
 from liteframe import cli
 from liteframe.configs import resolve_config_args, shipped_configs
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.lightning_cli import StageCLI, import_stages
+from liteframe.lightning_cli import import_stages
 from liteframe.models.backbone import WAP
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage
@@ -24,19 +25,6 @@ from tiny_world import manifest
 
 HUB_ID = "OpenGVLab/InternVL3-8B-hf"
 VERBS = {"cache": "predict", "ctd": "fit", "lma": "fit"}
-
-
-class BuildOnly(StageCLI):
-    """Parses and builds as the command does, on `meta`, and runs nothing."""
-
-    def instantiate_classes(self) -> None:
-        config = self.config[self.verb]
-        with torch.device("meta"):
-            built = self.parser.instantiate_classes(self.config)[self.verb]
-        self.model, self.datamodule, self.plain = built.model, built.data, config
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
 
 
 def build(name: str, *more: str) -> BuildOnly:

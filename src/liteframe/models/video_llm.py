@@ -79,13 +79,14 @@ def _load_processor(source: str, config: InternVLConfig) -> ProcessorMixin:
         raise ConfigError(f"{source}: the tokenizer lacks a token of the family ({error}); {advice}") from error
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(f"{source}: its processor cannot be read ({error}); {advice}") from error
-    if not isinstance(processor, ProcessorMixin) or getattr(processor, "image_token", None) is None:
+    image_token = getattr(processor, "image_token", None)
+    if not isinstance(processor, ProcessorMixin) or image_token is None:
         raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a host; {advice}")
     tokenizer = processor.tokenizer
-    known, wanted = tokenizer.get_vocab().get(processor.image_token), config.image_token_id
+    known, wanted = tokenizer.get_vocab().get(image_token), config.image_token_id
     if known != wanted:
         raise ConfigError(
-            f"{source}: the tokenizer's id of the image token {processor.image_token!r} is {known}, image_token_id of"
+            f"{source}: the tokenizer's id of the image token {image_token!r} is {known}, image_token_id of"
             f" config.json is {wanted}; {advice}"
         )
     text: Any = config.text_config
