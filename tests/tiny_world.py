@@ -24,6 +24,7 @@ from peft import LoraConfig, get_peft_model
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decode_job import DecodedVideo, DecodeJob, decode
+from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.sampling import RandomSegment
 from liteframe.data.synthetic_files import make_row
 from liteframe.errors import DecodeError
@@ -51,15 +52,21 @@ class InProcessPool:
 
     processes = 1
 
-    def __init__(self, processes: int = 1, deadline_s: float = 30.0, decoder: str = "auto") -> None:
-        self.decoder = decoder
+    def __init__(
+        self,
+        processes: int = 1,
+        deadline_s: float = 30.0,
+        decoder: str = "auto",
+        remote_cache: RemoteCache | None = None,
+    ) -> None:
+        self.decoder, self.remote_cache = decoder, remote_cache
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[DecodedVideo | DecodeError]:
         return [self._one(job) for job in jobs]
 
     def _one(self, job: DecodeJob) -> DecodedVideo | DecodeError:
         try:
-            return decode(job, self.decoder)
+            return decode(job, self.decoder, self.remote_cache)
         except DecodeError as error:
             return error
 

@@ -49,6 +49,8 @@ def test_a_source_repeats_nothing_before_all_of_it_has_come() -> None:
             part = drawn[source][number * rows : (number + 1) * rows]
             assert sorted(index for index, _ in part) == list(range(first, first + rows))
             assert {own_pass for _, own_pass in part} == {number}
+        orders = {tuple(index for index, _ in drawn[source][at : at + rows]) for at in range(0, 2 * rows, rows)}
+        assert len(orders) == 2, "each pass in an order of its own"
         first += rows
 
 

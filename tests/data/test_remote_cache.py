@@ -197,7 +197,7 @@ def test_a_killed_download_leaves_nothing_that_counts(server: Server, tmp_path: 
     server.files["a.mp4"] = bytes(900 * KILOBYTE)
     leftover = tmp_path / f".{name_for('x')}.0123456789abcdef.part"
     leftover.write_bytes(bytes(900 * KILOBYTE))
-    with RemoteCache(str(tmp_path), gigabytes=0.001).local_copy(f"{server.root}/a.mp4"):
+    with RemoteCache(str(tmp_path)).local_copy(f"{server.root}/a.mp4"):
         assert not leftover.exists()
 
 

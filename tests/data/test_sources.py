@@ -78,9 +78,9 @@ def test_the_root_is_the_folder_of_the_list_unless_it_is_given(tmp_path: Path) -
 
 
 def test_parquet_rows_are_those_of_json(tmp_path: Path) -> None:
-    both = [{**LLAVA[0], "start": None}, {**LLAVA[1], "start": 1.5}]
-    table = read_manifest(parquet(tmp_path / "rows.parquet", both))
-    assert table == read_manifest(write(tmp_path / "rows.json", both))
+    second = {**LLAVA[1], "start": 1.5, "colour": "red"}
+    table = read_manifest(parquet(tmp_path / "rows.parquet", [{**LLAVA[0], "start": None, "colour": None}, second]))
+    assert table == read_manifest(write(tmp_path / "rows.json", [LLAVA[0], second]))
     assert table[1].start == 1.5 and table[0].start is None
     with pytest.raises(ManifestError, match=r"bad\.parquet: row 2: field 'path'"):
         read_manifest(parquet(tmp_path / "bad.parquet", [{"path": "a.mp4"}, {"path": None}]))
