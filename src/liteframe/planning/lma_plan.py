@@ -65,10 +65,10 @@ class _Choices:
         return cls(
             stage.train_encoder,
             stage.train_projector,
-            getattr(stage, "train_llm", True),
-            getattr(stage, "checkpoint_llm", False),
-            getattr(stage, "checkpoint_encoder", False),
-            getattr(stage, "encoder_chunk_clips", None),
+            stage.train_llm,
+            stage.checkpoint_llm,
+            stage.checkpoint_encoder,
+            stage.encoder_chunk_clips,
         )
 
 

@@ -22,7 +22,9 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
-        raise ConfigError(f"{path}: Parquet is read by pyarrow, which is not installed: pip install 'liteframe[parquet]'") from error
+        raise ConfigError(
+            f"{path}: Parquet is read by pyarrow, which is not installed: pip install 'liteframe[parquet]'"
+        ) from error
     try:
         with ParquetFile(path) as file:
             number = 0
