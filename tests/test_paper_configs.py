@@ -81,7 +81,7 @@ def test_data_are_at_the_papers_size(name: str) -> None:
 def test_ctd_reads_the_store_of_the_cache_with_two_words_more() -> None:
     store = shape("cache")["model"]["init_args"]["store"]
     made = build("ctd", "--data.train=null", f"--data.store={store}")
-    assert (made.datamodule.store_path, made.datamodule.sources["train"]) == ("runs/cache/store", None)
+    assert (made.datamodule.store_path, made.datamodule.sources["train"]) == ("runs/cache/store", [])
     assert shape("cache")["data"]["init_args"]["frames"] == shape("ctd")["data"]["init_args"]["frames"]
 
 

@@ -13,6 +13,7 @@ from liteframe.errors import ConfigError
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
 from liteframe.planning.stage_plans import plan_stage
+from liteframe.stages.lma import LMAStage
 from tiny_world import encoder_folder, host_folder, manifest
 
 GPU8 = "trainer/gpu8.yaml"
@@ -77,7 +78,7 @@ def test_cache(tmp_path: Path) -> None:
 def test_lma(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = planned(tmp_path, "lma.yaml", GPU8, videos=1000)
     batches = {batch["frames"]: batch for batch in plan["stage"]["batches"]}
-    assert set(batches) == {64, 128, 256}
+    assert set(batches) == {64, 128, 256, 512}
     assert batches[64]["tokens"]["after the pixel shuffle"] == 1024
     assert batches[64]["tokens"]["prompt of the LLM"] == 1024 + 16 * 8 + 256
     parts = {part["name"]: part for part in plan["stage"]["parts"]}
@@ -88,7 +89,7 @@ def test_lma(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert parts["adapters"]["parameters"] == parts["adapters"]["trained"] == 28 * 16 * widths
     assert batches[256]["flops"]["sum"] > 3.5 * batches[64]["flops"]["sum"]
     # Videos of each length, by how many a batch holds.
-    mean = sum(b["batch_size"] * b["flops"]["sum"] for b in batches.values()) / 7
+    mean = sum(b["batch_size"] * b["flops"]["sum"] for b in batches.values()) / 8
     assert plan["time"]["flops"] == pytest.approx(1000 * mean)
     assert "runs/ctd/export is not here yet" in capsys.readouterr().out
 
@@ -130,14 +131,16 @@ def test_models_and_data_that_are_here_are_counted(tmp_path: Path) -> None:
 
 def test_checkpointing_trades_a_forward_pass_for_memory() -> None:
     stage, data, _ = build(["lma.yaml"])
+    assert isinstance(stage, LMAStage)
+    stage.checkpoint_llm = stage.checkpoint_encoder = False
+    stage.encoder_chunk_clips = None
     plain = plan_stage(stage, data, 256).batches[-1]
-    for name in ("checkpoint_llm", "checkpoint_encoder"):
-        setattr(stage, name, True)
+    stage.checkpoint_llm = stage.checkpoint_encoder = True
     lean = plan_stage(stage, data, 256).batches[-1]
     assert lean.flops["LLM"] == pytest.approx(plain.flops["LLM"] * 1.5, rel=0.1)
     assert lean.flops["encoder"] == pytest.approx(plain.flops["encoder"] * 4 / 3, rel=0.01)
     assert lean.activations < 0.3 * plain.activations
-    stage.encoder_chunk_clips = 4  # type: ignore[assignment]
+    stage.encoder_chunk_clips = 4
     assert plan_stage(stage, data, 256).batches[-1].activations < 0.5 * lean.activations
 
 

@@ -113,7 +113,6 @@ def _total_weighted(stage: StagePlan, of_batch: Any) -> float:
 def _count(data: VideoDataModule, split: str) -> int | None:
     """Rows of the manifests, or None where one of them is not on this machine."""
     names: Split = "predict" if split == "predict" else "train"
-    given = data.sources[names]
-    sources = [given] if isinstance(given, str) else list(given or ())
-    here = sources and all(isinstance(source, str) and Path(source).exists() for source in sources)
+    sources = data.sources[names]
+    here = sources and all(Path(source.path).exists() for source in sources)
     return len(data.rows(names)) if here else None
