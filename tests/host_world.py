@@ -58,8 +58,7 @@ FAMILY = [("qwen2", "300M"), ("qwen2", "6B"), ("qwen3", "300M"), ("qwen3_moe", "
 
 
 @lru_cache
-def bpe_processor() -> InternVLProcessor:
-    """Byte-level BPE with a few merges and ChatML's role headers, as the published hosts have them."""
+def _bpe() -> str:
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -67,7 +66,12 @@ def bpe_processor() -> InternVLProcessor:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet)
     backend.train_from_iterator(words, trainer)
-    return internvl_processor(internvl_tokenizer(backend), CHATML, TOKENS)
+    return backend.to_str()
+
+
+def bpe_processor() -> InternVLProcessor:
+    """Byte-level BPE with a few merges and ChatML's role headers, as the published hosts have them; one of its own."""
+    return internvl_processor(internvl_tokenizer(Tokenizer.from_str(_bpe())), CHATML, TOKENS)
 
 
 def family_config(text: str, tower: str, **more: Any) -> InternVLConfig:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_prompts import bpe_processor
 from torch import Tensor
 from transformers import InternVLForConditionalGeneration
 
+from host_world import bpe_processor
 from liteframe.errors import DataError
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.generation import Conversation, answer_batch, prompt_ids
