@@ -79,6 +79,27 @@ def test_options_come_from_the_signature(monkeypatch: pytest.MonkeyPatch, capsys
     assert "Traceback" not in error
 
 
+def words_example(source: str, count: int = 1, *, size: int = 2) -> int:
+    """Do an example.
+
+    Args:
+        source: where from.
+        count: how many.
+        size: how large.
+    """
+    print(json.dumps([source, count, size]))
+    return 0
+
+
+def test_before_keyword_only_parameters_a_word_may_be_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.FUNCTION_VERBS, "example", ("an example", f"{__name__}:words_example"))
+    for args, expected in ((["here"], ["here", 1, 2]), (["here", "5", "--size=3"], ["here", 5, 3])):
+        assert cli.main(["example", *args]) == 0
+        assert json.loads(capsys.readouterr().out) == expected
+
+
 def failing() -> int:
     """Fail on purpose."""
     raise ConfigError("file.yaml: field x is wrong; set it to 1")
@@ -146,6 +167,24 @@ class TestStages:
         assert "Traceback" not in error
         assert cli.main(["fit", "--config", "nothing.yaml"]) == 1
         assert "config nothing.yaml: not here" in capsys.readouterr().err
+
+
+def test_a_gpu_without_memory_enough_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from liteframe.lightning_cli import StageCLI
+
+    def fill(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has 1 GiB free.")
+
+    monkeypatch.setattr(StageCLI, "__init__", fill)
+    monkeypatch.chdir(tmp_path)
+    write_toy_config(tmp_path)
+    assert cli.main(["fit", "--config", "toy.yaml"]) == 1
+    error = capsys.readouterr().err
+    assert "not enough memory on the GPU (CUDA out of memory)" in error and "liteframe plan" in error
 
 
 def test_a_ddp_child_finds_the_same_config(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import liteframe
 
 PACKAGE = Path(liteframe.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEVELS = {"ops": 1, "models": 2, "data": 2, "stages": 3, "evaluation": 3, "bench": 3}
+LEVELS = {"ops": 1, "models": 2, "data": 2, "stages": 3, "evaluation": 3, "bench": 3, "hf": 3}
 GROUND = {"__init__", "atomic", "errors", "configs", "progress", "runtime"}
 HEAVY = {"torch", "lightning", "transformers", "timm", "peft", "torchvision", "decord", "av", "matplotlib", "numpy"}
 

@@ -14,9 +14,10 @@ import yaml
 from liteframe import cli
 from liteframe.configs import resolve_config_args, shipped_configs
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.lightning_cli import StageCLI, import_stages
+from liteframe.lightning_cli import import_stages
 from liteframe.models.backbone import WAP
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage
@@ -24,19 +25,6 @@ from tiny_world import manifest
 
 HUB_ID = "OpenGVLab/InternVL3-8B-hf"
 VERBS = {"cache": "predict", "ctd": "fit", "lma": "fit"}
-
-
-class BuildOnly(StageCLI):
-    """Parses and builds as the command does, on `meta`, and runs nothing."""
-
-    def instantiate_classes(self) -> None:
-        config = self.config[self.verb]
-        with torch.device("meta"):
-            built = self.parser.instantiate_classes(self.config)[self.verb]
-        self.model, self.datamodule, self.plain = built.model, built.data, config
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
 
 
 def build(name: str, *more: str) -> BuildOnly:
@@ -74,7 +62,8 @@ def test_cache_and_lma_are_those_of_the_same_teacher() -> None:
     assert isinstance(cache, CacheStage) and isinstance(lma, LMAStage)
     assert (cache.source, lma.host_source) == (HUB_ID, HUB_ID)
     assert cache.compressor == WAP((4, 2, 2), "dot", None) and cache.target_dtype == "bfloat16"
-    assert lma.train_encoder and lma.train_projector
+    assert lma.train_llm and lma.train_encoder and lma.train_projector
+    assert lma.checkpoint_llm and lma.checkpoint_encoder and lma.encoder_chunk_clips, "or 512 frames do not fit"
     assert lma.optimizer_settings.lr == 4e-5
     assert lma.encoder_source == shape("ctd")["trainer"]["default_root_dir"] + "/export", "what CTD exports"
 
@@ -86,13 +75,13 @@ def test_data_are_at_the_papers_size(name: str) -> None:
     assert data.settings.on_error == "skip" and data.max_skip_fraction == 0.05
     assert all(shape.frames % 4 == 0 for shape in data.shapes)
     if name == "lma":
-        assert max(shape.frames for shape in data.shapes) >= 128
+        assert max(shape.frames for shape in data.shapes) == 512
 
 
 def test_ctd_reads_the_store_of_the_cache_with_two_words_more() -> None:
     store = shape("cache")["model"]["init_args"]["store"]
     made = build("ctd", "--data.train=null", f"--data.store={store}")
-    assert (made.datamodule.store_path, made.datamodule.sources["train"]) == ("runs/cache/store", None)
+    assert (made.datamodule.store_path, made.datamodule.sources["train"]) == ("runs/cache/store", [])
     assert shape("cache")["data"]["init_args"]["frames"] == shape("ctd")["data"]["init_args"]["frames"]
 
 

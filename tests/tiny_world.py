@@ -18,14 +18,20 @@ from typing import Any
 from unittest import mock
 
 import torch
+import yaml
 from lightning.pytorch import Trainer
+from peft import LoraConfig, get_peft_model
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decode_job import DecodedVideo, DecodeJob, decode
+from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.sampling import RandomSegment
 from liteframe.data.synthetic_files import make_row
 from liteframe.errors import DecodeError
+from liteframe.models.adapted import save_adapted
+from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.tiny import build_tiny_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
 
 TRAIN, TEST = 9, 3
 WAP_SETTINGS: dict[str, Any] = {"similarity": "cosine", "scale": 20.0}
@@ -46,15 +52,21 @@ class InProcessPool:
 
     processes = 1
 
-    def __init__(self, processes: int = 1, deadline_s: float = 30.0, decoder: str = "auto") -> None:
-        self.decoder = decoder
+    def __init__(
+        self,
+        processes: int = 1,
+        deadline_s: float = 30.0,
+        decoder: str = "auto",
+        remote_cache: RemoteCache | None = None,
+    ) -> None:
+        self.decoder, self.remote_cache = decoder, remote_cache
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[DecodedVideo | DecodeError]:
         return [self._one(job) for job in jobs]
 
     def _one(self, job: DecodeJob) -> DecodedVideo | DecodeError:
         try:
-            return decode(job, self.decoder)
+            return decode(job, self.decoder, self.remote_cache)
         except DecodeError as error:
             return error
 
@@ -113,12 +125,49 @@ def store_folder() -> Path:
 @lru_cache
 def encoder_folder() -> Path:
     """An encoder with fresh weights, as CTD would export it."""
-    from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-
     folder = home() / "encoder"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         LiteFrameEncoder(LiteFrameConfig(**ENCODER)).save_pretrained(folder)
+    return folder
+
+
+def adapted_model(host_source: Path) -> VideoLLM:
+    """A student before an LLM whose adapters, projector and encoder have all moved from where they began."""
+    host, processor = load_host(str(host_source), "eager")
+    encoder = LiteFrameEncoder.from_pretrained(encoder_folder())
+    settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
+    host.model.language_model = get_peft_model(host.model.language_model, settings)
+    model = VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=4).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name or name.startswith(("projector", "backbone")):
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+@lru_cache
+def lma_run_folder() -> Path:
+    """A run folder of LMA as a pipeline leaves it, with a made-up report beside it."""
+    folder = home() / "run" / "lma"
+    (folder / "export").mkdir(parents=True)
+    model = adapted_model(host_folder())
+    assert isinstance(model.backbone, LiteFrameBackbone)
+    parts = (model.backbone.encoder, model.language_model, model.projector)
+    save_adapted(folder / "export", str(host_folder()), *parts)
+    config = {
+        "seed_everything": 0,
+        "model": {"class_path": "LMAStage", "init_args": {"host": str(host_folder()), "questions_per_video": 4}},
+        "data": {"init_args": {"image_size": 112, "shapes": [{"frames": 8}, {"frames": 32}]}},
+        "trainer": {"max_steps": 350, "max_epochs": -1, "precision": "bf16-mixed"},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "done.json").write_text(json.dumps({"seconds": 123.4}))
+    stages = {f"{stage}_ms": 1.5 for stage in ("decode", "preprocess", "encode", "project", "prefill")}
+    scores = {"accuracy": 0.791, "accuracy_low": 0.77, "accuracy_high": 0.812, "questions": 1520, "videos": 190}
+    rows = [{"arm": arm, "frames": 16, "tokens": 16, **scores, **stages} for arm in ("teacher", "liteframe-lma")]
+    (folder.parent / "report.json").write_text(json.dumps({"rows": rows}))
     return folder
 
 

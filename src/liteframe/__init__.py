@@ -28,6 +28,7 @@ _PUBLIC = {
     "InternVLTeacher": "liteframe.models.teachers",
     "VideoLLM": "liteframe.models.video_llm",
     "VideoDataModule": "liteframe.data.datamodule",
+    "load": "liteframe.chat.model",
     "FeatureStore": "liteframe.data.feature_store",
     "LiteFrameError": "liteframe.errors",
 }

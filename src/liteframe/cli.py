@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
 from typing import Any
@@ -26,9 +26,18 @@ FUNCTION_VERBS = {
     "synth": ("render the tiny world as video files", "liteframe.data.synthetic_files:synth_command"),
     "check": ("probe every video of a manifest or folder", "liteframe.data.probe:check_command"),
     "pipeline": ("run a whole recipe, stage after stage", "liteframe.pipeline.command:pipeline_command"),
+    "plan": (
+        "say what a stage takes: parameters, tokens, operations, memory, store, time",
+        "liteframe.planning.command:plan_command",
+    ),
+    "export": (
+        "write a finished run as a Hugging Face folder, or its encoder as ONNX",
+        "liteframe.hf.export:export_command",
+    ),
     "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
     "saliency": ("measure WAP without the class token on a finished run", "liteframe.bench.saliency:saliency_command"),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
+    "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }
 CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
@@ -119,23 +128,39 @@ def _run_function(verb: str, args: list[str]) -> int:
 
 
 def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str]) -> dict[str, Any]:
-    """Options from the signature, their help from the docstring; an option that is a list takes several words."""
+    """Options from the signature, their help from the docstring; an option that is a list takes several words.
+
+    Where a signature has keyword-only parameters, those with a default before them are words that may be left out.
+    """
     import docstring_parser
     from jsonargparse import ArgumentParser
 
     docstring = docstring_parser.parse(function.__doc__ or "")
     types = typing.get_type_hints(function)
+    parameters = signature(function).parameters
     lists = {name: item for name, kind in types.items() if name != "return" and (item := _list_item(kind)) is not None}
+    words = [name for name, parameter in parameters.items() if _is_optional_word(parameter, parameters.values())]
     parser = ArgumentParser(prog=f"liteframe {verb}", description=docstring.short_description)
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=set(lists))
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*lists, *words})
     texts = {parameter.arg_name: parameter.description for parameter in docstring.params}
+    for name in words:
+        parser.add_argument(name, nargs="?", type=types[name], default=parameters[name].default, help=texts.get(name))
     for name, item in lists.items():
-        default = signature(function).parameters[name].default
+        default = parameters[name].default
         if default is Parameter.empty:
             parser.add_argument(name, nargs="+", type=item, help=texts.get(name))
         else:
-            parser.add_argument(f"--{name}", nargs="+", type=item, default=default, help=texts.get(name))
+            # Given twice, the words of both count, unless they would be added to a default.
+            action = "extend" if default is None else "store"
+            options = {"nargs": "+", "action": action, "type": item, "default": default, "help": texts.get(name)}
+            parser.add_argument(f"--{name}", **options)
     return dict(parser.parse_args(args).as_dict())
+
+
+def _is_optional_word(parameter: Parameter, among: Iterable[Parameter]) -> bool:
+    if parameter.kind is Parameter.KEYWORD_ONLY or parameter.default is Parameter.empty:
+        return False
+    return any(other.kind is Parameter.KEYWORD_ONLY for other in among)
 
 
 def _list_item(kind: Any) -> Any:

@@ -10,13 +10,14 @@ from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
+import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
@@ -39,6 +40,7 @@ _QUIET_WARNINGS = (
     ".*predict returned None.*",
     ".*Total length of `list` across ranks is zero.*",
     ".*module.s. in eval mode at the start of training.*",
+    ".*FSDP2-wrapped module .* returned a view tensor.*",
 )
 
 
@@ -50,13 +52,26 @@ def run_stage(verb: str, args: list[str]) -> None:
         LiteFrameError: what the stage raises.
     """
     import_stages()
-    if os.environ.get("LITEFRAME_DEBUG") != "1":
-        for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        disable_progress_bar()  # transformers shows one for a file that loads in a blink
-        for message in _QUIET_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
-    StageCLI(verb, args)
+    quieten()
+    try:
+        StageCLI(verb, args)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"not enough memory on the GPU ({str(error).split('. ')[0]}); `liteframe plan` with the same --config says"
+            " what the stage takes: take smaller batches (data.batch_size, data.shapes), gradient checkpointing, or"
+            " share the weights out (--config trainer/fsdp.yaml)"
+        ) from error
+
+
+def quieten() -> None:
+    """Silences what the libraries say that a user cannot act on, unless LITEFRAME_DEBUG is 1."""
+    if os.environ.get("LITEFRAME_DEBUG") == "1":
+        return
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    disable_progress_bar()  # transformers shows one for a file that loads in a blink
+    for message in _QUIET_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def import_stages() -> None:
@@ -130,7 +145,8 @@ class StageCLI(LightningCLI):
         if config.get("logger") is not False and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
         trainer = super()._instantiate_trainer(config, callbacks)
-        writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+        # The last of them writes a folder if it is told to, and then asks nobody how.
+        writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy))
         if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer

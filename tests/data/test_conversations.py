@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liteframe.data.conversations import turns_of
+from liteframe.data.conversations import has_placeholder, has_questions, turns_of
 from liteframe.errors import ManifestError
 
 QUESTIONS = [{"question": f"q{n}", "answer": f"a{n}", "options": ["x", "y"], "type": "t"} for n in range(5)]
@@ -25,6 +25,32 @@ def test_the_three_forms() -> None:
     assert turns_of({"conversations": talk}) == [("what", "a star"), ("where", "there")]
     every = {"conversations": said("c", "d"), "questions": QUESTIONS, "question": "why", "answer": "so"}
     assert turns_of(every) == [("c", "d")]
+
+
+def test_placeholders_and_spellings() -> None:
+    talk = [
+        {"role": "user", "content": "what <video>\nis it"},
+        {"role": "assistant", "content": "a <star>"},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "and "}, {"type": "image"}, {"type": "text", "text": "now"}],
+        },
+        {"role": "assistant", "content": "a <video> is left alone in answers"},
+    ]
+    row = {"conversations": talk}
+    assert turns_of(row) == [("what is it", "a <star>"), ("and now", "a <video> is left alone in answers")]
+    assert has_placeholder(row) and has_placeholder({"conversations": said("a", "b", "c <image>", "d")})
+    assert not has_placeholder({"conversations": said("a", "a <video>")})
+    assert has_questions(row) and not has_questions({"conversations": [], "questions": [], "question": "why"})
+
+
+def test_what_the_system_says_comes_before_the_first_question() -> None:
+    system = {"from": "system", "value": "Be short."}
+    told = turns_of({"conversations": [system, *said("<video>what", "a star", "where", "there")]})
+    assert told == [("Be short.\n\nwhat", "a star"), ("where", "there")]
+    for talk in ([system], [system, system, *said("a", "b")], [*said("a", "b"), system]):
+        with pytest.raises(ManifestError, match="at most one system turn"):
+            turns_of({"conversations": talk})
 
 
 def test_questions_are_shuffled_and_limited_and_conversations_are_neither() -> None:
@@ -48,6 +74,8 @@ def test_questions_are_shuffled_and_limited_and_conversations_are_neither() -> N
         ({"conversations": said("a", "b", "c")}, "field conversations"),
         ({"conversations": list(reversed(said("a", "b")))}, "field conversations"),
         ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt"}]}, "field conversations"),
+        ({"conversations": [{"from": "narrator", "value": "a"}]}, "turn 1 is of 'narrator'"),
+        ({"conversations": [{"role": "user", "content": ["a"]}]}, "turn 1 is of 'user'"),
         ({"questions": [{"question": "why"}]}, "field questions"),
         ({"questions": ["why"]}, "field questions"),
         ({"questions": [{"question": "why", "answer": 3}]}, "field questions"),

@@ -18,7 +18,8 @@ from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.feature_store import StoreKey
 from liteframe.data.feature_store_finalize import finalize
 from liteframe.data.feature_store_writer import FeatureStoreWriter
-from liteframe.data.manifest import read_manifest
+from liteframe.data.manifest import VideoSource, read_manifest
+from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.sampling import KeyFrames, Linspace, RandomSegment, UniformMidpoints
 from liteframe.data.skips import SkipLedger
 from liteframe.data.transforms import denormalize
@@ -354,6 +355,7 @@ def test_training_reads_a_feature_store(with_frames: bool, clips: Path, tmp_path
         ({"windows_per_video": 2}, "RandomSegment"),
         ({"store": "s", "train": "t"}, r"data\.store and data\.train"),
         ({"decoder": "gpu"}, "decoder"),
+        ({"val": [VideoSource("v", weight=1.0)]}, r"data\.val: a source has a weight"),
     ],
 )
 def test_contradictions_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
@@ -367,14 +369,51 @@ def test_a_missing_split_says_which_setting_is_missing(tmp_path: Path) -> None:
             getattr(module(), load)()
 
 
+def test_weighted_sources_are_drawn_by_weight_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", FakePool)
+    few = manifest(tmp_path / "few.jsonl", *({"path": f"few{n}.mp4"} for n in range(4)))
+    many = manifest(tmp_path / "many.jsonl", *({"video": f"many{n}.mp4"} for n in range(20)))
+    sources: list[Any] = [VideoSource(few, weight=3.0), VideoSource(many, root="/videos", weight=1.0)]
+    data = VideoDataModule(train=sources, image_size=8, frames=4, batch_size=4)
+    recorder = Recorder()
+    make_trainer(tmp_path / "run", max_steps=6, callbacks=None).fit(recorder, data)
+    names = [name for _, _, names, *_ in recorder.seen for name in names]
+    assert len(names) == 24 and sum(name.startswith("few") for name in names) == 18
+    report = json.loads((tmp_path / "run" / "sources.json").read_text())
+    assert [(entry["path"], entry["rows"], entry["samples_in_a_pass"]) for entry in report] == [
+        (few, 4, 18),
+        (many, 20, 6),
+    ]
+    assert report[1]["root"] == "/videos" and data.rows("train")[4].path == "/videos/many0.mp4"
+    assert f"train: 20 rows of {many}, 6 samples a pass by its weight" in capsys.readouterr().err
+
+
+def test_remote_videos_need_a_cache_and_are_skipped_by_their_url(clips: Path, tmp_path: Path) -> None:
+    listed = manifest(tmp_path / "m.jsonl", {"video": "1.mp4"}, {"video": "absent.mp4"})
+    source: list[Any] = [VideoSource(listed, root=clips.as_uri())]
+    with pytest.raises(ConfigError, match=r"data\.remote_cache is not set, but data\.val .*1\.mp4"):
+        module(val=source).loader("val")
+    cache = RemoteCache(str(tmp_path / "cache"))
+    data = module(val=source, remote_cache=cache, on_error="skip", num_workers=1)
+    (batch,) = data.loader("val")
+    data.teardown("validate")
+    assert batch["rows"][0]["path"] == f"{clips.as_uri()}/1.mp4"
+    assert shown(batch, 0) == batch["frame_indices_BT"][0].tolist()
+    (skip,) = batch["skipped"]
+    assert skip["path"] == f"{clips.as_uri()}/absent.mp4" and "cannot be fetched" in skip["reason"]
+
+
 def test_configs_build_everything_and_help_explains_it(clips: Path) -> None:
     parser = ArgumentParser()
     parser.add_subclass_arguments(VideoDataModule, "data")
     config = {
         "class_path": "liteframe.data.datamodule.VideoDataModule",
         "init_args": {
-            "train": [str(clips)],
+            "train": [str(clips), {"path": str(clips), "root": "s3://bucket", "weight": 0.5}],
             "val": str(clips),
+            "remote_cache": {"folder": "cache", "gigabytes": 2},
             "image_size": [112, 224],
             "sampler": {"class_path": "liteframe.data.sampling.Linspace"},
             "shapes": [
@@ -393,6 +432,8 @@ def test_configs_build_everything_and_help_explains_it(clips: Path) -> None:
     }
     parsed = parser.parse_object({"data": config})
     data = parser.instantiate_classes(parsed).data
+    assert data.sources["train"] == [VideoSource(str(clips)), VideoSource(str(clips), "s3://bucket", 0.5)]
+    assert data.remote_cache == RemoteCache("cache", 2.0) and data.sources["val"] == [VideoSource(str(clips))]
     assert data.settings.image_size == (112, 224) and data.sampler == Linspace()
     assert data.shapes[1] == BatchShape(4, 2, 0.5, RandomSegment([2, 4])) and data.shapes[0].weight == 1.0
     again = parser.parse_string(parser.dump(parsed))

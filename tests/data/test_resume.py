@@ -12,6 +12,7 @@ from resume_toys import FakePool, Recorder, make_trainer
 
 from liteframe.data.batching import BatchShape
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.manifest import VideoSource
 from liteframe.errors import ConfigError
 
 STEPS = 12
@@ -28,7 +29,13 @@ def manifest(folder: Path, rows: int = 11) -> str:
     return str(path)
 
 
+def weighted(folder: Path) -> list[str | VideoSource]:
+    return [VideoSource(manifest(folder, 3), weight=2.0), VideoSource(manifest(folder, 8), weight=1.0)]
+
+
 def data(folder: Path, **settings: Any) -> VideoDataModule:
+    if settings.get("train") == "weighted":
+        settings["train"] = weighted(folder)
     return VideoDataModule(**{"train": manifest(folder), "batch_size": 2, "frames": 4, "image_size": 8, **settings})
 
 
@@ -44,6 +51,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "accumulation": ({"max_steps": 7, "max_epochs": -1, "accumulate_grad_batches": 2}, {}, {}),
     "cut epochs": ({"max_epochs": 4, "limit_train_batches": 3}, {}, {}),
     "reload": ({"max_epochs": 3, "reload_dataloaders_every_n_epochs": 1}, {}, {}),
+    "weighted sources": ({"max_steps": STEPS}, {"train": "weighted"}, {}),
     "mixed shapes": (
         {"max_steps": STEPS},
         {"shapes": [BatchShape(4, 3), BatchShape(8, 2, weight=2.0), BatchShape(12, 1)]},
@@ -128,6 +136,7 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
         ({"seed": 1}, "seed: 0 in the checkpoint, 1 now"),
         ({"train": manifest(tmp_path, 12)}, "rows: 11 in the checkpoint, 12 now"),
         ({"batch_size": 3}, "shapes"),
+        ({"train": "weighted"}, "sources"),
     ]
     for settings, message in others:
         with pytest.raises(ConfigError, match=message):

@@ -8,35 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import load_adapted, save_adapted
-from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
-from tiny_world import encoder_folder, host_folder
+from tiny_world import adapted_model, host_folder
 
 QUESTIONS = [["color of the star", "color of the ball"]]
 
 
 def frames() -> torch.Tensor:
     return torch.randn(1, 8, 3, 112, 112, generator=torch.Generator().manual_seed(0))
-
-
-def adapted_model(host_source: Path) -> VideoLLM:
-    """A student before an LLM whose adapters, projector and encoder have all moved from where they began."""
-    host, processor = load_host(str(host_source), "eager")
-    encoder = LiteFrameEncoder.from_pretrained(encoder_folder())
-    settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
-    host.model.language_model = get_peft_model(host.model.language_model, settings)
-    model = VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=4).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name or name.startswith(("projector", "backbone")):
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return model
 
 
 def logits(model: VideoLLM) -> torch.Tensor:

@@ -6,35 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import InternVLProcessor
 
+from host_world import TOKENS, bpe_processor
 from liteframe.errors import ConfigError
 from liteframe.models.prompts import IGNORE, PromptBuilder, Turn
-from liteframe.models.tiny import internvl_processor, internvl_tokenizer, tiny_processor
+from liteframe.models.tiny import tiny_processor
 
-TOKENS = 16
 TURNS: list[Turn] = [("color of the star", "red"), ("color of the ball", "left"), ("color of the box", "blue")]
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'video' %}{{ '<video>\n' }}{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
-    "{{ '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-
-def bpe_processor() -> InternVLProcessor:
-    """Byte-level BPE with a few merges and ChatML's role headers, as the published hosts have them."""
-    special = ["<pad>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>"]
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    words = [f"user\nFrame{n}: assistant\n{text}" for n in range(1, 12) for turn in TURNS for text in turn]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
-    backend.train_from_iterator(words, trainer)
-    return internvl_processor(internvl_tokenizer(backend), CHATML, TOKENS)
 
 
 @pytest.fixture(params=["tiny", "bpe"])
@@ -145,3 +124,15 @@ def test_a_processor_that_cannot_serve_is_refused() -> None:
     processor.chat_template = None
     with pytest.raises(ConfigError, match="no chat_template"):
         PromptBuilder(processor)
+
+
+@pytest.mark.parametrize("asked", [2, 3])
+def test_the_next_question_continues_the_conversation(processor: InternVLProcessor, asked: int) -> None:
+    """Ids of a chat, put together turn by turn, are those of the whole conversation."""
+    builder = PromptBuilder(processor)
+    before, after = builder.question_ids(TURNS[0][0], 2, TOKENS)
+    ids = before + after
+    for turn in range(1, asked):
+        ids += processor.tokenizer(TURNS[turn - 1][1], add_special_tokens=False).input_ids
+        ids += builder.follow_up_ids([question for question, _ in TURNS[:turn]], TURNS[turn][0])
+    assert ids == theirs(processor, 2, TURNS[: asked - 1], TURNS[asked - 1][0])

@@ -78,6 +78,17 @@ def test_the_loss_from_a_store_is_that_with_the_teacher_on_the_fly(clip_sigma: f
     assert found["float32"] != pytest.approx(found["bfloat16"], rel=1e-6), "rounding the targets is seen in the loss"
 
 
+def test_chunks_and_checkpoints_train_the_same_student(tmp_path: Path) -> None:
+    plain = fit(tmp_path, stage(), 2, store=str(store_folder()))
+    module = stage(encoder_chunk_clips=2, checkpoint_encoder=True)
+    sizes: list[int] = []
+    module.encoder.patch_embedding.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    saving = fit(tmp_path, module, 2, store=str(store_folder()))
+    # A batch of 3 videos of 2 clips, twice for each step.
+    assert sizes == [8] * 3 * 2 * 2
+    assert saving.losses == pytest.approx(plain.losses, rel=1e-5)
+
+
 def test_gradients_reach_every_weight_of_the_student_and_none_of_the_teacher(tmp_path: Path) -> None:
     module = stage(teacher=str(host_folder()))
     watch = fit(tmp_path, module, 2, train=str(manifest()))

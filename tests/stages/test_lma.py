@@ -19,7 +19,7 @@ from liteframe.errors import ConfigError, ManifestError
 from liteframe.models.adapted import load_adapted
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.tiny import build_tiny_host
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.video_llm import VideoLLM, load_host
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
 from tiny_world import encoder_folder, host_folder, make_trainer, manifest, video_data
@@ -119,10 +119,15 @@ def test_conversations_and_videos_of_unequal_lengths(tmp_path: Path) -> None:
         fit(tmp_path, stage(), train=str(tmp_path / "silent.jsonl"), batch_size=1)
 
 
+@pytest.mark.parametrize("llm", [True, False])
 @pytest.mark.parametrize("encoder", [True, False])
 @pytest.mark.parametrize("projector", [True, False])
-def test_only_what_the_settings_name_gets_gradients(encoder: bool, projector: bool, tmp_path: Path) -> None:
-    module = stage(train_encoder=encoder, train_projector=projector)
+def test_only_what_the_settings_name_gets_gradients(llm: bool, encoder: bool, projector: bool, tmp_path: Path) -> None:
+    module = stage(train_llm=llm, train_encoder=encoder, train_projector=projector)
+    if not (llm or encoder or projector):
+        with pytest.raises(ConfigError, match="no trainable parameter; set at least one part"):
+            fit(tmp_path, module)
+        return
     # The second step, because LoRA's A has no gradient while B is zero.
     found = fit(tmp_path, module, 2)
     assert all(found.named.values()), [name for name, some in found.named.items() if not some]
@@ -132,10 +137,23 @@ def test_only_what_the_settings_name_gets_gradients(encoder: bool, projector: bo
         "lora": {n for n in found.named if ".lora_" in n},
     }
     assert set().union(*parts.values()) == set(found.named)
-    assert len(parts["lora"]) == 2 * 2 * 3, "A and B of two layers in each of three blocks"
+    assert len(parts["lora"]) == (2 * 2 * 3 if llm else 0), "A and B of two layers in each of three blocks"
     assert bool(parts["encoder"]) == encoder and bool(parts["projector"]) == projector
     names = {n for n, _ in module.named_parameters() if n.startswith("model.backbone.encoder.")}
     assert parts["encoder"] == (names if encoder else set())
+
+
+def test_an_llm_without_adapters_is_the_hosts_own_after_the_export(tmp_path: Path) -> None:
+    module = stage(train_llm=False)
+    fit(tmp_path, module, 2)
+    assert module.model is not None
+    exported = load_adapted(tmp_path / "export", "eager")
+    assert not (tmp_path / "export" / "adapter").exists()
+    host = load_host(str(host_folder()), "eager")[0].model.language_model.state_dict()
+    llm = exported.language_model.state_dict()
+    assert set(llm) == set(host) and all(torch.equal(llm[name], host[name]) for name in host)
+    for name, tensor in exported.projector.state_dict().items():
+        assert torch.equal(tensor, module.model.projector.state_dict()[name])
 
 
 def test_the_host_itself_stays_as_it_was(tmp_path: Path) -> None:
@@ -182,15 +200,20 @@ def test_a_head_of_its_own_is_not_trained(tmp_path: Path) -> None:
 
 
 def test_parts_have_learning_rates_of_their_own(tmp_path: Path) -> None:
-    module = stage(encoder_lr=1e-4, projector_lr=2e-4, optimizer=OptimizerSettings(lr=1e-2, warmup_fraction=0.0))
-    fit(tmp_path, module, 1)
-    rates = {}
-    for group in module.optimizers().optimizer.param_groups:  # type: ignore[union-attr]
-        rates |= {id(parameter): group["initial_lr"] for parameter in group["params"]}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            expected = 1e-4 if "backbone" in name else 2e-4 if "projector" in name else 1e-2
-            assert rates[id(parameter)] == expected, name
+    optimizer = OptimizerSettings(lr=1e-2, warmup_fraction=0.0)
+    for own in ({}, {"llm_lr": 3e-4}):
+        module = stage(encoder_lr=1e-4, projector_lr=2e-4, optimizer=optimizer, **own)
+        fit(tmp_path, module, 1)
+        rates = {}
+        for group in module.optimizers().optimizer.param_groups:  # type: ignore[union-attr]
+            rates |= {id(parameter): group["initial_lr"] for parameter in group["params"]}
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                llm = own.get("llm_lr", 1e-2)
+                expected = 1e-4 if "backbone" in name else 2e-4 if "projector" in name else llm
+                assert rates[id(parameter)] == expected, name
+    with pytest.raises(ConfigError, match=r"learning rate for 'model\.language_model'"):
+        fit(tmp_path, stage(train_llm=False, llm_lr=1e-4))
 
 
 def test_what_is_missing_or_does_not_fit_is_named(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ def steps(
     """Step between frame numbers, and question types asked, of many training steps."""
     seen: list[tuple[int, set[str]]] = []
 
-    def answer_step(stage: Any, model: Any, batch: dict[str, Any], tokens: Any, most: Any, step: int) -> Any:
+    def answer_step(
+        stage: Any, model: Any, batch: dict[str, Any], tokens: Any, most: Any, step: int, name: str = ""
+    ) -> Any:
         seen.append((step, {question["type"] for row in batch["rows"] for question in row["questions"]}))
         return type("Loss", (), {"loss": torch.zeros(())})
 
@@ -63,3 +65,35 @@ def test_gapless_types_are_asked_of_frames_in_a_row_alone(monkeypatch: pytest.Mo
         assert asked == (set(KINDS) if step == 1 else {"needle", "order"})
     alone = steps(monkeypatch, 8, ("motion",), longest_video=64, gapless_types=["motion"])
     assert {step for step, _ in alone} == {1} and all(asked == {"motion"} for _, asked in alone)
+
+
+@pytest.mark.parametrize("pooled_too", [False, True])
+def test_the_loss_is_the_mean_of_both_densities(pooled_too: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames are encoded once; the pooled tokens are weighted means over 2 x 2 tokens of a frame."""
+    stage = HostPretrainStage(str(host_folder()), pooled_too=pooled_too)
+    vision = VisionTokens(torch.randn(2, 3, 4, 4, 8), torch.randn(2, 3, 8))
+    encoded: list[torch.Tensor] = []
+
+    def backbone(self: Any, frames: torch.Tensor) -> VisionTokens:
+        encoded.append(frames)
+        return vision
+
+    seen: dict[str, torch.Tensor] = {}
+
+    def answer_step(
+        stage: Any, model: Any, batch: dict[str, Any], tokens: torch.Tensor, most: Any, step: int, name: str = ""
+    ) -> Any:
+        seen[name] = tokens
+        return type("Loss", (), {"loss": torch.tensor(4.0 if name else 1.0)})
+
+    stage.model = type("Model", (), {"backbone": backbone})()  # type: ignore[assignment]
+    monkeypatch.setattr(pretrain, "answer_step", answer_step)
+    monkeypatch.setattr(stage, "step_rng", lambda: np.random.default_rng(0))
+    loss = stage.training_step({"frames_BTCHW": torch.zeros(2, 3, 3, 56, 56), "rows": []}, 0)
+    assert len(encoded) == 1
+    assert seen[""] is vision.tokens_BTHWC
+    assert float(loss) == (2.5 if pooled_too else 1.0)
+    if pooled_too:
+        block = vision.tokens_BTHWC[1, 2, 2:, :2].reshape(4, 8)
+        cosine = torch.nn.functional.cosine_similarity(block, vision.cls_BTC[1, 2][None], dim=-1)  # type: ignore[index]
+        torch.testing.assert_close(seen["pooled_"][1, 2, 1, 0], (20 * cosine).softmax(0) @ block)

@@ -48,7 +48,7 @@ def make(name: str, **settings: Any) -> tuple[Stage, dict[str, Any]]:
         shapes = [BatchShape(4, 3), BatchShape(8, 2, sampler=KeyFrames())]
         module = HostPretrainStage(
             str(host_folder()),
-            0.5,
+            pooled_too=True,
             longest_video=16,
             gapless_types=["motion"],
             questions_per_video=2,

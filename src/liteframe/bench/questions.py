@@ -23,9 +23,8 @@ def manifest_of_run(run: Path, split: str) -> Path:
 def videos_for(teacher: VideoLLM, manifest: Path, frames: int, batch_size: int) -> VideoDataModule:
     """The videos of a manifest as test data, at the size that the teacher reads."""
     backbone: Any = teacher.backbone
-    size = backbone.vision_tower.config.image_size
     return VideoDataModule(
-        test=str(manifest), image_size=(size[0], size[1]), frames=frames, batch_size=batch_size, num_workers=1
+        test=str(manifest), image_size=backbone.image_size, frames=frames, batch_size=batch_size, num_workers=1
     )
 
 

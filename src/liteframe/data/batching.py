@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.data.mixing import Mixture
 from liteframe.data.sampling import FrameSampler
 from liteframe.errors import ConfigError
 
 _SHAPE_STREAM = 1
-_ORDER_STREAM = 2
 _SAMPLE_STREAM = 3
 
 
@@ -55,10 +55,10 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
 class TrainBatchSampler:
     """Batches of an endless training run, each a function of the settings and the step alone.
 
-    A pass over the data is a seeded permutation. The global batch of a step takes its next entries, and rank r the r-th
-    slice, so two ranks with half the batch see together what one sees with the whole. A global batch that a pass
-    cannot fill any more is dropped, and a new permutation begins. With several shapes, that of a step is drawn from
-    the seed and the step: equal on all ranks.
+    A pass over the data is a seeded permutation, or with weighted sources the order of their `Mixture`. The global
+    batch of a step takes its next entries, and rank r the r-th slice, so two ranks with half the batch see together
+    what one sees with the whole. A global batch that a pass cannot fill any more is dropped, and a new pass begins.
+    With several shapes, that of a step is drawn from the seed and the step: equal on all ranks.
 
     Args:
         rows: number of samples.
@@ -66,6 +66,7 @@ class TrainBatchSampler:
         seed: of order, shapes and samples.
         rank, world_size: of this process, and how many there are.
         start_step: the first step to give; may be set anew before each `iter`.
+        mixture: the sources that the samples come from, where they are to be mixed by weight.
 
     Raises:
         ConfigError: no shapes, an impossible one, or fewer samples than a global batch.
@@ -79,6 +80,7 @@ class TrainBatchSampler:
         rank: int = 0,
         world_size: int = 1,
         start_step: int = 0,
+        mixture: Mixture | None = None,
     ) -> None:
         if not shapes:
             raise ConfigError("data.shapes is empty; name at least one shape, or leave it out")
@@ -92,6 +94,7 @@ class TrainBatchSampler:
                 )
         self.rows, self.shapes, self.seed = rows, list(shapes), seed
         self.rank, self.world_size, self.start_step = rank, world_size, start_step
+        self.mixture = mixture or Mixture([rows])
 
     def __len__(self) -> int:
         """Steps that are called an epoch: those of one pass; with several shapes, of a pass of the mean batch size."""
@@ -105,16 +108,18 @@ class TrainBatchSampler:
 
     def batches(self, start_step: int) -> Iterator[list[SampleRequest]]:
         """This rank's batches from `start_step` on, without end."""
-        order, order_epoch = np.empty(0, dtype=np.int64), -1
+        order_N = passes_N = np.empty(0, dtype=np.int64)
+        order_epoch = -1
         for epoch, offset, number in islice(self._plan(), start_step, None):
             if epoch != order_epoch:
-                order = np.random.default_rng([self.seed, _ORDER_STREAM, epoch]).permutation(self.rows)
+                order_N, passes_N = self.mixture.order(self.seed, epoch)
                 order_epoch = epoch
             shape = self.shapes[number]
             first = offset + self.rank * shape.batch_size
+            mine = slice(first, first + shape.batch_size)
             yield [
-                SampleRequest(index, shape.frames, sample_seed(self.seed, epoch, index), number)
-                for index in order[first : first + shape.batch_size].tolist()
+                SampleRequest(index, shape.frames, sample_seed(self.seed, number_of_pass, index), number)
+                for index, number_of_pass in zip(order_N[mine].tolist(), passes_N[mine].tolist(), strict=True)
             ]
 
     def describe(self) -> dict[str, Any]:
@@ -129,7 +134,7 @@ class TrainBatchSampler:
             ]
             for shape in self.shapes
         ]
-        return {"rows": self.rows, "seed": self.seed, "shapes": shapes}
+        return {"rows": self.rows, "seed": self.seed, "shapes": shapes} | self.mixture.describe()
 
     def _plan(self) -> Iterator[tuple[int, int, int]]:
         """For each step from 0 on: pass over the data, offset of the global batch in it, number of the shape."""
@@ -152,9 +157,9 @@ class TrainBatchSampler:
 def require_same_data(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises ConfigError, naming what differs, if a checkpoint's description of its training data is not this run's."""
     odd = [
-        f"{name}: {before.get(name)} in the checkpoint, {now[name]} now"
-        for name in now
-        if before.get(name) != now[name]
+        f"{name}: {before.get(name)} in the checkpoint, {now.get(name)} now"
+        for name in {**now, **before}
+        if before.get(name) != now.get(name)
     ]
     if odd:
         raise ConfigError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from liteframe.atomic import atomic_write_text
+from liteframe.data.remote_file import is_url
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class CheckRow:
         decoder: the one that is right for it.
         reason: why it is not decord.
         bytes: size of the file.
+        rows: how many rows of the source are about the file.
+        lacks: how many of them lack what, by the kinds of `liteframe.data.source_check.LACKS`.
     """
 
     path: str
@@ -43,6 +46,8 @@ class CheckRow:
     decoder: str = ""
     reason: str = ""
     bytes: int = 0
+    rows: int = 1
+    lacks: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The row as `--output` writes it: `error` only where the file cannot be used."""
@@ -82,6 +87,8 @@ def table(rows: Sequence[CheckRow]) -> str:
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:
+    if any(is_url(path) for path in paths):
+        return list(paths)
     folder = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [os.path.relpath(path, folder) for path in paths]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,29 @@ from liteframe.errors import ManifestError
 
 Turn = tuple[str, str]
 
+_ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
+_PLACEHOLDER = re.compile(r"<(?:video|image)>\n?")
+
+
+def has_questions(row: dict[str, Any]) -> bool:
+    """Whether the row gives questions at all, readable or not."""
+    single = row.get("question") is not None and row.get("answer") is not None
+    return bool(row.get("conversations") or row.get("questions") or single)
+
+
+def has_placeholder(row: dict[str, Any]) -> bool:
+    """Whether a question of the row's `conversations` says where the video goes."""
+    said = _said(row["conversations"], _where(row))
+    return any(role == "question" and _PLACEHOLDER.search(text) for role, text in said)
+
 
 def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: int | None = None) -> list[Turn]:
     """Question-answer pairs of a row: from `conversations`, from `questions`, or from `question` and `answer`.
+
+    Conversations are those of ShareGPT (`from`: human, gpt, system; `value`) or of chat messages (`role`: user,
+    assistant, system; `content`, a text or a list of parts). What a system turn at their head says comes before the
+    first question, because not every host's chat template has a place for it. Placeholders of the video (`<video>`,
+    `<image>`), wherever they stand, are left out: the prompt puts it at the head of the first question.
 
     Args:
         row: a manifest row as a dict.
@@ -22,17 +43,9 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
     Raises:
         ManifestError: the row has none of the three forms, or one that cannot be read.
     """
-    where = f"{row.get('path')} (id {row.get('id')})"
+    where = _where(row)
     if row.get("conversations"):
-        turns = row["conversations"]
-        said = [turn.get("value") for turn in turns]
-        roles = [turn.get("from") for turn in turns]
-        if roles != ["human", "gpt"] * (len(turns) // 2) or not all(isinstance(text, str) for text in said):
-            raise ManifestError(
-                f"{where}: field conversations: wanted turns of 'human' and 'gpt' by turns, each with a 'value', got"
-                f" {roles}"
-            )
-        return [(_plain(asked), answer) for asked, answer in zip(said[::2], said[1::2], strict=True)]
+        return _dialogue(_said(row["conversations"], where), where)
     if row.get("questions"):
         asked = list(row["questions"])
         for item in asked:
@@ -43,11 +56,46 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
         if rng is not None:
             asked = [asked[i] for i in rng.permutation(len(asked))]
         return [(_plain(item["question"]), item["answer"]) for item in asked[:most]]
-    if row.get("question") is not None and row.get("answer") is not None:
+    if has_questions(row):
         return [(_plain(row["question"]), row["answer"])]
     raise ManifestError(f"{where}: no conversations, no questions, no question with an answer; this stage needs one")
 
 
+def _where(row: dict[str, Any]) -> str:
+    return f"{row.get('path')} (id {row.get('id')})"
+
+
+def _said(turns: list[dict[str, Any]], where: str) -> list[tuple[str, str]]:
+    """Role and text of each turn, in either spelling."""
+    said = []
+    for number, turn in enumerate(turns, start=1):
+        name, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+        if isinstance(text, list) and all(isinstance(part, dict) for part in text):
+            text = "".join(str(part.get("text", "")) if part.get("type") == "text" else "<video>\n" for part in text)
+        if name not in _ROLES or not isinstance(text, str):
+            raise ManifestError(
+                f"{where}: field conversations: turn {number} is of {name!r} and says {text!r}; wanted one of"
+                f" {', '.join(_ROLES)} in 'from' (or 'role') and a text in 'value' (or 'content')"
+            )
+        said.append((_ROLES[name], text))
+    return said
+
+
+def _dialogue(said: list[tuple[str, str]], where: str) -> list[Turn]:
+    system = said[0][1].strip() if said[0][0] == "system" else ""
+    spoken = said[1:] if said[0][0] == "system" else said
+    roles = [role for role, _ in spoken]
+    if not roles or roles != ["question", "answer"] * (len(roles) // 2):
+        raise ManifestError(
+            f"{where}: field conversations: wanted questions and answers by turns, at most one system turn before them,"
+            f" got {[role for role, _ in said]}"
+        )
+    turns = [(_plain(asked), answer) for (_, asked), (_, answer) in zip(spoken[::2], spoken[1::2], strict=True)]
+    if system:
+        turns[0] = (f"{system}\n\n{turns[0][0]}", turns[0][1])
+    return turns
+
+
 def _plain(question: str) -> str:
     """A question without the placeholders of its video: where that goes is the prompt's to say."""
-    return question.replace("<video>", "").replace("<image>", "").strip()
+    return _PLACEHOLDER.sub("", question).strip()

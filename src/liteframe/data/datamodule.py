@@ -17,9 +17,13 @@ from liteframe.data.dataset import ClipSettings, VideoDataset, open_store, windo
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.feature_store import FeatureStore
 from liteframe.data.loader import VideoLoader
-from liteframe.data.manifest import VideoRow, read_manifests
+from liteframe.data.manifest import VideoRow, VideoSource, as_sources, read_sources
+from liteframe.data.mixing import Mixture
+from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.remote_file import is_url
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.skips import SkipLedger
+from liteframe.data.source_report import report_sources
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError
 
@@ -39,10 +43,11 @@ class VideoDataModule(LightningDataModule):
     checkpoint in mid-epoch goes on with the batches that a straight run would have had.
 
     Args:
-        train: manifests (JSONL) or folders of videos to train on.
-        val: manifests or folders to validate on.
-        test: manifests or folders to test on.
-        predict: manifests or folders for `predict`, as the cache stage uses it.
+        train: lists (JSONL, JSON, Parquet) or folders of videos to train on. As `path`, `root` and `weight` they also
+            say where the videos of a list lie, and how several are mixed.
+        val: lists or folders to validate on.
+        test: lists or folders to test on.
+        predict: lists or folders for `predict`, as the cache stage uses it.
         store: folder of a feature store; training then reads its entries with their targets, and `train` stays unset.
         frames: frames a video.
         batch_size: videos a batch, on each rank.
@@ -61,14 +66,15 @@ class VideoDataModule(LightningDataModule):
         max_skip_fraction: share of skipped videos above which the run stops.
         seed: of the order of the data, of shapes and of frames.
         pin_memory: put batches into page-locked memory, for copies to a GPU.
+        remote_cache: folder and size of a cache, where paths are URLs (`s3://`, `gs://`, `hf://`, `https://`, ...).
     """
 
     def __init__(
         self,
-        train: str | list[str] | None = None,
-        val: str | list[str] | None = None,
-        test: str | list[str] | None = None,
-        predict: str | list[str] | None = None,
+        train: str | list[str | VideoSource] | None = None,
+        val: str | list[str | VideoSource] | None = None,
+        test: str | list[str | VideoSource] | None = None,
+        predict: str | list[str | VideoSource] | None = None,
         store: str | None = None,
         frames: int = 8,
         batch_size: int = 8,
@@ -87,10 +93,12 @@ class VideoDataModule(LightningDataModule):
         max_skip_fraction: float = 0.05,
         seed: int = 0,
         pin_memory: bool = False,
+        remote_cache: RemoteCache | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True
-        self.sources: dict[str, str | list[str] | None] = {"train": train, "val": val, "test": test, "predict": predict}
+        given = {"train": train, "val": val, "test": test, "predict": predict}
+        self.sources = {split: as_sources(sources) if sources else [] for split, sources in given.items()}
         self.store_path = store
         self.frames, self.batch_size = frames, batch_size
         self.sampler: FrameSampler = sampler or UniformMidpoints()
@@ -102,7 +110,8 @@ class VideoDataModule(LightningDataModule):
         self.windows_per_video = windows_per_video
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.settings = ClipSettings((height, width), clip_frames, on_error, decoder)
-        self._pool = DecodePool(decode_processes, deadline_s=decode_deadline_s, decoder=decoder)
+        self._pool = DecodePool(decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache)
+        self.remote_cache = remote_cache
         self.num_workers, self.prefetch_factor, self.pin_memory = num_workers, prefetch_factor, pin_memory
         self.max_skip_fraction, self.seed = max_skip_fraction, seed
         self.done_ids: Collection[str] = ()
@@ -110,6 +119,7 @@ class VideoDataModule(LightningDataModule):
         self.store: FeatureStore | None = None
         self.ledger: SkipLedger | None = None
         self._rows: dict[str, list[VideoRow]] = {}
+        self._mixture: Mixture | None = None
         self._loaders: list[VideoLoader] = []
         self._described: dict[str, Any] | None = None
         self._check_settings()
@@ -124,6 +134,11 @@ class VideoDataModule(LightningDataModule):
             raise ConfigError(f"data.max_skip_fraction is {self.max_skip_fraction}; give a share from 0 to 1")
         if self.store_path and self.sources["train"]:
             raise ConfigError("data.store and data.train are both set; training reads one of them, so set one to null")
+        for split in ("val", "test", "predict"):
+            if any(source.weight is not None for source in self.sources[split]):
+                raise ConfigError(
+                    f"data.{split}: a source has a weight, but only those of data.train are mixed; drop it"
+                )
         if self.windows_per_video > 1 and not self.sampler.random:
             raise ConfigError(
                 f"data.windows_per_video is {self.windows_per_video}, but data.sampler {type(self.sampler).__name__}"
@@ -132,12 +147,25 @@ class VideoDataModule(LightningDataModule):
 
     def rows(self, split: Split) -> list[VideoRow]:
         """Rows of a split, read at the first call. Raises ConfigError if it is not set, ManifestError if it is bad."""
-        source = self.sources[split]
-        if not source:
+        if not self.sources[split]:
             hint = " (or data.store)" if split == "train" else ""
-            raise ConfigError(f"data.{split}{hint} is not set; give a manifest (JSONL) or a folder of videos")
+            raise ConfigError(
+                f"data.{split}{hint} is not set; give a list (JSONL, JSON, Parquet) or a folder of videos"
+            )
         if split not in self._rows:
-            self._rows[split] = read_manifests(source)
+            parts = read_sources(self.sources[split])
+            rows = [row for part in parts for row in part]
+            remote = None if self.remote_cache is not None else next((row for row in rows if is_url(row.path)), None)
+            if remote is not None:
+                raise ConfigError(
+                    f"data.remote_cache is not set, but data.{split} has videos to be fetched, such as {remote.path};"
+                    " set its folder and gigabytes"
+                )
+            if split == "train":
+                self._mixture = Mixture(
+                    [len(part) for part in parts], [source.weight for source in self.sources[split]]
+                )
+            self._rows[split] = rows
         return self._rows[split]
 
     def setup(self, stage: str) -> None:
@@ -151,6 +179,8 @@ class VideoDataModule(LightningDataModule):
         if self.trainer is not None:
             folder = Path(self.trainer.default_root_dir)
             self.ledger = SkipLedger(folder / "skipped.jsonl", len(ids), self.max_skip_fraction, known=ids)
+            if "train" in wanted and self._mixture is not None and self.trainer.is_global_zero:
+                report_sources(folder / "sources.json", self.sources["train"], self._mixture)
 
     def train_dataloader(self) -> VideoLoader:
         """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""
@@ -255,7 +285,9 @@ class VideoDataModule(LightningDataModule):
 
     def _train_batches(self) -> TrainBatchSampler:
         rank, world_size = self._ranks()
-        return TrainBatchSampler(len(self._train_ids()), self.shapes, self.seed, rank, world_size)
+        return TrainBatchSampler(
+            len(self._train_ids()), self.shapes, self.seed, rank, world_size, mixture=self._mixture
+        )
 
     def _training_data(self) -> dict[str, Any]:
         if self._described is None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from liteframe.data.decode import DECODERS, VideoInfo, frame_times, probe, read_frames_by
+from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.remote_file import is_url
 from liteframe.data.sampling import shift_keys
 from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 
@@ -23,7 +26,7 @@ class DecodeJob:
     """Which frames of one video to decode.
 
     Attributes:
-        path: the video.
+        path: the video, a file or a URL.
         sampler: a `liteframe.data.sampling.FrameSampler`; not used with `indices`.
         num_frames: how many frames to sample at most; None for as many as the sampler takes.
         seed: of the random generator given to the sampler.
@@ -73,13 +76,33 @@ def load_function(name: str) -> Callable[..., Any]:
         raise ConfigError(f"{name!r} is not an importable 'package.module:function': {error}") from error
 
 
-def decode(job: DecodeJob, decoder: str) -> DecodedVideo:
-    """Samples and reads the frames of one job.
+def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None) -> DecodedVideo:
+    """Samples and reads the frames of one job, whose video comes from `cache` where it is remote.
 
     Raises:
-        DecodeError: the file is damaged, or has no frame between `start_s` and `end_s`.
-        ConfigError: the sampler fails or chooses frames that do not exist.
+        DecodeError: the file is damaged, has no frame between `start_s` and `end_s`, or cannot be fetched.
+        ConfigError: the sampler fails or chooses frames that do not exist; a remote video without a cache.
     """
+    if not is_url(job.path):
+        return _decode(job, decoder)
+    with fetched(job.path, cache) as path:
+        video = _decode(replace(job, path=path), decoder)
+    return replace(video, info=replace(video.info, path=job.path)) if isinstance(video, DecodedVideo) else video
+
+
+@contextmanager
+def fetched(url: str, cache: RemoteCache | None) -> Iterator[str]:
+    """Path of the copy of a remote video; a DecodeError of the body names `url` in its place."""
+    if cache is None:
+        raise ConfigError(f"{url}: a video that is not here needs data.remote_cache, a folder to be fetched into")
+    with cache.local_copy(url) as path:
+        try:
+            yield path
+        except DecodeError as error:
+            raise type(error)(url, error.reason) from error
+
+
+def _decode(job: DecodeJob, decoder: str) -> DecodedVideo:
     if decoder == "auto" and job.row.get("decoder"):
         decoder = str(job.row["decoder"])
     if decoder not in DECODERS:

@@ -22,6 +22,8 @@ import numpy as np
 from liteframe.data.decode import DECODERS
 from liteframe.data.decode_child import Child, Lost
 from liteframe.data.decode_job import DecodedVideo, DecodeJob
+from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.remote_file import is_url
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
 
 __all__ = ["DecodeJob", "DecodePool", "DecodedVideo"]
@@ -39,10 +41,16 @@ class DecodePool:
         decoder: "auto", "decord", "pyav", or the import path "package.module:function" of a decoder of your own:
             `function(path: str, job: DecodeJob) -> DecodedVideo`, called in a child.
         recycle_after: a child is replaced after so many jobs, which bounds what leaks in decoders can pile up.
+        remote_cache: where children fetch videos with URLs; without it those are a ConfigError.
     """
 
     def __init__(
-        self, processes: int = 1, deadline_s: float = 30.0, decoder: str = "auto", recycle_after: int = 2000
+        self,
+        processes: int = 1,
+        deadline_s: float = 30.0,
+        decoder: str = "auto",
+        recycle_after: int = 2000,
+        remote_cache: RemoteCache | None = None,
     ) -> None:
         if processes < 1:
             raise ConfigError(f"processes: {processes} must be at least 1")
@@ -58,6 +66,7 @@ class DecodePool:
             decoder,
             recycle_after,
         )
+        self.remote_cache = remote_cache
         self._reset()
 
     def _reset(self) -> None:
@@ -68,7 +77,8 @@ class DecodePool:
         _pools.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("processes", "deadline_s", "decoder", "recycle_after")}
+        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -113,7 +123,7 @@ class DecodePool:
             LiteFrameError: no fault of a video: a sampler fails or a decode process cannot be started.
         """
         results: list[DecodedVideo | DecodeError | None] = [None] * len(jobs)
-        calls = [(job.path, "liteframe.data.decode_job:decode", (job, self.decoder)) for job in jobs]
+        calls = [(job.path, "liteframe.data.decode_job:decode", (job, self.decoder, self.remote_cache)) for job in jobs]
         for index, result in self.call(calls):
             results[index] = result if isinstance(result, DecodeError) else _checked(jobs[index], result)
         if any(result is None for result in results):
@@ -154,7 +164,7 @@ class DecodePool:
     def _call(self, path: str, request: bytes) -> Any:
         child = self._take()
         try:
-            kind, result = child.ask(request, self.deadline_s)
+            kind, result = child.ask(request, self._deadline_s(path))
         except Lost as lost:
             return (DecodeTimeout if lost.timed_out else DecodeError)(path, lost.reason)
         finally:
@@ -164,6 +174,10 @@ class DecodePool:
         if kind == "error" and not isinstance(result, DecodeError):
             raise result
         return result
+
+    def _deadline_s(self, path: str) -> float:
+        fetching = self.remote_cache.deadline_s if self.remote_cache is not None and is_url(path) else 0.0
+        return self.deadline_s + fetching
 
     def _take(self) -> Child:
         with self._lock:

@@ -11,10 +11,13 @@ import numpy as np
 from liteframe.data import decord_reader
 from liteframe.data.check_rows import CheckRow, table, write_rows
 from liteframe.data.decode import VideoInfo, preferred, scan_cached
+from liteframe.data.decode_job import fetched
 from liteframe.data.decode_pool import DecodePool
-from liteframe.data.manifest import read_manifest
 from liteframe.data.pyav_reader import Converter
 from liteframe.data.pyav_scan import Scan, frames_in_order
+from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.remote_file import is_url
+from liteframe.data.source_check import STOPS, check_source
 from liteframe.errors import DecodeError, DecodeTimeout
 from liteframe.progress import Meter
 
@@ -23,11 +26,21 @@ _NEIGHBOURS = 4
 _COLOUR_LEVELS = 4.0
 
 
-def check_video(path: str, verify_frames: int = 16) -> CheckRow:
+def check_video(path: str, verify_frames: int = 16, cache: RemoteCache | None = None) -> CheckRow:
     """Decodes all of `path` with PyAV, and `verify_frames` random ones with decord, which must be the same frames.
 
-    Never raises DecodeError: the reason is in the row.
+    A URL is fetched into `cache` first. Never raises DecodeError: the reason is in the row.
     """
+    if not is_url(path):
+        return _check_file(path, verify_frames)
+    try:
+        with fetched(path, cache) as copy:
+            return replace(_check_file(copy, verify_frames), path=path)
+    except DecodeError as error:
+        return CheckRow(path, False, error.reason)
+
+
+def _check_file(path: str, verify_frames: int) -> CheckRow:
     size = os.path.getsize(path) if os.path.isfile(path) else 0
     try:
         scan = scan_cached(path)
@@ -107,6 +120,7 @@ def check_many(
     deadline_s: float = 60.0,
     progress: bool = True,
     verify_frames: int = 16,
+    remote_cache: RemoteCache | None = None,
 ) -> Iterator[CheckRow]:
     """Checks files in killable child processes, with progress on stderr; rows come in the order of `paths`.
 
@@ -116,12 +130,13 @@ def check_many(
         deadline_s: seconds for one file; after them the row's error says so.
         progress: show it.
         verify_frames: random positions at which decord is compared.
+        remote_cache: where paths that are URLs are fetched to.
     """
     done: dict[int, CheckRow] = {}
     upcoming = 0
-    calls = [(path, "liteframe.data.probe:check_video", (path, verify_frames)) for path in paths]
+    calls = [(path, "liteframe.data.probe:check_video", (path, verify_frames, remote_cache)) for path in paths]
     with (
-        DecodePool(processes, deadline_s) as pool,
+        DecodePool(processes, deadline_s, remote_cache=remote_cache) as pool,
         Meter("check", len(paths), "files", enabled=progress) as meter,
     ):
         for index, result in pool.call(calls):
@@ -137,45 +152,68 @@ def check_many(
 
 
 def check(
-    source: str, output: str | None = None, processes: int = 2, deadline_s: float = 60.0, verify_frames: int = 16
+    source: str,
+    output: str | None = None,
+    processes: int = 2,
+    deadline_s: float = 60.0,
+    verify_frames: int = 16,
+    root: str | None = None,
+    remote_cache: RemoteCache | None = None,
 ) -> list[CheckRow]:
-    """Checks every video of a manifest or folder, prints a table and a summary line to stdout, and writes `output`.
+    """Checks every row and video of a list or folder, prints a table and a summary to stdout, and writes `output`.
 
-    Returns the rows in the order of the manifest, a file once.
+    Returns a row for each file, in the order of the list, and behind them one for each row of the list that cannot be
+    read, with its place as `path`.
 
     Raises:
-        ManifestError: `source` is no manifest or folder, or a row of it is bad.
+        ManifestError: `source` as a whole cannot be read.
     """
-    paths = list(dict.fromkeys(row.path for row in read_manifest(source)))
-    rows = list(check_many(paths, processes, deadline_s, True, verify_frames))
+    found = check_source(source, root)
+    files = [
+        replace(row, rows=found.rows_of[row.path], lacks=dict(found.lacks_of.get(row.path, {})))
+        for row in check_many(list(found.rows_of), processes, deadline_s, True, verify_frames, remote_cache)
+    ]
+    bad = [CheckRow(where, False, why, lacks={"unreadable_row": 1}) for where, why in found.unreadable.items()]
     if output is not None:
-        write_rows(output, rows)
-    if rows:
-        print(table(rows))
-    usable = [row for row in rows if row.ok]
+        write_rows(output, [*files, *bad])
+    if files:
+        print(table(files))
+    usable = [row for row in files if row.ok]
     pyav = sum(row.decoder == "pyav" for row in usable)
     print(
-        f"{len(usable)} of {len(rows)} files usable ({len(usable) - pyav} with decord, {pyav} with pyav), "
+        f"{len(usable)} of {len(files)} files usable ({len(usable) - pyav} with decord, {pyav} with pyav), "
         f"{sum(row.frames for row in usable)} frames, {sum(row.duration for row in usable):.1f} s of video"
     )
-    return rows
+    print(found.text())
+    return [*files, *bad]
 
 
 def check_command(
-    source: str, output: str | None = None, processes: int = 2, deadline_s: float = 60.0, verify_frames: int = 16
+    source: str,
+    output: str | None = None,
+    processes: int = 2,
+    deadline_s: float = 60.0,
+    verify_frames: int = 16,
+    root: str | None = None,
+    cache: str | None = None,
+    cache_gigabytes: float = 50.0,
 ) -> int:
-    """Probe every video of a manifest or folder: codec, size, fps, distinct frames, right decoder, readable or why not.
+    """Probe every video of a list or folder (codec, size, fps, distinct frames, right decoder), and say what rows lack.
 
     Args:
-        source: A JSONL manifest, or a folder that is searched for video files.
+        source: A list (JSONL, JSON, Parquet), or a folder that is searched for video files.
         output: A JSONL file to write, one row a file with `path` and, where it cannot be used, `error`. It can serve
             as a manifest: the decoder `auto` follows its `decoder` field.
         processes: How many files to check at the same time.
         deadline_s: Seconds after which a file is given up and listed as not usable.
         verify_frames: At how many random positions decord's frame is compared with a full decode.
+        root: Folder or URL that the paths of the list are relative to; by default the list's own folder.
+        cache: Folder that videos behind URLs are fetched into.
+        cache_gigabytes: Most that this folder may hold.
 
     Returns:
-        0 if all files can be used, 1 if any cannot.
+        0 if all files can be used and all conversations read, 1 if any cannot.
     """
-    rows = check(source, output, processes, deadline_s, verify_frames)
-    return 0 if rows and all(row.ok for row in rows) else 1
+    remote_cache = RemoteCache(cache, cache_gigabytes) if cache is not None else None
+    rows = check(source, output, processes, deadline_s, verify_frames, root, remote_cache)
+    return 0 if rows and all(row.ok and not any(kind in row.lacks for kind in STOPS) for row in rows) else 1

@@ -5,30 +5,61 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import InternVLForConditionalGeneration, PreTrainedModel, ProcessorMixin
 
 from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _CARD = "liteframe.json"
+_ADAPTER = "adapter"
 _PROJECTOR = "projector.safetensors"
 
 
 def save_adapted(
-    folder: Path, host: str, encoder: LiteFrameEncoder, language_model: PeftModel, projector: nn.Module
+    folder: Path, host: str, encoder: LiteFrameEncoder, language_model: PeftModel | None, projector: nn.Module
 ) -> None:
-    """Writes encoder, adapter and projector as safetensors, and where their host is (relative to `folder` if local)."""
+    """Writes encoder, adapter and projector as safetensors, and where their host is (relative to `folder` if local).
+
+    An LLM that was not adapted is None, and is the host's own when the folder is loaded.
+    """
     encoder.save_pretrained(folder / "encoder")
-    language_model.save_pretrained(str(folder / "adapter"))
+    if language_model is not None:
+        language_model.save_pretrained(str(folder / _ADAPTER))
     save_file({name: tensor.contiguous() for name, tensor in projector.state_dict().items()}, folder / _PROJECTOR)
     # Both resolved, or a link on the way would make `..` mean another folder on the way back.
     place = os.path.relpath(Path(host).resolve(), folder.resolve()) if Path(host).is_dir() else host
-    (folder / _CARD).write_text(json.dumps({"host": place, "host_is_folder": Path(host).is_dir()}, indent=2) + "\n")
+    card = {"host": place, "host_is_folder": Path(host).is_dir(), "adapter": language_model is not None}
+    (folder / _CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def is_adapted(folder: Path) -> bool:
+    """Whether `folder` is the export of an LMA run."""
+    return (folder / _CARD).is_file()
+
+
+def host_of(folder: Path) -> str:
+    """Folder or hub id of the host that the export of an LMA run was made for. Raises ConfigError for other folders."""
+    fields = _card(folder)
+    return str((folder / fields["host"]).resolve()) if fields["host_is_folder"] else fields["host"]
+
+
+def adapter_of(folder: Path) -> Path | None:
+    """Folder of the LLM's adapter in the export of an LMA run; None if the LLM was not adapted."""
+    return folder / _ADAPTER if _card(folder).get("adapter", True) else None
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    if not is_adapted(folder):
+        raise ConfigError(f"{folder}: no {_CARD}; give the export folder of an LMA run")
+    return dict(json.loads((folder / _CARD).read_text()))
 
 
 def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = None) -> VideoLLM:
@@ -38,33 +69,48 @@ def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = No
         ConfigError: a part is missing or does not fit the host.
     """
     folder = Path(folder)
-    card = folder / _CARD
-    if not card.is_file():
-        raise ConfigError(f"{folder}: no {_CARD}; give the export folder of an LMA run")
-    fields = json.loads(card.read_text())
-    host, processor = load_host(
-        str((folder / fields["host"]).resolve()) if fields["host_is_folder"] else fields["host"], attention
-    )
-    _fit(host.model.multi_modal_projector, _read(folder / _PROJECTOR), folder / _PROJECTOR)
-    tensors = _read(folder / "adapter" / "adapter_model.safetensors")
-    try:
-        adapted = PeftModel.from_pretrained(host.model.language_model, str(folder / "adapter"))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{folder / 'adapter'}: does not fit the LLM of the host: {error}") from error
-    # peft itself only warns.
-    if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):
-        raise ConfigError(f"{folder / 'adapter'}: does not fit the LLM of the host: {sorted(odd)[0]}")
-    host.model.language_model = adapted.merge_and_unload()
-    encoder = LiteFrameEncoder.from_pretrained(folder / "encoder")
+    host, processor, encoder = load_parts(folder, host_of(folder), attention)
+    if adapter := adapter_of(folder):
+        host.model.language_model = load_adapter(host.model.language_model, adapter).merge_and_unload()
     clip = encoder.config.clip_frames
     return VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=clip).eval()
+
+
+def load_parts(
+    folder: Path, host_source: str, attention: str | dict[str, str] | None = None
+) -> tuple[InternVLForConditionalGeneration, ProcessorMixin, LiteFrameEncoder]:
+    """The host with the projector of LMA but without its adapter, the host's processor, and the encoder.
+
+    Raises:
+        ConfigError: a part is missing or does not fit the host.
+    """
+    host, processor = load_host(host_source, attention)
+    _fit(host.model.multi_modal_projector, _read(folder / _PROJECTOR), folder / _PROJECTOR)
+    return host, processor, LiteFrameEncoder.from_pretrained(folder / "encoder")
+
+
+def load_adapter(language_model: PreTrainedModel, folder: Path) -> PeftModel:
+    """The LLM with the adapter of `folder` put on; every one of its weights has found its place.
+
+    Raises:
+        ConfigError: the adapter is missing, or was made for another LLM.
+    """
+    tensors = _read(folder / ADAPTER_FILES[1])
+    try:
+        adapted = PeftModel.from_pretrained(language_model, str(folder))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{folder}: does not fit the LLM of the host: {error}") from error
+    # peft itself only warns.
+    if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):
+        raise ConfigError(f"{folder}: does not fit the LLM of the host: {sorted(odd)[0]}")
+    return adapted
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give the whole export folder of an LMA run") from error
+        raise ConfigError(f"{path}: cannot be read ({error}); give the whole folder that was exported") from error
 
 
 def _fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.encoder_config import LiteFrameConfig
+from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
+from liteframe.models.strict import StrictPreTrainedModel
 from liteframe.models.temporal import DepthwiseTemporalConv, StridedDownsample
 from liteframe.models.vit import Block, PatchEmbedding, sincos_positions
 from liteframe.ops.pooling import legal_sizes
@@ -55,7 +55,7 @@ def check_size(height: int, width: int, multiple_of: int | tuple[int, int] = 28)
         raise GeometryError(f"frames of {height} x {width} px: " + "; ".join(wrong))
 
 
-class LiteFrameEncoder(PreTrainedModel):
+class LiteFrameEncoder(StrictPreTrainedModel):
     """The student: frames to compressed tokens in the teacher's feature space, clip by clip."""
 
     config_class = LiteFrameConfig
@@ -63,6 +63,8 @@ class LiteFrameEncoder(PreTrainedModel):
     base_model_prefix = "encoder"
     main_input_name = "frames_BTCHW"
     supports_gradient_checkpointing = True
+    chunk_clips: int | None = None
+    checkpoint_chunks = False
     _supports_sdpa = True
     _no_split_modules = ["Block"]  # noqa: RUF012 (the base class declares it so)
 
@@ -99,6 +101,23 @@ class LiteFrameEncoder(PreTrainedModel):
         self.head = nn.Linear(width, config.output_size)
         self.post_init()
 
+    def save_memory(self, chunk_clips: int | None = None, checkpoint: bool = False) -> None:
+        """Bounds the memory of activations; no output and no gradient changes, as clips do not see each other.
+
+        Args:
+            chunk_clips: clips of a batch that are encoded at a time; None is all of them.
+            checkpoint: gradient checkpointing, in training: activations are computed again in the backward pass, chunk
+                after chunk, so that those of one chunk are held at a time; without chunks, layer after layer.
+
+        Raises:
+            ConfigError: `chunk_clips` below 1.
+        """
+        if chunk_clips is not None and chunk_clips < 1:
+            raise ConfigError(f"chunk_clips is {chunk_clips}; give 1 or more clips, or null for all at a time")
+        self.chunk_clips, self.checkpoint_chunks = chunk_clips, checkpoint and chunk_clips is not None
+        if checkpoint and chunk_clips is None:
+            checkpoint_layers(self)
+
     def forward(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None = None) -> LiteFrameOutput:
         """Encode videos of any number of frames; the last clip is filled up with the last frame.
 
@@ -111,6 +130,28 @@ class LiteFrameEncoder(PreTrainedModel):
             GeometryError: a shape or size that the encoder cannot take; the message names the nearest legal one.
         """
         self._check_frames(frames_BTCHW, valid_frames_B)
+        batch, frames = frames_BTCHW.shape[:2]
+        clips, chunk = -(-frames // self.clip_frames), self.chunk_clips
+        if chunk is None or chunk >= batch * clips:
+            features = self._encode_chunk(frames_BTCHW)
+        else:
+            features = torch.cat(
+                [
+                    torch.cat([self._encode_chunk(part) for part in videos.split(chunk * self.clip_frames, 1)], dim=1)
+                    for videos in frames_BTCHW.split(max(1, chunk // clips))
+                ]
+            )
+        if valid_frames_B is None:
+            valid_frames_B = torch.full((batch,), frames, dtype=torch.int64, device=frames_BTCHW.device)
+        return LiteFrameOutput(last_hidden_state=features, valid_frames=valid_frames_B)
+
+    def _encode_chunk(self, frames_BTCHW: Tensor) -> Tensor:
+        if self.checkpoint_chunks and self.training and torch.is_grad_enabled():
+            return checkpointed(self._encode, frames_BTCHW)
+        return self._encode(frames_BTCHW)
+
+    def _encode(self, frames_BTCHW: Tensor) -> Tensor:
+        """Frames of whole clips, but for the last, to features ``(B, T', H', W', output_size)``."""
         batch, frames, _, height, width = frames_BTCHW.shape
         t, h, w = self.clip_frames, height // self.patch_size, width // self.patch_size
 
@@ -127,11 +168,7 @@ class LiteFrameEncoder(PreTrainedModel):
                 tokens_BTHWC = self.downsamples[str(depth)](tokens.reshape(-1, t, h, w, tokens.shape[-1]))
                 t, h, w = tokens_BTHWC.shape[1:4]
                 tokens = tokens_BTHWC.reshape(-1, h * w, tokens.shape[-1])
-        features = self.head(self.norm(tokens)).view(batch, -1, h, w, self.head.out_features)
-
-        if valid_frames_B is None:
-            valid_frames_B = torch.full((batch,), frames, dtype=torch.int64, device=frames_BTCHW.device)
-        return LiteFrameOutput(last_hidden_state=features, valid_frames=valid_frames_B)
+        return self.head(self.norm(tokens)).view(batch, -1, h, w, self.head.out_features)
 
     def _check_frames(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None) -> None:
         shape = tuple(frames_BTCHW.shape)
@@ -166,24 +203,3 @@ class LiteFrameEncoder(PreTrainedModel):
         elif isinstance(module, DepthwiseTemporalConv):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.from_pretrained`, from safetensors only, and strict.
-
-        Raises:
-            ConfigError: no such folder or file, or a weight that is missing, unexpected or of another shape, by name.
-        """
-        source = pretrained_model_name_or_path
-        with_info = kwargs.pop("output_loading_info", False)
-        strict = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
-        try:
-            loaded: Any = super().from_pretrained(source, *args, **{**kwargs, **strict})
-        except OSError as error:
-            raise ConfigError(f"{source}: no encoder can be loaded from here: {error}") from error
-        model, info = loaded
-        wrong = [f"{kind.split('_')[0]}: {key}" for kind in ("missing_keys", "unexpected_keys") for key in info[kind]]
-        wrong += [f"shape: {key} is {tuple(got)}, expected {tuple(want)}" for key, got, want in info["mismatched_keys"]]
-        if wrong:
-            raise ConfigError(f"{source}: weights do not fit LiteFrameEncoder; " + "; ".join(wrong))
-        return (model, info) if with_info else model

@@ -6,6 +6,7 @@ of one frame, so that a frozen LLM meets no wording that it does not know: `Fram
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,11 +16,24 @@ import torch
 from torch import Tensor
 from transformers import ProcessorMixin
 
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, DataError
 
 IGNORE = -100
+_STAND_IN = "answer"
+_FEW_WORDS = 100
 Turn = tuple[str, str]
 """A question and its answer."""
+
+
+def image_text(processor: Any, tokens: int) -> str:
+    """What stands for an image, or for the clip of a `Frame` line: its places between the host's two tokens."""
+    return f"{processor.start_image_token}{processor.image_token * tokens}{processor.end_image_token}"
+
+
+def video_text(processor: Any, groups: int, tokens_per_group: int, step: int = 1) -> str:
+    """The lines that stand for a video of `groups` frames (or clips), numbered 1, 1 + step, 1 + 2 step, ..."""
+    image = image_text(processor, tokens_per_group)
+    return "\n".join(f"Frame{1 + i * step}: {image}" for i in range(groups))
 
 
 @dataclass
@@ -61,10 +75,8 @@ class PromptBuilder:
         self.first_token = lru_cache(maxsize=4096)(self._first_token)
 
     def video_text(self, groups: int, tokens_per_group: int, step: int = 1) -> str:
-        """The lines that stand for a video of `groups` frames (or clips), numbered 1, 1 + step, 1 + 2 step, ..."""
-        processor = self.processor
-        image = f"{processor.start_image_token}{processor.image_token * tokens_per_group}{processor.end_image_token}"
-        return "\n".join(f"Frame{1 + i * step}: {image}" for i in range(groups))
+        """As the function `video_text`, for this host."""
+        return video_text(self.processor, groups, tokens_per_group, step)
 
     def _tokenise(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids
@@ -94,6 +106,49 @@ class PromptBuilder:
         """Ids before and behind the video of a prompt that asks `question`."""
         before, after = self._template([], question).split(self.processor.video_token)
         return tuple(self._tokenise(before)), tuple(self._tokenise(after))
+
+    def follow_up_ids(self, questions: Sequence[str], question: str) -> list[int]:
+        """Ids between an answer and the next: what ends the answer to the last of `questions`, then `question`."""
+        # The answers are known as tokens; where they stand in the text, a stand-in tells.
+        turns = [(asked, _STAND_IN) for asked in questions]
+        before, answered = self._template(turns[:-1], questions[-1]), self._template(turns, None)
+        asked = self._template(turns, question)
+        if not answered.startswith(before + _STAND_IN) or not asked.startswith(answered):
+            raise ConfigError("the chat template does not extend a conversation by the next question; ask it alone")
+        return self._tokenise(answered[len(before) + len(_STAND_IN) :]) + self._tokenise(asked[len(answered) :])
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends an answer. Raises ConfigError where the tokenizer has none."""
+        if self.tokenizer.eos_token_id is None:
+            raise ConfigError("the host's tokenizer has no eos_token, so no answer would end; set one")
+        return self.tokenizer.eos_token_id
+
+    def check_question(self, question: str) -> None:
+        """Raises DataError where a question is empty, or has words or special tokens that it may not have."""
+        if not question.strip():
+            raise DataError("the question is empty")
+        unknown_id = self.tokenizer.unk_token_id
+        ids = set(self._tokenise(question)) - {unknown_id}
+        special = {number: str(token) for number, token in self._special_tokens().items() if number in ids}
+        if special:
+            raise DataError(f"the question holds {min(special.values())!r}, which a question may not; leave it out")
+        if unknown_id is None:
+            return
+        unknown = [word for word in dict.fromkeys(question.split()) if unknown_id in self._tokenise(word)]
+        if unknown:
+            raise DataError(
+                f"the model does not know the words {', '.join(map(repr, unknown))}; it knows {self._known_words()}"
+            )
+
+    def _special_tokens(self) -> dict[int, Any]:
+        return {number: token for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+
+    def _known_words(self) -> str:
+        special = self._special_tokens()
+        words = (word for word, number in self.tokenizer.get_vocab().items() if number not in special)
+        known = sorted(word for word in words if not re.fullmatch(r"Frame\d+:", word))
+        return ", ".join(known) if len(known) <= _FEW_WORDS else f"{len(known)} others"
 
     def _first_token(self, text: str) -> int:
         return self._tokenise(text)[0]

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoProcessor, InternVLForConditionalGeneration, ProcessorMixin
+from transformers import AutoProcessor, InternVLConfig, InternVLForConditionalGeneration, ProcessorMixin
 from transformers.cache_utils import Cache, DynamicCache
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import Compressor, Dense, VisionTokens
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.hosts import require_internvl
 from liteframe.models.prompts import IGNORE, PromptBuilder, Turn
-from liteframe.models.teachers import InternVLTeacher, project_tokens, read_config
+from liteframe.models.teachers import InternVLTeacher, project_tokens, read_config, weight_files
 
 
 class LiteFrameBackbone(nn.Module):
@@ -24,6 +26,12 @@ class LiteFrameBackbone(nn.Module):
         super().__init__()
         self.encoder = encoder
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that frames are best resized to."""
+        size = self.encoder.config.image_size
+        return size, size
+
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
         return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
 
@@ -31,26 +39,74 @@ class LiteFrameBackbone(nn.Module):
 def load_host(
     source: str, attention: str | dict[str, str] | None = None
 ) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
-    """A host and its processor from a folder or hub id.
+    """A host and its processor from a folder or hub id: any size of the family, dense or mixture of experts.
 
     Args:
         source: in transformers' format.
         attention: "eager", "sdpa", one for each of {"vision_config": ..., "text_config": ...}, or None.
 
     Raises:
-        ConfigError: nothing there, another family, or weights that do not fit the config.
+        ConfigError: nothing there, another family, a shard that is missing or damaged, weights that do not fit the
+            config, or a processor that does not fit the model.
     """
-    config = read_config(source)
-    if config.model_type != "internvl":
-        raise ConfigError(f"{source}: model_type {config.model_type!r} is not a host of the InternVL family")
-    loaded: Any = InternVLForConditionalGeneration.from_pretrained(
-        source, attn_implementation=attention, output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    config = require_internvl(read_config(source), source)
+    weight_files(source)
+    try:
+        loaded: Any = InternVLForConditionalGeneration.from_pretrained(
+            source, attn_implementation=attention, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ConfigError(f"{source}: the weights cannot be read ({error}); copy or download them again") from error
     model, info = loaded
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info[kind]:
-            raise ConfigError(f"{source}: {len(info[kind])} {kind.replace('_', ' ')}, first {sorted(info[kind])[0]}")
-    return model, AutoProcessor.from_pretrained(source)
+    for kind in ("missing", "unexpected"):
+        if names := sorted(info[f"{kind}_keys"]):
+            raise ConfigError(f"{source}: {len(names)} {kind} weights, first {names[0]}; they are of another model")
+    if odd := sorted(info["mismatched_keys"]):
+        name, found, wanted = odd[0]
+        raise ConfigError(
+            f"{source}: {len(odd)} weights of another shape, first {name}: {tuple(found)} in the file,"
+            f" {tuple(wanted)} by config.json; the two are of different sizes of the family"
+        )
+    return model, _load_processor(source, config)
+
+
+def _load_processor(source: str, config: InternVLConfig) -> ProcessorMixin:
+    """The processor of a host folder, which must agree with the model about the tokens that stand for the video."""
+    advice = "copy tokenizer and processor from the published host again"
+    try:
+        processor: Any = AutoProcessor.from_pretrained(source, trust_remote_code=False)
+    except AttributeError as error:
+        raise ConfigError(f"{source}: the tokenizer lacks a token of the family ({error}); {advice}") from error
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(f"{source}: its processor cannot be read ({error}); {advice}") from error
+    image_token = getattr(processor, "image_token", None)
+    if not isinstance(processor, ProcessorMixin) or image_token is None:
+        raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a host; {advice}")
+    tokenizer = processor.tokenizer
+    known, wanted = tokenizer.get_vocab().get(image_token), config.image_token_id
+    if known != wanted:
+        raise ConfigError(
+            f"{source}: the tokenizer's id of the image token {image_token!r} is {known}, image_token_id of"
+            f" config.json is {wanted}; {advice}"
+        )
+    text: Any = config.text_config
+    if len(tokenizer) > text.vocab_size:
+        raise ConfigError(
+            f"{source}: the tokenizer has {len(tokenizer)} tokens, the LLM embeddings for {text.vocab_size}; {advice}"
+        )
+    return processor
+
+
+def put_in_places(embeds_BLC: Tensor, places_BL: Tensor, visual_MNC: Tensor) -> Tensor:
+    """The embeddings with the visual tokens, in their order, where `places_BL` is true.
+
+    Raises:
+        ConfigError: places and visual tokens differ in number.
+    """
+    places, given = int(places_BL.sum()), visual_MNC.shape[0] * visual_MNC.shape[1]
+    if places != given:
+        raise ConfigError(f"the prompts have {places} places for visual tokens, the videos give {given}")
+    return embeds_BLC.masked_scatter(places_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
 
 
 class VideoLLM(nn.Module):
@@ -116,27 +172,25 @@ class VideoLLM(nn.Module):
             T = visual_BTNC.shape[1]
             kept = torch.arange(T)[None] < torch.tensor(groups_B)[:, None]
             visual = visual[kept.flatten().to(visual.device)]
-        if int(mask_BL.sum()) != visual.shape[0] * visual.shape[1]:
-            raise ConfigError(
-                f"the prompts have {int(mask_BL.sum())} places for visual tokens, the videos give"
-                f" {visual.shape[0] * visual.shape[1]}"
-            )
-        return embeds_BLC.masked_scatter(mask_BL[..., None], visual.to(embeds_BLC.dtype))
+        return put_in_places(embeds_BLC, mask_BL, visual)
 
     def hidden_states(
-        self, embeds_BLC: Tensor, position_ids: Tensor | None = None, cache: Cache | None = None
+        self,
+        embeds_BLC: Tensor,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+        mask_BL: Tensor | None = None,
     ) -> Tensor:
         """Last hidden states of the LLM, (B, L, C_llm).
 
         An explicit mask goes along with positions that have gaps: without one, transformers reads each gap as the
-        start of another packed sequence.
+        start of another packed sequence. With a cache, `mask_BL` also counts the tokens in there.
         """
-        mask = None
-        if position_ids is not None and cache is None:
-            mask = torch.ones(embeds_BLC.shape[:2], dtype=torch.long, device=embeds_BLC.device)
+        if mask_BL is None and position_ids is not None and cache is None:
+            mask_BL = torch.ones(embeds_BLC.shape[:2], dtype=torch.long, device=embeds_BLC.device)
         return self.language_model(
             inputs_embeds=embeds_BLC,
-            attention_mask=mask,
+            attention_mask=mask_BL,
             position_ids=position_ids,
             past_key_values=cache,
             use_cache=cache is not None,

@@ -14,7 +14,13 @@ from liteframe.stages.stage import Stage
 
 
 def answer_step(
-    stage: Stage, model: VideoLLM, batch: dict[str, Any], tokens_BTHWC: Tensor, most: int | None, step: int = 1
+    stage: Stage,
+    model: VideoLLM,
+    batch: dict[str, Any],
+    tokens_BTHWC: Tensor,
+    most: int | None,
+    step: int = 1,
+    name: str = "",
 ) -> AnswerLoss:
     """Loss of a batch whose videos are encoded (and compressed) already, logged as the stage's training loss.
 
@@ -25,6 +31,7 @@ def answer_step(
         tokens_BTHWC: compressed tokens of the videos.
         most: questions of a row's `questions` that are asked at a time.
         step: see `VideoLLM.answer_logits`.
+        name: in front of what is logged, of a stage with several such losses.
     """
     groups = model.groups(batch["valid_frames_B"])
     conversations = [
@@ -34,9 +41,9 @@ def answer_step(
     visual_BTNC = model.project(tokens_BTHWC)
     logits, labels = model.answer_logits(conversations, visual_BTNC, groups, step)
     loss = answer_loss(logits, labels)
-    stage.log("train/loss", loss.value, prog_bar=True)
-    stage.log("train/answer_accuracy", loss.accuracy, prog_bar=True)
-    stage.log("rate/answer_tokens", loss.tokens)
+    stage.log(f"train/{name}loss", loss.value, prog_bar=True)
+    stage.log(f"train/{name}answer_accuracy", loss.accuracy, prog_bar=True)
+    stage.log(f"rate/{name}answer_tokens", loss.tokens)
     if not all(groups):
         # A video without frames takes no part, but DDP wants a gradient, if a zero one, for every weight.
         nothing = torch.nan_to_num(visual_BTNC).sum() * 0.0

@@ -39,6 +39,8 @@ class CTDStage(Stage):
         statistics: feature store whose statistics standardise on-the-fly targets; that of `data.store` otherwise.
         clip_sigma: leave out elements whose residual is further than this many deviations from the mean residual.
         timm_weights: name of a timm ViT whose pretrained weights the student starts from; null starts from scratch.
+        checkpoint_encoder: gradient checkpointing of the student, chunk by chunk where `encoder_chunk_clips` is set.
+        encoder_chunk_clips: clips of a batch that the student takes at a time; null is all.
         picture_every: steps between pictures in TensorBoard; 0 for none.
         optimizer: see `OptimizerSettings`.
         seed: of the initial weights.
@@ -59,6 +61,8 @@ class CTDStage(Stage):
         statistics: str | None = None,
         clip_sigma: float | None = 3.0,
         timm_weights: str | None = None,
+        checkpoint_encoder: bool = False,
+        encoder_chunk_clips: int | None = None,
         picture_every: int = 500,
         optimizer: OptimizerSettings = OptimizerSettings(),
         seed: int = 0,
@@ -70,6 +74,7 @@ class CTDStage(Stage):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = LiteFrameEncoder(self.encoder_config)
+        self.encoder.save_memory(encoder_chunk_clips, checkpoint_encoder)
         self.source, self.attention = teacher, attention
         self._teacher_source = None if teacher is None else teacher_source(teacher)
         self.target_dtype = target_dtype

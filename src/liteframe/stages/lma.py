@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.gradient_checkpointing import checkpoint_layers
+from liteframe.models.sharding import gather, shard
 from liteframe.models.teachers import read_config
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
 from liteframe.stages.answers import answer_step
@@ -43,10 +46,16 @@ class LMAStage(Stage):
         host: folder or hub id of the InternVL whose LLM is adapted.
         encoder: folder of the encoder that CTD exported.
         lora: see `LoraSettings`.
+        train_llm: whether the LLM learns, by its adapters; without, it gets none.
         train_encoder: whether the encoder learns too.
         train_projector: whether the projector learns too.
+        llm_lr: learning rate of the LLM's adapters; null is the optimizer's.
         encoder_lr: learning rate of the encoder; null is the optimizer's.
         projector_lr: learning rate of the projector; null is the optimizer's.
+        checkpoint_llm: gradient checkpointing of the LLM: each layer keeps its input alone for the backward pass.
+        checkpoint_encoder: gradient checkpointing of the encoder, chunk by chunk where `encoder_chunk_clips` is set.
+        encoder_chunk_clips: clips of a batch that the encoder takes at a time; null is all. With `checkpoint_encoder`,
+            what the encoder keeps grows with the frames by the tokens that it gives, and by nothing else.
         attention: kernel of the LLM, "eager" or "sdpa"; null is transformers' choice.
         questions_per_video: of a row with several `questions`, how many are asked at a time; null is all.
         optimizer: see `OptimizerSettings`.
@@ -59,10 +68,15 @@ class LMAStage(Stage):
         host: str,
         encoder: str,
         lora: LoraSettings = LoraSettings(),
+        train_llm: bool = True,
         train_encoder: bool = True,
         train_projector: bool = True,
+        llm_lr: float | None = None,
         encoder_lr: float | None = None,
         projector_lr: float | None = None,
+        checkpoint_llm: bool = False,
+        checkpoint_encoder: bool = False,
+        encoder_chunk_clips: int | None = None,
         attention: str | None = None,
         questions_per_video: int | None = None,
         optimizer: OptimizerSettings = OptimizerSettings(),
@@ -71,8 +85,10 @@ class LMAStage(Stage):
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.host_source, self.encoder_source, self.lora = host, encoder, lora
-        self.train_encoder, self.train_projector = train_encoder, train_projector
-        self.encoder_lr, self.projector_lr = encoder_lr, projector_lr
+        self.train_llm, self.train_encoder, self.train_projector = train_llm, train_encoder, train_projector
+        self.llm_lr, self.encoder_lr, self.projector_lr = llm_lr, encoder_lr, projector_lr
+        self.checkpoint_llm, self.checkpoint_encoder = checkpoint_llm, checkpoint_encoder
+        self.encoder_chunk_clips = encoder_chunk_clips
         self.attention, self.questions_per_video = attention, questions_per_video
         self.model: VideoLLM | None = None
 
@@ -98,24 +114,39 @@ class LMAStage(Stage):
                 f" {self.host_source} takes {width}; distil an encoder from this host's own vision tower"
             )
         host.requires_grad_(False)
+        llm: Any = host.model.language_model
+        if self.train_llm:
+            host.model.language_model = self._with_adapters(llm)
+        if self.checkpoint_llm:
+            checkpoint_layers(llm)
+        encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
+        model = VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=encoder.config.clip_frames)
+        model.backbone.requires_grad_(self.train_encoder)
+        model.projector.requires_grad_(self.train_projector)
+        if self.train_projector:
+            model.projector.float()  # steps this small would be lost in bfloat16 weights
+        if self.device_mesh is not None:
+            model = shard(model, self.device_mesh["data_parallel"])
+        # What was loaded is in eval mode, where Lightning leaves it and layers do no checkpointing.
+        self.model = model.train()
+
+    def _with_adapters(self, language_model: PreTrainedModel) -> PeftModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             adapters = LoraConfig(
                 r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=0.0, target_modules=self.lora.targets
             )
             try:
-                host.model.language_model = get_peft_model(host.model.language_model, adapters)
+                return get_peft_model(language_model, adapters)
             except ValueError as error:
                 raise ConfigError(f"model.lora.targets {self.lora.targets}: {error}") from error
-        model = VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=encoder.config.clip_frames)
-        model.backbone.requires_grad_(self.train_encoder)
-        model.projector.requires_grad_(self.train_projector)
-        if self.train_projector:
-            model.projector.float()  # steps this small would be lost in bfloat16 weights
-        self.model = model
 
     def module_lrs(self) -> dict[str, float]:
-        rates = {"model.backbone": self.encoder_lr, "model.projector": self.projector_lr}
+        rates = {
+            "model.language_model": self.llm_lr,
+            "model.backbone": self.encoder_lr,
+            "model.projector": self.projector_lr,
+        }
         return {name: rate for name, rate in rates.items() if rate is not None}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -123,12 +154,21 @@ class LMAStage(Stage):
         tokens_BTHWC = self.model.encode(batch["frames_BTCHW"])
         return answer_step(self, self.model, batch, tokens_BTHWC, self.questions_per_video).loss
 
+    def on_fit_end(self) -> None:
+        if self.device_mesh is not None and self.model is not None:
+            # Every rank takes part, though one exports; of the LLM, adapters alone are exported.
+            gather(self.model, trained_only=True)
+            gather(self.model.backbone)
+            gather(self.model.projector)
+        super().on_fit_end()
+
     def export(self, folder: Path) -> None:
         assert self.model is not None and isinstance(self.model.backbone, LiteFrameBackbone)
+        language_model = self.model.language_model
         save_adapted(
             folder,
             self.host_source,
             self.model.backbone.encoder,
-            self.model.language_model,
+            language_model if isinstance(language_model, PeftModel) else None,
             self.model.projector,
         )

@@ -102,12 +102,12 @@ class VisionPretrainStage(Stage):
 class HostPretrainStage(Stage):
     """Teaches projector and LLM of a host to answer questions about videos, with its image encoder frozen.
 
-    Some steps pool the tokens of each frame 2 x 2 in space, so that the LLM can read features at that density later
+    A second loss on the tokens of each frame pooled 2 x 2 in space lets the LLM read features at that density later
     without having been trained on any compressed in time.
 
     Args:
         host: folder of the host to go on from.
-        pooled_fraction: share of the steps that pool in space.
+        pooled_too: add the loss on tokens pooled in space; the frames are encoded once for both.
         pool_scale: scale of the cosine in that pooling (WAP within a frame).
         longest_video: half of the batches of fewer frames stand for a video of up to this many, of which the frames
             between are left out: `Frame` lines are numbered, and positions counted, in steps of 2, 4, ... So the LLM
@@ -117,14 +117,14 @@ class HostPretrainStage(Stage):
         questions_per_video: how many of a row's `questions` are asked at a time; null is all.
         attention: kernel of the model, "eager" or "sdpa"; null is transformers' choice.
         optimizer: see `OptimizerSettings`.
-        seed: of pooling, steps and the questions' order.
+        seed: of steps and the questions' order.
         out: folder of the exported host; by default `export` in the run folder.
     """
 
     def __init__(
         self,
         host: str,
-        pooled_fraction: float = 0.0,
+        pooled_too: bool = False,
         pool_scale: float = 20.0,
         longest_video: int | None = None,
         gapless_types: list[str] = [],
@@ -136,7 +136,7 @@ class HostPretrainStage(Stage):
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.host_source, self.attention = host, attention
-        self.pooled_fraction = pooled_fraction
+        self.pooled_too = pooled_too
         self.longest_video, self.gapless_types = longest_video, list(gapless_types)
         self.questions_per_video = questions_per_video
         self.pool = WAP((1, 2, 2), "cosine", pool_scale)
@@ -163,8 +163,13 @@ class HostPretrainStage(Stage):
             else:
                 step = 1
         vision = self.model.backbone(batch["frames_BTCHW"])
-        tokens_BTHWC = self.pool(vision) if rng.random() < self.pooled_fraction else vision.tokens_BTHWC
-        return answer_step(self, self.model, batch, tokens_BTHWC, self.questions_per_video, step).loss
+        loss = answer_step(self, self.model, batch, vision.tokens_BTHWC, self.questions_per_video, step).loss
+        if self.pooled_too:
+            pooled = answer_step(
+                self, self.model, batch, self.pool(vision), self.questions_per_video, step, name="pooled_"
+            )
+            loss = (loss + pooled.loss) / 2
+        return loss
 
     def _step_apart(self, frames: int, rng: np.random.Generator) -> int:
         """Between the numbers of frames: 1, or in half of the draws a larger power of 2 that `longest_video` allows."""

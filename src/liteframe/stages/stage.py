@@ -102,6 +102,8 @@ class Stage(LightningModule):
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "state_dict" not in checkpoint:
+            return  # a strategy that shares the weights out has loaded its own
         trained, found = self._trained_names(), set(checkpoint["state_dict"])
         for kind, names in (("lacks", trained - found), ("has unexpected", found - trained)):
             if names:

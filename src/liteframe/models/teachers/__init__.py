@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from liteframe.models.teachers.checkpoint import read_config
+from liteframe.models.teachers.checkpoint import read_config, weight_files
 from liteframe.models.teachers.geometry import PAPER_BLOCK, TeacherGeometry
 from liteframe.models.teachers.internvl import InternVL, InternVLTeacher, pixel_shuffle, project_tokens
 from liteframe.models.teachers.qwen import QwenVL, QwenVLTeacher
@@ -26,5 +26,6 @@ __all__ = [
     "pixel_shuffle",
     "project_tokens",
     "read_config",
+    "weight_files",
     "weights_sha256",
 ]

@@ -28,9 +28,10 @@ def read_config(source: str) -> Any:
     if not Path(source).is_dir():
         _find_on_hub(source)
     try:
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{source}: no config.json of a model that transformers knows ({error})") from error
+        advice = "a repository whose code comes with it, as InternVL's first form does, has a twin that ends in -hf"
+        raise ConfigError(f"{source}: no config.json of a model that transformers knows ({error}); {advice}") from error
 
 
 def _find_on_hub(source: str) -> None:
@@ -46,8 +47,12 @@ def _find_on_hub(source: str) -> None:
         raise ConfigError(f"no model folder {source!r}, and no such model on the hub; {advice}")
 
 
-def read_tensors(source: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """Tensors whose names contain one of the prefixes, keyed from the prefix on (older files put `model.` before)."""
+def weight_files(source: str, prefixes: tuple[str, ...] = ("",)) -> list[str]:
+    """Paths of the safetensors of a model, of those only that hold tensors whose names contain one of the prefixes.
+
+    Raises:
+        ConfigError: there are none, or one that the index names is missing.
+    """
     index = _find(source, "model.safetensors.index.json")
     single = None if index else _find(source, "model.safetensors")
     if index:
@@ -56,14 +61,19 @@ def read_tensors(source: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
         files = {shard: _find(source, shard) for shard in sorted(wanted)}
         missing = [shard for shard, path in files.items() if path is None]
         if missing:
-            raise ConfigError(f"{source}: the shard {missing[0]} that the index names is missing")
-        paths = [path for path in files.values() if path]
-    elif single:
-        paths = [single]
-    else:
-        raise ConfigError(f"{source}: no model.safetensors and no model.safetensors.index.json")
+            raise ConfigError(
+                f"{source}: the shard {missing[0]} that the index names is missing; copy or download it again"
+            )
+        return [path for path in files.values() if path]
+    if single:
+        return [single]
+    raise ConfigError(f"{source}: no model.safetensors and no model.safetensors.index.json")
+
+
+def read_tensors(source: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """Tensors whose names contain one of the prefixes, keyed from the prefix on (older files put `model.` before)."""
     tensors: dict[str, Tensor] = {}
-    for path in paths:
+    for path in weight_files(source, prefixes):
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 - the file is no dict, and cannot be iterated

@@ -95,6 +95,12 @@ class InternVLTeacher(Teacher):
         tower: Any = self.tower
         return tower
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that frames are best resized to."""
+        size: Any = self.vision_tower.config.image_size
+        return size[0], size[1]
+
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
         """Dense tokens (B, T, H, W, C) and class tokens (B, T, C) of every frame."""
         B, T = frames_BTCHW.shape[:2]

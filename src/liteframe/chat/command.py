@@ -1,0 +1,75 @@
+"""``liteframe chat``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Literal
+
+from liteframe.chat.model import VideoChat, load
+from liteframe.errors import DataError
+
+
+def chat_command(
+    model: str,
+    video: str,
+    question: str | None = None,
+    *,
+    frames: int = 64,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    max_tokens: int = 256,
+    device: str = "auto",
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+) -> int:
+    """Ask about a video: one question, or, without one, a conversation that an empty line ends.
+
+    Args:
+        model: export folder of an LMA run, or a folder or hub id of an InternVL.
+        video: a video file.
+        question: what to ask; without it, questions are read line by line.
+        frames: frames to look at, spread evenly; with fps, the most.
+        fps: frames to take of each second.
+        start: second of the video from which to look.
+        end: second of the video up to which to look.
+        max_tokens: most tokens of an answer.
+        device: cpu, cuda, or auto for a GPU where there is one.
+        dtype: of the arithmetic; by default that of the LLM's weights.
+    """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
+        loaded = load(model, device, dtype)
+    talk = loaded.chat(video, frames=frames, fps=fps, start=start, end=end)
+    if question is not None:
+        _answer(talk, question, max_tokens)
+        return 0
+    for asked in _questions():
+        try:
+            _answer(talk, asked, max_tokens)
+        except DataError as error:
+            print(f"liteframe: {error}", file=sys.stderr)
+    return 0
+
+
+def _answer(talk: VideoChat, question: str, max_tokens: int) -> None:
+    for piece in talk.stream(question, max_tokens):
+        print(piece, end="", flush=True)
+    assert talk.last is not None
+    print(f"\n[{talk.last.summary()}]", flush=True)
+
+
+def _questions() -> Iterator[str]:
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            print()
+            return
+        if not line:
+            return
+        yield line

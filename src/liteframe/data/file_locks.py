@@ -1,0 +1,76 @@
+"""Kernel locks on files that may be removed: free again however their holder ends.
+
+A lock belongs to an open file, not to its name, so each is checked to be on the file that has the name now.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Waits until no other process or thread is in here with the lock file `path`, which is removed at the end."""
+    import fcntl
+
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if _has_name(handle, path):
+            break
+        os.close(handle)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def hold(path: Path) -> int | None:
+    """A handle that keeps `remove_unheld` off `path` until it is closed; None where there is no such file."""
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    if _has_name(handle, path):
+        return handle
+    os.close(handle)
+    return None
+
+
+def hold_alone(handle: int) -> None:
+    """Keeps `remove_unheld` off the open file, which nobody else has open yet, until all its handles are closed."""
+    import fcntl
+
+    fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def remove_unheld(path: Path) -> bool:
+    """Removes `path` unless somebody holds it; whether it is gone."""
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _has_name(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False

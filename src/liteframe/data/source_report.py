@@ -1,0 +1,24 @@
+"""What a run trains on: how many samples of each source."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from liteframe.atomic import atomic_write_json
+from liteframe.data.manifest import VideoSource
+from liteframe.data.mixing import Mixture
+
+
+def report_sources(path: Path, sources: Sequence[VideoSource], mixture: Mixture) -> None:
+    """Writes `path`, `root`, `weight`, `rows` and `samples_in_a_pass` of each source to `path`, and to stderr."""
+    entries = [
+        {"path": source.path, "root": source.root, "weight": source.weight, "rows": rows, "samples_in_a_pass": places}
+        for source, rows, places in zip(sources, mixture.rows, mixture.places, strict=True)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(path, entries)
+    for entry in entries:
+        mixed = f", {entry['samples_in_a_pass']} samples a pass by its weight" if mixture.weights else ""
+        print(f"train: {entry['rows']} rows of {entry['path']}{mixed}", file=sys.stderr)

@@ -1,0 +1,126 @@
+"""The model card of an exported Video LLM: how to use it, what it is, and the records of the run that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import liteframe
+from liteframe.bench.page import markdown
+from liteframe.hf.configuration import LiteFrameVideoConfig
+from liteframe.hf.run_folder import RunFolder
+
+_USE = """\
+## Use
+
+```python
+import liteframe.hf  # makes the classes known to transformers
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+model = AutoModelForImageTextToText.from_pretrained("PATH OR HUB ID")
+processor = AutoProcessor.from_pretrained("PATH OR HUB ID")
+question = [{"type": "video", "path": "clip.mp4"}, {"type": "text", "text": "What happens?"}]
+inputs = processor.apply_chat_template(
+    [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=True, return_dict=True
+)
+answer = model.generate(**inputs, max_new_tokens=64)[:, inputs["input_ids"].shape[1] :]
+print(processor.batch_decode(answer, skip_special_tokens=True)[0])
+```
+
+A still image goes in as `{"type": "image", "path": ...}` and is encoded as a clip of that image repeated."""
+_STAGE_NAMES = {True: "LMA (language model adaptation)", False: "CTD (compressed token distillation), LLM as it was"}
+
+
+def model_card(run: RunFolder, config: LiteFrameVideoConfig, host: str, parameters: dict[str, int]) -> str:
+    """The text of README.md. Of paths on the machine of the run only the last part is shown.
+
+    Args:
+        run: what was exported.
+        config: of the exported model.
+        host: folder or hub id of the host.
+        parameters: part of the model -> how many it has.
+    """
+    sections = [
+        _front_matter(host),
+        "# Model card",
+        f"A Video LLM with a LiteFrame encoder ([arXiv 2605.17260](https://arxiv.org/abs/2605.17260)) in the host"
+        f" `{_name(host)}`, made by liteframe {liteframe.__version__}.",
+        "Licence: FILL IN. The weights of the host are in this folder and come under their own licence.",
+        _USE,
+        _what_it_is(config, parameters),
+        _how_it_was_made(run),
+    ]
+    if run.rows:
+        sections.append(_results(run))
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(host: str) -> str:
+    fields = {"library_name": "transformers", "pipeline_tag": "video-text-to-text", "tags": ["liteframe", "video"]}
+    # The hub knows models by id only, so a folder cannot be named as one.
+    base = "# base_model: FILL IN the hub id of the host" if Path(host).is_dir() else f"base_model: {host}"
+    licence = "license: other  # FILL IN: not freer than the host's own"
+    return f"---\n{yaml.safe_dump(fields, sort_keys=False)}{base}\n{licence}\n---"
+
+
+def _what_it_is(config: LiteFrameVideoConfig, parameters: dict[str, int]) -> str:
+    encoder = config.encoder_config
+    side, clip = encoder.image_size, encoder.clip_frames
+    rows: list[list[object]] = [[part, f"{count:,}"] for part, count in parameters.items()]
+    text = f"The LLM sees {config.tokens_per_clip(side, side)} tokens of a clip of {clip} frames of {side} x {side} px."
+    if config.adapter is not None:
+        text += f" The LoRA adapter lies in `{config.adapter}` and is put on the LLM when the model is loaded."
+    return f"## What it is\n\n{text}\n\n{markdown(['part', 'parameters'], rows)}"
+
+
+def _how_it_was_made(run: RunFolder) -> str:
+    text = f"## How it was made\n\nLast stage: {_STAGE_NAMES[run.adapted]}."
+    trainer = run.config.get("trainer") or {}
+    limits = {name: trainer.get(name) for name in ("max_steps", "max_epochs")}
+    said = [f"{name} {value}" for name, value in limits.items() if value not in (None, -1)]
+    text += f" It ran to {', '.join(said)}." if said else ""
+    text += f" It took {run.seconds:,.0f} s." if run.seconds is not None else ""
+    shown = {part: _shown(run.config[part]) for part in ("seed_everything", "model", "data") if run.config.get(part)}
+    if trainer.get("precision"):
+        shown["trainer"] = {"precision": trainer["precision"]}
+    if not shown:
+        return text + " Its config was not beside the export."
+    return f"{text}\n\n```yaml\n{yaml.safe_dump(shown, sort_keys=False)}```"
+
+
+def _results(run: RunFolder) -> str:
+    header = ["frames", "tokens", "accuracy", "95 % interval", "model ms", "end to end ms"]
+    rows: list[list[object]] = [
+        [
+            row.frames,
+            row.tokens,
+            f"{row.accuracy:.3f}",
+            f"{row.accuracy_low:.3f} to {row.accuracy_high:.3f}",
+            f"{row.model_ms:.1f}",
+            f"{row.total_ms:.1f}",
+        ]
+        for row in run.rows
+    ]
+    asked = f"{run.rows[0].questions:,} questions about {run.rows[0].videos:,} videos, one video at a time"
+    return f"## Results of the run's own sweep\n\n{asked}.\n\n{markdown(header, rows)}"
+
+
+def _name(host: str) -> str:
+    """A hub id as it is; of the export of a stage, the stage's folder."""
+    path = Path(host)
+    if not path.is_dir():
+        return host
+    return path.parent.name if path.name == "export" else path.name
+
+
+def _shown(value: Any) -> Any:
+    """A config without what is not set, and without the machine's folders: of paths from its root, the last part."""
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("~", ".."))):
+        return Path(value).name
+    return value

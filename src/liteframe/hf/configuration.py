@@ -1,0 +1,63 @@
+"""Settings of an exported Video LLM: those of its encoder, of its projector and of its LLM."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from transformers import AutoConfig, PretrainedConfig, Qwen2Config
+
+from liteframe.models.encoder import LiteFrameConfig, check_size
+
+
+class LiteFrameVideoConfig(PretrainedConfig):
+    """Settings of `LiteFrameForConditionalGeneration`.
+
+    `InternVLConfig` cannot hold them: on reload it makes an InternViT of any vision config.
+
+    Args:
+        encoder_config: a `LiteFrameConfig` or its fields; the paper's encoder by default.
+        text_config: config of the LLM, or its fields with `model_type`.
+        image_token_id: id that stands in a prompt where a visual token goes.
+        downsample_ratio: of the host's pixel shuffle.
+        projector_hidden_act: activation in the host's projector.
+        tie_word_embeddings: whether the LLM's head shares the weights of its embeddings.
+        adapter: subfolder of a LoRA adapter that is put on the LLM when the model is loaded; None if there is none.
+    """
+
+    model_type = "liteframe"
+    sub_configs: ClassVar[dict[str, Any]] = {"encoder_config": LiteFrameConfig, "text_config": AutoConfig}
+
+    def __init__(
+        self,
+        encoder_config: LiteFrameConfig | dict[str, Any] | None = None,
+        text_config: PretrainedConfig | dict[str, Any] | None = None,
+        image_token_id: int = 151667,
+        downsample_ratio: float = 0.5,
+        projector_hidden_act: str = "gelu",
+        tie_word_embeddings: bool = True,
+        adapter: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(encoder_config, LiteFrameConfig):
+            encoder_config = LiteFrameConfig.from_dict(encoder_config or {})
+        if not isinstance(text_config, PretrainedConfig):
+            text_config = AutoConfig.for_model(**text_config) if text_config else Qwen2Config()
+        self.encoder_config = encoder_config
+        self.text_config = text_config
+        self.image_token_id = image_token_id
+        self.downsample_ratio = downsample_ratio
+        self.projector_hidden_act = projector_hidden_act
+        self.tie_word_embeddings = tie_word_embeddings
+        self.adapter = adapter
+        super().__init__(**kwargs)
+
+    def tokens_per_clip(self, height: int, width: int) -> int:
+        """Visual tokens that the LLM sees of a clip of that size in pixels (64 at 448 x 448 in the paper).
+
+        Raises:
+            GeometryError: the size does not fill the token grid and the pixel shuffle; it names the nearest legal ones.
+        """
+        encoder, block = self.encoder_config, round(1 / self.downsample_ratio)
+        rows, columns = (step * block for step in encoder.size_multiple)
+        check_size(height, width, (rows, columns))
+        return encoder.clip_frames // encoder.stride[0] * (height // rows) * (width // columns)

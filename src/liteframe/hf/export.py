@@ -1,0 +1,119 @@
+"""``liteframe export``: a finished run as one Hugging Face folder, or its encoder as an ONNX file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from liteframe.errors import ConfigError
+from liteframe.hf.card import model_card
+from liteframe.hf.modeling import LiteFrameForConditionalGeneration
+from liteframe.hf.onnx import export_onnx
+from liteframe.hf.processing import LiteFrameProcessor
+from liteframe.hf.run_folder import RunFolder
+from liteframe.models.adapted import ADAPTER_FILES, adapter_of, load_adapter, load_parts
+from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.prompts import PromptBuilder
+from liteframe.models.video_llm import load_host
+
+_ADAPTER = "adapter"
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def export_command(
+    run: str,
+    out: str,
+    merge: bool = False,
+    host: str | None = None,
+    dtype: str | None = None,
+    max_shard_size: str = "5GB",
+) -> int:
+    """Writes a finished run as a folder that transformers loads after `import liteframe.hf`, or its encoder as ONNX.
+
+    Args:
+        run: run folder of LMA or CTD, or the `export` folder in it; with CTD the encoder goes into the host as it is.
+        out: folder to write, which must not exist; a name that ends in .onnx is a file for the encoder alone.
+        merge: merge the LoRA adapter into the LLM; otherwise it lies apart in the folder and is put on when loaded.
+        host: folder or hub id of the host; by default the one that LMA was run with, or the teacher of CTD.
+        dtype: of all weights, float32, bfloat16 or float16; that of the host by default.
+        max_shard_size: weights are split into files of at most this size.
+    """
+    disable_progress_bar()
+    found, target = RunFolder.open(Path(run)), Path(out)
+    if target.exists():
+        raise ConfigError(f"{target} exists; remove it, or name another place")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".onnx":
+        export_onnx(LiteFrameEncoder.from_pretrained(found.encoder), target)
+    else:
+        if dtype not in (None, *_DTYPES):
+            raise ConfigError(f"--dtype {dtype} is none of {', '.join(_DTYPES)}")
+        part = target.with_name(target.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        export_folder(found, part, merge, found.host(host), dtype, max_shard_size)
+        part.rename(target)
+    print(f"exported {found.export} to {target}")
+    return 0
+
+
+def export_folder(
+    run: RunFolder, folder: Path, merge: bool, host_source: str, dtype: str | None, max_shard_size: str
+) -> None:
+    """Writes weights, configs, processor and model card of `run` into an empty folder.
+
+    Raises:
+        ConfigError: a part is missing or does not fit the host.
+    """
+    adapter = None
+    if run.adapted:
+        host, processor, encoder = load_parts(run.export, host_source)
+        adapter = adapter_of(run.export)
+        if adapter is not None:
+            adapted = load_adapter(host.model.language_model, adapter)
+            host.model.language_model = adapted.merge_and_unload() if merge else adapted.unload()
+    else:
+        host, processor = load_host(host_source)
+        encoder = LiteFrameEncoder.from_pretrained(run.encoder)
+    PromptBuilder(processor)  # raises where the host's processor lacks what prompts need
+    model = LiteFrameForConditionalGeneration.from_host(host, encoder)
+    torch.nn.Module.to(model, getattr(torch, dtype) if dtype else host.dtype)
+    if adapter is not None and not merge:
+        model.config.adapter = _ADAPTER
+        (folder / _ADAPTER).mkdir()
+        for name in ADAPTER_FILES:
+            shutil.copyfile(adapter / name, folder / _ADAPTER / name)
+    _complete_generation_config(model, processor.tokenizer)
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
+    _processor(model, processor, run).save_pretrained(folder)
+    parts = {"encoder": model.encoder, "projector": model.projector, "LLM": model.language_model}
+    counts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts.items()}
+    (folder / "README.md").write_text(model_card(run, model.config, host_source, counts), encoding="utf-8")
+
+
+def _complete_generation_config(model: LiteFrameForConditionalGeneration, tokenizer: Any) -> None:
+    """Without an end token, `generate` would go on to its last token."""
+    generation: Any = model.generation_config
+    if generation.eos_token_id is None:
+        generation.eos_token_id = tokenizer.eos_token_id
+    if generation.pad_token_id is None:
+        generation.pad_token_id = tokenizer.pad_token_id
+
+
+def _processor(model: LiteFrameForConditionalGeneration, of_host: Any, run: RunFolder) -> LiteFrameProcessor:
+    encoder = model.config.encoder_config
+    size = run.setting("data", "image_size") or encoder.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    frames = run.most_frames()
+    return LiteFrameProcessor(
+        of_host.tokenizer,
+        image_size=(height, width),
+        clip_frames=encoder.clip_frames,
+        tokens_per_clip=model.config.tokens_per_clip(height, width),
+        **({} if frames is None else {"num_frames": frames}),
+        chat_template=of_host.chat_template,
+    )

@@ -1,0 +1,116 @@
+"""What users have - paths, arrays, frames, pictures - as frames of one size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from liteframe.data.decode_job import DecodeJob, decode
+from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
+from liteframe.data.transforms import resize_uint8
+from liteframe.errors import DataError
+
+
+def list_of(kind: str, given: Any) -> list[Any]:
+    """The videos, or images, of nested lists of them, in order.
+
+    Args:
+        kind: "video" or "image".
+        given: one, a list, a list of lists (as `apply_chat_template` makes them), or None.
+    """
+    if given is None:
+        return []
+    if _is_path(given) or (_is_video(given) if kind == "video" else _is_frame(given)):
+        return [given]
+    if not isinstance(given, (list, tuple, np.ndarray, Tensor)):
+        raise DataError(f"a {kind} is a path, an array or {_FORMS[kind]}, not {type(given).__name__}")
+    return [item for part in given for item in list_of(kind, part)]
+
+
+def read_video(video: Any, size: tuple[int, int], num_frames: int | None, fps: float | None) -> Tensor:
+    """A video as uint8 frames (T, 3, height, width).
+
+    Args:
+        video: path of a file, uint8 RGB (T, H, W, 3) or (T, 3, H, W), or a list of frames.
+        size: height and width in pixels.
+        num_frames: middles of that many equal segments, at most all that there are; None takes every frame.
+        fps: frames a second to take of a file, `num_frames` at most.
+
+    Raises:
+        DecodeError: the file cannot be read.
+        DataError: not a video of uint8 RGB, no frames, or `fps` for frames that have no times.
+    """
+    sampler: FrameSampler = UniformMidpoints() if fps is None else FpsCapped(fps)
+    if _is_path(video):
+        return resize_uint8(decode(DecodeJob(os.fspath(video), sampler, num_frames), "auto").frames, size)
+    total = len(video)
+    if not total:
+        raise DataError("a video of no frames")
+    count = total if num_frames is None else num_frames
+    chosen = sampler.indices(total, count, None, np.random.default_rng(0), {})
+    if isinstance(video, (list, tuple)):
+        return torch.cat([resize_uint8(_frame(video[index])[None], size) for index in chosen])
+    return resize_uint8(_channels_last(_array(video))[chosen], size)
+
+
+def read_image(image: Any, size: tuple[int, int]) -> Tensor:
+    """An image as one uint8 frame (1, 3, height, width).
+
+    Args:
+        image: path of a file, a picture of PIL, or uint8 RGB (H, W, 3) or (3, H, W).
+        size: height and width in pixels.
+
+    Raises:
+        DataError: no such file, or not an image.
+    """
+    if _is_path(image):
+        try:
+            with Image.open(image) as opened:
+                image = ImageOps.exif_transpose(opened).convert("RGB")
+        except OSError as error:
+            raise DataError(f"{image}: cannot be read as an image ({error})") from error
+    return resize_uint8(_frame(image)[None], size)
+
+
+_FORMS = {"video": "a list of frames", "image": "a picture of PIL"}
+
+
+def _is_path(given: Any) -> bool:
+    return isinstance(given, (str, os.PathLike))
+
+
+def _is_frame(given: Any) -> bool:
+    return isinstance(given, Image.Image) or (isinstance(given, (np.ndarray, Tensor)) and given.ndim == 3)
+
+
+def _is_video(given: Any) -> bool:
+    if isinstance(given, (np.ndarray, Tensor)):
+        return given.ndim == 4
+    return isinstance(given, Sequence) and len(given) > 0 and all(_is_frame(frame) for frame in given)
+
+
+def _frame(frame: Any) -> np.ndarray:
+    if isinstance(frame, Image.Image):
+        return np.array(frame.convert("RGB"))
+    return _channels_last(_array(frame)[None])[0]
+
+
+def _array(given: Any) -> np.ndarray:
+    array = given.cpu().numpy() if isinstance(given, Tensor) else given
+    if array.dtype != np.uint8:
+        raise DataError(f"frames are {array.dtype}; give uint8 RGB from 0 to 255, which is normalised here")
+    return array
+
+
+def _channels_last(frames: np.ndarray) -> np.ndarray:
+    if frames.shape[-1] == 3:
+        return frames
+    if frames.shape[1] == 3:
+        return frames.transpose(0, 2, 3, 1)
+    raise DataError(f"frames of shape {frames.shape} have no axis of three colours, neither last nor before the rows")

@@ -1,0 +1,224 @@
+"""The exported Video LLM: LiteFrame's encoder before a host's projector and LLM, as one Hugging Face model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, GenerationMixin, InternVLForConditionalGeneration
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
+from transformers.utils import cached_file
+
+from liteframe.errors import ConfigError
+from liteframe.hf.configuration import LiteFrameVideoConfig
+from liteframe.models.adapted import ADAPTER_FILES, load_adapter
+from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.strict import StrictPreTrainedModel
+from liteframe.models.teachers import project_tokens
+from liteframe.models.video_llm import put_in_places
+
+CLIPS_AT_ONCE = 16
+"""Clips that go through the encoder together. Clips do not see each other, so this bounds the memory, nothing else."""
+_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
+
+
+class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
+    """Answers questions about videos and images; `LiteFrameProcessor` makes its inputs."""
+
+    config_class = LiteFrameVideoConfig
+    config: LiteFrameVideoConfig
+    main_input_name = "input_ids"
+    input_modalities = ["video", "image", "text"]  # noqa: RUF012
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _no_split_modules = ["Block"]  # noqa: RUF012 (the base class declares it so)
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _tied_weights_keys = {"lm_head.weight": "language_model.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: LiteFrameVideoConfig) -> None:
+        super().__init__(config)
+        text: Any = config.text_config
+        self.encoder = LiteFrameEncoder(config.encoder_config)
+        projector_config: Any = SimpleNamespace(
+            vision_config=SimpleNamespace(hidden_size=config.encoder_config.output_size),
+            text_config=text,
+            downsample_ratio=config.downsample_ratio,
+            projector_hidden_act=config.projector_hidden_act,
+        )
+        self.projector = InternVLMultiModalProjector(projector_config)
+        self.language_model = AutoModel.from_config(text)
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        self.post_init()
+
+    @classmethod
+    def from_host(
+        cls, host: InternVLForConditionalGeneration, encoder: LiteFrameEncoder
+    ) -> LiteFrameForConditionalGeneration:
+        """The host with `encoder` in place of its vision tower; it shares their modules.
+
+        Raises:
+            ConfigError: the encoder's features are not of the width that the host's projector takes.
+        """
+        theirs: Any = host.config
+        width = theirs.vision_config.hidden_size
+        if encoder.config.output_size != width:
+            raise ConfigError(
+                f"the encoder gives features of width {encoder.config.output_size}, the host takes {width};"
+                " distil an encoder from this host's own vision tower"
+            )
+        config = LiteFrameVideoConfig(
+            encoder_config=encoder.config.to_diff_dict(),
+            text_config=theirs.text_config.to_diff_dict(),
+            image_token_id=theirs.image_token_id,
+            downsample_ratio=theirs.downsample_ratio,
+            projector_hidden_act=theirs.projector_hidden_act,
+            tie_word_embeddings=theirs.tie_word_embeddings,
+        )
+        with torch.device("meta"):
+            model = cls(config)
+        model.encoder, model.projector = encoder, host.model.multi_modal_projector
+        model.language_model, model.lm_head = host.model.language_model, host.lm_head
+        model.generation_config = host.generation_config
+        return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `StrictPreTrainedModel.from_pretrained`; an adapter that was kept apart is merged into the LLM.
+
+        Raises:
+            ConfigError: no such folder, or a weight (of the adapter too) that is missing, unexpected or of another
+                shape, by name.
+        """
+        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if model.config.adapter is not None:
+            options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
+            folder = _adapter_folder(str(pretrained_model_name_or_path), model.config.adapter, options)
+            model.language_model = load_adapter(model.language_model, folder).merge_and_unload().eval()
+            model.config.adapter = None
+        return loaded
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.lm_head = new_embeddings
+
+    def project_clips(self, pixel_values_videos: Tensor) -> Tensor:
+        """What the LLM sees of clips: (clips, N, C_llm).
+
+        Args:
+            pixel_values_videos: normalised pixels (clips, clip_frames, C, H, W).
+        """
+        parts = pixel_values_videos.to(self.encoder.head.weight.dtype).split(CLIPS_AT_ONCE)
+        features = torch.cat([self.encoder(part).last_hidden_state for part in parts])
+        return project_tokens(self.projector, features, self.config.downsample_ratio).flatten(1, 2)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits (B, L, vocabulary) after prompts; a loss too if there are labels.
+
+        Args:
+            input_ids: (B, L).
+            pixel_values_videos: clips of all videos and images of the batch, in the order of their places in the
+                prompts, (clips, clip_frames, C, H, W).
+            attention_mask: (B, L), 0 at padding.
+            position_ids: (B, L).
+            past_key_values: keys and values of what came before.
+            inputs_embeds: (B, L, C_llm) in place of `input_ids`, the visual tokens in it.
+            labels: (B, L), -100 where there is no loss.
+            use_cache: give keys and values back.
+            logits_to_keep: of the last so many tokens alone; 0 is all. Or the places to keep.
+
+        Raises:
+            ConfigError: the prompts have more or fewer places than the clips have tokens.
+        """
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ConfigError("give input_ids or inputs_embeds")
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+            if pixel_values_videos is not None:
+                places_BL = input_ids == self.config.image_token_id
+                inputs_embeds = put_in_places(inputs_embeds, places_BL, self.project_clips(pixel_values_videos))
+        kwargs.pop("return_dict", None)
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        hidden_BLC = outputs.last_hidden_state
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
+        logits = self.lm_head(hidden_BLC if isinstance(kept, int) else hidden_BLC[:, kept])
+        loss = None
+        if labels is not None:
+            text: Any = self.config.text_config
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=text.vocab_size)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self,
+        input_ids: Any,
+        pixel_values_videos: Tensor | None = None,
+        is_first_iteration: bool | None = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Pixels go along once: afterwards their keys and values are in the cache."""
+        parent: Any = super()
+        inputs = parent.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        if is_first_iteration or not kwargs.get("use_cache", True):
+            inputs["pixel_values_videos"] = pixel_values_videos
+        return inputs
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Any = None, **model_kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Repeats each prompt's clips together, where transformers would repeat clip after clip."""
+        clips = model_kwargs.pop("pixel_values_videos", None)
+        if clips is not None and expand_size > 1:
+            places_B = (input_ids == self.config.image_token_id).sum(dim=1)
+            shares = (places_B * len(clips) // places_B.sum().clamp(min=1)).tolist()
+            clips = torch.cat([share for part in clips.split(shares) for share in [part] * expand_size])
+        parent: Any = super()
+        ids, others = parent._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+        return ids, {**others, "pixel_values_videos": clips}
+
+
+def _adapter_folder(source: str, name: str, options: dict[str, Any]) -> Path:
+    """Where the adapter of a folder or hub id lies on this machine."""
+    try:
+        files = [str(cached_file(source, f"{name}/{file}", **options)) for file in ADAPTER_FILES]
+    except OSError as error:
+        raise ConfigError(f"{source}: its config names an adapter {name!r} that is not there: {error}") from error
+    return Path(files[0]).parent

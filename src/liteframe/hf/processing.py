@@ -1,0 +1,157 @@
+"""From videos, images and a conversation to what `LiteFrameForConditionalGeneration` takes."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import BatchFeature, ProcessorMixin
+
+from liteframe.data.transforms import normalize
+from liteframe.errors import ConfigError, DataError
+from liteframe.hf.inputs import list_of, read_image, read_video
+from liteframe.models.prompts import image_text, video_text
+
+
+class LiteFrameProcessor(ProcessorMixin):
+    """Frames to clips, and prompts with a place for every visual token that the LLM will see.
+
+    A video becomes `Frame1: <img>...</img>` lines, one a clip, as in LMA; its last clip is filled up with its last
+    frame. A still image is a clip of that image repeated, in the host's wording of an image: `<img>...</img>`.
+
+    Args:
+        tokenizer: the host's.
+        image_size: height and width in pixels that frames are squashed to.
+        clip_frames: frames that the encoder takes together.
+        tokens_per_clip: what the LLM sees of them.
+        num_frames: frames taken of a video file, at most, unless a call says otherwise.
+        chat_template: the host's.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any = None,
+        image_size: Any = (448, 448),
+        clip_frames: int = 4,
+        tokens_per_clip: int = 64,
+        num_frames: int = 64,
+        chat_template: str | None = None,
+    ) -> None:
+        super().__init__(tokenizer, chat_template=chat_template)
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = [int(height), int(width)]
+        self.clip_frames, self.tokens_per_clip, self.num_frames = clip_frames, tokens_per_clip, num_frames
+        self.start_image_token = tokenizer.start_image_token
+        self.end_image_token = tokenizer.end_image_token
+        self.image_token = tokenizer.context_image_token
+        self.video_token = tokenizer.video_token
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | list[str] | None = None,
+        videos: Any = None,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        padding: bool | str = True,
+        padding_side: str = "left",
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Token ids and mask (B, L) of the prompts, and their pixels (clips, clip_frames, 3, height, width).
+
+        Args:
+            images: paths, pictures of PIL or uint8 arrays, one for each image token in the prompts, in their order;
+                lists may be nested.
+            text: prompts, as `apply_chat_template` writes them; without any, the clips alone.
+            videos: paths, uint8 arrays (T, H, W, 3) or (T, 3, H, W), or lists of frames, one for each video token;
+                their lengths may differ.
+            num_frames: frames to take of each video, spread evenly; by default `self.num_frames` of a file, and every
+                frame of an array or list.
+            fps: frames a second to take of each file, `num_frames` at most.
+            padding, padding_side: of prompts of different lengths.
+            return_tensors: "pt".
+            kwargs: for the tokenizer.
+
+        Raises:
+            DataError: videos or images and their places differ in number, or one of them cannot be used.
+            ConfigError: tensors of another library.
+        """
+        if return_tensors != "pt":
+            raise ConfigError(f"return_tensors is {return_tensors!r}; only 'pt' can be given")
+        kwargs.pop("do_sample_frames", None)  # apply_chat_template adds it
+        visuals = {"image": list_of("image", images), "video": list_of("video", videos)}
+        clips: list[Tensor] = []
+
+        def add(kind: str, visual: Any) -> str:
+            made = self._image(visual) if kind == "image" else self._video(visual, num_frames, fps)
+            clips.append(made)
+            if kind == "image":
+                return image_text(self, self.tokens_per_clip)
+            return video_text(self, len(made), self.tokens_per_clip)
+
+        data: dict[str, Any] = {}
+        if text is None:
+            for kind, given in visuals.items():
+                for visual in given:
+                    add(kind, visual)
+        else:
+            prompts = self._fill([text] if isinstance(text, str) else list(text), visuals, add)
+            data = dict(
+                # As in LMA, where templates alone write special tokens.
+                self.tokenizer(
+                    prompts,
+                    padding=padding,
+                    padding_side=padding_side,
+                    return_tensors=return_tensors,
+                    **{"add_special_tokens": False, **kwargs},
+                )
+            )
+        if clips:
+            data["pixel_values_videos"] = normalize(torch.cat(clips))
+        return BatchFeature(data)
+
+    def _fill(self, texts: list[str], visuals: dict[str, list[Any]], add: Any) -> list[str]:
+        """The prompts with each token of an image or video replaced by its places."""
+        tokens = {"image": self.image_token, "video": self.video_token}
+        for kind, token in tokens.items():
+            places = sum(text.count(token) for text in texts)
+            if places != len(visuals[kind]):
+                raise DataError(
+                    f"{len(visuals[kind])} {kind}s for {places} {token} in the prompts; write prompts with"
+                    " apply_chat_template, and give as many"
+                )
+        pattern = re.compile("|".join(f"(?P<{kind}>{re.escape(token)})" for kind, token in tokens.items()))
+        queues = {kind: iter(given) for kind, given in visuals.items()}
+
+        def places_of(match: re.Match[str]) -> str:
+            kind = str(match.lastgroup)
+            return str(add(kind, next(queues[kind])))
+
+        return [pattern.sub(places_of, text) for text in texts]
+
+    def _video(self, video: Any, num_frames: int | None, fps: float | None) -> Tensor:
+        if num_frames is None and isinstance(video, (str, os.PathLike)):
+            num_frames = self.num_frames
+        return self._clips(read_video(video, self._size, num_frames, fps))
+
+    def _image(self, image: Any) -> Tensor:
+        return self._clips(read_image(image, self._size))
+
+    def _clips(self, frames_TCHW: Tensor) -> Tensor:
+        """Whole clips, (clips, clip_frames, 3, H, W); the last is filled up with the last frame."""
+        missing = -len(frames_TCHW) % self.clip_frames
+        filled = torch.cat([frames_TCHW, frames_TCHW[-1:].expand(missing, -1, -1, -1)])
+        return filled.unflatten(0, (-1, self.clip_frames))
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.image_size[0], self.image_size[1]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of what a call gives."""
+        return [*self.tokenizer.model_input_names, "pixel_values_videos"]

@@ -1,0 +1,100 @@
+"""A stage and its data from the configs of a run, built on `meta`: no weights, no files, no network, no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+
+from liteframe.configs import find_config
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.errors import ConfigError
+from liteframe.lightning_cli import StageCLI, import_stages, quieten
+
+
+class BuildOnly(StageCLI):
+    """Parses and builds as `liteframe fit` does, on `meta`, and runs nothing.
+
+    Attributes:
+        model: the stage; weights that it was told to load are not there.
+        datamodule: the data; no file of theirs has been opened.
+        settings: the parsed config.
+    """
+
+    def instantiate_classes(self) -> None:
+        with torch.device("meta"):
+            built = self.parser.instantiate_classes(self.config)[self.verb]
+        self.model, self.datamodule, self.settings = built.model, built.data, self.config[self.verb]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a stage runs, as `trainer` in its config says.
+
+    Attributes:
+        gpus: processes with a device each.
+        sharded: whether weights are shared out over them.
+        autocast: whether products run in bfloat16 or float16 beside float32 weights.
+        accumulate: batches of an optimizer step.
+        max_steps, max_epochs: where it ends; None is no end.
+    """
+
+    gpus: int
+    sharded: bool
+    autocast: bool
+    accumulate: int = 1
+    max_steps: int | None = None
+    max_epochs: int | None = None
+
+
+def build(configs: Sequence[str], changes: Sequence[str] = ()) -> tuple[LightningModule, VideoDataModule, Machine]:
+    """The stage, data and machine of config files, of which later ones go before earlier ones.
+
+    Args:
+        configs: names or paths, as after `--config`.
+        changes: ``key=value`` words that come last, such as ``data.batch_size=4``.
+
+    Raises:
+        ConfigError: a config that is not found, or a change without a ``=``.
+        SystemExit: what does not parse; jsonargparse has said why.
+    """
+    import_stages()
+    quieten()
+    words = [word for config in configs for word in ("--config", str(find_config(config)))]
+    for change in changes:
+        if "=" not in change:
+            raise ConfigError(f"--set {change}: give KEY=VALUE, such as data.batch_size=4")
+        words.append(f"--{change}")
+    built = BuildOnly("fit", words)
+    if not isinstance(built.datamodule, VideoDataModule):
+        raise ConfigError(f"{type(built.datamodule).__name__}: only stages on a VideoDataModule can be planned")
+    return built.model, built.datamodule, read_machine(built.settings.trainer)
+
+
+def read_machine(trainer: Any) -> Machine:
+    """What `trainer` of a parsed config says about the machine; "auto" devices count as one."""
+    precision = str(trainer.precision or "32-true")
+    strategy = trainer.strategy if isinstance(trainer.strategy, str) else trainer.strategy.class_path
+    return Machine(
+        gpus=_device_count(trainer.devices) * int(trainer.num_nodes),
+        sharded=any(name in strategy.lower() for name in ("fsdp", "modelparallel", "deepspeed")),
+        autocast="mixed" in precision,
+        accumulate=int(trainer.accumulate_grad_batches),
+        max_steps=trainer.max_steps if trainer.max_steps > 0 else None,
+        max_epochs=trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None,
+    )
+
+
+def _device_count(devices: Any) -> int:
+    if isinstance(devices, (list, tuple)):
+        return len(devices)
+    words = str(devices)
+    if "," in words:
+        return len([word for word in words.split(",") if word.strip()])
+    return max(1, int(words)) if words.lstrip("-").isdigit() else 1

@@ -1,0 +1,193 @@
+"""The plan of LMA: encoder, projector and LLM on prompts of videos."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import InternVLForConditionalGeneration
+
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.errors import ConfigError
+from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.hosts import host_config
+from liteframe.planning.flops import adapter_cost, head_cost, llm_cost, projector_cost, student_cost
+from liteframe.planning.memory import (
+    Part,
+    llm_activations,
+    logits_bytes,
+    projector_activations,
+    student_activations,
+)
+from liteframe.planning.parts import (
+    SHUFFLED,
+    BatchPlan,
+    StagePlan,
+    count,
+    of_video,
+    part,
+    require_width,
+    student_points,
+)
+from liteframe.stages.lma import LMAStage
+
+LINE_TOKENS = 8
+"""Of ``Frame12: <img>``, ``</img>`` and the line break, in the tokenizers of the family."""
+
+
+@dataclass(frozen=True)
+class _Video:
+    """Clips of a video, and tokens: visual ones, those of the whole prompt, and those of its text."""
+
+    clips: int
+    visual: int
+    prompt: int
+    text: int
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """What a stage trains, and where it trades operations for memory."""
+
+    encoder: bool
+    projector: bool
+    llm: bool
+    checkpoint_llm: bool
+    checkpoint_encoder: bool
+    chunk: int | None
+
+    @classmethod
+    def of(cls, stage: LMAStage) -> _Choices:
+        return cls(
+            stage.train_encoder,
+            stage.train_projector,
+            stage.train_llm,
+            stage.checkpoint_llm,
+            stage.checkpoint_encoder,
+            stage.encoder_chunk_clips,
+        )
+
+
+def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StagePlan:
+    """The plan of LMA; see `plan_stage` for arguments and errors."""
+    host = host_config(stage.host_source)
+    vision: Any = host.vision_config
+    text: Any = host.text_config
+    config, notes = _student_config(stage.encoder_source, vision)
+    require_width(config, vision, stage.encoder_source)
+    size, clip = data.settings.image_size, config.clip_frames
+    points = student_points(config, size, host.downsample_ratio)
+    batches = []
+    for shape in data.shapes:
+        clips = -(-shape.frames // clip)
+        prompt = clips * (points[SHUFFLED] + LINE_TOKENS) + text_tokens
+        video = _Video(clips, clips * points[SHUFFLED], prompt, text_tokens)
+        flops = _flops(stage, host, config, size, video)
+        kept = _kept(stage, host, config, size, video, shape.batch_size)
+        tokens = {**of_video(points, clips), "prompt of the LLM": prompt}
+        batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, tokens, flops, kept))
+        if prompt > text.max_position_embeddings:
+            notes.append(f"{shape.frames} frames: past the {text.max_position_embeddings:,} positions of the LLM")
+    notes.append(f"{text_tokens} tokens of text a video (--text_tokens), with the loss on all of them")
+    parts = _parts(stage, host, config)
+    counted = adapter_cost(text, 1, stage.lora.rank, stage.lora.targets).linear / 2
+    if sum(part.parameters for part in parts if part.name == "adapters") > counted:
+        notes.append(
+            "model.lora.targets name experts too: each has adapters of its own, whose operations are not counted;"
+            " without gate_proj, up_proj and down_proj only attention is adapted"
+        )
+    return StagePlan("LMAStage", [stage.host_source, stage.encoder_source], points, parts, batches, notes=notes)
+
+
+def _flops(
+    stage: LMAStage, host: Any, config: LiteFrameConfig, size: tuple[int, int], video: _Video
+) -> dict[str, float]:
+    """Operations of a video; the LLM passes gradients on, its adapters are trained."""
+    text, choices = host.text_config, _Choices.of(stage)
+    encoder = student_cost(config, size) * video.clips
+    projector = projector_cost(host.vision_config.hidden_size, text.hidden_size, video.visual, host.downsample_ratio)
+    llm, adapters = llm_cost(text, video.prompt), adapter_cost(text, video.prompt, stage.lora.rank, stage.lora.targets)
+    passed = choices.encoder or choices.projector
+    flops = {
+        "encoder": encoder.training() if choices.encoder else encoder.forward,
+        "projector": projector.training(choices.projector) if passed else projector.forward,
+        "LLM": llm.training(trained=False),
+        "adapters": adapters.training() if choices.llm else 0.0,
+        "logits": head_cost(text, video.text).training(trained=False),
+    }
+    if choices.checkpoint_encoder and choices.encoder:
+        flops["encoder"] += encoder.forward
+    if choices.checkpoint_llm:
+        flops["LLM"] += llm.forward
+        flops["adapters"] += adapters.forward if choices.llm else 0.0
+    return flops
+
+
+def _kept(
+    stage: LMAStage, host: Any, config: LiteFrameConfig, size: tuple[int, int], video: _Video, videos: int
+) -> float:
+    """Bytes that autograd keeps of a batch of `videos`."""
+    text, choices = host.text_config, _Choices.of(stage)
+    targets = stage.lora.targets if choices.llm else ()
+    kept = llm_activations(text, videos * video.prompt, targets, choices.checkpoint_llm)
+    kept += logits_bytes(text, videos * video.text)
+    if choices.encoder:
+        chunk = choices.chunk if choices.checkpoint_encoder else None
+        kept += student_activations(config, size, videos * video.clips, choices.checkpoint_encoder, chunk)
+    if choices.encoder or choices.projector:
+        visual = videos * video.visual
+        kept += projector_activations(host.vision_config.hidden_size, text.hidden_size, visual, host.downsample_ratio)
+    return kept
+
+
+def _parts(stage: LMAStage, config: Any, encoder: LiteFrameConfig) -> list[Part]:
+    """Counted on the modules themselves, so that adapters are where peft puts them."""
+    with torch.device("meta"):
+        host: Any = InternVLForConditionalGeneration(config)
+        llm = host.model.language_model
+        own, layer = count(llm), count(llm.layers[0])
+        added = count(_adapted(stage, llm)) - own if _Choices.of(stage).llm else 0
+        student = LiteFrameEncoder(encoder)
+    itemsize = torch.empty(0, dtype=_dtype(config)).element_size()
+    # A tied head is the embedding. Both stay whole for a step; of the layers, one is in use and the next on its way.
+    tied = host.lm_head.weight is llm.embed_tokens.weight
+    head = 0 if tied else count(host.lm_head)
+    outside = count(llm.embed_tokens) + head
+    return [
+        part("encoder", student, stage.train_encoder),
+        # In float32 if it is trained, whatever the host's weights are in.
+        part(
+            "projector",
+            host.model.multi_modal_projector,
+            stage.train_projector,
+            4 if stage.train_projector else itemsize,
+        ),
+        Part("LLM", own + head, 0, itemsize, outside + 2 * layer),
+        Part("adapters", added, added, 4, 2 * added // len(llm.layers)),
+    ]
+
+
+def _adapted(stage: LMAStage, llm: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of targets that this LLM has not; training says so
+        try:
+            return get_peft_model(llm, LoraConfig(r=stage.lora.rank, target_modules=stage.lora.targets))
+        except ValueError as error:
+            raise ConfigError(f"model.lora.targets {stage.lora.targets}: {error}") from error
+
+
+def _dtype(config: Any) -> torch.dtype:
+    dtype = config.dtype
+    return getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float32
+
+
+def _student_config(folder: str, vision: Any) -> tuple[LiteFrameConfig, list[str]]:
+    """The encoder that CTD exported, or the paper's where it is not there yet."""
+    if (Path(folder) / "config.json").is_file():
+        return LiteFrameConfig.from_pretrained(folder), []
+    note = f"{folder} is not here yet: the paper's encoder is assumed, with the host's feature width"
+    return LiteFrameConfig(output_size=vision.hidden_size), [note]

@@ -1,0 +1,105 @@
+"""Plans of the stages that look at frames alone, and which plan is whose."""
+
+from __future__ import annotations
+
+from math import prod
+
+from lightning.pytorch import LightningModule
+
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.errors import ConfigError
+from liteframe.ops.pooling import check_blocks
+from liteframe.planning.flops import Cost, student_cost, vision_tower_cost
+from liteframe.planning.lma_plan import plan_lma
+from liteframe.planning.memory import student_activations, vision_tower_workspace
+from liteframe.planning.parts import (
+    BatchPlan,
+    StagePlan,
+    Target,
+    of_video,
+    part,
+    require_width,
+    source_name,
+    student_points,
+    teacher_part,
+    vision_config,
+    with_shuffle,
+)
+from liteframe.stages.cache import CacheStage
+from liteframe.stages.ctd import CTDStage
+from liteframe.stages.lma import LMAStage
+
+
+def plan_stage(stage: LightningModule, data: VideoDataModule, text_tokens: int) -> StagePlan:
+    """The plan of a stage that was built on `meta`.
+
+    Args:
+        stage: of the paper's recipe.
+        data: what it reads.
+        text_tokens: of question, answer and template of a video, for the stage that runs the LLM.
+
+    Raises:
+        ConfigError: another stage, or widths that do not fit each other.
+        GeometryError: frames that do not fill the grid.
+    """
+    if isinstance(stage, CacheStage):
+        return _plan_cache(stage, data)
+    if isinstance(stage, CTDStage):
+        return _plan_ctd(stage, data)
+    if isinstance(stage, LMAStage):
+        return plan_lma(stage, data, text_tokens)
+    raise ConfigError(f"{type(stage).__name__} cannot be planned; give a config of the cache, CTD or LMA stage")
+
+
+def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
+    vision, ratio = vision_config(stage.source)
+    size, clip, block = data.settings.image_size, data.settings.clip_frames, stage.compressor.block
+    rows, columns = (side // patch for side, patch in zip(size, vision.patch_size, strict=True))
+    check_blocks((clip, rows, columns), block)
+    patches = clip * rows * columns
+    points = with_shuffle({"patches": patches, "after WAP": patches // prod(block)}, ratio)
+    clips = -(-data.frames // clip)
+    batch = BatchPlan(
+        data.frames,
+        data.batch_size,
+        1.0,
+        of_video(points, clips),
+        {"teacher": clips * clip * vision_tower_cost(vision, size).forward},
+        vision_tower_workspace(vision, data.batch_size * clips * clip * (rows * columns + 1)),
+    )
+    target = Target(
+        clips * clip // block[0],
+        (rows // block[1], columns // block[2]),
+        vision.hidden_size,
+        stage.target_dtype,
+        float(clips * clip * 3 * prod(size)) if stage.store_frames else 0.0,
+    )
+    return StagePlan(
+        "CacheStage", [source_name(stage.source)], points, [teacher_part(vision)], [batch], "predict", target
+    )
+
+
+def _plan_ctd(stage: CTDStage, data: VideoDataModule) -> StagePlan:
+    config, size = stage.encoder_config, data.settings.image_size
+    parts = [part("student", stage.encoder, trained=True)]
+    student, activations = student_cost(config, size), student_activations(config, size)
+    teacher, workspace, ratio = Cost(), 0.0, 0.5
+    if stage.source is not None:
+        vision, ratio = vision_config(stage.source)
+        require_width(config, vision, source_name(stage.source))
+    points, clip = student_points(config, size, ratio), config.clip_frames
+    if stage.source is not None and data.store_path is None:
+        parts.append(teacher_part(vision))
+        teacher = vision_tower_cost(vision, size)
+        workspace = vision_tower_workspace(vision, points["patches"] + clip)
+    batches = []
+    for shape in data.shapes:
+        clips = -(-shape.frames // clip)
+        flops = {"student": clips * student.training()}
+        if teacher.forward:
+            flops["teacher"] = clips * clip * teacher.forward
+        # The teacher is done with its batch before the student begins.
+        kept = shape.batch_size * clips * max(activations, workspace)
+        batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, of_video(points, clips), flops, kept))
+    read = [source_name(source) for source in (stage.source, data.store_path) if source]
+    return StagePlan("CTDStage", read, points, parts, batches)

@@ -1,0 +1,288 @@
+"""Remote videos in a bounded folder, from a server of this test's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from painted_videos import number_of, write_video
+
+from liteframe.data import remote_cache
+from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
+from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.remote_file import name_for
+from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
+
+KILOBYTE = 1000
+
+
+class Server:
+    """Serves `files` and counts how often each is asked for in whole; misbehaves by the first part of the path."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.gets: Counter[str] = Counter()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_GET(self) -> None:
+                name = self.path.rsplit("/", 1)[-1].partition("?")[0]
+                body = outer.files.get(name)
+                status = 404 if body is None else 200
+                if self.command == "GET":
+                    outer.gets[name] += 1
+                    if self.path.startswith("/shaky/") and outer.gets[name] < 2:
+                        status = 503
+                body = body if body is not None and status == 200 else b""
+                self.send_response(status)
+                if self.path.startswith("/sizeless/"):
+                    self.send_header("Connection", "close")
+                else:
+                    self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command == "GET":
+                    if self.path.startswith("/slow/"):
+                        time.sleep(0.3)
+                    if self.path.startswith("/stuck/"):
+                        time.sleep(30)
+                    self.wfile.write(body[: len(body) // 2] if self.path.startswith("/cut/") else body)
+                if self.path.startswith(("/cut/", "/sizeless/")):
+                    self.close_connection = True
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.root = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_cache, "_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+def copies(cache: RemoteCache) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in Path(cache.folder).iterdir()}
+
+
+def test_a_url_is_fetched_once_and_whole(server: Server, tmp_path: Path) -> None:
+    server.files["a.mp4"] = os.urandom(50 * KILOBYTE)
+    cache = RemoteCache(str(tmp_path / "deep" / "cache"))
+    for _ in range(3):
+        with cache.local_copy(f"{server.root}/a.mp4?token=1") as path:
+            assert Path(path).read_bytes() == server.files["a.mp4"] and path.endswith(".mp4")
+    assert server.gets["a.mp4"] == 1 and len(copies(cache)) == 1, "no lock and no part stays behind"
+
+
+def test_any_protocol_of_fsspec_will_do(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    with RemoteCache(str(tmp_path / "cache")).local_copy((tmp_path / "a.mp4").as_uri()) as path:
+        assert Path(path).read_bytes() == b"film" and Path(path).parent == tmp_path / "cache"
+    with pytest.raises(ConfigError, match=r"nosuch://a\.mp4: fsspec cannot read such URLs"):
+        RemoteCache(str(tmp_path / "cache")).local_copy("nosuch://a.mp4").__enter__()
+
+
+def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(server: Server, tmp_path: Path) -> None:
+    urls = {name: f"{server.root}/{name}" for name in "abcd"}
+    server.files |= dict.fromkeys(urls, bytes(300 * KILOBYTE))
+    cache = RemoteCache(str(tmp_path), gigabytes=0.001)
+    (tmp_path / "notes.txt").write_bytes(bytes(5000 * KILOBYTE))
+
+    def held(name: str) -> bool:
+        return (tmp_path / name_for(urls[name])).exists()
+
+    for name in "abca":
+        with cache.local_copy(urls[name]):
+            time.sleep(0.01)
+    with cache.local_copy(urls["d"]):
+        assert [held(name) for name in "abcd"] == [True, False, True, True]
+    with cache.local_copy(urls["c"]), cache.local_copy(urls["a"]), cache.local_copy(urls["b"]):
+        assert [held(name) for name in "abcd"] == [True, True, True, False]
+    assert (tmp_path / "notes.txt").exists(), "only copies are evicted"
+
+
+def test_where_all_is_in_use_a_download_waits(server: Server, tmp_path: Path) -> None:
+    server.files |= {"a": bytes(700 * KILOBYTE), "b": bytes(700 * KILOBYTE)}
+    cache = RemoteCache(str(tmp_path), gigabytes=0.001)
+
+    def fetch() -> int:
+        with cache.local_copy(f"{server.root}/b"):
+            return sum(copies(cache).values())
+
+    with ThreadPoolExecutor(1) as threads:
+        with cache.local_copy(f"{server.root}/a") as path:
+            other = threads.submit(fetch)
+            time.sleep(0.3)
+            assert not other.done() and Path(path).exists()
+        assert other.result(timeout=30) == 700 * KILOBYTE
+
+
+FETCHER = """
+import os, sys, time
+from pathlib import Path
+from liteframe.data.remote_cache import RemoteCache
+folder, root, seed = sys.argv[1:]
+cache = RemoteCache(folder, 0.001)
+
+def size(file):
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # gone since it was listed
+        return 0
+
+def used(folder):
+    return sum(size(file) for file in os.scandir(folder) if not file.name.endswith(".lock"))
+
+for turn in range(6):
+    name = f"{(turn * 7 + int(seed)) % 5}.mp4"
+    with cache.local_copy(f"{root}/{name}") as path:
+        first = Path(path).read_bytes()
+        time.sleep(0.02)
+        assert Path(path).read_bytes() == first and set(first) == {int(name[0])} and len(first) == 300_000
+        assert used(folder) <= 1_000_000, used(folder)
+"""
+
+
+def test_processes_share_the_folder_within_its_limit(server: Server, tmp_path: Path) -> None:
+    server.files |= {f"{number}.mp4": bytes([number]) * (300 * KILOBYTE) for number in range(5)}
+    command = [sys.executable, "-c", FETCHER, str(tmp_path), server.root]
+    running = [subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True) for seed in range(3)]
+    for process in running:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+
+
+def test_many_who_want_one_url_download_it_once(server: Server, tmp_path: Path) -> None:
+    server.files["a.mp4"] = os.urandom(20 * KILOBYTE)
+    cache = RemoteCache(str(tmp_path))
+
+    def fetch(_: int) -> bytes:
+        with cache.local_copy(f"{server.root}/slow/a.mp4") as path:
+            return Path(path).read_bytes()
+
+    with ThreadPoolExecutor(6) as threads:
+        assert set(threads.map(fetch, range(6))) == {server.files["a.mp4"]}
+    assert server.gets["a.mp4"] == 1
+
+
+def test_a_killed_download_leaves_nothing_that_counts(server: Server, tmp_path: Path) -> None:
+    server.files["a.mp4"] = bytes(900 * KILOBYTE)
+    leftover = tmp_path / f".{name_for('x')}.0123456789abcdef.part"
+    leftover.write_bytes(bytes(900 * KILOBYTE))
+    with RemoteCache(str(tmp_path)).local_copy(f"{server.root}/a.mp4"):
+        assert not leftover.exists()
+
+
+def test_a_server_that_stumbles_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.files["a.mp4"] = b"film"
+    with RemoteCache(str(tmp_path)).local_copy(f"{server.root}/shaky/a.mp4") as path:
+        assert Path(path).read_bytes() == b"film"
+
+
+def test_a_size_that_is_not_told_is_no_hindrance(server: Server, tmp_path: Path) -> None:
+    server.files["a.mp4"] = os.urandom(30 * KILOBYTE)
+    with RemoteCache(str(tmp_path)).local_copy(f"{server.root}/sizeless/a.mp4") as path:
+        assert Path(path).read_bytes() == server.files["a.mp4"]
+    with pytest.raises(DecodeError, match="more than the cache's"):
+        RemoteCache(str(tmp_path / "small"), gigabytes=1e-5).local_copy(f"{server.root}/sizeless/a.mp4").__enter__()
+
+
+class ShortFileSystem(MemoryFileSystem):
+    """Holds a byte less than it says."""
+
+    protocol = "short"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return f"/{path.removeprefix('short://').lstrip('/')}"
+
+    def info(self, path: str, **kwargs: object) -> dict[str, object]:
+        found = super().info(path, **kwargs)
+        return {**found, "size": found["size"] + 1}
+
+
+def test_a_copy_of_the_wrong_size_is_not_kept(tmp_path: Path) -> None:
+    fsspec.register_implementation("short", ShortFileSystem, clobber=True)
+    ShortFileSystem().pipe_file("/a.mp4", b"film")
+    with pytest.raises(DecodeError, match="cannot be fetched: OSError: 4 bytes came instead of 5"):
+        RemoteCache(str(tmp_path)).local_copy("short://a.mp4").__enter__()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "gigabytes", "reason", "gets"),
+    [
+        ("absent.mp4", 1.0, "cannot be fetched: .*404", 1),
+        ("cut/a.mp4", 1.0, "cannot be fetched", 3),
+        ("a.mp4", 1e-5, "has 4e-05 GB, more than the cache's 1e-05 GB", 1),
+    ],
+)
+def test_what_cannot_be_fetched_is_a_decode_error(
+    path: str, gigabytes: float, reason: str, gets: int, server: Server, tmp_path: Path
+) -> None:
+    server.files["a.mp4"] = bytes(40 * KILOBYTE)
+    cache = RemoteCache(str(tmp_path), gigabytes)
+    with pytest.raises(DecodeError, match=reason) as error:
+        cache.local_copy(f"{server.root}/{path}").__enter__()
+    assert error.value.path == f"{server.root}/{path}" and copies(cache) == {}
+    assert server.gets[path.rsplit("/", 1)[-1]] == gets
+
+
+def test_settings_and_folders_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    for settings in ({"gigabytes": 0.0}, {"deadline_s": -1.0}):
+        with pytest.raises(ConfigError, match=rf"data\.remote_cache\.{next(iter(settings))}"):
+            RemoteCache(str(tmp_path), **settings)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"data\.remote_cache\.folder"):
+        RemoteCache(str(tmp_path / "file")).local_copy("http://x/a.mp4").__enter__()
+
+
+def test_children_decode_what_they_fetch(server: Server, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 20)
+    server.files |= {"a.mp4": (tmp_path / "a.mp4").read_bytes(), "noise.mp4": os.urandom(5000)}
+    cache = RemoteCache(str(tmp_path / "cache"), deadline_s=60.0)
+    urls = [f"{server.root}/{name}" for name in ("a.mp4", "noise.mp4", "absent.mp4")]
+    with DecodePool(2, 60.0, "pyav", remote_cache=cache) as pool:
+        good, noise, absent = pool.run([DecodeJob(url, indices=(3, 7)) for url in urls])
+    assert isinstance(good, DecodedVideo) and good.info.path == urls[0]
+    assert [number_of(frame) for frame in np.asarray(good.frames)] == [3, 7]
+    for result, url in ((noise, urls[1]), (absent, urls[2])):
+        assert isinstance(result, DecodeError) and result.path == url and str(tmp_path) not in result.reason
+    with DecodePool(decoder="pyav") as pool, pytest.raises(ConfigError, match=r"needs data\.remote_cache"):
+        pool.run([DecodeJob(urls[0], indices=(3,))])
+
+
+def test_a_server_that_hangs_is_left_at_the_deadline(server: Server, tmp_path: Path) -> None:
+    server.files["a.mp4"] = b"film"
+    cache = RemoteCache(str(tmp_path), deadline_s=2.0)
+    with DecodePool(1, 0.5, "pyav", remote_cache=cache) as pool:
+        (result,) = pool.run([DecodeJob(f"{server.root}/stuck/a.mp4", indices=(0,))])
+    assert isinstance(result, DecodeTimeout) and "within 2.5 s" in result.reason

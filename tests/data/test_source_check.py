@@ -1,0 +1,108 @@
+"""What `liteframe check` says about the rows of a list."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from painted_videos import write_video
+
+from liteframe.data.manifest import read_manifest
+from liteframe.data.probe import check_command
+from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.source_check import LACKS, check_source
+
+GOOD = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "A star."}]
+UNPLACED = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A star."}]
+EMPTY = [{"from": "human", "value": "<image>What?"}, {"from": "gpt", "value": " \n"}]
+BACKWARDS = GOOD[::-1]
+
+
+def listed(path: Path, rows: list[Any]) -> str:
+    path.write_text(json.dumps(rows))
+    return str(path)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / name, 8)
+    rows: list[Any] = [
+        {"id": "1", "video": "a.mp4", "conversations": GOOD},
+        {"id": "1", "video": "a.mp4", "conversations": UNPLACED},
+        {"id": "2", "video": "a.mp4", "conversations": EMPTY},
+        {"id": "3", "video": "b.mp4", "conversations": BACKWARDS},
+        {"id": "4", "video": "b.mp4"},
+        {"id": "5", "video": "absent.mp4", "conversations": UNPLACED},
+        {"id": "6", "conversations": GOOD},
+        "a.mp4",
+        {"path": "b.mp4", "question": "why", "answer": ""},
+    ]
+    return listed(tmp_path / "list.json", rows)
+
+
+def test_each_kind_of_lack_is_counted_and_shown_by_its_first_row(source: str) -> None:
+    found = check_source(source)
+    assert found.rows == 9
+    assert found.counts() == {
+        "unreadable_row": 2,
+        "no_file": 1,
+        "no_questions": 1,
+        "bad_conversation": 1,
+        "no_placeholder": 2,
+        "empty_answer": 2,
+        "duplicate_id": 1,
+    }
+    assert set(found.counts()) == set(LACKS)
+    assert f"{source}: row 7: field 'path'" in found.first["unreadable_row"]
+    assert found.first["no_placeholder"] == f"{source}: row 2"
+    assert found.first["duplicate_id"] == f"{source}: row 2 (1)"
+    assert "absent.mp4 (id 5)" in found.first["no_file"]
+    assert "(id 3): field conversations" in found.first["bad_conversation"]
+
+
+def test_the_command_prints_the_counts_and_writes_them_by_file(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.jsonl"
+    assert check_command(source, str(output)) == 1
+    printed = capsys.readouterr().out
+    assert "2 of 3 files usable" in printed and "\n9 rows\n" in printed
+    assert "2 whose conversation has no <video> or <image>; the first: " in printed
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    by_name = {Path(row["path"]).name: row for row in rows[:3]}
+    assert [by_name[name]["rows"] for name in ("a.mp4", "b.mp4", "absent.mp4")] == [3, 3, 1]
+    assert by_name["a.mp4"]["lacks"] == {"no_placeholder": 1, "duplicate_id": 1, "empty_answer": 1}
+    assert by_name["absent.mp4"]["lacks"] == {"no_file": 1, "no_placeholder": 1}
+    assert [(row["path"], row["lacks"]) for row in rows[3:]] == [
+        (f"{source}: row {number}", {"unreadable_row": 1}) for number in (7, 8)
+    ]
+    assert [row.error is None for row in read_manifest(output)] == [True, True, False, False, False]
+
+
+def test_a_conversation_that_would_stop_training_fails_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "a.mp4", 8)
+    rows = {name: {"video": "a.mp4", "conversations": talk} for name, talk in (("good", GOOD), ("bad", BACKWARDS))}
+    assert check_command(listed(tmp_path / "good.json", [rows["good"]])) == 0
+    assert "1 rows, nothing lacks" in capsys.readouterr().out
+    assert check_command(listed(tmp_path / "bad.json", [rows["bad"]])) == 1
+    assert check_command(listed(tmp_path / "plain.json", [{"path": "a.mp4"}])) == 0, "not every stage asks questions"
+
+
+def test_remote_videos_are_fetched_to_be_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bucket").mkdir()
+    write_video(tmp_path / "bucket" / "a.mp4", 8)
+    rows = [{"video": "a.mp4", "conversations": GOOD}, {"video": "b.mp4", "conversations": GOOD}]
+    root, cache = (tmp_path / "bucket").as_uri(), tmp_path / "cache"
+    output = tmp_path / "out.jsonl"
+    command = {"output": str(output), "root": root, "cache": str(cache), "processes": 1}
+    assert check_command(listed(tmp_path / "x.json", rows), **command) == 1  # type: ignore[arg-type]
+    good, absent = (json.loads(line) for line in output.read_text().splitlines())
+    assert good["ok"] and (good["path"], good["frames"]) == (f"{root}/a.mp4", 8)
+    assert absent["path"] == f"{root}/b.mp4" and "cannot be fetched: FileNotFoundError" in absent["error"]
+    with RemoteCache(str(cache)).local_copy(f"{root}/a.mp4") as path:
+        assert Path(path).read_bytes() == (tmp_path / "bucket" / "a.mp4").read_bytes()

@@ -1,0 +1,136 @@
+"""Greedy answers with a cache are those of a full prefill for every token, in turns and in batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import InternVLForConditionalGeneration
+
+from host_world import bpe_processor
+from liteframe.errors import DataError
+from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.generation import Conversation, answer_batch, prompt_ids
+from liteframe.models.tiny import tiny_config, tiny_processor
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from tiny_world import encoder_folder
+
+QUESTIONS = ["color of the star", "color of the ball", "color of the first triangle"]
+
+
+@pytest.fixture(params=["tiny", "bpe"])
+def model(request: pytest.FixtureRequest) -> VideoLLM:
+    """With a head of its own, so that what comes next is not just what came last."""
+    processor = tiny_processor() if request.param == "tiny" else bpe_processor()
+    config = tiny_config(processor.tokenizer)
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        host = InternVLForConditionalGeneration(config)
+        encoder = LiteFrameEncoder.from_pretrained(encoder_folder())
+    return VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=4).eval()
+
+
+def see(model: VideoLLM, frames: int = 8, seed: int = 0) -> Tensor:
+    pixels = torch.randn(1, frames, 3, 112, 112, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        return model.project(model.encode(pixels))
+
+
+def slow_answer(model: VideoLLM, visual: Tensor, ids: list[int], max_tokens: int) -> list[int]:
+    """The whole conversation through the LLM again for every token."""
+    answer: list[int] = []
+    with torch.no_grad():
+        while len(answer) < max_tokens:
+            token = int(model.prefill(visual, [*ids, *answer])[0].argmax())
+            if token == model.prompts.end_id:
+                break
+            answer.append(token)
+    return answer
+
+
+def end_with(model: VideoLLM, token: int) -> None:
+    """Lets answers end with a token that this random model does come to say."""
+    tokenizer = model.prompts.tokenizer
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(token)
+
+
+def test_a_conversation_is_an_uncached_prefill_of_all_of_it(model: VideoLLM) -> None:
+    visual, talk = see(model), Conversation(model, see(model))
+    passed: list[int] = []
+    model.language_model.layers[0].register_forward_pre_hook(lambda _, inputs: passed.append(inputs[0].shape[1]))
+    said = 0
+    for turn, question in enumerate(QUESTIONS):
+        expected = prompt_ids(model, visual, question) if turn == 0 else None
+        answer = list(talk.reply(question, 6))
+        prompt = talk.ids[: len(talk.ids) - len(answer)]
+        assert expected in (None, prompt) and len(prompt) > said
+        tokens_passed, said = sum(passed), len(talk.ids)
+        assert tokens_passed == talk.cached in (said, said - 1), "each token once"
+        assert answer == slow_answer(model, visual, prompt, 6) and len(answer) == 6
+        passed[:] = [tokens_passed]
+    assert len(set(talk.ids[-6:])) > 1, "answers of one word would show little"
+
+
+def test_an_answer_stops_at_the_token_that_ends_it(model: VideoLLM) -> None:
+    visual = see(model)
+    whole = list(Conversation(model, visual).reply(QUESTIONS[0], 8))
+    end_with(model, whole[-1])
+    answer = whole[: whole.index(whole[-1])]
+    talk = Conversation(model, visual)
+    assert list(talk.reply(QUESTIONS[0], 8)) == answer
+    again = list(talk.reply(QUESTIONS[1], 8))
+    assert again == slow_answer(model, visual, talk.ids[: len(talk.ids) - len(again)], 8)
+
+
+def test_an_answer_that_is_broken_off_is_part_of_the_conversation(model: VideoLLM) -> None:
+    visual, talk = see(model), Conversation(model, see(model))
+    left = talk.reply(QUESTIONS[0], 9)
+    started = [next(left), next(left)]
+    left.close()
+    assert talk.ids[-2:] == started
+    answer = list(talk.reply(QUESTIONS[1], 4))
+    assert answer == slow_answer(model, visual, talk.ids[: len(talk.ids) - len(answer)], 4)
+
+
+def test_a_batch_of_videos_is_answered_as_one_by_one(model: VideoLLM) -> None:
+    visuals = [see(model, frames, seed) for seed, frames in enumerate((4, 20, 10))]
+    alone = [list(Conversation(model, v).reply(q, 7)) for v, q in zip(visuals, QUESTIONS, strict=True)]
+    assert answer_batch(model, visuals, QUESTIONS, 7) == alone
+    end_with(model, alone[1][2])
+    alone = [list(Conversation(model, v).reply(q, 7)) for v, q in zip(visuals, QUESTIONS, strict=True)]
+    assert answer_batch(model, visuals, QUESTIONS, 7) == alone
+    assert len({len(answer) for answer in alone}) > 1, "one ends before the others"
+
+
+@pytest.mark.parametrize("model", ["tiny"], indirect=True)
+def test_what_cannot_be_asked_is_named(model: VideoLLM) -> None:
+    visual = see(model)
+
+    def ask(question: str, tokens: int = 1) -> None:
+        list(Conversation(model, visual).reply(question, tokens))
+
+    with pytest.raises(DataError, match=r"does not know the words 'What', 'says'; it knows ball, blue, .*, yellow"):
+        ask("What color says the ball")
+    with pytest.raises(DataError, match="the question is empty"):
+        ask(" ")
+    for token in ("<video>", "<IMG_CONTEXT>", "<|im_end|>"):
+        with pytest.raises(DataError, match="which a question may not"):
+            ask(f"color of the {token}")
+    with pytest.raises(DataError, match=r"the LLM takes 8192 in all; look at fewer frames"):
+        ask(QUESTIONS[0], 9000)
+    with pytest.raises(DataError, match="max_tokens is 0"):
+        ask(QUESTIONS[0], 0)
+    with pytest.raises(DataError, match=r"no number for each of 300 groups of frames; look at fewer"):
+        answer_batch(model, [visual[:, :1].expand(-1, 300, -1, -1)], QUESTIONS[:1], 1)
+
+
+@pytest.mark.parametrize("model", ["tiny"], indirect=True)
+def test_a_refused_question_leaves_the_conversation_as_it_was(model: VideoLLM) -> None:
+    talk, undisturbed = Conversation(model, see(model)), Conversation(model, see(model))
+    list(talk.reply(QUESTIONS[0], 3))
+    with pytest.raises(DataError):
+        next(talk.reply("nonsense", 3))
+    list(undisturbed.reply(QUESTIONS[0], 3))
+    assert list(talk.reply(QUESTIONS[1], 3)) == list(undisturbed.reply(QUESTIONS[1], 3))
+    assert talk.ids == undisturbed.ids

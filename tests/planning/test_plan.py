@@ -1,0 +1,189 @@
+"""`liteframe plan` on the paper's configs: its numbers are the paper's, and it asks nobody for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liteframe import cli
+from liteframe.errors import ConfigError
+from liteframe.models.teachers import InternVL, Siglip
+from liteframe.planning.build import build
+from liteframe.planning.command import plan_command
+from liteframe.planning.parts import vision_config
+from liteframe.planning.stage_plans import plan_stage
+from liteframe.stages.lma import LMAStage
+from tiny_world import encoder_folder, host_folder, manifest
+
+GPU8 = "trainer/gpu8.yaml"
+
+
+@pytest.fixture(autouse=True)
+def no_network_and_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("liteframe.models.teachers.checkpoint.file_exists", refuse)
+    monkeypatch.setattr("liteframe.models.teachers.checkpoint.try_to_load_from_cache", refuse)
+    monkeypatch.chdir(tmp_path)
+
+
+def planned(tmp_path: Path, *configs: str, **options: Any) -> dict[str, Any]:
+    path = tmp_path / "plan.json"
+    assert plan_command(list(configs), output=str(path), **options) == 0
+    return dict(json.loads(path.read_text()))
+
+
+def test_ctd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = planned(tmp_path, "ctd.yaml", GPU8)
+    assert plan["stage"]["clip_tokens"] == {
+        "patches": 4096,
+        "after the student": 256,
+        "after the pixel shuffle": 64,
+    }
+    (batch,) = plan["stage"]["batches"]
+    assert batch["frames"] == 16 and batch["tokens"]["after the pixel shuffle"] == 256
+    assert batch["flops"]["teacher"] == pytest.approx(16 * 727e9, rel=0.01), "forward alone"
+    assert batch["flops"]["student"] == pytest.approx(16 * 3 * 82e9, rel=0.02)
+    assert 86e6 < plan["parameters"]["trained"] < 88e6
+    assert plan["parameters"]["all"] - plan["parameters"]["trained"] == pytest.approx(304e6, rel=0.01)
+    assert plan["machine"]["gpus"] == 8
+    # A million videos, 150 TFLOP/s of each GPU.
+    assert plan["time"]["gpu_hours"] == pytest.approx(1e6 * batch["flops"]["sum"] / 150e12 / 3600)
+    assert plan["time"]["hours"] == pytest.approx(plan["time"]["gpu_hours"] / 8)
+    shown = capsys.readouterr().out
+    assert "data.train is not here: 1,000,000 videos are assumed" in shown
+    for word in ("parameters", "tokens", "TFLOP a video", "GiB a GPU", "GPU-hours", "fits into 80 GiB"):
+        assert word in shown
+    assert max(len(line) for line in shown.splitlines()) <= 110
+
+
+def test_ctd_from_a_store_has_no_teacher(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "ctd.yaml", set=["data.train=null", "data.store=runs/cache/store"])
+    assert [part["name"] for part in plan["stage"]["parts"]] == ["student"]
+    assert set(plan["stage"]["batches"][0]["flops"]) == {"student", "sum"}
+
+
+def test_cache(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "cache.yaml", GPU8, videos=2_000_000)
+    assert plan["stage"]["clip_tokens"]["after WAP"] == 256
+    # Half a MiB a clip of 256 tokens of 1024 numbers in bfloat16, four clips a video.
+    assert plan["store"]["gigabytes"] == pytest.approx(2e6 * 4 * 2**19 / 1e9)
+    assert plan["parameters"]["trained"] == 0 and plan["memory"]["optimizer"] == 0
+    with_frames = planned(tmp_path, "cache.yaml", videos=10, set=["model.store_frames=true"])
+    assert with_frames["store"]["gigabytes"] == pytest.approx(10 * (4 * 2**19 + 16 * 3 * 448**2) / 1e9)
+
+
+def test_lma(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = planned(tmp_path, "lma.yaml", GPU8, videos=1000)
+    batches = {batch["frames"]: batch for batch in plan["stage"]["batches"]}
+    assert set(batches) == {64, 128, 256, 512}
+    assert batches[64]["tokens"]["after the pixel shuffle"] == 1024
+    assert batches[64]["tokens"]["prompt of the LLM"] == 1024 + 16 * 8 + 256
+    parts = {part["name"]: part for part in plan["stage"]["parts"]}
+    assert parts["LLM"]["parameters"] == pytest.approx(7.61e9, rel=0.01) and parts["LLM"]["trained"] == 0
+    assert parts["LLM"]["bytes_each"] == 2
+    # Rank 16 beside seven layers of 28 blocks: 16 x (in + out).
+    widths = 2 * 3584 + 2 * (3584 + 512) + 2 * 3584 + 3 * (3584 + 18944)
+    assert parts["adapters"]["parameters"] == parts["adapters"]["trained"] == 28 * 16 * widths
+    assert batches[256]["flops"]["sum"] > 3.5 * batches[64]["flops"]["sum"]
+    # Videos of each length, by how many a batch holds.
+    mean = sum(b["batch_size"] * b["flops"]["sum"] for b in batches.values()) / 8
+    assert plan["time"]["flops"] == pytest.approx(1000 * mean)
+    assert "runs/ctd/export is not here yet" in capsys.readouterr().out
+
+
+def test_a_large_host_fits_when_it_is_shared_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change = ["model.host=internvl3-78b"]
+    alone = planned(tmp_path, "lma.yaml", GPU8, set=change)
+    shown = capsys.readouterr().out
+    assert "does not fit into 80 GiB" in shown and "trainer/fsdp.yaml" in shown
+    shared = planned(tmp_path, "lma.yaml", "trainer/fsdp.yaml", set=change)
+    assert alone["memory"]["weights"] > 2 * 72e9 > 5 * shared["memory"]["weights"]
+    assert alone["memory"]["activations"] == shared["memory"]["activations"]
+
+
+def test_nodes_and_rates(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "ctd.yaml", "trainer/slurm.yaml", videos=36_000, rate=10.0)
+    assert plan["machine"]["gpus"] == 32
+    assert plan["time"]["hours"] == pytest.approx(1.0) and plan["time"]["gpu_hours"] == pytest.approx(32.0)
+    steps = planned(tmp_path, "ctd.yaml", GPU8, videos=36_000, set=["trainer.max_steps=100"])
+    assert steps["time"]["videos"] == 100 * 8 * 8, "steps end before the epoch does"
+
+
+def test_models_and_data_that_are_here_are_counted(tmp_path: Path) -> None:
+    """The tiny recipe's LMA, with its host, encoder and manifest in folders."""
+    change = [f"model.host={host_folder()}", f"model.encoder={encoder_folder()}", f"data.train={manifest()}"]
+    plan = planned(tmp_path, "tiny/lma.yaml", set=change)
+    assert plan["stage"]["clip_tokens"] == {"patches": 256, "after the student": 16, "after the pixel shuffle": 4}
+    parts = {part["name"]: part for part in plan["stage"]["parts"]}
+    assert parts["LLM"]["bytes_each"] == 4
+    from liteframe.models.video_llm import load_host
+
+    host, _ = load_host(str(host_folder()))
+    own = sum(parameter.numel() for parameter in host.model.language_model.parameters())
+    assert parts["LLM"]["parameters"] == own, "embedding and head are one"
+    assert not any("not here" in note for note in plan["notes"])
+    one = planned(tmp_path, "tiny/lma.yaml", set=[*change, "trainer.max_steps=-1", "trainer.max_epochs=2"])
+    assert one["time"]["videos"] == 18
+
+
+def test_checkpointing_trades_a_forward_pass_for_memory() -> None:
+    stage, data, _ = build(["lma.yaml"])
+    assert isinstance(stage, LMAStage)
+    stage.checkpoint_llm = stage.checkpoint_encoder = False
+    stage.encoder_chunk_clips = None
+    plain = plan_stage(stage, data, 256).batches[-1]
+    stage.checkpoint_llm = stage.checkpoint_encoder = True
+    lean = plan_stage(stage, data, 256).batches[-1]
+    assert lean.flops["LLM"] == pytest.approx(plain.flops["LLM"] * 1.5, rel=0.1)
+    assert lean.flops["encoder"] == pytest.approx(plain.flops["encoder"] * 4 / 3, rel=0.01)
+    assert lean.activations < 0.3 * plain.activations
+    stage.encoder_chunk_clips = 4
+    assert plan_stage(stage, data, 256).batches[-1].activations < 0.5 * lean.activations
+
+
+def test_adapters_on_experts_are_named(tmp_path: Path) -> None:
+    host = ["model.host=internvl3.5-30b-a3b"]
+    plan = planned(tmp_path, "lma.yaml", set=host)
+    assert any("each has adapters of its own" in note for note in plan["notes"])
+    attention = planned(tmp_path, "lma.yaml", set=[*host, "model.lora.targets=[q_proj, k_proj, v_proj, o_proj]"])
+    assert not any("each has adapters" in note for note in attention["notes"])
+    assert attention["parameters"]["trained"] < plan["parameters"]["trained"] / 5
+
+
+class TestErrors:
+    def test_nothing_to_plan(self) -> None:
+        with pytest.raises(ConfigError, match="give --config FILE"):
+            plan_command()
+        with pytest.raises(ConfigError, match="give KEY=VALUE"):
+            build(["ctd.yaml"], ["data.batch_size"])
+        with pytest.raises(ConfigError, match="--rate is 0"):
+            plan_command(["ctd.yaml"], rate=0.0)
+
+    def test_a_stage_of_another_kind(self) -> None:
+        with pytest.raises(ConfigError, match="VisionPretrainStage cannot be planned"):
+            plan_command(["tiny/pretrain_vision.yaml"])
+
+    def test_widths_that_do_not_match(self) -> None:
+        with pytest.raises(ConfigError, match=r"width of 1024, the image encoder's 3200; set model\.encoder\.output"):
+            plan_command(["ctd.yaml"], set=["model.teacher=internvl3-38b"])
+
+    def test_frames_that_do_not_fill_the_grid(self, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["plan", "--config", "ctd.yaml", "--config", GPU8, "--set", "data.image_size=450"]
+        assert cli.main(words) == 1
+        assert "450 is not a multiple of 28 px" in capsys.readouterr().err
+
+
+def test_the_command_merges_configs_given_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--config", "ctd.yaml", "--config", GPU8, "--videos", "10"]) == 0
+    assert "CTDStage of OpenGVLab/InternVL3-8B-hf on 8 GPUs" in capsys.readouterr().out
+
+
+def test_a_teacher_by_class_path_is_planned_if_it_is_an_internvl() -> None:
+    assert vision_config(InternVL(str(host_folder())))[0].to_dict() == vision_config(str(host_folder()))[0].to_dict()
+    with pytest.raises(ConfigError, match=r"Siglip nowhere: only stages whose teacher is an InternVL can be planned"):
+        vision_config(Siglip("nowhere"))
