@@ -79,8 +79,8 @@ def _muon(module: nn.Module, groups: Iterable[dict[str, Any]], lr: float, betas:
         for of_muon in (True, False):
             params = [parameter for parameter in group["params"] if (id(parameter) in linear) == of_muon]
             if params:
-                split.append({**group, "params": params, "use_fallback": not of_muon})
-    return Muon(split, lr=lr, betas=betas, nesterov=True)
+                split.append({**group, "params": params, "use_fallback": not of_muon, "nesterov": of_muon})
+    return Muon(split, lr=lr, betas=betas)
 
 
 def with_warmup_cosine(
