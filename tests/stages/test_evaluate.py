@@ -11,7 +11,7 @@ import torch
 
 from liteframe.data.manifest import read_manifest
 from liteframe.errors import ManifestError
-from liteframe.models.loading import load_video_llm
+from liteframe.hf.loading import load_video_llm
 from liteframe.stages.evaluate import EvaluateStage
 from tiny_world import decoding_in_process, host_folder, lma_run_folder, make_trainer, manifest, video_data
 

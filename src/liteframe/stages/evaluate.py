@@ -17,7 +17,7 @@ from liteframe.data.conversations import choices_of
 from liteframe.errors import ManifestError
 from liteframe.evaluation.answering import option_ids
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
-from liteframe.models.loading import load_video_llm
+from liteframe.hf.loading import load_video_llm
 from liteframe.models.video_llm import VideoLLM
 
 _LETTERS_ASKED = "Answer with the letter of the right option."
@@ -30,7 +30,8 @@ class EvaluateStage(LightningModule):
     fields themselves. The figures go to the log and to `evaluation.json` in the run folder.
 
     Args:
-        source: export folder of an LMA run, or folder or hub id of an InternVL, which then reads with its own encoder.
+        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL (folder or hub id), which
+            then reads with its own encoder.
         choices: "letters" lists the options under the question as A., B., ... and asks for a letter; "words" asks the
             question as it is and compares the options' own first tokens.
         attention: kernel of the LLM, "eager" or "sdpa"; null is transformers' choice.
