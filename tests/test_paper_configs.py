@@ -20,11 +20,13 @@ from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
+from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage
 from tiny_world import manifest
 
 HUB_ID = "OpenGVLab/InternVL3-8B-hf"
-VERBS = {"cache": "predict", "ctd": "fit", "lma": "fit"}
+VERBS = {"cache": "predict", "ctd": "fit", "lma": "fit", "eval": "test"}
+READS_A_RUN = {"eval"}
 
 
 def build(name: str, *more: str) -> BuildOnly:
@@ -76,6 +78,14 @@ def test_data_are_at_the_papers_size(name: str) -> None:
     assert all(shape.frames % 4 == 0 for shape in data.shapes)
     if name == "lma":
         assert max(shape.frames for shape in data.shapes) == 512
+    if name == "eval":
+        assert (data.frames, data.batch_size) == (512, 1)
+
+
+def test_evaluation_asks_what_lma_exports() -> None:
+    stage = build("eval").model
+    assert isinstance(stage, EvaluateStage) and stage.choices == "letters"
+    assert stage.source == shape("lma")["trainer"]["default_root_dir"] + "/export"
 
 
 def test_ctd_reads_the_store_of_the_cache_with_two_words_more() -> None:
@@ -94,7 +104,7 @@ def test_without_weights_the_command_ends_in_one_line(
         monkeypatch.setenv(variable, str(tmp_path / "empty"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     source = shape(name)["data"]["init_args"]
-    split = "predict" if name == "cache" else "train"
+    split = {"cache": "predict", "eval": "test"}.get(name, "train")
     (tmp_path / "data").mkdir()
     rows = [json.loads(line) for line in manifest().read_text().splitlines()]
     for row in rows:
@@ -108,6 +118,7 @@ def test_without_weights_the_command_ends_in_one_line(
     shown = capsys.readouterr()
     said = [line for line in shown.err.splitlines() if "error" in line.lower()]
     assert len(said) == 1 and said[0].startswith("liteframe: error: ")
-    assert HUB_ID in said[0] and "give a folder" in said[0]
+    missing = "runs/lma/export" if name in READS_A_RUN else HUB_ID
+    assert missing in said[0] and "give a folder" in said[0]
     assert "Traceback" not in shown.err + shown.out
     assert os.getcwd() == str(tmp_path)

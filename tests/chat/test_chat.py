@@ -19,9 +19,9 @@ from liteframe.data.decode import read_frames
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError
+from liteframe.hf.loading import load_video_llm
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.loading import load_video_llm
 from liteframe.models.video_llm import load_host
 from tiny_world import InProcessPool, encoder_folder, home, host_folder, manifest
 

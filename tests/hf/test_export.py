@@ -19,6 +19,7 @@ from liteframe import cli
 from liteframe.errors import ConfigError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.hf.export import export_command
+from liteframe.hf.loading import load_video_llm
 from liteframe.models.adapted import load_adapted
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.tiny import build_tiny_host
@@ -72,6 +73,12 @@ def test_logits_are_those_before_the_export(merge: bool) -> None:
     expected = reference(load_adapted(lma_run_folder() / "export"))
     assert expected.std() > 0.1, "logits of a random model are not all alike"
     torch.testing.assert_close(logits(*load(exported(merge))), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_chat_and_evaluation_load_what_was_exported(merge: bool) -> None:
+    expected = reference(load_adapted(lma_run_folder() / "export", "eager"))
+    torch.testing.assert_close(reference(load_video_llm(exported(merge), "eager")), expected, **CLOSE)
 
 
 def test_an_adapter_kept_apart_is_the_run_s_and_the_llm_beside_it_the_host_s() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from tokenizers import processors
 from torch import Tensor
 
 from liteframe.data.decode import read_frames
+from liteframe.data.decode_pool import DecodePool
 from liteframe.data.manifest import read_manifest
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
-from liteframe.errors import ConfigError, DataError, DecodeError, GeometryError
-from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor, modeling
+from liteframe.errors import ConfigError, DataError, DecodeError, DecodeTimeout, GeometryError
+from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor, inputs, modeling
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.prompts import PromptBuilder
 from liteframe.models.tiny import tiny_processor
@@ -197,6 +199,17 @@ def test_a_loss_falls_on_the_labels() -> None:
     torch.testing.assert_close(outputs.loss, expected)
 
 
+def test_files_are_decoded_in_a_process_that_can_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(manifest().parent / read_manifest(manifest())[0].path)
+    processor()(videos=path)
+    children = inputs.decode_pool().children()
+    assert len(children) == 1 and os.getpid() not in children
+    with DecodePool(1, deadline_s=0.001) as hurried, monkeypatch.context() as patched:
+        patched.setattr(inputs, "decode_pool", lambda: hurried)
+        with pytest.raises(DecodeTimeout, match=path):
+            processor()(videos=path)
+
+
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     for arguments, message in (
         ({"text": VIDEO}, "0 videos for 1 <video> in the prompts; write prompts with apply_chat_template"),
@@ -214,9 +227,9 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         processor()(text=VIDEO, videos=str(tmp_path / "none.mp4"))
     with pytest.raises(ConfigError, match="'np'; only 'pt'"):
         processor()(text=VIDEO, videos=video(4), return_tensors="np")
-    inputs = processor()(text=VIDEO, videos=video(8))
+    made = processor()(text=VIDEO, videos=video(8))
     with pytest.raises(ConfigError, match="8 places for visual tokens, the videos give 4"):
-        model()(input_ids=inputs["input_ids"], pixel_values_videos=inputs["pixel_values_videos"][:1])
+        model()(input_ids=made["input_ids"], pixel_values_videos=made["pixel_values_videos"][:1])
     with pytest.raises(GeometryError, match="height 100 is not a multiple of 56 px"):
         model().config.tokens_per_clip(100, 112)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from liteframe.errors import ConfigError
-from liteframe.stages.optim import adamw_with_warmup_cosine, lr_factor, parameter_groups
+from liteframe.stages.optim import lr_factor, parameter_groups, with_warmup_cosine
 
 
 class Model(nn.Module):
@@ -54,7 +54,7 @@ def test_groups_hold_each_trainable_parameter_once() -> None:
 
 
 def test_what_lightning_gets_moves_every_step_by_its_own_rate() -> None:
-    out = adamw_with_warmup_cosine(Model(), lr=1e-3, total_steps=40, module_lrs={"llm": 1e-4})
+    out = with_warmup_cosine(Model(), lr=1e-3, total_steps=40, module_lrs={"llm": 1e-4})
     optimizer, schedule = out["optimizer"], out["lr_scheduler"]
     assert isinstance(optimizer, torch.optim.AdamW) and schedule["interval"] == "step"
     for step in range(40):
@@ -67,7 +67,7 @@ def test_what_lightning_gets_moves_every_step_by_its_own_rate() -> None:
 
 def test_the_schedule_resumes() -> None:
     def build() -> dict:
-        return adamw_with_warmup_cosine(Model(), lr=1e-3, total_steps=20)
+        return with_warmup_cosine(Model(), lr=1e-3, total_steps=20)
 
     first, second = build(), build()
     for _ in range(7):
@@ -89,6 +89,51 @@ def test_wrong_settings_are_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="no trainable parameter"):
         parameter_groups(Model().requires_grad_(False), 1e-3, 0.1)
     with pytest.raises(ConfigError, match=r"total_steps.*max_steps"):
-        adamw_with_warmup_cosine(Model(), total_steps=math.inf)  # type: ignore[arg-type]
+        with_warmup_cosine(Model(), total_steps=math.inf)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="warmup_fraction"):
-        adamw_with_warmup_cosine(Model(), warmup_fraction=5, total_steps=10)
+        with_warmup_cosine(Model(), warmup_fraction=5, total_steps=10)
+
+
+def test_muon_moves_linear_matrices_along_the_polar_factor_of_their_gradient() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(7, 5)
+            self.linear = nn.Linear(5, 5)
+            self.tall = nn.Linear(5, 12, bias=False)
+            self.norm = nn.LayerNorm(5)
+            self.head = nn.Linear(5, 7, bias=False)
+            self.head.weight = self.embed.weight
+
+    torch.manual_seed(0)
+    moved, reference = Tied(), Tied()
+    reference.load_state_dict(moved.state_dict())
+    gradients = {name: torch.randn_like(p) for name, p in moved.named_parameters()}
+    settings = {"lr": 1e-2, "weight_decay": 0.0, "total_steps": 10, "warmup_fraction": 0.0}
+    before = {name: p.detach().clone() for name, p in moved.named_parameters()}
+    for model, name in ((moved, "muon"), (reference, "adamw")):
+        for key, parameter in model.named_parameters():
+            parameter.grad = gradients[key].clone()
+        out = with_warmup_cosine(model, name, **settings)  # type: ignore[arg-type]
+        out["optimizer"].step()
+    of_adamw = dict(reference.named_parameters())
+    for key, parameter in moved.named_parameters():
+        step = parameter.detach() - before[key]
+        if key in ("linear.weight", "tall.weight"):
+            u, _, vt = torch.linalg.svd(gradients[key], full_matrices=False)
+            stretch = (u.T @ -step @ vt.T) / (1e-2 * 0.2 * math.sqrt(max(step.shape)))
+            assert stretch.diagonal().min() > 0.5 and stretch.diagonal().max() < 1.4
+            assert (stretch - stretch.diagonal().diag()).abs().max() < 0.1
+        else:
+            torch.testing.assert_close(parameter, of_adamw[key])
+
+
+def test_muon_keeps_rates_and_decays_of_its_groups() -> None:
+    optimizer = with_warmup_cosine(Model(), "muon", lr=1e-3, weight_decay=0.1, total_steps=9, module_lrs={"llm": 1e-4})[
+        "optimizer"
+    ]
+    by_muon = {
+        (g["initial_lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups if not g["use_fallback"]
+    }
+    assert by_muon == {(1e-3, 0.1, 2), (1e-4, 0.1, 1)}
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == 8

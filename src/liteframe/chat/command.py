@@ -27,7 +27,7 @@ def chat_command(
     """Ask about a video: one question, or, without one, a conversation that an empty line ends.
 
     Args:
-        model: export folder of an LMA run, or a folder or hub id of an InternVL.
+        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
         video: a video file.
         question: what to ask; without it, questions are read line by line.
         frames: frames to look at, spread evenly; with fps, the most.

@@ -17,8 +17,8 @@ from liteframe.data.decode_pool import DecodeJob, DecodePool
 from liteframe.data.sampling import FpsCapped, UniformMidpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError
+from liteframe.hf.loading import load_video_llm
 from liteframe.models.generation import Conversation, answer_batch, prompt_ids
-from liteframe.models.loading import load_video_llm
 from liteframe.models.text_stream import TextStream, decode
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 
@@ -229,7 +229,7 @@ def load(model: str | Path, device: str = "auto", dtype: str | None = None, atte
     """A Video LLM that answers questions about video files.
 
     Args:
-        model: export folder of an LMA run, or a folder or hub id of an InternVL.
+        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
         attention: kernel of the LLM, "eager" or "sdpa"; None is transformers' choice.

@@ -61,6 +61,25 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
     raise ManifestError(f"{where}: no conversations, no questions, no question with an answer; this stage needs one")
 
 
+def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The multiple-choice questions of a row: its `questions`, or the one in its own fields.
+
+    Raises:
+        ManifestError: there is none, or one lacks `question`, `answer` or at least two `options`.
+    """
+    where = _where(row)
+    asked = row.get("questions") or ([row] if row.get("question") is not None else [])
+    if not asked:
+        raise ManifestError(f"{where}: no questions, and no question; evaluation needs one of these fields")
+    for item in asked:
+        options = item.get("options") if isinstance(item, dict) else None
+        if not (isinstance(options, list) and len(options) > 1 and all(isinstance(option, str) for option in options)):
+            raise ManifestError(f"{where}: field options: wanted two texts or more to choose from, got {options!r}")
+        if not all(isinstance(item.get(field), str) for field in ("question", "answer")):
+            raise ManifestError(f"{where}: wanted texts in 'question' and 'answer', got {item!r}")
+    return list(asked)
+
+
 def _where(row: dict[str, Any]) -> str:
     return f"{row.get('path')} (id {row.get('id')})"
 

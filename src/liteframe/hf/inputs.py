@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from liteframe.data.decode_job import DecodeJob, decode
+from liteframe.data.decode_job import DecodedVideo, DecodeJob
+from liteframe.data.decode_pool import DecodePool
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError
+
+_DEADLINE_S = 120.0
 
 
 def list_of(kind: str, given: Any) -> list[Any]:
@@ -34,7 +38,7 @@ def list_of(kind: str, given: Any) -> list[Any]:
 
 
 def read_video(video: Any, size: tuple[int, int], num_frames: int | None, fps: float | None) -> Tensor:
-    """A video as uint8 frames (T, 3, height, width).
+    """A video as uint8 frames (T, 3, height, width). A file is decoded in a process that is killed after two minutes.
 
     Args:
         video: path of a file, uint8 RGB (T, H, W, 3) or (T, 3, H, W), or a list of frames.
@@ -48,7 +52,10 @@ def read_video(video: Any, size: tuple[int, int], num_frames: int | None, fps: f
     """
     sampler: FrameSampler = UniformMidpoints() if fps is None else FpsCapped(fps)
     if _is_path(video):
-        return resize_uint8(decode(DecodeJob(os.fspath(video), sampler, num_frames), "auto").frames, size)
+        decoded = decode_pool().run([DecodeJob(os.fspath(video), sampler, num_frames)])[0]
+        if not isinstance(decoded, DecodedVideo):
+            raise decoded
+        return resize_uint8(decoded.frames, size)
     total = len(video)
     if not total:
         raise DataError("a video of no frames")
@@ -76,6 +83,12 @@ def read_image(image: Any, size: tuple[int, int]) -> Tensor:
         except OSError as error:
             raise DataError(f"{image}: cannot be read as an image ({error})") from error
     return resize_uint8(_frame(image)[None], size)
+
+
+@cache
+def decode_pool() -> DecodePool:
+    """The pool that decodes the files of this process, one at a time."""
+    return DecodePool(1, _DEADLINE_S)
 
 
 _FORMS = {"video": "a list of frames", "image": "a picture of PIL"}

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoProcessor, InternVLConfig, InternVLForConditionalGeneration, ProcessorMixin
+from transformers import (
+    AutoProcessor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLVisionModel,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 from transformers.cache_utils import Cache, DynamicCache
 
 from liteframe.errors import ConfigError
@@ -109,6 +117,38 @@ def put_in_places(embeds_BLC: Tensor, places_BL: Tensor, visual_MNC: Tensor) -> 
     return embeds_BLC.masked_scatter(places_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
 
 
+@dataclass(frozen=True)
+class HostParts:
+    """What a Video LLM needs of its host.
+
+    Attributes:
+        projector, language_model, lm_head: the host's modules.
+        downsample_ratio: of its pixel shuffle.
+        image_token_id: stands in a prompt where a visual token goes.
+        vision_tower: its own image encoder, if it has one.
+    """
+
+    projector: nn.Module
+    language_model: PreTrainedModel
+    lm_head: nn.Module
+    downsample_ratio: float
+    image_token_id: int
+    vision_tower: InternVLVisionModel | None = None
+
+    @classmethod
+    def of(cls, host: InternVLForConditionalGeneration) -> HostParts:
+        """The parts of an InternVL; it shares its modules."""
+        model, config = host.model, host.config
+        return cls(
+            model.multi_modal_projector,
+            model.language_model,
+            host.lm_head,
+            config.downsample_ratio,
+            config.image_token_id,
+            model.vision_tower,
+        )
+
+
 class VideoLLM(nn.Module):
     """Answers questions about frames, with any backbone and compressor before the host's projector and LLM.
 
@@ -122,21 +162,25 @@ class VideoLLM(nn.Module):
 
     def __init__(
         self,
-        host: InternVLForConditionalGeneration,
+        host: InternVLForConditionalGeneration | HostParts,
         processor: ProcessorMixin,
         backbone: nn.Module | None = None,
         compressor: Compressor | None = None,
         frames_per_group: int | None = None,
     ) -> None:
         super().__init__()
-        # Without the projector, which the teacher would freeze along with itself.
-        self.backbone = backbone if backbone is not None else InternVLTeacher(host.model.vision_tower)
+        parts = host if isinstance(host, HostParts) else HostParts.of(host)
+        if backbone is None:
+            assert parts.vision_tower is not None, "a host without an image encoder needs a backbone"
+            # Without the projector, which the teacher would freeze along with itself.
+            backbone = InternVLTeacher(parts.vision_tower)
+        self.backbone = backbone
         self.compressor = compressor or Dense()
-        self.projector = host.model.multi_modal_projector
-        self.language_model = host.model.language_model
-        self.lm_head = host.lm_head
-        self.downsample_ratio = host.config.downsample_ratio
-        self.image_token_id = host.config.image_token_id
+        self.projector = parts.projector
+        self.language_model = parts.language_model
+        self.lm_head = parts.lm_head
+        self.downsample_ratio = parts.downsample_ratio
+        self.image_token_id = parts.image_token_id
         self.frames_per_group = frames_per_group or self.compressor.frames_per_group
         self.prompts = PromptBuilder(processor)
 

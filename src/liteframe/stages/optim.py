@@ -1,15 +1,19 @@
-"""AdamW with a linear warm-up and a cosine fall, as CTD and LMA use it (paper: learning rate 4e-5, warm-up 5 %)."""
+"""Optimisers with a linear warm-up and a cosine fall (paper: learning rate 4e-5, warm-up 5 %, for CTD and LMA)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import torch
+from timm.optim.muon import Muon
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from liteframe.errors import ConfigError
+
+OptimizerName = Literal["adamw", "muon"]
 
 
 def lr_factor(step: int, total_steps: int, warmup_fraction: float, final_fraction: float = 0.0) -> float:
@@ -59,8 +63,29 @@ def parameter_groups(
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 
 
-def adamw_with_warmup_cosine(
+def _muon(module: nn.Module, groups: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float]) -> Muon:
+    """Each group in two: matrices of linear layers, which Muon turns orthogonal, and the rest, which AdamW moves.
+
+    An output head whose weight is the token embedding's is no such matrix.
+    """
+    embeddings = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
+    linear = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear)} - embeddings
+    split = []
+    for group in groups:
+        if any(isinstance(parameter, DTensor) for parameter in group["params"]):
+            raise ConfigError(
+                "optimizer.name is muon, which needs whole matrices, and the trainer shards them; use adamw"
+            )
+        for of_muon in (True, False):
+            params = [parameter for parameter in group["params"] if (id(parameter) in linear) == of_muon]
+            if params:
+                split.append({**group, "params": params, "use_fallback": not of_muon, "nesterov": of_muon})
+    return Muon(split, lr=lr, betas=betas)
+
+
+def with_warmup_cosine(
     module: nn.Module,
+    name: OptimizerName = "adamw",
     lr: float = 4e-5,
     weight_decay: float = 0.05,
     betas: tuple[float, float] = (0.9, 0.95),
@@ -73,6 +98,8 @@ def adamw_with_warmup_cosine(
 
     Args:
         module: what is trained.
+        name: "adamw", or "muon" (Jordan et al., 2024) for the matrices of linear layers and AdamW for the rest; steps
+            are scaled to AdamW's size, so both take like rates.
         lr: peak learning rate (paper: 4e-5).
         weight_decay: of parameters with two or more axes; ours, the paper's text gives none.
         betas: of AdamW; ours, the paper's text gives none.
@@ -82,14 +109,17 @@ def adamw_with_warmup_cosine(
         module_lrs: see `parameter_groups`.
 
     Raises:
-        ConfigError: no total number of steps, a fraction outside [0, 1], or see `parameter_groups`.
+        ConfigError: no total number of steps, a fraction outside [0, 1], Muon for sharded weights, or see
+            `parameter_groups`.
     """
     if not math.isfinite(total_steps) or total_steps < 1:
         raise ConfigError(f"total_steps is {total_steps}: set trainer.max_steps or trainer.max_epochs")
-    for name, value in (("warmup_fraction", warmup_fraction), ("final_lr_fraction", final_lr_fraction)):
+    for field, value in (("warmup_fraction", warmup_fraction), ("final_lr_fraction", final_lr_fraction)):
         if not 0 <= value <= 1:
-            raise ConfigError(f"{name} is {value}; it must be between 0 and 1")
-    optimizer = torch.optim.AdamW(parameter_groups(module, lr, weight_decay, module_lrs), lr=lr, betas=betas)
+            raise ConfigError(f"{field} is {value}; it must be between 0 and 1")
+    groups = parameter_groups(module, lr, weight_decay, module_lrs)
+    optimizer: torch.optim.Optimizer
+    optimizer = _muon(module, groups, lr, betas) if name == "muon" else torch.optim.AdamW(groups, lr=lr, betas=betas)
     total = int(total_steps)
 
     def factor(step: int) -> float:

@@ -16,14 +16,16 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 
 from liteframe.errors import ConfigError
-from liteframe.stages.optim import adamw_with_warmup_cosine
+from liteframe.stages.optim import OptimizerName, with_warmup_cosine
 
 
 @dataclass
 class OptimizerSettings:
-    """AdamW with warm-up and cosine decay.
+    """An optimiser with warm-up and cosine decay.
 
     Args:
+        name: "adamw", or "muon" for the matrices of linear layers and AdamW for the rest: small models learn in fewer
+            steps. Not for sharded weights.
         lr: peak learning rate.
         weight_decay: of weights with two or more axes.
         betas: of AdamW.
@@ -31,6 +33,7 @@ class OptimizerSettings:
         final_lr_fraction: share of `lr` at the last step.
     """
 
+    name: OptimizerName = "adamw"
     lr: float = 4e-5
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
@@ -74,8 +77,9 @@ class Stage(LightningModule):
 
     def configure_optimizers(self) -> Any:
         settings = self.optimizer_settings
-        return adamw_with_warmup_cosine(
+        return with_warmup_cosine(
             self,
+            name=settings.name,
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             betas=settings.betas,

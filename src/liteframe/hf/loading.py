@@ -1,0 +1,64 @@
+"""A Video LLM from a folder, whatever kind of folder it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from liteframe.errors import ConfigError
+from liteframe.hf.configuration import LiteFrameVideoConfig
+from liteframe.hf.modeling import LiteFrameForConditionalGeneration
+from liteframe.hf.processing import LiteFrameProcessor
+from liteframe.models.adapted import is_adapted, load_adapted
+from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM, load_host
+
+
+def load_video_llm(source: str | Path, attention: str | dict[str, str] | None = None) -> VideoLLM:
+    """The Video LLM in a folder, in eval mode.
+
+    Args:
+        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL with its own vision
+            encoder; the last two may be hub ids too.
+        attention: kernel of the LLM, "eager" or "sdpa"; None is transformers' choice.
+
+    Raises:
+        ConfigError: nothing there that is a Video LLM.
+    """
+    folder = Path(source)
+    if is_adapted(folder):
+        return load_adapted(folder, attention)
+    if is_adapted(folder / "export"):
+        raise ConfigError(f"{folder} is a run folder; give the model in it, {folder / 'export'}")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder}: no model here; give the export folder of an LMA run, or an InternVL's folder")
+    if _model_type(str(source)) == LiteFrameVideoConfig.model_type:
+        return _load_exported(str(source), attention)
+    host, processor = load_host(str(source), attention)
+    return VideoLLM(host, processor).eval()
+
+
+def _model_type(source: str) -> str | None:
+    try:
+        fields, _ = PretrainedConfig.get_config_dict(source)
+    except (OSError, ValueError):
+        return None  # what is wrong there, those who load a host can say
+    return fields.get("model_type")
+
+
+def _load_exported(source: str, attention: str | dict[str, str] | None) -> VideoLLM:
+    kernel = attention.get("text_config") if isinstance(attention, dict) else attention
+    model: Any = LiteFrameForConditionalGeneration.from_pretrained(
+        source, **({"attn_implementation": {"text_config": kernel}} if kernel else {})
+    )
+    processor: Any = LiteFrameProcessor.from_pretrained(source)
+    parts = HostParts(
+        model.projector,
+        model.language_model,
+        model.lm_head,
+        model.config.downsample_ratio,
+        model.config.image_token_id,
+    )
+    clip = model.encoder.config.clip_frames
+    return VideoLLM(parts, processor, LiteFrameBackbone(model.encoder), frames_per_group=clip).eval()

@@ -1,0 +1,116 @@
+"""Evaluation: a Video LLM answers multiple-choice questions about videos, `liteframe test --config eval.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from liteframe.atomic import atomic_write_json
+from liteframe.data.conversations import choices_of
+from liteframe.errors import ManifestError
+from liteframe.evaluation.answering import option_ids
+from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from liteframe.hf.loading import load_video_llm
+from liteframe.models.video_llm import VideoLLM
+
+_LETTERS_ASKED = "Answer with the letter of the right option."
+
+
+class EvaluateStage(LightningModule):
+    """Accuracy on questions with options: of the options, the one whose first token is likeliest is the answer.
+
+    Rows have `questions` (each with `question`, `options`, `answer` and, for figures of each kind, `type`), or these
+    fields themselves. The figures go to the log and to `evaluation.json` in the run folder.
+
+    Args:
+        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL (folder or hub id), which
+            then reads with its own encoder.
+        choices: "letters" lists the options under the question as A., B., ... and asks for a letter; "words" asks the
+            question as it is and compares the options' own first tokens.
+        attention: kernel of the LLM, "eager" or "sdpa"; null is transformers' choice.
+        encoder_chunk_frames: frames of a video that its encoder takes at a time, rounded up to whole clips; null is
+            all. No answer depends on it.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        choices: Literal["letters", "words"] = "letters",
+        attention: str | None = None,
+        encoder_chunk_frames: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.source, self.choices, self.attention = source, choices, attention
+        self.encoder_chunk_frames = encoder_chunk_frames
+        self.model: VideoLLM | None = None
+        self.accuracy = MultipleChoiceAccuracy()
+
+    def configure_model(self) -> None:
+        if self.model is None:
+            self.model = load_video_llm(self.source, self.attention)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        assert self.model is not None
+        for row, frames_TCHW, valid in zip(batch["rows"], batch["frames_BTCHW"], batch["valid_frames_B"], strict=True):
+            asked = choices_of(row)
+            whole_clips = self.model.groups(valid[None])[0] * self.model.frames_per_group
+            visual_1TNC = self._read(self.model, frames_TCHW[None, :whole_clips])
+            (logits_QV,) = self.model.first_answer_logits(visual_1TNC, [[self._prompt(q) for q in asked]])
+            correct = [
+                _right(question, int(answer[option_ids(self.model, self._shown(question))].argmax()), row)
+                for question, answer in zip(asked, logits_QV, strict=True)
+            ]
+            types = [str(question.get("type", "all")) for question in asked]
+            self.accuracy.update(correct, types, [row["id"]] * len(asked), list(range(len(asked))))
+
+    def _read(self, model: VideoLLM, frames_1TCHW: Tensor) -> Tensor:
+        """What the LLM sees of a video, (1, T', N, C)."""
+        at_a_time = self.encoder_chunk_frames or frames_1TCHW.shape[1]
+        chunks = frames_1TCHW.split(-(-at_a_time // model.frames_per_group) * model.frames_per_group, dim=1)
+        return torch.cat([model.project(model.encode(chunk)) for chunk in chunks], dim=1)
+
+    def _shown(self, question: dict[str, Any]) -> Sequence[str]:
+        options = question["options"]
+        return options if self.choices == "words" else ascii_uppercase[: len(options)]
+
+    def _prompt(self, question: dict[str, Any]) -> str:
+        if self.choices == "words":
+            return str(question["question"])
+        lines = [f"{letter}. {option}" for letter, option in zip(ascii_uppercase, question["options"], strict=False)]
+        return "\n".join([question["question"], *lines, _LETTERS_ASKED])
+
+    def on_test_epoch_end(self) -> None:
+        figures = self.accuracy.compute()
+        self.accuracy.reset()
+        self.log_dict(
+            {f"test/{name}": figures[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "macro")}
+        )
+        self.log_dict({f"test/accuracy/{name}": value for name, value in figures["per_type"].items()})
+        self._write(figures)
+
+    @rank_zero_only
+    def _write(self, figures: dict[str, Any]) -> None:
+        path = Path(self.trainer.default_root_dir) / "evaluation.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(path, {"source": self.source, "choices": self.choices, **figures})
+        print(
+            f"accuracy {figures['accuracy']:.3f} ({figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f},"
+            f" 95 %) on {figures['questions']:,} questions about {figures['videos']:,} videos: {path}"
+        )
+
+
+def _right(question: dict[str, Any], chosen: int, row: dict[str, Any]) -> bool:
+    """Whether the chosen option is the answer, which a row gives as the option's text or as its letter."""
+    options, answer = question["options"], question["answer"]
+    if answer in options:
+        return bool(options[chosen] == answer)
+    if answer in list(ascii_uppercase[: len(options)]):
+        return ascii_uppercase[chosen] == answer
+    raise ManifestError(f"{row['path']} (id {row['id']}): field answer: {answer!r} is none of the options {options}")

@@ -1,0 +1,100 @@
+"""Evaluation: each question alone through the host's own prompt gives the same answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from liteframe.data.manifest import read_manifest
+from liteframe.errors import ManifestError
+from liteframe.hf.loading import load_video_llm
+from liteframe.stages.evaluate import EvaluateStage
+from tiny_world import decoding_in_process, host_folder, lma_run_folder, make_trainer, manifest, video_data
+
+FRAMES = 6
+
+
+def evaluate(folder: Path, source: Path, rows: Path, **settings: Any) -> dict[str, Any]:
+    stage = EvaluateStage(str(source), attention="eager", **settings)
+    with decoding_in_process():
+        make_trainer(folder).test(stage, video_data(test=str(rows), frames=FRAMES, batch_size=2), verbose=False)
+    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    return found
+
+
+def one_by_one(source: Path, rows: Path, tail: str = "") -> list[tuple[str, bool]]:
+    """Type, and whether the likeliest option is right, with one full prefill for each question."""
+    model = load_video_llm(source, "eager")
+    answers = []
+    with decoding_in_process(), torch.no_grad():
+        data = video_data(test=str(rows), frames=FRAMES, batch_size=1)
+        for batch in data.loader("test"):
+            frames = data.on_after_batch_transfer(batch, 0)["frames_BTCHW"][:, : -(-FRAMES // 4) * 4]
+            if model.frames_per_group == 1:
+                frames = frames[:, :FRAMES]
+            visual = model.project(model.encode(frames))
+            for question in batch["rows"][0]["questions"]:
+                before, after = model.prompts.question_ids(question["question"], *visual.shape[1:3])
+                logits = model.prefill(visual, before + after)[0]
+                first = [model.prompts.tokenizer(option).input_ids[0] for option in question["options"]]
+                best = max(range(len(first)), key=lambda n: float(logits[first[n]]))
+                answers.append((question["type"], question["options"][best] == question["answer"]))
+    return answers
+
+
+@pytest.mark.parametrize("kind", ["host", "lma"])
+def test_it_equals_one_question_after_the_other(kind: str, tmp_path: Path) -> None:
+    source = host_folder() if kind == "host" else lma_run_folder() / "export"
+    figures = evaluate(tmp_path, source, manifest("test"), choices="words")
+    expected = one_by_one(source, manifest("test"))
+    assert figures["questions"] == len(expected) == 12 and figures["videos"] == 3
+    assert figures["accuracy"] == pytest.approx(sum(right for _, right in expected) / 12)
+    for name, share in figures["per_type"].items():
+        of_type = [right for given, right in expected if given == name]
+        assert share == pytest.approx(sum(of_type) / len(of_type))
+
+
+def test_no_answer_depends_on_the_chunks_of_the_encoder(tmp_path: Path) -> None:
+    source = lma_run_folder() / "export"
+    whole = evaluate(tmp_path / "whole", source, manifest("test"), choices="words")
+    parts = evaluate(tmp_path / "parts", source, manifest("test"), choices="words", encoder_chunk_frames=3)
+    assert parts == whole
+
+
+def test_letters_are_asked_for_and_may_be_the_answer(tmp_path: Path) -> None:
+    stage = EvaluateStage("nowhere")
+    question = {"question": "what is it", "options": ["a box", "a ball"], "answer": "B"}
+    assert stage._prompt(question).splitlines()[:3] == ["what is it", "A. a box", "B. a ball"]
+    assert list(stage._shown(question)) == ["A", "B"]
+    # Of the tiny world's words none is a letter: here the options are the words, and the answers the letters.
+    rows = [json.loads(line) for line in manifest("test").read_text().splitlines()]
+    for row in rows:
+        row["path"] = str(manifest("test").parent / row["path"])
+        for asked in row["questions"]:
+            asked["answer"] = "ABCD"[asked["options"].index(asked["answer"])]
+    (tmp_path / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    by_letter = evaluate(tmp_path / "a", host_folder(), tmp_path / "letters.jsonl", choices="words")
+    assert by_letter == evaluate(tmp_path / "b", host_folder(), manifest("test"), choices="words")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"answer": "purple"}, "field answer: 'purple'"),
+        ({"options": ["red"]}, "field options"),
+        ({"options": None}, "options"),
+    ],
+)
+def test_a_row_that_cannot_be_scored_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    row = json.loads(manifest("test").read_text().splitlines()[0])
+    row["path"] = str(manifest("test").parent / row["path"])
+    row["questions"][0].update(change)
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    assert read_manifest(tmp_path / "rows.jsonl")
+    with pytest.raises(ManifestError, match=said) as raised:
+        evaluate(tmp_path, host_folder(), tmp_path / "rows.jsonl", choices="words")
+    assert row["id"] in str(raised.value)
