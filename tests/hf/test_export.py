@@ -20,6 +20,7 @@ from liteframe.errors import ConfigError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
+from liteframe.hf.run_folder import RunFolder
 from liteframe.models.adapted import load_adapted
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.tiny import build_tiny_host
@@ -186,6 +187,19 @@ def test_the_encoder_of_ctd_goes_into_the_host_as_it_is(tmp_path: Path) -> None:
     encoder = LiteFrameBackbone(LiteFrameEncoder.from_pretrained(encoder_folder()))
     expected = reference(VideoLLM(host, processor, encoder, frames_per_group=4).eval())
     torch.testing.assert_close(logits(*load(tmp_path / "out")), expected, **CLOSE)
+
+
+def test_only_an_internvl_that_was_the_teacher_is_the_host(tmp_path: Path) -> None:
+    shutil.copytree(encoder_folder(), tmp_path / "ctd" / "export")
+    for kind, source in (("InternVL", str(host_folder())), ("liteframe.models.teachers.InternVL", str(host_folder()))):
+        teacher = {"class_path": kind, "init_args": {"source": source}}
+        config = {"model": {"class_path": "CTDStage", "init_args": {"teacher": teacher}}}
+        (tmp_path / "ctd" / "config.yaml").write_text(json.dumps(config))
+        assert RunFolder.open(tmp_path / "ctd").host(None) == source
+    teacher["class_path"] = "Siglip"
+    (tmp_path / "ctd" / "config.yaml").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"distilled from Siglip .* no host; .*--host"):
+        RunFolder.open(tmp_path / "ctd").host(None)
 
 
 def test_a_head_of_its_own_is_kept(tmp_path: Path) -> None:

@@ -258,3 +258,17 @@ def test_what_is_not_such_a_model_is_refused(tmp_path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=r"1 missing weights.*head\.probe"):
         Siglip(str(tmp_path / "siglip")).load()
+
+
+def test_a_timm_folder_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
+    timm_folder(tmp_path, num_classes=3)
+    whole = TimmViT(str(tmp_path)).load()
+    assert isinstance(whole.tower.head, torch.nn.Identity), "the classifier is not read"
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["blocks.1.norm1.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"blocks\.1\.norm1\.weight"):
+        TimmViT(str(tmp_path)).load()
+    with pytest.raises(ConfigError, match="attention is 'flash'"):
+        TimmViT(str(tmp_path)).load("flash")

@@ -52,9 +52,9 @@ def renormalize(
         return frames_BTCHW
     factors = [own / other for own, other in zip(IMAGENET_STD, std, strict=True)]
     offsets = [(own - other) / by for own, other, by in zip(IMAGENET_MEAN, mean, std, strict=True)]
-    factor = torch.tensor(factors, device=frames_BTCHW.device).view(-1, 1, 1)
-    offset = torch.tensor(offsets, device=frames_BTCHW.device).view(-1, 1, 1)
-    return torch.addcmul(offset, frames_BTCHW, factor)
+    factor = torch.tensor(factors, dtype=torch.float32, device=frames_BTCHW.device).view(-1, 1, 1)
+    offset = torch.tensor(offsets, dtype=torch.float32, device=frames_BTCHW.device).view(-1, 1, 1)
+    return torch.addcmul(offset, frames_BTCHW.float(), factor)
 
 
 def describe_geometry(size: tuple[int, int]) -> dict[str, Any]:

@@ -74,10 +74,23 @@ class RunFolder:
         Raises:
             ConfigError: none is known.
         """
-        known = given or (host_of(self.export) if self.adapted else self.setting("model", "teacher"))
+        known = given or (host_of(self.export) if self.adapted else self._teacher())
         if known is None:
             raise ConfigError(f"{self.export}: an encoder alone; name the host that it goes into with --host")
         return str(known)
+
+    def _teacher(self) -> str | None:
+        """Folder or hub id of the InternVL that CTD's teacher was; None if not known."""
+        teacher = self.setting("model", "teacher")
+        if not isinstance(teacher, dict):
+            return None if teacher is None else str(teacher)
+        kind, source = str(teacher.get("class_path")).rpartition(".")[2], (teacher.get("init_args") or {}).get("source")
+        if kind != "InternVL":
+            raise ConfigError(
+                f"{self.export}: distilled from {kind} {source}, which is no host; name the InternVL whose projector"
+                " takes these features with --host, or export the encoder alone to a file that ends in .onnx"
+            )
+        return None if source is None else str(source)
 
     def most_frames(self) -> int | None:
         """Most frames of a video that the run trained on; None if not known."""

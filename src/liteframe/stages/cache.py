@@ -80,7 +80,10 @@ class CacheStage(LightningModule):
         """Loads the teacher and opens the store: before the loader is made, which leaves out what the store has."""
         if self.teacher is None:
             self.teacher = self._teacher_source.load(self.attention)
-            check_teacher(self.teacher, self._teacher_source, self.compressor, self._data.settings.image_size)
+            settings = self._data.settings
+            check_teacher(
+                self.teacher, self._teacher_source, self.compressor, settings.image_size, settings.clip_frames
+            )
         if self._writer is None and not self.only_estimate:
             self._open_store()
 
@@ -94,11 +97,6 @@ class CacheStage(LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, VideoDataModule):
             raise ConfigError("the cache stage needs a VideoDataModule")
-        if data.settings.clip_frames % self._frames_per_target:
-            raise ConfigError(
-                f"model.block takes {self._frames_per_target} frames, which does not divide"
-                f" data.clip_frames {data.settings.clip_frames}"
-            )
         return data
 
     def store_key(self) -> StoreKey:

@@ -143,7 +143,9 @@ class CTDStage(Stage):
         if self.teacher is None and source is not None and (data.store is None or data.sources["val"]):
             self.teacher = source.load(self.attention)
             self._require_fit(self.teacher.geometry, source.source)
-            check_teacher(self.teacher, source, self.compressor, data.settings.image_size)
+            check_teacher(
+                self.teacher, source, self.compressor, data.settings.image_size, data.settings.clip_frames
+            )
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
 

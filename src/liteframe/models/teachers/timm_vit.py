@@ -50,6 +50,8 @@ class TimmTeacher(Teacher):
         Raises:
             ConfigError: no such model, no weights within reach, or not a vision transformer.
         """
+        if attention not in (None, "eager", "sdpa"):
+            raise ConfigError(f"attention is {attention!r}; a timm teacher takes eager, sdpa or null")
         model: Any = _create(source, pretrained=True)
         if attention is not None:
             for module in model.modules():
@@ -93,12 +95,13 @@ class TimmViT(TeacherSource):
         return TimmTeacher.from_pretrained(self.source, attention)
 
 
-def _create(source: str, pretrained: bool) -> nn.Module:
+def _create(source: str, pretrained: bool) -> Any:
     import timm  # here, because it takes a second that no other teacher needs
 
     name = f"local-dir:{source}" if Path(source).is_dir() else source
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, dynamic_img_size=True)
+        # With its own classifier, because timm looks past missing weights where that differs.
+        model: Any = timm.create_model(name, pretrained=pretrained, dynamic_img_size=True)
     except TypeError as error:
         raise ConfigError(f"{source}: not a timm vision transformer that takes frames of any size ({error})") from error
     except Exception as error:  # timm and the hub's client have no common base for "not there"
@@ -106,6 +109,9 @@ def _create(source: str, pretrained: bool) -> nn.Module:
             f"{source}: timm cannot make this model ({error}); give a name that `timm.list_pretrained` shows, with its"
             " weights within reach, or a folder with config.json and model.safetensors"
         ) from error
+    if hasattr(model, "reset_classifier"):
+        model.reset_classifier(0)
+    return model
 
 
 def _geometry(model: Any) -> TeacherGeometry:
