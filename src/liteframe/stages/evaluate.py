@@ -30,7 +30,7 @@ class EvaluateStage(LightningModule):
     fields themselves. The figures go to the log and to `evaluation.json` in the run folder.
 
     Args:
-        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL (folder or hub id), which
+        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL, which
             then reads with its own encoder.
         choices: "letters" lists the options under the question as A., B., ... and asks for a letter; "words" asks the
             question as it is and compares the options' own first tokens.
