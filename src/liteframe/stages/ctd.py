@@ -15,6 +15,7 @@ from liteframe.models.backbone import WAP
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.init_from_timm import load_timm_weights
 from liteframe.models.teachers import InternVLTeacher, read_config
+from liteframe.models.video_llm import require_one_token_in_time
 from liteframe.stages.losses import ctd_loss, fold_statistics_into_head, standardise
 from liteframe.stages.pictures import similarity_picture
 from liteframe.stages.stage import OptimizerSettings, Stage
@@ -128,6 +129,7 @@ class CTDStage(Stage):
                 f"{source}: a target stands for {block} frames, pixels and pixels, a token of model.encoder for {own};"
                 " make its patch_size and downsample_strides agree with model.block"
             )
+        require_one_token_in_time(config, "model.encoder")
 
     def configure_model(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
