@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from liteframe.pipeline.state import done_path, progress_path, read_record
 
 from liteframe.atomic import atomic_write_json
 from liteframe.pipeline.recipe import Recipe, StageSpec, read_recipe
+from liteframe.pipeline.records import done_path, progress_path, read_record
 
 COMPARED = ("*.safetensors", "*.jsonl", "*.mp4")
 
@@ -34,7 +34,7 @@ def digests(stage: Path) -> dict[str, str]:
 def run_and_kill(recipe: Recipe, stages: list[StageSpec], seed: int, reference: Path, run: Path) -> dict[str, float]:
     """Runs the stages; kills each after half of the reference's seconds. Seconds into it at which each was killed."""
     command = [sys.executable, "-m", "liteframe", "pipeline", recipe.name, f"--seed={seed}", f"--run={run}"]
-    command.append(f"--only=[{','.join(stage.name for stage in stages)}]")
+    command += ["--only", *(stage.name for stage in stages)]
     wanted = {stage.name: _seconds(done_path(reference, stage.name)) / 2 for stage in stages}
     killed: dict[str, float] = {}
     while True:

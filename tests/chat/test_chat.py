@@ -137,6 +137,12 @@ def test_autocast_is_the_llms_dtype_unless_told() -> None:
     assert liteframe.load(export(), dtype="bfloat16").answer(videos()[0], QUESTION, 2, frames=4).answer_tokens <= 2
 
 
+def test_float32_is_of_the_weights_too() -> None:
+    half = load_video_llm(export()).to(torch.bfloat16)
+    chat = ChatModel(half, "float32")
+    assert {weight.dtype for weight in half.parameters()} == {torch.float32} and chat.dtype is None
+
+
 def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model here; give the export folder of an LMA run"):
         liteframe.load(tmp_path)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liteframe.data.conversations import has_placeholder, has_questions, turns_of
+from liteframe.data.conversations import choices_of, has_placeholder, has_questions, turns_of
 from liteframe.errors import ManifestError
 
 QUESTIONS = [{"question": f"q{n}", "answer": f"a{n}", "options": ["x", "y"], "type": "t"} for n in range(5)]
@@ -85,3 +85,18 @@ def test_rows_that_cannot_be_read_are_named(fields: dict[str, Any], message: str
     with pytest.raises(ManifestError, match=message) as caught:
         turns_of({"path": "/data/a.mp4", "id": "a7", **fields})
     assert "/data/a.mp4 (id a7)" in str(caught.value)
+
+
+def test_choices_are_questions_with_options_and_nothing_else() -> None:
+    one = {"question": "<video>\nwhat is it", "options": ["a box", "a ball"], "answer": "a ball"}
+    plain = {**one, "question": "what is it"}
+    assert choices_of({"questions": [one, one]}) == [plain, plain]
+    assert choices_of({**one, "path": "a.mp4"}) == [{**plain, "path": "a.mp4"}]
+    lettered = {**one, "options": ["A. a box", "(B) a ball"]}
+    assert choices_of({"questions": [{**lettered, "answer": "B"}]}) == [{**plain, "answer": "B"}]
+    assert choices_of({"questions": [{**lettered, "answer": "(B) a ball"}]}) == [{**plain, "answer": "B"}]
+    initials = {**plain, "options": ["A. Smith", "C. Jones"], "answer": "A. Smith"}
+    assert choices_of({"questions": [initials]}) == [initials], "A and C are no numbering"
+    for bad, said_ in (({}, "no questions"), ({"questions": [{"question": "q", "answer": "a"}]}, "field options")):
+        with pytest.raises(ManifestError, match=said_):
+            choices_of(bad)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from liteframe.data.manifest import VIDEO_SUFFIXES, read_manifest, read_manifests
+from liteframe.data.video_row import locate
 from liteframe.errors import ManifestError
 
 
@@ -97,3 +99,26 @@ def test_what_is_not_a_manifest_says_so(tmp_path: Path) -> None:
     (tmp_path / "bin.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match="UTF-8"):
         read_manifest(tmp_path / "bin.jsonl")
+
+
+def test_links_in_a_folder_are_followed_once_and_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "part").mkdir(parents=True)
+    (disk / "part" / "a.mp4").touch()
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "linked").symlink_to(disk / "part")
+    (disk / "part" / "round").symlink_to(videos)
+    assert [row.id for row in read_manifest(videos)] == ["linked/a.mp4"]
+    denied = PermissionError(13, "Permission denied", str(videos))
+    with (
+        mock.patch("os.scandir", side_effect=denied),
+        pytest.raises(ManifestError, match=r"videos: cannot be read \(Permission denied\)"),
+    ):
+        read_manifest(videos)
+
+
+def test_paths_under_a_url_are_normalised() -> None:
+    assert locate("./clips/../a.mp4", "s3://bucket/x/") == "s3://bucket/x/a.mp4"
+    assert locate("s3://other/b.mp4", "s3://bucket") == "s3://other/b.mp4"
+    assert locate("/disk/c.mp4", "s3://bucket") == "/disk/c.mp4"

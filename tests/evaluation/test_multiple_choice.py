@@ -75,7 +75,7 @@ def test_bad_input_is_refused() -> None:
         metric.update([True], ["needle", "order"], ["a", "a"])
     with pytest.raises(ValueError, match="only 0 and 1"):
         metric.update([2], ["needle"], ["a"])
-    with pytest.raises(ValueError, match="longer than 64 bytes"):
+    with pytest.raises(DataError, match="longer than 64 bytes"):
         metric.update([1], ["n" * 65], ["a"])
 
 

@@ -220,6 +220,8 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         ({"text": VIDEO, "videos": 7}, "a video is a path, an array or a list of frames, not int"),
         ({"text": VIDEO, "videos": video(4), "fps": 2.0}, "frame rate of the video is unknown"),
         ({"text": IMAGE, "images": tmp_path / "none.png"}, "none.png: cannot be read as an image"),
+        ({"text": IMAGE, "images": "https://a.b/c.png"}, r"https://a\.b/c\.png: nothing is fetched here; download it"),
+        ({"text": VIDEO, "videos": "https://a.b/c.mp4"}, r"https://a\.b/c\.mp4: nothing is fetched here; download it"),
     ):
         with pytest.raises(DataError, match=message):
             processor()(**arguments)

@@ -110,3 +110,24 @@ def test_what_is_missing_or_does_not_fit_is_named(run: tuple[Path, torch.Tensor]
     save_file(adapter, path)
     with pytest.raises(ConfigError, match="adapter.*lora_"):
         load_adapted(moved / "lma" / "export")
+
+
+def test_frames_are_of_the_size_that_lma_had(tmp_path: Path) -> None:
+    model = adapted_model(host_folder())
+    assert isinstance(model.backbone, LiteFrameBackbone)
+    save_adapted(tmp_path, str(host_folder()), model.backbone.encoder, model.language_model, model.projector, (56, 168))
+    assert load_adapted(tmp_path).backbone.image_size == (56, 168)
+    model.backbone.encoder.config.clip_frames = 8
+    with pytest.raises(ConfigError, match="clip_frames is 8, but a token spans 4 frames"):
+        LiteFrameBackbone(model.backbone.encoder)
+
+
+def test_a_host_in_bfloat16_takes_the_features_of_an_encoder_in_float32() -> None:
+    host, processor = load_host(str(host_folder()), "eager")
+    expected = VideoLLM(host, processor, adapted_model(host_folder()).backbone, frames_per_group=4).eval()
+    with torch.no_grad():
+        close = expected.project(expected.encode(frames()))
+        expected.projector.to(torch.bfloat16)
+        found = expected.project(expected.encode(frames()))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), close, rtol=0.05, atol=0.05)

@@ -322,6 +322,13 @@ class TestSaving:
         with pytest.raises(ConfigError, match=str(tmp_path)):
             LiteFrameEncoder.from_pretrained(tmp_path)
 
+    def test_a_cut_off_file_raises_by_name(self, encoder, tmp_path: Path):
+        encoder.save_pretrained(tmp_path)
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:1000])
+        with pytest.raises(ConfigError, match=str(tmp_path)):
+            LiteFrameEncoder.from_pretrained(tmp_path)
+
     def test_dtype_and_loading_info_pass_through(self, encoder, tmp_path: Path):
         encoder.save_pretrained(tmp_path)
         model, info = LiteFrameEncoder.from_pretrained(tmp_path, dtype=torch.bfloat16, output_loading_info=True)

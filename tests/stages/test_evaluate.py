@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from liteframe.data.manifest import read_manifest
-from liteframe.errors import ManifestError
+from liteframe.errors import DataError, ManifestError
 from liteframe.hf.loading import load_video_llm
 from liteframe.stages.evaluate import EvaluateStage
 from tiny_world import decoding_in_process, host_folder, lma_run_folder, make_trainer, manifest, video_data
@@ -76,9 +76,39 @@ def test_letters_are_asked_for_and_may_be_the_answer(tmp_path: Path) -> None:
         row["path"] = str(manifest("test").parent / row["path"])
         for asked in row["questions"]:
             asked["answer"] = "ABCD"[asked["options"].index(asked["answer"])]
+            asked["question"] = f"<video>\n{asked['question']}"
+            asked["options"] = [f"{letter}. {word}" for letter, word in zip("ABCD", asked["options"], strict=True)]
     (tmp_path / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     by_letter = evaluate(tmp_path / "a", host_folder(), tmp_path / "letters.jsonl", choices="words")
     assert by_letter == evaluate(tmp_path / "b", host_folder(), manifest("test"), choices="words")
+
+
+def test_what_does_not_fit_the_model_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"words .*'A\.'"):
+        evaluate(tmp_path, host_folder(), manifest("test"))
+    row = json.loads(manifest("test").read_text().splitlines()[0])
+    row["path"] = str(manifest("test").parent / row["path"])
+    row["questions"][0]["options"] = ["red box", "red ball"]
+    row["questions"][0]["answer"] = "red box"
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="first token; set model.choices to letters"):
+        evaluate(tmp_path, host_folder(), tmp_path / "rows.jsonl", choices="words")
+
+
+def test_the_file_says_what_was_left_out(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in manifest("test").read_text().splitlines()]
+    for row in rows:
+        row["path"] = str(manifest("test").parent / row["path"])
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    rows[0]["path"] = str(tmp_path / "broken.mp4")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stage = EvaluateStage(str(host_folder()), choices="words")
+    data = video_data(test=str(tmp_path / "rows.jsonl"), frames=4, on_error="skip", max_skip_fraction=0.5)
+    with decoding_in_process():
+        make_trainer(tmp_path).test(stage, data, verbose=False)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert [skip["id"] for skip in found["skipped"]] == [rows[0]["id"]] and found["videos"] == 2
+    assert (found["frames"], found["sampler"], found["precision"]) == (4, "UniformMidpoints", "32-true")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from liteframe.chat.answer import Answer, Stopwatch
 from liteframe.data.decode_pool import DecodeJob, DecodePool
+from liteframe.data.remote_file import require_file
 from liteframe.data.sampling import FpsCapped, UniformMidpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError
@@ -55,7 +56,7 @@ class ChatModel:
 
     Args:
         model: the Video LLM.
-        dtype: "float32", "bfloat16" or "float16", of autocast; None is the one of the LLM's weights.
+        dtype: "bfloat16" or "float16", of autocast; "float32" converts the weights too; None is the one of the LLM's.
         decode_deadline_s: seconds that decoding one video may take before it is killed.
 
     Raises:
@@ -64,12 +65,14 @@ class ChatModel:
 
     def __init__(self, model: VideoLLM, dtype: str | None = None, decode_deadline_s: float = 120.0) -> None:
         self.model = model.eval()
-        weight = model.language_model.get_input_embeddings().weight
+        weight: Any = model.language_model.get_input_embeddings().weight
         self.device: torch.device = weight.device
         name = dtype or str(weight.dtype).removeprefix("torch.")
         if name not in _DTYPES:
             raise ConfigError(f"dtype is {name!r}; choose one of {', '.join(_DTYPES)}")
         self.dtype = _DTYPES[name]
+        if name == "float32":
+            model.float()
         self._pool = DecodePool(deadline_s=decode_deadline_s)
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(_CHUNK_CLIPS)
@@ -157,6 +160,7 @@ class ChatModel:
             raise ConfigError(f"frames is {frames}; give 1 or more")
         if fps is not None and not fps > 0:
             raise ConfigError(f"fps is {fps}; give a rate above 0")
+        require_file(video)
         sampler = UniformMidpoints() if fps is None else FpsCapped(fps)
         decoded = self._pool.run([DecodeJob(str(video), sampler, frames, start_s=start, end_s=end)])[0]
         if isinstance(decoded, DecodeError):

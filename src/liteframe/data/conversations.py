@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from liteframe.errors import ManifestError
 Turn = tuple[str, str]
 
 _ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
+_LETTERED = re.compile(r"\(?(?P<letter>[A-Z])[.):]\s*")
 _PLACEHOLDER = re.compile(r"<(?:video|image)>\n?")
 
 
@@ -64,6 +66,9 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
 def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The multiple-choice questions of a row: its `questions`, or the one in its own fields.
 
+    Placeholders of the video are left out, as in `turns_of`, and so are letters that the options bring along (``A.``,
+    ``(B)``), if each brings its own.
+
     Raises:
         ManifestError: there is none, or one lacks `question`, `answer` or at least two `options`.
     """
@@ -77,7 +82,18 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
             raise ManifestError(f"{where}: field options: wanted two texts or more to choose from, got {options!r}")
         if not all(isinstance(item.get(field), str) for field in ("question", "answer")):
             raise ManifestError(f"{where}: wanted texts in 'question' and 'answer', got {item!r}")
-    return list(asked)
+    return [_unlettered({**item, "question": _plain(item["question"])}) for item in asked]
+
+
+def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
+    options, answer = item["options"], item["answer"]
+    found = [_LETTERED.match(option) for option in options]
+    letters = [match["letter"] for match in found if match]
+    if letters != list(ascii_uppercase[: len(options)]):
+        return item
+    answer = letters[options.index(answer)] if answer in options else answer
+    plain = [option[match.end() :] for option, match in zip(options, found, strict=True) if match]
+    return {**item, "options": plain, "answer": answer}
 
 
 def _where(row: dict[str, Any]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, DataError
 
 BLOCK_BYTES = 8 << 20
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -19,6 +20,12 @@ _REFUSALS = (401, 403, 404, 410)
 def is_url(path: str) -> bool:
     """Whether `path` names something to be fetched."""
     return _URL.match(path) is not None
+
+
+def require_file(path: str | os.PathLike[str]) -> None:
+    """Raises DataError where `path` is a URL, for those who fetch nothing."""
+    if is_url(os.fspath(path)):
+        raise DataError(f"{os.fspath(path)}: nothing is fetched here; download it, and give the file")
 
 
 def name_for(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import reprlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -110,7 +111,7 @@ def parse_row(found: Any, where: str, root: str) -> ParsedRow:
     path = locate(name, root)
     row = VideoRow(
         path=path,
-        id=given_id or (name if is_url(path) else Path(os.path.relpath(path, root)).as_posix()),
+        id=given_id or (name if is_url(path) or is_url(root) else Path(os.path.relpath(path, root)).as_posix()),
         question=text("question"),
         options=items("options", str, "strings"),
         answer=text("answer"),
@@ -127,4 +128,6 @@ def locate(name: str, root: str) -> str:
     """The absolute path or URL of `name`, which is relative to `root`, a folder or a URL, unless it is absolute."""
     if is_url(name) or (is_url(root) and os.path.isabs(name)):
         return name
-    return f"{root.rstrip('/')}/{name}" if is_url(root) else os.path.normpath(os.path.join(root, name))
+    if is_url(root):
+        return f"{root.rstrip('/')}/{posixpath.normpath(name)}"
+    return os.path.normpath(os.path.join(root, name))

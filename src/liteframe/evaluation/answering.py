@@ -20,7 +20,7 @@ Cell = tuple[str, int]
 
 
 def option_ids(model: VideoLLM, options: Sequence[str]) -> list[int]:
-    """First token of each option. Raises DataError where two options begin alike, so that it could not tell them."""
+    """First token of each option. Raises DataError where two begin alike, so that it could not tell them apart."""
     ids = [model.prompts.first_token(option) for option in options]
     if len(set(ids)) < len(ids):
         raise DataError(f"options {list(options)} do not differ in their first token")

@@ -127,7 +127,7 @@ def _video_key(video: str | int) -> int:
 def _pack_name(name: str) -> np.ndarray:
     data = name.encode()
     if len(data) > 8 * _NAME_WORDS:
-        raise ValueError(f"question type {name!r} is longer than {8 * _NAME_WORDS} bytes; use a shorter name")
+        raise DataError(f"field type: {name!r} is longer than {8 * _NAME_WORDS} bytes; use a shorter name")
     return np.frombuffer(data.ljust(8 * _NAME_WORDS, b"\0"), dtype="<i8")
 
 

@@ -10,6 +10,7 @@ import yaml
 import liteframe
 from liteframe.bench.page import markdown
 from liteframe.hf.configuration import LiteFrameVideoConfig
+from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
 
 _USE = """\
@@ -33,12 +34,15 @@ A still image goes in as `{"type": "image", "path": ...}` and is encoded as a cl
 _STAGE_NAMES = {True: "LMA (language model adaptation)", False: "CTD (compressed token distillation), LLM as it was"}
 
 
-def model_card(run: RunFolder, config: LiteFrameVideoConfig, host: str, parameters: dict[str, int]) -> str:
+def model_card(
+    run: RunFolder, config: LiteFrameVideoConfig, processor: LiteFrameProcessor, host: str, parameters: dict[str, int]
+) -> str:
     """The text of README.md. Of paths on the machine of the run only the last part is shown.
 
     Args:
         run: what was exported.
         config: of the exported model.
+        processor: of the exported model.
         host: folder or hub id of the host.
         parameters: part of the model -> how many it has.
     """
@@ -49,7 +53,7 @@ def model_card(run: RunFolder, config: LiteFrameVideoConfig, host: str, paramete
         f" `{_name(host)}`, made by liteframe {liteframe.__version__}.",
         "Licence: FILL IN. The weights of the host are in this folder and come under their own licence.",
         _USE,
-        _what_it_is(config, parameters),
+        _what_it_is(config, processor, parameters),
         _how_it_was_made(run),
     ]
     if run.rows:
@@ -65,11 +69,11 @@ def _front_matter(host: str) -> str:
     return f"---\n{yaml.safe_dump(fields, sort_keys=False)}{base}\n{licence}\n---"
 
 
-def _what_it_is(config: LiteFrameVideoConfig, parameters: dict[str, int]) -> str:
-    encoder = config.encoder_config
-    side, clip = encoder.image_size, encoder.clip_frames
+def _what_it_is(config: LiteFrameVideoConfig, processor: LiteFrameProcessor, parameters: dict[str, int]) -> str:
+    height, width = processor.image_size
     rows: list[list[object]] = [[part, f"{count:,}"] for part, count in parameters.items()]
-    text = f"The LLM sees {config.tokens_per_clip(side, side)} tokens of a clip of {clip} frames of {side} x {side} px."
+    text = f"The LLM sees {processor.tokens_per_clip} tokens of a clip of {processor.clip_frames} frames of"
+    text += f" {height} x {width} px."
     if config.adapter is not None:
         text += f" The LoRA adapter lies in `{config.adapter}` and is put on the LLM when the model is loaded."
     return f"## What it is\n\n{text}\n\n{markdown(['part', 'parameters'], rows)}"

@@ -48,6 +48,10 @@ def export_command(
         raise ConfigError(f"{target} exists; remove it, or name another place")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".onnx":
+        if merge or host or dtype:
+            raise ConfigError(
+                f"{target}: --merge, --host and --dtype are for folders; an .onnx file is the encoder alone"
+            )
         export_onnx(LiteFrameEncoder.from_pretrained(found.encoder), target)
     else:
         if dtype not in (None, *_DTYPES):
@@ -89,10 +93,11 @@ def export_folder(
             shutil.copyfile(adapter / name, folder / _ADAPTER / name)
     _complete_generation_config(model, processor.tokenizer)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
-    _processor(model, processor, run).save_pretrained(folder)
+    frames_in = _processor(model, processor, run)
+    frames_in.save_pretrained(folder)
     parts = {"encoder": model.encoder, "projector": model.projector, "LLM": model.language_model}
     counts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts.items()}
-    (folder / "README.md").write_text(model_card(run, model.config, host_source, counts), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(run, model.config, frames_in, host_source, counts), encoding="utf-8")
 
 
 def _complete_generation_config(model: LiteFrameForConditionalGeneration, tokenizer: Any) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from liteframe.data.decode_job import DecodedVideo, DecodeJob
 from liteframe.data.decode_pool import DecodePool
+from liteframe.data.remote_file import require_file
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError
@@ -52,6 +53,7 @@ def read_video(video: Any, size: tuple[int, int], num_frames: int | None, fps: f
     """
     sampler: FrameSampler = UniformMidpoints() if fps is None else FpsCapped(fps)
     if _is_path(video):
+        require_file(video)
         decoded = decode_pool().run([DecodeJob(os.fspath(video), sampler, num_frames)])[0]
         if not isinstance(decoded, DecodedVideo):
             raise decoded
@@ -77,6 +79,7 @@ def read_image(image: Any, size: tuple[int, int]) -> Tensor:
         DataError: no such file, or not an image.
     """
     if _is_path(image):
+        require_file(image)
         try:
             with Image.open(image) as opened:
                 image = ImageOps.exif_transpose(opened).convert("RGB")

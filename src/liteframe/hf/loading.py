@@ -60,5 +60,6 @@ def _load_exported(source: str, attention: str | dict[str, str] | None) -> Video
         model.config.downsample_ratio,
         model.config.image_token_id,
     )
-    clip = model.encoder.config.clip_frames
-    return VideoLLM(parts, processor, LiteFrameBackbone(model.encoder), frames_per_group=clip).eval()
+    height, width = processor.image_size
+    backbone = LiteFrameBackbone(model.encoder, (height, width))
+    return VideoLLM(parts, processor, backbone, frames_per_group=model.encoder.config.clip_frames).eval()

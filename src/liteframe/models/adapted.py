@@ -24,11 +24,22 @@ _PROJECTOR = "projector.safetensors"
 
 
 def save_adapted(
-    folder: Path, host: str, encoder: LiteFrameEncoder, language_model: PeftModel | None, projector: nn.Module
+    folder: Path,
+    host: str,
+    encoder: LiteFrameEncoder,
+    language_model: PeftModel | None,
+    projector: nn.Module,
+    image_size: tuple[int, int] | None = None,
 ) -> None:
     """Writes encoder, adapter and projector as safetensors, and where their host is (relative to `folder` if local).
 
-    An LLM that was not adapted is None, and is the host's own when the folder is loaded.
+    Args:
+        folder: to write to.
+        host: folder or hub id.
+        encoder: the student.
+        language_model: the LLM with its adapters; None if it was not adapted, and is the host's own when loaded.
+        projector: the host's, as LMA left it.
+        image_size: height and width in pixels of the frames of LMA; by default those of the encoder's config.
     """
     encoder.save_pretrained(folder / "encoder")
     if language_model is not None:
@@ -36,7 +47,9 @@ def save_adapted(
     save_file({name: tensor.contiguous() for name, tensor in projector.state_dict().items()}, folder / _PROJECTOR)
     # Both resolved, or a link on the way would make `..` mean another folder on the way back.
     place = os.path.relpath(Path(host).resolve(), folder.resolve()) if Path(host).is_dir() else host
-    card = {"host": place, "host_is_folder": Path(host).is_dir(), "adapter": language_model is not None}
+    card: dict[str, Any] = {"host": place, "host_is_folder": Path(host).is_dir(), "adapter": language_model is not None}
+    if image_size is not None:
+        card["image_size"] = list(image_size)
     (folder / _CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
@@ -72,8 +85,9 @@ def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = No
     host, processor, encoder = load_parts(folder, host_of(folder), attention)
     if adapter := adapter_of(folder):
         host.model.language_model = load_adapter(host.model.language_model, adapter).merge_and_unload()
-    clip = encoder.config.clip_frames
-    return VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=clip).eval()
+    size = _card(folder).get("image_size")
+    backbone = LiteFrameBackbone(encoder, (size[0], size[1]) if size else None)
+    return VideoLLM(host, processor, backbone, frames_per_group=encoder.config.clip_frames).eval()
 
 
 def load_parts(

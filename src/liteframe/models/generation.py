@@ -51,7 +51,7 @@ class Conversation:
             asked = prompts.follow_up_ids(self._questions, question)
         else:
             asked = prompt_ids(self.model, self.visual_BTNC, question)
-        _require_room(self.model, len(self.ids) + len(asked), max_tokens)
+        require_room(self.model, len(self.ids) + len(asked), max_tokens)
         self.ids += asked
         self._questions.append(question)
         for _ in range(max_tokens):
@@ -94,7 +94,7 @@ def answer_batch(
     for question in questions:
         model.prompts.check_question(question)
     prompts = [prompt_ids(model, visual, asked) for visual, asked in zip(visuals, questions, strict=True)]
-    _require_room(model, max(len(ids) for ids in prompts), max_tokens)
+    require_room(model, max(len(ids) for ids in prompts), max_tokens)
     lengths_B = torch.tensor([len(ids) for ids in prompts], device=device)
     cache = DynamicCache(config=model.language_model.config)
     answers: list[list[int]] = [[] for _ in prompts]
@@ -135,7 +135,8 @@ def prompt_ids(model: VideoLLM, visual_BTNC: Tensor, question: str) -> list[int]
     return [*video, *asked]
 
 
-def _require_room(model: VideoLLM, prompt: int, answer: int) -> None:
+def require_room(model: VideoLLM, prompt: int, answer: int) -> None:
+    """Raises DataError where a prompt of that many tokens and its answer are more than the LLM's context takes."""
     if answer < 1:
         raise DataError(f"max_tokens is {answer}; give 1 or more")
     limit = getattr(model.language_model.config, "max_position_embeddings", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from liteframe.errors import ConfigError
@@ -24,7 +25,7 @@ class StrictPreTrainedModel(PreTrainedModel):
         strict = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
         try:
             loaded: Any = super().from_pretrained(source, *args, **{**kwargs, **strict})
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise ConfigError(f"{source}: no {cls.__name__} can be loaded from here: {error}") from error
         model, info = loaded
         wrong = [f"{kind.split('_')[0]}: {key}" for kind in ("missing_keys", "unexpected_keys") for key in info[kind]]

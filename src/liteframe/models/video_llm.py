@@ -21,24 +21,42 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import Compressor, Dense, VisionTokens
-from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.hosts import require_internvl
 from liteframe.models.prompts import IGNORE, PromptBuilder, Turn
 from liteframe.models.teachers import InternVLTeacher, project_tokens, read_config, weight_files
 
 
+def require_one_token_in_time(config: LiteFrameConfig, name: str) -> None:
+    """Refuses an encoder whose clips are longer than a token: prompts and targets count one group a clip.
+
+    Raises:
+        ConfigError: `clip_frames` is not the product of the strides in time.
+    """
+    if config.clip_frames != config.stride[0]:
+        raise ConfigError(
+            f"{name}: clip_frames is {config.clip_frames}, but a token spans {config.stride[0]} frames by"
+            " downsample_strides; make them equal"
+        )
+
+
 class LiteFrameBackbone(nn.Module):
-    """The student as a backbone: its tokens are compressed already, and it has no class token."""
+    """The student as a backbone: its tokens are compressed already, and it has no class token.
 
-    def __init__(self, encoder: LiteFrameEncoder) -> None:
+    Args:
+        encoder: the student.
+        image_size: height and width in pixels that frames are best resized to; by default those of its config.
+
+    Raises:
+        ConfigError: see `require_one_token_in_time`.
+    """
+
+    def __init__(self, encoder: LiteFrameEncoder, image_size: tuple[int, int] | None = None) -> None:
         super().__init__()
+        require_one_token_in_time(encoder.config, "the encoder")
         self.encoder = encoder
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels that frames are best resized to."""
-        size = self.encoder.config.image_size
-        return size, size
+        side = encoder.config.image_size
+        self.image_size: tuple[int, int] = image_size or (side, side)
 
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
         return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
@@ -190,6 +208,9 @@ class VideoLLM(nn.Module):
 
     def project(self, tokens_BTHWC: Tensor) -> Tensor:
         """What the LLM sees of the video: (B, T', N, C_llm)."""
+        if not torch.is_autocast_enabled(tokens_BTHWC.device.type):
+            # Encoders are kept in float32, hosts often in bfloat16.
+            tokens_BTHWC = tokens_BTHWC.to(next(self.projector.parameters()).dtype)
         return project_tokens(self.projector, tokens_BTHWC, self.downsample_ratio)
 
     def groups(self, valid_frames_B: Tensor) -> list[int]:
@@ -270,7 +291,12 @@ class VideoLLM(nn.Module):
 
     @torch.no_grad()
     def first_answer_logits(self, visual_BTNC: Tensor, questions_B: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Logits (questions, vocabulary) of the first answer token, for each video of a batch of equal lengths.
+        """Logits (questions, vocabulary) of the first answer token, for each video of a batch of equal lengths."""
+        return [self.lm_head(hidden_QC) for hidden_QC in self.before_answers(visual_BTNC, questions_B)]
+
+    @torch.no_grad()
+    def before_answers(self, visual_BTNC: Tensor, questions_B: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Hidden states (questions, C_llm) before the first answer token, for each video of a batch of equal lengths.
 
         Keys and values of a video are computed once and shared by its questions, of which each video has as many.
         """
@@ -287,5 +313,4 @@ class VideoLLM(nn.Module):
         padded = [ids + [self.prompts.pad_id] * (longest - len(ids)) for ids in rest]
         hidden = self.hidden_states(self.embed(torch.tensor(padded, device=device), None), cache=cache)
         last = torch.tensor([len(ids) - 1 for ids in rest], device=device)
-        logits = self.lm_head(hidden[torch.arange(len(rest), device=device), last])
-        return list(logits.split(each))
+        return list(hidden[torch.arange(len(rest), device=device), last].split(each))

@@ -14,6 +14,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
+from liteframe.models.video_llm import require_one_token_in_time
 from liteframe.stages.losses import ctd_loss, fold_statistics_into_head, standardise
 from liteframe.stages.pictures import similarity_picture
 from liteframe.stages.stage import OptimizerSettings, Stage
@@ -136,6 +137,7 @@ class CTDStage(Stage):
                 f"{source}: a target stands for {target} frames, pixels and pixels, a token of model.encoder for {own};"
                 " make its patch_size and downsample_strides agree with model.block"
             )
+        require_one_token_in_time(config, "model.encoder")
 
     def configure_model(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -143,9 +145,7 @@ class CTDStage(Stage):
         if self.teacher is None and source is not None and (data.store is None or data.sources["val"]):
             self.teacher = source.load(self.attention)
             self._require_fit(self.teacher.geometry, source.source)
-            check_teacher(
-                self.teacher, source, self.compressor, data.settings.image_size, data.settings.clip_frames
-            )
+            check_teacher(self.teacher, source, self.compressor, data.settings.image_size, data.settings.clip_frames)
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from liteframe.atomic import atomic_write_json
 from liteframe.data.conversations import choices_of
-from liteframe.errors import ManifestError
+from liteframe.errors import DataError, ManifestError
 from liteframe.evaluation.answering import option_ids
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
 from liteframe.hf.loading import load_video_llm
+from liteframe.models.generation import prompt_ids, require_room
 from liteframe.models.video_llm import VideoLLM
 
 _LETTERS_ASKED = "Answer with the letter of the right option."
@@ -30,7 +31,7 @@ class EvaluateStage(LightningModule):
     fields themselves. The figures go to the log and to `evaluation.json` in the run folder.
 
     Args:
-        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL (folder or hub id), which
+        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL, which
             then reads with its own encoder.
         choices: "letters" lists the options under the question as A., B., ... and asks for a letter; "words" asks the
             question as it is and compares the options' own first tokens.
@@ -62,10 +63,14 @@ class EvaluateStage(LightningModule):
             asked = choices_of(row)
             whole_clips = self.model.groups(valid[None])[0] * self.model.frames_per_group
             visual_1TNC = self._read(self.model, frames_TCHW[None, :whole_clips])
-            (logits_QV,) = self.model.first_answer_logits(visual_1TNC, [[self._prompt(q) for q in asked]])
+            prompts = [self._prompt(question) for question in asked]
+            for prompt in prompts:
+                self.model.prompts.check_question(prompt)
+                require_room(self.model, len(prompt_ids(self.model, visual_1TNC, prompt)), 1)
+            (hidden_QC,) = self.model.before_answers(visual_1TNC, [prompts])
             correct = [
-                _right(question, int(answer[option_ids(self.model, self._shown(question))].argmax()), row)
-                for question, answer in zip(asked, logits_QV, strict=True)
+                _right(question, self._likeliest(hidden_C, question, row), row)
+                for question, hidden_C in zip(asked, hidden_QC, strict=True)
             ]
             types = [str(question.get("type", "all")) for question in asked]
             self.accuracy.update(correct, types, [row["id"]] * len(asked), list(range(len(asked))))
@@ -75,6 +80,20 @@ class EvaluateStage(LightningModule):
         at_a_time = self.encoder_chunk_frames or frames_1TCHW.shape[1]
         chunks = frames_1TCHW.split(-(-at_a_time // model.frames_per_group) * model.frames_per_group, dim=1)
         return torch.cat([model.project(model.encode(chunk)) for chunk in chunks], dim=1)
+
+    def _likeliest(self, hidden_C: Tensor, question: dict[str, Any], row: dict[str, Any]) -> int:
+        """Place of the option that the answer most likely begins with; in float32, where bfloat16 would see ties."""
+        assert self.model is not None
+        try:
+            ids = option_ids(self.model, self._shown(question))
+        except DataError as error:
+            other = "words" if self.choices == "letters" else "letters"
+            raise DataError(
+                f"{row['path']} (id {row['id']}): {error}; set model.choices to {other}, or write the options otherwise"
+            ) from error
+        head: Any = self.model.lm_head
+        with torch.autocast(hidden_C.device.type, enabled=False):
+            return int((head.weight[ids].float() @ hidden_C.float()).argmax())
 
     def _shown(self, question: dict[str, Any]) -> Sequence[str]:
         options = question["options"]
@@ -99,7 +118,16 @@ class EvaluateStage(LightningModule):
     def _write(self, figures: dict[str, Any]) -> None:
         path = Path(self.trainer.default_root_dir) / "evaluation.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(path, {"source": self.source, "choices": self.choices, **figures})
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        settings = {
+            "source": self.source,
+            "choices": self.choices,
+            "frames": data.frames,
+            "sampler": type(data.sampler).__name__,
+            "precision": str(self.trainer.precision),
+            "skipped": [] if data.ledger is None else [skip.as_dict() for skip in data.ledger.skipped()],
+        }
+        atomic_write_json(path, {**settings, **figures})
         print(
             f"accuracy {figures['accuracy']:.3f} ({figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f},"
             f" 95 %) on {figures['questions']:,} questions about {figures['videos']:,} videos: {path}"

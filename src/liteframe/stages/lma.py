@@ -171,4 +171,5 @@ class LMAStage(Stage):
             self.model.backbone.encoder,
             language_model if isinstance(language_model, PeftModel) else None,
             self.model.projector,
+            self.trainer.datamodule.settings.image_size,  # type: ignore[attr-defined]
         )

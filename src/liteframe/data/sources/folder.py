@@ -16,9 +16,24 @@ VIDEO_SUFFIXES = frozenset(
 
 
 def folder_rows(folder: Path) -> list[VideoRow]:
-    """A row for each video in `folder`, sorted, with its path from there as id; ManifestError where there is none."""
+    """A row for each video in `folder`, sorted, with its path from there as id.
+
+    Links to folders are followed, once each.
+
+    Raises:
+        ManifestError: there is none, or a folder in there cannot be read.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise ManifestError(f"{error.filename}: cannot be read ({error.strerror}); make it readable, or move it out")
+
     found: list[Path] = []
-    for parent, _, names in os.walk(folder):
+    walked: set[str] = set()
+    for parent, inner, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        walked.add(os.path.realpath(parent))
+        new = {os.path.realpath(os.path.join(parent, name)): name for name in sorted(inner, reverse=True)}
+        inner[:] = sorted(name for place, name in new.items() if place not in walked)
+        walked |= new.keys()
         found += [
             Path(parent) / name
             for name in names
