@@ -121,11 +121,14 @@ def test_a_text_is_an_internvl_and_so_is_its_class(tmp_path: Path) -> None:
 
 def test_fields_that_are_given_are_kept_and_then_nothing_is_read() -> None:
     nowhere = Siglip("nowhere/at-all")
-    fields = {**STUDENT, "patch_size": 16, "output_size": 48, "image_size": 64}
+    cell = {"clip_frames": 4, "downsample_strides": [[2, 2, 2], [2, 1, 1]]}
+    fields = {**STUDENT, **cell, "patch_size": 16, "output_size": 48, "image_size": 64}
     stage = CTDStage(teacher=nowhere, block=(4, 2, 2), encoder=fields)
     assert (stage.encoder_config.patch_size, stage.encoder_config.output_size) == (16, 48)
-    with pytest.raises(ConfigError, match="nowhere/at-all"):
-        CTDStage(teacher=nowhere, encoder=fields)
+    for settings in ({"encoder": fields}, {"encoder": {**fields, **dict.fromkeys(cell)}, "block": (4, 2, 2)}):
+        settings["encoder"] = {name: value for name, value in settings["encoder"].items() if value is not None}
+        with pytest.raises(ConfigError, match="nowhere/at-all"):
+            CTDStage(teacher=nowhere, **settings)
 
 
 def test_what_does_not_fit_is_said_before_the_first_batch(tmp_path: Path) -> None:
