@@ -14,8 +14,8 @@ from liteframe.bench.records import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SUMMARY = ROOT / "benchmarks" / "records" / "tiny-seeds.json"
+SALIENCY = ROOT / "benchmarks" / "records" / "saliency-seed4.json"
 README = ROOT / "README.md"
-BEGIN, END = "<!-- results: begin (made by benchmarks/readme_results.py) -->", "<!-- results: end -->"
 _ARMS = {
     "teacher": "teacher, 16 tokens a frame",
     "teacher+average": "teacher + average, 1 token a frame",
@@ -24,6 +24,12 @@ _ARMS = {
     "teacher+wap": "teacher + WAP",
     "liteframe-ctd": "student after CTD, LLM frozen",
     "liteframe-lma": "student after LMA",
+}
+_SALIENCIES = {
+    "none": "none (average pooling)",
+    "class_token x20": "class token (the paper's)",
+    "mean_token x20": "mean token",
+    "norm x20": "norm",
 }
 
 
@@ -71,11 +77,27 @@ def _signed(value: float | None) -> str:
     return "out of range" if value is None else f"{value:+.3f}"
 
 
+def saliency(record: dict[str, Any]) -> str:
+    """Accuracy of WAP by what weighs the tokens, as a table."""
+    rows = {(row["arm"], row["frames"]): row["accuracy"] for row in record["rows"]}
+    arms = list(dict.fromkeys(arm for arm, _ in rows))
+    frames = sorted({count for _, count in rows})
+    shown = [[_SALIENCIES.get(arm, arm), *(f"{rows[arm, count]:.3f}" for count in frames)] for arm in arms]
+    return markdown(["saliency", *map(str, frames)], shown)
+
+
+def fill(text: str, name: str, block: str) -> str:
+    """The text with what is between the markers of that name replaced."""
+    begin, end = f"<!-- {name}: begin (made by benchmarks/readme_results.py) -->", f"<!-- {name}: end -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{block}\n{end}{after}"
+
+
 def main(args: list[str]) -> int:
     text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    filled = f"{before}{BEGIN}\n{results(read_json(SUMMARY))}\n{END}{after}"
+    filled = fill(text, "results", results(read_json(SUMMARY)))
+    filled = fill(filled, "saliency", saliency(read_json(SALIENCY)))
     if "--check" in args:
         return int(filled != text)
     README.write_text(filled, encoding="utf-8")
