@@ -35,6 +35,7 @@ _QUIET_WARNINGS = (
     ".*there is no last checkpoint available.*",
     ".*exists and is not empty.*",
     ".*LeafSpec.*is deprecated.*",
+    ".*is_gradient_checkpointing.*is deprecated.*",  # said of peft
     ".*but have no `validation_step`.*",
     ".*is smaller than the logging interval.*",
     ".*predict returned None.*",
