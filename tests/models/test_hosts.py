@@ -207,7 +207,7 @@ class TestWhatDoesNotFit:
         with pytest.raises(ConfigError, match="embeddings for"):
             load_host(str(folder))
 
-    @pytest.mark.parametrize("pattern", ["*token*", "processor_config.json"])
+    @pytest.mark.parametrize("pattern", ["*token*", "processor_config.json", "chat_template.jinja"])
     def test_no_processor(self, folder: Path, pattern: str) -> None:
         found = list(folder.glob(pattern))
         assert found

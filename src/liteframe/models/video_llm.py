@@ -108,6 +108,8 @@ def _load_processor(source: str, config: InternVLConfig) -> ProcessorMixin:
     image_token = getattr(processor, "image_token", None)
     if not isinstance(processor, ProcessorMixin) or image_token is None:
         raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a host; {advice}")
+    if not processor.chat_template:
+        raise ConfigError(f"{source}: no chat template (chat_template.jinja); {advice}")
     tokenizer = processor.tokenizer
     known, wanted = tokenizer.get_vocab().get(image_token), config.image_token_id
     if known != wanted:

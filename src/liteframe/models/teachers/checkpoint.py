@@ -67,7 +67,7 @@ def weight_files(source: str, prefixes: tuple[str, ...] = ("",)) -> list[str]:
         return [path for path in files.values() if path]
     if single:
         return [single]
-    raise ConfigError(f"{source}: no model.safetensors and no model.safetensors.index.json")
+    raise ConfigError(f"{source}: no model.safetensors and no model.safetensors.index.json; copy or download them")
 
 
 def read_tensors(source: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
