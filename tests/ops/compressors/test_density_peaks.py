@@ -37,6 +37,13 @@ def test_equal_tokens_rank_in_their_order_and_stay_at_distance_zero():
     assert distances_1NN.abs().max() == 0
 
 
+def test_what_all_tokens_share_does_not_blur_their_distances():
+    tokens_BNC = torch.randn(1, 12, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1000
+    _, distances_BNN = density_peaks(tokens_BNC.float(), neighbours=4)
+    exact_BNN = torch.cdist(tokens_BNC.float().double(), tokens_BNC.float().double()) / 8**0.5
+    torch.testing.assert_close(distances_BNN.double(), exact_BNN, rtol=1e-4, atol=1e-6)
+
+
 def test_a_centre_equal_to_another_stays_its_own():
     order_1N, distances_1NN = density_peaks(torch.zeros(1, 4, 3), neighbours=2)
     assert nearest_centre(order_1N[:, :3], distances_1NN, [3]).tolist() == [[0, 1, 2, 0]]
