@@ -87,6 +87,8 @@ def test_there_are_at_least_so_many_segments_where_nothing_changes():
 def test_anchor_frames_are_counted_back_from_the_last_of_a_segment():
     _, anchors = segment_shares(60, frames=6, tokens=100, merged=0.5, anchor_step=4)
     assert anchors == [0, 15, 0, 0, 0, 15]
+    _, anchors = segment_shares(61, frames=6, tokens=100, merged=0.51, anchor_step=4)
+    assert anchors == [0, 15, 0, 0, 0, 16]
 
 
 def test_shares_of_a_segment_are_exact_and_fit_into_its_frames():

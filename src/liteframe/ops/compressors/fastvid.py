@@ -113,7 +113,8 @@ def segment_shares(
     around = int(budget * merged)
     salient = even(budget - around, frames)
     room = [tokens - salient[frame] if (frames - 1 - frame) % anchor_step == 0 else 0 for frame in range(frames)]
-    anchors = proportional(around, [int(space > 0) for space in room], room)
+    # Counted back from the last here too: as in the official code, what is over goes to the later anchor frames.
+    anchors = proportional(around, [int(space > 0) for space in room[::-1]], room[::-1])[::-1]
     room = [tokens - salient[frame] - anchors[frame] for frame in range(frames)]
     more = proportional(budget - sum(salient) - sum(anchors), [1] * frames, room)
     return [first + second for first, second in zip(salient, more, strict=True)], anchors
