@@ -5,6 +5,7 @@ Axes, as the names of tensors carry them:
     B  clips or videos      T  frames (or clips of frames, after compression)
     H  rows of the grid     W  columns of the grid
     C  channels             N  tokens         L  text tokens
+    K  width of the keys    M  tokens kept
 
 so ``frames_BTCHW`` are pixels and ``tokens_BTHWC`` are tokens on a grid.
 """

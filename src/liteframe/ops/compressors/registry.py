@@ -1,0 +1,56 @@
+"""Every post-hoc compressor by name, and what of `Features` it needs besides the tokens.
+
+A new method is a file with its function and one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from liteframe.errors import ConfigError
+from liteframe.ops.compressors.dycoke import dycoke
+from liteframe.ops.compressors.fastvid import fastvid
+from liteframe.ops.compressors.features import Compressed
+from liteframe.ops.compressors.holitom import holitom
+from liteframe.ops.compressors.pooled import average, maximum, subsample, wap
+from liteframe.ops.compressors.prumerge import prumerge, prumerge_plus
+from liteframe.ops.compressors.prunevid import prunevid
+from liteframe.ops.compressors.tome import tome
+from liteframe.ops.compressors.visionzip import visionzip
+
+
+@dataclass(frozen=True)
+class Method:
+    """A compressor.
+
+    Attributes:
+        function: takes `Features`, the tokens to keep of the whole video, and settings of its own with defaults.
+        needs: the optional fields of `Features` that it cannot do without.
+    """
+
+    function: Callable[..., Compressed]
+    needs: tuple[str, ...] = ()
+
+
+METHODS: dict[str, Method] = {
+    "average": Method(average),
+    "max": Method(maximum),
+    "subsample": Method(subsample),
+    "wap": Method(wap, ("cls_TC",)),
+    "tome": Method(tome, ("keys_THWK",)),
+    "prumerge": Method(prumerge, ("keys_THWK", "cls_attention_THW")),
+    "prumerge+": Method(prumerge_plus, ("keys_THWK", "cls_attention_THW")),
+    "visionzip": Method(visionzip, ("keys_THWK", "cls_attention_THW")),
+    "fastvid": Method(fastvid, ("cls_TC", "cls_attention_THW")),
+    "dycoke": Method(dycoke),
+    "prunevid": Method(prunevid),
+    "holitom": Method(holitom, ("cls_attention_THW",)),
+}
+
+
+def method(name: str) -> Method:
+    """The method of that name. Raises ConfigError, with the names there are, for any other."""
+    if name not in METHODS:
+        raise ConfigError(f"compressor {name!r} is unknown; choose one of {', '.join(METHODS)}")
+    return METHODS[name]
