@@ -122,3 +122,18 @@ def test_without_weights_the_command_ends_in_one_line(
     assert missing in said[0] and "give a folder" in said[0]
     assert "Traceback" not in shown.err + shown.out
     assert os.getcwd() == str(tmp_path)
+
+
+def test_a_trainer_or_a_teacher_that_cannot_be_built_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "--config", "ctd.yaml", "--config", "trainer/cpu.yaml"]
+    assert cli.main([*words, "--trainer.devices=two"]) == 1
+    assert "liteframe: error: trainer (accelerator cpu, devices two)" in capsys.readouterr().err
+    teacher = tmp_path / "teacher.yaml"
+    teacher.write_text("model: {init_args: {teacher: {class_path: Siglip, init_args: {source: ./nowhere}}}}")
+    for verb in ("fit", "plan"):
+        assert cli.main([verb, *words[1:], "--config", str(teacher)]) == 1
+        said = [line for line in capsys.readouterr().err.splitlines() if "error" in line.lower()]
+        assert len(said) == 1 and said[0].startswith("liteframe: error: no model folder './nowhere'")

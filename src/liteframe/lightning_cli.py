@@ -6,12 +6,14 @@ import logging
 import os
 import pkgutil
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar
@@ -24,7 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 import liteframe.stages
 from liteframe.checkpoint_io import AtomicCheckpointIO
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.runtime import RunLock
 from liteframe.stage_progress import StageProgress
 
@@ -81,6 +83,20 @@ def import_stages() -> None:
         import_module(f"liteframe.stages.{module.name}")
 
 
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Takes a `LiteFrameError` out of what jsonargparse says of a class that could not be built."""
+    try:
+        yield
+    except ValueError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, LiteFrameError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise cause from error
+
+
 class StageCLI(LightningCLI):
     """LightningCLI for one verb; the config's ``class_path`` decides which stage and which data.
 
@@ -112,6 +128,11 @@ class StageCLI(LightningCLI):
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Only the verb that was asked for: building the options of all four takes seconds."""
         return {self.verb: LightningCLI.subcommands()[self.verb] | {"return_predictions"}}
+
+    def instantiate_classes(self) -> None:
+        """As LightningCLI; an error of ours that jsonargparse wrapped comes out as it was."""
+        with own_errors():
+            super().instantiate_classes()
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses what was given; ``sys.argv`` stays as it is, because DDP's children are started from it."""
@@ -145,7 +166,13 @@ class StageCLI(LightningCLI):
             config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
         if config.get("logger") is not False and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
-        trainer = super()._instantiate_trainer(config, callbacks)
+        try:
+            trainer = super()._instantiate_trainer(config, callbacks)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            where = f"accelerator {config.get('accelerator')}, devices {config.get('devices')}"
+            raise ConfigError(
+                f"trainer ({where}): {error}; say where it runs by another file, such as --config trainer/cpu.yaml"
+            ) from error
         # The last of them writes a folder if it is told to, and then asks nobody how.
         writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy))
         if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):

@@ -84,7 +84,7 @@ def test_letters_are_asked_for_and_may_be_the_answer(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_the_model_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"words .*'A\.'"):
+    with pytest.raises(DataError, match=r"words .*'A\.'.*; a model of few words .* model\.choices set to words"):
         evaluate(tmp_path, host_folder(), manifest("test"))
     row = json.loads(manifest("test").read_text().splitlines()[0])
     row["path"] = str(manifest("test").parent / row["path"])

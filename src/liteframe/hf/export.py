@@ -38,7 +38,8 @@ def export_command(
         run: run folder of LMA or CTD, or the `export` folder in it; with CTD the encoder goes into the host as it is.
         out: folder to write, which must not exist; a name that ends in .onnx is a file for the encoder alone.
         merge: merge the LoRA adapter into the LLM; otherwise it lies apart in the folder and is put on when loaded.
-        host: folder or hub id of the host; by default the one that LMA was run with, or the teacher of CTD.
+        host: folder or hub id of the host; by default the one that LMA was run with, or the teacher of CTD if it made
+            the targets on the fly.
         dtype: of all weights, float32, bfloat16 or float16; that of the host by default.
         max_shard_size: weights are split into files of at most this size.
     """

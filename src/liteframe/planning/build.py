@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from liteframe.configs import find_config
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
-from liteframe.lightning_cli import StageCLI, import_stages, quieten
+from liteframe.lightning_cli import StageCLI, import_stages, own_errors, quieten
 
 
 class BuildOnly(StageCLI):
@@ -25,7 +25,7 @@ class BuildOnly(StageCLI):
     """
 
     def instantiate_classes(self) -> None:
-        with torch.device("meta"):
+        with own_errors(), torch.device("meta"):
             built = self.parser.instantiate_classes(self.config)[self.verb]
         self.model, self.datamodule, self.settings = built.model, built.data, self.config[self.verb]
 

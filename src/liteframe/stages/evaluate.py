@@ -65,7 +65,7 @@ class EvaluateStage(LightningModule):
             visual_1TNC = self._read(self.model, frames_TCHW[None, :whole_clips])
             prompts = [self._prompt(question) for question in asked]
             for prompt in prompts:
-                self.model.prompts.check_question(prompt)
+                self._check(prompt)
                 require_room(self.model, len(prompt_ids(self.model, visual_1TNC, prompt)), 1)
             (hidden_QC,) = self.model.before_answers(visual_1TNC, [prompts])
             correct = [
@@ -74,6 +74,14 @@ class EvaluateStage(LightningModule):
             ]
             types = [str(question.get("type", "all")) for question in asked]
             self.accuracy.update(correct, types, [row["id"]] * len(asked), list(range(len(asked))))
+
+    def _check(self, prompt: str) -> None:
+        assert self.model is not None
+        try:
+            self.model.prompts.check_question(prompt)
+        except DataError as error:
+            advice = "; a model of few words may answer with model.choices set to words" * (self.choices == "letters")
+            raise DataError(f"{error}{advice}") from error
 
     def _read(self, model: VideoLLM, frames_1TCHW: Tensor) -> Tensor:
         """What the LLM sees of a video, (1, T', N, C)."""
