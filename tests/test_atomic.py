@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.atomic import atomic_open, atomic_write_json, atomic_write_text, remove_leftovers
+from liteframe.atomic import atomic_open, atomic_write_json, atomic_write_text, give_usual_modes, remove_leftovers
 
 
 @pytest.fixture
@@ -89,3 +89,15 @@ def test_what_a_killed_writer_leaves_is_found_by_the_name_of_its_file(path: Path
     assert len(list(path.parent.iterdir())) == 2
     remove_leftovers(path.parent, path.name)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    secret = tmp_path / "deep" / "model.safetensors"
+    secret.touch(mode=0o600)
+    before = os.umask(0o027)
+    try:
+        give_usual_modes(tmp_path)
+    finally:
+        assert os.umask(before) == 0o027, "it is put back"
+    assert secret.stat().st_mode & 0o777 == 0o640 and os.access(tmp_path / "deep", os.X_OK)

@@ -55,6 +55,15 @@ def atomic_write_json(path: str | os.PathLike[str], value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def give_usual_modes(folder: str | os.PathLike[str]) -> None:
+    """Lets others read the files below ``folder`` as far as the umask does; safetensors are written for their owner."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in Path(folder).rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~umask)
+
+
 def remove_leftovers(folder: str | os.PathLike[str], names: str = "*") -> None:
     """Removes what killed processes left in ``folder`` of files that they were writing.
 

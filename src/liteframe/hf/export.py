@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from liteframe.atomic import give_usual_modes
 from liteframe.errors import ConfigError
 from liteframe.hf.card import model_card
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
@@ -61,6 +62,7 @@ def export_command(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         export_folder(found, part, merge, found.host(host), dtype, max_shard_size)
+        give_usual_modes(part)
         part.rename(target)
     print(f"exported {found.export} to {target}")
     return 0

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.feature_store import StoreKey, data_digest, estimate
+from liteframe.data.feature_store import FeatureStore, StoreKey, data_digest, estimate
 from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
 from liteframe.data.transforms import denormalize, describe_geometry
 from liteframe.errors import ConfigError
@@ -204,6 +204,9 @@ class CacheStage(LightningModule):
         barrier()
         if self.global_rank == 0:
             finalize(self.folder, self._key, self.shard_mb, expected_ids=self._data.predict_ids())
+            skipped = 0 if self._data.ledger is None else len(self._data.ledger.skipped())
+            listed = f"; {skipped} skipped, see skipped.jsonl in the run folder" if skipped else ""
+            print(f"stored {len(FeatureStore.open(self.folder).sample_ids()):,} samples in {self.folder}{listed}")
         barrier()
 
     def _log_picture(self, batch: dict[str, Any], vision: VisionTokens) -> None:

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 
+from liteframe.atomic import give_usual_modes
 from liteframe.errors import ConfigError
 from liteframe.stages.optim import OptimizerName, with_warmup_cosine
 
@@ -149,8 +150,10 @@ class Stage(LightningModule):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         self.export(part)
+        give_usual_modes(part)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
+        print(f"exported to {folder}")
 
     def pictures_due(self, every: int) -> bool:
         """Whether this step is one of those that put pictures into TensorBoard."""
