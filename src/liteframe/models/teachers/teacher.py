@@ -15,7 +15,7 @@ from liteframe.models.teachers.checkpoint import Colour
 from liteframe.models.teachers.geometry import TeacherGeometry
 
 
-class Teacher(nn.Module):
+class Teacher(nn.Module, ABC):
     """A vision encoder that is read, never trained; frozen by construction.
 
     Gradients are off, `train()` keeps it in eval mode, and `state_dict` is empty so that it is in no checkpoint.
@@ -107,6 +107,7 @@ class Teacher(nn.Module):
         grid = self.geometry.grid(frames, height, width)
         return self.encode(renormalize(frames_BTCHW, self.mean, self.std), grid)
 
+    @abstractmethod
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
         """As `forward`, of frames that are normalised as this encoder's own are.
 
@@ -114,7 +115,6 @@ class Teacher(nn.Module):
             frames_BTCHW: pixels.
             grid: frames, rows and columns of the tokens.
         """
-        raise NotImplementedError
 
 
 class TeacherSource(ABC):
