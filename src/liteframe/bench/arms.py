@@ -49,6 +49,10 @@ def teacher_of_run(run: Path) -> tuple[InternVLForConditionalGeneration, Process
     host_folder = run / "pretrain-llm" / "export"
     require_folders(host_folder)
     made_by = FeatureStore.open(run / "cache" / "store", verify="none").key.compressor
+    if made_by["compressor"] != "wap":
+        raise ConfigError(
+            f"{run / 'cache' / 'store'}: made with model.target {made_by['compressor']}; arms need the settings of WAP"
+        )
     block = (made_by["block"][0], made_by["block"][1], made_by["block"][2])
     host, processor = load_host(str(host_folder), ATTENTION)
     return host, processor, WAP(block, made_by["similarity"], made_by["scale"], made_by["saliency"])
@@ -78,8 +82,7 @@ def arms_of_run(run: Path, teacher_frames: tuple[int, ...], student_frames: tupl
         for name, compressor in compressors.items()
     ]
     encoder = LiteFrameEncoder.from_pretrained(ctd)
-    student = LiteFrameBackbone(encoder)
-    swapped = VideoLLM(host, processor, student, frames_per_group=encoder.config.clip_frames).eval()
+    swapped = VideoLLM(host, processor, LiteFrameBackbone(encoder)).eval()
     arms.append(Arm("liteframe-ctd", swapped, student_frames))
     arms.append(Arm("liteframe-lma", load_adapted(lma, ATTENTION), student_frames))
     return arms

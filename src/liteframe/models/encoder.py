@@ -17,8 +17,8 @@ from transformers.utils import ModelOutput
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.encoder_config import LiteFrameConfig
 from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
-from liteframe.models.strict import StrictPreTrainedModel
 from liteframe.models.self_attention import ZeroLinear
+from liteframe.models.strict import StrictPreTrainedModel
 from liteframe.models.temporal import DepthwiseTemporalConv, FullTemporalConv, StridedDownsample
 from liteframe.models.vit import Block, PatchEmbedding, sincos_positions
 from liteframe.ops.pooling import legal_sizes
