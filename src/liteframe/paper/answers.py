@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import chain
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from liteframe.bench.questions import manifest_of_run, question_batches, videos_
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
-from liteframe.models.video_llm import VideoLLM
-from liteframe.paper.arms import ratio_of
+from liteframe.models.answering_model import AnsweringModel
 from liteframe.paper.cells import LONGEST
 
 SPLIT = "test"
@@ -34,8 +33,8 @@ def answer(ground: Path, arms: Sequence[Arm], name: str, longest: int = LONGEST)
 
     Returns:
         ``videos``, a number for the video of each question in the order of the manifest, and ``rows``: a dict an arm
-        and frame count with ``arm``, ``frames``, ``tokens``, what `MultipleChoiceAccuracy.compute` gives, and
-        ``right``, 1 or 0 for each question in that order.
+        and frame count with ``arm``, ``frames``, ``how`` it reduces tokens, ``tokens`` of the first video, what
+        `MultipleChoiceAccuracy.compute` gives, and ``right``, 1 or 0 for each question in that order.
     """
     models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
     data = videos_for(arms[0].model, manifest_of_run(ground, SPLIT), longest, BATCH)
@@ -47,8 +46,8 @@ def answer(ground: Path, arms: Sequence[Arm], name: str, longest: int = LONGEST)
     rows = []
     for cell, score in scores.items():
         right_Q, videos = _in_order(score)
-        row = {"arm": cell[0], "frames": cell[1], "tokens": tokens[cell], **score.compute(), "right": right_Q}
-        rows.append(row)
+        said = {"arm": cell[0], "frames": cell[1], "how": models[cell].describe(), "tokens": tokens[cell]}
+        rows.append({**said, **score.compute(), "right": right_Q})
     return {"videos": videos, "rows": rows}
 
 
@@ -61,25 +60,13 @@ def _in_order(score: MultipleChoiceAccuracy) -> tuple[list[int], list[int]]:
 
 
 @torch.inference_mode()
-def _tokens(models: dict[Cell, VideoLLM], frames_BTCHW: torch.Tensor) -> dict[Cell, dict[str, float]]:
-    """Tokens of one video: out of the encoder, asked of the reduction, and given to the LLM (mean of a few videos)."""
-    found: dict[Cell, dict[str, float]] = {}
+def _tokens(models: dict[Cell, AnsweringModel], frames_BTCHW: torch.Tensor) -> dict[Cell, dict[str, float | None]]:
+    """Tokens of the first video: out of the encoder, given to the LLM, asked of a reduction, mean over layers."""
+    found: dict[Cell, dict[str, float | None]] = {}
     with torch.autocast("cpu", torch.bfloat16):
         for (name, count), model in models.items():
             chosen = torch.from_numpy(uniform_midpoints(frames_BTCHW.shape[1], count))
-            few_BTCHW = frames_BTCHW[:2, chosen]
-            encoder = prod(model.backbone(few_BTCHW).tokens_BTHWC.shape[1:4])
-            dense = encoder * model.downsample_ratio**2
-            found[name, count] = {
-                "encoder": encoder,
-                "asked": dense / ratio_of(name),
-                "given": sum(_given(model, few_BTCHW)) / len(few_BTCHW),
-            }
+            encoded = model.encode(frames_BTCHW[:1, chosen])
+            counts = model.token_counts(encoded, model.project(encoded))
+            found[name, count] = asdict(counts)
     return found
-
-
-def _given(model: VideoLLM, frames_BTCHW: torch.Tensor) -> Iterator[float]:
-    """Visual tokens that the LLM is given of each video."""
-    for one in frames_BTCHW.split(1):
-        visual_BTNC = model.project(model.encode(one))
-        yield float(prod(visual_BTNC.shape[1:3]))

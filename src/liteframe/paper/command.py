@@ -57,6 +57,9 @@ def paper_command(
     if list:
         print(worker.listing(tasks))
         return 0
+    from liteframe.lightning_cli import quieten
+
+    quieten()
     if threads is not None:
         import torch
 

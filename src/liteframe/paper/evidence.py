@@ -13,8 +13,8 @@ from liteframe.bench.records import RowRecord, read_json, rows_of
 from liteframe.errors import DataError
 from liteframe.evaluation.paired import Estimate, estimate
 from liteframe.paper.cells import CELLS, PaperCell, plan
-from liteframe.paper.shapes import Shapes
 from liteframe.paper.records import read_cell, record_path
+from liteframe.paper.shapes import Shapes
 
 Point = tuple[str, int]
 """An arm and a frame count."""
@@ -41,7 +41,7 @@ class Evidence:
     """
 
     right: dict[Point, dict[int, np.ndarray]] = field(default_factory=dict)
-    tokens: dict[Point, dict[str, float]] = field(default_factory=dict)
+    tokens: dict[Point, dict[str, float | None]] = field(default_factory=dict)
     videos: dict[int, np.ndarray] = field(default_factory=dict)
     times: dict[int, list[RowRecord]] = field(default_factory=dict)
     open_cells: dict[str, list[int]] = field(default_factory=dict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+CTD, LMA = "liteframe-ctd", "liteframe-lma"
+"""The student of a run, with the LLM frozen and adapted."""
 ARMS = {
     "teacher": "teacher, all tokens",
     "teacher+average": "average pooling",
@@ -23,9 +25,7 @@ ARMS = {
     "liteframe-ctd": "student after CTD, LLM frozen",
     "liteframe-lma": "student after LMA",
 }
-POST_HOC = [
-    name for name in ARMS if name.startswith("teacher+") and name not in ("teacher+wap-8x", "teacher+wap-4x")
-]
+POST_HOC = [name for name in ARMS if name.startswith("teacher+") and name not in ("teacher+wap-8x", "teacher+wap-4x")]
 """All reductions at 16x."""
 MIXERS = {
     "depthwise": "depth-wise convolution (the paper's)",

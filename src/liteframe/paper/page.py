@@ -12,6 +12,8 @@ from liteframe.paper.evidence import REPORTS, Evidence, read_evidence
 from liteframe.paper.verdicts import RULE
 
 PAGE, PLOTS = "PAPER.md", "plots"
+NOTES = "notes.md"
+"""Beside the records: what was tried to find out why a claim does not hold; it becomes a section of the page."""
 _INTRODUCTION = """\
 # The paper's claims, measured on the tiny world
 
@@ -23,11 +25,14 @@ is right at this size need not be at the paper's, and the other way round. Chanc
 `make paper` measures what is missing; `liteframe paper --page` makes this page from `benchmarks/records/paper/`, where
 each cell has a record with the answer to every single question. Seeds 4, 5 and 6 are three worlds, each with a teacher
 and a student of its own; mixers and ablations have seeds 4 and 5. In brackets stands a 95 % interval: videos are drawn
-anew 2,000 times, those of each seed on their own. How far another training of the same world would fall is not in it."""
+anew 2,000 times, those of each seed on their own; how far another training of the same world would fall is not in it.
+Where seeds stand in square brackets, the others have not run yet."""
 _TABLE_1 = """\
 All reduce what the LLM sees 16 times and answer the same questions at the same frames. *WAP less this* is the paired
 difference, mean of the four frame counts. The grid ones (average, max, subsampling, WAP) work on blocks of (4, 2, 2)
-patches before the projector; the others on what the LLM would see."""
+patches before the projector; the others on what the LLM would see. The last column says what was asked of a method and
+what it gave: one that stops short of 16x is not at the same budget, and neither are those inside the LLM, whose first
+layers see every token."""
 _FIGURE_3 = """\
 The tiny LLM has learnt to read 16 and 4 tokens a frame, so 4x is a density that it knows, 8x and 16x are not."""
 _TABLE_3 = "Milliseconds are of batch 1 on two CPU cores, means of the seeds, from the sweep's reports: {sources}."
@@ -36,8 +41,8 @@ _TABLE_5 = "Seeds 4 and 5. *less the first* is the paired difference, mean of th
 _ABLATIONS = "Seeds 4 and 5; the student after CTD before the frozen LLM, in the last table after LMA."
 
 
-def page(evidence: Evidence, cells: Sequence[PaperCell] = CELLS) -> str:
-    """The whole page."""
+def page(evidence: Evidence, cells: Sequence[PaperCell] = CELLS, notes: str | None = None) -> str:
+    """The whole page; `notes` are what people found out about the numbers."""
     sources = ", ".join(f"`records/{REPORTS.format(seed=seed)}`" for seed in sorted(evidence.times)) or "none yet"
     figures = {
         name: f"![{text}]({PLOTS}/{name}.png)" if evidence.right else f"{text}: {tables.MISSING}"
@@ -76,6 +81,7 @@ def page(evidence: Evidence, cells: Sequence[PaperCell] = CELLS) -> str:
         "## Ablations",
         _ABLATIONS,
         tables.ablations(evidence),
+        *(["## Notes", notes.strip()] if notes else []),
         "## What has not run yet",
         _open(evidence, cells),
         "## Who made it",
@@ -132,14 +138,19 @@ def write_page(records: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     if evidence.right:
         write_plots(evidence, target.parent / PLOTS)
-    atomic_write_text(target, page(evidence))
+    atomic_write_text(target, page(evidence, notes=_notes(records)))
     return target
+
+
+def _notes(records: Path) -> str | None:
+    path = records / NOTES
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def check_page(records: Path) -> bool:
     """Whether the page says what the records do; says so where it does not."""
     target = page_path(records)
-    if target.is_file() and target.read_text(encoding="utf-8") == page(read_evidence(records)):
+    if target.is_file() and target.read_text(encoding="utf-8") == page(read_evidence(records), notes=_notes(records)):
         return True
     print(f"{target} says something else than {records}: run `liteframe paper --page`")
     return False

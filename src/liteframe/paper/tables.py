@@ -9,9 +9,9 @@ from liteframe.bench.page import markdown
 from liteframe.bench.tables import milliseconds
 from liteframe.evaluation.paired import Estimate
 from liteframe.paper.cells import ALL_SEEDS, BUDGETS, FRAMES, LONGEST, RATIOS, TWO_SEEDS, frames_at
-from liteframe.paper.claims import CLAIMS, CTD, LMA
+from liteframe.paper.claims import CLAIMS
 from liteframe.paper.evidence import Evidence, difference
-from liteframe.paper.names import ABLATIONS, MIXERS, POST_HOC, name_of
+from liteframe.paper.names import ABLATIONS, CTD, LMA, MIXERS, POST_HOC, name_of
 from liteframe.paper.shapes import MIXER_ARMS
 from liteframe.paper.verdicts import OPEN, Finding
 
@@ -20,12 +20,12 @@ NO_TIME = "not timed"
 
 
 def interval(found: Estimate | None, signs: bool = False, wanted: Sequence[int] = ()) -> str:
-    """Mean and interval; which seeds, where some of those wanted are missing."""
+    """Mean and interval; in square brackets the seeds that there are, where some of those wanted are missing."""
     if found is None:
         return MISSING
     sign = "+" if signs else ""
-    seeds = "" if set(found.seeds) >= set(wanted) else f", seed {' and '.join(map(str, found.seeds))} alone"
-    return f"{found.mean:{sign}.3f} ({found.low:{sign}.3f} to {found.high:{sign}.3f}{seeds})"
+    seeds = "" if set(found.seeds) >= set(wanted) else f" [{', '.join(map(str, found.seeds))}]"
+    return f"{found.mean:{sign}.3f} ({found.low:{sign}.3f} to {found.high:{sign}.3f}){seeds}"
 
 
 def claims(evidence: Evidence) -> str:
@@ -51,13 +51,21 @@ def table_1(evidence: Evidence) -> str:
     """Reductions at 16x."""
     rows = []
     for arm in ("teacher", *POST_HOC):
-        tokens = evidence.tokens.get((arm, max(FRAMES)))
-        given = f"{tokens['asked']:.0f} / {tokens['given']:.0f}" if tokens else MISSING
         gain = evidence.combine(difference("teacher+wap", arm, FRAMES))
         less = "" if arm == "teacher+wap" else interval(gain, signs=True, wanted=ALL_SEEDS)
-        rows.append([name_of(arm), *_accuracies(evidence, arm, FRAMES, None), less, given])
+        rows.append([name_of(arm), *_accuracies(evidence, arm, FRAMES, None), less, _tokens(evidence, arm)])
     header = ["reduction", *(f"{count} frames" for count in FRAMES), "WAP less this", "tokens at 64: asked / given"]
     return markdown(header, rows)
+
+
+def _tokens(evidence: Evidence, arm: str) -> str:
+    """Visual tokens at the most frames: asked for, and given to the LLM."""
+    tokens = evidence.tokens.get((arm, max(FRAMES)))
+    if tokens is None:
+        return MISSING
+    asked, mean = tokens["asked"], tokens["mean_over_layers"]
+    given = f"{tokens['llm']}" if mean is None else f"{mean:.0f}, mean over the LLM's layers"
+    return f"{'-' if asked is None else asked} / {given}"
 
 
 def figure_3_left(evidence: Evidence) -> str:
@@ -65,7 +73,10 @@ def figure_3_left(evidence: Evidence) -> str:
     counts = (*FRAMES, LONGEST)
     rows = []
     for arm in ("teacher", "teacher+wap", CTD, LMA):
-        known = [_blank_or(arm, count, text) for count, text in zip(counts, _accuracies(evidence, arm, counts, None), strict=True)]
+        known = [
+            _blank_or(arm, count, text)
+            for count, text in zip(counts, _accuracies(evidence, arm, counts, None), strict=True)
+        ]
         rows.append([name_of(arm), *known])
     return markdown(["arm", *(f"{count} frames" for count in counts)], rows)
 
@@ -120,7 +131,9 @@ def table_3(evidence: Evidence) -> str:
             if count not in evidence.frames_of(arm) or (arm, count) == ("teacher+wap", LONGEST):
                 continue
             found = interval(evidence.accuracy(arm, count), wanted=ALL_SEEDS)
-            times = [_mean_ms(evidence, arm, count, field) for field in ("encode_ms", "prefill_ms", "model_ms", "total_ms")]
+            times = [
+                _mean_ms(evidence, arm, count, field) for field in ("encode_ms", "prefill_ms", "model_ms", "total_ms")
+            ]
             rows.append([name_of(arm), count, found, *times])
     if not rows:
         return f"{MISSING}."
@@ -170,5 +183,3 @@ def _compared(evidence: Evidence, arms: Sequence[tuple[str, str]], what: str) ->
         less = "" if arm == first else interval(found, signs=True, wanted=TWO_SEEDS)
         rows.append([text, *_accuracies(evidence, arm, FRAMES, TWO_SEEDS), less])
     return markdown([what, *(f"{count} frames" for count in FRAMES), "less the first"], rows)
-
-

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from liteframe import runtime
 from liteframe.bench.arms import ATTENTION
 from liteframe.bench.environment import environment
 from liteframe.bench.records import read_stage_records
@@ -88,9 +89,12 @@ class Worker:
             _say(f"{cell.name}, seed {seed}: {cell.about or cell.kind}")
             require_ground(place, self.run_verb)
             record = self._measure(cell, place)
-            written = write_cell(self.records, cell, seed, environment("cpu", "bfloat16", str(ATTENTION)), **record)
+            written = write_cell(self.records, cell, seed, self._environment(), **record)
             _say(f"{cell.name}, seed {seed}: done in {record['seconds'] / 60:.1f} minutes, {written}")
             drop_stores(place, self._stores_needed(seed))
+
+    def _environment(self) -> dict[str, Any]:
+        return environment("cpu", "bfloat16", str(ATTENTION), malloc={"tuned": runtime.malloc_is_tuned})
 
     def _measure(self, cell: PaperCell, place: Workplace) -> dict[str, Any]:
         stages, spent = stages_of(place.ground), 0.0
