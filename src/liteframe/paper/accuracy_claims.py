@@ -176,7 +176,10 @@ def frozen_against_others(evidence: Evidence) -> list[Finding]:
 
 
 def targets(evidence: Evidence) -> list[Finding]:
-    return [_beats(evidence, CTD, "ctd-dense", "CTD on WAP less distilling all tokens")]
+    return [
+        _beats(evidence, CTD, f"ctd-dense+{pool}", f"CTD on WAP less distilling all tokens, then {text} at 16x")
+        for pool, text in (("average", "average pooling"), ("wap", "WAP"))
+    ]
 
 
 def adaptation(evidence: Evidence) -> list[Finding]:

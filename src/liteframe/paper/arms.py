@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from liteframe.bench.arms import ARMS, Arm, RunParts
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import is_adapted
+from liteframe.models.backbone import Compressor, Pool
 
 RATIO = 16
 """Dense tokens for one that an arm of Table 1 keeps."""
@@ -35,12 +37,24 @@ def arms_for(ground: Path, wanted: Sequence[tuple[str, Sequence[int]]]) -> list[
     return arms
 
 
-def trained_arm(name: str, ground: Path, export: Path, frames: Sequence[int]) -> Arm:
-    """A student that a cell trained: after LMA with its own LLM, after CTD before the run's.
+def trained_arms(ground: Path, export: Path, wanted: Sequence[tuple[str, Sequence[int]]]) -> list[Arm]:
+    """Arms of a student that a cell trained: after LMA with its own LLM, after CTD before the run's.
+
+    Args:
+        ground: folder of the run.
+        export: of the student.
+        wanted: name and frame counts of each; a name that ends in ``+average`` or ``+wap`` has the student's tokens
+            pooled 16x.
 
     Raises:
         ConfigError: a part is missing or does not fit.
     """
     parts = RunParts(ground)
-    model = parts.adapted(export) if is_adapted(export) else parts.student(export)
-    return Arm(name, model.eval(), tuple(frames))
+    wap = parts.wap
+    pools: dict[str, Compressor] = {"average": Pool("average", wap.block), "wap": replace(wap, saliency="mean_token")}
+    arms = []
+    for name, frames in wanted:
+        pool = pools.get(name.partition("+")[2])
+        model = parts.adapted(export) if is_adapted(export) else parts.student(export, pool)
+        arms.append(Arm(name, model.eval(), tuple(frames)))
+    return arms

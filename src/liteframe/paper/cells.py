@@ -22,12 +22,14 @@ BUDGETS = (64, 128, 256, 512)
 STORES: dict[str, tuple[str, ...]] = {
     "4x": ("--model.block=[1,2,2]",),
     "8x": ("--model.block=[2,2,2]",),
-    "32x": ("--model.block=[8,2,2]", "--data.clip_frames=8"),
+    "32x": ("--model.block=[8,2,2]",),
     "average": ("--model.target=average",),
     "max": ("--model.target=max",),
     "dense": ("--model.target=dense",),
 }
 """Feature stores beside the run's own (WAP, 16x), made once a seed: name -> settings of the cache stage."""
+DENSE_POOLED = ("+average", "+wap")
+"""A student that learnt dense tokens, pooled 16x after it; its WAP is by the mean token, as it has no class token."""
 MIXERS = ("full", "attention", "joint", "none")
 """What may mix a clip's frames in place of the paper's depth-wise convolution."""
 
@@ -56,7 +58,7 @@ class PaperCell:
     """One record: arms of a finished run, or a student with a setting changed, on a seed's test questions.
 
     Attributes:
-        name: also of its record; of a trained student also the arm's.
+        name: also of its record; arms of a student that it trains begin with it.
         group: what it belongs to, see `--only`.
         arms: arm and the frame counts that it is asked at.
         seeds: of the worlds.
@@ -154,7 +156,7 @@ CELLS: tuple[PaperCell, ...] = (
         )
     ),
     _trained("ctd-4x", "compression", "(1, 2, 2)", store="4x", ctd=("--model.block=[1,2,2]",)),
-    _trained("ctd-8x", "compression", "(2, 2, 2), clips of 2", store="8x", ctd=("--model.block=[2,2,2]",)),
+    _trained("ctd-8x", "compression", "(2, 2, 2)", store="8x", ctd=("--model.block=[2,2,2]",)),
     *(
         _trained(
             f"ctd-8x-clip{clip}",
@@ -163,24 +165,32 @@ CELLS: tuple[PaperCell, ...] = (
             store="8x",
             ctd=("--model.block=[2,2,2]", f"--model.encoder.clip_frames={clip}"),
         )
-        for clip in (4, 8)
+        for clip in (2, 8)
     ),
-    _trained("ctd-32x", "compression", "(8, 2, 2)", store="32x", ctd=("--model.block=[8,2,2]", "--data.clip_frames=8")),
+    _trained("ctd-32x", "compression", "(8, 2, 2)", store="32x", ctd=("--model.block=[8,2,2]",)),
     _trained("ctd-16x-clip8", "clips", "16x, clips of 8 frames", ctd=("--model.encoder.clip_frames=8",)),
     _trained("ctd-late", "strides", "after blocks 2 and 3", ctd=("--model.encoder.downsample_after=[2,3]",)),
     _trained(
         "ctd-at-once",
         "strides",
         "all after block 1",
-        ctd=("--model.encoder.downsample_after=[1]", "--model.encoder.downsample_strides=[[4,2,2]]"),
+        ctd=("--model.encoder.downsample_after=[1]",),
     ),
     *(
         _trained(f"ctd-{target}", "target", about, store=target, ctd=(f"--model.target={target}",))
         for target, about in (
             ("average", "average pooling of the teacher"),
             ("max", "max pooling of the teacher"),
-            ("dense", "the teacher's tokens as they are"),
         )
+    ),
+    PaperCell(
+        "ctd-dense",
+        "target",
+        tuple((f"ctd-dense{after}", FRAMES) for after in ("", *DENSE_POOLED)),
+        TWO_SEEDS,
+        2,
+        Training(store="dense", ctd=("--model.target=dense",)),
+        "all the teacher's tokens; pooled afterwards, too",
     ),
     _trained("ctd-clipped", "clipping", "residuals beyond 3 deviations left out", ctd=("--model.clip_sigma=3",)),
     _trained("ctd-timm", "start", "from a ViT of timm", ctd=(), timm=True),

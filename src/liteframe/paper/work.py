@@ -16,7 +16,7 @@ from liteframe.bench.environment import environment
 from liteframe.bench.records import read_stage_records
 from liteframe.bench.tables import aligned
 from liteframe.paper.answers import answer
-from liteframe.paper.arms import arms_for, trained_arm
+from liteframe.paper.arms import arms_for, trained_arms
 from liteframe.paper.cells import CELLS, LONGEST, PaperCell, plan
 from liteframe.paper.ground import Busy, RunVerb, Workplace, require_ground, stages_of
 from liteframe.paper.records import read_cell, write_cell
@@ -106,8 +106,7 @@ class Worker:
             if cell.training is None:
                 arms = arms_for(place.ground, cell.arms)
             else:
-                ((name, frames),) = cell.arms
-                arms = [trained_arm(name, place.ground, student_of(cell, place), frames)]
+                arms = trained_arms(place.ground, student_of(cell, place), cell.arms)
             answers = answer(place.ground, arms, f"{cell.name}, seed {place.seed}", self.longest)
         return {"seconds": spent + time.monotonic() - started, "stages": stages, "answers": answers}
 
