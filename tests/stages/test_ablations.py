@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from test_lma import slow_loss
 
 from liteframe.data.decode import read_frames
 from liteframe.data.feature_store import FeatureStore
@@ -25,7 +26,6 @@ from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
 from small_teachers import siglip_folder
-from test_lma import slow_loss
 from tiny_world import ENCODER, WAP_SETTINGS, decoding_in_process, host_folder, make_trainer, manifest, video_data
 
 MAKERS: dict[str, Any] = {
@@ -190,9 +190,7 @@ def test_a_token_of_another_teacher_is_merged_likewise(tmp_path: Path) -> None:
 @pytest.mark.parametrize("frames", [8, 6])
 def test_lma_counts_what_a_token_spans(clip: int, block: Any, frames: int, tmp_path: Path) -> None:
     ctd(block=block, encoder={**ENCODER, "clip_frames": clip}).encoder.save_pretrained(tmp_path / "encoder")
-    module = LMAStage(
-        str(host_folder()), str(tmp_path / "encoder"), LoraSettings(4, 8, ["q_proj"]), attention="eager"
-    )
+    module = LMAStage(str(host_folder()), str(tmp_path / "encoder"), LoraSettings(4, 8, ["q_proj"]), attention="eager")
 
     class First(Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
