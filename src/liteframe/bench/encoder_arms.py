@@ -56,12 +56,12 @@ class EncoderArm:
 
 def teacher(shapes: Shapes) -> InternVLTeacher:
     """The host's own image encoder."""
-    return InternVLTeacher(InternVLVisionModel(shapes.config.vision_config))
+    return InternVLTeacher(InternVLVisionModel(shapes.vision))
 
 
 def tome_teacher(shapes: Shapes) -> ToMeTeacher:
     """The same, merging tokens in every layer."""
-    return ToMeTeacher(InternVLVisionModel(shapes.config.vision_config), shapes.tome_merges)
+    return ToMeTeacher(InternVLVisionModel(shapes.vision), shapes.tome_merges)
 
 
 def student(mixer: str) -> Callable[[Shapes], LiteFrameBackbone]:
@@ -91,7 +91,7 @@ def timm_backbone(name: str, native_size: int | None = None) -> Callable[[Shapes
 
 
 _FASTVIT, _MOBILENET = "fastvit_mci3", "mobilenetv5_300m_enc"
-_RELATIVE = "timm's fastvit_mci3: FastViTHD's stages and widths under another name, a relative and not FastVLM's encoder"
+_RELATIVE = "timm's fastvit_mci3, a relative of FastVLM's FastViTHD with the same stages and widths, not that itself"
 
 ENCODER_ARMS: dict[str, EncoderArm] = {
     "teacher": EncoderArm("InternViT-300M", teacher, "main", accuracy_relative="teacher"),

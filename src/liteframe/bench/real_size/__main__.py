@@ -1,4 +1,4 @@
-"""``python -m liteframe.bench.real_size``: `latency_command` without the packages that the ``liteframe`` command needs."""
+"""``python -m liteframe.bench.real_size``: `latency_command` where the ``liteframe`` command cannot run."""
 
 from __future__ import annotations
 

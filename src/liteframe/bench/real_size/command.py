@@ -5,10 +5,10 @@
 The record is JSON of kind "latency"; times are milliseconds, of a whole batch. Beside ``environment`` and ``settings``:
 
     limits     bf16_gflops, fp32_gflops, bandwidth_gbs, seconds: of this machine, measured in this run
-    arms       name, group ("main", "encoder", "mixer", "post-hoc"), label and note in words, accuracy_relative (an arm of
-               the tiny world, or null), image_size (px a side), parameters_m and gflops_per_frame (of the encoder alone),
+    arms       name, group ("main", "encoder", "mixer", "post-hoc"), label and note in words, accuracy_relative (an arm
+               of the tiny world, or null), image_size (px a side), parameters_m and gflops_per_frame (of the encoder),
                tokens_encoder_per_frame (after the arm's compression on the encoder's grid), tokens_per_frame (what the
-               LLM sees), frames_per_group (behind one `Frame` line)
+               LLM sees; both null where the arm was not run), frames_per_group (behind one `Frame` line)
     rows       see below
     dropped    suite, arm, frames, batch, reason: cells that were not run
     seconds    so far
@@ -18,8 +18,8 @@ A row:
 
     suite      "encoder"     stages encode and project
                "mixer"       likewise, of the student with each temporal mixer (paper, Table 2)
-               "prefill"     of arm "llm", frames null: prompt_tokens tokens of text; on a GPU also first_token, and decode
-                             (one step, mean over settings.decode_tokens - 1 of them)
+               "prefill"     of arm "llm", frames null: prompt_tokens tokens of text; also first_token and, on a GPU,
+                             decode (one step, mean over settings.decode_tokens - 1 of them)
                "pipeline"    encode, project and prefill; first_token where it was run as a whole
                "throughput"  likewise, of several videos at once
     arm, frames, batch, image_size
@@ -34,8 +34,8 @@ A row:
                times_floor, peak_mib (see `bench.memory`), note; of a computed stage n is 0 and the spread null
 
 A `Frame` line is taken to add 8 tokens of text, the question 64. Causal attention counts whole in ``flops``, of which a
-kernel may leave out half. A prefill that was not run at a length takes its operations over the rate that was measured at
-neighbouring lengths, or at the longest; encoders take as long a frame as in the longest cell that was run.
+kernel may leave out half. A prefill that was not run at a length takes its operations over the rate that was measured
+at neighbouring lengths, or at the longest; encoders take as long a frame as in the longest cell that was run.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def latency_command(
         device: cpu or cuda.
         size: real, or tiny for a try in seconds that says nothing about speed.
         out: file of the record; by default runs/latency-DEVICE.json.
-        budget_s: seconds that the run may take, by default 840 on a CPU and 520 on a GPU; cells that do not fit are left
-            out, and listed in the record.
+        budget_s: seconds that the run may take, by default 840 on a CPU and 520 on a GPU; cells that do not fit are
+            left out, and listed in the record.
         seed: of the random weights and frames.
     """
     kind = torch.device(device).type

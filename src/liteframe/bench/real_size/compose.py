@@ -56,7 +56,8 @@ def prefill_stage(tokens: int, prefills: Sequence[Row], work: LlmWork) -> Stage:
     if tokens in lengths:
         return prefills[lengths.index(tokens)]["stages"]["prefill"]
     flops = work.prefill(tokens)
-    rates = [work.prefill(length) / row["stages"]["prefill"]["ms"] for length, row in zip(lengths, prefills, strict=True)]
+    times = [row["stages"]["prefill"]["ms"] for row in prefills]
+    rates = [work.prefill(length) / ms for length, ms in zip(lengths, times, strict=True)]
     if tokens > lengths[-1] or tokens < lengths[0]:
         end = -1 if tokens > lengths[-1] else 0
         return computed(flops / rates[end], flops, f"operations over the rate measured at {lengths[end]} tokens")

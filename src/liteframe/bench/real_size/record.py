@@ -66,7 +66,9 @@ class LatencyRecord:
         write_record(self.path, "latency", self.environment, self.settings, self.data(seconds, complete))
 
 
-def new_record(path: Path, environment: dict[str, Any], settings: dict[str, Any], device: torch.device) -> LatencyRecord:
+def new_record(
+    path: Path, environment: dict[str, Any], settings: dict[str, Any], device: torch.device
+) -> LatencyRecord:
     """An empty record, with the machine's limits measured now."""
     shared = {"attention_kernel": ATTENTION, "question_tokens": QUESTION_TOKENS, "line_tokens": LINE_TOKENS}
     limits = measure_limits(device)

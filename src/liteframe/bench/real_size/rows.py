@@ -35,9 +35,7 @@ def measured(
     spread = summary(raw)
     floor = None
     if flops is not None:
-        floor = distance_to_floor(
-            spread["median"], flops, limits["bf16_gflops"], moved_bytes, limits["bandwidth_gbs"]
-        )
+        floor = distance_to_floor(spread["median"], flops, limits["bf16_gflops"], moved_bytes, limits["bandwidth_gbs"])
     return {
         "ms": spread["median"],
         "p10": spread["p10"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import InternVLConfig
+from transformers import InternVLConfig, InternVLVisionConfig
 
 from liteframe.errors import ConfigError
 from liteframe.models.hosts import host_config
@@ -39,6 +39,12 @@ class Shapes:
     tome_merges: int = 40
     timm: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def vision(self) -> InternVLVisionConfig:
+        """Sizes of the host's image encoder."""
+        vision: Any = self.config.vision_config
+        return vision
+
     def native(self, side: int) -> int:
         """The side that stands for a timm encoder's own."""
         return self.native_sizes.get(side, side)
@@ -56,8 +62,7 @@ def shapes(size: str, host: str) -> Shapes:
     """
     if size == "real":
         config = host_config(host)
-        config.vision_config._attn_implementation = config.text_config._attn_implementation = ATTENTION
-        return Shapes("real", host, config)
+        return Shapes("real", host, _with_kernel(config))
     if size == "tiny":
         return _tiny()
     raise ConfigError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
@@ -84,7 +89,6 @@ def _tiny() -> Shapes:
         "max_position_embeddings": 32768,
     }
     config = InternVLConfig(vision_config=vision, text_config=text, image_token_id=255, downsample_ratio=0.5)
-    config.vision_config._attn_implementation = config.text_config._attn_implementation = ATTENTION
     student = {
         "image_size": 64,
         "patch_size": 16,
@@ -98,10 +102,16 @@ def _tiny() -> Shapes:
     return Shapes(
         name="tiny",
         host="tiny",
-        config=config,
+        config=_with_kernel(config),
         image_size=64,
         native_sizes={1024: 128, 768: 96},
         student=student,
         tome_merges=4,
         timm={"fastvit_mci3": few_blocks, "mobilenetv5_300m_enc": {"channel_multiplier": 0.1}},
     )
+
+
+def _with_kernel(config: Any) -> InternVLConfig:
+    config.vision_config._attn_implementation = config.text_config._attn_implementation = ATTENTION
+    host: InternVLConfig = config
+    return host

@@ -12,21 +12,10 @@ from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, meas
 from liteframe.bench.real_size.compose import composed_rows
 from liteframe.bench.real_size.record import CONTEXT_TOKENS, LatencyRecord, describe_arm
 from liteframe.bench.real_size.rows import Row, Stage, make_row, measured
+from liteframe.bench.real_size.runs import WAP_ARM, Counts, EncoderRun, LlmRun, PipelineRun, Run
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
-from liteframe.bench.real_size.subjects import (
-    QUESTION_TOKENS,
-    Backbones,
-    Counts,
-    EncoderRun,
-    Llm,
-    LlmRun,
-    PipelineRun,
-    Run,
-    Subject,
-    build_subject,
-    module_bytes,
-)
+from liteframe.bench.real_size.subjects import QUESTION_TOKENS, Backbones, Llm, Subject, build_subject, module_bytes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.errors import ConfigError
 from liteframe.models.video_llm import LiteFrameBackbone
@@ -173,11 +162,11 @@ class Suite:
             "project": (work.project(counts.encoder * step.batch), module_bytes(llm.projector)),
             "prefill": (step.batch * self.llm_work.prefill(counts.prompt), self.llm.weight_bytes()),
         }
-        stages = {
-            stage: measured(times, self.record.limits, *flops.get(stage, (None, 0.0)), peak_mib=peaks.get(stage))
-            for stage, times in samples.items()
-            if stage not in ("wap", "wap_project")
-        }
+        stages = {}
+        for stage, times in samples.items():
+            if stage not in ("wap", "wap_project"):
+                operations, read = flops.get(stage, (None, 0.0))
+                stages[stage] = measured(times, self.record.limits, operations, read, peaks.get(stage))
         return make_row(
             step.suite,
             name,
@@ -200,7 +189,7 @@ class Suite:
             "project": samples["wap_project"],
         }
         peaks = {"encode": max(peaks["encode"], peaks["wap"]), "project": peaks["wap_project"]}
-        return self._row(step, "teacher+wap", both, peaks, counts, [], "encoder timed in the teacher's own runs, and WAP")
+        return self._row(step, WAP_ARM, both, peaks, counts, [], "encoder timed in the teacher's runs, then WAP")
 
     def _llm_row(
         self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], run_ms: list[float]
@@ -223,8 +212,8 @@ class Suite:
 def arms_to_make(steps: list[Step]) -> list[str]:
     """Arms of the steps, and that whose rows come out of the teacher's runs."""
     names = arms_of(steps)
-    if "teacher" in names and "teacher+wap" not in names:
-        names.insert(names.index("teacher") + 1, "teacher+wap")
+    if "teacher" in names and WAP_ARM not in names:
+        names.insert(names.index("teacher") + 1, WAP_ARM)
     return names
 
 

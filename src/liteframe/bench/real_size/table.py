@@ -49,7 +49,8 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _line(row: Row, stages: Sequence[str], whole: bool, batches: bool) -> list[str]:
-    cells = [row["arm"], _or_dash(row["frames"]), *([str(row["batch"])] if batches else []), _or_dash(row["tokens_llm"])]
+    cells = [row["arm"], _or_dash(row["frames"]), *([str(row["batch"])] if batches else [])]
+    cells.append(_or_dash(row["tokens_llm"]))
     if row["status"] != "ok":
         return [*cells, row["status"], *["-"] * (len(stages) + 1 + 3 * whole)]
     cells += [_stage(row["stages"].get(stage)) for stage in stages]
