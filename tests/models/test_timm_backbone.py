@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import timm
 import torch
-from small_teachers import randomise, timm_model
 from timm.data import resolve_model_data_config
 from torch import nn
 
 from liteframe.data.transforms import denormalize, normalize
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.timm_backbone import TimmBackbone
+from small_teachers import randomise, timm_model
 
 SMALL: dict[str, Any] = {"layers": (1, 1, 1, 1, 1), "embed_dims": (8, 16, 32, 32, 32)}
 
@@ -41,7 +42,7 @@ def test_tokens_are_timms_features_of_each_frame() -> None:
 def test_folded_branches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = timm.create_model("fastvit_mci3", num_classes=0, **SMALL).eval()
-    monkeypatch.setattr(timm, "create_model", lambda *_, **__: model)
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: copy.deepcopy(model))
     folded = TimmBackbone.create("fastvit_mci3", (64, 64)).eval()
     plain = TimmBackbone(model, (64, 64), folded.mean, folded.std)
     torch.testing.assert_close(folded(frames()).tokens_BTHWC, plain(frames()).tokens_BTHWC, rtol=1e-3, atol=1e-4)

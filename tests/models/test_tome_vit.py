@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_teachers import randomise
 from torch import Tensor
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
@@ -12,6 +11,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.tome_vit import MergedTokens, ToMeTeacher, merging_layer
+from small_teachers import randomise
 
 VARIANTS = {
     "as the 300M": {"attention_bias": True},

@@ -18,7 +18,9 @@ def loop_merge(keys: Tensor, tokens: Tensor, sizes: list[float], merges: int) ->
     count = len(keys)
     members = {place: [place] for place in range(count)}
     cosine = torch.nn.functional.cosine_similarity
-    best = {a: max(range(1, count, 2), key=lambda b: (float(cosine(keys[a], keys[b], 0)), -b)) for a in range(0, count, 2)}
+    best = {
+        a: max(range(1, count, 2), key=lambda b: (float(cosine(keys[a], keys[b], 0)), -b)) for a in range(0, count, 2)
+    }
     order = sorted(best, key=lambda a: (-float(cosine(keys[a], keys[best[a]], 0)), a))
     for a in order[: min(merges, count // 2)]:
         members[best[a]] += members.pop(a)

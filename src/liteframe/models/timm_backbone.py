@@ -5,7 +5,8 @@ Vision transformers of timm are teachers, see `liteframe.models.teachers.TimmTea
 FastViTHD, the encoder of FastVLM (arXiv 2412.13303), is not in timm under its name. ``fastvit_mci3`` (MobileCLIP2's)
 has the numbers that FastVLM's public code gives for it: five stages of 2, 12, 24, 4 and 2 blocks, widths 96 to 1536,
 the same mixers and norm, 3072 channels out, one token for 64 x 64 px. It is a relative: trained otherwise, and details
-may differ. ``fastvit_mci4`` is a third wider. Of MobileNet-v5, timm has Gemma 3n's own encoder, ``mobilenetv5_300m_enc``.
+may differ. ``fastvit_mci4`` is a third wider. Of MobileNet-v5, timm has Gemma 3n's own encoder,
+``mobilenetv5_300m_enc``.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class TimmBackbone(nn.Module):
             ) from error
         pixels = resolve_model_data_config(model)
         # Convolutions of bfloat16 are several times faster with channels last.
-        folded = reparameterize_model(model).to(memory_format=torch.channels_last)
+        folded = reparameterize_model(model, inplace=True).to(memory_format=torch.channels_last)
         return cls(folded, image_size, colour(pixels["mean"]), colour(pixels["std"]))
 
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:

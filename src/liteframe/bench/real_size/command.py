@@ -10,7 +10,8 @@ The record is JSON of kind "latency"; times are milliseconds, of a whole batch. 
                tokens_encoder_per_frame (after the arm's compression on the encoder's grid), tokens_per_frame (what the
                LLM sees; both null where the arm was not run), frames_per_group (behind one `Frame` line)
     rows       see below
-    dropped    suite, arm, frames, batch, reason: cells that were not run
+    dropped    suite ("all" for an arm that cannot be made), arm, frames (tokens of a prompt for "prefill"), batch,
+               reason: cells that were not run
     seconds    so far
     complete   false until the end
 
@@ -46,6 +47,7 @@ import torch
 
 from liteframe import runtime
 from liteframe.bench.environment import environment
+from liteframe.bench.memory import reset_peak
 from liteframe.bench.real_size.cells import Budget, rule_for
 from liteframe.bench.real_size.record import new_record
 from liteframe.bench.real_size.shapes import ATTENTION, shapes
@@ -116,6 +118,7 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
         "dtype": str(DTYPE).removeprefix("torch."),
         "decode_tokens": DECODE_TOKENS[kind],
         "rule": rule_for(where).describe(),
+        "memory": reset_peak(where),
         "budget_s": budget_s,
         "seed": seed,
     }

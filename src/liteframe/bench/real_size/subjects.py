@@ -15,6 +15,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
 from liteframe.bench.encoder_arms import ENCODER_ARMS, EncoderArm
+from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.models.teachers import Teacher
 from liteframe.models.tiny import tiny_processor
@@ -50,7 +51,7 @@ class Llm:
     def build(cls, shapes: Shapes, device: torch.device, dtype: torch.dtype) -> Llm:
         """Made on the device at once: nothing is read, and the CPU never holds the weights of a GPU's LLM."""
         text: Any = shapes.config.text_config
-        with torch.device(device):
+        with torch.device(device), QuickWeights():
             model: Any = AutoModel.from_config(text, dtype=dtype, attn_implementation=text._attn_implementation)
             head = nn.Linear(text.hidden_size, text.vocab_size, bias=False, dtype=dtype)
         return cls(model.requires_grad_(False).eval(), head.requires_grad_(False))
@@ -129,7 +130,7 @@ def build_subject(
         return Subject(name, EncoderArm(label, inner.arm.make, "post-hoc"), model, inner.image_size)
     arm, made = ENCODER_ARMS[name], {} if made is None else made
     if arm.make not in made:
-        with torch.device(device):
+        with torch.device(device), QuickWeights():
             made[arm.make] = arm.make(shapes).to(device, dtype).eval().requires_grad_(False)
     backbone = made[arm.make]
     parts = HostParts(

@@ -54,8 +54,7 @@ class Suite:
             except (ImportError, ConfigError) as error:
                 self.record.drop("all", name, None, 1, f"cannot be made: {error}")
                 continue
-            with torch.inference_mode():
-                self.subjects[name], self.work[name] = subject, EncoderWork(subject)
+            self.subjects[name], self.work[name] = subject, EncoderWork(subject)
             self.record.arms.append(describe_arm(subject, self.work[name]))
 
     def run(self, steps: list[Step]) -> None:
