@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -73,6 +74,19 @@ def test_what_is_expected_to_take_too_long_is_not_begun() -> None:
     assert found["b"].reason == NO_TIME
     assert "b" not in runs.log
     assert {o.reason for o in measure_cell({"a": runs("a")}, settings("a"), CPU, Budget(0)).values()} == {NO_TIME}
+
+
+def test_the_last_arms_go_when_the_rest_does_not_fit() -> None:
+    runs = Runs()
+
+    def slow(timer: Any) -> None:
+        time.sleep(0.5)
+        runs("slow")(timer)
+
+    found = measure_cell({"a": runs("a"), "slow": slow}, settings("a", "slow"), CPU, Budget(2.5))
+    assert found["slow"].reason == NO_TIME
+    assert found["a"].samples is not None
+    assert runs.log == ["a", "slow"] + ["a"] * 6
 
 
 def test_expected_seconds_are_those_of_the_rule() -> None:
