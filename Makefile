@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench bench-gpu clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
@@ -12,6 +12,7 @@ help:
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     the sweep again, on the finished demo (RUN=runs/tiny)"
+	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU, within 9 minutes (PYTHON=python3: no install)"
 	@echo "make clean     remove caches and builds; runs/ and .venv stay"
 
 install: $(STAMP)
@@ -34,6 +35,10 @@ lint: install
 RUN ?= runs/tiny
 bench: install
 	$(BIN)/liteframe bench $(RUN)
+
+# Needs no install: torch, transformers and timm of the machine's own Python do.
+bench-gpu:
+	PYTHONPATH=src $(PYTHON) -m liteframe.bench.real_size --device cuda --out benchmarks/records/latency_gpu.json
 
 clean:
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache

@@ -35,6 +35,10 @@ FUNCTION_VERBS = {
         "liteframe.hf.export:export_command",
     ),
     "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
+    "latency": (
+        "measure latency at the paper's real shapes, with random weights",
+        "liteframe.bench.real_size.command:latency_command",
+    ),
     "saliency": ("measure WAP without the class token on a finished run", "liteframe.bench.saliency:saliency_command"),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "paper": ("measure the paper's tables and figures on the tiny world", "liteframe.paper.command:paper_command"),
