@@ -109,8 +109,9 @@ def test_joint_attention_equals_multihead_attention_among_all_tokens_of_the_clip
 def test_an_encoder_with_it(mixer: str) -> None:
     """It starts as an encoder without a mixer (joint attention aside), then mixes frames of a clip, but no clips."""
     encoder, plain = LiteFrameEncoder(config(temporal_mixer=mixer)), LiteFrameEncoder(config(temporal_mixer="none"))
-    own = {name for name in encoder.state_dict() if ".temporal." in name}
-    assert own == {f"blocks.{block}.temporal.{name}" for block in (0, 1) for name in OWN_WEIGHTS[mixer]}
+    positions = {"frame_positions.weight"} if mixer in ("attention", "joint") else set()
+    own = {name for name in encoder.state_dict() if ".temporal." in name or "frame" in name}
+    assert own == {f"blocks.{block}.temporal.{name}" for block in (0, 1) for name in OWN_WEIGHTS[mixer]} | positions
     plain.load_state_dict({name: value for name, value in encoder.state_dict().items() if name not in own})
     frames = torch.randn(1, 8, 3, 56, 56)
     with torch.no_grad():
@@ -126,6 +127,23 @@ def test_an_encoder_with_it(mixer: str) -> None:
         other = encoder.blocks[0](encoder.patch_embedding(changed[0, :4]))
     assert torch.allclose(one_frame[3], other[3], atol=1e-6) == (mixer in ("none", "depthwise", "full"))
     assert torch.allclose(one_frame[2], other[2], atol=1e-6) == (mixer == "none"), "a neighbour in time"
+
+
+@pytest.mark.parametrize("mixer", TEMPORAL_MIXERS)
+def test_it_tells_frames_apart(mixer: str) -> None:
+    """A block over the same frames in another order gives more than the same tokens in another order."""
+    encoder = randomise(LiteFrameEncoder(config(temporal_mixer=mixer, clip_frames=4)))
+    frames = torch.randn(4, 3, 56, 56)
+
+    def after_a_block(order: list[int]) -> torch.Tensor:
+        tokens = encoder.patch_embedding(frames[order])  # type: ignore[operator]
+        if encoder.frame_positions is not None:
+            tokens = encoder.frame_positions(tokens)  # type: ignore[operator]
+        return encoder.blocks[0](tokens)  # type: ignore[index]
+
+    with torch.no_grad():
+        reordered = after_a_block([0, 1, 2, 3])[[2, 0, 3, 1]]
+        assert torch.allclose(after_a_block([2, 0, 3, 1]), reordered, atol=1e-5) == (mixer == "none")
 
 
 @pytest.mark.parametrize("mixer", TEMPORAL_MIXERS)

@@ -19,7 +19,13 @@ from liteframe.models.encoder_config import LiteFrameConfig
 from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
 from liteframe.models.self_attention import ZeroLinear
 from liteframe.models.strict import StrictPreTrainedModel
-from liteframe.models.temporal import DepthwiseTemporalConv, FullTemporalConv, StridedDownsample
+from liteframe.models.temporal import (
+    WITH_FRAME_POSITIONS,
+    DepthwiseTemporalConv,
+    FramePositions,
+    FullTemporalConv,
+    StridedDownsample,
+)
 from liteframe.models.vit import Block, PatchEmbedding, sincos_positions
 from liteframe.ops.pooling import legal_sizes
 
@@ -77,6 +83,8 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         self.clip_frames, self.patch_size, self.in_channels = config.clip_frames, config.patch_size, config.num_channels
         self.size_multiple, self.frames_per_group = config.size_multiple, config.stride[0]
         self.patch_embedding = PatchEmbedding(config.image_size, config.patch_size, config.num_channels, width)
+        attends = config.temporal_mixer in WITH_FRAME_POSITIONS and config.clip_frames > 1
+        self.frame_positions = FramePositions(config.clip_frames, width) if attends else None
         self.blocks = nn.ModuleList()
         self.downsamples = nn.ModuleDict()
         strides = dict(zip(config.downsample_after, config.downsample_strides, strict=True))
@@ -165,6 +173,8 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             last = tokens_BTNC[:, -1:].expand(-1, missing, -1, -1)
             tokens = torch.cat([tokens_BTNC, last], dim=1).flatten(0, 1)
 
+        if self.frame_positions is not None:
+            tokens = self.frame_positions(tokens)
         for depth, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)
             if str(depth) in self.downsamples:
@@ -203,6 +213,8 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             share = 1 / prod(module.stride)
             init.normal_(module.weight, mean=share, std=0.1 * share)
             init.zeros_(module.bias)
+        elif isinstance(module, FramePositions):
+            init.zeros_(module.weight)
         elif isinstance(module, DepthwiseTemporalConv | FullTemporalConv | ZeroLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)

@@ -83,7 +83,7 @@ class FullTemporalConv(_TemporalConv):
 class TemporalAttention(nn.Module):
     """Residual pre-norm self-attention among the frames of a clip, at each place of the grid on its own.
 
-    Frames have no positions in time. The output projection starts at zero, so the mixer starts as the identity.
+    The output projection starts at zero, so the mixer starts as the identity.
     """
 
     def __init__(self, settings: MixerSettings) -> None:
@@ -102,6 +102,22 @@ class TemporalAttention(nn.Module):
         else:
             mixed_MTC = self.attn(rows_MTC)
         return tokens_BTNC + mixed_MTC.view(batch, count, frames, channels).transpose(1, 2)
+
+
+class FramePositions(nn.Module):
+    """A learned vector for each frame of a clip, added to its tokens: attention by itself cannot tell frames apart.
+
+    They start at zero. Convolutions over time have no need of them.
+    """
+
+    def __init__(self, frames: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(frames, 1, channels))
+
+    def forward(self, tokens_BNC: Tensor) -> Tensor:
+        """``(B clips * T frames, N tokens, C)`` to the same shape."""
+        tokens_BTNC = tokens_BNC.unflatten(0, (-1, len(self.weight)))
+        return (tokens_BTNC + self.weight.to(tokens_BNC.dtype)).flatten(0, 1)
 
 
 class StridedDownsample(nn.Module):
@@ -142,6 +158,9 @@ TEMPORAL_MIXERS: dict[str, Callable[[MixerSettings], nn.Module] | None] = {
     "none": None,
 }
 """Name to a maker of a residual mixer ``(B, T, N, C) -> (B, T, N, C)``; None adds nothing after the block."""
+
+WITH_FRAME_POSITIONS = ("attention", JOINT)
+"""The mixers that need `FramePositions`."""
 
 
 def make_mixer(name: str, settings: MixerSettings) -> nn.Module | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from liteframe.bench.encoder_arms import ENCODER_ARMS
-from liteframe.bench.real_size.subjects import POST_HOC, post_hoc_is_there
+from liteframe.bench.real_size.subjects import POST_HOC
 
 FRAMES = (8, 16, 32, 64, 128, 256, 512)
 """Frame counts that model times are given for."""
@@ -64,7 +64,7 @@ def _cuda() -> list[Step]:
         *(Step("pipeline", ("student", "teacher+wap"), frames) for frames in FRAMES[4:]),
         *(Step("encoder", ("student", "teacher", *_same_size(), *_native()), frames) for frames in (8, 64)),
         *(Step("throughput", ("student", "teacher+wap", "teacher"), 8, batch) for batch in (8, 32)),
-        *(Step("pipeline", post_hoc_arms(), frames) for frames in (8, 64) if post_hoc_arms()),
+        *(Step("pipeline", tuple(POST_HOC), frames) for frames in (8, 64)),
         *(Step("mixer", ("student", *_group("mixer")), frames) for frames in (CLIP, 64)),
         *(Step("encoder", ("student",), frames, chunk_clips=128) for frames in (1024, 2048, 4096)),
         *(Step("encoder", ("teacher",), frames) for frames in FRAMES[4:]),
@@ -84,16 +84,11 @@ def _tiny(device_type: str) -> list[Step]:
     ]
     if device_type == "cuda":
         steps += [
-            Step("pipeline", (*_group("main"), *post_hoc_arms()), 8),
+            Step("pipeline", (*_group("main"), *POST_HOC), 8),
             Step("throughput", _group("main"), 8, batch=2),
             Step("encoder", ("student",), 16, chunk_clips=2),
         ]
     return steps
-
-
-def post_hoc_arms() -> tuple[str, ...]:
-    """Arms with a post-hoc compressor, none where this installation has no models for them."""
-    return tuple(POST_HOC) if post_hoc_is_there() else ()
 
 
 def _group(name: str) -> tuple[str, ...]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 from liteframe.bench.encoder_arms import ENCODER_ARMS, EncoderArm
 from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.real_size.shapes import Shapes
+from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import Teacher
 from liteframe.models.tiny import tiny_processor
 from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM
@@ -25,7 +24,6 @@ QUESTION_TOKENS = 64
 """Text of the prompt besides the `Frame` lines; fixed, the same in all arms."""
 LINE_TOKENS = 8
 """Text that a `Frame` line adds to its visual tokens: its number, two marks of the image and a line break, about."""
-POST_HOC_MODULE = "liteframe.models.post_hoc"
 POST_HOC: dict[str, str] = {
     "teacher+fastvid": "fastvid",
     "teacher+visionzip": "visionzip",
@@ -119,15 +117,13 @@ def build_subject(
     """The arm of that name, with random weights.
 
     Raises:
-        ImportError: the arm needs a library or a module that is not there.
         ConfigError: a model that the installed timm does not have.
     """
     if name in POST_HOC:
         inner = build_subject("teacher", shapes, llm, device, dtype, made)
-        post_hoc: Any = importlib.import_module(POST_HOC_MODULE)
-        model = post_hoc.PostHocVideoLLM(inner.model, POST_HOC[name], POST_HOC_RATIO)
+        compressed = PostHocVideoLLM(inner.model, POST_HOC[name], POST_HOC_RATIO)
         label = f"InternViT-300M, {POST_HOC[name]} at {POST_HOC_RATIO:g}x behind the projector"
-        return Subject(name, EncoderArm(label, inner.arm.make, "post-hoc"), model, inner.image_size)
+        return Subject(name, EncoderArm(label, inner.arm.make, "post-hoc"), compressed, inner.image_size)
     arm, made = ENCODER_ARMS[name], {} if made is None else made
     if arm.make not in made:
         with torch.device(device), QuickWeights():
@@ -151,11 +147,6 @@ def token_width(backbone: nn.Module) -> int:
         return backbone.encoder.config.output_size
     width: int = backbone.geometry.width if isinstance(backbone, Teacher) else getattr(backbone, "width")  # noqa: B009
     return width
-
-
-def post_hoc_is_there() -> bool:
-    """Whether this installation has the models of post-hoc arms."""
-    return importlib.util.find_spec(POST_HOC_MODULE) is not None
 
 
 def _projector(shapes: Shapes, width: int, shuffle: bool) -> InternVLMultiModalProjector:

@@ -47,11 +47,11 @@ class Suite:
         self._backbones: Backbones = {}
 
     def prepare(self, names: Iterable[str]) -> None:
-        """Make the arms and count their work; one whose library is not installed is dropped."""
+        """Make the arms and count their work; one that cannot be made, such as of a timm without it, is dropped."""
         for name in track(list(names), "latency: models"):
             try:
                 subject = build_subject(name, self.shapes, self.llm, self.device, DTYPE, self._backbones)
-            except (ImportError, ConfigError) as error:
+            except ConfigError as error:
                 self.record.drop("all", name, None, 1, f"cannot be made: {error}")
                 continue
             self.subjects[name], self.work[name] = subject, EncoderWork(subject)
