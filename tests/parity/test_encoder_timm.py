@@ -7,6 +7,7 @@ from timm.models.vision_transformer import VisionTransformer
 from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.init_from_timm import load_timm_weights
+from liteframe.models.temporal import TEMPORAL_MIXERS
 from liteframe.models.vit import resize_positions
 
 
@@ -94,6 +95,15 @@ def test_fresh_weights_stay_and_are_listed():
     assert {"downsamples.1.weight", "blocks.0.temporal.weight", "head.weight"} <= set(fresh)
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, before[name]) == (name in fresh), name
+
+
+@pytest.mark.parametrize("mixer", TEMPORAL_MIXERS)
+def test_weights_of_a_mixer_are_left_alone_and_listed(mixer):
+    encoder = small_encoder(clip_frames=4, temporal_mixer=mixer)
+    own = {name: value.clone() for name, value in encoder.state_dict().items() if ".temporal." in name}
+    fresh = load_timm_weights(encoder, small_vit())
+    assert set(fresh) == {*own, "head.weight", "head.bias"}
+    assert all(torch.equal(encoder.state_dict()[name], value) for name, value in own.items())
 
 
 @pytest.mark.parametrize(
