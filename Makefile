@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench paper clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
@@ -12,6 +12,7 @@ help:
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     the sweep again, on the finished demo (RUN=runs/tiny)"
+	@echo "make paper     the paper's tables, figures and claims on three seeds; hours, in pieces (HOURS=2)"
 	@echo "make clean     remove caches and builds; runs/ and .venv stay"
 
 install: $(STAMP)
@@ -34,6 +35,9 @@ lint: install
 RUN ?= runs/tiny
 bench: install
 	$(BIN)/liteframe bench $(RUN)
+
+paper: install
+	$(BIN)/liteframe paper $(if $(HOURS),--hours $(HOURS))
 
 clean:
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache
