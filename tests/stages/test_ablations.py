@@ -19,9 +19,10 @@ from liteframe.models.adapted import load_adapted
 from liteframe.models.backbone import WAP, Dense, Pool
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher, Siglip
-from liteframe.models.video_llm import LiteFrameBackbone
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
+from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
 from small_teachers import siglip_folder
@@ -204,3 +205,18 @@ def test_lma_counts_what_a_token_spans(clip: int, block: Any, frames: int, tmp_p
     assert isinstance(loaded.backbone.encoder, LiteFrameEncoder)
     with torch.no_grad():
         assert loaded.encode(torch.zeros(1, frames, 3, 112, 112)).shape[1] == -(-frames // block[0])
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4, 9])
+def test_evaluation_in_chunks_keeps_clips_whole(at_a_time: int) -> None:
+    host, processor = load_host(str(host_folder()), "eager")
+    encoder = ctd(encoder={**ENCODER, "clip_frames": 8}).encoder.eval()
+    for block in encoder.blocks[:1]:
+        torch.nn.init.normal_(block.temporal.weight, std=0.3)
+    model = VideoLLM(host, processor, LiteFrameBackbone(encoder)).eval()
+    frames = torch.randn(1, 20, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = model.project(model.encode(frames))
+        read = EvaluateStage("nowhere", encoder_chunk_frames=at_a_time)._read(model, frames)
+    assert whole.shape[1] == 5
+    torch.testing.assert_close(read, whole, rtol=1e-4, atol=1e-5)

@@ -50,7 +50,8 @@ class CTDStage(Stage):
         standardise: learn targets with mean 0 and deviation 1 in each channel; undone in the head on export.
         statistics: feature store whose statistics standardise on-the-fly targets; that of `data.store` otherwise.
         clip_sigma: leave out elements whose residual is further than this many deviations from the mean residual.
-        timm_weights: name of a timm ViT whose pretrained weights the student starts from; null starts from scratch.
+        timm_weights: name of a timm ViT whose pretrained weights the student starts from, or a folder that timm wrote,
+            as `ablations/pretrain_timm_vit.yaml` makes a tiny one; null starts from scratch.
         checkpoint_encoder: gradient checkpointing of the student, chunk by chunk where `encoder_chunk_clips` is set.
         encoder_chunk_clips: clips of a batch that the student takes at a time; null is all.
         picture_every: steps between pictures in TensorBoard; 0 for none.
