@@ -20,6 +20,7 @@ from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage
+from liteframe.stages.pretrain import TimmPretrainStage
 
 PROMISED = {"predict": "store/COMPLETE", "fit": "export/model.safetensors"}
 
@@ -156,10 +157,13 @@ def test_the_stages_know_every_setting(cell: PaperCell, place: Workplace) -> Non
     assert cell.training is not None
     for stage in recipe_of(cell, place).stages:
         assert stage.verb == "fit" and stage.outputs
-        if stage.name == "pretrain-timm":
-            continue
         (config,) = stage.config
         model = built("fit", config, [stage.fill(word, place.of(cell.name), 5) for word in stage.args])
+        if stage.name == "pretrain-timm":
+            assert isinstance(model, TimmPretrainStage)
+            student = default_student()
+            assert (student["hidden_size"], student["num_hidden_layers"]) == (96, 3), "the ViT's own defaults"
+            continue
         if stage.name == "lma":
             assert isinstance(model, LMAStage) and model.train_encoder == (cell.name != "lma-frozen")
             continue

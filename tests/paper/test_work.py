@@ -61,6 +61,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return {"videos": [0, 1], "rows": rows}
 
     monkeypatch.setattr(work, "answer", answered)
+    monkeypatch.setattr(work, "environment", lambda *_, **__: {"packages": {"torch": "2"}})
     monkeypatch.setattr(work, "arms_for", lambda folder, wanted: list(wanted))
     return names
 
