@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test lint bench bench-gpu clean
+.PHONY: help install demo test lint bench bench-gpu paper clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     the sweep again, on the finished demo (RUN=runs/tiny)"
 	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU, within 9 minutes (PYTHON=python3: no install)"
+	@echo "make paper     the paper's tables, figures and claims on three seeds; hours, in pieces (HOURS=2)"
 	@echo "make clean     remove caches and builds; runs/ and .venv stay"
 
 install: $(STAMP)
@@ -39,6 +40,9 @@ bench: install
 # Needs no install: torch, transformers and timm of the machine's own Python do.
 bench-gpu:
 	PYTHONPATH=src $(PYTHON) -m liteframe.bench.real_size --device cuda --out benchmarks/records/latency_gpu.json
+
+paper: install
+	$(BIN)/liteframe paper $(if $(HOURS),--hours $(HOURS))
 
 clean:
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache

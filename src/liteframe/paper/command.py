@@ -37,7 +37,7 @@ def paper_command(
         records: folder of the records; the page is written two folders above it.
     """
     if check and not page:
-        raise ConfigError("--check true: it checks the page, so give --page true with it")
+        raise ConfigError("--check: it checks the page, so give --page with it")
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads {threads}: give a whole number above 0")
     if hours is not None and hours <= 0:

@@ -62,7 +62,10 @@ ABLATIONS: dict[str, list[tuple[str, str]]] = {
         ("ctd-dense+wap", "all its tokens, WAP after the student"),
     ],
     "Clipping of residuals": [("liteframe-ctd", "none"), ("ctd-clipped", "beyond 3 standard deviations")],
-    "Start of the student": [("liteframe-ctd", "from nothing"), ("ctd-timm", "from a ViT of timm")],
+    "Start of the student": [
+        ("liteframe-ctd", "from nothing"),
+        ("ctd-timm", "from a tiny ViT of timm, taught the labels of frames"),
+    ],
     "LMA": [("liteframe-lma", "encoder trained along"), ("lma-frozen", "encoder frozen")],
 }
 """Title -> arms and what they are; each is compared with the first."""

@@ -38,7 +38,11 @@ The tiny LLM has learnt to read 16 and 4 tokens a frame, so 4x is a density that
 _TABLE_3 = "Milliseconds are of batch 1 on two CPU cores, means of the seeds, from the sweep's reports: {sources}."
 _FIGURE_6 = "Model time is encode + project + prefill. What the sweep has not timed is not in the picture."
 _TABLE_5 = "Seeds 4 and 5. *less the first* is the paired difference, mean of the four frame counts."
-_ABLATIONS = "Seeds 4 and 5; the student after CTD before the frozen LLM, in the last table after LMA."
+_ABLATIONS = """\
+Seeds 4 and 5; the student after CTD before the frozen LLM, in the last table after LMA. *less the first* is the paired
+difference, mean of the four frame counts. The first line of each table is the run's own student, trained once; all
+others were trained once too. The ViT of timm was taught labels of single frames of the same videos, which CTD never
+sees."""
 
 
 def page(evidence: Evidence, cells: Sequence[PaperCell] = CELLS, notes: str | None = None) -> str:

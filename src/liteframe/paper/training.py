@@ -57,7 +57,12 @@ def recipe_of(cell: PaperCell, place: Workplace) -> Recipe:
         train_on = f"--data.train={place.ground}/world/train.jsonl"
         stages.append(
             StageSpec(
-                "pretrain-timm", "fit", "train a ViT of timm", [TIMM_CONFIG], [train_on, *_SEEDED], outputs=["export"]
+                "pretrain-timm",
+                "fit",
+                "train a ViT of timm",
+                [TIMM_CONFIG],
+                [train_on, *_SEEDED],
+                outputs=["export/model.safetensors"],
             )
         )
     if made.ctd is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -118,34 +118,38 @@ class Worker:
 
     def minutes(self, cell: PaperCell, seed: int) -> float | None:
         """What a cell took, or will take by its other seeds, its group or its kind; None before any is done."""
-        taken = [
-            (other, own, record["seconds"] / 60)
-            for other, own in plan(cells=self.cells)
-            if (record := read_cell(self.records, other, own)) is not None
-        ]
-        for alike in (
-            lambda other, own: (other.name, own) == (cell.name, seed),
-            lambda other, own: other.name == cell.name,
-            lambda other, own: (other.group, other.kind) == (cell.group, cell.kind),
-            lambda other, own: other.kind == cell.kind,
-        ):
-            if found := [minutes for other, own, minutes in taken if alike(other, own)]:
-                return fmean(found)
-        return None
+        return _minutes(cell, seed, self._taken())
 
     def listing(self, tasks: Sequence[Task]) -> str:
         """A line a task: done or open, and its minutes."""
-        lines, total, unknown = [], 0.0, 0
+        lines, total, unknown, taken = [], 0.0, 0, self._taken()
         for cell, seed in tasks:
-            done, minutes = self.is_done(cell, seed), self.minutes(cell, seed)
+            done, minutes = (cell.name, seed) in taken, _minutes(cell, seed, taken)
             total += 0.0 if done or minutes is None else minutes
             unknown += not done and minutes is None
-            state = "done" if done else "open"
-            taken = "?" if minutes is None else f"{minutes:.1f}" if done else f"about {minutes:.1f}"
-            lines.append([cell.name, cell.group, str(seed), state, taken, cell.about])
-        table = aligned(["cell", "group", "seed", "", "minutes", "what"], lines)
+            said = "?" if minutes is None else f"{minutes:.1f}" if done else f"about {minutes:.1f}"
+            lines.append([cell.name, cell.group, str(seed), "done" if done else "open", said])
+        table = aligned(["cell", "group", "seed", "", "minutes"], lines)
         guess = f" and {unknown} of unknown length" if unknown else ""
         return f"{table}\n\nabout {total:.0f} minutes of open cells{guess}"
+
+    def _taken(self) -> dict[tuple[str, int], tuple[PaperCell, float]]:
+        """Name and seed of each cell that is done -> the cell, and the minutes that it took."""
+        records = {(cell, seed): read_cell(self.records, cell, seed) for cell, seed in plan(cells=self.cells)}
+        return {(cell.name, seed): (cell, record["seconds"] / 60) for (cell, seed), record in records.items() if record}
+
+
+def _minutes(cell: PaperCell, seed: int, taken: Mapping[tuple[str, int], tuple[PaperCell, float]]) -> float | None:
+    if (cell.name, seed) in taken:
+        return taken[cell.name, seed][1]
+    for alike in (
+        lambda other: other.name == cell.name,
+        lambda other: (other.group, other.kind) == (cell.group, cell.kind),
+        lambda other: other.kind == cell.kind,
+    ):
+        if found := [minutes for other, minutes in taken.values() if alike(other)]:
+            return fmean(found)
+    return None
 
 
 def _say(text: str) -> None:

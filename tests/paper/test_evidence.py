@@ -1,0 +1,140 @@
+"""What records say together: paired sums over points and seeds, accuracies at a latency, and contradictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from liteframe.bench.frontier import accuracy_at, rows_of_arm
+from liteframe.errors import DataError
+from liteframe.paper.accuracy_claims import at_budgets, slope, straightness
+from liteframe.paper.at_latency import gain_at_latency, weights_at
+from liteframe.paper.cells import CELLS, find_cell
+from liteframe.paper.evidence import Evidence, difference, read_evidence
+from liteframe.paper.records import read_cell, record_path
+
+
+def levels(arm: str, frames: int, seed: int) -> float:
+    return {"teacher": 0.5, "teacher+wap": 0.4}.get(arm, 0.3) + frames / 400 + seed / 100
+
+
+def test_sums_are_question_by_question(records: Path, fill: Callable[..., None]) -> None:
+    fill(records, levels)
+    evidence = read_evidence(records)
+    assert evidence.open_cells == {}
+    found = evidence.combine(difference("teacher", "teacher+wap", [8, 64]))
+    by_hand = [
+        np.mean([evidence.right["teacher", n][s] - evidence.right["teacher+wap", n][s] for n in (8, 64)])
+        for s in (4, 5, 6)
+    ]
+    assert found is not None
+    assert found.mean == pytest.approx(np.mean(by_hand)) and list(found.by_seed.values()) == pytest.approx(by_hand)
+    # Questions are as hard for both arms, so the paired interval is far narrower than that of either accuracy.
+    alone = evidence.accuracy("teacher", 8)
+    assert alone is not None and found.high - found.low < 0.7 * (alone.high - alone.low)
+    two = evidence.accuracy("teacher", 8, [4, 5])
+    assert two is not None and two.seeds == [4, 5]
+    assert evidence.frames_of("teacher") == [4, 8, 16, 32, 64]
+
+
+def test_only_seeds_that_have_everything_count(records: Path, fill: Callable[..., None]) -> None:
+    fill(records, levels, [find_cell("teacher")])
+    fill(records, levels, [find_cell("pooling")], seeds=(5,))
+    evidence = read_evidence(records)
+    found = evidence.combine(difference("teacher", "teacher+wap", [8]))
+    assert found is not None and found.seeds == [5]
+    assert evidence.combine(difference("teacher", "teacher+tome", [8])) is None
+    assert evidence.open_cells["pooling"] == [4, 6] and evidence.open_cells["budgets"] == [4, 5, 6]
+    assert "teacher" not in evidence.open_cells
+
+
+def test_a_record_of_other_settings_is_open_again(records: Path, fill: Callable[..., None]) -> None:
+    cell = find_cell("teacher")
+    fill(records, levels, [cell])
+    path = record_path(records, cell, 4)
+    record = json.loads(path.read_text())
+    record["settings"]["arms"]["teacher"] = [8]
+    path.write_text(json.dumps(record))
+    assert read_cell(records, cell, 4) is None
+    assert read_evidence(records).open_cells["teacher"] == [4]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.pop("rows"), r"teacher\.json: not the record of a cell, it has no 'rows'; remove it"),
+        (lambda record: record["rows"][0]["right"].pop(), r"teacher\.json: its rows are of \[159, 160\] questions"),
+        (lambda record: record.update(seed=5), r"teacher\.json: is the record of another cell; remove it"),
+        (lambda record: record.update(videos=[0] * 160), r"pooling, seed 4: its questions are not those of the other"),
+    ],
+)
+def test_records_that_cannot_be_right_are_named(
+    records: Path, fill: Callable[..., None], change: Callable[[Any], Any], message: str
+) -> None:
+    fill(records, levels, [find_cell("teacher"), find_cell("pooling")], seeds=(4,))
+    path = record_path(records, find_cell("teacher"), 4)
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    with pytest.raises(DataError, match=message):
+        read_evidence(records)
+
+
+def test_a_point_that_is_measured_twice_is_refused(records: Path, fill: Callable[..., None]) -> None:
+    fill(records, levels, [find_cell("teacher")], seeds=(4,))
+    evidence = read_evidence(records)
+    with pytest.raises(DataError, match="teacher at 8 frames, seed 4: measured in two cells; remove one record"):
+        evidence.add(evidence.made["teacher", 4])
+
+
+def test_weights_at_a_latency_give_what_the_sweep_interpolates(
+    records: Path, fill: Callable[..., None], report: Callable[..., None]
+) -> None:
+    fill(records, levels, seeds=(4,))
+    report(
+        records, 4, {("teacher", n): 2.0 * n for n in (8, 16)} | {("liteframe-lma", n): 0.4 * n for n in (8, 32, 64)}
+    )
+    evidence = read_evidence(records)
+    rows = rows_of_arm(evidence.times[4], "liteframe-lma")
+    for row in rows:
+        row.accuracy = float(evidence.right["liteframe-lma", row.frames][4].mean())
+    for ms in (rows[0].model_ms, 5.0, rows[1].model_ms, 20.0, 99.0):
+        weights = weights_at(rows, ms)
+        assert weights is not None and sum(weights.values()) == pytest.approx(1)
+        expected = accuracy_at(rows, ms).accuracy
+        assert sum(
+            share * evidence.right["liteframe-lma", n][4].mean() for n, share in weights.items()
+        ) == pytest.approx(expected)
+    assert weights_at(rows, 1.0) is None
+    found = evidence.combine(gain_at_latency(evidence, "liteframe-lma", "teacher", [8, 16]))
+    by_hand = [
+        accuracy_at(rows, ms).accuracy - evidence.right["teacher", n][4].mean()  # type: ignore[operator]
+        for n, ms in ((8, 16.0), (16, 32.0))
+    ]
+    assert found is not None and found.mean == pytest.approx(np.mean(by_hand))
+    assert evidence.combine(gain_at_latency(evidence, "liteframe-lma", "teacher+tome", [8])) is None, "it has no times"
+
+
+def test_slope_and_straightness_are_those_of_a_fit() -> None:
+    x, y = np.log2([8, 16, 32, 64]), np.array([0.5, 0.62, 0.7, 0.74])
+    weights = slope("a", [8, 16, 32, 64])
+    assert sum(w * value for w, value in zip(weights.values(), y, strict=True)) == pytest.approx(np.polyfit(x, y, 1)[0])
+    assert straightness(y.tolist()) == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+    assert straightness([0.5, 0.5]) == 1.0
+
+
+def test_ratios_are_compared_at_equal_tokens() -> None:
+    weights = at_budgets("teacher+wap", "teacher")
+    assert weights == {("teacher+wap", 64): 0.5, ("teacher", 4): -0.5, ("teacher+wap", 128): 0.5, ("teacher", 8): -0.5}
+    assert sum(at_budgets("teacher+wap-4x", "teacher").values()) == pytest.approx(0)
+
+
+def test_no_records_are_no_evidence(tmp_path: Path) -> None:
+    evidence = read_evidence(tmp_path)
+    assert isinstance(evidence, Evidence) and not evidence.right
+    assert set(evidence.open_cells) == {cell.name for cell in CELLS}

@@ -1,0 +1,105 @@
+"""The page and its plots come from the records alone, always the same, and say what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liteframe import cli
+from liteframe.bench.records import write_json
+from liteframe.paper.cells import find_cell
+from liteframe.paper.claims import CLAIMS
+from liteframe.paper.evidence import read_evidence
+from liteframe.paper.page import check_page, page, write_page
+from liteframe.paper.verdicts import RULE
+
+COMMITTED = Path(__file__).resolve().parents[2] / "benchmarks" / "records" / "paper"
+
+
+def some(arm: str, frames: int, seed: int) -> float:
+    return min(0.95, 0.3 + frames / 200 + len(arm) / 100)
+
+
+def test_the_committed_page_says_what_the_records_do() -> None:
+    assert check_page(COMMITTED)
+
+
+def test_the_page_of_no_records_promises_nothing(tmp_path: Path) -> None:
+    text = page(read_evidence(tmp_path))
+    assert "**holds**" not in text and "**does not hold**" not in text
+    assert text.count("**cannot be told**") == len(CLAIMS)
+    assert ".png" not in text and "No record yet." in text
+
+
+def test_every_number_stands_where_it_belongs(records: Path, fill: Any, shapes_record: Any) -> None:
+    fill(records, some)
+    write_json(records.parent / "latency_cpu.json", shapes_record(depthwise=10.0, full=14.0))
+    evidence = read_evidence(records)
+    text = page(evidence)
+    found = evidence.accuracy("teacher+tome", 16)
+    assert found is not None
+    (line,) = [line for line in text.splitlines() if line.startswith("| ToMe |") and "16 / 16" in line]
+    assert line.split(" | ")[2] == f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+    assert RULE in text and "Nothing: every cell has its record." in text
+    assert "| depth-wise convolution (the paper's) | 11.0 | 80.0 | 87.0 |" in text, "encode + project"
+    assert "| joint space-time attention | not run yet | not run yet | not run yet |" in text
+    assert text == page(read_evidence(records))
+
+
+def test_missing_cells_and_seeds_are_said(records: Path, fill: Any) -> None:
+    fill(records, some, [find_cell("teacher")])
+    fill(records, some, [find_cell("pooling")], seeds=(4, 6))
+    lines = page(read_evidence(records)).splitlines()
+    assert sum(line.startswith("| FastVID |") and line.count("not run yet") >= 4 for line in lines) == 1
+    (wap,) = [line for line in lines if line.startswith("| max pooling |") and "[4, 6]" in line and "/" in line]
+    assert wap.count("[4, 6]") == 5
+    assert "- pooling (grids, 16x): seed 5" in lines
+    assert not any(line.startswith("- teacher (") for line in lines)
+
+
+def test_plots_are_drawn_of_what_there_is(records: Path, fill: Any, report: Any) -> None:
+    fill(records, some, [find_cell("teacher"), find_cell("students")])
+    report(records, 4, {("teacher", n): 1.0 * n for n in (8, 16)})
+    target = write_page(records)
+    assert target == records.parents[1] / "PAPER.md" and check_page(records)
+    pictures = sorted(path.name for path in (target.parent / "plots").iterdir())
+    assert pictures == ["fig2.png", "fig3.png", "fig6.png"]
+    first = (target.parent / "plots" / "fig2.png").read_bytes()
+    write_page(records)
+    assert first[:4] == b"\x89PNG" and first == (target.parent / "plots" / "fig2.png").read_bytes()
+
+
+def test_notes_become_a_section(records: Path, fill: Any) -> None:
+    fill(records, some, [find_cell("teacher")])
+    (records / "notes.md").write_text("WAP was tried with other scales.\n")
+    assert "## Notes\n\nWAP was tried with other scales.\n\n## What has not run yet" in write_page(records).read_text()
+
+
+def test_the_command_writes_and_checks(records: Path, fill: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(records, some, [find_cell("teacher")])
+    words = ["paper", "--page", "--records", str(records)]
+    assert cli.main([*words, "--check"]) == 1
+    assert "says something else than" in capsys.readouterr().out
+    assert cli.main(words) == 0 and cli.main([*words, "--check"]) == 0
+    fill(records, some, [find_cell("pooling")])
+    assert cli.main([*words, "--check"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--check"], "--check: it checks the page, so give --page with it"),
+        (["--threads", "0"], "--threads 0: give a whole number above 0"),
+        (["--hours", "-1"], "--hours -1: give a number above 0"),
+        (["--only", "table9"], "--only table9: no such group or cell"),
+        (["--seeds", "7"], "--seeds 7: these cells have the seeds 4, 5, 6"),
+    ],
+)
+def test_wrong_words_are_named(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["paper", *words]) == 1
+    assert message in capsys.readouterr().err
