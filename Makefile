@@ -4,14 +4,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench bench-gpu results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
 	@echo "make demo      the whole tiny pipeline, at most 15 minutes on two cores (SEED=N: another world)"
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make lint      ruff and mypy"
-	@echo "make bench     the sweep again, on the finished demo (RUN=runs/tiny)"
+	@echo "make bench     the sweep again on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (at most"
+	@echo "               20 minutes); keeps both in benchmarks/records and makes benchmarks/RESULTS.md of all records"
+	@echo "make bench-gpu latency at real shapes on a GPU, at most 9 minutes, and the page again"
+	@echo "make results   benchmarks/RESULTS.md, its plots and the README's tables from the records there are"
 	@echo "make clean     remove caches and builds; runs/ and .venv stay"
 
 install: $(STAMP)
@@ -32,8 +35,20 @@ lint: install
 	$(BIN)/mypy
 
 RUN ?= runs/tiny
+RECORDS := benchmarks/records
 bench: install
 	$(BIN)/liteframe bench $(RUN)
+	$(BIN)/liteframe latency --device cpu --output $(RECORDS)/latency_cpu.json
+	$(BIN)/python benchmarks/keep_run.py $(RUN)
+	$(MAKE) results
+
+bench-gpu: install
+	$(BIN)/liteframe latency --device cuda --output $(RECORDS)/latency_gpu.json
+	$(MAKE) results
+
+results: install
+	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/readme_results.py
 
 clean:
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache

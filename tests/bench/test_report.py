@@ -138,3 +138,33 @@ def test_tables_and_seeds_need_neither_torch_nor_matplotlib() -> None:
         "assert not {'torch', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_many_arms_are_grey_and_named_once_a_panel(
+    fake_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    rows = fake_rows()
+    rivals = [f"teacher+rival{i}" for i in range(14)]
+    base = [row for row in rows if row.arm == "teacher+max"]
+    for i, arm in enumerate(rivals):
+        rows += [replace(row, arm=arm, accuracy_low=0.0, accuracy=row.accuracy - 0.004 * i) for row in base]
+    seen: list[list[tuple[str, Box]]] = []
+    save = Figure.savefig
+
+    def inspect(figure: Figure, *arguments: object, **settings: object) -> None:
+        renderer = figure.canvas.get_renderer()
+        for axes in figure.axes:
+            extents = [(text.get_text().strip(), text.get_window_extent(renderer)) for text in axes.texts]
+            seen.append([(text, (e.x0, e.y0, e.x1, e.y1)) for text, e in extents])
+        save(figure, *arguments, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", inspect)
+    plot_frontier(rows, tmp_path / "pareto.png")
+    for panel in seen:
+        names = [
+            (text, box) for text, box in panel if text.startswith("rival") or text in ("max", "average", "subsample")
+        ]
+        assert sorted(text for text, _ in names) == sorted([a[8:] for a in rivals] + ["average", "max", "subsample"])
+        assert all(p[1] >= q[3] or q[1] >= p[3] for i, (_, p) in enumerate(names) for _, q in names[:i])

@@ -44,7 +44,8 @@ def plot_encoders(record: LatencyRecord, path: str | os.PathLike[str], title: st
     _legend(figure, dict.fromkeys(groups))
     inches = figure.get_figheight()
     figure.suptitle(title, y=1.0 - 0.1 / inches, va="top", fontsize=11.5)
-    figure.subplots_adjust(left=0.3, right=0.97, top=1.0 - 0.75 / inches, bottom=0.55 / inches)
+    margin = min(0.5, (0.3 + 0.072 * max(len(name) for name in names)) / figure.get_figwidth())
+    figure.subplots_adjust(left=margin, right=0.97, top=1.0 - 0.75 / inches, bottom=0.55 / inches)
     return save(figure, path)
 
 
@@ -71,7 +72,7 @@ def _draw(axes: object, row: LatencyRow, group: str, place: int) -> None:
 
     assert isinstance(axes, Axes)
     value, floor, color = _per_frame(row), _floor(row), _COLORS.get(group, "#8C8C8C")
-    computed = row.computed
+    computed = row.any_computed
     axes.barh(place, value, height=0.66, color="white" if computed else color, edgecolor=color, linewidth=1.2, zorder=5)
     if floor is not None:
         axes.plot([floor, floor], [place - 0.4, place + 0.4], color="white", linewidth=4.0, zorder=8)

@@ -53,6 +53,11 @@ class LatencyRow:
     note: str = ""
 
     @property
+    def any_computed(self) -> bool:
+        """Whether a stage of it was computed; without, a row is ``computed`` where timed stages were added up."""
+        return any(stage.computed for stage in self.stages.values())
+
+    @property
     def encoder_ms(self) -> float | None:
         """Encode + project, None where one is not there."""
         if not {"encode", "project"} <= set(self.stages):

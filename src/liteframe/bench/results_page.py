@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from liteframe.bench import latency_page, tiny_world_page
+from liteframe.bench import latency_cells, latency_limits_page, latency_page, tiny_world_page
 from liteframe.bench.absent_halves import absent_table
 from liteframe.bench.latency_record import LatencyRecord
 from liteframe.bench.provenance import provenance
@@ -73,7 +73,7 @@ def _tiny_world(records: Records, pictures: dict[str, str]) -> str:
                 "At equal latency",
                 tiny_world_page.matched_table(seeds),
                 "Accuracy at the time that the teacher takes at so many frames, and in brackets the gain over it, "
-                "linear in log latency between the arm's frame counts; beyond its slowest row, that row's accuracy stands.",
+                "linear in log latency between the arm's frame counts; beyond its slowest row that row's stands.",
             ),
             section("Model time, ms", tiny_world_page.model_time_table(rows)),
             section("Where the time goes", tiny_world_page.stage_table(rows), "Milliseconds.", "tiny_stages"),
@@ -125,8 +125,7 @@ def _latency(device: str, records: Records, pictures: dict[str, str]) -> str:
 
     def section(name: str, table: str, text: str = "", picture: str = "") -> str:
         image = f"![{name}, {device}]({pictures[f'{picture}_{device}']})" if f"{picture}_{device}" in pictures else ""
-        legend = latency_page.COMPUTED_TEXT if latency_page.COMPUTED in table else ""
-        words = " ".join(part for part in (text, legend) if part)
+        words = " ".join(part for part in (text, latency_cells.legend(table)) if part)
         return _section(f"### {name}", source, words, image, _folded(table)) if table or image else ""
 
     return "\n\n".join(
@@ -148,12 +147,13 @@ def _latency(device: str, records: Records, pictures: dict[str, str]) -> str:
                 f"{RELATIVES_AT} frames, with this arm's time having no part in it; blank where there is none.",
                 "encoders",
             ),
+            section("Encoders on long videos", latency_page.long_video_table(record), "Encode + project."),
             section("Temporal mixers, the paper's Table 2", latency_page.mixer_table(record), "One clip, batch 1."),
             section("Prefill of the LLM alone", latency_page.prefill_table(record)),
-            section("Throughput", latency_page.throughput_table(record)),
-            section("Distance to the machine's limit", latency_page.floor_table(record), _limits_line(record)),
-            section("Peak memory, MiB", latency_page.memory_table(record)),
-            section("Not run", latency_page.left_out_list(record)),
+            section("Throughput", latency_limits_page.throughput_table(record)),
+            section("Distance to the machine's limit", latency_limits_page.floor_table(record), _limits_line(record)),
+            section("Peak memory, MiB", latency_limits_page.memory_table(record)),
+            section("Not run", latency_limits_page.left_out_list(record)),
         )
         if part
     )

@@ -64,7 +64,7 @@ def _real_bars(record: LatencyRecord) -> list[StageBar]:
             record.label(arm),
             f"{row.frames} frames",
             {name: row.stages[name].ms for name in MODEL_STAGES},
-            row.computed,
+            row.any_computed,
         )
         for arm in _SHOWN["real"]
         for row in record.suite("pipeline", arm, batch=1)

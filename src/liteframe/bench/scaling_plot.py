@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,25 @@ from liteframe.bench.latency_record import LatencyRecord, LatencyRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_MARKERS = {"teacher": "o", "teacher+wap": "s", "student": "*"}
-_SPARE = (("#009E73", "^"), ("#CC79A7", "v"), ("#56B4E9", "D"), ("#8C8C8C", "P"))
+_STRONG = {"teacher": ("o", 3.6), "teacher+wap": ("s", 2.4), "student": ("*", 1.4)}
+"""Marker and width: earlier arms wider, so that a line which covers another leaves a rim of it."""
+_PANELS = {"encode": "encode", "prefill": "prefill", "model": "model: encode + project + prefill"}
+
+
+@dataclass(frozen=True)
+class _Point:
+    frames: int
+    ms: float
+    computed: bool
 
 
 def plot_latency_over_frames(record: LatencyRecord, path: str | os.PathLike[str], title: str) -> Path | None:
     """Draw the model time and its two large stages, a line an arm; the teacher's context limit is marked.
+
+    Encoding goes on to the frame counts at which only encoders were run. Arms beside teacher, teacher + WAP and student
+    are grey, with their names at the right.
 
     Returns:
         the path of the PNG, or None where the record has no whole pipelines.
@@ -28,66 +41,64 @@ def plot_latency_over_frames(record: LatencyRecord, path: str | os.PathLike[str]
     if not rows:
         return None
     arms = list(dict.fromkeys(row.arm for row in rows))
-    spare = iter(_SPARE * len(arms))
-    styles = {
-        arm: (ARM_COLORS[arm], _MARKERS[arm]) if arm in _MARKERS and arm in ARM_COLORS else next(spare) for arm in arms
-    }
-    figure = new_figure(13.0, 5.4)
+    figure = new_figure(13.5, 5.4)
     panels = figure.subplots(1, 3, sharey=True)
-    for axes, (name, words) in zip(
-        panels,
-        (("encode", "encode"), ("prefill", "prefill"), ("model", "model: encode + project + prefill")),
-        strict=True,
-    ):
-        for arm in arms:
-            _line(axes, [row for row in rows if row.arm == arm], name, *styles[arm])
-        _dress(axes, rows, words)
-    _mark_context(record, panels[2], rows)
+    for axes, (name, words) in zip(panels, _PANELS.items(), strict=True):
+        lines = {arm: _points(record, [row for row in rows if row.arm == arm], name) for arm in arms}
+        for arm, points in lines.items():
+            _line(axes, points, arm)
+        _dress(axes, sorted({point.frames for points in lines.values() for point in points}), words)
     panels[0].set_ylabel("milliseconds a video")
-    _name_lines(record, panels[2], rows, arms)
+    _name_lines(record, panels[2], {arm: max(_points(record, [r for r in rows if r.arm == arm], "model"), key=_frames)
+                                    for arm in arms if arm not in _STRONG})  # fmt: skip
+    _mark_context(record, panels[2])
     figure.suptitle(title, y=0.985)
-    from matplotlib.lines import Line2D
-
-    known = [
-        Line2D([], [], color=styles[arm][0], marker=styles[arm][1], markersize=7, label=record.label(arm))
-        for arm in arms
-    ]
-    kinds = [
-        Line2D([], [], color="#555555", marker="o", linestyle="", label="timed"),
-        Line2D([], [], color="#555555", marker="o", linestyle="", markerfacecolor="white", label="computed"),
-    ]
-    figure.legend(
-        handles=[*known, *kinds], loc="lower center", ncols=min(5, len(arms) + 2), frameon=False, fontsize=9.5
-    )
-    lines = -(-(len(arms) + 2) // 5)
-    figure.subplots_adjust(left=0.065, right=0.985, top=0.88, bottom=0.16 + 0.045 * lines, wspace=0.06)
+    _legend(figure, record, arms)
+    figure.subplots_adjust(left=0.075, right=0.985, top=0.88, bottom=0.19, wspace=0.06)
     return save(figure, path)
 
 
-def _line(axes: Axes, rows: Sequence[LatencyRow], name: str, color: str, marker: str) -> None:
-    points = sorted((row.frames or 0, *_value(row, name)) for row in rows)
-    axes.plot([p[0] for p in points], [p[1] for p in points], color=color, linewidth=1.6, zorder=10)
-    for frames, ms, computed in points:
+def _frames(point: _Point) -> int:
+    return point.frames
+
+
+def _points(record: LatencyRecord, rows: Sequence[LatencyRow], name: str) -> list[_Point]:
+    if name == "model":
+        found = {row.frames: (row.model_ms, row.any_computed) for row in rows}
+    else:
+        found = {row.frames: (row.stages[name].ms, row.stages[name].computed) for row in rows}
+    if name == "encode":
+        most = max(row.frames or 0 for row in rows)
+        found |= {
+            row.frames: (row.stages[name].ms, row.stages[name].computed)
+            for row in record.suite("encoder", rows[0].arm, batch=1)
+            if (row.frames or 0) > most and name in row.stages
+        }
+    points = [_Point(frames, ms, computed) for frames, (ms, computed) in found.items() if frames and ms]
+    return sorted(points, key=_frames)
+
+
+def _line(axes: Axes, points: Sequence[_Point], arm: str) -> None:
+    strong = arm in _STRONG
+    marker, width = _STRONG.get(arm, ("o", 0.9))
+    color = ARM_COLORS[arm] if strong else "#A6A6A6"
+    size = (8 if marker == "*" else 5) + 1.8 * width if strong else 3.5
+    order = 10 if strong else 5
+    axes.plot([p.frames for p in points], [p.ms for p in points], color=color, linewidth=width, zorder=order)
+    for point in points:
         axes.plot(
-            [frames], [ms], marker=marker, color=color, markersize=11 if marker == "*" else 7,
-            markerfacecolor="white" if computed else color, markeredgecolor=color, linestyle="", zorder=20,
+            [point.frames], [point.ms], marker=marker, color=color, markersize=size, linestyle="", zorder=2 * order,
+            markerfacecolor="white" if point.computed else color, markeredgecolor=color,
         )  # fmt: skip
 
 
-def _value(row: LatencyRow, name: str) -> tuple[float, bool]:
-    if name == "model":
-        assert row.model_ms is not None
-        return row.model_ms, row.computed
-    return row.stages[name].ms, row.stages[name].computed
-
-
-def _dress(axes: Axes, rows: Sequence[LatencyRow], words: str) -> None:
+def _dress(axes: Axes, frames: Sequence[int], words: str) -> None:
     from matplotlib.ticker import NullLocator
 
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    frames = sorted({row.frames for row in rows if row.frames})
-    axes.set_xticks(frames, [str(count) for count in frames])
+    shown = frames if len(frames) <= 7 else frames[::2]
+    axes.set_xticks(list(shown), [str(count) for count in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     plain_log(axes, "y")
     axes.set_xlabel("frames")
@@ -95,24 +106,38 @@ def _dress(axes: Axes, rows: Sequence[LatencyRow], words: str) -> None:
     bare(axes)
 
 
-def _mark_context(record: LatencyRecord, axes: Axes, rows: Sequence[LatencyRow]) -> None:
+def _mark_context(record: LatencyRecord, axes: Axes) -> None:
     """A line where the teacher's visual tokens fill the context that the host is used with."""
     limit, about = record.settings.get("context_tokens"), record.arms.get("teacher")
     if not limit or about is None or not about.tokens_per_frame:
         return
     frames = limit / about.tokens_per_frame
     axes.axvline(frames, color="#555555", linestyle=":", linewidth=1.2, zorder=4)
-    low = axes.get_ylim()[0]
-    axes.text(
-        frames * 0.96, low * 1.15, f"teacher's context full:\n{limit:,} tokens", fontsize=8, color="#555555",
-        ha="right", va="bottom",
+    axes.annotate(
+        f"teacher's context full:\n{limit:,} tokens", (frames, 0.02), xycoords=("data", "axes fraction"),
+        xytext=(5, 0), textcoords="offset points", fontsize=8, color="#555555", va="bottom",
     )  # fmt: skip
 
 
-def _name_lines(record: LatencyRecord, axes: Axes, rows: Sequence[LatencyRow], arms: Sequence[str]) -> None:
-    if len(arms) <= 4:
+def _name_lines(record: LatencyRecord, axes: Axes, last: dict[str, _Point]) -> None:
+    if not last:
         return
-    last = [max((row for row in rows if row.arm == arm), key=lambda row: row.frames or 0) for arm in arms]
-    most = max(row.frames or 1 for row in rows)
-    axes.set_xlim(right=most * 8)
-    label_column(axes, [(row.frames or 1, row.model_ms or 1.0, record.label(row.arm)) for row in last], most * 1.3)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high * (high / low) ** 0.75)
+    ends = [(point.frames, point.ms, record.label(arm)) for arm, point in last.items()]
+    label_column(axes, ends, high * (high / low) ** 0.04, size=7.5)
+
+
+def _legend(figure: Figure, record: LatencyRecord, arms: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    known = [
+        Line2D([], [], color=ARM_COLORS[arm], marker=marker, markersize=8, linewidth=width, label=record.label(arm))
+        for arm, (marker, width) in _STRONG.items()
+        if arm in arms
+    ]
+    kinds = [
+        Line2D([], [], color="#555555", marker="o", linestyle="", label="timed"),
+        Line2D([], [], color="#555555", marker="o", linestyle="", markerfacecolor="white", label="computed"),
+    ]
+    figure.legend(handles=[*known, *kinds], loc="lower center", ncols=len(known) + 2, frameon=False, fontsize=9.5)

@@ -71,7 +71,10 @@ def plot_stage_bars(bars: Sequence[StageBar], path: str | os.PathLike[str], titl
     )
     figure.suptitle(title, y=1.0 - 0.1 / figure.get_figheight(), va="top", fontsize=11.5)
     figure.subplots_adjust(
-        left=0.24, right=0.86, top=1.0 - 0.7 / figure.get_figheight(), bottom=0.5 / figure.get_figheight()
+        left=0.14,
+        right=0.8 if any(bar.computed for bar in bars) else 0.88,
+        top=1.0 - 0.7 / figure.get_figheight(),
+        bottom=0.5 / figure.get_figheight(),
     )
     return save(figure, path)
 
