@@ -38,12 +38,12 @@ RUN ?= runs/tiny
 RECORDS := benchmarks/records
 bench: install
 	$(BIN)/liteframe bench $(RUN)
-	$(BIN)/liteframe latency --device cpu --output $(RECORDS)/latency_cpu.json
+	$(BIN)/liteframe latency --device cpu --out $(RECORDS)/latency_cpu.json
 	$(BIN)/python benchmarks/keep_run.py $(RUN)
 	$(MAKE) results
 
 bench-gpu: install
-	$(BIN)/liteframe latency --device cuda --output $(RECORDS)/latency_gpu.json
+	$(BIN)/liteframe latency --device cuda --out $(RECORDS)/latency_gpu.json
 	$(MAKE) results
 
 results: install

@@ -61,7 +61,7 @@ def test_bars_are_milliseconds_a_frame_with_their_floor(tmp_path: Path, drawn: l
     axes = drawn[0].axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     widths = dict(zip(names, [bar.get_width() for bar in axes.patches], strict=True))
-    assert names[0] == "LiteFrame" and widths["LiteFrame"] == pytest.approx(47.0)
+    assert names[0] == "student" and widths["student"] == pytest.approx(47.0)
     floors = {line.get_xdata()[0] for line in axes.lines}
     assert any(floor == pytest.approx(82.0 / 3000.0 * 1e3) for floor in floors)
 

@@ -84,6 +84,9 @@ def test_a_report_without_students_or_teacher_is_still_a_report(fake_rows: Rows,
 def test_notes_tell_losses(fake_rows: Rows) -> None:
     notes = " ".join(notes_from(fake_rows(), {"commit": "a" * 40, "dirty": True}, chance=0.46))
     assert "teacher+wap is 0.009 below teacher+max" in notes and "-0.014 at 64*" in notes
+    assert (
+        "Of 3 other ways to reduce the teacher's tokens, above teacher+wap in the mean: teacher+max (+0.009)." in notes
+    )
     assert "0.013 below the teacher's best" in notes
     assert "+0.166 by model time, of which +0.126 is left end to end" in notes
     assert "Not above chance (0.46) by the interval: teacher+max at 8" in notes

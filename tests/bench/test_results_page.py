@@ -101,23 +101,23 @@ def test_computed_times_are_marked_and_timed_ones_are_not(records: Path) -> None
     _with_latency(records, "cpu")
     page = _page(records)
     assert "† a stage of it was computed from FLOPs" in page
-    assert not any("†" in cell for cell in _line(page, "LiteFrame", "8"))
-    assert [cell for cell in _line(page, "LiteFrame", "512", "32,768") if "†" in cell][-1] == "28,160 †"
-    assert _line(page, "LiteFrame", "64", "6.67x (70%, 3.31x)")[-1] == "7.82x †"
+    assert not any("†" in cell for cell in _line(page, "student", "8"))
+    assert [cell for cell in _line(page, "student", "512", "32,768") if "†" in cell][-1] == "28,160 †"
+    assert _line(page, "student", "64", "6.67x (70%, 3.31x)")[-1] == "7.82x †"
 
 
 def test_out_of_memory_and_what_was_not_run_are_told(records: Path) -> None:
     _with_latency(records, "gpu", lambda data: data.update(complete=False))
     page = _page(records)
-    assert _line(page, "LiteFrame", "8", "32")[3] == "out of memory"
-    assert "the record is partial" in page and "mobilenet-v5, 16 frames: no time left" in page
+    assert _line(page, "student", "8", "32")[3] == "out of memory"
+    assert "the record is partial" in page and "MobileNet-v5, 16 frames: no time left" in page
 
 
 def test_accuracy_is_only_that_of_a_named_relative(records: Path) -> None:
     _with_latency(records, "cpu")
     page = _page(records)
-    assert _line(page, "LiteFrame", "448", "87")[-1] == "0.799 (liteframe-lma)"
-    assert _line(page, "ViT-B/14", "448", "86")[-1].strip() == ""
+    assert _line(page, "student", "448", "87")[-1] == "0.799 (liteframe-lma)"
+    assert _line(page, "plain ViT-B", "448", "86")[-1].strip() == ""
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,7 @@ def test_accuracy_is_only_that_of_a_named_relative(records: Path) -> None:
         (lambda d: d["rows"][0].pop("stages"), r"rows\[0\].*'stages'"),
         (lambda d: d["rows"][0]["stages"]["encode"].pop("ms"), r"rows\[0\].stages.encode.*'ms'"),
         (lambda d: d["rows"][0]["stages"]["encode"].update(ms="fast"), r"rows\[0\].stages.encode.*'ms' is 'fast'"),
+        (lambda d: d["settings"].update(size="tiny"), "'settings.size' is 'tiny'"),
         (lambda d: d["arms"][0].pop("label"), r"arms\[0\].*'label'"),
     ],
 )

@@ -42,6 +42,27 @@ def method_name(arm: str) -> str:
     return _METHODS.get(short, short)
 
 
+_REAL = {
+    "teacher": "teacher",
+    "teacher+wap": "teacher + WAP",
+    "teacher+tome": "teacher, ToMe inside",
+    "student": "student",
+    "vit-b": "plain ViT-B",
+    "fastvit": "FastViT",
+    "fastvit-1024": "FastViT, 1024 px",
+    "mobilenet-v5": "MobileNet-v5",
+    "mobilenet-v5-768": "MobileNet-v5, 768 px",
+    "llm": "LLM",
+}
+
+
+def real_arm_name(arm: str) -> str:
+    """A short name of an arm of `liteframe latency`, whose names are not those of the tiny world."""
+    if arm.startswith("student-"):
+        return f"student, mixer {arm.removeprefix('student-')}"
+    return _REAL.get(arm) or arm_name(arm)
+
+
 def in_order(arms: Sequence[str]) -> list[str]:
     """Each arm once: the teacher, its compressors as they come, the others, the students last."""
     unique = list(dict.fromkeys(arms))

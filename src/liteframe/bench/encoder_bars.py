@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from liteframe.bench.arm_names import real_arm_name
 from liteframe.bench.figures import bare, new_figure, save
 from liteframe.bench.latency_record import LatencyRecord, LatencyRow
 from liteframe.bench.tables import milliseconds
@@ -34,7 +35,7 @@ def plot_encoders(record: LatencyRecord, path: str | os.PathLike[str], title: st
     for place, (row, group) in enumerate(zip(rows, groups, strict=True)):
         _draw(axes, row, group, place)
     one = len({row.frames for row in rows}) == 1
-    names = [record.label(row.arm) + ("" if one else f", {row.frames} frames") for row in rows]
+    names = [real_arm_name(row.arm) + ("" if one else f", {row.frames} frames") for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.22 * max(_per_frame(row) for row in rows))

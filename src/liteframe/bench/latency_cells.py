@@ -76,10 +76,15 @@ def how(row: LatencyRow) -> str:
     return f"{'partly computed, ' if row.any_computed else ''}{min(runs)} runs"
 
 
+def times(ratio: float) -> str:
+    """A ratio with two decimals, or two figures of a small one."""
+    return f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
+
+
 def over_floor(stage: StageTime | None) -> str:
     """How many times the floor a timed stage takes."""
-    times = stage.floor.get("times_floor") if stage and stage.floor and not stage.computed else None
-    return "-" if times is None else f"{times:.2f}x"
+    ratio = stage.floor.get("times_floor") if stage and stage.floor and not stage.computed else None
+    return "-" if ratio is None else times(ratio)
 
 
 def spread(stage: StageTime | None) -> str:
@@ -96,7 +101,7 @@ def per_second(row: LatencyRow | None) -> str:
 
 def giga(flops: float | None) -> str:
     """FLOPs in billions."""
-    return "-" if flops is None else f"{flops / 1e9:,.1f}"
+    return "-" if flops is None else figure(flops / 1e9)
 
 
 def figure(value: float | None) -> str:

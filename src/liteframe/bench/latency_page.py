@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from liteframe.bench.arm_names import real_arm_name
 from liteframe.bench.frontier import shares
 from liteframe.bench.latency_cells import (
     encoder_ms,
@@ -18,6 +19,7 @@ from liteframe.bench.latency_cells import (
     spread,
     table_of,
     time_of,
+    times,
 )  # fmt: skip
 from liteframe.bench.latency_record import LatencyRecord, LatencyRow
 from liteframe.bench.page import markdown
@@ -32,7 +34,7 @@ def headline_table(record: LatencyRecord, frames: Sequence[int], arms: Sequence[
     for arm in arms:
         found = {count: record.row("pipeline", arm, count) for count in frames}
         if any(found.values()):
-            lines.append([record.label(arm), *(model_ms(found[count]) for count in frames)])
+            lines.append([real_arm_name(arm), *(model_ms(found[count]) for count in frames)])
     return markdown(["arm", *(f"{count} frames" for count in frames)], lines) if lines else ""
 
 
@@ -51,17 +53,26 @@ def encoder_table(record: LatencyRecord, accuracy: Mapping[str, float]) -> str:
         relative = about.accuracy_relative if about else None
         lines.append(
             [
-                record.label(arm),
+                real_arm_name(arm),
                 *(figure(getattr(about, name, None)) for name in ("image_size", "parameters_m", "gflops_per_frame")),
                 figure(getattr(about, "tokens_encoder_per_frame", None)),
                 figure(getattr(about, "tokens_per_frame", None)),
                 *(encoder_ms(found.get(count)) for count in frames),
                 f"{accuracy[relative]:.3f} ({relative})" if relative and relative in accuracy else "",
-                about.note if about else "",
             ]
         )
     head = ["encoder", "px", "M parameters", "GFLOP a frame", "tokens a frame: encoder", "LLM"]
-    return table_of([*head, *(f"{count} frames, ms" for count in frames), "accuracy of a tiny relative", "note"], lines)
+    return table_of([*head, *(f"{count} frames, ms" for count in frames), "accuracy of a tiny relative"], lines)
+
+
+def arm_list(record: LatencyRecord, suite: str) -> str:
+    """What each arm of a suite is, with what is odd about it."""
+    lines = []
+    for arm in dict.fromkeys(row.arm for row in record.suite(suite)):
+        about = record.arms.get(arm)
+        if about is not None:
+            lines.append(f"- {real_arm_name(arm)}: {about.label}{'; ' + about.note if about.note else ''}")
+    return "\n".join(lines)
 
 
 def long_video_table(record: LatencyRecord) -> str:
@@ -70,7 +81,7 @@ def long_video_table(record: LatencyRecord) -> str:
     shared = _shared_frames(cells)
     frames = sorted({count for found in cells.values() for count in found if count not in shared})
     lines = [
-        [record.label(arm), *(encoder_ms(found.get(count)) for count in frames)]
+        [real_arm_name(arm), *(encoder_ms(found.get(count)) for count in frames)]
         for arm, found in cells.items()
         if any(count in found for count in frames)
     ]
@@ -97,7 +108,7 @@ def mixer_table(record: LatencyRecord) -> str:
     least = {row.frames: min(other.stages["encode"].ms for other in rows if other.frames == row.frames) for row in rows}
     lines = [
         [
-            record.label(row.arm),
+            real_arm_name(row.arm),
             row.frames or "-",
             time_of(row.stages["encode"]),
             f"{row.stages['encode'].ms / least[row.frames]:.2f}x",
@@ -126,11 +137,11 @@ def prefill_table(record: LatencyRecord) -> str:
     return table_of(head, lines)
 
 
-def pipeline_table(record: LatencyRecord) -> str:
-    """Every arm and frame count by stage, with tokens at three points."""
+def pipeline_table(record: LatencyRecord, main: bool = True) -> str:
+    """Arms and frame counts by stage, with tokens at three points; of the main arms, or of all others."""
     lines = [
         [
-            record.label(row.arm),
+            real_arm_name(row.arm),
             row.frames or "-",
             *(figure(value) for value in (row.tokens_encoder, row.tokens_llm, row.tokens_per_frame)),
             *(time_of(row.stages.get(name)) for name in MODEL_STAGES),
@@ -156,10 +167,10 @@ def pipeline_table(record: LatencyRecord) -> str:
     return table_of(head, lines)
 
 
-def speed_up_table(record: LatencyRecord) -> str:
+def speed_up_table(record: LatencyRecord, main: bool = True) -> str:
     """Teacher over arm at equal frames, beside each stage's share of the teacher's time and Amdahl's ceiling."""
     lines = []
-    for row in record.suite("pipeline", batch=1):
+    for row in _pipelines(record, main):
         baseline = record.row("pipeline", _BASELINE, row.frames or 0)
         if row.arm == _BASELINE or baseline is None or not row.model_ms or not baseline.model_ms:
             continue
@@ -168,8 +179,13 @@ def speed_up_table(record: LatencyRecord) -> str:
         for name in ("encode", "prefill"):
             ceiling = share[name]["ceiling"]
             ratio = baseline.stages[name].ms / row.stages[name].ms if row.stages[name].ms else None
-            text = "-" if ratio is None else f"{ratio:.2f}x"
+            text = "-" if ratio is None else times(ratio)
             cells.append(f"{text} ({share[name]['share']:.0%}, {'-' if ceiling is None else f'{ceiling:.2f}x'})")
-        whole = marked(f"{baseline.model_ms / row.model_ms:.2f}x", mark_of(row, baseline))
-        lines.append([record.label(row.arm), row.frames, *cells, whole])
+        whole = marked(times(baseline.model_ms / row.model_ms), mark_of(row, baseline))
+        lines.append([real_arm_name(row.arm), row.frames, *cells, whole])
     return table_of(["arm", "frames", "encode", "prefill", "model"], lines)
+
+
+def _pipelines(record: LatencyRecord, main: bool) -> list[LatencyRow]:
+    arms = {name for name, arm in record.arms.items() if arm.group == "main"}
+    return [row for row in record.suite("pipeline", batch=1) if (row.arm in arms) == main]

@@ -102,16 +102,13 @@ class LatencyRecord:
         """One row, if there is one."""
         return next((row for row in self.suite(suite, arm, batch) if row.frames == frames), None)
 
-    def label(self, arm: str) -> str:
-        """The arm in words."""
-        return self.arms[arm].label if arm in self.arms else arm
-
 
 def read_latency(path: Path) -> LatencyRecord:
     """The record in a file.
 
     Raises:
-        DataError: it cannot be read, is of another kind, or lacks a field; the message names file and field.
+        DataError: it cannot be read, is of another kind or no real size, or lacks a field; the message names file and
+            field.
     """
     data = read_json(path)
     if data.get("kind") != "latency":
@@ -119,6 +116,8 @@ def read_latency(path: Path) -> LatencyRecord:
     for name, kind in (("environment", dict), ("settings", dict), ("arms", list), ("rows", list)):
         if not isinstance(data.get(name), kind):
             raise DataError(f"{path}: field '{name}' is missing or no {kind.__name__}; run `liteframe latency` again")
+    if data["settings"].get("size", "real") != "real":
+        raise DataError(f"{path}: field 'settings.size' is {data['settings']['size']!r}, a try that tells no speed")
     arms = [_made(LatencyArm, arm, f"{path}: arms[{i}]") for i, arm in enumerate(data["arms"])]
     return LatencyRecord(
         environment=data["environment"],

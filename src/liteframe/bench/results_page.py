@@ -140,15 +140,17 @@ def _latency(device: str, records: Records, pictures: dict[str, str]) -> str:
                 latency_page.speed_up_table(record),
                 "In brackets: the stage's share of the teacher's model time, and Amdahl's ceiling.",
             ),
+            section("The other arms' latency", latency_page.pipeline_table(record, main=False), "Milliseconds."),
+            section("The other arms' speed-up", latency_page.speed_up_table(record, main=False), "As above."),
             section(
                 "Encoders",
                 latency_page.encoder_table(record, accuracy),
                 "Encode + project. An accuracy is that of a tiny relative, named in brackets, in the tiny world at "
-                f"{RELATIVES_AT} frames, with this arm's time having no part in it; blank where there is none.",
+                f"{RELATIVES_AT} frames; blank where there is none.\n\n" + latency_page.arm_list(record, "encoder"),
                 "encoders",
             ),
             section("Encoders on long videos", latency_page.long_video_table(record), "Encode + project."),
-            section("Temporal mixers, the paper's Table 2", latency_page.mixer_table(record), "One clip, batch 1."),
+            section("Temporal mixers, the paper's Table 2", latency_page.mixer_table(record), "Batch 1."),
             section("Prefill of the LLM alone", latency_page.prefill_table(record)),
             section("Throughput", latency_limits_page.throughput_table(record)),
             section("Distance to the machine's limit", latency_limits_page.floor_table(record), _limits_line(record)),
@@ -166,7 +168,7 @@ def _host_line(record: LatencyRecord) -> str:
         f"{settings['image_size']} px" if settings.get("image_size") else "",
         f"question of {settings['question_tokens']} tokens" if settings.get("question_tokens") else "",
         f"{settings['line_tokens']} tokens of text a frame line" if settings.get("line_tokens") else "",
-        f"{settings['decode_tokens']} tokens decoded" if settings.get("decode_tokens") else "",
+        f"{settings['decode_tokens']} decoded" if settings.get("decode_tokens") else "",
     ]
     text = ", ".join(part for part in parts if part)
     return f"Settings: {text}." if text else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from liteframe.bench.arm_names import arm_name
+from liteframe.bench.arm_names import arm_name, real_arm_name
 from liteframe.bench.encoder_bars import plot_encoders
 from liteframe.bench.latency_record import LatencyRecord
 from liteframe.bench.plots import plot_frontier
@@ -61,7 +61,7 @@ def draw(records: Records, folder: Path) -> None:
 def _real_bars(record: LatencyRecord) -> list[StageBar]:
     return [
         StageBar(
-            record.label(arm),
+            real_arm_name(arm),
             f"{row.frames} frames",
             {name: row.stages[name].ms for name in MODEL_STAGES},
             row.any_computed,

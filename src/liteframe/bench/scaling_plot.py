@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liteframe.bench.arm_names import real_arm_name
 from liteframe.bench.figures import ARM_COLORS, bare, new_figure, plain_log, save
 from liteframe.bench.label_column import label_column
 from liteframe.bench.latency_record import LatencyRecord, LatencyRow
@@ -51,7 +52,7 @@ def plot_latency_over_frames(record: LatencyRecord, path: str | os.PathLike[str]
     panels[0].set_ylabel("milliseconds a video")
     _name_lines(record, panels[2], {arm: max(_points(record, [r for r in rows if r.arm == arm], "model"), key=_frames)
                                     for arm in arms if arm not in _STRONG})  # fmt: skip
-    _mark_context(record, panels[2])
+    _mark_context(record, panels[2], max(row.frames or 0 for row in rows))
     figure.suptitle(title, y=0.985)
     _legend(figure, record, arms)
     figure.subplots_adjust(left=0.075, right=0.985, top=0.88, bottom=0.19, wspace=0.06)
@@ -106,12 +107,14 @@ def _dress(axes: Axes, frames: Sequence[int], words: str) -> None:
     bare(axes)
 
 
-def _mark_context(record: LatencyRecord, axes: Axes) -> None:
-    """A line where the teacher's visual tokens fill the context that the host is used with."""
+def _mark_context(record: LatencyRecord, axes: Axes, most: int) -> None:
+    """A line where the teacher's visual tokens fill the host's context, if the picture goes so far."""
     limit, about = record.settings.get("context_tokens"), record.arms.get("teacher")
     if not limit or about is None or not about.tokens_per_frame:
         return
     frames = limit / about.tokens_per_frame
+    if frames > most:
+        return
     axes.axvline(frames, color="#555555", linestyle=":", linewidth=1.2, zorder=4)
     axes.annotate(
         f"teacher's context full:\n{limit:,} tokens", (frames, 0.02), xycoords=("data", "axes fraction"),
@@ -124,7 +127,7 @@ def _name_lines(record: LatencyRecord, axes: Axes, last: dict[str, _Point]) -> N
         return
     low, high = axes.get_xlim()
     axes.set_xlim(low, high * (high / low) ** 0.75)
-    ends = [(point.frames, point.ms, record.label(arm)) for arm, point in last.items()]
+    ends = [(point.frames, point.ms, real_arm_name(arm)) for arm, point in last.items()]
     label_column(axes, ends, high * (high / low) ** 0.04, size=7.5)
 
 
@@ -132,12 +135,20 @@ def _legend(figure: Figure, record: LatencyRecord, arms: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     known = [
-        Line2D([], [], color=ARM_COLORS[arm], marker=marker, markersize=8, linewidth=width, label=record.label(arm))
+        Line2D([], [], color=ARM_COLORS[arm], marker=marker, markersize=8, linewidth=width, label=real_arm_name(arm))
         for arm, (marker, width) in _STRONG.items()
         if arm in arms
     ]
     kinds = [
         Line2D([], [], color="#555555", marker="o", linestyle="", label="timed"),
-        Line2D([], [], color="#555555", marker="o", linestyle="", markerfacecolor="white", label="computed"),
+        Line2D(
+            [],
+            [],
+            color="#555555",
+            marker="o",
+            linestyle="",
+            markerfacecolor="white",
+            label="computed, all or part of it",
+        ),
     ]
     figure.legend(handles=[*known, *kinds], loc="lower center", ncols=len(known) + 2, frameon=False, fontsize=9.5)
