@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from liteframe.bench import sweep
+from liteframe.bench.arms import ARMS as ARM_MAKERS
 from liteframe.bench.arms import arms_of_run
 from liteframe.bench.sweep import bench_command
 from liteframe.bench.timers import RunRule
@@ -118,3 +119,29 @@ def test_a_run_that_is_not_finished_is_named(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(half / "lma")
     with pytest.raises(ConfigError, match=r"lma/export is missing; finish the run first"):
         bench_command(str(half))
+
+
+def test_every_arm_that_a_run_can_have_is_measured(run: Path, tmp_path: Path) -> None:
+    code = bench_command(str(run), teacher_frames=[8], student_frames=[8], arms=["all"], out=str(tmp_path))
+    assert code == 0
+    rows = {row["arm"]: row for row in json.loads((tmp_path / "report.json").read_text())["rows"]}
+    assert list(rows) == list(ARM_MAKERS)
+    for name in ("tome", "prumerge", "visionzip", "fastvid"):
+        row = rows[f"teacher+{name}"]
+        assert (row["tokens_encoder"], row["tokens"], row["tokens_asked"]) == (8 * 64, 8, 8)
+    assert rows["teacher+dycoke"]["tokens"] == 32, "the first frame of each four stays whole"
+    fastv = rows["teacher+fastv"]
+    assert (fastv["tokens"], fastv["tokens_asked"]) == (128, 8)
+    assert fastv["tokens_mean_over_layers"] == pytest.approx((128 + 8 + 8) / 3)
+    assert rows["teacher"]["tokens_asked"] is None
+
+
+def test_only_the_arms_that_were_asked_for(run: Path) -> None:
+    assert [arm.name for arm in arms_of_run(run, (8,), (8,), ["liteframe-ctd", "teacher+holitom"])] == [
+        "teacher+holitom",
+        "liteframe-ctd",
+    ]
+    with pytest.raises(ConfigError, match="teacher\\+nothing"):
+        arms_of_run(run, (8,), (8,), ["teacher+nothing"])
+    with pytest.raises(ConfigError, match="ratio 5"):
+        arms_of_run(run, (8,), (8,), ["teacher+wap"], ratio=5)

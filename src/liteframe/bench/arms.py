@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from transformers import InternVLForConditionalGeneration, ProcessorMixin
 
 from liteframe.data.feature_store import FeatureStore
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import load_adapted
-from liteframe.models.backbone import WAP, Compressor, Dense, Pool
+from liteframe.models.answering_model import AnsweringModel
+from liteframe.models.attention_probe import AttentionProbe
+from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.llm_pruning import FastV, PrunedVideoLLM, PyramidDrop
+from liteframe.models.post_hoc import PostHocVideoLLM
+from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.ops.compressors.registry import METHODS
+from liteframe.ops.pooling import Block
 
 ATTENTION = {"vision_config": "eager", "text_config": "sdpa"}
 """Fastest on a CPU: plain for the 65 tokens of a tiny frame, fused for the LLM's long prompts. The same in all arms."""
+
+_BLOCKS: dict[float, Block] = {4: (1, 2, 2), 8: (2, 2, 2), 16: (4, 2, 2), 32: (8, 2, 2)}
+_ON_BLOCKS = ("average", "max", "subsample", "wap")
 
 
 @dataclass(frozen=True)
@@ -24,12 +37,12 @@ class Arm:
 
     Attributes:
         name: as in tables and plots.
-        model: backbone, compressor, projector and LLM.
+        model: from frames to the logits of the first answer token.
         frames: frame counts that it is measured at.
     """
 
     name: str
-    model: VideoLLM
+    model: AnsweringModel
     frames: tuple[int, ...]
 
 
@@ -40,46 +53,133 @@ def require_folders(*folders: Path) -> None:
             raise ConfigError(f"{folder} is missing; finish the run first (`liteframe pipeline`)")
 
 
-def teacher_of_run(run: Path) -> tuple[InternVLForConditionalGeneration, ProcessorMixin, WAP]:
-    """The host of a run, its processor, and WAP with the settings that the run's feature store was made with.
+def block_of_ratio(ratio: float) -> Block:
+    """Frames, rows and columns of the blocks that make so many times fewer tokens. Raises ConfigError for others."""
+    if ratio not in _BLOCKS:
+        raise ConfigError(f"ratio {ratio:g} is no size of a block; choose one of {', '.join(map(str, _BLOCKS))}")
+    return _BLOCKS[ratio]
+
+
+class RunParts:
+    """What a finished run left, each part loaded once, when an arm first asks for it.
+
+    Args:
+        run: folder of the run.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    @cached_property
+    def host(self) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
+        """The teacher's Video LLM and its processor."""
+        folder = self.run / "pretrain-llm" / "export"
+        require_folders(folder)
+        return load_host(str(folder), ATTENTION)
+
+    @cached_property
+    def wap(self) -> WAP:
+        """WAP with the settings that the run's feature store was made with."""
+        made_by = FeatureStore.open(self.run / "cache" / "store", verify="none").key.compressor
+        block = (made_by["block"][0], made_by["block"][1], made_by["block"][2])
+        return WAP(block, made_by["similarity"], made_by["scale"], made_by["saliency"])
+
+    @cached_property
+    def teacher(self) -> VideoLLM:
+        """The teacher's Video LLM, without compression."""
+        return VideoLLM(*self.host)
+
+    @cached_property
+    def probe(self) -> AttentionProbe:
+        """The teacher's encoder with what methods ask of its last layer; arms that need it share its features."""
+        backbone = self.teacher.backbone
+        assert isinstance(backbone, InternVLTeacher)
+        return AttentionProbe(backbone)
+
+    def compressed(self, compressor: Compressor) -> VideoLLM:
+        """The teacher with a compressor on its grid."""
+        return VideoLLM(*self.host, self.teacher.backbone, compressor)
+
+    def student(self, folder: Path, compressor: Compressor | None = None) -> VideoLLM:
+        """An encoder that CTD exported, in the teacher's place before the frozen LLM."""
+        require_folders(folder)
+        encoder = LiteFrameEncoder.from_pretrained(folder)
+        frames = None if compressor else encoder.config.clip_frames
+        return VideoLLM(*self.host, LiteFrameBackbone(encoder), compressor, frames_per_group=frames)
+
+    def adapted(self, folder: Path) -> VideoLLM:
+        """What LMA exported."""
+        require_folders(folder)
+        return load_adapted(folder, ATTENTION)
+
+
+Maker = Callable[[RunParts, float], Any]
+"""From a run and a ratio to an arm's model."""
+
+
+def _on_blocks(name: str) -> Maker:
+    def make(parts: RunParts, ratio: float) -> VideoLLM:
+        block = block_of_ratio(ratio)
+        if name != "wap":
+            return parts.compressed(Pool(name, block))
+        wap = parts.wap
+        return parts.compressed(WAP(block, wap.similarity, wap.scale, wap.saliency))
+
+    return make
+
+
+def _post_hoc(name: str) -> Maker:
+    def make(parts: RunParts, ratio: float) -> PostHocVideoLLM:
+        needs_probe = {"keys_THWK", "cls_attention_THW"} & set(METHODS[name].needs)
+        backbone = parts.probe if needs_probe else parts.teacher.backbone
+        return PostHocVideoLLM(VideoLLM(*parts.host, backbone), name, ratio)
+
+    return make
+
+
+ARMS: dict[str, Maker] = {
+    "teacher": lambda parts, _: parts.teacher,
+    **{f"teacher+{name}": _on_blocks(name) for name in _ON_BLOCKS},
+    **{f"teacher+{name}": _post_hoc(name) for name in METHODS if name not in _ON_BLOCKS},
+    "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
+    "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
+    "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),
+    "liteframe-lma": lambda parts, _: parts.adapted(parts.run / "lma" / "export"),
+}
+"""Every arm by name: how its model is made from a run, compressing so many times."""
+
+USUAL_ARMS = ("teacher", *(f"teacher+{name}" for name in _ON_BLOCKS), "liteframe-ctd", "liteframe-lma")
+"""Those of the pipeline's own report."""
+
+
+def arms_of_run(
+    run: Path,
+    teacher_frames: tuple[int, ...],
+    student_frames: tuple[int, ...],
+    names: Sequence[str] | None = None,
+    ratio: float = 16.0,
+) -> list[Arm]:
+    """The arms of a finished run, in the order of `ARMS`; all that compress do so by `ratio`, the student by its own.
+
+    WAP has the settings that the run's feature store was made with, and the blocks of poolings are WAP's where these
+    give the ratio.
+
+    Args:
+        run: folder of the run.
+        teacher_frames: frame counts of the arms that use the teacher.
+        student_frames: frame counts of the student's arms.
+        names: which arms; None is `USUAL_ARMS`, ``["all"]`` all of `ARMS`.
+        ratio: how many times fewer tokens.
 
     Raises:
-        ConfigError: the run lacks its host.
+        ConfigError: an unknown name, or a run that lacks a stage which an arm needs.
     """
-    host_folder = run / "pretrain-llm" / "export"
-    require_folders(host_folder)
-    made_by = FeatureStore.open(run / "cache" / "store", verify="none").key.compressor
-    block = (made_by["block"][0], made_by["block"][1], made_by["block"][2])
-    host, processor = load_host(str(host_folder), ATTENTION)
-    return host, processor, WAP(block, made_by["similarity"], made_by["scale"], made_by["saliency"])
-
-
-def arms_of_run(run: Path, teacher_frames: tuple[int, ...], student_frames: tuple[int, ...]) -> list[Arm]:
-    """Teacher, teacher with each compressor at 16x, student after CTD and student after LMA.
-
-    WAP has the settings that the run's feature store was made with.
-
-    Raises:
-        ConfigError: the run lacks a stage.
-    """
-    ctd, lma = run / "ctd" / "export", run / "lma" / "export"
-    require_folders(ctd, lma)
-    host, processor, wap = teacher_of_run(run)
-    teacher = VideoLLM(host, processor).eval()
-    compressors: dict[str, Compressor] = {
-        "teacher": Dense(),
-        "teacher+average": Pool("average", wap.block),
-        "teacher+max": Pool("max", wap.block),
-        "teacher+subsample": Pool("subsample", wap.block),
-        "teacher+wap": wap,
-    }
-    arms = [
-        Arm(name, VideoLLM(host, processor, teacher.backbone, compressor).eval(), teacher_frames)
-        for name, compressor in compressors.items()
+    wanted = list(USUAL_ARMS if names is None else ARMS if list(names) == ["all"] else names)
+    if unknown := [name for name in wanted if name not in ARMS]:
+        raise ConfigError(f"arm {unknown[0]!r} is unknown; choose all, or some of {', '.join(ARMS)}")
+    parts = RunParts(run)
+    return [
+        Arm(name, make(parts, ratio).eval(), student_frames if name.startswith("liteframe") else teacher_frames)
+        for name, make in ARMS.items()
+        if name in wanted
     ]
-    encoder = LiteFrameEncoder.from_pretrained(ctd)
-    student = LiteFrameBackbone(encoder)
-    swapped = VideoLLM(host, processor, student, frames_per_group=encoder.config.clip_frames).eval()
-    arms.append(Arm("liteframe-ctd", swapped, student_frames))
-    arms.append(Arm("liteframe-lma", load_adapted(lma, ATTENTION), student_frames))
-    return arms

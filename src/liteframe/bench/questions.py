@@ -8,7 +8,7 @@ from typing import Any
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.answering_model import AnsweringModel
 from liteframe.progress import track
 
 
@@ -20,7 +20,7 @@ def manifest_of_run(run: Path, split: str) -> Path:
     return manifest
 
 
-def videos_for(teacher: VideoLLM, manifest: Path, frames: int, batch_size: int) -> VideoDataModule:
+def videos_for(teacher: AnsweringModel, manifest: Path, frames: int, batch_size: int) -> VideoDataModule:
     """The videos of a manifest as test data, at the size that the teacher reads."""
     backbone: Any = teacher.backbone
     return VideoDataModule(

@@ -30,6 +30,8 @@ class RowRecord:
         frames: frames of a video.
         tokens: what the LLM sees of a video; ``tokens_encoder`` is the encoder's output, ``tokens_per_frame`` is
             ``tokens`` over ``frames``.
+        tokens_asked: that a compressor was asked to leave; None where it was not asked for a number.
+        tokens_mean_over_layers: visual tokens that the LLM's layers see, where some go on the way; None elsewhere.
         accuracy: over all questions, with ``accuracy_low`` and ``accuracy_high``, its 95 % interval over videos.
         questions: how many were answered, about how many ``videos``.
         per_type: question type -> accuracy.
@@ -55,6 +57,8 @@ class RowRecord:
     project_ms: float
     prefill_ms: float
     tokens_encoder: int = 0
+    tokens_asked: int | None = None
+    tokens_mean_over_layers: float | None = None
     per_type: dict[str, float] = field(default_factory=dict)
     extra_ms: dict[str, float] = field(default_factory=dict)
     spread: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -96,6 +100,8 @@ class RowRecord:
         samples: Mapping[str, Sequence[float]],
         peak_mib: Mapping[str, float] | None = None,
         floor: Mapping[str, Mapping[str, Any]] | None = None,
+        tokens_asked: int | None = None,
+        tokens_mean_over_layers: float | None = None,
     ) -> RowRecord:
         """A row from what was measured.
 
@@ -108,6 +114,7 @@ class RowRecord:
             samples: stage -> raw milliseconds; the five of ``STAGES`` at least.
             peak_mib: stage -> MiB.
             floor: stage -> ``distance_to_floor``.
+            tokens_asked, tokens_mean_over_layers: as the fields.
         """
         from liteframe.bench.timers import summary
 
@@ -124,6 +131,8 @@ class RowRecord:
             frames=frames,
             tokens=tokens,
             tokens_encoder=tokens_encoder,
+            tokens_asked=tokens_asked,
+            tokens_mean_over_layers=tokens_mean_over_layers,
             accuracy=accuracy["accuracy"],
             accuracy_low=accuracy["accuracy_low"],
             accuracy_high=accuracy["accuracy_high"],

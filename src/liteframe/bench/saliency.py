@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from liteframe.bench.arms import ATTENTION, teacher_of_run
+from liteframe.bench.arms import ATTENTION, RunParts
 from liteframe.bench.environment import environment
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
 from liteframe.bench.records import read_stage_records, write_record
@@ -17,6 +17,7 @@ from liteframe.bench.tables import aligned
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from liteframe.models.answering_model import AnsweringModel
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.video_llm import VideoLLM
 
@@ -49,10 +50,11 @@ def saliency_command(
     """
     folder = Path(run)
     manifest = manifest_of_run(folder, split)
-    host, processor, wap = teacher_of_run(folder)
+    parts = RunParts(folder)
+    (host, processor), wap = parts.host, parts.wap
     teacher = VideoLLM(host, processor).eval()
     compressors = arms_of(wap, saliencies, scales)
-    models: dict[Cell, VideoLLM] = {}
+    models: dict[Cell, AnsweringModel] = {}
     for name, compressor in compressors.items():
         model = VideoLLM(host, processor, teacher.backbone, compressor).eval()
         models.update({(name, count): model for count in frames})

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from liteframe import runtime
@@ -23,7 +22,7 @@ from liteframe.data.decode import forget_scans, probe, read_frames
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.evaluation.answering import Cell, answer_all
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.answering_model import AnsweringModel
 from liteframe.progress import track
 
 _LATENCY_VIDEOS = 16
@@ -37,6 +36,7 @@ def bench_command(
     student_frames: list[int] = [8, 16, 32, 64, 128],
     batch_size: int = 8,
     latency: bool = True,
+    arms: list[str] | None = None,
     out: str | None = None,
 ) -> int:
     """Sweeps frame counts for every arm of a finished run: accuracy, latency, tokens; writes the report.
@@ -48,14 +48,19 @@ def bench_command(
         student_frames: frame counts of the student's arms.
         batch_size: videos that are answered at a time; latency is always measured one by one.
         latency: measure times; without, the table has accuracies only and no report is written.
+        arms: names of arms to measure, or `all` for every one that a run can have; by default teacher, the poolings,
+            WAP and the student.
         out: folder of report.json, report.md and pareto.png; by default the run's.
+
+    Raises:
+        ConfigError: a run that lacks a stage, or an unknown arm.
     """
     started = time.monotonic()
     folder = Path(run)
     manifest = manifest_of_run(folder, split)
-    arms = arms_of_run(folder, tuple(teacher_frames), tuple(student_frames))
-    data = videos_for(arms[0].model, manifest, max(*teacher_frames, *student_frames), batch_size)
-    models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
+    measured = arms_of_run(folder, tuple(teacher_frames), tuple(student_frames), arms)
+    data = videos_for(measured[0].model, manifest, max(*teacher_frames, *student_frames), batch_size)
+    models = {(arm.name, frames): arm.model for arm in measured for frames in arm.frames}
     scores = answer_all(models, question_batches(data, "sweep: questions"), torch.bfloat16, torch.device("cpu"))
     accuracy = {cell: score.compute() for cell, score in scores.items()}
     if not latency:
@@ -63,7 +68,7 @@ def bench_command(
             print(f"{name:20} {frames:4}  {found['accuracy']:.3f}  {found['per_type']}")
         return 0
     limits = measure_limits()
-    timed = _latencies(arms, [row.path for row in data.rows("test")[:_LATENCY_VIDEOS]], data.settings.image_size)
+    timed = _latencies(measured, [row.path for row in data.rows("test")[:_LATENCY_VIDEOS]], data.settings.image_size)
     rows = [_row(cell, models[cell], accuracy[cell], timed[cell], limits, data) for cell in models]
     stages = _stages(folder, started)
     report = build_report(
@@ -76,7 +81,7 @@ def bench_command(
             "split": split,
             "batch": 1,
             "frames": "uniform midpoints",
-            "compressors": {arm.name: arm.model.compressor.describe() for arm in arms},
+            "compressors": {arm.name: arm.model.describe() for arm in measured},
             "latency_rule": RunRule.for_device("cpu", max_seconds=_CELL_SECONDS).describe(),
         },
         limits=limits,
@@ -121,16 +126,14 @@ def _latencies(arms: list[Arm], paths: list[str], size: tuple[int, int]) -> dict
 _QUESTION = "color of the star"
 
 
-def _llm_of(model: VideoLLM) -> dict[str, Any]:
+def _llm_of(model: AnsweringModel) -> dict[str, Any]:
     config = model.language_model.config
     return {"type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers}
 
 
-def _one_video(model: VideoLLM, paths: list[str], count: int, size: tuple[int, int]) -> Any:
+def _one_video(model: AnsweringModel, paths: list[str], count: int, size: tuple[int, int]) -> Any:
     turn = iter(range(10**9))
     places = [uniform_midpoints(probe(path).frames, count) for path in paths]
-
-    prompt: list[int] = []
 
     def run(timer: Any) -> None:
         i = next(turn) % len(paths)
@@ -140,40 +143,37 @@ def _one_video(model: VideoLLM, paths: list[str], count: int, size: tuple[int, i
         with timer.stage("preprocess"):
             frames_BTCHW = normalize(resize_uint8(frames_THWC, size))[None]
         with timer.stage("encode"):
-            tokens_BTHWC = model.encode(frames_BTCHW)
+            encoded = model.encode(frames_BTCHW)
         with timer.stage("project"):
-            visual_BTNC = model.project(tokens_BTHWC)
-        if not prompt:
-            prompt.extend(_prompt(model, visual_BTNC))
+            visual = model.project(encoded)
+        prompt = model.prompt_ids(visual, _QUESTION)
         with timer.stage("prefill"):
-            model.prefill(visual_BTNC, prompt)
+            model.prefill(visual, prompt)
 
     return run
 
 
-def _prompt(model: VideoLLM, visual_BTNC: torch.Tensor) -> list[int]:
-    before, after = model.prompts.question_ids(_QUESTION, *visual_BTNC.shape[1:3])
-    return [*before, *after]
-
-
 def _row(
     cell: Cell,
-    model: VideoLLM,
+    model: AnsweringModel,
     accuracy: dict[str, Any],
     samples: ArmSamples,
     limits: dict[str, float],
     data: VideoDataModule,
 ) -> RowRecord:
     name, frames = cell
-    blank = torch.zeros(1, frames, 3, *data.settings.image_size)
+    path = data.rows("test")[0].path
+    frames_THWC = read_frames(path, uniform_midpoints(probe(path).frames, frames))
+    frames_BTCHW = normalize(resize_uint8(frames_THWC, data.settings.image_size))[None]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        tokens_BTHWC = model.encode(blank)
-        visual_BTNC = model.project(tokens_BTHWC)
-    prompt = _prompt(model, visual_BTNC)
+        encoded = model.encode(frames_BTCHW)
+        visual = model.project(encoded)
+    prompt = model.prompt_ids(visual, _QUESTION)
     work = {
-        "encode": lambda: model.encode(blank),
-        "prefill": lambda: model.prefill(visual_BTNC, prompt),
+        "encode": lambda: model.encode(frames_BTCHW),
+        "prefill": lambda: model.prefill(visual, prompt),
     }
+    counts = model.token_counts(encoded, visual)
     floor = {
         stage: distance_to_floor(samples.median_ms(stage), flops_of(call), limits["bf16_gflops"])
         for stage, call in work.items()
@@ -181,8 +181,10 @@ def _row(
     return RowRecord.from_samples(
         name,
         frames,
-        tokens=int(np.prod(visual_BTNC.shape[1:3])),
-        tokens_encoder=int(np.prod(tokens_BTHWC.shape[1:4])),
+        tokens=counts.llm,
+        tokens_encoder=counts.encoder,
+        tokens_asked=counts.asked,
+        tokens_mean_over_layers=counts.mean_over_layers,
         accuracy=accuracy,
         samples=samples.stages_ms,
         peak_mib=samples.peak_mib,

@@ -12,14 +12,14 @@ from torch import Tensor
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.errors import DataError
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from liteframe.models.answering_model import AnsweringModel
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.video_llm import VideoLLM
 
 Cell = tuple[str, int]
 """Name of an arm and a frame count."""
 
 
-def option_ids(model: VideoLLM, options: Sequence[str]) -> list[int]:
+def option_ids(model: AnsweringModel, options: Sequence[str]) -> list[int]:
     """First token of each option. Raises DataError where two begin alike, so that it could not tell them apart."""
     ids = [model.prompts.first_token(option) for option in options]
     if len(set(ids)) < len(ids):
@@ -34,7 +34,7 @@ def picked(total: int, count: int) -> np.ndarray:
 
 @torch.inference_mode()
 def answer_all(
-    models: dict[Cell, VideoLLM], batches: Iterable[dict[str, Any]], dtype: torch.dtype, device: torch.device
+    models: dict[Cell, AnsweringModel], batches: Iterable[dict[str, Any]], dtype: torch.dtype, device: torch.device
 ) -> dict[Cell, MultipleChoiceAccuracy]:
     """Accuracy of every cell.
 
@@ -66,7 +66,7 @@ def _require_questions(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _answer_batch(
-    models: dict[Cell, VideoLLM],
+    models: dict[Cell, AnsweringModel],
     scores: dict[Cell, MultipleChoiceAccuracy],
     rows: Sequence[dict[str, Any]],
     frames_BTCHW: Tensor,
@@ -82,8 +82,8 @@ def _answer_batch(
             vision = whole[id(backbone)].at(places)
         else:
             vision = backbone(frames_BTCHW[:, places])
-        visual_BTNC = model.project(model.compressor(vision))
-        logits = model.first_answer_logits(visual_BTNC, [[q["question"] for q in row["questions"]] for row in rows])
+        visual = model.project(model.compress(vision))
+        logits = model.first_answer_logits(visual, [[q["question"] for q in row["questions"]] for row in rows])
         for row, logits_QV in zip(rows, logits, strict=True):
             asked = row["questions"]
             correct = [

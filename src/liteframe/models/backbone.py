@@ -29,11 +29,17 @@ class VisionTokens:
         cls_BTC: the class token of each frame, (B, T, C); None for an encoder without.
         pool_query_C: what its attention pooling asks of every token, (C,), see `ops.saliency.attention_pool_query`;
             None for an encoder without.
+        keys_BTHWK: keys of the last layer, heads concatenated, (B, T, H, W, K); None unless asked for, see
+            `models.attention_probe`.
+        cls_attention_BTHW: attention that the class token pays to each token in the last layer, mean over heads,
+            (B, T, H, W); None unless asked for.
     """
 
     tokens_BTHWC: Tensor
     cls_BTC: Tensor | None = None
     pool_query_C: Tensor | None = None
+    keys_BTHWK: Tensor | None = None
+    cls_attention_BTHW: Tensor | None = None
 
     @property
     def saliencies(self) -> tuple[str, ...]:
@@ -42,8 +48,17 @@ class VisionTokens:
 
     def at(self, places_T: Tensor) -> VisionTokens:
         """The tokens of the frames with these numbers."""
-        cls_BTC = None if self.cls_BTC is None else self.cls_BTC[:, places_T]
-        return VisionTokens(self.tokens_BTHWC[:, places_T], cls_BTC, self.pool_query_C)
+
+        def of(each_BT: Tensor | None) -> Tensor | None:
+            return None if each_BT is None else each_BT[:, places_T]
+
+        return VisionTokens(
+            self.tokens_BTHWC[:, places_T],
+            of(self.cls_BTC),
+            self.pool_query_C,
+            of(self.keys_BTHWK),
+            of(self.cls_attention_BTHW),
+        )
 
 
 def saliencies_with(class_token: bool, attention_pool: bool) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ of one frame, so that a frozen LLM meets no wording that it does not know: `Fram
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,6 +23,8 @@ _STAND_IN = "answer"
 _FEW_WORDS = 100
 Turn = tuple[str, str]
 """A question and its answer."""
+Line = tuple[int, int]
+"""Number of a `Frame` line and how many visual tokens stand in it."""
 
 
 def image_text(processor: Any, tokens: int) -> str:
@@ -30,10 +32,14 @@ def image_text(processor: Any, tokens: int) -> str:
     return f"{processor.start_image_token}{processor.image_token * tokens}{processor.end_image_token}"
 
 
+def lines_text(processor: Any, lines: Iterable[Line]) -> str:
+    """The `Frame` lines that stand for a video, one for each number and count of tokens."""
+    return "\n".join(f"Frame{number}: {image_text(processor, tokens)}" for number, tokens in lines)
+
+
 def video_text(processor: Any, groups: int, tokens_per_group: int, step: int = 1) -> str:
     """The lines that stand for a video of `groups` frames (or clips), numbered 1, 1 + step, 1 + 2 step, ..."""
-    image = image_text(processor, tokens_per_group)
-    return "\n".join(f"Frame{1 + i * step}: {image}" for i in range(groups))
+    return lines_text(processor, ((1 + i * step, tokens_per_group) for i in range(groups)))
 
 
 @dataclass
@@ -101,6 +107,11 @@ class PromptBuilder:
         """Ids up to and with the video, and ids from the question to where the answer begins."""
         before, after = self._around_video(question)
         return [*before, *self._video_ids(groups, tokens_per_group, step)], list(after)
+
+    def question_ids_of_lines(self, question: str, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
+        """As `question_ids`, where lines differ in their tokens."""
+        before, after = self._around_video(question)
+        return [*before, *self._tokenise(lines_text(self.processor, lines))], list(after)
 
     def _tokenise_question(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids before and behind the video of a prompt that asks `question`."""

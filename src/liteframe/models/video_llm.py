@@ -20,6 +20,7 @@ from transformers import (
 from transformers.cache_utils import Cache, DynamicCache
 
 from liteframe.errors import ConfigError
+from liteframe.models.answering_model import TokenCounts
 from liteframe.models.backbone import Compressor, Dense, VisionTokens
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.hosts import require_internvl
@@ -206,7 +207,11 @@ class VideoLLM(nn.Module):
 
     def encode(self, frames_BTCHW: Tensor) -> Tensor:
         """Compressed tokens on the grid, (B, T', H', W', C)."""
-        return self.compressor(self.backbone(frames_BTCHW))
+        return self.compress(self.backbone(frames_BTCHW))
+
+    def compress(self, vision: VisionTokens) -> Tensor:
+        """What the compressor leaves of a backbone's tokens, (B, T', H', W', C)."""
+        return self.compressor(vision)
 
     def project(self, tokens_BTHWC: Tensor) -> Tensor:
         """What the LLM sees of the video: (B, T', N, C_llm)."""
@@ -214,6 +219,14 @@ class VideoLLM(nn.Module):
             # Encoders are kept in float32, hosts often in bfloat16.
             tokens_BTHWC = tokens_BTHWC.to(next(self.projector.parameters()).dtype)
         return project_tokens(self.projector, tokens_BTHWC, self.downsample_ratio)
+
+    def token_counts(self, encoded_BTHWC: Tensor, visual_BTNC: Tensor) -> TokenCounts:
+        """Tokens of a video, of what `encode` and `project` gave."""
+        return TokenCounts(encoded_BTHWC.shape[1:4].numel(), visual_BTNC.shape[1:3].numel())
+
+    def describe(self) -> dict[str, Any]:
+        """How tokens become fewer, for a record."""
+        return self.compressor.describe()
 
     def groups(self, valid_frames_B: Tensor) -> list[int]:
         """`Frame` lines of the prompt for videos of that many frames; the last group may be filled up."""
@@ -286,6 +299,11 @@ class VideoLLM(nn.Module):
         picked_BL = targets_BL != IGNORE
         return self.lm_head(hidden_BLC[:, :-1][picked_BL]), targets_BL[picked_BL]
 
+    def prompt_ids(self, visual_BTNC: Tensor, question: str) -> list[int]:
+        """Ids of a prompt that asks a question about such a video, up to where the answer begins."""
+        before, after = self.prompts.question_ids(question, *visual_BTNC.shape[1:3])
+        return [*before, *after]
+
     def prefill(self, visual_BTNC: Tensor, ids_L: list[int]) -> Tensor:
         """Logits (B, vocabulary) of the first answer token after a whole prompt."""
         ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
@@ -302,15 +320,28 @@ class VideoLLM(nn.Module):
 
         Keys and values of a video are computed once and shared by its questions, of which each video has as many.
         """
-        B, T, N = visual_BTNC.shape[:3]
-        device = visual_BTNC.device
+        T, N = visual_BTNC.shape[1:3]
         prompts = [[self.prompts.question_ids(question, T, N) for question in asked] for asked in questions_B]
+        return self.hidden_after(visual_BTNC, prompts[0][0][0], [[ids for _, ids in asked] for asked in prompts])
+
+    @torch.no_grad()
+    def hidden_after(
+        self, visual_BTNC: Tensor, prefix_L: list[int], rests_B: Sequence[Sequence[list[int]]]
+    ) -> list[Tensor]:
+        """Hidden states (questions, C_llm) at the end of prompts that begin alike, for each video of a batch.
+
+        Args:
+            visual_BTNC: what the LLM sees of the videos.
+            prefix_L: ids up to and with the video, the same for all videos.
+            rests_B: ids of each question behind it; as many for each video.
+        """
+        device = visual_BTNC.device
         cache = DynamicCache(config=self.language_model.config)
-        prefix_BL = torch.tensor([prompts[0][0][0]], device=device).expand(B, -1)
+        prefix_BL = torch.tensor([prefix_L], device=device).expand(visual_BTNC.shape[0], -1)
         self.hidden_states(self.embed(prefix_BL, visual_BTNC), cache=cache)
-        each = len(prompts[0])
+        each = len(rests_B[0])
         cache.batch_repeat_interleave(each)
-        rest = [ids for asked in prompts for _, ids in asked]
+        rest = [ids for rests in rests_B for ids in rests]
         longest = max(len(ids) for ids in rest)
         padded = [ids + [self.prompts.pad_id] * (longest - len(ids)) for ids in rest]
         hidden = self.hidden_states(self.embed(torch.tensor(padded, device=device), None), cache=cache)

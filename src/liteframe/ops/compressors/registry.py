@@ -27,10 +27,12 @@ class Method:
     Attributes:
         function: takes `Features`, the tokens to keep of the whole video, and settings of its own with defaults.
         needs: the optional fields of `Features` that it cannot do without.
+        absent: what the paper does besides, and this does not.
     """
 
     function: Callable[..., Compressed]
     needs: tuple[str, ...] = ()
+    absent: str = ""
 
 
 METHODS: dict[str, Method] = {
@@ -43,9 +45,9 @@ METHODS: dict[str, Method] = {
     "prumerge+": Method(prumerge_plus, ("keys_THWK", "cls_attention_THW")),
     "visionzip": Method(visionzip, ("keys_THWK", "cls_attention_THW")),
     "fastvid": Method(fastvid, ("cls_TC", "cls_attention_THW")),
-    "dycoke": Method(dycoke),
-    "prunevid": Method(prunevid),
-    "holitom": Method(holitom, ("cls_attention_THW",)),
+    "dycoke": Method(dycoke, absent="pruning of the LLM's cache while it decodes"),
+    "prunevid": Method(prunevid, absent="pruning inside the LLM by the question's attention"),
+    "holitom": Method(holitom, ("cls_attention_THW",), absent="merging inside the LLM"),
 }
 
 

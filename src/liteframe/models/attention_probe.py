@@ -1,0 +1,79 @@
+"""What post-hoc compressors ask of the encoder's last layer, without another attention kernel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liteframe.models.backbone import VisionTokens
+from liteframe.models.teachers import InternVLTeacher
+
+
+class AttentionProbe(nn.Module):
+    """An InternVL's image encoder that also gives the keys and the class token's attention of its last layer.
+
+    The layer runs with the kernel that it has; queries and keys are caught on their way there, and one row of the
+    attention, the class token's, is computed from them once more.
+
+    Args:
+        teacher: shares its modules.
+    """
+
+    frame_wise = True
+
+    def __init__(self, teacher: InternVLTeacher) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that frames are best resized to."""
+        return self.teacher.image_size
+
+    @torch.no_grad()
+    def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
+        """As the teacher's, with `keys_BTHWK` and `cls_attention_BTHW`."""
+        tower: Any = self.teacher.vision_tower
+        attention = tower.encoder.layer[-1].attention
+        caught: dict[str, Tensor] = {}
+        hooks = [
+            # The norms are where queries and keys are whole; without norms they are identities in the same place.
+            getattr(attention, f"{name}_norm").register_forward_hook(
+                lambda _module, _inputs, output, name=name: caught.__setitem__(name, output)
+            )
+            for name in ("q", "k")
+        ]
+        try:
+            vision = self.teacher(frames_BTCHW)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        grid = vision.tokens_BTHWC.shape[:-1]
+        keys_MNK = caught["k"]
+        row_MN = attention_row(caught["q"][:, 0], keys_MNK, attention.num_heads, attention.scale)
+        return replace(
+            vision,
+            keys_BTHWK=keys_MNK[:, 1:].reshape(*grid, -1),
+            cls_attention_BTHW=row_MN[:, 1:].reshape(grid),
+        )
+
+
+def attention_row(query_MK: Tensor, keys_MNK: Tensor, heads: int, scale: float) -> Tensor:
+    """Attention that one query pays to N keys, mean over heads: (M, N) in float32.
+
+    Args:
+        query_MK: heads concatenated.
+        keys_MNK: heads concatenated; of fewer heads where several query heads share one.
+        heads: of the query.
+        scale: of the dot product.
+    """
+    width = query_MK.shape[-1] // heads
+    shared = heads * width // keys_MNK.shape[-1]
+    query_MHJK = query_MK.unflatten(-1, (heads // shared, shared, width))
+    keys_MNHK = keys_MNK.unflatten(-1, (heads // shared, width))
+    # Products of the kernel's own dtype; their softmax in float32, as in the kernel.
+    logits_MHJN = torch.einsum("mhjk,mnhk->mhjn", query_MHJK, keys_MNHK).float() * scale
+    return logits_MHJN.softmax(dim=-1).mean(dim=(1, 2))
