@@ -11,7 +11,7 @@ help:
 	@echo "make demo      the whole tiny pipeline, at most 15 minutes on two cores (SEED=N: another world)"
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make lint      ruff and mypy"
-	@echo "make bench     the sweep again on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (at most"
+	@echo "make bench     every arm on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (at most"
 	@echo "               20 minutes); keeps both in benchmarks/records and makes benchmarks/RESULTS.md of all records"
 	@echo "make bench-gpu latency at real shapes on a GPU, at most 9 minutes, and the page again"
 	@echo "make results   benchmarks/RESULTS.md, its plots and the README's tables from the records there are"
@@ -37,7 +37,7 @@ lint: install
 RUN ?= runs/tiny
 RECORDS := benchmarks/records
 bench: install
-	$(BIN)/liteframe bench $(RUN)
+	$(BIN)/liteframe bench $(RUN) --arms all
 	$(BIN)/liteframe latency --device cpu --out $(RECORDS)/latency_cpu.json
 	$(BIN)/python benchmarks/keep_run.py $(RUN)
 	$(MAKE) results

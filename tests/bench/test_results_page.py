@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,7 @@ from liteframe.bench.report import build_report, write_report
 from liteframe.bench.results_page import results_page
 from liteframe.bench.results_records import read_records
 from liteframe.bench.seeds import seeds_command
+from liteframe.bench.tiny_world_page import token_table
 from liteframe.errors import ConfigError, DataError
 
 Rows = Callable[..., list[RowRecord]]
@@ -118,6 +120,14 @@ def test_accuracy_is_only_that_of_a_named_relative(records: Path) -> None:
     page = _page(records)
     assert _line(page, "student", "448", "87")[-1] == "0.799 (liteframe-lma)"
     assert _line(page, "plain ViT-B", "448", "86")[-1].strip() == ""
+
+
+def test_budget_asked_and_given_stand_side_by_side(fake_rows: Rows) -> None:
+    rows = [row for row in fake_rows() if row.frames == 8]
+    assert "asked" not in token_table(rows)
+    table = token_table([replace(row, tokens_asked=10) if row.arm == "teacher+max" else row for row in rows])
+    assert _line(table, "teacher + max", "8")[3:] == ["8", "1", "10", "0.80x"]
+    assert _line(table, "teacher + WAP", "8")[-2:] == ["-", "-"]
 
 
 @pytest.mark.parametrize(

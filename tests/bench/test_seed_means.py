@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from liteframe.bench.records import RowRecord
-from liteframe.bench.seed_means import left_out, mean_asked, mean_interval, mean_rows
+from liteframe.bench.seed_means import left_out, mean_interval, mean_rows
 from liteframe.errors import DataError
 
 Rows = Callable[..., list[RowRecord]]
@@ -51,9 +51,11 @@ def test_rows_that_a_seed_lacks_are_left_out_and_named(fake_rows: Rows) -> None:
         mean_rows([fewer, [replace(row, arm="other") for row in fewer]])
 
 
-def test_budgets_asked_for_need_every_seed() -> None:
-    reports = [
-        {"rows": [{"arm": "a", "frames": 8, "tokens_asked": 8}, {"arm": "b", "frames": 8}]},
-        {"rows": [{"arm": "a", "frames": 8, "tokens_asked": 10}, {"arm": "b", "frames": 8, "tokens_asked": 4}]},
-    ]
-    assert mean_asked(reports) == {("a", 8): 9.0}
+def test_budgets_asked_for_need_every_seed(fake_rows: Rows) -> None:
+    seeds = [fake_rows(), fake_rows()]
+    asked = (
+        [replace(row, tokens_asked=count + 8, tokens_mean_over_layers=5.5) for row in seeds[0]] for count in (0, 4)
+    )
+    first, second = asked
+    assert {(row.tokens_asked, row.tokens_mean_over_layers) for row in mean_rows([first, second])} == {(10, 5.5)}
+    assert {(row.tokens_asked, row.tokens_mean_over_layers) for row in mean_rows([first, seeds[1]])} == {(None, None)}

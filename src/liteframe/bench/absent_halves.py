@@ -10,5 +10,5 @@ def absent_table() -> str:
     """A line for each method with a text in its field ``absent``; empty where there is none."""
     from liteframe.ops.compressors.registry import METHODS
 
-    lines = [[method_name(name), str(absent)] for name, m in METHODS.items() if (absent := getattr(m, "absent", ""))]
-    return markdown(["method", "not built, or not found"], lines).replace("---:", "---") if lines else ""
+    lines = [[method_name(name), made.absent] for name, made in METHODS.items() if made.absent]
+    return markdown(["method", "what it does besides, not built here"], lines).replace("---:", "---") if lines else ""

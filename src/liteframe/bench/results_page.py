@@ -7,7 +7,7 @@ from liteframe.bench.absent_halves import absent_table
 from liteframe.bench.latency_record import LatencyRecord
 from liteframe.bench.provenance import provenance
 from liteframe.bench.results_records import Records, SweepReport
-from liteframe.bench.seed_means import left_out, mean_asked, mean_rows
+from liteframe.bench.seed_means import left_out, mean_rows
 
 CHANCE = 0.25
 RELATIVES_AT = 16
@@ -42,7 +42,6 @@ def results_page(records: Records, pictures: dict[str, str]) -> str:
 def _tiny_world(records: Records, pictures: dict[str, str]) -> str:
     seeds = [report.rows for report in records.seeds]
     rows, reports = mean_rows(seeds), [report.report for report in records.seeds]
-    asked = mean_asked(reports)
     missing = left_out(seeds)
     questions = sum(min(row.questions for row in of_seed) for of_seed in seeds)
     source = provenance({report.path: report.environment for report in records.seeds})
@@ -85,10 +84,10 @@ def _tiny_world(records: Records, pictures: dict[str, str]) -> str:
             ),
             section(
                 "Tokens at three points",
-                tiny_world_page.token_table(rows, asked),
+                tiny_world_page.token_table(rows),
                 "A budget is what the compressor was asked for; methods whose design sets the count give what they do.",
             ),
-            section("Halves that are not built", absent_table()),
+            _absent(),
             section(
                 "Distance to the machine's limit",
                 tiny_world_page.floor_table(rows),
@@ -101,6 +100,12 @@ def _tiny_world(records: Records, pictures: dict[str, str]) -> str:
         )
         if part
     )
+
+
+def _absent() -> str:
+    table = absent_table()
+    source = "*As the registry of compressors says; inside the LLM, FastV and PyramidDrop are arms of their own.*"
+    return _section("## Halves of methods that are not built", source, table) if table else ""
 
 
 def _other_run(report: SweepReport) -> str:

@@ -51,16 +51,6 @@ def left_out(seeds: Sequence[Sequence[RowRecord]]) -> list[str]:
     return [f"{arm} at {frames}" for arm, frames in sorted(some - every)]
 
 
-def mean_asked(reports: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
-    """Tokens that an arm was asked for, by arm and frames, where every report's row has ``tokens_asked``."""
-    asked: dict[tuple[str, int], list[float]] = {}
-    for report in reports:
-        for row in report["rows"]:
-            if row.get("tokens_asked") is not None:
-                asked.setdefault((row["arm"], row["frames"]), []).append(float(row["tokens_asked"]))
-    return {cell: fmean(values) for cell, values in asked.items() if len(values) == len(reports)}
-
-
 def _mean_row(rows: Sequence[RowRecord]) -> RowRecord:
     accuracy, low, high = mean_interval(
         [row.accuracy for row in rows], [row.accuracy_low for row in rows], [row.accuracy_high for row in rows]
@@ -70,6 +60,8 @@ def _mean_row(rows: Sequence[RowRecord]) -> RowRecord:
         frames=rows[0].frames,
         tokens=round(fmean(row.tokens for row in rows)),
         tokens_encoder=round(fmean(row.tokens_encoder for row in rows)),
+        tokens_asked=None if (asked := _mean_known([row.tokens_asked for row in rows])) is None else round(asked),
+        tokens_mean_over_layers=_mean_known([row.tokens_mean_over_layers for row in rows]),
         accuracy=accuracy,
         accuracy_low=low,
         accuracy_high=high,
@@ -85,6 +77,11 @@ def _mean_row(rows: Sequence[RowRecord]) -> RowRecord:
         project_ms=fmean(row.project_ms for row in rows),
         prefill_ms=fmean(row.prefill_ms for row in rows),
     )
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _means(dicts: Sequence[Mapping[str, float]]) -> dict[str, float]:

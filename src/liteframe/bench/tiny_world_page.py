@@ -48,17 +48,27 @@ def stage_table(rows: Sequence[RowRecord]) -> str:
     return markdown(["arm", "frames", *STAGES, *extra, "model", "end to end"], lines)
 
 
-def token_table(rows: Sequence[RowRecord], asked: Mapping[tuple[str, int], float]) -> str:
-    """Tokens at three points, and where an arm was asked for a budget, that budget and what it gave of it."""
-    lines = []
+def token_table(rows: Sequence[RowRecord]) -> str:
+    """Tokens at three points; where an arm was asked for a budget, that and what it gave of it; where tokens go inside
+    the LLM, how many its layers see in the mean. Columns that no arm fills are left out.
+    """
+    lines: list[list[str]] = []
     for row in _sorted(rows):
-        budget = asked.get((row.arm, row.frames))
-        given = [f"{budget:.0f}", f"{row.tokens / budget:.2f}x"] if budget else ["-", "-"]
-        per_frame = f"{row.tokens_per_frame:.4g}"
-        tail = given if asked else []
-        lines.append([arm_name(row.arm), row.frames, row.tokens_encoder, row.tokens, per_frame, *tail])
-    more = ["asked for", "given over asked"] if asked else []
-    return markdown(["arm", "frames", "encoder's output", "what the LLM sees", "per frame", *more], lines)
+        asked, layers = row.tokens_asked, row.tokens_mean_over_layers
+        lines.append(
+            [
+                arm_name(row.arm),
+                *(str(count) for count in (row.frames, row.tokens_encoder, row.tokens)),
+                f"{row.tokens_per_frame:.4g}",
+                str(asked) if asked else "-",
+                f"{row.tokens / asked:.2f}x" if asked else "-",
+                f"{layers:.4g}" if layers is not None else "-",
+            ]
+        )
+    header = ["arm", "frames", "encoder's output", "what the LLM sees", "per frame", "asked for", "given over asked"]
+    header.append("mean over the LLM's layers")
+    keep = [i for i in range(len(header)) if i < 5 or any(line[i] != "-" for line in lines)]
+    return markdown([header[i] for i in keep], [[line[i] for i in keep] for line in lines])
 
 
 def matched_table(seeds: Sequence[Sequence[RowRecord]]) -> str:
