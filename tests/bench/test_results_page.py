@@ -39,7 +39,8 @@ def records(fake_rows: Rows, tmp_path: Path) -> Path:
     folder = tmp_path / "records"
     environment = {"device": "a cpu", "threads": 2, "commit": "c" * 40, "dirty": True}
     for seed, shift in ((4, 0.0), (5, 0.01)):
-        report = build_report(environment, [], fake_rows(shift), {"seed": seed}, {"bf16_gflops": 400.0 + seed})
+        rows = [replace(row, encode_ms=row.encode_ms + 10 * shift * row.frames) for row in fake_rows(shift)]
+        report = build_report(environment, [], rows, {"seed": seed}, {"bf16_gflops": 400.0 + seed})
         write_json(folder / f"tiny-seed{seed}" / "report.json", report)
     seeds_command(
         [str(folder / f"tiny-seed{seed}" / "report.json") for seed in (4, 5)], str(folder / "tiny-seeds.json")
@@ -67,7 +68,7 @@ def _line(page: str, *starts: str) -> list[str]:
 def test_every_section_says_its_record_and_what_it_ran_on(records: Path) -> None:
     _with_latency(records, "cpu")
     for section in re.split(r"^#{2,3} ", _page(records), flags=re.MULTILINE)[1:]:
-        if "|" in section:
+        if "|" in section and not section.startswith("Halves of methods"):
             assert "*Made from [records/" in section, section[:80]
     page = _page(records)
     assert "commit cccccccccccc with changes that are not committed" in page and "2 threads" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def plot_rivals(rows: Sequence[RowRecord], path: str | os.PathLike[str], title: 
         _draw(axes, rows_of_arm(rows, rivals[place]), *_RIVAL, rival=True)
         axes.set_title(method_name(rivals[place]), fontsize=10, color=_RIVAL[0], weight="bold", pad=3)
         axes.set_xscale("log")
-        axes.set_xticks([10, 20, 50, 100][: 4 if max(row.model_ms for row in rows) > 70 else 3])
+        axes.set_xticks(_ticks([row.model_ms for row in rows]))
         plain_log(axes, "x")
         bare(axes)
         if place + columns >= len(rivals):
@@ -63,6 +64,17 @@ def plot_rivals(rows: Sequence[RowRecord], path: str | os.PathLike[str], title: 
         wspace=0.08, hspace=0.32,
     )  # fmt: skip
     return save(figure, path)
+
+
+def _ticks(times: Sequence[float]) -> list[float]:
+    """Round milliseconds inside the picture, few enough for a small panel."""
+    low, high = min(times), max(times)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(ticks) <= 4:
+            break
+    return ticks
 
 
 def _draw(axes: Axes, rows: Sequence[RowRecord], color: str, marker: str, rival: bool) -> None:
