@@ -12,9 +12,9 @@ help:
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     every arm on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (at most"
-	@echo "               20 minutes); keeps both in benchmarks/records and makes benchmarks/RESULTS.md of all records"
-	@echo "make bench-gpu latency at real shapes on a GPU, at most 9 minutes, and the page again"
-	@echo "make results   benchmarks/RESULTS.md, its plots and the README's tables from the records there are"
+	@echo "               20 minutes); keeps both in benchmarks/records, then make results"
+	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU, within 9 minutes (PYTHON=python3: no install)"
+	@echo "make results   benchmarks/RESULTS.md, its plots and the README's tables, from the records there are"
 	@echo "make clean     remove caches and builds; runs/ and .venv stay"
 
 install: $(STAMP)
@@ -42,13 +42,13 @@ bench: install
 	$(BIN)/python benchmarks/keep_run.py $(RUN)
 	$(MAKE) results
 
-bench-gpu: install
-	$(BIN)/liteframe latency --device cuda --out $(RECORDS)/latency_gpu.json
-	$(MAKE) results
-
 results: install
 	$(BIN)/python benchmarks/results.py
 	$(BIN)/python benchmarks/readme_results.py
+
+# Needs no install: torch, transformers and timm of the machine's own Python do.
+bench-gpu:
+	PYTHONPATH=src $(PYTHON) -m liteframe.bench.real_size --device cuda --out $(RECORDS)/latency_gpu.json
 
 clean:
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache

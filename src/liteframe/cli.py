@@ -35,8 +35,13 @@ FUNCTION_VERBS = {
         "liteframe.hf.export:export_command",
     ),
     "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
+    "latency": (
+        "measure latency at the paper's real shapes, with random weights",
+        "liteframe.bench.real_size.command:latency_command",
+    ),
     "saliency": ("measure WAP without the class token on a finished run", "liteframe.bench.saliency:saliency_command"),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
+    "paper": ("measure the paper's tables and figures on the tiny world", "liteframe.paper.command:paper_command"),
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }
@@ -141,10 +146,13 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
     lists = {name: item for name, kind in types.items() if name != "return" and (item := _list_item(kind)) is not None}
     words = [name for name, parameter in parameters.items() if _is_optional_word(parameter, parameters.values())]
     parser = ArgumentParser(prog=f"liteframe {verb}", description=docstring.short_description)
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*lists, *words})
+    flags = [name for name, parameter in parameters.items() if types[name] is bool and parameter.default is False]
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*lists, *words, *flags})
     texts = {parameter.arg_name: parameter.description for parameter in docstring.params}
     for name in words:
         parser.add_argument(name, nargs="?", type=types[name], default=parameters[name].default, help=texts.get(name))
+    for name in flags:
+        parser.add_argument(f"--{name}", nargs="?", const=True, type=bool, default=False, help=texts.get(name))
     for name, item in lists.items():
         default = parameters[name].default
         if default is Parameter.empty:

@@ -77,7 +77,7 @@ def test_every_section_says_its_record_and_what_it_ran_on(records: Path) -> None
 
 def test_what_was_not_measured_has_no_numbers(records: Path) -> None:
     page = _page(records)
-    assert "Not measured yet: run `make bench`." in page and "Not measured yet: run `make bench-gpu`." in page
+    assert "Not measured yet: run `make bench`." in page and "Not measured yet: run `make bench-gpu`, then" in page
     assert "mixer" not in page
     _with_latency(records, "cpu")
     assert _page(records).count("Not measured yet") == 1

@@ -47,8 +47,8 @@ def test_a_token_of_the_student_stands_for_a_block_of_the_teacher(
     geometry: TeacherGeometry, block: tuple[int, int, int]
 ) -> None:
     """Whatever the block: on the same frames both make the same grid."""
-    fields = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "downsample_after": [1, 2]}
-    config = LiteFrameConfig(**{"image_size": 112, **geometry.student(block), **fields})
+    fields = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LiteFrameConfig(**{"image_size": 112, **geometry.student(block, [1, 2]), **fields})
     frames, height, width = (2 * side for side in geometry.cell(block))
     grid = geometry.grid(frames, height, width)
     pooled = tuple(size // step for size, step in zip(grid, block, strict=True))

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.init_from_timm import load_timm_weights
+from liteframe.models.temporal import TEMPORAL_MIXERS
 from liteframe.models.vit import resize_positions
+from small_teachers import timm_folder
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +99,15 @@ def test_fresh_weights_stay_and_are_listed():
         assert torch.equal(value, before[name]) == (name in fresh), name
 
 
+@pytest.mark.parametrize("mixer", TEMPORAL_MIXERS)
+def test_weights_of_a_mixer_are_left_alone_and_listed(mixer):
+    encoder = small_encoder(clip_frames=4, temporal_mixer=mixer)
+    own = {name: value.clone() for name, value in encoder.state_dict().items() if ".temporal." in name}
+    fresh = load_timm_weights(encoder, small_vit())
+    assert set(fresh) == {*own, "head.weight", "head.bias"}
+    assert all(torch.equal(encoder.state_dict()[name], value) for name, value in own.items())
+
+
 @pytest.mark.parametrize(
     ("encoder_settings", "timm_settings", "word"),
     [
@@ -124,5 +136,38 @@ def test_by_name_and_other_families():
                         downsample_after=[], downsample_strides=[], temporal_mixer="none")
     )  # fmt: skip
     assert load_timm_weights(encoder, "vit_tiny_patch16_224") == ["head.weight", "head.bias"]
-    with pytest.raises(ConfigError, match="not a timm VisionTransformer"):
+    with pytest.raises(ConfigError, match="not a timm vision transformer"):
         load_timm_weights(encoder, "resnet10t")
+
+
+def test_from_a_folder_that_timm_wrote_or_the_weights_in_it(tmp_path):
+    vit = timm_folder(tmp_path / "vit", img_size=84, embed_dim=48, depth=3, num_heads=3, name="vit_tiny_patch16_224",
+                      patch_size=14)  # fmt: skip
+    expected = small_encoder()
+    load_timm_weights(expected, vit)
+    for source in (tmp_path / "vit", tmp_path / "vit" / "model.safetensors"):
+        encoder = small_encoder()
+        fresh = load_timm_weights(encoder, str(source), pretrained=True)
+        assert fresh == ["head.weight", "head.bias"]
+        for name, value in encoder.state_dict().items():
+            assert torch.equal(value, expected.state_dict()[name]) or name in fresh, name
+
+
+def test_a_folder_or_file_that_is_not_timms_is_refused_by_name(tmp_path):
+    vit = timm_folder(tmp_path / "vit", embed_dim=48, depth=3, num_heads=3)
+    assert vit is not None
+    weights = load_file(tmp_path / "vit" / "model.safetensors")
+    weights.pop("blocks.1.norm1.weight")
+    save_file(weights, tmp_path / "vit" / "model.safetensors")
+    odd = tmp_path / "weights.pth"
+    odd.write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    for source, words in (
+        (tmp_path / "vit", r"(?s)vit: timm cannot make this model .*blocks\.1\.norm1\.weight"),
+        (odd, r"weights\.pth: not the model\.safetensors of a folder that timm wrote"),
+        (tmp_path / "empty", "empty: timm cannot make this model"),
+        (tmp_path / "nowhere", "nowhere: timm cannot make this model"),
+        ("vit_of_nobody", "vit_of_nobody: timm cannot make this model"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            load_timm_weights(small_encoder(), str(source), pretrained=True)

@@ -15,6 +15,7 @@ from host_world import TEXTS, TOKENS, TOWERS, family_config, family_host
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.hosts import host_config
 from liteframe.models.teachers import project_tokens
+from liteframe.models.temporal import TEMPORAL_MIXERS
 from liteframe.planning.flops import (
     adapter_cost,
     head_cost,
@@ -54,13 +55,36 @@ def test_image_encoder(tower: str) -> None:
         assert counted(lambda: model(frames).last_hidden_state) == 2 * vision_tower_cost(vision, SIZE).forward
 
 
-def test_student() -> None:
-    encoder = LiteFrameEncoder(LiteFrameConfig(**ENCODER))
+@pytest.mark.parametrize("mixer", TEMPORAL_MIXERS)
+def test_student(mixer: str) -> None:
+    encoder = LiteFrameEncoder(LiteFrameConfig(**ENCODER, temporal_mixer=mixer))
     for size in (SIZE, (56, 112)):
         frames = torch.randn(1, 8, 3, *size)
         with torch.no_grad():
             found = counted(lambda frames=frames: encoder(frames).last_hidden_state)
         assert found == 2 * student_cost(encoder.config, size).forward
+
+
+@pytest.mark.parametrize(
+    ("after", "strides"),
+    [
+        ([1, 2], [[2, 2, 2], [2, 1, 1]]),
+        ([2, 3], [[2, 2, 2], [2, 1, 1]]),
+        ([1], [[4, 2, 2]]),
+        ([2], [[4, 2, 2]]),
+        ([1, 3], [[2, 2, 2], [4, 1, 1]]),
+        ([1], [[1, 2, 2]]),
+    ],
+)
+def test_student_with_strides_elsewhere(after: list[int], strides: list[list[int]]) -> None:
+    placed = {"downsample_after": after, "downsample_strides": strides, "clip_frames": 8, "num_hidden_layers": 3}
+    encoder = LiteFrameEncoder(LiteFrameConfig(**{**ENCODER, **placed}))
+    with torch.no_grad():
+        found = counted(lambda: encoder(torch.randn(1, 8, 3, *SIZE)).last_hidden_state)
+        shape = encoder(torch.randn(1, 8, 3, *SIZE)).last_hidden_state.shape
+    assert found == student_cost(encoder.config, SIZE).forward
+    frames, rows, columns = encoder.config.stride
+    assert shape == (1, 8 // frames, 8 // rows, 8 // columns, 128)
 
 
 def test_training_a_student() -> None:

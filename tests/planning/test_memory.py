@@ -12,6 +12,7 @@ from torch import nn
 from transformers import Qwen3Config, Qwen3Model
 
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.temporal import TEMPORAL_MIXERS
 from liteframe.planning.memory import Part, llm_activations, memory, student_activations
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -35,6 +36,17 @@ def kept_bytes(module: nn.Module, run: Callable[[], torch.Tensor]) -> int:
         result = run()
     assert result.requires_grad
     return sum(storage.nbytes() for storage in storages.values())
+
+
+@pytest.mark.parametrize("mixer", TEMPORAL_MIXERS)
+def test_student_with_each_mixer(mixer: str) -> None:
+    sizes = {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 3, "output_size": 128}
+    config = LiteFrameConfig(
+        112, **sizes, downsample_after=[2, 3], attention="sdpa", temporal_mixer=mixer, clip_frames=4
+    )
+    encoder = LiteFrameEncoder(config)
+    found = kept_bytes(encoder, lambda: encoder(torch.randn(2, 4, 3, *SIZE)).last_hidden_state)
+    assert student_activations(config, SIZE, 2) == pytest.approx(found, rel=0.4)
 
 
 @pytest.mark.parametrize("downsample", [[1, 2], []])

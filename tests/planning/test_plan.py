@@ -10,9 +10,11 @@ import pytest
 
 from liteframe import cli
 from liteframe.errors import ConfigError
+from liteframe.models.encoder import LiteFrameConfig
 from liteframe.models.teachers import InternVL, Siglip
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
+from liteframe.planning.lma_plan import LINE_TOKENS
 from liteframe.planning.parts import vision_config
 from liteframe.planning.stage_plans import plan_stage
 from liteframe.stages.lma import LMAStage
@@ -187,3 +189,28 @@ def test_a_teacher_by_class_path_is_planned_if_it_is_an_internvl() -> None:
     assert vision_config(InternVL(str(host_folder())))[0].to_dict() == vision_config(str(host_folder()))[0].to_dict()
     with pytest.raises(ConfigError, match=r"Siglip nowhere: only stages whose teacher is an InternVL can be planned"):
         vision_config(Siglip("nowhere"))
+
+
+@pytest.mark.parametrize(("block", "of_clip", "of_video"), [([8, 2, 2], 64, 128), ([2, 2, 2], 128, 512)])
+def test_other_compressions(block: list[int], of_clip: int, of_video: int, tmp_path: Path) -> None:
+    """Of 16 frames; a clip has 8 frames where a token spans 8, else 4."""
+    for config in ("ctd.yaml", "cache.yaml"):
+        plan = planned(tmp_path, config, set=[f"model.block={block}"])
+        assert plan["stage"]["clip_tokens"]["after the pixel shuffle"] == of_clip
+        (batch,) = plan["stage"]["batches"]
+        assert batch["tokens"]["patches"] == 16 * 1024 and batch["tokens"]["after the pixel shuffle"] == of_video
+    dense = planned(tmp_path, "ctd.yaml", set=["model.target=dense"])["stage"]
+    assert dense["clip_tokens"] == {"patches": 1024, "after the student": 1024, "after the pixel shuffle": 256}
+    pooled = planned(tmp_path, "cache.yaml", set=["model.target=max", "data.frames=6"])["stage"]
+    assert pooled["clip_tokens"]["after max"] == 256
+    assert pooled["target"]["clips"] == 2 and pooled["batches"][0]["tokens"]["patches"] == 8 * 1024
+
+
+def test_groups_that_only_fill_a_clip_up_are_not_in_the_prompt(tmp_path: Path) -> None:
+    config = LiteFrameConfig(clip_frames=8)
+    config.save_pretrained(tmp_path / "encoder")
+    settings = [f"model.encoder={tmp_path / 'encoder'}", "data.shapes=[{frames: 12, batch_size: 1}]"]
+    (batch,) = planned(tmp_path, "lma.yaml", text_tokens=100, set=settings)["stage"]["batches"]
+    assert batch["tokens"]["patches"] == 16 * 1024, "two whole clips go in"
+    assert batch["tokens"]["after the pixel shuffle"] == 3 * 64, "and of 12 frames three groups come out"
+    assert batch["tokens"]["prompt of the LLM"] == 3 * (64 + LINE_TOKENS) + 100

@@ -249,4 +249,4 @@ def _change_one_number(path: Path) -> None:
 
 def test_blocks_that_do_not_fill_a_clip_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.block takes 3 frames.*data\.clip_frames 4"):
-        run(tmp_path, block=(3, 2, 2))
+        run(tmp_path, {"clip_frames": 4}, block=(3, 2, 2))

@@ -192,7 +192,6 @@ def test_a_student_that_does_not_fit_the_targets_is_refused(source: str, tmp_pat
     one_stride = {"downsample_after": [1], "downsample_strides": [[2, 2, 2]]}
     for changes, message in (
         ({"output_size": 64}, r"width of 128, model\.encoder\.output_size is 64"),
-        ({"clip_frames": 8}, r"model\.encoder: clip_frames is 8, but a token spans 4 frames"),
         (one_stride, r"\(4, 28, 28\) frames, pixels and pixels, a token of model\.encoder for \(2, 28, 28\)"),
     ):
         with pytest.raises(ConfigError, match=message):

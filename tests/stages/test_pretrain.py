@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 
+from liteframe.data.sampling import KeyFrames
+from liteframe.data.transforms import IMAGENET_MEAN
 from liteframe.models.backbone import VisionTokens
+from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.init_from_timm import load_timm_weights
+from liteframe.models.teachers import TimmViT
+from liteframe.models.tiny import tiny_timm_vit
 from liteframe.stages import pretrain
-from liteframe.stages.pretrain import HostPretrainStage
-from tiny_world import host_folder
+from liteframe.stages.ctd import CTDStage
+from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
+from liteframe.stages.stage import OptimizerSettings
+from tiny_world import ENCODER, host_folder, make_trainer, manifest, video_data
 
 KINDS = ("needle", "motion", "order")
 
@@ -97,3 +107,42 @@ def test_the_loss_is_the_mean_of_both_densities(pooled_too: bool, monkeypatch: p
         block = vision.tokens_BTHWC[1, 2, 2:, :2].reshape(4, 8)
         cosine = torch.nn.functional.cosine_similarity(block, vision.cls_BTC[1, 2][None], dim=-1)  # type: ignore[index]
         torch.testing.assert_close(seen["pooled_"][1, 2, 1, 0], (20 * cosine).softmax(0) @ block)
+
+
+def test_a_timm_vit_learns_the_labels_and_a_student_starts_from_it(tmp_path: Path) -> None:
+    module = TimmPretrainStage(32, 2, 2, optimizer=OptimizerSettings(lr=3e-3))
+    videos = video_data(train=str(manifest()), train_sampler=KeyFrames(), frames=4)
+    losses: list[float] = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            losses.append(float(trainer.callback_metrics["train/loss"]))
+
+    make_trainer(tmp_path, max_steps=12, callbacks=[Watch()]).fit(module, videos)
+    assert losses[-1] < 0.7 * losses[0]
+    student = CTDStage(encoder=ENCODER, timm_weights=str(tmp_path / "export"), picture_every=0)
+    before = {name: value.clone() for name, value in student.encoder.state_dict().items()}
+    fresh = load_timm_weights(student.encoder, str(tmp_path / "export"), pretrained=True)
+    assert all((".temporal." in n) or n.startswith(("downsamples.", "head.")) for n in fresh)
+    for name, value in student.encoder.state_dict().items():
+        assert torch.equal(value, before[name]) == (name in fresh), name
+    assert torch.equal(student.encoder.blocks[1].fc1.weight, module.vit.blocks[1].mlp.fc1.weight)
+    make_trainer(tmp_path / "ctd", max_steps=1).fit(
+        CTDStage(
+            encoder=ENCODER,
+            teacher=str(host_folder()),
+            timm_weights=str(tmp_path / "export"),
+            optimizer=OptimizerSettings(lr=1e-9),
+        ),
+        video_data(train=str(manifest())),
+    )
+    started = LiteFrameEncoder.from_pretrained(tmp_path / "ctd" / "export")
+    torch.testing.assert_close(started.blocks[1].fc1.weight, module.vit.blocks[1].mlp.fc1.weight, rtol=0, atol=1e-5)
+    teacher = TimmViT(str(tmp_path / "export")).load()
+    assert (teacher.mean, teacher.class_token) == (IMAGENET_MEAN, True), "frames need no other pixels"
+
+
+def test_the_same_seed_starts_from_the_same_vit() -> None:
+    one, same, other = (tiny_timm_vit(32, 2, 2, seed) for seed in (0, 0, 1))
+    assert torch.equal(one.blocks[0].mlp.fc1.weight, same.blocks[0].mlp.fc1.weight)
+    assert not torch.equal(one.blocks[0].mlp.fc1.weight, other.blocks[0].mlp.fc1.weight)

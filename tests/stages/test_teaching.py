@@ -149,4 +149,5 @@ def test_what_does_not_fit_is_said_before_the_first_batch(tmp_path: Path) -> Non
         fit(112, teacher=siglip, saliency="norm", encoder={**STUDENT, "patch_size": 28})
     with pytest.raises(ConfigError, match=r"model\.block takes 6 frames.*data\.clip_frames 4"):
         stage = CacheStage(qwen, str(tmp_path / "store"), block=(3, 1, 1), saliency="norm")
-        make_trainer(tmp_path).predict(stage, video_data(predict=str(manifest()), image_size=56))
+        videos = video_data(predict=str(manifest()), image_size=56, clip_frames=4)
+        make_trainer(tmp_path).predict(stage, videos)

@@ -80,7 +80,10 @@ class RunParts:
     @cached_property
     def wap(self) -> WAP:
         """WAP with the settings that the run's feature store was made with."""
-        made_by = FeatureStore.open(self.run / "cache" / "store", verify="none").key.compressor
+        store = self.run / "cache" / "store"
+        made_by = FeatureStore.open(store, verify="none").key.compressor
+        if made_by["compressor"] != "wap":
+            raise ConfigError(f"{store}: made with model.target {made_by['compressor']}; arms need the settings of WAP")
         block = (made_by["block"][0], made_by["block"][1], made_by["block"][2])
         return WAP(block, made_by["similarity"], made_by["scale"], made_by["saliency"])
 
@@ -103,9 +106,7 @@ class RunParts:
     def student(self, folder: Path, compressor: Compressor | None = None) -> VideoLLM:
         """An encoder that CTD exported, in the teacher's place before the frozen LLM."""
         require_folders(folder)
-        encoder = LiteFrameEncoder.from_pretrained(folder)
-        frames = None if compressor else encoder.config.clip_frames
-        return VideoLLM(*self.host, LiteFrameBackbone(encoder), compressor, frames_per_group=frames)
+        return VideoLLM(*self.host, LiteFrameBackbone(LiteFrameEncoder.from_pretrained(folder)), compressor)
 
     def adapted(self, folder: Path) -> VideoLLM:
         """What LMA exported."""

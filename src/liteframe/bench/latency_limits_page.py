@@ -46,7 +46,8 @@ def left_out_list(record: LatencyRecord) -> str:
     lines = [] if record.complete else ["- The run was not finished: the record is partial."]
     for cell in record.dropped:
         parts = [str(cell.get("suite", "")), real_arm_name(str(cell.get("arm", "")))]
-        parts += [f"{cell['frames']} frames"] if cell.get("frames") else []
+        unit = "tokens" if cell.get("suite") == "prefill" else "frames"
+        parts += [f"{cell['frames']} {unit}"] if cell.get("frames") else []
         parts += [f"batch {cell['batch']}"] if cell.get("batch") not in (None, 1) else []
         lines.append(f"- {', '.join(part for part in parts if part)}: {cell.get('reason', 'no reason recorded')}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ RELATIVES_AT = 16
 """Frames at which the accuracy of a tiny relative is shown beside an encoder's real latency."""
 
 _LONGEST_OPEN = 30
-_DEVICES = {"cpu": ("On a CPU", "make bench"), "gpu": ("On a GPU", "make bench-gpu")}
+_DEVICES = {"cpu": ("On a CPU", "`make bench`"), "gpu": ("On a GPU", "`make bench-gpu`, then `make results`")}
 
 
 def results_page(records: Records, pictures: dict[str, str]) -> str:
@@ -121,7 +121,7 @@ def _other_run(report: SweepReport) -> str:
 def _latency(device: str, records: Records, pictures: dict[str, str]) -> str:
     title, command = _DEVICES[device]
     if device not in records.latency:
-        return _section(f"## {title}", f"Not measured yet: run `{command}`.")
+        return _section(f"## {title}", f"Not measured yet: run {command}.")
     path, record = records.latency[device]
     source = provenance({path: record.environment})
     accuracy = {

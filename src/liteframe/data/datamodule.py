@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
 from liteframe.data.dataset import ClipSettings, VideoDataset, open_store, window_ids
 from liteframe.data.decode_pool import DecodePool
-from liteframe.data.feature_store import FeatureStore
+from liteframe.data.feature_store import FeatureStore, read_key
 from liteframe.data.loader import VideoLoader
 from liteframe.data.manifest import VideoRow, VideoSource, as_sources, read_sources
 from liteframe.data.mixing import Mixture
@@ -55,7 +55,8 @@ class VideoDataModule(LightningDataModule):
         sampler: chooses frames for validation, test and prediction; by default UniformMidpoints.
         train_sampler: chooses frames for training; by default RandomSegment.
         windows_per_video: samples of each video in `predict`, drawn by a `sampler` with chance.
-        clip_frames: frames of one clip of the encoder; samples are padded to a multiple by their last frame.
+        clip_frames: samples are padded to a multiple of it by their last frame. Null follows the feature store, or
+            the block of the stage that reads a teacher, and is 4 where neither says otherwise.
         image_size: height and width of the frames in pixels, one number for a square.
         decoder: "decord", "pyav", "auto" for the one that is right for each file, or "package.module:function".
         decode_processes: decode processes of each loader worker.
@@ -82,7 +83,7 @@ class VideoDataModule(LightningDataModule):
         sampler: FrameSampler | None = None,
         train_sampler: FrameSampler | None = None,
         windows_per_video: int = 1,
-        clip_frames: int = 4,
+        clip_frames: int | None = None,
         image_size: int | tuple[int, int] = 448,
         decoder: str = "auto",
         decode_processes: int = 1,
@@ -109,7 +110,10 @@ class VideoDataModule(LightningDataModule):
         ]
         self.windows_per_video = windows_per_video
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.settings = ClipSettings((height, width), clip_frames, on_error, decoder)
+        self._clip_frames_given = clip_frames is not None
+        self.settings = ClipSettings((height, width), on_error=on_error, decoder=decoder)
+        if clip_frames is not None:
+            self.settings = replace(self.settings, clip_frames=clip_frames)
         self._pool = DecodePool(decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache)
         self.remote_cache = remote_cache
         self.num_workers, self.prefetch_factor, self.pin_memory = num_workers, prefetch_factor, pin_memory
@@ -168,10 +172,17 @@ class VideoDataModule(LightningDataModule):
             self._rows[split] = rows
         return self._rows[split]
 
+    def follow_clips(self, clip_frames: int) -> ClipSettings:
+        """The settings, from now on with clips of so many frames, unless `data.clip_frames` was given."""
+        if not self._clip_frames_given:
+            self.settings = replace(self.settings, clip_frames=clip_frames)
+        return self.settings
+
     def setup(self, stage: str) -> None:
         """Reads the manifests of the stage, opens the feature store, and starts the list of skips."""
         wanted = [split for split in _SPLITS_OF_STAGE[stage] if self.sources[split]]
         if stage == "fit" and self.store_path:
+            self.follow_clips(read_key(self.store_path).clip_frames)
             self.store = open_store(self.store_path, self.settings)
         ids = [row.id for split in wanted for row in self.rows(split)]
         if self.store is not None and stage == "fit":

@@ -124,4 +124,5 @@ def _processor(model: LiteFrameForConditionalGeneration, of_host: Any, run: RunF
         tokens_per_clip=model.config.tokens_per_clip(height, width),
         **({} if frames is None else {"num_frames": frames}),
         chat_template=of_host.chat_template,
+        frames_per_group=encoder.stride[0],
     )

@@ -62,4 +62,4 @@ def _load_exported(source: str, attention: str | dict[str, str] | None) -> Video
     )
     height, width = processor.image_size
     backbone = LiteFrameBackbone(model.encoder, (height, width))
-    return VideoLLM(parts, processor, backbone, frames_per_group=model.encoder.config.clip_frames).eval()
+    return VideoLLM(parts, processor, backbone).eval()

@@ -116,15 +116,19 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.lm_head = new_embeddings
 
-    def project_clips(self, pixel_values_videos: Tensor) -> Tensor:
-        """What the LLM sees of clips: (clips, N, C_llm).
+    def project_clips(self, pixel_values_videos: Tensor, clip_groups: Tensor | None = None) -> Tensor:
+        """What the LLM sees of clips: (groups, N, C_llm), one group for each of the `stride[0]` frames of a token.
 
         Args:
             pixel_values_videos: normalised pixels (clips, clip_frames, C, H, W).
+            clip_groups: how many groups of each clip count, (clips,); None is all.
         """
         parts = pixel_values_videos.to(self.encoder.head.weight.dtype).split(CLIPS_AT_ONCE)
         features = torch.cat([self.encoder(part).last_hidden_state for part in parts])
-        return project_tokens(self.projector, features, self.config.downsample_ratio).flatten(1, 2)
+        visual = project_tokens(self.projector, features, self.config.downsample_ratio)
+        if clip_groups is None:
+            return visual.flatten(0, 1)
+        return visual[torch.arange(visual.shape[1], device=visual.device) < clip_groups.to(visual.device)[:, None]]
 
     def forward(
         self,
@@ -137,6 +141,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        clip_groups: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits (B, L, vocabulary) after prompts; a loss too if there are labels.
@@ -152,6 +157,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             labels: (B, L), -100 where there is no loss.
             use_cache: give keys and values back.
             logits_to_keep: of the last so many tokens alone; 0 is all. Or the places to keep.
+            clip_groups: see `project_clips`.
 
         Raises:
             ConfigError: the prompts have more or fewer places than the clips have tokens.
@@ -162,7 +168,8 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if pixel_values_videos is not None:
                 places_BL = input_ids == self.config.image_token_id
-                inputs_embeds = put_in_places(inputs_embeds, places_BL, self.project_clips(pixel_values_videos))
+                visual = self.project_clips(pixel_values_videos, clip_groups)
+                inputs_embeds = put_in_places(inputs_embeds, places_BL, visual)
         kwargs.pop("return_dict", None)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
@@ -192,6 +199,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         input_ids: Any,
         pixel_values_videos: Tensor | None = None,
         is_first_iteration: bool | None = False,
+        clip_groups: Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Pixels go along once: afterwards their keys and values are in the cache."""
@@ -199,20 +207,26 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         inputs = parent.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
         if is_first_iteration or not kwargs.get("use_cache", True):
             inputs["pixel_values_videos"] = pixel_values_videos
+            inputs["clip_groups"] = clip_groups
         return inputs
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Any = None, **model_kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
         """Repeats each prompt's clips together, where transformers would repeat clip after clip."""
-        clips = model_kwargs.pop("pixel_values_videos", None)
+        clips, groups = model_kwargs.pop("pixel_values_videos", None), model_kwargs.pop("clip_groups", None)
         if clips is not None and expand_size > 1:
             places_B = (input_ids == self.config.image_token_id).sum(dim=1)
-            shares = (places_B * len(clips) // places_B.sum().clamp(min=1)).tolist()
-            clips = torch.cat([share for part in clips.split(shares) for share in [part] * expand_size])
+            counted = torch.ones(len(clips), dtype=torch.long) if groups is None else groups.cpu()
+            last_B = (places_B.cumsum(0) * counted.sum() // places_B.sum().clamp(min=1)).cpu()
+            ends = (counted.cumsum(0) <= last_B[:, None]).sum(dim=1).tolist()
+            spans = [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+            order = torch.tensor([clip for span in spans for _ in range(expand_size) for clip in span])
+            clips = clips[order.to(clips.device)]
+            groups = None if groups is None else groups[order.to(groups.device)]
         parent: Any = super()
         ids, others = parent._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
-        return ids, {**others, "pixel_values_videos": clips}
+        return ids, {**others, "pixel_values_videos": clips, **({} if groups is None else {"clip_groups": groups})}
 
 
 def _adapter_folder(source: str, name: str, options: dict[str, Any]) -> Path:

@@ -19,8 +19,9 @@ from liteframe.models.prompts import image_text, video_text
 class LiteFrameProcessor(ProcessorMixin):
     """Frames to clips, and prompts with a place for every visual token that the LLM will see.
 
-    A video becomes `Frame1: <img>...</img>` lines, one a clip, as in LMA; its last clip is filled up with its last
-    frame. A still image is a clip of that image repeated, in the host's wording of an image: `<img>...</img>`.
+    A video becomes `Frame1: <img>...</img>` lines, one for each group of frames that a token spans, as in LMA; its
+    last clip is filled up with its last frame. A still image is a clip of that image repeated, of which one group
+    counts, in the host's wording of an image: `<img>...</img>`.
 
     Args:
         tokenizer: the host's.
@@ -29,6 +30,7 @@ class LiteFrameProcessor(ProcessorMixin):
         tokens_per_clip: what the LLM sees of them.
         num_frames: frames taken of a video file, at most, unless a call says otherwise.
         chat_template: the host's.
+        frames_per_group: frames that a token spans; null is all of a clip.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class LiteFrameProcessor(ProcessorMixin):
         tokens_per_clip: int = 64,
         num_frames: int = 64,
         chat_template: str | None = None,
+        frames_per_group: int | None = None,
     ) -> None:
         super().__init__(tokenizer, chat_template=chat_template)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.image_size = [int(height), int(width)]
         self.clip_frames, self.tokens_per_clip, self.num_frames = clip_frames, tokens_per_clip, num_frames
+        self.frames_per_group = clip_frames if frames_per_group is None else frames_per_group
         self.start_image_token = tokenizer.start_image_token
         self.end_image_token = tokenizer.end_image_token
         self.image_token = tokenizer.context_image_token
@@ -62,6 +66,9 @@ class LiteFrameProcessor(ProcessorMixin):
         **kwargs: Any,
     ) -> BatchFeature:
         """Token ids and mask (B, L) of the prompts, and their pixels (clips, clip_frames, 3, height, width).
+
+        Where a clip holds several groups of frames, also `clip_groups` (clips,): how many of them count, the first
+        ones, as others hold nothing but what fills the clip up.
 
         Args:
             images: paths, pictures of PIL or uint8 arrays, one for each image token in the prompts, in their order;
@@ -85,13 +92,15 @@ class LiteFrameProcessor(ProcessorMixin):
         kwargs.pop("do_sample_frames", None)  # apply_chat_template adds it
         visuals = {"image": list_of("image", images), "video": list_of("video", videos)}
         clips: list[Tensor] = []
+        clip_groups: list[int] = []
+        tokens = self.tokens_per_clip * self.frames_per_group // self.clip_frames
 
         def add(kind: str, visual: Any) -> str:
-            made = self._image(visual) if kind == "image" else self._video(visual, num_frames, fps)
-            clips.append(made)
-            if kind == "image":
-                return image_text(self, self.tokens_per_clip)
-            return video_text(self, len(made), self.tokens_per_clip)
+            frames_TCHW = self._image(visual) if kind == "image" else self._video(visual, num_frames, fps)
+            clips.append(self._clips(frames_TCHW))
+            groups, most = -(-len(frames_TCHW) // self.frames_per_group), self.clip_frames // self.frames_per_group
+            clip_groups.extend(min(most, groups - first) for first in range(0, groups, most))
+            return image_text(self, tokens) if kind == "image" else video_text(self, groups, tokens)
 
         data: dict[str, Any] = {}
         if text is None:
@@ -112,6 +121,8 @@ class LiteFrameProcessor(ProcessorMixin):
             )
         if clips:
             data["pixel_values_videos"] = normalize(torch.cat(clips))
+            if self.frames_per_group != self.clip_frames:
+                data["clip_groups"] = torch.tensor(clip_groups)
         return BatchFeature(data)
 
     def _fill(self, texts: list[str], visuals: dict[str, list[Any]], add: Any) -> list[str]:
@@ -136,10 +147,10 @@ class LiteFrameProcessor(ProcessorMixin):
     def _video(self, video: Any, num_frames: int | None, fps: float | None) -> Tensor:
         if num_frames is None and isinstance(video, (str, os.PathLike)):
             num_frames = self.num_frames
-        return self._clips(read_video(video, self._size, num_frames, fps))
+        return read_video(video, self._size, num_frames, fps)
 
     def _image(self, image: Any) -> Tensor:
-        return self._clips(read_image(image, self._size))
+        return read_image(image, self._size)
 
     def _clips(self, frames_TCHW: Tensor) -> Tensor:
         """Whole clips, (clips, clip_frames, 3, H, W); the last is filled up with the last frame."""
@@ -154,4 +165,5 @@ class LiteFrameProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         """Names of what a call gives."""
-        return [*self.tokenizer.model_input_names, "pixel_values_videos"]
+        grouped = ["clip_groups"] if self.frames_per_group != self.clip_frames else []
+        return [*self.tokenizer.model_input_names, "pixel_values_videos", *grouped]

@@ -87,7 +87,7 @@ def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = No
         host.model.language_model = load_adapter(host.model.language_model, adapter).merge_and_unload()
     size = _card(folder).get("image_size")
     backbone = LiteFrameBackbone(encoder, (size[0], size[1]) if size else None)
-    return VideoLLM(host, processor, backbone, frames_per_group=encoder.config.clip_frames).eval()
+    return VideoLLM(host, processor, backbone).eval()
 
 
 def load_parts(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -83,6 +83,7 @@ class Dense:
     """No compression."""
 
     frames_per_group: int = 1
+    block: ClassVar[Block] = (1, 1, 1)
 
     def __call__(self, vision: VisionTokens) -> Tensor:
         return vision.tokens_BTHWC

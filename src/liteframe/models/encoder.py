@@ -17,8 +17,9 @@ from transformers.utils import ModelOutput
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.encoder_config import LiteFrameConfig
 from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
+from liteframe.models.self_attention import ZeroLinear
 from liteframe.models.strict import StrictPreTrainedModel
-from liteframe.models.temporal import DepthwiseTemporalConv, StridedDownsample
+from liteframe.models.temporal import DepthwiseTemporalConv, FullTemporalConv, StridedDownsample
 from liteframe.models.vit import Block, PatchEmbedding, sincos_positions
 from liteframe.ops.pooling import legal_sizes
 
@@ -30,8 +31,9 @@ class LiteFrameOutput(ModelOutput):
     """What the encoder gives.
 
     Attributes:
-        last_hidden_state: ``(B, T', H', W', output_size)``, in the teacher's feature space; T' counts clips when, as in
-            the paper, the strides in time multiply to ``clip_frames``.
+        last_hidden_state: ``(B, T', H', W', output_size)``, in the teacher's feature space; T' counts groups of
+            ``stride[0]`` frames, of which a clip holds one in the paper. Groups that hold no frame at all but what
+            fills up the last clip are cut off.
         valid_frames: ``(B,)`` int64, how many input frames are real; the rest repeat the last one.
     """
 
@@ -73,7 +75,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         width = config.hidden_size
         # Read once: attributes of a transformers config are slow, and forward has to be quick on eight frames.
         self.clip_frames, self.patch_size, self.in_channels = config.clip_frames, config.patch_size, config.num_channels
-        self.size_multiple = config.size_multiple
+        self.size_multiple, self.frames_per_group = config.size_multiple, config.stride[0]
         self.patch_embedding = PatchEmbedding(config.image_size, config.patch_size, config.num_channels, width)
         self.blocks = nn.ModuleList()
         self.downsamples = nn.ModuleDict()
@@ -141,6 +143,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
                     for videos in frames_BTCHW.split(max(1, chunk // clips))
                 ]
             )
+        features = features[:, : -(-frames // self.frames_per_group)]
         if valid_frames_B is None:
             valid_frames_B = torch.full((batch,), frames, dtype=torch.int64, device=frames_BTCHW.device)
         return LiteFrameOutput(last_hidden_state=features, valid_frames=valid_frames_B)
@@ -200,6 +203,6 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             share = 1 / prod(module.stride)
             init.normal_(module.weight, mean=share, std=0.1 * share)
             init.zeros_(module.bias)
-        elif isinstance(module, DepthwiseTemporalConv):
+        elif isinstance(module, DepthwiseTemporalConv | FullTemporalConv | ZeroLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)

@@ -25,11 +25,16 @@ class LiteFrameConfig(PretrainedConfig):
         num_attention_heads: heads of the attention within a frame.
         mlp_ratio: width of the MLP over ``hidden_size``.
         output_size: width of the teacher's features, which the head predicts.
-        clip_frames: frames that are encoded together.
+        clip_frames: frames that are encoded together, a multiple of the strides in time.
         downsample_after: after which blocks (counted from 1) a strided convolution stands; empty for a plain ViT.
         downsample_strides: its (frames, rows, columns) strides, one triple for each of ``downsample_after``.
-        temporal_mixer: what mixes a clip's frames after each block: ``"depthwise"`` or ``"none"``.
-        temporal_kernel: frames that the mixer spans, odd.
+        temporal_mixer: what mixes the frames of a clip, wherever it still has more than one (paper, tables 2 and 5):
+            ``"depthwise"``, after each block a convolution over time for each channel, the fastest and most accurate
+            of the tables; ``"full"``, a convolution that mixes the channels too; ``"attention"``, interleaved temporal
+            attention: after each block a self-attention among the frames at each place of the grid; ``"joint"``, joint
+            space-time attention: the block's own attention runs among all tokens of the clip, without weights of its
+            own; ``"none"``, so that the strided convolutions alone do.
+        temporal_kernel: frames that a temporal convolution spans, odd.
         layer_norm_eps: epsilon of all LayerNorms.
         qkv_bias: whether query, key and value have biases.
         initializer_range: standard deviation of fresh weights.

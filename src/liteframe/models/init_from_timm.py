@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.teachers.timm_vit import create_timm
 from liteframe.models.vit import resize_positions
 
 _BLOCK = r"blocks\.(\d+)\."
@@ -40,19 +40,21 @@ def load_timm_weights(
 
     Args:
         encoder: what to start; its width, heads, MLP and patch size must be the ViT's, and it needs as many blocks.
-        timm_model_or_name: a timm ``VisionTransformer``, or the name of one.
+        timm_model_or_name: a timm ``VisionTransformer``, the name of one, or a folder that timm wrote (or the weights
+            in it).
         pretrained: for a name, whether timm loads its published weights (they must be in timm's cache, or
-            within reach).
+            within reach); for a folder, whether its weights are read.
 
     Returns:
-        Names of the encoder's weights that were left as they are: temporal and strided convolutions, the head.
+        Names of the encoder's weights that were left as they are: temporal mixers, strided convolutions, the head.
 
     Raises:
-        ConfigError: not a plain ViT, settings that differ, or a weight without a place of its shape, by name.
+        ConfigError: no such model, not a plain ViT, settings that differ, or a weight without a place of its shape,
+            by name.
     """
     source: Any = timm_model_or_name
     if isinstance(source, str):
-        source = timm.create_model(source, pretrained=pretrained, num_classes=0)
+        source = create_timm(source, pretrained)
     if not isinstance(source, VisionTransformer):
         raise ConfigError(f"{type(source).__name__} is not a timm VisionTransformer; only plain ViTs have a weight map")
     _check_settings(encoder, source)

@@ -1,46 +1,107 @@
 """Where the student mixes and drops frames: temporal mixers, and the strided convolution between its stages.
 
 Paper, section 3 (student encoder): a depth-wise 1-D convolution over time after every block whose clip still has more
-than one frame, and depth-wise strided convolutions after two of the blocks.
+than one frame, and depth-wise strided convolutions after two of the blocks. Tables 2 and 5 set it against a full
+convolution, interleaved temporal attention and joint attention over space and time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liteframe.errors import ConfigError
+from liteframe.models.self_attention import SelfAttention
+
+MAX_ROWS_ON_GPU = 65_535
+"""Rows that a fused attention kernel takes at a time: some count them on an axis of the launch grid of that length."""
 
 
-class DepthwiseTemporalConv(nn.Module):
-    """Residual depth-wise convolution over the frames of a clip, zero-padded at the clip's ends.
+@dataclass(frozen=True)
+class MixerSettings:
+    """What temporal mixers are made from: widths, and how the blocks around them are made.
 
-    ``weight`` (C, 1, kernel) and ``bias`` (C,) mean what they mean in ``nn.Conv1d(groups=C)``. Both start at zero, so
-    the mixer starts as the identity.
+    Attributes:
+        channels: width of the tokens.
+        kernel: frames that a convolution spans, odd.
+        heads, norm_eps, qkv_bias, attention: of an attention over time, the block's own.
     """
 
-    def __init__(self, channels: int, kernel: int = 3) -> None:
+    channels: int
+    kernel: int = 3
+    heads: int = 1
+    norm_eps: float = 1e-6
+    qkv_bias: bool = True
+    attention: str = "auto"
+
+
+class _TemporalConv(nn.Module):
+    """Residual convolution over the frames of a clip, zero-padded at the clip's ends.
+
+    `weight` and `bias` mean what they mean in ``nn.Conv1d``. Both start at zero, so the mixer starts as the identity.
+    """
+
+    def __init__(self, channels: int, kernel: int, groups: int) -> None:
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
             raise ConfigError(f"temporal_kernel must be odd and positive, got {kernel}")
-        self.weight = nn.Parameter(torch.zeros(channels, 1, kernel))
+        self.groups = groups
+        self.weight = nn.Parameter(torch.zeros(channels, channels // groups, kernel))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, tokens_BTNC: Tensor) -> Tensor:
         """``(B clips, T frames, N tokens, C)`` to the same shape."""
-        channels, _, kernel = self.weight.shape
         # As a 2-D convolution over (T, N) the tokens already lie in channels-last order: nothing is copied.
         mixed_BCTN = F.conv2d(
             tokens_BTNC.permute(0, 3, 1, 2),
             self.weight.unsqueeze(-1),
             self.bias,
-            padding=(kernel // 2, 0),
-            groups=channels,
+            padding=(self.weight.shape[-1] // 2, 0),
+            groups=self.groups,
         )
         return tokens_BTNC + mixed_BCTN.permute(0, 2, 3, 1)
+
+
+class DepthwiseTemporalConv(_TemporalConv):
+    """A filter over time for each channel, the paper's choice: `weight` (C, 1, kernel)."""
+
+    def __init__(self, channels: int, kernel: int = 3) -> None:
+        super().__init__(channels, kernel, groups=channels)
+
+
+class FullTemporalConv(_TemporalConv):
+    """A convolution over time that mixes the channels too: `weight` (C, C, kernel)."""
+
+    def __init__(self, channels: int, kernel: int = 3) -> None:
+        super().__init__(channels, kernel, groups=1)
+
+
+class TemporalAttention(nn.Module):
+    """Residual pre-norm self-attention among the frames of a clip, at each place of the grid on its own.
+
+    Frames have no positions in time. The output projection starts at zero, so the mixer starts as the identity.
+    """
+
+    def __init__(self, settings: MixerSettings) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(settings.channels, eps=settings.norm_eps)
+        self.attn = SelfAttention(
+            settings.channels, settings.heads, settings.qkv_bias, settings.attention, zero_output=True
+        )
+
+    def forward(self, tokens_BTNC: Tensor) -> Tensor:
+        """``(B clips, T frames, N tokens, C)`` to the same shape."""
+        batch, frames, count, channels = tokens_BTNC.shape
+        rows_MTC = self.norm(tokens_BTNC).transpose(1, 2).reshape(batch * count, frames, channels)
+        if rows_MTC.is_cuda and len(rows_MTC) > MAX_ROWS_ON_GPU:
+            mixed_MTC = torch.cat([self.attn(part) for part in rows_MTC.split(MAX_ROWS_ON_GPU)])
+        else:
+            mixed_MTC = self.attn(rows_MTC)
+        return tokens_BTNC + mixed_MTC.view(batch, count, frames, channels).transpose(1, 2)
 
 
 class StridedDownsample(nn.Module):
@@ -70,16 +131,22 @@ class StridedDownsample(nn.Module):
         return pooled.permute(0, 2, 3, 1).reshape(*grid, channels)
 
 
-TEMPORAL_MIXERS: dict[str, Callable[[int, int], nn.Module] | None] = {
-    "depthwise": DepthwiseTemporalConv,
+JOINT = "joint"
+"""Among the names below, the one that is no module: the block's own attention runs over the whole clip."""
+
+TEMPORAL_MIXERS: dict[str, Callable[[MixerSettings], nn.Module] | None] = {
+    "depthwise": lambda settings: DepthwiseTemporalConv(settings.channels, settings.kernel),
+    "full": lambda settings: FullTemporalConv(settings.channels, settings.kernel),
+    "attention": TemporalAttention,
+    JOINT: None,
     "none": None,
 }
-"""Name to a maker (channels, kernel) of a residual mixer ``(B, T, N, C) -> (B, T, N, C)``; None mixes nothing."""
+"""Name to a maker of a residual mixer ``(B, T, N, C) -> (B, T, N, C)``; None adds nothing after the block."""
 
 
-def make_mixer(name: str, channels: int, kernel: int) -> nn.Module | None:
+def make_mixer(name: str, settings: MixerSettings) -> nn.Module | None:
     """The temporal mixer of that name. Raises ConfigError for a name that is not in `TEMPORAL_MIXERS`."""
     if name not in TEMPORAL_MIXERS:
         raise ConfigError(f"temporal_mixer must be one of {sorted(TEMPORAL_MIXERS)}, got {name!r}")
     maker = TEMPORAL_MIXERS[name]
-    return None if maker is None else maker(channels, kernel)
+    return None if maker is None else maker(settings)

@@ -8,9 +8,11 @@ branches by 0.1, from which a ViT this small does not learn within minutes, henc
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor, nn
 from transformers import (
     GotOcr2ImageProcessor,
     InternVLConfig,
@@ -35,6 +37,7 @@ CHAT_TEMPLATE = (
 LLM to carry the question over to the header first, which it learns more slowly."""
 _SPECIAL = ("<unk>", "<pad>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 _MAX_FRAMES = 256
+_INITIAL_STD = 0.06
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -96,7 +99,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
             "image_size": [synthetic.SIZE, synthetic.SIZE],
             "patch_size": [synthetic.PATCH, synthetic.PATCH],
             "layer_scale_init_value": 1.0,
-            "initializer_range": 0.06,
+            "initializer_range": _INITIAL_STD,
             "use_mean_pooling": False,
         },
         text_config=Qwen2Config(
@@ -108,7 +111,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
             intermediate_size=480,
             tie_word_embeddings=True,
             max_position_embeddings=8192,
-            initializer_range=0.06,
+            initializer_range=_INITIAL_STD,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
             bos_token_id=None,
@@ -122,12 +125,16 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
 @torch.no_grad()
 def _initialise(model: InternVLForConditionalGeneration) -> None:
     embeddings = model.model.vision_tower.embeddings
-    channels = embeddings.cls_token.shape[-1]
     rows, columns = embeddings.patch_embeddings.patch_shape
+    _initialise_tokens(embeddings.cls_token, embeddings.position_embeddings, (rows, columns))
+
+
+def _initialise_tokens(cls_token: Tensor, position_1NC: Tensor, grid: tuple[int, int]) -> None:
+    waves = cls_token.shape[-1] // 4
     # Slower waves than the usual 10000 would be constant on a grid this small.
-    rates_F = torch.exp(-math.log(100.0) * torch.arange(channels // 4) / (channels // 4))
-    embeddings.position_embeddings[:, 1:] = 0.5 * sincos_positions(rows, columns, rates_F)
-    embeddings.cls_token.normal_(std=0.5)
+    rates_F = torch.exp(-math.log(100.0) * torch.arange(waves) / waves)
+    position_1NC[:, 1:] = 0.5 * sincos_positions(*grid, rates_F)
+    cls_token.normal_(std=0.5)
 
 
 def build_tiny_host(
@@ -142,3 +149,22 @@ def build_tiny_host(
         model = InternVLForConditionalGeneration(config)
         _initialise(model)
     return model, processor
+
+
+def tiny_timm_vit(width: int, depth: int, heads: int, seed: int = 0) -> Any:
+    """A freshly initialised timm ViT for frames of the tiny world, with a class token; its values are the host's kind.
+
+    A student of that width, depth and heads can start from its weights.
+    """
+    import timm  # here, because it takes a second that no host needs
+
+    sizes: dict[str, Any] = {"img_size": synthetic.SIZE, "patch_size": synthetic.PATCH, "num_classes": 0}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        vit: Any = timm.create_model("vit_tiny_patch16_224", embed_dim=width, depth=depth, num_heads=heads, **sizes)
+        for module in vit.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.normal_(std=_INITIAL_STD)
+        rows, columns = vit.patch_embed.grid_size
+        _initialise_tokens(vit.cls_token, vit.pos_embed, (rows, columns))
+    return vit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 import torch
@@ -22,23 +23,10 @@ from transformers.cache_utils import Cache, DynamicCache
 from liteframe.errors import ConfigError
 from liteframe.models.answering_model import TokenCounts
 from liteframe.models.backbone import Compressor, Dense, VisionTokens
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.hosts import require_internvl
 from liteframe.models.prompts import IGNORE, PromptBuilder, Turn
 from liteframe.models.teachers import InternVLTeacher, project_tokens, read_config, weight_files
-
-
-def require_one_token_in_time(config: LiteFrameConfig, name: str) -> None:
-    """Refuses an encoder whose clips are longer than a token: prompts and targets count one group a clip.
-
-    Raises:
-        ConfigError: `clip_frames` is not the product of the strides in time.
-    """
-    if config.clip_frames != config.stride[0]:
-        raise ConfigError(
-            f"{name}: clip_frames is {config.clip_frames}, but a token spans {config.stride[0]} frames by"
-            " downsample_strides; make them equal"
-        )
 
 
 class LiteFrameBackbone(nn.Module):
@@ -48,14 +36,17 @@ class LiteFrameBackbone(nn.Module):
         encoder: the student.
         image_size: height and width in pixels that frames are best resized to; by default those of its config.
 
-    Raises:
-        ConfigError: see `require_one_token_in_time`.
+    Attributes:
+        frames_per_group: frames that one of its tokens spans.
+        clip_frames: frames that see each other.
+        frame_wise: each frame is encoded on its own.
     """
 
     def __init__(self, encoder: LiteFrameEncoder, image_size: tuple[int, int] | None = None) -> None:
         super().__init__()
-        require_one_token_in_time(encoder.config, "the encoder")
         self.encoder = encoder
+        self.frames_per_group, self.clip_frames = encoder.config.stride[0], encoder.config.clip_frames
+        self.frame_wise = self.clip_frames == 1
         side = encoder.config.image_size
         self.image_size: tuple[int, int] = image_size or (side, side)
 
@@ -178,7 +169,8 @@ class VideoLLM(nn.Module):
         processor: the host's processor.
         backbone: ``frames_BTCHW`` to `VisionTokens`; None is the host's own vision tower.
         compressor: `VisionTokens` to ``tokens_BTHWC``; None keeps every token.
-        frames_per_group: frames behind one `Frame` line of the prompt, if the backbone itself compresses.
+        frames_per_group: frames behind one `Frame` line of the prompt; None is what a token of the backbone spans
+            times what the compressor makes one of.
     """
 
     def __init__(
@@ -202,7 +194,8 @@ class VideoLLM(nn.Module):
         self.lm_head = parts.lm_head
         self.downsample_ratio = parts.downsample_ratio
         self.image_token_id = parts.image_token_id
-        self.frames_per_group = frames_per_group or self.compressor.frames_per_group
+        spanned = getattr(backbone, "frames_per_group", 1)
+        self.frames_per_group = frames_per_group or spanned * self.compressor.frames_per_group
         self.prompts = PromptBuilder(processor)
 
     def encode(self, frames_BTCHW: Tensor) -> Tensor:
@@ -227,6 +220,11 @@ class VideoLLM(nn.Module):
     def describe(self) -> dict[str, Any]:
         """How tokens become fewer, for a record."""
         return self.compressor.describe()
+
+    @property
+    def clip_frames(self) -> int:
+        """The fewest frames that can be encoded apart from those after them, at their multiples."""
+        return lcm(self.frames_per_group, getattr(self.backbone, "clip_frames", 1))
 
     def groups(self, valid_frames_B: Tensor) -> list[int]:
         """`Frame` lines of the prompt for videos of that many frames; the last group may be filled up."""

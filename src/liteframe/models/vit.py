@@ -1,4 +1,4 @@
-"""The plain parts of the student: patch embedding with positions, attention within a frame, transformer block."""
+"""The plain parts of the student: patch embedding with positions, and the transformer block."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from liteframe.models.temporal import make_mixer
-
-EAGER_TOKENS_ON_CPU = 256
-"""Up to so many tokens a frame, ``attention="auto"`` multiplies plain matrices on a CPU, several times faster to train;
-beyond them, and on other devices, it takes the fused kernel, which does not hold the N x N weights in memory."""
+from liteframe.models.self_attention import SelfAttention
+from liteframe.models.temporal import JOINT, MixerSettings, make_mixer
 
 
 def sincos_positions(rows: int, columns: int, rates_F: Tensor) -> Tensor:
@@ -54,37 +51,10 @@ class PatchEmbedding(nn.Module):
         return tokens_BNC + resize_positions(self.position, self.grid, grid).to(tokens_BNC.dtype)
 
 
-class FrameAttention(nn.Module):
-    """Multi-head self-attention among the tokens of one frame, ``(M, N, C)`` to the same shape."""
-
-    def __init__(self, channels: int, heads: int, qkv_bias: bool, kernel: str) -> None:
-        super().__init__()
-        self.heads = heads
-        self.kernel = kernel
-        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
-        self.proj = nn.Linear(channels, channels)
-
-    def forward(self, tokens_BNC: Tensor) -> Tensor:
-        batch, count, channels = tokens_BNC.shape
-        width = channels // self.heads
-        qkv = self.qkv(tokens_BNC).view(batch, count, 3, self.heads, width).permute(2, 0, 3, 1, 4)
-        if self._eager(tokens_BNC):
-            query, key, value = qkv.reshape(3, batch * self.heads, count, width).unbind(0)
-            logits = torch.baddbmm(query.new_empty(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=width**-0.5)
-            mixed = torch.bmm(logits.softmax(dim=-1), value).view(batch, self.heads, count, width)
-        else:
-            query, key, value = qkv.unbind(0)
-            mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, count, channels))
-
-    def _eager(self, tokens_BNC: Tensor) -> bool:
-        if self.kernel == "auto":
-            return tokens_BNC.device.type == "cpu" and tokens_BNC.shape[1] <= EAGER_TOKENS_ON_CPU
-        return self.kernel == "eager"
-
-
 class Block(GradientCheckpointingLayer):
     """Pre-norm transformer block within each frame, then the temporal mixer over the clip's frames, if it has one.
+
+    With the mixer "joint" its attention runs among all tokens of the clip instead, and nothing comes after.
 
     Args:
         frames: frames of a clip at this depth; a clip of one frame has no mixer.
@@ -106,15 +76,18 @@ class Block(GradientCheckpointingLayer):
         super().__init__()
         self.frames = frames
         self.norm1 = nn.LayerNorm(channels, eps=norm_eps)
-        self.attn = FrameAttention(channels, heads, qkv_bias, attention)
+        self.attn = SelfAttention(channels, heads, qkv_bias, attention)
         self.norm2 = nn.LayerNorm(channels, eps=norm_eps)
         self.fc1 = nn.Linear(channels, mlp_channels)
         self.fc2 = nn.Linear(mlp_channels, channels)
-        self.temporal = make_mixer(mixer, channels, mixer_kernel) if frames > 1 else None
+        self.joint = mixer == JOINT and frames > 1
+        settings = MixerSettings(channels, mixer_kernel, heads, norm_eps, qkv_bias, attention)
+        self.temporal = make_mixer(mixer, settings) if frames > 1 else None
 
     def forward(self, tokens_BNC: Tensor) -> Tensor:
         """``(M frames, N, C)`` to the same shape, where M counts all frames of all clips."""
-        tokens_BNC = tokens_BNC + self.attn(self.norm1(tokens_BNC))
+        rows_BNC = tokens_BNC.unflatten(0, (-1, self.frames)).flatten(1, 2) if self.joint else tokens_BNC
+        tokens_BNC = tokens_BNC + self.attn(self.norm1(rows_BNC)).view_as(tokens_BNC)
         tokens_BNC = tokens_BNC + self.fc2(F.gelu(self.fc1(self.norm2(tokens_BNC))))
         if self.temporal is None:
             return tokens_BNC

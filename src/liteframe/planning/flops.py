@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from liteframe.models.encoder_config import LiteFrameConfig
+from liteframe.models.temporal import JOINT
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,26 @@ def student_cost(config: LiteFrameConfig, image_size: tuple[int, int]) -> Cost:
     cost = Cost(pixels=2 * prod(grid) * config.num_channels * config.patch_size**2 * width)
     for depth in range(1, config.num_hidden_layers + 1):
         tokens, frame = prod(grid), grid[1] * grid[2]
-        cost += Cost(2 * tokens * (4 * width**2 + 2 * width * mlp), 4 * tokens * frame * width)
-        if grid[0] > 1 and config.temporal_mixer == "depthwise":
-            cost += Cost(2 * tokens * width * config.temporal_kernel)
+        row = tokens if config.temporal_mixer == JOINT else frame
+        cost += Cost(2 * tokens * (4 * width**2 + 2 * width * mlp), 4 * tokens * row * width)
+        if grid[0] > 1:
+            cost += _mixer_cost(config, grid)
         if depth in strides:
             cost += Cost(2 * tokens * width)
             grid = tuple(size // step for size, step in zip(grid, strides[depth], strict=True))  # type: ignore[assignment]
     return cost + Cost(2 * prod(grid) * width * config.output_size)
+
+
+def _mixer_cost(config: LiteFrameConfig, grid: tuple[int, int, int]) -> Cost:
+    """What a clip's temporal mixer costs beside the block."""
+    tokens, width = prod(grid), config.hidden_size
+    if config.temporal_mixer == "depthwise":
+        return Cost(2 * tokens * width * config.temporal_kernel)
+    if config.temporal_mixer == "full":
+        return Cost(2 * tokens * width**2 * config.temporal_kernel)
+    if config.temporal_mixer == "attention":
+        return Cost(2 * tokens * 4 * width**2, 4 * tokens * grid[0] * width)
+    return Cost()
 
 
 def student_grid(config: LiteFrameConfig, image_size: tuple[int, int]) -> tuple[int, int, int]:

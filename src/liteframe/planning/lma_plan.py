@@ -32,6 +32,7 @@ from liteframe.planning.parts import (
     part,
     require_width,
     student_points,
+    whole_clips,
 )
 from liteframe.stages.lma import LMAStage
 
@@ -83,12 +84,13 @@ def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StageP
     points = student_points(config, size, host.downsample_ratio)
     batches = []
     for shape in data.shapes:
-        clips = -(-shape.frames // clip)
-        prompt = clips * (points[SHUFFLED] + LINE_TOKENS) + text_tokens
-        video = _Video(clips, clips * points[SHUFFLED], prompt, text_tokens)
+        clips, lines = -(-shape.frames // clip), -(-shape.frames // config.stride[0])
+        tokens = of_video(points, clips, whole_clips(config, shape.frames))
+        prompt = tokens[SHUFFLED] + lines * LINE_TOKENS + text_tokens
+        video = _Video(clips, tokens[SHUFFLED], prompt, text_tokens)
         flops = _flops(stage, host, config, size, video)
         kept = _kept(stage, host, config, size, video, shape.batch_size)
-        tokens = {**of_video(points, clips), "prompt of the LLM": prompt}
+        tokens["prompt of the LLM"] = prompt
         batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, tokens, flops, kept))
         if prompt > text.max_position_embeddings:
             notes.append(f"{shape.frames} frames: past the {text.max_position_embeddings:,} positions of the LLM")

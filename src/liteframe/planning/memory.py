@@ -18,6 +18,14 @@ from liteframe.planning.flops import head_size, is_sparse, linear_shapes, studen
 GIB = 2**30
 _BF16, _FP32 = 2, 4
 _ADAM_STATES = 2
+_MIXER_BYTES = {
+    "depthwise": _BF16,
+    "full": _BF16,
+    "attention": (_FP32 + _BF16) + 4 * _BF16 + _BF16,  # norm; query, key, value and their mixture; projection
+    "joint": 0,
+    "none": 0,
+}
+"""Of a channel of a token, beside what the block keeps."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ def _student_bytes(config: LiteFrameConfig, image_size: tuple[int, int]) -> tupl
     inputs, blocks = [], []
     for depth in range(1, config.num_hidden_layers + 1):
         norms, attention, projection = 2 * (_FP32 + _BF16) * width, 4 * _BF16 * width, _BF16 * width
-        mixer = _BF16 * width if grid[0] > 1 and config.temporal_mixer == "depthwise" else 0
+        mixer = _MIXER_BYTES[config.temporal_mixer] * width if grid[0] > 1 else 0
         downsample = _BF16 * width if depth in strides else 0
         inputs.append(prod(grid) * (_BF16 * width + downsample))
         blocks.append(prod(grid) * (norms + attention + projection + 2 * _BF16 * mlp + mixer + downsample))

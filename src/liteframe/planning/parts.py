@@ -142,6 +142,18 @@ def with_shuffle(points: dict[str, int], ratio: float) -> dict[str, int]:
     return {**points, SHUFFLED: round(list(points.values())[-1] * ratio**2)}
 
 
-def of_video(points: dict[str, int], clips: int) -> dict[str, int]:
-    """Tokens of so many clips."""
-    return {point: clips * tokens for point, tokens in points.items()}
+def of_video(points: dict[str, int], clips: int, kept: float | None = None) -> dict[str, int]:
+    """Tokens of so many clips.
+
+    Args:
+        points: of one clip; the first is what goes in.
+        clips: that go in, the last of them filled up.
+        kept: clips' worth of tokens that come out, without those that hold nothing but what fills up; all if None.
+    """
+    (first, patches), *rest = points.items()
+    return {first: clips * patches, **{point: round((clips if kept is None else kept) * n) for point, n in rest}}
+
+
+def whole_clips(config: LiteFrameConfig, frames: int) -> float:
+    """Clips' worth of tokens that the student gives of so many frames, see `of_video`."""
+    return -(-frames // config.stride[0]) * config.stride[0] / config.clip_frames

@@ -8,6 +8,8 @@ from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
+from liteframe.models.backbone import WAP
+from liteframe.models.compression import default_clip
 from liteframe.ops.pooling import check_blocks
 from liteframe.planning.flops import Cost, student_cost, vision_tower_cost
 from liteframe.planning.lma_plan import plan_lma
@@ -23,6 +25,7 @@ from liteframe.planning.parts import (
     student_points,
     teacher_part,
     vision_config,
+    whole_clips,
     with_shuffle,
 )
 from liteframe.stages.cache import CacheStage
@@ -53,26 +56,28 @@ def plan_stage(stage: LightningModule, data: VideoDataModule, text_tokens: int) 
 
 def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
     vision, ratio = vision_config(stage.source)
-    size, clip, block = data.settings.image_size, data.settings.clip_frames, stage.compressor.block
+    size, block = data.settings.image_size, stage.compressor.block
+    clip = data.follow_clips(default_clip(block[0])).clip_frames
     rows, columns = (side // patch for side, patch in zip(size, vision.patch_size, strict=True))
     check_blocks((clip, rows, columns), block)
     patches = clip * rows * columns
-    points = with_shuffle({"patches": patches, "after WAP": patches // prod(block)}, ratio)
-    clips = -(-data.frames // clip)
+    kind = "WAP" if isinstance(stage.compressor, WAP) else stage.compressor.describe()["compressor"]
+    points = with_shuffle({"patches": patches, f"after {kind}": patches // prod(block)}, ratio)
+    clips, groups = -(-data.frames // clip), -(-data.frames // block[0])
     batch = BatchPlan(
         data.frames,
         data.batch_size,
         1.0,
-        of_video(points, clips),
+        of_video(points, clips, groups / (clip // block[0])),
         {"teacher": clips * clip * vision_tower_cost(vision, size).forward},
         vision_tower_workspace(vision, data.batch_size * clips * clip * (rows * columns + 1)),
     )
     target = Target(
-        clips * clip // block[0],
+        groups,
         (rows // block[1], columns // block[2]),
         vision.hidden_size,
         stage.target_dtype,
-        float(clips * clip * 3 * prod(size)) if stage.store_frames else 0.0,
+        float(groups * block[0] * 3 * prod(size)) if stage.store_frames else 0.0,
     )
     return StagePlan(
         "CacheStage", [source_name(stage.source)], points, [teacher_part(vision)], [batch], "predict", target
@@ -100,6 +105,7 @@ def _plan_ctd(stage: CTDStage, data: VideoDataModule) -> StagePlan:
             flops["teacher"] = clips * clip * teacher.forward
         # The teacher is done with its batch before the student begins.
         kept = shape.batch_size * clips * max(activations, workspace)
-        batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, of_video(points, clips), flops, kept))
+        tokens = of_video(points, clips, whole_clips(config, shape.frames))
+        batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, tokens, flops, kept))
     read = [source_name(source) for source in (stage.source, data.store_path) if source]
     return StagePlan("CTDStage", read, points, parts, batches)

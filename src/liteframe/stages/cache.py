@@ -1,4 +1,4 @@
-"""Caching stage: the frozen teacher reads every sample once, WAP compresses, the feature store keeps it."""
+"""Caching stage: the frozen teacher reads every sample once, WAP compresses, the feature store keeps the targets."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from liteframe.data.feature_store import FeatureStore, StoreKey, data_digest, es
 from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
 from liteframe.data.transforms import denormalize, describe_geometry
 from liteframe.errors import ConfigError
-from liteframe.models.backbone import VisionTokens
+from liteframe.models.backbone import WAP, VisionTokens
+from liteframe.models.compression import default_clip
 from liteframe.models.teachers import Teacher, TeacherSource
 from liteframe.stages.distributed import barrier, broadcast
 from liteframe.stages.pictures import wap_picture
-from liteframe.stages.teaching import Saliency, Similarity, check_teacher, teacher_source, wap_for
+from liteframe.stages.teaching import Saliency, Similarity, Target, check_teacher, target_maker, teacher_source
 
 _ESTIMATE_BATCHES = 4
 
@@ -30,11 +31,12 @@ class CacheStage(LightningModule):
     Args:
         teacher: folder or hub id of an InternVL, or another teacher by `class_path`: Siglip, TimmViT, QwenVL.
         store: folder to write to; one that is there already is resumed if it was made with the same settings.
-        block: frames, rows and columns of the teacher's tokens that WAP makes one of; null for 4 frames and 2 x 2
-            patches, in tokens of this teacher.
+        block: frames, rows and columns of the teacher's tokens that become one target; null for 4 frames and 2 x 2
+            patches, in tokens of this teacher. How much CTD's student compresses follows from it.
         similarity: of a token and the class token of its frame, "dot" or "cosine".
         scale: factor before WAP's softmax; null is 1/sqrt(channels) for "dot".
         saliency: "class_token"; or what stands in for it: "mean_token", "attention_pool" or "norm", see `WAP`.
+        target: "wap"; "average" or "max" pooling over the same blocks; or "dense", every token as it is.
         attention: kernel of the teacher, "eager" or "sdpa"; null is its library's choice.
         dtype: of the stored targets.
         store_frames: keep the decoded frames beside the targets, so that CTD decodes nothing.
@@ -50,6 +52,7 @@ class CacheStage(LightningModule):
         similarity: Similarity = "dot",
         scale: float | None = None,
         saliency: Saliency = "class_token",
+        target: Target = "wap",
         attention: str | None = None,
         dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
         store_frames: bool = False,
@@ -59,7 +62,7 @@ class CacheStage(LightningModule):
         super().__init__()
         self.source, self.folder, self.attention = teacher, Path(store), attention
         self._teacher_source = teacher_source(teacher)
-        self.compressor = wap_for(teacher, block, similarity, scale, saliency)
+        self.compressor = target_maker(target, teacher, block, similarity, scale, saliency)
         self.target_dtype = dtype
         self.store_frames, self.shard_mb, self.only_estimate = store_frames, shard_mb, estimate
         self.teacher: Teacher | None = None
@@ -80,7 +83,7 @@ class CacheStage(LightningModule):
         """Loads the teacher and opens the store: before the loader is made, which leaves out what the store has."""
         if self.teacher is None:
             self.teacher = self._teacher_source.load(self.attention)
-            settings = self._data.settings
+            settings = self._data.follow_clips(default_clip(self._frames_per_target))
             check_teacher(
                 self.teacher, self._teacher_source, self.compressor, settings.image_size, settings.clip_frames
             )
@@ -174,8 +177,7 @@ class CacheStage(LightningModule):
         frames = denormalize(batch["frames_BTCHW"]) if self.store_frames else None
         for i, (sample_id, row) in enumerate(zip(batch["sample_ids"], batch["rows"], strict=True)):
             valid = int(batch["valid_frames_B"][i])
-            clip = self._data.settings.clip_frames
-            length = valid + -valid % clip
+            length = valid + -valid % self._frames_per_target
             entry = {
                 "path": row["path"],
                 "frame_indices": batch["frame_indices_BT"][i, :length].tolist(),
@@ -214,6 +216,8 @@ class CacheStage(LightningModule):
         if self._pictured or self.global_rank != 0 or not hasattr(experiment, "add_image"):
             return
         self._pictured = True
+        if not isinstance(self.compressor, WAP):
+            return
         weights = self.compressor.weights(vision)
         frames = batch["frames_BTCHW"][:, :: batch["frames_BTCHW"].shape[1] // weights.shape[1]]
         for i in range(min(4, len(weights))):

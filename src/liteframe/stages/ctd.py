@@ -9,37 +9,49 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from liteframe.data.feature_store import FeatureStore
+from liteframe.data.feature_store import FeatureStore, read_key
 from liteframe.errors import ConfigError
+from liteframe.models.compression import default_clip
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
-from liteframe.models.video_llm import require_one_token_in_time
 from liteframe.stages.losses import ctd_loss, fold_statistics_into_head, standardise
 from liteframe.stages.pictures import similarity_picture
 from liteframe.stages.stage import OptimizerSettings, Stage
-from liteframe.stages.teaching import Saliency, Similarity, check_teacher, student_fields, teacher_source, wap_for
+from liteframe.stages.teaching import (
+    Saliency,
+    Similarity,
+    Target,
+    check_teacher,
+    require_target,
+    student_fields,
+    target_maker,
+    teacher_source,
+)
 
 
 class CTDStage(Stage):
     """Trains a `LiteFrameEncoder` on compressed teacher tokens, from a feature store or with the teacher on the fly.
 
     Args:
-        encoder: fields of `LiteFrameConfig` that differ from the paper's, or from what follows from a teacher that is
-            given by `class_path`.
+        encoder: fields of `LiteFrameConfig` that differ from the paper's, or from what follows: from `block` the
+            strides and the clip, and from a teacher that is given by `class_path` patches, width and size too.
         teacher: makes the targets on the fly; not needed with `data.store`. Folder or hub id of an InternVL, or another
             teacher by `class_path`: Siglip, TimmViT, QwenVL.
-        block: frames, rows and columns of the teacher's tokens that WAP makes one of; null for 4 frames and 2 x 2
-            patches, in tokens of this teacher.
+        block: frames, rows and columns of the teacher's tokens that become one target; null for 4 frames and 2 x 2
+            patches, in tokens of this teacher. The student merges as much, see `place_strides`.
         similarity: of a token and the class token of its frame, "dot" or "cosine".
         scale: factor before WAP's softmax; null is 1/sqrt(channels) for "dot".
         saliency: "class_token"; or what stands in for it: "mean_token", "attention_pool" or "norm", see `WAP`.
+        target: "wap"; "average" or "max" pooling over the same blocks; or "dense", every token of the teacher, for a
+            plain ViT that compresses nothing.
         attention: kernel of the teacher, "eager" or "sdpa"; null is its library's choice.
         target_dtype: on-the-fly targets are rounded to it, as a store's are; null keeps the teacher's.
         standardise: learn targets with mean 0 and deviation 1 in each channel; undone in the head on export.
         statistics: feature store whose statistics standardise on-the-fly targets; that of `data.store` otherwise.
         clip_sigma: leave out elements whose residual is further than this many deviations from the mean residual.
-        timm_weights: name of a timm ViT whose pretrained weights the student starts from; null starts from scratch.
+        timm_weights: name of a timm ViT whose pretrained weights the student starts from, or a folder that timm wrote,
+            as `ablations/pretrain_timm_vit.yaml` makes a tiny one; null starts from scratch.
         checkpoint_encoder: gradient checkpointing of the student, chunk by chunk where `encoder_chunk_clips` is set.
         encoder_chunk_clips: clips of a batch that the student takes at a time; null is all.
         picture_every: steps between pictures in TensorBoard; 0 for none.
@@ -56,6 +68,7 @@ class CTDStage(Stage):
         similarity: Similarity = "dot",
         scale: float | None = None,
         saliency: Saliency = "class_token",
+        target: Target = "wap",
         attention: str | None = None,
         target_dtype: Literal["bfloat16", "float16", "float32"] | None = None,
         standardise: bool = False,
@@ -70,8 +83,8 @@ class CTDStage(Stage):
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)
-        self.compressor = wap_for(teacher, block, similarity, scale, saliency)
-        self.encoder_config = encoder_config(student_fields(teacher, self.compressor.block, encoder or {}))
+        self.compressor = target_maker(target, teacher, block, similarity, scale, saliency)
+        self.encoder_config = encoder_config(student_fields(teacher, self.compressor, encoder or {}))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = LiteFrameEncoder(self.encoder_config)
@@ -102,6 +115,7 @@ class CTDStage(Stage):
             self._check_store(store)
         if self.standardise:
             if self.statistics_source:
+                require_target(read_key(self.statistics_source).compressor, self.compressor, self.statistics_source)
                 store = FeatureStore.open(self.statistics_source, {"compressor": self.compressor.describe()})
                 self._require_fit(self._geometry_of(store), self.statistics_source)
             if store is None:
@@ -111,6 +125,7 @@ class CTDStage(Stage):
             self.std_C.copy_(std_C)
 
     def _check_store(self, store: FeatureStore) -> None:
+        require_target(store.key.compressor, self.compressor, str(store.folder))
         wanted: dict[str, Any] = {"compressor": self.compressor.describe()}
         if self._teacher_source is not None:
             teacher = self._teacher_source.load()
@@ -137,7 +152,6 @@ class CTDStage(Stage):
                 f"{source}: a target stands for {target} frames, pixels and pixels, a token of model.encoder for {own};"
                 " make its patch_size and downsample_strides agree with model.block"
             )
-        require_one_token_in_time(config, "model.encoder")
 
     def configure_model(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -145,12 +159,13 @@ class CTDStage(Stage):
         if self.teacher is None and source is not None and (data.store is None or data.sources["val"]):
             self.teacher = source.load(self.attention)
             self._require_fit(self.teacher.geometry, source.source)
-            check_teacher(self.teacher, source, self.compressor, data.settings.image_size, data.settings.clip_frames)
+            settings = data.follow_clips(default_clip(self.teacher.geometry.cell(self.compressor.block)[0]))
+            check_teacher(self.teacher, source, self.compressor, settings.image_size, settings.clip_frames)
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
 
     def targets(self, batch: dict[str, Any]) -> Tensor:
-        """What the student has to give, (B, T', H', W', C): the batch's, or WAP of the teacher's tokens."""
+        """What the student has to give, (B, T', H', W', C): the batch's, or made of the teacher's tokens."""
         if "targets_BTHWC" in batch:
             raw = batch["targets_BTHWC"]
         else:
@@ -171,10 +186,11 @@ class CTDStage(Stage):
 
     def _step(self, batch: dict[str, Any], split: str) -> Tensor:
         targets_BTHWC = self.targets(batch)
-        student_BTHWC = self.encoder(batch["frames_BTCHW"]).last_hidden_state
-        clip = self.encoder_config.clip_frames
-        clips_BT = torch.arange(student_BTHWC.shape[1], device=self.device)[None] * clip
-        weight_BT = (clips_BT < batch["valid_frames_B"][:, None]).float()
+        groups = targets_BTHWC.shape[1]
+        # A store keeps no groups that hold nothing but padding; samples are filled up to whole clips all the same.
+        student_BTHWC = self.encoder(batch["frames_BTCHW"]).last_hidden_state[:, :groups]
+        first_frames_T = torch.arange(groups, device=self.device) * self.encoder_config.stride[0]
+        weight_BT = (first_frames_T < batch["valid_frames_B"][:, None]).float()
         loss = ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, self.clip_sigma)
         self.log(f"{split}/loss", loss.value, prog_bar=True)
         self.log(f"{split}/cosine", loss.cosine)

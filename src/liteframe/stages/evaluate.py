@@ -86,7 +86,7 @@ class EvaluateStage(LightningModule):
     def _read(self, model: VideoLLM, frames_1TCHW: Tensor) -> Tensor:
         """What the LLM sees of a video, (1, T', N, C)."""
         at_a_time = self.encoder_chunk_frames or frames_1TCHW.shape[1]
-        chunks = frames_1TCHW.split(-(-at_a_time // model.frames_per_group) * model.frames_per_group, dim=1)
+        chunks = frames_1TCHW.split(-(-at_a_time // model.clip_frames) * model.clip_frames, dim=1)
         return torch.cat([model.project(model.encode(chunk)) for chunk in chunks], dim=1)
 
     def _likeliest(self, hidden_C: Tensor, question: dict[str, Any], row: dict[str, Any]) -> int:

@@ -120,7 +120,7 @@ class LMAStage(Stage):
         if self.checkpoint_llm:
             checkpoint_layers(llm)
         encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
-        model = VideoLLM(host, processor, LiteFrameBackbone(encoder), frames_per_group=encoder.config.clip_frames)
+        model = VideoLLM(host, processor, LiteFrameBackbone(encoder))
         model.backbone.requires_grad_(self.train_encoder)
         model.projector.requires_grad_(self.train_projector)
         if self.train_projector:

@@ -1,40 +1,30 @@
 """Pretraining of the tiny host, which has no published weights: first its eyes, then its language.
 
-The published hosts come pretrained; these two stages exist so that the whole method can be run from nothing.
+The published hosts come pretrained; these stages exist so that the whole method can be run from nothing.
 """
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 from transformers import ProcessorMixin
 
-from liteframe.data import synthetic
-from liteframe.data.synthetic import Scene
-from liteframe.errors import DataError
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.models.backbone import WAP
 from liteframe.models.teachers import read_config
-from liteframe.models.tiny import build_tiny_host
+from liteframe.models.tiny import build_tiny_host, tiny_timm_vit
 from liteframe.models.video_llm import VideoLLM, load_host
 from liteframe.stages.answers import answer_step
+from liteframe.stages.frame_labels import FrameLabelStage
 from liteframe.stages.stage import OptimizerSettings, Stage
 
-_IGNORE = -100
-_PATCH_WEIGHT = 5.0
-"""Weight of the per-patch labels, the slowest to learn and what the projector will read."""
 
-
-class VisionPretrainStage(Stage):
-    """Teaches the tiny host's image encoder what frames of the tiny world show.
-
-    Patch tokens learn what lies under them and where they are. The class token learns which objects its frame has,
-    through the same head as the patches: so it comes to lie near the tokens of objects, however few they are, and far
-    from the background. Without that its similarity to a token, WAP's weight, would mean nothing.
+class VisionPretrainStage(FrameLabelStage):
+    """Teaches the tiny host's image encoder what frames of the tiny world show, see `FrameLabelStage`.
 
     Args:
         optimizer: see `OptimizerSettings`.
@@ -49,54 +39,49 @@ class VisionPretrainStage(Stage):
         host, self._processor = build_tiny_host(seed)
         self._host = [host]  # in a list, so that only the vision tower below is a submodule
         self.vision_tower = host.model.vision_tower
-        width = self.vision_tower.config.hidden_size
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.object_head = nn.Linear(width, synthetic.NUM_PATCH_LABELS)
-            self.place_head = nn.Linear(width, 2)
-        grid = synthetic.SIZE // synthetic.PATCH
-        axis = torch.linspace(-1, 1, grid)
-        self.places_N2: Tensor
-        places = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).reshape(grid * grid, 2)
-        self.register_buffer("places_N2", places, persistent=False)
+        self.add_heads(self.vision_tower.config.hidden_size)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        labels_FN = self._patch_labels(batch)
-        shown_F = labels_FN[:, 0] != _IGNORE
-        frames_FCHW = batch["frames_BTCHW"].flatten(0, 1)
-        features = self.vision_tower(pixel_values=frames_FCHW).last_hidden_state[shown_F]
-        labels_FN, patches_FNC = labels_FN[shown_F], features[:, 1:]
-
-        object_logits = self.object_head(patches_FNC).float()
-        patch_loss = functional.cross_entropy(object_logits.flatten(0, 1), labels_FN.flatten())
-        place_loss = functional.mse_loss(
-            self.place_head(patches_FNC).float(), self.places_N2.expand(len(features), -1, -1)
-        )
-        present = functional.one_hot(labels_FN, synthetic.NUM_PATCH_LABELS).amax(dim=1)
-        present[:, 0] = 0  # the background is in every frame, and nothing to point at
-        class_logits = self.object_head(features[:, 0]).float()
-        class_loss = functional.binary_cross_entropy_with_logits(class_logits, present.float(), reduction="none")
-        loss = _PATCH_WEIGHT * patch_loss + place_loss + class_loss.sum(dim=-1).mean()
-
-        accuracy = (object_logits.argmax(-1) == labels_FN)[labels_FN > 0].float().mean()
-        self.log("train/loss", loss, prog_bar=True)
-        self.log("train/class_loss", class_loss.sum(dim=-1).mean())
-        self.log("train/patch_accuracy", accuracy, prog_bar=True)
-        return loss
-
-    def _patch_labels(self, batch: dict[str, Any]) -> Tensor:
-        """What lies under each patch of every frame, (B * T, N); `_IGNORE` in frames that are padding."""
-        labels: list[np.ndarray] = []
-        for row, indices_T in zip(batch["rows"], batch["frame_indices_BT"].cpu().numpy(), strict=True):
-            if "scene" not in row:
-                raise DataError(f"{row['path']}: no field scene; this stage needs a world made by `liteframe synth`")
-            of_frames_THW = synthetic.patch_labels(Scene.from_dict(row["scene"]), indices_T)
-            labels.append(np.where(indices_T[:, None, None] < 0, _IGNORE, of_frames_THW))
-        return torch.from_numpy(np.concatenate(labels)).flatten(1).to(self.device)
+    def features(self, frames_FCHW: Tensor) -> Tensor:
+        return self.vision_tower(pixel_values=frames_FCHW).last_hidden_state
 
     def export(self, folder: Path) -> None:
         self._host[0].save_pretrained(folder)
         self._processor.save_pretrained(folder)
+
+
+class TimmPretrainStage(FrameLabelStage):
+    """Teaches a tiny timm ViT the same, so that there is something pretrained to start a tiny student from.
+
+    It stands for the ImageNet weights that a student of the paper's size can start from (`timm_weights` of CTD).
+
+    Args:
+        hidden_size, num_hidden_layers, num_attention_heads: of the ViT, as the student has them.
+        optimizer: see `OptimizerSettings`.
+        seed: of the initial weights.
+        out: folder of the exported ViT, as timm writes it; by default `export` in the run folder.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int = 96,
+        num_hidden_layers: int = 3,
+        num_attention_heads: int = 3,
+        optimizer: OptimizerSettings = OptimizerSettings(lr=2e-3),
+        seed: int = 0,
+        out: str | None = None,
+    ) -> None:
+        super().__init__(optimizer, seed, out)
+        self.vit = tiny_timm_vit(hidden_size, num_hidden_layers, num_attention_heads, seed)
+        self.add_heads(hidden_size)
+
+    def features(self, frames_FCHW: Tensor) -> Tensor:
+        return self.vit.forward_features(frames_FCHW)
+
+    def export(self, folder: Path) -> None:
+        from timm.models import save_for_hf  # here, because it takes a second that no other stage of this file needs
+
+        pixels = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+        save_for_hf(copy.deepcopy(self.vit).cpu().float(), str(folder), safe_serialization=True, data_config=pixels)
 
 
 class HostPretrainStage(Stage):

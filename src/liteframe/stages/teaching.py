@@ -1,16 +1,21 @@
-"""What the stages that read a teacher share: which one it is, and what of WAP and of the student follows from it."""
+"""What the stages that read a teacher share: which one it is, what is made of it, and what of the student follows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Literal
 
-from liteframe.errors import ConfigError
-from liteframe.models.backbone import WAP, Block
+from liteframe.errors import ConfigError, StoreMismatch
+from liteframe.models.backbone import WAP, Block, Dense, Pool
+from liteframe.models.compression import PAPER_PLACES, default_clip, place_strides
 from liteframe.models.teachers import PAPER_BLOCK, InternVL, Teacher, TeacherSource
 
 Similarity = Literal["dot", "cosine"]
 Saliency = Literal["class_token", "mean_token", "attention_pool", "norm"]
-
+Target = Literal["wap", "average", "max", "dense"]
+"""What the student is taught: WAP of the teacher's tokens, their mean or maximum over such blocks, or all of them."""
+TargetMaker = WAP | Pool | Dense
 
 _FOLLOWING = {"patch_size", "output_size", "image_size", "clip_frames", "downsample_strides"}
 """Fields of the student's config that follow from a teacher's geometry, see `TeacherGeometry.student`."""
@@ -21,52 +26,105 @@ def teacher_source(teacher: str | TeacherSource) -> TeacherSource:
     return InternVL(teacher) if isinstance(teacher, str) else teacher
 
 
-def wap_for(
+def target_maker(
+    target: Target,
     teacher: str | TeacherSource | None,
     block: tuple[int, int, int] | None,
     similarity: Similarity,
     scale: float | None,
     saliency: Saliency,
-) -> WAP:
-    """WAP with the block that was given, or the one that makes the paper's of this teacher's tokens.
+) -> TargetMaker:
+    """What makes the targets, over the block that was given, or over the one that makes the paper's of this teacher's.
+
+    Args:
+        target: see `Target`; "dense" has no block.
+        teacher: whose tokens they are.
+        block: of its tokens.
+        similarity, scale, saliency: of WAP alone.
 
     Raises:
-        ConfigError: no block was given, and the teacher's config cannot be read or leaves none.
+        ConfigError: no block was given, and the teacher's config cannot be read or leaves none; or "dense" with one.
     """
+    if target == "dense":
+        if block is not None and prod(block) != 1:
+            raise ConfigError(
+                f"model.target is dense, which keeps every token, but model.block is {list(block)}; set it to null, or"
+                " model.target to wap, average or max"
+            )
+        return Dense()
     if block is not None:
         chosen: Block = (block[0], block[1], block[2])
     else:
         chosen = teacher.geometry().block() if isinstance(teacher, TeacherSource) else PAPER_BLOCK
-    return WAP(chosen, similarity, scale, saliency)
+    return WAP(chosen, similarity, scale, saliency) if target == "wap" else Pool(target, chosen)
 
 
-def student_fields(teacher: str | TeacherSource | None, block: Block, given: dict[str, Any]) -> dict[str, Any]:
-    """Fields of the student's config: those that were given, and the rest as a teacher given by `class_path` has it.
+def require_target(key: Mapping[str, Any], compressor: TargetMaker, source: str) -> None:
+    """Refuses a feature store of another kind of target.
+
+    Args:
+        key: the `compressor` of the store's key.
+        compressor: what this run makes its targets by.
+        source: folder of the store, for the message.
 
     Raises:
-        ConfigError: the teacher's config cannot be read.
+        StoreMismatch: names the setting, and both kinds.
     """
-    if not isinstance(teacher, TeacherSource) or set(given) >= _FOLLOWING:
-        return given
-    return {**teacher.geometry().student(block), **given}
+    stored, wanted = key.get("compressor"), compressor.describe()["compressor"]
+    if stored != wanted:
+        raise StoreMismatch(
+            f"{source}: this feature store was made under other settings. model.target: stored {stored!r}, this run"
+            f" wants {wanted!r}. Set it back to the stored value, or make another store"
+        )
+
+
+def student_fields(
+    teacher: str | TeacherSource | None, compressor: TargetMaker, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fields of the student's config: those that were given, and the rest as the targets have it.
+
+    Of a teacher given by `class_path` patches, width and size follow; of every teacher strides and clip, from what a
+    target stands for. An InternVL's tokens are a frame and a patch. Where every token is a target, the student is a
+    plain ViT that sees one token's frames at a time.
+
+    Raises:
+        ConfigError: the teacher's config cannot be read, or there is no place for the strides.
+    """
+    fields = dict(given)
+    places: Sequence[int] = fields.get("downsample_after", PAPER_PLACES)
+    if isinstance(teacher, TeacherSource) and not set(fields) >= _FOLLOWING:
+        followed = teacher.geometry().student(compressor.block, places)
+    else:
+        after, strides = place_strides(compressor.block, places) if "downsample_strides" not in fields else ([], [])
+        followed = {"downsample_after": after, "downsample_strides": strides}
+    if "downsample_strides" in fields:
+        followed.pop("downsample_after")
+    else:
+        fields.pop("downsample_after", None)
+    fields = {**followed, **fields}
+    if "clip_frames" not in given:
+        spanned = prod(int(stride[0]) for stride in fields["downsample_strides"])
+        fields["clip_frames"] = spanned if isinstance(compressor, Dense) else default_clip(spanned)
+    return fields
 
 
 def check_teacher(
-    teacher: Teacher, source: TeacherSource, compressor: WAP, image_size: tuple[int, int], clip_frames: int
+    teacher: Teacher, source: TeacherSource, compressor: TargetMaker, image_size: tuple[int, int], clip_frames: int
 ) -> None:
-    """Refuses a teacher whose tokens WAP cannot weigh, or whose grid its blocks do not divide.
+    """Refuses a teacher whose tokens WAP cannot weigh, or whose grid the blocks do not divide.
 
     Args:
         teacher: with its weights.
         source: where it comes from, for the message.
-        compressor: what pools its tokens.
+        compressor: what makes targets of its tokens.
         image_size: height and width of the data's frames.
         clip_frames: of the data, which pads samples to whole clips.
 
     Raises:
         ConfigError: names the saliencies that there are, or the nearest sizes that are legal.
     """
-    compressor.require(teacher.saliencies, source.source)
+    if isinstance(compressor, WAP):
+        compressor.require(teacher.saliencies, source.source)
     spanned = teacher.geometry.cell(compressor.block)[0]
     if clip_frames % spanned:
         raise ConfigError(f"model.block takes {spanned} frames, which does not divide data.clip_frames {clip_frames}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
 from liteframe.errors import ConfigError, GeometryError
+from liteframe.models.compression import PAPER_PLACES, default_clip, place_strides
 from liteframe.models.encoder import check_size
 from liteframe.ops.pooling import Block, legal_sizes
 
@@ -85,25 +86,29 @@ class TeacherGeometry:
         except GeometryError as error:
             raise ConfigError(f"{field}: {error}, as WAP takes blocks of {block[1]} x {block[2]} tokens") from error
 
-    def student(self, block: Block = PAPER_BLOCK) -> dict[str, Any]:
+    def student(self, block: Block = PAPER_BLOCK, places: Sequence[int] = PAPER_PLACES) -> dict[str, Any]:
         """Fields of `LiteFrameConfig` with which a token of the student stands for one block of this teacher's.
 
-        The student's own patches are the teacher's. Half of the frames, and the rows and columns, are merged after its
-        fourth block, the rest of the frames after its eighth, as in the paper. Frames of the size that the teacher was
-        trained on are enlarged to the next one that blocks fill: 392 px in place of 384 for patches of 14 and blocks of
-        2 x 2.
+        The student's own patches are the teacher's, and they are merged as `place_strides` says, in clips of
+        `default_clip` frames. Frames of the size that the teacher was trained on are enlarged to the next one that
+        blocks fill: 392 px in place of 384 for patches of 14 and blocks of 2 x 2.
+
+        Args:
+            block: frames, rows and columns of tokens.
+            places: blocks of the student after which it merges, where there is something to merge.
+
+        Raises:
+            ConfigError: `places` is empty, and there is something to merge.
         """
         frames, rows, columns = self.cell(block)
-        early = 2 if frames % 2 == 0 else 1
         step = lcm(rows, columns)
+        after, strides = place_strides((frames, rows // self.patch_size, columns // self.patch_size), places)
         fields: dict[str, Any] = {
             "patch_size": self.patch_size,
             "output_size": self.width,
-            "clip_frames": frames,
-            "downsample_strides": [
-                [early, rows // self.patch_size, columns // self.patch_size],
-                [frames // early, 1, 1],
-            ],
+            "clip_frames": default_clip(frames),
+            "downsample_after": after,
+            "downsample_strides": strides,
         }
         if self.image_size is not None:
             fields["image_size"] = -(-self.image_size // step) * step

@@ -17,6 +17,8 @@ from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
 from liteframe.ops.saliency import attention_pool_query
 
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
 
 class TimmTeacher(Teacher):
     """A timm vision transformer: what `forward_features` gives, with its prefix tokens taken apart.
@@ -52,7 +54,7 @@ class TimmTeacher(Teacher):
         """
         if attention not in (None, "eager", "sdpa"):
             raise ConfigError(f"attention is {attention!r}; a timm teacher takes eager, sdpa or null")
-        model: Any = _create(source, pretrained=True)
+        model: Any = create_timm(source, pretrained=True)
         if attention is not None:
             for module in model.modules():
                 if hasattr(module, "fused_attn"):
@@ -89,16 +91,32 @@ class TimmViT(TeacherSource):
 
     def geometry(self) -> TeacherGeometry:
         with torch.device("meta"):
-            return _geometry(_create(self.source, pretrained=False))
+            return _geometry(create_timm(self.source, pretrained=False))
 
     def load(self, attention: str | None = None) -> TimmTeacher:
         return TimmTeacher.from_pretrained(self.source, attention)
 
 
-def _create(source: str, pretrained: bool) -> Any:
+def create_timm(source: str, pretrained: bool) -> Any:
+    """A vision transformer of timm without its classifier, in float32.
+
+    Args:
+        source: a timm name; ``hf-hub:...``; a folder that timm wrote, or the ``model.safetensors`` in it.
+        pretrained: with its weights, each of which has found its place.
+
+    Raises:
+        ConfigError: no such model, no weights within reach, or not a vision transformer.
+    """
     import timm  # here, because it takes a second that no other teacher needs
 
-    name = f"local-dir:{source}" if Path(source).is_dir() else source
+    path = Path(source)
+    if path.is_file():
+        if path.name != _WEIGHTS or not (path.parent / _CONFIG).is_file():
+            raise ConfigError(
+                f"{source}: not the {_WEIGHTS} of a folder that timm wrote, with its {_CONFIG}; give such a folder"
+            )
+        path = path.parent
+    name = f"local-dir:{path}" if path.is_dir() else source
     try:
         # With its own classifier, because timm looks past missing weights where that differs.
         model: Any = timm.create_model(name, pretrained=pretrained, dynamic_img_size=True)

@@ -1,0 +1,148 @@
+"""Every encoder of the comparison by name, at the sizes it is given and with random weights.
+
+A new encoder is one line in `ENCODER_ARMS`. None of them can be trained here at real size, so an arm has an accuracy
+only where it names a tiny relative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import nn
+from transformers import InternVLVisionModel
+
+from liteframe.bench.real_size.shapes import ATTENTION, Shapes
+from liteframe.models.backbone import WAP, Compressor, Dense
+from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.teachers import InternVLTeacher
+from liteframe.models.temporal import TEMPORAL_MIXERS
+from liteframe.models.timm_backbone import TimmBackbone
+from liteframe.models.tome_vit import ToMeTeacher
+from liteframe.models.video_llm import LiteFrameBackbone
+
+
+@dataclass(frozen=True)
+class EncoderArm:
+    """One encoder of the comparison.
+
+    Attributes:
+        label: what it is, in words.
+        make: the backbone with random weights, in float32 on the CPU.
+        group: "main" (measured along with the LLM at every frame count), "encoder", "mixer" or "post-hoc".
+        compressor: what makes fewer tokens of its grid.
+        frames_per_group: frames behind one `Frame` line where the backbone itself compresses.
+        native_size: side in pixels, where it is not that of the others.
+        shuffle: whether the host's pixel shuffle stands before the projector; without it the projector is as wide as a
+            token instead of four.
+        accuracy_relative: arm of the tiny world whose accuracy may stand beside its latency; None where there is none.
+        note: what is odd about it.
+    """
+
+    label: str
+    make: Callable[[Shapes], nn.Module]
+    group: str = "encoder"
+    compressor: Compressor = field(default_factory=Dense)
+    frames_per_group: int | None = None
+    native_size: int | None = None
+    shuffle: bool = True
+    accuracy_relative: str | None = None
+    note: str = ""
+
+    def image_size(self, shapes: Shapes) -> int:
+        """Side of its frames in pixels."""
+        return shapes.image_size if self.native_size is None else shapes.native(self.native_size)
+
+
+def teacher(shapes: Shapes) -> InternVLTeacher:
+    """The host's own image encoder."""
+    return InternVLTeacher(InternVLVisionModel(shapes.vision))
+
+
+def tome_teacher(shapes: Shapes) -> ToMeTeacher:
+    """The same, merging tokens in every layer."""
+    return ToMeTeacher(InternVLVisionModel(shapes.vision), shapes.tome_merges)
+
+
+def student(mixer: str) -> Callable[[Shapes], LiteFrameBackbone]:
+    """A maker of the student with that temporal mixer."""
+
+    def make(shapes: Shapes) -> LiteFrameBackbone:
+        config = LiteFrameConfig(**{"attention": ATTENTION, **shapes.student, "temporal_mixer": mixer})
+        return LiteFrameBackbone(LiteFrameEncoder(config))
+
+    return make
+
+
+def plain_vit(shapes: Shapes) -> LiteFrameBackbone:
+    """The student's own ViT-B without mixers and strides, so that nothing but those differs between the two."""
+    plain = {"clip_frames": 1, "downsample_after": (), "downsample_strides": (), "temporal_mixer": "none"}
+    return LiteFrameBackbone(LiteFrameEncoder(LiteFrameConfig(**{"attention": ATTENTION, **shapes.student, **plain})))
+
+
+def timm_backbone(name: str, native_size: int | None = None) -> Callable[[Shapes], TimmBackbone]:
+    """A maker of that timm model, for frames of the others' size or of its own."""
+
+    def make(shapes: Shapes) -> TimmBackbone:
+        side = shapes.image_size if native_size is None else shapes.native(native_size)
+        return TimmBackbone.create(name, (side, side), **shapes.timm.get(name, {}))
+
+    return make
+
+
+_FASTVIT, _MOBILENET = "fastvit_mci3", "mobilenetv5_300m_enc"
+_RELATIVE = "timm's fastvit_mci3, a relative of FastVLM's FastViTHD with the same stages and widths, not that itself"
+
+ENCODER_ARMS: dict[str, EncoderArm] = {
+    "teacher": EncoderArm("InternViT-300M", teacher, "main", accuracy_relative="teacher"),
+    "teacher+wap": EncoderArm(
+        "InternViT-300M, WAP 4 x 2 x 2 behind it", teacher, "main", WAP(), accuracy_relative="teacher+wap"
+    ),
+    "student": EncoderArm(
+        "LiteFrame, ViT-B/14 with depth-wise mixers and strides",
+        student("depthwise"),
+        "main",
+        frames_per_group=4,
+        accuracy_relative="liteframe-lma",
+    ),
+    "teacher+tome": EncoderArm(
+        "InternViT-300M with ToMe in every layer, WAP 4 x 2 x 2 behind it",
+        tome_teacher,
+        compressor=WAP(),
+        note="40 tokens merged in each of 24 layers, 64 of 1024 left; put back on the full grid before WAP",
+    ),
+    "vit-b": EncoderArm("plain ViT-B/14, the student without mixers and strides", plain_vit),
+    "fastvit": EncoderArm(
+        "FastViT MCi3 at the others' size",
+        timm_backbone(_FASTVIT),
+        shuffle=False,
+        note=f"{_RELATIVE}; 448 px give 7 x 7 tokens, which no pixel shuffle halves: projector without it",
+    ),
+    "fastvit-1024": EncoderArm(
+        "FastViT MCi3 at 1024 px, as FastVLM runs its encoder",
+        timm_backbone(_FASTVIT, 1024),
+        native_size=1024,
+        shuffle=False,
+        note=f"{_RELATIVE}; 16 x 16 tokens a frame, projector without pixel shuffle as in FastVLM",
+    ),
+    "mobilenet-v5": EncoderArm(
+        "MobileNet-v5 300M at the others' size",
+        timm_backbone(_MOBILENET),
+        note="resizes its maps to 16 x 16 whatever the frame's size; 64 tokens a frame after the pixel shuffle",
+    ),
+    "mobilenet-v5-768": EncoderArm(
+        "MobileNet-v5 300M at 768 px, as Gemma 3n runs it",
+        timm_backbone(_MOBILENET, 768),
+        native_size=768,
+        shuffle=False,
+        note="16 x 16 tokens a frame, projector without pixel shuffle, as many tokens as Gemma 3n has",
+    ),
+    **{
+        f"student-{mixer}": EncoderArm(
+            f"LiteFrame with the temporal mixer {mixer!r}", student(mixer), "mixer", frames_per_group=4
+        )
+        for mixer in TEMPORAL_MIXERS
+        if mixer != "depthwise"
+    },
+}
+"""Name -> encoder."""

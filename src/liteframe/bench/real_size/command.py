@@ -1,0 +1,132 @@
+"""``liteframe latency``: the paper's real shapes with random weights, stage by stage, on this machine.
+
+``python -m liteframe.bench.real_size`` does the same where only torch, transformers and timm are installed.
+
+The record is JSON of kind "latency"; times are milliseconds, of a whole batch. Beside ``environment`` and ``settings``:
+
+    limits     bf16_gflops, fp32_gflops, bandwidth_gbs, seconds: of this machine, measured in this run
+    arms       name, group ("main", "encoder", "mixer", "post-hoc"), label and note in words, accuracy_relative (an arm
+               of the tiny world, or null), image_size (px a side), parameters_m and gflops_per_frame (of the encoder),
+               tokens_encoder_per_frame (after the arm's compression on the encoder's grid), tokens_per_frame (what the
+               LLM sees; both null where the arm was not run), frames_per_group (behind one `Frame` line)
+    rows       see below
+    dropped    suite ("all" for an arm that cannot be made), arm, frames (tokens of a prompt for "prefill"), batch,
+               reason: cells that were not run
+    seconds    so far
+    complete   false until the end
+
+A row:
+
+    suite      "encoder"     stages encode and project
+               "mixer"       likewise, of the student with each temporal mixer (paper, Table 2)
+               "prefill"     of arm "llm", frames null: prompt_tokens tokens of text; also first_token and, on a GPU,
+                             decode (one step, mean over settings.decode_tokens - 1 of them)
+               "pipeline"    encode, project and prefill; first_token where it was run as a whole
+               "throughput"  likewise, of several videos at once
+    arm, frames, batch, image_size
+    status     "ok" or "out of memory" (then without stages)
+    computed   whether a stage was computed, or stages of other cells were put together; note says how
+    tokens_encoder, tokens_llm, prompt_tokens (visual, `Frame` lines and question), of one video; tokens_per_frame
+    model_ms   encode + project + prefill, medians added; null where one is missing. ttft_ms adds first_token
+    share      stage -> its part of model_ms
+    run_ms     whole runs on the synchronised host clock, median, p10, p90, n; null where there are none
+    frames_per_s  of model_ms, or of encode + project where there is no prefill
+    stages     stage -> ms (median), p10, p90, n, samples (raw), computed, flops, floor (see `distance_to_floor`),
+               times_floor, peak_mib (see `bench.memory`), note; of a computed stage n is 0 and the spread null
+
+A `Frame` line is taken to add 8 tokens of text, the question 64. Causal attention counts whole in ``flops``, of which a
+kernel may leave out half. A prefill that was not run at a length takes its operations over the rate that was measured
+at neighbouring lengths, or at the longest; encoders take as long a frame as in the longest cell that was run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from liteframe import runtime
+from liteframe.bench.environment import environment
+from liteframe.bench.memory import reset_peak
+from liteframe.bench.real_size.cells import Budget, rule_for
+from liteframe.bench.real_size.record import new_record
+from liteframe.bench.real_size.shapes import ATTENTION, shapes
+from liteframe.bench.real_size.steps import steps_for
+from liteframe.bench.real_size.suite import DTYPE, Suite, arms_to_make
+from liteframe.bench.real_size.table import latency_text
+from liteframe.errors import ConfigError
+
+HOSTS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
+BUDGETS_S = {"cpu": 840.0, "cuda": 520.0}
+DECODE_TOKENS = {"cpu": 1, "cuda": 9}
+
+
+def latency_command(
+    device: str = "cpu",
+    size: str = "real",
+    out: str | None = None,
+    budget_s: float | None = None,
+    seed: int = 0,
+) -> int:
+    """Measure latency at the paper's real shapes, with random weights.
+
+    Args:
+        device: cpu or cuda.
+        size: real, or tiny for a try in seconds that says nothing about speed.
+        out: file of the record; by default runs/latency-DEVICE.json.
+        budget_s: seconds that the run may take, by default 840 on a CPU and 520 on a GPU; cells that do not fit are
+            left out, and listed in the record.
+        seed: of the random weights and frames.
+    """
+    kind = torch.device(device).type
+    if kind not in HOSTS:
+        raise ConfigError(f"device is {device!r}; latency is measured on {' or '.join(HOSTS)}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', and torch sees no GPU here; give --device cpu")
+    seconds = BUDGETS_S[kind] if budget_s is None else budget_s
+    if seconds <= 0:
+        raise ConfigError(f"budget_s is {budget_s}; give the seconds that the run may take")
+    record = run_latency(device, size, Path(out or f"runs/latency-{kind}.json"), seconds, seed)
+    print(f"{'record':12} {record}")
+    return 0
+
+
+def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 0, steps_of: str | None = None) -> Path:
+    """Run every cell of a device and print the tables.
+
+    Args:
+        device: where.
+        size: see `shapes`.
+        out: file of the record.
+        budget_s: seconds.
+        seed: of weights and frames.
+        steps_of: kind of device whose cells are run; that of `device` by default.
+
+    Returns:
+        The file.
+    """
+    budget, where = Budget(budget_s), torch.device(device)
+    kind = steps_of or where.type
+    torch.manual_seed(seed)
+    sizes = shapes(size, HOSTS[kind])
+    found = environment(device, "bfloat16", ATTENTION, False, malloc={"tuned": runtime.malloc_is_tuned})
+    settings = {
+        "device": where.type,
+        "size": size,
+        "host": sizes.host,
+        "image_size": sizes.image_size,
+        "dtype": str(DTYPE).removeprefix("torch."),
+        "decode_tokens": DECODE_TOKENS[kind],
+        "rule": rule_for(where).describe(),
+        "memory": reset_peak(where),
+        "budget_s": budget_s,
+        "seed": seed,
+    }
+    record = new_record(out, found, settings, where)
+    steps = steps_for(kind, size == "tiny")
+    suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind])
+    suite.prepare(arms_to_make(steps))
+    suite.run(steps)
+    record.save(budget.spent, complete=True)
+    print(latency_text({**record.data(budget.spent, True), "environment": found}))
+    return out

@@ -1,0 +1,104 @@
+"""Model time beyond what was run: encode and project by the frame, prefill from operations over the measured rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from liteframe.bench.encoder_arms import EncoderArm
+from liteframe.bench.real_size.rows import Row, Stage, computed, make_row
+from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
+from liteframe.bench.real_size.work import LlmWork
+
+
+def composed_rows(
+    rows: Sequence[Row], arms: dict[str, EncoderArm], frames: Sequence[int], work: LlmWork, context_tokens: int
+) -> list[Row]:
+    """Rows of the suite "pipeline" for every arm and frame count that was not run as a whole.
+
+    A stage that a cell of the suites "encoder" or "prefill" has measured at that very size is taken over as it is.
+
+    Args:
+        rows: those that were measured.
+        arms: the arms to compose, those without rows of the encoder are left out.
+        frames: frame counts.
+        work: operations of the LLM.
+        context_tokens: visual tokens that the LLM may be given.
+    """
+    prefills = sorted(_with(rows, "prefill"), key=lambda row: row["prompt_tokens"])
+    run_whole = {(row["arm"], row["frames"]) for row in rows if row["suite"] == "pipeline" and row["batch"] == 1}
+    found = []
+    for name, arm in arms.items():
+        encoders = sorted((row for row in _with(rows, "encoder") if row["arm"] == name), key=lambda row: row["frames"])
+        for count in frames if encoders and prefills else ():
+            if (name, count) in run_whole:
+                continue
+            row = _composed(name, arm, count, encoders, prefills, work)
+            if row["tokens_llm"] <= context_tokens:
+                found.append(row)
+    return found
+
+
+def groups_of(arm: EncoderArm, frames: int) -> int:
+    """`Frame` lines of a prompt about that many frames."""
+    return -(-frames // (arm.frames_per_group or arm.compressor.frames_per_group))
+
+
+def prefill_stage(tokens: int, prefills: Sequence[Row], work: LlmWork) -> Stage:
+    """A prefill of `tokens` tokens, measured at that length or computed.
+
+    Args:
+        tokens: of the prompt.
+        prefills: rows of the suite "prefill", by rising length.
+        work: operations of the LLM.
+    """
+    lengths = [row["prompt_tokens"] for row in prefills]
+    if tokens in lengths:
+        return prefills[lengths.index(tokens)]["stages"]["prefill"]
+    flops = work.prefill(tokens)
+    times = [row["stages"]["prefill"]["ms"] for row in prefills]
+    rates = [work.prefill(length) / ms for length, ms in zip(lengths, times, strict=True)]
+    if tokens > lengths[-1] or tokens < lengths[0]:
+        end = -1 if tokens > lengths[-1] else 0
+        return computed(flops / rates[end], flops, f"operations over the rate measured at {lengths[end]} tokens")
+    after = next(index for index, length in enumerate(lengths) if length > tokens)
+    share = math.log(tokens / lengths[after - 1]) / math.log(lengths[after] / lengths[after - 1])
+    rate = rates[after - 1] + share * (rates[after] - rates[after - 1])
+    note = f"operations over the rate between those measured at {lengths[after - 1]} and {lengths[after]} tokens"
+    return computed(flops / rate, flops, note)
+
+
+def _composed(
+    name: str, arm: EncoderArm, frames: int, encoders: Sequence[Row], prefills: Sequence[Row], work: LlmWork
+) -> Row:
+    # Encoders go through frames or clips one like the other, so the time of one more is that of the last one.
+    base = next((row for row in reversed(encoders) if row["frames"] <= frames), encoders[0])
+    factor = frames / base["frames"]
+    stages = {
+        stage: base["stages"][stage] if factor == 1 else _scaled(base["stages"][stage], factor, base["frames"])
+        for stage in ("encode", "project")
+    }
+    tokens_llm = round(base["tokens_llm"] * factor)
+    prompt = QUESTION_TOKENS + LINE_TOKENS * groups_of(arm, frames) + tokens_llm
+    stages["prefill"] = prefill_stage(prompt, prefills, work)
+    row = make_row(
+        "pipeline",
+        name,
+        frames,
+        stages,
+        image_size=base["image_size"],
+        tokens_encoder=round(base["tokens_encoder"] * factor),
+        tokens_llm=tokens_llm,
+        prompt_tokens=prompt,
+        note="composed of stages that were run apart or computed",
+    )
+    return {**row, "computed": True}
+
+
+def _scaled(stage: Stage, factor: float, frames: int) -> Stage:
+    flops = None if stage["flops"] is None else stage["flops"] * factor
+    return computed(stage["ms"] * factor, flops, f"by the frame, from {frames} frames")
+
+
+def _with(rows: Sequence[Row], suite: str) -> list[Row]:
+    return [row for row in rows if row["suite"] == suite and row["status"] == "ok" and row["batch"] == 1]

@@ -1,0 +1,93 @@
+"""The record of a run, written again after every cell, so that a killed run loses the running cell at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from liteframe.bench.floor import measure_limits
+from liteframe.bench.real_size.rows import Row
+from liteframe.bench.real_size.shapes import ATTENTION
+from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Subject
+from liteframe.bench.real_size.work import EncoderWork
+from liteframe.bench.records import write_record
+
+CONTEXT_TOKENS = 16384
+"""Visual tokens that the teacher's LLM may be given: 64 frames of 256."""
+
+
+@dataclass
+class LatencyRecord:
+    """What a run has so far, written after every cell.
+
+    Attributes:
+        path: of the file.
+        environment, settings: of the run.
+        limits: the machine's, measured in it.
+        arms, rows, dropped: see `liteframe.bench.real_size.command`.
+    """
+
+    path: Path
+    environment: dict[str, Any]
+    settings: dict[str, Any]
+    limits: dict[str, float]
+    arms: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """A row more; the first of an arm says how many tokens it makes of a frame."""
+        self.rows.append(row)
+        for arm in self.arms:
+            if arm["name"] == row["arm"] and arm["tokens_per_frame"] is None and row["status"] == "ok":
+                arm["tokens_encoder_per_frame"] = row["tokens_encoder"] / row["frames"]
+                arm["tokens_per_frame"] = row["tokens_per_frame"]
+
+    def drop(self, suite: str, arm: str, frames: int | None, batch: int, reason: str) -> None:
+        """Note a cell that was not run."""
+        self.dropped.append({"suite": suite, "arm": arm, "frames": frames, "batch": batch, "reason": reason})
+
+    def data(self, seconds: float, complete: bool) -> dict[str, Any]:
+        """The fields of the file beside environment and settings."""
+        return {
+            "limits": self.limits,
+            "arms": self.arms,
+            "rows": self.rows,
+            "dropped": self.dropped,
+            "seconds": round(seconds, 1),
+            "complete": complete,
+        }
+
+    def save(self, seconds: float, complete: bool = False) -> None:
+        """Write the file whole or not at all."""
+        write_record(self.path, "latency", self.environment, self.settings, self.data(seconds, complete))
+
+
+def new_record(
+    path: Path, environment: dict[str, Any], settings: dict[str, Any], device: torch.device
+) -> LatencyRecord:
+    """An empty record, with the machine's limits measured now."""
+    shared = {"attention_kernel": ATTENTION, "question_tokens": QUESTION_TOKENS, "line_tokens": LINE_TOKENS}
+    limits = measure_limits(device)
+    return LatencyRecord(path, environment, {**settings, **shared, "context_tokens": CONTEXT_TOKENS}, limits)
+
+
+def describe_arm(subject: Subject, work: EncoderWork) -> dict[str, Any]:
+    """What the record says of an arm; its tokens are known after its first row (`LatencyRecord.add`)."""
+    arm = subject.arm
+    return {
+        "name": subject.name,
+        "group": arm.group,
+        "label": arm.label,
+        "note": arm.note,
+        "accuracy_relative": arm.accuracy_relative,
+        "image_size": subject.image_size,
+        "parameters_m": sum(weight.numel() for weight in subject.video_llm.backbone.parameters()) / 1e6,
+        "gflops_per_frame": work.encode(1) / 1e9,
+        "tokens_encoder_per_frame": None,
+        "tokens_per_frame": None,
+        "frames_per_group": getattr(subject.model, "frames_per_line", subject.model.frames_per_group),
+    }

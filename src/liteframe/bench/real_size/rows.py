@@ -1,0 +1,109 @@
+"""Rows of the record: medians and raw samples of each stage, distance to the floor, shares, sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from liteframe.bench.floor import distance_to_floor
+from liteframe.bench.records import MODEL_STAGES
+from liteframe.bench.timers import summary
+
+Stage = dict[str, Any]
+Row = dict[str, Any]
+
+
+def measured(
+    samples_ms: Sequence[float],
+    limits: Mapping[str, float],
+    flops: float | None = None,
+    moved_bytes: float = 0.0,
+    peak_mib: float | None = None,
+    note: str = "",
+) -> Stage:
+    """A stage that was timed.
+
+    Args:
+        samples_ms: raw times.
+        limits: of `measure_limits`, the rate of bfloat16 and the bandwidth.
+        flops: of the stage; None where they are not known, then it has no floor.
+        moved_bytes: at least the weights, once.
+        peak_mib: peak memory.
+        note: in words.
+    """
+    raw = [round(float(value), 4) for value in samples_ms]
+    spread = summary(raw)
+    floor = None
+    if flops is not None:
+        floor = distance_to_floor(spread["median"], flops, limits["bf16_gflops"], moved_bytes, limits["bandwidth_gbs"])
+    return {
+        "ms": spread["median"],
+        "p10": spread["p10"],
+        "p90": spread["p90"],
+        "n": spread["n"],
+        "computed": False,
+        "flops": None if flops is None else int(flops),
+        "floor": floor,
+        "times_floor": None if floor is None else floor["times_floor"],
+        "peak_mib": peak_mib,
+        "note": note,
+        "samples": raw,
+    }
+
+
+def computed(ms: float, flops: float | None, note: str) -> Stage:
+    """A stage that was not timed; `note` says what its time comes from."""
+    return {
+        "ms": ms,
+        "p10": None,
+        "p90": None,
+        "n": 0,
+        "computed": True,
+        "flops": None if flops is None else int(flops),
+        "floor": None,
+        "times_floor": None,
+        "peak_mib": None,
+        "note": note,
+        "samples": [],
+    }
+
+
+def make_row(
+    suite: str,
+    arm: str,
+    frames: int | None,
+    stages: Mapping[str, Stage],
+    batch: int = 1,
+    image_size: int | None = None,
+    tokens_encoder: int | None = None,
+    tokens_llm: int | None = None,
+    prompt_tokens: int | None = None,
+    run_ms: Sequence[float] = (),
+    status: str = "ok",
+    note: str = "",
+) -> Row:
+    """One row; see `liteframe.bench.real_size.command` for its fields."""
+    parts = {name: stages[name]["ms"] for name in MODEL_STAGES if name in stages}
+    model_ms = sum(parts.values()) if len(parts) == len(MODEL_STAGES) else None
+    first = stages.get("first_token")
+    done_ms = model_ms if model_ms is not None else parts.get("encode", 0.0) + parts.get("project", 0.0)
+    return {
+        "suite": suite,
+        "arm": arm,
+        "frames": frames,
+        "batch": batch,
+        "image_size": image_size,
+        "status": status,
+        "computed": any(stage["computed"] for stage in stages.values()),
+        "note": note,
+        "tokens_encoder": tokens_encoder,
+        "tokens_llm": tokens_llm,
+        "tokens_per_frame": tokens_llm / frames if frames and tokens_llm is not None else None,
+        "prompt_tokens": prompt_tokens,
+        "model_ms": model_ms,
+        "ttft_ms": model_ms + first["ms"] if model_ms is not None and first else None,
+        "share": {name: part / model_ms for name, part in parts.items()} if model_ms else None,
+        "frames_per_s": 1e3 * batch * frames / done_ms if frames and done_ms else None,
+        "run_ms": summary(run_ms) if len(run_ms) else None,
+        "stages": dict(stages),
+    }

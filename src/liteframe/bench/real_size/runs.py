@@ -1,0 +1,162 @@
+"""Single runs of an arm that mark their stages, for a `StageTimer` or a `StageMemory`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Llm, Subject
+from liteframe.models.backbone import Dense, VisionTokens
+
+Run = Callable[[Any], None]
+"""One run, called with what times it or watches its memory."""
+WAP_ARM = "teacher+wap"
+"""The arm that shares the teacher's runs, see `EncoderRun`."""
+_FIRST_TEXT_ID, _LAST_TEXT_ID = 1, 200
+"""Ids of random text, none of them the image token of any shape."""
+
+
+@dataclass
+class Counts:
+    """Tokens of one video, known after a run.
+
+    Attributes:
+        encoder: that leave the encoder.
+        llm: visual ones that the LLM sees.
+        prompt: all that it is given.
+    """
+
+    encoder: int = 0
+    llm: int = 0
+    prompt: int = 0
+
+
+class EncoderRun:
+    """Frames to what the LLM sees: stages encode and project.
+
+    Args:
+        subject: the arm.
+        frames_BTCHW: its frames.
+        with_wap: also compress what was encoded and project that, as stages wap and wap_project: the arm with WAP
+            behind the same encoder needs no second pass through it.
+    """
+
+    def __init__(self, subject: Subject, frames_BTCHW: Tensor, with_wap: bool = False) -> None:
+        self.subject, self.frames_BTCHW, self.with_wap = subject, frames_BTCHW, with_wap
+        self.counts, self.wap_counts = Counts(), Counts()
+
+    def __call__(self, timer: Any) -> None:
+        model = self.subject.model
+        vision: VisionTokens | None = None
+        with timer.stage("encode"):
+            if self.with_wap:
+                vision = model.backbone(self.frames_BTCHW)
+                encoded = Dense()(vision)
+            else:
+                encoded = model.encode(self.frames_BTCHW)
+        with timer.stage("project"):
+            visual = model.project(encoded)
+        self.counts = count(encoded, visual)
+        if vision is not None:
+            del visual
+            with timer.stage("wap"):
+                fewer_BTHWC = ENCODER_ARMS[WAP_ARM].compressor(vision)
+            with timer.stage("wap_project"):
+                visual = model.project(fewer_BTHWC)
+            self.wap_counts = count(fewer_BTHWC, visual)
+
+
+class PipelineRun:
+    """Frames to the first answer token: stages encode, project, prefill and first_token.
+
+    Args:
+        subject: the arm.
+        frames_BTCHW: its frames.
+    """
+
+    def __init__(self, subject: Subject, frames_BTCHW: Tensor) -> None:
+        self.subject, self.frames_BTCHW = subject, frames_BTCHW
+        self.counts = Counts()
+        self._ids_BL: Tensor | None = None
+
+    def __call__(self, timer: Any) -> None:
+        model, llm = self.subject.model, self.subject.video_llm
+        with timer.stage("encode"):
+            encoded = model.encode(self.frames_BTCHW)
+        with timer.stage("project"):
+            projected = model.project(encoded)
+        visual_BTNC, lines = seen_by_llm(projected)
+        if self._ids_BL is None:
+            self.counts = count(encoded, projected)
+            ids_L = prompt_ids(llm.image_token_id, lines, self.counts.llm)
+            self.counts.prompt = len(ids_L)
+            self._ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
+        with timer.stage("prefill"):
+            cache = DynamicCache(config=llm.language_model.config)
+            hidden_BLC = llm.hidden_states(llm.embed(self._ids_BL, visual_BTNC), cache=cache)
+            logits_BV = llm.lm_head(hidden_BLC[:, -1])
+        with timer.stage("first_token"):
+            logits_BV.argmax(dim=-1)
+
+
+class LlmRun:
+    """A prompt of text through the LLM: stages prefill, and first_token and decode where more than one is asked for.
+
+    Args:
+        llm: the LLM.
+        tokens: of the prompt.
+        output_length: answer tokens; the stage decode is the steps for all but the first.
+    """
+
+    def __init__(self, llm: Llm, tokens: int, output_length: int = 1) -> None:
+        self.llm, self.output_length = llm, output_length
+        weight = next(llm.model.parameters())
+        self.ids_BL = torch.randint(_FIRST_TEXT_ID, _LAST_TEXT_ID, (1, tokens), device=weight.device)
+
+    def __call__(self, timer: Any) -> None:
+        cache = DynamicCache(config=self.llm.model.config)
+        with timer.stage("prefill"):
+            logits_BV = self._logits(self.ids_BL, cache)
+        with timer.stage("first_token"):
+            next_BL = logits_BV.argmax(dim=-1, keepdim=True)
+        if self.output_length > 1:
+            with timer.stage("decode"):
+                for _ in range(self.output_length - 1):
+                    next_BL = self._logits(next_BL, cache).argmax(dim=-1, keepdim=True)
+
+    def _logits(self, ids_BL: Tensor, cache: DynamicCache) -> Tensor:
+        hidden_BLC = self.llm.model(input_ids=ids_BL, past_key_values=cache, use_cache=True).last_hidden_state
+        return self.llm.head(hidden_BLC[:, -1])
+
+
+def prompt_ids(image_token_id: int, lines: int, visual_tokens: int) -> list[int]:
+    """Ids of a prompt with that many `Frame` lines and visual tokens.
+
+    The text of all lines stands together: which tokens of a prompt are text does not change its time.
+    """
+    text = [_FIRST_TEXT_ID + number % (_LAST_TEXT_ID - 1) for number in range(QUESTION_TOKENS + LINE_TOKENS * lines)]
+    return [*text[:-1], *[image_token_id] * visual_tokens, text[-1]]
+
+
+def seen_by_llm(projected: Any) -> tuple[Tensor, int]:
+    """Visual tokens, (B, T, N, C), and the `Frame` lines they stand in.
+
+    A post-hoc arm gives a list of compressed videos, with unequal numbers of tokens in a line; of those, the first.
+    """
+    if isinstance(projected, Tensor):
+        return projected, projected.shape[1]
+    video = projected[0]
+    return video.compressed.tokens_MC[None, None], len(video.lines)
+
+
+def count(encoded: Any, projected: Any) -> Counts:
+    """Tokens of the first video of what `encode` and `project` gave."""
+    tokens_BTHWC: Tensor = encoded.tokens_BTHWC if isinstance(encoded, VisionTokens) else encoded
+    visual_BTNC, _ = seen_by_llm(projected)
+    return Counts(tokens_BTHWC.shape[1:4].numel(), visual_BTNC.shape[1:3].numel())

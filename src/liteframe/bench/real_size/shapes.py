@@ -1,0 +1,117 @@
+"""The sizes that latency is measured at: the paper's, and tiny ones with which everything runs in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import InternVLConfig, InternVLVisionConfig
+
+from liteframe.errors import ConfigError
+from liteframe.models.hosts import host_config
+
+SIZES = ("real", "tiny")
+ATTENTION = "sdpa"
+"""Kernel of every encoder and of the LLM, so that no arm owes its time to another one."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What the models are made to.
+
+    Attributes:
+        name: "real" or "tiny".
+        host: name of the host whose sizes encoder, projector and LLM have.
+        config: of that host.
+        image_size: side of the frames in pixels.
+        native_sizes: side that a timm encoder was made for -> side here.
+        student: changes to the defaults of `LiteFrameConfig`, which are the paper's.
+        tome_merges: tokens that ToMe merges in each layer of the teacher.
+        timm: timm name -> changes that make it small.
+    """
+
+    name: str
+    host: str
+    config: InternVLConfig
+    image_size: int = 448
+    native_sizes: dict[int, int] = field(default_factory=dict)
+    student: dict[str, Any] = field(default_factory=dict)
+    tome_merges: int = 40
+    timm: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def vision(self) -> InternVLVisionConfig:
+        """Sizes of the host's image encoder."""
+        vision: Any = self.config.vision_config
+        return vision
+
+    def native(self, side: int) -> int:
+        """The side that stands for a timm encoder's own."""
+        return self.native_sizes.get(side, side)
+
+
+def shapes(size: str, host: str) -> Shapes:
+    """The sizes of that name.
+
+    Args:
+        size: "real" or "tiny".
+        host: published host, for "real".
+
+    Raises:
+        ConfigError: another name.
+    """
+    if size == "real":
+        config = host_config(host)
+        return Shapes("real", host, _with_kernel(config))
+    if size == "tiny":
+        return _tiny()
+    raise ConfigError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+
+
+def _tiny() -> Shapes:
+    vision = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": [64, 64],
+        "patch_size": [16, 16],
+        "attention_bias": True,
+    }
+    text = {
+        "model_type": "qwen2",
+        "vocab_size": 256,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 64,
+        "max_position_embeddings": 32768,
+    }
+    config = InternVLConfig(vision_config=vision, text_config=text, image_token_id=255, downsample_ratio=0.5)
+    student = {
+        "image_size": 64,
+        "patch_size": 16,
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "output_size": 32,
+        "downsample_after": (1, 2),
+    }
+    few_blocks = {"layers": (1, 1, 1, 1, 1), "embed_dims": (8, 16, 32, 32, 32)}
+    return Shapes(
+        name="tiny",
+        host="tiny",
+        config=_with_kernel(config),
+        image_size=64,
+        native_sizes={1024: 128, 768: 96},
+        student=student,
+        tome_merges=4,
+        timm={"fastvit_mci3": few_blocks, "mobilenetv5_300m_enc": {"channel_multiplier": 0.1}},
+    )
+
+
+def _with_kernel(config: Any) -> InternVLConfig:
+    config.vision_config._attn_implementation = config.text_config._attn_implementation = ATTENTION
+    host: InternVLConfig = config
+    return host

@@ -1,0 +1,114 @@
+"""Which cells are run on which device, those that matter most first: a suite that runs out of time loses the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.real_size.subjects import POST_HOC, post_hoc_is_there
+
+FRAMES = (8, 16, 32, 64, 128, 256, 512)
+"""Frame counts that model times are given for."""
+CLIP = 4
+"""Frames that the paper's Table 2 times a mixer on."""
+LLM = "llm"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Arms that run in turns at one size.
+
+    Attributes:
+        suite: "encoder", "mixer", "prefill", "pipeline" or "throughput".
+        arms: names, those that matter most first.
+        frames: of a video; tokens of the prompt for "prefill".
+        batch: videos at once.
+        chunk_clips: clips that the student encodes at a time; None is all of them.
+    """
+
+    suite: str
+    arms: tuple[str, ...]
+    frames: int
+    batch: int = 1
+    chunk_clips: int | None = None
+
+
+def steps_for(device_type: str, tiny: bool = False) -> list[Step]:
+    """The cells of a device, in the order in which they run."""
+    if tiny:
+        return _tiny(device_type)
+    return _cuda() if device_type == "cuda" else _cpu()
+
+
+def _cpu() -> list[Step]:
+    # WAP behind the teacher is timed in the teacher's own runs, see `EncoderRun`.
+    shared = ("teacher", "student", *_same_size())
+    return [
+        Step("encoder", shared, 4),
+        *(Step("prefill", (LLM,), tokens) for tokens in (256, 1024, 2048)),
+        Step("encoder", shared, 8),
+        Step("mixer", ("student", *_group("mixer")), CLIP),
+        Step("prefill", (LLM,), 4096),
+        Step("encoder", shared, 16),
+        *(Step("encoder", (name,), 4) for name in _native()),
+    ]
+
+
+def _cuda() -> list[Step]:
+    main = _group("main")
+    return [
+        *(Step("pipeline", main, frames) for frames in FRAMES[:4]),
+        *(Step("prefill", (LLM,), tokens) for tokens in (256, 1024, 4096, 16384)),
+        # More of the teacher's frames than these are more than its LLM takes.
+        *(Step("pipeline", ("student", "teacher+wap"), frames) for frames in FRAMES[4:]),
+        *(Step("encoder", ("student", "teacher", *_same_size(), *_native()), frames) for frames in (8, 64)),
+        *(Step("throughput", ("student", "teacher+wap", "teacher"), 8, batch) for batch in (8, 32)),
+        *(Step("pipeline", post_hoc_arms(), frames) for frames in (8, 64) if post_hoc_arms()),
+        *(Step("mixer", ("student", *_group("mixer")), frames) for frames in (CLIP, 64)),
+        *(Step("encoder", ("student",), frames, chunk_clips=128) for frames in (1024, 2048, 4096)),
+        *(Step("encoder", ("teacher",), frames) for frames in FRAMES[4:]),
+        *(Step("prefill", (LLM,), tokens) for tokens in (2048, 8192)),
+    ]
+
+
+def _tiny(device_type: str) -> list[Step]:
+    """Every kind of cell of that device, at the smallest size that it can have."""
+    shared = ("teacher", "student", *_same_size())
+    steps = [
+        Step("encoder", shared, 4),
+        Step("encoder", shared, 8),
+        *(Step("encoder", (name,), 4) for name in _native()),
+        Step("mixer", ("student", *_group("mixer")), CLIP),
+        *(Step("prefill", (LLM,), tokens) for tokens in (64, 128)),
+    ]
+    if device_type == "cuda":
+        steps += [
+            Step("pipeline", (*_group("main"), *post_hoc_arms()), 8),
+            Step("throughput", _group("main"), 8, batch=2),
+            Step("encoder", ("student",), 16, chunk_clips=2),
+        ]
+    return steps
+
+
+def post_hoc_arms() -> tuple[str, ...]:
+    """Arms with a post-hoc compressor, none where this installation has no models for them."""
+    return tuple(POST_HOC) if post_hoc_is_there() else ()
+
+
+def _group(name: str) -> tuple[str, ...]:
+    return tuple(arm for arm, made in ENCODER_ARMS.items() if made.group == name)
+
+
+def _same_size() -> tuple[str, ...]:
+    return tuple(name for name in _group("encoder") if ENCODER_ARMS[name].native_size is None)
+
+
+def _native() -> tuple[str, ...]:
+    return tuple(name for name in _group("encoder") if ENCODER_ARMS[name].native_size is not None)
+
+
+def arms_of(steps: Sequence[Step]) -> list[str]:
+    """Every arm of those steps, in the order of the registry, then the post-hoc ones."""
+    asked = {name for step in steps for name in step.arms}
+    return [name for name in (*ENCODER_ARMS, *POST_HOC) if name in asked]

@@ -1,0 +1,186 @@
+"""Arms with their projector and the LLM, random weights."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedModel
+from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
+
+from liteframe.bench.encoder_arms import ENCODER_ARMS, EncoderArm
+from liteframe.bench.real_size.quick_weights import QuickWeights
+from liteframe.bench.real_size.shapes import Shapes
+from liteframe.models.teachers import Teacher
+from liteframe.models.tiny import tiny_processor
+from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM
+
+QUESTION_TOKENS = 64
+"""Text of the prompt besides the `Frame` lines; fixed, the same in all arms."""
+LINE_TOKENS = 8
+"""Text that a `Frame` line adds to its visual tokens: its number, two marks of the image and a line break, about."""
+POST_HOC_MODULE = "liteframe.models.post_hoc"
+POST_HOC: dict[str, str] = {
+    "teacher+fastvid": "fastvid",
+    "teacher+visionzip": "visionzip",
+    "teacher+prumerge": "prumerge",
+}
+"""Arm -> method of `ops.compressors.registry`, at 16x on projected tokens. A new one is one line."""
+POST_HOC_RATIO = 16.0
+
+
+@dataclass(frozen=True)
+class Llm:
+    """The LLM that all arms share, with random weights.
+
+    Attributes:
+        model: without its head.
+        head: to the vocabulary.
+    """
+
+    model: PreTrainedModel
+    head: nn.Module
+
+    @classmethod
+    def build(cls, shapes: Shapes, device: torch.device, dtype: torch.dtype) -> Llm:
+        """Made on the device at once: nothing is read, and the CPU never holds the weights of a GPU's LLM."""
+        text: Any = shapes.config.text_config
+        with torch.device(device), QuickWeights():
+            model: Any = AutoModel.from_config(text, dtype=dtype, attn_implementation=text._attn_implementation)
+            head = nn.Linear(text.hidden_size, text.vocab_size, bias=False, dtype=dtype)
+        return cls(model.requires_grad_(False).eval(), head.requires_grad_(False))
+
+    def weight_bytes(self) -> int:
+        """What one pass reads of the weights; a prompt's embeddings are a row each and do not count."""
+        embeddings = self.model.get_input_embeddings()
+        assert isinstance(embeddings, nn.Module)
+        return module_bytes(self.model) - module_bytes(embeddings) + module_bytes(self.head)
+
+    def describe(self) -> dict[str, Any]:
+        """What arms must agree in."""
+        config: Any = self.model.config
+        return {"type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One arm as it is measured.
+
+    Attributes:
+        name: of the arm.
+        arm: what the registry says of it.
+        model: a `VideoLLM`, or one of `liteframe.models.post_hoc` around it.
+        image_size: side of its frames in pixels.
+    """
+
+    name: str
+    arm: EncoderArm
+    model: Any
+    image_size: int
+
+    @property
+    def video_llm(self) -> VideoLLM:
+        """The Video LLM itself."""
+        inner: VideoLLM = getattr(self.model, "inner", self.model)
+        return inner
+
+    def frames(self, count: int, batch: int = 1) -> Tensor:
+        """Random frames, (batch, count, 3, side, side)."""
+        weight = next(self.video_llm.backbone.parameters())
+        side = self.image_size
+        return torch.randn(batch, count, 3, side, side, device=weight.device, dtype=weight.dtype)
+
+    def settings(self, question_tokens: int, output_length: int) -> dict[str, Any]:
+        """What it runs under, read off its modules; arms that differ in it may not be compared."""
+        model = self.video_llm
+        config: Any = model.language_model.config
+        return {
+            "dtype": str(next(model.backbone.parameters()).dtype),
+            "attention_kernel": ", ".join(sorted(attention_kernels(model))),
+            "llm": {"type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers},
+            "prompt": f"{question_tokens} tokens, and {LINE_TOKENS} a Frame line",
+            "output_length": output_length,
+        }
+
+
+Backbones = dict[Callable[[Shapes], nn.Module], nn.Module]
+"""Encoders that are made already, by their maker: arms that differ behind it share one."""
+
+
+def build_subject(
+    name: str, shapes: Shapes, llm: Llm, device: torch.device, dtype: torch.dtype, made: Backbones | None = None
+) -> Subject:
+    """The arm of that name, with random weights.
+
+    Raises:
+        ImportError: the arm needs a library or a module that is not there.
+        ConfigError: a model that the installed timm does not have.
+    """
+    if name in POST_HOC:
+        inner = build_subject("teacher", shapes, llm, device, dtype, made)
+        post_hoc: Any = importlib.import_module(POST_HOC_MODULE)
+        model = post_hoc.PostHocVideoLLM(inner.model, POST_HOC[name], POST_HOC_RATIO)
+        label = f"InternViT-300M, {POST_HOC[name]} at {POST_HOC_RATIO:g}x behind the projector"
+        return Subject(name, EncoderArm(label, inner.arm.make, "post-hoc"), model, inner.image_size)
+    arm, made = ENCODER_ARMS[name], {} if made is None else made
+    if arm.make not in made:
+        with torch.device(device), QuickWeights():
+            made[arm.make] = arm.make(shapes).to(device, dtype).eval().requires_grad_(False)
+    backbone = made[arm.make]
+    parts = HostParts(
+        projector=_projector(shapes, token_width(backbone), arm.shuffle).to(device, dtype),
+        language_model=llm.model,
+        lm_head=llm.head,
+        downsample_ratio=shapes.config.downsample_ratio if arm.shuffle else 1.0,
+        image_token_id=shapes.config.image_token_id,
+    )
+    # No text is tokenised here: the processor only has to be one.
+    model = VideoLLM(parts, tiny_processor(), backbone, arm.compressor, arm.frames_per_group)
+    return Subject(name, arm, model.eval(), arm.image_size(shapes))
+
+
+def token_width(backbone: nn.Module) -> int:
+    """Channels of a backbone's tokens."""
+    if isinstance(backbone, LiteFrameBackbone):
+        return backbone.encoder.config.output_size
+    width: int = backbone.geometry.width if isinstance(backbone, Teacher) else getattr(backbone, "width")  # noqa: B009
+    return width
+
+
+def post_hoc_is_there() -> bool:
+    """Whether this installation has the models of post-hoc arms."""
+    return importlib.util.find_spec(POST_HOC_MODULE) is not None
+
+
+def _projector(shapes: Shapes, width: int, shuffle: bool) -> InternVLMultiModalProjector:
+    """The host's two layers, as wide as tokens of another width, after a pixel shuffle or without one, need them."""
+    config: Any = copy.deepcopy(shapes.config)
+    config.vision_config.hidden_size = width
+    config.downsample_ratio = config.downsample_ratio if shuffle else 1.0
+    return InternVLMultiModalProjector(config).requires_grad_(False).eval()
+
+
+def attention_kernels(model: VideoLLM) -> set[str]:
+    """Kernels that the attentions of encoder and LLM run with."""
+    config: Any = model.language_model.config
+    found = {str(config._attn_implementation)}
+    for module in model.backbone.modules():
+        if isinstance(module, PreTrainedModel) and module.config.model_type == "internvl_vision":
+            found.add(str(module.config._attn_implementation))
+        kernel, fused = getattr(module, "kernel", None), getattr(module, "fused_attn", None)
+        if isinstance(kernel, str):
+            found.add(kernel)
+        if fused is not None:
+            found.add("sdpa" if fused else "eager")
+    return found
+
+
+def module_bytes(module: nn.Module) -> int:
+    """Bytes of its parameters."""
+    return sum(weight.numel() * weight.element_size() for weight in module.parameters())

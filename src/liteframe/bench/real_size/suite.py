@@ -1,0 +1,221 @@
+"""Runs the cells of a device one after another and keeps what they gave in a record on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, measure_cell
+from liteframe.bench.real_size.compose import composed_rows
+from liteframe.bench.real_size.record import CONTEXT_TOKENS, LatencyRecord, describe_arm
+from liteframe.bench.real_size.rows import Row, Stage, make_row, measured
+from liteframe.bench.real_size.runs import WAP_ARM, Counts, EncoderRun, LlmRun, PipelineRun, Run
+from liteframe.bench.real_size.shapes import Shapes
+from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
+from liteframe.bench.real_size.subjects import QUESTION_TOKENS, Backbones, Llm, Subject, build_subject, module_bytes
+from liteframe.bench.real_size.work import EncoderWork, LlmWork
+from liteframe.errors import ConfigError
+from liteframe.models.video_llm import LiteFrameBackbone
+from liteframe.progress import track
+
+DTYPE = torch.bfloat16
+
+
+class Suite:
+    """The models of a run, and its cells.
+
+    Args:
+        shapes: sizes of the models.
+        device: where they run.
+        budget: seconds that the cells may take.
+        record: takes the rows.
+        decode_tokens: answer tokens of the suite "prefill".
+    """
+
+    def __init__(
+        self, shapes: Shapes, device: torch.device, budget: Budget, record: LatencyRecord, decode_tokens: int
+    ) -> None:
+        self.shapes, self.device, self.budget, self.record = shapes, device, budget, record
+        self.decode_tokens = decode_tokens
+        self.llm = Llm.build(shapes, device, DTYPE)
+        self.llm_work = LlmWork(shapes)
+        self.subjects: dict[str, Subject] = {}
+        self.work: dict[str, EncoderWork] = {}
+        self._backbones: Backbones = {}
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Make the arms and count their work; one whose library is not installed is dropped."""
+        for name in track(list(names), "latency: models"):
+            try:
+                subject = build_subject(name, self.shapes, self.llm, self.device, DTYPE, self._backbones)
+            except (ImportError, ConfigError) as error:
+                self.record.drop("all", name, None, 1, f"cannot be made: {error}")
+                continue
+            self.subjects[name], self.work[name] = subject, EncoderWork(subject)
+            self.record.arms.append(describe_arm(subject, self.work[name]))
+
+    def run(self, steps: list[Step]) -> None:
+        """Every cell, then what is composed of them."""
+        for step in track(steps, "latency: cells"):
+            for row in self.cell(step):
+                self.record.add(row)
+            self.record.save(self.budget.spent)
+        rows, arms = self.record.rows, {name: ENCODER_ARMS[name] for name in self.subjects if name in ENCODER_ARMS}
+        composed = {name: arm for name, arm in arms.items() if arm.group != "mixer"}
+        rows += composed_rows(rows, composed, FRAMES, self.llm_work, CONTEXT_TOKENS)
+        for name in composed:
+            timed = any((row["suite"], row["arm"]) == ("encoder", name) for row in rows)
+            reason = f"more than {CONTEXT_TOKENS} visual tokens" if timed else "its encoder was not timed"
+            lacking = set(FRAMES) - {row["frames"] for row in rows if (row["suite"], row["arm"]) == ("pipeline", name)}
+            for frames in sorted(lacking):
+                self.record.drop("pipeline", name, frames, 1, reason)
+
+    def cell(self, step: Step) -> list[Row]:
+        """Rows of one step; arms that were not run for want of time are noted as dropped."""
+        names = [name for name in step.arms if name in self.subjects or name == LLM]
+        try:
+            runs = {name: self._run_of(step, name) for name in names}
+        except (torch.OutOfMemoryError, MemoryError):
+            return [_out_of_memory(step, name, None) for name in names]
+        output = self.decode_tokens if step.suite == "prefill" else int(step.suite in ("pipeline", "throughput"))
+        settings = {name: self._settings(name, output) for name in names}
+        rows: list[Row] = []
+        with torch.inference_mode():
+            outcomes = measure_cell(runs, settings, self.device, self.budget, self._guesses(step, names))
+        for name, outcome in outcomes.items():
+            rows += self._rows_of(step, name, runs[name], outcome)
+        return rows
+
+    def _run_of(self, step: Step, name: str) -> Run:
+        if name == LLM:
+            return LlmRun(self.llm, step.frames, self.decode_tokens)
+        subject = self.subjects[name]
+        if isinstance(backbone := subject.video_llm.backbone, LiteFrameBackbone):
+            backbone.encoder.save_memory(step.chunk_clips)
+        frames_BTCHW = subject.frames(step.frames, step.batch)
+        if step.suite in ("pipeline", "throughput"):
+            return PipelineRun(subject, frames_BTCHW)
+        return EncoderRun(subject, frames_BTCHW, with_wap=name == "teacher")
+
+    def _settings(self, name: str, output: int) -> dict[str, Any]:
+        if name == LLM:
+            config: Any = self.llm.model.config
+            kernel = config._attn_implementation
+            return {
+                "dtype": str(next(self.llm.model.parameters()).dtype),
+                "attention_kernel": kernel,
+                "llm": self.llm.describe(),
+                "prompt": "text alone",
+                "output_length": output,
+            }
+        return self.subjects[name].settings(QUESTION_TOKENS, output)
+
+    def _guesses(self, step: Step, names: list[str]) -> dict[str, float]:
+        """Seconds that a run may take, from the longest one of the same arm in the same suite."""
+        guesses = {}
+        for name in names:
+            before = [
+                (row["batch"] * (row["frames"] or row["prompt_tokens"]), sum(s["ms"] for s in row["stages"].values()))
+                for row in self.record.rows
+                if (row["suite"], row["arm"]) == (step.suite, name) and row["stages"]
+            ]
+            if before:
+                size, ms = max(before)
+                guesses[name] = ms / 1e3 * step.batch * step.frames / size
+        return guesses
+
+    def _rows_of(self, step: Step, name: str, run: Run, outcome: Outcome) -> list[Row]:
+        if outcome.samples is None:
+            if outcome.reason == OUT_OF_MEMORY:
+                return [_out_of_memory(step, name, self.subjects[name].image_size if name in self.subjects else None)]
+            self.record.drop(step.suite, name, step.frames, step.batch, outcome.reason)
+            return []
+        samples, peaks = outcome.samples.stages_ms, outcome.samples.peak_mib
+        if isinstance(run, LlmRun):
+            return [self._llm_row(step, samples, peaks, outcome.samples.run_ms)]
+        assert isinstance(run, EncoderRun | PipelineRun)
+        rows = [self._row(step, name, samples, peaks, run.counts, outcome.samples.run_ms)]
+        if isinstance(run, EncoderRun) and run.with_wap:
+            # The runs were longer by what the other arm does.
+            rows[0]["run_ms"] = None
+            rows.append(self._wap_row(step, samples, peaks, run.wap_counts))
+        return rows
+
+    def _row(
+        self,
+        step: Step,
+        name: str,
+        samples: Mapping[str, list[float]],
+        peaks: Mapping[str, float],
+        counts: Counts,
+        run_ms: list[float],
+        note: str = "",
+    ) -> Row:
+        subject, work = self.subjects[name], self.work[name]
+        llm, frames = subject.video_llm, step.frames * step.batch
+        flops = {
+            "encode": (work.encode(frames), module_bytes(llm.backbone)),
+            "project": (work.project(counts.encoder * step.batch), module_bytes(llm.projector)),
+            "prefill": (step.batch * self.llm_work.prefill(counts.prompt), self.llm.weight_bytes()),
+        }
+        stages = {}
+        for stage, times in samples.items():
+            if stage not in ("wap", "wap_project"):
+                operations, read = flops.get(stage, (None, 0.0))
+                stages[stage] = measured(times, self.record.limits, operations, read, peaks.get(stage))
+        return make_row(
+            step.suite,
+            name,
+            step.frames,
+            stages,
+            batch=step.batch,
+            image_size=subject.image_size,
+            tokens_encoder=counts.encoder,
+            tokens_llm=counts.llm,
+            prompt_tokens=counts.prompt or None,
+            run_ms=run_ms,
+            note=note or (f"in chunks of {step.chunk_clips} clips" if step.chunk_clips else ""),
+        )
+
+    def _wap_row(
+        self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], counts: Counts
+    ) -> Row:
+        both = {
+            "encode": [encode + wap for encode, wap in zip(samples["encode"], samples["wap"], strict=True)],
+            "project": samples["wap_project"],
+        }
+        peaks = {"encode": max(peaks["encode"], peaks["wap"]), "project": peaks["wap_project"]}
+        return self._row(step, WAP_ARM, both, peaks, counts, [], "encoder timed in the teacher's runs, then WAP")
+
+    def _llm_row(
+        self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], run_ms: list[float]
+    ) -> Row:
+        limits, read = self.record.limits, self.llm.weight_bytes()
+        stages: dict[str, Stage] = {}
+        for stage, times in samples.items():
+            peak = peaks.get(stage)
+            if stage == "prefill":
+                stages[stage] = measured(times, limits, self.llm_work.prefill(step.frames), read, peak)
+            elif stage == "decode":
+                steps = self.decode_tokens - 1
+                each = [time / steps for time in times]
+                stages[stage] = measured(each, limits, self.llm_work.decode(step.frames), read, peak, "per token")
+            else:
+                stages[stage] = measured(times, limits, peak_mib=peak)
+        return make_row("prefill", LLM, None, stages, prompt_tokens=step.frames, tokens_llm=step.frames, run_ms=run_ms)
+
+
+def arms_to_make(steps: list[Step]) -> list[str]:
+    """Arms of the steps, and that whose rows come out of the teacher's runs."""
+    names = arms_of(steps)
+    if "teacher" in names and WAP_ARM not in names:
+        names.insert(names.index("teacher") + 1, WAP_ARM)
+    return names
+
+
+def _out_of_memory(step: Step, name: str, image_size: int | None) -> Row:
+    row = make_row(step.suite, name, step.frames, {}, batch=step.batch, image_size=image_size, status=OUT_OF_MEMORY)
+    return {**row, "frames": None, "prompt_tokens": step.frames} if name == LLM else row

@@ -1,0 +1,77 @@
+"""Operations of each stage, counted once and scaled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel
+
+from liteframe.bench.floor import flops_of
+from liteframe.bench.real_size.shapes import Shapes
+from liteframe.bench.real_size.subjects import Subject
+from liteframe.models.video_llm import LiteFrameBackbone
+
+
+class EncoderWork:
+    """Operations of an arm's encoder, by the frame, and of its projector, by the token.
+
+    What a compressor does is left out: a ten thousandth of an encoder.
+
+    Args:
+        subject: its encoder runs once, on one frame or one clip; `flops_of` says how they are counted.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        llm = subject.video_llm
+        backbone: Any = llm.backbone
+        self._frames = backbone.encoder.config.clip_frames if isinstance(backbone, LiteFrameBackbone) else 1
+        frames_BTCHW = subject.frames(self._frames)
+        self._encode = flops_of(lambda: backbone(frames_BTCHW))
+        projector: Any = llm.projector
+        token_1C = frames_BTCHW.new_zeros(1, projector.linear_1.in_features)
+        self._project = flops_of(lambda: projector(token_1C))
+        self._tokens_together = round(1 / llm.downsample_ratio) ** 2
+
+    def encode(self, frames: int) -> float:
+        return self._encode * frames / self._frames
+
+    def project(self, tokens: int) -> float:
+        """Of `tokens` tokens as they leave the encoder, before the pixel shuffle."""
+        return self._project * tokens / self._tokens_together
+
+
+class LlmWork:
+    """Operations of a prefill and its head for one token; causal attention counts whole, as everywhere here.
+
+    Counted on `meta` at two lengths, from which the linear and the quadratic part follow exactly.
+
+    Args:
+        shapes: whose LLM.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        text: Any = shapes.config.text_config
+        with torch.device("meta"):
+            model = AutoModel.from_config(text, attn_implementation=text._attn_implementation).eval()
+            short, long = (_prefill_flops(model, tokens, text.hidden_size) for tokens in (_SHORT, 2 * _SHORT))
+        self._quadratic = (long - 2 * short) / (2 * _SHORT**2)
+        self._linear = short / _SHORT - self._quadratic * _SHORT
+        self._head = 2.0 * text.hidden_size * text.vocab_size
+
+    def prefill(self, tokens: int) -> float:
+        return self._linear * tokens + self._quadratic * tokens**2 + self._head
+
+    def decode(self, tokens: int) -> float:
+        """One step behind that many tokens."""
+        return self._linear + self._quadratic * tokens + self._head
+
+
+_SHORT = 64
+
+
+def _prefill_flops(model: nn.Module, tokens: int, width: int) -> int:
+    embeds_BLC = torch.empty(1, tokens, width, dtype=next(model.parameters()).dtype)
+    # With a cache transformers does not look into the positions, which `meta` does not have.
+    return flops_of(lambda: model(inputs_embeds=embeds_BLC, use_cache=True))

@@ -1,0 +1,128 @@
+"""ToMe inside the teacher: an InternVL's image encoder that merges tokens in every layer.
+
+Source: Bolya et al., "Token Merging: Your ViT But Faster" (ICLR 2023, arXiv 2210.09461); the official code is
+CC-BY-NC, and this is written from the description, not copied. In each layer, between attention and MLP, bipartite soft
+matching by the keys of that layer (mean over heads) merges a fixed number of tokens; attention is proportional, the log
+of a key's size is added to its logits. Nothing is trained. The class token is kept out of the matching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import InternVLVisionModel
+from transformers.models.internvl.modeling_internvl import InternVLVisionLayer
+
+from liteframe.errors import ConfigError
+from liteframe.models.backbone import VisionTokens
+from liteframe.models.teachers import InternVLTeacher
+from liteframe.ops.token_merging import match_tokens, merge_tokens, new_places, unmerge_tokens
+
+
+@dataclass
+class MergedTokens:
+    """What is left of M frames' N patches.
+
+    Attributes:
+        tokens_BMC: with the class token in front, ``(frames, 1 + M, C)``.
+        sizes_BM: patches that each stands for, the class token left out, float32; those of a frame sum to N.
+        places_BN: which of the M tokens each patch went into.
+    """
+
+    tokens_BMC: Tensor
+    sizes_BM: Tensor
+    places_BN: Tensor
+
+
+class ToMeTeacher(InternVLTeacher):
+    """An `InternVLTeacher` whose layers merge tokens.
+
+    Its tokens come back on the full grid, every patch with a copy of the token it went into, so that pixel shuffle and
+    `WAP` work as they do behind the teacher; `merged` gives the few tokens themselves.
+
+    Args:
+        vision_tower: the image encoder; its modules are shared, not changed.
+        merges_per_layer: tokens that go in each layer; at most half of those that are left do.
+
+    Raises:
+        ConfigError: `merges_per_layer` below 0.
+    """
+
+    def __init__(self, vision_tower: InternVLVisionModel, merges_per_layer: int) -> None:
+        if merges_per_layer < 0:
+            raise ConfigError(f"merges_per_layer is {merges_per_layer}; give 0 (no merging) or more")
+        super().__init__(vision_tower)
+        self.merges_per_layer = merges_per_layer
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "merges_per_layer": self.merges_per_layer}
+
+    def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
+        """Tokens (B, T, H, W, C), those of merged patches alike, and class tokens (B, T, C) of every frame."""
+        B, T = frames_BTCHW.shape[:2]
+        merged = self.merged(frames_BTCHW.flatten(0, 1))
+        tokens_BNC = unmerge_tokens(merged.tokens_BMC[:, 1:], merged.places_BN)
+        return VisionTokens(
+            tokens_BTHWC=tokens_BNC.reshape(B, *grid, -1),
+            cls_BTC=merged.tokens_BMC[:, 0].reshape(B, T, -1),
+        )
+
+    @torch.no_grad()
+    def merged(self, frames_BCHW: Tensor) -> MergedTokens:
+        """The few tokens of frames that are normalised as this encoder's are."""
+        tower: Any = self.vision_tower
+        tokens_BNC = tower.embeddings(frames_BCHW)
+        batch, count = tokens_BNC.shape[0], tokens_BNC.shape[1] - 1
+        state = MergedTokens(
+            tokens_BNC,
+            torch.ones(batch, count, device=tokens_BNC.device),
+            torch.arange(count, device=tokens_BNC.device).expand(batch, -1),
+        )
+        for layer in tower.encoder.layer:
+            state = merging_layer(layer, state, self.merges_per_layer)
+        state.tokens_BMC = tower.layernorm(state.tokens_BMC)
+        return state
+
+
+def merging_layer(layer: InternVLVisionLayer, state: MergedTokens, merges: int) -> MergedTokens:
+    """One layer of the encoder with a merge between attention and MLP."""
+    modules: Any = layer
+    attention, tokens_BMC = modules.attention, state.tokens_BMC
+    with _keys_of(attention) as caught:
+        mixed_BMC, _ = attention(modules.layernorm_before(tokens_BMC), attention_mask=_log_sizes(state))
+    tokens_BMC = modules.lambda_1 * mixed_BMC + tokens_BMC
+    sizes_BM, places_BN = state.sizes_BM, state.places_BN
+    if merges and sizes_BM.shape[1] > 1:
+        keys_BMK = caught[0][:, 1:].unflatten(-1, (attention.num_heads, -1)).mean(dim=-2, dtype=torch.float32)
+        matching = match_tokens(keys_BMK, merges)
+        places_BN = new_places(matching, sizes_BM.shape[1]).gather(1, places_BN)
+        patches_BMC, sizes_BM = merge_tokens(matching, tokens_BMC[:, 1:], sizes_BM)
+        tokens_BMC = torch.cat([tokens_BMC[:, :1], patches_BMC], dim=1)
+    changed_BMC = modules.dropout(modules.mlp(modules.layernorm_after(tokens_BMC)))
+    return MergedTokens(modules.lambda_2 * changed_BMC + tokens_BMC, sizes_BM, places_BN)
+
+
+def _log_sizes(state: MergedTokens) -> Tensor | None:
+    """What proportional attention adds to the logits, ``(frames, 1, 1, 1 + M)``; None before anything is merged."""
+    if state.sizes_BM.shape == state.places_BN.shape:
+        return None
+    cls_B1 = torch.ones_like(state.sizes_BM[:, :1])
+    logs = torch.cat([cls_B1, state.sizes_BM], dim=1).log().to(state.tokens_BMC.dtype)
+    return logs[:, None, None].expand(-1, 1, logs.shape[1], -1)
+
+
+@contextmanager
+def _keys_of(attention: Any) -> Iterator[list[Tensor]]:
+    """The keys of the attention's next call, heads concatenated, without computing them twice."""
+    caught: list[Tensor] = []
+    # Behind the norm, which is an identity in the same place where there is none.
+    hook = attention.k_norm.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
+    try:
+        yield caught
+    finally:
+        hook.remove()

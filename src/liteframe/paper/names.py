@@ -1,0 +1,73 @@
+"""How arms are called on the page and in its plots."""
+
+from __future__ import annotations
+
+CTD, LMA = "liteframe-ctd", "liteframe-lma"
+"""The student of a run, with the LLM frozen and adapted."""
+ARMS = {
+    "teacher": "teacher, all tokens",
+    "teacher+average": "average pooling",
+    "teacher+max": "max pooling",
+    "teacher+subsample": "subsampling",
+    "teacher+wap": "WAP",
+    "teacher+wap-8x": "WAP, 8x",
+    "teacher+wap-4x": "WAP, 4x",
+    "teacher+tome": "ToMe",
+    "teacher+prumerge": "PruMerge",
+    "teacher+prumerge+": "PruMerge+",
+    "teacher+visionzip": "VisionZip",
+    "teacher+fastvid": "FastVID",
+    "teacher+dycoke": "DyCoke",
+    "teacher+prunevid": "PruneVid",
+    "teacher+holitom": "HoliTom",
+    "teacher+fastv": "FastV (inside the LLM)",
+    "teacher+pyramiddrop": "PyramidDrop (inside the LLM)",
+    "liteframe-ctd": "student after CTD, LLM frozen",
+    "liteframe-lma": "student after LMA",
+}
+POST_HOC = [name for name in ARMS if name.startswith("teacher+") and name not in ("teacher+wap-8x", "teacher+wap-4x")]
+"""All reductions at 16x."""
+MIXERS = {
+    "depthwise": "depth-wise convolution (the paper's)",
+    "full": "full temporal convolution",
+    "attention": "interleaved temporal attention",
+    "joint": "joint space-time attention",
+    "none": "none (the strides alone mix)",
+}
+ABLATIONS: dict[str, list[tuple[str, str]]] = {
+    "Compression": [
+        ("liteframe-ctd", "16x: (4, 2, 2)"),
+        ("ctd-4x", "4x: (1, 2, 2)"),
+        ("ctd-8x", "8x: (2, 2, 2)"),
+        ("ctd-32x", "32x: (8, 2, 2)"),
+    ],
+    "Place of the strides": [
+        ("liteframe-ctd", "after blocks 1 and 2 of 3"),
+        ("ctd-late", "after blocks 2 and 3"),
+        ("ctd-at-once", "all after block 1"),
+    ],
+    "Frames of a clip": [
+        ("liteframe-ctd", "4, at 16x"),
+        ("ctd-16x-clip8", "8, at 16x"),
+        ("ctd-8x", "4, at 8x"),
+        ("ctd-8x-clip2", "2, at 8x"),
+        ("ctd-8x-clip8", "8, at 8x"),
+    ],
+    "Target of CTD": [
+        ("liteframe-ctd", "WAP of the teacher"),
+        ("ctd-average", "average pooling of it"),
+        ("ctd-max", "max pooling of it"),
+        ("ctd-dense", "all its tokens, which the LLM gets (16 times more)"),
+        ("ctd-dense+average", "all its tokens, average pooling after the student"),
+        ("ctd-dense+wap", "all its tokens, WAP after the student"),
+    ],
+    "Clipping of residuals": [("liteframe-ctd", "none"), ("ctd-clipped", "beyond 3 standard deviations")],
+    "Start of the student": [("liteframe-ctd", "from nothing"), ("ctd-timm", "from a ViT of timm")],
+    "LMA": [("liteframe-lma", "encoder trained along"), ("lma-frozen", "encoder frozen")],
+}
+"""Title -> arms and what they are; each is compared with the first."""
+
+
+def name_of(arm: str) -> str:
+    """In words; the arm's own name where there are none."""
+    return ARMS.get(arm, arm)

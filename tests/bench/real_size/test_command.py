@@ -1,0 +1,165 @@
+"""The whole suite at tiny shapes: every kind of cell, the record's fields, and where it may run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liteframe import cli
+from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.real_size import __main__ as module
+from liteframe.bench.real_size import steps
+from liteframe.bench.real_size.command import run_latency
+from liteframe.bench.real_size.subjects import POST_HOC, post_hoc_is_there
+from liteframe.bench.real_size.suite import Suite
+from liteframe.bench.records import read_json
+
+NOT_THERE = ("av", "decord", "jsonargparse", "lightning", "docstring_parser", "torchmetrics", "matplotlib")
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of the cells that a GPU runs, on the CPU."""
+    path = tmp_path_factory.mktemp("latency") / "record.json"
+    run_latency("cpu", "tiny", path, 200.0, steps_of="cuda")
+    return read_json(path)
+
+
+def test_the_record_is_whole(record: dict[str, Any]) -> None:
+    assert (record["kind"], record["complete"]) == ("latency", True)
+    assert record["limits"]["bf16_gflops"] > 0 and record["limits"]["bandwidth_gbs"] > 0
+    assert record["environment"]["attention_kernel"] == "sdpa"
+    assert {row["suite"] for row in record["rows"]} == {"encoder", "mixer", "prefill", "pipeline", "throughput"}
+    expected = set(ENCODER_ARMS) | (set(POST_HOC) if post_hoc_is_there() else set())
+    assert {arm["name"] for arm in record["arms"]} == expected
+    assert expected <= {row["arm"] for row in record["rows"]}
+
+
+def test_every_row_adds_up(record: dict[str, Any]) -> None:
+    arms = {arm["name"]: arm for arm in record["arms"]}
+    for row in record["rows"]:
+        assert row["status"] == "ok"
+        assert row["computed"] == bool(row["note"] and "composed" in row["note"])
+        for stage in row["stages"].values():
+            assert stage["n"] == len(stage["samples"])
+            assert stage["computed"] == (stage["n"] == 0)
+            if not stage["computed"]:
+                assert stage["p10"] <= stage["ms"] <= stage["p90"] and stage["peak_mib"] > 0
+        if row["suite"] in ("pipeline", "throughput"):
+            assert row["model_ms"] == pytest.approx(
+                sum(row["stages"][s]["ms"] for s in ("encode", "project", "prefill"))
+            )
+            arm, lines = arms[row["arm"]], row["frames"] / arms[row["arm"]]["frames_per_group"]
+            if arm["group"] != "post-hoc":
+                assert row["prompt_tokens"] == row["tokens_llm"] + 8 * lines + 64
+        if row["suite"] != "prefill":
+            assert row["tokens_per_frame"] == pytest.approx(arms[row["arm"]]["tokens_per_frame"])
+            assert row["stages"]["encode"]["flops"] > 0
+
+
+def test_tokens_at_three_points(record: dict[str, Any]) -> None:
+    found = {arm["name"]: (arm["tokens_encoder_per_frame"], arm["tokens_per_frame"]) for arm in record["arms"]}
+    assert found["teacher"] == (16, 4)
+    assert found["teacher+wap"] == found["student"] == found["teacher+tome"] == (1, 0.25)
+    assert found["fastvit"] == (1, 1) and found["fastvit-1024"] == (4, 4)
+
+
+def test_wap_shares_the_teachers_runs(record: dict[str, Any]) -> None:
+    rows = {row["arm"]: row for row in record["rows"] if row["suite"] == "encoder" and row["frames"] == 4}
+    alone, with_wap = (rows[name]["stages"]["encode"]["samples"] for name in ("teacher", "teacher+wap"))
+    assert len(alone) == len(with_wap) == 5
+    assert all(more > less for less, more in zip(alone, with_wap, strict=True))
+    assert rows["teacher+wap"]["tokens_llm"] * 16 == rows["teacher"]["tokens_llm"]
+
+
+def test_a_device_has_cells_of_its_own() -> None:
+    cpu, cuda = steps.steps_for("cpu"), steps.steps_for("cuda")
+    assert [step.frames for step in cpu if step.suite == "prefill"] == [256, 1024, 2048, 4096]
+    assert {step.frames for step in cpu if step.suite == "encoder"} == {4, 8, 16}
+    teacher = [step.frames for step in cuda if step.suite == "pipeline" and "teacher" in step.arms]
+    assert teacher == [8, 16, 32, 64], "its LLM takes no more"
+    assert [step.frames for step in cuda if step.suite == "pipeline" and "student" in step.arms] == list(steps.FRAMES)
+    assert max(step.frames for step in cuda if step.arms == ("student",)) == 4096
+    assert {step.batch for step in cuda if step.suite == "throughput"} == {8, 32}
+
+
+def test_a_killed_run_keeps_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        steps, "_tiny", lambda _: [steps.Step("encoder", ("student",), 4), steps.Step("prefill", ("llm",), 32)]
+    )
+    inner = Suite.cell
+
+    def cell(self: Suite, step: steps.Step) -> Any:
+        if step.suite == "prefill":
+            raise KeyboardInterrupt
+        return inner(self, step)
+
+    monkeypatch.setattr(Suite, "cell", cell)
+    path = tmp_path / "record.json"
+    with pytest.raises(KeyboardInterrupt):
+        run_latency("cpu", "tiny", path, 100.0)
+    record = read_json(path)
+    assert record["complete"] is False
+    assert [row["arm"] for row in record["rows"]] == ["student"]
+
+
+def test_no_time_is_a_list_of_what_was_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "_tiny", lambda _: [steps.Step("encoder", ("student", "vit-b"), 4)])
+    path = tmp_path / "record.json"
+    assert cli.main(["latency", "--size=tiny", f"--out={path}", "--budget_s=0.001"]) == 0
+    record = read_json(path)
+    assert record["rows"] == []
+    left_out = [(cell["arm"], cell["reason"]) for cell in record["dropped"] if cell["suite"] == "encoder"]
+    assert left_out == [("student", "time budget"), ("vit-b", "time budget")]
+
+
+def test_an_encoder_that_cannot_be_made_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def missing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Unknown model")
+
+    monkeypatch.setattr(timm, "create_model", missing)
+    monkeypatch.setattr(steps, "_tiny", lambda _: [steps.Step("encoder", ("fastvit", "student"), 4)])
+    record = read_json(run_latency("cpu", "tiny", tmp_path / "record.json", 100.0))
+    assert {row["arm"] for row in record["rows"] if row["suite"] == "encoder"} == {"student"}
+    (dropped,) = (cell for cell in record["dropped"] if cell["suite"] == "all")
+    assert dropped["arm"] == "fastvit" and "Unknown model" in dropped["reason"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "meta"], "device is 'meta'; latency is measured on cpu or cuda"),
+        (["--size", "huge"], "size must be one of real, tiny, got 'huge'"),
+        (["--size", "tiny", "--budget_s", "0"], "budget_s is 0.0; give the seconds"),
+    ],
+)
+def test_bad_options_are_named(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert module.main(options) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert module.main(["--device", "cuda"]) == 1
+    assert "give --device cpu" in capsys.readouterr().err
+
+
+def test_it_needs_none_of_the_packages_for_data_and_commands() -> None:
+    code = (
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {NOT_THERE}: raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "import liteframe.bench.real_size.__main__, liteframe.bench.real_size.subjects as subjects\n"
+        "import importlib\n"
+        "if subjects.post_hoc_is_there(): importlib.import_module(subjects.POST_HOC_MODULE)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

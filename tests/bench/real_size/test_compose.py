@@ -1,0 +1,90 @@
+"""Times that were not run: linear in frames, operations over the measured rate, and nothing beyond the context."""
+
+from __future__ import annotations
+
+import pytest
+
+from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.real_size.compose import composed_rows, groups_of, prefill_stage
+from liteframe.bench.real_size.rows import Row, make_row, measured
+from liteframe.bench.real_size.shapes import shapes
+from liteframe.bench.real_size.work import EncoderWork, LlmWork
+from liteframe.models.hosts import host_config
+from liteframe.planning.flops import head_cost, llm_cost, projector_cost, vision_tower_cost
+
+LIMITS = {"bf16_gflops": 1000.0, "bandwidth_gbs": 10.0}
+
+
+class PlainWork(LlmWork):
+    """A prefill of n tokens is n * n + 100 n operations."""
+
+    def __init__(self) -> None:
+        self._linear, self._quadratic, self._head = 100.0, 1.0, 0.0
+
+
+def prefill_row(tokens: int, ms: float) -> Row:
+    return make_row("prefill", "llm", None, {"prefill": measured([ms] * 3, LIMITS, 1.0)}, prompt_tokens=tokens)
+
+
+def encoder_row(arm: str, frames: int, ms: float, tokens: int) -> Row:
+    stages = {"encode": measured([ms] * 3, LIMITS, 8.0), "project": measured([1.0] * 3, LIMITS, 2.0)}
+    return make_row("encoder", arm, frames, stages, tokens_encoder=4 * tokens, tokens_llm=tokens)
+
+
+def test_a_measured_prefill_stays_and_others_take_the_rate() -> None:
+    work = PlainWork()
+    rows = [prefill_row(100, 2.0), prefill_row(400, 8.0)]
+    assert prefill_stage(100, rows, work) is rows[0]["stages"]["prefill"]
+    beyond = prefill_stage(1000, rows, work)
+    assert beyond["computed"] and beyond["n"] == 0 and "400 tokens" in beyond["note"]
+    assert beyond["ms"] == pytest.approx(8.0 * work.prefill(1000) / work.prefill(400))
+    assert prefill_stage(10, rows, work)["ms"] == pytest.approx(2.0 * work.prefill(10) / work.prefill(100))
+    between = prefill_stage(200, rows, work)
+    slow, quick = work.prefill(100) / 2.0, work.prefill(400) / 8.0
+    assert between["ms"] == pytest.approx(work.prefill(200) / ((slow + quick) / 2)), "halfway in the logarithm"
+
+
+def test_encoders_grow_with_the_frames_from_the_longest_run_below() -> None:
+    rows = [encoder_row("teacher", 4, 100.0, 1024), encoder_row("teacher", 8, 180.0, 2048), prefill_row(64, 1.0)]
+    arms = {"teacher": ENCODER_ARMS["teacher"], "student": ENCODER_ARMS["student"]}
+    found = {row["frames"]: row for row in composed_rows(rows, arms, (8, 16, 64, 128), PlainWork(), 16384)}
+    assert {row["arm"] for row in found.values()} == {"teacher"}, "an encoder that was not run is not made up"
+    assert sorted(found) == [8, 16, 64], "128 frames are more than the context holds"
+    assert not found[8]["stages"]["encode"]["computed"]
+    assert found[8]["computed"] and found[8]["stages"]["prefill"]["computed"]
+    assert found[16]["stages"]["encode"]["ms"] == pytest.approx(360.0)
+    assert found[16]["stages"]["encode"]["flops"] == 16
+    assert found[64]["tokens_llm"] == 16384
+    assert found[64]["prompt_tokens"] == 16384 + 64 * 8 + 64
+    assert sum(found[64]["share"].values()) == pytest.approx(1.0)
+
+
+def test_what_was_run_as_a_whole_is_not_composed_again() -> None:
+    whole = make_row("pipeline", "teacher", 8, {}, tokens_llm=1)
+    rows = [encoder_row("teacher", 4, 100.0, 1024), prefill_row(64, 1.0), whole]
+    assert [
+        r["frames"] for r in composed_rows(rows, {"teacher": ENCODER_ARMS["teacher"]}, (8, 16), PlainWork(), 16384)
+    ] == [16]
+
+
+def test_frame_lines() -> None:
+    assert [groups_of(ENCODER_ARMS[name], 9) for name in ("teacher", "teacher+wap", "student")] == [9, 3, 3]
+
+
+@pytest.mark.parametrize("tokens", [64, 300, 4096])
+def test_the_llms_operations_are_those_that_are_planned_with(tokens: int) -> None:
+    text = host_config("internvl3-1b").text_config
+    expected = llm_cost(text, tokens).forward + head_cost(text, 1).forward
+    assert LlmWork(shapes("real", "internvl3-1b")).prefill(tokens) == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_encoders_operations_are_those_that_are_planned_with() -> None:
+    import torch
+
+    from liteframe.bench.real_size.subjects import Llm, build_subject
+
+    tiny, cpu = shapes("tiny", ""), torch.device("cpu")
+    llm = Llm.build(tiny, cpu, torch.float32)
+    work = EncoderWork(build_subject("teacher", tiny, llm, cpu, torch.float32))
+    assert work.encode(8) == pytest.approx(8 * vision_tower_cost(tiny.vision, (64, 64)).forward)
+    assert work.project(16) == pytest.approx(projector_cost(32, 32, 4, 0.5).forward)
