@@ -4,16 +4,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test lint bench bench-gpu paper clean
+.PHONY: help install demo test lint bench bench-gpu paper results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
 	@echo "make demo      the whole tiny pipeline, at most 15 minutes on two cores (SEED=N: another world)"
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make lint      ruff and mypy"
-	@echo "make bench     the sweep again, on the finished demo (RUN=runs/tiny)"
+	@echo "make bench     every arm on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (at most"
+	@echo "               20 minutes); keeps both in benchmarks/records, then make results"
 	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU, within 9 minutes (PYTHON=python3: no install)"
 	@echo "make paper     the paper's tables, figures and claims on three seeds; hours, in pieces (HOURS=2)"
+	@echo "make results   benchmarks/RESULTS.md, its plots and the README's tables, from the records there are"
 	@echo "make clean     remove caches and builds; runs/ and .venv stay"
 
 install: $(STAMP)
@@ -34,12 +36,20 @@ lint: install
 	$(BIN)/mypy
 
 RUN ?= runs/tiny
+RECORDS := benchmarks/records
 bench: install
-	$(BIN)/liteframe bench $(RUN)
+	$(BIN)/liteframe bench $(RUN) --arms all
+	$(BIN)/liteframe latency --device cpu --out $(RECORDS)/latency_cpu.json
+	$(BIN)/python benchmarks/keep_run.py $(RUN)
+	$(MAKE) results
+
+results: install
+	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/readme_results.py
 
 # Needs no install: torch, transformers and timm of the machine's own Python do.
 bench-gpu:
-	PYTHONPATH=src $(PYTHON) -m liteframe.bench.real_size --device cuda --out benchmarks/records/latency_gpu.json
+	PYTHONPATH=src $(PYTHON) -m liteframe.bench.real_size --device cuda --out $(RECORDS)/latency_gpu.json
 
 paper: install
 	$(BIN)/liteframe paper $(if $(HOURS),--hours $(HOURS))

@@ -9,12 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from liteframe.bench.latency_cells import legend
+from liteframe.bench.latency_page import headline_table
+from liteframe.bench.latency_record import LatencyRecord, read_latency
 from liteframe.bench.page import markdown
+from liteframe.bench.provenance import measured_on
 from liteframe.bench.records import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SUMMARY = ROOT / "benchmarks" / "records" / "tiny-seeds.json"
 SALIENCY = ROOT / "benchmarks" / "records" / "saliency-seed4.json"
+LATENCIES = {
+    "make bench": ROOT / "benchmarks" / "records" / "latency_cpu.json",
+    "make bench-gpu": ROOT / "benchmarks" / "records" / "latency_gpu.json",
+}
 README = ROOT / "README.md"
 _ARMS = {
     "teacher": "teacher, 16 tokens a frame",
@@ -86,6 +94,22 @@ def saliency(record: dict[str, Any]) -> str:
     return markdown(["saliency", *map(str, frames)], shown)
 
 
+def latency(commands: dict[str, Path]) -> str:
+    """Model time at the paper's real shapes by arm and frames, a table for each command that has left its record."""
+    parts = ["Model time at the paper's real shapes, with random weights: milliseconds a video of 448 px, batch 1."]
+    for command, path in commands.items():
+        parts.append(_latency_of(read_latency(path)) if path.exists() else f"Not measured yet: `{command}`.")
+    parts.append("Every table and picture is in [benchmarks/RESULTS.md](benchmarks/RESULTS.md).")
+    return "\n\n".join(parts)
+
+
+def _latency_of(record: LatencyRecord) -> str:
+    table = headline_table(record, (8, 64, 512), ("teacher", "teacher+wap", "student"))
+    host = f", host {record.settings['host']}" if "host" in record.settings else ""
+    where = f"{measured_on(record.environment)}{host}:"
+    return "\n\n".join(part for part in (where, table or "No whole pipeline in this record.", legend(table)) if part)
+
+
 def fill(text: str, name: str, block: str) -> str:
     """The text with what is between the markers of that name replaced."""
     begin, end = f"<!-- {name}: begin (made by benchmarks/readme_results.py) -->", f"<!-- {name}: end -->"
@@ -98,6 +122,7 @@ def main(args: list[str]) -> int:
     text = README.read_text(encoding="utf-8")
     filled = fill(text, "results", results(read_json(SUMMARY)))
     filled = fill(filled, "saliency", saliency(read_json(SALIENCY)))
+    filled = fill(filled, "latency", latency(LATENCIES))
     if "--check" in args:
         return int(filled != text)
     README.write_text(filled, encoding="utf-8")

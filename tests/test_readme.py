@@ -11,9 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_results_are_those_of_the_records() -> None:
-    script = ROOT / "benchmarks" / "readme_results.py"
-    spec = importlib.util.spec_from_file_location("readme_results", script)
+@pytest.mark.parametrize("name", ["readme_results", "results"])
+def test_readme_and_results_are_those_of_the_records(name: str) -> None:
+    script = ROOT / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, script)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -84,6 +84,9 @@ def test_a_report_without_students_or_teacher_is_still_a_report(fake_rows: Rows,
 def test_notes_tell_losses(fake_rows: Rows) -> None:
     notes = " ".join(notes_from(fake_rows(), {"commit": "a" * 40, "dirty": True}, chance=0.46))
     assert "teacher+wap is 0.009 below teacher+max" in notes and "-0.014 at 64*" in notes
+    assert (
+        "Of 3 other ways to reduce the teacher's tokens, above teacher+wap in the mean: teacher+max (+0.009)." in notes
+    )
     assert "0.013 below the teacher's best" in notes
     assert "+0.166 by model time, of which +0.126 is left end to end" in notes
     assert "Not above chance (0.46) by the interval: teacher+max at 8" in notes
@@ -138,3 +141,33 @@ def test_tables_and_seeds_need_neither_torch_nor_matplotlib() -> None:
         "assert not {'torch', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_many_arms_are_grey_and_named_once_a_panel(
+    fake_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    rows = fake_rows()
+    rivals = [f"teacher+rival{i}" for i in range(14)]
+    base = [row for row in rows if row.arm == "teacher+max"]
+    for i, arm in enumerate(rivals):
+        rows += [replace(row, arm=arm, accuracy_low=0.0, accuracy=row.accuracy - 0.004 * i) for row in base]
+    seen: list[list[tuple[str, Box]]] = []
+    save = Figure.savefig
+
+    def inspect(figure: Figure, *arguments: object, **settings: object) -> None:
+        renderer = figure.canvas.get_renderer()
+        for axes in figure.axes:
+            extents = [(text.get_text().strip(), text.get_window_extent(renderer)) for text in axes.texts]
+            seen.append([(text, (e.x0, e.y0, e.x1, e.y1)) for text, e in extents])
+        save(figure, *arguments, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", inspect)
+    plot_frontier(rows, tmp_path / "pareto.png")
+    for panel in seen:
+        names = [
+            (text, box) for text, box in panel if text.startswith("rival") or text in ("max", "average", "subsample")
+        ]
+        assert sorted(text for text, _ in names) == sorted([a[8:] for a in rivals] + ["average", "max", "subsample"])
+        assert all(p[1] >= q[3] or q[1] >= p[3] for i, (_, p) in enumerate(names) for _, q in names[:i])

@@ -10,7 +10,6 @@ from liteframe.bench.frontier import accuracy_at, row_at, rows_of_arm
 from liteframe.bench.records import RowRecord
 
 _WIDE = 1.5
-_POOLINGS = ("teacher+average", "teacher+max", "teacher+subsample")
 
 
 def notes_from(
@@ -25,14 +24,30 @@ def notes_from(
     """
     arms = {row.arm for row in rows}
     notes: list[str] = []
-    for other in _POOLINGS:
-        if {"teacher+wap", other} <= arms:
-            notes.append(_compare(rows, "teacher+wap", other))
+    rivals = [
+        arm for arm in dict.fromkeys(row.arm for row in rows) if arm.startswith("teacher+") and arm != "teacher+wap"
+    ]
+    if "teacher+wap" in arms and rivals:
+        notes.append(_rank(rows, rivals))
+        notes += [_compare(rows, "teacher+wap", other) for other in rivals]
     if {"liteframe-ctd", "teacher+wap"} <= arms:
         notes.append(_compare(rows, "liteframe-ctd", "teacher+wap"))
     if {"liteframe-lma", "teacher"} <= arms:
         notes += [_best(rows), *_end_to_end(rows)]
     return [*notes, *_caveats(rows, chance), *_checkout(environment)]
+
+
+def _rank(rows: Sequence[RowRecord], rivals: Sequence[str]) -> str:
+    """Which ways to reduce the teacher's tokens are above WAP in the mean over the frame counts that both have."""
+    gaps: dict[str, float] = {}
+    for arm in rivals:
+        pairs = [(row, row_at(rows, "teacher+wap", row.frames)) for row in rows_of_arm(rows, arm)]
+        both = [row.accuracy - wap.accuracy for row, wap in pairs if wap is not None]
+        if both:
+            gaps[arm] = sum(both) / len(both)
+    above = sorted((arm for arm in gaps if gaps[arm] > 0), key=lambda arm: -gaps[arm])
+    told = ", ".join(f"{arm} ({gaps[arm]:+.3f})" for arm in above) or "none"
+    return f"Of {len(gaps)} other ways to reduce the teacher's tokens, above teacher+wap in the mean: {told}."
 
 
 def _compare(rows: Sequence[RowRecord], arm: str, other: str) -> str:

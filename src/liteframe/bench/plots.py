@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from liteframe.atomic import atomic_open
-from liteframe.bench.frontier import matched_latency, rows_of_arm
-from liteframe.bench.label_places import Box, candidates, cost, error_bars, line_and_markers, pixels
+from liteframe.bench.arm_names import STRONG, method_name
+from liteframe.bench.frontier import rows_of_arm
+from liteframe.bench.gain_marks import halo, mark_gains
+from liteframe.bench.label_column import label_column
+from liteframe.bench.label_places import candidates, cost, error_bars, line_and_markers, pixels
 from liteframe.bench.records import RowRecord
 
 if TYPE_CHECKING:
@@ -38,12 +41,16 @@ _STYLES = {
     "teacher+subsample": _Style("#8C8C8C", "D", "teacher + subsampling", strong=False),
 }
 _SPARE = ("#009E73", "#F0E442", "#999933", "#882255")
-_SMALLEST_GAIN_SHOWN = 0.03
+_MANY = 8
+"""With more arms than that, only the story's are coloured; the others are grey and named beside their lines."""
+_GREY_MARKERS = "^vDsPXh<>pdo"
 _PANELS = (("model_ms", "model: encode + project + prefill"), ("total_ms", "end to end: decoding included"))
 
 
 def plot_frontier(rows: Sequence[RowRecord], path: str | os.PathLike[str], title: str | None = None) -> Path:
     """Draw one line an arm, its points labelled by frames, with 95 % intervals; log milliseconds; two panels.
+
+    Of many arms those beside the story's are grey, with their names in a column at the right of a panel.
 
     Returns:
         the path of the PNG, which is written whole or not at all.
@@ -63,8 +70,8 @@ def plot_frontier(rows: Sequence[RowRecord], path: str | os.PathLike[str], title
     panels[0].set_ylabel("accuracy on held-out videos")
     questions = min(row.questions for row in rows)
     figure.suptitle(title or f"Accuracy against latency ({questions:,} questions a point, 95 % intervals)", y=0.985)
-    columns = min(4, len(styles))
     handles, labels = panels[0].get_legend_handles_labels()
+    columns = min(4, len(labels))
     order = [i for column in range(columns) for i in range(column, len(labels), columns)]  # legends fill by columns
     figure.legend(
         [handles[i] for i in order],
@@ -75,13 +82,16 @@ def plot_frontier(rows: Sequence[RowRecord], path: str | os.PathLike[str], title
         fontsize=10,
         markerscale=0.9,
     )
-    figure.subplots_adjust(left=0.06, right=0.985, top=0.92, bottom=0.21, wspace=0.05)
+    figure.subplots_adjust(left=0.06, right=0.985, top=0.905, bottom=0.2, wspace=0.05)
     figure.text(
-        0.985, 0.012, "beside points: frames;  dotted: gain at equal latency", ha="right", fontsize=9, color="#555555"
+        0.5, 0.93, "beside points: frames;  dotted: gain at equal latency", ha="center", fontsize=9, color="#555555"
     )
     canvas.draw()
     for axes, (field, _) in zip(panels, _PANELS, strict=True):
-        _label_points(axes, rows, field, styles, canvas.get_renderer())
+        _label_points(
+            axes, rows, field, {arm: style for arm, style in styles.items() if style.label}, canvas.get_renderer()
+        )
+        _name_grey_lines(axes, rows, field, [arm for arm, style in styles.items() if not style.label])
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_open(target) as file:
@@ -93,6 +103,13 @@ def _styles_of(rows: Sequence[RowRecord]) -> dict[str, _Style]:
     arms = list(dict.fromkeys(row.arm for row in rows))
     known = [arm for arm in _STYLES if arm in arms]
     others = [arm for arm in arms if arm not in _STYLES]
+    if len(arms) > _MANY:
+        grey = [arm for arm in arms if arm not in STRONG]
+        rivals = {
+            arm: _Style("#A6A6A6", _GREY_MARKERS[i % len(_GREY_MARKERS)], "", strong=False)
+            for i, arm in enumerate(grey)
+        }
+        return {arm: _STYLES[arm] for arm in known if arm in STRONG} | rivals
     spare = {arm: _Style(_SPARE[i % len(_SPARE)], "X", arm) for i, arm in enumerate(others)}
     return {arm: _STYLES[arm] for arm in known} | spare
 
@@ -117,14 +134,16 @@ def _draw(axes: Axes, rows: Sequence[RowRecord], field: str, styles: dict[str, _
             markeredgewidth=0.6,
             linewidth=2.0 if style.strong else 1.0,
             linestyle="-" if style.strong else "--",
-            elinewidth=1.0,
+            elinewidth=1.0 if style.label else 0.6,
             capsize=2.0,
             alpha=1.0 if style.strong else 0.85,
             zorder=(20 if style.strong else 10) + order,
-            label=style.label,
+            label=style.label or "_hidden",
         )
     axes.set_xscale("log")
     times = [getattr(row, field) for row in rows]
+    if not all(style.label for style in styles.values()):
+        axes.set_xlim(0.92 * min(times), _column_start(times) * (max(times) / min(times)) ** 0.3)
     reach = max(times) / min(times)
     subs = (
         (1.0, 2.0, 5.0)
@@ -147,7 +166,7 @@ def _label_points(axes: Axes, rows: Sequence[RowRecord], field: str, styles: dic
     paths = {arm: pixels(axes, rows_of_arm(rows, arm), field) for arm in styles}
     bars = [error_bars(axes, rows_of_arm(rows, arm), field) for arm in styles]
     obstacles = np.concatenate([*(line_and_markers(points) for points in paths.values()), *bars])
-    taken = _mark_gains(axes, rows, field, renderer)
+    taken = mark_gains(axes, rows, field, renderer, obstacles)
     frame = axes.get_window_extent(renderer)
     scale = axes.figure.dpi / 72.0
     for arm in sorted(styles, key=lambda name: not styles[name].strong):
@@ -179,28 +198,15 @@ def _label_points(axes: Axes, rows: Sequence[RowRecord], field: str, styles: dic
                 color=style.color,
                 weight=weight,
                 zorder=60,
+                path_effects=halo(),
             )
 
 
-def _mark_gains(axes: Axes, rows: Sequence[RowRecord], field: str, renderer: Any) -> list[Box]:
-    """A dotted line from the teacher's two fastest rows up to the student at equal latency; gives the texts' boxes."""
-    boxes: list[Box] = []
-    if not {"teacher", "liteframe-lma"} <= {row.arm for row in rows}:
-        return boxes
-    frames = [row.frames for row in rows_of_arm(rows, "teacher")[:2]]
-    for match in matched_latency(rows, frames=frames, fields=(field,)):
-        if match["gain"] is None or match["gain"] < _SMALLEST_GAIN_SHOWN:
-            continue
-        low, high = match["baseline_accuracy"], match["arm_accuracy"]
-        axes.plot([match["ms"]] * 2, [low, high], color="#555555", linestyle=":", linewidth=1.3, zorder=9)
-        text = axes.text(
-            match["ms"] * 1.02,
-            low + 0.6 * (high - low),
-            f"{match['gain']:+.2f}",
-            fontsize=8.5,
-            color="#555555",
-            va="center",
-        )
-        box = text.get_window_extent(renderer)
-        boxes.append((box.x0, box.y0, box.x1, box.y1))
-    return boxes
+def _column_start(times: Sequence[float]) -> float:
+    return max(times) * (max(times) / min(times)) ** 0.04
+
+
+def _name_grey_lines(axes: Axes, rows: Sequence[RowRecord], field: str, arms: Sequence[str]) -> None:
+    last = [(arm, rows_of_arm(rows, arm)[-1]) for arm in arms]
+    ends = [(getattr(row, field), row.accuracy, method_name(arm)) for arm, row in last]
+    label_column(axes, ends, _column_start([getattr(row, field) for row in rows]))

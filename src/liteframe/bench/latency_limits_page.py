@@ -1,0 +1,53 @@
+"""The results page's tables of what bounds a latency: the machine's limit, memory, batches, what was not run."""
+
+from __future__ import annotations
+
+from liteframe.bench.arm_names import real_arm_name
+from liteframe.bench.latency_cells import how, model_ms, over_floor, per_second, table_of
+from liteframe.bench.latency_record import LatencyRecord
+from liteframe.bench.records import MODEL_STAGES
+from liteframe.bench.tables import milliseconds
+
+
+def floor_table(record: LatencyRecord) -> str:
+    """Timed stages against the least that the machine allows."""
+    lines = []
+    for row in record.rows:
+        for name, stage in row.stages.items():
+            if stage.floor and not stage.computed and row.suite in ("encoder", "pipeline") and row.batch == 1:
+                cells = [milliseconds(stage.ms), milliseconds(stage.floor["floor_ms"]), stage.floor["bound"]]
+                lines.append([real_arm_name(row.arm), row.suite, row.frames or "-", name, *cells, over_floor(stage)])
+    return table_of(["arm", "suite", "frames", "stage", "ms", "floor ms", "bound by", "over the floor"], lines)
+
+
+def memory_table(record: LatencyRecord) -> str:
+    """Peak memory of timed stages, MiB."""
+    lines = []
+    for row in record.rows:
+        peaks = {name: stage.peak_mib for name, stage in row.stages.items() if stage.peak_mib is not None}
+        if peaks and row.suite in ("encoder", "prefill", "pipeline") and row.batch == 1:
+            cells = [f"{peaks[name]:,.0f}" if name in peaks else "-" for name in MODEL_STAGES]
+            lines.append([real_arm_name(row.arm), row.suite, row.frames or "-", row.prompt_tokens or "-", *cells])
+    return table_of(["arm", "suite", "frames", "prompt tokens", *MODEL_STAGES], lines)
+
+
+def throughput_table(record: LatencyRecord) -> str:
+    """Frames a second by batch: one video at a time (batch 1) beside several."""
+    lines = []
+    for row in record.suite("throughput"):
+        alone = record.row("pipeline", row.arm, row.frames or 0)
+        per_s = [per_second(alone), per_second(row)]
+        lines.append([real_arm_name(row.arm), row.frames or "-", row.batch, model_ms(row), *per_s, how(row)])
+    return table_of(["arm", "frames", "batch", "model ms", "frames/s at batch 1", "frames/s", "how"], lines)
+
+
+def left_out_list(record: LatencyRecord) -> str:
+    """What was not run, and why; and that the record is not whole, if so."""
+    lines = [] if record.complete else ["- The run was not finished: the record is partial."]
+    for cell in record.dropped:
+        parts = [str(cell.get("suite", "")), real_arm_name(str(cell.get("arm", "")))]
+        unit = "tokens" if cell.get("suite") == "prefill" else "frames"
+        parts += [f"{cell['frames']} {unit}"] if cell.get("frames") else []
+        parts += [f"batch {cell['batch']}"] if cell.get("batch") not in (None, 1) else []
+        lines.append(f"- {', '.join(part for part in parts if part)}: {cell.get('reason', 'no reason recorded')}")
+    return "\n".join(lines)

@@ -1,0 +1,157 @@
+"""The record of `liteframe latency`, read and checked: arms, rows, the times of their stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from liteframe.bench.records import MODEL_STAGES, read_json
+from liteframe.errors import DataError
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """How long a stage takes (milliseconds, for the whole batch) and how far that is from the machine's limit.
+
+    Attributes:
+        ms: median.
+        computed: not measured, but FLOPs over the measured rate.
+        n: timed runs, 0 where computed; ``p10`` and ``p90`` are of them.
+        floor: ``floor_ms``, ``bound`` and ``times_floor``, or None.
+    """
+
+    ms: float
+    computed: bool
+    n: int = 0
+    p10: float | None = None
+    p90: float | None = None
+    flops: float | None = None
+    floor: dict[str, Any] | None = None
+    peak_mib: float | None = None
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """One cell: an arm at a number of frames (or, of the suite "prefill", of tokens)."""
+
+    suite: str
+    arm: str
+    frames: int | None
+    batch: int
+    status: str
+    computed: bool
+    stages: dict[str, StageTime]
+    tokens_encoder: int | None = None
+    tokens_llm: int | None = None
+    tokens_per_frame: float | None = None
+    prompt_tokens: int | None = None
+    model_ms: float | None = None
+    ttft_ms: float | None = None
+    frames_per_s: float | None = None
+    note: str = ""
+
+    @property
+    def any_computed(self) -> bool:
+        """Whether a stage of it was computed; without, a row is ``computed`` where timed stages were added up."""
+        return any(stage.computed for stage in self.stages.values())
+
+    @property
+    def encoder_ms(self) -> float | None:
+        """Encode + project, None where one is not there."""
+        if not {"encode", "project"} <= set(self.stages):
+            return None
+        return self.stages["encode"].ms + self.stages["project"].ms
+
+
+@dataclass(frozen=True)
+class LatencyArm:
+    """What an arm is: size, work, and what of the tiny world may stand for its accuracy."""
+
+    name: str
+    group: str
+    label: str
+    note: str = ""
+    accuracy_relative: str | None = None
+    image_size: int | None = None
+    parameters_m: float | None = None
+    gflops_per_frame: float | None = None
+    tokens_encoder_per_frame: float | None = None
+    tokens_per_frame: float | None = None
+
+
+@dataclass(frozen=True)
+class LatencyRecord:
+    """All of one run of `liteframe latency`."""
+
+    environment: dict[str, Any]
+    settings: dict[str, Any]
+    limits: dict[str, float]
+    arms: dict[str, LatencyArm]
+    rows: list[LatencyRow]
+    dropped: list[dict[str, Any]]
+    complete: bool
+
+    def suite(self, name: str, arm: str | None = None, batch: int | None = None) -> list[LatencyRow]:
+        """The rows of a suite, all of them or an arm's, as they come."""
+        found = [row for row in self.rows if row.suite == name and arm in (None, row.arm)]
+        return [row for row in found if batch in (None, row.batch)]
+
+    def row(self, suite: str, arm: str, frames: int, batch: int = 1) -> LatencyRow | None:
+        """One row, if there is one."""
+        return next((row for row in self.suite(suite, arm, batch) if row.frames == frames), None)
+
+
+def read_latency(path: Path) -> LatencyRecord:
+    """The record in a file.
+
+    Raises:
+        DataError: it cannot be read, is of another kind or no real size, or lacks a field; the message names file and
+            field.
+    """
+    data = read_json(path)
+    if data.get("kind") != "latency":
+        raise DataError(f"{path}: 'kind' is {data.get('kind')!r}, not 'latency'; write it with `liteframe latency`")
+    for name, kind in (("environment", dict), ("settings", dict), ("arms", list), ("rows", list)):
+        if not isinstance(data.get(name), kind):
+            raise DataError(f"{path}: field '{name}' is missing or no {kind.__name__}; run `liteframe latency` again")
+    if data["settings"].get("size", "real") != "real":
+        raise DataError(f"{path}: field 'settings.size' is {data['settings']['size']!r}, a try that tells no speed")
+    arms = [_made(LatencyArm, arm, f"{path}: arms[{i}]") for i, arm in enumerate(data["arms"])]
+    return LatencyRecord(
+        environment=data["environment"],
+        settings=data["settings"],
+        limits=data.get("limits") or {},
+        arms={arm.name: arm for arm in arms},
+        rows=[_row(row, f"{path}: rows[{i}]") for i, row in enumerate(data["rows"])],
+        dropped=list(data.get("dropped") or []),
+        complete=bool(data.get("complete")),
+    )
+
+
+_Made = TypeVar("_Made", StageTime, LatencyRow, LatencyArm)
+
+
+def _row(values: Any, where: str) -> LatencyRow:
+    stages = values.get("stages") if isinstance(values, Mapping) else None
+    if not isinstance(stages, Mapping):
+        raise DataError(f"{where}: field 'stages' is missing or no dict; run `liteframe latency` again")
+    times = {name: _made(StageTime, cell, f"{where}.stages.{name}") for name, cell in stages.items()}
+    row = _made(LatencyRow, {**values, "stages": times}, where)
+    if row.model_ms is None and set(MODEL_STAGES) <= set(times):
+        raise DataError(f"{where}: field 'model_ms' is missing though encode, project and prefill are there")
+    return row
+
+
+def _made(kind: type[_Made], values: Any, where: str) -> _Made:
+    if not isinstance(values, Mapping):
+        raise DataError(f"{where}: is no object of fields; run `liteframe latency` again")
+    known = {item.name for item in fields(kind)}
+    try:
+        made = kind(**{name: value for name, value in values.items() if name in known})
+    except TypeError as error:
+        raise DataError(f"{where}: {error}; run `liteframe latency` again") from error
+    if isinstance(made, StageTime) and (isinstance(made.ms, bool) or not isinstance(made.ms, int | float)):
+        raise DataError(f"{where}: field 'ms' is {made.ms!r}, not a number of milliseconds")
+    return made

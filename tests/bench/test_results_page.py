@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from latency_toys import toy_latency
+
+from liteframe.bench.latency_record import read_latency
+from liteframe.bench.records import RowRecord, write_json
+from liteframe.bench.report import build_report, write_report
+from liteframe.bench.results_page import results_page
+from liteframe.bench.results_records import read_records
+from liteframe.bench.seeds import seeds_command
+from liteframe.bench.tiny_world_page import token_table
+from liteframe.errors import ConfigError, DataError
+
+Rows = Callable[..., list[RowRecord]]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def records(fake_rows: Rows, tmp_path: Path) -> Path:
+    """A folder of records: two seeds, their summary, no latency."""
+    folder = tmp_path / "records"
+    environment = {"device": "a cpu", "threads": 2, "commit": "c" * 40, "dirty": True}
+    for seed, shift in ((4, 0.0), (5, 0.01)):
+        rows = [replace(row, encode_ms=row.encode_ms + 10 * shift * row.frames) for row in fake_rows(shift)]
+        report = build_report(environment, [], rows, {"seed": seed}, {"bf16_gflops": 400.0 + seed})
+        write_json(folder / f"tiny-seed{seed}" / "report.json", report)
+    seeds_command(
+        [str(folder / f"tiny-seed{seed}" / "report.json") for seed in (4, 5)], str(folder / "tiny-seeds.json")
+    )
+    return folder
+
+
+def _with_latency(records: Path, device: str, change: Callable[[dict[str, Any]], object] = lambda _: None) -> Path:
+    data = toy_latency(device)
+    change(data)
+    path = records / f"latency_{device}.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+def _page(records: Path) -> str:
+    return results_page(read_records(records), {})
+
+
+def _line(page: str, *starts: str) -> list[str]:
+    begin = "| " + " | ".join(starts) + " |"
+    return next(line[2:-2].split(" | ") for line in page.splitlines() if line.startswith(begin))
+
+
+def test_every_section_says_its_record_and_what_it_ran_on(records: Path) -> None:
+    _with_latency(records, "cpu")
+    for section in re.split(r"^#{2,3} ", _page(records), flags=re.MULTILINE)[1:]:
+        if "|" in section and not section.startswith("Halves of methods"):
+            assert "*Made from [records/" in section, section[:80]
+    page = _page(records)
+    assert "commit cccccccccccc with changes that are not committed" in page and "2 threads" in page
+    assert page == _page(records)
+
+
+def test_what_was_not_measured_has_no_numbers(records: Path) -> None:
+    page = _page(records)
+    assert "Not measured yet: run `make bench`." in page and "Not measured yet: run `make bench-gpu`, then" in page
+    assert "mixer" not in page
+    _with_latency(records, "cpu")
+    assert _page(records).count("Not measured yet") == 1
+
+
+def test_tables_are_rectangular(records: Path) -> None:
+    for device in ("cpu", "gpu"):
+        _with_latency(records, device)
+    width = 0
+    for line in _page(records).splitlines():
+        width = (width or line.count("|")) if line.startswith("|") else 0
+        assert line.count("|") == width or not width, line
+
+
+def test_mean_and_gain_are_those_of_the_seeds(records: Path) -> None:
+    page = _page(records)
+    assert _line(page, "teacher, all tokens")[1] == "0.729 ± 0.014"  # 0.724 and 0.734, 0.02 each
+    summary = json.loads((records / "tiny-seeds.json").read_text())
+    gain = next(m["mean"] for m in summary["matched_latency"] if (m["field"], m["frames"]) == ("total_ms", 8))
+    assert f"({gain:+.3f})" in _line(page, "student after LMA", "end to end")[2]
+
+
+def test_computed_times_are_marked_and_timed_ones_are_not(records: Path) -> None:
+    _with_latency(records, "cpu")
+    page = _page(records)
+    assert "† a stage of it was computed from FLOPs" in page
+    assert not any("†" in cell for cell in _line(page, "student", "8"))
+    assert [cell for cell in _line(page, "student", "512", "32,768") if "†" in cell][-1] == "28,160 †"
+    assert _line(page, "student", "64", "6.67x (70%, 3.31x)")[-1] == "7.82x †"
+
+
+def test_out_of_memory_and_what_was_not_run_are_told(records: Path) -> None:
+    _with_latency(records, "gpu", lambda data: data.update(complete=False))
+    page = _page(records)
+    assert _line(page, "student", "8", "32")[3] == "out of memory"
+    assert "the record is partial" in page and "MobileNet-v5, 16 frames: no time left" in page
+
+
+def test_accuracy_is_only_that_of_a_named_relative(records: Path) -> None:
+    _with_latency(records, "cpu")
+    page = _page(records)
+    assert _line(page, "student", "448", "87")[-1] == "0.799 (liteframe-lma)"
+    assert _line(page, "plain ViT-B", "448", "86")[-1].strip() == ""
+
+
+def test_budget_asked_and_given_stand_side_by_side(fake_rows: Rows) -> None:
+    rows = [row for row in fake_rows() if row.frames == 8]
+    assert "asked" not in token_table(rows)
+    table = token_table([replace(row, tokens_asked=10) if row.arm == "teacher+max" else row for row in rows])
+    assert _line(table, "teacher + max", "8")[3:] == ["8", "1", "10", "0.80x"]
+    assert _line(table, "teacher + WAP", "8")[-2:] == ["-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(kind="seeds"), "'kind' is 'seeds'"),
+        (lambda d: d.pop("rows"), "'rows' is missing"),
+        (lambda d: d["rows"][0].pop("suite"), r"rows\[0\].*'suite'"),
+        (lambda d: d["rows"][0].pop("stages"), r"rows\[0\].*'stages'"),
+        (lambda d: d["rows"][0]["stages"]["encode"].pop("ms"), r"rows\[0\].stages.encode.*'ms'"),
+        (lambda d: d["rows"][0]["stages"]["encode"].update(ms="fast"), r"rows\[0\].stages.encode.*'ms' is 'fast'"),
+        (lambda d: d["settings"].update(size="tiny"), "'settings.size' is 'tiny'"),
+        (lambda d: d["arms"][0].pop("label"), r"arms\[0\].*'label'"),
+    ],
+)
+def test_partial_latency_record_is_named_with_its_field(
+    records: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    path = _with_latency(records, "cpu", change)
+    with pytest.raises(DataError, match=r"latency_cpu\.json.*" + message):
+        read_latency(path)
+
+
+def test_summary_of_other_reports_is_refused(records: Path, fake_rows: Rows) -> None:
+    report = build_report({}, [], fake_rows(0.02), {"seed": 5})
+    write_json(records / "tiny-seed5" / "report.json", report)
+    with pytest.raises(DataError, match=r"tiny-seeds\.json: field 'values' of teacher at 8 frames"):
+        read_records(records)
+    (records / "tiny-seed5" / "report.json").unlink()
+    with pytest.raises(DataError, match="names seed 5"):
+        read_records(records)
+    (records / "tiny-seed4" / "report.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"tiny-seed4.report\.json"):
+        read_records(records)
+
+
+def test_command_writes_page_and_plots_and_checks_them(records: Path) -> None:
+    _with_latency(records, "cpu")
+    command, folder = _script("results"), records.parent
+    assert command.main(["--check"], folder) == 1
+    assert command.main([], folder) == 0 and command.main(["--check"], folder) == 0
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (folder / "RESULTS.md").read_text())
+    assert len(shown) == len(list((folder / "plots").glob("*.png"))) == 6
+    assert all((folder / path).read_bytes()[:4] == b"\x89PNG" for path in shown)
+    (folder / shown[0]).unlink()
+    assert command.main(["--check"], folder) == 1
+
+
+def test_a_run_is_kept_only_with_its_report_and_renews_the_summary(
+    records: Path, fake_rows: Rows, tmp_path: Path
+) -> None:
+    keep = _script("keep_run").keep
+    run = tmp_path / "tiny-seed5"
+    with pytest.raises(ConfigError, match=r"has no report\.json.*liteframe bench"):
+        keep(run, records)
+    write_report(build_report({}, [], fake_rows(0.02), {"seed": 5}), run)
+    keep(run, records)
+    assert read_records(records).seeds[1].rows[0].accuracy == pytest.approx(0.744)
+    other = tmp_path / "tiny"
+    write_report(build_report({}, [], fake_rows(), {"seed": 0}), other)
+    keep(other, records)
+    found = read_records(records)
+    assert [r.seed for r in found.seeds] == ["seed 4", "seed 5"] and [r.seed for r in found.others] == ["seed 0"]
+    assert "Another run, seed 0, not in the means" in results_page(found, {})
+    with pytest.raises(ConfigError, match="begins with 'tiny'"):
+        keep(run.rename(tmp_path / "mine"), records)
