@@ -13,6 +13,7 @@ _NAMES = {
     "teacher+max": "teacher + max",
     "teacher+subsample": "teacher + subsample",
     "teacher+wap": "teacher + WAP",
+    "tome-teacher+wap": "teacher with ToMe inside + WAP",
     "liteframe-ctd": "student after CTD",
     "liteframe-lma": "student after LMA",
 }
@@ -45,7 +46,7 @@ def method_name(arm: str) -> str:
 _REAL = {
     "teacher": "teacher",
     "teacher+wap": "teacher + WAP",
-    "teacher+tome": "teacher, ToMe inside",
+    "tome-teacher+wap": "teacher with ToMe inside",
     "student": "student",
     "vit-b": "plain ViT-B",
     "fastvit": "FastViT",

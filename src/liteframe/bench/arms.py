@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.llm_pruning import FastV, PrunedVideoLLM, PyramidDrop
 from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import InternVLTeacher
+from liteframe.models.tome_vit import ToMeTeacher
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
 from liteframe.ops.compressors.registry import METHODS
 from liteframe.ops.pooling import Block
@@ -99,6 +101,19 @@ class RunParts:
         assert isinstance(backbone, InternVLTeacher)
         return AttentionProbe(backbone)
 
+    def blocks(self, ratio: float) -> WAP:
+        """WAP over the blocks of that ratio. Raises ConfigError where there are none."""
+        return replace(self.wap, block=block_of_ratio(ratio))
+
+    def tome_teacher(self, ratio: float) -> VideoLLM:
+        """The teacher with ToMe in every layer, which leaves ``1/ratio`` of a frame's tokens, and WAP behind it."""
+        teacher = self.teacher.backbone
+        assert isinstance(teacher, InternVLTeacher)
+        config: Any = teacher.vision_tower.config
+        patches = prod(side // patch for side, patch in zip(config.image_size, config.patch_size, strict=True))
+        merges = round((patches - patches / ratio) / config.num_hidden_layers)
+        return VideoLLM(*self.host, ToMeTeacher(teacher.vision_tower, merges), self.blocks(ratio))
+
     def compressed(self, compressor: Compressor) -> VideoLLM:
         """The teacher with a compressor on its grid."""
         return VideoLLM(*self.host, self.teacher.backbone, compressor)
@@ -120,11 +135,8 @@ Maker = Callable[[RunParts, float], Any]
 
 def _on_blocks(name: str) -> Maker:
     def make(parts: RunParts, ratio: float) -> VideoLLM:
-        block = block_of_ratio(ratio)
-        if name != "wap":
-            return parts.compressed(Pool(name, block))
-        wap = parts.wap
-        return parts.compressed(WAP(block, wap.similarity, wap.scale, wap.saliency))
+        wap = parts.blocks(ratio)
+        return parts.compressed(wap if name == "wap" else Pool(name, wap.block))
 
     return make
 
@@ -142,6 +154,7 @@ ARMS: dict[str, Maker] = {
     "teacher": lambda parts, _: parts.teacher,
     **{f"teacher+{name}": _on_blocks(name) for name in _ON_BLOCKS},
     **{f"teacher+{name}": _post_hoc(name) for name in METHODS if name not in _ON_BLOCKS},
+    "tome-teacher+wap": lambda parts, ratio: parts.tome_teacher(ratio),
     "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
     "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),

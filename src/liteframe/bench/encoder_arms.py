@@ -105,10 +105,11 @@ ENCODER_ARMS: dict[str, EncoderArm] = {
         frames_per_group=4,
         accuracy_relative="liteframe-lma",
     ),
-    "teacher+tome": EncoderArm(
+    "tome-teacher+wap": EncoderArm(
         "InternViT-300M with ToMe in every layer, WAP 4 x 2 x 2 behind it",
         tome_teacher,
         compressor=WAP(),
+        accuracy_relative="tome-teacher+wap",
         note="40 tokens merged in each of 24 layers, 64 of 1024 left; put back on the full grid before WAP",
     ),
     "vit-b": EncoderArm("plain ViT-B/14, the student without mixers and strides", plain_vit),

@@ -137,6 +137,7 @@ CELLS: tuple[PaperCell, ...] = (
     _asked("pooling", "table1", [f"teacher+{kind}" for kind in ("average", "max", "subsample", "wap")], "grids, 16x"),
     _asked("merging", "table1", [f"teacher+{name}" for name in ("tome", "prumerge", "prumerge+", "visionzip")], "16x"),
     _asked("video", "table1", [f"teacher+{name}" for name in ("fastvid", "dycoke", "prunevid", "holitom")], "16x"),
+    _asked("in-encoder", "table1", ["tome-teacher+wap"], "tokens merged in every layer of the encoder"),
     _asked("in-llm", "table1", ["teacher+fastv", "teacher+pyramiddrop"], "tokens dropped inside the LLM"),
     PaperCell("budgets", "figure3", _budget_arms(), ALL_SEEDS, about="WAP by ratio at equal visual tokens"),
     *(

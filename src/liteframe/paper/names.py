@@ -20,12 +20,13 @@ ARMS = {
     "teacher+dycoke": "DyCoke",
     "teacher+prunevid": "PruneVid",
     "teacher+holitom": "HoliTom",
+    "tome-teacher+wap": "ToMe inside the encoder, then WAP",
     "teacher+fastv": "FastV (inside the LLM)",
     "teacher+pyramiddrop": "PyramidDrop (inside the LLM)",
     "liteframe-ctd": "student after CTD, LLM frozen",
     "liteframe-lma": "student after LMA",
 }
-POST_HOC = [name for name in ARMS if name.startswith("teacher+") and name not in ("teacher+wap-8x", "teacher+wap-4x")]
+POST_HOC = [name for name in ARMS if "teacher+" in name and name not in ("teacher+wap-8x", "teacher+wap-4x")]
 """All reductions at 16x."""
 MIXERS = {
     "depthwise": "depth-wise convolution (the paper's)",

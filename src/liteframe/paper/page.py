@@ -19,8 +19,9 @@ _INTRODUCTION = """\
 
 [LiteFrame](https://arxiv.org/abs/2605.17260) was measured on InternVL3-8B and four benchmarks of real videos. Here its
 comparisons are made on a ground that anybody can make again on two CPU cores: the tiny world (`liteframe pipeline
-tiny`), 380 held-out videos of 128 frames with 4 questions each, a teacher of 2 M parameters, and a student of 1 M. What
-is right at this size need not be at the paper's, and the other way round. Chance is 0.25.
+tiny`), 380 held-out videos of 128 frames with 4 questions each, a host of 2.3 M parameters whose image encoder (the
+teacher) has 0.9 M, and a student of 0.4 M. What is right at this size need not be at the paper's, and the other way
+round. Chance is 0.25.
 
 `make paper` measures what is missing; `liteframe paper --page` makes this page from `benchmarks/records/paper/`, where
 each cell has a record with the answer to every single question. Seeds 4, 5 and 6 are three worlds, each with a teacher
