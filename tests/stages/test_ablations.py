@@ -220,3 +220,19 @@ def test_evaluation_in_chunks_keeps_clips_whole(at_a_time: int) -> None:
         read = EvaluateStage("nowhere", encoder_chunk_frames=at_a_time)._read(model, frames)
     assert whole.shape[1] == 5
     torch.testing.assert_close(read, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_groups_of_a_clip_count_one_by_one() -> None:
+    """Of 5 frames in tokens of 2, the third group counts and the fourth does not, though both are of one clip."""
+    module = ctd(block=(2, 2, 2), clip_sigma=None)
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randn(1, 8, 3, 112, 112, generator=generator)
+    targets = torch.randn(1, 4, 4, 4, 128, generator=generator)
+    batch = {"frames_BTCHW": frames, "targets_BTHWC": targets, "valid_frames_B": torch.tensor([5])}
+    with torch.no_grad():
+        student = module.encoder(frames).last_hidden_state
+        expected = (student[:, :3] - targets[:, :3]).square().mean()
+        assert float(module.training_step(batch, 0)) == pytest.approx(float(expected), rel=1e-5)
+        targets[:, 3] = torch.nan
+        assert float(module.training_step(batch, 0)) == pytest.approx(float(expected), rel=1e-5)
