@@ -39,6 +39,8 @@ def test_version_and_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("liteframe ")
     assert cli.main(["no-such-verb"]) == 2
     assert "no verb 'no-such-verb'" in capsys.readouterr().err
+    assert cli.main(["benhc"]) == 2
+    assert "no verb 'benhc'; did you mean bench?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", cli.FUNCTION_VERBS)

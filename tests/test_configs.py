@@ -45,6 +45,13 @@ def test_config_arguments_become_paths() -> None:
     assert resolve_config_args(untouched) == untouched
 
 
+@pytest.mark.parametrize(("text", "says"), [("model: {encoder: [", "not YAML"), ("- model", "holds a list")])
+def test_a_file_that_is_no_config_is_named(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: {says}"):
+        resolve_config_args(["--config", str(tmp_path / "mine.yaml")])
+
+
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name not in RECIPES])
 def test_every_config_parses(name: str, tmp_path: Path) -> None:
     args = resolve_config_args(["--config", name])

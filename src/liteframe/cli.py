@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import sys
@@ -94,7 +95,9 @@ def dispatch(args: Sequence[str]) -> int:
         return 0
     if verb in FUNCTION_VERBS:
         return _run_function(verb, rest)
-    print(f"liteframe: error: no verb {verb!r}\n\n{_overview()}", file=sys.stderr)
+    near = difflib.get_close_matches(verb, [*STAGE_VERBS, *FUNCTION_VERBS], n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    print(f"liteframe: error: no verb {verb!r}{meant}\n\n{_overview()}", file=sys.stderr)
     return 2
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
+
 from liteframe.errors import ConfigError
 
 _FLAGS = ("--config", "-c")
@@ -54,6 +56,9 @@ def resolve_config_args(args: Sequence[str]) -> list[str]:
     """A copy of command line ``args`` in which the value of each ``--config`` is the path of the file it stands for.
 
     Addresses with a scheme (``s3://...``) stay as they are.
+
+    Raises:
+        ConfigError: a file that is not found, or is not YAML.
     """
     resolved: list[str] = []
     expects_name = False
@@ -71,4 +76,18 @@ def resolve_config_args(args: Sequence[str]) -> list[str]:
 
 
 def _resolve(name: str) -> str:
-    return name if "://" in name else str(find_config(name))
+    if "://" in name:
+        return name
+    path = find_config(name)
+    _check_yaml(path)
+    return str(path)
+
+
+def _check_yaml(path: Path) -> None:
+    """Raises ConfigError where a file is not YAML or no mapping; the parser of the command would not name the file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict | None):
+        raise ConfigError(f"{path}: holds a {type(content).__name__}; a config is a mapping such as `model: ...`")

@@ -122,6 +122,8 @@ def test_frames_are_chosen_as_asked() -> None:
         model().watch(videos()[0], frames=0)
     with pytest.raises(ConfigError, match="fps is -1"):
         model().watch(videos()[0], fps=-1.0)
+    with pytest.raises(ConfigError, match="end is 2 s and start 5 s"):
+        model().watch(videos()[0], start=5, end=2)
     with pytest.raises(DecodeError, match="no such file"):
         model().watch("nothing.mp4")
 

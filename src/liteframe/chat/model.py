@@ -160,6 +160,8 @@ class ChatModel:
             raise ConfigError(f"frames is {frames}; give 1 or more")
         if fps is not None and not fps > 0:
             raise ConfigError(f"fps is {fps}; give a rate above 0")
+        if start is not None and end is not None and end <= start:
+            raise ConfigError(f"end is {end:g} s and start {start:g} s; let the end come after the start")
         require_file(video)
         sampler = UniformMidpoints() if fps is None else FpsCapped(fps)
         decoded = self._pool.run([DecodeJob(str(video), sampler, frames, start_s=start, end_s=end)])[0]
