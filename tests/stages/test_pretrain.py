@@ -77,10 +77,10 @@ def test_gapless_types_are_asked_of_frames_in_a_row_alone(monkeypatch: pytest.Mo
     assert {step for step, _ in alone} == {1} and all(asked == {"motion"} for _, asked in alone)
 
 
-@pytest.mark.parametrize("pooled_too", [False, True])
-def test_the_loss_is_the_mean_of_both_densities(pooled_too: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames are encoded once; the pooled tokens are weighted means over 2 x 2 tokens of a frame."""
-    stage = HostPretrainStage(str(host_folder()), pooled_too=pooled_too)
+@pytest.mark.parametrize("pooled_by", [None, "wap", "average"])
+def test_the_loss_is_the_mean_of_both_densities(pooled_by: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames are encoded once; the pooled tokens are (weighted) means over 2 x 2 tokens of a frame."""
+    stage = HostPretrainStage(str(host_folder()), pooled_too=pooled_by is not None, pooled_by=pooled_by or "wap")
     vision = VisionTokens(torch.randn(2, 3, 4, 4, 8), torch.randn(2, 3, 8))
     encoded: list[torch.Tensor] = []
 
@@ -102,11 +102,12 @@ def test_the_loss_is_the_mean_of_both_densities(pooled_too: bool, monkeypatch: p
     loss = stage.training_step({"frames_BTCHW": torch.zeros(2, 3, 3, 56, 56), "rows": []}, 0)
     assert len(encoded) == 1
     assert seen[""] is vision.tokens_BTHWC
-    assert float(loss) == (2.5 if pooled_too else 1.0)
-    if pooled_too:
+    assert float(loss) == (2.5 if pooled_by else 1.0)
+    if pooled_by:
         block = vision.tokens_BTHWC[1, 2, 2:, :2].reshape(4, 8)
         cosine = torch.nn.functional.cosine_similarity(block, vision.cls_BTC[1, 2][None], dim=-1)  # type: ignore[index]
-        torch.testing.assert_close(seen["pooled_"][1, 2, 1, 0], (20 * cosine).softmax(0) @ block)
+        weights = (20 * cosine).softmax(0) if pooled_by == "wap" else torch.full((4,), 0.25)
+        torch.testing.assert_close(seen["pooled_"][1, 2, 1, 0], weights @ block)
 
 
 def test_a_timm_vit_learns_the_labels_and_a_student_starts_from_it(tmp_path: Path) -> None:

@@ -67,17 +67,18 @@ class RunParts:
 
     Args:
         run: folder of the run.
+        host_folder: of the teacher's Video LLM, if not the run's own.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, host_folder: Path | None = None) -> None:
         self.run = run
+        self.host_folder = host_folder or run / "pretrain-llm" / "export"
 
     @cached_property
     def host(self) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
         """The teacher's Video LLM and its processor."""
-        folder = self.run / "pretrain-llm" / "export"
-        require_folders(folder)
-        return load_host(str(folder), ATTENTION)
+        require_folders(self.host_folder)
+        return load_host(str(self.host_folder), ATTENTION)
 
     @cached_property
     def wap(self) -> WAP:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 from transformers import ProcessorMixin
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
-from liteframe.models.backbone import WAP
+from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.teachers import read_config
 from liteframe.models.tiny import build_tiny_host, tiny_timm_vit
 from liteframe.models.video_llm import VideoLLM, load_host
@@ -93,7 +93,8 @@ class HostPretrainStage(Stage):
     Args:
         host: folder of the host to go on from.
         pooled_too: add the loss on tokens pooled in space; the frames are encoded once for both.
-        pool_scale: scale of the cosine in that pooling (WAP within a frame).
+        pooled_by: what pools them: "wap" within a frame, or "average", for a host that knows no tokens of WAP's.
+        pool_scale: scale of the cosine in WAP.
         longest_video: half of the batches of fewer frames stand for a video of up to this many, of which the frames
             between are left out: `Frame` lines are numbered, and positions counted, in steps of 2, 4, ... So the LLM
             learns to read long prompts from short ones. Null: frames are always numbered 1, 2, 3.
@@ -110,6 +111,7 @@ class HostPretrainStage(Stage):
         self,
         host: str,
         pooled_too: bool = False,
+        pooled_by: Literal["wap", "average"] = "wap",
         pool_scale: float = 20.0,
         longest_video: int | None = None,
         gapless_types: list[str] = [],
@@ -124,7 +126,8 @@ class HostPretrainStage(Stage):
         self.pooled_too = pooled_too
         self.longest_video, self.gapless_types = longest_video, list(gapless_types)
         self.questions_per_video = questions_per_video
-        self.pool = WAP((1, 2, 2), "cosine", pool_scale)
+        block = (1, 2, 2)
+        self.pool: Compressor = WAP(block, "cosine", pool_scale) if pooled_by == "wap" else Pool("average", block)
         self.model: VideoLLM | None = None
         self._processor: ProcessorMixin | None = None
 
