@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 from liteframe.bench import sweep
 from liteframe.bench.arms import ARMS as ARM_MAKERS
 from liteframe.bench.arms import arms_of_run
+from liteframe.bench.latency import VoidRun
 from liteframe.bench.sweep import bench_command
 from liteframe.bench.timers import RunRule
 from liteframe.errors import ConfigError
@@ -134,6 +135,27 @@ def test_every_arm_that_a_run_can_have_is_measured(run: Path, tmp_path: Path) ->
     assert (fastv["tokens"], fastv["tokens_asked"]) == (128, 8)
     assert fastv["tokens_mean_over_layers"] == pytest.approx((128 + 8 + 8) / 3)
     assert rows["teacher"]["tokens_asked"] is None
+
+
+@pytest.mark.parametrize(("ratio", "left"), [(4, 16), (8, 8), (16, 4)])
+def test_tome_inside_the_teacher_leaves_what_was_asked_for(run: Path, ratio: int, left: int) -> None:
+    (arm,) = arms_of_run(run, (8,), (8,), ["tome-teacher+wap"], ratio=ratio)
+    merged = arm.model.backbone.merged(torch.randn(2, 3, 112, 112))  # type: ignore[operator]
+    assert merged.sizes_BM.shape == (2, left)
+    assert arm.model.describe()["inside"] == "tome" and arm.model.describe()["compressor"] == "wap"
+
+
+def test_arms_that_run_with_other_kernels_are_void(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def with_another_kernel(*args: Any, **more: Any) -> Any:
+        arms = arms_of_run(*args, **more)
+        encoder: Any = arms[-1].model.backbone
+        for block in encoder.encoder.blocks:
+            block.attn.kernel = "flex"
+        return arms
+
+    monkeypatch.setattr(sweep, "arms_of_run", with_another_kernel)
+    with pytest.raises(VoidRun, match="attention_kernel"):
+        bench_command(str(run), teacher_frames=[8], student_frames=[8], arms=["teacher", "liteframe-ctd"])
 
 
 def test_only_the_arms_that_were_asked_for(run: Path) -> None:

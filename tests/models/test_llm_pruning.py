@@ -129,6 +129,14 @@ def test_tokens_are_counted_over_the_layers() -> None:
 def test_what_cannot_be_pruned_is_refused() -> None:
     with pytest.raises(ConfigError, match="after is 3"):
         PrunedVideoLLM(inner(), FastV(16.0, after=3))
+    with pytest.raises(ConfigError, match="after is 0"):
+        PrunedVideoLLM(inner(), FastV(16.0, after=0))
+    with pytest.raises(ConfigError, match="stages is 0"):
+        PrunedVideoLLM(inner(), PyramidDrop(16.0, stages=0))
+    flashy = VideoLLM(*load_host(str(host_folder()), "sdpa"))
+    flashy.language_model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ConfigError, match="flash_attention_2"):
+        PrunedVideoLLM(flashy, FastV())
     host, processor = load_host(str(host_folder()), "sdpa")
     host.model.language_model = get_peft_model(host.model.language_model, LoraConfig(r=2, target_modules=["q_proj"]))
     model = VideoLLM(host, processor)

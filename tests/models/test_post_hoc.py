@@ -8,7 +8,7 @@ from functools import lru_cache
 import pytest
 import torch
 
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import WAP
 from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.video_llm import VideoLLM, load_host
@@ -43,7 +43,7 @@ def test_keeping_everything_is_the_model_without_a_compressor() -> None:
     assert visual[0].lines == [(1, TOKENS), (2, TOKENS), (3, TOKENS), (4, TOKENS)]
     ids = whole.prompt_ids(visual, QUESTIONS[0])
     assert ids == inner().prompt_ids(plain, QUESTIONS[0])
-    torch.testing.assert_close(whole.prefill(visual, ids), inner().prefill(plain[:1], ids), **CLOSE)
+    torch.testing.assert_close(whole.prefill(visual[:1], ids), inner().prefill(plain[:1], ids), **CLOSE)
     ours = whole.first_answer_logits(visual, [QUESTIONS, QUESTIONS])
     theirs = inner().first_answer_logits(plain, [QUESTIONS, QUESTIONS])
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), **CLOSE)
@@ -123,11 +123,23 @@ def test_keys_and_attention_lie_on_the_projected_grid(monkeypatch: pytest.Monkey
         torch.testing.assert_close(features.cls_attention_THW[t, h, w], attention)  # type: ignore[index]
 
 
+def test_keys_are_averaged_over_heads_where_the_method_can() -> None:
+    assert PostHocVideoLLM(inner(), "tome").settings == {"heads": 4}
+    assert PostHocVideoLLM(inner(), "visionzip", settings={"heads": 1}).settings == {"heads": 1}
+    assert PostHocVideoLLM(inner(), "prumerge").settings == PostHocVideoLLM(inner(), "dycoke").settings == {}
+
+
 def test_what_cannot_be_compressed_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown"):
         PostHocVideoLLM(inner(), "nothing")
     with pytest.raises(ConfigError, match=r"ratio is 0\.5"):
         PostHocVideoLLM(inner(), "tome", ratio=0.5)
+    with pytest.raises(ConfigError, match=r"compressor=WAP\(\)"):
+        PostHocVideoLLM(inner(), "wap")
+    model = PostHocVideoLLM(inner(), "dycoke")
+    two = model.project(model.encode(frames()))
+    with pytest.raises(GeometryError, match="2 videos"):
+        model.prefill(two, model.prompt_ids(two, QUESTIONS[0]))
     with pytest.raises(ConfigError, match="frames_per_line"):
         PostHocVideoLLM(inner(), "tome", frames_per_line=0)
     model, processor = load_host(str(host_folder()), "sdpa")

@@ -21,7 +21,7 @@ from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.llm_pruning import FastV, PrunedVideoLLM, PyramidDrop
 from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.tome_vit import ToMeTeacher
+from liteframe.models.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
 from liteframe.ops.compressors.registry import METHODS
 from liteframe.ops.pooling import Block
@@ -112,7 +112,7 @@ class RunParts:
         assert isinstance(teacher, InternVLTeacher)
         config: Any = teacher.vision_tower.config
         patches = prod(side // patch for side, patch in zip(config.image_size, config.patch_size, strict=True))
-        merges = round((patches - patches / ratio) / config.num_hidden_layers)
+        merges = merges_to_leave(patches, max(1, round(patches / ratio)), config.num_hidden_layers)
         return VideoLLM(*self.host, ToMeTeacher(teacher.vision_tower, merges), self.blocks(ratio))
 
     def compressed(self, compressor: Compressor) -> VideoLLM:
@@ -174,10 +174,10 @@ def arms_of_run(
     names: Sequence[str] | None = None,
     ratio: float = 16.0,
 ) -> list[Arm]:
-    """The arms of a finished run, in the order of `ARMS`; all that compress do so by `ratio`, the student by its own.
+    """The arms of a finished run, in the order of `ARMS`; all that compress are asked for `ratio`, but the student.
 
-    WAP has the settings that the run's feature store was made with, and the blocks of poolings are WAP's where these
-    give the ratio.
+    Some give another: DyCoke keeps a frame of four whole, and what prunes inside the LLM shows its first layers all.
+    WAP has the settings that the run's feature store was made with.
 
     Args:
         run: folder of the run.

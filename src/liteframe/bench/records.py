@@ -32,6 +32,7 @@ class RowRecord:
             ``tokens`` over ``frames``.
         tokens_asked: that a compressor was asked to leave; None where it was not asked for a number.
         tokens_mean_over_layers: visual tokens that the LLM's layers see, where some go on the way; None elsewhere.
+        tokens_prompt: of the timed prompt, text and visual; None in reports of before it was counted.
         accuracy: over all questions, with ``accuracy_low`` and ``accuracy_high``, its 95 % interval over videos.
         questions: how many were answered, about how many ``videos``.
         per_type: question type -> accuracy.
@@ -59,6 +60,7 @@ class RowRecord:
     tokens_encoder: int = 0
     tokens_asked: int | None = None
     tokens_mean_over_layers: float | None = None
+    tokens_prompt: int | None = None
     per_type: dict[str, float] = field(default_factory=dict)
     extra_ms: dict[str, float] = field(default_factory=dict)
     spread: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -102,6 +104,7 @@ class RowRecord:
         floor: Mapping[str, Mapping[str, Any]] | None = None,
         tokens_asked: int | None = None,
         tokens_mean_over_layers: float | None = None,
+        tokens_prompt: int | None = None,
     ) -> RowRecord:
         """A row from what was measured.
 
@@ -114,7 +117,7 @@ class RowRecord:
             samples: stage -> raw milliseconds; the five of ``STAGES`` at least.
             peak_mib: stage -> MiB.
             floor: stage -> ``distance_to_floor``.
-            tokens_asked, tokens_mean_over_layers: as the fields.
+            tokens_asked, tokens_mean_over_layers, tokens_prompt: as the fields.
         """
         from liteframe.bench.timers import summary
 
@@ -133,6 +136,7 @@ class RowRecord:
             tokens_encoder=tokens_encoder,
             tokens_asked=tokens_asked,
             tokens_mean_over_layers=tokens_mean_over_layers,
+            tokens_prompt=tokens_prompt,
             accuracy=accuracy["accuracy"],
             accuracy_low=accuracy["accuracy_low"],
             accuracy_high=accuracy["accuracy_high"],

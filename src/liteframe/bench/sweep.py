@@ -10,6 +10,7 @@ import torch
 
 from liteframe import runtime
 from liteframe.bench.arms import ATTENTION, Arm, arms_of_run
+from liteframe.bench.declared import declared
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import ArmSamples, interleave
@@ -107,28 +108,14 @@ def _latencies(arms: list[Arm], paths: list[str], size: tuple[int, int]) -> dict
     for count in track(counts, "sweep: latency"):
         here = [arm for arm in arms if count in arm.frames]
         runs = {arm.name: _one_video(arm.model, paths, count, size) for arm in here}
-        settings = {
-            arm.name: {
-                "dtype": "bfloat16",
-                "attention_kernel": str(ATTENTION),
-                "llm": _llm_of(arm.model),
-                "prompt": _QUESTION,
-                "output_length": 1,
-            }
-            for arm in here
-        }
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            settings = {arm.name: declared(arm.model, _QUESTION, 1) for arm in here}
             for name, samples in interleave(runs, settings, rule).items():
                 timed[name, count] = samples
     return timed
 
 
 _QUESTION = "color of the star"
-
-
-def _llm_of(model: AnsweringModel) -> dict[str, Any]:
-    config = model.language_model.config
-    return {"type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers}
 
 
 def _one_video(model: AnsweringModel, paths: list[str], count: int, size: tuple[int, int]) -> Any:
@@ -185,6 +172,7 @@ def _row(
         tokens_encoder=counts.encoder,
         tokens_asked=counts.asked,
         tokens_mean_over_layers=counts.mean_over_layers,
+        tokens_prompt=len(prompt),
         accuracy=accuracy,
         samples=samples.stages_ms,
         peak_mib=samples.peak_mib,

@@ -33,6 +33,12 @@ class AttentionProbe(nn.Module):
         """Height and width in pixels that frames are best resized to."""
         return self.teacher.image_size
 
+    @property
+    def heads(self) -> int:
+        """Of the encoder's attention."""
+        tower: Any = self.teacher.vision_tower
+        return tower.config.num_attention_heads
+
     @torch.no_grad()
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
         """As the teacher's, with `keys_BTHWK` and `cls_attention_BTHW`."""

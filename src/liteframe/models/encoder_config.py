@@ -107,7 +107,10 @@ class LiteFrameConfig(PretrainedConfig):
     def _check(self) -> None:
         after, strides = self.downsample_after, self.downsample_strides
         if after != sorted(set(after)) or any(not 1 <= block <= self.num_hidden_layers for block in after):
-            raise ConfigError(f"downsample_after must rise within 1..{self.num_hidden_layers}, got {after}")
+            raise ConfigError(
+                f"downsample_after must rise within 1..{self.num_hidden_layers}, got {after} (4 and 8 are the"
+                " paper's, of 12 blocks); name blocks of this encoder"
+            )
         if len(strides) != len(after) or any(len(stride) != 3 or min(stride) < 1 for stride in strides):
             raise ConfigError(
                 f"downsample_strides must hold one (frames, rows, columns) for each of downsample_after {after}, "

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from liteframe.errors import ConfigError
 from liteframe.models.answering_model import TokenCounts
 from liteframe.models.attention_probe import attention_row
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.prompts import PromptBuilder
 from liteframe.models.video_llm import VideoLLM
+from liteframe.models.wrapped import WrappedVideoLLM
 from liteframe.ops.llm_pruning import Plan, fastv_plan, kept_places, mean_tokens, pyramid_plan
 
 
@@ -49,7 +49,7 @@ class FastV(Pruner):
     after: int | None = None
 
     def plan(self, tokens: int, layers: int) -> Plan:
-        return fastv_plan(tokens, layers, self.ratio, self.after or max(1, round(layers / 16)))
+        return fastv_plan(tokens, layers, self.ratio, max(1, round(layers / 16)) if self.after is None else self.after)
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class PyramidDrop(Pruner):
     ranks_with_next_layer = True
 
     def plan(self, tokens: int, layers: int) -> Plan:
-        return pyramid_plan(tokens, layers, self.ratio, self.stages or min(4, layers))
+        return pyramid_plan(tokens, layers, self.ratio, min(4, layers) if self.stages is None else self.stages)
 
 
-class PrunedVideoLLM(nn.Module):
+class PrunedVideoLLM(WrappedVideoLLM):
     """A Video LLM whose LLM drops visual tokens while it reads the prompt.
 
     What goes depends on the question, so questions about a video do not share its prefill.
@@ -82,7 +82,7 @@ class PrunedVideoLLM(nn.Module):
     """
 
     def __init__(self, inner: VideoLLM, pruner: Pruner) -> None:
-        super().__init__()
+        super().__init__(inner)
         language_model: Any = inner.language_model
         layers = getattr(language_model, "layers", None)
         if layers is None or not hasattr(layers[0].self_attn, "k_proj") or not hasattr(language_model, "rotary_emb"):
@@ -90,30 +90,13 @@ class PrunedVideoLLM(nn.Module):
                 f"{type(pruner).__name__} walks through the layers of a Llama-like LLM, which"
                 f" {type(language_model).__name__} is not; merge an adapter first"
             )
+        kernel = language_model.config._attn_implementation
+        if kernel not in ("eager", "sdpa"):
+            raise ConfigError(f"{type(pruner).__name__} runs with the kernels eager and sdpa, not {kernel!r}")
         if getattr(language_model, "has_sliding_layers", False):
             raise ConfigError(f"{type(pruner).__name__} cannot prune an LLM with sliding windows of attention")
         pruner.plan(1, len(layers))
-        self.inner, self.pruner = inner, pruner
-
-    @property
-    def backbone(self) -> nn.Module:
-        """Of the inner model."""
-        return self.inner.backbone
-
-    @property
-    def frames_per_group(self) -> int:
-        """Of the inner model."""
-        return self.inner.frames_per_group
-
-    @property
-    def language_model(self) -> Any:
-        """The host's LLM."""
-        return self.inner.language_model
-
-    @property
-    def prompts(self) -> PromptBuilder:
-        """Of the host."""
-        return self.inner.prompts
+        self.pruner = pruner
 
     def encode(self, frames_BTCHW: Tensor) -> Tensor:
         """As the inner model."""
@@ -131,7 +114,8 @@ class PrunedVideoLLM(nn.Module):
         """The LLM sees all tokens at first; asked for is what its last layers see."""
         seen, layers = self.inner.token_counts(encoded_BTHWC, visual_BTNC), len(self.language_model.layers)
         plan = self.pruner.plan(seen.llm, layers)
-        return TokenCounts(seen.encoder, seen.llm, min(plan.values()), mean_tokens(plan, seen.llm, layers))
+        asked = max(1, round(seen.llm / self.pruner.ratio))
+        return TokenCounts(seen.encoder, seen.llm, asked, mean_tokens(plan, seen.llm, layers))
 
     def prompt_ids(self, visual_BTNC: Tensor, question: str) -> list[int]:
         """As the inner model."""
@@ -164,8 +148,7 @@ class PrunedVideoLLM(nn.Module):
         model: Any = self.language_model
         plan = self.pruner.plan(int(visual_L.sum()), len(model.layers))
         hidden_1LC = embeds_1LC
-        position_1L = torch.arange(hidden_1LC.shape[1], device=hidden_1LC.device)[None]
-        rotary = model.rotary_emb(hidden_1LC, position_1L)
+        rotary = model.rotary_emb(hidden_1LC, torch.arange(hidden_1LC.shape[1], device=hidden_1LC.device)[None])
         for depth, layer in enumerate(model.layers, start=1):
             keep = plan.get(depth)
             scores_L: Tensor | None = None
@@ -175,14 +158,13 @@ class PrunedVideoLLM(nn.Module):
                 hidden_1LC,
                 attention_mask=_causal_mask(model.config, hidden_1LC),
                 position_embeddings=rotary,
-                position_ids=position_1L,
             )
             if keep is None:
                 continue
             if scores_L is None:
                 scores_L = last_token_attention(model.layers[depth], hidden_1LC, rotary)
             kept_K = kept_places(scores_L, visual_L, keep)
-            hidden_1LC, visual_L, position_1L = hidden_1LC[:, kept_K], visual_L[kept_K], position_1L[:, kept_K]
+            hidden_1LC, visual_L = hidden_1LC[:, kept_K], visual_L[kept_K]
             rotary = (rotary[0][:, kept_K], rotary[1][:, kept_K])
         return model.norm(hidden_1LC[:, -1])
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.answering_model import TokenCounts
 from liteframe.models.attention_probe import AttentionProbe
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.prompts import Line, PromptBuilder
+from liteframe.models.prompts import Line
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.teachers.internvl import pixel_shuffle
 from liteframe.models.video_llm import VideoLLM
+from liteframe.models.wrapped import WrappedVideoLLM
 from liteframe.ops.compressors.features import Compressed, Features
 from liteframe.ops.compressors.registry import method as method_named
 
@@ -40,7 +42,7 @@ class CompressedVideo:
     lines: list[Line]
 
 
-class PostHocVideoLLM(nn.Module):
+class PostHocVideoLLM(WrappedVideoLLM):
     """A Video LLM whose visual tokens are compressed by a method of `ops.compressors`.
 
     Args:
@@ -49,13 +51,12 @@ class PostHocVideoLLM(nn.Module):
         ratio: how many times fewer tokens are asked for.
         frames_per_line: frames of a `Frame` line; with 4 of them prompts are as short as those of WAP at 16x, but a
             frozen LLM answers worse.
-        settings: of the method; its own defaults where not given.
+        settings: of the method; its own defaults where not given, but that keys are averaged over the encoder's heads
+            where the method can (ToMe, VisionZip), as their authors do.
 
     Raises:
         ConfigError: an unknown method, a ratio below 1, a backbone of another kind, or a compressor in `inner`.
     """
-
-    frames_per_group = 1
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class PostHocVideoLLM(nn.Module):
         frames_per_line: int = 1,
         settings: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(inner)
         if ratio < 1:
             raise ConfigError(f"ratio is {ratio}; a compressor leaves 1/ratio of the tokens, so give 1 or more")
         if frames_per_line < 1:
@@ -75,26 +76,18 @@ class PostHocVideoLLM(nn.Module):
                 f"{method} is applied to every frame's tokens, but a group of this model spans"
                 f" {inner.frames_per_group} frames; give it a backbone and compressor that keep frames apart"
             )
-        self.inner = inner
         self.method, self.ratio, self.frames_per_line = method, ratio, frames_per_line
-        self.settings = settings or {}
         self._method = method_named(method)
-        self.backbone: nn.Module = inner.backbone
+        if method == "wap":
+            raise ConfigError("WAP compares tokens with class tokens, before the projector: VideoLLM(compressor=WAP())")
         if _OF_THE_LAST_LAYER & set(self._method.needs):
             if isinstance(inner.backbone, InternVLTeacher):
                 self.backbone = AttentionProbe(inner.backbone)
             elif not isinstance(inner.backbone, AttentionProbe):
                 raise ConfigError(f"{method} needs an InternVL's encoder, not {type(inner.backbone).__name__}")
-
-    @property
-    def language_model(self) -> Any:
-        """The host's LLM."""
-        return self.inner.language_model
-
-    @property
-    def prompts(self) -> PromptBuilder:
-        """Of the host."""
-        return self.inner.prompts
+        heads = {"heads": self.backbone.heads} if isinstance(self.backbone, AttentionProbe) else {}
+        takes = signature(self._method.function).parameters
+        self.settings = {**{name: value for name, value in heads.items() if name in takes}, **(settings or {})}
 
     def encode(self, frames_BTCHW: Tensor) -> VisionTokens:
         """Dense tokens, with what the method needs of the last layer."""
@@ -120,7 +113,13 @@ class PostHocVideoLLM(nn.Module):
         return [*before, *after]
 
     def prefill(self, visual: list[CompressedVideo], ids_L: list[int]) -> Tensor:
-        """Logits (1, vocabulary) after a whole prompt about one video."""
+        """Logits (1, vocabulary) after a whole prompt about one video.
+
+        Raises:
+            GeometryError: several videos, whose prompts differ.
+        """
+        if len(visual) > 1:
+            raise GeometryError(f"{len(visual)} videos were given; a post-hoc arm is prefilled video by video")
         return self.inner.prefill(visual[0].compressed.tokens_MC[None, None], ids_L)
 
     @torch.no_grad()

@@ -24,6 +24,21 @@ from liteframe.models.teachers import InternVLTeacher
 from liteframe.ops.token_merging import match_tokens, merge_tokens, new_places, unmerge_tokens
 
 
+def merges_to_leave(patches: int, left: int, layers: int) -> int:
+    """The least tokens to merge in each layer so that at most `left` are left of a frame, at most half going in each.
+
+    Raises:
+        ConfigError: that many layers cannot leave so few.
+    """
+    for merges in range(patches + 1):
+        remaining = patches
+        for _ in range(layers):
+            remaining -= min(merges, remaining // 2)
+        if remaining <= left:
+            return merges
+    raise ConfigError(f"{layers} layers, each of which merges half at most, leave more than {left} of {patches} tokens")
+
+
 @dataclass
 class MergedTokens:
     """What is left of M frames' N patches.
@@ -58,6 +73,11 @@ class ToMeTeacher(InternVLTeacher):
             raise ConfigError(f"merges_per_layer is {merges_per_layer}; give 0 (no merging) or more")
         super().__init__(vision_tower)
         self.merges_per_layer = merges_per_layer
+
+    @property
+    def reduction(self) -> dict[str, Any]:
+        """How tokens become fewer inside, for a record."""
+        return {"inside": "tome", "merges_per_layer": self.merges_per_layer}
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "merges_per_layer": self.merges_per_layer}
@@ -108,12 +128,11 @@ def merging_layer(layer: InternVLVisionLayer, state: MergedTokens, merges: int) 
 
 
 def _log_sizes(state: MergedTokens) -> Tensor | None:
-    """What proportional attention adds to the logits, ``(frames, 1, 1, 1 + M)``; None before anything is merged."""
+    """What proportional attention adds to every row of the logits, ``(frames, 1, 1, 1 + M)``; None before a merge."""
     if state.sizes_BM.shape == state.places_BN.shape:
         return None
     cls_B1 = torch.ones_like(state.sizes_BM[:, :1])
-    logs = torch.cat([cls_B1, state.sizes_BM], dim=1).log().to(state.tokens_BMC.dtype)
-    return logs[:, None, None].expand(-1, 1, logs.shape[1], -1)
+    return torch.cat([cls_B1, state.sizes_BM], dim=1).log().to(state.tokens_BMC.dtype)[:, None, None]
 
 
 @contextmanager

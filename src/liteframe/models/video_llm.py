@@ -117,13 +117,19 @@ def _load_processor(source: str, config: InternVLConfig) -> ProcessorMixin:
     return processor
 
 
-def put_in_places(embeds_BLC: Tensor, places_BL: Tensor, visual_MNC: Tensor) -> Tensor:
+def put_in_places(embeds_BLC: Tensor, places_BL: Tensor, visual_MNC: Tensor, places: int | None = None) -> Tensor:
     """The embeddings with the visual tokens, in their order, where `places_BL` is true.
+
+    Args:
+        embeds_BLC: of prompts.
+        places_BL: where visual tokens go.
+        visual_MNC: the visual tokens.
+        places: how many places there are; None counts them, for which a GPU has to be waited for.
 
     Raises:
         ConfigError: places and visual tokens differ in number.
     """
-    places, given = int(places_BL.sum()), visual_MNC.shape[0] * visual_MNC.shape[1]
+    places, given = int(places_BL.sum()) if places is None else places, visual_MNC.shape[0] * visual_MNC.shape[1]
     if places != given:
         raise ConfigError(f"the prompts have {places} places for visual tokens, the videos give {given}")
     return embeds_BLC.masked_scatter(places_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
@@ -219,7 +225,7 @@ class VideoLLM(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """How tokens become fewer, for a record."""
-        return self.compressor.describe()
+        return {**getattr(self.backbone, "reduction", {}), **self.compressor.describe()}
 
     @property
     def clip_frames(self) -> int:
@@ -230,13 +236,20 @@ class VideoLLM(nn.Module):
         """`Frame` lines of the prompt for videos of that many frames; the last group may be filled up."""
         return [-(-int(valid) // self.frames_per_group) for valid in valid_frames_B]
 
-    def embed(self, input_ids_BL: Tensor, visual_BTNC: Tensor | None, groups_B: list[int] | None = None) -> Tensor:
+    def embed(
+        self,
+        input_ids_BL: Tensor,
+        visual_BTNC: Tensor | None,
+        groups_B: list[int] | None = None,
+        places: int | None = None,
+    ) -> Tensor:
         """Embeddings of prompts, with the visual tokens in their places: (B, L, C_llm).
 
         Args:
             input_ids_BL: prompts.
             visual_BTNC: what the LLM sees of the videos.
             groups_B: how many of the T groups of each video its prompt has places for; all if None.
+            places: for visual tokens, in all prompts; None counts them, for which a GPU has to be waited for.
 
         Raises:
             ConfigError: places and visual tokens differ in number.
@@ -250,7 +263,7 @@ class VideoLLM(nn.Module):
             T = visual_BTNC.shape[1]
             kept = torch.arange(T)[None] < torch.tensor(groups_B)[:, None]
             visual = visual[kept.flatten().to(visual.device)]
-        return put_in_places(embeds_BLC, mask_BL, visual)
+        return put_in_places(embeds_BLC, mask_BL, visual, places)
 
     def hidden_states(
         self,
@@ -304,8 +317,10 @@ class VideoLLM(nn.Module):
 
     def prefill(self, visual_BTNC: Tensor, ids_L: list[int]) -> Tensor:
         """Logits (B, vocabulary) of the first answer token after a whole prompt."""
-        ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
-        return self.lm_head(self.hidden_states(self.embed(ids_BL, visual_BTNC))[:, -1])
+        B = visual_BTNC.shape[0]
+        ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(B, -1)
+        embeds_BLC = self.embed(ids_BL, visual_BTNC, places=B * ids_L.count(self.image_token_id))
+        return self.lm_head(self.hidden_states(embeds_BLC)[:, -1])
 
     @torch.no_grad()
     def first_answer_logits(self, visual_BTNC: Tensor, questions_B: Sequence[Sequence[str]]) -> list[Tensor]:

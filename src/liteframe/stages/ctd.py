@@ -159,7 +159,9 @@ class CTDStage(Stage):
         if self.teacher is None and source is not None and (data.store is None or data.sources["val"]):
             self.teacher = source.load(self.attention)
             self._require_fit(self.teacher.geometry, source.source)
-            settings = data.follow_clips(default_clip(self.teacher.geometry.cell(self.compressor.block)[0]))
+            settings = data.settings
+            if data.store is None:
+                settings = data.follow_clips(default_clip(self.teacher.geometry.cell(self.compressor.block)[0]))
             check_teacher(self.teacher, source, self.compressor, settings.image_size, settings.clip_frames)
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)

@@ -45,6 +45,8 @@ def target_maker(
     Raises:
         ConfigError: no block was given, and the teacher's config cannot be read or leaves none; or "dense" with one.
     """
+    if block is not None and (len(block) != 3 or min(block) < 1):
+        raise ConfigError(f"model.block is {list(block)}; give frames, rows and columns of at least 1, such as [4,2,2]")
     if target == "dense":
         if block is not None and prod(block) != 1:
             raise ConfigError(

@@ -44,6 +44,30 @@ def test_a_measured_prefill_stays_and_others_take_the_rate() -> None:
     assert between["ms"] == pytest.approx(work.prefill(200) / ((slow + quick) / 2)), "halfway in the logarithm"
 
 
+def test_far_prefills_have_a_rate_for_layers_and_one_for_attention() -> None:
+    work = PlainWork()
+
+    def ms(tokens: int) -> float:
+        """Attention runs at twice the rate of the layers."""
+        return 100.0 * tokens / 50.0 + tokens**2 / 100.0
+
+    rows = [prefill_row(tokens, ms(tokens)) for tokens in (16, 32, 64, 128)]
+    far = prefill_stage(2048, rows, work)
+    assert far["ms"] == pytest.approx(ms(2048), rel=1e-3) and far["computed"]
+    assert "4 lengths up to 128" in far["note"] and "+0% off" in far["note"].replace("-0%", "+0%")
+    at_once = work.prefill(2048) / (work.prefill(128) / ms(128))
+    assert far["ms"] < 0.95 * at_once, "one rate for all would be too slow"
+    flat = [prefill_row(tokens, tokens / 10.0) for tokens in (64, 256, 1024)]
+    assert prefill_stage(4096, flat, work)["ms"] == pytest.approx(409.6, rel=1e-3), "no rate is below 0"
+
+
+def test_a_prompt_that_ran_out_of_memory_is_computed() -> None:
+    full = make_row("pipeline", "teacher", 8, {}, tokens_llm=1, status="out of memory")
+    rows = [encoder_row("teacher", 4, 100.0, 1024), prefill_row(64, 1.0), full]
+    found = composed_rows(rows, {"teacher": ENCODER_ARMS["teacher"]}, (8,), PlainWork(), 16384)
+    assert [row["frames"] for row in found] == [8] and found[0]["computed"]
+
+
 def test_encoders_grow_with_the_frames_from_the_longest_run_below() -> None:
     rows = [encoder_row("teacher", 4, 100.0, 1024), encoder_row("teacher", 8, 180.0, 2048), prefill_row(64, 1.0)]
     arms = {"teacher": ENCODER_ARMS["teacher"], "student": ENCODER_ARMS["student"]}

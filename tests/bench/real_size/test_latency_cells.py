@@ -55,6 +55,19 @@ def test_an_arm_that_does_not_fit_the_memory_leaves_the_others(error: type[Excep
     assert runs.log.count("a") == 1
 
 
+def test_an_arm_that_does_not_fit_on_a_later_run_leaves_the_others() -> None:
+    runs, turns = Runs(), iter(range(100))
+
+    def fails_on_its_third_run(timer: Any) -> None:
+        if next(turns) == 2:
+            raise torch.OutOfMemoryError
+        runs("b")(timer)
+
+    found = measure_cell({"a": runs("a"), "b": fails_on_its_third_run}, settings("a", "b"), CPU, Budget(60))
+    assert found["b"].reason == OUT_OF_MEMORY
+    assert found["a"].samples is not None and found["a"].samples.run_ms
+
+
 def test_other_errors_are_not_swallowed() -> None:
     with pytest.raises(KeyError):
         measure_cell({"a": Runs()("a", KeyError)}, settings("a"), CPU, Budget(60))

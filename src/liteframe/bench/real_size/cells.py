@@ -97,23 +97,36 @@ def measure_cell(
         seconds[name], peaks[name] = time.monotonic() - begin, memory
     while seconds and expected_seconds(rule, seconds.values()) > budget.left:
         seconds.pop(list(seconds)[-1])
-    if not seconds:
-        return outcomes
-    try:
-        timed = interleave(
-            {name: runs[name] for name in seconds},
-            {name: settings[name] for name in seconds},
-            replace(rule, warmup=warmups(rule, seconds.values()) - 1),
-            device,
-            memory=False,
-        )
-    except (torch.OutOfMemoryError, MemoryError):
-        _release(device)
-        return {**outcomes, **dict.fromkeys(seconds, Outcome(reason=OUT_OF_MEMORY))}
+    timed: dict[str, ArmSamples] = {}
+    running: list[str] = []
+    while seconds and not timed:
+        try:
+            timed = interleave(
+                {name: _noting(name, runs[name], running) for name in seconds},
+                {name: settings[name] for name in seconds},
+                replace(rule, warmup=warmups(rule, seconds.values()) - 1),
+                device,
+                memory=False,
+            )
+        except (torch.OutOfMemoryError, MemoryError):
+            # That one is out; the others, which it may have disturbed, begin again.
+            outcomes[running[-1]] = Outcome(reason=OUT_OF_MEMORY)
+            seconds.pop(running[-1])
+            _release(device)
     for name, samples in timed.items():
         samples.peak_mib, samples.memory_kind = peaks[name].peaks_mib, peaks[name].kind
         outcomes[name] = Outcome(samples)
     return outcomes
+
+
+def _noting(name: str, run: Callable[[Any], None], running: list[str]) -> Callable[[Any], None]:
+    """The run, which leaves its name behind so that an error in it can be told from another's."""
+
+    def noted(timer: Any) -> None:
+        running[:] = [name]
+        run(timer)
+
+    return noted
 
 
 def warmups(rule: RunRule, seconds: Iterable[float]) -> int:

@@ -34,9 +34,11 @@ A row:
     stages     stage -> ms (median), p10, p90, n, samples (raw), computed, flops, floor (see `distance_to_floor`),
                times_floor, peak_mib (see `bench.memory`), note; of a computed stage n is 0 and the spread null
 
-A `Frame` line is taken to add 8 tokens of text, the question 64. Causal attention counts whole in ``flops``, of which a
-kernel may leave out half. A prefill that was not run at a length takes its operations over the rate that was measured
-at neighbouring lengths, or at the longest; encoders take as long a frame as in the longest cell that was run.
+A `Frame` line is taken to add 8 tokens of text, the question 64. Causal attention counts half in the
+``flops`` of a measured prefill, as its kernel may leave the rest out. A prefill that was not run at a length takes its
+operations over the rate measured at neighbouring lengths; a longer one than all takes a rate for the layers and one for
+attention, fitted to all lengths. There is no decoding, preprocessing or copying to the device here. Encoders
+take as long a frame as in the longest cell that was run.
 """
 
 from __future__ import annotations

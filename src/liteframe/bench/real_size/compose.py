@@ -1,9 +1,12 @@
-"""Model time beyond what was run: encode and project by the frame, prefill from operations over the measured rate."""
+"""Model time beyond what was run: encode and project by the frame, prefill from operations over measured rates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from liteframe.bench.encoder_arms import EncoderArm
 from liteframe.bench.real_size.rows import Row, Stage, computed, make_row
@@ -26,7 +29,7 @@ def composed_rows(
         context_tokens: visual tokens that the LLM may be given.
     """
     prefills = sorted(_with(rows, "prefill"), key=lambda row: row["prompt_tokens"])
-    run_whole = {(row["arm"], row["frames"]) for row in rows if row["suite"] == "pipeline" and row["batch"] == 1}
+    run_whole = {(row["arm"], row["frames"]) for row in _with(rows, "pipeline")}
     found = []
     for name, arm in arms.items():
         encoders = sorted((row for row in _with(rows, "encoder") if row["arm"] == name), key=lambda row: row["frames"])
@@ -58,14 +61,45 @@ def prefill_stage(tokens: int, prefills: Sequence[Row], work: LlmWork) -> Stage:
     flops = work.prefill(tokens)
     times = [row["stages"]["prefill"]["ms"] for row in prefills]
     rates = [work.prefill(length) / ms for length, ms in zip(lengths, times, strict=True)]
-    if tokens > lengths[-1] or tokens < lengths[0]:
-        end = -1 if tokens > lengths[-1] else 0
-        return computed(flops / rates[end], flops, f"operations over the rate measured at {lengths[end]} tokens")
+    if tokens < lengths[0]:
+        return computed(flops / rates[0], flops, f"operations over the rate measured at {lengths[0]} tokens")
+    if tokens > lengths[-1]:
+        return computed(*_beyond(tokens, lengths, times, work))
     after = next(index for index, length in enumerate(lengths) if length > tokens)
     share = math.log(tokens / lengths[after - 1]) / math.log(lengths[after] / lengths[after - 1])
     rate = rates[after - 1] + share * (rates[after] - rates[after - 1])
     note = f"operations over the rate between those measured at {lengths[after - 1]} and {lengths[after]} tokens"
     return computed(flops / rate, flops, note)
+
+
+def _beyond(tokens: int, lengths: Sequence[int], times: Sequence[float], work: LlmWork) -> tuple[float, float, str]:
+    """Milliseconds, operations and how they were found of a prefill longer than any that was run.
+
+    Layers and attention have a rate each, since kernels skip what causal attention masks, and its share grows.
+    """
+    flops = work.prefill(tokens)
+    if len(lengths) < 3:
+        rate = work.prefill(lengths[-1]) / times[-1]
+        return flops / rate, flops, f"operations over the rate measured at {lengths[-1]} tokens"
+    slopes = _slopes(lengths, times, work)
+    from_shorter = work.parts(lengths[-1]) @ _slopes(lengths[:-1], times[:-1], work)
+    off = from_shorter / times[-1] - 1
+    note = (
+        f"layers and attention at a rate each, fitted to {len(lengths)} lengths up to {lengths[-1]} tokens; without the"
+        f" longest the fit is {off:+.0%} off there"
+    )
+    return float(work.parts(tokens) @ slopes), flops, note
+
+
+def _slopes(lengths: Sequence[int], times: Sequence[float], work: LlmWork) -> NDArray[np.float64]:
+    """Milliseconds an operation, of layers and of attention, neither below 0; the relative errors are least."""
+    parts = np.stack([work.parts(length) for length in lengths]) / np.asarray(times)[:, None]
+    slopes, *_ = np.linalg.lstsq(parts, np.ones(len(times)), rcond=None)
+    for part, other in ((0, 1), (1, 0)):
+        if slopes[part] < 0:
+            alone = parts[:, other]
+            slopes[part], slopes[other] = 0.0, alone.sum() / (alone @ alone)
+    return slopes
 
 
 def _composed(

@@ -99,7 +99,8 @@ class PipelineRun:
             self._ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
         with timer.stage("prefill"):
             cache = DynamicCache(config=llm.language_model.config)
-            hidden_BLC = llm.hidden_states(llm.embed(self._ids_BL, visual_BTNC), cache=cache)
+            places = visual_BTNC.shape[:3].numel()
+            hidden_BLC = llm.hidden_states(llm.embed(self._ids_BL, visual_BTNC, places=places), cache=cache)
             logits_BV = llm.lm_head(hidden_BLC[:, -1])
         with timer.stage("first_token"):
             logits_BV.argmax(dim=-1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
+from liteframe.bench.declared import declared
 from liteframe.bench.encoder_arms import ENCODER_ARMS, EncoderArm
 from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.real_size.shapes import Shapes
@@ -96,15 +97,7 @@ class Subject:
 
     def settings(self, question_tokens: int, output_length: int) -> dict[str, Any]:
         """What it runs under, read off its modules; arms that differ in it may not be compared."""
-        model = self.video_llm
-        config: Any = model.language_model.config
-        return {
-            "dtype": str(next(model.backbone.parameters()).dtype),
-            "attention_kernel": ", ".join(sorted(attention_kernels(model))),
-            "llm": {"type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers},
-            "prompt": f"{question_tokens} tokens, and {LINE_TOKENS} a Frame line",
-            "output_length": output_length,
-        }
+        return declared(self.model, f"{question_tokens} tokens, and {LINE_TOKENS} a Frame line", output_length)
 
 
 Backbones = dict[Callable[[Shapes], nn.Module], nn.Module]
@@ -155,21 +148,6 @@ def _projector(shapes: Shapes, width: int, shuffle: bool) -> InternVLMultiModalP
     config.vision_config.hidden_size = width
     config.downsample_ratio = config.downsample_ratio if shuffle else 1.0
     return InternVLMultiModalProjector(config).requires_grad_(False).eval()
-
-
-def attention_kernels(model: VideoLLM) -> set[str]:
-    """Kernels that the attentions of encoder and LLM run with."""
-    config: Any = model.language_model.config
-    found = {str(config._attn_implementation)}
-    for module in model.backbone.modules():
-        if isinstance(module, PreTrainedModel) and module.config.model_type == "internvl_vision":
-            found.add(str(module.config._attn_implementation))
-        kernel, fused = getattr(module, "kernel", None), getattr(module, "fused_attn", None)
-        if isinstance(kernel, str):
-            found.add(kernel)
-        if fused is not None:
-            found.add("sdpa" if fused else "eager")
-    return found
 
 
 def module_bytes(module: nn.Module) -> int:

@@ -159,7 +159,7 @@ class Suite:
         flops = {
             "encode": (work.encode(frames), module_bytes(llm.backbone)),
             "project": (work.project(counts.encoder * step.batch), module_bytes(llm.projector)),
-            "prefill": (step.batch * self.llm_work.prefill(counts.prompt), self.llm.weight_bytes()),
+            "prefill": (step.batch * self.llm_work.prefill_least(counts.prompt), self.llm.weight_bytes()),
         }
         stages = {}
         for stage, times in samples.items():
@@ -198,7 +198,7 @@ class Suite:
         for stage, times in samples.items():
             peak = peaks.get(stage)
             if stage == "prefill":
-                stages[stage] = measured(times, limits, self.llm_work.prefill(step.frames), read, peak)
+                stages[stage] = measured(times, limits, self.llm_work.prefill_least(step.frames), read, peak)
             elif stage == "decode":
                 steps = self.decode_tokens - 1
                 each = [time / steps for time in times]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoModel
 
@@ -62,6 +64,15 @@ class LlmWork:
 
     def prefill(self, tokens: int) -> float:
         return self._linear * tokens + self._quadratic * tokens**2 + self._head
+
+    def prefill_least(self, tokens: int) -> float:
+        """Without the half of the attention that a causal kernel may skip."""
+        return self.prefill(tokens) - self._quadratic * tokens**2 / 2
+
+    def parts(self, tokens: int) -> NDArray[np.float64]:
+        """A prefill's operations in layers (and head), and in attention."""
+        attention = self._quadratic * tokens**2
+        return np.array([self.prefill(tokens) - attention, attention])
 
     def decode(self, tokens: int) -> float:
         """One step behind that many tokens."""

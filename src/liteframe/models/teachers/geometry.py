@@ -84,7 +84,9 @@ class TeacherGeometry:
         try:
             check_size(size[0], size[1], (rows, columns))
         except GeometryError as error:
-            raise ConfigError(f"{field}: {error}, as WAP takes blocks of {block[1]} x {block[2]} tokens") from error
+            raise ConfigError(
+                f"{field}: {error}, as the targets are of blocks of {block[1]} x {block[2]} tokens"
+            ) from error
 
     def student(self, block: Block = PAPER_BLOCK, places: Sequence[int] = PAPER_PLACES) -> dict[str, Any]:
         """Fields of `LiteFrameConfig` with which a token of the student stands for one block of this teacher's.

@@ -1,0 +1,46 @@
+"""The settings that arms of one comparison must agree in, read off their modules rather than promised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from liteframe.models.video_llm import VideoLLM
+
+
+def declared(model: Any, prompt: str, output_length: int) -> dict[str, Any]:
+    """What an arm runs under, the fields of `MUST_AGREE`.
+
+    Args:
+        model: a `VideoLLM`, or a model around one.
+        prompt: in words; the same for all arms by construction.
+        output_length: answer tokens.
+    """
+    inner: VideoLLM = getattr(model, "inner", model)
+    config: Any = inner.language_model.config
+    weights = str(next(inner.backbone.parameters()).dtype).removeprefix("torch.")
+    autocast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    return {
+        "dtype": weights if autocast is None else f"{weights} under autocast to {str(autocast).removeprefix('torch.')}",
+        "attention_kernel": ", ".join(sorted(attention_kernels(inner))),
+        "llm": {"type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers},
+        "prompt": prompt,
+        "output_length": output_length,
+    }
+
+
+def attention_kernels(model: VideoLLM) -> set[str]:
+    """Kernels that the attentions of encoder and LLM run with."""
+    config: Any = model.language_model.config
+    found = {str(config._attn_implementation)}
+    for module in model.backbone.modules():
+        if isinstance(module, PreTrainedModel) and module.config.model_type == "internvl_vision":
+            found.add(str(module.config._attn_implementation))
+        kernel, fused = getattr(module, "kernel", None), getattr(module, "fused_attn", None)
+        if isinstance(kernel, str):
+            found.add(kernel)
+        if fused is not None:
+            found.add("sdpa" if fused else "eager")
+    return found
