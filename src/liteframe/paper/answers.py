@@ -34,8 +34,9 @@ def answer(ground: Path, arms: Sequence[Arm], name: str, longest: int = LONGEST)
 
     Returns:
         ``manifest``, the sha256 of the questions' file; ``videos``, a number for the video of each question in the
-        order of the manifest; and ``rows``: a dict an arm and frame count with ``arm``, ``frames``, ``how`` it reduces tokens, ``tokens`` of the first video, what
-        `MultipleChoiceAccuracy.compute` gives, and ``right``, 1 or 0 for each question in that order.
+        order of the manifest; and ``rows``: a dict an arm and frame count with ``arm``, ``frames``, ``how`` it reduces
+        tokens, ``tokens`` of the first video, what `MultipleChoiceAccuracy.compute` gives, and ``right``, 1 or 0 for
+        each question in that order.
     """
     models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
     manifest = manifest_of_run(ground, SPLIT)

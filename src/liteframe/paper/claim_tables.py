@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from liteframe.bench.page import markdown
 from liteframe.paper.claims import CLAIMS, Claim
 from liteframe.paper.evidence import Evidence
-from liteframe.paper.verdicts import MISSING, VERDICTS, Finding, Verdict
+from liteframe.paper.verdicts import HOLDS, MISSING, VERDICTS, Finding, Verdict
 
 Judged = Sequence[tuple[Claim, Verdict]]
 
@@ -30,7 +30,7 @@ def claims_table(judged: Judged) -> str:
         [claim.text, claim.where, f"**{verdict.verdict}**", _deciding(verdict)]
         for claim, verdict in judged
     ]  # fmt: skip
-    return markdown(["claim of the paper", "where", "here it", "decided by"], rows).replace("---:", "---")
+    return markdown(["claim of the paper", "where", "verdict", "decided by"], rows).replace("---:", "---")
 
 
 def _deciding(verdict: Verdict) -> str:
@@ -39,10 +39,11 @@ def _deciding(verdict: Verdict) -> str:
         return ""
     parts = [part for part in verdict.findings if part.verdict in VERDICTS]
     if verdict.verdict == MISSING and len(parts) > 1:
-        missing = sum(part.verdict == MISSING for part in parts)
-        text = f"{missing} of {len(parts)} parts are missing"
-        return f"{text}; {finding.why}" if finding.why and not finding.measured else text
-    return ": ".join(filter(None, [finding.what, finding.measured or finding.why]))
+        lacking = sum(part.verdict == MISSING for part in parts)
+        example = "; ".join(filter(None, [finding.measured and f"{finding.what}: {finding.measured}", finding.why]))
+        return ", ".join(filter(None, [f"{lacking} of {len(parts)} parts lack something", example]))
+    said = [finding.measured, finding.why] if verdict.verdict != HOLDS else [finding.measured]
+    return ": ".join(filter(None, [finding.what, "; ".join(filter(None, said))]))
 
 
 def parts_list(judged: Judged) -> str:

@@ -18,8 +18,9 @@ def introduction(evidence: Evidence) -> str:
 
 [LiteFrame](https://arxiv.org/abs/2605.17260) was measured on InternVL3-8B and four benchmarks of real videos. Here its
 comparisons are made on a ground that anybody can make again on two CPU cores: the tiny world (`liteframe pipeline
-tiny`), {_videos(evidence)} of {LONGEST} frames, a host of 2.3 M parameters whose image encoder (the teacher) has 0.9 M,
-and a student of 0.4 M. What is right at this size need not be at the paper's, and the other way round. Chance is 0.25.
+tiny`), {_videos(evidence)}. The host has 2.3 M parameters, its image encoder (the
+teacher) 0.9 M, the student 0.4 M. What is right at this size need not be at the paper's, and the other way round.
+Chance is 0.25.
 
 - **WAP** (weighted average pooling) makes one token of each block of patches: their mean, weighted by how much each
   patch is like its frame's class token.
@@ -27,8 +28,8 @@ and a student of 0.4 M. What is right at this size need not be at the paper's, a
   itself; the language model stays as it is, *frozen*.
 - **LMA** (language model adaptation) then trains the language model (by LoRA) and the student together on questions.
 - **Post-hoc** is what reduces the tokens of an encoder that has already run on every frame, without training.
-- **At 16x** the language model sees one token for 16 that it would see without reduction: here {DENSE_TOKENS // 16} a
-  frame for {DENSE_TOKENS}.
+- **At 16x** the language model sees one token for 16 that it would see without reduction: here {DENSE_TOKENS // 16}
+  a frame for {DENSE_TOKENS}.
 
 `make paper` measures what is missing; `liteframe paper --page` makes this page from `benchmarks/records/paper/`, where
 each cell has a record with the answer to every single question. Seeds {SEEDS} are three worlds, each with a teacher
@@ -39,11 +40,11 @@ in it. Where seeds stand in square brackets, the others have not been measured y
 
 def _videos(evidence: Evidence) -> str:
     if not evidence.videos:
-        return "held-out videos"
+        return f"held-out videos of {LONGEST} frames"
     counts = {(np.unique(video_Q).size, video_Q.size) for video_Q in evidence.videos.values()}
     videos, questions = sorted(counts)[0]
     each = f"{questions / videos:g} questions each"
-    return f"{videos:,} held-out videos a seed with {each}"
+    return f"{videos:,} held-out videos of {LONGEST} frames a seed, {each}"
 
 
 def table_1(evidence: Evidence) -> str:
@@ -81,7 +82,7 @@ CONTROL = """\
 learnt WAP's."""
 FIGURE_3 = f"""\
 Tokens are visual ones; the text of the `Frame` lines between them is not counted. The teacher has no {LONGEST} frames:
-at {DENSE_TOKENS} tokens each they are twice the longest prompt that its LLM was trained on. The tiny LLM has learnt to
+at {DENSE_TOKENS} tokens each they are twice the most that its LLM was trained on. The tiny LLM has learnt to
 read {DENSE_TOKENS} and {DENSE_TOKENS // 4} tokens a frame, so 4x is a density that it knows, 8x and 16x are not."""
 LMA_LEARNS_MORE = """\
 LMA trains on this world's questions; the teacher and the post-hoc arms get no such training. The comparison without it
@@ -99,8 +100,8 @@ def table_3(evidence: Evidence) -> str:
 FIGURE_6 = "Model time is encode + project + prefill. What the sweep has not timed is not in the picture."
 TABLE_5 = f"""\
 Seeds {TWO}. *less depth-wise* is the paired difference, mean of the {len(FRAMES)} frame counts. The last line of each
-table is the paper's student trained again in the same world from another start: what it differs by is noise of
-training, and no claim counts a difference between two students that is not larger."""
+table is the paper's student trained again in the same world from other initial weights, on the same batches: what it
+differs by is noise of training, and no claim counts a difference between two students that is not larger."""
 ABLATIONS = f"""\
 Seeds {TWO}; the student after CTD before the frozen LLM, in the last table after LMA. *less the first* is the paired
 difference, mean of the {len(FRAMES)} frame counts. The first line of each table is the run's own student, trained once

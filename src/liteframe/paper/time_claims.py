@@ -27,11 +27,10 @@ def bottleneck(evidence: Evidence) -> list[Finding]:
     }  # fmt: skip
     with_wap = {count: shares[WAP, count] for count in FRAMES}
     missing = evidence.how_to_time(TEACHER, WAP)
+    less, half = "tiny world: the share with WAP less that without", "tiny world: the share with WAP, over half"
     return [
-        _by_frames(
-            "tiny world: the share with WAP less that without", shifts, lambda shift: shift > 0, "+.0%", missing
-        ),
-        _by_frames("tiny world: the share with WAP, over half", with_wap, lambda share: share > 0.5, ".0%", missing),
+        _by_frames(less, shifts, lambda shift: shift > 0, "+.0%", missing),
+        _by_frames(half, with_wap, lambda share: share > 0.5, ".0%", missing),
         *bottleneck_at_shapes(evidence),
     ]
 
