@@ -93,13 +93,25 @@ class RunLock:
             self._file = None
 
 
-def _try_flock(handle: int) -> bool:
+def is_locked(folder: str | Path) -> bool:
+    """Whether some process holds the `RunLock` of a folder; two that ask at once do not see each other."""
+    try:
+        handle = os.open(Path(folder) / ".lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_flock(handle, shared=True)
+    finally:
+        os.close(handle)
+
+
+def _try_flock(handle: int, shared: bool = False) -> bool:
     if sys.platform == "win32":
         return True
     import fcntl
 
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -22,6 +22,7 @@ from liteframe.bench.tiny_world_page import token_table
 from liteframe.errors import ConfigError, DataError
 
 Rows = Callable[..., list[RowRecord]]
+_BY_GROUP = ("Latency against frames", "The other arms' latency")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -65,12 +66,14 @@ def _line(page: str, *starts: str) -> list[str]:
     return next(line[2:-2].split(" | ") for line in page.splitlines() if line.startswith(begin))
 
 
-def test_every_section_says_its_record_and_what_it_ran_on(records: Path) -> None:
+def test_every_half_says_once_its_records_and_what_it_ran_on(records: Path) -> None:
     _with_latency(records, "cpu")
-    for section in re.split(r"^#{2,3} ", _page(records), flags=re.MULTILINE)[1:]:
-        if "|" in section and not section.startswith("Halves of methods"):
-            assert "*Made from [records/" in section, section[:80]
     page = _page(records)
+    tiny, real = re.split(r"^# Real shapes", page, flags=re.MULTILINE)
+    seeds = "*Made from [records/tiny-seed4/report.json]"
+    assert tiny.count(seeds) == 1 and tiny.index(seeds) < tiny.index("\n| ")
+    assert real.count("*Made from [records/latency_cpu.json]") == 1
+    assert real.index("*Made from") < real.index("\n### ")
     assert "commit cccccccccccc with changes that are not committed" in page and "2 threads" in page
     assert page == _page(records)
 
@@ -121,6 +124,14 @@ def test_accuracy_is_only_that_of_a_named_relative(records: Path) -> None:
     page = _page(records)
     assert _line(page, "student", "448", "87")[-1] == "0.799 (liteframe-lma)"
     assert _line(page, "plain ViT-B", "448", "86")[-1].strip() == ""
+
+
+def test_main_and_other_arms_have_tables_of_their_own(records: Path) -> None:
+    _with_latency(records, "cpu")
+    page = _page(records)
+    first, others = (page.partition(f"### {title}")[2].partition("\n### ")[0] for title in _BY_GROUP)
+    assert "| student | 64 |" in first and "| plain ViT-B | 64 |" not in first
+    assert "| plain ViT-B | 64 |" in others and "| student | 64 |" not in others
 
 
 def test_budget_asked_and_given_stand_side_by_side(fake_rows: Rows) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,14 +81,15 @@ def latency_record(**ms: float) -> dict[str, Any]:
         for mixer, value in ms.items()
     ]
     arms = [
-        {"name": name, "parameters_m": 87.0, "gflops_per_frame": 80.0 + 10 * place}
+        {"name": name, "group": "g", "label": "l", "parameters_m": 87.0, "gflops_per_frame": 80.0 + 10 * place}
         for place, name in enumerate(names.values())
     ]
-    arms.append({"name": "teacher", "parameters_m": 304.1, "gflops_per_frame": 727.0})
+    arms.append({"name": "teacher", "group": "g", "label": "l", "parameters_m": 304.1, "gflops_per_frame": 727.0})
     return {
         "kind": "latency",
         "environment": ENVIRONMENT,
-        "settings": {"size": "real", "device": "cpu"},
+        "settings": {"size": "real", "device": "cpu", "host": "internvl3-1b"},
+        "complete": True,
         "arms": arms,
         "rows": rows,
     }
@@ -100,19 +102,23 @@ def shapes_record() -> Callable[..., Mapping[str, Any]]:
 
 @pytest.fixture
 def report() -> Callable[[Path, int, Mapping[tuple[str, int], float]], None]:
-    """Writes a sweep's report whose rows have the given model times."""
+    """Writes a sweep's report whose rows have the given model times, and the accuracies that the cells measured."""
     return _report
 
 
 def _report(records: Path, seed: int, times: Mapping[tuple[str, int], float]) -> None:
+    measured = {}
+    for path in (records / f"seed{seed}").glob("*.json"):
+        for row in json.loads(path.read_text())["rows"]:
+            measured[row["arm"], row["frames"]] = float(np.mean(row["right"]))
     rows = [
         {
             "arm": arm,
             "frames": frames,
             "tokens": frames,
-            "accuracy": 0.5,
-            "accuracy_low": 0.4,
-            "accuracy_high": 0.6,
+            "accuracy": measured.get((arm, frames), 0.5),
+            "accuracy_low": 0.0,
+            "accuracy_high": 1.0,
             "questions": 160,
             "videos": 40,
             "decode_ms": 1.0,

@@ -83,6 +83,8 @@ def test_cheap_cells_come_first_at_all_seeds() -> None:
     assert [cell.phase for cell, _ in order] == sorted(cell.phase for cell, _ in order)
     mixers = [(cell.name, seed) for cell, seed in order if cell.group == "mixers"]
     assert [seed for _, seed in mixers] == [4] * (len(mixers) // 2) + [5] * (len(mixers) // 2)
+    of_seed_4 = [cell.group for cell, seed in order if cell.phase == 1 and seed == 4]
+    assert of_seed_4[-2:] == ["noise", "noise"] and "noise" not in of_seed_4[:-2]
     assert {seed for cell, seed in order if cell.group == "table1"} == {4, 5, 6}
 
 

@@ -12,11 +12,13 @@ import pytest
 
 from liteframe.bench.frontier import accuracy_at, rows_of_arm
 from liteframe.errors import DataError
-from liteframe.paper.accuracy_claims import at_budgets, slope, straightness
+from liteframe.paper.accuracy_claims import at_budget, bend, slope
 from liteframe.paper.at_latency import gain_at_latency, weights_at
 from liteframe.paper.cells import CELLS, find_cell
 from liteframe.paper.evidence import Evidence, difference, read_evidence
+from liteframe.paper.names import CTD, LMA
 from liteframe.paper.records import read_cell, record_path
+from liteframe.paper.training_noise import noise_of_training
 
 
 def levels(arm: str, frames: int, seed: int) -> float:
@@ -68,9 +70,31 @@ def test_a_record_of_other_settings_is_open_again(records: Path, fill: Callable[
     ("change", "message"),
     [
         (lambda record: record.pop("rows"), r"teacher\.json: not the record of a cell, it has no 'rows'; remove it"),
-        (lambda record: record["rows"][0]["right"].pop(), r"teacher\.json: its rows are of \[159, 160\] questions"),
+        (
+            lambda record: record["rows"][0]["right"].pop(),
+            r"teacher\.json: row of teacher at 8 frames: field 'right' has 159 answers to 160 questions; remove it",
+        ),
+        (lambda record: record["rows"][1]["right"].__setitem__(3, 2), "at 16 frames: field 'right' has something else"),
+        (lambda record: record["rows"][1]["right"].__setitem__(3, True), "field 'right' has something else than 0"),
+        (lambda record: record["rows"][0].pop("right"), "at 8 frames: field 'right' has no answers to 160 questions"),
+        (lambda record: record["rows"][3].pop("tokens"), "at 64 frames: field 'tokens' lacks some of encoder, llm"),
+        (lambda record: record["rows"].pop(), r"field 'rows' is not the cell's .* see \('teacher', 64\); remove it"),
+        (lambda record: record["rows"].reverse(), "field 'rows' is not the cell's arms and frames, see their order"),
+        (lambda record: record["rows"][0].update(arm="x"), r"field 'rows' is not the cell's .* see \('x', 8\)"),
+        (lambda record: record.update(environment=None), "teacher.json: field 'environment' is NoneType; remove it"),
+        (lambda record: record["environment"].pop("packages"), "field 'environment' has no 'packages'"),
+        (lambda record: record.update(seconds="long"), "field 'seconds' is str"),
+        (lambda record: record.update(stages=[{}]), "field 'stages' has a stage without 'name'"),
         (lambda record: record.update(seed=5), r"teacher\.json: is the record of another cell; remove it"),
-        (lambda record: record.update(videos=[0] * 160), r"pooling, seed 4: its questions are not those of the other"),
+        (
+            lambda record: record.update(videos=[0] * 160),
+            r"pooling\.json: its questions are not those of \S*teacher\.json; remove those",
+        ),
+        (
+            lambda record: record["stages"][0].update(digest="dead"),
+            r"pooling\.json: its stage ctd is not that of \S*teacher\.json; remove those",
+        ),
+        (lambda record: record.update(manifest="one"), r"its manifest is not that of \S*teacher\.json"),
     ],
 )
 def test_records_that_cannot_be_right_are_named(
@@ -78,11 +102,40 @@ def test_records_that_cannot_be_right_are_named(
 ) -> None:
     fill(records, levels, [find_cell("teacher"), find_cell("pooling")], seeds=(4,))
     path = record_path(records, find_cell("teacher"), 4)
-    record = json.loads(path.read_text())
+    record, other = json.loads(path.read_text()), record_path(records, find_cell("pooling"), 4)
     change(record)
     path.write_text(json.dumps(record))
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"manifest": "another"}))
     with pytest.raises(DataError, match=message):
         read_evidence(records)
+
+
+def test_a_students_own_stages_may_differ(records: Path, fill: Callable[..., None]) -> None:
+    cell = find_cell("ctd-full")
+    fill(records, levels, [cell, find_cell("teacher")], seeds=(4,))
+    path = record_path(records, cell, 4)
+    record = json.loads(path.read_text())
+    record["stages"].append({"name": "ctd", "digest": "its own"})
+    path.write_text(json.dumps(record))
+    assert read_evidence(records).open_cells["ctd-full"] == [5]
+
+
+def test_times_of_other_models_are_refused(
+    records: Path, fill: Callable[..., None], report: Callable[..., None]
+) -> None:
+    fill(records, levels)
+    report(records, 4, {("teacher", 8): 8.0, ("unknown", 8): 1.0})
+    assert read_evidence(records).milliseconds("teacher", 8) == {4: 8.0}
+    fill(records, lambda *point: levels(*point) + 0.02, [find_cell("teacher")])
+    with pytest.raises(DataError, match=r"tiny-seed4\S*report\.json: teacher at 8 frames is right in .*teacher\.json"):
+        read_evidence(records)
+
+
+def test_the_seeds_that_are_wanted_are_those_of_the_cells() -> None:
+    evidence = Evidence()
+    assert evidence.wanted([("teacher", 8)]) == [4, 5, 6]
+    assert evidence.wanted([("liteframe-ctd", 8), ("ctd-full", 8)]) == [4, 5]
+    assert evidence.wanted([("unknown", 8)]) == []
 
 
 def test_a_point_that_is_measured_twice_is_refused(records: Path, fill: Callable[..., None]) -> None:
@@ -101,8 +154,6 @@ def test_weights_at_a_latency_give_what_the_sweep_interpolates(
     )
     evidence = read_evidence(records)
     rows = rows_of_arm(evidence.times[4], "liteframe-lma")
-    for row in rows:
-        row.accuracy = float(evidence.right["liteframe-lma", row.frames][4].mean())
     for ms in (rows[0].model_ms, 5.0, rows[1].model_ms, 20.0, 99.0):
         weights = weights_at(rows, ms)
         assert weights is not None and sum(weights.values()) == pytest.approx(1)
@@ -120,18 +171,43 @@ def test_weights_at_a_latency_give_what_the_sweep_interpolates(
     assert evidence.combine(gain_at_latency(evidence, "liteframe-lma", "teacher+tome", [8])) is None, "it has no times"
 
 
-def test_slope_and_straightness_are_those_of_a_fit() -> None:
+def test_slope_is_that_of_a_fit_and_bend_of_a_line_is_none() -> None:
     x, y = np.log2([8, 16, 32, 64]), np.array([0.5, 0.62, 0.7, 0.74])
     weights = slope("a", [8, 16, 32, 64])
     assert sum(w * value for w, value in zip(weights.values(), y, strict=True)) == pytest.approx(np.polyfit(x, y, 1)[0])
-    assert straightness(y.tolist()) == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
-    assert straightness([0.5, 0.5]) == 1.0
+    bent = bend("a", [8, 16, 32, 64])
+    assert sum(bent["a", 2 ** int(n)] * value for n, value in zip(x, y, strict=True)) == pytest.approx(0.04 - 0.12)
+    assert sum(bent["a", 2 ** int(n)] * (0.1 + 0.05 * n) for n in x) == pytest.approx(0)
+    assert bend("a", [1, 2, 4]) == {("a", 4): 1.0, ("a", 2): -2.0, ("a", 1): 1.0}, "two doublings share the middle"
 
 
 def test_ratios_are_compared_at_equal_tokens() -> None:
-    weights = at_budgets("teacher+wap", "teacher")
-    assert weights == {("teacher+wap", 64): 0.5, ("teacher", 4): -0.5, ("teacher+wap", 128): 0.5, ("teacher", 8): -0.5}
-    assert sum(at_budgets("teacher+wap-4x", "teacher").values()) == pytest.approx(0)
+    assert at_budget("teacher+wap", "teacher", 64) == {("teacher+wap", 64): 1.0, ("teacher", 4): -1.0}
+    assert at_budget("teacher+wap", "teacher", 512) is None, "no video has 512 frames"
+
+
+def test_noise_is_the_largest_of_any_seed(records: Path, fill: Callable[..., None]) -> None:
+    def apart(arm: str, frames: int, seed: int) -> float:
+        return 0.5 + {"ctd-again": {4: 0.1, 5: -0.2}, "lma-again": {4: 0.3, 5: 0.0}}.get(arm, {}).get(seed, 0.0)
+
+    fill(records, apart)
+    evidence = read_evidence(records)
+    assert noise_of_training(evidence, CTD) == pytest.approx(0.2, abs=0.01)
+    assert noise_of_training(evidence, CTD, LMA) == pytest.approx(0.3, abs=0.01)
+    record_path(records, find_cell("lma-again"), 5).unlink()
+    assert noise_of_training(read_evidence(records), CTD, LMA) is None, "a seed is missing"
+    assert noise_of_training(Evidence(), CTD) is None
+
+
+def test_the_command_that_times_is_named(records: Path, fill: Callable[..., None], report: Callable[..., None]) -> None:
+    fill(records, levels)
+    report(records, 4, {("teacher", 8): 8.0})
+    evidence = read_evidence(records)
+    assert evidence.how_to_time("teacher") == "not timed: `make bench RUN=runs/tiny-seed5` (and 6)"
+    assert evidence.how_to_time("teacher+tome") == "not timed: `make bench RUN=runs/tiny-seed4` (and 5, 6)"
+    for seed in (5, 6):
+        report(records, seed, {("teacher", 8): 8.0})
+    assert read_evidence(records).how_to_time("teacher") == ""
 
 
 def test_no_records_are_no_evidence(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from liteframe import cli
 from liteframe.bench.records import write_json
-from liteframe.paper.cells import find_cell
+from liteframe.paper import plots
+from liteframe.paper.cells import CELLS, FRAMES, RATIOS, PaperCell, find_cell
 from liteframe.paper.claims import CLAIMS
 from liteframe.paper.evidence import read_evidence
+from liteframe.paper.names import CTD, LMA, POST_HOC, name_of
 from liteframe.paper.page import check_page, page, write_page
-from liteframe.paper.verdicts import RULE
+from liteframe.paper.verdicts import MISSING, RULE
 
 COMMITTED = Path(__file__).resolve().parents[2] / "benchmarks" / "records" / "paper"
 
@@ -28,9 +30,13 @@ def test_the_committed_page_says_what_the_records_do() -> None:
 
 def test_the_page_of_no_records_promises_nothing(tmp_path: Path) -> None:
     text = page(read_evidence(tmp_path))
-    assert "**holds**" not in text and "**does not hold**" not in text
-    assert text.count("**cannot be told**") == len(CLAIMS)
+    assert "**holds**" not in text and "**does not hold**" not in text and "**cannot be told**" not in text
+    assert text.count("**not measured yet**") + text.count("**not measurable here**") == len(CLAIMS)
+    assert f"Of {len(CLAIMS)} claims: holds: 0; does not hold: 0; cannot be told: 0; not measured yet: " in text
     assert ".png" not in text and "No record yet." in text
+    for arm in POST_HOC:
+        assert name_of(arm) in text
+    assert "`make bench RUN=runs/tiny-seed4` (and 5, 6)" in text
 
 
 def test_every_number_stands_where_it_belongs(records: Path, fill: Any, shapes_record: Any) -> None:
@@ -44,19 +50,70 @@ def test_every_number_stands_where_it_belongs(records: Path, fill: Any, shapes_r
     assert line.split(" | ")[2] == f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
     assert RULE in text and "Nothing: every cell has its record." in text
     assert "| depth-wise convolution (the paper's) | 11.0 | 80.0 | 87.0 |" in text, "encode + project"
-    assert "| joint space-time attention | not run yet | not run yet | not run yet |" in text
+    assert f"| joint space-time attention |{f' {MISSING} |' * 3}" in text
+    assert "40 held-out videos of 128 frames a seed, 4 questions each" in text and "drawn\nanew 2,000 times" in text
+    assert "| 4x: (1, 2, 2) | 16 |" in text, "tokens to the LLM"
     assert text == page(read_evidence(records))
+
+
+def test_other_budgets_stand_apart(records: Path, fill: Any) -> None:
+    fill(records, some)
+    text = page(read_evidence(records))
+    first, others = text.partition("## Table 1")[2].partition("## Figure 3")[0].split("**Other budgets.**")
+    for arm in ("teacher, all tokens", "DyCoke", "FastV (inside the LLM)", "PyramidDrop (inside the LLM)"):
+        assert f"| {arm} |" in others and f"| {arm} |" not in first
+    assert "| FastVID |" in first and "| FastVID |" not in others
+
+
+def test_another_host_has_a_table_of_its_own(records: Path, fill: Any) -> None:
+    names = [f"control:teacher+{name}" for name in ("average", "wap", "tome")]
+    cell = PaperCell("control-pooling", "control", tuple((name, FRAMES) for name in names), (4, 5))
+    cells = (*CELLS, cell)
+    fill(records, lambda arm, n, seed: 0.7 if arm == "control:teacher+wap" else 0.4, cells)
+    text = page(read_evidence(records, cells), cells)
+    table = text.partition("**Another host.**")[2].partition("## Figure 3")[0]
+    rows = {line.split(" | ")[0][2:]: line for line in table.splitlines() if line.startswith("| ")}
+    assert list(rows) == ["reduction", "---", "average pooling", "WAP", "ToMe"]
+    assert "0.7" in rows["WAP"] and "+0.3" in rows["ToMe"] and "[4, 5]" not in rows["ToMe"], "it has two seeds"
+    alone = page(read_evidence(records)).partition("**Another host.**")[2]
+    assert MISSING in alone.partition("## Figure 3")[0]
+
+
+def test_two_trainings_of_the_same_are_shown(records: Path, fill: Any) -> None:
+    fill(records, lambda arm, n, seed: 0.55 if arm == "ctd-again" else 0.5)
+    text = page(read_evidence(records)).partition("## Table 5")[2]
+    assert "| depth-wise convolution (the paper's), trained again | 0.5" in text and "less depth-wise |" in text
+    assert "Noise of training: +0.050" in text and "the largest, 0.050, is what a difference must exceed" in text
+
+
+def test_each_part_is_listed_with_its_seeds(records: Path, fill: Any) -> None:
+    fill(records, some)
+    text = page(read_evidence(records)).partition("## How each was judged")[2]
+    for claim in CLAIMS:
+        assert f"**{claim.text}**" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("- WAP less ToMe: ")]
+    assert "seed 4 " in line and "seed 6 " in line and "; *does not hold*" in line
 
 
 def test_missing_cells_and_seeds_are_said(records: Path, fill: Any) -> None:
     fill(records, some, [find_cell("teacher")])
     fill(records, some, [find_cell("pooling")], seeds=(4, 6))
     lines = page(read_evidence(records)).splitlines()
-    assert sum(line.startswith("| FastVID |") and line.count("not run yet") >= 4 for line in lines) == 1
+    assert sum(line.startswith("| FastVID |") and line.count(MISSING) >= 4 for line in lines) == 1
     (wap,) = [line for line in lines if line.startswith("| max pooling |") and "[4, 6]" in line and "/" in line]
     assert wap.count("[4, 6]") == 5
     assert "- pooling (grids, 16x): seed 5" in lines
     assert not any(line.startswith("- teacher (") for line in lines)
+
+
+def test_every_reduction_can_be_drawn(records: Path, fill: Any, report: Any) -> None:
+    fill(records, some)
+    arms = ("teacher", *POST_HOC, CTD, LMA)
+    report(records, 4, {(arm, n): 1.0 * n for arm in arms for n in (8, 16)})
+    assert set(arms) | set(RATIOS) <= set(plots._STYLES)
+    looks = [(style.color, style.marker) for style in (plots._STYLES[arm] for arm in arms)]
+    assert len(set(looks)) == len(looks), "told apart"
+    assert all(path.stat().st_size > 1000 for path in plots.write_plots(read_evidence(records), records / "plots"))
 
 
 def test_plots_are_drawn_of_what_there_is(records: Path, fill: Any, report: Any) -> None:
@@ -68,13 +125,18 @@ def test_plots_are_drawn_of_what_there_is(records: Path, fill: Any, report: Any)
     assert pictures == ["fig2.png", "fig3.png", "fig6.png"]
     first = (target.parent / "plots" / "fig2.png").read_bytes()
     write_page(records)
+    (target.parent / "plots" / "fig6.png").unlink()
+    assert not check_page(records), "the page shows a plot that is not there"
     assert first[:4] == b"\x89PNG" and first == (target.parent / "plots" / "fig2.png").read_bytes()
 
 
 def test_notes_become_a_section(records: Path, fill: Any) -> None:
     fill(records, some, [find_cell("teacher")])
     (records / "notes.md").write_text("WAP was tried with other scales.\n")
-    assert "## Notes\n\nWAP was tried with other scales.\n\n## What has not run yet" in write_page(records).read_text()
+    assert (
+        "## Notes\n\nWAP was tried with other scales.\n\n## What has not been measured yet"
+        in write_page(records).read_text()
+    )
 
 
 def test_the_command_writes_and_checks(records: Path, fill: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,20 @@ from itertools import product
 import pytest
 
 from liteframe.evaluation.paired import Estimate
-from liteframe.paper.verdicts import FAILS, HOLDS, OPEN, Finding, judge, judge_cases, judge_difference
+from liteframe.paper.verdicts import (
+    BEYOND,
+    CONTEXT,
+    FAILS,
+    HOLDS,
+    MISSING,
+    OPEN,
+    Finding,
+    as_context,
+    judge,
+    judge_cases,
+    judge_difference,
+    judge_growth,
+)
 
 
 def difference(low: float, high: float, *seeds: float) -> Estimate:
@@ -31,11 +44,48 @@ def test_differences(found: Estimate, verdict: str, why: str) -> None:
     finding = judge_difference("a less b", found)
     assert (finding.verdict, finding.why) == (verdict, why)
     assert finding.measured == f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    assert all(f"seed {seed} {value:+.3f}" in finding.by_seed for seed, value in found.by_seed.items())
 
 
-def test_what_was_not_measured_cannot_be_told() -> None:
-    assert judge_difference("a less b", None, "no times") == Finding("a less b", OPEN, "", "no times")
-    assert judge_cases("a", [], "", "no times") == Finding("a", OPEN, "", "no times")
+def test_what_was_not_measured_is_said_so() -> None:
+    assert judge_difference("a less b", None, missing="no times") == Finding("a less b", MISSING, "", "no times")
+    assert judge_cases("a", [], "", "no times") == Finding("a", MISSING, "", "no times")
+    assert judge_cases("a", [True], "text", "no times", complete=False).verdict == MISSING
+
+
+def test_a_verdict_needs_all_seeds() -> None:
+    found = difference(0.01, 0.05, 0.03, 0.03)
+    assert judge_difference("a", found, [0, 1]).verdict == HOLDS
+    finding = judge_difference("a", found, [0, 1, 2])
+    assert (finding.verdict, finding.why) == (MISSING, "seeds 0, 1 of 0, 1, 2") and "+0.030" in finding.measured
+
+
+@pytest.mark.parametrize(
+    ("noise", "verdict", "why"),
+    [
+        (0.02, HOLDS, ""),
+        (0.031, OPEN, "not larger than between two trainings of the same, 0.031"),
+        (None, MISSING, "two trainings of the same have not been compared yet"),
+    ],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_noise_of_training(noise: float | None, verdict: str, why: str, sign: int) -> None:
+    low, high = sorted((0.01 * sign, 0.05 * sign))
+    finding = judge_difference("a", difference(low, high), noise=noise)
+    assert (finding.verdict, finding.why) == (FAILS if verdict == HOLDS and sign < 0 else verdict, why)
+    assert judge_difference("a", difference(-0.01, 0.05), noise=noise).why == "the interval contains 0"
+
+
+def test_growth() -> None:
+    rising, flat = difference(0.06, 0.08), difference(-0.01, 0.01)
+    assert judge_growth("a", rising, flat).verdict == HOLDS
+    bent = judge_growth("a", rising, difference(-0.04, -0.01))
+    assert (bent.verdict, bent.why) == (FAILS, "it saturates")
+    assert judge_growth("a", rising, difference(0.01, 0.04)).why == "it grows faster at the end"
+    assert judge_growth("a", difference(-0.08, -0.06), flat).verdict == FAILS
+    assert judge_growth("a", flat, flat).verdict == OPEN
+    assert judge_growth("a", None, None).verdict == MISSING
+    assert judge_growth("a", rising, difference(-0.04, -0.01), [0, 1]).verdict == MISSING, "a seed is not there"
 
 
 def test_cases() -> None:
@@ -46,13 +96,25 @@ def test_cases() -> None:
 
 
 def test_a_claim_needs_all_its_parts() -> None:
-    for verdicts in product((HOLDS, FAILS, OPEN), repeat=3):
+    for verdicts in product((HOLDS, FAILS, OPEN, MISSING, CONTEXT), repeat=3):
         found = judge([Finding("part", verdict) for verdict in verdicts]).verdict
         if FAILS in verdicts:
             assert found == FAILS
+        elif MISSING in verdicts:
+            assert found == MISSING
         elif OPEN in verdicts:
             assert found == OPEN
         else:
-            assert found == HOLDS
+            assert found == (HOLDS if HOLDS in verdicts else MISSING), "context decides nothing"
+    assert judge([Finding("", BEYOND)]).verdict == BEYOND
     with pytest.raises(ValueError, match="at least one part"):
         judge([])
+
+
+def test_the_part_nearest_to_another_verdict_decides() -> None:
+    strong, weak = judge_difference("s", difference(0.3, 0.5)), judge_difference("w", difference(0.1, 0.2))
+    assert judge([strong, weak]).deciding == weak
+    lost, close = judge_difference("l", difference(-0.5, -0.3)), judge_difference("c", difference(-0.2, -0.1))
+    assert judge([strong, lost, close]).deciding == close
+    assert judge([as_context(strong)]).deciding is None
+    assert as_context(weak, "why").why == "why" and as_context(weak).measured == weak.measured

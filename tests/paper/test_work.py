@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ from liteframe.paper.evidence import read_evidence
 from liteframe.paper.ground import Busy, Workplace, missing_of, require_ground
 from liteframe.paper.records import record_path
 from liteframe.paper.work import Worker
+from liteframe.runtime import RunLock
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
 
 CELLS = tuple(
     PaperCell(name, "group", ((name, (4, 8)),), (4, 5), about="made up") for name in ("teacher", "teacher+wap", "late")
 )
+
+
+ENVIRONMENT = {"device": "a machine", "threads": 1, "dtype": "bfloat16", "packages": {"torch": "2"}}
 
 
 @pytest.fixture
@@ -57,11 +62,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def answered(folder: Path, arms: Sequence[Any], name: str, longest: int) -> dict[str, Any]:
         names.append(f"{name} {folder.name}")
-        rows = [{"arm": arm, "frames": n, "tokens": {}, "right": [1, 0]} for arm, counts in arms for n in counts]
+        tokens = dict.fromkeys(("encoder", "llm", "asked", "mean_over_layers"))
+        rows = [{"arm": arm, "frames": n, "tokens": tokens, "right": [1, 0]} for arm, counts in arms for n in counts]
         return {"videos": [0, 1], "rows": rows}
 
     monkeypatch.setattr(work, "answer", answered)
-    monkeypatch.setattr(work, "environment", lambda *_, **__: {"packages": {"torch": "2"}})
+    monkeypatch.setattr(work, "environment", lambda *_, **__: dict(ENVIRONMENT))
     monkeypatch.setattr(work, "arms_for", lambda folder, wanted: list(wanted))
     return names
 
@@ -144,11 +150,33 @@ def test_no_cell_is_begun_that_would_go_past_the_hours(
     assert len(asked) == 5
 
 
+def test_without_any_cell_done_the_length_is_guessed(runs: Path, records: Path, asked: list[str]) -> None:
+    trained = PaperCell("own", "g", (("own", (8,)),), (4, 9), 2, Training(store="8x", ctd=()))
+    own = worker(runs, records, [*CELLS, trained])
+    assert own.minutes(CELLS[0], 4) == 5.0
+    assert own.minutes(trained, 4) == 6.0 + 2.0, "with its store"
+    assert own.minutes(trained, 9) == 6.0 + 2.0 + 14.0, "with the run that it stands on"
+    assert not own.work(tasks(), hours=0.05) and asked == []
+
+
+def test_a_broken_record_of_another_cell_aborts_nothing(
+    runs: Path, records: Path, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = record_path(records, CELLS[0], 4)
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    own = worker(runs, records)
+    assert "teacher" in own.listing(tasks())
+    assert not own.work(tasks(), hours=9)
+    assert len(asked) == 5 and list(own.failed) == ["teacher, seed 4"]
+    assert "FAILED teacher, seed 4: DataError" in capsys.readouterr().out
+
+
 def test_the_listing_says_what_is_open_and_how_long(
     runs: Path, records: Path, fill: Callable[..., None], asked: list[str]
 ) -> None:
     own = worker(runs, records)
-    assert own.listing(tasks()).endswith("about 0 minutes of open cells and 6 of unknown length")
+    assert own.listing(tasks()).endswith("about 30 minutes of open cells"), "guesses"
     fill(records, lambda *_: 0.5, CELLS[:1], seeds=(4,))
     lines = own.listing(tasks()).splitlines()
     assert lines[1].split()[:5] == ["teacher", "group", "4", "done", "4.0"]
@@ -172,6 +200,9 @@ def test_a_run_that_lacks_something_is_made_by_the_recipe(
             (place.ground / name).write_text("")
         return 0
 
+    require_ground(place, forbidden)
+    with RunLock(place.ground), pytest.raises(Busy, match="tiny-seed5: another process works in this run"):
+        require_ground(place, forbidden)
     require_ground(place, forbidden)
     shutil.rmtree(place.ground)
     assert missing_of(place.ground) == list(ground.NEEDED)
@@ -199,6 +230,7 @@ def test_answers_are_those_of_each_arm_in_the_order_of_the_manifest(micro_run: P
     wanted = [("teacher", (8,)), ("teacher+wap-8x", (8,)), ("teacher+tome", (8, 16)), ("liteframe-ctd", (16,))]
     arms = arms_for(micro_run, wanted)
     found = answer(micro_run, arms, "test", 16)
+    assert found["manifest"] == sha256((micro_run / "world" / "test.jsonl").read_bytes()).hexdigest()
     assert found["videos"] == [number for number in range(3) for _ in range(4)]
     assert [(row["arm"], row["frames"]) for row in found["rows"]] == [
         (arm, n) for arm, counts in wanted for n in counts

@@ -150,7 +150,7 @@ def pipeline_table(record: LatencyRecord, main: bool = True) -> str:
             shown(row.ttft_ms, mark_of(row)),
             how(row),
         ]
-        for row in record.suite("pipeline", batch=1)
+        for row in _pipelines(record, main)
     ]
     head = [
         "arm",

@@ -58,7 +58,7 @@ def _compare(rows: Sequence[RowRecord], arm: str, other: str) -> str:
     parts = [f"{a.accuracy - b.accuracy:+.3f} at {a.frames}" + ("" if _apart(a, b) else "*") for a, b in both]
     mean = sum(a.accuracy - b.accuracy for a, b in both) / len(both)
     word = "above" if mean > 0 else "below"
-    overlap = "" if all(_apart(a, b) for a, b in both) else " (* = the 95 % intervals overlap)"
+    overlap = "" if all(_apart(a, b) for a, b in both) else " (* = the unpaired 95 % intervals overlap)"
     return f"{arm} is {abs(mean):.3f} {word} {other} in the mean: {', '.join(parts)} frames{overlap}."
 
 

@@ -1,4 +1,4 @@
-"""Which record a table was made from, and what that was measured on: a line under every heading."""
+"""Which record a table was made from, and what that was measured on: a line for tables of the same records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results page: every table and picture of the records, each under the record that it was made from."""
+"""The results page: every table and picture of the records, each half under the records that it was made from."""
 
 from __future__ import annotations
 
@@ -48,12 +48,13 @@ def _tiny_world(records: Records, pictures: dict[str, str]) -> str:
 
     def section(title: str, table: str, text: str = "", picture: str = "") -> str:
         image = f"![{title}]({pictures[picture]})" if picture in pictures else ""
-        return _section(f"## {title}", source, text, image, _folded(table)) if table or image else ""
+        return _section(f"## {title}", text, image, _folded(table)) if table or image else ""
 
     return "\n\n".join(
         part
         for part in (
             f"# The tiny world, mean of {_seeds(records.seeds)}",
+            source,
             section(
                 "Accuracy by frames",
                 tiny_world_page.accuracy_table(rows),
@@ -131,12 +132,13 @@ def _latency(device: str, records: Records, pictures: dict[str, str]) -> str:
     def section(name: str, table: str, text: str = "", picture: str = "") -> str:
         image = f"![{name}, {device}]({pictures[f'{picture}_{device}']})" if f"{picture}_{device}" in pictures else ""
         words = " ".join(part for part in (text, latency_cells.legend(table)) if part)
-        return _section(f"### {name}", source, words, image, _folded(table)) if table or image else ""
+        return _section(f"### {name}", words, image, _folded(table)) if table or image else ""
 
     return "\n\n".join(
         part
         for part in (
             f"## {title}",
+            source,
             _host_line(record),
             section("Latency against frames", latency_page.pipeline_table(record), "Milliseconds.", "frames"),
             section("Where the time goes", "", picture="stages"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,14 @@ def answer(ground: Path, arms: Sequence[Arm], name: str, longest: int = LONGEST)
         longest: frames that are decoded of a video; those of an arm are picked among them.
 
     Returns:
-        ``videos``, a number for the video of each question in the order of the manifest, and ``rows``: a dict an arm
-        and frame count with ``arm``, ``frames``, ``how`` it reduces tokens, ``tokens`` of the first video, what
-        `MultipleChoiceAccuracy.compute` gives, and ``right``, 1 or 0 for each question in that order.
+        ``manifest``, the sha256 of the questions' file; ``videos``, a number for the video of each question in the
+        order of the manifest; and ``rows``: a dict an arm and frame count with ``arm``, ``frames``, ``how`` it reduces
+        tokens, ``tokens`` of the first video, what `MultipleChoiceAccuracy.compute` gives, and ``right``, 1 or 0 for
+        each question in that order.
     """
     models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
-    data = videos_for(arms[0].model, manifest_of_run(ground, SPLIT), longest, BATCH)
+    manifest = manifest_of_run(ground, SPLIT)
+    data = videos_for(arms[0].model, manifest, longest, BATCH)
     batches = question_batches(data, name)
     first = next(batches)
     tokens = _tokens(models, first["frames_BTCHW"])
@@ -48,7 +51,7 @@ def answer(ground: Path, arms: Sequence[Arm], name: str, longest: int = LONGEST)
         right_Q, videos = _in_order(score)
         said = {"arm": cell[0], "frames": cell[1], "how": models[cell].describe(), "tokens": tokens[cell]}
         rows.append({**said, **score.compute(), "right": right_Q})
-    return {"videos": videos, "rows": rows}
+    return {"manifest": sha256(manifest.read_bytes()).hexdigest(), "videos": videos, "rows": rows}
 
 
 def _in_order(score: MultipleChoiceAccuracy) -> tuple[list[int], list[int]]:

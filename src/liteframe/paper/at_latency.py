@@ -8,6 +8,7 @@ from math import log
 from liteframe.bench.frontier import accuracy_at, row_at, rows_of_arm
 from liteframe.bench.records import RowRecord
 from liteframe.paper.evidence import Evidence, Point, Weights
+from liteframe.paper.verdicts import OPEN, Finding, judge_difference
 
 FIELD = "model_ms"
 
@@ -62,3 +63,14 @@ def gain_at_latency(
         return total or None
 
     return weights
+
+
+def at_latency(evidence: Evidence, arm: str, baseline: str, frames: int, what: str) -> Finding:
+    """An arm against another at the model time of one of the other's frame counts."""
+    found = evidence.combine(gain_at_latency(evidence, arm, baseline, [frames]))
+    wanted = evidence.wanted([(arm, frames), (baseline, frames)])
+    timed = [seed for seed in wanted if {arm, baseline} <= {row.arm for row in evidence.times.get(seed, ())}]
+    asked = [seed for seed in timed if seed in evidence.right.get((baseline, frames), {})]
+    if found is None and asked == wanted and evidence.frames_of(arm):
+        return Finding(what, OPEN, why=f"no frame count of {arm} is that fast")
+    return judge_difference(what, found, wanted, evidence.how_to_time(arm, baseline))

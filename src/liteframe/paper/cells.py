@@ -33,6 +33,9 @@ DENSE_POOLED = ("+average", "+wap")
 MIXERS = ("full", "attention", "joint", "none")
 """What may mix a clip's frames in place of the paper's depth-wise convolution."""
 
+OTHER_START = "--model.seed=100{seed}"
+"""Stands behind the seed that every training is given, so it is the one that counts."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -156,6 +159,8 @@ CELLS: tuple[PaperCell, ...] = (
             ),
         )
     ),
+    _trained("ctd-again", "noise", "the run's student from another start", phase=1, ctd=(OTHER_START,)),
+    _trained("lma-again", "noise", "the same, LLM adapted", phase=1, lma=(OTHER_START,), base="ctd-again"),
     _trained("ctd-4x", "compression", "(1, 2, 2)", store="4x", ctd=("--model.block=[1,2,2]",)),
     _trained("ctd-8x", "compression", "(2, 2, 2)", store="8x", ctd=("--model.block=[2,2,2]",)),
     *(

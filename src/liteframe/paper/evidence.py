@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from liteframe.bench.latency_record import read_latency
 from liteframe.bench.records import RowRecord, read_json, rows_of
 from liteframe.errors import DataError
 from liteframe.evaluation.paired import Estimate, estimate
-from liteframe.paper.cells import CELLS, PaperCell, plan
+from liteframe.paper.agreement import OneWorld, require_same_models
+from liteframe.paper.cells import ALL_SEEDS, CELLS, PaperCell, plan
 from liteframe.paper.records import read_cell, record_path
 from liteframe.paper.shapes import Shapes
 
@@ -34,34 +36,32 @@ class Evidence:
         right: arm and frames -> seed -> 1 or 0 for each question.
         tokens: arm and frames -> tokens of a video, see ``answer``.
         videos: seed -> the video of each question.
-        times: seed -> rows of the sweep's report, which have latencies.
+        times: seed -> rows of the sweep's report, which have latencies; ``threads`` those that it ran with.
         open_cells: name -> the seeds that have no record yet.
         made: the records themselves, by cell and seed.
         shapes: records of latencies at the paper's shapes, by the name of the machine's kind.
+        planned: arm and frames -> the seeds that its cell has.
     """
 
     right: dict[Point, dict[int, np.ndarray]] = field(default_factory=dict)
     tokens: dict[Point, dict[str, float | None]] = field(default_factory=dict)
     videos: dict[int, np.ndarray] = field(default_factory=dict)
     times: dict[int, list[RowRecord]] = field(default_factory=dict)
+    threads: dict[int, int | None] = field(default_factory=dict)
     open_cells: dict[str, list[int]] = field(default_factory=dict)
     made: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     shapes: dict[str, Shapes] = field(default_factory=dict)
+    planned: dict[Point, tuple[int, ...]] = field(default_factory=lambda: planned_seeds(CELLS))
+    _one_world: OneWorld = field(default_factory=OneWorld, repr=False)
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Takes in the record of a cell.
+    def add(self, record: Mapping[str, Any], path: str = "record") -> None:
+        """Takes in the record of a cell; `path` is that of its file.
 
         Raises:
-            DataError: its questions are not those of another record of the seed, or a point is measured twice.
+            DataError: it is of another world or run than another record of the seed, or a point is measured twice.
         """
         seed, name = int(record["seed"]), str(record["cell"])
-        videos = np.asarray(record["videos"])
-        if seed in self.videos and not np.array_equal(self.videos[seed], videos):
-            raise DataError(
-                f"record of {name}, seed {seed}: its questions are not those of the other records of this seed; "
-                "remove those that were made on another world"
-            )
-        self.videos[seed] = videos
+        self.videos[seed] = self._one_world.require(record, path)
         self.made[name, seed] = dict(record)
         for row in record["rows"]:
             point = (str(row["arm"]), int(row["frames"]))
@@ -71,6 +71,11 @@ class Evidence:
                 )
             self.right.setdefault(point, {})[seed] = np.asarray(row["right"], dtype=np.float64)
             self.tokens[point] = dict(row["tokens"])
+
+    def wanted(self, points: Iterable[Point]) -> list[int]:
+        """The seeds at which all of some points are to be measured."""
+        seeds = [set(self.planned[point]) for point in points if point in self.planned]
+        return sorted(set.intersection(*seeds)) if seeds else []
 
     def accuracy(self, arm: str, frames: int, seeds: Sequence[int] | None = None) -> Estimate | None:
         """Accuracy over all seeds that there are, or these; None where there is none."""
@@ -111,11 +116,31 @@ class Evidence:
             if (row.arm, row.frames) == (arm, frames)
         }
 
+    def how_to_time(self, *arms: str) -> str:
+        """The command that times arms which some seed's report lacks, with the seeds; empty where none does."""
+        lacking = [
+            str(seed)
+            for seed in self.wanted((arm, min(self.frames_of(arm))) for arm in arms if self.frames_of(arm)) or ALL_SEEDS
+            if not set(arms) <= {row.arm for row in self.times.get(seed, ())}
+        ]
+        if not lacking:
+            return ""
+        return f"not timed: `make bench RUN=runs/tiny-seed{lacking[0]}`{_others(lacking[1:])}"
+
+
+def _others(seeds: Sequence[str]) -> str:
+    return f" (and {', '.join(seeds)})" if seeds else ""
+
 
 def difference(arm: str, other: str, frames: Sequence[int]) -> dict[Point, float]:
     """Weights of the accuracy of one arm less that of another, mean over frame counts."""
     share = 1.0 / len(frames)
     return {(arm, count): share for count in frames} | {(other, count): -share for count in frames}
+
+
+def planned_seeds(cells: Sequence[PaperCell]) -> dict[Point, tuple[int, ...]]:
+    """Arm and frames -> the seeds of its cell."""
+    return {(arm, count): cell.seeds for cell in cells for arm, counts in cell.arms for count in counts}
 
 
 def read_evidence(records: Path, cells: Sequence[PaperCell] = CELLS) -> Evidence:
@@ -124,7 +149,7 @@ def read_evidence(records: Path, cells: Sequence[PaperCell] = CELLS) -> Evidence
     Raises:
         DataError: a record cannot be read, or contradicts another.
     """
-    evidence = Evidence()
+    evidence = Evidence(planned=planned_seeds(cells))
     for cell, seed in plan(cells=cells):
         record = read_cell(records, cell, seed)
         if record is None:
@@ -132,13 +157,29 @@ def read_evidence(records: Path, cells: Sequence[PaperCell] = CELLS) -> Evidence
         elif (record["cell"], record["seed"]) != (cell.name, seed):
             raise DataError(f"{record_path(records, cell, seed)}: is the record of another cell; remove it")
         else:
-            evidence.add(record)
+            evidence.add(record, str(record_path(records, cell, seed)))
     for seed in sorted({seed for cell in cells for seed in cell.seeds}):
         report = records.parent / REPORTS.format(seed=seed)
         if report.is_file():
-            evidence.times[seed] = rows_of(read_json(report), str(report))
+            found = read_json(report)
+            evidence.times[seed] = rows_of(found, str(report))
+            evidence.threads[seed] = (found.get("environment") or {}).get("threads")
+            require_same_models(evidence.times[seed], report, _answers(evidence, records, cells, seed))
     for path in sorted(records.parent.glob(LATENCIES)):
-        record = read_json(path)
-        if record.get("kind") == "latency" and record.get("settings", {}).get("size") == "real":
-            evidence.shapes[path.stem] = Shapes(record)
+        found = read_json(path)
+        if found.get("kind") == "latency" and found.get("settings", {}).get("size") == "real":
+            evidence.shapes[path.stem] = Shapes(read_latency(path))
     return evidence
+
+
+def _answers(
+    evidence: Evidence, records: Path, cells: Sequence[PaperCell], seed: int
+) -> dict[Point, tuple[float, str]]:
+    """Arm and frames -> accuracy at a seed, and the file that says so."""
+    return {
+        (arm, count): (float(evidence.right[arm, count][seed].mean()), str(record_path(records, cell, seed)))
+        for cell in cells
+        for arm, counts in cell.arms
+        for count in counts
+        if seed in evidence.right.get((arm, count), {})
+    }

@@ -11,7 +11,7 @@ from liteframe.bench.records import read_stage_records
 from liteframe.errors import ConfigError
 from liteframe.pipeline.recipe import read_recipe
 from liteframe.pipeline.runner import PipelineRunner
-from liteframe.runtime import RunLock
+from liteframe.runtime import RunLock, is_locked
 
 RECIPE = "tiny"
 LEFT_OUT = "bench"
@@ -72,9 +72,11 @@ def require_ground(place: Workplace, run_verb: RunVerb) -> None:
     """Leaves a run that has all that is needed as it is; runs the recipe where something is missing.
 
     Raises:
-        Busy: another process makes it.
+        Busy: another process works in the run's folder.
         LiteFrameError: what a stage raises.
     """
+    if is_locked(place.ground):
+        raise Busy(f"{place.ground}: another process works in this run")
     if not missing_of(place.ground):
         return
     with place.alone("ground"):

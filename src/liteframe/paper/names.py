@@ -28,6 +28,14 @@ ARMS = {
 }
 POST_HOC = [name for name in ARMS if "teacher+" in name and name not in ("teacher+wap-8x", "teacher+wap-4x")]
 """All reductions at 16x."""
+OTHER_BUDGETS = ("teacher", "teacher+dycoke", "teacher+fastv", "teacher+pyramiddrop")
+"""Of Table 1, those whose LLM sees more than one token in 16: all, as many as the method leaves, or all at first."""
+BEFORE_LLM = [name for name in POST_HOC if name not in OTHER_BUDGETS]
+"""Reductions whose LLM sees one token in 16 from its first layer on."""
+SAME_AS = {"teacher+prumerge+": "teacher+prumerge"}
+"""At 1 token a frame, which the first step of both keeps, PruMerge+ has none left to add; claims count them once."""
+CONTROL = "control:"
+"""Before the names of arms on the host that learnt to read pooled tokens by average pooling."""
 MIXERS = {
     "depthwise": "depth-wise convolution (the paper's)",
     "full": "full temporal convolution",
@@ -47,13 +55,8 @@ ABLATIONS: dict[str, list[tuple[str, str]]] = {
         ("ctd-late", "after blocks 2 and 3"),
         ("ctd-at-once", "all after block 1"),
     ],
-    "Frames of a clip": [
-        ("liteframe-ctd", "4, at 16x"),
-        ("ctd-16x-clip8", "8, at 16x"),
-        ("ctd-8x", "4, at 8x"),
-        ("ctd-8x-clip2", "2, at 8x"),
-        ("ctd-8x-clip8", "8, at 8x"),
-    ],
+    "Frames of a clip, at 16x": [("liteframe-ctd", "4"), ("ctd-16x-clip8", "8")],
+    "Frames of a clip, at 8x": [("ctd-8x", "4"), ("ctd-8x-clip2", "2"), ("ctd-8x-clip8", "8")],
     "Target of CTD": [
         ("liteframe-ctd", "WAP of the teacher"),
         ("ctd-average", "average pooling of it"),

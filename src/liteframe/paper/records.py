@@ -11,6 +11,9 @@ from liteframe.errors import DataError
 from liteframe.paper.cells import PaperCell
 
 _FIELDS = ("kind", "cell", "seed", "settings", "environment", "seconds", "stages", "videos", "rows")
+_KINDS: dict[str, Any] = {"environment": dict, "seconds": (int, float), "stages": list, "videos": list, "rows": list}
+_ENVIRONMENT = ("device", "threads", "dtype", "packages")
+_TOKENS = ("encoder", "llm", "asked", "mean_over_layers")
 
 
 def record_path(records: Path, cell: PaperCell, seed: int) -> Path:
@@ -47,7 +50,7 @@ def read_cell(records: Path, cell: PaperCell, seed: int) -> dict[str, Any] | Non
     """The record of a cell; None where there is none, or one of other settings.
 
     Raises:
-        DataError: the file is no record of a cell.
+        DataError: the file is no record of this cell; the message names file and field.
     """
     path = record_path(records, cell, seed)
     if not path.is_file():
@@ -57,7 +60,42 @@ def read_cell(records: Path, cell: PaperCell, seed: int) -> dict[str, Any] | Non
         raise DataError(
             f"{path}: not the record of a cell, it has no {missing[0]!r}; remove it and run `liteframe paper`"
         )
-    lengths = {len(row["right"]) for row in record["rows"]} | {len(record["videos"])}
-    if len(lengths) != 1:
-        raise DataError(f"{path}: its rows are of {sorted(lengths)} questions; remove it and run `liteframe paper`")
-    return record if record["settings"] == cell.describe() else None
+    if record["settings"] != cell.describe():
+        return None
+    if wrong := _first_wrong(record, cell):
+        raise DataError(f"{path}: {wrong}; remove it and run `liteframe paper`")
+    return record
+
+
+def _first_wrong(record: Mapping[str, Any], cell: PaperCell) -> str | None:
+    """What is wrong with the fields of a record, in words; None where nothing is."""
+    for name, kind in _KINDS.items():
+        if not isinstance(record[name], kind) or isinstance(record[name], bool):
+            return f"field {name!r} is {type(record[name]).__name__}"
+    if missing := [name for name in _ENVIRONMENT if name not in record["environment"]]:
+        return f"field 'environment' has no {missing[0]!r}"
+    if not record["videos"]:
+        return "field 'videos' is empty"
+    if any(not isinstance(stage, Mapping) or "name" not in stage for stage in record["stages"]):
+        return "field 'stages' has a stage without 'name'"
+    wanted = [(arm, count) for arm, counts in cell.arms for count in counts]
+    found = [(row.get("arm"), row.get("frames")) if isinstance(row, Mapping) else row for row in record["rows"]]
+    if found != wanted:
+        differ = [point for point in (*found, *wanted) if point not in wanted or point not in found]
+        return f"field 'rows' is not the cell's arms and frames, see {differ[0] if differ else 'their order'}"
+    for row in record["rows"]:
+        if wrong := _wrong_row(row, len(record["videos"])):
+            return f"row of {row['arm']} at {row['frames']} frames: {wrong}"
+    return None
+
+
+def _wrong_row(row: Mapping[str, Any], questions: int) -> str | None:
+    right, tokens = row.get("right"), row.get("tokens")
+    if not isinstance(right, list) or len(right) != questions:
+        length = len(right) if isinstance(right, list) else "no"
+        return f"field 'right' has {length} answers to {questions} questions"
+    if not set(map(repr, right)) <= {"0", "1"}:
+        return "field 'right' has something else than 0 and 1"
+    if not isinstance(tokens, Mapping) or not set(_TOKENS) <= tokens.keys():
+        return f"field 'tokens' lacks some of {', '.join(_TOKENS)}"
+    return None

@@ -9,13 +9,22 @@ from liteframe.bench.page import markdown
 from liteframe.bench.tables import milliseconds
 from liteframe.evaluation.paired import Estimate
 from liteframe.paper.cells import ALL_SEEDS, BUDGETS, FRAMES, LONGEST, RATIOS, TWO_SEEDS, frames_at
-from liteframe.paper.claims import CLAIMS
 from liteframe.paper.evidence import Evidence, difference
-from liteframe.paper.names import ABLATIONS, CTD, LMA, MIXERS, POST_HOC, name_of
+from liteframe.paper.names import (
+    ABLATIONS,
+    BEFORE_LLM,
+    CONTROL,
+    CTD,
+    LMA,
+    MIXERS,
+    OTHER_BUDGETS,
+    POST_HOC,
+    name_of,
+)
 from liteframe.paper.shapes import MIXER_ARMS
-from liteframe.paper.verdicts import OPEN, Finding
+from liteframe.paper.training_noise import AGAIN, again_less_first, noise_of_training
+from liteframe.paper.verdicts import MISSING, signed
 
-MISSING = "not run yet"
 NO_TIME = "not timed"
 
 
@@ -28,34 +37,37 @@ def interval(found: Estimate | None, signs: bool = False, wanted: Sequence[int] 
     return f"{found.mean:{sign}.3f} ({found.low:{sign}.3f} to {found.high:{sign}.3f}){seeds}"
 
 
-def claims(evidence: Evidence) -> str:
-    """Every claim beside what was measured."""
-    rows = []
-    for claim in CLAIMS:
-        judged = claim.judged(evidence)
-        rows.append([claim.text, claim.where, f"**{judged.verdict}**", "<br>".join(map(_part, judged.findings))])
-    return markdown(["claim of the paper", "where", "here it", "measured"], rows).replace("---:", "---")
-
-
-def _part(finding: Finding) -> str:
-    verdict = "" if finding.verdict == OPEN and finding.why else finding.verdict
-    said = "; ".join(text for text in (finding.measured, verdict, finding.why) if text)
-    return f"{finding.what}: {said}" if finding.what else said
-
-
 def _accuracies(evidence: Evidence, arm: str, frames: Sequence[int], seeds: Sequence[int] | None) -> list[str]:
     return [interval(evidence.accuracy(arm, count, seeds), wanted=seeds or ALL_SEEDS) for count in frames]
 
 
 def table_1(evidence: Evidence) -> str:
     """Reductions at 16x."""
-    rows = []
-    for arm in ("teacher", *POST_HOC):
-        gain = evidence.combine(difference("teacher+wap", arm, FRAMES))
-        less = "" if arm == "teacher+wap" else interval(gain, signs=True, wanted=ALL_SEEDS)
-        rows.append([name_of(arm), *_accuracies(evidence, arm, FRAMES, None), less, _tokens(evidence, arm)])
-    header = ["reduction", *(f"{count} frames" for count in FRAMES), "WAP less this", "tokens at 64: asked / given"]
-    return markdown(header, rows)
+    return _reductions(evidence, BEFORE_LLM)
+
+
+def other_budgets(evidence: Evidence) -> str:
+    """The arms of Table 1 whose LLM sees more."""
+    return _reductions(evidence, OTHER_BUDGETS)
+
+
+def control(evidence: Evidence) -> str | None:
+    """Table 1 on the host that learnt other pooled tokens; None where nothing was measured on it."""
+    arms = [arm for arm in ("teacher", *POST_HOC) if evidence.frames_of(CONTROL + arm)]
+    return _reductions(evidence, arms, CONTROL) if arms else None
+
+
+def _reductions(evidence: Evidence, arms: Sequence[str], host: str = "") -> str:
+    wap, rows = f"{host}teacher+wap", []
+    for arm in arms:
+        own = host + arm
+        gain = evidence.combine(difference(wap, own, FRAMES))
+        wanted = evidence.wanted((own, count) for count in FRAMES) or ALL_SEEDS
+        less = "" if own == wap else interval(gain, signs=True, wanted=wanted)
+        known = [interval(evidence.accuracy(own, count), wanted=wanted) for count in FRAMES]
+        rows.append([name_of(arm), *known, less, _tokens(evidence, own)])
+    tokens = f"tokens at {max(FRAMES)}: asked / given"
+    return markdown(["reduction", *(f"{count} frames" for count in FRAMES), "WAP less this", tokens], rows)
 
 
 def _tokens(evidence: Evidence, arm: str) -> str:
@@ -101,7 +113,7 @@ def figure_3_right(evidence: Evidence) -> str:
 def table_2(evidence: Evidence) -> str:
     """Latency and FLOPs of the mixers at the paper's shapes."""
     if not evidence.shapes:
-        return f"{MISSING}: `liteframe latency` makes the record."
+        return f"{MISSING}: `liteframe latency` or, on a GPU, `make bench-gpu` makes the record."
     parts = []
     for shapes in evidence.shapes.values():
         rows = []
@@ -119,7 +131,8 @@ def table_2(evidence: Evidence) -> str:
                 ]
             )
         table = markdown(["mixer", "ms for a clip of 4 frames", "GFLOP a frame", "M parameters"], rows)
-        parts.append(f"On {shapes.machine}, random weights, batch 1:\n\n{table}")
+        partial = "" if shapes.record.complete else " (the record is not complete, so no claim is judged by it)"
+        parts.append(f"On {shapes.machine}, random weights, batch 1{partial}:\n\n{table}")
     return "\n\n".join(parts)
 
 
@@ -161,25 +174,41 @@ def figure_6(evidence: Evidence) -> str:
 
 
 def table_5(evidence: Evidence) -> str:
-    """The mixers' accuracy."""
+    """The mixers' accuracy, and what two trainings of the same differ by."""
     parts = []
     for stage, own, title in (("ctd", CTD, "After CTD, the LLM frozen"), ("lma", LMA, "After LMA")):
         arms = [(own if mixer == "depthwise" else f"{stage}-{mixer}", text) for mixer, text in MIXERS.items()]
-        parts.append(f"{title}:\n\n{_compared(evidence, arms, 'mixer')}")
+        arms.append((AGAIN[own], f"{MIXERS['depthwise']}, trained again"))
+        parts.append(f"{title}:\n\n{_compared(evidence, arms, 'mixer', 'less depth-wise')}\n\n{_noise(evidence, own)}")
     return "\n\n".join(parts)
+
+
+def _noise(evidence: Evidence, arm: str) -> str:
+    found, largest = again_less_first(evidence, arm), noise_of_training(evidence, arm)
+    if found is None or largest is None:
+        return f"Noise of training: {MISSING}."
+    seeds = ", ".join(f"seed {seed} {value:+.3f}" for seed, value in sorted(found.by_seed.items()))
+    return f"Noise of training: {signed(found)}, {seeds}; the largest, {largest:.3f}, is what a difference must exceed."
 
 
 def ablations(evidence: Evidence) -> str:
     """All the other settings."""
-    return "\n\n".join(f"### {title}\n\n{_compared(evidence, arms, 'setting')}" for title, arms in ABLATIONS.items())
+    return "\n\n".join(
+        f"### {title}\n\n{_compared(evidence, arms, 'setting', tokens=title == 'Compression')}"
+        for title, arms in ABLATIONS.items()
+    )
 
 
-def _compared(evidence: Evidence, arms: Sequence[tuple[str, str]], what: str) -> str:
-    """Arms on two seeds, each less the first of them."""
+def _compared(
+    evidence: Evidence, arms: Sequence[tuple[str, str]], what: str, less: str = "less the first", tokens: bool = False
+) -> str:
+    """Arms on two seeds, each less the first of them; with ``tokens`` what the LLM sees at the most frames."""
     first = arms[0][0]
     rows = []
     for arm, text in arms:
         found = evidence.combine(difference(arm, first, FRAMES), TWO_SEEDS)
-        less = "" if arm == first else interval(found, signs=True, wanted=TWO_SEEDS)
-        rows.append([text, *_accuracies(evidence, arm, FRAMES, TWO_SEEDS), less])
-    return markdown([what, *(f"{count} frames" for count in FRAMES), "less the first"], rows)
+        gain = "" if arm == first else interval(found, signs=True, wanted=TWO_SEEDS)
+        given = [evidence.tokens.get((arm, max(FRAMES)), {}).get("llm", MISSING)] if tokens else []
+        rows.append([text, *given, *_accuracies(evidence, arm, FRAMES, TWO_SEEDS), gain])
+    column = [f"tokens to the LLM at {max(FRAMES)} frames"] if tokens else []
+    return markdown([what, *column, *(f"{count} frames" for count in FRAMES), less], rows)

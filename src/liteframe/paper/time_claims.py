@@ -1,39 +1,38 @@
-"""What of the paper's claims is about time and size: by the tiny world's sweep, and at the paper's shapes."""
+"""What of the paper's claims is about time in the tiny world, by the sweep's reports of its seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from liteframe.paper.cells import FRAMES
+from liteframe.paper.cells import ALL_SEEDS, FRAMES
 from liteframe.paper.evidence import Evidence
-from liteframe.paper.shapes import MIXER_ARMS, Shapes
-from liteframe.paper.verdicts import OPEN, Finding, judge_cases
+from liteframe.paper.names import BEFORE_LLM, CTD, LMA, SAME_AS, name_of
+from liteframe.paper.shape_claims import bottleneck_at_shapes, eight_times_at_shapes
+from liteframe.paper.verdicts import Finding, as_context, judge_cases
 
-STUDENT, TEACHER, WAP = "liteframe-lma", "teacher", "teacher+wap"
-NOT_TIMED = "not run yet (`liteframe latency`)"
-COMPUTED = "computed, not measured as a whole"
-LESS = 0.35
-ENCODER_FACTOR, PREFILL_FACTOR = 5.3, 12.7
+TEACHER, WAP = "teacher", "teacher+wap"
 
 
 def bottleneck(evidence: Evidence) -> list[Finding]:
-    """The encoder's share of the model time, with WAP at 16x and without."""
-    pairs = [
-        (_share(evidence, WAP, count, seed), _share(evidence, TEACHER, count, seed))
+    """The encoder's share of the model time: by how much it is larger with WAP at 16x, and whether it is over half."""
+    shares = {
+        (arm, count): {seed: share for seed in ALL_SEEDS if (share := _share(evidence, arm, count, seed)) is not None}
+        for arm in (TEACHER, WAP)
         for count in FRAMES
-        for seed in evidence.times
+    }
+    shifts = {
+        count: {seed: own - shares[TEACHER, count][seed] for seed, own in shares[WAP, count].items()
+                if seed in shares[TEACHER, count]}
+        for count in FRAMES
+    }  # fmt: skip
+    with_wap = {count: shares[WAP, count] for count in FRAMES}
+    missing = evidence.how_to_time(TEACHER, WAP)
+    less, half = "tiny world: the share with WAP less that without", "tiny world: the share with WAP, over half"
+    return [
+        _by_frames(less, shifts, lambda shift: shift > 0, "+.0%", missing),
+        _by_frames(half, with_wap, lambda share: share > 0.5, ".0%", missing),
+        *bottleneck_at_shapes(evidence),
     ]
-    cases = [with_wap > 0.5 and with_wap > without for with_wap, without in pairs if with_wap and without]
-    measured = " and ".join(
-        f"{min(known):.0%} to {max(known):.0%} {name}"
-        for name, known in (
-            ("with WAP", [pair[0] for pair in pairs if pair[0]]),
-            ("without", [pair[1] for pair in pairs if pair[1]]),
-        )
-        if known
-    )
-    tiny = judge_cases("tiny world: the encoder's share is over half, and larger with WAP", cases, measured)
-    return [tiny, *_at_shapes(evidence, _bottleneck_at)]
 
 
 def _share(evidence: Evidence, arm: str, frames: int, seed: int) -> float | None:
@@ -42,118 +41,66 @@ def _share(evidence: Evidence, arm: str, frames: int, seed: int) -> float | None
     return encode / model if encode is not None and model else None
 
 
-def _bottleneck_at(shapes: Shapes) -> Finding:
-    what = f"paper's shapes ({shapes.machine}): the same"
-    cases, shares, computed = [], [], False
-    for count in shapes.frames_of("pipeline", TEACHER, WAP):
-        rows = [shapes.row("pipeline", arm, count) for arm in (WAP, TEACHER)]
-        both = [row["share"]["encode"] for row in rows if row and row.get("share") and row["share"].get("encode")]
-        if len(both) == 2:
-            cases.append(both[0] > 0.5 and both[0] > both[1])
-            shares.append(both[0])
-            computed = computed or any(row["computed"] for row in rows if row)
-    measured = f"{min(shares):.0%} to {max(shares):.0%} with WAP" if shares else ""
-    return _unless_computed(judge_cases(what, cases, measured, "no whole model in this record"), computed)
+def _by_frames(
+    what: str,
+    values: Mapping[int, Mapping[int, float]],
+    is_so: Callable[[float], bool],
+    shown: str,
+    missing: str,
+) -> Finding:
+    """Something of every frame count and seed: the range at each frame count, and each seed's own range.
+
+    Args:
+        what: the part of the claim.
+        values: frames -> seed -> value.
+        is_so: whether a value is as claimed.
+        shown: format of a value.
+        missing: what to do where seeds are missing.
+    """
+    measured = "; ".join(
+        f"{_range(list(known.values()), shown)} at {count} frames" for count, known in values.items() if known
+    )
+    seeds = {
+        seed: [known[seed] for known in values.values() if seed in known]
+        for seed in sorted({seed for known in values.values() for seed in known})
+    }
+    by_seed = ", ".join(f"seed {seed} {_range(known, shown)}" for seed, known in seeds.items())
+    cases = [is_so(value) for known in values.values() for value in known.values()]
+    complete = all(set(ALL_SEEDS) <= known.keys() for known in values.values())
+    return judge_cases(what, cases, measured, missing, complete, by_seed)
 
 
-def sizes(evidence: Evidence) -> list[Finding]:
-    """Parameters of the two encoders."""
-    return _at_shapes(evidence, _sizes_at)
-
-
-def _sizes_at(shapes: Shapes) -> Finding:
-    own, other = shapes.of_arm("student", "parameters_m"), shapes.of_arm(TEACHER, "parameters_m")
-    what = "counted, within 1 M"
-    if own is None or other is None:
-        return judge_cases(what, [], "", "not in this record")
-    return judge_cases(what, [abs(own - 87) <= 1 and abs(other - 304) <= 1], f"{own:.1f} M and {other:.1f} M")
-
-
-def mixer_costs(evidence: Evidence) -> list[Finding]:
-    """Milliseconds of a clip and FLOPs a frame of the student, with the paper's mixer and with each other."""
-    findings = []
-    for mixer in ("full", "attention", "joint"):
-        for shapes in evidence.shapes.values():
-            own, other = (shapes.encoder_ms("mixer", MIXER_ARMS[name]) for name in ("depthwise", mixer))
-            what = f"faster than {mixer} ({shapes.machine})"
-            if own is None or other is None:
-                findings.append(judge_cases(what, [], "", "not in this record"))
-            else:
-                text = f"{own[0]:.0f} against {other[0]:.0f} ms a clip"
-                findings.append(_unless_computed(judge_cases(what, [own[0] < other[0]], text), own[1] or other[1]))
-    for shapes in list(evidence.shapes.values())[:1]:
-        own_flops = shapes.of_arm(MIXER_ARMS["depthwise"], "gflops_per_frame")
-        for mixer in ("full", "attention", "joint"):
-            flops = shapes.of_arm(MIXER_ARMS[mixer], "gflops_per_frame")
-            if own_flops is not None and flops is not None:
-                text = f"{own_flops:.1f} against {flops:.1f} GFLOP a frame"
-                findings.append(judge_cases(f"fewer operations than {mixer}", [own_flops < flops], text))
-    return findings or [Finding("", OPEN, why=NOT_TIMED)]
+def _range(values: Sequence[float], shown: str) -> str:
+    low, high = format(min(values), shown), format(max(values), shown)
+    return low if low == high else f"{low} to {high}"
 
 
 def eight_times_frames(evidence: Evidence) -> list[Finding]:
-    """Model time of the student with 8 times the teacher's frames, against the teacher's."""
-    ratios = [
-        own[seed] / other[seed]
+    """Time of the student with 8 times the teacher's frames, against the teacher's: the tiny world's is context."""
+    ratios = {
+        few: {seed: own[seed] / other[seed] for seed in sorted(own.keys() & other.keys())}
         for few in (8, 16)
-        for own, other in [(evidence.milliseconds(STUDENT, 8 * few), evidence.milliseconds(TEACHER, few))]
-        for seed in own.keys() & other.keys()
-    ]
-    measured = f"{min(ratios):.2f} to {max(ratios):.2f} of the teacher's time" if ratios else ""
-    tiny = judge_cases(
-        "tiny world: 64 frames against 8, 128 against 16", [ratio <= 1 - LESS for ratio in ratios], measured
-    )
-    return [tiny, *_at_shapes(evidence, _eight_times_at)]
+        for own, other in [(evidence.milliseconds(LMA, 8 * few), evidence.milliseconds(TEACHER, few))]
+    }
+    tiny = []
+    if any(ratios.values()):
+        what = "tiny world, model time over the teacher's with 8 times its frames"
+        finding = _by_frames(what, ratios, lambda ratio: ratio < 1, ".2f", "")
+        tiny = [as_context(finding, "at this size the time of a video is that of few operations")]
+    return [*eight_times_at_shapes(evidence), *tiny]
 
 
-def _eight_times_at(shapes: Shapes) -> Finding:
-    counts = [
-        count
-        for count in shapes.frames_of("pipeline", TEACHER)
-        if shapes.row("pipeline", "student", 8 * count) is not None
-    ]
-    what = f"paper's shapes ({shapes.machine})"
-    if not counts:
-        return judge_cases(what, [], "", "no whole model in this record")
-    most = max(counts)
-    own, other = shapes.row("pipeline", "student", 8 * most), shapes.row("pipeline", TEACHER, most)
-    assert own is not None and other is not None
-    ratio = own["model_ms"] / other["model_ms"]
-    text = f"{8 * most} frames against {most}: {ratio:.2f} of the teacher's time"
-    return _unless_computed(judge_cases(what, [ratio <= 1 - LESS], text), own["computed"] or other["computed"])
-
-
-def encoder_factor(evidence: Evidence) -> list[Finding]:
-    """How many times faster the encoder is, at 64 frames or the most that both ran at."""
-    return _at_shapes(evidence, lambda shapes: _factor_at(shapes, "encoder", None, ENCODER_FACTOR))
-
-
-def prefill_factor(evidence: Evidence) -> list[Finding]:
-    """How many times faster the prefill is, at 64 frames or the most that both ran at."""
-    return _at_shapes(evidence, lambda shapes: _factor_at(shapes, "pipeline", "prefill", PREFILL_FACTOR))
-
-
-def _factor_at(shapes: Shapes, suite: str, stage: str | None, wanted: float) -> Finding:
-    counts = [count for count in shapes.frames_of(suite, TEACHER, "student") if count <= 64]
-    what = f"paper's shapes ({shapes.machine}): at least {wanted:g} times"
-    if not counts:
-        return judge_cases(what, [], "", "not in this record")
-    frames = max(counts)
-    if stage is None:
-        own, other = shapes.encoder_ms(suite, "student", frames), shapes.encoder_ms(suite, TEACHER, frames)
-    else:
-        own, other = (shapes.stage_ms(suite, arm, frames, stage) for arm in ("student", TEACHER))
-    if own is None or other is None:
-        return judge_cases(what, [], "", "not in this record")
-    ratio = other[0] / own[0]
-    text = f"{ratio:.1f} times at {frames} frames"
-    return _unless_computed(judge_cases(what, [ratio >= wanted], text), own[1] or other[1])
-
-
-def _unless_computed(finding: Finding, computed: bool) -> Finding:
-    return Finding(finding.what, OPEN, finding.measured, COMPUTED) if computed else finding
-
-
-def _at_shapes(evidence: Evidence, judge_one: Callable[[Shapes], Finding]) -> list[Finding]:
-    findings = [judge_one(shapes) for shapes in evidence.shapes.values()]
-    return findings or [Finding("at the paper's shapes", OPEN, why=NOT_TIMED)]
+def frozen_is_faster(evidence: Evidence) -> list[Finding]:
+    """The student alone against every reduction before the LLM, at equal frames."""
+    findings = []
+    for arm in BEFORE_LLM:
+        if arm in SAME_AS:
+            continue
+        ratios = {
+            count: {seed: other[seed] / own[seed] for seed in sorted(own.keys() & other.keys())}
+            for count in FRAMES
+            for own, other in [(evidence.milliseconds(CTD, count), evidence.milliseconds(arm, count))]
+        }
+        what = f"model time of {name_of(arm)} over that of the student after CTD, equal frames"
+        findings.append(_by_frames(what, ratios, lambda ratio: ratio > 1, ".1f", evidence.how_to_time(CTD, arm)))
+    return findings

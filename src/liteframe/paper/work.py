@@ -15,15 +15,18 @@ from liteframe.bench.arms import ATTENTION
 from liteframe.bench.environment import environment
 from liteframe.bench.records import read_stage_records
 from liteframe.bench.tables import aligned
+from liteframe.errors import DataError
 from liteframe.paper.answers import answer
 from liteframe.paper.arms import arms_for, trained_arms
 from liteframe.paper.cells import CELLS, LONGEST, PaperCell, plan
-from liteframe.paper.ground import Busy, RunVerb, Workplace, require_ground, stages_of
+from liteframe.paper.ground import Busy, RunVerb, Workplace, missing_of, require_ground, stages_of
 from liteframe.paper.records import read_cell, write_cell
 from liteframe.paper.training import drop_stores, student_of, train
 from liteframe.pipeline.isolation import isolated
 
 Task = tuple[PaperCell, int]
+GUESSED_MINUTES = {"answers": 5.0, "train": 6.0, "ground": 14.0, "store": 2.0}
+"""Before any cell is done: of a cell by its kind, of a run, and of a feature store, on two CPU cores."""
 
 
 @dataclass
@@ -58,13 +61,12 @@ class Worker:
         end = None if hours is None else time.monotonic() + 3600 * hours
         busy: dict[Task, str] = {}
         for cell, seed in tasks:
-            if self.is_done(cell, seed):
-                continue
-            minutes = self.minutes(cell, seed)
-            if end is not None and time.monotonic() + 60 * (minutes or 0.0) > end:
-                _say(f"{cell.name}, seed {seed}: would go past {hours:g} hours, so this ends here")
-                break
             try:
+                if self.is_done(cell, seed):
+                    continue
+                if end is not None and time.monotonic() + 60 * self.minutes(cell, seed) > end:
+                    _say(f"{cell.name}, seed {seed}: would go past {hours:g} hours, so this ends here")
+                    break
                 self._one(cell, seed)
             except Busy as error:
                 busy[cell, seed] = str(error)
@@ -75,11 +77,18 @@ class Worker:
             _say(f"FAILED {name}: {reason}")
         for reason in busy.values():
             _say(f"left to another process: {reason}")
-        return all(self.is_done(cell, seed) for cell, seed in tasks)
+        return all(self._readable(cell, seed) is not None for cell, seed in tasks)
 
     def is_done(self, cell: PaperCell, seed: int) -> bool:
         """Whether there is a record of the cell as it is now."""
         return read_cell(self.records, cell, seed) is not None
+
+    def _readable(self, cell: PaperCell, seed: int) -> dict[str, Any] | None:
+        """The record of a cell; None where it cannot be read either, which is for that cell's own turn to say."""
+        try:
+            return read_cell(self.records, cell, seed)
+        except DataError:
+            return None
 
     def _one(self, cell: PaperCell, seed: int) -> None:
         place = Workplace(self.runs, seed)
@@ -111,45 +120,48 @@ class Worker:
         return {"seconds": spent + time.monotonic() - started, "stages": stages, "answers": answers}
 
     def _stores_needed(self, seed: int) -> set[str]:
-        open_cells = [cell for cell in self.cells if seed in cell.seeds and not self.is_done(cell, seed)]
+        open_cells = [cell for cell in self.cells if seed in cell.seeds and self._readable(cell, seed) is None]
         bases = {cell.training.base for cell in open_cells if cell.training}
         learning = [*open_cells, *(cell for cell in self.cells if cell.name in bases)]
         return {cell.training.store for cell in learning if cell.training and cell.training.store}
 
-    def minutes(self, cell: PaperCell, seed: int) -> float | None:
-        """What a cell took, or will take by its other seeds, its group or its kind; None before any is done."""
-        return _minutes(cell, seed, self._taken())
+    def minutes(self, cell: PaperCell, seed: int) -> float:
+        """What a cell took, or will take by its other seeds, its group, its kind or a guess, with what it lacks."""
+        return self._minutes(cell, seed, self._taken())
 
     def listing(self, tasks: Sequence[Task]) -> str:
         """A line a task: done or open, and its minutes."""
-        lines, total, unknown, taken = [], 0.0, 0, self._taken()
+        lines, total, taken = [], 0.0, self._taken()
         for cell, seed in tasks:
-            done, minutes = (cell.name, seed) in taken, _minutes(cell, seed, taken)
-            total += 0.0 if done or minutes is None else minutes
-            unknown += not done and minutes is None
-            said = "?" if minutes is None else f"{minutes:.1f}" if done else f"about {minutes:.1f}"
+            done, minutes = (cell.name, seed) in taken, self._minutes(cell, seed, taken)
+            total += 0.0 if done else minutes
+            said = f"{minutes:.1f}" if done else f"about {minutes:.1f}"
             lines.append([cell.name, cell.group, str(seed), "done" if done else "open", said])
         table = aligned(["cell", "group", "seed", "", "minutes"], lines)
-        guess = f" and {unknown} of unknown length" if unknown else ""
-        return f"{table}\n\nabout {total:.0f} minutes of open cells{guess}"
+        return f"{table}\n\nabout {total:.0f} minutes of open cells"
 
     def _taken(self) -> dict[tuple[str, int], tuple[PaperCell, float]]:
         """Name and seed of each cell that is done -> the cell, and the minutes that it took."""
-        records = {(cell, seed): read_cell(self.records, cell, seed) for cell, seed in plan(cells=self.cells)}
+        records = {(cell, seed): self._readable(cell, seed) for cell, seed in plan(cells=self.cells)}
         return {(cell.name, seed): (cell, record["seconds"] / 60) for (cell, seed), record in records.items() if record}
 
-
-def _minutes(cell: PaperCell, seed: int, taken: Mapping[tuple[str, int], tuple[PaperCell, float]]) -> float | None:
-    if (cell.name, seed) in taken:
-        return taken[cell.name, seed][1]
-    for alike in (
-        lambda other: other.name == cell.name,
-        lambda other: (other.group, other.kind) == (cell.group, cell.kind),
-        lambda other: other.kind == cell.kind,
-    ):
-        if found := [minutes for other, minutes in taken.values() if alike(other)]:
-            return fmean(found)
-    return None
+    def _minutes(self, cell: PaperCell, seed: int, taken: Mapping[tuple[str, int], tuple[PaperCell, float]]) -> float:
+        if (cell.name, seed) in taken:
+            return taken[cell.name, seed][1]
+        place, lacking = Workplace(self.runs, seed), 0.0
+        if missing_of(place.ground):
+            lacking += GUESSED_MINUTES["ground"]
+        store = cell.training.store if cell.training else None
+        if store is not None and not (place.store(store) / "cache" / "store" / "COMPLETE").exists():
+            lacking += GUESSED_MINUTES["store"]
+        for alike in (
+            lambda other: other.name == cell.name,
+            lambda other: (other.group, other.kind) == (cell.group, cell.kind),
+            lambda other: other.kind == cell.kind,
+        ):
+            if found := [minutes for other, minutes in taken.values() if alike(other)]:
+                return fmean(found) + lacking
+        return GUESSED_MINUTES[cell.kind] + lacking
 
 
 def _say(text: str) -> None:
