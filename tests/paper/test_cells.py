@@ -38,8 +38,9 @@ def test_no_point_is_measured_twice_and_no_name_is_used_twice() -> None:
 def test_cells_stand_on_what_comes_before_them() -> None:
     order = {(cell.name, seed): place for place, (cell, seed) in enumerate(plan())}
     for cell in CELLS:
-        if cell.training is None:
-            assert all(arm in ARMS or arm in OTHER_RATIOS for arm, _ in cell.arms)
+        if cell.training is None or cell.training.host is not None:
+            known = {*ARMS, *OTHER_RATIOS} if cell.training is None else {f"{names.CONTROL}{arm}" for arm in ARMS}
+            assert all(arm in known for arm, _ in cell.arms)
             continue
         assert all(arm.split("+")[0] == cell.name for arm, _ in cell.arms)
         assert cell.training.store is None or cell.training.store in STORES
@@ -84,7 +85,7 @@ def test_cheap_cells_come_first_at_all_seeds() -> None:
     mixers = [(cell.name, seed) for cell, seed in order if cell.group == "mixers"]
     assert [seed for _, seed in mixers] == [4] * (len(mixers) // 2) + [5] * (len(mixers) // 2)
     of_seed_4 = [cell.group for cell, seed in order if cell.phase == 1 and seed == 4]
-    assert of_seed_4[-2:] == ["noise", "noise"] and "noise" not in of_seed_4[:-2]
+    assert of_seed_4[-3:] == ["noise", "noise", "control"] and not {"noise", "control"} & set(of_seed_4[:-3])
     assert {seed for cell, seed in order if cell.group == "table1"} == {4, 5, 6}
 
 

@@ -12,6 +12,7 @@ import pytest
 from liteframe.configs import resolve_config_args
 from liteframe.errors import LiteFrameError
 from liteframe.lightning_cli import import_stages
+from liteframe.models.backbone import WAP, Pool
 from liteframe.paper.cells import CELLS, STORES, PaperCell, Training, find_cell
 from liteframe.paper.ground import Busy, Workplace
 from liteframe.paper.training import drop_stores, recipe_of, student_of, train
@@ -20,7 +21,7 @@ from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage
-from liteframe.stages.pretrain import TimmPretrainStage
+from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
 
 PROMISED = {"predict": "store/COMPLETE", "fit": "export/model.safetensors"}
 
@@ -163,6 +164,11 @@ def test_the_stages_know_every_setting(cell: PaperCell, place: Workplace) -> Non
             assert isinstance(model, TimmPretrainStage)
             student = default_student()
             assert (student["hidden_size"], student["num_hidden_layers"]) == (96, 3), "the ViT's own defaults"
+            continue
+        if stage.name == "control-llm":
+            assert isinstance(model, HostPretrainStage) and model.pool == Pool("average", (1, 2, 2))
+            usual = built("fit", "tiny/pretrain_llm.yaml", [])
+            assert usual.pool == WAP((1, 2, 2), "cosine", 20.0) and usual.pooled_too and model.pooled_too
             continue
         if stage.name == "lma":
             assert isinstance(model, LMAStage) and model.train_encoder == (cell.name != "lma-frozen")

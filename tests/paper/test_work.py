@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from liteframe.bench.arms import Arm
 from liteframe.cli import dispatch
@@ -68,7 +69,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(work, "answer", answered)
     monkeypatch.setattr(work, "environment", lambda *_, **__: dict(ENVIRONMENT))
-    monkeypatch.setattr(work, "arms_for", lambda folder, wanted: list(wanted))
+    monkeypatch.setattr(work, "arms_for", lambda folder, wanted, host: list(wanted))
     return names
 
 
@@ -114,7 +115,7 @@ def test_a_broken_record_goes_on_with_the_next_run(
 def test_a_failure_is_named_and_does_not_stop_the_others(
     runs: Path, records: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def arms(folder: Path, wanted: Any) -> Any:
+    def arms(folder: Path, wanted: Any, host: Any) -> Any:
         if wanted[0][0] == "teacher+wap":
             raise RuntimeError("out of luck")
         return list(wanted)
@@ -260,6 +261,33 @@ def test_trained_students_stand_before_the_runs_llm(micro_run: Path) -> None:
             arms[0].model.language_model.parameters(), host.model.language_model.parameters(), strict=True
         )
     )
+
+
+def test_arms_before_another_host(micro_run: Path, tmp_path: Path) -> None:
+    other, _ = load_host(str(host_folder()))
+    with torch.no_grad():
+        other.model.multi_modal_projector.linear_1.weight.add_(1)  # type: ignore[operator]
+    shutil.copytree(host_folder(), tmp_path / "other")
+    other.save_pretrained(tmp_path / "other")
+    own, control = (
+        arms_for(micro_run, [(name, (8,))], host)[0].model
+        for name, host in (("teacher+wap", None), ("control:teacher+wap", tmp_path / "other"))
+    )
+    frames = torch.randn(1, 8, 3, 112, 112)
+    encoded = own.encode(frames)
+    torch.testing.assert_close(control.encode(frames), encoded)
+    assert not torch.allclose(control.project(encoded), own.project(encoded))
+
+
+def test_a_cell_with_another_host_is_asked_before_it(
+    runs: Path, records: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = PaperCell("other", "g", (("control:teacher", (8,)),), (4,), 2, Training(host=("--model.pooled_by=average",)))
+    hosts: list[Path] = []
+    monkeypatch.setattr(work, "train", lambda cell, place, run_verb: [{"name": "control-llm", "code": "c0de"}])
+    monkeypatch.setattr(work, "arms_for", lambda folder, wanted, host: hosts.append(host) or list(wanted))
+    assert worker(runs, records, [cell]).work([(cell, 4)])
+    assert hosts == [runs / "paper" / "seed4" / "other" / "control-llm" / "export"]
 
 
 def test_an_unknown_arm_is_named(micro_run: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from liteframe.models.temporal import TemporalAttention
 from liteframe.models.video_llm import VideoLLM
 
 
@@ -32,10 +33,12 @@ def declared(model: Any, prompt: str, output_length: int) -> dict[str, Any]:
 
 
 def attention_kernels(model: VideoLLM) -> set[str]:
-    """Kernels that the attentions of encoder and LLM run with."""
+    """Kernels that the attentions of encoder and LLM run with; a temporal mixer's own is part of what is compared."""
     config: Any = model.language_model.config
     found = {str(config._attn_implementation)}
-    for module in model.backbone.modules():
+    mixers = (module for module in model.backbone.modules() if isinstance(module, TemporalAttention))
+    of_mixers = {inner for mixer in mixers for inner in mixer.modules()}
+    for module in set(model.backbone.modules()) - of_mixers:
         if isinstance(module, PreTrainedModel) and module.config.model_type == "internvl_vision":
             found.add(str(module.config._attn_implementation))
         kernel, fused = getattr(module, "kernel", None), getattr(module, "fused_attn", None)

@@ -17,9 +17,6 @@ from torch import Tensor, nn
 from liteframe.errors import ConfigError
 from liteframe.models.self_attention import SelfAttention
 
-MAX_ROWS_ON_GPU = 65_535
-"""Rows that a fused attention kernel takes at a time: some count them on an axis of the launch grid of that length."""
-
 
 @dataclass(frozen=True)
 class MixerSettings:
@@ -28,7 +25,7 @@ class MixerSettings:
     Attributes:
         channels: width of the tokens.
         kernel: frames that a convolution spans, odd.
-        heads, norm_eps, qkv_bias, attention: of an attention over time, the block's own.
+        heads, norm_eps, qkv_bias: of an attention over time, the block's own.
     """
 
     channels: int
@@ -36,7 +33,6 @@ class MixerSettings:
     heads: int = 1
     norm_eps: float = 1e-6
     qkv_bias: bool = True
-    attention: str = "auto"
 
 
 class _TemporalConv(nn.Module):
@@ -83,25 +79,20 @@ class FullTemporalConv(_TemporalConv):
 class TemporalAttention(nn.Module):
     """Residual pre-norm self-attention among the frames of a clip, at each place of the grid on its own.
 
-    The output projection starts at zero, so the mixer starts as the identity.
+    The output projection starts at zero, so the mixer starts as the identity. Rows of a few frames are multiplied as
+    plain matrices whatever kernel the blocks have: fused ones are made for long rows and far slower here on a CPU.
     """
 
     def __init__(self, settings: MixerSettings) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(settings.channels, eps=settings.norm_eps)
-        self.attn = SelfAttention(
-            settings.channels, settings.heads, settings.qkv_bias, settings.attention, zero_output=True
-        )
+        self.attn = SelfAttention(settings.channels, settings.heads, settings.qkv_bias, "eager", zero_output=True)
 
     def forward(self, tokens_BTNC: Tensor) -> Tensor:
         """``(B clips, T frames, N tokens, C)`` to the same shape."""
         batch, frames, count, channels = tokens_BTNC.shape
         rows_MTC = self.norm(tokens_BTNC).transpose(1, 2).reshape(batch * count, frames, channels)
-        if rows_MTC.is_cuda and len(rows_MTC) > MAX_ROWS_ON_GPU:
-            mixed_MTC = torch.cat([self.attn(part) for part in rows_MTC.split(MAX_ROWS_ON_GPU)])
-        else:
-            mixed_MTC = self.attn(rows_MTC)
-        return tokens_BTNC + mixed_MTC.view(batch, count, frames, channels).transpose(1, 2)
+        return tokens_BTNC + self.attn(rows_MTC).view(batch, count, frames, channels).transpose(1, 2)
 
 
 class FramePositions(nn.Module):

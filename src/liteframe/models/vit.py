@@ -81,7 +81,7 @@ class Block(GradientCheckpointingLayer):
         self.fc1 = nn.Linear(channels, mlp_channels)
         self.fc2 = nn.Linear(mlp_channels, channels)
         self.joint = mixer == JOINT and frames > 1
-        settings = MixerSettings(channels, mixer_kernel, heads, norm_eps, qkv_bias, attention)
+        settings = MixerSettings(channels, mixer_kernel, heads, norm_eps, qkv_bias)
         self.temporal = make_mixer(mixer, settings) if frames > 1 else None
 
     def forward(self, tokens_BNC: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from liteframe.bench.arms import ARMS, Arm, RunParts
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import is_adapted
 from liteframe.models.backbone import Compressor, Pool
+from liteframe.paper.names import CONTROL
 
 RATIO = 16
 """Dense tokens for one that an arm of Table 1 keeps."""
@@ -17,20 +18,22 @@ OTHER_RATIOS = {"teacher+wap-4x": ("teacher+wap", 4), "teacher+wap-8x": ("teache
 """Figure 3: arm -> the arm that it is at another ratio, and the ratio."""
 
 
-def arms_for(ground: Path, wanted: Sequence[tuple[str, Sequence[int]]]) -> list[Arm]:
+def arms_for(ground: Path, wanted: Sequence[tuple[str, Sequence[int]]], host: Path | None = None) -> list[Arm]:
     """The arms of a finished run by name, in the order asked for; they share what the run left.
 
     Args:
         ground: folder of the run.
-        wanted: name and frame counts of each.
+        wanted: name and frame counts of each; names of arms before another host begin with `CONTROL`.
+        host: folder of another host than the run's.
 
     Raises:
         ConfigError: a name that no arm has, or a run that lacks a stage.
     """
-    parts = RunParts(ground)
+    parts = RunParts(ground, host)
     arms = []
     for name, frames in wanted:
-        of_registry, ratio = OTHER_RATIOS.get(name, (name, RATIO))
+        arm = name.removeprefix(CONTROL)
+        of_registry, ratio = OTHER_RATIOS.get(arm, (arm, RATIO))
         if of_registry not in ARMS:
             raise ConfigError(f"arm {name!r} is unknown; there are {', '.join((*ARMS, *OTHER_RATIOS))}")
         arms.append(Arm(name, ARMS[of_registry](parts, ratio).eval(), tuple(frames)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from liteframe.errors import ConfigError
+from liteframe.paper.names import CONTROL
 
 ALL_SEEDS = (4, 5, 6)
 TWO_SEEDS = (4, 5)
@@ -33,6 +34,23 @@ DENSE_POOLED = ("+average", "+wap")
 MIXERS = ("full", "attention", "joint", "none")
 """What may mix a clip's frames in place of the paper's depth-wise convolution."""
 
+_CONTROLLED = tuple(
+    f"+{name}"
+    for name in (
+        "average",
+        "max",
+        "subsample",
+        "wap",
+        "tome",
+        "prumerge",
+        "visionzip",
+        "fastvid",
+        "prunevid",
+        "holitom",
+    )
+)
+"""What is tried before another host: all that reduce 16x before the LLM, PruMerge+ aside, which is PruMerge there."""
+
 OTHER_START = "--model.seed=100{seed}"
 """Stands behind the seed that every training is given, so it is the one that counts."""
 
@@ -47,6 +65,7 @@ class Training:
         lma: settings of LMA that differ; None where the LLM stays frozen.
         base: cell whose student LMA starts from; None with LMA is the run's own.
         timm: whether the student starts from a ViT of timm, trained on the same frames first.
+        host: settings of the host's last training that differ; no student then, but that host answers with the arms.
     """
 
     store: str | None = None
@@ -54,6 +73,7 @@ class Training:
     lma: tuple[str, ...] | None = None
     base: str | None = None
     timm: bool = False
+    host: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +114,7 @@ class PaperCell:
                 "lma": None if made.lma is None else list(made.lma),
                 "base": made.base,
                 "timm": made.timm,
+                **({} if made.host is None else {"host": list(made.host)}),
             }
         return settings
 
@@ -161,6 +182,15 @@ CELLS: tuple[PaperCell, ...] = (
     ),
     _trained("ctd-again", "noise", "the run's student from another start", phase=1, ctd=(OTHER_START,)),
     _trained("lma-again", "noise", "the same, LLM adapted", phase=1, lma=(OTHER_START,), base="ctd-again"),
+    PaperCell(
+        "control",
+        "control",
+        tuple((f"{CONTROL}teacher{name}", FRAMES) for name in ("", *_CONTROLLED)),
+        TWO_SEEDS,
+        1,
+        Training(host=("--model.pooled_by=average",)),
+        "a host whose LLM learnt tokens of average pooling in place of WAP's",
+    ),
     _trained("ctd-4x", "compression", "(1, 2, 2)", store="4x", ctd=("--model.block=[1,2,2]",)),
     _trained("ctd-8x", "compression", "(2, 2, 2)", store="8x", ctd=("--model.block=[2,2,2]",)),
     *(

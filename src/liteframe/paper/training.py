@@ -14,6 +14,7 @@ from liteframe.pipeline.records import done_path, fingerprint, read_record
 from liteframe.pipeline.runner import PipelineRunner
 
 TIMM_CONFIG = "ablations/pretrain_timm_vit.yaml"
+_HOST_STAGE = "control-llm"
 _SEEDED = ["--data.seed={seed}", "--model.seed={seed}"]
 
 
@@ -53,6 +54,8 @@ def recipe_of(cell: PaperCell, place: Workplace) -> Recipe:
     made = cell.training
     assert made is not None
     stages = []
+    if made.host is not None:
+        stages.append(_host_stage(made, place))
     if made.timm:
         train_on = f"--data.train={place.ground}/world/train.jsonl"
         stages.append(
@@ -70,6 +73,23 @@ def recipe_of(cell: PaperCell, place: Workplace) -> Recipe:
     if made.lma is not None:
         stages.append(_lma_stage(made, place))
     return Recipe(cell.name, stages)
+
+
+def host_of(cell: PaperCell, place: Workplace) -> Path | None:
+    """The export of the host that a cell trained; None where it has the run's."""
+    return place.of(cell.name) / _HOST_STAGE / "export" if cell.training and cell.training.host is not None else None
+
+
+def _host_stage(made: Training, place: Workplace) -> StageSpec:
+    assert made.host is not None
+    args = [
+        f"--data.train={place.ground}/world/train.jsonl",
+        f"--model.host={place.ground}/pretrain-projector/export",
+        *_SEEDED,
+        *made.host,
+    ]
+    about, outputs = "train another host", ["export/model.safetensors"]
+    return StageSpec(_HOST_STAGE, "fit", about, ["tiny/pretrain_llm.yaml"], args, outputs=outputs)
 
 
 def _ctd_stage(made: Training, place: Workplace) -> StageSpec:

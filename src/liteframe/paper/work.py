@@ -21,7 +21,7 @@ from liteframe.paper.arms import arms_for, trained_arms
 from liteframe.paper.cells import CELLS, LONGEST, PaperCell, plan
 from liteframe.paper.ground import Busy, RunVerb, Workplace, missing_of, require_ground, stages_of
 from liteframe.paper.records import read_cell, write_cell
-from liteframe.paper.training import drop_stores, student_of, train
+from liteframe.paper.training import drop_stores, host_of, student_of, train
 from liteframe.pipeline.isolation import isolated
 
 Task = tuple[PaperCell, int]
@@ -112,8 +112,8 @@ class Worker:
             spent = sum(record["seconds"] for record in read_stage_records(place.of(cell.name)))
         started = time.monotonic()
         with isolated(place.seed):
-            if cell.training is None:
-                arms = arms_for(place.ground, cell.arms)
+            if cell.training is None or cell.training.host is not None:
+                arms = arms_for(place.ground, cell.arms, host_of(cell, place))
             else:
                 arms = trained_arms(place.ground, student_of(cell, place), cell.arms)
             answers = answer(place.ground, arms, f"{cell.name}, seed {place.seed}", self.longest)
