@@ -80,7 +80,7 @@ class TemporalAttention(nn.Module):
     """Residual pre-norm self-attention among the frames of a clip, at each place of the grid on its own.
 
     The output projection starts at zero, so the mixer starts as the identity. Rows of a few frames are multiplied as
-    plain matrices whatever kernel the blocks have: fused ones are made for long rows and far slower here on a CPU.
+    plain matrices whatever kernel the blocks have, as fused ones are made for long rows.
     """
 
     def __init__(self, settings: MixerSettings) -> None:
@@ -91,7 +91,8 @@ class TemporalAttention(nn.Module):
     def forward(self, tokens_BTNC: Tensor) -> Tensor:
         """``(B clips, T frames, N tokens, C)`` to the same shape."""
         batch, frames, count, channels = tokens_BTNC.shape
-        rows_MTC = self.norm(tokens_BTNC).transpose(1, 2).reshape(batch * count, frames, channels)
+        # Of one clip the reshape is a view, which a frozen linear layer would multiply row by row.
+        rows_MTC = self.norm(tokens_BTNC).transpose(1, 2).reshape(batch * count, frames, channels).contiguous()
         return tokens_BTNC + self.attn(rows_MTC).view(batch, count, frames, channels).transpose(1, 2)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from liteframe.atomic import atomic_open
@@ -108,15 +109,8 @@ def _frontier(evidence: Evidence, arms: Sequence[str], title: str) -> Figure:
     axes.set_ylabel("accuracy on held-out videos")
     axes.set_title(f"{title} (95 % intervals; beside points: frames)", fontsize=11)
     if untimed:
-        axes.text(
-            0.01,
-            0.99,
-            f"not timed yet: {', '.join(untimed)}",
-            transform=axes.transAxes,
-            va="top",
-            fontsize=8,
-            wrap=True,
-        )
+        lacking = fill(f"not timed yet: {', '.join(untimed)}", 110)
+        axes.set_xlabel(f"{_BY_TIME}\n\n{lacking}")
     _legend(figure, axes)
     return figure
 
