@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from liteframe.atomic import atomic_open
@@ -90,7 +89,6 @@ def _frontier(evidence: Evidence, arms: Sequence[str], title: str) -> Figure:
     figure = _figure(11.0, 6.2)
     axes: Axes = figure.subplots()
     labelled = {"teacher", LMA, CTD, "teacher+wap"}
-    untimed = []
     for arm in arms:
         points = []
         for count in evidence.frames_of(arm):
@@ -101,16 +99,11 @@ def _frontier(evidence: Evidence, arms: Sequence[str], title: str) -> Figure:
             _line(axes, arm, [x for _, x, _ in points], [found for _, _, found in points])
             if arm in labelled:
                 _say_frames(axes, arm, points)
-        elif evidence.frames_of(arm):
-            untimed.append(name_of(arm))
     axes.set_xscale("log")
     _plain_ticks(axes, (5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200))
     axes.set_xlabel(_BY_TIME)
     axes.set_ylabel("accuracy on held-out videos")
     axes.set_title(f"{title} (95 % intervals; beside points: frames)", fontsize=11)
-    if untimed:
-        lacking = fill(f"not timed yet: {', '.join(untimed)}", 110)
-        axes.set_xlabel(f"{_BY_TIME}\n\n{lacking}")
     _legend(figure, axes)
     return figure
 
