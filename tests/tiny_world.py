@@ -30,8 +30,9 @@ from liteframe.data.synthetic_files import make_row
 from liteframe.errors import DecodeError
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.host_loading import load_host
 from liteframe.models.tiny import build_tiny_host
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 
 TRAIN, TEST = 9, 3
 WAP_SETTINGS: dict[str, Any] = {"similarity": "cosine", "scale": 20.0}

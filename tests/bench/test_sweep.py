@@ -22,7 +22,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.adapted import save_adapted
 from liteframe.models.backbone import WAP
 from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.video_llm import load_host
+from liteframe.models.host_loading import load_host
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
 
 ARMS = [

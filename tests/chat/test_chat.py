@@ -22,7 +22,7 @@ from liteframe.errors import ConfigError, DataError, DecodeError
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.video_llm import load_host
+from liteframe.models.host_loading import load_host
 from tiny_world import InProcessPool, encoder_folder, home, host_folder, manifest
 
 QUESTION, NEXT = "color of the star", "color of the box"

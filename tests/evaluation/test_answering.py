@@ -16,8 +16,9 @@ from liteframe.errors import DataError
 from liteframe.evaluation.answering import Cell, answer_all, option_ids
 from liteframe.models.backbone import WAP, Pool
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.host_loading import load_host
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from tiny_world import encoder_folder, host_folder, manifest
 
 TOTAL = 16

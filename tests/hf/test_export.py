@@ -23,8 +23,9 @@ from liteframe.hf.loading import load_video_llm
 from liteframe.hf.run_folder import RunFolder
 from liteframe.models.adapted import load_adapted
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.host_loading import load_host
 from liteframe.models.tiny import build_tiny_host
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from tiny_world import encoder_folder, home, host_folder, lma_run_folder, sha256_of
 
 QUESTION = "color of the star"

@@ -21,9 +21,9 @@ from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError, DecodeTimeout, GeometryError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor, inputs, modeling
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.host_loading import load_host
 from liteframe.models.prompts import PromptBuilder
 from liteframe.models.tiny import tiny_processor
-from liteframe.models.video_llm import load_host
 from tiny_world import encoder_folder, host_folder, manifest
 
 QUESTION = "color of the star"

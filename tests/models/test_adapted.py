@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import load_adapted, save_adapted
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.host_loading import load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from tiny_world import adapted_model, host_folder
 
 QUESTIONS = [["color of the star", "color of the ball"]]

@@ -11,7 +11,8 @@ from torch import Tensor
 from liteframe.models.backbone import Dense, Pool
 from liteframe.models.compression import default_clip, place_strides
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.host_loading import load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from liteframe.ops.pooling import average_pool
 from tiny_world import ENCODER, host_folder
 

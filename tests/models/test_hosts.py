@@ -15,9 +15,10 @@ from transformers import InternVLForConditionalGeneration
 from host_world import FAMILY, TOKENS, bpe_processor, family_config, family_folder, family_host
 from liteframe.configs import shipped_configs
 from liteframe.errors import ConfigError
+from liteframe.models.host_loading import load_host
 from liteframe.models.hosts import host_config, published_hosts
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.video_llm import VideoLLM, load_host
+from liteframe.models.video_llm import VideoLLM
 
 PUBLISHED = {
     "internvl3-1b": 0.94e9,

@@ -15,9 +15,10 @@ from torch.distributed.tensor import DTensor
 
 from host_world import family_folder
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.host_loading import load_host
 from liteframe.models.prompts import Turn
 from liteframe.models.sharding import gather, shard
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from tiny_world import ENCODER, run_ranks
 
 TALKS: list[list[Turn]] = [[("color of the star", "red")], [("color of the ball", "blue")]]

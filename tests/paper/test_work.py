@@ -15,7 +15,8 @@ import torch
 from liteframe.bench.arms import Arm
 from liteframe.cli import dispatch
 from liteframe.errors import ConfigError
-from liteframe.models.video_llm import VideoLLM, load_host
+from liteframe.models.host_loading import load_host
+from liteframe.models.video_llm import VideoLLM
 from liteframe.paper import ground, work
 from liteframe.paper.answers import answer
 from liteframe.paper.arms import arms_for, trained_arms

@@ -123,7 +123,7 @@ def test_models_and_data_that_are_here_are_counted(tmp_path: Path) -> None:
     assert plan["stage"]["clip_tokens"] == {"patches": 256, "after the student": 16, "after the pixel shuffle": 4}
     parts = {part["name"]: part for part in plan["stage"]["parts"]}
     assert parts["LLM"]["bytes_each"] == 4
-    from liteframe.models.video_llm import load_host
+    from liteframe.models.host_loading import load_host
 
     host, _ = load_host(str(host_folder()))
     own = sum(parameter.numel() for parameter in host.model.language_model.parameters())

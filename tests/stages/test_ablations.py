@@ -18,8 +18,9 @@ from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.adapted import load_adapted
 from liteframe.models.backbone import WAP, Dense, Pool
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.host_loading import load_host
 from liteframe.models.teachers import InternVLTeacher, Siglip
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.evaluate import EvaluateStage

@@ -18,8 +18,9 @@ from liteframe.data.manifest import read_manifest
 from liteframe.errors import ConfigError, ManifestError
 from liteframe.models.adapted import load_adapted
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.host_loading import load_host
 from liteframe.models.tiny import build_tiny_host
-from liteframe.models.video_llm import VideoLLM, load_host
+from liteframe.models.video_llm import VideoLLM
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
 from tiny_world import encoder_folder, host_folder, make_trainer, manifest, video_data

@@ -18,11 +18,12 @@ from liteframe.models.answering_model import AnsweringModel
 from liteframe.models.attention_probe import AttentionProbe
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.host_loading import load_host
 from liteframe.models.llm_pruning import FastV, PrunedVideoLLM, PyramidDrop
 from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.tome_vit import ToMeTeacher, merges_to_leave
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from liteframe.ops.compressors.registry import METHODS
 from liteframe.ops.pooling import Block
 

@@ -18,8 +18,8 @@ from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
 from liteframe.models.adapted import ADAPTER_FILES, adapter_of, load_adapter, load_parts
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.host_loading import load_host
 from liteframe.models.prompts import PromptBuilder
-from liteframe.models.video_llm import load_host
 
 _ADAPTER = "adapter"
 _DTYPES = ("float32", "bfloat16", "float16")

@@ -12,7 +12,8 @@ from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.models.adapted import is_adapted, load_adapted
-from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.host_loading import load_host
+from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM
 
 
 def load_video_llm(source: str | Path, attention: str | dict[str, str] | None = None) -> VideoLLM:

@@ -15,7 +15,8 @@ from transformers import InternVLForConditionalGeneration, PreTrainedModel, Proc
 
 from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.host_loading import load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _CARD = "liteframe.json"

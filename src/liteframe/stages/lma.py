@@ -15,9 +15,10 @@ from liteframe.errors import ConfigError
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.gradient_checkpointing import checkpoint_layers
+from liteframe.models.host_loading import load_host
 from liteframe.models.sharding import gather, shard
 from liteframe.models.teachers import read_config
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM, load_host
+from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from liteframe.stages.answers import answer_step
 from liteframe.stages.stage import OptimizerSettings, Stage
 

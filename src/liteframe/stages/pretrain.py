@@ -15,9 +15,10 @@ from transformers import ProcessorMixin
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.models.backbone import WAP, Compressor, Pool
+from liteframe.models.host_loading import load_host
 from liteframe.models.teachers import read_config
 from liteframe.models.tiny import build_tiny_host, tiny_timm_vit
-from liteframe.models.video_llm import VideoLLM, load_host
+from liteframe.models.video_llm import VideoLLM
 from liteframe.stages.answers import answer_step
 from liteframe.stages.frame_labels import FrameLabelStage
 from liteframe.stages.stage import OptimizerSettings, Stage

@@ -1,0 +1,75 @@
+"""Reads a host, weights and processor, from its folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AutoProcessor, InternVLConfig, InternVLForConditionalGeneration, ProcessorMixin
+
+from liteframe.errors import ConfigError
+from liteframe.models.hosts import require_internvl
+from liteframe.models.teachers import read_config, weight_files
+
+
+def load_host(
+    source: str, attention: str | dict[str, str] | None = None
+) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
+    """A host and its processor from a folder or hub id: any size of the family, dense or mixture of experts.
+
+    Args:
+        source: in transformers' format.
+        attention: "eager", "sdpa", one for each of {"vision_config": ..., "text_config": ...}, or None.
+
+    Raises:
+        ConfigError: nothing there, another family, a shard that is missing or damaged, weights that do not fit the
+            config, or a processor that does not fit the model.
+    """
+    config = require_internvl(read_config(source), source)
+    weight_files(source)
+    try:
+        loaded: Any = InternVLForConditionalGeneration.from_pretrained(
+            source, attn_implementation=attention, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ConfigError(f"{source}: the weights cannot be read ({error}); copy or download them again") from error
+    model, info = loaded
+    for kind in ("missing", "unexpected"):
+        if names := sorted(info[f"{kind}_keys"]):
+            raise ConfigError(f"{source}: {len(names)} {kind} weights, first {names[0]}; they are of another model")
+    if odd := sorted(info["mismatched_keys"]):
+        name, found, wanted = odd[0]
+        raise ConfigError(
+            f"{source}: {len(odd)} weights of another shape, first {name}: {tuple(found)} in the file,"
+            f" {tuple(wanted)} by config.json; the two are of different sizes of the family"
+        )
+    return model, _load_processor(source, config)
+
+
+def _load_processor(source: str, config: InternVLConfig) -> ProcessorMixin:
+    """The processor of a host folder, which must agree with the model about the tokens that stand for the video."""
+    advice = "copy tokenizer and processor from the published host again"
+    try:
+        processor: Any = AutoProcessor.from_pretrained(source, trust_remote_code=False)
+    except AttributeError as error:
+        raise ConfigError(f"{source}: the tokenizer lacks a token of the family ({error}); {advice}") from error
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(f"{source}: its processor cannot be read ({error}); {advice}") from error
+    image_token = getattr(processor, "image_token", None)
+    if not isinstance(processor, ProcessorMixin) or image_token is None:
+        raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a host; {advice}")
+    if not processor.chat_template:
+        raise ConfigError(f"{source}: no chat template (chat_template.jinja); {advice}")
+    tokenizer = processor.tokenizer
+    known, wanted = tokenizer.get_vocab().get(image_token), config.image_token_id
+    if known != wanted:
+        raise ConfigError(
+            f"{source}: the tokenizer's id of the image token {image_token!r} is {known}, image_token_id of"
+            f" config.json is {wanted}; {advice}"
+        )
+    text: Any = config.text_config
+    if len(tokenizer) > text.vocab_size:
+        raise ConfigError(
+            f"{source}: the tokenizer has {len(tokenizer)} tokens, the LLM embeddings for {text.vocab_size}; {advice}"
+        )
+    return processor
