@@ -29,7 +29,8 @@ class EncoderArm:
     Attributes:
         label: what it is, in words.
         make: the backbone with random weights, in float32 on the CPU.
-        group: "main" (measured along with the LLM at every frame count), "encoder", "mixer" or "post-hoc".
+        group: "main" (measured along with the LLM at every frame count), "encoder", "mixer", "post-hoc", or "inside"
+            for what reduces tokens in the LLM.
         compressor: what makes fewer tokens of its grid.
         frames_per_group: frames behind one `Frame` line where the backbone itself compresses.
         native_size: side in pixels, where it is not that of the others.

@@ -26,6 +26,7 @@ from liteframe.bench.page import markdown
 from liteframe.bench.records import MODEL_STAGES
 
 _BASELINE = "teacher"
+_BEFORE_ENCODING = ("host_to_device", "normalize")
 
 
 def headline_table(record: LatencyRecord, frames: Sequence[int], arms: Sequence[str]) -> str:
@@ -139,18 +140,20 @@ def prefill_table(record: LatencyRecord) -> str:
 
 def pipeline_table(record: LatencyRecord, main: bool = True) -> str:
     """Arms and frame counts by stage, with tokens at three points; of the main arms, or of all others."""
+    rows = _pipelines(record, main)
+    before = [name for name in _BEFORE_ENCODING if any(name in row.stages for row in rows)]
     lines = [
         [
             real_arm_name(row.arm),
             row.frames or "-",
             *(figure(value) for value in (row.tokens_encoder, row.tokens_llm, row.tokens_per_frame)),
-            *(time_of(row.stages.get(name)) for name in MODEL_STAGES),
+            *(time_of(row.stages.get(name)) for name in (*before, *MODEL_STAGES)),
             model_ms(row),
             time_of(row.stages.get("first_token")),
             shown(row.ttft_ms, mark_of(row)),
             how(row),
         ]
-        for row in _pipelines(record, main)
+        for row in rows
     ]
     head = [
         "arm",
@@ -158,6 +161,7 @@ def pipeline_table(record: LatencyRecord, main: bool = True) -> str:
         "tokens: encoder",
         "LLM",
         "per frame",
+        *(name.replace("_", " ") for name in before),
         *MODEL_STAGES,
         "model",
         "first token",

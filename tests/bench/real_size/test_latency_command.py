@@ -15,7 +15,7 @@ from liteframe.bench.encoder_arms import ENCODER_ARMS
 from liteframe.bench.real_size import __main__ as module
 from liteframe.bench.real_size import steps
 from liteframe.bench.real_size.command import run_latency
-from liteframe.bench.real_size.subjects import POST_HOC
+from liteframe.bench.real_size.subjects import INSIDE_LLM, POST_HOC
 from liteframe.bench.real_size.suite import Suite
 from liteframe.bench.records import read_json
 
@@ -35,7 +35,7 @@ def test_the_record_is_whole(record: dict[str, Any]) -> None:
     assert record["limits"]["bf16_gflops"] > 0 and record["limits"]["bandwidth_gbs"] > 0
     assert record["environment"]["attention_kernel"] == "sdpa"
     assert {row["suite"] for row in record["rows"]} == {"encoder", "mixer", "prefill", "pipeline", "throughput"}
-    expected = {*ENCODER_ARMS, *POST_HOC}
+    expected = {*ENCODER_ARMS, *POST_HOC, *INSIDE_LLM}
     assert {arm["name"] for arm in record["arms"]} == expected
     assert expected <= {row["arm"] for row in record["rows"]}
 
@@ -54,6 +54,8 @@ def test_every_row_adds_up(record: dict[str, Any]) -> None:
             assert row["model_ms"] == pytest.approx(
                 sum(row["stages"][s]["ms"] for s in ("encode", "project", "prefill"))
             )
+            if not row["computed"]:
+                assert {"host_to_device", "normalize", "first_token"} <= set(row["stages"])
             arm, lines = arms[row["arm"]], row["frames"] / arms[row["arm"]]["frames_per_group"]
             if arm["group"] != "post-hoc":
                 assert row["prompt_tokens"] == row["tokens_llm"] + 8 * lines + 64

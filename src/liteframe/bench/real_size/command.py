@@ -5,7 +5,7 @@
 The record is JSON of kind "latency"; times are milliseconds, of a whole batch. Beside ``environment`` and ``settings``:
 
     limits     bf16_gflops, fp32_gflops, bandwidth_gbs, seconds: of this machine, measured in this run
-    arms       name, group ("main", "encoder", "mixer", "post-hoc"), label and note in words, accuracy_relative (an arm
+    arms       name, group (see `EncoderArm`), label and note in words, accuracy_relative (an arm
                of the tiny world, or null), image_size (px a side), parameters_m and gflops_per_frame (of the encoder),
                tokens_encoder_per_frame (after the arm's compression on the encoder's grid), tokens_per_frame (what the
                LLM sees; both null where the arm was not run), frames_per_group (behind one `Frame` line)
@@ -21,13 +21,14 @@ A row:
                "mixer"       likewise, of the student with each temporal mixer (paper, Table 2)
                "prefill"     of arm "llm", frames null: prompt_tokens tokens of text; also first_token and, on a GPU,
                              decode (one step, mean over settings.decode_tokens - 1 of them)
-               "pipeline"    encode, project and prefill; first_token where it was run as a whole
+               "pipeline"    encode, project and prefill; where it was run as a whole, also host_to_device (frames in
+                             uint8, from pinned memory), normalize (on the device) and first_token
                "throughput"  likewise, of several videos at once
     arm, frames, batch, image_size
     status     "ok" or "out of memory" (then without stages)
     computed   whether a stage was computed, or stages of other cells were put together; note says how
     tokens_encoder, tokens_llm, prompt_tokens (visual, `Frame` lines and question), of one video; tokens_per_frame
-    model_ms   encode + project + prefill, medians added; null where one is missing. ttft_ms adds first_token
+    model_ms   encode + project + prefill, medians added; null where one is missing. ttft_ms adds first_token alone
     share      stage -> its part of model_ms
     run_ms     whole runs on the synchronised host clock, median, p10, p90, n; null where there are none
     frames_per_s  of model_ms, or of encode + project where there is no prefill
@@ -37,8 +38,8 @@ A row:
 A `Frame` line is taken to add 8 tokens of text, the question 64. Causal attention counts half in the
 ``flops`` of a measured prefill, as its kernel may leave the rest out. A prefill that was not run at a length takes its
 operations over the rate measured at neighbouring lengths; a longer one than all takes a rate for the layers and one for
-attention, fitted to all lengths. There is no decoding, preprocessing or copying to the device here. Encoders
-take as long a frame as in the longest cell that was run.
+attention, fitted to all lengths. There is no decoding and no resizing here. Encoders take as long a frame as in
+the longest cell that was run.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ from liteframe.bench.real_size.table import latency_text
 from liteframe.errors import ConfigError
 
 HOSTS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
-BUDGETS_S = {"cpu": 840.0, "cuda": 520.0}
+BUDGETS_S = {"cpu": 1020.0, "cuda": 520.0}
 DECODE_TOKENS = {"cpu": 1, "cuda": 9}
 
 
@@ -76,7 +77,7 @@ def latency_command(
         device: cpu or cuda.
         size: real, or tiny for a try in seconds that says nothing about speed.
         out: file of the record; by default runs/latency-DEVICE.json.
-        budget_s: seconds that the run may take, by default 840 on a CPU and 520 on a GPU; cells that do not fit are
+        budget_s: seconds that the run may take, by default 1020 on a CPU and 520 on a GPU; cells that do not fit are
             left out, and listed in the record.
         seed: of the random weights and frames.
     """

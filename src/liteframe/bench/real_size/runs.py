@@ -12,7 +12,9 @@ from transformers.cache_utils import DynamicCache
 
 from liteframe.bench.encoder_arms import ENCODER_ARMS
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Llm, Subject
+from liteframe.data.transforms import normalize
 from liteframe.models.backbone import Dense, VisionTokens
+from liteframe.models.llm_pruning import PrunedVideoLLM
 
 Run = Callable[[Any], None]
 """One run, called with what times it or watches its memory."""
@@ -73,35 +75,44 @@ class EncoderRun:
 
 
 class PipelineRun:
-    """Frames to the first answer token: stages encode, project, prefill and first_token.
+    """Frames to the first answer token: stages host_to_device, normalize, encode, project, prefill and first_token.
 
     Args:
         subject: the arm.
-        frames_BTCHW: its frames.
+        pixels_BTCHW: its frames, uint8 on the host.
     """
 
-    def __init__(self, subject: Subject, frames_BTCHW: Tensor) -> None:
-        self.subject, self.frames_BTCHW = subject, frames_BTCHW
+    def __init__(self, subject: Subject, pixels_BTCHW: Tensor) -> None:
+        self.subject, self.pixels_BTCHW = subject, pixels_BTCHW
         self.counts = Counts()
+        self._ids_L: list[int] = []
         self._ids_BL: Tensor | None = None
 
     def __call__(self, timer: Any) -> None:
         model, llm = self.subject.model, self.subject.video_llm
+        weight = next(llm.backbone.parameters())
+        with timer.stage("host_to_device"):
+            pixels_BTCHW = self.pixels_BTCHW.to(weight.device, non_blocking=True)
+        with timer.stage("normalize"):
+            frames_BTCHW = normalize(pixels_BTCHW).to(weight.dtype)
         with timer.stage("encode"):
-            encoded = model.encode(self.frames_BTCHW)
+            encoded = model.encode(frames_BTCHW)
         with timer.stage("project"):
             projected = model.project(encoded)
         visual_BTNC, lines = seen_by_llm(projected)
         if self._ids_BL is None:
             self.counts = count(encoded, projected)
-            ids_L = prompt_ids(llm.image_token_id, lines, self.counts.llm)
-            self.counts.prompt = len(ids_L)
-            self._ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
+            self._ids_L = prompt_ids(llm.image_token_id, lines, self.counts.llm)
+            self.counts.prompt = len(self._ids_L)
+            self._ids_BL = torch.tensor([self._ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
         with timer.stage("prefill"):
-            cache = DynamicCache(config=llm.language_model.config)
-            places = visual_BTNC.shape[:3].numel()
-            hidden_BLC = llm.hidden_states(llm.embed(self._ids_BL, visual_BTNC, places=places), cache=cache)
-            logits_BV = llm.lm_head(hidden_BLC[:, -1])
+            if isinstance(model, PrunedVideoLLM):
+                logits_BV = model.prefill(visual_BTNC, self._ids_L)
+            else:
+                cache = DynamicCache(config=llm.language_model.config)
+                places = visual_BTNC.shape[:3].numel()
+                hidden_BLC = llm.hidden_states(llm.embed(self._ids_BL, visual_BTNC, places=places), cache=cache)
+                logits_BV = llm.lm_head(hidden_BLC[:, -1])
         with timer.stage("first_token"):
             logits_BV.argmax(dim=-1)
 

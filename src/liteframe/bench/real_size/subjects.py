@@ -16,6 +16,7 @@ from liteframe.bench.declared import declared
 from liteframe.bench.encoder_arms import ENCODER_ARMS, EncoderArm
 from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.real_size.shapes import Shapes
+from liteframe.models.llm_pruning import FastV, PrunedVideoLLM, Pruner, PyramidDrop
 from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import Teacher
 from liteframe.models.tiny import tiny_processor
@@ -26,12 +27,12 @@ QUESTION_TOKENS = 64
 LINE_TOKENS = 8
 """Text that a `Frame` line adds to its visual tokens: its number, two marks of the image and a line break, about."""
 POST_HOC: dict[str, str] = {
-    "teacher+fastvid": "fastvid",
-    "teacher+visionzip": "visionzip",
-    "teacher+prumerge": "prumerge",
+    f"teacher+{name}": name for name in ("fastvid", "visionzip", "prumerge", "tome", "dycoke", "prunevid", "holitom")
 }
-"""Arm -> method of `ops.compressors.registry`, at 16x on projected tokens. A new one is one line."""
-POST_HOC_RATIO = 16.0
+"""Arm -> method of `ops.compressors.registry`, at 16x on projected tokens. A new one is one name."""
+INSIDE_LLM: dict[str, type[Pruner]] = {"teacher+fastv": FastV, "teacher+pyramiddrop": PyramidDrop}
+"""Arm -> what drops tokens inside the LLM, to a 16th behind its last layer."""
+_RATIO = 16.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Subject:
     Attributes:
         name: of the arm.
         arm: what the registry says of it.
-        model: a `VideoLLM`, or one of `liteframe.models.post_hoc` around it.
+        model: a `VideoLLM`, or one of `liteframe.models.post_hoc` or `liteframe.models.llm_pruning` around it.
         image_size: side of its frames in pixels.
     """
 
@@ -95,6 +96,12 @@ class Subject:
         side = self.image_size
         return torch.randn(batch, count, 3, side, side, device=weight.device, dtype=weight.dtype)
 
+    def pixels(self, count: int, batch: int = 1) -> Tensor:
+        """Random frames as a decoder gives them, uint8 (batch, count, 3, side, side) on the host; pinned for a GPU."""
+        side = self.image_size
+        pixels = torch.randint(0, 256, (batch, count, 3, side, side), dtype=torch.uint8)
+        return pixels.pin_memory() if next(self.video_llm.backbone.parameters()).is_cuda else pixels
+
     def settings(self, question_tokens: int, output_length: int) -> dict[str, Any]:
         """What it runs under, read off its modules; arms that differ in it may not be compared."""
         return declared(self.model, f"{question_tokens} tokens, and {LINE_TOKENS} a Frame line", output_length)
@@ -114,9 +121,15 @@ def build_subject(
     """
     if name in POST_HOC:
         inner = build_subject("teacher", shapes, llm, device, dtype, made)
-        compressed = PostHocVideoLLM(inner.model, POST_HOC[name], POST_HOC_RATIO)
-        label = f"InternViT-300M, {POST_HOC[name]} at {POST_HOC_RATIO:g}x behind the projector"
+        compressed = PostHocVideoLLM(inner.model, POST_HOC[name], _RATIO)
+        label = f"InternViT-300M, {POST_HOC[name]} at {_RATIO:g}x behind the projector"
         return Subject(name, EncoderArm(label, inner.arm.make, "post-hoc"), compressed, inner.image_size)
+    if name in INSIDE_LLM:
+        inner = build_subject("teacher", shapes, llm, device, dtype, made)
+        pruned = PrunedVideoLLM(inner.model, INSIDE_LLM[name](_RATIO))
+        label = f"InternViT-300M, {INSIDE_LLM[name].__name__} to {_RATIO:g}x inside the LLM"
+        note = "its prefill keeps no cache; no floor is computed for it"
+        return Subject(name, EncoderArm(label, inner.arm.make, "inside", note=note), pruned, inner.image_size)
     arm, made = ENCODER_ARMS[name], {} if made is None else made
     if arm.make not in made:
         with torch.device(device), QuickWeights():

@@ -18,6 +18,7 @@ from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
 from liteframe.bench.real_size.subjects import QUESTION_TOKENS, Backbones, Llm, Subject, build_subject, module_bytes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.errors import ConfigError
+from liteframe.models.llm_pruning import PrunedVideoLLM
 from liteframe.models.video_llm import LiteFrameBackbone
 from liteframe.progress import track
 
@@ -95,10 +96,9 @@ class Suite:
         subject = self.subjects[name]
         if isinstance(backbone := subject.video_llm.backbone, LiteFrameBackbone):
             backbone.encoder.save_memory(step.chunk_clips)
-        frames_BTCHW = subject.frames(step.frames, step.batch)
         if step.suite in ("pipeline", "throughput"):
-            return PipelineRun(subject, frames_BTCHW)
-        return EncoderRun(subject, frames_BTCHW, with_wap=name == "teacher")
+            return PipelineRun(subject, subject.pixels(step.frames, step.batch))
+        return EncoderRun(subject, subject.frames(step.frames, step.batch), with_wap=name == "teacher")
 
     def _settings(self, name: str, output: int) -> dict[str, Any]:
         if name == LLM:
@@ -159,8 +159,9 @@ class Suite:
         flops = {
             "encode": (work.encode(frames), module_bytes(llm.backbone)),
             "project": (work.project(counts.encoder * step.batch), module_bytes(llm.projector)),
-            "prefill": (step.batch * self.llm_work.prefill_least(counts.prompt), self.llm.weight_bytes()),
         }
+        if not isinstance(subject.model, PrunedVideoLLM):
+            flops["prefill"] = (step.batch * self.llm_work.prefill_least(counts.prompt), self.llm.weight_bytes())
         stages = {}
         for stage, times in samples.items():
             if stage not in ("wap", "wap_project"):

@@ -15,7 +15,7 @@ _TITLES = {
     "pipeline": "Model time: encode + project + prefill (~ composed of other cells or computed)",
     "throughput": "Several videos at once",
 }
-_STAGES = ("encode", "project", "prefill", "first_token", "decode")
+_STAGES = ("host_to_device", "normalize", "encode", "project", "prefill", "first_token", "decode")
 
 
 def latency_text(record: Mapping[str, Any]) -> str:
