@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from liteframe import cli
 from liteframe.bench.records import write_json
+from liteframe.configs import shipped_configs
+from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.tiny import build_tiny_host
 from liteframe.paper import plots
 from liteframe.paper.cells import CELLS, FRAMES, RATIOS, PaperCell, find_cell
 from liteframe.paper.claims import CLAIMS
@@ -37,6 +41,17 @@ def test_the_page_of_no_records_promises_nothing(tmp_path: Path) -> None:
     for arm in POST_HOC:
         assert name_of(arm) in text
     assert "`make bench RUN=runs/tiny-seed4` (and 5, 6)" in text
+
+
+def test_the_sizes_in_the_introduction_are_those_of_the_models(tmp_path: Path) -> None:
+    host, _ = build_tiny_host()
+    ctd = yaml.safe_load((shipped_configs() / "tiny" / "ctd.yaml").read_text(encoding="utf-8"))
+    student = LiteFrameEncoder(LiteFrameConfig(**ctd["model"]["init_args"]["encoder"]))
+    host_m, teacher_m, student_m = (
+        sum(weight.numel() for weight in model.parameters()) / 1e6 for model in (host, host.model.vision_tower, student)
+    )
+    sizes = f"{host_m:.1f} M parameters, its image encoder (the teacher) {teacher_m:.1f} M, the student {student_m:.1f}"
+    assert sizes in " ".join(page(read_evidence(tmp_path)).split())
 
 
 def test_every_number_stands_where_it_belongs(records: Path, fill: Any, shapes_record: Any) -> None:

@@ -24,14 +24,13 @@ from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
-from liteframe.ops.compressors.registry import METHODS
+from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
 from liteframe.ops.pooling import Block
 
 ATTENTION = {"vision_config": "eager", "text_config": "sdpa"}
 """Fastest on a CPU: plain for the 65 tokens of a tiny frame, fused for the LLM's long prompts. The same in all arms."""
 
 _BLOCKS: dict[float, Block] = {4: (1, 2, 2), 8: (2, 2, 2), 16: (4, 2, 2), 32: (8, 2, 2)}
-_ON_BLOCKS = ("average", "max", "subsample", "wap")
 
 
 @dataclass(frozen=True)
@@ -154,8 +153,8 @@ def _post_hoc(name: str) -> Maker:
 
 ARMS: dict[str, Maker] = {
     "teacher": lambda parts, _: parts.teacher,
-    **{f"teacher+{name}": _on_blocks(name) for name in _ON_BLOCKS},
-    **{f"teacher+{name}": _post_hoc(name) for name in METHODS if name not in _ON_BLOCKS},
+    **{f"teacher+{name}": _on_blocks(name) for name in ON_BLOCKS},
+    **{f"teacher+{name}": _post_hoc(name) for name in METHODS if name not in ON_BLOCKS},
     "tome-teacher+wap": lambda parts, ratio: parts.tome_teacher(ratio),
     "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
@@ -164,7 +163,7 @@ ARMS: dict[str, Maker] = {
 }
 """Every arm by name: how its model is made from a run, compressing so many times."""
 
-USUAL_ARMS = ("teacher", *(f"teacher+{name}" for name in _ON_BLOCKS), "liteframe-ctd", "liteframe-lma")
+USUAL_ARMS = ("teacher", *(f"teacher+{name}" for name in ON_BLOCKS), "liteframe-ctd", "liteframe-lma")
 """Those of the pipeline's own report."""
 
 

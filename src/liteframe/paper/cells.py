@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from liteframe.errors import ConfigError
+from liteframe.ops.compressors.registry import ON_BLOCKS
 from liteframe.paper.names import CONTROL
 
 ALL_SEEDS = (4, 5, 6)
@@ -158,7 +159,7 @@ CELLS: tuple[PaperCell, ...] = (
         ALL_SEEDS,
         about="the run's student, LLM frozen and adapted",
     ),
-    _asked("pooling", "table1", [f"teacher+{kind}" for kind in ("average", "max", "subsample", "wap")], "grids, 16x"),
+    _asked("pooling", "table1", [f"teacher+{kind}" for kind in ON_BLOCKS], "grids, 16x"),
     _asked("merging", "table1", [f"teacher+{name}" for name in ("tome", "prumerge", "prumerge+", "visionzip")], "16x"),
     _asked("video", "table1", [f"teacher+{name}" for name in ("fastvid", "dycoke", "prunevid", "holitom")], "16x"),
     _asked("in-encoder", "table1", ["tome-teacher+wap"], "tokens merged in every layer of the encoder"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from liteframe.bench.arm_names import method_name
+from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
+
 CTD, LMA = "liteframe-ctd", "liteframe-lma"
 """The student of a run, with the LLM frozen and adapted."""
 ARMS = {
@@ -12,17 +15,9 @@ ARMS = {
     "teacher+wap": "WAP",
     "teacher+wap-8x": "WAP, 8x",
     "teacher+wap-4x": "WAP, 4x",
-    "teacher+tome": "ToMe",
-    "teacher+prumerge": "PruMerge",
-    "teacher+prumerge+": "PruMerge+",
-    "teacher+visionzip": "VisionZip",
-    "teacher+fastvid": "FastVID",
-    "teacher+dycoke": "DyCoke",
-    "teacher+prunevid": "PruneVid",
-    "teacher+holitom": "HoliTom",
+    **{f"teacher+{name}": method_name(name) for name in METHODS if name not in ON_BLOCKS},
     "tome-teacher+wap": "ToMe inside the encoder, then WAP",
-    "teacher+fastv": "FastV (inside the LLM)",
-    "teacher+pyramiddrop": "PyramidDrop (inside the LLM)",
+    **{f"teacher+{name}": f"{method_name(name)} (inside the LLM)" for name in ("fastv", "pyramiddrop")},
     "liteframe-ctd": "student after CTD, LLM frozen",
     "liteframe-lma": "student after LMA",
 }

@@ -49,6 +49,8 @@ METHODS: dict[str, Method] = {
     "prunevid": Method(prunevid, absent="pruning inside the LLM by the question's attention"),
     "holitom": Method(holitom, ("cls_attention_THW",), absent="merging inside the LLM"),
 }
+ON_BLOCKS = ("average", "max", "subsample", "wap")
+"""Of these, those that keep a grid, so that a Video LLM can run them on the encoder's own, before its pixel shuffle."""
 
 
 def method(name: str) -> Method:
