@@ -116,7 +116,9 @@ def test_out_of_memory_and_what_was_not_run_are_told(records: Path) -> None:
     _with_latency(records, "gpu", lambda data: data.update(complete=False))
     page = _page(records)
     assert _line(page, "student", "8", "32")[3] == "out of memory"
-    assert "the record is partial" in page and "MobileNet-v5, 16 frames: no time left" in page
+    assert "the record is partial" in page and "MobileNet-v5, 16 / 32 frames: no time left" in page
+    assert "- throughput, teacher, 64 frames, batch 8: no time left\n" in page
+    assert "- all, FastViT: cannot be made\n" in page
 
 
 def test_accuracy_is_only_that_of_a_named_relative(records: Path) -> None:

@@ -54,7 +54,7 @@ def plain_log(axes: Axes, axis: str) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     chosen = axes.xaxis if axis == "x" else axes.yaxis
-    chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
     chosen.set_minor_formatter(NullFormatter())
 
 

@@ -44,10 +44,18 @@ def throughput_table(record: LatencyRecord) -> str:
 def left_out_list(record: LatencyRecord) -> str:
     """What was not run, and why; and that the record is not whole, if so."""
     lines = [] if record.complete else ["- The run was not finished: the record is partial."]
+    together: dict[tuple[str, str, str, int, str], list[int]] = {}
     for cell in record.dropped:
-        parts = [str(cell.get("suite", "")), real_arm_name(str(cell.get("arm", "")))]
-        unit = "tokens" if cell.get("suite") == "prefill" else "frames"
-        parts += [f"{cell['frames']} {unit}"] if cell.get("frames") else []
-        parts += [f"batch {cell['batch']}"] if cell.get("batch") not in (None, 1) else []
-        lines.append(f"- {', '.join(part for part in parts if part)}: {cell.get('reason', 'no reason recorded')}")
+        suite, arm = str(cell.get("suite", "")), real_arm_name(str(cell.get("arm", "")))
+        unit, batch = "tokens" if suite == "prefill" else "frames", cell.get("batch") or 1
+        sizes = together.setdefault((suite, arm, unit, batch, cell.get("reason", "no reason recorded")), [])
+        sizes += [cell["frames"]] if cell.get("frames") else []
+    for (suite, arm, unit, batch, reason), sizes in together.items():
+        parts = [
+            suite,
+            arm,
+            f"{' / '.join(map(str, sizes))} {unit}" if sizes else "",
+            f"batch {batch}" if batch > 1 else "",
+        ]
+        lines.append(f"- {', '.join(part for part in parts if part)}: {reason}")
     return "\n".join(lines)
