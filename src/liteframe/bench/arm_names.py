@@ -29,6 +29,7 @@ _METHODS = {
     "holitom": "HoliTom",
     "fastv": "FastV",
     "pyramiddrop": "PyramidDrop",
+    "tome-teacher+wap": "ToMe inside",
 }
 
 

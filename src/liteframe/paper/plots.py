@@ -204,4 +204,4 @@ def _legend(figure: Figure, axes: Axes) -> None:
         axes.spines[side].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
-    figure.subplots_adjust(left=0.075, right=0.755, top=0.93, bottom=0.1)
+    figure.subplots_adjust(left=0.075, right=0.735, top=0.93, bottom=0.1)
