@@ -13,7 +13,7 @@ from liteframe.bench.records import write_json
 from liteframe.paper.cells import FRAMES, LONGEST, find_cell
 from liteframe.paper.claims import CLAIMS, Claim
 from liteframe.paper.evidence import Evidence, read_evidence
-from liteframe.paper.names import BEFORE_LLM, POST_HOC, SAME_AS
+from liteframe.paper.names import BEFORE_LLM, CONTROL, POST_HOC, SAME_AS
 from liteframe.paper.records import record_path
 from liteframe.paper.verdicts import BEYOND, CONTEXT, FAILS, HOLDS, MISSING, OPEN
 
@@ -28,7 +28,7 @@ def claim(words: str) -> Claim:
 
 def as_the_paper(arm: str, frames: int, seed: int) -> float:
     """Accuracies of a world in which all that the paper says is so."""
-    grown = 0.08 * log2(frames / 4)
+    grown, arm = 0.08 * log2(frames / 4), arm.removeprefix(CONTROL)
     if arm == "teacher":
         return 0.34 + grown + 0.001 * seed
     arm = {"ctd-again": "liteframe-ctd", "lma-again": "liteframe-lma"}.get(arm, arm)
@@ -132,6 +132,14 @@ def test_a_tie_cannot_be_told(records: Path, fill: Any, report: Any) -> None:
     assert {finding.why for finding in judged.findings} == {"the interval contains 0"}
 
 
+def test_wap_has_to_be_better_on_both_hosts(records: Path, fill: Any) -> None:
+    level = as_the_paper("teacher+max", 8, 4)
+    fill(records, lambda arm, n, seed: level if arm.startswith(CONTROL) else as_the_paper(arm, n, seed))
+    judged = claim("plain pooling").judged(read_evidence(records))
+    assert [finding.verdict for finding in judged.findings] == [HOLDS] * 3 + [OPEN] * 3
+    assert judged.verdict == OPEN and judged.deciding is not None and "the other host" in judged.deciding.what
+
+
 def test_students_are_told_apart_only_beyond_the_noise(records: Path, fill: Any) -> None:
     def trained(arm: str, frames: int, seed: int) -> float:
         return {"ctd-joint": 0.4, "lma-joint": 0.4, "ctd-again": 0.45, "lma-again": 0.75}.get(arm, 0.5)
@@ -155,10 +163,10 @@ def test_missing_parts_and_seeds_leave_a_claim_unmeasured(records: Path, fill: A
     fill(records, as_the_paper, [find_cell("pooling"), find_cell("merging")])
     judged = claim("elaborate merging").judged(read_evidence(records))
     assert judged.verdict == MISSING
-    assert [finding.verdict for finding in judged.findings] == [HOLDS, HOLDS, MISSING]
+    assert [finding.verdict for finding in judged.findings] == [HOLDS, HOLDS, MISSING, *[MISSING] * 3]
     record_path(records, find_cell("merging"), 6).unlink()
     judged = claim("elaborate merging").judged(read_evidence(records))
-    assert [finding.verdict for finding in judged.findings] == [MISSING] * 3
+    assert [finding.verdict for finding in judged.findings] == [MISSING] * 6
     assert judged.findings[0].why == "seeds 4, 5 of 4, 5, 6" and "seed 5 +" in judged.findings[0].by_seed
 
 

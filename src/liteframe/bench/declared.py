@@ -21,8 +21,9 @@ def declared(model: Any, prompt: str, output_length: int) -> dict[str, Any]:
     """
     inner: VideoLLM = getattr(model, "inner", model)
     config: Any = inner.language_model.config
-    weights = str(next(inner.backbone.parameters()).dtype).removeprefix("torch.")
-    autocast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    weight = next(inner.backbone.parameters())
+    weights, device = str(weight.dtype).removeprefix("torch."), weight.device.type
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     return {
         "dtype": weights if autocast is None else f"{weights} under autocast to {str(autocast).removeprefix('torch.')}",
         "attention_kernel": ", ".join(sorted(attention_kernels(inner))),

@@ -8,7 +8,7 @@ from math import log2
 from liteframe.paper.at_latency import at_latency
 from liteframe.paper.cells import BUDGETS, FRAMES, LONGEST, RATIOS, frames_at
 from liteframe.paper.evidence import Evidence, Point, Weights, difference
-from liteframe.paper.names import BEFORE_LLM, CTD, LMA, SAME_AS, name_of
+from liteframe.paper.names import BEFORE_LLM, CONTROL, CTD, LMA, SAME_AS, name_of
 from liteframe.paper.training_noise import noise_of_training
 from liteframe.paper.verdicts import Finding, as_context, judge_difference, judge_growth
 
@@ -37,7 +37,12 @@ def _trained_apart(evidence: Evidence, arm: str, other: str, what: str, *trainin
 
 
 def _wap_against(evidence: Evidence, rivals: Sequence[str]) -> list[Finding]:
-    return [_beats(evidence, WAP, rival, f"WAP less {name_of(rival)}") for rival in rivals]
+    """On both hosts: one has learnt to read what WAP makes, the other what average pooling makes."""
+    return [
+        _beats(evidence, host + WAP, host + rival, f"WAP less {name_of(rival)}{where}")
+        for host, where in (("", ""), (CONTROL, ", the other host"))
+        for rival in rivals
+    ]
 
 
 def wap_against_pools(evidence: Evidence) -> list[Finding]:
@@ -49,7 +54,7 @@ def wap_against_rivals(evidence: Evidence) -> list[Finding]:
 
 
 def wap_against_others(evidence: Evidence) -> list[Finding]:
-    (apart,) = _wap_against(evidence, [OF_ITS_OWN])
+    apart = _beats(evidence, WAP, OF_ITS_OWN, f"WAP less {name_of(OF_ITS_OWN)}")
     return [*_wap_against(evidence, OTHERS), as_context(apart, OTHER_BUDGET)]
 
 

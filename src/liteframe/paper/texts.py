@@ -52,7 +52,8 @@ def table_1(evidence: Evidence) -> str:
     return f"""\
 **What the host knows.** Half of the loss that taught the tiny host's language model fell on tokens pooled by WAP over
 (1, 2, 2) patches. So the frozen model knows WAP's outputs in space, and those of no rival; a control with a host that
-learnt average-pooled tokens instead is in the table *Another host*. The WAP tested here is {_wap(evidence)}; the
+learnt average-pooled tokens instead is in the table *Another host*, and a claim that WAP is better than a reduction
+holds only where it does on both. The WAP tested here is {_wap(evidence)}; the
 paper's is the dot product. That scale was chosen on tuning seeds, which are not among these. The rivals' tokens stand
 in one `Frame` line a frame, WAP's in one for each group of 4 frames; on a tuning seed a line a frame was the better of
 the two for nearly every rival.
