@@ -35,7 +35,7 @@ _ARMS = {
 }
 _SALIENCIES = {
     "none": "none (average pooling)",
-    "class_token x20": "class token (the paper's)",
+    "class_token x20": "class token, cosine x 20",
     "mean_token x20": "mean token",
     "norm x20": "norm",
 }

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from liteframe.bench.frontier import matched_latency
 from liteframe.bench.label_places import Box
 from liteframe.bench.notes import notes_from
 from liteframe.bench.plots import plot_frontier
 from liteframe.bench.records import RowRecord, read_json, rows_of
 from liteframe.bench.report import build_report, table_text, write_report
+from liteframe.bench.seed_means import mean_rows
 
 Rows = Callable[..., list[RowRecord]]
 _STAGES = [{"name": "synth", "seconds": 31.2}, {"name": "ctd", "seconds": 118.0, "steps": 900}]
@@ -83,13 +85,14 @@ def test_a_report_without_students_or_teacher_is_still_a_report(fake_rows: Rows,
 
 def test_notes_tell_losses(fake_rows: Rows) -> None:
     notes = " ".join(notes_from(fake_rows(), {"commit": "a" * 40, "dirty": True}, chance=0.46))
-    assert "teacher+wap is 0.009 below teacher+max" in notes and "-0.014 at 64*" in notes
+    assert "teacher + WAP is 0.009 below teacher + max" in notes and "-0.014 at 64*" in notes
     assert (
-        "Of 3 other ways to reduce the teacher's tokens, above teacher+wap in the mean: teacher+max (+0.009)." in notes
+        "Of 3 other ways to reduce the teacher's tokens, above teacher + WAP in the mean: teacher + max (+0.009)."
+        in notes
     )
     assert "0.013 below the teacher's best" in notes
     assert "+0.166 by model time, of which +0.126 is left end to end" in notes
-    assert "Not above chance (0.46) by the interval: teacher+max at 8" in notes
+    assert "Not above chance (0.46) by the interval: teacher + max at 8" in notes
     assert "not committed" in notes
 
 
@@ -99,9 +102,37 @@ def test_notes_tell_noise(fake_rows: Rows) -> None:
     rows[2].spread["model"]["p90"] = 100.0
     rows[3].spread["encode"]["n"] = 3
     notes = " ".join(notes_from(rows))
-    assert "teacher took less model time at 16 frames" in notes
+    assert "teacher, all tokens took less model time at 16 frames" in notes
     assert "1 of 4 cells have fewer than 5 timed runs" in notes
-    assert "90th percentile" in notes and "teacher at 32" in notes
+    assert "In 1 of 4 cells the model time's 90th percentile" in notes and "teacher, all tokens at 32" in notes
+
+
+def test_notes_of_means_tell_the_seeds_gains_and_their_noise(fake_rows: Rows) -> None:
+    slow = [replace(row, encode_ms=4.0 * row.encode_ms) if row.arm == "liteframe-lma" else row for row in fake_rows()]
+    seeds = [fake_rows(), slow, fake_rows(0.02)]
+    for row in seeds[2][:2]:
+        row.spread["model"]["p90"] = 1000.0
+    gains = [next(m["gain"] for m in matched_latency(rows, frames=(16,), fields=("model_ms",))) for rows in seeds]
+    rows = mean_rows(seeds)
+    notes = " ".join(notes_from(rows, seeds=seeds))
+    assert f"At the teacher's 16 frames the gain is {sum(gains) / 3:+.3f} by model time" in notes
+    assert "In 0, 0, 2 of 30 cells of the seeds, each alone, the model time's 90th percentile" in notes
+    own = next(m["gain"] for m in matched_latency(rows, frames=(16,), fields=("model_ms",)))
+    assert abs(own - sum(gains) / 3) > 0.001, "the gain of the means is another number"
+
+
+def test_notes_name_budgets_beside_ranks(fake_rows: Rows) -> None:
+    def dearer(row: RowRecord) -> list[RowRecord]:
+        if row.arm != "teacher+max":
+            return [row]
+        inside = replace(row, arm="teacher+fastv", tokens=16 * row.frames, tokens_mean_over_layers=6.0 * row.frames)
+        return [row, inside, replace(row, arm="tome-teacher+wap", accuracy=0.1)]
+
+    notes = " ".join(notes_from([new for row in fake_rows() for new in dearer(row)]))
+    assert "Of 5 other ways" in notes
+    assert "teacher + FastV (+0.009, with 6 times its tokens)" in notes and "teacher + max (+0.009)" in notes
+    assert "below teacher + FastV (which gives the LLM 6 times its tokens) in the mean" in notes
+    assert "above teacher with ToMe inside + WAP in the mean" in notes
 
 
 def test_labels_of_the_picture_do_not_overlap(fake_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

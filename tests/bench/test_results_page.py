@@ -101,6 +101,8 @@ def test_mean_and_gain_are_those_of_the_seeds(records: Path) -> None:
     summary = json.loads((records / "tiny-seeds.json").read_text())
     gain = next(m["mean"] for m in summary["matched_latency"] if (m["field"], m["frames"]) == ("total_ms", 8))
     assert f"({gain:+.3f})" in _line(page, "student after LMA", "end to end")[2]
+    late = _line(page, "teacher + WAP", "model")
+    assert late[-1].endswith(" ◁") and "◁" not in late[2], "at the teacher's 64 frames its own 64 stand in"
 
 
 def test_computed_times_are_marked_and_timed_ones_are_not(records: Path) -> None:

@@ -33,8 +33,8 @@ class _Style:
 # Okabe and Ito's palette, told apart by most colour-blind readers; the marker tells them apart once more.
 _STYLES = {
     "teacher": _Style("#000000", "o", "teacher, all tokens"),
-    "liteframe-lma": _Style("#D55E00", "*", "LiteFrame after LMA"),
-    "liteframe-ctd": _Style("#0072B2", "P", "LiteFrame after CTD"),
+    "liteframe-lma": _Style("#D55E00", "*", "student after LMA"),
+    "liteframe-ctd": _Style("#0072B2", "P", "student after CTD"),
     "teacher+wap": _Style("#E69F00", "s", "teacher + WAP"),
     "teacher+max": _Style("#56B4E9", "^", "teacher + max pooling", strong=False),
     "teacher+average": _Style("#CC79A7", "v", "teacher + average pooling", strong=False),

@@ -12,6 +12,11 @@ from liteframe.bench.seed_means import left_out, mean_rows
 CHANCE = 0.25
 RELATIVES_AT = 16
 """Frames at which the accuracy of a tiny relative is shown beside an encoder's real latency."""
+_READ_WITH_CARE = (
+    "Half of the loss that taught this world's LLM fell on tokens of WAP, none on those of another reduction: "
+    "*Another host* in [PAPER.md](PAPER.md) shows how much of WAP's lead that is. LMA trains on questions of this "
+    "world; teacher, reductions and the student after CTD have no such training."
+)
 
 _LONGEST_OPEN = 30
 _DEVICES = {"cpu": ("On a CPU", "`make bench`"), "gpu": ("On a GPU", "`make bench-gpu`, then `make results`")}
@@ -65,15 +70,18 @@ def _tiny_world(records: Records, pictures: dict[str, str]) -> str:
             ),
             section(
                 "What the numbers say",
-                tiny_world_page.notes(rows, CHANCE),
-                "Of the means over seeds, so a gain may differ in the last digit from the mean of the seeds' gains.",
+                tiny_world_page.notes(rows, seeds, CHANCE),
+                _READ_WITH_CARE,
             ),
             section("The other arms one by one", "", picture="rivals"),
             section(
                 "At equal latency",
                 tiny_world_page.matched_table(seeds),
                 "Accuracy at the time that the teacher takes at so many frames, and in brackets the gain over it, "
-                "linear in log latency between the arm's frame counts; beyond its slowest row that row's stands.",
+                "linear in log latency between the arm's frame counts. "
+                f"{tiny_world_page.LEAST} beyond its slowest row, whose accuracy stands: with more frames it may be "
+                "higher (arms that use the teacher's encoder are timed to 64 frames). - a seed in which it has no row "
+                "as fast.",
             ),
             section("Model time, ms", tiny_world_page.model_time_table(rows)),
             section("Where the time goes", tiny_world_page.stage_table(rows), "Milliseconds.", "tiny_stages"),

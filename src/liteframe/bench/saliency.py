@@ -32,6 +32,7 @@ def saliency_command(
     saliencies: list[str] = ["class_token", "mean_token", "norm"],  # noqa: B006
     scales: list[float] = [],  # noqa: B006
     frames: list[int] = [8, 16, 32, 64],  # noqa: B006
+    decoded: int = 128,
     batch_size: int = 8,
     out: str | None = None,
 ) -> int:
@@ -45,6 +46,7 @@ def saliency_command(
         saliencies: class_token, mean_token, norm, and attention_pool of an encoder that has one.
         scales: factors before the softmax to try with each saliency, beside that of the run.
         frames: frame counts.
+        decoded: frames that are decoded of a video, of which each count takes uniform midpoints, as the sweep does.
         batch_size: videos that are answered at a time.
         out: file of the record; by default saliency.json in the run.
     """
@@ -58,7 +60,7 @@ def saliency_command(
     for name, compressor in compressors.items():
         model = VideoLLM(host, processor, teacher.backbone, compressor).eval()
         models.update({(name, count): model for count in frames})
-    data = videos_for(teacher, manifest, max(frames), batch_size)
+    data = videos_for(teacher, manifest, max(decoded, *frames), batch_size)
     scores = answer_all(models, question_batches(data, "saliency: questions"), torch.bfloat16, torch.device("cpu"))
     rows = rows_against(scores, name_of(replace(wap, saliency=REFERENCE)))
     written = write_record(
@@ -69,7 +71,7 @@ def saliency_command(
             "run": folder.name,
             "seed": next((stage.get("seed") for stage in read_stage_records(folder)), None),
             "split": split,
-            "frames": "uniform midpoints",
+            "frames": f"uniform midpoints of {max(decoded, *frames)}",
             "reference": name_of(replace(wap, saliency=REFERENCE)),
             "compressors": {name: compressor.describe() for name, compressor in compressors.items()},
         },

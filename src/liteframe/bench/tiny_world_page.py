@@ -15,6 +15,8 @@ from liteframe.bench.tables import FIELD_NAMES, grid, milliseconds, or_dash, sig
 
 _BASELINE = "teacher"
 _ALIKE = 1.01
+LEAST = "◁"
+"""Behind an accuracy that belongs to an arm's slowest row: at a later time it may be higher."""
 
 
 def accuracy_table(rows: Sequence[RowRecord]) -> str:
@@ -74,7 +76,7 @@ def token_table(rows: Sequence[RowRecord]) -> str:
 def matched_table(seeds: Sequence[Sequence[RowRecord]]) -> str:
     """What every other arm reaches at the time of each of the teacher's rows, mean of the seeds' own comparisons.
 
-    Empty without a teacher.
+    Marked where an arm's slowest row, which may be faster, stands in. Empty without a teacher.
     """
     arms = in_order([row.arm for rows in seeds for row in rows])
     if _BASELINE not in arms:
@@ -146,9 +148,9 @@ def memory_table(rows: Sequence[RowRecord]) -> str:
     return markdown(["arm", "frames", "decode, preprocess", *MODEL_STAGES], lines) if lines else ""
 
 
-def notes(rows: Sequence[RowRecord], chance: float) -> str:
-    """The sentences that numbers demand, as a list."""
-    return "\n".join(f"- {note}" for note in notes_from(rows, None, chance))
+def notes(rows: Sequence[RowRecord], seeds: Sequence[Sequence[RowRecord]], chance: float) -> str:
+    """The sentences that numbers demand, as a list; `rows` are the means of the seeds'."""
+    return "\n".join(f"- {note}" for note in notes_from(rows, None, chance, seeds))
 
 
 def limits_line(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -184,7 +186,8 @@ def _mean_match(matches: Sequence[Mapping[str, Any]]) -> str:
     if any(match["gain"] is None for match in matches):
         return "-"
     accuracy, gain = (fmean(match[name] for match in matches) for name in ("arm_accuracy", "gain"))
-    return f"{or_dash(accuracy)} ({signed(gain)})"
+    least = " " + LEAST if any(match["where"] == "slowest row" for match in matches) else ""
+    return f"{or_dash(accuracy)} ({signed(gain)}){least}"
 
 
 def _times(value: float | None) -> str:
