@@ -23,9 +23,12 @@ _MS = {
     "student-conv": 60.0,
 }
 _RATE = 3000.0
+_BY_THE_FRAME = "by the frame, from 16 frames"
+_BETWEEN = "operations over the rate between those measured at 256 and 4096 tokens"
+_BEYOND = "layers and attention at a rate each, fitted to 4 lengths up to 4096 tokens"
 
 
-def toy_stage(ms: float, computed: bool = False, gflops: float | None = None) -> dict[str, Any]:
+def toy_stage(ms: float, computed: bool = False, gflops: float | None = None, note: str = "") -> dict[str, Any]:
     """A stage's cell."""
     floor_ms = gflops / _RATE * 1e3 if gflops else None
     floor = {"floor_ms": floor_ms, "bound": "compute", "times_floor": ms / floor_ms} if floor_ms else None
@@ -40,7 +43,7 @@ def toy_stage(ms: float, computed: bool = False, gflops: float | None = None) ->
         "floor": floor,
         "times_floor": floor["times_floor"] if floor else None,
         "peak_mib": None if computed else 1500.0 + ms / 10,
-        "note": "",
+        "note": note if computed else "",
     }
 
 
@@ -56,7 +59,7 @@ def _row(suite: str, arm: str, frames: int | None, stages: dict[str, Any], **mor
 
 
 def toy_latency(device: str = "cpu") -> dict[str, Any]:
-    """A whole record; on a GPU with batches, an arm out of memory, and first tokens."""
+    """A whole record; on a GPU with batches, an arm out of memory, and 7 ms in all around the model's stages."""
     about = {name: gflops for name, _, _, _, _, gflops, _, _ in _ARMS}
     given = {name: (encoder, llm) for name, _, _, _, _, _, encoder, llm in _ARMS}
     rows: list[dict[str, Any]] = []
@@ -73,20 +76,24 @@ def toy_latency(device: str = "cpu") -> dict[str, Any]:
         rows.append(_row("mixer", arm, 4, {"encode": toy_stage(4 * _MS[arm], gflops=4 * about[arm])}))
     for tokens in (256, 1024, 4096):
         computed = device == "cpu" and tokens == 4096
-        stages = {"prefill": toy_stage(tokens * 0.5, computed, gflops=tokens * 1.0)}
+        stages = {"prefill": toy_stage(tokens * 0.5, computed, gflops=tokens * 1.0, note=_BETWEEN)}
         rows.append(_row("prefill", "llm", None, stages, tokens_llm=tokens, prompt_tokens=tokens))
     for arm, most in (("teacher", 64), ("teacher+wap", 512), ("student", 512), ("vit-b", 64), ("fastvit", 64)):
         for frames in (8, 64, 512):
             if frames > most:
                 continue
+            computed, tokens_llm = device == "cpu" and frames > 16, frames * given[arm][1]
             stages = {
-                "encode": toy_stage(frames * _MS[arm], device == "cpu" and frames > 16, gflops=frames * about[arm]),
-                "project": toy_stage(2.0 * frames, device == "cpu" and frames > 16),
-                "prefill": toy_stage(0.5 * frames * given[arm][1], device == "cpu" and frames > 16),
+                "encode": toy_stage(frames * _MS[arm], computed, frames * about[arm], _BY_THE_FRAME),
+                "project": toy_stage(2.0 * frames, computed, note=_BY_THE_FRAME),
+                "prefill": toy_stage(0.5 * tokens_llm, computed, note=_BETWEEN if tokens_llm < 4096 else _BEYOND),
             }
-            tokens = {"tokens_encoder": frames * given[arm][0], "tokens_llm": frames * given[arm][1]}
-            tokens |= {"tokens_per_frame": given[arm][1], "prompt_tokens": frames * given[arm][1] + 40}
+            around = {"host_to_device": toy_stage(4.0), "normalize": toy_stage(2.0), "first_token": toy_stage(1.0)}
+            stages |= around if device == "gpu" else {}
+            tokens = {"tokens_encoder": frames * given[arm][0], "tokens_llm": tokens_llm}
+            tokens |= {"tokens_per_frame": given[arm][1], "prompt_tokens": tokens_llm + 40}
             rows.append(_row("pipeline", arm, frames, stages, **tokens))
+            rows[-1]["ttft_ms"] = rows[-1]["model_ms"] + 7.0 if device == "gpu" else None
             if device == "gpu" and frames == 8:
                 rows.append({**rows[-1], "suite": "throughput", "batch": 8})
                 failed = {"status": "out of memory", "stages": {}, "model_ms": None, "frames_per_s": None}
@@ -94,7 +101,8 @@ def toy_latency(device: str = "cpu") -> dict[str, Any]:
     return {
         "kind": "latency",
         "environment": {"device": f"a {device}", "device_type": "cuda" if device == "gpu" else "cpu", "threads": 2},
-        "settings": {"host": "internvl3-1b", "image_size": 448, "question_tokens": 40, "context_tokens": 16384},
+        "settings": {"host": "internvl3-1b", "image_size": 448, "question_tokens": 40, "context_tokens": 16384,
+                     "memory": "cuda allocated" if device == "gpu" else "resident set"},
         "limits": {"bf16_gflops": _RATE, "fp32_gflops": 900.0, "bandwidth_gbs": 12.0, "seconds": 1.0},
         "arms": [
             {

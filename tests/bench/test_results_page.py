@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from latency_toys import toy_latency
 
+from liteframe.bench.latency_cells import legend, stage_marks
 from liteframe.bench.latency_record import read_latency
 from liteframe.bench.records import RowRecord, write_json
 from liteframe.bench.report import build_report, write_report
@@ -23,6 +24,7 @@ from liteframe.errors import ConfigError, DataError
 
 Rows = Callable[..., list[RowRecord]]
 _BY_GROUP = ("Latency against frames", "The other arms' latency")
+MARKS = "†‡§◊¶"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -108,10 +110,107 @@ def test_mean_and_gain_are_those_of_the_seeds(records: Path) -> None:
 def test_computed_times_are_marked_and_timed_ones_are_not(records: Path) -> None:
     _with_latency(records, "cpu")
     page = _page(records)
-    assert "† a stage of it was computed from FLOPs" in page
-    assert not any("†" in cell for cell in _line(page, "student", "8"))
-    assert [cell for cell in _line(page, "student", "512", "32,768") if "†" in cell][-1] == "28,160 †"
-    assert _line(page, "student", "64", "6.67x (70%, 3.31x)")[-1] == "7.82x †"
+    assert not any(mark in cell for cell in _line(page, "student", "8") for mark in MARKS)
+    long = ["23,040 ‡", "1,024 ‡", "4,096 §", "28,160 ‡§", "computed"]
+    assert _line(page, "student", "512", "32,768")[-5:] == long
+    assert _line(page, "student", "64", "4,096")[-3:-1] == ["512 †", "3,520 †‡"]
+
+
+def test_ratios_bear_the_marks_of_both_their_times(records: Path) -> None:
+    _with_latency(records, "cpu", _teachers_encode_was_timed)
+    page = _page(records)
+    speed_ups = page.partition("### Speed-up over the teacher")[2]
+    assert not any(mark in cell for cell in _line(speed_ups, "student", "8") for mark in MARKS)
+    encode, prefill, model = _line(speed_ups, "student", "64")[2:]
+    assert encode == "6.67x ‡ (70%, 3.31x)", "the student's alone was scaled"
+    assert prefill.startswith("16.00x †§ (") and model == "7.82x †‡§"
+    assert _line(speed_ups, "teacher + WAP", "64")[3].startswith("16.00x †§ (")
+
+
+def _teachers_encode_was_timed(data: dict[str, Any]) -> None:
+    for row in data["rows"]:
+        if (row["suite"], row["arm"]) == ("pipeline", "teacher"):
+            row["stages"]["encode"]["computed"] = False
+
+
+def test_a_legend_explains_the_marks_of_its_table_and_no_others() -> None:
+    words = "prefill computed", "scaled by the frame", "extrapolated", "does not say how", "timed apart"
+    for mark, meaning in zip(MARKS, words, strict=True):
+        assert meaning in legend(f"| 1 {mark} |")
+        assert not any(other in legend(f"| 1 {mark} |") for other in set(words) - {meaning})
+    assert legend("| 1 |") == ""
+
+
+def test_the_committed_record_says_how_every_stage_was_computed() -> None:
+    record = read_latency(ROOT / "benchmarks" / "records" / "latency_cpu.json")
+    computed = [stage for row in record.rows for stage in row.stages.values() if stage.computed]
+    by_note = {stage.note.split(",")[0].split(" measured")[0]: stage_marks(stage) for stage in computed}
+    assert by_note == {
+        "by the frame": "‡",
+        "operations over the rate": "†",
+        "operations over the rate between those": "†",
+        "layers and attention at a rate each": "§",
+    }
+
+
+def test_time_to_first_token_begins_in_the_hosts_memory_where_that_was_timed(records: Path) -> None:
+    _with_latency(records, "gpu")
+    table = _page(records).partition("### Latency against frames")[2].partition("\n### ")[0]
+    head = next(line for line in table.splitlines() if line.startswith("| arm"))
+    columns = head.strip("| ").split(" | ")
+    cells = dict(zip(columns, _line(table, "student", "8"), strict=True))
+    assert (cells["host to device"], cells["normalize"], cells["first token"]) == ("4.00", "2.00", "1.00")
+    assert (cells["model"], cells["TTFT, from host to device on"]) == ("440", "447")
+    _with_latency(records, "cpu")
+    assert "normalize |" not in _page(records).partition("## On a CPU")[2].partition("## On a GPU")[0]
+
+
+def test_arms_that_reduce_tokens_are_told_with_their_mean_over_layers(records: Path) -> None:
+    def inside(data: dict[str, Any]) -> None:
+        note = "its prefill keeps no cache"
+        about = {**data["arms"][0], "name": "teacher+fastv", "group": "inside", "label": "FastV to 16x", "note": note}
+        data["arms"].append(about)
+        row = next(row for row in data["rows"] if (row["suite"], row["arm"]) == ("pipeline", "teacher"))
+        data["rows"].append({**row, "arm": "teacher+fastv", "tokens_mean_over_layers": 252.5})
+
+    _with_latency(records, "gpu", inside)
+    page = _page(records)
+    first, others = (page.partition(f"### {title}")[2].partition("\n### ")[0] for title in _BY_GROUP)
+    assert "- teacher + FastV: FastV to 16x; its prefill keeps no cache\n" in others
+    assert "- plain ViT-B" not in others and page.count("- plain ViT-B: ViT-B/14") == 1
+    assert _line(others, "teacher + FastV", "8")[2:6] == ["8,192", "2,048", "256", "252.5"]
+    assert _line(others, "plain ViT-B", "8")[5] == "-"
+    assert "mean over" not in first, "none of the main arms loses tokens on the way"
+
+
+def test_memory_of_a_shared_process_is_a_sentence_and_a_gpus_a_table(records: Path) -> None:
+    path = _with_latency(records, "cpu")
+    peaks = [
+        stage["peak_mib"]
+        for row in json.loads(path.read_text())["rows"]
+        for stage in row["stages"].values()
+        if stage["peak_mib"]
+    ]
+    memory = _memory(records)
+    assert f"{min(peaks):,.0f} to {max(peaks):,.0f}" in memory and "whole process" in memory and "|" not in memory
+    path.unlink()
+    _with_latency(records, "gpu")
+    assert "| teacher | pipeline | 8 |" in _memory(records)
+
+
+def _memory(records: Path) -> str:
+    real = _page(records).partition("# Real shapes")[2]
+    return real.partition("### Peak memory, MiB\n\n")[2].partition("\n### ")[0]
+
+
+def test_a_time_budget_is_told_in_seconds_where_the_record_has_it(records: Path) -> None:
+    def short_of_time(data: dict[str, Any]) -> None:
+        data["dropped"][0]["reason"] = "time budget"
+
+    _with_latency(records, "cpu", short_of_time)
+    assert "- encoder, MobileNet-v5, 16 frames: time budget\n" in _page(records)
+    _with_latency(records, "cpu", lambda data: (short_of_time(data), data["settings"].update(budget_s=1020.0)))
+    assert "- encoder, MobileNet-v5, 16 frames: time budget of 1,020 s\n" in _page(records)
 
 
 def test_out_of_memory_and_what_was_not_run_are_told(records: Path) -> None:

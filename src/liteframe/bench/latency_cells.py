@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from liteframe.bench.latency_record import LatencyRow, StageTime
+from liteframe.bench.latency_words import AT_RATE, BY_THE_FRAME, FITTED, LONGER
 from liteframe.bench.page import markdown
 from liteframe.bench.tables import milliseconds
 
-COMPUTED, ADDED = "†", "‡"
+AT_NEIGHBOURS, SCALED, EXTRAPOLATED, UNTOLD, ADDED = "†", "‡", "§", "◊", "¶"
 _LEGEND = {
-    COMPUTED: "a stage of it was computed from FLOPs and a rate that the same run measured, not timed.",
+    AT_NEIGHBOURS: "prefill computed: its operations over the rate that this run measured at neighbouring lengths.",
+    SCALED: "encode and project scaled by the frame, from the longest video below that was timed.",
+    EXTRAPOLATED: "prefill of a prompt longer than any that was timed: extrapolated.",
+    UNTOLD: "computed; the record does not say how.",
     ADDED: "the sum of stages that were timed apart from each other.",
 }
+_OF_NOTES = {AT_RATE: AT_NEIGHBOURS, BY_THE_FRAME: SCALED, FITTED: EXTRAPOLATED, LONGER: EXTRAPOLATED}
+_SUMS = "Sums and ratios bear the marks of all that they are made from."
 
 
 def legend(table: str) -> str:
     """What the marks in a table mean, of those that are in it."""
-    return " ".join(f"{mark} {words}" for mark, words in _LEGEND.items() if mark in table)
+    words = [f"{mark} {words}" for mark, words in _LEGEND.items() if mark in table]
+    several = any(mark in table for mark in (AT_NEIGHBOURS, SCALED, EXTRAPOLATED))
+    return " ".join([*words, _SUMS] if several else words)
 
 
 def table_of(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
@@ -41,15 +49,24 @@ def marked(text: str, mark: str) -> str:
 
 
 def mark_of(*rows: LatencyRow) -> str:
-    """The mark that what is made from these rows bears."""
-    if any(row.any_computed for row in rows):
-        return COMPUTED
-    return ADDED if any(row.computed for row in rows) else ""
+    """The marks that what is made from these rows bears."""
+    marks = stage_marks(*(stage for row in rows for stage in row.stages.values()))
+    return marks or (ADDED if any(row.computed for row in rows) else "")
+
+
+def stage_marks(*stages: StageTime) -> str:
+    """The marks that what is made from these stages bears, each once, read off their notes; empty if all were timed."""
+    found = {
+        next((mark for note, mark in _OF_NOTES.items() if stage.note.startswith(note)), UNTOLD)
+        for stage in stages
+        if stage.computed
+    }
+    return "".join(mark for mark in _LEGEND if mark in found)
 
 
 def time_of(stage: StageTime | None) -> str:
     """A stage's milliseconds; a dash where it is not there."""
-    return "-" if stage is None else shown(stage.ms, COMPUTED if stage.computed else "")
+    return "-" if stage is None else shown(stage.ms, stage_marks(stage))
 
 
 def model_ms(row: LatencyRow | None) -> str:

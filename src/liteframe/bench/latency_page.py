@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from liteframe.bench.arm_names import real_arm_name
 from liteframe.bench.frontier import shares
@@ -17,6 +17,7 @@ from liteframe.bench.latency_cells import (
     over_floor,
     shown,
     spread,
+    stage_marks,
     table_of,
     time_of,
     times,
@@ -66,10 +67,20 @@ def encoder_table(record: LatencyRecord, accuracy: Mapping[str, float]) -> str:
     return table_of([*head, *(f"{count} frames, ms" for count in frames), "accuracy of a tiny relative"], lines)
 
 
-def arm_list(record: LatencyRecord, suite: str) -> str:
-    """What each arm of a suite is, with what is odd about it."""
+def encoder_list(record: LatencyRecord) -> str:
+    """What each encoder of the table of encoders is, with what is odd about it."""
+    return _arm_list(record, (row.arm for row in record.suite("encoder")))
+
+
+def other_arm_list(record: LatencyRecord) -> str:
+    """What the other arms are, of those that the list of encoders lacks: what reduces the teacher's tokens."""
+    told = {row.arm for row in record.suite("encoder")}
+    return _arm_list(record, (row.arm for row in _pipelines(record, main=False) if row.arm not in told))
+
+
+def _arm_list(record: LatencyRecord, arms: Iterable[str]) -> str:
     lines = []
-    for arm in dict.fromkeys(row.arm for row in record.suite(suite)):
+    for arm in dict.fromkeys(arms):
         about = record.arms.get(arm)
         if about is not None:
             lines.append(f"- {real_arm_name(arm)}: {about.label}{'; ' + about.note if about.note else ''}")
@@ -139,7 +150,10 @@ def prefill_table(record: LatencyRecord) -> str:
 
 
 def pipeline_table(record: LatencyRecord, main: bool = True) -> str:
-    """Arms and frame counts by stage, with tokens at three points; of the main arms, or of all others."""
+    """Arms and frame counts by stage, with tokens at three points; of the main arms, or of all others.
+
+    Time to first token begins with the first stage that the table has; only rows that were run as a whole have one.
+    """
     rows = _pipelines(record, main)
     before = [name for name in _BEFORE_ENCODING if any(name in row.stages for row in rows)]
     lines = [
@@ -147,6 +161,7 @@ def pipeline_table(record: LatencyRecord, main: bool = True) -> str:
             real_arm_name(row.arm),
             row.frames or "-",
             *(figure(value) for value in (row.tokens_encoder, row.tokens_llm, row.tokens_per_frame)),
+            figure(row.tokens_mean_over_layers),
             *(time_of(row.stages.get(name)) for name in (*before, *MODEL_STAGES)),
             model_ms(row),
             time_of(row.stages.get("first_token")),
@@ -161,11 +176,12 @@ def pipeline_table(record: LatencyRecord, main: bool = True) -> str:
         "tokens: encoder",
         "LLM",
         "per frame",
+        "mean over the LLM's layers",
         *(name.replace("_", " ") for name in before),
         *MODEL_STAGES,
         "model",
         "first token",
-        "TTFT",
+        f"TTFT, from {before[0] if before else MODEL_STAGES[0]} on".replace("_", " "),
         "how",
     ]
     return table_of(head, lines)
@@ -183,7 +199,8 @@ def speed_up_table(record: LatencyRecord, main: bool = True) -> str:
         for name in ("encode", "prefill"):
             ceiling = share[name]["ceiling"]
             ratio = baseline.stages[name].ms / row.stages[name].ms if row.stages[name].ms else None
-            text = "-" if ratio is None else times(ratio)
+            marks = stage_marks(baseline.stages[name], row.stages[name])
+            text = "-" if ratio is None else marked(times(ratio), marks)
             cells.append(f"{text} ({share[name]['share']:.0%}, {'-' if ceiling is None else f'{ceiling:.2f}x'})")
         whole = marked(times(baseline.model_ms / row.model_ms), mark_of(row, baseline))
         lines.append([real_arm_name(row.arm), row.frames, *cells, whole])

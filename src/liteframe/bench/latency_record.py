@@ -17,7 +17,7 @@ class StageTime:
 
     Attributes:
         ms: median.
-        computed: not measured, but FLOPs over the measured rate.
+        computed: not measured; ``note`` says how, in the words of `latency_words`.
         n: timed runs, 0 where computed; ``p10`` and ``p90`` are of them.
         floor: ``floor_ms``, ``bound`` and ``times_floor``, or None.
     """
@@ -30,6 +30,7 @@ class StageTime:
     flops: float | None = None
     floor: dict[str, Any] | None = None
     peak_mib: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class LatencyRow:
     tokens_encoder: int | None = None
     tokens_llm: int | None = None
     tokens_per_frame: float | None = None
+    tokens_mean_over_layers: float | None = None
     prompt_tokens: int | None = None
     model_ms: float | None = None
     ttft_ms: float | None = None

@@ -153,15 +153,20 @@ def _latency(device: str, records: Records, pictures: dict[str, str]) -> str:
             section(
                 "Speed-up over the teacher at equal frames",
                 latency_page.speed_up_table(record),
-                "In brackets: the stage's share of the teacher's model time, and Amdahl's ceiling.",
+                "In brackets: the stage's share of the teacher's model time, and Amdahl's ceiling, both of times "
+                "marked as in the table above.",
             ),
-            section("The other arms' latency", latency_page.pipeline_table(record, main=False), "Milliseconds."),
+            section(
+                "The other arms' latency",
+                latency_page.pipeline_table(record, main=False),
+                _section("Milliseconds. Encoders are described under *Encoders*.", latency_page.other_arm_list(record)),
+            ),
             section("The other arms' speed-up", latency_page.speed_up_table(record, main=False), "As above."),
             section(
                 "Encoders",
                 latency_page.encoder_table(record, accuracy),
                 "Encode + project. An accuracy is that of a tiny relative, named in brackets, in the tiny world at "
-                f"{RELATIVES_AT} frames; blank where there is none.\n\n" + latency_page.arm_list(record, "encoder"),
+                f"{RELATIVES_AT} frames; blank where there is none.\n\n" + latency_page.encoder_list(record),
                 "encoders",
             ),
             section("Encoders on long videos", latency_page.long_video_table(record), "Encode + project."),

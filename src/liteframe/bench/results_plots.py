@@ -6,7 +6,7 @@ from pathlib import Path
 
 from liteframe.bench.arm_names import arm_name, real_arm_name
 from liteframe.bench.encoder_bars import plot_encoders
-from liteframe.bench.latency_record import LatencyRecord
+from liteframe.bench.latency_record import LatencyRecord, LatencyRow
 from liteframe.bench.plots import plot_frontier
 from liteframe.bench.records import MODEL_STAGES
 from liteframe.bench.results_records import Records
@@ -28,7 +28,7 @@ def picture_names(records: Records) -> list[str]:
         whole = any(row.model_ms and row.frames for row in record.suite("pipeline", batch=1))
         encoders = any(row.encoder_ms and row.frames for row in record.suite("encoder", batch=1))
         names += [f"frames_{device}"] if whole else []
-        names += [f"stages_{device}"] if _real_bars(record) else []
+        names += [f"stages_{device}"] if real_bars(record) else []
         names += [f"encoders_{device}"] if encoders else []
     return names
 
@@ -53,18 +53,25 @@ def draw(records: Records, folder: Path) -> None:
         where = f"{record.environment.get('device') or _DEVICES[device]}, {record.settings.get('host', 'host')}"
         plot_latency_over_frames(record, folder / f"frames_{device}.png", f"Latency against frames ({where}, batch 1)")
         plot_encoders(record, folder / f"encoders_{device}.png", f"Encoders at real size ({where}, batch 1)")
-        bars = _real_bars(record)
+        bars = real_bars(record)
         if bars:
             plot_stage_bars(bars, folder / f"stages_{device}.png", f"Where the model time of a video goes ({where})")
 
 
-def _real_bars(record: LatencyRecord) -> list[StageBar]:
+def _how(row: LatencyRow) -> str:
+    """What of a row's model time was computed, in words; empty if nothing was."""
+    computed = [row.stages[name].computed for name in MODEL_STAGES]
+    return "computed" if all(computed) else "partly computed" if any(computed) else ""
+
+
+def real_bars(record: LatencyRecord) -> list[StageBar]:
+    """The bars of whole pipelines of the main arms."""
     return [
         StageBar(
             real_arm_name(arm),
             f"{row.frames} frames",
             {name: row.stages[name].ms for name in MODEL_STAGES},
-            row.any_computed,
+            _how(row),
         )
         for arm in _SHOWN["real"]
         for row in record.suite("pipeline", arm, batch=1)

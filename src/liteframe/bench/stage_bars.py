@@ -11,6 +11,8 @@ from liteframe.bench.figures import STAGE_COLORS, STAGE_HATCHES, bare, new_figur
 from liteframe.bench.tables import milliseconds
 
 _LEAST_SHOWN = 0.06
+LONGEST_IN_MS = 10_000.0
+"""A picture with a longer time is in seconds."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +23,17 @@ class StageBar:
         group: bars of one group stand together under its name.
         name: of the bar.
         stages_ms: stage -> milliseconds, in the order in which they happen.
-        computed: whether a stage was computed and not timed.
+        note: behind its time, in brackets; such as how it was found if not all of it was timed.
     """
 
     group: str
     name: str
     stages_ms: Mapping[str, float]
-    computed: bool = False
+    note: str = ""
 
 
 def plot_stage_bars(bars: Sequence[StageBar], path: str | os.PathLike[str], title: str) -> Path:
-    """Draw each bar as shares of its own time, beside its milliseconds; groups one below the other.
+    """Draw each bar as shares of its own time, beside its time; groups one below the other.
 
     Returns:
         the path of the PNG.
@@ -48,8 +50,9 @@ def plot_stage_bars(bars: Sequence[StageBar], path: str | os.PathLike[str], titl
             group, height = bar.group, height + 0.12
         places.append(height)
         height += 0.82
+    in_seconds = max(sum(bar.stages_ms.values()) for bar in bars) > LONGEST_IN_MS
     for bar, place in zip(bars, places, strict=True):
-        _draw(axes, bar, place)
+        _draw(axes, bar, place, in_seconds)
     axes.set_yticks(places, [bar.name for bar in bars], fontsize=9)
     axes.set_ylim(height, 0.0)
     axes.set_xlim(0.0, 1.0)
@@ -72,14 +75,14 @@ def plot_stage_bars(bars: Sequence[StageBar], path: str | os.PathLike[str], titl
     figure.suptitle(title, y=1.0 - 0.1 / figure.get_figheight(), va="top", fontsize=11.5)
     figure.subplots_adjust(
         left=0.14,
-        right=0.8 if any(bar.computed for bar in bars) else 0.88,
+        right=0.78 if any(bar.note for bar in bars) else 0.88,
         top=1.0 - 0.7 / figure.get_figheight(),
         bottom=0.5 / figure.get_figheight(),
     )
     return save(figure, path)
 
 
-def _draw(axes: object, bar: StageBar, place: float) -> None:
+def _draw(axes: object, bar: StageBar, place: float, in_seconds: bool) -> None:
     from matplotlib.axes import Axes
 
     assert isinstance(axes, Axes)
@@ -98,10 +101,9 @@ def _draw(axes: object, bar: StageBar, place: float) -> None:
                 bbox={"facecolor": STAGE_COLORS.get(name, "#BBBBBB"), "edgecolor": "none", "pad": 0.8},
             )  # fmt: skip
         left += share
-    axes.text(
-        1.01, place, f"{_ms(total)} ms{' (computed)' if bar.computed else ''}", va="center_baseline", fontsize=8.5
-    )
+    time = f"{_figures(total / 1e3)} s" if in_seconds else f"{_figures(total)} ms"
+    axes.text(1.01, place, f"{time} ({bar.note})" if bar.note else time, va="center_baseline", fontsize=8.5)
 
 
-def _ms(value: float) -> str:
+def _figures(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else milliseconds(value)

@@ -138,15 +138,17 @@ class PrunedVideoLLM(WrappedVideoLLM):
             for visual_1TNC, questions in zip(visual_BTNC.split(1), questions_B, strict=True)
         ]
 
-    def last_state(self, embeds_1LC: Tensor, visual_L: Tensor) -> Tensor:
+    def last_state(self, embeds_1LC: Tensor, visual_L: Tensor, visual_tokens: int | None = None) -> Tensor:
         """Last hidden state of a prompt's last token, (1, C_llm).
 
         Args:
             embeds_1LC: of a whole prompt.
             visual_L: where its visual tokens are.
+            visual_tokens: how many these are; None counts them, for which a GPU has to be waited for.
         """
         model: Any = self.language_model
-        plan = self.pruner.plan(int(visual_L.sum()), len(model.layers))
+        visual_tokens = int(visual_L.sum()) if visual_tokens is None else visual_tokens
+        plan = self.pruner.plan(visual_tokens, len(model.layers))
         hidden_1LC = embeds_1LC
         rotary = model.rotary_emb(hidden_1LC, torch.arange(hidden_1LC.shape[1], device=hidden_1LC.device)[None])
         for depth, layer in enumerate(model.layers, start=1):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.latency_cells import stage_marks
+from liteframe.bench.latency_record import StageTime
 from liteframe.bench.real_size.compose import composed_rows, groups_of, prefill_stage
 from liteframe.bench.real_size.rows import Row, make_row, measured
 from liteframe.bench.real_size.shapes import shapes
@@ -42,6 +44,35 @@ def test_a_measured_prefill_stays_and_others_take_the_rate() -> None:
     between = prefill_stage(200, rows, work)
     slow, quick = work.prefill(100) / 2.0, work.prefill(400) / 8.0
     assert between["ms"] == pytest.approx(work.prefill(200) / ((slow + quick) / 2)), "halfway in the logarithm"
+
+
+def test_marks_are_those_of_how_a_time_was_found() -> None:
+    work, two, four = PlainWork(), (100, 400), (100, 200, 300, 400)
+    found = {
+        (tokens, lengths): prefill_stage(tokens, [prefill_row(length, length / 50) for length in lengths], work)
+        for tokens, lengths in ((10, two), (250, two), (1000, two), (1000, four))
+    }
+    marks = {
+        case: stage_marks(StageTime(stage["ms"], stage["computed"], note=stage["note"]))
+        for case, stage in found.items()
+    }
+    assert marks == {(10, two): "†", (250, two): "†", (1000, two): "§", (1000, four): "§"}
+    rows = [encoder_row("student", 4, 100.0, 64), prefill_row(64, 1.0)]
+    (row,) = composed_rows(rows, {"student": ENCODER_ARMS["student"]}, (8,), PlainWork(), 16384)
+    for name in ("encode", "project"):
+        stage = row["stages"][name]
+        assert stage_marks(StageTime(stage["ms"], stage["computed"], note=stage["note"])) == "‡"
+
+
+def test_time_to_first_token_takes_in_what_was_measured_before_the_encoder() -> None:
+    stages = {"encode": 40.0, "project": 1.0, "prefill": 9.0, "first_token": 0.5}
+    model = {name: measured([ms] * 3, LIMITS) for name, ms in stages.items()}
+    before = {"host_to_device": measured([3.0] * 3, LIMITS), "normalize": measured([2.0] * 3, LIMITS)}
+    row = make_row("pipeline", "student", 8, {**before, **model})
+    assert (row["model_ms"], row["ttft_ms"]) == (50.0, 55.5)
+    assert make_row("pipeline", "student", 8, model)["ttft_ms"] == 50.5
+    del model["first_token"]
+    assert make_row("pipeline", "student", 8, {**before, **model})["ttft_ms"] is None
 
 
 def test_far_prefills_have_a_rate_for_layers_and_one_for_attention() -> None:

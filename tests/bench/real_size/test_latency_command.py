@@ -15,10 +15,14 @@ from liteframe.bench.encoder_arms import ENCODER_ARMS
 from liteframe.bench.real_size import __main__ as module
 from liteframe.bench.real_size import steps
 from liteframe.bench.real_size.command import run_latency
-from liteframe.bench.real_size.subjects import INSIDE_LLM, POST_HOC
+from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.suite import Suite
+from liteframe.bench.real_size.table import latency_text
 from liteframe.bench.records import read_json
+from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
 
+POST_HOC = {f"teacher+{name}" for name in METHODS} - {f"teacher+{name}" for name in ON_BLOCKS}
+INSIDE_LLM = {"teacher+fastv", "teacher+pyramiddrop"}
 NOT_THERE = ("av", "decord", "jsonargparse", "lightning", "docstring_parser", "torchmetrics", "matplotlib")
 
 
@@ -56,9 +60,11 @@ def test_every_row_adds_up(record: dict[str, Any]) -> None:
             )
             if not row["computed"]:
                 assert {"host_to_device", "normalize", "first_token"} <= set(row["stages"])
+                assert row["ttft_ms"] == pytest.approx(sum(stage["ms"] for stage in row["stages"].values()))
             arm, lines = arms[row["arm"]], row["frames"] / arms[row["arm"]]["frames_per_group"]
             if arm["group"] != "post-hoc":
                 assert row["prompt_tokens"] == row["tokens_llm"] + 8 * lines + 64
+            assert (row["tokens_mean_over_layers"] is None) == (row["arm"] not in INSIDE_LLM)
         if row["suite"] != "prefill":
             assert row["tokens_per_frame"] == pytest.approx(arms[row["arm"]]["tokens_per_frame"])
             assert row["stages"]["encode"]["flops"] > 0
@@ -69,6 +75,13 @@ def test_tokens_at_three_points(record: dict[str, Any]) -> None:
     assert found["teacher"] == (16, 4)
     assert found["teacher+wap"] == found["student"] == found["tome-teacher+wap"] == (1, 0.25)
     assert found["fastvit"] == (1, 1) and found["fastvit-1024"] == (4, 4)
+
+
+def test_arms_inside_the_llm_tell_what_its_layers_see(record: dict[str, Any]) -> None:
+    (row,) = (row for row in record["rows"] if row["arm"] == "teacher+fastv")
+    layers = shapes("tiny", "").config.text_config.num_hidden_layers
+    first = row["tokens_llm"]
+    assert row["tokens_mean_over_layers"] == pytest.approx((first + (layers - 1) * first / 16) / layers)
 
 
 def test_wap_shares_the_teachers_runs(record: dict[str, Any]) -> None:
@@ -88,6 +101,12 @@ def test_a_device_has_cells_of_its_own() -> None:
     assert [step.frames for step in cuda if step.suite == "pipeline" and "student" in step.arms] == list(steps.FRAMES)
     assert max(step.frames for step in cuda if step.arms == ("student",)) == 4096
     assert {step.batch for step in cuda if step.suite == "throughput"} == {8, 32}
+    assert max(step.frames for step in cpu) == 4096 and not any(set(step.arms) & POST_HOC for step in cpu)
+    at_64 = [arm for step in cuda if (step.suite, step.frames) == ("pipeline", 64) for arm in step.arms]
+    assert sorted(set(at_64) - set(ENCODER_ARMS)) == sorted(POST_HOC | INSIDE_LLM), "each method of the registry"
+    assert len(at_64) == len(set(at_64)), "and once"
+    reducing = [set(step.arms) for step in cuda if set(step.arms) & POST_HOC]
+    assert reducing[0] == {"teacher+fastvid", "teacher+visionzip", "teacher+prumerge"}, "these first"
 
 
 def test_a_killed_run_keeps_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +137,21 @@ def test_no_time_is_a_list_of_what_was_left_out(tmp_path: Path, monkeypatch: pyt
     assert record["rows"] == []
     left_out = [(cell["arm"], cell["reason"]) for cell in record["dropped"] if cell["suite"] == "encoder"]
     assert left_out == [("student", "time budget"), ("vit-b", "time budget")]
+    assert record["settings"]["budget_s"] == 0.001
+
+
+def test_what_was_left_out_is_printed_with_its_unit(record: dict[str, Any]) -> None:
+    dropped = [
+        {"suite": "prefill", "arm": "llm", "frames": 4096, "batch": 1, "reason": "time budget"},
+        {"suite": "throughput", "arm": "student", "frames": 8, "batch": 32, "reason": "time budget"},
+        {"suite": "all", "arm": "fastvit", "frames": None, "batch": 1, "reason": "cannot be made: no timm"},
+    ]
+    text = latency_text({**record, "dropped": dropped})
+    assert text.splitlines()[-3:] == [
+        "  prefill llm, 4096 tokens, batch 1: time budget",
+        "  throughput student, 8 frames, batch 32: time budget",
+        "  all fastvit: cannot be made: no timm",
+    ]
 
 
 def test_an_encoder_that_cannot_be_made_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

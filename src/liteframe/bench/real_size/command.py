@@ -28,7 +28,11 @@ A row:
     status     "ok" or "out of memory" (then without stages)
     computed   whether a stage was computed, or stages of other cells were put together; note says how
     tokens_encoder, tokens_llm, prompt_tokens (visual, `Frame` lines and question), of one video; tokens_per_frame
-    model_ms   encode + project + prefill, medians added; null where one is missing. ttft_ms adds first_token alone
+    tokens_mean_over_layers  visual tokens of one video that a layer of the LLM sees, mean over its layers; null but for
+               arms inside the LLM, whose tokens_llm is what its first layer sees
+    model_ms   encode + project + prefill, medians added; null where one is missing
+    ttft_ms    time to first token: model_ms + first_token, and host_to_device + normalize where they were measured;
+               null without first_token
     share      stage -> its part of model_ms
     run_ms     whole runs on the synchronised host clock, median, p10, p90, n; null where there are none
     frames_per_s  of model_ms, or of encode + project where there is no prefill

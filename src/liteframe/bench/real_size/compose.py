@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liteframe.bench.encoder_arms import EncoderArm
+from liteframe.bench.latency_words import AT_RATE, BY_THE_FRAME, FITTED, LONGER
 from liteframe.bench.real_size.rows import Row, Stage, computed, make_row
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
 from liteframe.bench.real_size.work import LlmWork
@@ -62,13 +63,13 @@ def prefill_stage(tokens: int, prefills: Sequence[Row], work: LlmWork) -> Stage:
     times = [row["stages"]["prefill"]["ms"] for row in prefills]
     rates = [work.prefill(length) / ms for length, ms in zip(lengths, times, strict=True)]
     if tokens < lengths[0]:
-        return computed(flops / rates[0], flops, f"operations over the rate measured at {lengths[0]} tokens")
+        return computed(flops / rates[0], flops, f"{AT_RATE} measured at {lengths[0]} tokens")
     if tokens > lengths[-1]:
         return computed(*_beyond(tokens, lengths, times, work))
     after = next(index for index, length in enumerate(lengths) if length > tokens)
     share = math.log(tokens / lengths[after - 1]) / math.log(lengths[after] / lengths[after - 1])
     rate = rates[after - 1] + share * (rates[after] - rates[after - 1])
-    note = f"operations over the rate between those measured at {lengths[after - 1]} and {lengths[after]} tokens"
+    note = f"{AT_RATE} between those measured at {lengths[after - 1]} and {lengths[after]} tokens"
     return computed(flops / rate, flops, note)
 
 
@@ -80,12 +81,12 @@ def _beyond(tokens: int, lengths: Sequence[int], times: Sequence[float], work: L
     flops = work.prefill(tokens)
     if len(lengths) < 3:
         rate = work.prefill(lengths[-1]) / times[-1]
-        return flops / rate, flops, f"operations over the rate measured at {lengths[-1]} tokens"
+        return flops / rate, flops, f"{LONGER}: {AT_RATE} measured at {lengths[-1]} tokens"
     slopes = _slopes(lengths, times, work)
     from_shorter = work.parts(lengths[-1]) @ _slopes(lengths[:-1], times[:-1], work)
     off = from_shorter / times[-1] - 1
     note = (
-        f"layers and attention at a rate each, fitted to {len(lengths)} lengths up to {lengths[-1]} tokens; without the"
+        f"{FITTED}, fitted to {len(lengths)} lengths up to {lengths[-1]} tokens; without the"
         f" longest the fit is {off:+.0%} off there"
     )
     return float(work.parts(tokens) @ slopes), flops, note
@@ -131,7 +132,7 @@ def _composed(
 
 def _scaled(stage: Stage, factor: float, frames: int) -> Stage:
     flops = None if stage["flops"] is None else stage["flops"] * factor
-    return computed(stage["ms"] * factor, flops, f"by the frame, from {frames} frames")
+    return computed(stage["ms"] * factor, flops, f"{BY_THE_FRAME}, from {frames} frames")
 
 
 def _with(rows: Sequence[Row], suite: str) -> list[Row]:

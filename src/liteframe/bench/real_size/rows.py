@@ -11,6 +11,8 @@ from liteframe.bench.timers import summary
 
 Stage = dict[str, Any]
 Row = dict[str, Any]
+BEFORE_ENCODING = ("host_to_device", "normalize")
+"""Stages of a run as a whole, in front of those of the model."""
 
 
 def measured(
@@ -78,6 +80,7 @@ def make_row(
     tokens_encoder: int | None = None,
     tokens_llm: int | None = None,
     prompt_tokens: int | None = None,
+    tokens_mean_over_layers: float | None = None,
     run_ms: Sequence[float] = (),
     status: str = "ok",
     note: str = "",
@@ -86,6 +89,7 @@ def make_row(
     parts = {name: stages[name]["ms"] for name in MODEL_STAGES if name in stages}
     model_ms = sum(parts.values()) if len(parts) == len(MODEL_STAGES) else None
     first = stages.get("first_token")
+    before_ms = sum(stages[name]["ms"] for name in BEFORE_ENCODING if name in stages)
     done_ms = model_ms if model_ms is not None else parts.get("encode", 0.0) + parts.get("project", 0.0)
     return {
         "suite": suite,
@@ -99,9 +103,10 @@ def make_row(
         "tokens_encoder": tokens_encoder,
         "tokens_llm": tokens_llm,
         "tokens_per_frame": tokens_llm / frames if frames and tokens_llm is not None else None,
+        "tokens_mean_over_layers": tokens_mean_over_layers,
         "prompt_tokens": prompt_tokens,
         "model_ms": model_ms,
-        "ttft_ms": model_ms + first["ms"] if model_ms is not None and first else None,
+        "ttft_ms": before_ms + model_ms + first["ms"] if model_ms is not None and first else None,
         "share": {name: part / model_ms for name, part in parts.items()} if model_ms else None,
         "frames_per_s": 1e3 * batch * frames / done_ms if frames and done_ms else None,
         "run_ms": summary(run_ms) if len(run_ms) else None,

@@ -32,11 +32,13 @@ class Counts:
         encoder: that leave the encoder.
         llm: visual ones that the LLM sees.
         prompt: all that it is given.
+        mean_over_layers: visual ones that a layer of the LLM sees, mean over its layers; None where all see the same.
     """
 
     encoder: int = 0
     llm: int = 0
     prompt: int = 0
+    mean_over_layers: float | None = None
 
 
 class EncoderRun:
@@ -85,12 +87,12 @@ class PipelineRun:
     def __init__(self, subject: Subject, pixels_BTCHW: Tensor) -> None:
         self.subject, self.pixels_BTCHW = subject, pixels_BTCHW
         self.counts = Counts()
-        self._ids_L: list[int] = []
         self._ids_BL: Tensor | None = None
+        self._visual_L: Tensor | None = None
 
     def __call__(self, timer: Any) -> None:
-        model, llm = self.subject.model, self.subject.video_llm
-        weight = next(llm.backbone.parameters())
+        model = self.subject.model
+        weight = next(self.subject.video_llm.backbone.parameters())
         with timer.stage("host_to_device"):
             pixels_BTCHW = self.pixels_BTCHW.to(weight.device, non_blocking=True)
         with timer.stage("normalize"):
@@ -102,19 +104,35 @@ class PipelineRun:
         visual_BTNC, lines = seen_by_llm(projected)
         if self._ids_BL is None:
             self.counts = count(encoded, projected)
-            self._ids_L = prompt_ids(llm.image_token_id, lines, self.counts.llm)
-            self.counts.prompt = len(self._ids_L)
-            self._ids_BL = torch.tensor([self._ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
-        with timer.stage("prefill"):
             if isinstance(model, PrunedVideoLLM):
-                logits_BV = model.prefill(visual_BTNC, self._ids_L)
-            else:
-                cache = DynamicCache(config=llm.language_model.config)
-                places = visual_BTNC.shape[:3].numel()
-                hidden_BLC = llm.hidden_states(llm.embed(self._ids_BL, visual_BTNC, places=places), cache=cache)
-                logits_BV = llm.lm_head(hidden_BLC[:, -1])
+                self.counts.mean_over_layers = model.token_counts(encoded, visual_BTNC).mean_over_layers
+            self._prepare_prompt(visual_BTNC, lines)
+        with timer.stage("prefill"):
+            logits_BV = self.prefill(visual_BTNC)
         with timer.stage("first_token"):
             logits_BV.argmax(dim=-1)
+
+    def prefill(self, visual_BTNC: Tensor) -> Tensor:
+        """Logits (B, vocabulary) of the first answer token, for the prompt of the first run.
+
+        A pruned LLM goes layer by layer, video by video, and keeps no cache of keys and values.
+        """
+        model, llm = self.subject.model, self.subject.video_llm
+        assert self._ids_BL is not None and self._visual_L is not None, "the first run makes the prompt"
+        embeds_BLC = llm.embed(self._ids_BL, visual_BTNC, places=visual_BTNC.shape[:3].numel())
+        if isinstance(model, PrunedVideoLLM):
+            tokens = visual_BTNC.shape[1:3].numel()
+            states = [model.last_state(embeds_1LC, self._visual_L, tokens) for embeds_1LC in embeds_BLC.split(1)]
+            return llm.lm_head(torch.cat(states))
+        cache = DynamicCache(config=llm.language_model.config)
+        return llm.lm_head(llm.hidden_states(embeds_BLC, cache=cache)[:, -1])
+
+    def _prepare_prompt(self, visual_BTNC: Tensor, lines: int) -> None:
+        image_token_id = self.subject.video_llm.image_token_id
+        ids_L = prompt_ids(image_token_id, lines, self.counts.llm)
+        self.counts.prompt = len(ids_L)
+        self._ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
+        self._visual_L = self._ids_BL[0] == image_token_id
 
 
 class LlmRun:

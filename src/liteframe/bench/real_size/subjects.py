@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
+from liteframe.bench.arm_names import method_name
 from liteframe.bench.declared import declared
 from liteframe.bench.encoder_arms import ENCODER_ARMS, EncoderArm
 from liteframe.bench.real_size.quick_weights import QuickWeights
@@ -21,17 +22,16 @@ from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import Teacher
 from liteframe.models.tiny import tiny_processor
 from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM
+from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
 
 QUESTION_TOKENS = 64
 """Text of the prompt besides the `Frame` lines; fixed, the same in all arms."""
 LINE_TOKENS = 8
 """Text that a `Frame` line adds to its visual tokens: its number, two marks of the image and a line break, about."""
-POST_HOC: dict[str, str] = {
-    f"teacher+{name}": name for name in ("fastvid", "visionzip", "prumerge", "tome", "dycoke", "prunevid", "holitom")
-}
-"""Arm -> method of `ops.compressors.registry`, at 16x on projected tokens. A new one is one name."""
+POST_HOC_ARMS: dict[str, str] = {f"teacher+{name}": name for name in METHODS if name not in ON_BLOCKS}
+"""Arm -> method of `ops.compressors.registry`, at 16x on projected tokens; the grid's poolings stand in front of it."""
 INSIDE_LLM: dict[str, type[Pruner]] = {"teacher+fastv": FastV, "teacher+pyramiddrop": PyramidDrop}
-"""Arm -> what drops tokens inside the LLM, to a 16th behind its last layer."""
+"""Arm -> what drops tokens inside the LLM, so that its last layers see a 16th."""
 _RATIO = 16.0
 
 
@@ -119,16 +119,16 @@ def build_subject(
     Raises:
         ConfigError: a model that the installed timm does not have.
     """
-    if name in POST_HOC:
+    if name in POST_HOC_ARMS:
         inner = build_subject("teacher", shapes, llm, device, dtype, made)
-        compressed = PostHocVideoLLM(inner.model, POST_HOC[name], _RATIO)
-        label = f"InternViT-300M, {POST_HOC[name]} at {_RATIO:g}x behind the projector"
+        compressed = PostHocVideoLLM(inner.model, POST_HOC_ARMS[name], _RATIO)
+        label = f"InternViT-300M, {method_name(name)} at {_RATIO:g}x behind the projector"
         return Subject(name, EncoderArm(label, inner.arm.make, "post-hoc"), compressed, inner.image_size)
     if name in INSIDE_LLM:
         inner = build_subject("teacher", shapes, llm, device, dtype, made)
         pruned = PrunedVideoLLM(inner.model, INSIDE_LLM[name](_RATIO))
         label = f"InternViT-300M, {INSIDE_LLM[name].__name__} to {_RATIO:g}x inside the LLM"
-        note = "its prefill keeps no cache; no floor is computed for it"
+        note = "its prefill keeps no cache of keys and values, those of the others do; no floor is computed for it"
         return Subject(name, EncoderArm(label, inner.arm.make, "inside", note=note), pruned, inner.image_size)
     arm, made = ENCODER_ARMS[name], {} if made is None else made
     if arm.make not in made:

@@ -177,6 +177,7 @@ class Suite:
             tokens_encoder=counts.encoder,
             tokens_llm=counts.llm,
             prompt_tokens=counts.prompt or None,
+            tokens_mean_over_layers=counts.mean_over_layers,
             run_ms=run_ms,
             note=note or (f"in chunks of {step.chunk_clips} clips" if step.chunk_clips else ""),
         )

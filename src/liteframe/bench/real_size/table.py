@@ -30,12 +30,15 @@ def latency_text(record: Mapping[str, Any]) -> str:
         if rows:
             parts.append(f"{title}\n{_table(rows)}")
     if record["dropped"]:
-        lines = [
-            f"  {cell['suite']} {cell['arm']}, {cell['frames']} frames, batch {cell['batch']}: {cell['reason']}"
-            for cell in record["dropped"]
-        ]
-        parts.append("\n".join(["Not run:", *lines]))
+        parts.append("\n".join(["Not run:", *(f"  {_left_out(cell)}" for cell in record["dropped"])]))
     return "\n\n".join(parts)
+
+
+def _left_out(cell: Mapping[str, Any]) -> str:
+    """One cell that was not run; an arm that cannot be made has no size."""
+    unit = "tokens" if cell["suite"] == "prefill" else "frames"
+    size = f", {cell['frames']} {unit}, batch {cell['batch']}" if cell["frames"] else ""
+    return f"{cell['suite']} {cell['arm']}{size}: {cell['reason']}"
 
 
 def _table(rows: Sequence[Row]) -> str:
