@@ -104,7 +104,7 @@ ENCODER_ARMS: dict[str, EncoderArm] = {
         student("depthwise"),
         "main",
         frames_per_group=4,
-        accuracy_relative="liteframe-lma",
+        accuracy_relative="liteframe-ctd",
     ),
     "tome-teacher+wap": EncoderArm(
         "InternViT-300M with ToMe in every layer, WAP 4 x 2 x 2 behind it",
