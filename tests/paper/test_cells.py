@@ -23,7 +23,7 @@ from liteframe.paper.cells import (
     frames_at,
     plan,
 )
-from liteframe.paper.names import ABLATIONS, POST_HOC
+from liteframe.paper.names import ABLATIONS, REDUCTIONS
 
 
 def points() -> list[tuple[str, int]]:
@@ -53,7 +53,7 @@ def test_cells_stand_on_what_comes_before_them() -> None:
 
 def test_everything_on_the_page_has_a_cell() -> None:
     measured = set(points())
-    wanted = {"teacher", *POST_HOC, names.CTD, names.LMA}
+    wanted = {"teacher", *REDUCTIONS, names.CTD, names.LMA}
     wanted |= {arm for arms in ABLATIONS.values() for arm, _ in arms}
     wanted |= {f"{stage}-{mixer}" for stage in ("ctd", "lma") for mixer in MIXERS}
     assert {(arm, frames) for arm in wanted for frames in FRAMES} <= measured

@@ -13,7 +13,7 @@ from liteframe.bench.records import write_json
 from liteframe.paper.cells import FRAMES, LONGEST, find_cell
 from liteframe.paper.claims import CLAIMS, Claim
 from liteframe.paper.evidence import Evidence, read_evidence
-from liteframe.paper.names import BEFORE_LLM, CONTROL, POST_HOC, SAME_AS
+from liteframe.paper.names import BEFORE_LLM, CONTROL, LMA, REDUCTIONS, SAME_AS
 from liteframe.paper.records import record_path
 from liteframe.paper.verdicts import BEYOND, CONTEXT, FAILS, HOLDS, MISSING, OPEN
 
@@ -39,7 +39,7 @@ def as_the_paper(arm: str, frames: int, seed: int) -> float:
 
 def times(scale: float = 1.0) -> dict[tuple[str, int], float]:
     """Model times in which the student needs a fraction of what others do."""
-    found = {("teacher", n): 1.0 * n for n in FRAMES} | {(arm, n): 0.9 * n for arm in POST_HOC for n in FRAMES}
+    found = {("teacher", n): 1.0 * n for n in FRAMES} | {(arm, n): 0.9 * n for arm in REDUCTIONS for n in FRAMES}
     return found | {
         (arm, n): 0.05 * scale * n for arm in ("liteframe-ctd", "liteframe-lma") for n in (*FRAMES, LONGEST)
     }
@@ -174,7 +174,81 @@ def test_each_budget_and_each_latency_is_a_part() -> None:
     found = {len(claim(words).parts(Evidence())) for words in ("at every ratio",)}
     assert found == {4 + 3 + 2}, "4x fills all four budgets, 8x three, 16x two"
     assert len(claim("highest ratio").parts(Evidence())) == 2 + 2
-    assert len(claim("above the post-hoc").parts(Evidence())) == 3 * len(FRAMES)
+    above = claim("above the post-hoc").parts(Evidence())
+    assert sum(finding.verdict != CONTEXT for finding in above) == 3 * len(FRAMES)
+
+
+def test_methods_that_the_paper_does_not_name_are_shown_and_decide_nothing(
+    records: Path, fill: Any, report: Any
+) -> None:
+    def far_above(arm: str, frames: int, seed: int) -> float:
+        return 0.99 if arm == "teacher+holitom" else as_the_paper(arm, frames, seed)
+
+    judged = claim("above the post-hoc").judged(evidence_of(records, fill, report, far_above))
+    assert judged.verdict == HOLDS
+    shown = {finding.what: finding for finding in judged.findings if finding.verdict == CONTEXT}
+    others = (
+        *("average pooling", "max pooling", "subsampling", "WAP", "VisionZip", "PruneVid", "HoliTom", "DyCoke"),
+        *("FastV (inside the LLM)", "PyramidDrop (inside the LLM)", "ToMe inside the encoder, then WAP"),
+    )
+    names = {f"student less {name} at the model time of its frames" for name in others}
+    assert {what.partition(" (then ")[0] for what in shown} == names
+    (above,) = [finding for what, finding in shown.items() if "HoliTom" in what]
+    assert above.measured.startswith("-0.") and all(f"at {count} frames" in above.measured for count in FRAMES)
+    assert all(
+        ("another budget" in finding.why) == any(name in what for name in ("DyCoke", "FastV", "PyramidDrop"))
+        for what, finding in shown.items()
+    )
+
+
+def test_tome_inside_the_encoder_counts_before_the_host_that_has_it(records: Path, fill: Any) -> None:
+    def inside(arm: str, frames: int, seed: int) -> float:
+        return 0.95 if arm == "tome-teacher+wap" else as_the_paper(arm, frames, seed)
+
+    fill(records, inside)
+    judged = claim("other reductions before the LLM").judged(read_evidence(records))
+    (lost,) = [finding for finding in judged.findings if finding.verdict == FAILS]
+    assert lost.what == "WAP less ToMe inside the encoder, then WAP" and judged.verdict == FAILS
+
+
+def test_equal_times_hold_only_at_their_unfavourable_ends(records: Path, fill: Any, report: Any) -> None:
+    """Accuracy is the same straight line on log2(frames) in both arms, the student's times half of the teacher's."""
+
+    def line(arm: str, frames: int, seed: int) -> float:
+        return 0.1 * log2(frames)
+
+    times = {(arm, n): scale * n for arm, scale in (("teacher", 1.0), (LMA, 0.5)) for n in FRAMES}
+    fill(records, line)
+    words = "At the time that the host"
+    for noise, verdict, gain in (
+        (0.1, HOLDS, log2(2 * 0.9 / 1.1)),
+        (0.3, HOLDS, log2(2 * 0.7 / 1.3)),
+        (0.4, OPEN, None),
+    ):
+        for seed in (4, 5, 6):
+            report(records, seed, times, noise)
+        (finding,) = claim(words).judged(read_evidence(records)).findings
+        usual, _, ends = finding.measured.partition("; at the unfavourable ends of the times: ")
+        assert finding.verdict == verdict
+        assert float(usual.split()[0]) == pytest.approx(0.1, abs=0.006), "a doubling, in steps of one question"
+        if gain is not None:
+            assert float(ends.split()[0]) == pytest.approx(0.1 * gain, abs=0.006)
+            assert finding.margin == pytest.approx(0.1 * gain, abs=0.006) and "times seed 4 +0." in finding.by_seed
+        else:
+            assert ends == "no frame count of liteframe-lma is that fast"
+            assert finding.why == "not at the unfavourable ends of the times"
+    report(records, 5, times, None)
+    (finding,) = claim(words).judged(read_evidence(records)).findings
+    assert finding.verdict == MISSING and finding.measured.startswith("+0.1")
+    assert "the report of seed 5 has no spread of the times" in f"{finding.measured} {finding.why}"
+
+
+def test_one_seed_that_is_not_that_fast_is_open(records: Path, fill: Any, report: Any) -> None:
+    fill(records, as_the_paper)
+    for seed in (4, 5, 6):
+        report(records, seed, times(1.0 if seed != 5 else 200.0))
+    (finding,) = claim("At the time that the host").judged(read_evidence(records)).findings
+    assert (finding.verdict, finding.why) == (OPEN, "no frame count of liteframe-lma is that fast at seed 5")
 
 
 def test_all_reductions_at_the_budget_count_once_and_no_others(records: Path, fill: Any, report: Any) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from math import log2
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from liteframe import cli
 from liteframe.bench.records import write_json
@@ -15,9 +20,9 @@ from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.tiny import build_tiny_host
 from liteframe.paper import plots
 from liteframe.paper.cells import CELLS, FRAMES, RATIOS, PaperCell, find_cell
-from liteframe.paper.claims import CLAIMS
+from liteframe.paper.claims import CLAIMS, SHARES_WAPS_ADVANTAGE, TIMES_AS_MEASURED
 from liteframe.paper.evidence import read_evidence
-from liteframe.paper.names import CTD, LMA, POST_HOC, name_of
+from liteframe.paper.names import CTD, LMA, REDUCTIONS, name_of
 from liteframe.paper.page import check_page, page, write_page
 from liteframe.paper.verdicts import MISSING, RULE
 
@@ -38,7 +43,7 @@ def test_the_page_of_no_records_promises_nothing(tmp_path: Path) -> None:
     assert text.count("**not measured yet**") + text.count("**not measurable here**") == len(CLAIMS)
     assert f"Of {len(CLAIMS)} claims: holds: 0; does not hold: 0; cannot be told: 0; not measured yet: " in text
     assert ".png" not in text and "No record yet." in text
-    for arm in POST_HOC:
+    for arm in REDUCTIONS:
         assert name_of(arm) in text
     assert "`make bench RUN=runs/tiny-seed4` (and 5, 6)" in text
 
@@ -101,7 +106,10 @@ def test_two_trainings_of_the_same_are_shown(records: Path, fill: Any) -> None:
     fill(records, lambda arm, n, seed: 0.55 if arm == "ctd-again" else 0.5)
     text = page(read_evidence(records)).partition("## Table 5")[2]
     assert "| depth-wise convolution (the paper's), trained again | 0.5" in text and "less depth-wise |" in text
-    assert "Noise of training: +0.050" in text and "the largest, 0.050, is what a difference must exceed" in text
+    assert (
+        "Noise of training: +0.050" in text
+        and "the largest, 0.050, is what a difference must exceed at each seed" in text
+    )
 
 
 def test_each_part_is_listed_with_its_seeds(records: Path, fill: Any) -> None:
@@ -111,6 +119,26 @@ def test_each_part_is_listed_with_its_seeds(records: Path, fill: Any) -> None:
         assert f"**{claim.text}**" in text
     (line,) = [line for line in text.splitlines() if line.startswith("- WAP less ToMe: ")]
     assert "seed 4 " in line and "seed 6 " in line and "; *does not hold*" in line
+    assert "[" not in text.partition("## Notes")[0].partition("## What has not")[0], "they say that seeds are missing"
+
+
+def test_what_a_verdict_rests_on_stands_beside_it(records: Path, fill: Any) -> None:
+    fill(records, some)
+    text = page(read_evidence(records))
+    claims, _, rest = text.partition("## Table 1")
+    figure_6 = rest.partition("## Figure 6")[2].partition("## Table 5")[0]
+    parts = rest.partition("## How each was judged")[2]
+    assert SHARES_WAPS_ADVANTAGE in figure_6
+    for words, note in (
+        ("At the time that the host", TIMES_AS_MEASURED),
+        ("It lies above", TIMES_AS_MEASURED),
+        ("With the LLM frozen, the student alone is more", SHARES_WAPS_ADVANTAGE),
+        ("Learning compressed tokens", SHARES_WAPS_ADVANTAGE),
+    ):
+        (row,) = [line for line in claims.splitlines() if line.startswith(f"| {words}")]
+        (title,) = [line for line in parts.splitlines() if line.startswith(f"**{words}")]
+        assert note in row and note in title
+    assert "the times are taken as they were measured" in " ".join(claims.split())
 
 
 def test_missing_cells_and_seeds_are_said(records: Path, fill: Any) -> None:
@@ -126,12 +154,66 @@ def test_missing_cells_and_seeds_are_said(records: Path, fill: Any) -> None:
 
 def test_every_reduction_can_be_drawn(records: Path, fill: Any, report: Any) -> None:
     fill(records, some)
-    arms = ("teacher", *POST_HOC, CTD, LMA)
+    arms = ("teacher", *REDUCTIONS, CTD, LMA)
     report(records, 4, {(arm, n): 1.0 * n for arm in arms for n in (8, 16)})
     assert set(arms) | set(RATIOS) <= set(plots._STYLES)
     looks = [(style.color, style.marker) for style in (plots._STYLES[arm] for arm in arms)]
     assert len(set(looks)) == len(looks), "told apart"
     assert all(path.stat().st_size > 1000 for path in plots.write_plots(read_evidence(records), records / "plots"))
+
+
+NEW_METHOD = """
+import sys
+from pathlib import Path
+from liteframe.ops.compressors import registry
+registry.METHODS["brand-new"] = registry.METHODS["tome"]
+from liteframe.bench.arms import ARMS
+from liteframe.paper.evidence import read_evidence
+from liteframe.paper.page import page, write_page
+assert "teacher+brand-new" in ARMS, "it is an arm of the sweep"
+records = Path(sys.argv[1])
+write_page(records)
+"""
+
+
+def test_a_new_method_of_the_registry_changes_nothing(records: Path, fill: Any, report: Any) -> None:
+    """In another process, as the lists of arms are made on import."""
+    fill(records, some)
+    report(records, 4, {(arm, n): 1.0 * n for arm in ("teacher", *REDUCTIONS, CTD, LMA) for n in (8, 16)})
+    before = page(read_evidence(records))
+    subprocess.run([sys.executable, "-c", NEW_METHOD, str(records)], check=True, timeout=120)
+    target = records.parents[1] / "PAPER.md"
+    assert target.read_text() == before and "brand-new" not in before
+    assert (target.parent / "plots" / "fig6.png").stat().st_size > 1000
+
+
+def test_an_arm_without_a_style_is_drawn(
+    records: Path, fill: Any, report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(records, some, [find_cell("merging")])
+    report(records, 4, {("teacher+tome", n): 1.0 * n for n in (8, 16)})
+    monkeypatch.delitem(plots._STYLES, "teacher+tome")
+    assert all(path.is_file() for path in plots.write_plots(read_evidence(records), records / "plots"))
+
+
+def test_the_labels_of_frames_lie_on_no_marker(records: Path, fill: Any, report: Any) -> None:
+    """Max pooling a little faster and a little worse than WAP, as it is."""
+
+    def near(arm: str, frames: int, seed: int) -> float:
+        return 0.5 + 0.09 * log2(frames / 8) - (0.02 if arm == "teacher+max" else 0.0)
+
+    fill(records, near, [find_cell("pooling")])
+    times = {("teacher+wap", n): 13.0 * (n / 8) ** 0.7 for n in FRAMES}
+    report(records, 4, times | {("teacher+max", n): 0.99 * ms for (_, n), ms in times.items()})
+    figure = plots._frontier(read_evidence(records), ["teacher+wap", "teacher+max"], "")
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    markers = [
+        axes.transData.transform((x, y)) for line in axes.lines for x, y in np.asarray(line.get_xydata(), dtype=float)
+    ]
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert set(boxes) == {str(count) for count in FRAMES}
+    assert [(count, point) for count, box in boxes.items() for point in markers if box.contains(*point)] == []
 
 
 def test_plots_are_drawn_of_what_there_is(records: Path, fill: Any, report: Any) -> None:

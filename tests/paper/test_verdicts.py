@@ -76,6 +76,20 @@ def test_noise_of_training(noise: float | None, verdict: str, why: str, sign: in
     assert judge_difference("a", difference(-0.01, 0.05), noise=noise).why == "the interval contains 0"
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_every_seed_has_to_be_beyond_the_noise(sign: int) -> None:
+    low, high = sorted((0.001 * sign, 0.008 * sign))
+    found = difference(low, high, 0.008 * sign, 0.0008 * sign)
+    finding = judge_difference("a", found, noise=0.002)
+    assert abs(found.mean) > 0.002
+    assert (finding.verdict, finding.why) == (
+        OPEN,
+        "at seed 1 not larger than between two trainings of the same, 0.002",
+    )
+    assert judge_difference("a", found, noise=0.0007).verdict == (HOLDS if sign > 0 else FAILS)
+    assert judge_difference("a", found, noise=0.0008).verdict == OPEN
+
+
 def test_growth() -> None:
     rising, flat = difference(0.06, 0.08), difference(-0.01, 0.01)
     assert judge_growth("a", rising, flat).verdict == HOLDS

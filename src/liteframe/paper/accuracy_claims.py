@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log2
 
-from liteframe.paper.at_latency import at_latency
+from liteframe.paper.at_latency import at_latency, shown_at_latencies
 from liteframe.paper.cells import BUDGETS, FRAMES, LONGEST, RATIOS, frames_at
 from liteframe.paper.evidence import Evidence, Point, Weights, difference
-from liteframe.paper.names import BEFORE_LLM, CONTROL, CTD, LMA, SAME_AS, name_of
+from liteframe.paper.names import (
+    BEFORE_LLM,
+    CONTROL,
+    CTD,
+    INSIDE_LLM,
+    LMA,
+    REDUCTIONS,
+    SAME_AS,
+    TOME_INSIDE,
+    name_of,
+)
 from liteframe.paper.training_noise import noise_of_training
 from liteframe.paper.verdicts import Finding, as_context, judge_difference, judge_growth
 
@@ -20,6 +30,8 @@ OTHERS = ("teacher+visionzip", "teacher+prunevid", "teacher+holitom")
 """Those at the same budget that stand in none of these."""
 OF_ITS_OWN = "teacher+dycoke"
 OTHER_BUDGET = "another budget: it leaves 1 token in 4"
+NOT_NAMED = "the paper does not name it there"
+BUDGET_OF = {OF_ITS_OWN: OTHER_BUDGET, **dict.fromkeys(INSIDE_LLM, "another budget: the LLM's first layers see all")}
 
 
 def _judged(evidence: Evidence, what: str, weights: Weights, noise: float | None = 0.0) -> Finding:
@@ -55,7 +67,9 @@ def wap_against_rivals(evidence: Evidence) -> list[Finding]:
 
 def wap_against_others(evidence: Evidence) -> list[Finding]:
     apart = _beats(evidence, WAP, OF_ITS_OWN, f"WAP less {name_of(OF_ITS_OWN)}")
-    return [*_wap_against(evidence, OTHERS), as_context(apart, OTHER_BUDGET)]
+    # No cell asks ToMe inside the encoder before the other host.
+    inside = _beats(evidence, WAP, TOME_INSIDE, f"WAP less {name_of(TOME_INSIDE)}")
+    return [*_wap_against(evidence, OTHERS), inside, as_context(apart, OTHER_BUDGET)]
 
 
 def slope(arm: str, frames: Sequence[int]) -> dict[Point, float]:
@@ -148,11 +162,17 @@ def at_the_teachers_time(evidence: Evidence) -> list[Finding]:
 
 
 def frontier(evidence: Evidence) -> list[Finding]:
-    return [
+    """The methods that the paper names decide; all others are shown."""
+    findings = [
         at_latency(evidence, LMA, arm, count, f"student less {name_of(arm)} at the model time of its {count} frames")
         for arm in NAMED_RIVALS
         for count in FRAMES
     ]
+    for arm in REDUCTIONS:
+        if arm not in (*NAMED_RIVALS, *SAME_AS):
+            what = f"student less {name_of(arm)} at the model time of its frames"
+            findings.append(shown_at_latencies(evidence, LMA, arm, FRAMES, what, BUDGET_OF.get(arm, NOT_NAMED)))
+    return findings
 
 
 def frozen_against_rivals(evidence: Evidence) -> list[Finding]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from liteframe.errors import ConfigError
-from liteframe.ops.compressors.registry import ON_BLOCKS
 from liteframe.paper.names import CONTROL
 
 ALL_SEEDS = (4, 5, 6)
@@ -35,13 +34,11 @@ DENSE_POOLED = ("+average", "+wap")
 MIXERS = ("full", "attention", "joint", "none")
 """What may mix a clip's frames in place of the paper's depth-wise convolution."""
 
+_ON_GRID = ("average", "max", "subsample", "wap")
 _CONTROLLED = tuple(
     f"+{name}"
     for name in (
-        "average",
-        "max",
-        "subsample",
-        "wap",
+        *_ON_GRID,
         "tome",
         "prumerge",
         "visionzip",
@@ -50,7 +47,7 @@ _CONTROLLED = tuple(
         "holitom",
     )
 )
-"""What is tried before another host: all that reduce 16x before the LLM, PruMerge+ aside, which is PruMerge there."""
+"""What is tried before another host: all that reduce 16x behind the encoder, but PruMerge+, which is PruMerge there."""
 
 OTHER_START = "--model.seed=100{seed}"
 """Stands behind the seed that every training is given, so it is the one that counts."""
@@ -159,7 +156,7 @@ CELLS: tuple[PaperCell, ...] = (
         ALL_SEEDS,
         about="the run's student, LLM frozen and adapted",
     ),
-    _asked("pooling", "table1", [f"teacher+{kind}" for kind in ON_BLOCKS], "grids, 16x"),
+    _asked("pooling", "table1", [f"teacher+{kind}" for kind in _ON_GRID], "grids, 16x"),
     _asked("merging", "table1", [f"teacher+{name}" for name in ("tome", "prumerge", "prumerge+", "visionzip")], "16x"),
     _asked("video", "table1", [f"teacher+{name}" for name in ("fastvid", "dycoke", "prunevid", "holitom")], "16x"),
     _asked("in-encoder", "table1", ["tome-teacher+wap"], "tokens merged in every layer of the encoder"),

@@ -27,7 +27,7 @@ def counts(judged: Judged) -> str:
 def claims_table(judged: Judged) -> str:
     """Claim, where it stands in the paper, verdict, and the number that decides."""
     rows = [
-        [claim.text, claim.where, f"**{verdict.verdict}**", _deciding(verdict)]
+        [claim.text, claim.where, f"**{verdict.verdict}**", ". ".join(filter(None, [_deciding(verdict), claim.note]))]
         for claim, verdict in judged
     ]  # fmt: skip
     return markdown(["claim of the paper", "where", "verdict", "decided by"], rows).replace("---:", "---")
@@ -50,13 +50,12 @@ def parts_list(judged: Judged) -> str:
     """All parts of every claim, with each seed's own number."""
     blocks = []
     for claim, verdict in judged:
+        note = f". {claim.note}" if claim.note else ":"
         lines = "\n".join(f"- {_part(finding)}" for finding in verdict.findings)
-        blocks.append(f"**{claim.text}** ({claim.where}) {verdict.verdict}:\n\n{lines}")
+        blocks.append(f"**{claim.text}** ({claim.where}) {verdict.verdict}{note}\n\n{lines}")
     return "\n\n".join(blocks)
 
 
 def _part(finding: Finding) -> str:
-    seeds = f"[{finding.by_seed}]" if finding.by_seed else ""
-    numbers = " ".join(filter(None, [finding.measured, seeds]))
-    said = "; ".join(filter(None, [numbers, f"*{finding.verdict}*", finding.why]))
+    said = "; ".join(filter(None, [finding.measured, finding.by_seed, f"*{finding.verdict}*", finding.why]))
     return f"{finding.what}: {said}" if finding.what else said

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from liteframe.bench.arm_names import method_name
-from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
 
 CTD, LMA = "liteframe-ctd", "liteframe-lma"
 """The student of a run, with the LLM frozen and adapted."""
+TOME_INSIDE = "tome-teacher+wap"
+METHODS = ("tome", "prumerge", "prumerge+", "visionzip", "fastvid", "dycoke", "prunevid", "holitom")
+"""Of the registry of compressors, those off the grid that a cell of `cells` asks; a new one waits for a cell."""
+INSIDE_LLM = ("teacher+fastv", "teacher+pyramiddrop")
 ARMS = {
     "teacher": "teacher, all tokens",
     "teacher+average": "average pooling",
@@ -15,17 +18,17 @@ ARMS = {
     "teacher+wap": "WAP",
     "teacher+wap-8x": "WAP, 8x",
     "teacher+wap-4x": "WAP, 4x",
-    **{f"teacher+{name}": method_name(name) for name in METHODS if name not in ON_BLOCKS},
-    "tome-teacher+wap": "ToMe inside the encoder, then WAP",
-    **{f"teacher+{name}": f"{method_name(name)} (inside the LLM)" for name in ("fastv", "pyramiddrop")},
+    **{f"teacher+{name}": method_name(name) for name in METHODS},
+    TOME_INSIDE: "ToMe inside the encoder, then WAP",
+    **{arm: f"{method_name(arm)} (inside the LLM)" for arm in INSIDE_LLM},
     "liteframe-ctd": "student after CTD, LLM frozen",
     "liteframe-lma": "student after LMA",
 }
-POST_HOC = [name for name in ARMS if "teacher+" in name and name not in ("teacher+wap-8x", "teacher+wap-4x")]
-"""All reductions at 16x."""
-OTHER_BUDGETS = ("teacher", "teacher+dycoke", "teacher+fastv", "teacher+pyramiddrop")
+REDUCTIONS = [name for name in ARMS if "teacher+" in name and name not in ("teacher+wap-8x", "teacher+wap-4x")]
+"""All that reduce the teacher's tokens and were asked for 16x; those in `OTHER_BUDGETS` too leave the LLM more."""
+OTHER_BUDGETS = ("teacher", "teacher+dycoke", *INSIDE_LLM)
 """Of Table 1, those whose LLM sees more than one token in 16: all, as many as the method leaves, or all at first."""
-BEFORE_LLM = [name for name in POST_HOC if name not in OTHER_BUDGETS]
+BEFORE_LLM = [name for name in REDUCTIONS if name not in OTHER_BUDGETS]
 """Reductions whose LLM sees one token in 16 from its first layer on."""
 SAME_AS = {"teacher+prumerge+": "teacher+prumerge"}
 """At 1 token a frame, which the first step of both keeps, PruMerge+ has none left to add; claims count them once."""

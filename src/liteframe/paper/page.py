@@ -10,7 +10,7 @@ from liteframe.paper import tables, texts
 from liteframe.paper.cells import CELLS, PaperCell
 from liteframe.paper.claim_tables import claims_table, counts, judged_claims, parts_list
 from liteframe.paper.evidence import Evidence, read_evidence
-from liteframe.paper.names import CTD, LMA, POST_HOC, name_of
+from liteframe.paper.names import CTD, LMA, REDUCTIONS, name_of
 from liteframe.paper.verdicts import MISSING, RULE
 
 PAGE, PLOTS = "PAPER.md", "plots"
@@ -61,7 +61,7 @@ def page(evidence: Evidence, cells: Sequence[PaperCell] = CELLS, notes: str | No
         figures["fig6"],
         texts.FIGURE_6,
         tables.figure_6(evidence),
-        _untimed(evidence, CTD, *POST_HOC),
+        _untimed(evidence, CTD, *REDUCTIONS),
         "## Table 5: accuracy of the mixers",
         texts.TABLE_5,
         tables.table_5(evidence),

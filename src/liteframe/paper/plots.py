@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from liteframe.atomic import atomic_open
 from liteframe.paper.cells import BUDGETS, FRAMES, LONGEST, RATIOS, frames_at
 from liteframe.paper.evidence import Evidence
-from liteframe.paper.names import CTD, LMA, POST_HOC, name_of
+from liteframe.paper.names import CTD, LMA, REDUCTIONS, name_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,6 +49,8 @@ _STYLES = {
     "teacher+fastv": _Style("#AA4499", "1", ":", 1.4),
     "teacher+pyramiddrop": _Style("#661100", "2", ":", 1.4),
 }
+_UNNAMED = _Style("#777777", "x", ":", 1.2)
+"""Of an arm without a style of its own."""
 _BESIDE = {1: (0, -16), 4: (13, -13), 8: (-13, -13), 16: (0, 8)}
 """Where the frame counts of each ratio stand, in points, so that they do not lie on each other."""
 _BY_TIME = "milliseconds a video: encode + project + prefill, batch 1"
@@ -59,11 +61,13 @@ def write_plots(evidence: Evidence, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     return [
         _save(
-            _frontier(evidence, ["teacher", *POST_HOC, CTD, LMA], "Accuracy against model time"), folder / "fig2.png"
+            _frontier(evidence, ["teacher", *REDUCTIONS, CTD, LMA], "Accuracy against model time"), folder / "fig2.png"
         ),
         _save(_frames_and_ratios(evidence), folder / "fig3.png"),
         _save(
-            _frontier(evidence, [*POST_HOC, CTD], "The LLM frozen: the student after CTD against post-hoc reductions"),
+            _frontier(
+                evidence, [*REDUCTIONS, CTD], "The LLM frozen: the student after CTD against post-hoc reductions"
+            ),
             folder / "fig6.png",
         ),
     ]
@@ -108,8 +112,12 @@ def _frontier(evidence: Evidence, arms: Sequence[str], title: str) -> Figure:
     return figure
 
 
+def _style(arm: str) -> _Style:
+    return _STYLES.get(arm, _UNNAMED)
+
+
 def _line(axes: Axes, arm: str, x: Sequence[float], found: Sequence[Any], label: str | None = None) -> None:
-    style = _STYLES[arm]
+    style = _style(arm)
     means = [point.mean for point in found]
     errors = [
         [max(0.0, point.mean - point.low) for point in found],
@@ -132,16 +140,20 @@ def _line(axes: Axes, arm: str, x: Sequence[float], found: Sequence[Any], label:
 
 
 def _say_frames(axes: Axes, arm: str, points: Sequence[tuple[int, float, Any]]) -> None:
-    above = arm in ("teacher", LMA)
+    """Left above the points, away from the line that rises; the teacher's right below, away from the students'."""
+    from matplotlib.patheffects import withStroke
+
+    below = arm == "teacher"
     for count, x, found in points:
         axes.annotate(
             str(count),
-            (x, found.high if above else found.low),
+            (x, found.mean),
             textcoords="offset points",
-            xytext=(0, 5 if above else -11),
-            ha="center",
+            xytext=(6, -9) if below else (-6, 3),
+            ha="left" if below else "right",
             fontsize=8,
-            color=_STYLES[arm].color,
+            color=_style(arm).color,
+            path_effects=[withStroke(linewidth=2.0, foreground="white")],
             zorder=30,
         )
 
@@ -174,7 +186,7 @@ def _frames_and_ratios(evidence: Evidence) -> Figure:
                     xytext=_BESIDE[ratio],
                     ha="center",
                     fontsize=8,
-                    color=_STYLES[arm].color,
+                    color=_style(arm).color,
                 )
     right.set_xscale("log", base=2)
     _plain_ticks(right, BUDGETS)

@@ -69,7 +69,7 @@ def mixer_costs(evidence: Evidence) -> list[Finding]:
             if own is None or other is None:
                 findings.append(judge_cases(what, [], "", "not in this record"))
             else:
-                text = f"{own[0]:.4g} against {other[0]:.4g} ms a clip"
+                text = f"{own[0]:.4g} against {other[0]:.4g} ms a clip, encode + project"
                 findings.append(_unless_computed(judge_cases(what, [own[0] < other[0]], text), own[1] or other[1]))
     for shapes in _complete(evidence)[:1]:
         own_flops = shapes.of_arm(MIXER_ARMS["depthwise"], "gflops_per_frame")

@@ -18,7 +18,7 @@ from liteframe.paper.names import (
     LMA,
     MIXERS,
     OTHER_BUDGETS,
-    POST_HOC,
+    REDUCTIONS,
     name_of,
 )
 from liteframe.paper.shapes import MIXER_ARMS
@@ -53,7 +53,7 @@ def other_budgets(evidence: Evidence) -> str:
 
 def control(evidence: Evidence) -> str | None:
     """Table 1 on the host that learnt other pooled tokens; None where nothing was measured on it."""
-    arms = [arm for arm in ("teacher", *POST_HOC) if evidence.frames_of(CONTROL + arm)]
+    arms = [arm for arm in ("teacher", *REDUCTIONS) if evidence.frames_of(CONTROL + arm)]
     return _reductions(evidence, arms, CONTROL) if arms else None
 
 
@@ -130,7 +130,9 @@ def table_2(evidence: Evidence) -> str:
                     MISSING if parameters is None else f"{parameters:.1f}",
                 ]
             )
-        table = markdown(["mixer", "ms for a clip of 4 frames", "GFLOP a frame", "M parameters"], rows)
+        table = markdown(
+            ["mixer", "ms for a clip of 4 frames: encode + project", "GFLOP a frame", "M parameters"], rows
+        )
         partial = "" if shapes.record.complete else " (the record is not complete, so no claim is judged by it)"
         parts.append(f"On {shapes.machine}, random weights, batch 1{partial}:\n\n{table}")
     return "\n\n".join(parts)
@@ -161,7 +163,7 @@ def _mean_ms(evidence: Evidence, arm: str, frames: int, field: str = "model_ms")
 def figure_6(evidence: Evidence) -> str:
     """The student after CTD, the LLM frozen, against every reduction."""
     rows = []
-    for arm in POST_HOC:
+    for arm in REDUCTIONS:
         gain = evidence.combine(difference(CTD, arm, FRAMES))
         times = []
         for count in (min(FRAMES), max(FRAMES)):
@@ -188,7 +190,8 @@ def _noise(evidence: Evidence, arm: str) -> str:
     if found is None or largest is None:
         return f"Noise of training: {MISSING}."
     seeds = ", ".join(f"seed {seed} {value:+.3f}" for seed, value in sorted(found.by_seed.items()))
-    return f"Noise of training: {signed(found)}, {seeds}; the largest, {largest:.3f}, is what a difference must exceed."
+    needed = f"the largest, {largest:.3f}, is what a difference must exceed at each seed"
+    return f"Noise of training: {signed(found)}, {seeds}; {needed}."
 
 
 def ablations(evidence: Evidence) -> str:

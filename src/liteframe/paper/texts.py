@@ -6,6 +6,7 @@ import numpy as np
 
 from liteframe.evaluation.paired import SAMPLES
 from liteframe.paper.cells import ALL_SEEDS, DENSE_TOKENS, FRAMES, LONGEST, TWO_SEEDS
+from liteframe.paper.claims import SHARES_WAPS_ADVANTAGE
 from liteframe.paper.evidence import REPORTS, Evidence
 
 SEEDS, TWO = (" and ".join(", ".join(map(str, seeds)).rsplit(", ", 1)) for seeds in (ALL_SEEDS, TWO_SEEDS))
@@ -35,7 +36,9 @@ Chance is 0.25.
 each cell has a record with the answer to every single question. Seeds {SEEDS} are three worlds, each with a teacher
 and a student of its own; mixers and ablations have seeds {TWO}. In brackets stands a 95 % interval: videos are drawn
 anew {SAMPLES:,} times, those of each seed on their own; how far another training of the same world would fall is not
-in it. Where seeds stand in square brackets, the others have not been measured yet."""
+in it. Where arms are compared at equal model time, the times are taken as they were measured, and their noise is not in
+it either; what the other ends of their spread would give stands beside it. Where seeds stand in square brackets, the
+others have not been measured yet."""
 
 
 def _videos(evidence: Evidence) -> str:
@@ -53,10 +56,10 @@ def table_1(evidence: Evidence) -> str:
 **What the host knows.** Half of the loss that taught the tiny host's language model fell on tokens pooled by WAP over
 (1, 2, 2) patches. So the frozen model knows WAP's outputs in space, and those of no rival; a control with a host that
 learnt average-pooled tokens instead is in the table *Another host*, and a claim that WAP is better than a reduction
-holds only where it does on both. The WAP tested here is {_wap(evidence)}; the
-paper's is the dot product. That scale was chosen on tuning seeds, which are not among these. The rivals' tokens stand
-in one `Frame` line a frame, WAP's in one for each group of 4 frames; on a tuning seed a line a frame was the better of
-the two for nearly every rival.
+holds only where it does on both (ToMe inside the encoder was tried before the first alone). The WAP tested here is
+{_wap(evidence)}; the paper's is the dot product. That scale was chosen on tuning seeds, which are not among these.
+The rivals' tokens stand in one `Frame` line a frame, WAP's in one for each group of 4 frames; on a tuning seed a line a
+frame was the better of the two for nearly every rival.
 
 All in the first table reduce what the LLM sees 16 times and answer the same questions at the same frames. *WAP less
 this* is the paired difference, mean of the {len(FRAMES)} frame counts. The grid ones (average, max, subsampling, WAP)
@@ -98,11 +101,14 @@ def table_3(evidence: Evidence) -> str:
     return f"Milliseconds are of batch 1 {on}, means of the seeds, from the sweep's reports: {sources}."
 
 
-FIGURE_6 = "Model time is encode + project + prefill. What the sweep has not timed is not in the picture."
+FIGURE_6 = f"""\
+Model time is encode + project + prefill. What the sweep has not timed is not in the picture.
+{SHARES_WAPS_ADVANTAGE}"""
 TABLE_5 = f"""\
 Seeds {TWO}. *less depth-wise* is the paired difference, mean of the {len(FRAMES)} frame counts. The last line of each
 table is the paper's student trained again in the same world from other initial weights, on the same batches: what it
-differs by is noise of training, and no claim counts a difference between two students that is not larger."""
+differs by is noise of training, and no claim counts a difference between two students that is not larger at each
+seed."""
 ABLATIONS = f"""\
 Seeds {TWO}; the student after CTD before the frozen LLM, in the last table after LMA. *less the first* is the paired
 difference, mean of the {len(FRAMES)} frame counts. The first line of each table is the run's own student, trained once
