@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from liteframe.bench.timers import RunRule, StageTimer, measure, summary
+from liteframe.bench.timers import RunRule, StageTimer, measure, median_interval, summary
 
 
 class _Clock:
@@ -130,3 +130,21 @@ def test_summary_is_numpys() -> None:
     assert result["n"] == 37
     with pytest.raises(ValueError, match="no samples"):
         summary([])
+
+
+@pytest.mark.parametrize("count", [6, 8, 9, 20, 25])
+def test_interval_of_a_median_misses_it_as_rarely_as_it_says(count: int) -> None:
+    draws = np.random.default_rng(count).exponential(size=(20_000, count))
+    ends = np.array([median_interval(list(row)) for row in draws])
+    missed = 1.0 - np.mean((ends[:, 0] <= np.log(2.0)) & (np.log(2.0) <= ends[:, 1]))
+    assert 0.0 < missed < 0.053
+    ordered = np.sort(draws, axis=1)
+    rank = int(np.flatnonzero(ordered[0] == ends[0, 0])[0])
+    narrower = 1.0 - np.mean((ordered[:, rank + 1] <= np.log(2.0)) & (np.log(2.0) <= ordered[:, -2 - rank]))
+    assert narrower > 0.05, "the next pair inwards would miss it too often"
+
+
+def test_interval_of_few_samples_is_all_of_them() -> None:
+    assert median_interval([3.0, 1.0, 2.0, 9.0, 4.0]) == (1.0, 9.0) and median_interval([2.0]) == (2.0, 2.0)
+    with pytest.raises(ValueError, match="no samples"):
+        median_interval([])

@@ -240,7 +240,7 @@ def test_equal_times_hold_only_at_their_unfavourable_ends(records: Path, fill: A
     report(records, 5, times, None)
     (finding,) = claim(words).judged(read_evidence(records)).findings
     assert finding.verdict == MISSING and finding.measured.startswith("+0.1")
-    assert "the report of seed 5 has no spread of the times" in f"{finding.measured} {finding.why}"
+    assert "the report of seed 5 has no samples of the times" in f"{finding.measured} {finding.why}"
 
 
 def test_one_seed_that_is_not_that_fast_is_open(records: Path, fill: Any, report: Any) -> None:

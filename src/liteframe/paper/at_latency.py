@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import log
+from statistics import median
 
 from liteframe.bench.frontier import accuracy_at, row_at, rows_of_arm
 from liteframe.bench.records import MODEL_STAGES, RowRecord
+from liteframe.bench.timers import median_interval
 from liteframe.evaluation.paired import Estimate
 from liteframe.paper.evidence import Evidence, Point, Weights
 from liteframe.paper.verdicts import CONTEXT, HOLDS, MISSING, OPEN, Finding, each_seed, judge_difference, signed
 
 FIELD = "model_ms"
-MEDIANS, UNFAVOURABLE = ("median", "median"), ("p90", "p10")
-"""Where in the spread of its runs each stage of the arm, and of the baseline, is taken."""
+MEDIANS, UNFAVOURABLE = ("median", "median"), ("high", "low")
+"""Where in the interval of its median the model time of the arm, and of the baseline, is taken."""
 AT_THE_ENDS = "at the unfavourable ends of the times"
 
 
@@ -41,17 +43,20 @@ def weights_at(rows: Sequence[RowRecord], ms: float, field: str = FIELD) -> dict
 
 
 def rows_at(rows: Sequence[RowRecord], end: str) -> list[RowRecord] | None:
-    """The same rows with the model's stages at that end of their spread, "p10", "median" or "p90".
+    """The same rows with the model time at that end of the 95 % interval of its median, "low" or "high".
 
-    The median is what a row is made with. None where a row has no spread.
+    Of the single runs' sums; every stage is scaled alike. With "median" they are as they are. None where a row has no
+    samples.
     """
     if end == "median":
         return list(rows)
-    if not all(stage in row.spread for row in rows for stage in MODEL_STAGES):
+    if not all(row.samples.get(stage) for row in rows for stage in MODEL_STAGES):
         return None
     moved = []
     for row in rows:
-        encode, project, prefill = (row.spread[stage][end] for stage in MODEL_STAGES)
+        runs = [sum(run) for run in zip(*(row.samples[stage] for stage in MODEL_STAGES), strict=True)]
+        scale = median_interval(runs)[0 if end == "low" else 1] / median(runs)
+        encode, project, prefill = (scale * row.stage_ms[stage] for stage in MODEL_STAGES)
         moved.append(replace(row, encode_ms=encode, project_ms=project, prefill_ms=prefill))
     return moved
 
@@ -61,8 +66,8 @@ def gain_at_latency(
 ) -> Callable[[int], Weights | None]:
     """Weights, by seed, of what an arm reaches at the baseline's model times less what the baseline does.
 
-    The mean over those of the frame counts at which the arm has a row that fast. `ends` are where in their spread the
-    times of the arm and of the baseline are taken, see `rows_at`.
+    The mean over those of the frame counts at which the arm has a row that fast. `ends` are where in the interval of
+    its median the time of the arm and of the baseline are taken, see `rows_at`.
     """
 
     def weights(seed: int) -> Weights | None:
@@ -92,7 +97,7 @@ def gain_at_latency(
 def at_latency(evidence: Evidence, arm: str, baseline: str, frames: int, what: str) -> Finding:
     """An arm against another at the model time of one of the other's frame counts.
 
-    It holds only where it does with both arms' times at the unfavourable ends of their spread too.
+    It holds only where it does with both arms' times at the unfavourable ends of their intervals too.
     """
     (found, finding), (far, at_ends) = (
         _judged(evidence, arm, baseline, frames, what, ends) for ends in (MEDIANS, UNFAVOURABLE)
@@ -140,7 +145,7 @@ def shown_at_latencies(
 def _judged(
     evidence: Evidence, arm: str, baseline: str, frames: int, what: str, ends: tuple[str, str]
 ) -> tuple[Estimate | None, Finding]:
-    """The difference with the times at these ends of their spread, and what it says alone.
+    """The difference with the times at these ends of their intervals, and what it says alone.
 
     None where it is not measured, or where the arm has no row that fast at some seed.
     """
@@ -149,15 +154,15 @@ def _judged(
     wanted = evidence.wanted([(arm, frames), (baseline, frames)])
     timed = [seed for seed in wanted if {arm, baseline} <= {row.arm for row in evidence.times.get(seed, ())}]
     asked = [seed for seed in timed if seed in evidence.right.get((baseline, frames), {})]
-    unknown = [seed for seed in asked if _without_spread(evidence, seed, (arm, baseline), ends)]
+    unknown = [seed for seed in asked if _without_samples(evidence, seed, (arm, baseline), ends)]
     slow = [seed for seed in asked if seed not in unknown and weights(seed) is None]
     if slow and asked == wanted and not unknown and evidence.frames_of(arm):
         where = f" at seed {', '.join(map(str, slow))}" if slow != wanted else ""
         return None, Finding(what, OPEN, why=f"no frame count of {arm} is that fast{where}")
-    lacking = f"the report of seed {', '.join(map(str, unknown))} has no spread of the times" if unknown else ""
+    lacking = f"the report of seed {', '.join(map(str, unknown))} has no samples of the times" if unknown else ""
     return found, judge_difference(what, found, wanted, lacking or evidence.how_to_time(arm, baseline))
 
 
-def _without_spread(evidence: Evidence, seed: int, arms: Sequence[str], ends: tuple[str, str]) -> bool:
+def _without_samples(evidence: Evidence, seed: int, arms: Sequence[str], ends: tuple[str, str]) -> bool:
     rows = evidence.times.get(seed, [])
     return any(rows_at(rows_of_arm(rows, arm), end) is None for arm, end in zip(arms, ends, strict=True))

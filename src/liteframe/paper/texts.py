@@ -37,8 +37,8 @@ each cell has a record with the answer to every single question. Seeds {SEEDS} a
 and a student of its own; mixers and ablations have seeds {TWO}. In brackets stands a 95 % interval: videos are drawn
 anew {SAMPLES:,} times, those of each seed on their own; how far another training of the same world would fall is not
 in it. Where arms are compared at equal model time, the times are taken as they were measured, and their noise is not in
-it either; what the other ends of their spread would give stands beside it. Where seeds stand in square brackets, the
-others have not been measured yet."""
+it either; what the unfavourable ends of their own intervals would give stands beside it. Where seeds stand in square
+brackets, the others have not been measured yet."""
 
 
 def _videos(evidence: Evidence) -> str:
