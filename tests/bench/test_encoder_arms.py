@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from liteframe.bench.encoder_arms import ENCODER_ARMS
 from liteframe.bench.real_size.shapes import shapes
@@ -34,11 +33,14 @@ def test_every_arm_but_the_mixers_has_its_tokens_here() -> None:
 @pytest.mark.parametrize("name", TOKENS)
 def test_tokens_at_real_size(name: str) -> None:
     arm, real = ENCODER_ARMS[name], shapes("real", "internvl3-8b")
-    side = arm.image_size(real)
-    # Shapes alone: tokens cannot be merged on meta, and timm's models cannot be made of fake tensors.
-    with FakeTensorMode() if name == "tome-teacher+wap" else torch.device("meta"):
-        found = tuple(arm.compressor(arm.make(real).eval()(torch.empty(1, 4, 3, side, side))).shape[1:])
-    assert found == TOKENS[name]
+    side, width = arm.image_size(real), TOKENS[name][-1]
+    merges = name == "tome-teacher+wap"
+    if merges:  # which tokens are alike is unknown on meta, so a thin teacher runs in earnest
+        vision = real.vision
+        vision.hidden_size, vision.intermediate_size, vision.num_attention_heads, width = 16, 16, 1, 16
+    with torch.device("cpu" if merges else "meta"):
+        found = tuple(arm.compressor(arm.make(real).eval()(torch.rand(1, 4, 3, side, side))).shape[1:])
+    assert found == (*TOKENS[name][:-1], width)
     # A pixel shuffle halves both sides of the grid, so an odd one goes without.
     assert not arm.shuffle or found[1] % 2 == 0
 
