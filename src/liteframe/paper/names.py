@@ -7,7 +7,7 @@ from liteframe.bench.arm_names import method_name
 CTD, LMA = "liteframe-ctd", "liteframe-lma"
 """The student of a run, with the LLM frozen and adapted."""
 TOME_INSIDE = "tome-teacher+wap"
-METHODS = ("tome", "prumerge", "prumerge+", "visionzip", "fastvid", "dycoke", "prunevid", "holitom")
+OFF_GRID = ("tome", "prumerge", "prumerge+", "visionzip", "fastvid", "dycoke", "prunevid", "holitom")
 """Of the registry of compressors, those off the grid that a cell of `cells` asks; a new one waits for a cell."""
 INSIDE_LLM = ("teacher+fastv", "teacher+pyramiddrop")
 ARMS = {
@@ -18,7 +18,7 @@ ARMS = {
     "teacher+wap": "WAP",
     "teacher+wap-8x": "WAP, 8x",
     "teacher+wap-4x": "WAP, 4x",
-    **{f"teacher+{name}": method_name(name) for name in METHODS},
+    **{f"teacher+{name}": method_name(name) for name in OFF_GRID},
     TOME_INSIDE: "ToMe inside the encoder, then WAP",
     **{arm: f"{method_name(arm)} (inside the LLM)" for arm in INSIDE_LLM},
     "liteframe-ctd": "student after CTD, LLM frozen",
