@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
-	@echo "make demo      the whole tiny pipeline, at most 15 minutes on two cores (SEED=N: another world)"
+	@echo "make demo      the whole tiny pipeline, about 15 minutes on two cores (SEED=N: another world)"
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     every arm on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (stops after"

@@ -222,6 +222,20 @@ def test_out_of_memory_and_what_was_not_run_are_told(records: Path) -> None:
     assert "- all, FastViT: cannot be made\n" in page
 
 
+def test_floors_that_were_beaten_show_limits_measured_too_low(records: Path) -> None:
+    def at_half_the_rate(data: dict[str, Any]) -> None:
+        stages = [stage for row in data["rows"] for stage in row["stages"].values() if stage["floor"]]
+        for stage in stages:
+            stage["floor"]["times_floor"] = 2.0
+        timed = [stage for stage in stages if not stage["computed"]]
+        timed[0]["floor"]["times_floor"] = timed[-1]["floor"]["times_floor"] = 0.7
+
+    _with_latency(records, "cpu")
+    assert "less than their floor" not in _page(records)
+    _with_latency(records, "cpu", at_half_the_rate)
+    assert "2 stages took less than their floor, so these rates were measured too low." in _page(records)
+
+
 def test_accuracy_is_only_that_of_a_named_relative(records: Path) -> None:
     _with_latency(records, "cpu")
     page = _page(records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs a cell; what is measured is not what is tested."""
     monkeypatch.setattr("liteframe.data.datamodule.DecodePool", InProcessPool)
     monkeypatch.setattr(sweep.RunRule, "for_device", partial(_rule, RunRule))
-    monkeypatch.setattr(sweep, "measure_limits", lambda: {"bf16_gflops": 50.0, "fp32_gflops": 20.0, "bandwidth_gbs": 9})
+    rates = cycle([(40.0, 20.0, 9.0), (50.0, 15.0, 8.0)])
+    names = ("bf16_gflops", "fp32_gflops", "bandwidth_gbs")
+    monkeypatch.setattr(sweep, "measure_limits", lambda: {**dict(zip(names, next(rates), strict=True)), "seconds": 1.0})
 
 
 def _rule(kind: type[RunRule], device: str, **changes: Any) -> RunRule:
@@ -98,6 +101,8 @@ def test_a_report_of_every_arm_and_frame_count(run: Path, tmp_path: Path, capsys
         assert min(parts) > 0
         assert row["model_ms"] == pytest.approx(sum(parts[1:]), rel=0.5)
         assert row["total_ms"] > row["model_ms"]
+    best = {"bf16_gflops": 50.0, "fp32_gflops": 20.0, "bandwidth_gbs": 9.0, "seconds": 2.0}
+    assert report["limits"] == best, "of before and after the times"
     assert [stage["name"] for stage in report["stages"]] == ["world", "pretrain-llm", "ctd", "bench"]
     assert report["environment"] and report["settings"]["seed"] == 5
     assert (tmp_path / "pareto.png").read_bytes()[:4] == b"\x89PNG"

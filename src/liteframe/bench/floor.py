@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -50,6 +50,18 @@ def measure_limits(device: str | torch.device = "cpu") -> dict[str, float]:
     return {**limits, "seconds": time.perf_counter() - begin}
 
 
+def best_limits(first: Mapping[str, float], *others: Mapping[str, float]) -> dict[str, float]:
+    """The highest of each rate that several `measure_limits` found, and the ``seconds`` of all.
+
+    A limit is what the machine can do; a moment at which something else had it says less.
+    """
+    best = dict(first)
+    for other in others:
+        seconds = best["seconds"] + other["seconds"]
+        best = {name: max(value, other[name]) for name, value in best.items()} | {"seconds": seconds}
+    return best
+
+
 def flops_of(fn: Callable[[], object]) -> int:
     """FLOPs (2 a multiply-add) of the matrix products and convolutions in one call of ``fn``.
 
@@ -69,7 +81,7 @@ def distance_to_floor(
     Args:
         measured_ms: median time.
         flops: of the stage (``flops_of``).
-        gflops: matrix rate that the same run measured.
+        gflops: matrix rate, the best that the same run measured.
         moved_bytes: at least the weights, read once; 0 where unknown.
         bandwidth_gbs: measured; needed with ``moved_bytes``.
 

@@ -24,6 +24,12 @@ def floor_table(record: LatencyRecord) -> str:
     return table_of(["arm", "suite", "frames", "stage", "ms", "floor ms", "bound by", "over the floor"], lines)
 
 
+def below_floor(record: LatencyRecord) -> int:
+    """Timed stages that were faster than the measured limits allow, which only a bad measurement of these explains."""
+    timed = (stage for row in record.rows for stage in row.stages.values() if stage.floor and not stage.computed)
+    return sum((stage.floor or {}).get("times_floor", 1.0) < 1.0 for stage in timed)
+
+
 def memory_table(record: LatencyRecord) -> str:
     """Peak memory of timed stages, MiB; a sentence where it is the resident set of a process that all arms share."""
     if str(record.settings.get("memory", "")).startswith("resident set"):

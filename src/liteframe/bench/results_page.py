@@ -199,7 +199,10 @@ def _limits_line(record: LatencyRecord) -> str:
     if not limits:
         return ""
     names = (("bf16_gflops", "GFLOP/s bf16"), ("fp32_gflops", "GFLOP/s fp32"), ("bandwidth_gbs", "GB/s"))
-    return "Measured in the same run: " + ", ".join(f"{limits[n]:,.0f} {w}" for n, w in names if n in limits) + "."
+    rates = ", ".join(f"{limits[n]:,.0f} {w}" for n, w in names if n in limits)
+    beaten = latency_limits_page.below_floor(record)
+    warning = f" {beaten} stages took less than their floor, so these rates were measured too low." if beaten else ""
+    return f"Measured in the same run, the best of several times: {rates}.{warning}"
 
 
 def _section(*parts: str) -> str:

@@ -12,7 +12,7 @@ from liteframe import runtime
 from liteframe.bench.arms import ATTENTION, Arm, arms_of_run
 from liteframe.bench.declared import declared
 from liteframe.bench.environment import environment
-from liteframe.bench.floor import distance_to_floor, flops_of, measure_limits
+from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import ArmSamples, interleave
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
 from liteframe.bench.records import RowRecord, read_stage_records
@@ -70,6 +70,7 @@ def bench_command(
         return 0
     limits = measure_limits()
     timed = _latencies(measured, [row.path for row in data.rows("test")[:_LATENCY_VIDEOS]], data.settings.image_size)
+    limits = best_limits(limits, measure_limits())
     rows = [_row(cell, models[cell], accuracy[cell], timed[cell], limits, data) for cell in models]
     stages = _stages(folder, started)
     report = build_report(

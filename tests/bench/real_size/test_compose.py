@@ -14,8 +14,6 @@ from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.models.hosts import host_config
 from liteframe.planning.flops import head_cost, llm_cost, projector_cost, vision_tower_cost
 
-LIMITS = {"bf16_gflops": 1000.0, "bandwidth_gbs": 10.0}
-
 
 class PlainWork(LlmWork):
     """A prefill of n tokens is n * n + 100 n operations."""
@@ -25,11 +23,11 @@ class PlainWork(LlmWork):
 
 
 def prefill_row(tokens: int, ms: float) -> Row:
-    return make_row("prefill", "llm", None, {"prefill": measured([ms] * 3, LIMITS, 1.0)}, prompt_tokens=tokens)
+    return make_row("prefill", "llm", None, {"prefill": measured([ms] * 3, 1.0)}, prompt_tokens=tokens)
 
 
 def encoder_row(arm: str, frames: int, ms: float, tokens: int) -> Row:
-    stages = {"encode": measured([ms] * 3, LIMITS, 8.0), "project": measured([1.0] * 3, LIMITS, 2.0)}
+    stages = {"encode": measured([ms] * 3, 8.0), "project": measured([1.0] * 3, 2.0)}
     return make_row("encoder", arm, frames, stages, tokens_encoder=4 * tokens, tokens_llm=tokens)
 
 
@@ -66,8 +64,8 @@ def test_marks_are_those_of_how_a_time_was_found() -> None:
 
 def test_time_to_first_token_takes_in_what_was_measured_before_the_encoder() -> None:
     stages = {"encode": 40.0, "project": 1.0, "prefill": 9.0, "first_token": 0.5}
-    model = {name: measured([ms] * 3, LIMITS) for name, ms in stages.items()}
-    before = {"host_to_device": measured([3.0] * 3, LIMITS), "normalize": measured([2.0] * 3, LIMITS)}
+    model = {name: measured([ms] * 3) for name, ms in stages.items()}
+    before = {"host_to_device": measured([3.0] * 3), "normalize": measured([2.0] * 3)}
     row = make_row("pipeline", "student", 8, {**before, **model})
     assert (row["model_ms"], row["ttft_ms"]) == (50.0, 55.5)
     assert make_row("pipeline", "student", 8, model)["ttft_ms"] == 50.5

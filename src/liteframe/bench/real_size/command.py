@@ -4,7 +4,8 @@
 
 The record is JSON of kind "latency"; times are milliseconds, of a whole batch. Beside ``environment`` and ``settings``:
 
-    limits     bf16_gflops, fp32_gflops, bandwidth_gbs, seconds: of this machine, measured in this run
+    limits     bf16_gflops, fp32_gflops, bandwidth_gbs: of this machine, the best of what was measured at the begin of
+               this run and after every cell; seconds that this took
     arms       name, group (see `EncoderArm`), label and note in words, accuracy_relative (an arm
                of the tiny world, or null), image_size (px a side), parameters_m and gflops_per_frame (of the encoder),
                tokens_encoder_per_frame (after the arm's compression on the encoder's grid), tokens_per_frame (what the
@@ -36,8 +37,9 @@ A row:
     share      stage -> its part of model_ms
     run_ms     whole runs on the synchronised host clock, median, p10, p90, n; null where there are none
     frames_per_s  of model_ms, or of encode + project where there is no prefill
-    stages     stage -> ms (median), p10, p90, n, samples (raw), computed, flops, floor (see `distance_to_floor`),
-               times_floor, peak_mib (see `bench.memory`), note; of a computed stage n is 0 and the spread null
+    stages     stage -> ms (median), p10, p90, n, samples (raw), computed, flops, moved_bytes (at least the weights,
+               once), floor (see `distance_to_floor`), times_floor, peak_mib (see `bench.memory`), note; of a computed
+               stage n is 0 and the spread null
 
 A `Frame` line is taken to add 8 tokens of text, the question 64. Causal attention counts half in the
 ``flops`` of a measured prefill, as its kernel may leave the rest out. A prefill that was not run at a length takes its

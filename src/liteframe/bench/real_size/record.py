@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from liteframe.bench.floor import measure_limits
-from liteframe.bench.real_size.rows import Row
+from liteframe.bench.floor import best_limits, measure_limits
+from liteframe.bench.real_size.rows import Row, with_floors
 from liteframe.bench.real_size.shapes import ATTENTION
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Subject
 from liteframe.bench.real_size.work import EncoderWork
@@ -26,7 +27,7 @@ class LatencyRecord:
     Attributes:
         path: of the file.
         environment, settings: of the run.
-        limits: the machine's, measured in it.
+        limits: the machine's, the best that were measured in it so far.
         arms, rows, dropped: see `liteframe.bench.real_size.command`.
     """
 
@@ -50,12 +51,17 @@ class LatencyRecord:
         """Note a cell that was not run."""
         self.dropped.append({"suite": suite, "arm": arm, "frames": frames, "batch": batch, "reason": reason})
 
+    def measure_limits_again(self, device: torch.device) -> None:
+        """Keep the better of the limits so far and those of now; where memory does not suffice, those so far stay."""
+        with contextlib.suppress(torch.OutOfMemoryError):
+            self.limits = best_limits(self.limits, measure_limits(device))
+
     def data(self, seconds: float, complete: bool) -> dict[str, Any]:
         """The fields of the file beside environment and settings."""
         return {
             "limits": self.limits,
             "arms": self.arms,
-            "rows": self.rows,
+            "rows": [with_floors(row, self.limits) for row in self.rows],
             "dropped": self.dropped,
             "seconds": round(seconds, 1),
             "complete": complete,

@@ -17,17 +17,15 @@ BEFORE_ENCODING = ("host_to_device", "normalize")
 
 def measured(
     samples_ms: Sequence[float],
-    limits: Mapping[str, float],
     flops: float | None = None,
     moved_bytes: float = 0.0,
     peak_mib: float | None = None,
     note: str = "",
 ) -> Stage:
-    """A stage that was timed.
+    """A stage that was timed; `with_floors` adds its floor.
 
     Args:
         samples_ms: raw times.
-        limits: of `measure_limits`, the rate of bfloat16 and the bandwidth.
         flops: of the stage; None where they are not known, then it has no floor.
         moved_bytes: at least the weights, once.
         peak_mib: peak memory.
@@ -35,9 +33,6 @@ def measured(
     """
     raw = [round(float(value), 4) for value in samples_ms]
     spread = summary(raw)
-    floor = None
-    if flops is not None:
-        floor = distance_to_floor(spread["median"], flops, limits["bf16_gflops"], moved_bytes, limits["bandwidth_gbs"])
     return {
         "ms": spread["median"],
         "p10": spread["p10"],
@@ -45,8 +40,9 @@ def measured(
         "n": spread["n"],
         "computed": False,
         "flops": None if flops is None else int(flops),
-        "floor": floor,
-        "times_floor": None if floor is None else floor["times_floor"],
+        "moved_bytes": moved_bytes,
+        "floor": None,
+        "times_floor": None,
         "peak_mib": peak_mib,
         "note": note,
         "samples": raw,
@@ -62,12 +58,30 @@ def computed(ms: float, flops: float | None, note: str) -> Stage:
         "n": 0,
         "computed": True,
         "flops": None if flops is None else int(flops),
+        "moved_bytes": 0.0,
         "floor": None,
         "times_floor": None,
         "peak_mib": None,
         "note": note,
         "samples": [],
     }
+
+
+def with_floors(row: Row, limits: Mapping[str, float]) -> Row:
+    """The row, its timed stages of known work with their distance to the floor.
+
+    Args:
+        row: see `make_row`.
+        limits: of `measure_limits`, the rate of bfloat16 and the bandwidth.
+    """
+    stages = {}
+    for name, stage in row["stages"].items():
+        floor = None
+        if stage["flops"] is not None and not stage["computed"]:
+            rates = limits["bf16_gflops"], limits["bandwidth_gbs"]
+            floor = distance_to_floor(stage["ms"], stage["flops"], rates[0], stage["moved_bytes"], rates[1])
+        stages[name] = {**stage, "floor": floor, "times_floor": floor and floor["times_floor"]}
+    return {**row, "stages": stages}
 
 
 def make_row(

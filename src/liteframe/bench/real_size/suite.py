@@ -63,6 +63,7 @@ class Suite:
         for step in track(steps, "latency: cells"):
             for row in self.cell(step):
                 self.record.add(row)
+            self.record.measure_limits_again(self.device)
             self.record.save(self.budget.spent)
         rows, arms = self.record.rows, {name: ENCODER_ARMS[name] for name in self.subjects if name in ENCODER_ARMS}
         composed = {name: arm for name, arm in arms.items() if arm.group != "mixer"}
@@ -166,7 +167,7 @@ class Suite:
         for stage, times in samples.items():
             if stage not in ("wap", "wap_project"):
                 operations, read = flops.get(stage, (None, 0.0))
-                stages[stage] = measured(times, self.record.limits, operations, read, peaks.get(stage))
+                stages[stage] = measured(times, operations, read, peaks.get(stage))
         return make_row(
             step.suite,
             name,
@@ -195,18 +196,18 @@ class Suite:
     def _llm_row(
         self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], run_ms: list[float]
     ) -> Row:
-        limits, read = self.record.limits, self.llm.weight_bytes()
+        read = self.llm.weight_bytes()
         stages: dict[str, Stage] = {}
         for stage, times in samples.items():
             peak = peaks.get(stage)
             if stage == "prefill":
-                stages[stage] = measured(times, limits, self.llm_work.prefill_least(step.frames), read, peak)
+                stages[stage] = measured(times, self.llm_work.prefill_least(step.frames), read, peak)
             elif stage == "decode":
                 steps = self.decode_tokens - 1
                 each = [time / steps for time in times]
-                stages[stage] = measured(each, limits, self.llm_work.decode(step.frames), read, peak, "per token")
+                stages[stage] = measured(each, self.llm_work.decode(step.frames), read, peak, "per token")
             else:
-                stages[stage] = measured(times, limits, peak_mib=peak)
+                stages[stage] = measured(times, peak_mib=peak)
         return make_row("prefill", LLM, None, stages, prompt_tokens=step.frames, tokens_llm=step.frames, run_ms=run_ms)
 
 
