@@ -12,7 +12,7 @@ help:
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     every arm on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (stops after"
-	@echo "               17 minutes); keeps both in benchmarks/records, then make results"
+	@echo "               19 minutes); keeps both in benchmarks/records, then make results"
 	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU (stops after 9 minutes; PYTHON=python3: no install)"
 	@echo "make paper     the paper's tables, figures and claims on three seeds; hours, in pieces (HOURS=2)"
 	@echo "make results   benchmarks/RESULTS.md, its plots and the README's tables, from the records there are"

@@ -164,7 +164,7 @@ def limits_line(reports: Sequence[Mapping[str, Any]]) -> str:
         if values:
             low, high = f"{values[0]:.0f}", f"{values[-1]:.0f}"
             spans.append(f"{low if low == high else f'{low} to {high}'} {what}")
-    return "Measured in the same runs, the best of several times: " + ", ".join(spans) + "." if spans else ""
+    return "Measured in the same runs: " + ", ".join(spans) + "." if spans else ""
 
 
 def _named(lines: Sequence[Sequence[str]]) -> list[list[str]]:
