@@ -50,16 +50,13 @@ def measure_limits(device: str | torch.device = "cpu") -> dict[str, float]:
     return {**limits, "seconds": time.perf_counter() - begin}
 
 
-def best_limits(first: Mapping[str, float], *others: Mapping[str, float]) -> dict[str, float]:
-    """The highest of each rate that several `measure_limits` found, and the ``seconds`` of all.
+def best_limits(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """The higher of each rate that two `measure_limits` found, and the ``seconds`` of both.
 
     A limit is what the machine can do; a moment at which something else had it says less.
     """
-    best = dict(first)
-    for other in others:
-        seconds = best["seconds"] + other["seconds"]
-        best = {name: max(value, other[name]) for name, value in best.items()} | {"seconds": seconds}
-    return best
+    best = {name: max(rate, second[name]) for name, rate in first.items()}
+    return {**best, "seconds": first["seconds"] + second["seconds"]}
 
 
 def flops_of(fn: Callable[[], object]) -> int:

@@ -185,10 +185,9 @@ def _limits_text(report: Mapping[str, Any]) -> str:
     if not limits:
         return ""
     return (
-        "Measured in the same run: matrix products "
-        f"{limits['bf16_gflops']:.0f} GFLOP/s in bf16 and {limits['fp32_gflops']:.0f} in fp32, copies "
-        f"{limits['bandwidth_gbs']:.1f} GB/s. The floor is the greater of FLOPs over the rate and bytes over the "
-        "bandwidth; it is computed, not timed."
+        f"Measured in the same run: matrix products {limits['bf16_gflops']:.0f} GFLOP/s in bf16 and "
+        f"{limits['fp32_gflops']:.0f} in fp32, copies {limits['bandwidth_gbs']:.1f} GB/s. The floor is the greater of "
+        "FLOPs over the rate and bytes over the bandwidth; it is computed, not timed."
     )
 
 

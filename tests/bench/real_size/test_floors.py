@@ -16,10 +16,9 @@ SLOW = {"bf16_gflops": 100.0, "fp32_gflops": 60.0, "bandwidth_gbs": 4.0, "second
 QUICK = {"bf16_gflops": 200.0, "fp32_gflops": 50.0, "bandwidth_gbs": 8.0, "seconds": 2.0}
 
 
-def test_best_limits_are_the_highest_of_each_rate() -> None:
+def test_best_limits_are_the_higher_of_each_rate() -> None:
     best = {"bf16_gflops": 200.0, "fp32_gflops": 60.0, "bandwidth_gbs": 8.0, "seconds": 3.0}
     assert best_limits(SLOW, QUICK) == best_limits(QUICK, SLOW) == best
-    assert best_limits(SLOW) == SLOW
 
 
 def test_timed_stages_of_known_work_have_a_floor() -> None:
