@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _SUFFIX = ".part"
+_LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.part$")
 
 
 @contextmanager
@@ -71,4 +73,5 @@ def remove_leftovers(folder: str | os.PathLike[str], names: str = "*") -> None:
         names: glob of the files' own names. Nobody may be writing one of them now.
     """
     for leftover in Path(folder).glob(f".{names}.*{_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
+        if _LEFTOVER.search(leftover.name) and leftover.is_file():
+            leftover.unlink(missing_ok=True)

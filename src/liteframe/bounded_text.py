@@ -1,0 +1,103 @@
+"""JSON and YAML of files that nobody vouches for: bounded in size and depth, with errors by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from liteframe.errors import ConfigError, LiteFrameError
+
+if TYPE_CHECKING:
+    from yaml.nodes import Node
+
+MAX_DEPTH = 64
+"""Levels of nesting; no list, config or model that people write comes near it."""
+MAX_YAML_BYTES = 1_000_000
+_MAX_YAML_NODES = 100_000
+
+
+def parse_json(data: bytes | str, where: str, error: type[LiteFrameError] = ConfigError) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        data: the text, UTF-8.
+        where: file, or file and line, for messages.
+        error: class of what is raised.
+
+    Raises:
+        LiteFrameError: of class `error`, if it is not UTF-8, not JSON, or nested deeper than `MAX_DEPTH`.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        value = json.loads(text)
+    except RecursionError:
+        raise error(f"{where}: nested deeper than {MAX_DEPTH} levels; flatten it") from None
+    except json.JSONDecodeError as cause:
+        raise error(f"{where}: not JSON ({cause.msg}: line {cause.lineno}, column {cause.colno}); repair it") from cause
+    except ValueError as cause:  # not UTF-8, or a number of thousands of digits
+        raise error(f"{where}: not JSON ({cause}); repair it") from cause
+    # Counting brackets is cheap, and nearly every text has too few of them to be looked at again.
+    if text.count("[") + text.count("{") > MAX_DEPTH and depth_of(value) > MAX_DEPTH:
+        raise error(f"{where}: nested deeper than {MAX_DEPTH} levels; flatten it")
+    return value
+
+
+def depth_of(value: Any) -> int:
+    """Levels of nesting of lists and dicts; 0 for anything else. Stops counting just above `MAX_DEPTH`."""
+    depth, level = 0, [value]
+    while level and depth <= MAX_DEPTH + 1:
+        level = [inner for item in level for inner in _inside(item)]
+        depth += 1
+    return depth - 1
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values() if value else (None,)
+    return (value or (None,)) if isinstance(value, list) else ()
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        ConfigError: it is not YAML, larger than a megabyte, nested deeper than `MAX_DEPTH`, or its aliases would make
+            it so large (or endless) that nobody can have meant it.
+    """
+    import yaml
+
+    if len(text) > MAX_YAML_BYTES:
+        raise ConfigError(f"{where}: {len(text):,} characters; a config has at most {MAX_YAML_BYTES:,}")
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _require_small(node, where)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except RecursionError:
+        raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels; flatten it") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where}: not YAML: {error}") from error
+
+
+def _require_small(root: Node, where: str) -> None:
+    """Sizes with every alias written out, without writing them out."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Node, depth: int) -> int:
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels, or an alias that holds itself")
+        if id(node) not in sizes:
+            children = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
+            sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in children if not isinstance(child, str))
+        return sizes[id(node)]
+
+    if size(root, 0) > _MAX_YAML_NODES:
+        raise ConfigError(
+            f"{where}: its aliases (`*name`) make more than {_MAX_YAML_NODES:,} values of it; spell it out"
+        )

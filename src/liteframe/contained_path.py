@@ -1,0 +1,33 @@
+"""Names out of files that nobody vouches for, held to the folder that they are relative to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class OutsideRoot(ValueError):
+    """A name leads out of its folder; the text says how."""
+
+
+def contained(root: str | os.PathLike[str], name: str) -> Path:
+    """The path of `name` below the folder `root`, links followed on both sides.
+
+    An absolute name is good if it lies below `root`. What does not exist is judged by its name.
+
+    Raises:
+        OutsideRoot: `..`, an absolute name or a link leads out of `root`, or `name` is no name of a file.
+    """
+    if not name or "\0" in name:
+        raise OutsideRoot(f"{name!r} is no name of a file")
+    path = os.path.normpath(os.path.join(os.path.abspath(root), name))
+    real_root, real = os.path.realpath(root), os.path.realpath(path)
+    if not _below(path, os.path.abspath(root)) and not _below(real, real_root):
+        raise OutsideRoot(f"{name!r} leads out of {os.fspath(root)}")
+    if not _below(real, real_root):
+        raise OutsideRoot(f"{name!r} is a link that leads out of {os.fspath(root)}, to {real}")
+    return Path(path)
+
+
+def _below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)

@@ -1,0 +1,50 @@
+"""Hostile JSON and YAML end in a named error, at once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from liteframe.bounded_text import MAX_DEPTH, depth_of, parse_json, parse_yaml
+from liteframe.errors import ConfigError, StoreError
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+
+
+def test_good_text_is_what_the_libraries_make_of_it() -> None:
+    value = {"a": [1, {"b": None}], "c": "ä"}
+    assert parse_json(json.dumps(value).encode(), "x.json") == value
+    assert parse_json("\ufeff".encode() + b"[]", "x.json") == []
+    assert parse_yaml("a: &x [1, 2]\nb: *x\n", "x.yaml") == {"a": [1, 2], "b": [1, 2]}
+    assert parse_yaml("", "x.yaml") is None
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 500 + "1" + "}" * 500])
+def test_deep_text_is_refused_by_name(text: str) -> None:
+    with pytest.raises(StoreError, match=r"x: (nested deeper|not JSON)"):
+        parse_json(text, "x", StoreError)
+    with pytest.raises(ConfigError, match=r"x: (nested deeper|not YAML)"):
+        parse_yaml(text, "x")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"{", b"", b"1" * 5000, b'{"a": 1,}'])
+def test_what_is_no_json_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"x: not JSON \(.*\); repair it"):
+        parse_json(data, "x")
+
+
+@pytest.mark.parametrize(
+    "text", [BOMB, "a: &a [*a]", "x: " + "y" * 1_000_001, "a: [", "!!python/object/apply:os.system ['true']"]
+)
+def test_bombs_and_tags_are_refused_by_name(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^x: "):
+        parse_yaml(text, "x")
+
+
+def test_depth_counts_levels() -> None:
+    assert [depth_of(value) for value in (1, [], [1], {"a": [1]}, [[], [[{}]]])] == [0, 1, 1, 2, 4]
+    nested: object = 0
+    for _ in range(2 * MAX_DEPTH):
+        nested = [nested]
+    assert depth_of(nested) == MAX_DEPTH + 1
