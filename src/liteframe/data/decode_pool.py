@@ -180,13 +180,7 @@ class DecodePool:
                 raise
 
     def _decode(self, job: DecodeJob) -> DecodedVideo | DecodeError:
-        """The video, or why there is none: whatever goes wrong with one job is that job's error."""
-        try:
-            return checked(job, self._read(job))
-        except LiteFrameError:
-            raise
-        except Exception as error:
-            return DecodeError(job.path, one_line(error))
+        return _or_error(job.path, lambda: checked(job, self._read(job)))
 
     def _read(self, job: DecodeJob) -> Any:
         fetching_s = self._fetching_s(job.path)
@@ -209,7 +203,7 @@ class DecodePool:
 
     def _call(self, path: str, function: str, arguments: tuple[Any, ...]) -> Any:
         left = _TimeLeft(self.deadline_s + self._fetching_s(path))
-        return settled(path, self._ask(request(function, arguments), left))
+        return _or_error(path, lambda: settled(path, self._ask(request(function, arguments), left)))
 
     def _ask(self, message: bytes, left: _TimeLeft, decord_s: float | None = None) -> tuple[str, Any] | Lost:
         """What a child answers, or why none did. One that dies may do so by chance: another is asked."""
@@ -252,6 +246,16 @@ class DecodePool:
                 return
             self._all.discard(child)
         child.close()
+
+
+def _or_error(path: str, work: Callable[[], Any]) -> Any:
+    """What `work` returns; whatever goes wrong with one video is that video's error, but for faults of settings."""
+    try:
+        return work()
+    except LiteFrameError:
+        raise
+    except Exception as error:
+        return DecodeError(path, one_line(error))
 
 
 _pools: weakref.WeakSet[DecodePool] = weakref.WeakSet()

@@ -49,7 +49,7 @@ def sample_frames(job: DecodeJob, low: int, high: int, fps: float) -> np.ndarray
     try:
         return _sample(job.sampler, high - low, count, fps, job.seed, _row_of_part(job, low, high))
     except Exception as error:
-        fault = f"the sampler {reprlib.repr(job.sampler)} {_told(error)}"
+        fault = f"the sampler {repr(job.sampler)[:200]} {_told(error)}"
         if _fails_on_any(job.sampler, count):
             raise ConfigError(f"{job.path}: {fault}; correct the sampler") from error
         raise DecodeError(job.path, f"{fault}; correct the row, or leave it out") from error

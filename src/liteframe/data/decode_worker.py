@@ -17,7 +17,7 @@ from liteframe.data import decode
 from liteframe.data.decode_job import load_function
 from liteframe.data.decode_memory import limit_own_memory
 from liteframe.data.decode_messages import NOTE, receive, send
-from liteframe.data.parent_watch import end_with_parent
+from liteframe.data.parent_watch import end_with_parent, leave_group
 from liteframe.errors import ConfigError, LiteFrameError
 
 _LONGEST = 400
@@ -68,6 +68,7 @@ def _send_answer(pipe: IO[bytes], message: tuple[str, Any]) -> None:
 
 def main() -> None:
     """Serves requests until stdin ends."""
+    leave_group()
     end_with_parent(int(sys.argv[1]))
     limit_own_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when children end

@@ -30,3 +30,13 @@ def end_with_parent(parent: int, by_signal: bool = True) -> None:
     if os.getppid() != parent:
         os._exit(1)
     threading.Thread(target=watch, name="liteframe-parent-watch", daemon=True).start()
+
+
+def leave_group() -> None:
+    """Takes this process out of its parent's process group.
+
+    A signal to the group, as Ctrl-C and batch systems send it, then reaches the parent alone, which decides what to
+    finish first.
+    """
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()

@@ -78,7 +78,7 @@ def _open_container(path: str, file: BinaryIO) -> Any:
 
     kind = playlist_kind(file.read(HEAD_BYTES))
     if kind:
-        raise DecodeError(path, f"is {kind}, which names other files: list those files themselves")
+        raise DecodeError(path, f"is {kind}, which names other files or streams: list those themselves")
     file.seek(0)
     try:
         return av.open(_PlainFile(file, path), options=_OPTIONS, io_open=_refuse, metadata_errors="replace")
