@@ -48,7 +48,7 @@ _QUIET_WARNINGS = (
     ".*but have no `validation_step`.*",
     ".*is smaller than the logging interval.*",
     ".*predict returned None.*",
-    ".*Total length of `list` across ranks is zero.*",
+    ".*Total length of `.*` across ranks is zero.*",
     ".*module.s. in eval mode at the start of training.*",
     ".*FSDP2-wrapped module .* returned a view tensor.*",
 )
