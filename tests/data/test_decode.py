@@ -269,7 +269,7 @@ def test_ffmpeg_is_told_the_largest_frame(tmp_path: Path) -> None:
             for name, body in chunks
         )
     )
-    with pytest.raises(DecodeError):
+    with pytest.raises(DecodeError, match="more than 100 million pixels"):
         read_frames(str(path), [0])
 
 

@@ -10,6 +10,8 @@ import importlib.util
 import os
 import sys
 import sysconfig
+from collections.abc import Sequence
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -35,11 +37,17 @@ def import_path() -> list[str]:
     return path if own in map(os.path.realpath, path) else [*path, own]
 
 
-def folders_of(modules: list[str]) -> list[str]:
+def folders_of(modules: Sequence[str]) -> list[str]:
     """Folders outside of `import_path` in which the user's own modules lie, to be searched last."""
+    state = (*(str(entry) for entry in sys.path), os.getcwd(), os.environ.get("PYTHONPATH"))
+    return list(_folders_of(tuple(modules), state))
+
+
+@lru_cache(256)
+def _folders_of(modules: tuple[str, ...], state: object) -> tuple[str, ...]:
+    """Each job asks, and looking takes longer than decoding a frame; `state` is all that the answer depends on."""
     path = import_path()
-    found = {folder for name in modules if (folder := _folder_of(name.partition(".")[0], path)) is not None}
-    return sorted(found)
+    return tuple({folder: None for name in modules if (folder := _folder_of(name.partition(".")[0], path)) is not None})
 
 
 def _folder_of(package: str, path: list[str]) -> str | None:

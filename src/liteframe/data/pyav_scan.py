@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.containers import is_unmistakable
-from liteframe.data.pyav_open import error_text, file_head, open_video
+from liteframe.data.pyav_open import MOST_PIXELS, error_text, file_head, open_video
 from liteframe.errors import DecodeError
 
 MOST_PACKETS = 10_000_000
@@ -208,7 +208,10 @@ def _decoded(path: str, packet: Any) -> Any:
     try:
         return next(iter(packet.decode()), None)
     except av.error.FFmpegError as error:
-        raise DecodeError(path, f"its first frame cannot be decoded: {error_text(error)}") from error
+        why = error_text(error)
+        if isinstance(error, av.error.ArgumentError):  # what decoders say of sizes that they are not allowed
+            why = f"it is damaged, or has more than {MOST_PIXELS // 1_000_000} million pixels"
+        raise DecodeError(path, f"its first frame cannot be decoded: {why}") from error
 
 
 def _decode_all(path: str) -> tuple[np.ndarray | None, int]:
