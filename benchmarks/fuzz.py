@@ -4,8 +4,8 @@ python benchmarks/fuzz.py --seed 1 --minutes 40 --out benchmarks/records/fuzz.js
 python benchmarks/fuzz.py --seed 1 --only lists:17 --keep found      # one input again
 
 Each input goes to what a command of a user would call, in a process that is killed at a deadline or when its memory
-grows, and what comes of it is judged (`benchmarks/fuzz/outcome.py` says what outcomes there are). Ends with code 1 where
-any of it is bad.
+grows, and what comes of it is judged: `benchmarks/fuzz/outcome.py` says what outcomes there are. The exit code is 1
+where any is bad.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARAL
 
 from fuzz.kinds import KINDS
 from fuzz.run import Setting, Tally, fuzz, prepare, tasks_of
-
 from liteframe.atomic import atomic_write_json
 from liteframe.bench.environment import environment
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fuzz.mutate import damage_file
-from fuzz.outcome import Input, Verdict
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from fuzz.mutate import damage_file
+from fuzz.outcome import Input, Verdict
 from liteframe.checkpoint_io import AtomicCheckpointIO
 
 _HOSTILE = ("pickle in zip", "plain pickle", "legacy", "address", "folder", "link")
@@ -55,7 +55,7 @@ class Checkpoints:
         self._truth: Any = None
 
     def prepare(self) -> None:
-        quiet = {name: False for name in ("logger", "enable_progress_bar", "enable_model_summary")}
+        quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
         trainer = Trainer(
             accelerator="cpu", max_steps=5, enable_checkpointing=False, default_root_dir=self.seeds, **quiet
         )
@@ -106,7 +106,12 @@ class Checkpoints:
         else:
             path.unlink()
             path.symlink_to(rng.choice([name for name in self.names if str(name).startswith("/")] or ["/dev/null"]))
-        return Input(f"{how} {target if how == 'address' else ''}", target, {"address": how == "address"}, refuse=None if how == "link" else "code")
+        return Input(
+            f"{how} {target if how == 'address' else ''}",
+            target,
+            {"address": how == "address"},
+            refuse=None if how == "link" else "code",
+        )
 
     def feed(self, item: Input) -> Verdict:
         loaded = AtomicCheckpointIO().load_checkpoint(item.path)
@@ -143,7 +148,7 @@ def _difference(truth: Any, found: Any, place: str) -> str:
         same = torch.equal(truth.reshape(-1).view(torch.uint8), found.reshape(-1).view(torch.uint8))
         return "" if same else place
     if isinstance(truth, dict):
-        if not isinstance(found, dict) or list(truth) != list(found):
+        if not isinstance(found, dict) or set(truth) != set(found):
             return f"{place} (keys)"
         return next((odd for key in truth if (odd := _difference(truth[key], found[key], f"{place}.{key}"))), "")
     if isinstance(truth, list | tuple):

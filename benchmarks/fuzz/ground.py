@@ -67,7 +67,7 @@ class Ground:
             folder.mkdir(parents=True)
         touch = _TOUCH.format(touched=str(self._touched))
         (base / "canary" / "fuzz_canary.py").write_text(_CANARY.format(touch=touch))
-        for name in _SHADOWED if not os.environ.get('NOSHADOW') else ():
+        for name in _SHADOWED if not os.environ.get("NOSHADOW") else ():
             (base / "cwd" / f"{name}.py").write_text(f"{touch}raise ImportError('not this one')\n")
         self._lay_witness()
         sys.path[:] = [*(entry for entry in sys.path if entry), str(base / "canary")]
@@ -90,9 +90,15 @@ class Ground:
         (self.witness / "folder").mkdir(parents=True)
         for name in ("file.txt", "model.safetensors", "folder/config.json", "folder/adapter_config.json"):
             (self.witness / name).write_text('{"kept": "as it is"}\n')
-        for name, copy in (("videos/h264.mp4", "clip.mp4"), ("models/host", "host"), ("models/model/adapter", "adapter")):
+        for name, copy in (
+            ("videos/h264.mp4", "clip.mp4"),
+            ("models/host", "host"),
+            ("models/model/adapter", "adapter"),
+        ):
             if (self._seeds / name).exists():
-                (shutil.copytree if (self._seeds / name).is_dir() else shutil.copyfile)(self._seeds / name, self.witness / copy)
+                (shutil.copytree if (self._seeds / name).is_dir() else shutil.copyfile)(
+                    self._seeds / name, self.witness / copy
+                )
         self._before = self._state()
 
     def _state(self) -> dict[str, tuple[int, int]]:
@@ -156,7 +162,9 @@ class Ground:
             self._lay_witness()
 
     def settle(self, verdict: Verdict, heard: list[tuple[str, str]], item: Input) -> Verdict:
-        """The verdict, or the worst that was heard; a user who names an address wants a connection."""
+        """The verdict, or the worst that was heard; a user may name an address, and code in a config of his own."""
+        if item.data.get("trusted"):
+            heard = [(kind, what) for kind, what in heard if kind != "code"]
         if item.data.get("address"):
             heard = [(kind, what) for kind, what in heard if not what.startswith(("connected", "socket."))]
         for outcome in ("code", "deleted", "escape"):

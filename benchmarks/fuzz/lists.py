@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+from pyarrow import parquet
+
 from fuzz.media import paint, write_clip
 from fuzz.mutate import damage_file, mutate_tree, to_json
 from fuzz.outcome import Input, Verdict, of_error
-from pyarrow import parquet
-
 from liteframe.data.batching import SequentialRequests
 from liteframe.data.conversations import choices_of, has_placeholder, turns_of
 from liteframe.data.dataset import ClipSettings, VideoDataset
@@ -77,7 +77,9 @@ class Lists:
         root = rng.choice((None, None, str(self.seeds), "s3://bucket/videos"))
         for name in ("0.mp4", "1.mp4", "part"):
             (folder / name).symlink_to(self.seeds / name)
-        return Input(f"{form} {suffix}, root {root and 'set'}: {how}", path, {"root": root}, how == "intact" and is_table)
+        return Input(
+            f"{form} {suffix}, root {root and 'set'}: {how}", path, {"root": root}, how == "intact" and is_table
+        )
 
     def feed(self, item: Input) -> Verdict:
         root = item.data["root"]
@@ -198,7 +200,7 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: row.get(name) for name in ("question", "options", "answer", "error")},
         "conversations": turns,
-        **(seconds if not bad else {name: "seconds from 0 on" for name in bad}),
+        **(seconds if not bad else dict.fromkeys(bad, "seconds from 0 on")),
     }
 
 

@@ -97,7 +97,9 @@ def hostile_values(rng: random.Random, names: Sequence[Any]) -> Any:
     values = [
         lambda: rng.choice((0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 10**9, 0.5, -0.0, 1e308, 1e-320)),
         lambda: rng.choice((float("nan"), float("inf"), -float("inf"), DIGITS, ENDLESS)),
-        lambda: rng.choice(("", " ", "\0", "a\0b", "\ud800", "x\udfff.mp4", "a" * 100_000, "\u202e\u2028", "1", "null")),
+        lambda: rng.choice(
+            ("", " ", "\0", "a\0b", "\ud800", "x\udfff.mp4", "a" * 100_000, "\u202e\u2028", "1", "null")
+        ),
         lambda: rng.choice((None, True, False, [], {}, [[]], [{}], {"": None}, [None], "abc", ["abc"], {"a": "b"})),
         lambda: rng.choice(names) if names else None,
         lambda: [rng.choice(names)] if names else None,

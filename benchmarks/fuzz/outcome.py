@@ -45,14 +45,14 @@ class Input:
 
     Attributes:
         what: which seed, and what was done to it.
-        path: what is given to liteframe.
+        path: what is given to liteframe; a text where it is an address.
         data: what the judge needs to know.
         intact: nothing was changed.
         refuse: outcome where liteframe accepts what it must refuse; None where it may accept.
     """
 
     what: str
-    path: Path
+    path: Any
     data: Any = field(default_factory=dict)
     intact: bool = False
     refuse: str | None = None
@@ -104,8 +104,10 @@ def of_error(error: BaseException, item: Input) -> Verdict:
 
 
 def _names(item: Input) -> list[str]:
+    if isinstance(item.path, str):
+        return [item.path]  # an address
     inside = [path.name for path in item.path.rglob("*")] if item.path.is_dir() else []
-    return [str(item.path), item.path.name, *inside]
+    return [str(item.path), item.path.name, *inside, *(path.name for path in item.path.parent.glob("*.*"))]
 
 
 def _where(error: BaseException) -> str:

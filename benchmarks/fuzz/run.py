@@ -18,6 +18,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from transformers.utils.logging import disable_progress_bar
+
 from fuzz.ground import Ground
 from fuzz.outcome import BAD, GOOD, OUTCOMES, Input, Kind, Verdict, judge
 from fuzz.workers import Clock, Gone, Killable, virtual_bytes
@@ -25,7 +27,7 @@ from fuzz.workers import Clock, Gone, Killable, virtual_bytes
 Task = tuple[str, int]
 """Name of a kind and number of an input of it."""
 _POLL_S = 0.05
-_GROWTH_BYTES, _ADDRESS_BYTES = 1_500_000_000, 6_000_000_000
+_ADDRESS_BYTES = 6_000_000_000
 _INPUTS_A_WORKER = 3_000
 _KEPT_A_FAULT = 3
 _TEXT = 300
@@ -33,13 +35,23 @@ _TEXT = 300
 
 @dataclass
 class Setting:
-    """What a run does: seed, kinds by name, folder to work in, where bad inputs are kept, and a factor on deadlines."""
+    """What a run does.
+
+    Attributes:
+        seed: of all inputs.
+        kinds: by name.
+        work: folder to work in.
+        keep: folder for bad inputs.
+        patience: factor on deadlines.
+        growth_bytes: memory that a worker may take for one input.
+    """
 
     seed: int
     kinds: dict[str, Callable[[Path], Kind]]
     work: Path
     keep: Path | None = None
     patience: float = 1.0
+    growth_bytes: int = 1_500_000_000
 
 
 @dataclass
@@ -87,6 +99,7 @@ def feeder(setting: Setting, number: int) -> Callable[[Task], tuple[str, Verdict
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    disable_progress_bar()
     log = os.open(setting.work / f"worker{number}.log", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -165,7 +178,7 @@ class _Seat:
             self.start()
         self.task, self.again, self.served = task, again, self.served + 1
         deadline_s = self.setting.kinds[task[0]].deadline_s * self.setting.patience * (2 if again else 1)  # type: ignore[attr-defined]
-        self.clock = Clock(self.worker.process.pid or 0, deadline_s, _GROWTH_BYTES)
+        self.clock = Clock(self.worker.process.pid or 0, deadline_s, self.setting.growth_bytes)
         self.worker.send(task)
 
     def answer(self) -> tuple[str, Verdict]:

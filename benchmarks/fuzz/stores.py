@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from fuzz.mutate import damage_file, mutate_tree, to_json
 from fuzz.outcome import Input, Verdict
-
 from liteframe.data.feature_store import FeatureStore, StoreKey
 from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
 
@@ -115,7 +115,9 @@ class Stores:
         for (entry, targets, frames), (sample_id, true_targets, record, true_frames) in zip(
             given, samples, strict=True
         ):
-            if targets.shape != true_targets.shape or not torch.equal(targets.view(torch.int16), true_targets.view(torch.int16)):
+            if targets.shape != true_targets.shape or not torch.equal(
+                targets.view(torch.int16), true_targets.view(torch.int16)
+            ):
                 return Verdict("silent", f"other targets: {sample_id}")
             if frames is None or not torch.equal(frames, true_frames):
                 return Verdict("silent", f"other frames: {sample_id}")

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from fuzz.media import paint, write_clip
 from fuzz.mutate import damage_file
 from fuzz.outcome import Input, Verdict, of_error
 from fuzz.workers import Gone, Killable
-
 from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
 from liteframe.data.probe import check_video
 from liteframe.data.sampling import UniformMidpoints
@@ -55,7 +55,7 @@ _CODECS: dict[str, dict[str, Any]] = {
 
 
 class Videos:
-    """Reads frames through the decode pool with decoder `auto`, and what `check` says; the truth is reading in order."""
+    """Reads frames through the decode pool with decoder `auto`, and asks `check`; the truth is reading in order."""
 
     share, deadline_s = 24, 60.0
 
@@ -175,7 +175,11 @@ def _unlike(one: np.ndarray, two: np.ndarray) -> str:
     if (one[-2:] != two[-2:]).any():
         return f"size {one[-2:]} {two[-2:]}"
     levels = np.abs(one - two)
-    return f"levels {levels.mean():.1f} {levels.max():.1f}" if levels.mean() > _LEVELS or levels.max() > _CELL_LEVELS else ""
+    return (
+        f"levels {levels.mean():.1f} {levels.max():.1f}"
+        if levels.mean() > _LEVELS or levels.max() > _CELL_LEVELS
+        else ""
+    )
 
 
 def _reader() -> Callable[[tuple[str, str]], Any]:
@@ -241,7 +245,8 @@ def _dash(rng: random.Random, names: list[str]) -> bytes:
 
 
 def _session(rng: random.Random, names: list[str]) -> bytes:
-    return b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
+    lines = ("v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=x", "c=IN IP4 127.0.0.1", "t=0 0", "m=video 5004 RTP/AVP 96")
+    return "\n".join((*lines, "a=rtpmap:96 H264/90000\n")).encode()
 
 
 def _png(rng: random.Random, names: list[str]) -> bytes:
