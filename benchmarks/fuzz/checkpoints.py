@@ -76,7 +76,8 @@ class Checkpoints:
         if kind < 0.2:
             return self._hostile(rng, path, rng.choice(_HOSTILE))
         if kind < 0.3:
-            return Input(f"member: {_damage_member(rng, path)}", path)
+            sealed = rng.random() < 0.5
+            return Input(f"member: {_damage_member(rng, path, sealed)}", path, {"told": sealed})
         files = sorted(file for file in folder.iterdir() if file.is_file())
         what = damage_file(rng, path if kind < 0.9 else rng.choice(files), [self.seeds / "last.ckpt"])
         return Input(what, path)
@@ -118,26 +119,30 @@ class Checkpoints:
         if self._truth is None:
             self._truth = torch.load(self.seeds / "last.ckpt", weights_only=True)
         odd = _difference(self._truth, loaded, "")
+        if odd and not item.data.get("told", True):
+            return Verdict("undetectable", odd)  # made anew by somebody who took the seal off
         return Verdict("silent", f"another value: {odd}") if odd else Verdict("right")
 
 
-def _damage_member(rng: random.Random, path: Path) -> str:
-    """Damages one file of the archive and writes its CRC-32 anew."""
+def _damage_member(rng: random.Random, path: Path, sealed: bool) -> str:
+    """Damages one file of the archive and writes its CRC-32 anew; `sealed` keeps the archive's comment."""
     with zipfile.ZipFile(path) as archive:
         name = rng.choice([info.filename for info in archive.infolist() if info.file_size])
         data = bytearray(archive.read(name))
     for _ in range(rng.choice((1, 1, 8))):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    _replace_member(path, name, bytes(data))
+    _replace_member(path, name, bytes(data), sealed)
     return name
 
 
-def _replace_member(path: Path, name: str, data: bytes) -> None:
+def _replace_member(path: Path, name: str, data: bytes, sealed: bool = False) -> None:
     with zipfile.ZipFile(path) as archive:
+        comment = archive.comment
         members = {info.filename: archive.read(info.filename) for info in archive.infolist()}
     with zipfile.ZipFile(path, "w") as archive:
         for member, content in members.items():
             archive.writestr(member, data if member.endswith(name) else content)
+        archive.comment = comment if sealed else b""
 
 
 def _difference(truth: Any, found: Any, place: str) -> str:

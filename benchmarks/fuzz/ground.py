@@ -164,7 +164,7 @@ class Ground:
     def settle(self, verdict: Verdict, heard: list[tuple[str, str]], item: Input) -> Verdict:
         """The verdict, or the worst that was heard; a user may name an address, and code in a config of his own."""
         if item.data.get("trusted"):
-            heard = [(kind, what) for kind, what in heard if kind != "code"]
+            heard = [(kind, what) for kind, what in heard if kind == "deleted"]
         if item.data.get("address"):
             heard = [(kind, what) for kind, what in heard if not what.startswith(("connected", "socket."))]
         for outcome in ("code", "deleted", "escape"):

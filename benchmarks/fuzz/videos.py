@@ -202,7 +202,7 @@ def _in_order(path: str) -> dict[str, Any]:
     told = dict(_NOTHING, frames=[], corrupt=[])
     with av.logging.Capture() as log:
         try:
-            with av.open(path) as container:
+            with av.open(path, metadata_errors="ignore") as container:
                 stream = container.streams.best("video")
                 stream.codec_context.thread_type = "NONE"
                 for packet in container.demux(stream):
