@@ -119,11 +119,12 @@ class Lists:
             found = {name: getattr(row, name) for name in wanted}
             if repr(found) != repr(wanted):
                 return Verdict("silent", f"fields {found}, the list says {wanted}")
-            name = _video(plain)
-            root, url = item.data["root"] or str(item.path.parent), re.match(r"[A-Za-z][\w+.-]*://", name)
-            if not name or not (os.path.basename(os.path.normpath(name)) in row.path or name in row.path):
+            name, root = _video(plain), item.data["root"] or str(item.path.parent)
+            url = "://" in root or re.match(r"[A-Za-z][\w+.-]*://", name)
+            local = {os.path.normpath(os.path.join(root, str(part), name)) for part in ("", plain.get("data_source"))}
+            if not name or row.path not in local and not (url and row.path.endswith(os.path.normpath(name)[-20:])):
                 return Verdict("silent", f"path {row.path!r}, the list says {name!r}")
-            if item.data["root"] and not url and "://" not in root and not _below(row.path, root):
+            if item.data["root"] and not url and not _below(row.path, root):
                 return Verdict("escape", f"{row.path} is not below the root")
         return Verdict("right")
 

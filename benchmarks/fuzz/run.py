@@ -67,7 +67,8 @@ class Tally:
         if verdict.outcome in GOOD:
             return 0
         alike = re.split(r"[\d:'\[]", verdict.detail, maxsplit=1)[0][:40]
-        sign = (task[0], verdict.outcome, verdict.where, alike)
+        seed = what.partition(":")[0] if verdict.outcome == "silent" else ""
+        sign = (task[0], verdict.outcome, verdict.where, alike, seed)
         fault = self.faults.setdefault(
             sign, {"kind": task[0], **asdict(verdict), "what": what, "times": 0, "inputs": []}
         )
@@ -117,15 +118,20 @@ def feeder(setting: Setting, number: int) -> Callable[[Task], tuple[str, Verdict
         os.ftruncate(log, 0)
         ground.clear()
         item = make_input(kinds[task[0]], setting.seed, task, ground.input)
-        (ground.base / "what").write_text(item.what)
+        what = _printable(item.what)
+        (ground.base / "what").write_text(what)
         with ground.watch() as heard:
             verdict = judge(kinds[task[0]], item)
             sys.stderr.flush()
         verdict = ground.settle(verdict, heard, item)
-        verdict.detail = verdict.detail.replace(str(ground.base), "").replace(str(setting.work), "")[:_TEXT]
-        return item.what[:_TEXT], verdict
+        verdict.detail = _printable(verdict.detail.replace(str(ground.base), "").replace(str(setting.work), ""))
+        return what, verdict
 
     return feed
+
+
+def _printable(text: str) -> str:
+    return text[:_TEXT].encode("utf-8", "backslashreplace").decode()
 
 
 def make_input(kind: Kind, seed: int, task: Task, folder: Path) -> Input:
