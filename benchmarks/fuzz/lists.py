@@ -122,7 +122,7 @@ class Lists:
             name, root = _video(plain), item.data["root"] or str(item.path.parent)
             url = "://" in root or re.match(r"[A-Za-z][\w+.-]*://", name)
             local = {os.path.normpath(os.path.join(root, str(part), name)) for part in ("", plain.get("data_source"))}
-            if not name or row.path not in local and not (url and row.path.endswith(os.path.normpath(name)[-20:])):
+            if not name or (row.path not in local and not (url and row.path.endswith(name.split("/")[-1]))):
                 return Verdict("silent", f"path {row.path!r}, the list says {name!r}")
             if item.data["root"] and not url and not _below(row.path, root):
                 return Verdict("escape", f"{row.path} is not below the root")
