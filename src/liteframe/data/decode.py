@@ -7,7 +7,6 @@ frames than asked for.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -17,13 +16,12 @@ import numpy as np
 
 from liteframe.data import decord_reader, pyav_reader, pyav_scan
 from liteframe.data.decode_memory import require_memory
+from liteframe.data.decord_trust import colour_doubt, decord_doubt, decord_refusal
 from liteframe.data.pyav_reader import TableMismatch
 from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
 
 DECODERS = ("auto", "decord", "pyav")
-_NOT_IN_DECORD = {"av1": "decord cannot open AV1"}
-_WRONG_IN_DECORD = {"hevc": "decord returns wrong frames of HEVC", "vp8": "decord returns wrong frames of VP8"}
 _CACHED_FRAMES = 2_000_000
 
 
@@ -104,38 +102,6 @@ class _ScanCache:
 _scans = _ScanCache()
 
 
-def decord_doubt(scan: Scan) -> str:
-    """Why decord must not be asked for single frames of this file; empty where it may."""
-    if not decord_reader.available():
-        return "decord is not installed"
-    if danger := _decord_danger(scan):
-        return danger
-    if scan.codec in _NOT_IN_DECORD:
-        return _NOT_IN_DECORD[scan.codec]
-    if scan.codec in _WRONG_IN_DECORD:
-        return _WRONG_IN_DECORD[scan.codec]
-    if scan.by_decoding:
-        return "the container's timestamps do not tell the frames"
-    if scan.hidden:
-        return f"decord counts packets that are not shown: {scan.frames + scan.hidden} frames instead of {scan.frames}"
-    if scan.open_groups:
-        return "decord miscounts frames of open groups of pictures"
-    return ""
-
-
-def _decord_danger(scan: Scan) -> str:
-    """Why decord must not open this file at all, since its old FFmpeg might follow it to others; empty where it may."""
-    if not scan.unmistakable:
-        return f"decord is given no {scan.container} files that begin like this one"
-    if re.search(r"[%*?{]", os.path.abspath(scan.path)):
-        return "decord may take the file's name for a pattern"
-    return ""
-
-
-def _colour_doubt(scan: Scan) -> str:
-    return "decord's colours of more than 8 bits are off" if re.search(r"p1\d(le|be)$", scan.pixel_format) else ""
-
-
 def _info(scan: Scan, decoder: str, reason: str) -> VideoInfo:
     size, amount = (scan.width, scan.height), (scan.frames, scan.duration)
     return VideoInfo(scan.path, scan.codec, *size, scan.fps, *amount, scan.rotation, decoder, reason)
@@ -143,13 +109,12 @@ def _info(scan: Scan, decoder: str, reason: str) -> VideoInfo:
 
 def _choose(scan: Scan, decoder: str) -> VideoInfo:
     if decoder == "auto":
-        doubt = decord_doubt(scan) or _colour_doubt(scan)
+        doubt = decord_doubt(scan) or colour_doubt(scan)
         return _info(scan, "pyav" if doubt else "decord", doubt)
     if decoder == "decord":
         if not decord_reader.available():
             raise DecodeError(scan.path, "decord was asked for but is not installed: use 'pyav' or 'auto'")
-        reason = _decord_danger(scan) or _NOT_IN_DECORD.get(scan.codec)
-        if reason:
+        if reason := decord_refusal(scan):
             raise DecodeError(scan.path, f"{reason}: use 'pyav' or 'auto'")
     return _info(scan, decoder, "" if decoder == "decord" else "asked for")
 

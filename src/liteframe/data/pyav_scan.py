@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.containers import is_unmistakable
+from liteframe.data.ffmpeg_log import FFmpegLog
+from liteframe.data.mp4_boxes import layout_doubt
 from liteframe.data.pyav_open import MOST_PIXELS, error_text, file_head, open_video
 from liteframe.errors import DecodeError
 
@@ -34,6 +36,8 @@ class Scan:
         by_decoding: the frames were counted by decoding them all, so only reading in order is safe.
         hidden: packets that hold no frame to be shown.
         open_groups: decoding cannot start afresh at each key frame, or the packets do not tell.
+        early_keys: a key frame is decoded before the one before it is shown, so that seeks by time of decoding miss.
+        layout_doubt: why an MP4 or QuickTime file is not laid out in the plain way; empty where it is, and for others.
         container: FFmpeg's name of the format.
         unmistakable: the file begins as others of its format do, so that no FFmpeg takes it for another.
     """
@@ -53,6 +57,8 @@ class Scan:
     by_decoding: bool
     hidden: int
     open_groups: bool
+    early_keys: bool
+    layout_doubt: str
     container: str
     unmistakable: bool
 
@@ -69,19 +75,22 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
     Raises:
         DecodeError: the file cannot be read, is cut short, or its first frame cannot be decoded.
     """
-    with open_video(path) as (container, stream):
-        table, first = _packets(path, container, stream)
+    with open_video(path) as (container, stream, log):
+        with log.listening():
+            table, first = _packets(path, container, stream)
+        if log.damage:
+            raise DecodeError(path, f"is damaged: FFmpeg says {log.damage!r}")
         rate = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
         codec = stream.codec_context.codec.canonical_name
-        time_base, container_name = float(stream.time_base), container.format.name
+        time_base, container_name, stream_id = float(stream.time_base), container.format.name, stream.id
     counted = by_decoding or table is None
     pts_T: np.ndarray | None
     if counted or table is None:
         pts_T, frames = _decode_all(path)
-        hidden, open_groups = 0, True
+        hidden, open_groups, early_keys = 0, True, True
         key_pts_K = np.empty(0, np.int64)
     else:
-        pts_T, key_pts_K, hidden, open_groups = table
+        pts_T, key_pts_K, hidden, open_groups, early_keys = table
         frames = len(pts_T)
     if frames == 0:
         raise DecodeError(path, "has no frame that can be decoded")
@@ -107,19 +116,21 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
         by_decoding=counted,
         hidden=hidden,
         open_groups=open_groups,
+        early_keys=early_keys,
+        layout_doubt=layout_doubt(path, stream_id) if container_name.startswith("mov,") else "",
         container=container_name,
         unmistakable=is_unmistakable(container_name, file_head(path)),
     )
 
 
-_Table = tuple[np.ndarray, np.ndarray, int, bool]
+_Table = tuple[np.ndarray, np.ndarray, int, bool, bool]
 
 
 def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any]:
     """A table and the first frame that the decoder gives.
 
     The table is (sorted times of the shown frames, those of the key frames, number of hidden packets, whether there are
-    open groups of pictures), or None where packets do not tell.
+    open groups of pictures, whether there are early key frames), or None where packets do not tell.
     """
     import av
 
@@ -133,6 +144,7 @@ def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any
     hidden_possible = stream.codec_context.codec.canonical_name == "vp8"
     times, keys = array("q"), bytearray()
     told, discarded, count, fresh = _has_times(container, stream), 0, 0, True
+    early, last_key_pts = False, None
     starts_afresh = _idr_finder(stream)
     first = None
     try:
@@ -154,6 +166,9 @@ def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any
             elif not (hidden_possible and not bytes(packet)[0] >> 4 & 1):
                 times.append(packet.pts)
                 keys.append(packet.is_keyframe)
+                if packet.is_keyframe:
+                    early = early or packet.dts is None or (last_key_pts is not None and packet.dts <= last_key_pts)
+                    last_key_pts = packet.pts
     except av.error.FFmpegError as error:
         raise DecodeError(path, f"the container is damaged after packet {count}: {error_text(error)}") from error
     if count == 0:
@@ -169,7 +184,7 @@ def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any
     before_P = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(pts_P)[:-1]])
     from_here_P = np.minimum.accumulate(pts_P[::-1])[::-1]
     closed = bool(((before_P < pts_P) & (from_here_P == pts_P))[key_P].all())
-    return (pts_T, np.sort(pts_P[key_P]), count - len(times), not (closed and fresh)), first
+    return (pts_T, np.sort(pts_P[key_P]), count - len(times), not (closed and fresh), early), first
 
 
 def _has_times(container: Any, stream: Any) -> bool:
@@ -228,13 +243,20 @@ def frames_in_order(path: str) -> Iterator[Any]:
     """
     import av
 
-    with open_video(path) as (container, stream):
+    with open_video(path) as (container, stream, log):
         index = 0
         try:
-            for frame in container.decode(stream):
+            for frame in log.each(container.decode(stream)):
                 if frame.is_corrupt:
                     raise DecodeError(path, f"frame {index} is damaged (the decoder could only conceal it)")
+                _require_no_damage(path, index, log)
                 yield frame
                 index += 1
         except av.error.FFmpegError as error:
             raise DecodeError(path, f"the stream is damaged near frame {index}: {error_text(error)}") from error
+        _require_no_damage(path, index, log)
+
+
+def _require_no_damage(path: str, index: int, log: FFmpegLog) -> None:
+    if log.damage:
+        raise DecodeError(path, f"is damaged near frame {index}: FFmpeg says {log.damage!r}")

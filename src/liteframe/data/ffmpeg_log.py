@@ -1,0 +1,113 @@
+"""What FFmpeg logs while it reads a file: most decoders patch damage up and go on, and only the log tells."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+_LONGEST = 150
+
+# below FFmpeg's level of errors, but it means that bytes are missing
+_TRUNCATED = re.compile(r"Truncating packet of size")
+_CORRUPT_PACKET = re.compile(r"Packet corrupt \(stream = (\d+),")
+
+
+class _Level:
+    """Has PyAV hand on FFmpeg's log for as long as anybody listens in any thread, then as its user has set it."""
+
+    def __init__(self) -> None:
+        self._listeners, self._lock = 0, threading.Lock()
+
+    def __enter__(self) -> None:
+        import av.logging
+
+        with self._lock:
+            self._listeners += 1
+            if self._listeners > 1:
+                return
+            self._before = av.logging.get_level(), av.logging.get_skip_repeated()
+            av.logging.set_level(max(self._before[0] or 0, av.logging.WARNING))
+            av.logging.set_skip_repeated(False)  # it skips what another file has said before
+
+    def __exit__(self, *_: object) -> None:
+        import av.logging
+
+        with self._lock:
+            self._listeners -= 1
+            if not self._listeners:
+                av.logging.set_level(self._before[0])
+                av.logging.set_skip_repeated(self._before[1])
+
+
+_level = _Level()
+
+
+class FFmpegLog:
+    """What FFmpeg says of one video stream.
+
+    Attributes:
+        damage: the first message that means damage, with the name of what said it; empty where there is none.
+    """
+
+    def __init__(self) -> None:
+        self.damage = ""
+        self._unread: list[tuple[int, str, str]] = []
+        self._stream = -1
+        self._unheeded: frozenset[str] = frozenset()
+
+    def attend_to(self, container: Any, stream: Any) -> None:
+        """Tells which stream is meant; decoders of other streams do not matter.
+
+        Nor does what its own decoder has said so far, of frames that were decoded only to find out what the file holds:
+        it will say so again.
+        """
+        contexts = [other.codec_context for other in container.streams if other.codec_context is not None]
+        self._unheeded = frozenset(context.codec.name for context in contexts)
+        self._stream = stream.index
+        self._read()
+        self._unheeded -= {stream.codec_context.codec.name}
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hears what is logged in this thread meanwhile."""
+        import av.logging
+
+        with _level, av.logging.Capture() as entries:
+            try:
+                yield
+            finally:
+                self._unread += entries
+                if self._stream >= 0:
+                    self._read()
+
+    def each(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The same items, listening while each is made."""
+        while True:
+            with self.listening():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+
+    def forget(self) -> None:
+        """Begins anew."""
+        self.damage = ""
+
+    def _read(self) -> None:
+        for level, name, text in self._unread:
+            if not self.damage and name not in self._unheeded and self._is_damage(level, text):
+                self.damage = f"{name}: {' '.join(text.split())}"[:_LONGEST]
+        self._unread.clear()
+
+    def _is_damage(self, level: int, text: str) -> bool:
+        import av.logging
+
+        corrupt = _CORRUPT_PACKET.match(text)
+        if corrupt is not None:
+            return int(corrupt[1]) == self._stream
+        return level <= av.logging.ERROR or _TRUNCATED.match(text) is not None
