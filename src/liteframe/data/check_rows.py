@@ -27,8 +27,8 @@ class CheckRow:
         fps: mean frames a second.
         frames: distinct frames, counted by decoding all.
         duration: seconds.
-        decoder: the one that is right for it.
-        reason: why it is not decord.
+        decoder: the one that reads it.
+        reason: what is odd about it, though it can be read.
         bytes: size of the file.
         rows: how many rows of the source are about the file.
         lacks: how many of them lack what, by the kinds of `liteframe.data.source_check.LACKS`.

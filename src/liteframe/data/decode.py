@@ -1,7 +1,8 @@
 """Video files to frames: the right frame at each index, whichever decoder reads it.
 
-`auto` reads with decord, and with PyAV where decord is missing, cannot open the file, or is known to return other
-frames than asked for.
+`auto` reads with PyAV, which tells the time of each frame that it gives. decord only counts what its decoder gives: one
+picture that the decoder leaves out, as it may without a word where a file is damaged, and all after it are others than
+asked for. It is there for those who ask for it.
 """
 
 from __future__ import annotations
@@ -9,28 +10,20 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from liteframe.data import decord_reader, pyav_reader, pyav_scan
 from liteframe.data.decode_memory import require_memory
-from liteframe.data.decord_trust import colour_doubt, decord_doubt, decord_refusal
+from liteframe.data.decord_trust import decord_doubt, decord_refusal
 from liteframe.data.pyav_reader import TableMismatch
 from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
 
 DECODERS = ("auto", "decord", "pyav")
 _CACHED_FRAMES = 2_000_000
-
-
-def _unheard(decoder: str) -> None:
-    """Nobody wants to know."""
-
-
-announce: Callable[[str], None] = _unheard
-"""Is told the decoder that is about to read; a decode process tells its parent so, which may end decord early."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,6 @@ class VideoInfo:
         duration: seconds.
         rotation: degrees counter-clockwise that decoded pictures are turned by (0, 90, 180, 270).
         decoder: the one that reads it, "decord" or "pyav".
-        reason: why it is not decord; empty otherwise.
     """
 
     path: str
@@ -59,7 +51,6 @@ class VideoInfo:
     duration: float
     rotation: int
     decoder: str
-    reason: str = ""
 
 
 class _ScanCache:
@@ -102,21 +93,16 @@ class _ScanCache:
 _scans = _ScanCache()
 
 
-def _info(scan: Scan, decoder: str, reason: str) -> VideoInfo:
-    size, amount = (scan.width, scan.height), (scan.frames, scan.duration)
-    return VideoInfo(scan.path, scan.codec, *size, scan.fps, *amount, scan.rotation, decoder, reason)
-
-
-def _choose(scan: Scan, decoder: str) -> VideoInfo:
-    if decoder == "auto":
-        doubt = decord_doubt(scan) or colour_doubt(scan)
-        return _info(scan, "pyav" if doubt else "decord", doubt)
+def _info(scan: Scan, decoder: str) -> VideoInfo:
     if decoder == "decord":
         if not decord_reader.available():
             raise DecodeError(scan.path, "decord was asked for but is not installed: use 'pyav' or 'auto'")
         if reason := decord_refusal(scan):
             raise DecodeError(scan.path, f"{reason}: use 'pyav' or 'auto'")
-    return _info(scan, decoder, "" if decoder == "decord" else "asked for")
+    else:
+        decoder = "pyav"
+    size, amount = (scan.width, scan.height), (scan.frames, scan.duration)
+    return VideoInfo(scan.path, scan.codec, *size, scan.fps, *amount, scan.rotation, decoder)
 
 
 def scan_cached(path: str) -> Scan:
@@ -130,11 +116,6 @@ def forget_scans() -> None:
     _scans = _ScanCache()
 
 
-def preferred(scan: Scan) -> VideoInfo:
-    """What `auto` chooses for a scanned file."""
-    return _choose(scan, "auto")
-
-
 def check_decoder(decoder: str) -> str:
     """`decoder`, or ConfigError where it is none of `DECODERS`."""
     if decoder not in DECODERS:
@@ -143,7 +124,7 @@ def check_decoder(decoder: str) -> str:
 
 
 def probe(path: str, decoder: str = "auto") -> VideoInfo:
-    """What `path` holds and which decoder reads it, from its packets and first frame; cached by path, size and mtime.
+    """What `path` holds, from its packets and first frame; cached by path, size and mtime.
 
     Args:
         path: a video file.
@@ -155,7 +136,7 @@ def probe(path: str, decoder: str = "auto") -> VideoInfo:
     """
     check_decoder(decoder)
     path = os.fspath(path)
-    return _choose(_scans.get(path), decoder)
+    return _info(_scans.get(path), decoder)
 
 
 def frame_times(path: str) -> np.ndarray:
@@ -171,7 +152,7 @@ def read_frames(
     Args:
         path: a video file.
         indices: positions by presentation time, 0 to frames - 1.
-        decoder: "auto", "decord" (reads in order from the start where its seeking is wrong) or "pyav".
+        decoder: "auto", "decord" (reads in order from the start where its seeking is not proven) or "pyav".
         info: what `probe` said; its number of frames must still hold.
 
     Raises:
@@ -190,7 +171,7 @@ def read_frames_by(
     scan = _scans.get(path)
     wanted_T = np.asarray(indices, np.int64).reshape(-1)
     for _ in range(2):
-        chosen = _choose(scan, decoder)
+        chosen = _info(scan, decoder)
         if info is not None and info.frames != scan.frames:
             raise DecodeError(path, f"has {scan.frames} frames where {info.frames} were announced")
         if not len(wanted_T):
@@ -201,7 +182,7 @@ def read_frames_by(
         require_memory(path, len(wanted_T), scan.width, scan.height)
         distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
         try:
-            frames_THWC, chosen = _read(scan, distinct_T.tolist(), decoder, chosen)
+            frames_THWC = _read(scan, distinct_T.tolist(), decoder)
         except TableMismatch:
             scan = _scans.put(path, pyav_scan.scan(path, by_decoding=True))
             continue
@@ -211,17 +192,8 @@ def read_frames_by(
     raise DecodeError(path, "shows other frames each time it is read")
 
 
-def _read(scan: Scan, indices: list[int], decoder: str, chosen: VideoInfo) -> tuple[np.ndarray, VideoInfo]:
-    announce(chosen.decoder)
-    if chosen.decoder == "pyav":
-        return pyav_reader.read_sparse(scan, indices), chosen
-    size = (scan.height, scan.width)
-    if decoder == "decord" and decord_doubt(scan):
-        return decord_reader.read(scan.path, indices, scan.frames, size, in_order=True), chosen
-    try:
-        return decord_reader.read(scan.path, indices, scan.frames, size, in_order=False), chosen
-    except DecodeError as error:
-        if decoder == "decord":
-            raise
-        announce("pyav")
-        return pyav_reader.read_sparse(scan, indices), replace(chosen, decoder="pyav", reason=error.reason)
+def _read(scan: Scan, indices: list[int], decoder: str) -> np.ndarray:
+    if decoder != "decord":
+        return pyav_reader.read_sparse(scan, indices)
+    size, in_order = (scan.height, scan.width), bool(decord_doubt(scan))
+    return decord_reader.read(scan.path, indices, scan.frames, size, in_order)

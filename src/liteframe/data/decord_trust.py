@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 
-from liteframe.data import decord_reader
 from liteframe.data.pyav_scan import Scan
 
 _WRONG = {"hevc": "decord returns wrong frames of HEVC", "vp8": "decord returns wrong frames of VP8"}
@@ -16,8 +15,6 @@ PROVEN = {"mov": ("h264", "mpeg4", "vp9"), "matroska": ("h264", "vp9")}
 
 def decord_doubt(scan: Scan) -> str:
     """Why decord must not be asked for single frames of this file; empty where it may."""
-    if not decord_reader.available():
-        return "decord is not installed"
     if refusal := decord_refusal(scan):
         return refusal
     if scan.codec in _WRONG:
@@ -48,10 +45,3 @@ def decord_refusal(scan: Scan) -> str:
     if re.search(r"[%*?{]", os.path.abspath(scan.path)):
         return "decord may take the file's name for a pattern"
     return _CANNOT.get(scan.codec, "")
-
-
-def colour_doubt(scan: Scan) -> str:
-    """Why decord's colours of this file are not exact; empty where they are."""
-    if re.search(r"p1\d(le|be)$", scan.pixel_format):
-        return "decord's colours of more than 8 bits are off"
-    return "decord warns of its colours of full range" if scan.pixel_format.startswith("yuvj") else ""

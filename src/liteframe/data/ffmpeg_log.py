@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+_Entry = tuple[int, str, str]
+"""Level, name of what says it, text."""
 _LONGEST = 150
 
 # below FFmpeg's level of errors, but it means that bytes are missing
@@ -55,25 +57,27 @@ class FFmpegLog:
 
     def __init__(self) -> None:
         self.damage = ""
-        self._unread: list[tuple[int, str, str]] = []
+        self._unread: list[_Entry] = []
         self._stream = -1
-        self._unheeded: frozenset[str] = frozenset()
+        self._decoder = ""
+        self._strangers: frozenset[str] = frozenset()
 
     def attend_to(self, container: Any, stream: Any) -> None:
-        """Tells which stream is meant; decoders of other streams do not matter.
-
-        Nor does what its own decoder has said so far, of frames that were decoded only to find out what the file holds:
-        it will say so again.
-        """
+        """Tells which stream is meant, after the file has been opened; decoders of its other streams do not matter."""
         contexts = [other.codec_context for other in container.streams if other.codec_context is not None]
-        self._unheeded = frozenset(context.codec.name for context in contexts)
+        own, demuxer = stream.codec_context.codec.name, container.format.name
+        self._strangers = frozenset(context.codec.name for context in contexts) - {own, demuxer}
+        self._decoder = own if own != demuxer else ""
         self._stream = stream.index
-        self._read()
-        self._unheeded -= {stream.codec_context.codec.name}
+        self._read(decoding=False)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Hears what is logged in this thread meanwhile."""
+    def listening(self, decoding: bool = True) -> Iterator[None]:
+        """Hears what is logged in this thread meanwhile.
+
+        Unless `decoding`, what the decoder says is left out: FFmpeg asks it what the file and its packets hold, and it
+        will say the same again where frames are decoded.
+        """
         import av.logging
 
         with _level, av.logging.Capture() as entries:
@@ -82,7 +86,7 @@ class FFmpegLog:
             finally:
                 self._unread += entries
                 if self._stream >= 0:
-                    self._read()
+                    self._read(decoding)
 
     def each(self, items: Iterator[Item]) -> Iterator[Item]:
         """The same items, listening while each is made."""
@@ -98,9 +102,10 @@ class FFmpegLog:
         """Begins anew."""
         self.damage = ""
 
-    def _read(self) -> None:
+    def _read(self, decoding: bool) -> None:
+        unheeded = self._strangers if decoding else self._strangers | {self._decoder}
         for level, name, text in self._unread:
-            if not self.damage and name not in self._unheeded and self._is_damage(level, text):
+            if not self.damage and name not in unheeded and self._is_damage(level, text):
                 self.damage = f"{name}: {' '.join(text.split())}"[:_LONGEST]
         self._unread.clear()
 

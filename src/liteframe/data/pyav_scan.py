@@ -23,6 +23,8 @@ MOST_PACKETS = 10_000_000
 
 # others give packets times in the order of decoding, or none: AVI, raw streams, MPEG program streams
 _CONTAINERS_WITH_TIMES = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ivf"}
+# others show pictures in the order in which they are decoded
+_REORDERING = {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "rv30", "rv40", "cavs"}
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
         DecodeError: the file cannot be read, is cut short, or its first frame cannot be decoded.
     """
     with open_video(path) as (container, stream, log):
-        with log.listening():
-            table, first = _packets(path, container, stream)
+        with log.listening(decoding=False):
+            table, first = _packets(path, container, stream, log)
         if log.damage:
             raise DecodeError(path, f"is damaged: FFmpeg says {log.damage!r}")
         rate = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
@@ -126,7 +128,7 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
 _Table = tuple[np.ndarray, np.ndarray, int, bool, bool]
 
 
-def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any]:
+def _packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[_Table | None, Any]:
     """A table and the first frame that the decoder gives.
 
     The table is (sorted times of the shown frames, those of the key frames, number of hidden packets, whether there are
@@ -150,7 +152,8 @@ def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any
     try:
         for packet in container.demux(stream):
             if first is None:
-                first = _decoded(path, packet)
+                with log.listening():
+                    first = _decoded(path, packet)
             if packet.size == 0:
                 continue
             count += 1
@@ -181,10 +184,27 @@ def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any
     pts_T = np.sort(pts_P)
     if len(pts_T) > 1 and np.diff(pts_T).min() == 0:
         return None, first
+    groups = _groups(pts_P, key_P, stream.codec_context.codec.canonical_name, fresh)
+    if groups is None:
+        return None, first
+    return (pts_T, np.sort(pts_P[key_P]), count - len(times), not (groups == "closed" and fresh), early), first
+
+
+def _groups(pts_P: np.ndarray, key_P: np.ndarray, codec: str, fresh: bool) -> str | None:
+    """ "closed" or "open" groups of pictures, by times of packets in order of decoding; None where the times are wrong.
+
+    A key frame is shown after all that is decoded before it, and before all that is decoded after the next one.
+    """
     before_P = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(pts_P)[:-1]])
     from_here_P = np.minimum.accumulate(pts_P[::-1])[::-1]
-    closed = bool(((before_P < pts_P) & (from_here_P == pts_P))[key_P].all())
-    return (pts_T, np.sort(pts_P[key_P]), count - len(times), not (closed and fresh), early), first
+    before_K, own_K, from_here_K = before_P[key_P], pts_P[key_P], from_here_P[key_P]
+    if (before_K >= own_K).any() or (from_here_K[1:] <= own_K[:-1]).any():
+        return None
+    if codec not in _REORDERING and (before_P > pts_P).any():
+        return None
+    if (from_here_K == own_K).all():
+        return "closed"
+    return None if codec == "h264" and fresh else "open"  # nothing that follows an IDR picture is shown before it
 
 
 def _has_times(container: Any, stream: Any) -> bool:
