@@ -59,24 +59,25 @@ class FFmpegLog:
         self.damage = ""
         self._unread: list[_Entry] = []
         self._stream = -1
-        self._decoder = ""
+        self._decoder = self._demuxer = ""
         self._strangers: frozenset[str] = frozenset()
 
     def attend_to(self, container: Any, stream: Any) -> None:
         """Tells which stream is meant, after the file has been opened; decoders of its other streams do not matter."""
         contexts = [other.codec_context for other in container.streams if other.codec_context is not None]
-        own, demuxer = stream.codec_context.codec.name, container.format.name
-        self._strangers = frozenset(context.codec.name for context in contexts) - {own, demuxer}
-        self._decoder = own if own != demuxer else ""
+        self._decoder, self._demuxer = stream.codec_context.codec.name, container.format.name
+        self._strangers = frozenset(context.codec.name for context in contexts) - {self._decoder, self._demuxer}
         self._stream = stream.index
-        self._read(decoding=False)
+        self._read(decoder=False, demuxer=True)
 
     @contextmanager
-    def listening(self, decoding: bool = True) -> Iterator[None]:
+    def listening(self, decoder: bool = True, demuxer: bool = True) -> Iterator[None]:
         """Hears what is logged in this thread meanwhile.
 
-        Unless `decoding`, what the decoder says is left out: FFmpeg asks it what the file and its packets hold, and it
-        will say the same again where frames are decoded.
+        Args:
+            decoder: heed the decoder and the parser of its packets. FFmpeg also asks them only to find out what a file
+                holds, and they say the same again where its frames are decoded.
+            demuxer: heed the demuxer.
         """
         import av.logging
 
@@ -86,12 +87,12 @@ class FFmpegLog:
             finally:
                 self._unread += entries
                 if self._stream >= 0:
-                    self._read(decoding)
+                    self._read(decoder, demuxer)
 
-    def each(self, items: Iterator[Item]) -> Iterator[Item]:
+    def each(self, items: Iterator[Item], demuxer: bool = True) -> Iterator[Item]:
         """The same items, listening while each is made."""
         while True:
-            with self.listening():
+            with self.listening(demuxer=demuxer):
                 try:
                     item = next(items)
                 except StopIteration:
@@ -102,8 +103,10 @@ class FFmpegLog:
         """Begins anew."""
         self.damage = ""
 
-    def _read(self, decoding: bool) -> None:
-        unheeded = self._strangers if decoding else self._strangers | {self._decoder}
+    def _read(self, decoder: bool, demuxer: bool) -> None:
+        unheeded = set(self._strangers)
+        if self._decoder != self._demuxer:  # some have one name
+            unheeded |= {name for name, heed in ((self._decoder, decoder), (self._demuxer, demuxer)) if not heed}
         for level, name, text in self._unread:
             if not self.damage and name not in unheeded and self._is_damage(level, text):
                 self.damage = f"{name}: {' '.join(text.split())}"[:_LONGEST]

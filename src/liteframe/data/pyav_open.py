@@ -52,7 +52,7 @@ def open_video(path: str) -> Iterator[tuple[Any, Any, FFmpegLog]]:
     """
     log = FFmpegLog()
     with _open_file(path) as file:
-        with log.listening(decoding=False):
+        with log.listening(decoder=False):
             container = _open_container(path, file)
         with container:
             stream = _video_stream(path, container)

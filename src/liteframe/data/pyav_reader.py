@@ -117,12 +117,14 @@ def _key_frame(frames: Iterator[Any]) -> Any:
 def _sound(container: Any, stream: Any, log: FFmpegLog, from_pts: int | None) -> Iterator[Any]:
     """What the decoder gives, as long as it has no complaints of packets from the one of that time on."""
     heeded = from_pts is None
-    for packet in log.each(container.demux(stream)):
+    # the scan has heard the demuxer on the whole file; seeking adds remarks
+    for packet in log.each(container.demux(stream), demuxer=False):
         heeded = heeded or packet.pts == from_pts
-        log.forget()  # what the demuxer says, which the scan has heard of the whole file; seeking adds remarks
         with log.listening():
             frames = packet.decode()
-        if log.damage and heeded:
+        if not heeded:
+            log.forget()
+        elif log.damage:
             raise _SeekMiss
         yield from frames
 

@@ -78,7 +78,7 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
         DecodeError: the file cannot be read, is cut short, or its first frame cannot be decoded.
     """
     with open_video(path) as (container, stream, log):
-        with log.listening(decoding=False):
+        with log.listening(decoder=False):
             table, first = _packets(path, container, stream, log)
         if log.damage:
             raise DecodeError(path, f"is damaged: FFmpeg says {log.damage!r}")
@@ -184,10 +184,18 @@ def _packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[_T
     pts_T = np.sort(pts_P)
     if len(pts_T) > 1 and np.diff(pts_T).min() == 0:
         return None, first
+    if container.format.name == "mpegts" and _has_gaps(pts_T):
+        return None, first
     groups = _groups(pts_P, key_P, stream.codec_context.codec.canonical_name, fresh)
     if groups is None:
         return None, first
     return (pts_T, np.sort(pts_P[key_P]), count - len(times), not (groups == "closed" and fresh), early), first
+
+
+def _has_gaps(pts_T: np.ndarray) -> bool:
+    """Whether frames seem to be missing, which a container without an index does not tell otherwise."""
+    steps = np.diff(pts_T)
+    return len(steps) > 0 and bool(steps.max() > 1.75 * np.median(steps))  # 1.5 where films are shown as television
 
 
 def _groups(pts_P: np.ndarray, key_P: np.ndarray, codec: str, fresh: bool) -> str | None:
