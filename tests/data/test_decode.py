@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from painted_videos import number_of, write_video
 
-from liteframe.data import decode, decode_memory, decord_reader, pyav_open, pyav_scan
+from liteframe.data import decode, decode_memory, decord_reader, packet_table, pyav_open
 from liteframe.data.decode import frame_times, probe, read_frames, read_frames_by
 from liteframe.data.decode_job import DecodeJob
 from liteframe.data.decode_job import decode as decode_job
@@ -270,7 +270,7 @@ def test_more_frames_than_memory_holds_are_refused_before_they_are_decoded(
 
 
 def test_packets_without_end_are_refused(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyav_scan, "MOST_PACKETS", 59)
+    monkeypatch.setattr(packet_table, "MOST_PACKETS", 59)
     monkeypatch.setattr(decode, "_scans", decode._ScanCache())
     with pytest.raises(DecodeError, match="more than 59 packets"):
         probe(str(clips["b_frames.mp4"]))

@@ -54,8 +54,8 @@ def test_command_is_zero_where_all_is_usable(folder: Path, capsys: pytest.Captur
 
 
 def test_a_file_past_the_deadline_is_a_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = list(check_many([str(folder / "good.mp4")], processes=1, deadline_s=0.001, progress=False))
-    assert not rows[0].ok and "within 0.001 s" in rows[0].error and "deadline_s" in rows[0].error
+    rows = list(check_many([str(folder / "good.mp4")], processes=1, deadline_s=1e-6, progress=False))
+    assert not rows[0].ok and "within 1e-06 s" in rows[0].error and "deadline_s" in rows[0].error
 
 
 def test_a_frame_that_is_another_when_sought_is_found_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

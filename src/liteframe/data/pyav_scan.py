@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,16 +12,9 @@ import numpy as np
 from liteframe.data.containers import is_unmistakable
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.mp4_boxes import layout_doubt
-from liteframe.data.pyav_open import MOST_PIXELS, error_text, file_head, open_video
+from liteframe.data.packet_table import PacketTable, read_packets
+from liteframe.data.pyav_open import error_text, file_head, open_video
 from liteframe.errors import DecodeError
-
-MOST_PACKETS = 10_000_000
-"""Packets that a stream may have: two days at 60 frames a second."""
-
-# others give packets times in the order of decoding, or none: AVI, raw streams, MPEG program streams
-_CONTAINERS_WITH_TIMES = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ivf"}
-# others show pictures in the order in which they are decoded
-_REORDERING = {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "rv30", "rv40", "cavs"}
 
 
 @dataclass(frozen=True)
@@ -79,21 +69,18 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
     """
     with open_video(path) as (container, stream, log):
         with log.listening(decoder=False):
-            table, first = _packets(path, container, stream, log)
+            table, first = read_packets(path, container, stream, log)
         if log.damage:
             raise DecodeError(path, f"is damaged: FFmpeg says {log.damage!r}")
         rate = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
         codec = stream.codec_context.codec.canonical_name
         time_base, container_name, stream_id = float(stream.time_base), container.format.name, stream.id
     counted = by_decoding or table is None
-    pts_T: np.ndarray | None
     if counted or table is None:
         pts_T, frames = _decode_all(path)
-        hidden, open_groups, early_keys = 0, True, True
-        key_pts_K = np.empty(0, np.int64)
+        table = PacketTable(np.empty(0, np.int64), np.empty(0, np.int64), 0, True, True)
     else:
-        pts_T, key_pts_K, hidden, open_groups, early_keys = table
-        frames = len(pts_T)
+        pts_T, frames = table.pts_T, len(table.pts_T)
     if frames == 0:
         raise DecodeError(path, "has no frame that can be decoded")
     span = float(pts_T[-1] - pts_T[0]) * time_base if pts_T is not None else 0.0
@@ -114,147 +101,15 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
         duration=duration,
         time_base=time_base,
         pts_T=pts_T,
-        key_pts_K=key_pts_K,
+        key_pts_K=table.key_pts_K,
         by_decoding=counted,
-        hidden=hidden,
-        open_groups=open_groups,
-        early_keys=early_keys,
+        hidden=table.hidden,
+        open_groups=table.open_groups,
+        early_keys=table.early_keys,
         layout_doubt=layout_doubt(path, stream_id) if container_name.startswith("mov,") else "",
         container=container_name,
         unmistakable=is_unmistakable(container_name, file_head(path)),
     )
-
-
-_Table = tuple[np.ndarray, np.ndarray, int, bool, bool]
-
-
-def _packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[_Table | None, Any]:
-    """A table and the first frame that the decoder gives.
-
-    The table is (sorted times of the shown frames, those of the key frames, number of hidden packets, whether there are
-    open groups of pictures, whether there are early key frames), or None where packets do not tell.
-    """
-    import av
-
-    if "mov" in container.format.name:
-        size = os.path.getsize(path)
-        missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
-        if missing:
-            total = len(stream.index_entries)
-            raise DecodeError(path, f"is cut short: {missing} of {total} frames lie beyond the end of the file")
-    # alternate reference frames of VP8 come as packets of their own
-    hidden_possible = stream.codec_context.codec.canonical_name == "vp8"
-    times, keys = array("q"), bytearray()
-    told, discarded, count, fresh = _has_times(container, stream), 0, 0, True
-    early, last_key_pts = False, None
-    starts_afresh = _idr_finder(stream)
-    first = None
-    try:
-        for packet in container.demux(stream):
-            if first is None:
-                with log.listening():
-                    first = _decoded(path, packet)
-            if packet.size == 0:
-                continue
-            count += 1
-            if count > MOST_PACKETS:
-                raise DecodeError(path, f"has more than {MOST_PACKETS} packets of video: cut it into parts")
-            fresh = fresh and (not packet.is_keyframe or starts_afresh(packet))
-            if packet.is_corrupt:
-                raise DecodeError(path, f"packet {count - 1} is damaged or cut short")
-            if packet.is_discard:
-                discarded += 1
-            elif packet.pts is None:
-                told = False
-            elif not (hidden_possible and not bytes(packet)[0] >> 4 & 1):
-                times.append(packet.pts)
-                keys.append(packet.is_keyframe)
-                if packet.is_keyframe:
-                    early = early or packet.dts is None or (last_key_pts is not None and packet.dts <= last_key_pts)
-                    last_key_pts = packet.pts
-    except av.error.FFmpegError as error:
-        raise DecodeError(path, f"the container is damaged after packet {count}: {error_text(error)}") from error
-    if count == 0:
-        raise DecodeError(path, "its video stream is empty, or lies in another file: write it anew as one file")
-    if first is None:
-        raise DecodeError(path, "has no frame that can be decoded")
-    if not told or not times or (discarded == 0 and not keys[0]):
-        return None, first
-    pts_P, key_P = np.array(times, np.int64), np.frombuffer(keys, bool)
-    pts_T = np.sort(pts_P)
-    if len(pts_T) > 1 and np.diff(pts_T).min() == 0:
-        return None, first
-    if container.format.name == "mpegts" and _has_gaps(pts_T):
-        return None, first
-    groups = _groups(pts_P, key_P, stream.codec_context.codec.canonical_name, fresh)
-    if groups is None:
-        return None, first
-    return (pts_T, np.sort(pts_P[key_P]), count - len(times), not (groups == "closed" and fresh), early), first
-
-
-def _has_gaps(pts_T: np.ndarray) -> bool:
-    """Whether frames seem to be missing, which a container without an index does not tell otherwise."""
-    steps = np.diff(pts_T)
-    return len(steps) > 0 and bool(steps.max() > 1.75 * np.median(steps))  # 1.5 where films are shown as television
-
-
-def _groups(pts_P: np.ndarray, key_P: np.ndarray, codec: str, fresh: bool) -> str | None:
-    """ "closed" or "open" groups of pictures, by times of packets in order of decoding; None where the times are wrong.
-
-    A key frame is shown after all that is decoded before it, and before all that is decoded after the next one.
-    """
-    before_P = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(pts_P)[:-1]])
-    from_here_P = np.minimum.accumulate(pts_P[::-1])[::-1]
-    before_K, own_K, from_here_K = before_P[key_P], pts_P[key_P], from_here_P[key_P]
-    if (before_K >= own_K).any() or (from_here_K[1:] <= own_K[:-1]).any():
-        return None
-    if codec not in _REORDERING and (before_P > pts_P).any():
-        return None
-    if (from_here_K == own_K).all():
-        return "closed"
-    return None if codec == "h264" and fresh else "open"  # nothing that follows an IDR picture is shown before it
-
-
-def _has_times(container: Any, stream: Any) -> bool:
-    """Whether packets carry times of presentation."""
-    names = set(container.format.name.split(","))
-    # Matroska may wrap a stream of AVI, whose times are those of decoding: then it has a four-letter code
-    wrapped = "matroska" in names and stream.codec_context.codec_tag.strip("\0") != ""
-    return bool(names & _CONTAINERS_WITH_TIMES) and not wrapped
-
-
-def _idr_finder(stream: Any) -> Callable[[Any], bool]:
-    """A test of key packets: can decoding start afresh there? In H.264 at IDR pictures only; elsewhere times tell."""
-    if stream.codec_context.codec.canonical_name != "h264":
-        return lambda packet: True
-    extradata = stream.codec_context.extradata or b""
-    prefixed = len(extradata) > 4 and extradata[0] == 1
-    return lambda packet: _has_idr(memoryview(packet), (extradata[4] & 3) + 1 if prefixed else 0)
-
-
-def _has_idr(data: memoryview, length_bytes: int) -> bool:
-    """Whether H.264 data, of units with a length in front or (0) with start codes between, holds an IDR picture."""
-    if not length_bytes:
-        return any(code[3] & 31 == 5 for code in re.findall(rb"\x00\x00\x01.", data, re.DOTALL))
-    position = 0
-    while position + length_bytes < len(data):
-        size = int.from_bytes(data[position : position + length_bytes], "big")
-        if data[position + length_bytes] & 31 == 5:
-            return True
-        position += length_bytes + size
-    return False
-
-
-def _decoded(path: str, packet: Any) -> Any:
-    import av
-
-    try:
-        return next(iter(packet.decode()), None)
-    except av.error.FFmpegError as error:
-        why = error_text(error)
-        if isinstance(error, av.error.ArgumentError):  # what decoders say of sizes that they are not allowed
-            why = f"it is damaged, or has more than {MOST_PIXELS // 1_000_000} million pixels"
-        raise DecodeError(path, f"its first frame cannot be decoded: {why}") from error
 
 
 def _decode_all(path: str) -> tuple[np.ndarray | None, int]:
