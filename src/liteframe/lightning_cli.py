@@ -108,7 +108,7 @@ def _named(trainer: Trainer) -> Iterator[None]:
                 " its own message says why. Go on with --ckpt_path last"
             ) from error
         connector: Any = trainer._checkpoint_connector
-        begun = any(isinstance(callback, GracefulStop) and callback.begun for callback in trainer.callbacks)
+        begun = any(isinstance(callback, GracefulStop) and callback.begun for callback in trainer.callbacks)  # type: ignore[attr-defined]
         if connector._ckpt_path and not begun:  # from the moment it is read until all of it has been taken in
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise CheckpointError(
