@@ -18,6 +18,7 @@ from jsonargparse.typing import PositiveFloat
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -48,7 +49,7 @@ _QUIET_WARNINGS = (
     ".*but have no `validation_step`.*",
     ".*is smaller than the logging interval.*",
     ".*predict returned None.*",
-    ".*Total length of `list` across ranks is zero.*",
+    ".*Total length of `.*` across ranks is zero.*",
     ".*module.s. in eval mode at the start of training.*",
     ".*FSDP2-wrapped module .* returned a view tensor.*",
 )
@@ -221,6 +222,9 @@ class StageCLI(LightningCLI):
         writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy))
         if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        most = 4 * (os.cpu_count() or 1) + 16
+        if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most:
+            raise ConfigError(f"trainer.devices is {trainer.num_devices}: on this CPU give at most {most} processes")
         meet_on_loopback(trainer)
         return trainer
 

@@ -23,23 +23,37 @@ from toy_stage import write_toy_config
 
 SCRIPT = Path(__file__).with_name("short_patience.py")
 STEPS, AT = 14, 6
+QUIET = ("--trainer.callbacks=null", "--trainer.logger=false")
 import_stages()
 
 
 class Run:
     """The command in a process group of its own, at a toy stage that takes its time.
 
-    The first rank is forked from this process, which has imported everything; Lightning starts the others from `SCRIPT`.
+    The first rank is forked from this process, which has imported everything; Lightning starts others from `SCRIPT`.
     """
 
     def __init__(self, folder: Path, verb: str = "fit", ranks: int = 1, slow: float = 0.2, args: tuple[str, ...] = ()):
         self.folder = folder
-        config = write_toy_config(folder, slow=slow)
-        words = [verb, "--config", str(config), "--trainer.default_root_dir=run", "--trainer.callbacks=null"]
-        words += ["--trainer.logger=false", f"--trainer.devices={ranks}"]
-        words += [f"--trainer.max_steps={STEPS}"] if verb == "fit" else []
+        words = [verb, "--config", str(write_toy_config(folder, slow=slow)), "--trainer.default_root_dir=run", *QUIET]
+        words += [f"--trainer.devices={ranks}", *([f"--trainer.max_steps={STEPS}"] if verb == "fit" else [])]
         words += ["--trainer.strategy=ddp"] if ranks > 1 else []
-        self.process = multiprocessing.get_context("fork").Process(target=self._main, args=([*words, *args],))
+        self._start([*words, *args])
+
+    @classmethod
+    def of_pipeline(cls, folder: Path) -> Run:
+        """The same fit as the one stage of a recipe."""
+        run = object.__new__(cls)
+        run.folder = folder
+        config = str(write_toy_config(folder, slow=0.2))
+        args = [*QUIET, f"--trainer.max_steps={STEPS}"]
+        stage = {"name": "run", "verb": "fit", "config": config, "args": args}
+        (folder / "toy-recipe.yaml").write_text(json.dumps({"stages": [stage]}), encoding="utf-8")
+        run._start(["pipeline", "toy-recipe.yaml", "--run=."])
+        return run
+
+    def _start(self, words: list[str]) -> None:
+        self.process = multiprocessing.get_context("fork").Process(target=self._main, args=(words,))
         self.process.start()
 
     def _main(self, words: list[str]) -> None:
@@ -111,9 +125,7 @@ def to_rank_1(run: Run) -> None:
     os.kill(run.pid(rank=1), signal.SIGTERM)
 
 
-@pytest.mark.parametrize(
-    ("ranks", "send"), [(1, to_main), (1, to_group), (2, to_main), (2, to_rank_1), (2, to_group)]
-)
+@pytest.mark.parametrize(("ranks", "send"), [(1, to_main), (1, to_group), (2, to_main), (2, to_rank_1), (2, to_group)])
 def test_sigterm_saves_the_last_step_and_a_resumed_run_ends_the_same(
     tmp_path: Path, straight: list[float], ranks: int, send: Callable[[Run], None]
 ) -> None:
@@ -186,6 +198,17 @@ def test_a_killed_rank_ends_the_run_with_the_reason(tmp_path: Path) -> None:
     code, said = run.end()
     assert code == 1
     assert "Traceback" not in said and "liteframe: error: rank" in said
+
+
+def test_a_pipeline_keeps_the_last_step_of_its_stage(tmp_path: Path, straight: list[float]) -> None:
+    run = Run.of_pipeline(tmp_path)
+    os.kill(run.pid(), signal.SIGTERM)
+    code, said = run.end()
+    assert code == 143, said
+    assert kept_step(tmp_path) > AT
+    code, said = Run.of_pipeline(tmp_path).end()
+    assert code == 0, said
+    assert result(tmp_path)["weight"] == straight
 
 
 def test_predict_writes_what_it_has_gathered_and_ends(tmp_path: Path) -> None:

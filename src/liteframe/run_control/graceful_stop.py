@@ -40,11 +40,15 @@ class GracefulStop(Callback):
         self._signals = StopSignals()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if trainer.world_size > 1 and "MASTER_ADDR" in os.environ:
+        if trainer.world_size == 1 or "MASTER_ADDR" not in os.environ:
+            return
+        try:
             self._ranks = Ranks(trainer.global_rank, trainer.world_size, self._limit_s, self._stall_s)
-            threading.Thread(
-                target=self._guard, args=(trainer, self._ranks), daemon=True, name="liteframe-guard"
-            ).start()
+        except RuntimeError as error:
+            say(f"ranks do not watch each other: {str(error).splitlines()[0]}")
+            return
+        guard = threading.Thread(target=self._guard, args=(trainer, self._ranks), daemon=True, name="liteframe-guard")
+        guard.start()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._close_ranks(failed=False)
