@@ -67,7 +67,7 @@ class Ground:
             folder.mkdir(parents=True)
         touch = _TOUCH.format(touched=str(self._touched))
         (base / "canary" / "fuzz_canary.py").write_text(_CANARY.format(touch=touch))
-        for name in _SHADOWED if not os.environ.get("NOSHADOW") else ():
+        for name in _SHADOWED:
             (base / "cwd" / f"{name}.py").write_text(f"{touch}raise ImportError('not this one')\n")
         self._lay_witness()
         sys.path[:] = [*(entry for entry in sys.path if entry), str(base / "canary")]
