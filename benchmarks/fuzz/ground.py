@@ -163,6 +163,8 @@ class Ground:
 
     def settle(self, verdict: Verdict, heard: list[tuple[str, str]], item: Input) -> Verdict:
         """The verdict, or the worst that was heard; a user may name an address, and code in a config of his own."""
+        if item.data.get("commands"):  # a recipe is made of commands, which name files to read
+            heard = [(kind, what) for kind, what in heard if kind != "escape"]
         if item.data.get("trusted"):
             heard = [(kind, what) for kind, what in heard if kind == "deleted"]
         if item.data.get("address"):
