@@ -130,6 +130,28 @@ def test_a_damaged_finished_store_is_read_right_or_refused(whole: Files, tmp_pat
             assert store.source(index) == (f"{sample_id}.mp4", tuple(range(0, 24, 3)), None), what
 
 
+@pytest.mark.parametrize("field", ["offset", "crc32", "id", "record", "shape"])
+def test_an_index_that_nothing_vouches_for_is_held_against_the_names_of_shards(
+    field: str, whole: Files, tmp_path: Path
+) -> None:
+    folder = lay(tmp_path / "store", {name: data for name, data in whole.items() if name != "COMPLETE"})
+    head, *lines = whole["index.json"].split(b"\n")
+    entry = json.loads(lines[2].rstrip(b","))
+    if field == "record":
+        entry["record"]["frame_indices"][0] = 1
+    elif field == "id":
+        entry["id"] = "clip-99"
+    else:
+        place = ["dtype", "shape", "offset", "crc32"].index(field)
+        entry["targets"][place] = [1, 1, 1, 8] if field == "shape" else entry["targets"][place] - 1
+    lines[2] = json.dumps(entry, separators=(",", ":")).encode() + b","
+    (folder / "index.json").write_bytes(b"\n".join([head, *lines]))
+    done = FeatureStoreWriter(folder, make_key()).done_ids()
+    assert done < {*FEW} and FEW[2] not in done, "what shares its shard may be lost too, not more"
+    finish(folder)
+    assert files_of(folder) == whole
+
+
 def test_a_damaged_part_is_said_and_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "straight")
     write(tmp_path / "store")

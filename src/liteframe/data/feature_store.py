@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from liteframe.data.feature_store_entries import DTYPE_NAMES, DTYPES, Entry, Piece, source_of
+from liteframe.data.feature_store_entries import DTYPE_NAMES, DTYPES, Entry, Piece, is_finite, source_of
 from liteframe.data.feature_store_files import COMPLETE_FILE, INDEX_FILE, KEY_FILE, STATISTICS_FILE
 from liteframe.data.feature_store_format import REMAKE, file_sha256, read_piece
 from liteframe.data.feature_store_index import AGAIN, ANEW, Index, is_complete, read_key, read_marks
@@ -19,6 +19,10 @@ from liteframe.errors import StoreError
 __all__ = ["Estimate", "FeatureStore", "FieldDiff", "StoreKey", "data_digest", "estimate", "is_complete", "read_key"]
 
 Verify = Literal["none", "sizes", "full"]
+
+
+def _tensor(data: bytearray, piece: Piece) -> torch.Tensor:
+    return torch.frombuffer(data, dtype=DTYPES[piece.dtype]).reshape(piece.shape)
 
 
 class FeatureStore:
@@ -120,10 +124,6 @@ class FeatureStore:
             raise StoreError(f"{self._index.path}: sample {entry.sample_id!r} keeps fewer frames than it has; {ANEW}")
         return path, indices, decoder
 
-    def _tensor(self, path: Path, piece: Piece, sample_id: str) -> torch.Tensor:
-        data = read_piece(path, piece, sample_id, self._check)
-        return torch.frombuffer(data, dtype=DTYPES[piece.dtype]).reshape(piece.shape)
-
     def targets(self, index: int) -> torch.Tensor:
         """(T', H', W', C) in the stored dtype.
 
@@ -131,15 +131,17 @@ class FeatureStore:
             StoreError: naming shard and sample, if its bytes changed or its numbers are not finite.
         """
         path, entry = self._entry(index)
-        targets_THWC = self._tensor(path, entry.targets, entry.sample_id)
-        if not torch.isfinite(targets_THWC).all():
+        data = read_piece(path, entry.targets, entry.sample_id, self._check)
+        if not is_finite(data, entry.targets.dtype):
             raise StoreError(f"{path}: targets of sample {entry.sample_id!r} are not finite; {REMAKE}")
-        return targets_THWC
+        return _tensor(data, entry.targets)
 
     def frames(self, index: int) -> torch.Tensor | None:
         """uint8 (T, C, H, W), or None if the store keeps no frames."""
         path, entry = self._entry(index)
-        return None if entry.frames is None else self._tensor(path, entry.frames, entry.sample_id)
+        if entry.frames is None:
+            return None
+        return _tensor(read_piece(path, entry.frames, entry.sample_id, self._check), entry.frames)
 
     @property
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
