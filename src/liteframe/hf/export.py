@@ -16,9 +16,10 @@ from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.onnx import export_onnx
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
-from liteframe.models.adapted import ADAPTER_FILES, adapter_of, load_adapter, load_parts
+from liteframe.models.adapted import adapter_of, load_adapter, load_parts
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.host_loading import load_host
+from liteframe.models.model_folder import ADAPTER_FILES
 from liteframe.models.prompts import PromptBuilder
 
 _ADAPTER = "adapter"
