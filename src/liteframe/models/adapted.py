@@ -26,7 +26,7 @@ from liteframe.own_folder import require_unchanged
 _CARD = "liteframe.json"
 _ADAPTER = "adapter"
 _PROJECTOR = "projector.safetensors"
-_MOST_PIXELS_A_SIDE = 16_384
+_MOST_PIXELS_A_SIDE = 4096
 
 
 def save_adapted(

@@ -15,7 +15,7 @@ _SIZES: tuple[tuple[str, int], ...] = (
     (r"num_hidden_layers|num_layers|n_layers?|depth|max_window_layers|temporal_kernel|clip_frames", 1024),
     (r"num_(attention|key_value)_heads|num_heads|n_heads?|num_experts(_per_tok)?|num_local_experts", 4096),
     (r"num_channels|in_chann?els|in_chans|temporal_patch_size|spatial_merge_size|tokens_per_second", 1024),
-    (r"image_size|img_size|min_input_size|patch_size|crop_size|window_size", 16_384),
+    (r"image_size|img_size|patch_size|window_size", 4096),
     (r"(\w+_)?hidden_size|(\w*_)?intermediate_size|embed_dim|output_size|head_dim|(\w+_)?width|mlp_dim", 1 << 18),
     (r"num_patches|num_positions|image_seq_length|tokens_per_clip|num_frames|frames_per_group|num_classes", 1 << 20),
     (r"vocab_size", 1 << 23),
