@@ -15,6 +15,7 @@ from typing import Any
 import liteframe
 from liteframe.configs import resolve_config_args
 from liteframe.errors import LiteFrameError
+from liteframe.run_control.stop_signals import StopSignals
 from liteframe.runtime import die_with_parent, share_cores, tune_malloc
 
 STAGE_VERBS = {
@@ -61,7 +62,8 @@ def main(args: list[str] | None = None) -> int:
             die_with_parent()
         tune_malloc()
         share_cores()
-        return dispatch(_process_args() if args is None else args)
+        with StopSignals():
+            return dispatch(_process_args() if args is None else args)
     except LiteFrameError as error:
         if os.environ.get("LITEFRAME_DEBUG") == "1":
             raise
@@ -109,9 +111,6 @@ def _process_args() -> list[str]:
 
 
 def _exit_code(leaving: SystemExit) -> int:
-    if type(leaving) is not SystemExit:
-        # Lightning leaves by a class of its own, without a code, when it was asked to end by SIGTERM.
-        return 143
     if leaving.code is None or isinstance(leaving.code, int):
         return leaving.code or 0
     print(leaving.code, file=sys.stderr)
