@@ -12,7 +12,7 @@ from typing import Any
 from liteframe.errors import ConfigError
 
 _SIZES: tuple[tuple[str, int], ...] = (
-    (r"num_hidden_layers|num_layers|n_layers?|depth|max_window_layers|temporal_kernel|clip_frames", 1024),
+    (r"num_hidden_layers|num_layers|n_layers?|depth|max_window_layers|clip_frames|temporal_kernel", 256),
     (r"num_(attention|key_value)_heads|num_heads|n_heads?|num_experts(_per_tok)?|num_local_experts", 4096),
     (r"num_channels|in_chann?els|in_chans|temporal_patch_size|spatial_merge_size|tokens_per_second", 1024),
     (r"image_size|img_size|patch_size|window_size", 4096),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from liteframe.errors import ConfigError
@@ -18,7 +20,7 @@ from liteframe.own_folder import drop_listing, require_unchanged
 
 _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 _ADVICE = "copy or download the folder again"
-_MOST_TIMES, _FEW = 4, 10_000_000
+_MOST_TIMES, _FEW_NUMBERS, _FEW_TENSORS = 4, 10_000_000, 100
 
 
 def open_folder(source: Any, kwargs: dict[str, Any], weights: bool) -> Path:
@@ -45,8 +47,11 @@ class StrictPretrainedConfig(PretrainedConfig):
         """As `PretrainedConfig.from_pretrained`. Raises ConfigError for what is not there or cannot be a config."""
         source = pretrained_model_name_or_path
         folder = open_folder(source, kwargs, weights=False)
-        with named_errors(f"{source}: no {cls.__name__} can be read from here", _ADVICE):
-            return super().from_pretrained(str(folder), **kwargs)
+        try:
+            with named_errors(f"{source}: no {cls.__name__} can be read from here", _ADVICE):
+                return super().from_pretrained(str(folder), **kwargs)
+        except ConfigError as error:
+            raise error if str(source) in str(error) else ConfigError(f"{source}: {error}") from error
 
 
 class StrictPreTrainedModel(PreTrainedModel):
@@ -102,21 +107,22 @@ def require_fitting_size(make: Any, folder: Path) -> None:
     """
     with torch.device("meta"):
         model: nn.Module = make()
-    wanted = sum(weight.numel() for weight in model.parameters())
-    there = sum(_count(folder, path.name) for path in folder.glob("*.safetensors"))
-    if there and wanted > _MOST_TIMES * there + _FEW:
-        raise ConfigError(
-            f"{folder}: config.json asks for {wanted:,} weights, the safetensors hold {there:,}; the two are of"
-            " different models"
-        )
+    parameters = list(model.parameters())
+    headers = [_shapes(folder, path.name) for path in sorted(folder.glob("*.safetensors"))]
+    for what, wanted, there, few in (
+        ("numbers", sum(map(Tensor.numel, parameters)), sum(map(prod, chain(*headers))), _FEW_NUMBERS),
+        ("tensors", len(parameters), sum(map(len, headers)), _FEW_TENSORS),
+    ):
+        if there and wanted > _MOST_TIMES * there + few:
+            raise ConfigError(
+                f"{folder}: config.json asks for {wanted:,} {what}, the safetensors hold {there:,}; the two are of"
+                " different models"
+            )
 
 
-def _count(folder: Path, name: str) -> int:
-    total = 0
+def _shapes(folder: Path, name: str) -> list[list[int]]:
     path = model_file(folder, name)
     if path is None:
-        return 0
+        return []
     with safe_open(path, framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 - the file is no dict, and cannot be iterated
-            total += int(torch.Size(file.get_slice(key).get_shape()).numel())
-    return total
+        return [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118 - the file is no dict
