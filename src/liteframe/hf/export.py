@@ -72,9 +72,9 @@ def export_folder(
     """Writes weights, configs, processor and model card of `run` into an empty folder.
 
     Raises:
-        ConfigError: a part is missing or does not fit the host.
+        ConfigError: a part or a setting of the run is missing or damaged, or does not fit the host.
     """
-    adapter = None
+    adapter, size, frames = None, run.image_size(), run.most_frames()
     if run.adapted:
         host, processor, encoder = load_parts(run.export, host_source)
         adapter = adapter_of(run.export)
@@ -94,7 +94,7 @@ def export_folder(
             shutil.copyfile(adapter / name, folder / _ADAPTER / name)
     _complete_generation_config(model, processor.tokenizer)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
-    frames_in = _processor(model, processor, run)
+    frames_in = _processor(model, processor, size, frames)
     frames_in.save_pretrained(folder)
     parts = {"encoder": model.encoder, "projector": model.projector, "LLM": model.language_model}
     counts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts.items()}
@@ -110,10 +110,11 @@ def _complete_generation_config(model: LiteFrameForConditionalGeneration, tokeni
         generation.pad_token_id = tokenizer.pad_token_id
 
 
-def _processor(model: LiteFrameForConditionalGeneration, of_host: Any, run: RunFolder) -> LiteFrameProcessor:
+def _processor(
+    model: LiteFrameForConditionalGeneration, of_host: Any, size: tuple[int, int] | None, frames: int | None
+) -> LiteFrameProcessor:
     encoder = model.config.encoder_config
-    height, width = run.image_size() or (encoder.image_size, encoder.image_size)
-    frames = run.most_frames()
+    height, width = size or (encoder.image_size, encoder.image_size)
     return LiteFrameProcessor(
         of_host.tokenizer,
         image_size=(height, width),

@@ -1,7 +1,7 @@
 """Chat templates of model folders: programs that nobody vouches for, rendered in bounded time and memory.
 
-The sandbox of jinja2 keeps a template from reaching Python, but two nested loops, `'a' * 10**10` or `7 ** 10**8` run
-for ever or eat the memory. So they run in a process of their own, which is killed with an error that names the file.
+The sandbox of jinja2 keeps a template from reaching Python, but two nested loops run for ever and `'a' * 10**10` eats
+the memory. So they run in a process of their own, which is killed with an error that names the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from liteframe.errors import ConfigError
 
-SECONDS = 3.0
+SECONDS = 1.0
 """Of the processor, for one rendering; those of published templates take milliseconds."""
 MOST_BYTES = 1 << 30
 MOST_CHARACTERS = 10_000_000
