@@ -20,6 +20,7 @@ from liteframe.models.adapted import load_adapted
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.host_loading import load_host
 from liteframe.models.model_folder import model_file, require_data_only
+from liteframe.models.prompts import PromptBuilder
 from liteframe.models.teachers import InternVLTeacher, QwenVL, Siglip, TimmViT
 from liteframe.own_folder import list_files
 from small_teachers import qwen_folder, siglip_folder, timm_folder
@@ -295,6 +296,34 @@ class TestBoundedWork:
             path.write_bytes(header)
         refused(lambda: load_host(str(host)), str(host))
         refused(lambda: LiteFrameEncoder.from_pretrained(encoder), str(encoder))
+
+
+SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
+TEN = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
+
+
+class TestTokenizer:
+    @pytest.mark.parametrize(
+        ("part", "value"),
+        [
+            ("pre_tokenizer", {**SPLIT, "pattern": {"Regex": "(a+)+$"}}),
+            ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{**SPLIT, "pattern": {"Regex": "(a|a)*b"}}]}),
+            ("normalizer", {"type": "Sequence", "normalizers": [TEN] * 6}),
+            ("normalizer", {**TEN, "content": "a" * 10_000}),
+            ("decoder", {"type": "Sequence", "decoders": [TEN] * 6}),
+        ],
+    )
+    def test_steps_without_an_end(self, part: str, value: Any, host: Path) -> None:
+        change(host / "tokenizer.json", **{part: value})
+        refused(lambda: load_host(str(host)), "tokenizer.json", part)
+
+    def test_a_panic_over_a_text_is_named(self, host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The library bounds the search itself, and then leaves by an error of its own kind."""
+        monkeypatch.setattr("liteframe.models.model_folder.require_bounded_steps", lambda *args: None)
+        change(host / "tokenizer.json", pre_tokenizer={**SPLIT, "pattern": {"Regex": "(a+)+$"}})
+        builder = PromptBuilder(load_host(str(host))[1])
+        with pytest.raises(ConfigError, match="tokenizer fails on a text"):
+            builder.question_ids("a" * 200 + "!", 1, 4)
 
 
 class TestIntegrity:

@@ -10,6 +10,8 @@ import torch
 from liteframe.errors import ConfigError, LiteFrameError
 
 _MOST_CHARACTERS = 400
+_PANIC = "PanicException"
+"""Of libraries in Rust, such as tokenizers; it is no Exception, and cannot be imported."""
 
 
 @contextmanager
@@ -24,7 +26,9 @@ def named_errors(what: str, advice: str) -> Iterator[None]:
         yield
     except (LiteFrameError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # these libraries raise whatever Python does with a value that they did not expect
+    except BaseException as error:  # these libraries raise whatever Python does with a value that they did not expect
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         raise ConfigError(f"{what} ({one_line(error)}); {advice}") from error
 
 

@@ -17,6 +17,7 @@ from liteframe.bounded_text import parse_json
 from liteframe.contained_path import OutsideRoot, contained
 from liteframe.errors import ConfigError
 from liteframe.models.config_limits import require_sane
+from liteframe.models.tokenizer_file import require_bounded_steps
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -143,7 +144,9 @@ def require_data_only(folder: Path) -> None:
         if path.name.endswith(".safetensors.index.json"):
             shards(folder, path.name)
         elif path.name in _TOKENIZER_FILES:
-            read_json_file(path, _MOST_JSON_BYTES)
+            fields = read_json_file(path, _MOST_JSON_BYTES)
+            if path.name == "tokenizer.json":
+                require_bounded_steps(fields, str(path))
         elif path.suffix == ".json" and path.name in _CONFIGS:
             require_sane(read_json_file(path), str(path))
     if (folder / ADAPTER_FILES[0]).exists() and (folder / CONFIG).exists():

@@ -18,6 +18,7 @@ from transformers import ProcessorMixin
 
 from liteframe.errors import ConfigError, DataError
 from liteframe.models.chat_template import render, template_of
+from liteframe.models.foreign_errors import named_errors
 
 IGNORE = -100
 _STAND_IN = "answer"
@@ -85,7 +86,8 @@ class PromptBuilder:
         return video_text(self.processor, groups, tokens_per_group, step)
 
     def _tokenise(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        with named_errors("the host's tokenizer fails on a text", "copy it from the published host again"):
+            return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def _tokenise_video(self, groups: int, tokens_per_group: int, step: int) -> tuple[int, ...]:
         return tuple(self._tokenise(self.video_text(groups, tokens_per_group, step)))
