@@ -188,6 +188,14 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, stage: dict[str, Any], messag
         read_recipe(str(write_recipe(tmp_path, [stage])))
 
 
+@pytest.mark.parametrize("output", ["../../../x", "/etc/passwd", "{run}/../x", "{run}x/y"])
+def test_outputs_outside_the_run_are_refused(tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = {"name": "a", "verb": "note", "outputs": [output]}
+    with pytest.raises(ConfigError, match="stage a: `outputs`: .* leads out of"):
+        pipeline_command(str(write_recipe(tmp_path, [stage])))
+
+
 def test_two_stages_of_one_name_are_refused(tmp_path: Path) -> None:
     stage = {"name": "a", "verb": "fit"}
     with pytest.raises(ConfigError, match="two stages are called 'a'"):

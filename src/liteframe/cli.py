@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import os
 import sys
@@ -47,6 +48,7 @@ FUNCTION_VERBS = {
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
 """Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""
 
@@ -68,6 +70,12 @@ def main(args: list[str] | None = None) -> int:
         if os.environ.get("LITEFRAME_DEBUG") == "1":
             raise
         print(f"liteframe: error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK or os.environ.get("LITEFRAME_DEBUG") == "1":
+            raise
+        where = error.filename or "a file"
+        print(f"liteframe: error: {where}: {error.strerror}; free some space or give another place", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("liteframe: interrupted", file=sys.stderr)

@@ -19,6 +19,7 @@ from jsonargparse.typing import PositiveFloat
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -33,6 +34,7 @@ from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
 from liteframe.import_policy import parse_by_trust
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
+from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
 from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
@@ -108,8 +110,9 @@ def _named(trainer: Trainer) -> Iterator[None]:
                 " its own message says why. Go on with --ckpt_path last"
             ) from error
         connector: Any = trainer._checkpoint_connector
-        if connector._loaded_checkpoint:  # from the moment it is read until all of it has been taken in
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        begun = any(isinstance(callback, GracefulStop) and callback.begun for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        if connector._ckpt_path and not begun:  # from the moment it is read until all of it has been taken in
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise CheckpointError(
                 f"{connector._ckpt_path}: does not fit this run ({reason}); go on from a checkpoint of the same config"
             ) from error
@@ -211,7 +214,8 @@ class StageCLI(LightningCLI):
             config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
         if config.get("logger") is not False and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
-        callbacks = [*callbacks, GracefulStop(self.config[self.verb].get("rank_timeout_s"))]
+        stopping = GracefulStop(self.config[self.verb].get("rank_timeout_s"))
+        callbacks = [*callbacks, stopping]
         try:
             trainer = super()._instantiate_trainer(config, callbacks)
         except (MisconfigurationException, TypeError, ValueError) as error:
@@ -223,7 +227,11 @@ class StageCLI(LightningCLI):
         writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy))
         if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        most = 4 * (os.cpu_count() or 1) + 16
+        if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most:
+            raise ConfigError(f"trainer.devices is {trainer.num_devices}: on this CPU give at most {most} processes")
         meet_on_loopback(trainer)
+        use_watched_launcher(trainer, stopping.watch_children)
         return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -233,8 +241,7 @@ class StageCLI(LightningCLI):
             raise ConfigError(
                 f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
             )
-        config = self.config[subcommand]
-        config["ckpt_path"] = self._checkpoint(config.get("ckpt_path"))
+        self.config_init[subcommand].ckpt_path = self._checkpoint(self.config[subcommand].get("ckpt_path"))
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
         with alone, _named(self.trainer):
             super()._run_subcommand(subcommand)

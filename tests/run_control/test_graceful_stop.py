@@ -30,7 +30,7 @@ import_stages()
 class Run:
     """The command in a process group of its own, at a toy stage that takes its time.
 
-    The first rank is forked from this process, which has imported everything; Lightning starts the others from `SCRIPT`.
+    The first rank is forked from this process, which has imported everything; Lightning starts others from `SCRIPT`.
     """
 
     def __init__(self, folder: Path, verb: str = "fit", ranks: int = 1, slow: float = 0.2, args: tuple[str, ...] = ()):
@@ -125,9 +125,7 @@ def to_rank_1(run: Run) -> None:
     os.kill(run.pid(rank=1), signal.SIGTERM)
 
 
-@pytest.mark.parametrize(
-    ("ranks", "send"), [(1, to_main), (1, to_group), (2, to_main), (2, to_rank_1), (2, to_group)]
-)
+@pytest.mark.parametrize(("ranks", "send"), [(1, to_main), (1, to_group), (2, to_main), (2, to_rank_1), (2, to_group)])
 def test_sigterm_saves_the_last_step_and_a_resumed_run_ends_the_same(
     tmp_path: Path, straight: list[float], ranks: int, send: Callable[[Run], None]
 ) -> None:
@@ -170,7 +168,10 @@ def test_a_step_without_end_is_saved_as_it_was_before(tmp_path: Path, straight: 
     os.kill(main, signal.SIGTERM)
     code, said = run.end()
     assert code == 143, said
-    assert kept_step(tmp_path) >= AT and "ended while it was waiting" in said
+    step = kept_step(tmp_path)
+    assert step >= AT and "ended while it was waiting" in said
+    loops = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["loops"]
+    assert loops["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"] == step  # not the step that has no end
     assert go_on(tmp_path)["weight"] == straight
 
 

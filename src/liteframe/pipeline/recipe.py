@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from liteframe.bounded_text import parse_yaml
 from liteframe.code_names import require_known_recipe
 from liteframe.configs import find_config, shipped_configs
+from liteframe.contained_path import OutsideRoot, contained
 from liteframe.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -44,11 +46,16 @@ class StageSpec:
         return text.replace("{run}", str(run)).replace("{seed}", str(seed))
 
     def output_paths(self, run: Path, seed: int) -> list[Path]:
-        """Where the outputs lie."""
-        return [
-            Path(self.fill(text, run, seed)) if text.startswith("{run}") else run / self.name / text
-            for text in self.outputs
-        ]
+        """Where the outputs lie. Raises ConfigError for one that does not lie in the run folder."""
+        return [self._output_path(text, run, seed) for text in self.outputs]
+
+    def _output_path(self, text: str, run: Path, seed: int) -> Path:
+        path = Path(self.fill(text, run, seed)) if text.startswith("{run}") else run / self.name / text
+        try:
+            contained(run, os.path.abspath(path))
+        except OutsideRoot as error:
+            raise ConfigError(f"stage {self.name}: `outputs`: {error}; name files of the run") from error
+        return path
 
 
 @dataclass(frozen=True)

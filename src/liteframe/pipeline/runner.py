@@ -55,6 +55,8 @@ class PipelineRunner:
         names = [stage.name for stage in self.recipe.stages]
         if unknown := [name for name in only or () if name not in names]:
             raise ConfigError(f"--only {unknown[0]}: no such stage; recipe {self.recipe.name} has {', '.join(names)}")
+        for stage in self.recipe.stages:
+            stage.output_paths(self.run, self.seed)  # refused before anything is done, not after
         with RunLock(self.run):
             _say(f"recipe {self.recipe.name}, seed {self.seed}, in {self.run} (budget {_time(self.recipe.budget_s)})")
             for position, stage in enumerate(self.recipe.stages):

@@ -15,11 +15,12 @@ from typing import Any
 
 _BEAT_S = 1.0
 _ANSWER_S = 10
-_PREFIX = "liteframe"
 
 
 class Ranks:
     """This rank's view of all ranks. Threads of it run until `close`.
+
+    Raises RuntimeError, as torch does, where the store cannot be reached.
 
     Args:
         rank: of this process.
@@ -95,7 +96,8 @@ class Ranks:
         return "; ".join(f"rank {rank} ({self._said.get(rank, 'never heard of')})" for rank in ranks)
 
     def _key(self, name: str) -> str:
-        return f"{_PREFIX}/{name}"
+        # A launcher's store outlives the ranks that it starts again, and what they said to each other.
+        return f"liteframe/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{name}"
 
     def _beat(self) -> None:
         me = f"pid {os.getpid()} on {socket.gethostname()}"

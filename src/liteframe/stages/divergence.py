@@ -58,7 +58,9 @@ def tensors_in(value: Any, name: str = "") -> dict[str, Tensor]:
     if isinstance(value, Tensor):
         return {name: value}
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
-    return {key: tensor for part, item in items for key, tensor in tensors_in(item, f"{name}.{part}".strip(".")).items()}
+    return {
+        key: tensor for part, item in items for key, tensor in tensors_in(item, f"{name}.{part}".strip(".")).items()
+    }
 
 
 def _first_bad(losses: list[Tensor]) -> float:
