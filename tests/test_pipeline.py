@@ -260,14 +260,14 @@ def test_kill_9_in_a_fit_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: py
     recipe = write_recipe(tmp_path, stages)
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     killed = subprocess.run(
-        [sys.executable, "-m", "liteframe", "pipeline", str(recipe)],
+        [sys.executable, "-m", "liteframe", "pipeline", str(recipe), "--allow-code"],
         env={**os.environ, "PYTHONPATH": paths, "TOY_KILL_AT": "13", "OMP_NUM_THREADS": "1"},
         timeout=200,
     )
     assert killed.returncode == -signal.SIGKILL
     assert not Path("runs/toy/train/result.json").exists()
-    assert cli.main(["pipeline", str(recipe)]) == 0
-    assert cli.main(["pipeline", str(recipe), "--run", "straight"]) == 0
+    assert cli.main(["pipeline", str(recipe), "--allow-code"]) == 0
+    assert cli.main(["pipeline", str(recipe), "--allow-code", "--run", "straight"]) == 0
     resumed, straight = (
         json.loads(Path(run, "train", "result.json").read_text(encoding="utf-8")) for run in ("runs/toy", "straight")
     )

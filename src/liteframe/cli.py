@@ -132,6 +132,11 @@ def _overview() -> str:
         ("other verbs:", {verb: text for verb, (text, _) in FUNCTION_VERBS.items()}),
     ):
         lines += [title, *(f"  {verb:<10} {text}" for verb, text in verbs.items()), ""]
+    lines += [
+        "Configs out of run folders, and recipes of others, name classes of liteframe and Lightning only; with",
+        "--allow-code, fit, validate, test, predict and pipeline let them name any, which runs as you.",
+        "",
+    ]
     lines += ["liteframe VERB --help tells the options of a verb, liteframe --version the version."]
     return "\n".join(lines)
 
@@ -162,7 +167,8 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
     for name in words:
         parser.add_argument(name, nargs="?", type=types[name], default=parameters[name].default, help=texts.get(name))
     for name in flags:
-        parser.add_argument(f"--{name}", nargs="?", const=True, type=bool, default=False, help=texts.get(name))
+        spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        parser.add_argument(*spellings, nargs="?", const=True, type=bool, default=False, help=texts.get(name))
     for name, item in lists.items():
         default = parameters[name].default
         if default is Parameter.empty:

@@ -199,6 +199,9 @@ def is_own(folder: str | os.PathLike[str]) -> bool:
 
 
 def drop_listing(folder: str | os.PathLike[str]) -> None:
-    """Takes the listing away from a folder that somebody is about to write into by other means."""
-    if is_own(folder):
+    """Takes the listing away from a folder that somebody is about to write into by other means.
+
+    The mark of a folder that `replace_folder` is still writing stays.
+    """
+    if is_own(folder) and _listing(Path(folder)):
         (Path(folder) / LISTING).unlink()

@@ -11,6 +11,7 @@ from typing import Any
 from liteframe.atomic import atomic_write_json
 from liteframe.bench.records import read_stage_records
 from liteframe.cli import CHILD_ARGS, STAGE_VERBS
+from liteframe.code_names import ALLOW_CODE, words_of_a_recipe
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import Recipe, StageSpec
@@ -109,7 +110,8 @@ class PipelineRunner:
         }
         progress = progress_path(self.run, stage.name)
         command = self._command(stage)
-        with isolated(self.seed, {CHILD_ARGS: json.dumps(command)}), StageClock(progress, record) as clock:
+        from_recipe, variables = words_of_a_recipe(self.recipe.foreign), {CHILD_ARGS: json.dumps(command)}
+        with from_recipe, isolated(self.seed, variables), StageClock(progress, record) as clock:
             code = self._run_verb(command)
         if code:
             raise LiteFrameError(f"stage {stage.name} ended with code {code}; run the same command again to go on")
@@ -147,6 +149,8 @@ class PipelineRunner:
 
     def _command(self, stage: StageSpec) -> list[str]:
         words = [stage.verb]
+        if self.recipe.allow_code and stage.verb in (*STAGE_VERBS, "pipeline"):
+            words.append(ALLOW_CODE)
         if stage.verb in STAGE_VERBS:
             folder = self.run / stage.name
             words += [word for name in stage.config for word in ("--config", name)]
