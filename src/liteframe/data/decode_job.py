@@ -18,7 +18,7 @@ from liteframe.data.decode import DECODERS, VideoInfo, frame_times, probe, read_
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
 from liteframe.data.sampling import shift_keys
-from liteframe.errors import ConfigError, DecodeError, LiteFrameError
+from liteframe.errors import ConfigError, DataError, DecodeError, LiteFrameError
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,14 @@ def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
             raise DecodeError(
                 job.path, f"has no frame from {job.start_s} s to {job.end_s} s: it is {info.duration:.2f} s long"
             )
-        if "key_frames" in row:
-            row = {**row, "key_frames": shift_keys(row["key_frames"], low, high)}
     count = high - low if job.num_frames is None else job.num_frames
     try:
+        if row.get("key_frames") and (job.start_s is not None or job.end_s is not None):
+            row = {**row, "key_frames": shift_keys(row["key_frames"], low, high)}
         chosen = job.sampler.indices(high - low, count, info.fps, np.random.default_rng(job.seed), row)
         indices_T = np.asarray(chosen, np.int64)
+    except DataError as error:  # of this row or this video, which the sampler says are not fit for it
+        raise DecodeError(job.path, str(error)) from error
     except LiteFrameError:
         raise
     except Exception as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.data.video_file import fault_of
 from liteframe.errors import DecodeError
 
 # others give packets times in the order of decoding, or none: AVI, raw streams, MPEG program streams
@@ -63,8 +64,9 @@ def open_video(path: str) -> Iterator[tuple[Any, Any]]:
     """
     import av
 
-    if not os.path.isfile(path):
-        raise DecodeError(path, "no such file")
+    fault = fault_of(path)
+    if fault:
+        raise DecodeError(path, fault)
     if os.path.getsize(path) == 0:
         raise DecodeError(path, "the file is empty (0 bytes)")
     try:

@@ -140,13 +140,3 @@ class EvaluateStage(LightningModule):
             f"accuracy {figures['accuracy']:.3f} ({figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f},"
             f" 95 %) on {figures['questions']:,} questions about {figures['videos']:,} videos: {path}"
         )
-
-
-def _right(question: dict[str, Any], chosen: int, row: dict[str, Any]) -> bool:
-    """Whether the chosen option is the answer, which a row gives as the option's text or as its letter."""
-    options, answer = question["options"], question["answer"]
-    if answer in options:
-        return bool(options[chosen] == answer)
-    if answer in list(ascii_uppercase[: len(options)]):
-        return ascii_uppercase[chosen] == answer
-    raise ManifestError(f"{row['path']} (id {row['id']}): field answer: {answer!r} is none of the options {options}")
