@@ -17,7 +17,7 @@ _ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant":
 _LETTERED = re.compile(r"\(?(?P<letter>[A-Z])[.):]\s*")
 _PLACEHOLDER = re.compile(r"<(?:video|image)>\n?")
 _PLACES = re.compile(r"<IMG_CONTEXT>|</?img>|<\|im_(?:start|end)\|>|<\|video_pad\|>|<\|image_pad\|>")
-"""What stands for visual tokens, or for the ends of turns, in the prompts of hosts: in a text they would count as such."""
+"""What stands for visual tokens or ends of turns in the prompts of hosts: in a text it would count as such."""
 
 
 def has_questions(row: dict[str, Any]) -> bool:
@@ -152,8 +152,8 @@ def _require_plain(text: str, where: str) -> None:
     match = _PLACES.search(text)
     if match:
         raise ManifestError(
-            f"{where}: a question or an answer holds {match[0]!r}, which stands for something else in a prompt; leave it"
-            " out (the place of a video is written <video>)"
+            f"{where}: a question or an answer holds {match[0]!r}, which stands for something else in a prompt; leave"
+            " it out (the place of a video is written <video>)"
         )
 
 

@@ -39,7 +39,6 @@ _SPLITS_OF_STAGE: dict[str, tuple[Split, ...]] = {
 }
 
 
-
 class VideoDataModule(LightningDataModule):
     """Videos of manifests or folders, as batches for every stage.
 

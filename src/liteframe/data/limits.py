@@ -61,8 +61,8 @@ def require_batches_fit(data: VideoDataModule) -> None:
         if size > _MEMORIES * memory:
             raise ConfigError(
                 f"data.{name}, data.clip_frames, data.image_size: a batch of {videos:,} videos of {padded:,} frames of"
-                f" {height} x {width} pixels has {size / 1e9:.3g} GB, this machine {memory / 1e9:.3g} GB of memory; take"
-                " fewer videos or frames, or smaller ones"
+                f" {height} x {width} pixels has {size / 1e9:.3g} GB, this machine {memory / 1e9:.3g} GB of memory;"
+                " take fewer videos or frames, or smaller ones"
             )
 
 

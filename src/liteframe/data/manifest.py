@@ -170,9 +170,7 @@ def _videos(rows: Sequence[VideoRow]) -> Iterator[tuple[str, ParsedRow | Manifes
             yield row.path, ParsedRow(row, gives_id=False, foreign=False)
 
 
-def read_sources(
-    sources: Sources, check: RowCheck | None = None, keep_unusable: bool = False
-) -> list[list[VideoRow]]:
+def read_sources(sources: Sources, check: RowCheck | None = None, keep_unusable: bool = False) -> list[list[VideoRow]]:
     """Rows of each source; an id that an earlier source has got already gets `@<source number>`.
 
     Arguments and errors are those of `read_manifest`.

@@ -116,6 +116,6 @@ def require_text(fields: dict[str, Any], where: str) -> None:
             json.dumps([name, value], ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise ManifestError(
-                f"{where}: field {ascii(name)}: holds half a character (a lone surrogate, or bytes that are no UTF-8);"
+                f"{where}: field {name!a}: holds half a character (a lone surrogate, or bytes that are no UTF-8);"
                 " repair its text"
             ) from None

@@ -133,6 +133,7 @@ class FrameSampler(ABC):
 
     def check_row(self, row: dict[str, Any]) -> None:
         """Raises DataError where what the sampler reads of the row is of no use to any video."""
+        return
 
     def describe(self) -> dict[str, Any]:
         """Name and settings, for the keys of caches."""

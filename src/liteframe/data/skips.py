@@ -148,6 +148,6 @@ def _line(skip: Skipped) -> str:
 
 def _unusable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        f"{path}: the list of skipped videos cannot be kept ({error.strerror or error}); free space, make the run folder"
-        " writable, or take another (--trainer.default_root_dir)"
+        f"{path}: the list of skipped videos cannot be kept ({error.strerror or error}); free space, make the run"
+        " folder writable, or take another (--trainer.default_root_dir)"
     )

@@ -57,7 +57,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _NotOnce(f"field {ascii(twice)}: is there twice; keep one of them")
+        raise _NotOnce(f"field {twice!a}: is there twice; keep one of them")
     return value
 
 
