@@ -16,7 +16,8 @@ from liteframe.data.remote_file import is_url
 from liteframe.data.video_file import fault_of
 from liteframe.errors import ConfigError
 
-_NEEDED = {"path", "ok", "codec", "frames", "decoder", "rows", "lacks"}
+_NEEDED = {"path", "ok", "codec", "frames", "decoder"}
+_FIELDS = {field.name for field in fields(CheckRow)}
 _BEGIN = re.compile(rb'\{"path')
 _FIRST = re.compile(rb'\{"path": "(?:[^"\\]|\\.)*", "ok": (?:true|false), ')
 _TEMPLATE = CheckRow("", False)
@@ -139,14 +140,14 @@ class CheckOutput:
         where = f"--output {self.path}: line {number}"
         try:
             found: Any = parse_json(line, where)
-            if not isinstance(found, dict) or not found.keys() >= _NEEDED:
+            # Fields that somebody added make the row theirs.
+            if not isinstance(found, dict) or not _NEEDED <= found.keys() <= _FIELDS:
                 raise ConfigError(where)
-            row = {field.name: found[field.name] for field in fields(CheckRow) if field.name in found}
-            if not all(_is_like(value, getattr(_TEMPLATE, name)) for name, value in row.items()):
+            if not all(_is_like(value, getattr(_TEMPLATE, name)) for name, value in found.items()):
                 raise ConfigError(where)
         except ConfigError:
-            raise ConfigError(f"{where} is no row that `liteframe check` wrote; give another file") from None
-        return CheckRow(**row)
+            raise ConfigError(f"{where} is not as `liteframe check` wrote it; give another file") from None
+        return CheckRow(**found)
 
     def _try_to_write(self) -> None:
         """Finds out whether there is room for a row, and leaves nothing behind but spaces if it is killed meanwhile."""

@@ -36,7 +36,7 @@ def json_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """
     with path.open("rb") as file:
         head = file.read(4096)
-        if head.startswith(_OTHER_ENCODINGS) or b"\0" in head:
+        if head.startswith(_OTHER_ENCODINGS) or b"\0" in head[:4]:
             raise ManifestError(f"{path}: not UTF-8 text; a list of videos is JSONL, a JSON list or Parquet")
         file.seek(0)
         # A byte that is no UTF-8 becomes half a character, which is a fault of its row.
@@ -62,6 +62,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_object)
+_lenient = json.JSONDecoder(strict=False, parse_int=len)
+"""Takes what `_decoder` refuses, though it is clear where it ends."""
 
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[str, Any]]:
@@ -110,7 +112,7 @@ def _fault(error: ValueError | RecursionError, where: str) -> ManifestError:
         return ManifestError(f"{where}: {error}")
     if isinstance(error, json.JSONDecodeError):
         return ManifestError(f"{where}: not JSON ({error.msg} at column {error.colno}); {_HINT}")
-    return ManifestError(f"{where}: not JSON ({error}); {_HINT}")  # a number of thousands of digits
+    return ManifestError(f"{where}: a number of thousands of digits; put it in quotes")
 
 
 def _too_long(where: str) -> tuple[str, ManifestError]:
@@ -156,16 +158,29 @@ class _ListReader:
                 if end < len(self._buffer) or self._ended:  # a number at the end may go on in the next part
                     self._at = end
                     return _sound(value, text, where)
-            except json.JSONDecodeError as error:
-                if self._ended or self._held() > MAX_ROW:
-                    raise self._broken(error.msg, error.pos) from error
             except (ValueError, RecursionError) as error:
-                self._skip()
-                return _fault(error, where)
+                if self._skip():
+                    return _fault(error, where)
+                if self._ended or self._held() > MAX_ROW:
+                    raise self._broken(getattr(error, "msg", str(error)), getattr(error, "pos", self._at)) from error
             self._read_on()
 
-    def _skip(self) -> None:
-        """Goes behind a value that was not read: to where its brackets close."""
+    def _skip(self) -> bool:
+        """Goes behind a value that was refused; False where it does not end in what is held."""
+        try:
+            _, end = _lenient.raw_decode(self._buffer, self._at)
+        except RecursionError:
+            self._close_brackets()
+            return True
+        except ValueError:
+            return False
+        if end == len(self._buffer) and not self._ended:
+            return False
+        self._at = end
+        return True
+
+    def _close_brackets(self) -> None:
+        """Goes to where the brackets close that open here."""
         depth = passed = 0
         while True:
             for match in _STRUCTURE.finditer(self._buffer, self._at + passed):
