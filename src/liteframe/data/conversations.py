@@ -89,8 +89,8 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     ``(B)``), if each brings its own.
 
     Raises:
-        ManifestError: there is none, or one lacks `question`, `options` (from 2 to as many as there are letters) or an
-            `answer` that is one of them or its letter.
+        ManifestError: there is none, or one lacks `question`, two `options` or more, or an `answer` that is one of them
+            or its letter.
     """
     where = _where(row)
     asked = row.get("questions") or ([row] if row.get("question") is not None else [])
@@ -101,10 +101,6 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
         if not (isinstance(options, list) and len(options) > 1 and all(isinstance(option, str) for option in options)):
             raise ManifestError(
                 f"{where}: field options: wanted two texts or more to choose from, got {reprlib.repr(options)}"
-            )
-        if len(options) > len(ascii_uppercase):
-            raise ManifestError(
-                f"{where}: field options: {len(options)} of them, more than there are letters; leave some out"
             )
         if not all(isinstance(item.get(field), str) for field in ("question", "answer")):
             raise ManifestError(f"{where}: wanted texts in 'question' and 'answer', got {reprlib.repr(item)}")

@@ -59,7 +59,12 @@ class EvaluateStage(LightningModule):
 
     def check_row(self, row: dict[str, Any]) -> None:
         """Raises DataError if a row has no questions that can be asked; see `choices_of`."""
-        choices_of(row)
+        most = max(len(question["options"]) for question in choices_of(row))
+        if self.choices == "letters" and most > len(ascii_uppercase):
+            raise DataError(
+                f"{row['path']} (id {row['id']}): field options: {most} of them, more than there are letters; leave some"
+                " out, or set model.choices to words"
+            )
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         for row, frames_TCHW, valid in zip(batch["rows"], batch["frames_BTCHW"], batch["valid_frames_B"], strict=True):
