@@ -112,7 +112,7 @@ def test_what_stands_for_something_else_in_a_prompt_is_named(text: str, of: str)
         {"role": role, "content": said[name]}
         for role, name in zip(("system", "user", "assistant"), ("system", "question", "answer"), strict=True)
     ]
-    with pytest.raises(ManifestError, match=r"a\.mp4 \(id x\): a question or an answer holds '<"):
+    with pytest.raises(ManifestError, match=r"a\.mp4 \(id x\): field conversations: holds '<"):
         turns_of({"path": "a.mp4", "id": "x", "conversations": talk})
     if of != "system":
         with pytest.raises(ManifestError, match="holds '<"):

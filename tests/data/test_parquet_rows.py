@@ -64,6 +64,13 @@ def test_text_that_is_no_utf8_costs_its_row(tmp_path: Path) -> None:
     assert f"{path}: row 2: field 'path': cannot be read" in (rows[1].error or "")
 
 
+def test_a_huge_conversation_costs_its_row(tmp_path: Path) -> None:
+    talk = pa.array([[{"from": "human", "value": "x" * 1_000_001}], [{"from": "human", "value": "x"}]])
+    columns = {"video": pa.array(["a.mp4", "b.mp4"]), "conversations": talk}
+    rows = read_manifest(written(tmp_path / "x.parquet", columns), keep_unusable=True)
+    assert [row.error is None for row in rows] == [False, True] and "field 'conversations'" in (rows[0].error or "")
+
+
 def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
     from pyarrow.parquet import write_table
 

@@ -68,6 +68,10 @@ def test_a_huge_conversation_is_a_fault_of_its_row(tmp_path: Path) -> None:
     talk = [{"from": "human", "value": "x" * 600_000}, {"from": "gpt", "value": "y" * 600_000}]
     with pytest.raises(ManifestError, match=r"field 'conversations': has more than 1,000,000 characters"):
         read_manifest(listed(tmp_path / "x.jsonl", {"video": "a.mp4", "conversations": talk}))
+    row = {"video": "a.mp4", "messages": [{"role": "user", "content": [{"type": "text", "text": "x" * 1_000_001}]}]}
+    (tmp_path / "y.json").write_text(json.dumps([row]))
+    with pytest.raises(ManifestError, match=r"field 'messages': has more than"):
+        read_manifest(tmp_path / "y.json")
 
 
 SHAPES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {

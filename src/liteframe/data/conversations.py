@@ -51,8 +51,9 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
     """
     where = _where(row)
     turns = _turns(row, where, rng, most)
+    field = next((name for name in ("conversations", "questions") if row.get(name)), "question")
     for text in (text for turn in turns for text in turn):
-        _require_plain(text, where)
+        _require_plain(text, where, field)
     return turns
 
 
@@ -105,7 +106,7 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
         if not all(isinstance(item.get(field), str) for field in ("question", "answer")):
             raise ManifestError(f"{where}: wanted texts in 'question' and 'answer', got {reprlib.repr(item)}")
         for text in (item["question"], *options):
-            _require_plain(text, where)
+            _require_plain(text, where, "questions" if row.get("questions") else "question")
     choices = [_unlettered({**item, "question": _plain(item["question"])}) for item in asked]
     for item in choices:
         if right_option(item) is None:
@@ -144,12 +145,12 @@ def _where(row: dict[str, Any]) -> str:
     return f"{row.get('path')} (id {row.get('id')})"
 
 
-def _require_plain(text: str, where: str) -> None:
+def _require_plain(text: str, where: str, field: str) -> None:
     match = _PLACES.search(text)
     if match:
         raise ManifestError(
-            f"{where}: a question or an answer holds {match[0]!r}, which stands for something else in a prompt; leave"
-            " it out (the place of a video is written <video>)"
+            f"{where}: field {field}: holds {match[0]!r}, which stands for something else in a prompt; leave it out"
+            " (the place of a video is written <video>)"
         )
 
 

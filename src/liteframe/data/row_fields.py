@@ -73,8 +73,6 @@ class RowFields:
             return None
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
             raise self.fault(name, f"a list of {what} is needed, not {reprlib.repr(value)}")
-        if _characters(value) > MAX_TEXT:
-            raise self.fault(name, f"has more than {MAX_TEXT:,} characters; shorten it, or drop the row")
         return value
 
     def choose_decoder(self, foreign: bool) -> None:
@@ -96,8 +94,19 @@ class RowFields:
         )
 
 
+def require_short(fields: dict[str, Any], where: str) -> None:
+    """Raises ManifestError, naming the field, if what a row says in turns or questions is longer than `MAX_TEXT`.
+
+    Only for rows that are long altogether: it looks at every value.
+    """
+    for name in ("conversations", "messages", "questions", "options"):
+        if _characters(fields.get(name)) > MAX_TEXT:
+            raise ManifestError(
+                f"{where}: field '{name}': has more than {MAX_TEXT:,} characters; shorten it, or drop the row"
+            )
+
+
 def _characters(value: Any) -> int:
-    """Characters of all strings in a list of strings, or of objects with texts, one level deep or in parts."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):

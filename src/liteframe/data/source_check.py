@@ -78,7 +78,7 @@ def check_source(source: str, root: str | None = None) -> SourceCheck:
         result.rows_of[row.path] = result.rows_of.get(row.path, 0) + 1
         for kind, detail in _lacks(row):
             result.lacks_of[row.path][kind] += 1
-            result.first.setdefault(kind, detail or where)
+            result.first.setdefault(kind, f"{where}: {detail}" if detail else where)
         if parsed.gives_id and row.id in ids:
             result.lacks_of[row.path]["duplicate_id"] += 1
             result.first.setdefault("duplicate_id", f"{where} ({row.id})")

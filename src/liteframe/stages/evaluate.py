@@ -62,8 +62,8 @@ class EvaluateStage(LightningModule):
         most = max(len(question["options"]) for question in choices_of(row))
         if self.choices == "letters" and most > len(ascii_uppercase):
             raise DataError(
-                f"{row['path']} (id {row['id']}): field options: {most} of them, more than there are letters; leave some"
-                " out, or set model.choices to words"
+                f"{row['path']} (id {row['id']}): field options: {most} of them, more than there are letters; leave"
+                " some out, or set model.choices to words"
             )
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:

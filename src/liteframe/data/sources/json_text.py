@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from liteframe.bounded_text import MAX_DEPTH, depth_of
-from liteframe.data.row_fields import require_text
+from liteframe.data.row_fields import MAX_TEXT, require_short, require_text
 from liteframe.errors import ManifestError
 
 MAX_ROW = 16 << 20
 """Characters of one row; more of them are no row of a list of videos."""
 _CHUNK = 1 << 20
+_MOST_BRACKETS = 500_000
+"""That are looked at, one by one, to find the end of a row which is nested too deep."""
 _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _HINT = "write one object a line, or one list of objects"
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -97,9 +99,11 @@ def _sound(value: Any, text: str, where: str) -> Any:
     # Looking for what is seldom there is cheap, and few rows are looked at again.
     if text.count("[") + text.count("{") > MAX_DEPTH and depth_of(value) > MAX_DEPTH:
         return _fault(RecursionError(), where)
-    if _HALF_CHARACTER.search(text) and isinstance(value, dict):
+    halved = ("\\u" in text or not text.isascii()) and _HALF_CHARACTER.search(text)
+    if isinstance(value, dict) and (halved or len(text) > MAX_TEXT):
         try:
             require_text(value, where)
+            require_short(value, where)
         except ManifestError as error:
             return error
     return value
@@ -191,7 +195,7 @@ class _ListReader:
                     self._at = match.end() if match[0] in "]}" and depth == 0 else match.start()
                     return
                 passed = match.end() - self._at
-            if self._ended or self._held() > MAX_ROW:
+            if self._ended or self._held() > MAX_ROW or depth > _MOST_BRACKETS:
                 raise self._broken("Expecting the end of this row", self._at)
             self._read_on()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from liteframe.data.row_fields import MAX_TEXT, require_short
 from liteframe.errors import ConfigError, ManifestError
 
 _ROWS_AT_A_TIME = 4096
@@ -35,12 +36,25 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
                 raise ManifestError(f"{path}: {columns:,} columns; a list of videos has at most {_MOST_COLUMNS:,}")
             number = 0
             for batch in file.iter_batches(_ROWS_AT_A_TIME):
+                long = batch.nbytes > MAX_TEXT
                 for row in _rows(batch):
                     number += 1
                     where = f"{path}: row {number}"
-                    yield where, _without_nulls(row) if isinstance(row, dict) else ManifestError(f"{where}: {row}")
+                    yield where, _checked(row, where, long)
     except (ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{path}: not a Parquet file that can be read ({error})") from error
+
+
+def _checked(row: dict[str, Any] | str, where: str, long: bool) -> dict[str, Any] | ManifestError:
+    if isinstance(row, str):
+        return ManifestError(f"{where}: {row}")
+    fields = _without_nulls(row)
+    try:
+        if long:
+            require_short(fields, where)
+    except ManifestError as error:
+        return error
+    return fields
 
 
 def _rows(batch: Any) -> Iterator[dict[str, Any] | str]:
