@@ -56,6 +56,17 @@ def test_a_folder_of_somebody_else_is_refused_before_the_work(tmp_path: Path) ->
     require_replaceable(tmp_path / "absent")
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write anywhere
+    with pytest.raises(ConfigError, match=f"nothing can be written in {tmp_path}"):
+        require_replaceable(tmp_path / "new" / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="nothing can be written in"):
+        require_replaceable(tmp_path / "file" / "out")
+
+
 def test_files_that_come_during_the_work_are_kept_too(tmp_path: Path) -> None:
     write(tmp_path / "out", "first")
     with pytest.raises(ConfigError, match=r"not late\.txt"), replace_folder(tmp_path / "out") as part:

@@ -106,8 +106,28 @@ def test_a_change_runs_that_stage_and_the_later_ones(recipe: Path, capsys: pytes
     assert len(CALLS) == 5
     text = capsys.readouterr().out
     assert "first: runs again, because args was {run}/first --word seed{seed}, is {run}/first --word new;" in text
-    assert "second: runs again, because stage first before it changed; removing runs/toy/second" in text
-    assert not stale.exists()
+    kept = Path("runs/toy/set-aside/second-2")
+    assert f"second: runs again, because stage first before it changed; what it made before is kept as {kept}" in text
+    assert not stale.exists() and (kept / "stale.txt").exists()
+
+
+def test_what_no_pipeline_wrote_is_neither_deleted_nor_written_over(recipe: Path) -> None:
+    mine = Path("runs/toy/second/note.txt")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("years of work", encoding="utf-8")
+    with pytest.raises(ConfigError, match="runs/toy/second: holds something that no pipeline wrote"):
+        pipeline_command(str(recipe))
+    assert mine.read_text(encoding="utf-8") == "years of work"
+
+
+def test_a_stage_of_another_version_is_kept(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline_command(str(recipe))
+    monkeypatch.setattr("liteframe.__version__", "99.0")
+    pipeline_command(str(recipe))
+    assert len(CALLS) == 4
+    for stage in ("first", "second"):
+        assert (Path("runs/toy/set-aside") / f"{stage}-1" / "note.txt").is_file()
+    assert [record["name"] for record in read_stage_records("runs/toy")] == ["first", "second"]
 
 
 def test_a_missing_output_runs_the_stage_again(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ class ToyStage(LightningModule):
         rate: learning rate.
         broken: raise an error of the house when training starts.
         estimate: as the cache stage has it.
+        slow: seconds that a step takes more; the step is then noted in a file.
     """
 
-    def __init__(self, rate: float = 0.1, broken: bool = False, estimate: bool = False) -> None:
+    def __init__(self, rate: float = 0.1, broken: bool = False, estimate: bool = False, slow: float = 0.0) -> None:
         super().__init__()
-        self.rate, self.broken, self.estimate = rate, broken, estimate
+        self.rate, self.broken, self.estimate, self.slow = rate, broken, estimate, slow
         self.weight = torch.nn.Parameter(torch.zeros(4))
         self.first_step: int | None = None
 
@@ -39,13 +41,24 @@ class ToyStage(LightningModule):
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         if self.global_step == int(os.environ.get("TOY_KILL_AT", -1)):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.slow:
+            time.sleep(self.slow)
+            note = Path(self.trainer.default_root_dir) / f"rank{self.global_rank}.txt"
+            note.write_text(f"{os.getpid()} {self.global_step}", encoding="utf-8")
         target = torch.randn(4, generator=torch.Generator().manual_seed(self.global_step))
         loss = (self.weight - target).square().sum()
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        if self.slow:
+            time.sleep(self.slow)
+            note = Path(self.trainer.default_root_dir) / f"rank{self.global_rank}.txt"
+            note.write_text(f"{os.getpid()} {batch_idx}", encoding="utf-8")
         return batch
+
+    def save_progress(self) -> None:
+        (Path(self.trainer.default_root_dir) / f"saved{self.global_rank}.txt").touch()
 
     def on_predict_end(self) -> None:
         self._write({"estimate": self.estimate, "kept": bool(self.trainer.predict_loop._predictions)})

@@ -20,7 +20,7 @@ _LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.part$")
 
 @contextmanager
 def atomic_open(path: str | os.PathLike[str], sync: bool = True) -> Iterator[BinaryIO]:
-    """Opens a new file for bytes, which takes the place of ``path`` when the body ends.
+    """Opens a new file for bytes, to write and read, which takes the place of ``path`` when the body ends.
 
     After an error in the body ``path`` is as it was and nothing else is left. Several processes may write one path;
     the last one to end wins. Only a kill leaves the hidden file behind, see `remove_leftovers`.
@@ -35,7 +35,7 @@ def atomic_open(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Bin
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{_SUFFIX}")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "w+b") as file:
             yield file
             if sync:
                 file.flush()

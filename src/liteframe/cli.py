@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import liteframe
 from liteframe.configs import resolve_config_args
 from liteframe.errors import LiteFrameError
+from liteframe.run_control.stop_signals import StopSignals
 from liteframe.runtime import die_with_parent, share_cores, tune_malloc
 
 STAGE_VERBS = {
@@ -46,6 +48,7 @@ FUNCTION_VERBS = {
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
 """Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""
 
@@ -61,11 +64,18 @@ def main(args: list[str] | None = None) -> int:
             die_with_parent()
         tune_malloc()
         share_cores()
-        return dispatch(_process_args() if args is None else args)
+        with StopSignals():
+            return dispatch(_process_args() if args is None else args)
     except LiteFrameError as error:
         if os.environ.get("LITEFRAME_DEBUG") == "1":
             raise
         print(f"liteframe: error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK or os.environ.get("LITEFRAME_DEBUG") == "1":
+            raise
+        where = error.filename or "a file"
+        print(f"liteframe: error: {where}: {error.strerror}; free some space or give another place", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("liteframe: interrupted", file=sys.stderr)
@@ -109,9 +119,6 @@ def _process_args() -> list[str]:
 
 
 def _exit_code(leaving: SystemExit) -> int:
-    if type(leaving) is not SystemExit:
-        # Lightning leaves by a class of its own, without a code, when it was asked to end by SIGTERM.
-        return 143
     if leaving.code is None or isinstance(leaving.code, int):
         return leaving.code or 0
     print(leaving.code, file=sys.stderr)

@@ -48,6 +48,18 @@ class SkipLimitExceeded(DataError):
     """More samples were skipped than the setting allows."""
 
 
+class CheckpointError(LiteFrameError):
+    """A training checkpoint cannot be written, is damaged, or must not be read."""
+
+
+class DivergedError(LiteFrameError):
+    """Training went to values that are not finite; the message names the step and what did so first."""
+
+
+class RankError(LiteFrameError):
+    """Another rank of a distributed run froze, died or failed."""
+
+
 class StoreError(LiteFrameError):
     """A feature store is missing, incomplete or damaged."""
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import pkgutil
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse.typing import PositiveFloat
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -24,9 +28,14 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
-from liteframe.checkpoint_io import AtomicCheckpointIO
+from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.errors import ConfigError, LiteFrameError
+from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
+from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
+from liteframe.run_control.launcher import use_watched_launcher
+from liteframe.run_control.loopback import meet_on_loopback
+from liteframe.run_control.saving import LastCheckpoint
+from liteframe.run_control.stop_signals import Stopped
 from liteframe.runtime import RunLock
 from liteframe.stage_progress import StageProgress
 
@@ -41,7 +50,7 @@ _QUIET_WARNINGS = (
     ".*but have no `validation_step`.*",
     ".*is smaller than the logging interval.*",
     ".*predict returned None.*",
-    ".*Total length of `list` across ranks is zero.*",
+    ".*Total length of `.*` across ranks is zero.*",
     ".*module.s. in eval mode at the start of training.*",
     ".*FSDP2-wrapped module .* returned a view tensor.*",
 )
@@ -81,6 +90,36 @@ def import_stages() -> None:
     """Imports every stage, so that a config may name a class without its module."""
     for module in pkgutil.iter_modules(liteframe.stages.__path__):
         import_module(f"liteframe.stages.{module.name}")
+
+
+@contextmanager
+def _named(trainer: Trainer) -> Iterator[None]:
+    """Says in one line what a checkpoint that does not fit, a lost rank, or Ctrl-C before the first step comes to."""
+    try:
+        yield
+    except SystemExit as leaving:
+        if not isinstance(leaving, Stopped) and isinstance(leaving.__context__, KeyboardInterrupt):
+            raise Stopped(signal.SIGINT) from leaving  # Lightning's own code for it is 1
+        raise
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if trainer.world_size > 1 and _is_of_ranks(error):
+            raise RankError(
+                f"rank {trainer.global_rank}: another rank has ended or does not answer ({str(error).splitlines()[0]});"
+                " its own message says why. Go on with --ckpt_path last"
+            ) from error
+        connector: Any = trainer._checkpoint_connector
+        begun = any(isinstance(callback, GracefulStop) and callback.begun for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        if connector._ckpt_path and not begun:  # from the moment it is read until all of it has been taken in
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise CheckpointError(
+                f"{connector._ckpt_path}: does not fit this run ({reason}); go on from a checkpoint of the same config"
+            ) from error
+        raise
+
+
+def _is_of_ranks(error: BaseException) -> bool:
+    words = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL", "DistBackendError", "TCPStore")
+    return isinstance(error, RuntimeError) and any(word in f"{type(error).__name__} {error}" for word in words)
 
 
 @contextmanager
@@ -140,6 +179,13 @@ class StageCLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.add_argument(
+            "--rank_timeout_s",
+            type=PositiveFloat | None,
+            default=None,
+            help=f"seconds after which a run ends because another rank is frozen ({DEFAULT_LIMIT_S:g} if not given) or,"
+            " where given, because no rank gets anywhere in training",
+        )
         if subcommand == "predict":
             parser.add_argument(
                 "--estimate", action="store_true", help="say how many gigabytes and hours it would take, and stop"
@@ -160,12 +206,14 @@ class StageCLI(LightningCLI):
         if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given):
             callbacks = [*callbacks, StageProgress()]
         if config.get("enable_checkpointing") is not False and not any(isinstance(c, ModelCheckpoint) for c in given):
-            callbacks = [*callbacks, _last_checkpoint()]
+            callbacks = [*callbacks, LastCheckpoint(_CHECKPOINT_STEPS)]
         if config.get("logger") in (None, True):
             # One run folder, not version after version: that is where a broken run finds its last checkpoint.
             config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
         if config.get("logger") is not False and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
+        stopping = GracefulStop(self.config[self.verb].get("rank_timeout_s"))
+        callbacks = [*callbacks, stopping]
         try:
             trainer = super()._instantiate_trainer(config, callbacks)
         except (MisconfigurationException, TypeError, ValueError) as error:
@@ -177,6 +225,11 @@ class StageCLI(LightningCLI):
         writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy))
         if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        most = 4 * (os.cpu_count() or 1) + 16
+        if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most:
+            raise ConfigError(f"trainer.devices is {trainer.num_devices}: on this CPU give at most {most} processes")
+        meet_on_loopback(trainer)
+        use_watched_launcher(trainer, stopping.watch_children)
         return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -186,19 +239,38 @@ class StageCLI(LightningCLI):
             raise ConfigError(
                 f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
             )
+        self.config_init[subcommand].ckpt_path = self._checkpoint(self.config[subcommand].get("ckpt_path"))
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
-        with alone:
+        with alone, _named(self.trainer):
             super()._run_subcommand(subcommand)
+
+    def _parse_ckpt_path(self) -> None:
+        """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
+
+    def _checkpoint(self, given: str | None) -> str | None:
+        """The file that ``--ckpt_path`` stands for; None where there is nothing to go on from.
+
+        Raises:
+            CheckpointError: it is no checkpoint of this machine's.
+        """
+        if given in (None, "best", "hpc"):
+            return given
+        if given == "last":
+            folder = Path(self.trainer.default_root_dir)
+            found = [path for path in folder.rglob("last*.ckpt") if path.is_file()]
+            if not found:
+                return None
+            given = str(max(found, key=lambda path: path.stat().st_mtime_ns))
+        require_checkpoint_file(given)
+        if not isinstance(self.trainer.strategy.checkpoint_io, AtomicCheckpointIO) or isinstance(
+            self.trainer.strategy, ModelParallelStrategy
+        ):
+            read_checkpoint(given, mmap=True)  # read by other code later, which asks less
+        return given
 
     def predict(self, **kwargs: Any) -> None:
         """Predicts without keeping the outputs in memory: stages write what they make."""
         self.trainer.predict(**kwargs, return_predictions=False)
-
-
-def _last_checkpoint() -> ModelCheckpoint:
-    return ModelCheckpoint(
-        save_last=True, save_top_k=0, every_n_train_steps=_CHECKPOINT_STEPS, enable_version_counter=False
-    )
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -25,11 +25,18 @@ _BLOCK_BYTES = 1 << 22
 
 
 def require_replaceable(target: str | os.PathLike[str]) -> None:
-    """Raises ConfigError if `target` holds anything that liteframe did not write; call it before the work."""
+    """To be called before the work whose result goes to `target`.
+
+    Raises:
+        ConfigError: it holds anything that liteframe did not write, or nothing can be written there.
+    """
     folder = Path(target).resolve()
+    advice = "give another folder, or move this one away"
+    above = next(path for path in (folder.parent, *folder.parent.parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"{target}: nothing can be written in {above}; give another folder")
     if not folder.exists():
         return
-    advice = "give another folder, or move this one away"
     if not folder.is_dir():
         raise ConfigError(f"{target}: is a file, and a folder is to be written there; {advice}")
     inside = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]

@@ -59,7 +59,8 @@ class RunLock:
     holds the pid and host of the holder. Use it as a context manager. Windows has no such lock; there it does nothing.
 
     Raises:
-        ConfigError: on entering, if another process holds it; the message names that process.
+        ConfigError: on entering, if another process holds it (the message names that process), or if nothing can be
+            written there.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -67,9 +68,15 @@ class RunLock:
         self._file: int | None = None
 
     def __enter__(self) -> RunLock:
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / ".lock"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.folder}: the run folder cannot be written ({error.strerror or error}); give another"
+                " (--trainer.default_root_dir, or --run of a pipeline)"
+            ) from error
         if not _try_flock(handle):
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
             os.close(handle)

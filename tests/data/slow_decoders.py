@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from liteframe.data import decord_reader
 from liteframe.data.decode import read_frames_by
 from liteframe.data.decode_job import DecodedVideo, DecodeJob, decode
+from liteframe.data.decode_memory import machine_bytes
 from liteframe.data.sampling import FrameSampler
+from liteframe.errors import DataError, DecodeError
 
 
 def sleeps_for_ever_on_bad(path: str, job: DecodeJob) -> DecodedVideo:
@@ -48,6 +53,14 @@ def wrong(path: str, job: DecodeJob) -> object:
         return DecodedVideo(frames, np.array([0, 2, 1]), info, 0.0)
     if what == "range":
         return DecodedVideo(frames, np.array([0, 1, info.frames]), info, 0.0)
+    if what == "ragged":
+        return DecodedVideo([[1], [2, 3]], np.arange(3), info, 0.0)  # type: ignore[arg-type]
+    if what == "info":
+        return DecodedVideo(frames, np.arange(3), None, 0.0)  # type: ignore[arg-type]
+    if what == "words":
+        return DecodedVideo(frames, np.array(["0", "1", "2"]), info, 0.0)
+    if what == "nothing":
+        return DecodedVideo(None, None, info, 0.0)  # type: ignore[arg-type]
     return DecodedVideo(frames[..., 0], np.arange(3), info, 0.0)
 
 
@@ -67,3 +80,106 @@ class FailingSampler(FrameSampler):
 class GreedySampler(FrameSampler):
     def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
         return np.arange(total + 1)
+
+
+def leaves_a_mark(path: str, job: DecodeJob) -> DecodedVideo:
+    """Shows that it was called."""
+    Path(path).with_suffix(".called").touch()
+    return decode(job, "pyav")
+
+
+def dies_once(path: str, job: DecodeJob) -> DecodedVideo:
+    """As where the system takes the memory back: killed at the first try, and well at the next."""
+    mark = Path(path).with_suffix(".died")
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode(job, "pyav")
+
+
+def takes_all_memory(path: str, job: DecodeJob) -> DecodedVideo:
+    kept = [np.empty(machine_bytes() // 4, np.uint8) for _ in range(3)]
+    raise AssertionError(f"{len(kept)} arrays were given")
+
+
+class _Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+class _Unsendable(DecodeError):
+    def __reduce__(self) -> Any:
+        raise TypeError("made for this process only")
+
+
+def _explode() -> None:
+    raise ZeroDivisionError("in the pickle")
+
+
+class Exploding:
+    """Goes into a pickle, and does not come out of it."""
+
+    def __reduce__(self) -> Any:
+        return _explode, ()
+
+
+def raises_as_asked(path: str, job: DecodeJob) -> object:
+    """Ends in the way that the row says, if it says any."""
+    what = job.row.get("raise")
+    if what == "local":
+        return lambda: None
+    if what == "exploding":
+        return Exploding()
+    if what is not None:
+        raise {
+            "exit": SystemExit(3),
+            "interrupt": KeyboardInterrupt(),
+            "base": BaseException("of the lowest kind"),
+            "memory": MemoryError(),
+            "recursion": RecursionError("too deep"),
+            "overflow": OverflowError("too large"),
+            "unicode": UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed"),
+            "unprintable": _Unprintable(),
+            "unsendable": _Unsendable(path, "of no use"),
+            "data": DataError("not of a decoder"),
+        }[what]
+    return decode(job, "pyav")
+
+
+class _InTheWayOfDecord(FrameSampler):
+    """Lets decord misbehave in the process that it is asked in, and takes the first frames."""
+
+    def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
+        decord_reader.read = self.misbehave  # type: ignore[assignment]
+        return np.arange(min(total, count))
+
+    def misbehave(self, *_: object, **__: object) -> np.ndarray:
+        raise NotImplementedError
+
+
+class HangingDecord(_InTheWayOfDecord):
+    def misbehave(self, *_: object, **__: object) -> np.ndarray:
+        ctypes.PyDLL(None).sleep(600)
+        raise AssertionError
+
+
+class CrashingDecord(_InTheWayOfDecord):
+    def misbehave(self, *_: object, **__: object) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError
+
+
+class PickySampler(FrameSampler):
+    """Cannot do without a field of the row."""
+
+    def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
+        return np.arange(total)[: 1 + row["extra"]]
+
+
+class EvenSampler(FrameSampler):
+    """Fails on a video with an odd number of frames."""
+
+    def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
+        if total % 2:
+            raise ZeroDivisionError("an odd video")
+        return np.arange(2)

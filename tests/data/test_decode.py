@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import av
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from painted_videos import number_of, write_video
 
-from liteframe.data import decode, decord_reader
+from liteframe.data import decode, decode_memory, decord_reader, pyav_open, pyav_scan
 from liteframe.data.decode import frame_times, probe, read_frames, read_frames_by
 from liteframe.data.decode_job import DecodeJob
 from liteframe.data.decode_job import decode as decode_job
@@ -241,6 +243,54 @@ def test_text_of_others_on_stderr_survives_the_reading_of_decords_log(capfd: pyt
         os.write(2, b"[h264 @ 0x55aa] concealing 5 DC errors\nsomebody else's line\n")
     assert log.text == "[h264 @ 0x55aa] concealing 5 DC errors"
     assert capfd.readouterr().err.strip() == "somebody else's line"
+
+
+def test_frames_beyond_all_measure_are_refused_before_they_are_decoded(
+    clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyav_open, "MOST_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(decode, "_scans", decode._ScanCache())
+    for decoder in decode.DECODERS:
+        with pytest.raises(DecodeError, match="frames of 64x64 pixels, more than .* scale it down"):
+            read_frames(str(clips["one_group.mkv"]), [0], decoder)
+
+
+def test_ffmpeg_is_told_the_largest_frame(tmp_path: Path) -> None:
+    """Where the container is silent about the size, as for a picture, FFmpeg itself must stop."""
+    path = tmp_path / "huge.png"
+    width = height = 10_001
+    header = struct.pack(">II5B", width, height, 1, 0, 0, 0, 0)
+    data = zlib.compress(bytes((width + 7) // 8 + 1) * height)
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+            for name, body in chunks
+        )
+    )
+    with pytest.raises(DecodeError, match="more than 100 million pixels"):
+        read_frames(str(path), [0])
+
+
+def test_more_frames_than_memory_holds_are_refused_before_they_are_decoded(
+    clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(clips["b_frames.mp4"])
+    most = decode_memory.machine_bytes() // 4 // (64 * 64 * 3)
+    for decoder in ("auto", "pyav"):
+        with pytest.raises(DecodeError, match=r"frames of 64x64 take .* GB, more than .*: take fewer frames"):
+            read_frames(path, np.zeros(most + 1, np.int64), decoder)
+    with pytest.raises(DecodeError, match="take fewer frames"):
+        decode_memory.require_memory(path, 10**9, 3840, 2160)
+    decode_memory.require_memory(path, 64, 1920, 1080)
+
+
+def test_packets_without_end_are_refused(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyav_scan, "MOST_PACKETS", 59)
+    monkeypatch.setattr(decode, "_scans", decode._ScanCache())
+    with pytest.raises(DecodeError, match="more than 59 packets"):
+        probe(str(clips["b_frames.mp4"]))
 
 
 def test_packets_that_lie_are_counted_again_by_decoding(

@@ -52,7 +52,7 @@ def check(
                 rows[row.path] = found.complete(row)
                 if out is not None:
                     out.append(rows[row.path])
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # the latter of SIGTERM
             print(_what_was_kept(len(rows), len(found.rows_of), output), file=sys.stderr)
             raise
         files = [rows[path] for path in found.rows_of]

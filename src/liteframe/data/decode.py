@@ -10,12 +10,13 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from liteframe.data import decord_reader, pyav_reader, pyav_scan
+from liteframe.data.decode_memory import require_memory
 from liteframe.data.pyav_reader import TableMismatch
 from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
@@ -24,6 +25,14 @@ DECODERS = ("auto", "decord", "pyav")
 _NOT_IN_DECORD = {"av1": "decord cannot open AV1"}
 _WRONG_IN_DECORD = {"hevc": "decord returns wrong frames of HEVC", "vp8": "decord returns wrong frames of VP8"}
 _CACHED_FRAMES = 2_000_000
+
+
+def _unheard(decoder: str) -> None:
+    """Nobody wants to know."""
+
+
+announce: Callable[[str], None] = _unheard
+"""Is told the decoder that is about to read; a decode process tells its parent so, which may end decord early."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,8 @@ def decord_doubt(scan: Scan) -> str:
     """Why decord must not be asked for single frames of this file; empty where it may."""
     if not decord_reader.available():
         return "decord is not installed"
+    if danger := _decord_danger(scan):
+        return danger
     if scan.codec in _NOT_IN_DECORD:
         return _NOT_IN_DECORD[scan.codec]
     if scan.codec in _WRONG_IN_DECORD:
@@ -109,6 +120,15 @@ def decord_doubt(scan: Scan) -> str:
         return f"decord counts packets that are not shown: {scan.frames + scan.hidden} frames instead of {scan.frames}"
     if scan.open_groups:
         return "decord miscounts frames of open groups of pictures"
+    return ""
+
+
+def _decord_danger(scan: Scan) -> str:
+    """Why decord must not open this file at all, since its old FFmpeg might follow it to others; empty where it may."""
+    if not scan.unmistakable:
+        return f"decord is given no {scan.container} files that begin like this one"
+    if re.search(r"[%*?{]", os.path.abspath(scan.path)):
+        return "decord may take the file's name for a pattern"
     return ""
 
 
@@ -128,8 +148,9 @@ def _choose(scan: Scan, decoder: str) -> VideoInfo:
     if decoder == "decord":
         if not decord_reader.available():
             raise DecodeError(scan.path, "decord was asked for but is not installed: use 'pyav' or 'auto'")
-        if scan.codec in _NOT_IN_DECORD:
-            raise DecodeError(scan.path, f"{_NOT_IN_DECORD[scan.codec]}: use 'pyav' or 'auto'")
+        reason = _decord_danger(scan) or _NOT_IN_DECORD.get(scan.codec)
+        if reason:
+            raise DecodeError(scan.path, f"{reason}: use 'pyav' or 'auto'")
     return _info(scan, decoder, "" if decoder == "decord" else "asked for")
 
 
@@ -212,6 +233,7 @@ def read_frames_by(
         low, high = int(wanted_T.min()), int(wanted_T.max())
         if low < 0 or high >= scan.frames:
             raise DecodeError(path, f"has no frame {low if low < 0 else high}: they are 0 to {scan.frames - 1}")
+        require_memory(path, len(wanted_T), scan.width, scan.height)
         distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
         try:
             frames_THWC, chosen = _read(scan, distinct_T.tolist(), decoder, chosen)
@@ -225,6 +247,7 @@ def read_frames_by(
 
 
 def _read(scan: Scan, indices: list[int], decoder: str, chosen: VideoInfo) -> tuple[np.ndarray, VideoInfo]:
+    announce(chosen.decoder)
     if chosen.decoder == "pyav":
         return pyav_reader.read_sparse(scan, indices), chosen
     size = (scan.height, scan.width)
@@ -235,4 +258,5 @@ def _read(scan: Scan, indices: list[int], decoder: str, chosen: VideoInfo) -> tu
     except DecodeError as error:
         if decoder == "decord":
             raise
+        announce("pyav")
         return pyav_reader.read_sparse(scan, indices), replace(chosen, decoder="pyav", reason=error.reason)

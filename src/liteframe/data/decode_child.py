@@ -7,14 +7,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from liteframe.data.decode_worker import receive, send
+from liteframe.data.decode_imports import import_path
+from liteframe.data.decode_messages import NOTE, receive, send
 from liteframe.errors import LiteFrameError
 
 _START_DEADLINE_S = 120.0
+_PAUSES_S = (1.0, 5.0)
+"""Waits before a child that did not start is started again; as often as there are waits."""
 _PIPE_BYTES = 1 << 20
+# `sys` is no file, so nothing is imported before the path is the one that was given.
+_PROGRAM = "import sys; sys.path[:] = sys.argv.pop().split({separator!r}); from {module} import main; main()"
 
 
 class _Spawner:
@@ -48,28 +54,82 @@ if hasattr(os, "register_at_fork"):
 
 
 class Lost(Exception):
-    """A child did not answer; `timed_out` tells a kill at the deadline from a death of its own."""
+    """A child did not answer.
 
-    def __init__(self, timed_out: bool, reason: str) -> None:
+    Attributes:
+        timed_out: it was killed at the deadline; otherwise it died of its own.
+        reason: why, in one line.
+        decoder: the one that was reading then, as far as the child has told; else empty.
+    """
+
+    def __init__(self, timed_out: bool, reason: str, decoder: str = "") -> None:
         super().__init__(reason)
-        self.timed_out, self.reason = timed_out, reason
+        self.timed_out, self.reason, self.decoder = timed_out, reason, decoder
+
+
+class _Alarm:
+    """Kills a process at a deadline, or at an earlier one if decord reads then; used as a context manager."""
+
+    def __init__(self, process: subprocess.Popen[bytes], deadline_s: float, decord_s: float | None) -> None:
+        self._process, self._late = process, threading.Event()
+        self.decoder = ""
+        self.waited_s = min(deadline_s, decord_s if decord_s is not None else deadline_s)
+        self._rest_s = deadline_s - self.waited_s
+        self._lock, self._over = threading.Lock(), False
+        self._timer = self._start_timer(self.waited_s)
+
+    def _start_timer(self, seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, self._ring)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _ring(self) -> None:
+        with self._lock:
+            if self._over:
+                return
+            if self._rest_s > 0 and self.decoder != "decord":
+                rest_s, self._rest_s = self._rest_s, 0.0
+                self.waited_s += rest_s
+                self._timer = self._start_timer(rest_s)
+                return
+            self._late.set()
+            self._process.kill()
+
+    @property
+    def rang(self) -> bool:
+        return self._late.is_set()
+
+    def __enter__(self) -> _Alarm:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:  # a kill that came too late is seen by `alive`
+            self._over = True
+            self._timer.cancel()
 
 
 class Child:
-    """One decoding process."""
+    """One decoding process.
+
+    Raises:
+        Lost: it does not start.
+        OSError: no process can be started now.
+    """
 
     def __init__(self) -> None:
         environment = dict(os.environ)
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start a thread for each core
-        environment["PYTHONPATH"] = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        command = [sys.executable, "-m", "liteframe.data.decode_worker", str(os.getpid())]
+        program = _PROGRAM.format(separator=os.pathsep, module="liteframe.data.decode_worker")
+        command = [sys.executable, "-c", program, str(os.getpid()), os.pathsep.join(import_path())]
         self.process = _spawner.start(command, environment)
         self.served = 0
         self._grow_pipe()
         try:
-            self._exchange(None, _START_DEADLINE_S)
-        except Lost as lost:
-            raise LiteFrameError(f"a decode process ({' '.join(command)}) did not start: {lost.reason}") from lost
+            self._exchange(None, _START_DEADLINE_S, None)
+        except BaseException:
+            self.close()
+            raise
 
     def _grow_pipe(self) -> None:
         if sys.platform == "linux":
@@ -81,36 +141,42 @@ class Child:
             except OSError:
                 return  # over the user's limit of pipe memory: slower, not wrong
 
-    def ask(self, request: bytes, deadline_s: float) -> tuple[str, Any]:
-        """The answer to `request`; raises Lost (and leaves a dead child) where there is none in time."""
+    def ask(self, request: bytes, deadline_s: float, decord_s: float | None = None) -> tuple[str, Any]:
+        """The answer to `request`.
+
+        Args:
+            request: pickled.
+            deadline_s: seconds until the child is killed.
+            decord_s: seconds until it is killed where it is decord that reads then.
+
+        Raises:
+            Lost: there is no answer in time, or none that can be read; the child is dead then.
+        """
         self.served += 1
-        return self._exchange(request, deadline_s)
+        return self._exchange(request, deadline_s, decord_s)
 
-    def _exchange(self, request: bytes | None, deadline_s: float) -> Any:
+    def _exchange(self, request: bytes | None, deadline_s: float, decord_s: float | None) -> Any:
         assert self.process.stdin is not None and self.process.stdout is not None
-        late = threading.Event()
-
-        def kill() -> None:
-            late.set()
-            self.process.kill()
-
-        timer = threading.Timer(deadline_s, kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            if request is not None:
-                send(self.process.stdin, request)
-            return receive(self.process.stdout)
-        except (EOFError, OSError) as error:
-            code = self.process.wait()
-            reason = f"no answer within {deadline_s:g} s" if late.is_set() else death_of(code)
-            raise Lost(late.is_set(), reason) from error
-        except BaseException:
-            self.process.kill()  # an interrupted exchange leaves half an answer in the pipe
-            raise
-        finally:
-            timer.cancel()
-            timer.join()  # so that a kill that came too late is seen by `alive`
+        with _Alarm(self.process, deadline_s, decord_s) as alarm:
+            try:
+                if request is not None:
+                    send(self.process.stdin, request)
+                while True:
+                    answer = receive(self.process.stdout)
+                    if not (isinstance(answer, tuple) and answer[0] == NOTE):
+                        return answer
+                    alarm.decoder = str(answer[1])
+            except (EOFError, OSError) as error:
+                code = self.process.wait()
+                reason = f"no answer within {alarm.waited_s:.4g} s" if alarm.rang else death_of(code)
+                raise Lost(alarm.rang, reason, alarm.decoder) from error
+            except Exception as error:
+                self.process.kill()
+                reason = f"its answer cannot be read: {type(error).__name__}: {error}"
+                raise Lost(False, reason, alarm.decoder) from error
+            except BaseException:
+                self.process.kill()  # an interrupted exchange leaves half an answer in the pipe
+                raise
 
     @property
     def alive(self) -> bool:
@@ -129,7 +195,29 @@ class Child:
                 pipe.close()
 
 
+def start_child() -> Child:
+    """A child that answers; one that does not start, as on a machine that is overloaded just now, is started again.
+
+    Raises:
+        LiteFrameError: none of several starts succeeds.
+    """
+    for pause in (*_PAUSES_S, None):
+        try:
+            return Child()
+        except (Lost, OSError) as error:
+            if pause is None:
+                reason = error.reason if isinstance(error, Lost) else str(error)
+                raise LiteFrameError(
+                    f"no decode process could be started in {len(_PAUSES_S) + 1} tries: {reason}. Free memory or"
+                    " processes (fewer data.num_workers or data.decode_processes); what it printed, and `liteframe"
+                    " doctor`, say what else may be missing"
+                ) from error
+            time.sleep(pause)
+    raise AssertionError
+
+
 def death_of(code: int) -> str:
+    """How a process ended, by its exit code."""
     if code >= 0:
         return f"the decode process ended with status {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)

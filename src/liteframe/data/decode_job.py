@@ -6,6 +6,7 @@ The sampler runs here, where the true number of frames is known.
 from __future__ import annotations
 
 import importlib
+import reprlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.decode import DECODERS, VideoInfo, frame_times, probe, read_frames_by
+from liteframe.data.decode_sampling import sample_frames
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
-from liteframe.data.sampling import shift_keys
-from liteframe.errors import ConfigError, DataError, DecodeError, LiteFrameError
+from liteframe.errors import ConfigError, DecodeError
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class DecodeJob:
         sampler: a `liteframe.data.sampling.FrameSampler`; not used with `indices`.
         num_frames: how many frames to sample at most; None for as many as the sampler takes.
         seed: of the random generator given to the sampler.
-        row: the manifest row; `row["decoder"]`, as `liteframe check` writes it, overrides the decoder "auto".
+        row: the manifest row; `row["decoder"]`, one of `DECODERS` as `liteframe check` writes it, overrides the decoder
+            "auto".
         start_s: only frames from this second on.
         end_s: only frames before this second.
         indices: exactly these frames, in this order.
@@ -64,24 +66,28 @@ class DecodedVideo:
 
 
 def load_function(name: str) -> Callable[..., Any]:
-    """The function of an import path "package.module:function".
+    """The function of an import path "package.module:function", which is never one that data name.
 
     Raises:
         ConfigError: there is no such module or function.
     """
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        function = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # whatever the module itself raises too
         raise ConfigError(f"{name!r} is not an importable 'package.module:function': {error}") from error
+    if not callable(function):
+        raise ConfigError(f"{name!r} is not a function but {type(function).__name__}")
+    return function
 
 
 def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None) -> DecodedVideo:
     """Samples and reads the frames of one job, whose video comes from `cache` where it is remote.
 
     Raises:
-        DecodeError: the file is damaged, has no frame between `start_s` and `end_s`, or cannot be fetched.
-        ConfigError: the sampler fails or chooses frames that do not exist; a remote video without a cache.
+        DecodeError: the file is damaged, has no frame between `start_s` and `end_s`, or cannot be fetched; its row
+            names an unknown decoder, or the sampler fails on it.
+        ConfigError: the sampler fails on any video; a remote video without a cache.
     """
     if not is_url(job.path):
         return _decode(job, decoder)
@@ -102,9 +108,22 @@ def fetched(url: str, cache: RemoteCache | None) -> Iterator[str]:
             raise type(error)(url, error.reason) from error
 
 
+def _decoder_for(job: DecodeJob, setting: str) -> str:
+    """The setting, or where that is "auto" the row's choice, which must be one of `DECODERS`."""
+    choice = job.row.get("decoder")
+    if setting != "auto" or choice is None or choice == "":
+        return setting
+    if not isinstance(choice, str) or choice not in DECODERS:
+        raise DecodeError(
+            job.path,
+            f"its row's field 'decoder' is {reprlib.repr(choice)}, which is none of {', '.join(DECODERS)}: correct it"
+            " or leave it out; a decoder of your own is named by the setting data.decoder only",
+        )
+    return choice
+
+
 def _decode(job: DecodeJob, decoder: str) -> DecodedVideo:
-    if decoder == "auto" and job.row.get("decoder"):
-        decoder = str(job.row["decoder"])
+    decoder = _decoder_for(job, decoder)
     if decoder not in DECODERS:
         return load_function(decoder)(job.path, job)
     started = time.perf_counter()
@@ -128,7 +147,6 @@ def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
     if job.indices is not None:
         return np.asarray(job.indices, np.int64)
     low, high = 0, info.frames
-    row = job.row
     if job.start_s is not None or job.end_s is not None:
         times_T = frame_times(job.path)
         low = int(np.searchsorted(times_T, (job.start_s or 0.0) - 1e-6))
@@ -137,22 +155,4 @@ def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
             raise DecodeError(
                 job.path, f"has no frame from {job.start_s} s to {job.end_s} s: it is {info.duration:.2f} s long"
             )
-    count = high - low if job.num_frames is None else job.num_frames
-    try:
-        if row.get("key_frames") and (job.start_s is not None or job.end_s is not None):
-            row = {**row, "key_frames": shift_keys(row["key_frames"], low, high)}
-        chosen = job.sampler.indices(high - low, count, info.fps, np.random.default_rng(job.seed), row)
-        indices_T = np.asarray(chosen, np.int64)
-    except DataError as error:  # of this row or this video, which the sampler says are not fit for it
-        raise DecodeError(job.path, str(error)) from error
-    except LiteFrameError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"the sampler {job.sampler!r} failed on {job.path}: {type(error).__name__}: {error}"
-        ) from error
-    good = indices_T.ndim == 1 and 0 < len(indices_T) <= min(count, high - low) and (np.diff(indices_T) > 0).all()
-    if not good or indices_T[0] < 0 or indices_T[-1] >= high - low:
-        chose = f"chose the frames {indices_T.tolist()} out of {high - low} (at most {count})"
-        raise ConfigError(f"{job.path}: the sampler {job.sampler!r} {chose}")
-    return indices_T + low
+    return sample_frames(job, low, high, info.fps) + low

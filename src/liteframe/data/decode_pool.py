@@ -8,29 +8,45 @@ from __future__ import annotations
 
 import atexit
 import os
-import pickle
 import threading
+import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from liteframe.data.decode import DECODERS
-from liteframe.data.decode_child import Child, Lost
+from liteframe.data.decode_answers import checked, settled
+from liteframe.data.decode_child import Child, Lost, start_child
+from liteframe.data.decode_imports import folders_of
 from liteframe.data.decode_job import DecodedVideo, DecodeJob
+from liteframe.data.decode_worker import one_line, request
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
-from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
+from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 
 __all__ = ["DecodeJob", "DecodePool", "DecodedVideo"]
+
+_DECORDS_SHARE = 0.6
+"""Part of the deadline that `auto` leaves to decord; where it hangs, PyAV has the rest."""
+
+
+@dataclass
+class _TimeLeft:
+    """What remains of the deadline of a video."""
+
+    seconds: float
 
 
 class DecodePool:
     """Decodes videos in child processes, each job under its own deadline.
+
+    A job whose child dies is tried once more in another one. With `auto`, PyAV reads where decord has crashed twice, or
+    was at it for most of the deadline, in the time that remains.
 
     Children start when first needed. A pool that was made before a fork, or sent to another process by pickle, starts
     its own children there.
@@ -120,12 +136,11 @@ class DecodePool:
         """Decodes `jobs`, several at a time; returns the videos, or why they fail, in the order of the jobs.
 
         Raises:
-            LiteFrameError: no fault of a video: a sampler fails or a decode process cannot be started.
+            LiteFrameError: no fault of a video: a sampler fails on any, or no decode process can be started.
         """
         results: list[DecodedVideo | DecodeError | None] = [None] * len(jobs)
-        calls = [(job.path, "liteframe.data.decode_job:decode", (job, self.decoder, self.remote_cache)) for job in jobs]
-        for index, result in self.call(calls):
-            results[index] = result if isinstance(result, DecodeError) else _checked(jobs[index], result)
+        for index, result in self._each([partial(self._decode, job) for job in jobs]):
+            results[index] = result
         if any(result is None for result in results):
             raise RuntimeError("a decode call gave no answer")
         return results  # type: ignore[return-value]
@@ -137,22 +152,25 @@ class DecodePool:
             calls: (path of the video it is about, "package.module:function", arguments) each.
 
         Raises:
-            LiteFrameError: a call raised such an error other than DecodeError, or a decode process cannot be started.
+            ConfigError: a call raised such an error.
+            LiteFrameError: no decode process can be started.
         """
+        return self._each([partial(self._call, *call) for call in calls])
+
+    def _each(self, tasks: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
         self._own()
-        requests = [pickle.dumps((function, arguments), protocol=5) for _, function, arguments in calls]
-        workers = min(self.processes, len(calls))
+        workers = min(self.processes, len(tasks))
         if workers <= 1:
-            for index, (path, _, _) in enumerate(calls):
-                yield index, self._call(path, requests[index])
+            for index, task in enumerate(tasks):
+                yield index, task()
             return
         with ThreadPoolExecutor(workers, "liteframe-decode") as threads:
             pending: dict[Future[Any], int] = {}
-            upcoming = iter(range(len(calls)))
+            upcoming = iter(range(len(tasks)))
             try:
                 while True:
                     for index in islice(upcoming, workers - len(pending)):
-                        pending[threads.submit(self._call, calls[index][0], requests[index])] = index
+                        pending[threads.submit(tasks[index])] = index
                     if not pending:
                         return
                     for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -161,23 +179,52 @@ class DecodePool:
                 self.close()  # so that the threads, which wait for answers, end now
                 raise
 
-    def _call(self, path: str, request: bytes) -> Any:
-        child = self._take()
-        try:
-            kind, result = child.ask(request, self._deadline_s(path))
-        except Lost as lost:
-            return (DecodeTimeout if lost.timed_out else DecodeError)(path, lost.reason)
-        finally:
-            self._give_back(child)
-        if kind == "crash":
-            return DecodeError(path, result)
-        if kind == "error" and not isinstance(result, DecodeError):
-            raise result
-        return result
+    def _decode(self, job: DecodeJob) -> DecodedVideo | DecodeError:
+        return _or_error(job.path, lambda: checked(job, self._read(job)))
 
-    def _deadline_s(self, path: str) -> float:
-        fetching = self.remote_cache.deadline_s if self.remote_cache is not None and is_url(path) else 0.0
-        return self.deadline_s + fetching
+    def _read(self, job: DecodeJob) -> Any:
+        fetching_s = self._fetching_s(job.path)
+        left = _TimeLeft(self.deadline_s + fetching_s)
+        decord_s = fetching_s + _DECORDS_SHARE * self.deadline_s if self.decoder == "auto" else None
+        first = self._ask(self._request(job, self.decoder), left, decord_s)
+        if self.decoder != "auto" or not isinstance(first, Lost) or first.decoder != "decord" or left.seconds <= 0:
+            return settled(job.path, first)
+        reason = f"decord: {first.reason}"
+        video = settled(job.path, self._ask(self._request(job, "pyav"), left))
+        if isinstance(video, DecodeError):
+            return type(video)(job.path, f"{reason}; then PyAV: {video.reason}")
+        return replace(video, info=replace(video.info, reason=reason))
+
+    def _request(self, job: DecodeJob, decoder: str) -> bytes:
+        modules = [] if job.sampler is None else [type(job.sampler).__module__]
+        if decoder not in DECODERS:
+            modules.append(decoder.partition(":")[0])
+        return request("liteframe.data.decode_job:decode", (job, decoder, self.remote_cache), folders_of(modules))
+
+    def _call(self, path: str, function: str, arguments: tuple[Any, ...]) -> Any:
+        left = _TimeLeft(self.deadline_s + self._fetching_s(path))
+        return _or_error(path, lambda: settled(path, self._ask(request(function, arguments), left)))
+
+    def _ask(self, message: bytes, left: _TimeLeft, decord_s: float | None = None) -> tuple[str, Any] | Lost:
+        """What a child answers, or why none did. One that dies may do so by chance: another is asked."""
+        answer = self._ask_once(message, left, decord_s)
+        if isinstance(answer, Lost) and not answer.timed_out and left.seconds > 0:
+            return self._ask_once(message, left, decord_s)
+        return answer
+
+    def _ask_once(self, message: bytes, left: _TimeLeft, decord_s: float | None) -> tuple[str, Any] | Lost:
+        child = self._take()  # whose start is not of the video's time
+        started = time.monotonic()
+        try:
+            return child.ask(message, left.seconds, decord_s)
+        except Lost as lost:
+            return lost
+        finally:
+            left.seconds -= time.monotonic() - started
+            self._give_back(child)
+
+    def _fetching_s(self, path: str) -> float:
+        return self.remote_cache.deadline_s if self.remote_cache is not None and is_url(path) else 0.0
 
     def _take(self) -> Child:
         with self._lock:
@@ -187,7 +234,7 @@ class DecodePool:
                     return child
                 self._all.discard(child)
                 child.close()
-        child = Child()
+        child = start_child()
         with self._lock:
             self._all.add(child)
         return child
@@ -201,29 +248,14 @@ class DecodePool:
         child.close()
 
 
-def _checked(job: DecodeJob, video: Any) -> DecodedVideo | DecodeError:
-    """`video`, or why it is not what was asked for."""
-    if not isinstance(video, DecodedVideo):
-        return DecodeError(job.path, f"the decoder returned {type(video).__name__} instead of a DecodedVideo")
-    frames, indices = np.asarray(video.frames), np.asarray(video.indices)
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-        return DecodeError(
-            job.path, f"the decoder returned {frames.dtype} frames of shape {frames.shape}, not uint8 (T, H, W, 3)"
-        )
-    if len(frames) == 0 or frames.shape[0] != len(indices) or indices.ndim != 1:
-        return DecodeError(
-            job.path, f"the decoder returned {frames.shape[0]} frames for the indices {indices.tolist()}"
-        )
-    if job.indices is not None:
-        if not np.array_equal(indices, np.asarray(job.indices)):
-            return DecodeError(
-                job.path, f"the decoder returned the frames {indices.tolist()} instead of {list(job.indices)}"
-            )
-    elif (np.diff(indices) <= 0).any() or indices[0] < 0 or indices[-1] >= video.info.frames:
-        return DecodeError(
-            job.path, f"the decoder returned frames out of order or range: {indices.tolist()} of {video.info.frames}"
-        )
-    return video
+def _or_error(path: str, work: Callable[[], Any]) -> Any:
+    """What `work` returns; whatever goes wrong with one video is that video's error, but for faults of settings."""
+    try:
+        return work()
+    except LiteFrameError:
+        raise
+    except Exception as error:
+        return DecodeError(path, one_line(error))
 
 
 _pools: weakref.WeakSet[DecodePool] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""The child process of a `DecodePool`: `python -m liteframe.data.decode_worker PARENT_PID`.
+"""The child process of a `DecodePool`, which `liteframe.data.decode_child` starts with its parent's process id.
 
 Imports numpy and decoders, never torch. It reads requests from stdin and answers on what was stdout; it ends at the end
 of stdin and when its parent is gone.
@@ -9,102 +9,80 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import struct
 import sys
-import threading
-import time
+from collections.abc import Sequence
 from typing import IO, Any
 
+from liteframe.data import decode
 from liteframe.data.decode_job import load_function
+from liteframe.data.decode_memory import limit_own_memory
+from liteframe.data.decode_messages import NOTE, receive, send
+from liteframe.data.parent_watch import end_with_parent, leave_group
 from liteframe.errors import ConfigError, LiteFrameError
-from liteframe.runtime import die_with_parent
 
-_HEADER = struct.Struct("<QI")
-
-
-def send(pipe: IO[bytes], message: object) -> None:
-    """Writes one pickled message, arrays out of band so that they are not copied."""
-    buffers: list[pickle.PickleBuffer] = []
-    body = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
-    views = [buffer.raw() for buffer in buffers]
-    sizes = struct.pack(f"<{len(views)}Q", *(view.nbytes for view in views))
-    for part in (_HEADER.pack(len(body), len(views)), sizes, body, *views):
-        _write(pipe, memoryview(part))  # type: ignore[arg-type]
+_LONGEST = 400
 
 
-def _write(pipe: IO[bytes], view: memoryview) -> None:
-    while view.nbytes:
-        view = view[pipe.write(view) :]
-
-
-def receive(pipe: IO[bytes]) -> Any:
-    """Reads one message of `send`; EOFError where the other side is gone."""
-    size, count = _HEADER.unpack(_read(pipe, _HEADER.size))
-    sizes = struct.unpack(f"<{count}Q", _read(pipe, 8 * count))
-    body = _read(pipe, size)
-    return pickle.loads(body, buffers=[_read(pipe, length) for length in sizes])
-
-
-def _read(pipe: IO[bytes], size: int) -> bytearray:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view.nbytes:
-        got = pipe.readinto(view)  # type: ignore[attr-defined]
-        if not got:
-            raise EOFError
-        view = view[got:]
-    return data
+def request(function: str, arguments: tuple[Any, ...], folders: Sequence[str] = ()) -> bytes:
+    """A request to call a function, whose modules or arguments may lie in `folders` that are not on the path."""
+    return pickle.dumps((function, list(folders), pickle.dumps(arguments, protocol=5)))
 
 
 def answer(request: bytes) -> tuple[str, Any]:
     """("ok", result), ("error", an error of liteframe), or ("crash", text) for anything unforeseen while decoding."""
     try:
-        function, arguments = pickle.loads(request)
-    except Exception as error:
-        why = f"{type(error).__name__}: {error}"
+        function, folders, packed = pickle.loads(request)
+        sys.path += [folder for folder in folders if folder not in sys.path]
+        arguments = pickle.loads(packed)
+    except (ImportError, AttributeError) as error:
         hint = "define samplers in a module that can be imported, not in __main__"
-        return "error", ConfigError(f"a decode child cannot load its job: {why}; {hint}")
+        return "error", ConfigError(f"a decode child cannot load its job: {one_line(error)}; {hint}")
+    except Exception as error:
+        return "crash", f"a decode child cannot load its job: {one_line(error)}"
     try:
         return "ok", load_function(function)(*arguments)
     except LiteFrameError as error:
         return "error", error
+    except BaseException as error:  # a decoder of the user's may even ask to exit
+        return "crash", one_line(error)
+
+
+def one_line(error: BaseException) -> str:
+    """Name and text of an error, in one line of bounded length."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # the text is made by code of the error's own
+        text = "(an error that cannot be shown)"
+    return f"{type(error).__name__}: {text}"[:_LONGEST]
+
+
+def _send_answer(pipe: IO[bytes], message: tuple[str, Any]) -> None:
+    try:
+        send(pipe, message)
+    except OSError:
+        raise
     except Exception as error:
-        return "crash", f"{type(error).__name__}: {error}"
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when `parent` is gone, also where it went before this began and on other systems than Linux."""
-    die_with_parent()  # by a signal, so even where a decoder never gives back the interpreter lock
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    if os.getppid() != parent:
-        os._exit(1)
-    threading.Thread(target=watch, daemon=True).start()
+        what = "error" if message[0] == "error" else "answer"
+        send(pipe, ("crash", f"its {what} cannot be sent: {one_line(error)}"))
 
 
 def main() -> None:
     """Serves requests until stdin ends."""
-    _end_with(int(sys.argv[1]))
+    leave_group()
+    end_with_parent(int(sys.argv[1]))
+    limit_own_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when children end
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever decoders print must not mix with the answers
+    decode.announce = lambda decoder: send(answers, (NOTE, decoder))
     send(answers, "ready")
     while True:
         try:
-            request = receive(requests)
+            message = receive(requests)
         except EOFError:
             return
-        kind, result = answer(request)
         try:
-            send(answers, (kind, result))
+            _send_answer(answers, answer(message))
         except BrokenPipeError:
             return
-
-
-if __name__ == "__main__":
-    main()

@@ -118,7 +118,8 @@ def _reason(error: Exception) -> str:
 def _read(
     decord: Any, path: str, indices: Sequence[int], frames: int, size: tuple[int, int], in_order: bool
 ) -> np.ndarray:
-    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+    # An absolute path is no protocol, whatever colons the file's name has.
+    reader = decord.VideoReader(os.path.abspath(path), ctx=decord.cpu(0), num_threads=1)
     if not in_order and len(reader) != frames:
         raise DecodeError(path, f"decord counts {len(reader)} frames, the file shows {frames}")
     out_THWC = np.empty((len(indices), *size, 3), np.uint8)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from liteframe.data.batching import SampleRequest, SequentialRequests, TrainBatchSampler
 from liteframe.data.dataset import VideoDataset, collate
+from liteframe.data.loader_processes import WorkerStart, named_deaths
 from liteframe.data.skips import SkipLedger
 from liteframe.errors import LiteFrameError
 
@@ -50,6 +51,7 @@ class VideoLoader:
 
     Raises:
         DecodeError: a video cannot be decoded; the dataset's own error, whichever process it was raised in.
+        DataError: a loader process was killed.
         SkipLimitExceeded: from the ledger.
     """
 
@@ -66,6 +68,7 @@ class VideoLoader:
     ) -> None:
         self.dataset, self.batches, self.ledger = dataset, batches, ledger
         self._drop_empty, self._position = drop_empty, position
+        self._start = WorkerStart()
         self._loader: DataLoader[Any] | None = DataLoader(
             _Guarded(dataset),
             batch_sampler=batches,
@@ -74,6 +77,7 @@ class VideoLoader:
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0 and position is not None,
             collate_fn=_collate,
+            worker_init_fn=self._start,
             # Its own generator: making an iterator must not advance the global one, or a resumed run would differ.
             generator=torch.Generator(),
         )
@@ -86,7 +90,8 @@ class VideoLoader:
             raise RuntimeError("this VideoLoader was closed")
         if self._position is not None and isinstance(self.batches, TrainBatchSampler):
             self.batches.start_step = self._position()
-        for batch in self._loader:
+        self._start.before_start()
+        for batch in named_deaths(self._loader):
             if "error" in batch:
                 raise batch["error"]
             for skip in batch["skipped"]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data.pyav_scan import Scan, frames_in_order, open_video
+from liteframe.data.pyav_open import open_video
+from liteframe.data.pyav_scan import Scan, frames_in_order
 from liteframe.errors import DecodeError
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from liteframe.data.video_file import fault_of
+from liteframe.data.containers import is_unmistakable
+from liteframe.data.pyav_open import MOST_PIXELS, error_text, file_head, open_video
 from liteframe.errors import DecodeError
+
+MOST_PACKETS = 10_000_000
+"""Packets that a stream may have: two days at 60 frames a second."""
 
 # others give packets times in the order of decoding, or none: AVI, raw streams, MPEG program streams
 _CONTAINERS_WITH_TIMES = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ivf"}
@@ -30,6 +34,8 @@ class Scan:
         by_decoding: the frames were counted by decoding them all, so only reading in order is safe.
         hidden: packets that hold no frame to be shown.
         open_groups: decoding cannot start afresh at each key frame, or the packets do not tell.
+        container: FFmpeg's name of the format.
+        unmistakable: the file begins as others of its format do, so that no FFmpeg takes it for another.
     """
 
     path: str
@@ -47,52 +53,14 @@ class Scan:
     by_decoding: bool
     hidden: int
     open_groups: bool
+    container: str
+    unmistakable: bool
 
     def times(self) -> np.ndarray:
         """Start of each frame in seconds after the first one, (frames,) float64."""
         if self.pts_T is None:
             return np.arange(self.frames) / self.fps
         return (self.pts_T - self.pts_T[0]) * self.time_base
-
-
-@contextmanager
-def open_video(path: str) -> Iterator[tuple[Any, Any]]:
-    """The open container and its best video stream (the largest, as ffmpeg and decord choose).
-
-    Raises:
-        DecodeError: the file is missing, empty, no video container, or has no video stream.
-    """
-    import av
-
-    fault = fault_of(path)
-    if fault:
-        raise DecodeError(path, fault)
-    if os.path.getsize(path) == 0:
-        raise DecodeError(path, "the file is empty (0 bytes)")
-    try:
-        container = av.open(path)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise DecodeError(path, f"cannot be opened: {_text(error)}") from error
-    with container:
-        stream = container.streams.best("video")
-        if stream is None or _is_cover_picture(stream):
-            raise DecodeError(path, "has no video stream")
-        if stream.codec_context is None:
-            raise DecodeError(path, "its video codec is not known to this FFmpeg")
-        stream.codec_context.thread_type = (
-            "NONE"  # the pool has a process for each core; threads would only delay the first frame
-        )
-        yield container, stream
-
-
-def _is_cover_picture(stream: Any) -> bool:
-    from av.stream import Disposition
-
-    return bool(stream.disposition & Disposition.attached_pic)
-
-
-def _text(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def scan(path: str, by_decoding: bool = False) -> Scan:
@@ -105,7 +73,7 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
         table, first = _packets(path, container, stream)
         rate = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
         codec = stream.codec_context.codec.canonical_name
-        time_base = float(stream.time_base)
+        time_base, container_name = float(stream.time_base), container.format.name
     counted = by_decoding or table is None
     pts_T: np.ndarray | None
     if counted or table is None:
@@ -139,6 +107,8 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
         by_decoding=counted,
         hidden=hidden,
         open_groups=open_groups,
+        container=container_name,
+        unmistakable=is_unmistakable(container_name, file_head(path)),
     )
 
 
@@ -161,7 +131,7 @@ def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any
             raise DecodeError(path, f"is cut short: {missing} of {total} frames lie beyond the end of the file")
     # alternate reference frames of VP8 come as packets of their own
     hidden_possible = stream.codec_context.codec.canonical_name == "vp8"
-    rows: list[tuple[int, bool]] = []
+    times, keys = array("q"), bytearray()
     told, discarded, count, fresh = _has_times(container, stream), 0, 0, True
     starts_afresh = _idr_finder(stream)
     first = None
@@ -172,6 +142,8 @@ def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any
             if packet.size == 0:
                 continue
             count += 1
+            if count > MOST_PACKETS:
+                raise DecodeError(path, f"has more than {MOST_PACKETS} packets of video: cut it into parts")
             fresh = fresh and (not packet.is_keyframe or starts_afresh(packet))
             if packet.is_corrupt:
                 raise DecodeError(path, f"packet {count - 1} is damaged or cut short")
@@ -180,24 +152,24 @@ def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any
             elif packet.pts is None:
                 told = False
             elif not (hidden_possible and not bytes(packet)[0] >> 4 & 1):
-                rows.append((packet.pts, packet.is_keyframe))
+                times.append(packet.pts)
+                keys.append(packet.is_keyframe)
     except av.error.FFmpegError as error:
-        raise DecodeError(path, f"the container is damaged after packet {count}: {_text(error)}") from error
+        raise DecodeError(path, f"the container is damaged after packet {count}: {error_text(error)}") from error
     if count == 0:
-        raise DecodeError(path, "its video stream is empty")
+        raise DecodeError(path, "its video stream is empty, or lies in another file: write it anew as one file")
     if first is None:
         raise DecodeError(path, "has no frame that can be decoded")
-    if not told or not rows or (discarded == 0 and not rows[0][1]):
+    if not told or not times or (discarded == 0 and not keys[0]):
         return None, first
-    pts_P = np.array([row[0] for row in rows], np.int64)
-    key_P = np.array([row[1] for row in rows], bool)
+    pts_P, key_P = np.array(times, np.int64), np.frombuffer(keys, bool)
     pts_T = np.sort(pts_P)
     if len(pts_T) > 1 and np.diff(pts_T).min() == 0:
         return None, first
     before_P = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(pts_P)[:-1]])
     from_here_P = np.minimum.accumulate(pts_P[::-1])[::-1]
     closed = bool(((before_P < pts_P) & (from_here_P == pts_P))[key_P].all())
-    return (pts_T, np.sort(pts_P[key_P]), count - len(rows), not (closed and fresh)), first
+    return (pts_T, np.sort(pts_P[key_P]), count - len(times), not (closed and fresh)), first
 
 
 def _has_times(container: Any, stream: Any) -> bool:
@@ -236,7 +208,10 @@ def _decoded(path: str, packet: Any) -> Any:
     try:
         return next(iter(packet.decode()), None)
     except av.error.FFmpegError as error:
-        raise DecodeError(path, f"its first frame cannot be decoded: {_text(error)}") from error
+        why = error_text(error)
+        if isinstance(error, av.error.ArgumentError):  # what decoders say of sizes that they are not allowed
+            why = f"it is damaged, or has more than {MOST_PIXELS // 1_000_000} million pixels"
+        raise DecodeError(path, f"its first frame cannot be decoded: {why}") from error
 
 
 def _decode_all(path: str) -> tuple[np.ndarray | None, int]:
@@ -262,4 +237,4 @@ def frames_in_order(path: str) -> Iterator[Any]:
                 yield frame
                 index += 1
         except av.error.FFmpegError as error:
-            raise DecodeError(path, f"the stream is damaged near frame {index}: {_text(error)}") from error
+            raise DecodeError(path, f"the stream is damaged near frame {index}: {error_text(error)}") from error

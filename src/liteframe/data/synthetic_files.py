@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,10 @@ import numpy as np
 
 from liteframe.atomic import atomic_open, atomic_write_json, atomic_write_text
 from liteframe.data import synthetic
+from liteframe.data.parent_watch import end_with_parent
 from liteframe.errors import ConfigError
 from liteframe.progress import Meter
-from liteframe.runtime import die_with_parent, tune_malloc
+from liteframe.runtime import tune_malloc
 
 _SPLITS = {"train": 0, "val": 1, "test": 2}
 
@@ -59,8 +63,24 @@ def make_row(folder: str, split: str, index: int, seed: int) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _importing_nothing_from_here() -> Iterator[None]:
+    """New Pythons, which start with `-c`, do not look for modules in the current folder (from Python 3.11 on)."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
 def _start_child() -> None:
-    die_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        end_with_parent(parent.pid)
     tune_malloc()
 
 
@@ -97,7 +117,10 @@ def synth_command(
     folder = Path(out)
     _require_seed(folder, seed)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start_child) as pool:
+    with (
+        _importing_nothing_from_here(),
+        ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start_child) as pool,
+    ):
         for split, count in (("train", train), ("val", val), ("test", test)):
             (folder / split).mkdir(parents=True, exist_ok=True)
             jobs = [(str(folder), split, index, seed) for index in range(count)]

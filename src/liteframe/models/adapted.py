@@ -45,6 +45,7 @@ def save_adapted(
     encoder.save_pretrained(folder / "encoder")
     if language_model is not None:
         language_model.save_pretrained(str(folder / _ADAPTER))
+        _sort_names(folder / _ADAPTER / ADAPTER_FILES[0])
     save_file({name: tensor.contiguous() for name, tensor in projector.state_dict().items()}, folder / _PROJECTOR)
     # Both resolved, or a link on the way would make `..` mean another folder on the way back.
     place = os.path.relpath(Path(host).resolve(), folder.resolve()) if Path(host).is_dir() else host
@@ -52,6 +53,13 @@ def save_adapted(
     if image_size is not None:
         card["image_size"] = list(image_size)
     (folder / _CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _sort_names(path: Path) -> None:
+    """peft keeps names in sets, whose order is another one in each process; the same run is to write the same bytes."""
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    ordered = {name: sorted(value) if name == "target_modules" else value for name, value in sorted(fields.items())}
+    path.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
 
 
 def is_adapted(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 import liteframe
 from liteframe.atomic import atomic_write_json
+from liteframe.bounded_text import parse_json
 from liteframe.configs import find_config
 from liteframe.errors import ConfigError
 from liteframe.pipeline.recipe import StageSpec
@@ -94,12 +95,10 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not JSON ({error}); remove its folder to run this stage again") from error
-    if not isinstance(record, dict) or not {"seconds", "fingerprint"} <= record.keys():
-        raise ConfigError(f"{path}: not a record of a stage; remove its folder to run this stage again")
+    record = parse_json(path.read_bytes(), str(path))
+    whole = isinstance(record, dict) and isinstance(record.get("fingerprint"), dict)
+    if not whole or not all(_is_count(record.get(name, 1)) for name in ("seconds", "tries")) or "seconds" not in record:
+        raise ConfigError(f"{path}: not a record of a stage; move its folder away to run this stage again")
     return record
 
 
@@ -139,6 +138,10 @@ class StageClock:
     def _keep_noting(self) -> None:
         while not self._stop.wait(_SECONDS_BETWEEN_WRITES):
             self._note()
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def _sha256(text: str) -> str:

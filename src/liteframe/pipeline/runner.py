@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -70,7 +69,7 @@ class PipelineRunner:
                     by = (
                         ""
                         if record.get("code") == code_digest()
-                        else f" by other code (remove {self.run / stage.name} to run it anew)"
+                        else f" by other code (move {self.run / stage.name} away to run it anew)"
                     )
                     _say(f"{stage.name}: done before ({_time(record['seconds'])}){by}, skipped")
                 else:
@@ -87,7 +86,7 @@ class PipelineRunner:
         return f"{missing[0]} is missing" if missing else None
 
     def _run_stage(self, position: int, stage: StageSpec, wanted: Fingerprint, reason: str) -> None:
-        earlier = self._clear(stage, wanted, reason)
+        earlier = self._make_room(stage, wanted, reason)
         folder = self.run / stage.name
         folder.mkdir(parents=True, exist_ok=True)
         budget = f", budget {_time(stage.budget_s)}" if stage.budget_s else ""
@@ -122,19 +121,26 @@ class PipelineRunner:
         if stage.budget_s and seconds > stage.budget_s:
             _say(f"{stage.name}: WARNING: {_time(seconds - stage.budget_s)} over its budget of {_time(stage.budget_s)}")
 
-    def _clear(self, stage: StageSpec, wanted: Fingerprint, reason: str) -> dict[str, Any] | None:
-        """Removes what an outdated run of the stage left; the record of one to go on with, or None to start anew."""
+    def _make_room(self, stage: StageSpec, wanted: Fingerprint, reason: str) -> dict[str, Any] | None:
+        """Sets aside what an outdated run of the stage left; the record of one to go on with, or None to start anew.
+
+        Raises:
+            ConfigError: the stage's folder holds something that no pipeline wrote.
+        """
         folder = self.run / stage.name
         done = read_record(done_path(self.run, stage.name))
         progress = read_record(progress_path(self.run, stage.name))
         if done is not None:
-            _say(f"{stage.name}: runs again, because {reason}; removing {folder}")
-            shutil.rmtree(folder)
+            _say(f"{stage.name}: runs again, because {reason}; what it made before is kept as {_set_aside(folder)}")
             return None
         if progress is not None and (change := wanted.difference(progress["fingerprint"])):
-            _say(f"{stage.name}: starts anew, because {change} since it was broken off; removing {folder}")
-            shutil.rmtree(folder)
+            _say(
+                f"{stage.name}: starts anew, because {change} since it was broken off; what it made before is kept as"
+                f" {_set_aside(folder)}"
+            )
             return None
+        if progress is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"{folder}: holds something that no pipeline wrote; move it away, or give another --run")
         return progress
 
     def _command(self, stage: StageSpec) -> list[str]:
@@ -159,6 +165,16 @@ class PipelineRunner:
         for path in (self.run / name for name in _REPORTS):
             if path.is_file():
                 _say(f"see {path}")
+
+
+def _set_aside(folder: Path) -> Path:
+    """Moves a stage's folder out of the way: its work may have taken days, so nobody but its owner removes it."""
+    number = 1
+    while (kept := folder.parent / "set-aside" / f"{folder.name}-{number}").exists():
+        number += 1
+    kept.parent.mkdir(exist_ok=True)
+    folder.rename(kept)
+    return kept
 
 
 def _say(text: str) -> None:

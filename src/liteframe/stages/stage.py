@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import zlib
 from abc import abstractmethod
@@ -15,8 +14,10 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 
-from liteframe.atomic import give_usual_modes
-from liteframe.errors import ConfigError
+from liteframe.errors import CheckpointError, ConfigError
+from liteframe.models.finite import not_finite
+from liteframe.own_folder import replace_folder, require_replaceable
+from liteframe.stages.divergence import FiniteWatch, require_finite_weights, tensors_in
 from liteframe.stages.optim import OptimizerName, with_warmup_cosine
 
 
@@ -60,6 +61,7 @@ class Stage(LightningModule):
         self.out = out
         self.strict_loading = False
         self._tick = 0.0
+        self._watch = FiniteWatch()
 
     @abstractmethod
     def export(self, folder: Path) -> None:
@@ -78,6 +80,7 @@ class Stage(LightningModule):
     def prepare_data(self) -> None:
         """Looks for the models before the data are read, so that the first message is about the first thing missing."""
         self.check_sources()
+        require_replaceable(self._export_folder)
 
     def configure_optimizers(self) -> Any:
         settings = self.optimizer_settings
@@ -108,6 +111,8 @@ class Stage(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = self._trained_names()
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        kept = {name: checkpoint.get(name, {}) for name in ("state_dict", "optimizer_states")}
+        require_finite_weights(tensors_in(kept), f"the checkpoint of step {self.global_step}")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "state_dict" not in checkpoint:
@@ -119,6 +124,8 @@ class Stage(LightningModule):
                     f"the checkpoint {kind} {len(names)} of the weights that are trained, first {sorted(names)[0]};"
                     " it was made with other settings of the model"
                 )
+        if bad := not_finite(checkpoint["state_dict"]):
+            raise CheckpointError(f"the checkpoint's {bad[0]} is not finite; go on from an older one, or train anew")
 
     def on_fit_start(self) -> None:
         total = sum(parameter.numel() for parameter in self.parameters())
@@ -146,17 +153,23 @@ class Stage(LightningModule):
             return
         self._export()
 
+    def on_before_backward(self, loss: torch.Tensor) -> None:
+        self._watch.note_loss(loss)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raises DivergedError where losses or gradients are not finite: the weights are still those before."""
+        self._watch.require_finite(self)
+
+    @property
+    def _export_folder(self) -> Path:
+        return Path(self.out or Path(self.trainer.default_root_dir) / "export")
+
     @rank_zero_only
     def _export(self) -> None:
-        folder = Path(self.out or Path(self.trainer.default_root_dir) / "export")
-        part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        self.export(part)
-        give_usual_modes(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-        print(f"exported to {folder}")
+        require_finite_weights(dict(self.named_parameters()), str(self._export_folder))
+        with replace_folder(self._export_folder) as part:
+            self.export(part)
+        print(f"exported to {self._export_folder}")
 
     def pictures_due(self, every: int) -> bool:
         """Whether this step is one of those that put pictures into TensorBoard."""

@@ -1,0 +1,122 @@
+"""Opens a video with PyAV such that FFmpeg reads this one file and nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, playlist_kind
+from liteframe.data.video_file import fault_of
+from liteframe.errors import DecodeError
+
+MOST_PIXELS = 100_000_000
+"""Pixels that a frame may have."""
+
+_OPTIONS = {
+    "format_whitelist": SELF_CONTAINED,
+    "protocol_whitelist": "none",
+    "enable_drefs": "0",
+    "use_absolute_path": "0",
+    "max_pixels": str(MOST_PIXELS),
+}
+
+
+# under these FFmpeg looks for a series of pictures in files of their own, and not into the one that it was given
+_PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".jxl", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+class _PlainFile:
+    """An open file under a name in which FFmpeg sees no protocol and no pattern of picture numbers, only an ending."""
+
+    def __init__(self, file: BinaryIO, path: str) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        suffix = re.sub(r"[^a-z0-9.]", "", Path(path).suffix.lower())
+        self.name = "video" if suffix in _PICTURE_SUFFIXES else f"video{suffix}"
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    raise PermissionError(f"a video may open no other files, as this one would {url!r}")
+
+
+@contextmanager
+def open_video(path: str) -> Iterator[tuple[Any, Any]]:
+    """The open container and its best video stream (the largest, as ffmpeg and decord choose).
+
+    Raises:
+        DecodeError: the file is missing, empty, a playlist, no video container, has no video stream or too large
+            frames.
+    """
+    with _open_file(path) as file, _open_container(path, file) as container:
+        yield container, _video_stream(path, container)
+
+
+def file_head(path: str) -> bytes:
+    """The first bytes of a file, as `liteframe.data.containers` looks at them."""
+    with _open_file(path) as file:
+        return file.read(HEAD_BYTES)
+
+
+@contextmanager
+def _open_file(path: str) -> Iterator[BinaryIO]:
+    fault = fault_of(path)  # before it is opened: a pipe would be waited for
+    if fault:
+        raise DecodeError(path, fault)
+    if os.path.getsize(path) == 0:
+        raise DecodeError(path, "the file is empty (0 bytes)")
+    with ExitStack() as files:
+        try:
+            file = files.enter_context(open(path, "rb", buffering=0))
+        except OSError as error:
+            raise DecodeError(path, f"cannot be opened: {error.strerror}") from error
+        yield file
+
+
+def _open_container(path: str, file: BinaryIO) -> Any:
+    import av
+
+    kind = playlist_kind(file.read(HEAD_BYTES))
+    if kind:
+        raise DecodeError(path, f"is {kind}, which names other files or streams: list those themselves")
+    file.seek(0)
+    try:
+        return av.open(_PlainFile(file, path), options=_OPTIONS, io_open=_refuse, metadata_errors="replace")
+    except av.error.ArgumentError as error:  # what FFmpeg says of formats that are not on its list
+        raise DecodeError(
+            path, "cannot be opened: it is not in a format that is read here, or damaged: convert it, to MP4 for one"
+        ) from error
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise DecodeError(path, f"cannot be opened: {error_text(error)}") from error
+
+
+def _video_stream(path: str, container: Any) -> Any:
+    stream = container.streams.best("video")
+    if stream is None or _is_cover_picture(stream):
+        raise DecodeError(path, "has no video stream")
+    context = stream.codec_context
+    if context is None:
+        raise DecodeError(path, "its video codec is not known to this FFmpeg")
+    if context.width * context.height > MOST_PIXELS:
+        raise DecodeError(
+            path,
+            f"has frames of {context.width}x{context.height} pixels, more than {MOST_PIXELS // 1_000_000} million:"
+            " scale it down, or remove it",
+        )
+    # The pool has a process for each core; threads would only delay the first frame.
+    context.thread_type = "NONE"
+    context.options = {"max_pixels": _OPTIONS["max_pixels"]}
+    return stream
+
+
+def _is_cover_picture(stream: Any) -> bool:
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def error_text(error: BaseException) -> str:
+    """What an error of PyAV says, without the numbers around it."""
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,225 @@
+"""The callback that ends a run without losing what it did: on SIGTERM, on Ctrl-C, and when a rank freezes or dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from liteframe.errors import LiteFrameError
+from liteframe.run_control import stop_signals
+from liteframe.run_control.ranks import Ranks
+from liteframe.run_control.saving import LastStep
+from liteframe.run_control.stop_signals import Stopped, StopSignals, say
+
+DEFAULT_LIMIT_S = 60.0
+_LOOK_S, _CHILD_GRACE_S = 0.5, 8.0
+_STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+class GracefulStop(Callback):
+    """Stops at the end of a step where a signal asked for it, and says what was kept and how to go on.
+
+    Training saves a checkpoint first; under several ranks all stop after the same step, whichever of them was asked.
+    Predicting lets the stage write what it has gathered (its `save_progress`). Where the end of a step does not come,
+    because a collective waits, rank 0 saves the last whole step from another thread and the process ends.
+
+    Args:
+        rank_timeout_s: seconds without a sign of life after which another rank counts as frozen, and the run ends with
+            that reason. If given, also the seconds after which ranks that live but get nowhere count as stalled.
+    """
+
+    def __init__(self, rank_timeout_s: float | None = None) -> None:
+        self._limit_s, self._stall_s = rank_timeout_s or DEFAULT_LIMIT_S, rank_timeout_s
+        self._ranks: Ranks | None = None
+        self._last: LastStep | None = None
+        self._step = 0
+        self._signals = StopSignals()
+        self.begun = False
+        """Whether the first loop has begun, so that everything before it is done."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if trainer.world_size == 1 or "MASTER_ADDR" not in os.environ:
+            return
+        try:
+            self._ranks = Ranks(trainer.global_rank, trainer.world_size, self._limit_s, self._stall_s)
+        except RuntimeError as error:
+            say(f"ranks do not watch each other: {str(error).splitlines()[0]}")
+            return
+        guard = threading.Thread(target=self._guard_ranks, args=(trainer, self._ranks), daemon=True)
+        guard.start()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close_ranks(failed=False)
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer)
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer)
+        self._last = LastStep(trainer)
+        self._step = trainer.global_step
+        self._signals.save = self._save_alone
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._advance("in a training step")
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self._advance("waiting for data")
+        if trainer.global_step == self._step:
+            return  # gradients are still being accumulated
+        self._step = trainer.global_step
+        assert self._last is not None
+        self._last.note()
+        number = self._asked_after(self._step)
+        if number is not None:
+            if self._last.saved_step != self._step:
+                self._last.save_with_all_ranks()
+            self._leave(trainer, number)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self._advance("validating")
+        if self._signals.requested is not None:
+            self._save_alone()
+            self._stop_alone(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._last is None and not trainer.sanity_checking:
+            self._begin(trainer)
+
+    on_test_start = on_validation_start
+    on_predict_start = on_validation_start
+
+    def on_test_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self._stop_alone(trainer)
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self._stop_alone(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._last is None and not trainer.sanity_checking:
+            self._end()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._end()
+        self._close_ranks(failed=not isinstance(exception, Stopped))
+
+    def _begin(self, trainer: Trainer) -> None:
+        self.begun = True
+        self._signals = stop_signals.current or StopSignals()
+        self._signals.claim()  # Lightning has put its own there, which broadcasts from inside the handler
+        self._signals.deferring = True
+        self._signals.last_words = lambda: self._kept(trainer)
+
+    def _end(self) -> None:
+        self._signals.deferring, self._signals.save, self._last = False, None, None
+
+    def _close_ranks(self, failed: bool) -> None:
+        if self._ranks is not None:
+            self._ranks.close(failed)
+        self._ranks = None
+
+    def _advance(self, doing: str) -> None:
+        if self._ranks is not None:
+            self._ranks.advance(doing)
+
+    def _asked_after(self, step: int) -> int | None:
+        if self._ranks is None:
+            return self._signals.requested
+        return self._ranks.agree_to_stop(step, self._signals.requested)
+
+    def _stop_alone(self, trainer: Trainer) -> None:
+        """Where steps have nothing in common, each rank stops after its own."""
+        self._advance("at work")
+        if self._signals.requested is None:
+            return
+        if self._ranks is not None:
+            self._ranks.ask_to_stop(self._signals.requested)
+        save: Any = getattr(trainer.lightning_module, "save_progress", None)
+        if save is not None and trainer.predicting:
+            save()
+        self._leave(trainer, self._signals.requested)
+
+    def _leave(self, trainer: Trainer, number: int) -> None:
+        if trainer.is_global_zero:
+            say(f"stopped by {signal.Signals(number).name}. {self._kept(trainer)}")
+        raise Stopped(number)
+
+    def _save_alone(self) -> None:
+        try:
+            if self._last is not None:
+                self._last.save_alone()
+        except LiteFrameError as error:
+            say(str(error))
+
+    def _kept(self, trainer: Trainer) -> str:
+        """What is on disk, and how to go on."""
+        if trainer.predicting:
+            return "What was written is kept; the same command goes on from there"
+        if self._last is None:
+            return "Nothing is kept of a measurement; run it again"
+        path = self._last.path()
+        if path is None or not path.is_file():
+            return "No checkpoint was written (enable_checkpointing is off, or the first step was not done)"
+        step = f"after step {self._last.saved_step}" if self._last.saved_step is not None else "the last one written"
+        return f"Kept: {path} ({step}). The same command with --ckpt_path last goes on from there"
+
+    def watch_children(self, trainer: Trainer, children: list[subprocess.Popen[bytes]]) -> None:
+        """Ends this process, with the reason, when a rank that it started has failed; stops it when one was stopped."""
+        guard = threading.Thread(target=self._guard_children, args=(trainer, children), daemon=True)
+        guard.start()
+
+    def _guard_children(self, trainer: Trainer, children: list[subprocess.Popen[bytes]]) -> None:
+        while True:
+            time.sleep(_LOOK_S)
+            codes = {rank: child.poll() for rank, child in enumerate(children, start=1)}
+            if all(code == 0 for code in codes.values()):
+                return
+            if any(code in _STOPPED for code in codes.values()):
+                if self._signals.requested is None:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return
+            if dead := {rank: code for rank, code in codes.items() if code}:
+                time.sleep(_CHILD_GRACE_S)  # this rank's own error may be on its way, and says more
+                known = self._ranks.describe(list(dead)) if self._ranks is not None else f"ranks {list(dead)}"
+                self._give_up(trainer, f"{known} ended with code {', '.join(map(str, dead.values()))}", list(dead))
+
+    def _guard_ranks(self, trainer: Trainer, ranks: Ranks) -> None:
+        """Watches the others while this rank may be stuck."""
+        while ranks is self._ranks:
+            time.sleep(_LOOK_S)
+            if ranks.stop_asked is not None:
+                self._signals.request(ranks.stop_asked)
+            if frozen := ranks.frozen():
+                advice = "it is frozen, swapped out, or its machine is gone (limit: --rank_timeout_s)"
+                reason = f"no sign of life for {ranks.limit_s:g} s of {ranks.describe(frozen)}: {advice}"
+                self._give_up(trainer, reason, frozen)
+            if self._last is not None and ranks.stalled():
+                everybody = ranks.describe(range(ranks.world_size))
+                reason = f"no rank has got anywhere for {ranks.stall_s:g} s (--rank_timeout_s): {everybody}"
+                self._give_up(trainer, reason, [])
+
+    def _give_up(self, trainer: Trainer, reason: str, missing: list[int]) -> None:
+        self._save_alone()
+        if trainer.global_rank == min(set(range(trainer.world_size)) - set(missing)):
+            say(f"error: {reason}. {self._kept(trainer)}")
+        for child in getattr(trainer.strategy.launcher, "procs", []):
+            child.kill()
+        os._exit(1)
