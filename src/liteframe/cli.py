@@ -27,7 +27,7 @@ STAGE_VERBS = {
 }
 FUNCTION_VERBS = {
     "synth": ("render the tiny world as video files", "liteframe.data.synthetic_files:synth_command"),
-    "check": ("probe every video of a manifest or folder", "liteframe.data.probe:check_command"),
+    "check": ("probe every video of a manifest or folder", "liteframe.data.check_command:check_command"),
     "pipeline": ("run a whole recipe, stage after stage", "liteframe.pipeline.command:pipeline_command"),
     "plan": (
         "say what a stage takes: parameters, tokens, operations, memory, store, time",

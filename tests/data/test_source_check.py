@@ -10,8 +10,8 @@ import pytest
 from painted_videos import write_video
 from video_server import serving
 
+from liteframe.data.check_command import check_command
 from liteframe.data.manifest import read_manifest
-from liteframe.data.probe import check_command
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.source_check import LACKS, check_source
 
