@@ -32,7 +32,7 @@ def record_of(setting: Setting, tally: Tally, seconds: float) -> dict[str, Any]:
         "name": "fuzz",
         "seed": setting.seed,
         "inputs": sum(counts.total() for counts in tally.counts.values()),
-        "seconds": round(seconds, 1),
+        "minutes": round(seconds / 60, 1),
         "outcomes": {name: dict(counts) for name, counts in tally.counts.items()},
         "bad": tally.bad(),
         "environment": environment(),

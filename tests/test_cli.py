@@ -196,3 +196,47 @@ def test_a_ddp_child_finds_the_same_config(tmp_path: Path) -> None:
     result = run_process(args, tmp_path)
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["world"] == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("http://127.0.0.1:9/x.ckpt", "checkpoints are not fetched"),
+        ("s3://bucket/x.ckpt", "checkpoints are not fetched"),
+        ("folder", "distributed checkpoints are not read"),
+        ("absent.ckpt", "no such file"),
+        ("junk.ckpt", "junk.ckpt: damaged"),
+        ("other.ckpt", "other.ckpt: does not fit this run (RuntimeError: Error(s) in loading state_dict for Toy"),
+        ("weights.ckpt", "weights.ckpt: does not fit this run (KeyError"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_one_line(
+    place: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / ".metadata").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    (tmp_path / "junk.ckpt").write_bytes(b"junk")
+    other = {"state_dict": {}, "pytorch-lightning_version": "2.6.6", "global_step": 3, "epoch": 0}
+    torch.save(other, "other.ckpt")
+    torch.save({**other, "state_dict": {"weight": torch.zeros(4)}}, "weights.ckpt")
+    write_toy_config(tmp_path)
+    args = ["--trainer.default_root_dir=run", "--trainer.callbacks=null", f"--ckpt_path={place}"]
+    assert cli.main(["fit", "--config", "toy.yaml", *args]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("liteframe: error: ") and said in error
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_does_not_choose_the_class_of_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil_stage.py").write_text("open('ran', 'w')", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write_toy_config(tmp_path)
+    torch.save({"state_dict": {}, "hyper_parameters": {"_class_path": "evil_stage.Stage"}}, "evil.ckpt")
+    assert cli.main(["fit", "--config", "toy.yaml", "--trainer.default_root_dir=run", "--ckpt_path=evil.ckpt"]) == 1
+    assert not (tmp_path / "ran").exists()

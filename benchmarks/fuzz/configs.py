@@ -93,7 +93,7 @@ class Configs:
             shutil.copyfile(self.seeds / name, path)
         intact = rng.random() < 0.02
         what = "intact" if intact else self._change(rng, file)
-        data = {"seed": seed, "address": seed == "stage", "trusted": seed == "stage"}
+        data = {"seed": seed, "address": seed == "stage", "trusted": seed == "stage", "commands": seed == "recipe"}
         return Input(f"{seed}: {file.name}: {what}", path, data, intact)
 
     def _change(self, rng: random.Random, file: Path) -> str:

@@ -67,7 +67,7 @@ class Ground:
             folder.mkdir(parents=True)
         touch = _TOUCH.format(touched=str(self._touched))
         (base / "canary" / "fuzz_canary.py").write_text(_CANARY.format(touch=touch))
-        for name in _SHADOWED if not os.environ.get("NOSHADOW") else ():
+        for name in _SHADOWED:
             (base / "cwd" / f"{name}.py").write_text(f"{touch}raise ImportError('not this one')\n")
         self._lay_witness()
         sys.path[:] = [*(entry for entry in sys.path if entry), str(base / "canary")]
@@ -163,6 +163,8 @@ class Ground:
 
     def settle(self, verdict: Verdict, heard: list[tuple[str, str]], item: Input) -> Verdict:
         """The verdict, or the worst that was heard; a user may name an address, and code in a config of his own."""
+        if item.data.get("commands"):  # a recipe is made of commands, which name files to read
+            heard = [(kind, what) for kind, what in heard if kind != "escape"]
         if item.data.get("trusted"):
             heard = [(kind, what) for kind, what in heard if kind == "deleted"]
         if item.data.get("address"):

@@ -135,7 +135,7 @@ def _printable(text: str) -> str:
 
 
 def make_input(kind: Kind, seed: int, task: Task, folder: Path) -> Input:
-    """Input k of a seed is always the same, whatever was made before."""
+    """Input k of a seed is always the same, whatever was made before, but for the folder and port that it may name."""
     return kind.make(random.Random(f"{seed}/{task[0]}/{task[1]}"), folder)
 
 

@@ -74,8 +74,8 @@ class Stores:
                 if rng.random() < 0.6 and seed == "finished":  # as somebody would who means it
                     told = not _seal(path)
             else:
-                file = rng.choice([file for file in files if file.is_file()])
-                change = _damage(rng, file, files, self.names)
+                file = rng.choice(_plain(files))
+                change = _damage(rng, file, _plain(files), self.names)
             what.append(change)
         return Input(f"{seed}: {'; '.join(what)}", path, {"seed": seed, "told": told}, intact)
 
@@ -130,8 +130,12 @@ class Stores:
         return Verdict("right")
 
 
+def _plain(files: list[Path]) -> list[Path]:
+    return [file for file in files if file.is_file() and not file.is_symlink()]
+
+
 def _is_json(file: Path) -> bool:
-    if not file.is_file() or file.suffix == ".safetensors":
+    if not _plain([file]) or file.suffix == ".safetensors":
         return False
     try:
         json.loads(file.read_bytes())
@@ -151,12 +155,12 @@ def _damage(rng: random.Random, file: Path, files: list[Path], names: list[Any])
     elif how == "folder":
         file.unlink()
         file.mkdir()
-    elif how == "exchange" and other.is_file():
+    elif how == "exchange":
         one, two = file.read_bytes(), other.read_bytes()
         file.write_bytes(two)
         other.write_bytes(one)
     else:
-        return damage_file(rng, file, [path for path in files if path.is_file()])
+        return damage_file(rng, file, files)
     return f"{how} {file.name}"
 
 

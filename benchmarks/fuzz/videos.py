@@ -199,6 +199,7 @@ def _in_order(path: str) -> dict[str, Any]:
     import av.logging
 
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # what is held back would come up in the next file
     told = dict(_NOTHING, frames=[], corrupt=[])
     with av.logging.Capture() as log:
         try:

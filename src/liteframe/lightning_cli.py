@@ -6,6 +6,7 @@ import logging
 import os
 import pkgutil
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -31,7 +32,9 @@ import liteframe.stages
 from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
+from liteframe.import_policy import parse_by_trust
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
+from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
 from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
@@ -107,8 +110,9 @@ def _named(trainer: Trainer) -> Iterator[None]:
                 " its own message says why. Go on with --ckpt_path last"
             ) from error
         connector: Any = trainer._checkpoint_connector
-        if connector._loaded_checkpoint:  # from the moment it is read until all of it has been taken in
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        begun = any(isinstance(callback, GracefulStop) and callback.begun for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        if connector._ckpt_path and not begun:  # from the moment it is read until all of it has been taken in
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise CheckpointError(
                 f"{connector._ckpt_path}: does not fit this run ({reason}); go on from a checkpoint of the same config"
             ) from error
@@ -173,7 +177,7 @@ class StageCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses what was given; ``sys.argv`` stays as it is, because DDP's children are started from it."""
-        self.config = parser.parse_args(args if isinstance(args, list) else None)
+        self.config = parse_by_trust(parser.parse_args, list(args) if isinstance(args, list) else sys.argv[1:])
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -210,7 +214,8 @@ class StageCLI(LightningCLI):
             config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
         if config.get("logger") is not False and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
-        callbacks = [*callbacks, GracefulStop(self.config[self.verb].get("rank_timeout_s"))]
+        stopping = GracefulStop(self.config[self.verb].get("rank_timeout_s"))
+        callbacks = [*callbacks, stopping]
         try:
             trainer = super()._instantiate_trainer(config, callbacks)
         except (MisconfigurationException, TypeError, ValueError) as error:
@@ -226,6 +231,7 @@ class StageCLI(LightningCLI):
         if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most:
             raise ConfigError(f"trainer.devices is {trainer.num_devices}: on this CPU give at most {most} processes")
         meet_on_loopback(trainer)
+        use_watched_launcher(trainer, stopping.watch_children)
         return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -235,8 +241,7 @@ class StageCLI(LightningCLI):
             raise ConfigError(
                 f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
             )
-        config = self.config[subcommand]
-        config["ckpt_path"] = self._checkpoint(config.get("ckpt_path"))
+        self.config_init[subcommand].ckpt_path = self._checkpoint(self.config[subcommand].get("ckpt_path"))
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
         with alone, _named(self.trainer):
             super()._run_subcommand(subcommand)

@@ -18,6 +18,10 @@ from liteframe.errors import DecodeError
 
 _X265 = "keyint=10:log-level=none:open-gop=1:pools=1"
 _OPEN_264 = {"x264-params": "open-gop=1:keyint=10:bframes=3:b-adapt=0:scenecut=0"}
+_CROWDED_KEYS: dict[str, Any] = {
+    "options": {"g": "60", "bf": "3", "b_strategy": "0", "forced-idr": "1"},
+    "keys": (0, 7, 8, 9, 20, 21, 40, 42, 44),
+}
 _SOUGHT: dict[str, dict[str, Any]] = {
     "open_groups.mp4": {"options": _OPEN_264},
     "open_groups.ts": {"options": _OPEN_264},
@@ -26,7 +30,9 @@ _SOUGHT: dict[str, dict[str, Any]] = {
     "hevc.mp4": {"codec": "libx265", "options": {"x265-params": _X265}},
     "mpeg2.ts": {"codec": "mpeg2video", "options": {"g": "12", "qscale": "2"}},
     "mpeg2_b.ts": {"codec": "mpeg2video", "options": {"g": "12", "bf": "2", "qscale": "2"}},
-    "fragments.mp4": {"options": {"g": "5"}, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "fragments.mp4": {**_CROWDED_KEYS, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "without_edits.mp4": {**_CROWDED_KEYS, "container_options": {"use_editlist": "0"}},
+    "with_edits.mp4": _CROWDED_KEYS,
     "mpeg4_b.mp4": {"codec": "mpeg4", "options": {"g": "12", "bf": "2", "qscale": "2"}},
 }
 

@@ -49,7 +49,7 @@ class Run:
         args = [*QUIET, f"--trainer.max_steps={STEPS}"]
         stage = {"name": "run", "verb": "fit", "config": config, "args": args}
         (folder / "toy-recipe.yaml").write_text(json.dumps({"stages": [stage]}), encoding="utf-8")
-        run._start(["pipeline", "toy-recipe.yaml", "--run=."])
+        run._start(["pipeline", "toy-recipe.yaml", "--allow-code", "--run=."])
         return run
 
     def _start(self, words: list[str]) -> None:
@@ -168,7 +168,10 @@ def test_a_step_without_end_is_saved_as_it_was_before(tmp_path: Path, straight: 
     os.kill(main, signal.SIGTERM)
     code, said = run.end()
     assert code == 143, said
-    assert kept_step(tmp_path) >= AT and "ended while it was waiting" in said
+    step = kept_step(tmp_path)
+    assert step >= AT and "ended while it was waiting" in said
+    loops = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["loops"]
+    assert loops["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"] == step  # not the step that has no end
     assert go_on(tmp_path)["weight"] == straight
 
 

@@ -53,6 +53,15 @@ class Line(Stage):
         save_file(self.state_dict(), folder / "model.safetensors")
 
 
+class Exploding(Line):
+    """Its second step is of a finite gradient, and makes the weights infinite."""
+
+    def optimizer_step(self, *args: Any, **settings: Any) -> None:
+        super().optimizer_step(*args, **settings)
+        if self.global_step == 1:  # the step counts once it is done
+            self.outer.bias.data.fill_(float("inf"))
+
+
 def fit(folder: Path, stage: Stage, steps: int = 10, **settings: Any) -> None:
     data = [{"frames_BTCHW": torch.randn(2, 1, 3, 1, 1)} for _ in range(4)]
     loader = torch.utils.data.DataLoader(data, batch_size=None)  # type: ignore[arg-type]
@@ -96,6 +105,12 @@ def test_weights_that_went_bad_at_the_end_are_not_kept_in_place_of_good_ones(tmp
         fit(tmp_path, Line(bad="weights"))
     assert all(tensor.isfinite().all() for tensor in last(tmp_path)["state_dict"].values())
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "export" / "model.safetensors").values())
+
+
+def test_weights_that_a_step_made_infinite_are_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"the checkpoint of step 2 is not written: \d+ of \d+ tensors"):
+        fit(tmp_path, Exploding(), steps=2)
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
 
 
 def test_a_checkpoint_that_is_not_finite_is_not_gone_on_from(tmp_path: Path) -> None:

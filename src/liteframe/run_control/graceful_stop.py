@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from typing import Any
@@ -17,7 +18,8 @@ from liteframe.run_control.saving import LastStep
 from liteframe.run_control.stop_signals import Stopped, StopSignals, say
 
 DEFAULT_LIMIT_S = 60.0
-_CHILD_GRACE_S = 8.0
+_LOOK_S, _CHILD_GRACE_S = 0.5, 8.0
+_STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
 class GracefulStop(Callback):
@@ -38,6 +40,8 @@ class GracefulStop(Callback):
         self._last: LastStep | None = None
         self._step = 0
         self._signals = StopSignals()
+        self.begun = False
+        """Whether the first loop has begun, so that everything before it is done."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if trainer.world_size == 1 or "MASTER_ADDR" not in os.environ:
@@ -47,7 +51,7 @@ class GracefulStop(Callback):
         except RuntimeError as error:
             say(f"ranks do not watch each other: {str(error).splitlines()[0]}")
             return
-        guard = threading.Thread(target=self._guard, args=(trainer, self._ranks), daemon=True, name="liteframe-guard")
+        guard = threading.Thread(target=self._guard_ranks, args=(trainer, self._ranks), daemon=True)
         guard.start()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -118,6 +122,7 @@ class GracefulStop(Callback):
         self._close_ranks(failed=not isinstance(exception, Stopped))
 
     def _begin(self, trainer: Trainer) -> None:
+        self.begun = True
         self._signals = stop_signals.current or StopSignals()
         self._signals.claim()  # Lightning has put its own there, which broadcasts from inside the handler
         self._signals.deferring = True
@@ -176,31 +181,40 @@ class GracefulStop(Callback):
         step = f"after step {self._last.saved_step}" if self._last.saved_step is not None else "the last one written"
         return f"Kept: {path} ({step}). The same command with --ckpt_path last goes on from there"
 
-    def _guard(self, trainer: Trainer, ranks: Ranks) -> None:
-        """Watches the others while this rank may be stuck; ends the process with the reason where it must."""
-        launcher: Any = trainer.strategy.launcher
-        children = list(getattr(launcher, "procs", []))
-        _retire_observer()
-        died: float | None = None
+    def watch_children(self, trainer: Trainer, children: list[subprocess.Popen[bytes]]) -> None:
+        """Ends this process, with the reason, when a rank that it started has failed; stops it when one was stopped."""
+        guard = threading.Thread(target=self._guard_children, args=(trainer, children), daemon=True)
+        guard.start()
+
+    def _guard_children(self, trainer: Trainer, children: list[subprocess.Popen[bytes]]) -> None:
+        while True:
+            time.sleep(_LOOK_S)
+            codes = {rank: child.poll() for rank, child in enumerate(children, start=1)}
+            if all(code == 0 for code in codes.values()):
+                return
+            if any(code in _STOPPED for code in codes.values()):
+                if self._signals.requested is None:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return
+            if dead := {rank: code for rank, code in codes.items() if code}:
+                time.sleep(_CHILD_GRACE_S)  # this rank's own error may be on its way, and says more
+                known = self._ranks.describe(list(dead)) if self._ranks is not None else f"ranks {list(dead)}"
+                self._give_up(trainer, f"{known} ended with code {', '.join(map(str, dead.values()))}", list(dead))
+
+    def _guard_ranks(self, trainer: Trainer, ranks: Ranks) -> None:
+        """Watches the others while this rank may be stuck."""
         while ranks is self._ranks:
-            time.sleep(0.5)
+            time.sleep(_LOOK_S)
             if ranks.stop_asked is not None:
                 self._signals.request(ranks.stop_asked)
-            dead = [rank for rank, child in enumerate(children, start=1) if child.poll() not in (None, 0, 143, 130)]
-            died = None if not dead else died or time.monotonic()
-            if died is not None and time.monotonic() - died > _CHILD_GRACE_S:
-                codes = ", ".join(str(children[rank - 1].returncode) for rank in dead)
-                self._give_up(trainer, f"{ranks.describe(dead)} ended with code {codes}", dead)
             if frozen := ranks.frozen():
                 advice = "it is frozen, swapped out, or its machine is gone (limit: --rank_timeout_s)"
-                self._give_up(
-                    trainer, f"no sign of life for {ranks.limit_s:g} s of {ranks.describe(frozen)}: {advice}", frozen
-                )
+                reason = f"no sign of life for {ranks.limit_s:g} s of {ranks.describe(frozen)}: {advice}"
+                self._give_up(trainer, reason, frozen)
             if self._last is not None and ranks.stalled():
                 everybody = ranks.describe(range(ranks.world_size))
-                self._give_up(
-                    trainer, f"no rank has got anywhere for {ranks.stall_s:g} s (--rank_timeout_s): {everybody}", []
-                )
+                reason = f"no rank has got anywhere for {ranks.stall_s:g} s (--rank_timeout_s): {everybody}"
+                self._give_up(trainer, reason, [])
 
     def _give_up(self, trainer: Trainer, reason: str, missing: list[int]) -> None:
         self._save_alone()
@@ -209,10 +223,3 @@ class GracefulStop(Callback):
         for child in getattr(trainer.strategy.launcher, "procs", []):
             child.kill()
         os._exit(1)
-
-
-def _retire_observer() -> None:
-    """Lightning's observer kills every process at once, without a word, when one has failed."""
-    for thread in threading.enumerate():
-        if thread.name == "child-process-observer":
-            thread._run = lambda: True  # type: ignore[attr-defined]

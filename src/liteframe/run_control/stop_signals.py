@@ -20,6 +20,7 @@ SAVE_AFTER_S = 12.0
 """Seconds after SIGTERM at which another thread saves, where the main thread has not come to the end of a step."""
 END_AFTER_S = 24.0
 """Seconds after SIGTERM at which the process ends, whatever it waits for; 30 s is what schedulers commonly grant."""
+_IDLE_END_S = 8.0
 _SECOND_CTRL_C_S = 3.0
 _TICK_S = 0.25
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
@@ -115,7 +116,7 @@ class StopSignals:
             if waited > SAVE_AFTER_S and not saved and self.save is not None:
                 saved = True
                 self.save()
-            if waited > END_AFTER_S:
+            if waited > (END_AFTER_S if self.deferring else min(_IDLE_END_S, END_AFTER_S)):
                 self._end_by_force(signal.SIGINT if presses > 1 else signal.SIGTERM)
             time.sleep(_TICK_S)
 
