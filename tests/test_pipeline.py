@@ -188,6 +188,14 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, stage: dict[str, Any], messag
         read_recipe(str(write_recipe(tmp_path, [stage])))
 
 
+@pytest.mark.parametrize("output", ["../../../x", "/etc/passwd", "{run}/../x", "{run}x/y"])
+def test_outputs_outside_the_run_are_refused(tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = {"name": "a", "verb": "note", "outputs": [output]}
+    with pytest.raises(ConfigError, match="stage a: `outputs`: .* leads out of"):
+        pipeline_command(str(write_recipe(tmp_path, [stage])))
+
+
 def test_two_stages_of_one_name_are_refused(tmp_path: Path) -> None:
     stage = {"name": "a", "verb": "fit"}
     with pytest.raises(ConfigError, match="two stages are called 'a'"):
@@ -252,14 +260,14 @@ def test_kill_9_in_a_fit_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: py
     recipe = write_recipe(tmp_path, stages)
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     killed = subprocess.run(
-        [sys.executable, "-m", "liteframe", "pipeline", str(recipe)],
+        [sys.executable, "-m", "liteframe", "pipeline", str(recipe), "--allow-code"],
         env={**os.environ, "PYTHONPATH": paths, "TOY_KILL_AT": "13", "OMP_NUM_THREADS": "1"},
         timeout=200,
     )
     assert killed.returncode == -signal.SIGKILL
     assert not Path("runs/toy/train/result.json").exists()
-    assert cli.main(["pipeline", str(recipe)]) == 0
-    assert cli.main(["pipeline", str(recipe), "--run", "straight"]) == 0
+    assert cli.main(["pipeline", str(recipe), "--allow-code"]) == 0
+    assert cli.main(["pipeline", str(recipe), "--allow-code", "--run", "straight"]) == 0
     resumed, straight = (
         json.loads(Path(run, "train", "result.json").read_text(encoding="utf-8")) for run in ("runs/toy", "straight")
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 import liteframe
+from liteframe.atomic import disk_fault
 from liteframe.configs import resolve_config_args
 from liteframe.errors import LiteFrameError
 from liteframe.run_control.stop_signals import StopSignals
@@ -48,7 +48,6 @@ FUNCTION_VERBS = {
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
 """Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""
 
@@ -71,17 +70,18 @@ def main(args: list[str] | None = None) -> int:
             raise
         print(f"liteframe: error: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        if error.errno not in _OF_THE_DISK or os.environ.get("LITEFRAME_DEBUG") == "1":
-            raise
-        where = error.filename or "a file"
-        print(f"liteframe: error: {where}: {error.strerror}; free some space or give another place", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("liteframe: interrupted", file=sys.stderr)
         return 130
     except SystemExit as leaving:
         return _exit_code(leaving)
+    except Exception as error:
+        reason = disk_fault(error)
+        if reason is None or os.environ.get("LITEFRAME_DEBUG") == "1":
+            raise
+        where = getattr(error, "filename", None) or "a file"
+        print(f"liteframe: error: {where}: {reason}; free some space or give another place", file=sys.stderr)
+        return 1
 
 
 def dispatch(args: Sequence[str]) -> int:
@@ -132,6 +132,11 @@ def _overview() -> str:
         ("other verbs:", {verb: text for verb, (text, _) in FUNCTION_VERBS.items()}),
     ):
         lines += [title, *(f"  {verb:<10} {text}" for verb, text in verbs.items()), ""]
+    lines += [
+        "Configs out of run folders, and recipes of others, name classes of liteframe and Lightning only; with",
+        "--allow-code, fit, validate, test, predict and pipeline let them name any, which runs as you.",
+        "",
+    ]
     lines += ["liteframe VERB --help tells the options of a verb, liteframe --version the version."]
     return "\n".join(lines)
 
@@ -162,7 +167,8 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
     for name in words:
         parser.add_argument(name, nargs="?", type=types[name], default=parameters[name].default, help=texts.get(name))
     for name in flags:
-        parser.add_argument(f"--{name}", nargs="?", const=True, type=bool, default=False, help=texts.get(name))
+        spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        parser.add_argument(*spellings, nargs="?", const=True, type=bool, default=False, help=texts.get(name))
     for name, item in lists.items():
         default = parameters[name].default
         if default is Parameter.empty:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
-
+from liteframe.bounded_text import parse_yaml
 from liteframe.errors import ConfigError
 
 _FLAGS = ("--config", "-c")
@@ -86,8 +85,8 @@ def _resolve(name: str) -> str:
 def _check_yaml(path: Path) -> None:
     """Raises ConfigError where a file is not YAML or no mapping; the parser of the command would not name the file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict | None):
         raise ConfigError(f"{path}: holds a {type(content).__name__}; a config is a mapping such as `model: ...`")

@@ -6,6 +6,7 @@ import logging
 import os
 import pkgutil
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -31,6 +32,7 @@ import liteframe.stages
 from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
+from liteframe.import_policy import parse_by_trust
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
@@ -175,7 +177,7 @@ class StageCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses what was given; ``sys.argv`` stays as it is, because DDP's children are started from it."""
-        self.config = parser.parse_args(args if isinstance(args, list) else None)
+        self.config = parse_by_trust(parser.parse_args, list(args) if isinstance(args, list) else sys.argv[1:])
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)

@@ -26,6 +26,7 @@ from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.host_loading import load_host
 from liteframe.models.tiny import build_tiny_host
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.own_folder import LISTING
 from tiny_world import encoder_folder, home, host_folder, lma_run_folder, sha256_of
 
 QUESTION = "color of the star"
@@ -138,6 +139,7 @@ def test_auto_classes_load_it_in_a_new_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["missing", "unexpected", "shape", "adapter"])
 def test_weights_that_do_not_fit_are_named(kind: str, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported(False), tmp_path / "out"))
+    (folder / LISTING).unlink()  # changed on purpose
     index = folder / "model.safetensors.index.json"
     name = "projector.linear_1.weight"
     path = folder / json.loads(index.read_text())["weight_map"][name]
@@ -163,6 +165,7 @@ def test_weights_that_do_not_fit_are_named(kind: str, tmp_path: Path) -> None:
 
 def test_a_missing_shard_or_adapter_is_named(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported(False), tmp_path / "out"))
+    (folder / LISTING).unlink()  # changed on purpose
     shutil.rmtree(folder / "adapter")
     with pytest.raises(ConfigError, match="adapter"):
         LiteFrameForConditionalGeneration.from_pretrained(folder)

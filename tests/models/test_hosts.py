@@ -56,8 +56,8 @@ class TestPublishedSizes:
         def refuse(*_: Any, **__: Any) -> None:
             raise AssertionError("the hub was asked")
 
-        monkeypatch.setattr("liteframe.models.teachers.checkpoint.file_exists", refuse)
-        monkeypatch.setattr("liteframe.models.teachers.checkpoint.try_to_load_from_cache", refuse)
+        monkeypatch.setattr("liteframe.models.model_folder.file_exists", refuse)
+        monkeypatch.setattr("liteframe.models.model_folder.try_to_load_from_cache", refuse)
         for path in sorted((shipped_configs() / "hosts").glob("*.json")):
             source = json.loads(path.read_text())["source"]
             assert host_config(source).to_dict() == host_config(path.stem).to_dict()

@@ -28,8 +28,8 @@ def no_network_and_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the hub was asked")
 
-    monkeypatch.setattr("liteframe.models.teachers.checkpoint.file_exists", refuse)
-    monkeypatch.setattr("liteframe.models.teachers.checkpoint.try_to_load_from_cache", refuse)
+    monkeypatch.setattr("liteframe.models.model_folder.file_exists", refuse)
+    monkeypatch.setattr("liteframe.models.model_folder.try_to_load_from_cache", refuse)
     monkeypatch.chdir(tmp_path)
 
 

@@ -49,7 +49,7 @@ class Run:
         args = [*QUIET, f"--trainer.max_steps={STEPS}"]
         stage = {"name": "run", "verb": "fit", "config": config, "args": args}
         (folder / "toy-recipe.yaml").write_text(json.dumps({"stages": [stage]}), encoding="utf-8")
-        run._start(["pipeline", "toy-recipe.yaml", "--run=."])
+        run._start(["pipeline", "toy-recipe.yaml", "--allow-code", "--run=."])
         return run
 
     def _start(self, words: list[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.atomic import atomic_write_text
+from liteframe.bounded_text import parse_json
 from liteframe.errors import DataError
 
 MODEL_STAGES = ("encode", "project", "prefill")
@@ -196,9 +197,10 @@ def _numbers_on_one_line(text: str) -> str:
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The object in a JSON file; ``DataError`` names a file that cannot be read."""
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = Path(path).read_bytes()
+    except OSError as error:
         raise DataError(f"{path}: not a readable record ({error}); run the bench again") from error
+    data = parse_json(text, str(path), DataError)
     if not isinstance(data, dict):
         raise DataError(f"{path}: a record must be a JSON object, this is a {type(data).__name__}")
     return data
@@ -221,7 +223,7 @@ def rows_of(report: Mapping[str, Any], name: str = "report") -> list[RowRecord]:
         raise DataError(f"{name}: has no list 'rows'; it is not a report of the sweep")
     try:
         return [RowRecord.from_dict(row) for row in report["rows"]]
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(f"{name}: {error}") from error
 
 

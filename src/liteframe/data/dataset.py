@@ -105,15 +105,13 @@ class VideoDataset(Dataset[Any]):
     def _draft(self, request: SampleRequest) -> Sample:
         """What is known of a sample before decoding, with the `job` to do where there is one."""
         if self.store is not None:
-            entry = self.store.entry(request.index)
-            sample_id = skip_id = entry["sample_id"]
-            row = {"path": entry["path"], "id": sample_id, "decoder": entry.get("decoder")}
+            path, indices, decoder = self.store.source(request.index)
+            sample_id = skip_id = self.store.entry(request.index)["sample_id"]
+            row = {"path": path, "id": sample_id, "decoder": decoder}
             frames = self.store.frames(request.index)
             draft: Sample = {"targets_THWC": self.store.targets(request.index)}
-            indices = tuple(entry["frame_indices"][: entry["valid_frames"]])
             if frames is not None:
-                draft["stored"] = (frames[: entry["valid_frames"]], indices)
-            path = entry["path"]
+                draft["stored"] = (frames[: len(indices)], indices)
         else:
             source = self.rows[request.index // self.windows]
             row, path, indices, skip_id = source.as_dict(), source.path, None, source.id

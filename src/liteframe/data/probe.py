@@ -11,11 +11,11 @@ import numpy as np
 from liteframe.data import decord_reader
 from liteframe.data.check_rows import CheckRow
 from liteframe.data.decode import VideoInfo, preferred, scan_cached
-from liteframe.data.decode_job import fetched
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.pyav_reader import Converter
 from liteframe.data.pyav_scan import Scan, frames_in_order
 from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.remote_decode import with_copy
 from liteframe.data.remote_file import is_url
 from liteframe.errors import DecodeError, DecodeTimeout, LiteFrameError
 from liteframe.progress import Meter
@@ -35,12 +35,17 @@ def check_video(path: str, verify_frames: int = 16, cache: RemoteCache | None = 
     if cache is None:
         return CheckRow(path, False, "is not here; give --cache, a folder to fetch it into", passing=True)
     try:
-        with fetched(path, cache) as copy:
-            return replace(_check_file(copy, verify_frames), path=path)
+        return replace(with_copy(path, cache, lambda copy: _check_copy(copy, verify_frames)), path=path)
     except DecodeError as error:
         return CheckRow(path, False, error.reason)
     except LiteFrameError as error:
         return CheckRow(path, False, str(error), passing=True)
+
+
+def _check_copy(path: str, verify_frames: int) -> CheckRow:
+    """As `_check_file`, but a copy that cannot be opened is a DecodeError, so that it is fetched again."""
+    scan_cached(path)
+    return _check_file(path, verify_frames)
 
 
 def _check_file(path: str, verify_frames: int) -> CheckRow:

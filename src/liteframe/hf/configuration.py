@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig, Qwen2Config
 
+from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameConfig, check_size
+from liteframe.models.strict import StrictPretrainedConfig
 
 
-class LiteFrameVideoConfig(PretrainedConfig):
+class LiteFrameVideoConfig(StrictPretrainedConfig):
     """Settings of `LiteFrameForConditionalGeneration`.
 
     `InternVLConfig` cannot hold them: on reload it makes an InternViT of any vision config.
@@ -22,6 +24,9 @@ class LiteFrameVideoConfig(PretrainedConfig):
         projector_hidden_act: activation in the host's projector.
         tie_word_embeddings: whether the LLM's head shares the weights of its embeddings.
         adapter: subfolder of a LoRA adapter that is put on the LLM when the model is loaded; None if there is none.
+
+    Raises:
+        ConfigError: a field that is of another kind or size.
     """
 
     model_type = "liteframe"
@@ -42,6 +47,7 @@ class LiteFrameVideoConfig(PretrainedConfig):
             encoder_config = LiteFrameConfig.from_dict(encoder_config or {})
         if not isinstance(text_config, PretrainedConfig):
             text_config = AutoConfig.for_model(**text_config) if text_config else Qwen2Config()
+        _check(image_token_id, downsample_ratio, adapter)
         self.encoder_config = encoder_config
         self.text_config = text_config
         self.image_token_id = image_token_id
@@ -61,3 +67,12 @@ class LiteFrameVideoConfig(PretrainedConfig):
         rows, columns = (step * block for step in encoder.size_multiple)
         check_size(height, width, (rows, columns))
         return encoder.clip_frames // encoder.stride[0] * (height // rows) * (width // columns)
+
+
+def _check(image_token_id: Any, downsample_ratio: Any, adapter: Any) -> None:
+    if isinstance(image_token_id, bool) or not isinstance(image_token_id, int) or image_token_id < 0:
+        raise ConfigError(f"image_token_id is {str(image_token_id)[:60]}; it must be the id of a token")
+    if not isinstance(downsample_ratio, int | float) or not 1 / 64 <= downsample_ratio <= 1:
+        raise ConfigError(f"downsample_ratio is {str(downsample_ratio)[:60]}; it must be a number from 1/64 to 1")
+    if adapter is not None and (not isinstance(adapter, str) or not adapter):
+        raise ConfigError(f"adapter is {str(adapter)[:60]!r}; it must be the name of a folder beside config.json")

@@ -9,17 +9,19 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from liteframe.atomic import give_usual_modes
 from liteframe.errors import ConfigError
 from liteframe.hf.card import model_card
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.onnx import export_onnx
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
-from liteframe.models.adapted import ADAPTER_FILES, adapter_of, load_adapter, load_parts
+from liteframe.models.adapted import adapter_of, load_adapter, load_parts
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.foreign_errors import named_errors
 from liteframe.models.host_loading import load_host
+from liteframe.models.model_folder import ADAPTER_FILES
 from liteframe.models.prompts import PromptBuilder
+from liteframe.own_folder import replace_folder
 
 _ADAPTER = "adapter"
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -48,7 +50,6 @@ def export_command(
     found, target = RunFolder.open(Path(run)), Path(out)
     if target.exists():
         raise ConfigError(f"{target} exists; remove it, or name another place")
-    target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".onnx":
         if merge or host or dtype:
             raise ConfigError(
@@ -58,12 +59,9 @@ def export_command(
     else:
         if dtype not in (None, *_DTYPES):
             raise ConfigError(f"--dtype {dtype} is none of {', '.join(_DTYPES)}")
-        part = target.with_name(target.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        export_folder(found, part, merge, found.host(host), dtype, max_shard_size)
-        give_usual_modes(part)
-        part.rename(target)
+        advice = "free some space, or give another folder; nothing was lost"
+        with replace_folder(target) as part, named_errors(f"{target}: cannot be written", advice):
+            export_folder(found, part, merge, found.host(host), dtype, max_shard_size)
     print(f"exported {found.export} to {target}")
     return 0
 
@@ -74,9 +72,9 @@ def export_folder(
     """Writes weights, configs, processor and model card of `run` into an empty folder.
 
     Raises:
-        ConfigError: a part is missing or does not fit the host.
+        ConfigError: a part or a setting of the run is missing or damaged, or does not fit the host.
     """
-    adapter = None
+    adapter, size, frames = None, run.image_size(), run.most_frames()
     if run.adapted:
         host, processor, encoder = load_parts(run.export, host_source)
         adapter = adapter_of(run.export)
@@ -96,7 +94,7 @@ def export_folder(
             shutil.copyfile(adapter / name, folder / _ADAPTER / name)
     _complete_generation_config(model, processor.tokenizer)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
-    frames_in = _processor(model, processor, run)
+    frames_in = _processor(model, processor, size, frames)
     frames_in.save_pretrained(folder)
     parts = {"encoder": model.encoder, "projector": model.projector, "LLM": model.language_model}
     counts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts.items()}
@@ -112,11 +110,11 @@ def _complete_generation_config(model: LiteFrameForConditionalGeneration, tokeni
         generation.pad_token_id = tokenizer.pad_token_id
 
 
-def _processor(model: LiteFrameForConditionalGeneration, of_host: Any, run: RunFolder) -> LiteFrameProcessor:
+def _processor(
+    model: LiteFrameForConditionalGeneration, of_host: Any, size: tuple[int, int] | None, frames: int | None
+) -> LiteFrameProcessor:
     encoder = model.config.encoder_config
-    size = run.setting("data", "image_size") or encoder.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    frames = run.most_frames()
+    height, width = size or (encoder.image_size, encoder.image_size)
     return LiteFrameProcessor(
         of_host.tokenizer,
         image_size=(height, width),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -20,6 +21,8 @@ from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError
 
 _DEADLINE_S = 120.0
+_MOST_PIXELS = 100_000_000
+_FORMATS_READ = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA")
 
 
 def list_of(kind: str, given: Any) -> list[Any]:
@@ -76,16 +79,38 @@ def read_image(image: Any, size: tuple[int, int]) -> Tensor:
         size: height and width in pixels.
 
     Raises:
-        DataError: no such file, or not an image.
+        DataError: no such file, not an image, or one of more pixels than fit into memory with ease.
     """
     if _is_path(image):
         require_file(image)
-        try:
-            with Image.open(image) as opened:
-                image = ImageOps.exif_transpose(opened).convert("RGB")
-        except OSError as error:
-            raise DataError(f"{image}: cannot be read as an image ({error})") from error
+        image = _open(image)
     return resize_uint8(_frame(image)[None], size)
+
+
+def _open(path: str | os.PathLike[str]) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_require_small` has a limit of its own
+            with Image.open(path, formats=_image_formats()) as opened:
+                _require_small(opened, str(path))
+                return ImageOps.exif_transpose(opened).convert("RGB")
+    except DataError:
+        raise
+    except Exception as error:  # readers of damaged images raise whatever Python does
+        raise DataError(f"{path}: cannot be read as an image ({error})") from error
+
+
+@cache
+def _image_formats() -> list[str]:
+    """Pictures of pixels: those of other kinds are drawn by programs, such as Ghostscript."""
+    Image.init()
+    return [name for name in _FORMATS_READ if name in Image.OPEN]
+
+
+def _require_small(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height > _MOST_PIXELS:
+        raise DataError(f"{name}: {width} x {height} pixels, where {_MOST_PIXELS:,} are the most; make it smaller")
 
 
 @cache
@@ -113,6 +138,7 @@ def _is_video(given: Any) -> bool:
 
 def _frame(frame: Any) -> np.ndarray:
     if isinstance(frame, Image.Image):
+        _require_small(frame, "a picture")
         return np.array(frame.convert("RGB"))
     return _channels_last(_array(frame)[None])[0]
 

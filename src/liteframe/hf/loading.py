@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import PretrainedConfig
-
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.models.adapted import is_adapted, load_adapted
 from liteframe.models.host_loading import load_host
+from liteframe.models.model_folder import CONFIG, local_folder, model_file, read_json_file
 from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM
 
 
@@ -41,11 +40,9 @@ def load_video_llm(source: str | Path, attention: str | dict[str, str] | None = 
 
 
 def _model_type(source: str) -> str | None:
-    try:
-        fields, _ = PretrainedConfig.get_config_dict(source)
-    except (OSError, ValueError):
-        return None  # what is wrong there, those who load a host can say
-    return fields.get("model_type")
+    config = model_file(local_folder(source), CONFIG)
+    kind = read_json_file(config).get("model_type") if config else None
+    return kind if isinstance(kind, str) else None  # what is wrong there, those who load a host can say
 
 
 def _load_exported(source: str, attention: str | dict[str, str] | None) -> VideoLLM:

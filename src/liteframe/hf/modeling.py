@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,19 +11,18 @@ from transformers import AutoModel, GenerationMixin, InternVLForConditionalGener
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
-from transformers.utils import cached_file
 
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
-from liteframe.models.adapted import ADAPTER_FILES, load_adapter
+from liteframe.models.adapted import load_adapter
 from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.strict import StrictPreTrainedModel
+from liteframe.models.model_folder import model_subfolder
+from liteframe.models.strict import StrictPreTrainedModel, open_folder
 from liteframe.models.teachers import project_tokens
 from liteframe.models.video_llm import put_in_places
 
 CLIPS_AT_ONCE = 16
 """Clips that go through the encoder together. Clips do not see each other, so this bounds the memory, nothing else."""
-_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
 
 
 class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
@@ -52,7 +50,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             projector_hidden_act=config.projector_hidden_act,
         )
         self.projector = InternVLMultiModalProjector(projector_config)
-        self.language_model = AutoModel.from_config(text)
+        self.language_model = AutoModel.from_config(text, trust_remote_code=False)
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()
 
@@ -98,8 +96,8 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.config.adapter is not None:
-            options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
-            folder = _adapter_folder(str(pretrained_model_name_or_path), model.config.adapter, options)
+            whole = open_folder(pretrained_model_name_or_path, kwargs, weights=True) / kwargs.get("subfolder", "")
+            folder = model_subfolder(whole, model.config.adapter)
             model.language_model = load_adapter(model.language_model, folder).merge_and_unload().eval()
             model.config.adapter = None
         return loaded
@@ -227,12 +225,3 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         parent: Any = super()
         ids, others = parent._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
         return ids, {**others, "pixel_values_videos": clips, **({} if groups is None else {"clip_groups": groups})}
-
-
-def _adapter_folder(source: str, name: str, options: dict[str, Any]) -> Path:
-    """Where the adapter of a folder or hub id lies on this machine."""
-    try:
-        files = [str(cached_file(source, f"{name}/{file}", **options)) for file in ADAPTER_FILES]
-    except OSError as error:
-        raise ConfigError(f"{source}: its config names an adapter {name!r} that is not there: {error}") from error
-    return Path(files[0]).parent

@@ -37,10 +37,21 @@ def export_onnx(encoder: LiteFrameEncoder, path: Path) -> None:
     Batch and frames may be of any size, frames a multiple of `clip_frames`; height and width are `image_size`.
 
     Raises:
-        ConfigError: onnx or onnxscript is not installed.
+        ConfigError: onnx or onnxscript is not installed, or the file cannot be written, which is tried before the work.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise ConfigError(f"{' and '.join(missing)} not installed; pip install 'liteframe[onnx]'")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_open(path) as file:
+            file.write(_exported(encoder))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space or give another folder"
+        ) from error
+
+
+def _exported(encoder: LiteFrameEncoder) -> bytes:
     config = encoder.config
     # A copy, as fused attention is what exports without a loop or uninitialised memory.
     copy = LiteFrameEncoder(LiteFrameConfig.from_dict({**config.to_dict(), "attention": "sdpa"}))
@@ -57,5 +68,4 @@ def export_onnx(encoder: LiteFrameEncoder, path: Path) -> None:
         dynamo=True,
         verbose=False,
     )
-    with atomic_open(path) as file:
-        file.write(program.model_proto.SerializeToString())
+    return bytes(program.model_proto.SerializeToString())

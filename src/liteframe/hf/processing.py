@@ -13,7 +13,23 @@ from transformers import BatchFeature, ProcessorMixin
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
 from liteframe.hf.inputs import list_of, read_image, read_video
+from liteframe.models.chat_template import render, require_bounded, template_of
+from liteframe.models.config_limits import require_sane
+from liteframe.models.foreign_errors import named_errors
 from liteframe.models.prompts import image_text, video_text
+from liteframe.models.strict import open_folder
+from liteframe.own_folder import drop_listing
+
+_RENDERED = "liteframe_text"
+_UNBOUNDED = ("continue_final_message", "return_assistant_tokens_mask", "sanitize_control_tokens")
+_NOT_FOR_TEMPLATES = (
+    "tokenize",
+    "return_tensors",
+    "return_dict",
+    "load_audio_from_video",
+    "processor_kwargs",
+    *_UNBOUNDED,
+)
 
 
 class LiteFrameProcessor(ProcessorMixin):
@@ -31,6 +47,9 @@ class LiteFrameProcessor(ProcessorMixin):
         num_frames: frames taken of a video file, at most, unless a call says otherwise.
         chat_template: the host's.
         frames_per_group: frames that a token spans; null is all of a clip.
+
+    Raises:
+        ConfigError: a number that no model has.
     """
 
     def __init__(
@@ -44,14 +63,60 @@ class LiteFrameProcessor(ProcessorMixin):
         frames_per_group: int | None = None,
     ) -> None:
         super().__init__(tokenizer, chat_template=chat_template)
+        numbers = {"image_size": image_size, "clip_frames": clip_frames, "tokens_per_clip": tokens_per_clip}
+        require_sane({**numbers, "num_frames": num_frames, "frames_per_group": frames_per_group}, "processor")
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.image_size = [int(height), int(width)]
+        self.image_size = [height, width]
         self.clip_frames, self.tokens_per_clip, self.num_frames = clip_frames, tokens_per_clip, num_frames
         self.frames_per_group = clip_frames if frames_per_group is None else frames_per_group
         self.start_image_token = tokenizer.start_image_token
         self.end_image_token = tokenizer.end_image_token
         self.image_token = tokenizer.context_image_token
         self.video_token = tokenizer.video_token
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """As `ProcessorMixin.from_pretrained`, from files that are data.
+
+        Raises:
+            ConfigError: no such folder, a file that is no data, or a chat template that takes too much.
+        """
+        source = pretrained_model_name_or_path
+        folder = open_folder(source, kwargs, weights=False)
+        with named_errors(f"{source}: no processor can be read from here", "export or copy the folder again"):
+            loaded = super().from_pretrained(str(folder), **{"trust_remote_code": False, **kwargs})
+        processor: Any = loaded[0] if isinstance(loaded, tuple) else loaded
+        require_bounded(template_of(processor, str(source)), str(source))
+        return loaded
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `ProcessorMixin.save_pretrained`; a listing of what the folder held before goes."""
+        drop_listing(save_directory)
+        return super().save_pretrained(save_directory, *args, **kwargs)
+
+    def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        """As `ProcessorMixin.apply_chat_template`, with the template rendered in bounded time and memory.
+
+        Raises:
+            ConfigError: the template fails or takes too much, or an option that would need it rendered otherwise.
+        """
+        if asked := [name for name in _UNBOUNDED if kwargs.get(name)]:
+            raise ConfigError(f"{asked[0]} cannot be had of a {type(self).__name__}; leave it out")
+        template = self._resolve_chat_template(chat_template)
+        conversations, is_batched = self._normalize_conversations(conversation)
+        words = {name: value for name, value in kwargs.items() if name not in _NOT_FOR_TEMPLATES}
+        variables = {"tools": None, "documents": None, "add_generation_prompt": False}
+        variables = {**variables, **self.tokenizer.special_tokens_map, **words}
+        filled, asked_for = [], set()
+        for messages in conversations:
+            text, names = render(template, messages, variables, "processor")
+            # What is left for transformers to render is this text as it is.
+            filled.append([{**messages[0], _RENDERED: text}, *messages[1:]])
+            asked_for.update(names)
+        others = {name: value for name, value in kwargs.items() if name not in words or name not in asked_for}
+        others = {name: value for name, value in others.items() if name not in ("tools", "documents")}
+        as_it_is = f"{{{{ messages[0]['{_RENDERED}'] }}}}"
+        return super().apply_chat_template(filled if is_batched else filled[0], as_it_is, **others)
 
     def __call__(
         self,

@@ -14,14 +14,19 @@ from torch import Tensor, nn
 from transformers import InternVLForConditionalGeneration, PreTrainedModel, ProcessorMixin
 
 from liteframe.errors import ConfigError
+from liteframe.models.adapter_config import read_adapter_config
 from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.finite_weights import require_finite
+from liteframe.models.foreign_errors import named_errors, one_line
 from liteframe.models.host_loading import load_host
+from liteframe.models.model_folder import ADAPTER_FILES, model_file, model_subfolder, read_json_file
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.own_folder import require_unchanged
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _CARD = "liteframe.json"
 _ADAPTER = "adapter"
 _PROJECTOR = "projector.safetensors"
+_MOST_PIXELS_A_SIDE = 4096
 
 
 def save_adapted(
@@ -68,27 +73,53 @@ def is_adapted(folder: Path) -> bool:
 
 
 def host_of(folder: Path) -> str:
-    """Folder or hub id of the host that the export of an LMA run was made for. Raises ConfigError for other folders."""
+    """Folder or hub id of the host that the export of an LMA run was made for.
+
+    A folder is named from the export, mostly with `..`, as the host lies beside it. An export that came from elsewhere
+    may thus name any folder; of that, as of any host, safetensors and settings are read if they are a host's, nothing
+    is run, and nothing is ever written there.
+
+    Raises:
+        ConfigError: for other folders, and for a damaged `liteframe.json`.
+    """
     fields = _card(folder)
-    return str((folder / fields["host"]).resolve()) if fields["host_is_folder"] else fields["host"]
+    return str((folder / fields["host"]).resolve()) if fields["host_is_folder"] else str(fields["host"])
 
 
 def adapter_of(folder: Path) -> Path | None:
     """Folder of the LLM's adapter in the export of an LMA run; None if the LLM was not adapted."""
-    return folder / _ADAPTER if _card(folder).get("adapter", True) else None
+    return model_subfolder(folder, _ADAPTER) if _card(folder).get("adapter", True) else None
 
 
 def _card(folder: Path) -> dict[str, Any]:
     if not is_adapted(folder):
         raise ConfigError(f"{folder}: no {_CARD}; give the export folder of an LMA run")
-    return dict(json.loads((folder / _CARD).read_text()))
+    path = folder / _CARD
+    model_file(folder, _CARD)  # raises where a link leads elsewhere
+    fields = read_json_file(path)
+    kinds: tuple[tuple[str, type], ...] = (("host", str), ("host_is_folder", bool), ("adapter", bool))
+    for name, kind in kinds:
+        if not isinstance(fields.get(name, True if name == "adapter" else None), kind):
+            raise ConfigError(f"{path}: `{name}` is missing or no {kind.__name__}; export the run again")
+    if not fields["host"] or "\0" in fields["host"]:
+        raise ConfigError(f"{path}: `host` is {fields['host']!r}, no folder and no hub id; export the run again")
+    size = fields.get("image_size")
+    if size is not None and not _is_image_size(size):
+        raise ConfigError(f"{path}: `image_size` is {str(size)[:60]}; it must be height and width in pixels")
+    return fields
+
+
+def _is_image_size(size: Any) -> bool:
+    if not isinstance(size, list) or len(size) != 2:
+        return False
+    return all(type(side) is int and 1 <= side <= _MOST_PIXELS_A_SIDE for side in size)
 
 
 def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = None) -> VideoLLM:
     """The Video LLM that LMA made, with the adapter merged into the LLM so that it costs nothing.
 
     Raises:
-        ConfigError: a part is missing or does not fit the host.
+        ConfigError: a part is missing, has changed since it was written, or does not fit the host.
     """
     folder = Path(folder)
     host, processor, encoder = load_parts(folder, host_of(folder), attention)
@@ -105,35 +136,47 @@ def load_parts(
     """The host with the projector of LMA but without its adapter, the host's processor, and the encoder.
 
     Raises:
-        ConfigError: a part is missing or does not fit the host.
+        ConfigError: a part is missing, has changed since it was written, or does not fit the host.
     """
+    require_unchanged(folder)
+    projector = _read(folder, _PROJECTOR)
     host, processor = load_host(host_source, attention)
-    _fit(host.model.multi_modal_projector, _read(folder / _PROJECTOR), folder / _PROJECTOR)
-    return host, processor, LiteFrameEncoder.from_pretrained(folder / "encoder")
+    _fit(host.model.multi_modal_projector, projector, folder / _PROJECTOR)
+    return host, processor, LiteFrameEncoder.from_pretrained(model_subfolder(folder, "encoder"))
 
 
 def load_adapter(language_model: PreTrainedModel, folder: Path) -> PeftModel:
     """The LLM with the adapter of `folder` put on; every one of its weights has found its place.
 
     Raises:
-        ConfigError: the adapter is missing, or was made for another LLM.
+        ConfigError: the adapter is missing, is more than a LoRA adapter, or was made for another LLM.
     """
-    tensors = _read(folder / ADAPTER_FILES[1])
-    try:
-        adapted = PeftModel.from_pretrained(language_model, str(folder))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{folder}: does not fit the LLM of the host: {error}") from error
+    tensors = _read(folder, ADAPTER_FILES[1])
+    settings = read_adapter_config(folder / ADAPTER_FILES[0])
+    ranks = {len(tensor) for name, tensor in tensors.items() if "lora_A" in name}
+    if ranks != {settings.r}:
+        raise ConfigError(
+            f"{folder / ADAPTER_FILES[0]}: r is {settings.r}, the ranks of its weights are {sorted(ranks)}; the two are"
+            " of different adapters"
+        )
+    with named_errors(f"{folder}: does not fit the LLM of the host", "give the host that it was made for"):
+        adapted = PeftModel.from_pretrained(language_model, str(folder), config=settings)
     # peft itself only warns.
     if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):
         raise ConfigError(f"{folder}: does not fit the LLM of the host: {sorted(odd)[0]}")
     return adapted
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(folder: Path, name: str) -> dict[str, Tensor]:
+    path = folder / name
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give the whole folder that was exported") from error
+        if model_file(folder, name) is None:
+            raise FileNotFoundError("no such file")
+        tensors = load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({one_line(error)}); give the whole folder exported") from error
+    require_finite(tensors.items(), str(path))
+    return tensors
 
 
 def _fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Literal
 
-from transformers import PretrainedConfig
-
 from liteframe.errors import ConfigError
+from liteframe.models.config_limits import require_sane
+from liteframe.models.strict import StrictPretrainedConfig
 from liteframe.models.temporal import TEMPORAL_MIXERS
 from liteframe.ops.pooling import legal_sizes
 
+_SIZES = (
+    *("image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers", "num_attention_heads"),
+    *("output_size", "clip_frames", "temporal_kernel"),
+)
 
-class LiteFrameConfig(PretrainedConfig):
+
+class LiteFrameConfig(StrictPretrainedConfig):
     """Settings of the student encoder; the defaults are the paper's.
 
     Args:
@@ -80,8 +85,8 @@ class LiteFrameConfig(PretrainedConfig):
         self.mlp_ratio = mlp_ratio
         self.output_size = output_size
         self.clip_frames = clip_frames
-        self.downsample_after = [int(block) for block in downsample_after]
-        self.downsample_strides = [[int(step) for step in stride] for stride in downsample_strides]
+        self.downsample_after = _whole_numbers("downsample_after", downsample_after)
+        self.downsample_strides = _triples(downsample_strides)
         self.temporal_mixer = temporal_mixer
         self.temporal_kernel = temporal_kernel
         self.layer_norm_eps = layer_norm_eps
@@ -105,6 +110,7 @@ class LiteFrameConfig(PretrainedConfig):
         return (self.patch_size * self.stride[1], self.patch_size * self.stride[2])
 
     def _check(self) -> None:
+        self._check_numbers()
         after, strides = self.downsample_after, self.downsample_strides
         if after != sorted(set(after)) or any(not 1 <= block <= self.num_hidden_layers for block in after):
             raise ConfigError(
@@ -136,3 +142,34 @@ class LiteFrameConfig(PretrainedConfig):
             raise ConfigError(f"attention must be 'auto', 'sdpa' or 'eager', got {self.attention!r}")
         if self.temporal_mixer not in TEMPORAL_MIXERS:
             raise ConfigError(f"temporal_mixer must be one of {sorted(TEMPORAL_MIXERS)}, got {self.temporal_mixer!r}")
+
+    def _check_numbers(self) -> None:
+        require_sane({name: getattr(self, name) for name in _SIZES}, "the encoder's config")
+        for name in _SIZES:
+            if not isinstance(getattr(self, name), int):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give a whole number")
+        for name, most in (
+            ("mlp_ratio", 64),
+            ("layer_norm_eps", 1),
+            ("initializer_range", 1e3),
+            ("position_scale", 1e3),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                raise ConfigError(f"{name} is {value!r}; give a number from 0 to {most:g}")
+
+
+def _triples(strides: Any) -> list[list[int]]:
+    if isinstance(strides, str) or not isinstance(strides, Sequence):
+        raise ConfigError(f"downsample_strides is {str(strides)[:60]}; give a list of (frames, rows, columns)")
+    return [_whole_numbers("downsample_strides", stride) for stride in strides]
+
+
+def _whole_numbers(name: str, values: Any) -> list[int]:
+    """A list of small whole numbers; ConfigError, naming the field, for anything else."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ConfigError(f"{name} is {str(values)[:60]}; give a list of whole numbers")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or not -1024 <= value <= 1024:
+            raise ConfigError(f"{name} holds {str(value)[:60]}; give whole numbers up to 1024")
+    return list(values)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from transformers import AutoProcessor, InternVLConfig, InternVLForConditionalGeneration, ProcessorMixin
 
 from liteframe.errors import ConfigError
+from liteframe.models.chat_template import require_bounded, template_of
+from liteframe.models.finite_weights import require_finite_module
+from liteframe.models.foreign_errors import named_errors
 from liteframe.models.hosts import require_internvl
+from liteframe.models.strict import require_fitting_size
 from liteframe.models.teachers import read_config, weight_files
 
 
@@ -26,13 +30,18 @@ def load_host(
             config, or a processor that does not fit the model.
     """
     config = require_internvl(read_config(source), source)
-    weight_files(source)
-    try:
+    folder = Path(weight_files(source)[0]).parent
+    advice = "copy or download them again"
+    with named_errors(f"{source}: the weights cannot be read", advice):
+        require_fitting_size(lambda: InternVLForConditionalGeneration(config), folder)
         loaded: Any = InternVLForConditionalGeneration.from_pretrained(
-            source, attn_implementation=attention, output_loading_info=True, ignore_mismatched_sizes=True
+            str(folder),
+            attn_implementation=attention,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(f"{source}: the weights cannot be read ({error}); copy or download them again") from error
     model, info = loaded
     for kind in ("missing", "unexpected"):
         if names := sorted(info[f"{kind}_keys"]):
@@ -43,23 +52,22 @@ def load_host(
             f"{source}: {len(odd)} weights of another shape, first {name}: {tuple(found)} in the file,"
             f" {tuple(wanted)} by config.json; the two are of different sizes of the family"
         )
-    return model, _load_processor(source, config)
+    require_finite_module(model, source)
+    return model, _load_processor(source, folder, config)
 
 
-def _load_processor(source: str, config: InternVLConfig) -> ProcessorMixin:
+def _load_processor(source: str, folder: Path, config: InternVLConfig) -> ProcessorMixin:
     """The processor of a host folder, which must agree with the model about the tokens that stand for the video."""
     advice = "copy tokenizer and processor from the published host again"
-    try:
-        processor: Any = AutoProcessor.from_pretrained(source, trust_remote_code=False)
-    except AttributeError as error:
-        raise ConfigError(f"{source}: the tokenizer lacks a token of the family ({error}); {advice}") from error
-    except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"{source}: its processor cannot be read ({error}); {advice}") from error
+    with named_errors(f"{source}: its processor cannot be read", advice):
+        try:
+            processor: Any = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False)
+        except AttributeError as error:
+            raise ConfigError(f"{source}: the tokenizer lacks a token of the family ({error}); {advice}") from error
     image_token = getattr(processor, "image_token", None)
     if not isinstance(processor, ProcessorMixin) or image_token is None:
         raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a host; {advice}")
-    if not processor.chat_template:
-        raise ConfigError(f"{source}: no chat template (chat_template.jinja); {advice}")
+    require_bounded(template_of(processor, source), source)
     tokenizer = processor.tokenizer
     known, wanted = tokenizer.get_vocab().get(image_token), config.image_token_id
     if known != wanted:

@@ -17,6 +17,8 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from liteframe.errors import ConfigError, DataError
+from liteframe.models.chat_template import render, template_of
+from liteframe.models.foreign_errors import named_errors
 
 IGNORE = -100
 _STAND_IN = "answer"
@@ -73,8 +75,7 @@ class PromptBuilder:
         for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
             if getattr(processor, name, None) is None:
                 raise ConfigError(f"the host's processor has no {name}; use the processor saved with the host model")
-        if not processor.chat_template:
-            raise ConfigError("the host's processor has no chat_template; save one with the host (chat_template.jinja)")
+        self._chat_template = template_of(processor, "the host's processor")
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         self._video_ids = lru_cache(maxsize=256)(self._tokenise_video)
         self._around_video = lru_cache(maxsize=4096)(self._tokenise_question)
@@ -85,7 +86,8 @@ class PromptBuilder:
         return video_text(self.processor, groups, tokens_per_group, step)
 
     def _tokenise(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        with named_errors("the host's tokenizer fails on a text", "copy it from the published host again"):
+            return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def _tokenise_video(self, groups: int, tokens_per_group: int, step: int) -> tuple[int, ...]:
         return tuple(self._tokenise(self.video_text(groups, tokens_per_group, step)))
@@ -99,7 +101,9 @@ class PromptBuilder:
             messages.append({"role": "user", "content": content})
             if answer is not None:
                 messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=question is not None)
+        # Not the processor's own rendering, which knows no end.
+        variables = {**self.tokenizer.special_tokens_map, "add_generation_prompt": question is not None}
+        return render(self._chat_template, messages, variables, "the host")[0]
 
     def question_ids(
         self, question: str, groups: int, tokens_per_group: int, step: int = 1

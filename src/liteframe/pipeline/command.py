@@ -9,7 +9,9 @@ from liteframe.pipeline.recipe import read_recipe
 from liteframe.pipeline.runner import PipelineRunner
 
 
-def pipeline_command(recipe: str, seed: int = 0, run: str | None = None, only: list[str] | None = None) -> int:
+def pipeline_command(
+    recipe: str, seed: int = 0, run: str | None = None, only: list[str] | None = None, allow_code: bool = False
+) -> int:
     """Run a whole recipe, stage after stage; what is done already is skipped, what was broken off goes on.
 
     Args:
@@ -17,11 +19,12 @@ def pipeline_command(recipe: str, seed: int = 0, run: str | None = None, only: l
         seed: makes another world, split and run.
         run: the run folder; runs/RECIPE by default, runs/RECIPE-seedN for seeds other than 0.
         only: run these stages only; what they need must be done.
+        allow_code: let a recipe that does not ship with liteframe name any class or function; it runs as you then.
 
     Raises:
         LiteFrameError: what a stage raises.
     """
-    content = read_recipe(recipe)
+    content = read_recipe(recipe, allow_code)
     folder = Path(run) if run else Path("runs") / (content.name if seed == 0 else f"{content.name}-seed{seed}")
     PipelineRunner(content, folder, seed, dispatch).execute(only)
     return 0

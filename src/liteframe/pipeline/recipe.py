@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from liteframe.configs import find_config
+from liteframe.bounded_text import parse_yaml
+from liteframe.code_names import require_known_recipe
+from liteframe.configs import find_config, shipped_configs
+from liteframe.contained_path import OutsideRoot, contained
 from liteframe.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -44,19 +46,33 @@ class StageSpec:
         return text.replace("{run}", str(run)).replace("{seed}", str(seed))
 
     def output_paths(self, run: Path, seed: int) -> list[Path]:
-        """Where the outputs lie."""
-        return [
-            Path(self.fill(text, run, seed)) if text.startswith("{run}") else run / self.name / text
-            for text in self.outputs
-        ]
+        """Where the outputs lie. Raises ConfigError for one that does not lie in the run folder."""
+        return [self._output_path(text, run, seed) for text in self.outputs]
+
+    def _output_path(self, text: str, run: Path, seed: int) -> Path:
+        path = Path(self.fill(text, run, seed)) if text.startswith("{run}") else run / self.name / text
+        try:
+            contained(run, os.path.abspath(path))
+        except OutsideRoot as error:
+            raise ConfigError(f"stage {self.name}: `outputs`: {error}; name files of the run") from error
+        return path
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stages in the order in which they run."""
+    """Stages in the order in which they run.
+
+    Attributes:
+        name: of its run folder.
+        stages: what it does.
+        foreign: whether nobody vouches for it, so that what it says names known code only.
+        allow_code: whether the user allows any code to be named.
+    """
 
     name: str
     stages: list[StageSpec]
+    foreign: bool = False
+    allow_code: bool = False
 
     @property
     def budget_s(self) -> float:
@@ -64,16 +80,21 @@ class Recipe:
         return sum(stage.budget_s or 0.0 for stage in self.stages)
 
 
-def read_recipe(name: str) -> Recipe:
+def read_recipe(name: str, allow_code: bool = False) -> Recipe:
     """Reads a recipe: a file of that name, or the shipped ``recipes/<name>.yaml``.
 
+    Args:
+        name: of the recipe.
+        allow_code: whether one that is not shipped may name any code.
+
     Raises:
-        ConfigError: if there is none, or a field of it is wrong; the message names file, stage and field.
+        ConfigError: if there is none, or a field of it is wrong, or names code that it may not; the message names file,
+            stage and field.
     """
     path = find_config(name) if name.endswith((".yaml", ".yml")) else find_config(f"recipes/{name}.yaml")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("stages"), list) or not content["stages"]:
         raise ConfigError(f"{path}: a recipe needs a list `stages`")
@@ -84,7 +105,11 @@ def read_recipe(name: str) -> Recipe:
     names = [stage.name for stage in stages]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{path}: two stages are called {twice[0]!r}")
-    return Recipe(name=str(content.get("name", path.stem)), stages=stages)
+    foreign = not allow_code and not path.is_relative_to(shipped_configs().resolve())
+    if foreign:
+        for stage in stages:
+            require_known_recipe(path, stage.name, stage.config, stage.args)
+    return Recipe(str(content.get("name", path.stem)), stages, foreign, allow_code)
 
 
 def _read_stage(path: Path, index: int, row: Any) -> StageSpec:

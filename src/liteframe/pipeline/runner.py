@@ -11,6 +11,7 @@ from typing import Any
 from liteframe.atomic import atomic_write_json
 from liteframe.bench.records import read_stage_records
 from liteframe.cli import CHILD_ARGS, STAGE_VERBS
+from liteframe.code_names import ALLOW_CODE, words_of_a_recipe
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import Recipe, StageSpec
@@ -54,6 +55,8 @@ class PipelineRunner:
         names = [stage.name for stage in self.recipe.stages]
         if unknown := [name for name in only or () if name not in names]:
             raise ConfigError(f"--only {unknown[0]}: no such stage; recipe {self.recipe.name} has {', '.join(names)}")
+        for stage in self.recipe.stages:
+            stage.output_paths(self.run, self.seed)  # refused before anything is done, not after
         with RunLock(self.run):
             _say(f"recipe {self.recipe.name}, seed {self.seed}, in {self.run} (budget {_time(self.recipe.budget_s)})")
             for position, stage in enumerate(self.recipe.stages):
@@ -107,7 +110,8 @@ class PipelineRunner:
         }
         progress = progress_path(self.run, stage.name)
         command = self._command(stage)
-        with isolated(self.seed, {CHILD_ARGS: json.dumps(command)}), StageClock(progress, record) as clock:
+        from_recipe, variables = words_of_a_recipe(self.recipe.foreign), {CHILD_ARGS: json.dumps(command)}
+        with from_recipe, isolated(self.seed, variables), StageClock(progress, record) as clock:
             code = self._run_verb(command)
         if code:
             raise LiteFrameError(f"stage {stage.name} ended with code {code}; run the same command again to go on")
@@ -145,6 +149,8 @@ class PipelineRunner:
 
     def _command(self, stage: StageSpec) -> list[str]:
         words = [stage.verb]
+        if self.recipe.allow_code and stage.verb in (*STAGE_VERBS, "pipeline"):
+            words.append(ALLOW_CODE)
         if stage.verb in STAGE_VERBS:
             folder = self.run / stage.name
             words += [word for name in stage.config for word in ("--config", name)]

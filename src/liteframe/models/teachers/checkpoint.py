@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, TypeVar
 
-from huggingface_hub import file_exists, try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig
-from transformers.utils import cached_file
 
 from liteframe.errors import ConfigError
+from liteframe.models.finite_weights import require_finite
+from liteframe.models.foreign_errors import named_errors, one_line
+from liteframe.models.model_folder import (
+    CONFIG,
+    INDEX,
+    SINGLE,
+    SMALL_FILES,
+    local_folder,
+    model_file,
+    read_json_file,
+    require_data_only,
+    shards,
+)
+from liteframe.own_folder import require_unchanged
 
+Module = TypeVar("Module", bound=nn.Module)
 Colour = tuple[float, float, float]
 """A number for each of red, green and blue, on the 0 to 1 scale."""
 
@@ -25,49 +38,40 @@ def read_config(source: str) -> Any:
     Raises:
         ConfigError: there is no such folder and no such model on the hub (or no hub), or its config is not readable.
     """
-    if not Path(source).is_dir():
-        _find_on_hub(source)
-    try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        advice = "a repository whose code comes with it, as InternVL's first form does, has a twin that ends in -hf"
-        raise ConfigError(f"{source}: no config.json of a model that transformers knows ({error}); {advice}") from error
+    folder = local_folder(source)
+    require_data_only(folder)
+    if model_file(folder, CONFIG) is None:
+        raise ConfigError(f"{source}: no config.json of a model that transformers knows; {_TWIN}")
+    with named_errors(f"{source}: no config.json of a model that transformers knows", _TWIN):
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
 
 
-def _find_on_hub(source: str) -> None:
-    """The local cache, then one question, no retries: a machine without network gets its answer at once."""
-    advice = "give a folder with config.json and safetensors, or a hub id that can be reached from here"
-    try:
-        found = try_to_load_from_cache(source, "config.json") is not None or file_exists(source, "config.json")
-    except HFValidationError as error:
-        raise ConfigError(f"no model folder {source!r}; {advice}") from error
-    except Exception as error:  # the hub's client has no common base for "not reachable"
-        raise ConfigError(f"no model folder {source!r}, and the hub cannot be asked for it; {advice}") from error
-    if not found:
-        raise ConfigError(f"no model folder {source!r}, and no such model on the hub; {advice}")
+_TWIN = "a repository whose code comes with it, as InternVL's first form does, has a twin that ends in -hf"
 
 
 def weight_files(source: str, prefixes: tuple[str, ...] = ("",)) -> list[str]:
     """Paths of the safetensors of a model, of those only that hold tensors whose names contain one of the prefixes.
 
     Raises:
-        ConfigError: there are none, or one that the index names is missing.
+        ConfigError: there are none, one that the index names is missing or lies outside of the folder, or, where
+            liteframe wrote the folder, a file that has changed since.
     """
-    index = _find(source, "model.safetensors.index.json")
-    single = None if index else _find(source, "model.safetensors")
-    if index:
-        weight_map = json.loads(Path(index).read_text())["weight_map"]
-        wanted = {shard for name, shard in weight_map.items() if any(p in name for p in prefixes)}
-        files = {shard: _find(source, shard) for shard in sorted(wanted)}
-        missing = [shard for shard, path in files.items() if path is None]
-        if missing:
-            raise ConfigError(
-                f"{source}: the shard {missing[0]} that the index names is missing; copy or download it again"
-            )
-        return [path for path in files.values() if path]
-    if single:
-        return [single]
-    raise ConfigError(f"{source}: no model.safetensors and no model.safetensors.index.json; copy or download them")
+    folder = local_folder(source)
+    if model_file(folder, INDEX) is not None:
+        wanted = {shard for name, shard in shards(folder).items() if any(p in name for p in prefixes)}
+    else:
+        wanted = {SINGLE}
+    folder = local_folder(source, [*SMALL_FILES, *wanted])
+    require_unchanged(folder)
+    files = {shard: model_file(folder, shard) for shard in sorted(wanted)}
+    missing = [shard for shard, path in files.items() if path is None]
+    if missing == [SINGLE]:
+        raise ConfigError(f"{source}: no {SINGLE} and no {INDEX}; copy or download them")
+    if missing:
+        raise ConfigError(
+            f"{source}: the shard {missing[0]} that the index names is missing; copy or download it again"
+        )
+    return [str(path) for path in files.values()]
 
 
 def read_tensors(source: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
@@ -82,30 +86,40 @@ def read_tensors(source: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
                         if at >= 0:
                             tensors[name[at:]] = file.get_tensor(name)
                             break
-        except (OSError, SafetensorError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error}); copy or download it again") from error
+        except Exception as error:  # of safetensors, of torch for a kind of number, of the file system
+            raise ConfigError(f"{path}: cannot be read ({one_line(error)}); copy or download it again") from error
+    require_finite(tensors.items(), source)
     return tensors
 
 
-def _find(source: str, name: str) -> str | None:
-    if Path(source).is_dir():
-        path = Path(source) / name
-        return str(path) if path.is_file() else None
-    return cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+def build(make: Callable[[], Module], tensors: dict[str, Tensor], source: str) -> Module:
+    """A module with these weights.
+
+    Made on `meta` first, so that a config that asks for more than its weights hold takes no memory.
+
+    Raises:
+        ConfigError: the config cannot be built, or a weight is missing, unexpected or of another shape.
+    """
+    with named_errors(f"{source}: {CONFIG} cannot be built", "copy or download it again"):
+        with torch.device("meta"):
+            planned = make()
+        _require_fit(planned, tensors, source)
+        module = make()
+        module.load_state_dict(tensors)
+    return module
 
 
-def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    wanted = module.state_dict()
+def _require_fit(planned: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    wanted, kind = planned.state_dict(), type(planned).__name__
     for name, tensor in tensors.items():
         if name in wanted and tensor.shape != wanted[name].shape:
             raise ConfigError(
-                f"{source}: {name} of {type(module).__name__} has the shape {tuple(tensor.shape)}, its config says"
+                f"{source}: {name} of {kind} has the shape {tuple(tensor.shape)}, its config says"
                 f" {tuple(wanted[name].shape)}"
             )
-    missing, unexpected = module.load_state_dict(tensors, strict=False)
-    for kind, names in (("missing", missing), ("unexpected", unexpected)):
+    for problem, names in (("missing", wanted.keys() - tensors.keys()), ("unexpected", tensors.keys() - wanted.keys())):
         if names:
-            raise ConfigError(f"{source}: {len(names)} {kind} weights in {type(module).__name__}, first {names[0]}")
+            raise ConfigError(f"{source}: {len(names)} {problem} weights in {kind}, first {min(names)}")
 
 
 def read_normalization(source: str, mean: Colour, std: Colour) -> tuple[Colour, Colour]:
@@ -118,21 +132,23 @@ def read_normalization(source: str, mean: Colour, std: Colour) -> tuple[Colour, 
     Raises:
         ConfigError: the processor's file is not readable, or scales pixels to another range than 0 to 1 first.
     """
+    folder = local_folder(source)
     for name in ("preprocessor_config.json", "processor_config.json"):
-        path = _find(source, name)
+        path = model_file(folder, name)
         if path is None:
             continue
-        try:
-            settings = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{path}: not readable as JSON ({error}); copy or download it again") from error
+        settings = read_json_file(path)
         settings = settings.get("image_processor", settings)
-        if not settings.get("do_normalize", True):
-            mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        else:
-            mean, std = colour(settings.get("image_mean", mean)), colour(settings.get("image_std", std))
-        if not settings.get("do_rescale", True) or abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
-            raise ConfigError(f"{path}: only processors that scale pixels by 1/255 can be followed")
+        with named_errors(f"{path}: its normalisation cannot be read", "copy or download it again"):
+            if not settings.get("do_normalize", True):
+                mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+            else:
+                mean, std = colour(settings.get("image_mean", mean)), colour(settings.get("image_std", std))
+            rescaled = settings.get("do_rescale", True)
+            if not rescaled or abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
+                raise ConfigError(f"{path}: only processors that scale pixels by 1/255 can be followed")
+        if not all(isfinite(value) for value in mean) or not all(isfinite(value) and value > 0 for value in std):
+            raise ConfigError(f"{path}: image_mean is {mean}, image_std {std}; copy or download it again")
         break
     return mean, std
 

@@ -12,7 +12,7 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.teachers.checkpoint import load_weights, read_config, read_tensors
+from liteframe.models.teachers.checkpoint import build, read_config, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
 
@@ -78,14 +78,12 @@ class InternVLTeacher(Teacher):
         if attention is not None:
             vision_config._attn_implementation = attention
         tensors = read_tensors(source, (_VISION, _PROJECTOR) if host_config else ("",))
-        tower = InternVLVisionModel(vision_config)
         vision = {k.removeprefix(_VISION): v for k, v in tensors.items() if not k.startswith(_PROJECTOR)}
-        load_weights(tower, vision, source)
+        tower = build(lambda: InternVLVisionModel(vision_config), vision, source)
         projector = None
         if host_config is not None:
-            projector = InternVLMultiModalProjector(host_config)
             weights = {k.removeprefix(_PROJECTOR): v for k, v in tensors.items() if k.startswith(_PROJECTOR)}
-            load_weights(projector, weights, source)
+            projector = build(lambda: InternVLMultiModalProjector(host_config), weights, source)
         teacher = cls(tower, projector, host_config.downsample_ratio if host_config else 0.5)
         return teacher.to(dtype) if dtype is not None else teacher
 

@@ -12,7 +12,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTra
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.teachers.checkpoint import Colour, load_weights, read_config, read_normalization, read_tensors
+from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
 
@@ -58,9 +58,9 @@ class QwenVLTeacher(Teacher):
         whole, config = _read_configs(source)
         if attention is not None:
             config._attn_implementation = attention
-        visual = Qwen2_5_VisionTransformerPretrainedModel(config)
         tensors = read_tensors(source, (_VISION,) if whole else ("",))
-        load_weights(visual, {name.removeprefix(_VISION): tensor for name, tensor in tensors.items()}, source)
+        own = {name.removeprefix(_VISION): tensor for name, tensor in tensors.items()}
+        visual = build(lambda: Qwen2_5_VisionTransformerPretrainedModel(config), own, source)
         teacher = cls(visual, *read_normalization(source, _CLIP_MEAN, _CLIP_STD))
         return teacher.to(dtype) if dtype is not None else teacher
 

@@ -11,7 +11,7 @@ from transformers import Siglip2VisionModel, SiglipVisionModel
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.teachers.checkpoint import Colour, load_weights, read_config, read_normalization, read_tensors
+from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
 from liteframe.ops.saliency import attention_pool_query
@@ -58,9 +58,9 @@ class SiglipTeacher(Teacher):
         whole, config = _read_configs(source)
         if attention is not None:
             config._attn_implementation = attention
-        model = _MODELS[config.model_type](config)
         tensors = read_tensors(source, (_VISION,) if whole else ("",))
-        load_weights(model, {name.removeprefix(_VISION): tensor for name, tensor in tensors.items()}, source)
+        own = {name.removeprefix(_VISION): tensor for name, tensor in tensors.items()}
+        model = build(lambda: _MODELS[config.model_type](config), own, source)
         teacher = cls(model, *read_normalization(source, _HALF, _HALF))
         return teacher.to(dtype) if dtype is not None else teacher
 

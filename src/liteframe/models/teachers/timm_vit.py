@@ -10,14 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.backbone import VisionTokens
+from liteframe.models.finite_weights import require_finite_module
+from liteframe.models.foreign_errors import one_line
+from liteframe.models.model_folder import CONFIG, SINGLE, local_folder, model_file, require_data_only
+from liteframe.models.strict import require_fitting_size
 from liteframe.models.teachers.checkpoint import Colour, colour
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
 from liteframe.ops.saliency import attention_pool_query
+from liteframe.own_folder import require_unchanged
 
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_SOURCES = {"hf-hub": True, "hf_hub": True, "local-dir": False}
+"""What timm knows before a colon: whether a hub id follows, or a folder."""
 
 
 class TimmTeacher(Teacher):
@@ -109,27 +115,55 @@ def create_timm(source: str, pretrained: bool) -> Any:
     """
     import timm  # here, because it takes a second that no other teacher needs
 
-    path = Path(source)
-    if path.is_file():
-        if path.name != _WEIGHTS or not (path.parent / _CONFIG).is_file():
-            raise ConfigError(
-                f"{source}: not the {_WEIGHTS} of a folder that timm wrote, with its {_CONFIG}; give such a folder"
-            )
-        path = path.parent
-    name = f"local-dir:{path}" if path.is_dir() else source
+    folder = _folder(source)
+    name = f"local-dir:{folder}" if folder else source
     try:
+        if folder and pretrained:
+            require_unchanged(folder)
+            require_fitting_size(lambda: timm.create_model(name, pretrained=False), folder)
         # With its own classifier, because timm looks past missing weights where that differs.
         model: Any = timm.create_model(name, pretrained=pretrained, dynamic_img_size=True)
+    except LiteFrameError:
+        raise
     except TypeError as error:
         raise ConfigError(f"{source}: not a timm vision transformer that takes frames of any size ({error})") from error
     except Exception as error:  # timm and the hub's client have no common base for "not there"
         raise ConfigError(
-            f"{source}: timm cannot make this model ({error}); give a name that `timm.list_pretrained` shows, with its"
-            " weights within reach, or a folder with config.json and model.safetensors"
+            f"{source}: timm cannot make this model ({one_line(error)}); give a name that `timm.list_pretrained` shows,"
+            " with its weights within reach, or a folder with config.json and model.safetensors"
         ) from error
+    if pretrained:
+        require_finite_module(model, source)
     if hasattr(model, "reset_classifier"):
         model.reset_classifier(0)
     return model
+
+
+def _folder(source: str) -> Path | None:
+    """The folder on this machine that a source stands for, looked at; None for a name that timm knows.
+
+    Raises:
+        ConfigError: not a folder that timm wrote, or one that holds more than data.
+    """
+    prefix, _, place = source.partition(":")
+    from_hub = _SOURCES.get(prefix.lower())
+    path = Path(source if from_hub is None else place)
+    if from_hub:
+        # Asked of the hub itself, timm would take a pickle where there are no safetensors.
+        path = local_folder(place, [CONFIG, SINGLE])
+    elif path.is_file():
+        if path.name != SINGLE or not (path.parent / CONFIG).is_file():
+            raise ConfigError(
+                f"{source}: not the {SINGLE} of a folder that timm wrote, with its {CONFIG}; give such a folder"
+            )
+        path = path.parent
+    if not path.is_dir():
+        return None
+    require_data_only(path)
+    for name in (CONFIG, SINGLE):
+        if model_file(path, name) is None:
+            raise ConfigError(f"{source}: timm cannot make this model (no {name}); give a folder that timm wrote")
+    return path
 
 
 def _geometry(model: Any) -> TeacherGeometry:

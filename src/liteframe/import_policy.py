@@ -1,0 +1,72 @@
+"""Holds the parser of configs to the names of code that `code_names` allows, at the moment of importing.
+
+What a text looks like is a guess; here jsonargparse itself asks before each import, whatever way led to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+from jsonargparse import set_parsing_settings
+
+from liteframe.code_names import ALLOW_CODE, KNOWN, Names, split_flag
+from liteframe.errors import ConfigError
+
+_opened: set[str] = set()
+_closed = False
+
+
+def parse_by_trust(parse: Callable[[list[str]], Any], words: Sequence[str]) -> Any:
+    """What `parse` makes of the words, of which foreign configs name known code only.
+
+    Once a foreign config was parsed in a process, its parser asks for names for good; those that users write are open.
+
+    Raises:
+        ConfigError: a foreign config names code that is not known.
+    """
+    rest, allowed = split_flag(words)
+    names = Names.of(rest, allow_code=allowed)
+    foreign = names.foreign and not allowed
+    if foreign or _closed:
+        _close(names.trusted)
+    config = parse(rest)
+    if foreign:
+        for decoder in _decoders(config):
+            if ":" in decoder and decoder not in names.trusted:
+                raise ConfigError(f"decoder is {decoder!r}, code of a foreign config; {ALLOW_CODE} would allow it")
+    return config
+
+
+def _close(trusted: set[str]) -> None:
+    global _closed
+    allowed = {path for package, classes in KNOWN.items() for name in classes for path in _paths(f"{package}.{name}")}
+    allowed |= {path for name in trusted if ":" not in name for path in _paths(name)}
+    allowed = {path for path in allowed if path.partition(".")[0] != "jsonargparse"}
+    set_parsing_settings(import_path_denylist=["*", *sorted(_opened - allowed)], import_path_allowlist=sorted(allowed))
+    _opened.update(allowed)
+    _closed = True
+
+
+def _paths(name: str) -> set[str]:
+    """A name, and where what it names was defined, if it can be imported."""
+    module, _, last = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), last)
+    except (ImportError, AttributeError, ValueError):
+        return {name}
+    defined = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"
+    return {name, defined} if all(part.isidentifier() for part in defined.split(".")) else {name}
+
+
+def _decoders(value: Any, key: str = "") -> Iterator[str]:
+    if isinstance(value, str):
+        if key == "decoder":
+            yield value
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _decoders(inner, key)
+    elif isinstance(value, dict) or hasattr(value, "__dict__"):
+        for name, inner in (value if isinstance(value, dict) else vars(value)).items():
+            yield from _decoders(inner, str(name).rpartition(".")[2])

@@ -1,0 +1,121 @@
+"""Chat templates of model folders: programs that nobody vouches for, rendered in bounded time and memory.
+
+The sandbox of jinja2 keeps a template from reaching Python, but two nested loops run for ever and `'a' * 10**10` eats
+the memory. So they run in a process of their own, which is killed with an error that names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liteframe.errors import ConfigError
+
+SECONDS = 1.0
+"""Of the processor, for one rendering; those of published templates take milliseconds."""
+MOST_BYTES = 1 << 30
+MOST_CHARACTERS = 10_000_000
+_CHILD = Path(__file__).with_name("chat_template_child.py")
+# Isolated from the current folder and the environment, so that jinja2's own folder has to be said.
+_BOOTSTRAP = "import runpy, sys; sys.path += sys.argv[5:]; runpy.run_path(sys.argv[4], run_name='__main__')"
+_ADVICE = "copy tokenizer and processor from the published host again"
+_PROBE = [
+    {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What happens?"}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "Nothing."}]},
+]
+
+
+def template_of(processor: Any, where: str) -> str:
+    """The template of a processor, the default one of several. Raises ConfigError where there is none."""
+    template = processor.chat_template
+    template = template.get("default") if isinstance(template, dict) else template
+    if not isinstance(template, str) or not template:
+        raise ConfigError(f"{where}: no chat_template (chat_template.jinja); {_ADVICE}")
+    return template
+
+
+def require_bounded(template: str, where: str) -> None:
+    """Renders a conversation of one question and its answer. Raises ConfigError as `render` does."""
+    render(template, _PROBE, {"add_generation_prompt": False}, where)
+
+
+def render(template: str, messages: Any, variables: dict[str, Any], where: str) -> tuple[str, list[str]]:
+    """The text of a conversation, and the names that the template asks for.
+
+    Args:
+        template: in jinja2.
+        messages: of the conversation; of what is no plain value, the template sees the name of its type.
+        variables: what else the template may ask for.
+        where: file or folder, for messages.
+
+    Raises:
+        ConfigError: the template fails, or takes more time, memory or text than it may.
+    """
+    request = json.dumps({"template": template, "messages": messages, "variables": variables}, default=_stand_in)
+    reply = _renderer.ask(request)
+    if reply is None:
+        raise ConfigError(f"{where}: the chat template ran for more than {SECONDS:g} s, or ended in a crash; {_ADVICE}")
+    if "error" in reply:
+        raise ConfigError(f"{where}: the chat template cannot be used: {reply['error']}; {_ADVICE}")
+    return str(reply["text"]), list(reply["variables"])
+
+
+def _stand_in(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else f"<{type(value).__name__}>"
+
+
+class _Renderer:
+    """The process, started when it is first needed, and again after each template that ended it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[str] | None = None
+
+    def ask(self, request: str) -> dict[str, Any] | None:
+        """The answer to a request; None if the process did not live to give one."""
+        with self._lock:
+            child = self._child = self._child or _start()
+            assert child.stdin is not None and child.stdout is not None
+            try:
+                child.stdin.write(request + "\n")
+                child.stdin.flush()
+                line = child.stdout.readline()
+            except OSError:
+                line = ""
+            if not line.endswith("\n"):
+                self._child = None
+                child.kill()
+                child.communicate()
+                return None
+            return dict(json.loads(line))
+
+    def forget(self) -> None:
+        """A forked process has no right to its parent's child."""
+        self._lock, self._child = threading.Lock(), None
+
+
+def _start() -> subprocess.Popen[str]:
+    import jinja2
+    import markupsafe
+
+    folders = [str(Path(str(package.__file__)).parents[1]) for package in (jinja2, markupsafe)]
+    limits = [str(SECONDS), str(MOST_BYTES), str(MOST_CHARACTERS)]
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", _BOOTSTRAP, *limits, str(_CHILD), *folders],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+_renderer = _Renderer()
+os.register_at_fork(after_in_child=_renderer.forget)

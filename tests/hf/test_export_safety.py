@@ -1,0 +1,118 @@
+"""An export deletes nothing of others, loses nothing, names what it cannot write, and reads no run that is none."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from liteframe.errors import ConfigError, LiteFrameError
+from liteframe.hf import LiteFrameForConditionalGeneration
+from liteframe.hf.export import export_command
+from liteframe.hf.run_folder import RunFolder
+from liteframe.own_folder import LISTING, list_files, require_unchanged
+from tiny_world import encoder_folder, host_folder, lma_run_folder
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk that is full after so many bytes of a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_somebody_s_folder_beside_the_target_stays(tmp_path: Path) -> None:
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "thesis.tex").write_text("years")
+    export_command(str(lma_run_folder()), str(tmp_path / "out"))
+    assert (tmp_path / "out.part" / "thesis.tex").read_text() == "years"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.part"]
+    require_unchanged(tmp_path / "out")
+    names = json.loads((tmp_path / "out" / LISTING).read_text())["files"]
+    assert {"config.json", "adapter/adapter_model.safetensors", "README.md"} <= names.keys()
+    path = tmp_path / "out" / "adapter" / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\7")
+    with pytest.raises(ConfigError, match=r"adapter_model\.safetensors: changed since liteframe wrote it"):
+        LiteFrameForConditionalGeneration.from_pretrained(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["out", "out.onnx"])
+def test_a_full_disk_is_named_and_leaves_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liteframe.hf.onnx._exported", lambda encoder: bytes(100_000))
+    with files_of_at_most(50_000), pytest.raises(ConfigError) as caught:
+        export_command(str(lma_run_folder()), str(tmp_path / name))
+    assert f"{tmp_path / name}: cannot be written" in str(caught.value) and "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out", "out.onnx"])
+def test_a_place_that_cannot_be_written_is_named_before_the_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for work in ("liteframe.hf.export.export_folder", "liteframe.hf.onnx._exported"):
+        monkeypatch.setattr(work, lambda *args: pytest.fail("worked for nothing"))
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=f"{name}: cannot be written"):
+        export_command(str(lma_run_folder()), str(tmp_path / "file" / name))
+
+
+@pytest.mark.parametrize("adapter", ["../outside", "ABS", "adapter/../../outside", 7, ["adapter"], "nowhere"])
+def test_the_adapter_of_an_exported_model_lies_in_it(adapter: Any, tmp_path: Path) -> None:
+    export_command(str(lma_run_folder()), str(tmp_path / "out"))
+    (tmp_path / "out" / LISTING).unlink()
+    shutil.copytree(tmp_path / "out" / "adapter", tmp_path / "outside")
+    config = tmp_path / "out" / "config.json"
+    fields = {**json.loads(config.read_text()), "adapter": str(tmp_path / "outside") if adapter == "ABS" else adapter}
+    config.write_text(json.dumps(fields))
+    with pytest.raises(ConfigError, match="adapter|leads out|not there"):
+        LiteFrameForConditionalGeneration.from_pretrained(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(
+            ("config.yaml", text)
+            for text in ("[1, 2]", "model: 5", "data: [x]", "trainer: a", "a: &a [*a]", "[" * 9999)
+        ),
+        *(("config.yaml", f"data: {{init_args: {{shapes: {text}}}}}") for text in ("abc", "[{frames: 1e9}]", "[[]]")),
+        *(("config.yaml", f"data: {{init_args: {{frames: {text}}}}}") for text in ("-1", "1000000000", "many")),
+        *(("config.yaml", f"data: {{init_args: {{image_size: {text}}}}}") for text in ("0", "[1, 2, 3]", "1e9", "{}")),
+        *(("done.json", text) for text in ("[" * 99_999, "5", '{"seconds": "long"}', "\xff")),
+        *(("../report.json", text) for text in ('{"rows": 5}', '{"rows": [5]}', '{"rows": [{"arm": 5}]}', "{")),
+    ],
+)
+def test_a_run_folder_that_is_none_is_named(name: str, content: str, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(lma_run_folder().parent, tmp_path / "run")) / "lma"
+    (run / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(LiteFrameError) as caught:
+        export_command(str(run), str(tmp_path / "out"), host=str(host_folder()))
+    assert "\n" not in str(caught.value) and str(run.parent) in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_any_shape_are_read_or_unknown(tmp_path: Path) -> None:
+    shutil.copytree(encoder_folder(), tmp_path / "run" / "export")
+    for config in ({"model": {"init_args": [1]}}, {"model": {"init_args": {"teacher": {"init_args": 5}}}}, None):
+        (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+        with pytest.raises(ConfigError, match="--host"):
+            RunFolder.open(tmp_path / "run").host(None)
+
+
+def test_an_export_with_a_listing_is_checked_before_it_is_used(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(lma_run_folder().parent, tmp_path / "run")) / "lma"
+    list_files(run / "export")
+    (run / "export" / "projector.safetensors").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"projector\.safetensors: changed since"):
+        export_command(str(run), str(tmp_path / "out"))
