@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.atomic import atomic_open, atomic_write_json, atomic_write_text, give_usual_modes, remove_leftovers
+from liteframe.atomic import (
+    atomic_open,
+    atomic_write_json,
+    atomic_write_text,
+    disk_fault,
+    give_usual_modes,
+    remove_leftovers,
+)
 
 
 @pytest.fixture
@@ -101,3 +108,13 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     finally:
         assert os.umask(before) == 0o027, "it is put back"
     assert secret.stat().st_mode & 0o777 == 0o640 and os.access(tmp_path / "deep", os.X_OK)
+
+
+def test_a_fault_of_the_disk_is_told_from_others() -> None:
+    inner = RuntimeError("writer failed")
+    inner.__cause__ = OSError(28, "No space left on device")
+    assert disk_fault(OSError(30, "read-only")) == "Read-only file system"
+    assert disk_fault(inner) == "No space left on device"
+    assert disk_fault(ValueError("Error while serializing: I/O error: x (os error 28)")) == "No space left on device"
+    for other in (OSError(2, "no such file"), ValueError("28"), FileNotFoundError("(os error 2)")):
+        assert disk_fault(other) is None

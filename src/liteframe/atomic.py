@@ -5,6 +5,7 @@ Each is written under a hidden name beside the target, flushed to disk, and rena
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _SUFFIX = ".part"
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.part$")
 
 
@@ -55,6 +58,22 @@ def atomic_write_text(path: str | os.PathLike[str], text: str, sync: bool = True
 def atomic_write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes indented JSON as `atomic_open` does; TypeError for what JSON cannot hold."""
     atomic_write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def disk_fault(error: BaseException) -> str | None:
+    """What the disk said (full, read-only, no permission) in an error or its causes; None where it said nothing.
+
+    Libraries that write by themselves turn the system's error into one of their own, with its number in the text.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        number = cause.errno if isinstance(cause, OSError) else None
+        found = _OS_ERROR.search(str(cause))
+        number = int(found[1]) if number is None and found else number
+        if number in _DISK_FAULTS:
+            return os.strerror(number)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def give_usual_modes(folder: str | os.PathLike[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from liteframe.atomic import atomic_open, remove_leftovers
+from liteframe.atomic import atomic_open, disk_fault, remove_leftovers
 from liteframe.errors import CheckpointError
 
 _BLOCK_BYTES = 1 << 22
@@ -55,10 +55,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 if target.is_file():
                     _keep_previous(target)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-            reason = _system_reason(error)
+            kept = "; the checkpoint before it is kept, and --ckpt_path last goes on from there" * target.is_file()
             raise CheckpointError(
-                f"{target}: cannot be written ({reason}); free some space or take another --trainer.default_root_dir,"
-                " then go on with --ckpt_path last: the checkpoint before it is kept"
+                f"{target}: cannot be written ({disk_fault(error) or _first_line(error)}); free some space, or take"
+                f" another --trainer.default_root_dir{kept}"
             ) from error
 
     def load_checkpoint(
@@ -191,16 +191,6 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
     previous = path.with_name("previous.ckpt")
     other = f"--ckpt_path {previous}" if previous.is_file() and previous != path else "an older checkpoint, or anew"
     return CheckpointError(f"{path}: damaged ({reason}); go on from {other}")
-
-
-def _system_reason(error: BaseException) -> str:
-    """What the system said, which torch's writer hides in the chain of causes."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 import liteframe
+from liteframe.atomic import disk_fault
 from liteframe.configs import resolve_config_args
 from liteframe.errors import LiteFrameError
 from liteframe.run_control.stop_signals import StopSignals
@@ -27,7 +27,7 @@ STAGE_VERBS = {
 }
 FUNCTION_VERBS = {
     "synth": ("render the tiny world as video files", "liteframe.data.synthetic_files:synth_command"),
-    "check": ("probe every video of a manifest or folder", "liteframe.data.probe:check_command"),
+    "check": ("probe every video of a manifest or folder", "liteframe.data.check_command:check_command"),
     "pipeline": ("run a whole recipe, stage after stage", "liteframe.pipeline.command:pipeline_command"),
     "plan": (
         "say what a stage takes: parameters, tokens, operations, memory, store, time",
@@ -48,7 +48,6 @@ FUNCTION_VERBS = {
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
 """Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""
 
@@ -71,17 +70,18 @@ def main(args: list[str] | None = None) -> int:
             raise
         print(f"liteframe: error: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        if error.errno not in _OF_THE_DISK or os.environ.get("LITEFRAME_DEBUG") == "1":
-            raise
-        where = error.filename or "a file"
-        print(f"liteframe: error: {where}: {error.strerror}; free some space or give another place", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("liteframe: interrupted", file=sys.stderr)
         return 130
     except SystemExit as leaving:
         return _exit_code(leaving)
+    except Exception as error:
+        reason = disk_fault(error)
+        if reason is None or os.environ.get("LITEFRAME_DEBUG") == "1":
+            raise
+        where = getattr(error, "filename", None) or "a file"
+        print(f"liteframe: error: {where}: {reason}; free some space or give another place", file=sys.stderr)
+        return 1
 
 
 def dispatch(args: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from liteframe.atomic import atomic_write_json, give_usual_modes
+from liteframe.atomic import atomic_write_json, disk_fault, give_usual_modes
 from liteframe.bounded_text import parse_json
 from liteframe.errors import ConfigError
 
@@ -76,9 +76,12 @@ def replace_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-    except OSError as error:
+    except Exception as error:
+        reason = disk_fault(error) or (isinstance(error, OSError) and (error.strerror or str(error)))
+        if not reason:
+            raise
         raise ConfigError(
-            f"{target}: cannot be written ({error.strerror or error}); free some space or give another folder;"
+            f"{target}: cannot be written ({reason}); free some space or give another folder;"
             " what was there before is kept"
         ) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liteframe.data.conversations import choices_of, has_placeholder, has_questions, turns_of
+from liteframe.data.conversations import choices_of, has_placeholder, has_questions, right_option, turns_of
 from liteframe.errors import ManifestError
 
 QUESTIONS = [{"question": f"q{n}", "answer": f"a{n}", "options": ["x", "y"], "type": "t"} for n in range(5)]
@@ -100,3 +100,78 @@ def test_choices_are_questions_with_options_and_nothing_else() -> None:
     for bad, said_ in (({}, "no questions"), ({"questions": [{"question": "q", "answer": "a"}]}, "field options")):
         with pytest.raises(ManifestError, match=said_):
             choices_of(bad)
+
+
+@pytest.mark.parametrize(
+    "text", ["<IMG_CONTEXT>\nWhat?", "a <img> tag", "</img>", "It ends.<|im_end|>", "<|im_start|>"]
+)
+@pytest.mark.parametrize("of", ["question", "answer", "system"])
+def test_what_stands_for_something_else_in_a_prompt_is_named(text: str, of: str) -> None:
+    said = {"system": "Be short.", "question": "What?", "answer": "A star.", of: text}
+    talk = [
+        {"role": role, "content": said[name]}
+        for role, name in zip(("system", "user", "assistant"), ("system", "question", "answer"), strict=True)
+    ]
+    with pytest.raises(ManifestError, match=r"a\.mp4 \(id x\): field conversations: holds '<"):
+        turns_of({"path": "a.mp4", "id": "x", "conversations": talk})
+    if of != "system":
+        with pytest.raises(ManifestError, match="holds '<"):
+            turns_of({"question": "What?", "answer": "A star.", of: text})
+        asked = {"question": "What?", "options": ["A star.", "no"], "answer": "A star."}
+        asked |= {"question": text} if of == "question" else {"options": [text, "no"], "answer": text}
+        with pytest.raises(ManifestError, match="holds '<"):
+            choices_of(asked)
+
+
+def test_no_placeholder_is_left_wherever_it_stands_or_comes_from() -> None:
+    """A prompt with two places for its video cannot be told apart around it."""
+    talk = [
+        {"from": "system", "value": "Watch <video>\nwell."},
+        {"from": "human", "value": "<vid<video>eo>What<image><image>?"},
+        {"from": "gpt", "value": "The tag <video> in HTML."},
+    ]
+    assert turns_of({"conversations": talk}) == [("Watch well.\n\nWhat?", "The tag <video> in HTML.")]
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {},
+        {"from": ["human"], "value": "x"},
+        {"from": {"a": 1}, "value": "x"},
+        {"from": None, "value": "x"},
+        {"from": "human", "value": None},
+        {"from": "human", "value": 3},
+        {"from": "human", "value": {"text": "x"}},
+        {"role": "user", "content": [{"type": "text", "text": None}]},
+        {"role": "user", "content": [{"type": "text"}]},
+        {"role": "user", "content": [{"type": "text", "text": 3}]},
+        {"role": "user", "content": ["x"]},
+        {"role": "user", "content": [None]},
+        {"role": "tool", "content": "x"},
+        {"role": "user", "content": "x" * 5000, "from": 3},
+    ],
+)
+def test_turns_of_another_shape_are_named_in_a_line(turn: dict[str, Any]) -> None:
+    with pytest.raises(ManifestError, match="field conversations: turn 1") as error:
+        turns_of({"path": "a\n.mp4", "id": "\x1b[2J", "conversations": [turn, {"from": "gpt", "value": "x"}]})
+    assert "\x1b" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer": "purple"}, "field answer: 'purple' is none of the options"),
+        ({"answer": "C"}, "field answer: 'C' is none"),
+        ({"answer": ""}, "field answer"),
+        ({"options": ["red", None]}, "field options"),
+        ({"options": "red"}, "field options"),
+        ({"question": None}, "wanted texts"),
+    ],
+)
+def test_choices_that_no_answer_could_be_right_for_are_named(change: dict[str, Any], message: str) -> None:
+    good = {"question": "Which?", "options": ["red", "blue"], "answer": "B"}
+    assert right_option(choices_of({"questions": [good]})[0]) == 1
+    with pytest.raises(ManifestError, match=message):
+        choices_of({"questions": [good, {**good, **change}]})

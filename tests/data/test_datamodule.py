@@ -12,6 +12,7 @@ import torch
 from jsonargparse import ArgumentParser
 from painted_videos import number_of, write_video
 from resume_toys import FakePool, Recorder, make_trainer
+from video_server import serving
 
 from liteframe.data.batching import BatchShape
 from liteframe.data.datamodule import VideoDataModule
@@ -390,19 +391,26 @@ def test_weighted_sources_are_drawn_by_weight_and_reported(
     assert f"train: 20 rows of {many}, 6 samples a pass by its weight" in capsys.readouterr().err
 
 
-def test_remote_videos_need_a_cache_and_are_skipped_by_their_url(clips: Path, tmp_path: Path) -> None:
-    listed = manifest(tmp_path / "m.jsonl", {"video": "1.mp4"}, {"video": "absent.mp4"})
-    source: list[Any] = [VideoSource(listed, root=clips.as_uri())]
-    with pytest.raises(ConfigError, match=r"data\.remote_cache is not set, but data\.val .*1\.mp4"):
-        module(val=source).loader("val")
-    cache = RemoteCache(str(tmp_path / "cache"))
-    data = module(val=source, remote_cache=cache, on_error="skip", num_workers=1)
-    (batch,) = data.loader("val")
-    data.teardown("validate")
-    assert batch["rows"][0]["path"] == f"{clips.as_uri()}/1.mp4"
+def test_remote_videos_need_a_cache_and_are_skipped_by_their_url(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with serving() as server:
+        server.files["1.mp4"] = (clips / "1.mp4").read_bytes()
+        listed = manifest(tmp_path / "m.jsonl", {"video": "1.mp4"}, {"video": "absent.mp4"})
+        own = manifest(tmp_path / "own.jsonl", {"video": "file:///etc/a"})
+        source: list[Any] = [VideoSource(listed, root=server.root), own]
+        with pytest.raises(ConfigError, match=r"data\.remote_cache is not set, but data\.val .*1\.mp4"):
+            module(val=source).loader("val")
+        cache = RemoteCache(str(tmp_path / "cache"))
+        data = module(val=source, remote_cache=cache, on_error="skip", num_workers=1, batch_size=3)
+        (batch,) = data.loader("val")
+        data.teardown("validate")
+    assert batch["rows"][0]["path"] == f"{server.root}/1.mp4"
     assert shown(batch, 0) == batch["frame_indices_BT"][0].tolist()
-    (skip,) = batch["skipped"]
-    assert skip["path"] == f"{clips.as_uri()}/absent.mp4" and "cannot be fetched" in skip["reason"]
+    absent, local = batch["skipped"]
+    assert absent["path"] == f"{server.root}/absent.mp4" and "cannot be fetched: 404" in absent["reason"]
+    assert local["path"] == "file:///etc/a" and "is not fetched: file:// is none of http" in local["reason"]
 
 
 def test_configs_build_everything_and_help_explains_it(clips: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,3 +234,15 @@ def test_works_from_a_thread_that_ends(video: str) -> None:
         thread.start()
         thread.join()
         assert serving_process(pool, job) == seen[0]
+
+
+@pytest.mark.parametrize("part", [{}, {"start_s": 0.2, "end_s": 0.8}])
+@pytest.mark.parametrize("keys", ["abc", [[3, 2]], [10**9]])
+def test_what_a_sampler_finds_wrong_with_a_row_is_that_rows(
+    keys: Any, part: dict[str, float], pool: DecodePool, video: str
+) -> None:
+    jobs = [DecodeJob(video, KeyFrames(), 4, row={"key_frames": asked}, **part) for asked in (keys, None, [6])]
+    bad, none, good = pool.run(jobs)
+    assert isinstance(none, DecodedVideo) and isinstance(good, DecodedVideo) and 6 in good.indices
+    if keys != [10**9] or not part:  # keys outside of the part are left out
+        assert isinstance(bad, DecodeError) and "key_frames" in bad.reason

@@ -7,7 +7,6 @@ from unittest import mock
 import pytest
 
 from liteframe.data.manifest import VIDEO_SUFFIXES, read_manifest, read_manifests
-from liteframe.data.video_row import locate
 from liteframe.errors import ManifestError
 
 
@@ -116,9 +115,3 @@ def test_links_in_a_folder_are_followed_once_and_what_cannot_be_read_is_named(tm
         pytest.raises(ManifestError, match=r"videos: cannot be read \(Permission denied\)"),
     ):
         read_manifest(videos)
-
-
-def test_paths_under_a_url_are_normalised() -> None:
-    assert locate("./clips/../a.mp4", "s3://bucket/x/") == "s3://bucket/x/a.mp4"
-    assert locate("s3://other/b.mp4", "s3://bucket") == "s3://other/b.mp4"
-    assert locate("/disk/c.mp4", "s3://bucket") == "/disk/c.mp4"

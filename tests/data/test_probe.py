@@ -8,10 +8,11 @@ import pytest
 from painted_videos import write_video
 
 from liteframe.data import decord_reader, probe
+from liteframe.data.check_command import check_command
 from liteframe.data.check_rows import CheckRow
 from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
 from liteframe.data.manifest import read_manifest
-from liteframe.data.probe import check_command, check_many, check_video
+from liteframe.data.probe import check_many, check_video
 from liteframe.data.pyav_scan import scan
 from liteframe.data.sampling import UniformMidpoints
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -18,6 +15,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from painted_videos import number_of, write_video
+from video_server import VIDEO_START, Server, serving
 
 from liteframe.data import remote_cache
 from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
@@ -28,59 +26,10 @@ from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
 KILOBYTE = 1000
 
 
-class Server:
-    """Serves `files` and counts how often each is asked for in whole; misbehaves by the first part of the path."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.gets: Counter[str] = Counter()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_HEAD(self) -> None:
-                self.do_GET()
-
-            def do_GET(self) -> None:
-                name = self.path.rsplit("/", 1)[-1].partition("?")[0]
-                body = outer.files.get(name)
-                status = 404 if body is None else 200
-                if self.command == "GET":
-                    outer.gets[name] += 1
-                    if self.path.startswith("/shaky/") and outer.gets[name] < 2:
-                        status = 503
-                body = body if body is not None and status == 200 else b""
-                self.send_response(status)
-                if self.path.startswith("/sizeless/"):
-                    self.send_header("Connection", "close")
-                else:
-                    self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command == "GET":
-                    if self.path.startswith("/slow/"):
-                        time.sleep(0.3)
-                    if self.path.startswith("/stuck/"):
-                        time.sleep(30)
-                    self.wfile.write(body[: len(body) // 2] if self.path.startswith("/cut/") else body)
-                if self.path.startswith(("/cut/", "/sizeless/")):
-                    self.close_connection = True
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.root = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
+    with serving() as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +39,10 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def copies(cache: RemoteCache) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in Path(cache.folder).iterdir()}
+    """Sizes of all files, but of the notes that each copy has beside it."""
+    files = [path for path in Path(cache.folder).iterdir() if not path.name.endswith(".note")]
+    assert {f".{path.name}.note" for path in files} == {path.name for path in Path(cache.folder).glob("*.note")}
+    return {path.name: path.stat().st_size for path in files}
 
 
 def test_a_url_is_fetched_once_and_whole(server: Server, tmp_path: Path) -> None:
@@ -100,14 +52,6 @@ def test_a_url_is_fetched_once_and_whole(server: Server, tmp_path: Path) -> None
         with cache.local_copy(f"{server.root}/a.mp4?token=1") as path:
             assert Path(path).read_bytes() == server.files["a.mp4"] and path.endswith(".mp4")
     assert server.gets["a.mp4"] == 1 and len(copies(cache)) == 1, "no lock and no part stays behind"
-
-
-def test_any_protocol_of_fsspec_will_do(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"film")
-    with RemoteCache(str(tmp_path / "cache")).local_copy((tmp_path / "a.mp4").as_uri()) as path:
-        assert Path(path).read_bytes() == b"film" and Path(path).parent == tmp_path / "cache"
-    with pytest.raises(ConfigError, match=r"nosuch://a\.mp4: fsspec cannot read such URLs"):
-        RemoteCache(str(tmp_path / "cache")).local_copy("nosuch://a.mp4").__enter__()
 
 
 def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(server: Server, tmp_path: Path) -> None:
@@ -202,9 +146,9 @@ def test_a_killed_download_leaves_nothing_that_counts(server: Server, tmp_path: 
 
 
 def test_a_server_that_stumbles_is_asked_again(server: Server, tmp_path: Path) -> None:
-    server.files["a.mp4"] = b"film"
+    server.files["a.mp4"] = VIDEO_START
     with RemoteCache(str(tmp_path)).local_copy(f"{server.root}/shaky/a.mp4") as path:
-        assert Path(path).read_bytes() == b"film"
+        assert Path(path).read_bytes() == VIDEO_START
 
 
 def test_a_size_that_is_not_told_is_no_hindrance(server: Server, tmp_path: Path) -> None:
@@ -218,11 +162,11 @@ def test_a_size_that_is_not_told_is_no_hindrance(server: Server, tmp_path: Path)
 class ShortFileSystem(MemoryFileSystem):
     """Holds a byte less than it says."""
 
-    protocol = "short"
+    protocol = "oss"
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
-        return f"/{path.removeprefix('short://').lstrip('/')}"
+        return f"/{path.removeprefix('oss://').lstrip('/')}"
 
     def info(self, path: str, **kwargs: object) -> dict[str, object]:
         found = super().info(path, **kwargs)
@@ -230,10 +174,10 @@ class ShortFileSystem(MemoryFileSystem):
 
 
 def test_a_copy_of_the_wrong_size_is_not_kept(tmp_path: Path) -> None:
-    fsspec.register_implementation("short", ShortFileSystem, clobber=True)
-    ShortFileSystem().pipe_file("/a.mp4", b"film")
-    with pytest.raises(DecodeError, match="cannot be fetched: OSError: 4 bytes came instead of 5"):
-        RemoteCache(str(tmp_path)).local_copy("short://a.mp4").__enter__()
+    fsspec.register_implementation("oss", ShortFileSystem, clobber=True)
+    ShortFileSystem().pipe_file("/a.mp4", VIDEO_START)
+    with pytest.raises(DecodeError, match="cannot be fetched: 20 bytes came instead of 21"):
+        RemoteCache(str(tmp_path)).local_copy("oss://a.mp4").__enter__()
     assert not list(tmp_path.iterdir())
 
 
@@ -281,7 +225,7 @@ def test_children_decode_what_they_fetch(server: Server, tmp_path: Path) -> None
 
 
 def test_a_server_that_hangs_is_left_at_the_deadline(server: Server, tmp_path: Path) -> None:
-    server.files["a.mp4"] = b"film"
+    server.files["a.mp4"] = VIDEO_START
     cache = RemoteCache(str(tmp_path), deadline_s=2.0)
     with DecodePool(1, 0.5, "pyav", remote_cache=cache) as pool:
         (result,) = pool.run([DecodeJob(f"{server.root}/stuck/a.mp4", indices=(0,))])

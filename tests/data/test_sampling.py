@@ -18,6 +18,7 @@ from liteframe.data.sampling import (
     fps_capped,
     linspace,
     random_segment,
+    shift_keys,
     uniform_midpoints,
 )
 from liteframe.errors import DataError
@@ -115,3 +116,21 @@ def test_bad_settings_are_refused() -> None:
 def test_import_is_torch_free() -> None:
     code = "import sys, liteframe.data.sampling, liteframe.data.manifest; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("keys", ["abc", 3, [1.5], ["1"], [[1]], [[3, 2]], [[1, 2, 3]], [True], [-1], [None], {"a": 1}])
+def test_keys_that_are_no_frames_are_named_by_all_who_read_them(keys: Any) -> None:
+    rng = np.random.default_rng(0)
+    for read in (
+        lambda: KeyFrames().indices(10, 4, 10.0, rng, {"key_frames": keys}),
+        lambda: KeyFrames().check_row({"key_frames": keys}),
+        lambda: shift_keys(keys, 2, 8),
+    ):
+        with pytest.raises(DataError, match="key_frames: frame numbers"):
+            read()
+
+
+@pytest.mark.parametrize("row", [{}, {"key_frames": None}, {"key_frames": []}])
+def test_no_keys_are_none(row: dict[str, Any]) -> None:
+    KeyFrames().check_row(row)
+    assert len(KeyFrames().indices(10, 4, 10.0, np.random.default_rng(0), row)) == 4

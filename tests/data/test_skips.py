@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from liteframe.data.skips import SkipLedger
-from liteframe.errors import SkipLimitExceeded
+from liteframe.data.skips import SkipLedger, Skipped
+from liteframe.errors import ConfigError, SkipLimitExceeded
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -69,3 +70,75 @@ def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
     ledger.record("c", "c", "y")
     assert ledger.ids == ["a", "c"] and SkipLedger(path, total=100).ids == ["a", "c"]
     assert path.read_text().endswith(os.linesep)
+
+
+@pytest.mark.parametrize("field", ["path", "id", "reason"])
+def test_half_a_character_is_written_as_its_escape(field: str, tmp_path: Path) -> None:
+    """File names on disk may be no UTF-8, and reasons repeat them."""
+    skip = {"path": "/v/a.mp4", "id": "a", "reason": "broken", field: "x\udcff\ud83d"}
+    ledger = SkipLedger(tmp_path / "s.jsonl", total=100)
+    ledger.record(**skip)
+    ledger.record(**skip)
+    assert lines(ledger.path) == [skip] and SkipLedger(ledger.path, total=100).ids == [skip["id"]]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1]",
+        "3",
+        '{"path": ["a"], "id": "a", "reason": "x"}',
+        '{"path": "a", "id": {"x": 1}, "reason": "x"}',
+        '{"path": "a", "id": 7, "reason": null}',
+        '{"path": "a"}',
+        "[" * 100_000,
+        "\0\0",
+        "\udcff",
+    ],
+)
+def test_lines_of_another_shape_are_left_alone(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(line.encode(errors="surrogateescape") + b'\n{"path": "b", "id": "b", "reason": "x"}\n')
+    for known in (None, ["a", "b", "c"]):
+        assert SkipLedger(path, total=100, known=known).ids == ["b"]
+    SkipLedger(path, total=100).record("c", "c", "y")
+    assert SkipLedger(path, total=100).ids == ["b", "c"]
+
+
+def test_a_long_reason_is_cut(tmp_path: Path) -> None:
+    ledger = SkipLedger(tmp_path / "s.jsonl", total=100)
+    ledger.record("a", "a", "x" * 10_000_000)
+    assert ledger.path.stat().st_size < 10_000
+
+
+def test_what_is_expected_is_counted_by_all_and_written_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    skips = [Skipped(f"{n}.mp4", f"{n}", "bad") for n in range(3)]
+    first, second = SkipLedger(path, total=100), SkipLedger(path, total=100)
+    second.expect(skips, write=False)
+    assert not path.exists() and second.ids == ["0", "1", "2"]
+    first.expect(skips)
+    second.record("0.mp4", "0", "bad")
+    assert [line["id"] for line in lines(path)] == ["0", "1", "2"]
+    for write in (True, False):
+        with pytest.raises(SkipLimitExceeded, match="3 of 10"):
+            SkipLedger(tmp_path / f"{write}.jsonl", total=10).expect(skips, write=write)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"file/s\.jsonl: the list of skipped videos cannot be kept .*free space"):
+        SkipLedger(tmp_path / "file" / "s.jsonl", total=100).record("a", "a", "x")
+    with pytest.raises(ConfigError, match="cannot be kept"):
+        SkipLedger(tmp_path, total=100)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ledger = SkipLedger(tmp_path / "s.jsonl", total=100)
+    ledger.record("a", "a", "x")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.path.stat().st_size + 9, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match="cannot be kept"):
+            ledger.record("b", "b", "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    ledger.record("c", "c", "x")
+    assert SkipLedger(ledger.path, total=100).ids == ["a", "c"]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from painted_videos import write_video
+from video_server import serving
 
+from liteframe.data.check_command import check_command
 from liteframe.data.manifest import read_manifest
-from liteframe.data.probe import check_command
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.source_check import LACKS, check_source
 
@@ -93,16 +94,17 @@ def test_a_conversation_that_would_stop_training_fails_the_check(
     assert check_command(listed(tmp_path / "plain.json", [{"path": "a.mp4"}])) == 0, "not every stage asks questions"
 
 
-def test_remote_videos_are_fetched_to_be_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "bucket").mkdir()
-    write_video(tmp_path / "bucket" / "a.mp4", 8)
+def test_remote_videos_are_fetched_to_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    write_video(tmp_path / "a.mp4", 8)
     rows = [{"video": "a.mp4", "conversations": GOOD}, {"video": "b.mp4", "conversations": GOOD}]
-    root, cache = (tmp_path / "bucket").as_uri(), tmp_path / "cache"
-    output = tmp_path / "out.jsonl"
-    command = {"output": str(output), "root": root, "cache": str(cache), "processes": 1}
-    assert check_command(listed(tmp_path / "x.json", rows), **command) == 1  # type: ignore[arg-type]
+    output, cache = tmp_path / "out.jsonl", tmp_path / "cache"
+    with serving() as server:
+        server.files["a.mp4"], root = (tmp_path / "a.mp4").read_bytes(), server.root
+        command = {"output": str(output), "root": root, "cache": str(cache), "processes": 1}
+        assert check_command(listed(tmp_path / "x.json", rows), **command) == 1  # type: ignore[arg-type]
     good, absent = (json.loads(line) for line in output.read_text().splitlines())
     assert good["ok"] and (good["path"], good["frames"]) == (f"{root}/a.mp4", 8)
-    assert absent["path"] == f"{root}/b.mp4" and "cannot be fetched: FileNotFoundError" in absent["error"]
+    assert absent["path"] == f"{root}/b.mp4" and "cannot be fetched: 404" in absent["error"]
     with RemoteCache(str(cache)).local_copy(f"{root}/a.mp4") as path:
-        assert Path(path).read_bytes() == (tmp_path / "bucket" / "a.mp4").read_bytes()
+        assert Path(path).read_bytes() == (tmp_path / "a.mp4").read_bytes(), "and stay"

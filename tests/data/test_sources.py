@@ -55,11 +55,12 @@ def parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
 def test_llava_rows_become_rows_of_a_manifest(lines: bool, tmp_path: Path) -> None:
     root = tmp_path / "videos"
     (root / "0_30_s_youtube").mkdir(parents=True)
-    rows = read_manifest(write(tmp_path / "lists" / "llava.json", LLAVA, lines), str(root))
+    listed = [*LLAVA[:2], {**LLAVA[2], "video": str(root / "abs" / "c.mp4")}, LLAVA[3]]
+    rows = read_manifest(write(tmp_path / "lists" / "llava.json", listed, lines), str(root))
     assert [row.path for row in rows] == [
         str(root / "0_30_s_youtube/liwei/a.mp4"),
         str(root / "b.mp4"),
-        "/abs/c.mp4",
+        str(root / "abs" / "c.mp4"),
         str(root / "d.mp4"),
     ]
     assert [row.id for row in rows] == ["a", "a@2", "7", "d.mp4"], "ids that are found may repeat"

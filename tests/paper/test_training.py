@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from liteframe.configs import resolve_config_args
+from liteframe.data.feature_store import StoreKey
+from liteframe.data.feature_store_index import write_key
 from liteframe.errors import LiteFrameError
 from liteframe.lightning_cli import import_stages
 from liteframe.models.backbone import WAP, Pool
@@ -40,6 +42,8 @@ class Verbs:
         (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
         if len(self.commands) == self.fail_at:
             return 9
+        if args[0] == "predict":
+            write_key(Path(folder) / "store", StoreKey({}, {}, {}, {}, "auto", "bfloat16"))
         (Path(folder) / name).write_text("")
         return 0
 
@@ -129,8 +133,13 @@ def test_stores_go_when_no_open_cell_needs_them(
     drop_stores(place, worker._stores_needed(5))
     assert stores["8x"].is_dir() and stores["max"].is_dir()
     fill(records, lambda *_: 0.5, cells[1:2], seeds=(5,))
+    theirs = stores["8x"] / "shard-notes.txt"
+    theirs.write_text("mine")
     drop_stores(place, worker._stores_needed(5))
-    assert not stores["8x"].exists() and stores["max"].is_dir()
+    assert [*stores["8x"].iterdir()] == [theirs] and stores["max"].is_dir()
+    drop_stores(place, worker._stores_needed(5))
+    assert theirs.read_text() == "mine"
+    theirs.unlink()
     assert json.loads((place.store("8x") / "cache" / "done.json").read_text())["name"] == "cache"
     train(cells[0], place, verbs)
     assert len(verbs.commands) == 5, "a finished student does not need its store again"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -18,7 +20,7 @@ from liteframe.data.feature_store import FeatureStore
 from liteframe.data.manifest import read_manifest
 from liteframe.data.sampling import RandomSegment, UniformMidpoints
 from liteframe.data.transforms import normalize, resize_uint8
-from liteframe.errors import ConfigError, DecodeError, StoreMismatch
+from liteframe.errors import ConfigError, DecodeError, SkipLimitExceeded, StoreError, StoreMismatch
 from liteframe.models.backbone import WAP
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.stages.cache import CacheStage
@@ -250,3 +252,88 @@ def _change_one_number(path: Path) -> None:
 def test_blocks_that_do_not_fill_a_clip_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.block takes 3 frames.*data\.clip_frames 4"):
         run(tmp_path, {"clip_frames": 4}, block=(3, 2, 2))
+
+
+def test_a_sample_that_cannot_be_stored_is_that_rows_skip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward, rows = InternVLTeacher.forward, read_manifest(manifest())
+
+    def overflow(self: InternVLTeacher, frames: torch.Tensor) -> Any:
+        tokens = forward(self, frames)
+        tokens.tokens_BTHWC[0] = torch.nan  # the first of each batch of 3
+        return tokens
+
+    monkeypatch.setattr(InternVLTeacher, "forward", overflow)
+    with pytest.raises(StoreError, match=rf"sample '{rows[0].id}': targets are not finite in torch\.float32"):
+        run(tmp_path / "error")
+    made = run(tmp_path / "skip", {"on_error": "skip", "max_skip_fraction": 0.5})
+    bad = [row.id for row in rows[::3]]
+    assert [row["id"] for row in made.skipped] == bad and made.sample_ids() == [r.id for r in rows if r.id not in bad]
+    assert all("SampleRefused" in row["reason"] and "not finite" in row["reason"] for row in made.skipped)
+    with pytest.raises(SkipLimitExceeded, match="not finite"):
+        run(tmp_path / "limit", {"on_error": "skip", "max_skip_fraction": 0.0})
+
+
+@pytest.mark.parametrize("kind", ["others", "file", "full"])
+def test_a_store_that_cannot_be_written_is_said_before_the_teacher_is_loaded(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InternVLTeacher, "from_pretrained", lambda *_: pytest.fail("the teacher was loaded"))
+    if kind == "others":
+        (tmp_path / "store").mkdir()
+        (tmp_path / "store" / "holiday.mp4").write_bytes(b"film")
+    elif kind == "file":
+        (tmp_path / "store").write_bytes(b"film")
+    else:
+
+        def full(handle: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"store: .*give another"):
+        run(tmp_path)
+    assert kind != "others" or (tmp_path / "store" / "holiday.mp4").read_bytes() == b"film"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_gets_full_keeps_what_was_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = run(tmp_path / "straight", shard_mb=0.5)
+    from liteframe.data import feature_store_writer
+
+    count, write = 0, feature_store_writer.write_tensors
+
+    def full(path: Path, sources: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 3:
+            sources[-1] = dataclasses.replace(
+                sources[-1], read=lambda: os.write(os.open("/dev/full", os.O_WRONLY), b"x")
+            )
+        return write(path, sources)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_store_writer, "write_tensors", full)
+        with pytest.raises(StoreError, match=r"r00000-000002\.safetensors: cannot be written \(No space left"):
+            run(tmp_path / "full", shard_mb=0.5)
+    assert len(list((tmp_path / "full" / "store" / "parts").glob("*.json"))) == 2
+    again = run(tmp_path / "full", shard_mb=0.5)
+    assert sha256_of(again.folder) == sha256_of(straight.folder)
+
+
+def test_progress_can_be_saved_between_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, step = stage(tmp_path / "store"), CacheStage.predict_step
+    module.save_progress()
+
+    def interrupt(self: CacheStage, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 2:
+            assert not list((tmp_path / "store" / "parts").iterdir())
+            self.save_progress()
+            raise RuntimeError("stopped")
+        step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(CacheStage, "predict_step", interrupt)
+        make_trainer(tmp_path).predict(module, data(), return_predictions=False)
+    encoded = []
+    forward = InternVLTeacher.forward
+    monkeypatch.setattr(InternVLTeacher, "forward", lambda s, x: (encoded.append(len(x)), forward(s, x))[1])
+    assert len(run(tmp_path)) == TRAIN and sum(encoded) == TRAIN - 6

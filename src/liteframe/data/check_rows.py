@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from liteframe.atomic import atomic_write_text
 from liteframe.data.remote_file import is_url
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class CheckRow:
         decoder: the one that is right for it.
         reason: why it is not decord.
         bytes: size of the file.
+        mtime_ns: time of its last change, in nanoseconds.
+        passing: the fault may pass (no answer in time, a killed process): the next check looks again.
         rows: how many rows of the source are about the file.
         lacks: how many of them lack what, by the kinds of `liteframe.data.source_check.LACKS`.
     """
@@ -46,15 +49,22 @@ class CheckRow:
     decoder: str = ""
     reason: str = ""
     bytes: int = 0
+    mtime_ns: int = 0
+    passing: bool = False
     rows: int = 1
     lacks: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The row as `--output` writes it: `error` only where the file cannot be used."""
         row = asdict(self)
-        if self.ok:
-            del row["error"]
+        for name, needed in (("error", not self.ok), ("passing", self.passing)):
+            if not needed:
+                del row[name]
         return row
+
+    def to_line(self) -> str:
+        """The row as a line of JSONL."""
+        return json.dumps(self.to_json(), ensure_ascii=False) + "\n"
 
 
 def table(rows: Sequence[CheckRow]) -> str:
@@ -62,11 +72,11 @@ def table(rows: Sequence[CheckRow]) -> str:
     names = _short_names([row.path for row in rows])
     lines = [("file", "codec", "size", "fps", "frames", "seconds", "decoder", "note")]
     for name, row in zip(names, rows, strict=True):
-        note = f"NOT USABLE: {row.error}" if not row.ok else row.reason
+        note = f"NOT USABLE: {one_line(row.error)}" if not row.ok else row.reason
         known = row.width > 0
         lines.append(
             (
-                name,
+                one_line(name),
                 row.codec or "-",
                 f"{row.width}x{row.height}" if known else "-",
                 f"{row.fps:.2f}" if known else "-",
@@ -93,8 +103,6 @@ def _short_names(paths: Sequence[str]) -> list[str]:
     return [os.path.relpath(path, folder) for path in paths]
 
 
-def write_rows(output: str, rows: Sequence[CheckRow]) -> None:
-    """Writes JSONL in one step, so that a reader never sees half a file."""
-    target = Path(output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(target, "".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in rows))
+def one_line(text: str) -> str:
+    """`text` with control characters, which would break or repaint a line, as their escapes."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
 
+from liteframe.data.check_rows import one_line
 from liteframe.errors import ManifestError
 
 Turn = tuple[str, str]
@@ -15,6 +17,8 @@ Turn = tuple[str, str]
 _ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
 _LETTERED = re.compile(r"\(?(?P<letter>[A-Z])[.):]\s*")
 _PLACEHOLDER = re.compile(r"<(?:video|image)>\n?")
+_PLACES = re.compile(r"<IMG_CONTEXT>|</?img>|<\|im_(?:start|end)\|>|<\|video_pad\|>|<\|image_pad\|>")
+"""What stands for visual tokens or ends of turns in the prompts of hosts: in a text it would count as such."""
 
 
 def has_questions(row: dict[str, Any]) -> bool:
@@ -43,9 +47,18 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
         most: at most this many of `questions`.
 
     Raises:
-        ManifestError: the row has none of the three forms, or one that cannot be read.
+        ManifestError: the row has none of the three forms, one that cannot be read, or one whose texts hold what stands
+            for visual tokens or the ends of turns.
     """
     where = _where(row)
+    turns = _turns(row, where, rng, most)
+    field = next((name for name in ("conversations", "questions") if row.get(name)), "question")
+    for text in (text for turn in turns for text in turn):
+        _require_plain(text, where, field)
+    return turns
+
+
+def _turns(row: dict[str, Any], where: str, rng: np.random.Generator | None, most: int | None) -> list[Turn]:
     if row.get("conversations"):
         return _dialogue(_said(row["conversations"], where), where)
     if row.get("questions"):
@@ -53,7 +66,8 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
         for item in asked:
             if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("question", "answer")):
                 raise ManifestError(
-                    f"{where}: field questions: wanted objects with a 'question' and an 'answer', got {item!r}"
+                    f"{where}: field questions: wanted objects with a 'question' and an 'answer',"
+                    f" got {reprlib.repr(item)}"
                 )
         if rng is not None:
             asked = [asked[i] for i in rng.permutation(len(asked))]
@@ -63,6 +77,13 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
     raise ManifestError(f"{where}: no conversations, no questions, no question with an answer; this stage needs one")
 
 
+def of_types(row: dict[str, Any], types: list[str] | None) -> dict[str, Any]:
+    """The row with those of its `questions` alone whose `type` is one of `types`; all if None."""
+    if types is None or not row.get("questions"):
+        return row
+    return {**row, "questions": [asked for asked in row["questions"] if asked.get("type") in types]}
+
+
 def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The multiple-choice questions of a row: its `questions`, or the one in its own fields.
 
@@ -70,7 +91,8 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     ``(B)``), if each brings its own.
 
     Raises:
-        ManifestError: there is none, or one lacks `question`, `answer` or at least two `options`.
+        ManifestError: there is none, or one lacks `question`, two `options` or more, or an `answer` that is one of them
+            or its letter.
     """
     where = _where(row)
     asked = row.get("questions") or ([row] if row.get("question") is not None else [])
@@ -79,10 +101,34 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     for item in asked:
         options = item.get("options") if isinstance(item, dict) else None
         if not (isinstance(options, list) and len(options) > 1 and all(isinstance(option, str) for option in options)):
-            raise ManifestError(f"{where}: field options: wanted two texts or more to choose from, got {options!r}")
+            raise ManifestError(
+                f"{where}: field options: wanted two texts or more to choose from, got {reprlib.repr(options)}"
+            )
         if not all(isinstance(item.get(field), str) for field in ("question", "answer")):
-            raise ManifestError(f"{where}: wanted texts in 'question' and 'answer', got {item!r}")
-    return [_unlettered({**item, "question": _plain(item["question"])}) for item in asked]
+            raise ManifestError(f"{where}: wanted texts in 'question' and 'answer', got {reprlib.repr(item)}")
+        for text in (item["question"], *options):
+            _require_plain(text, where, "questions" if row.get("questions") else "question")
+    choices = [_unlettered({**item, "question": _plain(item["question"])}) for item in asked]
+    for item in choices:
+        if right_option(item) is None:
+            raise ManifestError(
+                f"{where}: field answer: {reprlib.repr(item['answer'])} is none of the options"
+                f" {reprlib.repr(item['options'])}, nor the letter of one"
+            )
+    return choices
+
+
+def right_option(question: dict[str, Any]) -> int | None:
+    """Place of the option that is the answer, which a row gives as the option's text or as its letter; None for none.
+
+    Args:
+        question: as `choices_of` gives it.
+    """
+    options, answer = question["options"], question["answer"]
+    if answer in options:
+        return int(options.index(answer))
+    letters = list(ascii_uppercase[: len(options)])
+    return letters.index(answer) if answer in letters else None
 
 
 def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +143,16 @@ def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _where(row: dict[str, Any]) -> str:
-    return f"{row.get('path')} (id {row.get('id')})"
+    return one_line(f"{row.get('path')} (id {row.get('id')})")
+
+
+def _require_plain(text: str, where: str, field: str) -> None:
+    match = _PLACES.search(text)
+    if match:
+        raise ManifestError(
+            f"{where}: field {field}: holds {match[0]!r}, which stands for something else in a prompt; leave it out"
+            " (the place of a video is written <video>)"
+        )
 
 
 def _said(turns: list[dict[str, Any]], where: str) -> list[tuple[str, str]]:
@@ -105,25 +160,35 @@ def _said(turns: list[dict[str, Any]], where: str) -> list[tuple[str, str]]:
     said = []
     for number, turn in enumerate(turns, start=1):
         name, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
-        if isinstance(text, list) and all(isinstance(part, dict) for part in text):
-            text = "".join(str(part.get("text", "")) if part.get("type") == "text" else "<video>\n" for part in text)
-        if name not in _ROLES or not isinstance(text, str):
+        text = _joined(text) if isinstance(text, list) else text
+        if not isinstance(name, str) or name not in _ROLES or not isinstance(text, str):
             raise ManifestError(
-                f"{where}: field conversations: turn {number} is of {name!r} and says {text!r}; wanted one of"
-                f" {', '.join(_ROLES)} in 'from' (or 'role') and a text in 'value' (or 'content')"
+                f"{where}: field conversations: turn {number} is of {reprlib.repr(name)} and says {reprlib.repr(text)};"
+                f" wanted one of {', '.join(_ROLES)} in 'from' (or 'role') and a text in 'value' (or 'content')"
             )
         said.append((_ROLES[name], text))
     return said
 
 
+def _joined(parts: list[Any]) -> Any:
+    """The text of a message in parts; `parts` themselves where one is no part of a message."""
+    texts = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else "<video>\n"
+        if not isinstance(part, dict) or not isinstance(text, str):
+            return parts
+        texts.append(text)
+    return "".join(texts)
+
+
 def _dialogue(said: list[tuple[str, str]], where: str) -> list[Turn]:
-    system = said[0][1].strip() if said[0][0] == "system" else ""
+    system = _plain(said[0][1]) if said[0][0] == "system" else ""
     spoken = said[1:] if said[0][0] == "system" else said
     roles = [role for role, _ in spoken]
     if not roles or roles != ["question", "answer"] * (len(roles) // 2):
         raise ManifestError(
             f"{where}: field conversations: wanted questions and answers by turns, at most one system turn before them,"
-            f" got {[role for role, _ in said]}"
+            f" got {reprlib.repr([role for role, _ in said])}"
         )
     turns = [(_plain(asked), answer) for (_, asked), (_, answer) in zip(spoken[::2], spoken[1::2], strict=True)]
     if system:
@@ -133,4 +198,6 @@ def _dialogue(said: list[tuple[str, str]], where: str) -> list[Turn]:
 
 def _plain(question: str) -> str:
     """A question without the placeholders of its video: where that goes is the prompt's to say."""
-    return _PLACEHOLDER.sub("", question).strip()
+    while _PLACEHOLDER.search(question):  # taking one out can make another one of what stood around it
+        question = _PLACEHOLDER.sub("", question)
+    return question.strip()

@@ -11,21 +11,24 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
 from liteframe.data.dataset import ClipSettings, VideoDataset, open_store, window_ids
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.feature_store import FeatureStore, read_key
+from liteframe.data.limits import require_batches_fit, require_possible
 from liteframe.data.loader import VideoLoader
-from liteframe.data.manifest import VideoRow, VideoSource, as_sources, read_sources
+from liteframe.data.manifest import RowCheck, VideoRow, VideoSource, as_sources, read_sources
 from liteframe.data.mixing import Mixture
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
+from liteframe.data.row_checks import row_check
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
-from liteframe.data.skips import SkipLedger
+from liteframe.data.skips import SkipLedger, Skipped
 from liteframe.data.source_report import report_sources
 from liteframe.data.transforms import normalize
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, DataError
 
 Split = Literal["train", "val", "test", "predict"]
 _SPLITS_OF_STAGE: dict[str, tuple[Split, ...]] = {
@@ -63,7 +66,8 @@ class VideoDataModule(LightningDataModule):
         decode_deadline_s: seconds that decoding one video may take before it is killed.
         num_workers: loader processes; 0 loads in the main process, decoding in its children all the same.
         prefetch_factor: batches that each loader worker prepares ahead.
-        on_error: "error" stops at a video that cannot be decoded, "skip" leaves it out and lists it in skipped.jsonl.
+        on_error: "error" stops at a row that cannot be used or a video that cannot be decoded, "skip" leaves it out and
+            lists it in skipped.jsonl.
         max_skip_fraction: share of skipped videos above which the run stops.
         seed: of the order of the data, of shapes and of frames.
         pin_memory: put batches into page-locked memory, for copies to a GPU.
@@ -114,7 +118,7 @@ class VideoDataModule(LightningDataModule):
         self.settings = ClipSettings((height, width), on_error=on_error, decoder=decoder)
         if clip_frames is not None:
             self.settings = replace(self.settings, clip_frames=clip_frames)
-        self._pool = DecodePool(decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache)
+        self.decode_processes, self.decode_deadline_s = decode_processes, decode_deadline_s
         self.remote_cache = remote_cache
         self.num_workers, self.prefetch_factor, self.pin_memory = num_workers, prefetch_factor, pin_memory
         self.max_skip_fraction, self.seed = max_skip_fraction, seed
@@ -126,14 +130,11 @@ class VideoDataModule(LightningDataModule):
         self._mixture: Mixture | None = None
         self._loaders: list[VideoLoader] = []
         self._described: dict[str, Any] | None = None
+        require_possible(self)
         self._check_settings()
+        self._pool = DecodePool(decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache)
 
     def _check_settings(self) -> None:
-        for name in ("frames", "batch_size", "windows_per_video"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; give a whole number above 0")
-        if min(*self.settings.image_size, self.settings.clip_frames) < 1:
-            raise ConfigError("data.image_size and data.clip_frames must be above 0")
         if not 0 <= self.max_skip_fraction <= 1:
             raise ConfigError(f"data.max_skip_fraction is {self.max_skip_fraction}; give a share from 0 to 1")
         if self.store_path and self.sources["train"]:
@@ -157,7 +158,8 @@ class VideoDataModule(LightningDataModule):
                 f"data.{split}{hint} is not set; give a list (JSONL, JSON, Parquet) or a folder of videos"
             )
         if split not in self._rows:
-            parts = read_sources(self.sources[split])
+            skip = self.settings.on_error == "skip"
+            parts = read_sources(self.sources[split], self._row_check(split), keep_unusable=skip)
             rows = [row for part in parts for row in part]
             remote = None if self.remote_cache is not None else next((row for row in rows if is_url(row.path)), None)
             if remote is not None:
@@ -172,10 +174,28 @@ class VideoDataModule(LightningDataModule):
             self._rows[split] = rows
         return self._rows[split]
 
+    def _row_check(self, split: Split) -> RowCheck | None:
+        shapes = self.shapes if split == "train" else []
+        stage: Any = self.trainer.lightning_module if self.trainer is not None else None
+        unused = split == "val" and stage is not None and not is_overridden("validation_step", stage)
+        return row_check(
+            [shape.sampler or self.train_sampler for shape in shapes] or [self.sampler],
+            None if unused else getattr(stage, "check_row", None),
+            [shape.question_types for shape in shapes] or [None],
+        )
+
+    def leave_out(self, row: dict[str, Any], error: DataError) -> None:
+        """Lists a row that a stage could not use as skipped; with `on_error="error"`, raises `error`."""
+        if self.settings.on_error == "error":
+            raise error
+        if self.ledger is not None:
+            self.ledger.record(row["path"], row["id"], f"{type(error).__name__}: {error}")
+
     def follow_clips(self, clip_frames: int) -> ClipSettings:
         """The settings, from now on with clips of so many frames, unless `data.clip_frames` was given."""
         if not self._clip_frames_given:
             self.settings = replace(self.settings, clip_frames=clip_frames)
+            require_batches_fit(self)
         return self.settings
 
     def setup(self, stage: str) -> None:
@@ -190,6 +210,10 @@ class VideoDataModule(LightningDataModule):
         if self.trainer is not None:
             folder = Path(self.trainer.default_root_dir)
             self.ledger = SkipLedger(folder / "skipped.jsonl", len(ids), self.max_skip_fraction, known=ids)
+            unusable = [row for split in wanted for row in self.rows(split) if row.error]
+            skips = [Skipped(row.path, row.id, row.error or "") for row in unusable]
+            if skips:  # known to every rank, so all of them stop here if they are too many
+                self.ledger.expect(skips, write=self.trainer.is_global_zero)
             if "train" in wanted and self._mixture is not None and self.trainer.is_global_zero:
                 report_sources(folder / "sources.json", self.sources["train"], self._mixture)
 

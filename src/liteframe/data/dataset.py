@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from liteframe.data.batching import SampleRequest
+from liteframe.data.conversations import of_types
 from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
 from liteframe.data.feature_store import FeatureStore
 from liteframe.data.manifest import VideoRow
@@ -104,22 +105,18 @@ class VideoDataset(Dataset[Any]):
     def _draft(self, request: SampleRequest) -> Sample:
         """What is known of a sample before decoding, with the `job` to do where there is one."""
         if self.store is not None:
-            entry = self.store.entry(request.index)
-            sample_id = skip_id = entry["sample_id"]
-            row = {"path": entry["path"], "id": sample_id, "decoder": entry.get("decoder")}
+            path, indices, decoder = self.store.source(request.index)
+            sample_id = skip_id = self.store.entry(request.index)["sample_id"]
+            row = {"path": path, "id": sample_id, "decoder": decoder}
             frames = self.store.frames(request.index)
             draft: Sample = {"targets_THWC": self.store.targets(request.index)}
-            indices = tuple(entry["frame_indices"][: entry["valid_frames"]])
             if frames is not None:
-                draft["stored"] = (frames[: entry["valid_frames"]], indices)
-            path = entry["path"]
+                draft["stored"] = (frames[: len(indices)], indices)
         else:
             source = self.rows[request.index // self.windows]
             row, path, indices, skip_id = source.as_dict(), source.path, None, source.id
             sample_id, draft = self.sample_id(request.index), {}
-            kept = self.question_types[request.shape] if self.question_types else None
-            if kept is not None and row.get("questions"):
-                row = {**row, "questions": [asked for asked in row["questions"] if asked.get("type") in kept]}
+            row = of_types(row, self.question_types[request.shape] if self.question_types else None)
         draft |= {"row": row, "sample_id": sample_id, "skip_id": skip_id, "index": request.index}
         if "stored" not in draft and not row.get("error"):
             draft["job"] = DecodeJob(
@@ -139,11 +136,17 @@ class VideoDataset(Dataset[Any]):
         row = draft["row"]
         if row.get("error"):
             return Skipped(row["path"], draft["skip_id"], row["error"])
-        if isinstance(video, DecodeError):
-            if self.settings.on_error == "error":
-                raise video
-            return Skipped(row["path"], draft["skip_id"], f"{type(video).__name__}: {video.reason}")
-        return self._finish(draft, video)
+        error = video if isinstance(video, DecodeError) else None
+        if not isinstance(video, DecodeError):
+            try:
+                return self._finish(draft, video)
+            except (MemoryError, RuntimeError, ValueError) as cause:
+                reason = f"its frames cannot be resized: {type(cause).__name__}: {cause}"
+                error = DecodeError(row["path"], reason)
+        assert error is not None
+        if self.settings.on_error == "error":
+            raise error
+        return Skipped(row["path"], draft["skip_id"], f"{type(error).__name__}: {error.reason}")
 
     def _finish(self, draft: Sample, video: DecodedVideo | None) -> Sample:
         """Resizes, and pads the last clip by its last frame."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 import importlib
 import reprlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from liteframe.data.decode import DECODERS, VideoInfo, frame_times, probe, read_frames_by
 from liteframe.data.decode_sampling import sample_frames
 from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.remote_decode import with_copy
 from liteframe.data.remote_file import is_url
 from liteframe.errors import ConfigError, DecodeError
 
@@ -91,21 +91,8 @@ def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None) -> De
     """
     if not is_url(job.path):
         return _decode(job, decoder)
-    with fetched(job.path, cache) as path:
-        video = _decode(replace(job, path=path), decoder)
+    video = with_copy(job.path, cache, lambda path: _decode(replace(job, path=path), decoder))
     return replace(video, info=replace(video.info, path=job.path)) if isinstance(video, DecodedVideo) else video
-
-
-@contextmanager
-def fetched(url: str, cache: RemoteCache | None) -> Iterator[str]:
-    """Path of the copy of a remote video; a DecodeError of the body names `url` in its place."""
-    if cache is None:
-        raise ConfigError(f"{url}: a video that is not here needs data.remote_cache, a folder to be fetched into")
-    with cache.local_copy(url) as path:
-        try:
-            yield path
-        except DecodeError as error:
-            raise type(error)(url, error.reason) from error
 
 
 def _decoder_for(job: DecodeJob, setting: str) -> str:

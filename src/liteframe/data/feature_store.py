@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load
 
-from liteframe.data.feature_store_catalogue import Entry
-from liteframe.data.feature_store_format import (
-    COMPLETE_FILE,
-    DTYPES,
-    INDEX_FILE,
-    KEY_FILE,
-    REMAKE,
-    STATISTICS_FILE,
-    Piece,
-    file_sha256,
-    read_piece,
-)
+from liteframe.data.feature_store_entries import DTYPE_NAMES, DTYPES, Entry, Piece, is_finite, source_of
+from liteframe.data.feature_store_files import COMPLETE_FILE, INDEX_FILE, KEY_FILE, STATISTICS_FILE
+from liteframe.data.feature_store_format import REMAKE, file_sha256, read_piece
+from liteframe.data.feature_store_index import AGAIN, ANEW, Index, is_complete, read_key, read_marks
 from liteframe.data.feature_store_key import Estimate, FieldDiff, StoreKey, data_digest, estimate
+from liteframe.data.feature_store_statistics import read_statistics
 from liteframe.errors import StoreError
 
-__all__ = ["Estimate", "FeatureStore", "FieldDiff", "StoreKey", "data_digest", "estimate", "read_key"]
+__all__ = ["Estimate", "FeatureStore", "FieldDiff", "StoreKey", "data_digest", "estimate", "is_complete", "read_key"]
 
 Verify = Literal["none", "sizes", "full"]
-_AGAIN = "run the cache stage again: it goes on where it stopped"
 
 
-def read_key(folder: str | Path) -> StoreKey:
-    """The key of a store, finished or not. Raises StoreError if there is none."""
-    path = Path(folder) / KEY_FILE
-    try:
-        return StoreKey.from_dict(json.loads(path.read_bytes()), str(path))
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"{folder}: no feature store here ({KEY_FILE} is missing); make one with the cache stage"
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); delete the folder and make the store anew") from error
-
-
-def is_complete(folder: str | Path) -> bool:
-    """Whether `folder` holds a finished feature store."""
-    return (Path(folder) / COMPLETE_FILE).is_file()
+def _tensor(data: bytearray, piece: Piece) -> torch.Tensor:
+    return torch.frombuffer(data, dtype=DTYPES[piece.dtype]).reshape(piece.shape)
 
 
 class FeatureStore:
@@ -57,13 +32,12 @@ class FeatureStore:
     handle is kept, so an instance can be pickled, forked and used by threads, and reading does not make memory grow.
     """
 
-    def __init__(self, folder: Path, head: dict[str, Any], lines: list[bytes], check: bool) -> None:
+    def __init__(self, folder: Path, index: Index, marks: dict[str, dict[str, Any]], check: bool) -> None:
         self.folder = folder
-        self.key = StoreKey.from_dict(head["key"], str(folder / INDEX_FILE))
-        self.skipped: list[dict[str, Any]] = head["skipped"]
-        self._shards: list[dict[str, Any]] = head["shards"]
-        self._paths = [folder / Path(shard["file"]).name for shard in self._shards]
-        self._lines = lines
+        self.key = index.key
+        self.skipped = index.skipped
+        self._index = index
+        self._marks = marks
         self._check = check
 
     @classmethod
@@ -90,83 +64,103 @@ class FeatureStore:
         if expected_key is not None:
             stored.require(expected_key, str(folder))
         if not is_complete(folder):
-            raise StoreError(f"{folder}: the feature store is not finished; {_AGAIN}")
-        index = folder / INDEX_FILE
-        try:
-            marks = json.loads((folder / COMPLETE_FILE).read_bytes())
-            data = index.read_bytes()
-            whole = hashlib.sha256(data).hexdigest() == marks[INDEX_FILE]["sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{index}: cannot be read ({error}); delete {COMPLETE_FILE} and {_AGAIN}") from error
-        if not whole:
-            raise StoreError(f"{index}: changed since it was written; delete the folder and make the store anew")
-        first, *lines = data.split(b"\n")
-        head = json.loads(first + b"]}")
-        store = cls(folder, head, [line.rstrip(b",") for line in lines[:-2]], verify != "none")
+            raise StoreError(f"{folder}: the feature store is not finished; {AGAIN}")
+        marks = read_marks(folder)
+        index = Index.read(folder)
+        if index.sha256 != marks[INDEX_FILE]["sha256"]:
+            raise StoreError(f"{index.path}: changed since it was written, or {COMPLETE_FILE} was; {AGAIN}")
+        store = cls(folder, index, marks, verify != "none")
         if store.key != stored:
-            raise StoreError(
-                f"{folder}: {KEY_FILE} and {INDEX_FILE} disagree; delete the folder and make the store anew"
-            )
+            raise StoreError(f"{folder}: {KEY_FILE} and {INDEX_FILE} disagree; {ANEW}")
         if verify != "none":
             store._verify_sizes()
+            store._require_width()
         if verify == "full":
             store.verify()
         return store
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._index.lines)
 
     def _entry(self, index: int) -> tuple[Path, Entry]:
-        value = json.loads(self._lines[index])
-        return self._paths[value["shard"]], Entry.from_json(value)
+        number, entry = self._index.entry(index)
+        self._require_dtype(entry)
+        return self._index.shards[number].path, entry
+
+    def _entries(self) -> Iterator[tuple[Path, Entry]]:
+        for number, entry in self._index.entries():
+            self._require_dtype(entry)
+            yield self._index.shards[number].path, entry
+
+    def _require_dtype(self, entry: Entry) -> None:
+        if entry.targets.dtype != DTYPE_NAMES[getattr(torch, self.key.dtype)]:
+            raise StoreError(f"{self._index.path}: sample {entry.sample_id!r} is not of the key's dtype; {ANEW}")
 
     @property
     def shard_files(self) -> list[str]:
-        return [path.name for path in self._paths]
+        return [shard.path.name for shard in self._index.shards]
 
     def sample_ids(self) -> list[str]:
-        """Ids of all entries, in the order of the store."""
-        return [json.loads(line)["id"] for line in self._lines]
+        """Ids of all entries, in the order of the store. Raises StoreError where one is none, or is there twice."""
+        return [entry.sample_id for _, entry in self._entries()]
 
     def entry(self, index: int) -> dict[str, Any]:
         """``sample_id``, ``targets_shape`` and what was given to the writer: path, frame_indices, valid_frames, ..."""
         _, entry = self._entry(index)
-        return {"sample_id": entry.sample_id, "targets_shape": entry.targets.shape, **entry.record}
+        return {**entry.record, "sample_id": entry.sample_id, "targets_shape": entry.targets.shape}
 
-    def _tensor(self, path: Path, piece: Piece, sample_id: str) -> torch.Tensor:
-        data = read_piece(path, piece, sample_id, self._check)
-        return torch.frombuffer(data, dtype=DTYPES[piece.dtype]).reshape(piece.shape)
+    def source(self, index: int) -> tuple[str, tuple[int, ...], str | None]:
+        """The video of an entry, its frames without padding, and the decoder that read them.
+
+        Raises:
+            StoreError: the entry does not say so, or keeps fewer frames than it says.
+        """
+        _, entry = self._entry(index)
+        try:
+            path, indices, decoder = source_of(entry.record)
+        except ValueError as error:
+            raise StoreError(f"{self._index.path}: sample {entry.sample_id!r}, {error}; {ANEW}") from error
+        if entry.frames is not None and entry.frames.shape[0] < len(indices):
+            raise StoreError(f"{self._index.path}: sample {entry.sample_id!r} keeps fewer frames than it has; {ANEW}")
+        return path, indices, decoder
 
     def targets(self, index: int) -> torch.Tensor:
-        """(T', H', W', C) in the stored dtype. Raises StoreError, naming shard and sample, if its bytes changed."""
+        """(T', H', W', C) in the stored dtype.
+
+        Raises:
+            StoreError: naming shard and sample, if its bytes changed or its numbers are not finite.
+        """
         path, entry = self._entry(index)
-        return self._tensor(path, entry.targets, entry.sample_id)
+        data = read_piece(path, entry.targets, entry.sample_id, self._check)
+        if not is_finite(data, entry.targets.dtype):
+            raise StoreError(f"{path}: targets of sample {entry.sample_id!r} are not finite; {REMAKE}")
+        return _tensor(data, entry.targets)
 
     def frames(self, index: int) -> torch.Tensor | None:
         """uint8 (T, C, H, W), or None if the store keeps no frames."""
         path, entry = self._entry(index)
-        return None if entry.frames is None else self._tensor(path, entry.frames, entry.sample_id)
+        if entry.frames is None:
+            return None
+        return _tensor(read_piece(path, entry.frames, entry.sample_id, self._check), entry.frames)
 
     @property
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(mean_C, std_C) of all targets, float32; std is the population's, and at least 1e-6."""
-        tensors = load(self._statistics_bytes())
-        return tensors["mean_C"], tensors["std_C"]
+        return read_statistics(self.folder, self._marks[STATISTICS_FILE], AGAIN)
 
-    def _statistics_bytes(self) -> bytes:
-        path = self.folder / STATISTICS_FILE
-        marks = json.loads((self.folder / COMPLETE_FILE).read_bytes())
-        data = path.read_bytes() if path.is_file() else b""
-        if hashlib.sha256(data).hexdigest() != marks[STATISTICS_FILE]["sha256"]:
-            raise StoreError(f"{path}: missing or changed since it was written; delete {COMPLETE_FILE} and {_AGAIN}")
-        return data
+    def _require_width(self) -> None:
+        mean_C, _ = self.statistics
+        if len(self) and self._entry(0)[1].targets.shape[-1] != len(mean_C):
+            raise StoreError(
+                f"{self.folder / STATISTICS_FILE}: is of {len(mean_C)} channels, the targets are not; {AGAIN}"
+            )
 
     def _verify_sizes(self) -> None:
-        for path, shard in zip(self._paths, self._shards, strict=True):
-            size = path.stat().st_size if path.is_file() else None
-            if size != shard["bytes"]:
+        for shard in self._index.shards:
+            size = shard.path.stat().st_size if shard.path.is_file() else None
+            if size != shard.bytes:
                 found = "missing" if size is None else f"truncated or overwritten, {size} bytes"
-                raise StoreError(f"{path}: {found}, expected {shard['bytes']} bytes; {REMAKE}")
+                raise StoreError(f"{shard.path}: {found}, expected {shard.bytes} bytes; {REMAKE}")
 
     def verify(self) -> None:
         """Reads the whole store and compares sha256 with what was written.
@@ -175,17 +169,15 @@ class FeatureStore:
             StoreError: naming each damaged shard, and the samples whose bytes changed.
         """
         self._verify_sizes()
-        self._statistics_bytes()
-        shards = zip(self._paths, self._shards, strict=True)
-        samples: dict[Path, list[str]] = {p: [] for p, shard in shards if file_sha256(p) != shard["sha256"]}
-        if not samples:
-            return
-        for index in range(len(self)):
-            path, entry = self._entry(index)
+        self._require_width()
+        shards = self._index.shards
+        samples: dict[Path, list[str]] = {s.path: [] for s in shards if file_sha256(s.path) != s.sha256}
+        for path, entry in self._entries():
             if path in samples and not self._reads(path, entry):
                 samples[path].append(entry.sample_id)
-        names = ", ".join(f"{path} (samples {ids or 'none, but its header'})" for path, ids in samples.items())
-        raise StoreError(f"{names}: changed since it was written; {REMAKE}")
+        if samples:
+            names = ", ".join(f"{path} (samples {ids or 'none, but its header'})" for path, ids in samples.items())
+            raise StoreError(f"{names}: changed since it was written; {REMAKE}")
 
     @staticmethod
     def _reads(path: Path, entry: Entry) -> bool:

@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
+from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from liteframe.atomic import remove_leftovers
-from liteframe.data.feature_store import FeatureStore, read_key
-from liteframe.data.feature_store_catalogue import Entry, Shard, complete_shards, write_index, write_sidecar
-from liteframe.data.feature_store_format import (
-    COMPLETE_FILE,
-    DTYPES,
-    INDEX_FILE,
-    PARTS,
-    STATISTICS_FILE,
-    Piece,
-    Source,
-    canonical_json,
-    file_sha256,
-    read_piece,
-    sync_folder,
-    write_json,
-    write_tensors,
+from liteframe.data.feature_store import FeatureStore
+from liteframe.data.feature_store_catalogue import (
+    Shard,
+    has_size,
+    listed_shards,
+    shard_name,
+    unchanged,
+    write_sidecar,
 )
+from liteframe.data.feature_store_entries import Entry, Piece
+from liteframe.data.feature_store_files import COMPLETE_FILE, PARTS, named_disk_errors, tidy
+from liteframe.data.feature_store_format import FREE_SPACE, Source, read_piece, sync_folder, write_tensors
+from liteframe.data.feature_store_index import read_key, write_index, write_marks
+from liteframe.data.feature_store_json import canonical_json
 from liteframe.data.feature_store_key import StoreKey
+from liteframe.data.feature_store_statistics import Moments, write_statistics
 from liteframe.errors import StoreError
 
-MIN_STD = 1e-6
+log = logging.getLogger(__name__)
 _Place = tuple[Entry, Path]
-
-
-class _Moments:
-    """Sums a channel in float64; numpy adds the rows in turn, so the number of threads does not show."""
-
-    def __init__(self, channels: int) -> None:
-        self.count = 0
-        self.sum_C = np.zeros(channels)
-        self.square_C = np.zeros(channels)
-
-    def add(self, data: bytearray, piece: Piece) -> None:
-        values = torch.frombuffer(data, dtype=DTYPES[piece.dtype]).double().numpy().reshape(-1, piece.shape[-1])
-        self.count += len(values)
-        self.sum_C += values.sum(axis=0)
-        self.square_C += np.square(values).sum(axis=0)
-
-    def merge(self, other: _Moments) -> None:
-        self.count += other.count
-        self.sum_C += other.sum_C
-        self.square_C += other.square_C
-
-    def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        mean_C = self.sum_C / self.count
-        variance_C = np.maximum(self.square_C / self.count - np.square(mean_C), 0.0)
-        return mean_C.astype(np.float32), np.maximum(np.sqrt(variance_C), MIN_STD).astype(np.float32)
 
 
 def _order(entry: Entry) -> tuple[int, str]:
@@ -77,26 +47,16 @@ def _cut(places: Iterable[_Place], limit: float) -> list[list[_Place]]:
     return groups
 
 
-def _shard_path(folder: Path, number: int, group: list[_Place]) -> Path:
-    """The name holds a hash of the content, so another cut never overwrites a shard that is still being read from."""
-    digest = hashlib.sha256()
-    for entry, _ in group:
-        pieces = [entry.targets, *([entry.frames] if entry.frames else [])]
-        content = [[piece.dtype, list(piece.shape), piece.crc32] for piece in pieces]
-        digest.update(canonical_json([entry.sample_id, entry.record, content]))
-    return folder / f"shard-{number:05d}-{digest.hexdigest()[:12]}.safetensors"
-
-
-def _measure(shard: Shard, channels: int) -> _Moments:
-    moments = _Moments(channels)
+def _measure(shard: Shard, channels: int) -> Moments:
+    moments = Moments(channels)
     assert shard.path is not None
     for entry in shard.entries:
         moments.add(read_piece(shard.path, entry.targets, entry.sample_id), entry.targets)
     return moments
 
 
-def _write_shard(path: Path, group: list[_Place], channels: int) -> tuple[Shard, _Moments]:
-    moments = _Moments(channels)
+def _write_shard(path: Path, group: list[_Place], channels: int, key_digest: str) -> tuple[Shard, Moments]:
+    moments = Moments(channels)
 
     def targets(entry: Entry, source: Path) -> Source:
         def read() -> bytearray:
@@ -120,39 +80,47 @@ def _write_shard(path: Path, group: list[_Place], channels: int) -> tuple[Shard,
         for e, _ in group
     ]
     shard = Shard(path, size, sha256, entries, [])
-    write_sidecar(path.with_suffix(".json"), shard)
+    write_sidecar(path.with_suffix(".json"), shard, key_digest)
     return shard, moments
-
-
-def _drop(sidecar: Path) -> None:
-    # The sidecar goes first: without it the shard no longer counts, so no half of the pair misleads anyone.
-    sidecar.unlink(missing_ok=True)
-    sidecar.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def _drop_spent_parts(spent: dict[Path, set[str]], done: set[str]) -> None:
     for sidecar in [sidecar for sidecar, ids in spent.items() if ids <= done]:
-        _drop(sidecar)
+        # The sidecar goes first: without it the shard no longer counts, so no half of the pair misleads anyone.
+        sidecar.unlink(missing_ok=True)
+        sidecar.with_suffix(".safetensors").unlink(missing_ok=True)
         del spent[sidecar]
 
 
-def _tidy(folder: Path, keep: set[str]) -> None:
-    for path in [*folder.glob("shard-*"), *(folder / PARTS).glob("*")]:
-        if path.name not in keep:
-            path.unlink(missing_ok=True)
-    remove_leftovers(folder)
-    if (folder / PARTS).is_dir():
-        (folder / PARTS).rmdir()
-    sync_folder(folder)
+def _sound(folder: Path, key: StoreKey) -> list[Shard]:
+    """Shards that count, each file once.
 
+    Those are read whole that would stay as they are, and those that are not the only ones to hold a sample: the bytes
+    of the others are checked when they are copied.
 
-def _write_statistics(folder: Path, moments: _Moments) -> None:
-    mean_C, std_C = moments.mean_std()
-    sources = [
-        Source("mean_C", "F32", mean_C.shape, mean_C.tobytes),
-        Source("std_C", "F32", std_C.shape, std_C.tobytes),
-    ]
-    write_tensors(folder / STATISTICS_FILE, sources)
+    Raises:
+        StoreError: one does not count any more, and its samples are in no other.
+    """
+    shards = listed_shards(folder, key)
+    by_path = {shard.path: shard for shard in reversed(shards) if shard.path is not None}
+    shards = [shard for shard in shards if shard.path is None or by_path[shard.path] is shard]
+    holders = Counter(entry.sample_id for shard in shards for entry in shard.entries)
+
+    def is_doubted(shard: Shard) -> bool:
+        final = shard.path is not None and shard.path.parent == folder
+        return final or any(holders[entry.sample_id] > 1 for entry in shard.entries)
+
+    sound = {id(shard) for shard in unchanged(shard for shard in shards if is_doubted(shard))}
+    good = [shard for shard in shards if (id(shard) in sound if is_doubted(shard) else has_size(shard))]
+    kept = {entry.sample_id for shard in good for entry in shard.entries}
+    for shard in shards:
+        lost = [entry.sample_id for entry in shard.entries if entry.sample_id not in kept]
+        if lost:
+            raise StoreError(
+                f"{shard.path}: missing or changed since it was written, and {len(lost)} of its samples are nowhere"
+                f" else, first {lost[0]!r}; run the cache stage again: it makes only what is missing"
+            )
+    return good
 
 
 def _gather(shards: list[Shard]) -> tuple[dict[str, _Place], dict[str, dict[str, Any]]]:
@@ -179,12 +147,25 @@ def _check(folder: Path, places: dict[str, _Place], skipped: Collection[str], ex
         raise StoreError(
             f"{folder}: no sample was stored ({len(skipped)} skipped); look at the reasons they were skipped"
         )
-    channels = {entry.targets.shape[-1]: sample_id for sample_id, (entry, _) in places.items()}
-    if len(channels) > 1:
+    cells = {(entry.targets.dtype, *entry.targets.shape[1:]): sample_id for sample_id, (entry, _) in places.items()}
+    if len(cells) > 1:
         raise StoreError(
-            f"{folder}: samples with different feature widths (width: sample) {channels}; make the store anew"
+            f"{folder}: samples with different dtypes, grids or feature widths"
+            f" (dtype, height, width, channels: sample) {cells}; make the store anew"
         )
-    return next(iter(channels))
+    return next(iter(places.values()))[0].targets.shape[-1]
+
+
+def _is_whole(folder: Path, names: list[str], shards: Collection[Path], skipped: list[dict[str, Any]]) -> bool:
+    """Whether the store is complete as it is, and holds just these shards and skips."""
+    if not (folder / COMPLETE_FILE).exists():
+        return False
+    try:
+        store = FeatureStore.open(folder)
+    except StoreError as error:
+        log.warning("%s: is made again", error)
+        return False
+    return store.shard_files == names and {folder / name for name in names} <= {*shards} and store.skipped == skipped
 
 
 def finalize(
@@ -199,7 +180,7 @@ def finalize(
     result has the same bytes whatever the number of ranks, the interruptions and the duplicates. Each byte is checked
     on the way. A part is deleted once all of its samples are in final shards, so where ranks wrote in the order of the
     store the extra space is a few shards; in the worst case it is the size of the store. Killed at any moment and
-    called again, it goes on; on a complete store it changes nothing.
+    called again, it goes on; on a complete store it changes nothing. Files that are not the store's stay.
 
     Args:
         folder: the store.
@@ -216,20 +197,23 @@ def finalize(
     """
     folder = Path(folder)
     read_key(folder).require(key, str(folder))
-    found = list(complete_shards(folder))
+    with named_disk_errors(folder, FREE_SPACE):
+        return _finalize(folder, key, shard_mb, expected_ids)
+
+
+def _finalize(folder: Path, key: StoreKey, shard_mb: float, expected_ids: Collection[str] | None) -> FeatureStore:
+    found = _sound(folder, key)
+    listed = {shard.path.name for shard in found if shard.path is not None}
     places, skipped = _gather(found)
     channels = _check(folder, places, skipped, expected_ids)
     groups = _cut(sorted(places.values(), key=lambda place: _order(place[0])), shard_mb * 1e6)
-    paths = [_shard_path(folder, number, group) for number, group in enumerate(groups)]
+    names = [shard_name(number, [entry for entry, _ in group]) for number, group in enumerate(groups)]
     by_path = {shard.path: shard for shard in found if shard.path is not None}
-    if (folder / COMPLETE_FILE).exists():
-        store = FeatureStore.open(folder, verify="none")
-        whole = store.shard_files == [path.name for path in paths] and by_path.keys() >= set(paths)
-        if whole and store.skipped == list(skipped.values()):
-            _tidy(folder, {path.name for path in paths})
-            return FeatureStore.open(folder)
-        (folder / COMPLETE_FILE).unlink()
-        sync_folder(folder)
+    if _is_whole(folder, names, by_path.keys(), list(skipped.values())):
+        tidy(folder, key.digest, names, listed)
+        return FeatureStore.open(folder)
+    (folder / COMPLETE_FILE).unlink(missing_ok=True)
+    sync_folder(folder)
 
     # A part with skips stays until the index holds them.
     spent = {
@@ -239,23 +223,22 @@ def finalize(
     }
     shards: list[Shard] = []
     done: set[str] = set()
-    total = _Moments(channels)
-    for path, group in zip(paths, groups, strict=True):
-        shard = by_path.get(path)
+    total = Moments(channels)
+    for name, group in zip(names, groups, strict=True):
+        shard = by_path.get(folder / name)
         moments = _measure(shard, channels) if shard else None
         if shard is None or moments is None:
-            shard, moments = _write_shard(path, group, channels)
+            shard, moments = _write_shard(folder / name, group, channels, key.digest)
         shards.append(shard)
         total.merge(moments)
         done |= {entry.sample_id for entry in shard.entries}
         _drop_spent_parts(spent, done)
 
-    _write_statistics(folder, total)
-    write_index(folder, key, shards, list(skipped.values()))
-    marks = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
-        for name in (INDEX_FILE, STATISTICS_FILE)
-    }
-    write_json(folder / COMPLETE_FILE, marks)
-    _tidy(folder, {path.name for path in paths})
+    write_statistics(folder, total)
+    files = [{"file": s.path.name, "bytes": s.bytes, "sha256": s.sha256} for s in shards if s.path is not None]
+    lines = [canonical_json({"shard": n, **e.as_json()}) for n, shard in enumerate(shards) for e in shard.entries]
+    write_index(folder, key, files, lines, list(skipped.values()))
+    write_marks(folder)
+    tidy(folder, key.digest, names, listed)
+    sync_folder(folder)
     return FeatureStore.open(folder)

@@ -1,23 +1,10 @@
-"""The files of a feature store: tensors in safetensors shards, and how they reach the disk whole.
-
-A folder holds ::
-
-    key.json                    what the store was made from
-    parts/rRRRRR-NNNNNN.*       what rank R has written so far (shard + sidecar), until it is finalised
-    shard-NNNNN-HASH.*          the final shards: the same cut and bytes for the same content
-    index.json                  one entry a line
-    statistics.safetensors      mean_C and std_C
-    COMPLETE                    sizes and sha256 of index and statistics; without it, there is no store
-
-A shard counts once its sidecar is there, and the sidecar is renamed into place last. A sidecar whose shard is gone or
-of another size is passed over, so those samples are computed again by the next run.
-"""
+"""The tensors of a feature store: safetensors shards, and how they reach the disk whole and come back checked."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,49 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
-
 from liteframe.atomic import atomic_open
+from liteframe.data.feature_store_entries import Piece
+from liteframe.data.feature_store_files import named_disk_errors
+from liteframe.data.feature_store_json import canonical_json
 from liteframe.errors import StoreError
 
-KEY_FILE, INDEX_FILE, STATISTICS_FILE, COMPLETE_FILE = "key.json", "index.json", "statistics.safetensors", "COMPLETE"
-PARTS = "parts"
 REMAKE = "delete this file and run the cache stage again: it makes only what is missing"
-DTYPES = {
-    "BF16": torch.bfloat16,
-    "F16": torch.float16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "U8": torch.uint8,
-}
-DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One tensor in a shard: where it starts in the file (bytes) and the CRC-32 of its bytes."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-    crc32: int
-
-    @property
-    def nbytes(self) -> int:
-        count = DTYPES[self.dtype].itemsize
-        for size in self.shape:
-            count *= size
-        return count
-
-    def as_json(self) -> list[Any]:
-        return [self.dtype, list(self.shape), self.offset, self.crc32]
-
-    @classmethod
-    def from_json(cls, value: Any) -> Piece:
-        dtype, shape, offset, crc32 = value
-        if dtype not in DTYPES or offset < 8 or any(size < 0 for size in shape):
-            raise ValueError(f"not a tensor of this format: {value!r}")
-        return cls(dtype, tuple(shape), offset, crc32)
+FREE_SPACE = "free some space or give another folder, then run again: what was finished before is kept"
 
 
 @dataclass(frozen=True)
@@ -79,9 +31,9 @@ class Source:
     shape: tuple[int, ...]
     read: Callable[[], Any]
 
-
-def canonical_json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    @property
+    def nbytes(self) -> int:
+        return Piece(self.dtype, self.shape, 0, 0).nbytes
 
 
 def sync_folder(folder: Path) -> None:
@@ -102,21 +54,10 @@ def open_durable(path: Path) -> Iterator[BinaryIO]:
     Raises:
         StoreError: naming the file, if the disk is full or the write failed.
     """
-    try:
+    with named_disk_errors(path, FREE_SPACE):
         with atomic_open(path) as file:
             yield file
         sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space or give another folder, "
-            "then run again: what was finished before is kept"
-        ) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    data = canonical_json(value)
-    with open_durable(path) as file:
-        file.write(data)
 
 
 def write_tensors(path: Path, sources: list[Source]) -> tuple[int, str, list[Piece]]:
@@ -161,10 +102,15 @@ def read_piece(path: Path, piece: Piece, sample_id: str, check: bool = True) -> 
     Raises:
         StoreError: naming file and sample, if the file is missing, too short, or its bytes have changed.
     """
-    data = bytearray(piece.nbytes)
-    view, have = memoryview(data), 0
     try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            raise StoreError(f"{path}: is not a file; {REMAKE}")
         with open(path, "rb", buffering=0) as handle:
+            if found.st_size < piece.offset + piece.nbytes:
+                raise StoreError(f"{path}: truncated inside sample {sample_id!r}; {REMAKE}")
+            data = bytearray(piece.nbytes)
+            view, have = memoryview(data), 0
             handle.seek(piece.offset)
             while have < len(data):
                 got = handle.readinto(view[have:])
@@ -173,6 +119,10 @@ def read_piece(path: Path, piece: Piece, sample_id: str, check: bool = True) -> 
                 have += got
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror or error}); {REMAKE}") from error
+    except MemoryError as error:
+        raise StoreError(
+            f"{path}: sample {sample_id!r} has {piece.nbytes:,} bytes, more than there is memory"
+        ) from error
     if have != len(data):
         raise StoreError(f"{path}: truncated inside sample {sample_id!r}; {REMAKE}")
     if check and zlib.crc32(data) != piece.crc32:

@@ -25,6 +25,9 @@ class FieldDiff:
 
 
 _ABSENT = "(absent)"
+_MOST_CLIP_FRAMES = 1024
+_SIZES = ("patch_size", "frames_per_token", "patches_per_token")
+_KINDS: dict[type, str] = {dict: "object", str: "string", bool: "true or false", int: "whole number"}
 
 
 def _diff(stored: Any, wanted: Any, name: str, partial: bool) -> list[FieldDiff]:
@@ -84,17 +87,28 @@ class StoreKey:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def digest(self) -> str:
+        """sha256 of the key, whatever the order of its fields."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True, allow_nan=False).encode()).hexdigest()
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "feature store key") -> StoreKey:
-        """Raises StoreError, naming `source`, if a field is missing or unknown."""
+        """Raises StoreError, naming `source` and field, if a field is missing, unknown, or not what it can be."""
         names = {field.name for field in fields(cls)}
+        if not isinstance(values, Mapping):
+            raise StoreError(f"{source}: the key is no JSON object; make the store anew")
         odd = sorted(names.symmetric_difference(values))
         if odd:
             raise StoreError(f"{source}: the key's fields {', '.join(odd)} are missing or unknown; make the store anew")
+        _require_kinds(values, source)
         compressor = values["compressor"]
         if compressor.get("compressor") == "wap":  # written before there were others than the class token
             compressor = {"saliency": "class_token", **compressor}
-        return cls(**{**values, "compressor": compressor})
+        try:
+            return cls(**{**values, "compressor": compressor})
+        except ConfigError as error:  # such as NaN, which JSON has not
+            raise StoreError(f"{source}: {error}; make the store anew") from error
 
     def diff(self, other: StoreKey | Mapping[str, Any]) -> list[FieldDiff]:
         """Fields in which `self` (stored) and `other` (wanted) differ.
@@ -115,6 +129,24 @@ class StoreKey:
                 f"{folder}: this feature store was made under other settings. {lines}. "
                 "Set the run back to the stored value, give another folder, or delete this one to make it anew."
             )
+
+
+def _require_kinds(values: Mapping[str, Any], source: str) -> None:
+    kinds: dict[str, type] = dict.fromkeys(("teacher", "compressor", "geometry", "sampling"), dict)
+    kinds |= {"decoder": str, "dtype": str, "clip_frames": int, "data": str, "frames": bool, "format_version": int}
+    odd = [f"{name} is no {_KINDS[kind]}" for name, kind in kinds.items() if type(values[name]) is not kind]
+    sizes = [values["geometry"].get(name, 1) for name in _SIZES] if not odd else []
+    if not odd:
+        odd += [f"format_version is not {FORMAT_VERSION}"] * (values["format_version"] != FORMAT_VERSION)
+        odd += ["dtype is unknown"] * (values["dtype"] not in _BYTES_PER_VALUE)
+        odd += [f"clip_frames is not from 1 to {_MOST_CLIP_FRAMES}"] * (
+            not 1 <= values["clip_frames"] <= _MOST_CLIP_FRAMES
+        )
+        odd += [f"{', '.join(_SIZES)} of geometry are not above 0"] * (
+            not all(type(size) is int and 0 < size < 1 << 20 for size in sizes)
+        )
+    if odd:
+        raise StoreError(f"{source}: the key cannot be read: {'; '.join(odd)}; make the store anew")
 
 
 def data_digest(samples: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import time
 from pathlib import Path
 from types import TracebackType
@@ -11,22 +12,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from liteframe.atomic import remove_leftovers
-from liteframe.data.feature_store import read_key
-from liteframe.data.feature_store_catalogue import Entry, Shard, complete_shards, write_sidecar
-from liteframe.data.feature_store_finalize import finalize
-from liteframe.data.feature_store_format import (
-    DTYPE_NAMES,
+from liteframe.bounded_text import MAX_DEPTH, depth_of
+from liteframe.data.feature_store_catalogue import Shard, listed_shards, unchanged, write_sidecar
+from liteframe.data.feature_store_entries import DTYPE_NAMES, MOST_TENSOR_BYTES, Entry
+from liteframe.data.feature_store_files import (
     KEY_FILE,
+    OTHER_FOLDER,
     PARTS,
-    Source,
-    write_json,
-    write_tensors,
+    named_disk_errors,
+    part_files,
+    part_number,
+    remove_leftovers,
 )
+from liteframe.data.feature_store_finalize import finalize
+from liteframe.data.feature_store_folder import stored_key
+from liteframe.data.feature_store_format import Source, sync_folder, write_tensors
+from liteframe.data.feature_store_index import write_key
+from liteframe.data.feature_store_json import canonical_json
 from liteframe.data.feature_store_key import StoreKey
 from liteframe.errors import StoreError
 
-__all__ = ["FeatureStoreWriter", "finalize"]
+__all__ = ["FeatureStoreWriter", "SampleRefused", "finalize"]
+_MOST_RECORD_BYTES = 1 << 24
+_MOST_PART_RECORD_BYTES = 1 << 26
+
+
+class SampleRefused(StoreError):
+    """One sample cannot be stored; nothing is wrong with the store."""
 
 
 def _jsonable(sample_id: str, name: str, value: Any) -> Any:
@@ -40,7 +52,32 @@ def _jsonable(sample_id: str, name: str, value: Any) -> Any:
         return str(value)
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise StoreError(f"sample {sample_id!r}, field {name}: {value!r} cannot be written as JSON")
+    raise SampleRefused(f"sample {sample_id!r}, field {name}: {reprlib.repr(value)} cannot be written as JSON")
+
+
+def _record(sample_id: str, entry: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The record to be kept, and the bytes that it takes as JSON."""
+    try:
+        sample_id.encode()
+        record = {str(name): _jsonable(sample_id, name, value) for name, value in entry.items()}
+        size = len(canonical_json(record))
+    except RecursionError:
+        record, size = {}, _MOST_RECORD_BYTES + 1
+    except UnicodeEncodeError as error:
+        raise SampleRefused(f"sample {sample_id!r}: its id is no Unicode text; give the row another id") from error
+    except ValueError as error:  # such as a number of thousands of digits
+        raise SampleRefused(f"sample {sample_id!r}: its record cannot be written as JSON ({error})") from error
+    if size > _MOST_RECORD_BYTES or depth_of(record) > MAX_DEPTH - 8:
+        raise SampleRefused(f"sample {sample_id!r}: its record is too large or too deep to be kept; drop such fields")
+    return record, size
+
+
+def _source(name: str, tensor: torch.Tensor) -> Source:
+    data = tensor.view(-1).view(torch.uint8).numpy().data
+    source = Source(name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), lambda: data)
+    if source.nbytes > MOST_TENSOR_BYTES:
+        raise SampleRefused(f"{name}: {source.nbytes:,} bytes, more than {MOST_TENSOR_BYTES:,}; take fewer frames")
+    return source
 
 
 class FeatureStoreWriter:
@@ -91,33 +128,36 @@ class FeatureStoreWriter:
         self._limit = shard_mb * 1e6
         self._parts = self.folder / PARTS
         self._tag = f"r{rank:05d}"
-        self._open_folder(key)
-        taken = [int(path.name[7:13]) for path in self._parts.glob(f"{self._tag}-*")]
-        self._number = max(taken, default=-1) + 1
+        self._key = key
+        self._open_folder()
+        self._number = max((part_number(path)[1] for path in part_files(self.folder, rank)), default=-1) + 1
         self._seen: set[str] = set()
         self._clear()
 
-    def _open_folder(self, key: StoreKey) -> None:
-        try:
+    def _open_folder(self) -> None:
+        with named_disk_errors(self.folder, OTHER_FOLDER):
+            stored = stored_key(self.folder)
+            if stored is not None:
+                stored.require(self._key, str(self.folder))
             self._parts.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"{self.folder}: cannot be made ({error.strerror or error}); give another folder"
-            ) from error
-        if not (self.folder / KEY_FILE).exists():
-            write_json(self.folder / KEY_FILE, key.as_dict())
-        read_key(self.folder).require(key, str(self.folder))
-        remove_leftovers(self._parts, f"{self._tag}-*")
+            if not (self.folder / KEY_FILE).exists():
+                write_key(self.folder, self._key)
+                sync_folder(self.folder.absolute().parent)
+            remove_leftovers(self._parts, self.rank)
 
     def _clear(self) -> None:
         self._entries: list[tuple[str, dict[str, Any], Source, Source | None]] = []
         self._skipped: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._bytes = self._record_bytes = 0
         self._since = time.monotonic()
 
     def done_ids(self) -> set[str]:
-        """Samples that are safely on disk, whichever rank wrote them; skipped ones are not among them."""
-        done = {entry.sample_id for shard in complete_shards(self.folder) for entry in shard.entries}
+        """Samples that are safely on disk, whichever rank wrote them; skipped ones are not among them.
+
+        Reads all of it to compare checksums. What is damaged is warned of and does not count.
+        """
+        shards = unchanged(listed_shards(self.folder, self._key))
+        done = {entry.sample_id for shard in shards for entry in shard.entries}
         self._seen |= done
         return done
 
@@ -138,7 +178,8 @@ class FeatureStoreWriter:
             frames_TCHW: uint8, wanted if `store_frames`.
 
         Raises:
-            StoreError: a wrong shape, a value not finite in the stored dtype, frames missing, or a failed write.
+            SampleRefused: a value not finite in the stored dtype, or what cannot be written down of it.
+            StoreError: a wrong shape, frames missing, or a failed write.
         """
         if sample_id in self._seen:
             return
@@ -146,26 +187,23 @@ class FeatureStoreWriter:
             raise StoreError(f"sample {sample_id!r}: targets must be (T, H, W, C), not {tuple(targets_THWC.shape)}")
         targets = targets_THWC.detach().to(device="cpu", dtype=self.dtype, copy=True).contiguous()
         if not torch.isfinite(targets).all():
-            raise StoreError(
+            raise SampleRefused(
                 f"sample {sample_id!r}: targets are not finite in {self.dtype}; use a wider dtype or precision"
             )
-        sources: list[Source | None] = [self._source(f"{sample_id}/targets", targets), None]
+        record, record_bytes = _record(sample_id, entry)
+        first, second = _source(f"{sample_id}/targets", targets), None
         if self.store_frames:
-            if frames_TCHW is None or frames_TCHW.dtype != torch.uint8 or frames_TCHW.ndim != 4:
+            good = frames_TCHW is not None and frames_TCHW.dtype == torch.uint8 and frames_TCHW.ndim == 4
+            if frames_TCHW is None or not good or 0 in frames_TCHW.shape:
                 raise StoreError(f"sample {sample_id!r}: store_frames wants uint8 frames (T, C, H, W)")
-            frames = frames_TCHW.detach().to(device="cpu", copy=True).contiguous()
-            sources[1] = self._source(f"{sample_id}/frames", frames)
-        record = {name: _jsonable(sample_id, name, value) for name, value in entry.items()}
-        assert sources[0] is not None
-        self._entries.append((sample_id, record, sources[0], sources[1]))
+            second = _source(f"{sample_id}/frames", frames_TCHW.detach().to(device="cpu", copy=True).contiguous())
+        self._entries.append((sample_id, record, first, second))
+        self._bytes += first.nbytes + (second.nbytes if second else 0)
         self._seen.add(sample_id)
-        if self._bytes >= self._limit or time.monotonic() - self._since >= self.flush_seconds:
+        self._record_bytes += record_bytes
+        full = self._bytes >= self._limit or self._record_bytes >= _MOST_PART_RECORD_BYTES
+        if full or time.monotonic() - self._since >= self.flush_seconds:
             self.flush()
-
-    def _source(self, name: str, tensor: torch.Tensor) -> Source:
-        data = tensor.view(-1).view(torch.uint8).numpy().data
-        self._bytes += len(data)
-        return Source(name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), lambda: data)
 
     def add_skipped(self, row: dict[str, Any]) -> None:
         """Notes a sample that could not be used: ``path``, ``id`` and ``reason``. It is tried again by the next run."""
@@ -193,7 +231,7 @@ class FeatureStoreWriter:
                 for sample_id, record, first, second in self._entries
             ]
             shard = Shard(path, size, sha256, entries, self._skipped)
-        write_sidecar(self._parts / f"{name}.json", shard)
+        write_sidecar(self._parts / f"{name}.json", shard, self._key.digest)
         self._number += 1
         self._clear()
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from liteframe.data.list_root import ListRoot
 from liteframe.data.remote_file import is_url
 from liteframe.data.sources.folder import VIDEO_SUFFIXES, folder_rows
 from liteframe.data.sources.json_text import json_rows
 from liteframe.data.sources.parquet import parquet_rows
-from liteframe.data.video_row import ParsedRow, VideoRow, parse_row
-from liteframe.errors import ManifestError
+from liteframe.data.video_file import fault_of
+from liteframe.data.video_row import ParsedRow, VideoRow, parse_row, unusable
+from liteframe.errors import DataError, ManifestError
 
 __all__ = ["VIDEO_SUFFIXES", "VideoRow", "VideoSource", "each_row", "read_manifest", "read_manifests", "read_sources"]
 
@@ -24,7 +26,8 @@ class VideoSource:
 
     Args:
         path: JSONL, JSON list or Parquet file, folder of videos, or one video.
-        root: folder or URL (`s3://bucket/videos`) that its paths are relative to; by default the list's own folder.
+        root: folder or URL (`s3://bucket/videos`) that its paths are relative to and do not leave. By default the
+            list's own folder, and then they may also be absolute, lead out of it, or be URLs.
         weight: share of the training samples, relative to the other sources; all sources have one, or none has.
     """
 
@@ -42,7 +45,16 @@ def as_sources(sources: Sources) -> list[VideoSource]:
     return [VideoSource(source) if isinstance(source, str) else source for source in given]
 
 
-def read_manifest(source: str | os.PathLike[str], root: str | None = None) -> list[VideoRow]:
+RowCheck = Callable[[dict[str, Any]], None]
+"""Raises DataError if a row, given as a dict, cannot be used for what it is read for."""
+
+
+def read_manifest(
+    source: str | os.PathLike[str],
+    root: str | None = None,
+    check: RowCheck | None = None,
+    keep_unusable: bool = False,
+) -> list[VideoRow]:
     """Rows of a list of videos: JSONL, a JSON list, Parquet, a folder (all videos in it, sorted), or one video file.
 
     Rows are objects with `path`, or with `video` and `conversations` as LLaVA and ShareGPT write them
@@ -51,30 +63,60 @@ def read_manifest(source: str | os.PathLike[str], root: str | None = None) -> li
 
     Args:
         source: the list.
-        root: folder or URL that its paths are relative to; by default the list's own folder.
+        root: folder or URL that its paths are relative to and do not leave. By default the list's own folder, and then
+            paths may also be absolute, lead out of it, or be URLs.
+        check: asked about each row that can be read.
+        keep_unusable: a row that cannot be read, or that `check` refuses, stays in its place with the reason as
+            `error` and, where it cannot be read, its place in the list as path and id.
 
     Raises:
         ManifestError: nothing there, no videos, or a bad row; names file, line (or row) and field.
         ConfigError: a Parquet file, and pyarrow is not installed.
     """
     rows: list[VideoRow] = []
-    place_of_id: dict[str, str] = {}
-    uses: dict[str, int] = {}
+    names = _Names()
     for where, parsed in each_row(source, root):
-        if isinstance(parsed, ManifestError):
-            raise parsed
+        try:
+            if isinstance(parsed, ManifestError):
+                raise parsed
+            names.add(parsed, where)
+        except ManifestError as error:
+            if not keep_unusable:
+                raise
+            rows.append(unusable(where, error))
+            names.add(ParsedRow(rows[-1], gives_id=False, foreign=False), where)
+            continue
+        rows.append(parsed.row)
+        if check is None or parsed.row.error:
+            continue
+        try:
+            check(parsed.row.as_dict())
+        except DataError as error:
+            if not keep_unusable:
+                raise ManifestError(f"{where}: {error}") from error
+            parsed.row.error = f"{where}: {error}"
+    return rows
+
+
+class _Names:
+    """Ids of the rows so far, which all differ."""
+
+    def __init__(self) -> None:
+        self._place_of: dict[str, str] = {}
+        self._uses: dict[str, int] = {}
+
+    def add(self, parsed: ParsedRow, where: str) -> None:
+        """Gives the row's id a number behind it where it is taken; ManifestError where it has to stay as it is."""
         row, name = parsed.row, parsed.row.id
-        while row.id in place_of_id and (parsed.foreign or not parsed.gives_id):
-            uses[name] = uses.get(name, 1) + 1
-            row.id = f"{name}@{uses[name]}"
-        if row.id in place_of_id:
+        while row.id in self._place_of and (parsed.foreign or not parsed.gives_id):
+            self._uses[name] = self._uses.get(name, 1) + 1
+            row.id = f"{name}@{self._uses[name]}"
+        if row.id in self._place_of:
             raise ManifestError(
-                f"{where}: field 'id': {row.id!r} is the id of {place_of_id[row.id]} already;"
+                f"{where}: field 'id': {row.id!r} is the id of {self._place_of[row.id]} already;"
                 " give each row an id of its own, or none"
             )
-        place_of_id[row.id] = where
-        rows.append(row)
-    return rows
+        self._place_of[row.id] = where
 
 
 def each_row(
@@ -88,38 +130,55 @@ def each_row(
     path = Path(source)
     if is_url(str(source)):
         raise ManifestError(f"{source}: a list is read from disk; copy it here (its rows may be URLs, or its root one)")
-    if not path.exists():
+    is_folder = os.path.isdir(path)
+    fault = "" if is_folder else fault_of(path)
+    if fault == "no such file":
         raise ManifestError(
             f"{path}: no such manifest, folder or video; give a list (JSONL, JSON, Parquet) or a folder of videos"
         )
-    if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+    if fault:
+        raise ManifestError(f"{path}: {fault}; give a list (JSONL, JSON, Parquet) or a folder of videos")
+    if is_folder or path.suffix.lower() in VIDEO_SUFFIXES:
         if root is not None:
             raise ManifestError(f"{path}: root is {root!r}, but only the paths of a list have a root; leave it out")
-        found = folder_rows(path) if path.is_dir() else [VideoRow(path=str(path.absolute()), id=path.name)]
-        yield from ((row.path, ParsedRow(row, gives_id=False, foreign=False)) for row in found)
+        yield from _videos(folder_rows(path) if is_folder else [VideoRow(path=str(path.absolute()), id=path.name)])
         return
-    base = root if root is not None and is_url(root) else os.path.abspath(path.parent if root is None else root)
+    held = ListRoot(str(path.parent), root)
     empty = True
-    for where, fields in _fields(path):
-        empty = False
-        try:
-            yield where, parse_row(fields, where, base)
-        except ManifestError as error:
-            yield where, error
+    try:
+        for where, fields in parquet_rows(path) if path.suffix.lower() == ".parquet" else json_rows(path):
+            empty = False
+            try:
+                parsed: ParsedRow | ManifestError = parse_row(fields, where, held)
+            except ManifestError as error:
+                parsed = error
+            yield where, parsed
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
     if empty:
         raise ManifestError(f"{path}: the manifest is empty; write one JSON object a line, with at least 'path'")
 
 
-def _fields(path: Path) -> Iterator[tuple[str, Any]]:
-    return parquet_rows(path) if path.suffix.lower() == ".parquet" else json_rows(path)
+def _videos(rows: Sequence[VideoRow]) -> Iterator[tuple[str, ParsedRow | ManifestError]]:
+    for row in rows:
+        try:
+            row.path.encode()
+        except UnicodeEncodeError:
+            where = ascii(row.path)
+            yield where, ManifestError(f"{where}: the file's name is no UTF-8, so it cannot be written down; rename it")
+        else:
+            yield row.path, ParsedRow(row, gives_id=False, foreign=False)
 
 
-def read_sources(sources: Sources) -> list[list[VideoRow]]:
-    """Rows of each source; an id that an earlier source has got already gets `@<source number>`."""
+def read_sources(sources: Sources, check: RowCheck | None = None, keep_unusable: bool = False) -> list[list[VideoRow]]:
+    """Rows of each source; an id that an earlier source has got already gets `@<source number>`.
+
+    Arguments and errors are those of `read_manifest`.
+    """
     seen: set[str] = set()
     parts = []
     for number, source in enumerate(as_sources(sources)):
-        rows = read_manifest(source.path, source.root)
+        rows = read_manifest(source.path, source.root, check, keep_unusable)
         for row in rows:
             while row.id in seen:
                 row.id = f"{row.id}@{number}"

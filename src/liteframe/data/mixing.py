@@ -82,7 +82,8 @@ class Mixture:
 
 def _apportion(total: int, weights: Sequence[float]) -> list[int]:
     """Whole numbers that add up to `total`, in the proportion of `weights`, by largest remainders."""
-    quotas = np.array(weights) / sum(weights) * total
+    shares = np.array(weights) / max(weights)  # their sum is finite, whatever the weights
+    quotas = shares / shares.sum() * total
     counts = np.floor(quotas).astype(int)
     for number in np.argsort(counts - quotas, kind="stable")[: total - counts.sum()]:
         counts[number] += 1

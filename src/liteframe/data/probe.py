@@ -1,4 +1,4 @@
-"""`liteframe check`: reads every frame of every video once; says which decoder is right for it or why none is."""
+"""Reads every frame of a video once, and says which decoder is right for it or why none is."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from dataclasses import replace
 import numpy as np
 
 from liteframe.data import decord_reader
-from liteframe.data.check_rows import CheckRow, table, write_rows
+from liteframe.data.check_rows import CheckRow
 from liteframe.data.decode import VideoInfo, preferred, scan_cached
-from liteframe.data.decode_job import fetched
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.pyav_reader import Converter
 from liteframe.data.pyav_scan import Scan, frames_in_order
 from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.remote_decode import with_copy
 from liteframe.data.remote_file import is_url
-from liteframe.data.source_check import STOPS, check_source
-from liteframe.errors import DecodeError, DecodeTimeout
+from liteframe.errors import DecodeError, DecodeTimeout, LiteFrameError
 from liteframe.progress import Meter
 
 _GRID = 32
@@ -29,26 +28,42 @@ _COLOUR_LEVELS = 4.0
 def check_video(path: str, verify_frames: int = 16, cache: RemoteCache | None = None) -> CheckRow:
     """Decodes all of `path` with PyAV, and `verify_frames` random ones with decord, which must be the same frames.
 
-    A URL is fetched into `cache` first. Never raises DecodeError: the reason is in the row.
+    A URL is fetched into `cache` first. Raises nothing of ours: the reason is in the row.
     """
     if not is_url(path):
         return _check_file(path, verify_frames)
+    if cache is None:
+        return CheckRow(path, False, "is not here; give --cache, a folder to fetch it into", passing=True)
     try:
-        with fetched(path, cache) as copy:
-            return replace(_check_file(copy, verify_frames), path=path)
+        return replace(with_copy(path, cache, lambda copy: _check_copy(copy, verify_frames)), path=path)
     except DecodeError as error:
         return CheckRow(path, False, error.reason)
+    except LiteFrameError as error:
+        return CheckRow(path, False, str(error), passing=True)
+
+
+def _check_copy(path: str, verify_frames: int) -> CheckRow:
+    """As `_check_file`, but a copy that cannot be opened is a DecodeError, so that it is fetched again."""
+    scan_cached(path)
+    return _check_file(path, verify_frames)
 
 
 def _check_file(path: str, verify_frames: int) -> CheckRow:
-    size = os.path.getsize(path) if os.path.isfile(path) else 0
+    row = _unopened(path, "")
     try:
         scan = scan_cached(path)
     except DecodeError as error:
-        return CheckRow(path, False, error.reason, bytes=size)
+        return replace(row, error=error.reason)
     info = preferred(scan)
-    row = CheckRow(
-        path, True, "", info.codec, info.width, info.height, info.fps, info.frames, info.duration, bytes=size
+    row = replace(
+        row,
+        ok=True,
+        codec=info.codec,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        frames=info.frames,
+        duration=info.duration,
     )
     try:
         samples_TN, times = _sequential(scan)
@@ -67,6 +82,15 @@ def _check_file(path: str, verify_frames: int) -> CheckRow:
         if wrong:
             return replace(row, decoder="pyav", reason=wrong)
     return row
+
+
+def _unopened(path: str, error: str, passing: bool = False) -> CheckRow:
+    """What is known of a file, good or bad, without opening it."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return CheckRow(path, False, error, passing=passing)
+    return CheckRow(path, False, error, bytes=found.st_size, mtime_ns=found.st_mtime_ns, passing=passing)
 
 
 def _sample(frame_HWC: np.ndarray) -> np.ndarray:
@@ -141,79 +165,10 @@ def check_many(
     ):
         for index, result in pool.call(calls):
             meter.update()
-            if isinstance(result, DecodeError):
-                size = os.path.getsize(paths[index]) if os.path.isfile(paths[index]) else 0
+            if isinstance(result, DecodeError):  # no answer: `check_video` has every other error in its row
                 hint = "; a long video needs a larger deadline_s" if isinstance(result, DecodeTimeout) else ""
-                result = CheckRow(paths[index], False, result.reason + hint, bytes=size)
+                result = _unopened(paths[index], result.reason + hint, passing=True)
             done[index] = result
             while upcoming in done:
                 yield done.pop(upcoming)
                 upcoming += 1
-
-
-def check(
-    source: str,
-    output: str | None = None,
-    processes: int = 2,
-    deadline_s: float = 60.0,
-    verify_frames: int = 16,
-    root: str | None = None,
-    remote_cache: RemoteCache | None = None,
-) -> list[CheckRow]:
-    """Checks every row and video of a list or folder, prints a table and a summary to stdout, and writes `output`.
-
-    Returns a row for each file, in the order of the list, and behind them one for each row of the list that cannot be
-    read, with its place as `path`.
-
-    Raises:
-        ManifestError: `source` as a whole cannot be read.
-    """
-    found = check_source(source, root)
-    files = [
-        replace(row, rows=found.rows_of[row.path], lacks=dict(found.lacks_of.get(row.path, {})))
-        for row in check_many(list(found.rows_of), processes, deadline_s, True, verify_frames, remote_cache)
-    ]
-    bad = [CheckRow(where, False, why, lacks={"unreadable_row": 1}) for where, why in found.unreadable.items()]
-    if output is not None:
-        write_rows(output, [*files, *bad])
-    if files:
-        print(table(files))
-    usable = [row for row in files if row.ok]
-    pyav = sum(row.decoder == "pyav" for row in usable)
-    print(
-        f"{len(usable)} of {len(files)} files usable ({len(usable) - pyav} with decord, {pyav} with pyav), "
-        f"{sum(row.frames for row in usable)} frames, {sum(row.duration for row in usable):.1f} s of video"
-    )
-    print(found.text())
-    return [*files, *bad]
-
-
-def check_command(
-    source: str,
-    output: str | None = None,
-    processes: int = 2,
-    deadline_s: float = 60.0,
-    verify_frames: int = 16,
-    root: str | None = None,
-    cache: str | None = None,
-    cache_gigabytes: float = 50.0,
-) -> int:
-    """Probe every video of a list or folder (codec, size, fps, distinct frames, right decoder), and say what rows lack.
-
-    Args:
-        source: A list (JSONL, JSON, Parquet), or a folder that is searched for video files.
-        output: A JSONL file to write, one row a file with `path` and, where it cannot be used, `error`. It can serve
-            as a manifest: the decoder `auto` follows its `decoder` field.
-        processes: How many files to check at the same time.
-        deadline_s: Seconds after which a file is given up and listed as not usable.
-        verify_frames: At how many random positions decord's frame is compared with a full decode.
-        root: Folder or URL that the paths of the list are relative to; by default the list's own folder.
-        cache: Folder that videos behind URLs are fetched into.
-        cache_gigabytes: Most that this folder may hold.
-
-    Returns:
-        0 if all files can be used and all conversations read, 1 if any cannot.
-    """
-    remote_cache = RemoteCache(cache, cache_gigabytes) if cache is not None else None
-    rows = check(source, output, processes, deadline_s, verify_frames, root, remote_cache)
-    return 0 if rows and all(row.ok and not any(kind in row.lacks for kind in STOPS) for row in rows) else 1

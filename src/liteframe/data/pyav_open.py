@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, playlist_kind
+from liteframe.data.video_file import fault_of
 from liteframe.errors import DecodeError
 
 MOST_PIXELS = 100_000_000
@@ -61,8 +62,9 @@ def file_head(path: str) -> bytes:
 
 @contextmanager
 def _open_file(path: str) -> Iterator[BinaryIO]:
-    if not os.path.isfile(path):
-        raise DecodeError(path, "no such file")
+    fault = fault_of(path)  # before it is opened: a pipe would be waited for
+    if fault:
+        raise DecodeError(path, fault)
     if os.path.getsize(path) == 0:
         raise DecodeError(path, "the file is empty (0 bytes)")
     with ExitStack() as files:

@@ -6,6 +6,7 @@ Torch-free, because decode processes import it.
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from liteframe.errors import DataError
+
+_MOST_FRAMES = 2**40
 
 
 def uniform_midpoints(total: int, count: int) -> np.ndarray:
@@ -53,11 +56,35 @@ def random_segment(total: int, count: int, strides: Sequence[int], rng: np.rando
     return start + stride * np.arange(count, dtype=np.int64)
 
 
+def checked_keys(keys: Any) -> list[int | list[int]]:
+    """The `key_frames` of a row, none where it has none. Raises DataError where they are no frames or pairs of them."""
+    if keys is None:
+        return []
+    if not isinstance(keys, list | tuple) or not all(_is_frame(key) or _is_span(key) for key in keys):
+        raise DataError(
+            f"key_frames: frame numbers, or pairs [start, stop) of them, are needed, not {reprlib.repr(keys)}; correct"
+            " the list"
+        )
+    return [key if isinstance(key, int) else list(key) for key in keys]
+
+
+def _is_frame(key: Any) -> bool:
+    return isinstance(key, int) and not isinstance(key, bool) and 0 <= key < _MOST_FRAMES
+
+
+def _is_span(key: Any) -> bool:
+    return isinstance(key, list | tuple) and len(key) == 2 and all(map(_is_frame, key)) and key[0] < key[1]
+
+
 def key_frames(total: int, count: int, keys: Sequence[int | Sequence[int]], rng: np.random.Generator) -> np.ndarray:
     """The given frames (a random part of them where they are more than `count`), filled up with random others.
 
     A key is a frame number, or a pair [start, stop) out of which one frame is drawn.
+
+    Raises:
+        DataError: a key is neither, or lies outside of the video.
     """
+    keys = checked_keys(keys)
     drawn = [key if isinstance(key, int) else int(rng.integers(key[0], key[1])) for key in keys]
     own = np.unique(np.asarray(drawn, dtype=np.int64))
     if len(own) and not (own[0] >= 0 and own[-1] < total):
@@ -70,7 +97,12 @@ def key_frames(total: int, count: int, keys: Sequence[int | Sequence[int]], rng:
 
 
 def shift_keys(keys: Sequence[int | Sequence[int]], low: int, high: int) -> list[int | list[int]]:
-    """Keys of a whole video as keys of its frames [low, high); those that lie outside are left out."""
+    """Keys of a whole video as keys of its frames [low, high); those that lie outside are left out.
+
+    Raises:
+        DataError: as `key_frames`.
+    """
+    keys = checked_keys(keys)
     spans = [[max(key[0], low) - low, min(key[1], high) - low] for key in keys if not isinstance(key, int)]
     frames = [key - low for key in keys if isinstance(key, int) and low <= key < high]
     return [*frames, *(span for span in spans if span[0] < span[1])]
@@ -94,7 +126,14 @@ class FrameSampler(ABC):
             fps: frames a second of the video, where known.
             rng: the sample's own random numbers; samplers without chance do not touch it.
             row: the manifest row as a dict.
+
+        Raises:
+            DataError: the row, or the video, is not fit for it.
         """
+
+    def check_row(self, row: dict[str, Any]) -> None:
+        """Raises DataError where what the sampler reads of the row is of no use to any video."""
+        return
 
     def describe(self) -> dict[str, Any]:
         """Name and settings, for the keys of caches."""
@@ -185,3 +224,6 @@ class KeyFrames(FrameSampler):
     ) -> np.ndarray:
         _check(total, count)
         return key_frames(total, count, row.get("key_frames") or [], rng)
+
+    def check_row(self, row: dict[str, Any]) -> None:
+        checked_keys(row.get("key_frames"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from liteframe.errors import SkipLimitExceeded
+from liteframe.data.check_rows import one_line
+from liteframe.errors import ConfigError, SkipLimitExceeded
+
+_MOST_REASON = 2000
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,16 @@ class Skipped:
 class SkipLedger:
     """`skipped.jsonl` of a run: a line for each row that was skipped, once, whichever process saw it.
 
-    Lines are appended in one write each, so several ranks share the file; an existing file counts on resume.
+    Lines are appended in one write, so several ranks share the file; an existing file counts on resume.
 
     Args:
         path: the file; made with its folder at the first skip.
         total: rows that there are, the measure of `max_fraction`.
         max_fraction: share of skipped rows above which `record` raises.
         known: ids to count; lines of other ids in the file (of another manifest) are left alone. `None` counts all.
+
+    Raises:
+        ConfigError: the file is there and cannot be read.
     """
 
     def __init__(
@@ -66,27 +72,45 @@ class SkipLedger:
 
         Raises:
             SkipLimitExceeded: skipped rows are more than `max_fraction` of all.
+            ConfigError: the file cannot be written.
+        """
+        self.expect([Skipped(path, id, reason)])
+
+    def expect(self, skips: Iterable[Skipped], write: bool = True) -> None:
+        """Counts skips, and writes those down that are new; errors are those of `record`.
+
+        Args:
+            skips: what is skipped.
+            write: False where another process writes them.
         """
         self._reload()
-        if (path, id) not in self._reasons:
-            line = json.dumps({"path": path, "id": id, "reason": reason}, ensure_ascii=False) + "\n"
+        new = {(skip.path, skip.id): skip for skip in skips if (skip.path, skip.id) not in self._reasons}
+        if write and new:
+            self._append("".join(_line(skip) for skip in new.values()))
+            self._reload()
+        for key, skip in new.items():
+            self._reasons.setdefault(key, skip.reason)
+        self.check()
+
+    def _append(self, lines: str) -> None:
+        # Half a character, which UTF-8 has no bytes for, is written as JSON's escape of it.
+        data = (("\n" if self._torn else "") + lines).encode(errors="backslashreplace")
+        try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self._torn:
-                line = "\n" + line
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                os.write(descriptor, line.encode())
+                while data:
+                    data = data[os.write(descriptor, data) :]
             finally:
                 os.close(descriptor)
-            self._reload()
-            self._reasons.setdefault((path, id), reason)
-        self.check()
+        except OSError as error:
+            raise _unusable(self.path, error) from error
 
     def check(self) -> None:
         """Raises `SkipLimitExceeded` if skipped rows are more than `max_fraction` of all."""
         count = len(self._reasons)
         if count > self.max_fraction * self.total:
-            first = "; ".join(f"{name}: {reason}" for (_, name), reason in list(self._reasons.items())[:3])
+            first = "; ".join(one_line(f"{name}: {reason}") for (_, name), reason in list(self._reasons.items())[:3])
             raise SkipLimitExceeded(
                 f"{self.path}: {count} of {self.total} videos were skipped, more than the limit of"
                 f" {self.max_fraction:.1%} (--data.max_skip_fraction): {first}. Repair or remove these files"
@@ -95,19 +119,36 @@ class SkipLedger:
 
     def _reload(self) -> None:
         """Takes in the complete lines that this or another process has written since the last look."""
-        if not self.path.exists():
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._read_to)
+                new = file.read()
+        except FileNotFoundError:
             return
-        with self.path.open("rb") as file:
-            file.seek(self._read_to)
-            new = file.read()
+        except OSError as error:
+            raise _unusable(self.path, error) from error
         whole = new[: new.rfind(b"\n") + 1]
         self._read_to += len(whole)
         self._torn = len(whole) < len(new)
         for line in whole.splitlines():
             try:
                 entry = json.loads(line)
-                path, name, reason = entry["path"], entry["id"], entry["reason"]
-            except (ValueError, KeyError, TypeError):
+                skip = Skipped(entry["path"], entry["id"], entry["reason"])
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # torn by a kill in mid-write, and closed off by the line after it
-            if self._known is None or name in self._known:
-                self._reasons.setdefault((path, name), reason)
+            if not all(isinstance(value, str) for value in skip.as_dict().values()):
+                continue
+            if self._known is None or skip.id in self._known:
+                self._reasons.setdefault((skip.path, skip.id), skip.reason)
+
+
+def _line(skip: Skipped) -> str:
+    reason = skip.reason if len(skip.reason) <= _MOST_REASON else skip.reason[:_MOST_REASON] + " ..."
+    return json.dumps({**skip.as_dict(), "reason": reason}, ensure_ascii=False) + "\n"
+
+
+def _unusable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{path}: the list of skipped videos cannot be kept ({error.strerror or error}); free space, make the run"
+        " folder writable, or take another (--trainer.default_root_dir)"
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from liteframe.data.check_rows import CheckRow, one_line
 from liteframe.data.conversations import has_placeholder, has_questions, turns_of
 from liteframe.data.manifest import each_row
 from liteframe.data.remote_file import is_url
@@ -45,6 +46,10 @@ class SourceCheck:
     unreadable: dict[str, str] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
 
+    def complete(self, row: CheckRow) -> CheckRow:
+        """The row of a file with what the list says about it."""
+        return replace(row, rows=self.rows_of[row.path], lacks=dict(self.lacks_of.get(row.path, {})))
+
     def counts(self) -> dict[str, int]:
         """Rows of each kind, those kinds only that there are."""
         found = sum(self.lacks_of.values(), Counter({"unreadable_row": len(self.unreadable)}))
@@ -53,7 +58,9 @@ class SourceCheck:
     def text(self) -> str:
         """A line for the number of rows, and one for each kind of lack with its first row."""
         lines = [f"{self.rows} rows" + ("" if self.counts() else ", nothing lacks")]
-        lines += [f"  {count} {LACKS[kind]}; the first: {self.first[kind]}" for kind, count in self.counts().items()]
+        lines += [
+            f"  {count} {LACKS[kind]}; the first: {one_line(self.first[kind])}" for kind, count in self.counts().items()
+        ]
         return "\n".join(lines)
 
 
@@ -71,7 +78,7 @@ def check_source(source: str, root: str | None = None) -> SourceCheck:
         result.rows_of[row.path] = result.rows_of.get(row.path, 0) + 1
         for kind, detail in _lacks(row):
             result.lacks_of[row.path][kind] += 1
-            result.first.setdefault(kind, detail or where)
+            result.first.setdefault(kind, f"{where}: {detail}" if detail else where)
         if parsed.gives_id and row.id in ids:
             result.lacks_of[row.path]["duplicate_id"] += 1
             result.first.setdefault("duplicate_id", f"{where} ({row.id})")

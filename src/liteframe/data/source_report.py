@@ -9,6 +9,7 @@ from pathlib import Path
 from liteframe.atomic import atomic_write_json
 from liteframe.data.manifest import VideoSource
 from liteframe.data.mixing import Mixture
+from liteframe.errors import ConfigError
 
 
 def report_sources(path: Path, sources: Sequence[VideoSource], mixture: Mixture) -> None:
@@ -17,8 +18,14 @@ def report_sources(path: Path, sources: Sequence[VideoSource], mixture: Mixture)
         {"path": source.path, "root": source.root, "weight": source.weight, "rows": rows, "samples_in_a_pass": places}
         for source, rows, places in zip(sources, mixture.rows, mixture.places, strict=True)
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(path, entries)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(path, entries)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written ({error.strerror or error}); free space, make the run folder writable, or take"
+            " another (--trainer.default_root_dir)"
+        ) from error
     for entry in entries:
         mixed = f", {entry['samples_in_a_pass']} samples a pass by its weight" if mixture.weights else ""
         print(f"train: {entry['rows']} rows of {entry['path']}{mixed}", file=sys.stderr)

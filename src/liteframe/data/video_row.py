@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import posixpath
 import reprlib
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
-from liteframe.data.remote_file import is_url
+from liteframe.contained_path import OutsideRoot
+from liteframe.data.list_root import ListRoot
+from liteframe.data.row_fields import MAX_NAME, RowFields
 from liteframe.data.sources.llava import manifest_fields
 from liteframe.errors import ManifestError
 
@@ -20,12 +19,14 @@ class VideoRow:
 
     Attributes:
         path: absolute path of the video file, or its URL.
-        id: unique name of the row; by default the path relative to the manifest's folder (or to `root`).
+        id: unique name of the row; by default the path relative to the manifest's folder (or to `root`). A row that
+            cannot be read has its place in the list as path and id.
         question, options, answer: one question about the video, where there is one.
         conversations: turns of a dialogue, each a dict, where there are any.
         start, end: part of the video to use, in seconds.
-        error: why the file cannot be used, as `liteframe check` found; such a row is never opened.
-        extra: every other field of the row.
+        error: why the row cannot be used, as `liteframe check` found of its file, or as reading the list did; such a
+            row is never opened.
+        extra: every other field of the row; a `decoder` in there is "auto", "decord" or "pyav".
     """
 
     path: str
@@ -54,80 +55,58 @@ class ParsedRow:
     foreign: bool
 
 
-def parse_row(found: Any, where: str, root: str) -> ParsedRow:
+def parse_row(found: Any, where: str, root: ListRoot) -> ParsedRow:
     """Reads the fields of one row.
 
     Args:
         found: a dict of fields; a ManifestError, which stands for a row that could not be read, is raised.
         where: place of the row, for messages.
-        root: folder or URL that paths are relative to.
+        root: what its path is relative to.
 
     Raises:
-        ManifestError: a field is missing or of the wrong kind; names place and field.
+        ManifestError: a field is missing or of the wrong kind, or leads out of the root; names place and field.
     """
     if isinstance(found, ManifestError):
         raise found
     if not isinstance(found, dict):
         raise ManifestError(f"{where}: a row is a JSON object with at least 'path', not {type(found).__name__}")
     foreign = "path" not in found
-    raw = manifest_fields(found, where, root) if foreign else dict(found)
-
-    def text(name: str) -> str | None:
-        value = raw.pop(name, None)
-        if value is not None and not isinstance(value, str):
-            raise ManifestError(
-                f"{where}: field '{name}': a string is needed, not {reprlib.repr(value)}; put it in quotes"
-            )
-        return value
-
-    def seconds(name: str) -> float | None:
-        value = raw.pop(name, None)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise ManifestError(f"{where}: field '{name}': seconds from 0 on are needed, not {value!r}; give a number")
-        return float(value)
-
-    def items(name: str, kind: type, what: str) -> list[Any] | None:
-        value = raw.pop(name, None)
-        if value is not None and not (isinstance(value, list) and all(isinstance(item, kind) for item in value)):
-            raise ManifestError(f"{where}: field '{name}': a list of {what} is needed, not {reprlib.repr(value)}")
-        return value
-
-    if isinstance(raw.get("id"), int) and not isinstance(raw["id"], bool):
-        raw["id"] = str(raw["id"])
-    name, given_id = text("path"), text("id")
+    row = RowFields(manifest_fields(found, where) if foreign else found, where)
+    data_source = row.rest.get("data_source") if foreign else None
+    name, given_id = row.text("path", MAX_NAME), row.name("id")
     if not name or "\0" in name:
         raise ManifestError(
-            f"{where}: field 'path' (or 'video'): the path of a video file is needed, not {name!r}; add it to the row"
+            f"{where}: field 'path' (or 'video'): the path of a video file is needed, not {reprlib.repr(name)}; add it"
+            " to the row"
         )
-    if given_id == "":
-        raise ManifestError(f"{where}: field 'id': empty; give a name, or leave the field out")
-    start, end = seconds("start"), seconds("end")
+    start, end = row.seconds("start"), row.seconds("end")
     if end is not None and end <= (start or 0.0):
-        raise ManifestError(
-            f"{where}: field 'end': {end} s is not after the start at {start or 0.0} s; swap or drop them"
-        )
-    path = locate(name, root)
-    row = VideoRow(
+        raise row.fault("end", f"{end} s is not after the start at {start or 0.0} s; swap or drop them")
+    row.choose_decoder(foreign)
+    questions = row.items("questions", dict, "objects")
+    if questions is not None:
+        row.rest["questions"] = questions
+    try:
+        path = root.locate(name, data_source if isinstance(data_source, str) else None)
+    except OutsideRoot as error:
+        raise row.fault(
+            "video" if foreign else "path", f"{error}; correct the row, or drop the root if the list is to be trusted"
+        ) from error
+    parsed = VideoRow(
         path=path,
-        id=given_id or (name if is_url(path) or is_url(root) else Path(os.path.relpath(path, root)).as_posix()),
-        question=text("question"),
-        options=items("options", str, "strings"),
-        answer=text("answer"),
-        conversations=items("conversations", dict, "objects"),
+        id=given_id if given_id is not None else root.short_name(name, path),
+        question=row.text("question"),
+        options=row.items("options", str, "strings"),
+        answer=row.text("answer"),
+        conversations=row.items("conversations", dict, "objects"),
         start=start,
         end=end,
-        error=text("error"),
-        extra=raw,
+        error=row.text("error"),
+        extra=row.rest,
     )
-    return ParsedRow(row, given_id is not None, foreign)
+    return ParsedRow(parsed, given_id is not None, foreign)
 
 
-def locate(name: str, root: str) -> str:
-    """The absolute path or URL of `name`, which is relative to `root`, a folder or a URL, unless it is absolute."""
-    if is_url(name) or (is_url(root) and os.path.isabs(name)):
-        return name
-    if is_url(root):
-        return f"{root.rstrip('/')}/{posixpath.normpath(name)}"
-    return os.path.normpath(os.path.join(root, name))
+def unusable(where: str, error: ManifestError) -> VideoRow:
+    """What stands for a row that cannot be read, so that it is skipped, listed and counted."""
+    return VideoRow(path=where, id=where, error=str(error))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from liteframe.data.feature_store_removal import remove_store
+from liteframe.errors import StoreError
 from liteframe.paper.cells import STORES, PaperCell, Training, find_cell
 from liteframe.paper.ground import RunVerb, Workplace, stages_of
 from liteframe.pipeline.recipe import Recipe, StageSpec
@@ -148,9 +149,16 @@ def _store_record(name: str, place: Workplace) -> list[dict[str, Any]]:
 
 
 def drop_stores(place: Workplace, still_needed: Collection[str]) -> None:
-    """Removes the features of stores that no open cell of the seed learns from; their stages' records stay."""
+    """Removes the features of stores that no open cell of the seed learns from; their stages' records stay.
+
+    Only files that are a store's own are removed, and a folder without its key is left as it is.
+    """
     for name in set(STORES) - set(still_needed):
         store = place.store(name) / "cache" / "store"
         if store.is_dir():
-            print(f"{store}: no open cell needs it, removed", flush=True)
-            shutil.rmtree(store)
+            try:
+                remove_store(store)
+            except StoreError as error:
+                print(f"{error}; no open cell needs it, and it is left as it is", flush=True)
+            else:
+                print(f"{store}: no open cell needs it, removed", flush=True)

@@ -12,6 +12,9 @@ from liteframe.models.video_llm import VideoLLM
 from liteframe.stages.losses import AnswerLoss, answer_loss
 from liteframe.stages.stage import Stage
 
+_NOTHING_SAID = [("", "")]
+"""Of a blank sample, which takes no part: its row may be one that could not be read."""
+
 
 def answer_step(
     stage: Stage,
@@ -35,8 +38,8 @@ def answer_step(
     """
     groups = model.groups(batch["valid_frames_B"])
     conversations = [
-        turns_of(row, stage.step_rng(sample_id), most)
-        for row, sample_id in zip(batch["rows"], batch["sample_ids"], strict=True)
+        turns_of(row, stage.step_rng(sample_id), most) if lines else _NOTHING_SAID
+        for row, sample_id, lines in zip(batch["rows"], batch["sample_ids"], groups, strict=True)
     ]
     visual_BTNC = model.project(tokens_BTHWC)
     logits, labels = model.answer_logits(conversations, visual_BTNC, groups, step)

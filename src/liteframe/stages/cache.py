@@ -12,7 +12,8 @@ from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.feature_store import FeatureStore, StoreKey, data_digest, estimate
-from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
+from liteframe.data.feature_store_folder import require_writable
+from liteframe.data.feature_store_writer import FeatureStoreWriter, SampleRefused, finalize
 from liteframe.data.transforms import denormalize, describe_geometry
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, VisionTokens
@@ -73,6 +74,9 @@ class CacheStage(LightningModule):
         self._pictured = False
 
     def prepare_data(self) -> None:
+        """Looks whether the store can be written, and for the teacher, before anything is loaded."""
+        if not self.only_estimate:
+            require_writable(self.folder)
         self._teacher_source.geometry()
 
     def setup(self, stage: str) -> None:
@@ -126,7 +130,7 @@ class CacheStage(LightningModule):
     def _identities(self) -> list[str]:
         """What each sample is: its id, file, part of the file, and a decoder of its own."""
         return [
-            json.dumps([name, row.path, row.start, row.end, row.extra.get("decoder")])
+            json.dumps([name, row.path, row.start, row.end, row.extra.get("decoder")], default=repr)
             for row in self._data.rows("predict")
             for name in self._data.window_ids(row.id)
         ]
@@ -134,7 +138,6 @@ class CacheStage(LightningModule):
     def _open_store(self) -> None:
         self._key = key = self.store_key()
         if self.global_rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._open_writer(key)
         barrier()
         if self.global_rank != 0:
@@ -185,12 +188,18 @@ class CacheStage(LightningModule):
                 "order": batch["sample_indices"][i],
                 "decoder": batch["decoders"][i],
             }
-            self._writer.add(
-                sample_id,
-                targets_BTHWC[i, : length // self._frames_per_target],
-                entry,
-                frames[i, :length] if frames is not None else None,
-            )
+            targets_THWC = targets_BTHWC[i, : length // self._frames_per_target]
+            try:
+                self._writer.add(sample_id, targets_THWC, entry, frames[i, :length] if frames is not None else None)
+            except SampleRefused as error:
+                if self._data.settings.on_error == "error" or self._data.ledger is None:
+                    raise
+                self._data.ledger.record(row["path"], row["id"], f"{type(error).__name__}: {error}")
+
+    def save_progress(self) -> None:
+        """Puts on disk what has gathered so far, from where the next run goes on; between two batches."""
+        if self._writer is not None:
+            self._writer.flush()
 
     def on_predict_end(self) -> None:
         if self.only_estimate:

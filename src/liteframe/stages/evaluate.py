@@ -13,8 +13,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from liteframe.atomic import atomic_write_json
-from liteframe.data.conversations import choices_of
-from liteframe.errors import DataError, ManifestError
+from liteframe.data.conversations import choices_of, right_option
+from liteframe.errors import DataError
 from liteframe.evaluation.answering import option_ids
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
 from liteframe.hf.loading import load_video_llm
@@ -57,23 +57,38 @@ class EvaluateStage(LightningModule):
         if self.model is None:
             self.model = load_video_llm(self.source, self.attention)
 
+    def check_row(self, row: dict[str, Any]) -> None:
+        """Raises DataError if a row has no questions that can be asked; see `choices_of`."""
+        most = max(len(question["options"]) for question in choices_of(row))
+        if self.choices == "letters" and most > len(ascii_uppercase):
+            raise DataError(
+                f"{row['path']} (id {row['id']}): field options: {most} of them, more than there are letters; leave"
+                " some out, or set model.choices to words"
+            )
+
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        assert self.model is not None
         for row, frames_TCHW, valid in zip(batch["rows"], batch["frames_BTCHW"], batch["valid_frames_B"], strict=True):
-            asked = choices_of(row)
-            whole_clips = self.model.groups(valid[None])[0] * self.model.frames_per_group
-            visual_1TNC = self._read(self.model, frames_TCHW[None, :whole_clips])
-            prompts = [self._prompt(question) for question in asked]
-            for prompt in prompts:
-                self._check(prompt)
-                require_room(self.model, len(prompt_ids(self.model, visual_1TNC, prompt)), 1)
-            (hidden_QC,) = self.model.before_answers(visual_1TNC, [prompts])
-            correct = [
-                _right(question, self._likeliest(hidden_C, question, row), row)
-                for question, hidden_C in zip(asked, hidden_QC, strict=True)
-            ]
-            types = [str(question.get("type", "all")) for question in asked]
-            self.accuracy.update(correct, types, [row["id"]] * len(asked), list(range(len(asked))))
+            try:
+                self._answer(row, frames_TCHW, valid)
+            except DataError as error:  # of its words, its length, its options: that row's alone
+                self.trainer.datamodule.leave_out(row, error)  # type: ignore[attr-defined]
+
+    def _answer(self, row: dict[str, Any], frames_TCHW: Tensor, valid: Tensor) -> None:
+        assert self.model is not None
+        asked = choices_of(row)
+        whole_clips = self.model.groups(valid[None])[0] * self.model.frames_per_group
+        visual_1TNC = self._read(self.model, frames_TCHW[None, :whole_clips])
+        prompts = [self._prompt(question) for question in asked]
+        for prompt in prompts:
+            self._check(prompt)
+            require_room(self.model, len(prompt_ids(self.model, visual_1TNC, prompt)), 1)
+        (hidden_QC,) = self.model.before_answers(visual_1TNC, [prompts])
+        correct = [
+            _right(question, self._likeliest(hidden_C, question, row))
+            for question, hidden_C in zip(asked, hidden_QC, strict=True)
+        ]
+        types = [str(question.get("type", "all")) for question in asked]
+        self.accuracy.update(correct, types, [row["id"]] * len(asked), list(range(len(asked))))
 
     def _check(self, prompt: str) -> None:
         assert self.model is not None
@@ -142,11 +157,7 @@ class EvaluateStage(LightningModule):
         )
 
 
-def _right(question: dict[str, Any], chosen: int, row: dict[str, Any]) -> bool:
-    """Whether the chosen option is the answer, which a row gives as the option's text or as its letter."""
-    options, answer = question["options"], question["answer"]
-    if answer in options:
-        return bool(options[chosen] == answer)
-    if answer in list(ascii_uppercase[: len(options)]):
-        return ascii_uppercase[chosen] == answer
-    raise ManifestError(f"{row['path']} (id {row['id']}): field answer: {answer!r} is none of the options {options}")
+def _right(question: dict[str, Any], chosen: int) -> bool:
+    """Whether the chosen option is the answer, or reads like it."""
+    place = right_option(question)
+    return place is not None and bool(question["options"][chosen] == question["options"][place])

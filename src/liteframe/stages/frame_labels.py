@@ -44,9 +44,22 @@ class FrameLabelStage(Stage):
     def features(self, frames_FCHW: Tensor) -> Tensor:
         """Class token and patch tokens of each frame, (F, 1 + N, C)."""
 
+    def check_row(self, row: dict[str, Any]) -> None:
+        where = f"{row['path']} (id {row['id']})"
+        if "scene" not in row:
+            raise DataError(f"{where}: no field scene; this stage needs a world made by `liteframe synth`")
+        try:
+            synthetic.patch_labels(Scene.from_dict(row["scene"]), np.zeros(1, np.int64))
+        except Exception as error:  # whatever drawing makes of numbers and names that no scene has
+            raise DataError(
+                f"{where}: field scene: {type(error).__name__}: {error}; `liteframe synth` writes others"
+            ) from error
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         labels_FN = self._patch_labels(batch)
         shown_F = labels_FN[:, 0] != _IGNORE
+        if not shown_F.any():  # a blank batch; DDP wants a gradient, if a zero one, for every weight
+            return sum((weight.sum() * 0.0 for weight in self.parameters()), torch.zeros((), device=self.device))
         frames_FCHW = batch["frames_BTCHW"].flatten(0, 1)
         features = self.features(frames_FCHW)[shown_F]
         labels_FN, patches_FNC = labels_FN[shown_F], features[:, 1:]
@@ -71,9 +84,11 @@ class FrameLabelStage(Stage):
     def _patch_labels(self, batch: dict[str, Any]) -> Tensor:
         """What lies under each patch of every frame, (B * T, N); `_IGNORE` in frames that are padding."""
         labels: list[np.ndarray] = []
+        grid = synthetic.SIZE // synthetic.PATCH
         for row, indices_T in zip(batch["rows"], batch["frame_indices_BT"].cpu().numpy(), strict=True):
-            if "scene" not in row:
-                raise DataError(f"{row['path']}: no field scene; this stage needs a world made by `liteframe synth`")
+            if (indices_T < 0).all():
+                labels.append(np.full((len(indices_T), grid, grid), _IGNORE))
+                continue
             of_frames_THW = synthetic.patch_labels(Scene.from_dict(row["scene"]), indices_T)
             labels.append(np.where(indices_T[:, None, None] < 0, _IGNORE, of_frames_THW))
         return torch.from_numpy(np.concatenate(labels)).flatten(1).to(self.device)

@@ -11,6 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from liteframe.data.conversations import turns_of
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameEncoder
@@ -101,6 +102,9 @@ class LMAStage(Stage):
             f"no encoder at {self.encoder_source!r}; run CTD first (`liteframe fit --config ctd.yaml`), or set"
             " model.encoder to the folder that it exported"
         )
+
+    def check_row(self, row: dict[str, Any]) -> None:
+        turns_of(row)
 
     def configure_model(self) -> None:
         if self.model is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 from transformers import ProcessorMixin
 
+from liteframe.data.conversations import turns_of
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.host_loading import load_host
@@ -134,6 +135,9 @@ class HostPretrainStage(Stage):
 
     def check_sources(self) -> None:
         read_config(self.host_source)
+
+    def check_row(self, row: dict[str, Any]) -> None:
+        turns_of(row)
 
     def configure_model(self) -> None:
         if self.model is None:

@@ -70,6 +70,9 @@ class Stage(LightningModule):
     def check_sources(self) -> None:
         """Raises ConfigError if a model folder or hub id that the stage reads is not there."""
 
+    def check_row(self, row: dict[str, Any]) -> None:
+        """Raises DataError if the stage could not use a row, given as a dict; asked of each row when lists are read."""
+
     def module_lrs(self) -> dict[str, float]:
         """Learning rates of submodules that have one of their own."""
         return {}

@@ -9,19 +9,16 @@
 
 from __future__ import annotations
 
-import os
-from functools import lru_cache
 from typing import Any
 
-from liteframe.data.remote_file import is_url
 from liteframe.errors import ManifestError
 
 
-def manifest_fields(fields: dict[str, Any], where: str, root: str) -> dict[str, Any]:
+def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     """`fields` with the row's video as `path` and its turns as `conversations`.
 
-    A video stands in `video`, or in a `videos` of one. Where the row has a `data_source` and `root` a folder of that
-    name, the video is looked for in there, as LLaVA-Video-178K is unpacked.
+    A video stands in `video`, or in a `videos` of one. Where the row has a `data_source` and the root a folder of that
+    name, the video is in there, as LLaVA-Video-178K is unpacked: `liteframe.data.list_root` sees to that.
 
     Raises:
         ManifestError: the row names several videos.
@@ -36,19 +33,8 @@ def manifest_fields(fields: dict[str, Any], where: str, root: str) -> dict[str, 
                 )
             video = video[0]
         if video is not None:
-            fields["path"] = _in_data_source(video, fields.get("data_source"), root)
+            fields["path"] = video
             break
     if "messages" in fields:
         fields.setdefault("conversations", fields.pop("messages"))
     return fields
-
-
-def _in_data_source(video: Any, data_source: Any, root: str) -> Any:
-    if not (isinstance(video, str) and isinstance(data_source, str)) or not video or is_url(video) or is_url(root):
-        return video
-    return os.path.join(data_source, video) if _is_folder(os.path.join(root, data_source)) else video
-
-
-@lru_cache(maxsize=1024)
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)

@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from liteframe.data.row_fields import MAX_TEXT, require_short
 from liteframe.errors import ConfigError, ManifestError
 
 _ROWS_AT_A_TIME = 4096
+_MOST_COLUMNS = 10_000
 
 
-def parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """The rows of a Parquet file with their places (`file: row 3`); a null is a field that the row does not have.
+
+    A row that cannot be read comes as the ManifestError that says so, and reading goes on behind it.
 
     Raises:
         ConfigError: pyarrow is not installed.
-        ManifestError: the file is no Parquet.
+        ManifestError: the file is no Parquet, or has more columns than any list.
     """
     try:
         from pyarrow import ArrowException
@@ -27,13 +31,54 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ) from error
     try:
         with ParquetFile(path) as file:
+            columns = file.metadata.num_columns
+            if columns > _MOST_COLUMNS:
+                raise ManifestError(f"{path}: {columns:,} columns; a list of videos has at most {_MOST_COLUMNS:,}")
             number = 0
             for batch in file.iter_batches(_ROWS_AT_A_TIME):
-                for row in batch.to_pylist():
+                long = batch.nbytes > MAX_TEXT
+                for row in _rows(batch):
                     number += 1
-                    yield f"{path}: row {number}", _without_nulls(row)
-    except (ArrowException, OSError) as error:
+                    where = f"{path}: row {number}"
+                    yield where, _checked(row, where, long)
+    except (ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{path}: not a Parquet file that can be read ({error})") from error
+
+
+def _checked(row: dict[str, Any] | str, where: str, long: bool) -> dict[str, Any] | ManifestError:
+    if isinstance(row, str):
+        return ManifestError(f"{where}: {row}")
+    fields = _without_nulls(row)
+    try:
+        if long:
+            require_short(fields, where)
+    except ManifestError as error:
+        return error
+    return fields
+
+
+def _rows(batch: Any) -> Iterator[dict[str, Any] | str]:
+    """The rows of a batch; in place of one that Python cannot hold, why."""
+    names = batch.schema.names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        yield from [f"field '{twice}': is there twice; keep one of the columns"] * batch.num_rows
+        return
+    try:
+        yield from batch.to_pylist()
+    except (ValueError, TypeError, OverflowError):
+        for index in range(batch.num_rows):
+            yield _row(batch, index)
+
+
+def _row(batch: Any, index: int) -> dict[str, Any] | str:
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[index].as_py()
+        except (ValueError, TypeError, OverflowError) as error:  # text that is no UTF-8, a date beyond the year 9999
+            return f"field '{name}': cannot be read ({error}); repair it, or drop the column"
+    return row
 
 
 def _without_nulls(value: Any) -> Any:

@@ -1,0 +1,31 @@
+"""Finite numbers by their bits, against torch; and what a record has to say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from liteframe.data.feature_store_entries import DTYPES, is_finite, source_of
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32", "F64"])
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.5, -3e4, torch.nan, torch.inf, -torch.inf, "max", "min", "tiny"])
+def test_finite_is_what_torch_says(dtype: str, value: float | str) -> None:
+    limits = torch.finfo(DTYPES[dtype])
+    number = {"max": limits.max, "min": limits.min, "tiny": limits.smallest_normal / 4}.get(value, value)  # type: ignore[call-overload]
+    numbers = torch.tensor([1.0, number, 2.0], dtype=torch.float64).to(DTYPES[dtype])
+    data = bytearray(numbers.view(torch.uint8).numpy().tobytes())
+    assert is_finite(data, dtype) == bool(torch.isfinite(numbers).all())
+
+
+GOOD: dict[str, Any] = {"path": "a.mp4", "frame_indices": [3, 7, -1, -1], "valid_frames": 2}
+
+
+def test_a_record_says_what_was_read() -> None:
+    assert source_of(GOOD) == ("a.mp4", (3, 7), None)
+    assert source_of({**GOOD, "decoder": "pyav", "order": 7}) == ("a.mp4", (3, 7), "pyav")
+    for field, value in [("valid_frames", 3), ("valid_frames", 5), ("path", None), ("frame_indices", [3.0, 7.0])]:
+        with pytest.raises(ValueError, match=f"field {'frame_indices' if value == 3 else field}"):
+            source_of({**GOOD, field: value})

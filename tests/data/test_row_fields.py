@@ -1,0 +1,102 @@
+"""What the fields of a row may be, and that none of them names code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liteframe.data.decode import DECODERS
+from liteframe.data.manifest import read_manifest
+from liteframe.data.row_fields import DECODER_CHOICES
+from liteframe.data.source_check import check_source
+from liteframe.errors import ManifestError
+
+
+def listed(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_choices_are_those_of_decoding() -> None:
+    assert set(DECODER_CHOICES) == set(DECODERS)
+
+
+@pytest.mark.parametrize("field", ["path", "video"])
+@pytest.mark.parametrize(
+    "name", ["shutil:rmtree", "torch.hub:_load_local", "os:system", "ffmpeg", "PyAV", "pyav ", "decord:x", "auto\n"]
+)
+def test_a_row_names_no_code(name: str, field: str, tmp_path: Path) -> None:
+    path = listed(tmp_path / "x.jsonl", {field: "a.mp4", "decoder": name})
+    with pytest.raises(ManifestError, match=r"x\.jsonl:1: field 'decoder': .* is none of auto, decord, pyav"):
+        read_manifest(path)
+    assert list(check_source(str(path)).unreadable) == [f"{path}:1"]
+    (row,) = read_manifest(path, keep_unusable=True)
+    assert row.error and "decoder" not in row.as_dict()
+
+
+@pytest.mark.parametrize("name", ["auto", "decord", "pyav"])
+def test_a_row_may_choose_its_decoder(name: str, tmp_path: Path) -> None:
+    (row,) = read_manifest(listed(tmp_path / "x.jsonl", {"path": "a.mp4", "decoder": name}))
+    assert row.as_dict()["decoder"] == name
+
+
+@pytest.mark.parametrize("value", [3, 0.5, True, ["os:system"], {"name": "os:system"}, "made by FFmpeg 6.0"])
+def test_a_column_of_that_name_in_a_foreign_list_is_not_for_us(value: Any, tmp_path: Path) -> None:
+    (row,) = read_manifest(listed(tmp_path / "x.jsonl", {"video": "a.mp4", "decoder": value}))
+    assert "decoder" not in row.as_dict()
+    with pytest.raises(ManifestError, match="field 'decoder'"):
+        read_manifest(listed(tmp_path / "y.jsonl", {"path": "a.mp4", "decoder": value}))
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_no_decoder_is_none(value: Any, tmp_path: Path) -> None:
+    """`liteframe check` writes it of files that cannot be used."""
+    (row,) = read_manifest(listed(tmp_path / "x.jsonl", {"path": "a.mp4", "decoder": value, "error": ""}))
+    assert "decoder" not in row.as_dict() and not row.error
+
+
+def test_empty_fields_are_no_fields(tmp_path: Path) -> None:
+    nulls = {"id": None, "question": None, "options": None, "answer": None, "questions": None, "start": None}
+    (row,) = read_manifest(listed(tmp_path / "x.jsonl", {"path": "a.mp4", **nulls, "conversations": None}))
+    assert (row.id, row.question, row.options, row.conversations) == ("a.mp4", None, None, None)
+
+
+def test_a_huge_conversation_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "x" * 600_000}, {"from": "gpt", "value": "y" * 600_000}]
+    with pytest.raises(ManifestError, match=r"field 'conversations': has more than 1,000,000 characters"):
+        read_manifest(listed(tmp_path / "x.jsonl", {"video": "a.mp4", "conversations": talk}))
+    row = {"video": "a.mp4", "messages": [{"role": "user", "content": [{"type": "text", "text": "x" * 1_000_001}]}]}
+    (tmp_path / "y.json").write_text(json.dumps([row]))
+    with pytest.raises(ManifestError, match=r"field 'messages': has more than"):
+        read_manifest(tmp_path / "y.json")
+
+
+SHAPES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    # SenseNova-SI-800K: a column of lists that are strings in some rows
+    "lists and strings": (
+        [{"video": ["a.mp4"], "conversations": []}, {"video": "b.mp4"}, {"video": ["a.mp4", "b.mp4"]}],
+        ["", "", "field 'video': one video a row is needed, not 2"],
+    ),
+    # lmms-finetune: rows of images between those of videos
+    "images and videos": (
+        [{"image": "x.jpg", "conversations": []}, {"video": "a.mp4", "image": None}],
+        ["field 'path' (or 'video'): the path of a video file is needed", ""],
+    ),
+    # a video as Hugging Face's data sets give one
+    "objects": ([{"video": {"path": "a.mp4", "bytes": None}}, {"video": "a.mp4"}], ["field 'path'", ""]),
+    "ShareGPT4Video": (
+        [{"video_id": "a", "video_path": "panda/a.mp4", "captions": []}],
+        ["field 'path' (or 'video'): the path of a video file is needed"],
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lists_that_misled_other_loaders(shape: str, tmp_path: Path) -> None:
+    rows, faults = SHAPES[shape]
+    found = read_manifest(listed(tmp_path / "x.jsonl", *rows), keep_unusable=True)
+    for row, fault in zip(found, faults, strict=True):
+        assert bool(row.error) == bool(fault) and fault in (row.error or "")

@@ -1,0 +1,238 @@
+"""Rows that cannot be used stop a run before it begins, or are skipped, listed and counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from painted_videos import write_video
+from resume_toys import FakePool, Recorder, make_trainer
+
+from liteframe.data.batching import BatchShape
+from liteframe.data.check_command import check
+from liteframe.data.conversations import turns_of
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.manifest import VideoSource, read_manifest
+from liteframe.data.sampling import KeyFrames
+from liteframe.data.video_file import fault_of
+from liteframe.errors import DecodeError, ManifestError, SkipLimitExceeded
+
+BAD = [
+    r'{"path": "a\ud800.mp4"}',
+    '{"path": "bad.mp4", "decoder": "shutil:rmtree"}',
+    '{"path": "bad.mp4", "questions": "abc"}',
+    "{",
+    '{"path": "bad.mp4", "id": 1e400}',
+]
+
+
+@pytest.fixture(autouse=True)
+def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", FakePool)
+
+
+def listed(path: Path, bad: list[str], good: int = 8, **fields: Any) -> str:
+    rows = [json.dumps({"path": f"{number}.mp4", **fields}) for number in range(good)]
+    path.write_text("\n".join([*rows[:2], *bad, *rows[2:]]) + "\n")
+    return str(path)
+
+
+def data(**settings: Any) -> VideoDataModule:
+    return VideoDataModule(**{"image_size": 8, "frames": 4, "batch_size": 2, "max_skip_fraction": 0.5, **settings})
+
+
+def skipped(run: Path) -> dict[str, str]:
+    return {line["id"]: line["reason"] for line in map(json.loads, (run / "skipped.jsonl").read_text().splitlines())}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_rows_are_skipped_by_their_places(workers: int, tmp_path: Path) -> None:
+    source = listed(tmp_path / "x.jsonl", BAD)
+    for bad in BAD:
+        with pytest.raises(ManifestError, match=r"y\.jsonl:3: "):
+            data(train=listed(tmp_path / "y.jsonl", [bad])).rows("train")
+    recorder = Recorder()
+    trainer = make_trainer(tmp_path / "run", max_steps=13, callbacks=None)
+    trainer.fit(recorder, data(train=source, on_error="skip", num_workers=workers))
+    assert {name for _, _, names, *_ in recorder.seen for name in names if not name.startswith(source)} == {
+        f"{number}.mp4" for number in range(8)
+    }
+    assert torch.isfinite(recorder.weight).all()
+    assert sorted(skipped(tmp_path / "run")) == sorted(f"{source}:{line}" for line in range(3, 8))
+    predicted = Recorder()
+    make_trainer(tmp_path / "predict").predict(
+        predicted, data(predict=source, on_error="skip", num_workers=workers), return_predictions=False
+    )
+    assert predicted.predicted == [f"{number}.mp4" for number in range(8)]
+    assert len(skipped(tmp_path / "predict")) == 5
+
+
+def test_too_many_of_them_stop_the_run_before_it_begins(tmp_path: Path) -> None:
+    source = listed(tmp_path / "x.jsonl", BAD, good=4)
+    recorder = Recorder()
+    with pytest.raises(SkipLimitExceeded, match=r"5 of 9 .*--data\.max_skip_fraction"):
+        make_trainer(tmp_path / "run", max_steps=4, callbacks=None).fit(recorder, data(train=source, on_error="skip"))
+    assert recorder.seen == []
+
+
+class Asking(Recorder):
+    """Asks the questions of its rows, as LMA does."""
+
+    def check_row(self, row: dict[str, Any]) -> None:
+        turns_of(row)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        for row, valid in zip(batch["rows"], batch["valid_frames_B"], strict=True):
+            assert turns_of(row) if valid else True
+        return super().training_step(batch, batch_idx)
+
+
+TALK = {"conversations": [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "A star."}]}
+MUTE: list[dict[str, Any]] = [
+    {},
+    {"conversations": TALK["conversations"][::-1]},
+    {"conversations": [{"from": ["human"], "value": "x"}]},
+    {"conversations": [*TALK["conversations"][:1], {"from": "gpt", "value": None}]},
+    {"conversations": [*TALK["conversations"][:1], {"from": "gpt", "value": "<IMG_CONTEXT>"}]},
+    {"questions": [{}]},
+    {"questions": [{"question": "q", "answer": 3}]},
+]
+
+
+@pytest.mark.parametrize("fields", MUTE)
+def test_what_a_stage_asks_of_a_row_is_asked_before_it_begins(fields: dict[str, Any], tmp_path: Path) -> None:
+    source = listed(tmp_path / "x.jsonl", [json.dumps({"path": "mute.mp4", **fields})], **TALK)
+    recorder = Asking()
+    with pytest.raises(ManifestError, match=r"x\.jsonl:3: .*mute\.mp4 \(id mute\.mp4\): "):
+        make_trainer(tmp_path / "a", max_steps=1, callbacks=None).fit(recorder, data(train=source))
+    assert recorder.seen == []
+    make_trainer(tmp_path / "b", max_steps=9, callbacks=None).fit(recorder, data(train=source, on_error="skip"))
+    assert list(skipped(tmp_path / "b")) == ["mute.mp4"] and len(recorder.seen) == 9
+    make_trainer(tmp_path / "c", max_steps=1, callbacks=None).fit(Recorder(), data(train=source))
+
+
+def test_what_a_shape_asks_and_a_sampler_reads_count_too(tmp_path: Path) -> None:
+    asked = {"questions": [{"question": "q", "answer": "a", "type": "order"}]}
+    odd = {"path": "odd.mp4", "questions": [{"question": "q", "answer": "a", "type": ["needle"]}]}
+    source = listed(tmp_path / "x.jsonl", [json.dumps(odd)], **asked)
+    shapes = [BatchShape(4, 2), BatchShape(4, 1, question_types=["order"])]
+    with pytest.raises(ManifestError, match=r"x\.jsonl:3: .*odd\.mp4"):
+        make_trainer(tmp_path / "a", max_steps=1).fit(Asking(), data(train=source, shapes=shapes))
+    make_trainer(tmp_path / "b", max_steps=9, callbacks=None).fit(
+        Asking(), data(train=source, shapes=shapes, on_error="skip")
+    )
+    assert list(skipped(tmp_path / "b")) == ["odd.mp4"]
+    for keys in ("abc", [1.5], [[1]], [[3, 2]], [True], [-1], {"a": 1}, [[0, 10**30]]):
+        source = listed(tmp_path / "y.jsonl", [json.dumps({"path": "odd.mp4", "key_frames": keys})], key_frames=[1])
+        with pytest.raises(ManifestError, match=r"y\.jsonl:3: key_frames: "):
+            data(val=source, sampler=KeyFrames()).rows("val")
+        found = data(val=source, sampler=KeyFrames(), on_error="skip").rows("val")
+        assert [bool(row.error) for row in found] == [False, False, True, *[False] * 6]
+        assert not any(row.error for row in data(val=source).rows("val")), "nobody reads them"
+
+
+def test_frames_that_cannot_be_resized_are_a_fault_of_their_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(frames: Any, size: Any) -> torch.Tensor:
+        raise RuntimeError("not enough memory: you tried to allocate 10 GB")
+
+    monkeypatch.setattr("liteframe.data.dataset.resize_uint8", full)
+    source = listed(tmp_path / "x.jsonl", [], good=1)
+    with pytest.raises(DecodeError, match=r"0\.mp4: its frames cannot be resized: RuntimeError: not enough memory"):
+        list(data(val=source).loader("val"))
+    (batch,) = data(val=source, on_error="skip").loader("val")
+    assert batch["skipped"][0]["id"] == "0.mp4" and "not enough memory" in batch["skipped"][0]["reason"]
+
+
+def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 4)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "link.mp4").symlink_to("nowhere")
+    (tmp_path / "round.mp4").symlink_to("round.mp4")
+    (tmp_path / "device.mp4").symlink_to("/dev/zero")
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(str(tmp_path / "socket.mp4"))
+    faults = {
+        "a.mp4": "",
+        "absent.mp4": "no such file",
+        "pipe.mp4": "is not a regular file but a pipe",
+        "folder.mp4": "is not a regular file but a folder",
+        "link.mp4": "a link to 'nowhere', which is not there",
+        "round.mp4": "cannot be read (Too many levels of symbolic links)",
+        "device.mp4": "is not a regular file but a device",
+        "socket.mp4": "is not a regular file but a socket",
+        "x" * 300 + ".mp4": "cannot be read (File name too long)",
+    }
+    assert {name: fault_of(tmp_path / name) for name in faults} == faults and fault_of("a\0b").startswith("cannot")
+    rows = check(listed_paths(tmp_path, list(faults)), processes=1)
+    assert {Path(row.path).name: row.error for row in rows} == faults
+    for name in ("pipe.mp4", "device.mp4", "socket.mp4", "link.mp4"):
+        with pytest.raises(ManifestError, match=faults[name].replace("(", r"\(")):
+            read_manifest(tmp_path / name)
+    door.close()
+
+
+def listed_paths(folder: Path, names: list[str]) -> str:
+    (folder / "all.jsonl").write_text("".join(json.dumps({"path": name}) + "\n" for name in names))
+    return str(folder / "all.jsonl")
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.parquet"])
+def test_a_list_that_cannot_be_opened_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).write_text("{}")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ManifestError, match=rf"{name}: cannot be read \(no permission\)"):
+        read_manifest(tmp_path / name)
+
+
+def test_names_on_disk_that_are_no_utf8_are_named(tmp_path: Path) -> None:
+    for name in (b"a.mp4", b"b\xff.mp4"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb"):
+            pass
+    with pytest.raises(ManifestError, match=r"b\\udcff\.mp4': the file's name is no UTF-8.*rename it"):
+        read_manifest(tmp_path)
+    good, bad = read_manifest(tmp_path, keep_unusable=True)
+    assert good.id == "a.mp4" and bad.error
+    json.dumps(bad.as_dict(), ensure_ascii=False).encode()
+
+
+def test_sources_keep_their_faults_apart(tmp_path: Path) -> None:
+    source = listed(tmp_path / "x.jsonl", ["{"], good=2)
+    found = data(train=[VideoSource(source), VideoSource(source)], on_error="skip").rows("train")
+    assert len({row.id for row in found}) == 6 and sum(bool(row.error) for row in found) == 2
+
+
+DDP = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import liteframe.data.datamodule
+from resume_toys import FakePool, Recorder, make_trainer
+from liteframe.data.datamodule import VideoDataModule
+
+liteframe.data.datamodule.DecodePool = FakePool
+trainer = make_trainer(Path(sys.argv[2]), devices=2, strategy="ddp", max_steps=6, callbacks=None)
+data = VideoDataModule(
+    train=sys.argv[3], image_size=8, frames=4, batch_size=1, on_error="skip", max_skip_fraction=0.9
+)
+trainer.fit(Recorder(), data)
+"""
+
+
+def test_ranks_agree_about_them(tmp_path: Path) -> None:
+    source = listed(tmp_path / "x.jsonl", BAD, good=2)
+    (tmp_path / "ddp.py").write_text(DDP)
+    command = [sys.executable, str(tmp_path / "ddp.py"), str(Path(__file__).parent), str(tmp_path), source]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = [json.loads(line)["id"] for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert sorted(names) == sorted(f"{source}:{line}" for line in range(3, 8))
