@@ -156,6 +156,10 @@ class Names:
         elif isinstance(value, str):
             self._read_text(value, key, where, folder, trusted)
 
+    def files(self) -> str:
+        """The configs that were read, for messages."""
+        return ", ".join(sorted({str(path) for path, _ in self._seen}))
+
     def _read_text(self, text: str, key: str, where: str, folder: Path | None, trusted: bool) -> None:
         if trusted and (_DOTTED.fullmatch(text) or _FUNCTION.fullmatch(text)):
             self.trusted.add(text)

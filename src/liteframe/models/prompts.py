@@ -130,14 +130,16 @@ class PromptBuilder:
         before, answered = self._template(turns[:-1], questions[-1]), self._template(turns, None)
         asked = self._template(turns, question)
         if not answered.startswith(before + _STAND_IN) or not asked.startswith(answered):
-            raise ConfigError("the chat template does not extend a conversation by the next question; ask it alone")
+            raise ConfigError(
+                f"{self._where}: the chat template does not extend a conversation by the next question; ask it alone"
+            )
         return self._tokenise(answered[len(before) + len(_STAND_IN) :]) + self._tokenise(asked[len(answered) :])
 
     @property
     def end_id(self) -> int:
         """The token that ends an answer. Raises ConfigError where the tokenizer has none."""
         if self.tokenizer.eos_token_id is None:
-            raise ConfigError("the host's tokenizer has no eos_token, so no answer would end; set one")
+            raise ConfigError(f"{self._where}: the tokenizer has no eos_token, so no answer would end; set one")
         return self.tokenizer.eos_token_id
 
     def check_question(self, question: str) -> None:
@@ -180,7 +182,9 @@ class PromptBuilder:
             asked = self._template(turns[:index], question)
             answered = self._template(turns[: index + 1], None)
             if not answered.startswith(asked):
-                raise ConfigError("the chat template does not extend a prompt by its answer; answers cannot be located")
+                raise ConfigError(
+                    f"{self._where}: the chat template does not extend a prompt by its answer; answers cannot be located"
+                )
             question_ids, answer_ids = self._tokenise(asked[done:]), self._tokenise(answered[len(asked) :])
             ids += question_ids + answer_ids
             labels += [IGNORE] * len(question_ids) + self._answer_labels(answer_ids)
