@@ -183,7 +183,7 @@ class PromptBuilder:
             answered = self._template(turns[: index + 1], None)
             if not answered.startswith(asked):
                 raise ConfigError(
-                    f"{self._where}: the chat template does not extend a prompt by its answer, so none can be found"
+                    f"{self._where}: the chat template does not extend a prompt by its answer; take another"
                 )
             question_ids, answer_ids = self._tokenise(asked[done:]), self._tokenise(answered[len(asked) :])
             ids += question_ids + answer_ids
