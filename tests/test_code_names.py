@@ -16,7 +16,7 @@ import yaml
 
 from liteframe import cli, code_names
 from liteframe.code_names import KNOWN, Names, is_known, split_flag, words_of_a_recipe
-from liteframe.configs import shipped_configs
+from liteframe.configs import find_config, shipped_configs
 from liteframe.errors import ConfigError
 from liteframe.import_policy import parse_by_trust
 from liteframe.pipeline.recipe import read_recipe
@@ -215,3 +215,28 @@ def test_endless_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
         with pytest.raises(ConfigError, match=name):
             read_recipe(str(path))
     assert capsys.readouterr().err.count("\n") == 3
+
+
+@pytest.mark.parametrize("name", ["(" * 5000, "./.", "a\ud800", "a\0b", ""])
+def test_what_is_no_name_of_a_file_is_none(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        find_config(name or "no_such_config")
+    path = run_config(tmp_path / "run", {"data": {"init_args": {"train": name, "decoder": "pyav"}}})
+    assert Names.of(["--config", str(path)]).foreign
+
+
+def test_an_address_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def parse(words: list[str]) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    path = run_config(tmp_path / "run", {"trainer": {"callbacks": "s3://no/x"}})
+    with pytest.raises(ConfigError, match=r"config\.yaml: Install s3fs"):
+        parse_by_trust(parse, ["--config", str(path)])
+
+
+def test_outputs_of_a_recipe_lie_in_its_run(tmp_path: Path) -> None:
+    for output in ("/etc/passwd", "../../x", "a\0b"):
+        stages = [{"name": "first", "verb": "synth", "outputs": [output]}]
+        path = run_config(tmp_path, {"stages": stages}, header="", name="recipe.yaml")
+        with pytest.raises(ConfigError, match=r"recipe\.yaml: stage first: `outputs`"):
+            read_recipe(str(path))

@@ -33,3 +33,8 @@ def test_names_below_are_given_back(root: Path, name: str) -> None:
 def test_names_that_lead_out_are_refused(root: Path, name: str) -> None:
     with pytest.raises(OutsideRoot):
         contained(root, name)
+
+
+def test_what_is_no_name_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(OutsideRoot, match="no name of a file"):
+        contained(tmp_path, "a\ud800")

@@ -8,6 +8,7 @@ from the classes listed here, unless `--allow-code` stands on the command line. 
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def is_known(name: str) -> bool:
 def is_of_a_run(path: Path) -> bool:
     """Whether a config lies in a run folder, or was written by Lightning."""
     places = {path.absolute().parent, path.resolve().parent}
-    if any((place / name).exists() for place in places for name in _BESIDE):
+    if any(os.path.exists(place / name) for place in places for name in _BESIDE):
         return True
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -155,6 +156,10 @@ class Names:
         elif isinstance(value, str):
             self._read_text(value, key, where, folder, trusted)
 
+    def files(self) -> str:
+        """The configs that were read, for messages."""
+        return ", ".join(sorted({str(path) for path, _ in self._seen}))
+
     def _read_text(self, text: str, key: str, where: str, folder: Path | None, trusted: bool) -> None:
         if trusted and (_DOTTED.fullmatch(text) or _FUNCTION.fullmatch(text)):
             self.trusted.add(text)
@@ -168,7 +173,7 @@ class Names:
                 self.read(inner, key, where, folder, trusted)
         elif len(text) < 4096 and "\0" not in text:
             for path in {Path(text), *([folder / text] if folder else [])}:
-                if path.is_file():
+                if os.path.isfile(path):
                     self._read_file(path, trusted)
 
     def _read_file(self, path: Path, trusted: bool) -> None:

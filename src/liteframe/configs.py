@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -36,10 +37,10 @@ def find_config(name: str | Path) -> Path:
         ConfigError: if there is none; the message lists names near to it.
     """
     shipped = shipped_configs()
-    for base in (Path(name).expanduser(), shipped / name):
-        for candidate in (base, base.with_name(base.name + ".yaml")):
-            if candidate.is_file():
-                return candidate.resolve()
+    for base in (os.path.expanduser(name), os.path.join(shipped, name)):
+        for candidate in (base, f"{base}.yaml"):
+            if os.path.isfile(candidate):  # False too for what is no name at all
+                return Path(candidate).resolve()
     raise ConfigError(f"config {name}: not here, and none is shipped under that name; {_near_names(name, shipped)}")
 
 

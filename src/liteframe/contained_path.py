@@ -21,7 +21,10 @@ def contained(root: str | os.PathLike[str], name: str) -> Path:
     if not name or "\0" in name:
         raise OutsideRoot(f"{name!r} is no name of a file")
     path = os.path.normpath(os.path.join(os.path.abspath(root), name))
-    real_root, real = os.path.realpath(root), os.path.realpath(path)
+    try:
+        real_root, real = os.path.realpath(root), os.path.realpath(path)
+    except (OSError, ValueError) as error:
+        raise OutsideRoot(f"{name[:60]!r} is no name of a file") from error
     if not _below(path, os.path.abspath(root)) and not _below(real, real_root):
         raise OutsideRoot(f"{name!r} leads out of {os.fspath(root)}")
     if not _below(real, real_root):

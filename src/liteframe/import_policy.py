@@ -31,7 +31,10 @@ def parse_by_trust(parse: Callable[[list[str]], Any], words: Sequence[str]) -> A
     foreign = names.foreign and not allowed
     if foreign or _closed:
         _close(names.trusted)
-    config = parse(rest)
+    try:
+        config = parse(rest)
+    except ImportError as error:  # of what reads an address such as s3://
+        raise ConfigError(f"{names.files() or 'the command'}: {error}; install it, or copy the file here") from error
     if foreign:
         for decoder in _decoders(config):
             if ":" in decoder and decoder not in names.trusted:

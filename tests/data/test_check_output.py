@@ -77,8 +77,13 @@ def test_what_is_unchanged_is_not_checked_again(
     assert names == ["b.mp4", "d.mp4"] and names_in(output) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
 def test_a_check_that_was_ended_goes_on(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    end: type[BaseException],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     output, whole = tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
     check(str(folder), str(whole), processes=1)
@@ -87,14 +92,14 @@ def test_a_check_that_was_ended_goes_on(
         for path in paths[:2]:
             yield check_video(path)
             assert names_in(output)[-1] == Path(path).name or path == paths[0], "there as soon as it is known"
-        raise KeyboardInterrupt
+        raise end
 
     with monkeypatch.context() as patch:
         patch.setattr(check_command, "check_many", ended)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(end):
             check(str(folder), str(output))
         assert f"2 of 4 files are in {output}; the same command goes on" in capsys.readouterr().err
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(end):
             check(str(folder))
         assert "nothing is kept; with --output" in capsys.readouterr().err
     assert names_in(output) == ["a.mp4", "b.mp4"]

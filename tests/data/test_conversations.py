@@ -154,7 +154,8 @@ def test_no_placeholder_is_left_wherever_it_stands_or_comes_from() -> None:
 )
 def test_turns_of_another_shape_are_named_in_a_line(turn: dict[str, Any]) -> None:
     with pytest.raises(ManifestError, match="field conversations: turn 1") as error:
-        turns_of({"conversations": [turn, {"from": "gpt", "value": "x"}]})
+        turns_of({"path": "a\n.mp4", "id": "\x1b[2J", "conversations": [turn, {"from": "gpt", "value": "x"}]})
+    assert "\x1b" not in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 

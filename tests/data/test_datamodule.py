@@ -397,8 +397,9 @@ def test_remote_videos_need_a_cache_and_are_skipped_by_their_url(
     monkeypatch.setenv("NO_PROXY", "*")
     with serving() as server:
         server.files["1.mp4"] = (clips / "1.mp4").read_bytes()
-        listed = manifest(tmp_path / "m.jsonl", {"video": "1.mp4"}, {"video": "absent.mp4"}, {"video": "file:///etc/a"})
-        source: list[Any] = [VideoSource(listed, root=server.root)]
+        listed = manifest(tmp_path / "m.jsonl", {"video": "1.mp4"}, {"video": "absent.mp4"})
+        own = manifest(tmp_path / "own.jsonl", {"video": "file:///etc/a"})
+        source: list[Any] = [VideoSource(listed, root=server.root), own]
         with pytest.raises(ConfigError, match=r"data\.remote_cache is not set, but data\.val .*1\.mp4"):
             module(val=source).loader("val")
         cache = RemoteCache(str(tmp_path / "cache"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from liteframe.data import limits
 from liteframe.data.batching import BatchShape
 from liteframe.data.check_command import check_command
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.manifest import VideoSource
 from liteframe.errors import ConfigError
 
 NAN, INF = float("nan"), float("inf")
@@ -79,3 +81,13 @@ def test_what_people_run_is_let_through(memory_gb: int, monkeypatch: pytest.Monk
 def test_check_refuses_them_as_well(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"--{name} is"):
         check_command("absent.jsonl", **{name: value})
+
+
+@pytest.mark.parametrize("weight", [NAN, INF, 0.0, -1.0])
+def test_an_absurd_weight_of_a_source_is_refused_before_it_is_read(weight: float) -> None:
+    with pytest.raises(ConfigError, match=r"data\.train: the weight of absent\.jsonl"):
+        VideoDataModule(train=[VideoSource("absent.jsonl", weight=weight), VideoSource("b.jsonl", weight=1.0)])
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    assert VideoDataModule(frames=np.int64(4)).frames == 4  # type: ignore[arg-type]

@@ -101,3 +101,9 @@ def test_other_weights_are_other_data() -> None:
 def test_weights_that_cannot_be_are_refused(weights: list[float | None], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Mixture(ROWS, weights)
+
+
+@pytest.mark.parametrize("scale", [1e307, 1e-300])
+def test_shares_do_not_depend_on_the_scale_of_the_weights(scale: float) -> None:
+    """The sum of weights near the largest number is not finite."""
+    assert Mixture(ROWS, [weight * scale * 5 for weight in WEIGHTS]).places == [30, 10, 20]

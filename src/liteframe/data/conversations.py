@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.data.check_rows import one_line
 from liteframe.errors import ManifestError
 
 Turn = tuple[str, str]
@@ -142,7 +143,7 @@ def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _where(row: dict[str, Any]) -> str:
-    return f"{row.get('path')} (id {row.get('id')})"
+    return one_line(f"{row.get('path')} (id {row.get('id')})")
 
 
 def _require_plain(text: str, where: str, field: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from liteframe.errors import ConfigError
@@ -47,6 +48,9 @@ def require_possible(data: VideoDataModule) -> None:
         require_whole("data.shapes: batch_size", shape.batch_size, _MOST)
         if not 0 < shape.weight < math.inf:
             raise ConfigError(f"data.shapes: weight is {shape.weight}; give a number above 0")
+    for source in data.sources["train"]:
+        if source.weight is not None and not 0 < source.weight < math.inf:
+            raise ConfigError(f"data.train: the weight of {source.path} is {source.weight}; give a number above 0")
     require_batches_fit(data)
 
 
@@ -68,8 +72,8 @@ def require_batches_fit(data: VideoDataModule) -> None:
 
 def require_whole(name: str, value: int, most: int, least: int = 1) -> None:
     """Raises ConfigError, by the name of the setting, unless `least` <= `value` <= `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        shown = value if not isinstance(value, int) or abs(value) < 10**30 else "a number of more than 30 digits"
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+        shown = value if not isinstance(value, Integral) or abs(value) < 10**30 else "a number of more than 30 digits"
         raise ConfigError(f"{name} is {shown}; give a whole number from {least} to {most:,}")
 
 

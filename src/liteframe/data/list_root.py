@@ -11,7 +11,6 @@ from urllib.parse import unquote
 from liteframe.contained_path import OutsideRoot, contained
 from liteframe.data.remote_file import is_url
 
-_LOCAL_URL = re.compile(r"(?:file|local)://", re.IGNORECASE)
 _NO_PART_OF_A_URL = re.compile(r"[\x00-\x1f\x7f\\]|::")
 _MOST_DECODINGS = 4
 
@@ -33,8 +32,6 @@ class ListRoot:
         self.is_url = root is not None and is_url(root)
         self.base: str = root.rstrip("/") if root is not None and self.is_url else os.path.abspath(root or folder)
         self._files = _HeldFolder(self.base) if root is not None and not self.is_url else None
-        if root is not None and _LOCAL_URL.match(root):
-            self._files = _HeldFolder(os.path.abspath(_LOCAL_URL.sub("", root)))
         self._source_folder = lru_cache(maxsize=1024)(self._find_source_folder)
 
     def locate(self, name: str, data_source: str | None = None) -> str:
@@ -76,8 +73,6 @@ class ListRoot:
             leads_out = posixpath.normpath(spelling).partition("/")[0] in ("..", ".", "")
             if leads_out or spelling.startswith("/") or _NO_PART_OF_A_URL.search(spelling):
                 raise OutsideRoot(f"{name!r} leads out of {self.base}")
-        if self._files is not None:
-            self._files.locate(below)
         path, mark, query = below.partition("?")
         return f"{self.base}/{posixpath.normpath(path)}{mark}{query}"
 

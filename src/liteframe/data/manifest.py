@@ -130,7 +130,7 @@ def each_row(
     path = Path(source)
     if is_url(str(source)):
         raise ManifestError(f"{source}: a list is read from disk; copy it here (its rows may be URLs, or its root one)")
-    is_folder = path.is_dir()
+    is_folder = os.path.isdir(path)
     fault = "" if is_folder else fault_of(path)
     if fault == "no such file":
         raise ManifestError(

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from liteframe.data.check_rows import one_line
 from liteframe.errors import ConfigError, SkipLimitExceeded
 
 _MOST_REASON = 2000
@@ -109,7 +110,7 @@ class SkipLedger:
         """Raises `SkipLimitExceeded` if skipped rows are more than `max_fraction` of all."""
         count = len(self._reasons)
         if count > self.max_fraction * self.total:
-            first = "; ".join(f"{name}: {reason}" for (_, name), reason in list(self._reasons.items())[:3])
+            first = "; ".join(one_line(f"{name}: {reason}") for (_, name), reason in list(self._reasons.items())[:3])
             raise SkipLimitExceeded(
                 f"{self.path}: {count} of {self.total} videos were skipped, more than the limit of"
                 f" {self.max_fraction:.1%} (--data.max_skip_fraction): {first}. Repair or remove these files"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def model_card(
 def _front_matter(host: str) -> str:
     fields = {"library_name": "transformers", "pipeline_tag": "video-text-to-text", "tags": ["liteframe", "video"]}
     # The hub knows models by id only, so a folder cannot be named as one.
-    base = "# base_model: FILL IN the hub id of the host" if Path(host).is_dir() else f"base_model: {host}"
+    base = "# base_model: FILL IN the hub id of the host" if os.path.isdir(host) else f"base_model: {host}"
     licence = "license: other  # FILL IN: not freer than the host's own"
     return f"---\n{yaml.safe_dump(fields, sort_keys=False)}{base}\n{licence}\n---"
 
@@ -114,7 +115,7 @@ def _results(run: RunFolder) -> str:
 def _name(host: str) -> str:
     """A hub id as it is; of the export of a stage, the stage's folder."""
     path = Path(host)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return host
     return path.parent.name if path.name == "export" else path.name
 

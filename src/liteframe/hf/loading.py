@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def load_video_llm(source: str | Path, attention: str | dict[str, str] | None = 
         return load_adapted(folder, attention)
     if is_adapted(folder / "export"):
         raise ConfigError(f"{folder} is a run folder; give the model in it, {folder / 'export'}")
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    if os.path.isdir(folder) and not (folder / "config.json").is_file():
         raise ConfigError(f"{folder}: no model here; give the export folder of an LMA run, or an InternVL's folder")
     if _model_type(str(source)) == LiteFrameVideoConfig.model_type:
         return _load_exported(str(source), attention)

@@ -109,7 +109,7 @@ class LiteFrameProcessor(ProcessorMixin):
         variables = {**variables, **self.tokenizer.special_tokens_map, **words}
         filled, asked_for = [], set()
         for messages in conversations:
-            text, names = render(template, messages, variables, "processor")
+            text, names = render(template, messages, variables, self.tokenizer.name_or_path or "processor")
             # What is left for transformers to render is this text as it is.
             filled.append([{**messages[0], _RENDERED: text}, *messages[1:]])
             asked_for.update(names)

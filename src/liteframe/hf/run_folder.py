@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class RunFolder:
             DataError: another file of the run is damaged.
         """
         for export in (given, given / "export"):
-            if is_adapted(export) or (export / _ENCODER).is_file():
+            if is_adapted(export) or os.path.isfile(export / _ENCODER):
                 return cls._read(export)
         raise ConfigError(f"{given}: no export of LMA or CTD in it; give the run folder of a stage that has finished")
 

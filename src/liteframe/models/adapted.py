@@ -69,7 +69,7 @@ def _sort_names(path: Path) -> None:
 
 def is_adapted(folder: Path) -> bool:
     """Whether `folder` is the export of an LMA run."""
-    return (folder / _CARD).is_file()
+    return os.path.isfile(folder / _CARD)
 
 
 def host_of(folder: Path) -> str:

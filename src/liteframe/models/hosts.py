@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def host_config(source: str) -> InternVLConfig:
     Raises:
         ConfigError: nothing there, or another family.
     """
-    if not Path(source).is_dir():
+    if not os.path.isdir(source):
         for name, path in published_hosts().items():
             fields = json.loads(path.read_text(encoding="utf-8"))
             if source.lower() in (name, fields.pop("source").lower()):

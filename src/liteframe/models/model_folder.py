@@ -48,7 +48,7 @@ def local_folder(source: str, names: Sequence[str] = SMALL_FILES, **options: Any
     Raises:
         ConfigError: there is no such folder and no such model on the hub (or no hub).
     """
-    if Path(source).is_dir():
+    if os.path.isdir(source):  # False too for what is no name at all
         return Path(source)
     if not options:
         _find_on_hub(source)
@@ -85,7 +85,7 @@ def model_file(folder: Path, name: str) -> Path | None:
         path = folder / name
         if not _in_own_blobs(folder, name):
             raise ConfigError(f"{folder}: {error}; {_ADVICE}") from None
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None
 
 
 def model_subfolder(folder: Path, name: str) -> Path:
@@ -94,7 +94,7 @@ def model_subfolder(folder: Path, name: str) -> Path:
         path = contained(folder, name)
     except OutsideRoot as error:
         raise ConfigError(f"{folder}: {error}; {_ADVICE}") from None
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise ConfigError(f"{path}: not there; {_ADVICE}")
     return path
 

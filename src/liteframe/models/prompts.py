@@ -75,6 +75,7 @@ class PromptBuilder:
         for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
             if getattr(processor, name, None) is None:
                 raise ConfigError(f"the host's processor has no {name}; use the processor saved with the host model")
+        self._where = self.tokenizer.name_or_path or "the host"
         self._chat_template = template_of(processor, "the host's processor")
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         self._video_ids = lru_cache(maxsize=256)(self._tokenise_video)
@@ -86,7 +87,7 @@ class PromptBuilder:
         return video_text(self.processor, groups, tokens_per_group, step)
 
     def _tokenise(self, text: str) -> list[int]:
-        with named_errors("the host's tokenizer fails on a text", "copy it from the published host again"):
+        with named_errors(f"{self._where}: the tokenizer fails on a text", "copy that of the published host again"):
             return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def _tokenise_video(self, groups: int, tokens_per_group: int, step: int) -> tuple[int, ...]:
@@ -103,7 +104,7 @@ class PromptBuilder:
                 messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
         # Not the processor's own rendering, which knows no end.
         variables = {**self.tokenizer.special_tokens_map, "add_generation_prompt": question is not None}
-        return render(self._chat_template, messages, variables, "the host")[0]
+        return render(self._chat_template, messages, variables, self._where)[0]
 
     def question_ids(
         self, question: str, groups: int, tokens_per_group: int, step: int = 1
@@ -129,14 +130,16 @@ class PromptBuilder:
         before, answered = self._template(turns[:-1], questions[-1]), self._template(turns, None)
         asked = self._template(turns, question)
         if not answered.startswith(before + _STAND_IN) or not asked.startswith(answered):
-            raise ConfigError("the chat template does not extend a conversation by the next question; ask it alone")
+            raise ConfigError(
+                f"{self._where}: the chat template does not extend a conversation by the next question; ask it alone"
+            )
         return self._tokenise(answered[len(before) + len(_STAND_IN) :]) + self._tokenise(asked[len(answered) :])
 
     @property
     def end_id(self) -> int:
         """The token that ends an answer. Raises ConfigError where the tokenizer has none."""
         if self.tokenizer.eos_token_id is None:
-            raise ConfigError("the host's tokenizer has no eos_token, so no answer would end; set one")
+            raise ConfigError(f"{self._where}: the tokenizer has no eos_token, so no answer would end; set one")
         return self.tokenizer.eos_token_id
 
     def check_question(self, question: str) -> None:
@@ -179,7 +182,9 @@ class PromptBuilder:
             asked = self._template(turns[:index], question)
             answered = self._template(turns[: index + 1], None)
             if not answered.startswith(asked):
-                raise ConfigError("the chat template does not extend a prompt by its answer; answers cannot be located")
+                raise ConfigError(
+                    f"{self._where}: the chat template does not extend a prompt by its answer; take another"
+                )
             question_ids, answer_ids = self._tokenise(asked[done:]), self._tokenise(answered[len(asked) :])
             ids += question_ids + answer_ids
             labels += [IGNORE] * len(question_ids) + self._answer_labels(answer_ids)

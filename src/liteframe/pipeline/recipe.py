@@ -131,4 +131,9 @@ def _read_stage(path: Path, index: int, row: Any) -> StageSpec:
     budget = values.get("budget_s")
     if budget is not None and (isinstance(budget, bool) or not isinstance(budget, (int, float)) or budget <= 0):
         raise ConfigError(f"{where}: `budget_s` must be a number of seconds above 0, not {budget!r}")
-    return StageSpec(**values)
+    stage = StageSpec(**values)
+    try:
+        stage.output_paths(Path("run"), 0)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return stage

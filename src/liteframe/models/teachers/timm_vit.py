@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,13 +152,13 @@ def _folder(source: str) -> Path | None:
     if from_hub:
         # Asked of the hub itself, timm would take a pickle where there are no safetensors.
         path = local_folder(place, [CONFIG, SINGLE])
-    elif path.is_file():
+    elif os.path.isfile(path):
         if path.name != SINGLE or not (path.parent / CONFIG).is_file():
             raise ConfigError(
                 f"{source}: not the {SINGLE} of a folder that timm wrote, with its {CONFIG}; give such a folder"
             )
         path = path.parent
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return None
     require_data_only(path)
     for name in (CONFIG, SINGLE):
