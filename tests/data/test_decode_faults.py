@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from painted_videos import number_of, write_video
-from slow_decoders import CrashingDecord, EvenSampler, HangingDecord, PickySampler
+from slow_decoders import (
+    CrashingDecord,
+    CrashingPyav,
+    EvenSampler,
+    HangingDecord,
+    HangingPyav,
+    PickySampler,
+)
 
 from liteframe.data import decode_child, decord_reader
 from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
@@ -127,6 +134,18 @@ def test_a_job_whose_process_is_killed_by_chance_is_tried_again(tmp_path: Path) 
     with DecodePool(deadline_s=60, decoder="slow_decoders:dies_once") as pool:
         (result,) = pool.run([DecodeJob(str(path), UniformMidpoints(), 4)])
     assert is_right(result) and path.with_suffix(".died").exists()
+
+
+@needs_decord
+@pytest.mark.parametrize("sampler", [CrashingPyav(), HangingPyav()], ids=["crash", "hang"])
+def test_the_next_decoder_is_tried_where_it_is_known_to_be_right(
+    video: str, tmp_path: Path, sampler: CrashingPyav
+) -> None:
+    unproven = str(write_video(tmp_path / "a.avi", 8))
+    with DecodePool(deadline_s=8.0) as pool:
+        good, bad = pool.run([DecodeJob(video, sampler, 4), DecodeJob(unproven, sampler, 4)])
+    assert is_right(good) and good.info.decoder == "decord"
+    assert isinstance(bad, DecodeError) and ("SIGSEGV" in bad.reason or "no answer within" in bad.reason)
 
 
 @needs_decord

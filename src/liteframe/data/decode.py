@@ -23,6 +23,8 @@ from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
 
 DECODERS = ("auto", "decord", "pyav")
+NEXT = "next"
+"""Asked after the decoder of `auto` has crashed or hung: decord, on kinds of files that it is known right on."""
 _CACHED_FRAMES = 2_000_000
 
 
@@ -94,6 +96,10 @@ _scans = _ScanCache()
 
 
 def _info(scan: Scan, decoder: str) -> VideoInfo:
+    if decoder == NEXT:
+        if doubt := decord_doubt(scan):
+            raise DecodeError(scan.path, doubt)
+        decoder = "decord"
     if decoder == "decord":
         if not decord_reader.available():
             raise DecodeError(scan.path, "decord was asked for but is not installed: use 'pyav' or 'auto'")
@@ -118,7 +124,7 @@ def forget_scans() -> None:
 
 def check_decoder(decoder: str) -> str:
     """`decoder`, or ConfigError where it is none of `DECODERS`."""
-    if decoder not in DECODERS:
+    if decoder not in (*DECODERS, NEXT):
         raise ConfigError(f"decoder: {decoder!r} is none of {', '.join(DECODERS)}")
     return decoder
 
@@ -193,7 +199,7 @@ def read_frames_by(
 
 
 def _read(scan: Scan, indices: list[int], decoder: str) -> np.ndarray:
-    if decoder != "decord":
+    if decoder not in ("decord", NEXT):
         return pyav_reader.read_sparse(scan, indices)
     size, in_order = (scan.height, scan.width), bool(decord_doubt(scan))
     return decord_reader.read(scan.path, indices, scan.frames, size, in_order)

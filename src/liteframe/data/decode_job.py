@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data.decode import DECODERS, VideoInfo, frame_times, probe, read_frames_by
+from liteframe.data.decode import DECODERS, NEXT, VideoInfo, frame_times, probe, read_frames_by
 from liteframe.data.decode_sampling import sample_frames
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_decode import with_copy
@@ -108,9 +108,9 @@ def _require_known_decoder(job: DecodeJob) -> None:
 
 
 def _decode(job: DecodeJob, decoder: str) -> DecodedVideo:
-    if decoder not in DECODERS:
+    if decoder not in (*DECODERS, NEXT):
         return load_function(decoder)(job.path, job)
-    if decoder == "auto":
+    if decoder in ("auto", NEXT):
         _require_known_decoder(job)
     started = time.perf_counter()
     info, recounted = probe(job.path, decoder), False

@@ -19,7 +19,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from liteframe.data.decode import DECODERS
+from liteframe.data import decord_reader
+from liteframe.data.decode import DECODERS, NEXT
 from liteframe.data.decode_answers import checked, settled
 from liteframe.data.decode_child import Child, Lost, start_child
 from liteframe.data.decode_imports import folders_of
@@ -28,6 +29,9 @@ from liteframe.data.decode_worker import one_line, request
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
 from liteframe.errors import ConfigError, DecodeError, LiteFrameError
+
+_SHARE_OF_FIRST = 0.75
+"""Of the deadline, for the first decoder."""
 
 __all__ = ["DecodeJob", "DecodePool", "DecodedVideo"]
 
@@ -42,7 +46,8 @@ class _TimeLeft:
 class DecodePool:
     """Decodes videos in child processes, each job under its own deadline.
 
-    A job whose child dies is tried once more in another one.
+    A job whose child dies is tried once more in another one. Where the decoder of `auto` has crashed twice, or has hung
+    for most of the deadline, the next one is tried, if it is known to be right on such files.
 
     Children start when first needed. A pool that was made before a fork, or sent to another process by pickle, starts
     its own children there.
@@ -179,14 +184,21 @@ class DecodePool:
         return _or_error(job.path, lambda: checked(job, self._read(job)))
 
     def _read(self, job: DecodeJob) -> Any:
-        left = _TimeLeft(self.deadline_s + self._fetching_s(job.path))
-        return settled(job.path, self._ask(self._request(job), left))
+        whole = self.deadline_s + self._fetching_s(job.path)
+        two = self.decoder == "auto" and decord_reader.available()
+        first = _TimeLeft(whole * _SHARE_OF_FIRST if two else whole)
+        given = first.seconds
+        answer = self._ask(self._request(job, self.decoder), first)
+        if two and isinstance(answer, Lost):
+            other = self._ask_once(self._request(job, NEXT), _TimeLeft(whole - (given - first.seconds)))
+            answer = other if not isinstance(other, Lost) and other[0] == "ok" else answer
+        return settled(job.path, answer)
 
-    def _request(self, job: DecodeJob) -> bytes:
+    def _request(self, job: DecodeJob, decoder: str) -> bytes:
         modules = [] if job.sampler is None else [type(job.sampler).__module__]
         if self.decoder not in DECODERS:
             modules.append(self.decoder.partition(":")[0])
-        arguments = (job, self.decoder, self.remote_cache)
+        arguments = (job, decoder, self.remote_cache)
         return request("liteframe.data.decode_job:decode", arguments, folders_of(modules))
 
     def _call(self, path: str, function: str, arguments: tuple[Any, ...]) -> Any:
