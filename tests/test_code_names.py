@@ -240,3 +240,12 @@ def test_outputs_of_a_recipe_lie_in_its_run(tmp_path: Path) -> None:
         path = run_config(tmp_path, {"stages": stages}, header="", name="recipe.yaml")
         with pytest.raises(ConfigError, match=r"recipe\.yaml: stage first: `outputs`"):
             read_recipe(str(path))
+
+
+@pytest.mark.parametrize("name", ["config.YAML", "config.conf", "config.txt", "config.mp4"])
+def test_a_config_of_a_run_is_one_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / name).write_text("model: {class_path: os.system}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="names 'os.system', code that a run folder"):
+        Names.of(["--config", str(tmp_path / name)])
+    assert Names.of(["--config", str(tmp_path / name)], allow_code=True).allow_code

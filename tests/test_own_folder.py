@@ -157,3 +157,30 @@ def test_a_listing_that_names_files_elsewhere_is_refused(tmp_path: Path, name: s
     with pytest.raises(ConfigError, match="damaged, or not written by liteframe"):
         require_replaceable(tmp_path / "out")
     assert (tmp_path / "mine.txt").exists()
+
+
+def test_what_only_looks_like_our_leftover_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text("mine")
+    old = tmp_path / ".out.0123456789abcdef.old"
+    old.mkdir()
+    (old / "sub").symlink_to(tmp_path / "elsewhere")
+    (old / LISTING).write_text('{"files": {"sub/a.txt": {}}}')
+    write(tmp_path / "out", "first")
+    assert (tmp_path / "elsewhere" / "a.txt").read_text() == "mine" and old.is_dir()
+    assert files(tmp_path / "out") == {"inner/weights.safetensors": "first"}
+
+
+def test_two_who_write_one_folder_do_not_remove_each_others_work(tmp_path: Path) -> None:
+    with replace_folder(tmp_path / "out") as first:
+        (first / "a").write_text("first")
+        write(tmp_path / "out", "second")
+        assert (first / "a").is_file()
+    assert files(tmp_path / "out") == {"a": "first"}
+
+
+def test_a_mounted_volume_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConfigError, match="a volume is mounted there"):
+        require_replaceable(tmp_path / "out")

@@ -276,3 +276,8 @@ def test_kill_9_in_a_fit_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: py
     assert resumed["weight"] == straight["weight"]
     (record,) = read_stage_records("runs/toy")
     assert record["tries"] == 2
+
+
+def test_the_folder_for_old_stages_is_no_name_of_a_stage(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`name` set-aside is the folder"):
+        read_recipe(str(write_recipe(tmp_path, [{"name": "set-aside", "verb": "note"}])))

@@ -8,6 +8,7 @@ import pickle
 import re
 import shutil
 import struct
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,10 @@ _PARTS: dict[str, type] = {"state_dict": dict, "loops": dict, "optimizer_states"
 _PARTS |= {"callbacks": dict, "global_step": int, "epoch": int}
 
 
+_one_at_a_time = threading.RLock()
+"""A run that is ended may be saved from another thread, just when it saves by itself."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to disk, then renames; reads nothing that could run code or has changed.
 
@@ -46,6 +51,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         target = Path(path)
+        with _one_at_a_time:
+            self._save(checkpoint, target)
+
+    def _save(self, checkpoint: dict[str, Any], target: Path) -> None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(target.parent, target.name)
@@ -179,6 +188,8 @@ def _seal_of(path: Path) -> bytes | None:
 def _keep_previous(target: Path) -> None:
     """One more name for the old file, so that replacing it does not lose it."""
     kept = target.with_name("previous.ckpt")
+    if kept.exists() and (kept.is_symlink() or _seal_of(kept) is None):
+        return  # not ours to replace
     link = target.with_name(f".{kept.name}.{os.urandom(8).hex()}.part")
     try:
         os.link(target, link)

@@ -55,6 +55,9 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _FILES = re.compile(
     r".*\.(yaml|yml|jsonl?|csv|parquet|txt|md|log|mp4|webm|mkv|avi|mov|safetensors|ckpt|pt|onnx|np[yz])"
 )
+_DATA_SUFFIXES = frozenset(
+    (".jsonl", ".csv", ".parquet", ".log", ".mp4", ".webm", ".mkv", ".avi", ".mov", ".safetensors", ".ckpt", ".pt")
+)
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _MOST_JSON_BYTES = 100_000
@@ -134,7 +137,10 @@ class Names:
             if word.startswith("-"):
                 key = option.strip("-+")
             if equals or not word.startswith("-"):
-                names.read(value if word.startswith("-") else word, key, "" if trusted else "its words", None, trusted)
+                text = value if word.startswith("-") else word
+                names.read(text, key, "" if trusted else "its words", None, trusted)
+                if key in ("config", "c") and os.path.isfile(text):
+                    names._read_file(Path(text), trusted, is_config=True)
         return names
 
     def read(self, value: Any, key: str, where: str, folder: Path | None, trusted: bool) -> None:
@@ -176,11 +182,12 @@ class Names:
                 if os.path.isfile(path):
                     self._read_file(path, trusted)
 
-    def _read_file(self, path: Path, trusted: bool) -> None:
+    def _read_file(self, path: Path, trusted: bool, is_config: bool = False) -> None:
+        """Reads a file that the parser would read: whatever it is called, if it is given as a config."""
         shipped = path.resolve().is_relative_to(shipped_configs().resolve())
         trusted = shipped or self.allow_code or (trusted and not is_of_a_run(path))
-        config = path.suffix in _SUFFIXES or not path.suffix
-        if not config or (path.resolve(), trusted) in self._seen:
+        is_config = is_config or path.suffix.lower() not in _DATA_SUFFIXES
+        if not is_config or (path.resolve(), trusted) in self._seen:
             return
         self._seen.add((path.resolve(), trusted))
         self.foreign = self.foreign or not trusted

@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks.progress import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
@@ -33,6 +34,7 @@ from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
 from liteframe.import_policy import parse_by_trust
+from liteframe.run_control import stop_signals
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
@@ -43,6 +45,7 @@ from liteframe.stage_progress import StageProgress
 
 _RUN_FOLDER = "runs/unnamed"
 _CHECKPOINT_STEPS = 100
+_STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step", "predict": "predict_step"}
 _QUIET_WARNINGS = (
     ".*does not have many workers.*",
     ".*there is no last checkpoint available.*",
@@ -95,7 +98,7 @@ def import_stages() -> None:
 
 
 @contextmanager
-def _named(trainer: Trainer) -> Iterator[None]:
+def _named(trainer: Trainer, stopping: GracefulStop) -> Iterator[None]:
     """Says in one line what a checkpoint that does not fit, a lost rank, or Ctrl-C before the first step comes to."""
     try:
         yield
@@ -105,18 +108,27 @@ def _named(trainer: Trainer) -> Iterator[None]:
         raise
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if trainer.world_size > 1 and _is_of_ranks(error):
+            if stop_signals.current is not None and stop_signals.current.requested is not None:
+                raise Stopped(stop_signals.current.requested) from error  # the others have stopped for it already
             raise RankError(
-                f"rank {trainer.global_rank}: another rank has ended or does not answer ({str(error).splitlines()[0]});"
-                " its own message says why. Go on with --ckpt_path last"
+                f"rank {trainer.global_rank}: another rank has ended or does not answer"
+                f" ({str(error).splitlines()[0]}); last heard: {stopping.heard_of_others or 'nothing'}. {stopping.kept}"
             ) from error
         connector: Any = trainer._checkpoint_connector
-        begun = any(isinstance(callback, GracefulStop) and callback.begun for callback in trainer.callbacks)  # type: ignore[attr-defined]
-        if connector._ckpt_path and not begun:  # from the moment it is read until all of it has been taken in
+        if connector._ckpt_path and not stopping.begun:  # from the moment it is read until all of it has been taken in
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise CheckpointError(
                 f"{connector._ckpt_path}: does not fit this run ({reason}); go on from a checkpoint of the same config"
             ) from error
         raise
+
+
+def _require_own_config(path: Path) -> None:
+    """Raises ConfigError where a run would write its config over one of the user's."""
+    if path.is_file() and not path.read_bytes().startswith(b"# lightning.pytorch=="):
+        raise ConfigError(
+            f"{path}: no run wrote it, and this one would write over it; give another --trainer.default_root_dir"
+        )
 
 
 def _is_of_ranks(error: BaseException) -> bool:
@@ -214,8 +226,8 @@ class StageCLI(LightningCLI):
             config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
         if config.get("logger") is not False and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
-        stopping = GracefulStop(self.config[self.verb].get("rank_timeout_s"))
-        callbacks = [*callbacks, stopping]
+        self._stopping = GracefulStop(self.config[self.verb].get("rank_timeout_s"))
+        callbacks = [*callbacks, self._stopping]
         try:
             trainer = super()._instantiate_trainer(config, callbacks)
         except (MisconfigurationException, TypeError, ValueError) as error:
@@ -231,19 +243,19 @@ class StageCLI(LightningCLI):
         if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most:
             raise ConfigError(f"trainer.devices is {trainer.num_devices}: on this CPU give at most {most} processes")
         meet_on_loopback(trainer)
-        use_watched_launcher(trainer, stopping.watch_children)
+        use_watched_launcher(trainer, self._stopping.watch_children)
         return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs the verb, alone in its run folder, if the stage has a step for it."""
-        step = {"validate": "validation_step", "test": "test_step"}.get(subcommand)
-        if step is not None and not is_overridden(step, self.model):
+        if not is_overridden(_STEPS[subcommand], self.model):
             raise ConfigError(
                 f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
             )
         self.config_init[subcommand].ckpt_path = self._checkpoint(self.config[subcommand].get("ckpt_path"))
+        _require_own_config(Path(self.trainer.default_root_dir) / "config.yaml")
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
-        with alone, _named(self.trainer):
+        with alone, _named(self.trainer, self._stopping):
             super()._run_subcommand(subcommand)
 
     def _parse_ckpt_path(self) -> None:
@@ -261,6 +273,7 @@ class StageCLI(LightningCLI):
             folder = Path(self.trainer.default_root_dir)
             found = [path for path in folder.rglob("last*.ckpt") if path.is_file()]
             if not found:
+                rank_zero_only(print)(f"--ckpt_path last: no checkpoint in {folder} yet, so training begins anew")
                 return None
             given = str(max(found, key=lambda path: path.stat().st_mtime_ns))
         require_checkpoint_file(given)

@@ -19,6 +19,7 @@ from typing import Any
 from liteframe.atomic import atomic_write_json, disk_fault, give_usual_modes
 from liteframe.bounded_text import parse_json
 from liteframe.errors import ConfigError
+from liteframe.runtime import try_flock
 
 LISTING = "liteframe-files.json"
 _BLOCK_BYTES = 1 << 22
@@ -37,6 +38,8 @@ def require_replaceable(target: str | os.PathLike[str]) -> None:
         raise ConfigError(f"{target}: nothing can be written in {above}; give another folder")
     if not folder.exists():
         return
+    if os.path.ismount(folder):
+        raise ConfigError(f"{target}: a volume is mounted there, which cannot be replaced; give a folder inside it")
     if not folder.is_dir():
         raise ConfigError(f"{target}: is a file, and a folder is to be written there; {advice}")
     inside = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
@@ -68,11 +71,12 @@ def replace_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         part = _beside(folder, "part")
         part.mkdir()
         try:
-            atomic_write_json(part / LISTING, {"unfinished": True})
-            yield part
-            give_usual_modes(part)
-            list_files(part)
-            _swap(part, folder)
+            with _held(part):
+                atomic_write_json(part / LISTING, {"unfinished": True})
+                yield part
+                give_usual_modes(part)
+                list_files(part)
+                _swap(part, folder)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -170,13 +174,39 @@ def _recover(folder: Path) -> None:
     for kind in ("old", "part"):
         pattern = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{16}}\.{kind}")
         for path in sorted(folder.parent.iterdir()):
-            if pattern.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and (path / LISTING).is_file():
+            if pattern.fullmatch(path.name) and _is_left_over(path, kind):
                 if kind == "old" and not folder.exists():
                     path.rename(folder)
                 elif kind == "old":
                     _remove_own(path)
                 else:
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_left_over(path: Path, kind: str) -> bool:
+    """Whether a folder with such a name is ours alone, and nobody is writing it now."""
+    if path.is_symlink() or not path.is_dir() or not (path / LISTING).is_file():
+        return False
+    try:
+        if kind == "old":
+            require_replaceable(path)
+        with _held(path) as free:
+            return free
+    except ConfigError:
+        return False
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Keeps other writers off a folder in the body; whether none had it."""
+    if os.name == "nt":
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield try_flock(handle)
+    finally:
+        os.close(handle)
 
 
 def _remove_own(folder: Path) -> None:

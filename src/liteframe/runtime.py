@@ -77,7 +77,7 @@ class RunLock:
                 f"{self.folder}: the run folder cannot be written ({error.strerror or error}); give another"
                 " (--trainer.default_root_dir, or --run of a pipeline)"
             ) from error
-        if not _try_flock(handle):
+        if not try_flock(handle):
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
             os.close(handle)
             raise ConfigError(f"{path}: the run folder is in use by {holder}; wait, end it, or take another (--run)")
@@ -107,12 +107,13 @@ def is_locked(folder: str | Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _try_flock(handle, shared=True)
+        return not try_flock(handle, shared=True)
     finally:
         os.close(handle)
 
 
-def _try_flock(handle: int, shared: bool = False) -> bool:
+def try_flock(handle: int, shared: bool = False) -> bool:
+    """Locks an open file, or shares its lock, if nobody else has it; whether it did. True where there are no locks."""
     if sys.platform == "win32":
         return True
     import fcntl

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.atomic import atomic_open, atomic_write_json, atomic_write_text
+from liteframe.bounded_text import parse_json
 from liteframe.data import synthetic
 from liteframe.data.parent_watch import end_with_parent
 from liteframe.errors import ConfigError
@@ -63,6 +64,9 @@ def make_row(folder: str, split: str, index: int, seed: int) -> dict[str, Any]:
     }
 
 
+_MADE = ("world.json", *_SPLITS, *(f"{split}.jsonl" for split in _SPLITS))
+
+
 @contextmanager
 def _importing_nothing_from_here() -> Iterator[None]:
     """New Pythons, which start with `-c`, do not look for modules in the current folder (from Python 3.11 on)."""
@@ -91,8 +95,11 @@ def _make_rows(jobs: list[tuple[str, str, int, int]]) -> list[dict[str, Any]]:
 def _require_seed(folder: Path, seed: int) -> None:
     """Videos that are there are kept, so those of another seed would go with the wrong labels."""
     card = folder / "world.json"
-    made_with = json.loads(card.read_text())["seed"] if card.is_file() else seed
-    if made_with != seed:
+    content = parse_json(card.read_bytes(), str(card)) if card.is_file() else None
+    made_with = content.get("seed") if isinstance(content, dict) else None
+    if made_with is None and (mine := [name for name in _MADE if (folder / name).exists()]):
+        raise ConfigError(f"{folder}: has a {mine[0]} that no world of ours was written with; give another folder")
+    if made_with not in (None, seed):
         raise ConfigError(f"{folder}: holds the world of seed {made_with}, not of seed {seed}; give another folder")
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_json(card, {"seed": seed})
@@ -112,7 +119,7 @@ def synth_command(
         processes: how many videos are encoded at a time.
 
     Raises:
-        ConfigError: the folder holds the world of another seed.
+        ConfigError: the folder holds the world of another seed, or files of that name that are not ours.
     """
     folder = Path(out)
     _require_seed(folder, seed)
@@ -121,7 +128,7 @@ def synth_command(
         _importing_nothing_from_here(),
         ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start_child) as pool,
     ):
-        for split, count in (("train", train), ("val", val), ("test", test)):
+        for split, count in zip(_SPLITS, (train, val, test), strict=True):
             (folder / split).mkdir(parents=True, exist_ok=True)
             jobs = [(str(folder), split, index, seed) for index in range(count)]
             chunks = [jobs[i : i + 20] for i in range(0, count, 20)]

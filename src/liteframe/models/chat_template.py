@@ -118,4 +118,5 @@ def _start() -> subprocess.Popen[str]:
 
 
 _renderer = _Renderer()
-os.register_at_fork(after_in_child=_renderer.forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renderer.forget)

@@ -14,6 +14,8 @@ from liteframe.configs import find_config, shipped_configs
 from liteframe.contained_path import OutsideRoot, contained
 from liteframe.errors import ConfigError
 
+SET_ASIDE = "set-aside"
+"""Folder in a run for what stages made that ran again."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -122,6 +124,8 @@ def _read_stage(path: Path, index: int, row: Any) -> StageSpec:
     for required in ("name", "verb"):
         if not isinstance(row.get(required), str):
             raise ConfigError(f"{where}: `{required}` is missing or not a word")
+    if row["name"] == SET_ASIDE:
+        raise ConfigError(f"{where}: `name` {SET_ASIDE} is the folder of what earlier stages made; take another")
     if not _NAME.fullmatch(row["name"]):
         raise ConfigError(f"{where}: `name` must be letters, digits, '.', '_' and '-': it is a folder")
     values = dict(row)

@@ -14,7 +14,7 @@ from liteframe.cli import CHILD_ARGS, STAGE_VERBS
 from liteframe.code_names import ALLOW_CODE, words_of_a_recipe
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.pipeline.isolation import isolated
-from liteframe.pipeline.recipe import Recipe, StageSpec
+from liteframe.pipeline.recipe import SET_ASIDE, Recipe, StageSpec
 from liteframe.pipeline.records import (
     Fingerprint,
     StageClock,
@@ -176,7 +176,7 @@ class PipelineRunner:
 def _set_aside(folder: Path) -> Path:
     """Moves a stage's folder out of the way: its work may have taken days, so nobody but its owner removes it."""
     number = 1
-    while (kept := folder.parent / "set-aside" / f"{folder.name}-{number}").exists():
+    while (kept := folder.parent / SET_ASIDE / f"{folder.name}-{number}").exists():
         number += 1
     kept.parent.mkdir(exist_ok=True)
     folder.rename(kept)

@@ -10,15 +10,16 @@ import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
-from liteframe.errors import LiteFrameError
+from liteframe.errors import DivergedError, as_one_line
 from liteframe.run_control import stop_signals
 from liteframe.run_control.ranks import Ranks
 from liteframe.run_control.saving import LastStep
 from liteframe.run_control.stop_signals import Stopped, StopSignals, say
 
 DEFAULT_LIMIT_S = 60.0
-_LOOK_S, _CHILD_GRACE_S = 0.5, 8.0
+_LOOK_S, _CHILD_GRACE_S, _SAVE_S = 0.5, 8.0, 10.0
 _STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
@@ -42,6 +43,8 @@ class GracefulStop(Callback):
         self._signals = StopSignals()
         self.begun = False
         """Whether the first loop has begun, so that everything before it is done."""
+        self.kept = self.heard_of_others = ""
+        """After an exception: what is on disk, and what was last heard of the other ranks."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if trainer.world_size == 1 or "MASTER_ADDR" not in os.environ:
@@ -56,6 +59,7 @@ class GracefulStop(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._close_ranks(failed=False)
+        self._signals.last_words = lambda: ""  # which would keep the trainer for as long as the process lives
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin(trainer)
@@ -91,7 +95,10 @@ class GracefulStop(Callback):
             self._save_alone()
             self._stop_alone(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last steps are saved by now, which the export that follows may take long after."""
+        if self._signals.requested is not None:
+            self._leave(trainer, self._signals.requested)
         self._end()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -118,6 +125,12 @@ class GracefulStop(Callback):
         self._end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, (Stopped, DivergedError)):
+            self._save_alone()
+        if self._ranks is not None:
+            others = [rank for rank in range(trainer.world_size) if rank != trainer.global_rank]
+            self.heard_of_others = self._ranks.describe(others)
+        self.kept = self._kept(trainer)
         self._end()
         self._close_ranks(failed=not isinstance(exception, Stopped))
 
@@ -158,6 +171,7 @@ class GracefulStop(Callback):
         self._leave(trainer, self._signals.requested)
 
     def _leave(self, trainer: Trainer, number: int) -> None:
+        self._signals.obeyed = True
         if trainer.is_global_zero:
             say(f"stopped by {signal.Signals(number).name}. {self._kept(trainer)}")
         raise Stopped(number)
@@ -166,19 +180,20 @@ class GracefulStop(Callback):
         try:
             if self._last is not None:
                 self._last.save_alone()
-        except LiteFrameError as error:
-            say(str(error))
+        except Exception as error:  # nothing may keep the process from ending
+            say(f"the last step cannot be saved: {as_one_line(str(error))}")
 
     def _kept(self, trainer: Trainer) -> str:
         """What is on disk, and how to go on."""
         if trainer.predicting:
             return "What was written is kept; the same command goes on from there"
-        if self._last is None:
+        if trainer.state.fn != TrainerFn.FITTING:
             return "Nothing is kept of a measurement; run it again"
-        path = self._last.path()
+        path = (self._last or LastStep(trainer)).path()
         if path is None or not path.is_file():
             return "No checkpoint was written (enable_checkpointing is off, or the first step was not done)"
-        step = f"after step {self._last.saved_step}" if self._last.saved_step is not None else "the last one written"
+        known = self._last is not None and self._last.saved_step is not None
+        step = f"after step {self._last.saved_step}" if self._last is not None and known else "the last one written"
         return f"Kept: {path} ({step}). The same command with --ckpt_path last goes on from there"
 
     def watch_children(self, trainer: Trainer, children: list[subprocess.Popen[bytes]]) -> None:
@@ -217,7 +232,9 @@ class GracefulStop(Callback):
                 self._give_up(trainer, reason, [])
 
     def _give_up(self, trainer: Trainer, reason: str, missing: list[int]) -> None:
-        self._save_alone()
+        saving = threading.Thread(target=self._save_alone, daemon=True)
+        saving.start()
+        saving.join(_SAVE_S)  # on a device that a collective keeps busy it may never end
         if trainer.global_rank == min(set(range(trainer.world_size)) - set(missing)):
             say(f"error: {reason}. {self._kept(trainer)}")
         for child in getattr(trainer.strategy.launcher, "procs", []):

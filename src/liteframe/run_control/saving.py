@@ -77,7 +77,7 @@ class LastStep:
         whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         if path is None or self._loops is None or not whole or not trainer.is_global_zero:
             return False
-        if trainer.global_step != self._step:
+        if trainer.global_step != self._step or self.saved_step == self._step:
             return False
         versions = self._versions()
         checkpoint = copy.deepcopy({**trainer._checkpoint_connector.dump_checkpoint(False), "loops": self._loops})

@@ -40,13 +40,14 @@ class StopSignals:
         requested: number of the signal that asked for the end; None while none has.
         deferring: something looks at `requested` often and stops by itself. Otherwise the first signal raises:
             KeyboardInterrupt for Ctrl-C, `Stopped` for SIGTERM.
-        save: called once by the watching thread, `SAVE_AFTER_S` after a SIGTERM that nothing has obeyed yet.
+        obeyed: what was deferred has stopped, and the process is on its way out.
+        save: called once in a thread of its own, `SAVE_AFTER_S` after a SIGTERM that nothing has obeyed yet.
         last_words: a line for stderr before the process is ended by force.
     """
 
     def __init__(self) -> None:
         self.requested: int | None = None
-        self.deferring = False
+        self.deferring = self.obeyed = False
         self.save: Callable[[], None] | None = None
         self.last_words: Callable[[], str] = lambda: ""
         self._before: dict[int, Any] = {}
@@ -113,15 +114,16 @@ class StopSignals:
             if first is None and self.requested == signal.SIGTERM:  # asked for by another rank
                 first = time.monotonic()
             waited = 0.0 if first is None else time.monotonic() - first
-            if waited > SAVE_AFTER_S and not saved and self.save is not None:
+            if waited > SAVE_AFTER_S and not (saved or self.obeyed) and self.save is not None:
                 saved = True
-                self.save()
-            if waited > (END_AFTER_S if self.deferring else min(_IDLE_END_S, END_AFTER_S)):
+                threading.Thread(target=self.save, daemon=True).start()
+            if waited > (END_AFTER_S if self.deferring or self.obeyed else min(_IDLE_END_S, END_AFTER_S)):
                 self._end_by_force(signal.SIGINT if presses > 1 else signal.SIGTERM)
             time.sleep(_TICK_S)
 
     def _end_by_force(self, number: int) -> None:
-        say(f"{signal.Signals(number).name}: ended while it was waiting. {self.last_words()}")
+        if not self.obeyed:
+            say(f"{signal.Signals(number).name}: ended while it was waiting. {self.last_words()}")
         sys.stdout.flush()
         os._exit(128 + number)
 
