@@ -16,7 +16,7 @@ from transformers import InternVLForConditionalGeneration, PreTrainedModel, Proc
 from liteframe.errors import ConfigError
 from liteframe.models.adapter_config import read_adapter_config
 from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.finite_weights import require_finite
+from liteframe.models.finite_weights import require_finite, require_finite_module
 from liteframe.models.foreign_errors import named_errors, one_line
 from liteframe.models.host_loading import load_host
 from liteframe.models.model_folder import ADAPTER_FILES, model_file, model_subfolder, read_json_file
@@ -124,7 +124,7 @@ def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = No
     folder = Path(folder)
     host, processor, encoder = load_parts(folder, host_of(folder), attention)
     if adapter := adapter_of(folder):
-        host.model.language_model = load_adapter(host.model.language_model, adapter).merge_and_unload()
+        host.model.language_model = merge_adapter(host.model.language_model, adapter)
     size = _card(folder).get("image_size")
     backbone = LiteFrameBackbone(encoder, (size[0], size[1]) if size else None)
     return VideoLLM(host, processor, backbone).eval()
@@ -165,6 +165,17 @@ def load_adapter(language_model: PreTrainedModel, folder: Path) -> PeftModel:
     if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):
         raise ConfigError(f"{folder}: does not fit the LLM of the host: {sorted(odd)[0]}")
     return adapted
+
+
+def merge_adapter(language_model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The LLM with the adapter of `folder` in its own weights.
+
+    Raises:
+        ConfigError: as `load_adapter`, or the sum of both is not finite.
+    """
+    merged: Any = load_adapter(language_model, folder).merge_and_unload()
+    require_finite_module(merged, f"{folder}, put on the LLM")
+    return merged.eval()
 
 
 def _read(folder: Path, name: str) -> dict[str, Tensor]:
