@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _CARD = "liteframe.json"
 _ADAPTER = "adapter"
 _PROJECTOR = "projector.safetensors"
 _MOST_PIXELS_A_SIDE = 4096
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def save_adapted(
@@ -101,8 +103,12 @@ def _card(folder: Path) -> dict[str, Any]:
     for name, kind in kinds:
         if not isinstance(fields.get(name, True if name == "adapter" else None), kind):
             raise ConfigError(f"{path}: `{name}` is missing or no {kind.__name__}; export the run again")
-    if not fields["host"] or "\0" in fields["host"]:
-        raise ConfigError(f"{path}: `host` is {fields['host']!r}, no folder and no hub id; export the run again")
+    # As `save_adapted` writes it: an absolute folder is nobody's but of the machine that somebody else thinks of.
+    is_named = fields["host"] and "\0" not in fields["host"] and not os.path.isabs(fields["host"])
+    if not is_named or (not fields["host_is_folder"] and not _HUB_ID.fullmatch(fields["host"])):
+        raise ConfigError(
+            f"{path}: `host` is {fields['host'][:60]!r}, no hub id and no folder as seen from here; export it again"
+        )
     size = fields.get("image_size")
     if size is not None and not _is_image_size(size):
         raise ConfigError(f"{path}: `image_size` is {str(size)[:60]}; it must be height and width in pixels")
