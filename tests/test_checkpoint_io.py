@@ -141,6 +141,14 @@ def test_a_full_disk_is_named_and_loses_nothing(path: Path, monkeypatch: pytest.
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
 
 
+def test_what_a_killed_save_left_is_removed_and_what_only_looks_like_it_is_not(path: Path) -> None:
+    left, mine = path.with_name(".last.ckpt.0123456789abcdef.part"), path.with_name(".last.ckpt.99.part")
+    for file in (left, mine):
+        file.write_bytes(b"half")
+    AtomicCheckpointIO().save_checkpoint({**CONTENT, "global_step": 8}, path)
+    assert not left.exists() and mine.exists()
+
+
 def test_only_what_carries_our_seal_is_removed(tmp_path: Path, path: Path) -> None:
     others = [tmp_path / "notes.ckpt", tmp_path / "folder"]
     others[0].write_text("mine")

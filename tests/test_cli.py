@@ -240,3 +240,10 @@ def test_a_checkpoint_does_not_choose_the_class_of_the_stage(tmp_path: Path, mon
     torch.save({"state_dict": {}, "hyper_parameters": {"_class_path": "evil_stage.Stage"}}, "evil.ckpt")
     assert cli.main(["fit", "--config", "toy.yaml", "--trainer.default_root_dir=run", "--ckpt_path=evil.ckpt"]) == 1
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_a_file_is_called_does_not_repaint_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "dispatch", lambda args: (_ for _ in ()).throw(ConfigError("a\x1b[2Jb\n  of two lines")))
+        assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().err == "liteframe: error: a\\x1b[2Jb of two lines\n"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
-import torch
 
 from liteframe import progress
-from liteframe.checkpoint_io import AtomicCheckpointIO
 from liteframe.progress import Meter, track
 
 
@@ -38,23 +35,3 @@ def test_a_silent_meter_and_an_unknown_total(capsys: pytest.CaptureFixture[str])
     assert stream.getvalue() == ""
     assert list(track(iter("abc"), "letters")) == ["a", "b", "c"]
     assert capsys.readouterr().err.startswith("letters: 3 it  ")
-
-
-def test_a_failed_save_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "checkpoints" / "last.ckpt"
-    storage = AtomicCheckpointIO()
-    storage.save_checkpoint({"step": torch.tensor(1)}, path)
-
-    def half_a_save(checkpoint: object, file: io.BufferedWriter) -> None:
-        file.write(b"half")
-        raise OSError("no space left")
-
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(torch, "save", half_a_save)
-        storage.save_checkpoint({"step": torch.tensor(2)}, path)
-    assert storage.load_checkpoint(path)["step"] == 1
-    assert list(path.parent.iterdir()) == [path]
-    (path.parent / ".last.ckpt.99.part").write_bytes(b"left by a killed process")
-    storage.save_checkpoint({"step": torch.tensor(3)}, path)
-    assert storage.load_checkpoint(path)["step"] == 3
-    assert list(path.parent.iterdir()) == [path]

@@ -135,7 +135,7 @@ class Configs:
             for name, value in said.items():
                 found = parsed[part]["init_args"].get(name)
                 plainly = isinstance(value, int | float | str) and type(found) in (type(value), float)
-                if plainly and found != value and value == value and str(found) != str(value):
+                if plainly and value == value and not _says_the_same(found, value):
                     return Verdict("silent", f"{part}.{name}: {found!r}, not {value!r}")
         return Verdict("right")
 
@@ -187,6 +187,14 @@ def _name_code(rng: random.Random, value: Any, names: list[Any]) -> str:
         holder[field] = rng.choice((name, {"class_path": name}, [{"class_path": name, "init_args": {}}]))
         return f"{field} {name}"
     return "nothing"
+
+
+def _says_the_same(found: Any, value: Any) -> bool:
+    """Whether a value is the plain parser's, which takes some numbers, such as 1e9, for text."""
+    try:
+        return found == value or str(found) == str(value) or float(found) == float(value)
+    except (ValueError, OverflowError):
+        return False
 
 
 def _yaml(value: Any) -> str:

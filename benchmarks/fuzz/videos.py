@@ -25,7 +25,7 @@ _FRAMES, _CELLS = 20, 16
 _PATIENCE_S = 20.0
 _LEVELS, _CELL_LEVELS = 3.0, 14.0
 _SHIFTED = [0, 100, 130, 300, 340, 400, 470, 600, 610, 700, 800, 990, 1000, 1100, 1200, 1300, 1333, 1400, 1500, 1777]
-_NOTHING: dict[str, Any] = {"frames": [], "corrupt": [], "error": "", "errors": 0, "log": ""}
+_NOTHING: dict[str, Any] = {"frames": [], "corrupt": [], "error": "", "errors": 0, "log": []}
 _CODECS: dict[str, dict[str, Any]] = {
     "h264.mp4": {"options": {"g": "8", "bf": "2"}},
     "open.mp4": {"options": {"g": "6", "bf": "3", "x264-params": "open-gop=1"}},
@@ -138,11 +138,13 @@ class Videos:
                 return Verdict("silent", f"frame {index}, read in order there are {count}; {told['error']}")
             if index in told["corrupt"]:
                 return Verdict("silent", f"frame {index}, which the decoder could only conceal")
-            if odd := min(_unlike(cells(frame_HWC), other) for other in near):
+            if odd := min(_unlike(cells(frame_HWC), one) for one in near):
                 return Verdict("silent", f"frame is another, read in order, by {odd}; {video.info.decoder} {index}")
-            other = other or self._differs(item, told, index)
-        if other and told["log"]:
-            return Verdict("silent", f"frame is not the undamaged one, and FFmpeg says so; {told['log']}")
+            said = [text for position, text in told["log"] if position <= index]  # later ones come too late
+            if self._differs(item, told, index):
+                other = True
+                if said:
+                    return Verdict("silent", f"frame is not the undamaged one, and FFmpeg says so; {said[0]}")
         return Verdict("undetectable" if other else "right")
 
     def _as_undamaged(self, item: Input, index: int, frame_HWC: np.ndarray) -> bool:
@@ -200,17 +202,20 @@ def _in_order(path: str) -> dict[str, Any]:
 
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)  # what is held back would come up in the next file
-    told = dict(_NOTHING, frames=[], corrupt=[])
+    told = dict(_NOTHING, frames=[], corrupt=[], log=[])
     with av.logging.Capture() as log:
         try:
             with av.open(path, metadata_errors="ignore") as container:
                 stream = container.streams.best("video")
                 stream.codec_context.thread_type = "NONE"
                 for packet in container.demux(stream):
+                    position = len(told["frames"])
                     _decode(packet, told)
+                    told["log"] += [(position, f"{name}: {text.strip()}") for _, name, text in log]
+                    log.clear()
         except Exception as error:
             told.update(error=told["error"] or f"{type(error).__name__}: {error}", errors=told["errors"] + 1)
-    told["log"] = next((f"{name}: {text.strip()}" for _, name, text in log), "")
+    told["log"] += [(len(told["frames"]), f"{name}: {text.strip()}") for _, name, text in log]
     return told
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import liteframe
 from liteframe.atomic import disk_fault
 from liteframe.configs import resolve_config_args
-from liteframe.errors import LiteFrameError
+from liteframe.errors import LiteFrameError, as_one_line
 from liteframe.run_control.stop_signals import StopSignals
 from liteframe.runtime import die_with_parent, share_cores, tune_malloc
 
@@ -68,7 +68,7 @@ def main(args: list[str] | None = None) -> int:
     except LiteFrameError as error:
         if os.environ.get("LITEFRAME_DEBUG") == "1":
             raise
-        print(f"liteframe: error: {error}", file=sys.stderr)
+        print(f"liteframe: error: {as_one_line(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("liteframe: interrupted", file=sys.stderr)

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
@@ -115,10 +114,9 @@ def _cpu_flag(name: str) -> bool:
 def _decoders(problems: list[str]) -> list[tuple[str, str]]:
     lines = []
     if importlib.util.find_spec("decord") is None:
-        wheels = sys.platform == "linux" and platform.machine() == "x86_64"
-        lines.append(("decord", "absent: PyAV decodes everything" + (" (`pip install decord`)" if wheels else "")))
+        lines.append(("decord", "absent, and not needed: PyAV decodes everything"))
     else:
-        lines.append(("decord", "H.264, VP9; others go to PyAV"))
+        lines.append(("decord", "where the setting data.decoder asks for it"))
     try:
         import av
     except ImportError as error:

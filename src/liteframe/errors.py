@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+_BREAK = re.compile(r"\s*\n\s*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 class LiteFrameError(Exception):
     """Base of all errors that name what is wrong and what to do about it."""
@@ -66,3 +71,8 @@ class StoreError(LiteFrameError):
 
 class StoreMismatch(StoreError):
     """A feature store was made under other settings; the message names the field that differs."""
+
+
+def as_one_line(text: str) -> str:
+    """`text` on one line, with control characters, which would repaint a terminal, as their escapes."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", _BREAK.sub(" ", text.strip()))

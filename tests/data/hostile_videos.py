@@ -35,7 +35,7 @@ _TO_DATA_REFERENCES = (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref")
 
 def with_external_track(mp4: bytes, target: str) -> bytes:
     """An MP4 of one track that says its samples lie in `target`, as QuickTime's alias records do."""
-    return _rewrite(mp4, _TO_DATA_REFERENCES, _alias_entry(target))
+    return rewrite(mp4, _TO_DATA_REFERENCES, _alias_entry(target))
 
 
 def _alias_entry(target: str) -> bytes:
@@ -47,14 +47,14 @@ def _alias_entry(target: str) -> bytes:
     return struct.pack(">II", 0, 1) + struct.pack(">I4sI", 12 + len(record), b"alis", 0) + record
 
 
-def _rewrite(boxes: bytes, way: tuple[bytes, ...], body: bytes) -> bytes:
+def rewrite(boxes: bytes, way: tuple[bytes, ...], body: bytes) -> bytes:
     """`boxes` with the body of the one at the end of `way` replaced, and the sizes around it set right."""
     out, position = b"", 0
     while position + 8 <= len(boxes):
         size, kind = struct.unpack(">I4s", boxes[position : position + 8])
         old = boxes[position + 8 : position + size]
         if kind == way[0]:
-            old = body if len(way) == 1 else _rewrite(old, way[1:], body)
+            old = body if len(way) == 1 else rewrite(old, way[1:], body)
         out += struct.pack(">I4s", 8 + len(old), kind) + old
         position += size
     return out

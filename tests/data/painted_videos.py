@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 SIZE = 64
 _BLOCK = 16
@@ -43,8 +45,9 @@ def write_video(
     rotation: int = 0,
     pixel_format: str = "yuv420p",
     container_options: dict[str, str] | None = None,
+    keys: Container[int] = (),
 ) -> Path:
-    """A video at 25 frames a second; `times` in milliseconds give it a variable rate."""
+    """A video at 25 frames a second; `times` in milliseconds give it a variable rate, `keys` are made key frames."""
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
         stream.width = stream.height = SIZE
@@ -57,6 +60,8 @@ def write_video(
             frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            if number in keys:
+                frame.pict_type = PictureType.I
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

@@ -15,7 +15,7 @@ from liteframe.data import decord_reader
 from liteframe.data.decode import read_frames_by
 from liteframe.data.decode_job import DecodedVideo, DecodeJob, decode
 from liteframe.data.decode_memory import machine_bytes
-from liteframe.data.sampling import FrameSampler
+from liteframe.data.sampling import FrameSampler, UniformMidpoints
 from liteframe.errors import DataError, DecodeError
 
 
@@ -160,6 +160,30 @@ class _InTheWayOfDecord(FrameSampler):
 class HangingDecord(_InTheWayOfDecord):
     def misbehave(self, *_: object, **__: object) -> np.ndarray:
         ctypes.PyDLL(None).sleep(600)
+        raise AssertionError
+
+
+class CrashingPyav(UniformMidpoints):
+    """Makes PyAV crash in the decode process."""
+
+    def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
+        from liteframe.data import pyav_reader
+
+        pyav_reader.read_sparse = self.misbehave
+        return super().indices(total, count, fps, rng, row)
+
+    @staticmethod
+    def misbehave(*_: object) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError
+
+
+class HangingPyav(CrashingPyav):
+    """Makes PyAV hang in the decode process."""
+
+    @staticmethod
+    def misbehave(*_: object) -> np.ndarray:
+        time.sleep(600)
         raise AssertionError
 
 

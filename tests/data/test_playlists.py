@@ -86,7 +86,6 @@ def test_decord_is_given_no_file_that_could_be_taken_for_another(tmp_path: Path)
     frames, info = read_frames_by(str(odd), [3, 9])
     assert info.decoder == "pyav" and [number_of(frame) for frame in frames] == [3, 9]
     if decord_reader.available():
-        assert "mpegts" in info.reason
         with pytest.raises(DecodeError, match="begin like this one: use 'pyav'"):
             read_frames(str(odd), [3], "decord")
 

@@ -121,6 +121,9 @@ def test_a_processor_that_cannot_serve_is_refused() -> None:
     )
     with pytest.raises(ConfigError, match="does not extend a prompt by its answer"):
         PromptBuilder(processor).conversation(TURNS[:1], 1, TOKENS)
+    processor.chat_template = "{% for m in messages %}<video> and <video>{% endfor %}"
+    with pytest.raises(ConfigError, match="writes '<video>' 2 times into a prompt of one video"):
+        PromptBuilder(processor).question_ids("What?", 1, TOKENS)
     processor.chat_template = None
     with pytest.raises(ConfigError, match="no chat_template"):
         PromptBuilder(processor)

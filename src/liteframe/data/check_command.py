@@ -75,9 +75,8 @@ def _report(files: Sequence[CheckRow], found: SourceCheck) -> None:
     if files:
         print(_printable(table(files)))
     usable = [row for row in files if row.ok]
-    pyav = sum(row.decoder == "pyav" for row in usable)
     print(
-        f"{len(usable)} of {len(files)} files usable ({len(usable) - pyav} with decord, {pyav} with pyav), "
+        f"{len(usable)} of {len(files)} files usable, "
         f"{sum(row.frames for row in usable)} frames, {sum(row.duration for row in usable):.1f} s of video"
     )
     print(_printable(found.text()))
@@ -99,16 +98,16 @@ def check_command(
     cache: str | None = None,
     cache_gigabytes: float = 50.0,
 ) -> int:
-    """Probe every video of a list or folder (codec, size, fps, distinct frames, right decoder), and say what rows lack.
+    """Probe every video of a list or folder (codec, size, fps, distinct frames), and say what rows lack.
 
     Args:
         source: A list (JSONL, JSON, Parquet), or a folder that is searched for video files.
         output: A JSONL file to write, one row a file with `path` and, where it cannot be used, `error`. It can serve
-            as a manifest: the decoder `auto` follows its `decoder` field. What it holds already is not checked again
-            if the file has its size and time of change still, so a check that was ended goes on by the same command.
+            as a manifest. What it holds already is not checked again if the file has its size and time of change still,
+            so a check that was ended goes on by the same command.
         processes: How many files to check at the same time.
         deadline_s: Seconds after which a file is given up and listed as not usable.
-        verify_frames: At how many random positions decord's frame is compared with a full decode.
+        verify_frames: At how many random positions a frame that is sought is compared with a full decode.
         root: Folder or URL that the paths of the list are relative to and do not leave; by default the list's own
             folder, and then they may.
         cache: Folder that videos behind URLs are fetched into.

@@ -28,8 +28,8 @@ class CheckRow:
         fps: mean frames a second.
         frames: distinct frames, counted by decoding all.
         duration: seconds.
-        decoder: the one that is right for it.
-        reason: why it is not decord.
+        decoder: the one that reads it.
+        reason: what is odd about it, though it can be read.
         bytes: size of the file.
         mtime_ns: time of its last change, in nanoseconds.
         passing: the fault may pass (no answer in time, a killed process): the next check looks again.

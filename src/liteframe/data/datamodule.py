@@ -61,7 +61,7 @@ class VideoDataModule(LightningDataModule):
         clip_frames: samples are padded to a multiple of it by their last frame. Null follows the feature store, or
             the block of the stage that reads a teacher, and is 4 where neither says otherwise.
         image_size: height and width of the frames in pixels, one number for a square.
-        decoder: "decord", "pyav", "auto" for the one that is right for each file, or "package.module:function".
+        decoder: "decord", "pyav", "auto" (PyAV), or "package.module:function".
         decode_processes: decode processes of each loader worker.
         decode_deadline_s: seconds that decoding one video may take before it is killed.
         num_workers: loader processes; 0 loads in the main process, decoding in its children all the same.

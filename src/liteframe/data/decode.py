@@ -1,38 +1,31 @@
 """Video files to frames: the right frame at each index, whichever decoder reads it.
 
-`auto` reads with decord, and with PyAV where decord is missing, cannot open the file, or is known to return other
-frames than asked for.
+`auto` reads with PyAV, which tells the time of each frame that it gives. decord only counts what its decoder gives: one
+picture that the decoder leaves out, as it may without a word where a file is damaged, and all after it are others than
+asked for. It is there for those who ask for it.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from liteframe.data import decord_reader, pyav_reader, pyav_scan
 from liteframe.data.decode_memory import require_memory
+from liteframe.data.decord_trust import decord_doubt, decord_refusal
 from liteframe.data.pyav_reader import TableMismatch
 from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
 
 DECODERS = ("auto", "decord", "pyav")
-_NOT_IN_DECORD = {"av1": "decord cannot open AV1"}
-_WRONG_IN_DECORD = {"hevc": "decord returns wrong frames of HEVC", "vp8": "decord returns wrong frames of VP8"}
+NEXT = "next"
+"""Asked after the decoder of `auto` has crashed or hung: decord, on kinds of files that it is known right on."""
 _CACHED_FRAMES = 2_000_000
-
-
-def _unheard(decoder: str) -> None:
-    """Nobody wants to know."""
-
-
-announce: Callable[[str], None] = _unheard
-"""Is told the decoder that is about to read; a decode process tells its parent so, which may end decord early."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,6 @@ class VideoInfo:
         duration: seconds.
         rotation: degrees counter-clockwise that decoded pictures are turned by (0, 90, 180, 270).
         decoder: the one that reads it, "decord" or "pyav".
-        reason: why it is not decord; empty otherwise.
     """
 
     path: str
@@ -61,7 +53,6 @@ class VideoInfo:
     duration: float
     rotation: int
     decoder: str
-    reason: str = ""
 
 
 class _ScanCache:
@@ -104,54 +95,20 @@ class _ScanCache:
 _scans = _ScanCache()
 
 
-def decord_doubt(scan: Scan) -> str:
-    """Why decord must not be asked for single frames of this file; empty where it may."""
-    if not decord_reader.available():
-        return "decord is not installed"
-    if danger := _decord_danger(scan):
-        return danger
-    if scan.codec in _NOT_IN_DECORD:
-        return _NOT_IN_DECORD[scan.codec]
-    if scan.codec in _WRONG_IN_DECORD:
-        return _WRONG_IN_DECORD[scan.codec]
-    if scan.by_decoding:
-        return "the container's timestamps do not tell the frames"
-    if scan.hidden:
-        return f"decord counts packets that are not shown: {scan.frames + scan.hidden} frames instead of {scan.frames}"
-    if scan.open_groups:
-        return "decord miscounts frames of open groups of pictures"
-    return ""
-
-
-def _decord_danger(scan: Scan) -> str:
-    """Why decord must not open this file at all, since its old FFmpeg might follow it to others; empty where it may."""
-    if not scan.unmistakable:
-        return f"decord is given no {scan.container} files that begin like this one"
-    if re.search(r"[%*?{]", os.path.abspath(scan.path)):
-        return "decord may take the file's name for a pattern"
-    return ""
-
-
-def _colour_doubt(scan: Scan) -> str:
-    return "decord's colours of more than 8 bits are off" if re.search(r"p1\d(le|be)$", scan.pixel_format) else ""
-
-
-def _info(scan: Scan, decoder: str, reason: str) -> VideoInfo:
-    size, amount = (scan.width, scan.height), (scan.frames, scan.duration)
-    return VideoInfo(scan.path, scan.codec, *size, scan.fps, *amount, scan.rotation, decoder, reason)
-
-
-def _choose(scan: Scan, decoder: str) -> VideoInfo:
-    if decoder == "auto":
-        doubt = decord_doubt(scan) or _colour_doubt(scan)
-        return _info(scan, "pyav" if doubt else "decord", doubt)
+def _info(scan: Scan, decoder: str) -> VideoInfo:
+    if decoder == NEXT:
+        if doubt := decord_doubt(scan):
+            raise DecodeError(scan.path, doubt)
+        decoder = "decord"
     if decoder == "decord":
         if not decord_reader.available():
             raise DecodeError(scan.path, "decord was asked for but is not installed: use 'pyav' or 'auto'")
-        reason = _decord_danger(scan) or _NOT_IN_DECORD.get(scan.codec)
-        if reason:
+        if reason := decord_refusal(scan):
             raise DecodeError(scan.path, f"{reason}: use 'pyav' or 'auto'")
-    return _info(scan, decoder, "" if decoder == "decord" else "asked for")
+    else:
+        decoder = "pyav"
+    size, amount = (scan.width, scan.height), (scan.frames, scan.duration)
+    return VideoInfo(scan.path, scan.codec, *size, scan.fps, *amount, scan.rotation, decoder)
 
 
 def scan_cached(path: str) -> Scan:
@@ -165,20 +122,15 @@ def forget_scans() -> None:
     _scans = _ScanCache()
 
 
-def preferred(scan: Scan) -> VideoInfo:
-    """What `auto` chooses for a scanned file."""
-    return _choose(scan, "auto")
-
-
 def check_decoder(decoder: str) -> str:
     """`decoder`, or ConfigError where it is none of `DECODERS`."""
-    if decoder not in DECODERS:
+    if decoder not in (*DECODERS, NEXT):
         raise ConfigError(f"decoder: {decoder!r} is none of {', '.join(DECODERS)}")
     return decoder
 
 
 def probe(path: str, decoder: str = "auto") -> VideoInfo:
-    """What `path` holds and which decoder reads it, from its packets and first frame; cached by path, size and mtime.
+    """What `path` holds, from its packets and first frame; cached by path, size and mtime.
 
     Args:
         path: a video file.
@@ -190,7 +142,7 @@ def probe(path: str, decoder: str = "auto") -> VideoInfo:
     """
     check_decoder(decoder)
     path = os.fspath(path)
-    return _choose(_scans.get(path), decoder)
+    return _info(_scans.get(path), decoder)
 
 
 def frame_times(path: str) -> np.ndarray:
@@ -206,7 +158,7 @@ def read_frames(
     Args:
         path: a video file.
         indices: positions by presentation time, 0 to frames - 1.
-        decoder: "auto", "decord" (reads in order from the start where its seeking is wrong) or "pyav".
+        decoder: "auto", "decord" (reads in order from the start where its seeking is not proven) or "pyav".
         info: what `probe` said; its number of frames must still hold.
 
     Raises:
@@ -225,7 +177,7 @@ def read_frames_by(
     scan = _scans.get(path)
     wanted_T = np.asarray(indices, np.int64).reshape(-1)
     for _ in range(2):
-        chosen = _choose(scan, decoder)
+        chosen = _info(scan, decoder)
         if info is not None and info.frames != scan.frames:
             raise DecodeError(path, f"has {scan.frames} frames where {info.frames} were announced")
         if not len(wanted_T):
@@ -236,7 +188,7 @@ def read_frames_by(
         require_memory(path, len(wanted_T), scan.width, scan.height)
         distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
         try:
-            frames_THWC, chosen = _read(scan, distinct_T.tolist(), decoder, chosen)
+            frames_THWC = _read(scan, distinct_T.tolist(), decoder)
         except TableMismatch:
             scan = _scans.put(path, pyav_scan.scan(path, by_decoding=True))
             continue
@@ -246,17 +198,8 @@ def read_frames_by(
     raise DecodeError(path, "shows other frames each time it is read")
 
 
-def _read(scan: Scan, indices: list[int], decoder: str, chosen: VideoInfo) -> tuple[np.ndarray, VideoInfo]:
-    announce(chosen.decoder)
-    if chosen.decoder == "pyav":
-        return pyav_reader.read_sparse(scan, indices), chosen
-    size = (scan.height, scan.width)
-    if decoder == "decord" and decord_doubt(scan):
-        return decord_reader.read(scan.path, indices, scan.frames, size, in_order=True), chosen
-    try:
-        return decord_reader.read(scan.path, indices, scan.frames, size, in_order=False), chosen
-    except DecodeError as error:
-        if decoder == "decord":
-            raise
-        announce("pyav")
-        return pyav_reader.read_sparse(scan, indices), replace(chosen, decoder="pyav", reason=error.reason)
+def _read(scan: Scan, indices: list[int], decoder: str) -> np.ndarray:
+    if decoder not in ("decord", NEXT):
+        return pyav_reader.read_sparse(scan, indices)
+    size, in_order = (scan.height, scan.width), bool(decord_doubt(scan))
+    return decord_reader.read(scan.path, indices, scan.frames, size, in_order)

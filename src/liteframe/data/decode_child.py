@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from liteframe.data.decode_imports import import_path
-from liteframe.data.decode_messages import NOTE, receive, send
+from liteframe.data.decode_messages import receive, send
 from liteframe.errors import LiteFrameError
 
 _START_DEADLINE_S = 120.0
@@ -59,42 +59,28 @@ class Lost(Exception):
     Attributes:
         timed_out: it was killed at the deadline; otherwise it died of its own.
         reason: why, in one line.
-        decoder: the one that was reading then, as far as the child has told; else empty.
     """
 
-    def __init__(self, timed_out: bool, reason: str, decoder: str = "") -> None:
+    def __init__(self, timed_out: bool, reason: str) -> None:
         super().__init__(reason)
-        self.timed_out, self.reason, self.decoder = timed_out, reason, decoder
+        self.timed_out, self.reason = timed_out, reason
 
 
 class _Alarm:
-    """Kills a process at a deadline, or at an earlier one if decord reads then; used as a context manager."""
+    """Kills a process at a deadline; used as a context manager."""
 
-    def __init__(self, process: subprocess.Popen[bytes], deadline_s: float, decord_s: float | None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], deadline_s: float) -> None:
         self._process, self._late = process, threading.Event()
-        self.decoder = ""
-        self.waited_s = min(deadline_s, decord_s if decord_s is not None else deadline_s)
-        self._rest_s = deadline_s - self.waited_s
         self._lock, self._over = threading.Lock(), False
-        self._timer = self._start_timer(self.waited_s)
-
-    def _start_timer(self, seconds: float) -> threading.Timer:
-        timer = threading.Timer(seconds, self._ring)
-        timer.daemon = True
-        timer.start()
-        return timer
+        self._timer = threading.Timer(deadline_s, self._ring)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _ring(self) -> None:
         with self._lock:
-            if self._over:
-                return
-            if self._rest_s > 0 and self.decoder != "decord":
-                rest_s, self._rest_s = self._rest_s, 0.0
-                self.waited_s += rest_s
-                self._timer = self._start_timer(rest_s)
-                return
-            self._late.set()
-            self._process.kill()
+            if not self._over:
+                self._late.set()
+                self._process.kill()
 
     @property
     def rang(self) -> bool:
@@ -126,7 +112,7 @@ class Child:
         self.served = 0
         self._grow_pipe()
         try:
-            self._exchange(None, _START_DEADLINE_S, None)
+            self._exchange(None, _START_DEADLINE_S)
         except BaseException:
             self.close()
             raise
@@ -141,39 +127,34 @@ class Child:
             except OSError:
                 return  # over the user's limit of pipe memory: slower, not wrong
 
-    def ask(self, request: bytes, deadline_s: float, decord_s: float | None = None) -> tuple[str, Any]:
+    def ask(self, request: bytes, deadline_s: float) -> tuple[str, Any]:
         """The answer to `request`.
 
         Args:
             request: pickled.
             deadline_s: seconds until the child is killed.
-            decord_s: seconds until it is killed where it is decord that reads then.
 
         Raises:
             Lost: there is no answer in time, or none that can be read; the child is dead then.
         """
         self.served += 1
-        return self._exchange(request, deadline_s, decord_s)
+        return self._exchange(request, deadline_s)
 
-    def _exchange(self, request: bytes | None, deadline_s: float, decord_s: float | None) -> Any:
+    def _exchange(self, request: bytes | None, deadline_s: float) -> Any:
         assert self.process.stdin is not None and self.process.stdout is not None
-        with _Alarm(self.process, deadline_s, decord_s) as alarm:
+        with _Alarm(self.process, deadline_s) as alarm:
             try:
                 if request is not None:
                     send(self.process.stdin, request)
-                while True:
-                    answer = receive(self.process.stdout)
-                    if not (isinstance(answer, tuple) and answer[0] == NOTE):
-                        return answer
-                    alarm.decoder = str(answer[1])
+                return receive(self.process.stdout)
             except (EOFError, OSError) as error:
                 code = self.process.wait()
-                reason = f"no answer within {alarm.waited_s:.4g} s" if alarm.rang else death_of(code)
-                raise Lost(alarm.rang, reason, alarm.decoder) from error
+                reason = f"no answer within {deadline_s:.4g} s" if alarm.rang else death_of(code)
+                raise Lost(alarm.rang, reason) from error
             except Exception as error:
                 self.process.kill()
                 reason = f"its answer cannot be read: {type(error).__name__}: {error}"
-                raise Lost(False, reason, alarm.decoder) from error
+                raise Lost(False, reason) from error
             except BaseException:
                 self.process.kill()  # an interrupted exchange leaves half an answer in the pipe
                 raise

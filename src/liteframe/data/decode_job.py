@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data.decode import DECODERS, VideoInfo, frame_times, probe, read_frames_by
+from liteframe.data.decode import DECODERS, NEXT, VideoInfo, frame_times, probe, read_frames_by
 from liteframe.data.decode_sampling import sample_frames
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_decode import with_copy
@@ -31,8 +31,8 @@ class DecodeJob:
         sampler: a `liteframe.data.sampling.FrameSampler`; not used with `indices`.
         num_frames: how many frames to sample at most; None for as many as the sampler takes.
         seed: of the random generator given to the sampler.
-        row: the manifest row; `row["decoder"]`, one of `DECODERS` as `liteframe check` writes it, overrides the decoder
-            "auto".
+        row: the manifest row; `row["decoder"]` must be one of `DECODERS`. It does not choose decord, as older lists of
+            `liteframe check` do: only the setting does.
         start_s: only frames from this second on.
         end_s: only frames before this second.
         indices: exactly these frames, in this order.
@@ -95,24 +95,23 @@ def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None) -> De
     return replace(video, info=replace(video.info, path=job.path)) if isinstance(video, DecodedVideo) else video
 
 
-def _decoder_for(job: DecodeJob, setting: str) -> str:
-    """The setting, or where that is "auto" the row's choice, which must be one of `DECODERS`."""
+def _require_known_decoder(job: DecodeJob) -> None:
     choice = job.row.get("decoder")
-    if setting != "auto" or choice is None or choice == "":
-        return setting
+    if choice is None or choice == "":
+        return
     if not isinstance(choice, str) or choice not in DECODERS:
         raise DecodeError(
             job.path,
             f"its row's field 'decoder' is {reprlib.repr(choice)}, which is none of {', '.join(DECODERS)}: correct it"
             " or leave it out; a decoder of your own is named by the setting data.decoder only",
         )
-    return choice
 
 
 def _decode(job: DecodeJob, decoder: str) -> DecodedVideo:
-    decoder = _decoder_for(job, decoder)
-    if decoder not in DECODERS:
+    if decoder not in (*DECODERS, NEXT):
         return load_function(decoder)(job.path, job)
+    if decoder in ("auto", NEXT):
+        _require_known_decoder(job)
     started = time.perf_counter()
     info, recounted = probe(job.path, decoder), False
     while True:

@@ -6,8 +6,6 @@ import pickle
 import struct
 from typing import IO, Any
 
-NOTE = "note"
-"""First of a message that is no answer yet: (NOTE, name of the decoder that reads from now on)."""
 _HEADER = struct.Struct("<QI")
 
 

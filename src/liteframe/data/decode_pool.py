@@ -14,12 +14,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
 
-from liteframe.data.decode import DECODERS
+from liteframe.data import decord_reader
+from liteframe.data.decode import DECODERS, NEXT
 from liteframe.data.decode_answers import checked, settled
 from liteframe.data.decode_child import Child, Lost, start_child
 from liteframe.data.decode_imports import folders_of
@@ -29,10 +30,10 @@ from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
 from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 
-__all__ = ["DecodeJob", "DecodePool", "DecodedVideo"]
+_SHARE_OF_FIRST = 0.75
+"""Of the deadline, for the first decoder."""
 
-_DECORDS_SHARE = 0.6
-"""Part of the deadline that `auto` leaves to decord; where it hangs, PyAV has the rest."""
+__all__ = ["DecodeJob", "DecodePool", "DecodedVideo"]
 
 
 @dataclass
@@ -45,8 +46,8 @@ class _TimeLeft:
 class DecodePool:
     """Decodes videos in child processes, each job under its own deadline.
 
-    A job whose child dies is tried once more in another one. With `auto`, PyAV reads where decord has crashed twice, or
-    was at it for most of the deadline, in the time that remains.
+    A job whose child dies is tried once more in another one. Where the decoder of `auto` has crashed twice, or has hung
+    for most of the deadline, the next one is tried, if it is known to be right on such files.
 
     Children start when first needed. A pool that was made before a fork, or sent to another process by pickle, starts
     its own children there.
@@ -183,40 +184,39 @@ class DecodePool:
         return _or_error(job.path, lambda: checked(job, self._read(job)))
 
     def _read(self, job: DecodeJob) -> Any:
-        fetching_s = self._fetching_s(job.path)
-        left = _TimeLeft(self.deadline_s + fetching_s)
-        decord_s = fetching_s + _DECORDS_SHARE * self.deadline_s if self.decoder == "auto" else None
-        first = self._ask(self._request(job, self.decoder), left, decord_s)
-        if self.decoder != "auto" or not isinstance(first, Lost) or first.decoder != "decord" or left.seconds <= 0:
-            return settled(job.path, first)
-        reason = f"decord: {first.reason}"
-        video = settled(job.path, self._ask(self._request(job, "pyav"), left))
-        if isinstance(video, DecodeError):
-            return type(video)(job.path, f"{reason}; then PyAV: {video.reason}")
-        return replace(video, info=replace(video.info, reason=reason))
+        whole = self.deadline_s + self._fetching_s(job.path)
+        two = self.decoder == "auto" and decord_reader.available()
+        first = _TimeLeft(whole * _SHARE_OF_FIRST if two else whole)
+        given = first.seconds
+        answer = self._ask(self._request(job, self.decoder), first)
+        if two and isinstance(answer, Lost):
+            other = self._ask_once(self._request(job, NEXT), _TimeLeft(whole - (given - first.seconds)))
+            answer = other if not isinstance(other, Lost) and other[0] == "ok" else answer
+        return settled(job.path, answer)
 
     def _request(self, job: DecodeJob, decoder: str) -> bytes:
         modules = [] if job.sampler is None else [type(job.sampler).__module__]
-        if decoder not in DECODERS:
-            modules.append(decoder.partition(":")[0])
-        return request("liteframe.data.decode_job:decode", (job, decoder, self.remote_cache), folders_of(modules))
+        if self.decoder not in DECODERS:
+            modules.append(self.decoder.partition(":")[0])
+        arguments = (job, decoder, self.remote_cache)
+        return request("liteframe.data.decode_job:decode", arguments, folders_of(modules))
 
     def _call(self, path: str, function: str, arguments: tuple[Any, ...]) -> Any:
         left = _TimeLeft(self.deadline_s + self._fetching_s(path))
         return _or_error(path, lambda: settled(path, self._ask(request(function, arguments), left)))
 
-    def _ask(self, message: bytes, left: _TimeLeft, decord_s: float | None = None) -> tuple[str, Any] | Lost:
+    def _ask(self, message: bytes, left: _TimeLeft) -> tuple[str, Any] | Lost:
         """What a child answers, or why none did. One that dies may do so by chance: another is asked."""
-        answer = self._ask_once(message, left, decord_s)
+        answer = self._ask_once(message, left)
         if isinstance(answer, Lost) and not answer.timed_out and left.seconds > 0:
-            return self._ask_once(message, left, decord_s)
+            return self._ask_once(message, left)
         return answer
 
-    def _ask_once(self, message: bytes, left: _TimeLeft, decord_s: float | None) -> tuple[str, Any] | Lost:
+    def _ask_once(self, message: bytes, left: _TimeLeft) -> tuple[str, Any] | Lost:
         child = self._take()  # whose start is not of the video's time
         started = time.monotonic()
         try:
-            return child.ask(message, left.seconds, decord_s)
+            return child.ask(message, left.seconds)
         except Lost as lost:
             return lost
         finally:

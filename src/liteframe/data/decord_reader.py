@@ -24,7 +24,9 @@ from liteframe.errors import DecodeError
 # so often decord polls for its last frames: below 1,000 good files fail, its own default of 10,240 stalls on bad ones
 _EOF_RETRIES = "2048"
 _CHUNK_BYTES = 64 << 20
-_LOG_LINE = re.compile(r"^\[[\w,. -]+ @ 0x[0-9a-f]+\].*$|^\s*Last message repeated.*$", re.MULTILINE)
+_LOG_LINE = re.compile(
+    r"^\[[\w,. -]+ @ 0x[0-9a-f]+\].*$|^\s*Last message repeated.*$|^Truncating packet of size.*$", re.MULTILINE
+)
 _stderr_lock = threading.Lock()
 
 

@@ -1,4 +1,4 @@
-"""Reads every frame of a video once, and says which decoder is right for it or why none is."""
+"""Reads every frame of a video once, and says how many it has or what is wrong with it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from liteframe.data import decord_reader
 from liteframe.data.check_rows import CheckRow
-from liteframe.data.decode import VideoInfo, preferred, scan_cached
+from liteframe.data.decode import scan_cached
 from liteframe.data.decode_pool import DecodePool
-from liteframe.data.pyav_reader import Converter
+from liteframe.data.pyav_reader import Converter, read_sparse
 from liteframe.data.pyav_scan import Scan, frames_in_order
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_decode import with_copy
@@ -21,12 +20,10 @@ from liteframe.errors import DecodeError, DecodeTimeout, LiteFrameError
 from liteframe.progress import Meter
 
 _GRID = 32
-_NEIGHBOURS = 4
-_COLOUR_LEVELS = 4.0
 
 
 def check_video(path: str, verify_frames: int = 16, cache: RemoteCache | None = None) -> CheckRow:
-    """Decodes all of `path` with PyAV, and `verify_frames` random ones with decord, which must be the same frames.
+    """Decodes all of `path` in order, and `verify_frames` random frames by seeking, which must be the same.
 
     A URL is fetched into `cache` first. Raises nothing of ours: the reason is in the row.
     """
@@ -54,34 +51,29 @@ def _check_file(path: str, verify_frames: int) -> CheckRow:
         scan = scan_cached(path)
     except DecodeError as error:
         return replace(row, error=error.reason)
-    info = preferred(scan)
     row = replace(
         row,
         ok=True,
-        codec=info.codec,
-        width=info.width,
-        height=info.height,
-        fps=info.fps,
-        frames=info.frames,
-        duration=info.duration,
+        codec=scan.codec,
+        width=scan.width,
+        height=scan.height,
+        fps=scan.fps,
+        frames=scan.frames,
+        duration=scan.duration,
+        decoder="pyav",
     )
     try:
         samples_TN, times = _sequential(scan)
+        if scan.pts_T is None or scan.pts_T.tolist() == times:
+            _require_same_by_seeking(scan, samples_TN, verify_frames)
     except DecodeError as error:
         return replace(row, ok=False, error=error.reason)
     frames = len(samples_TN)
-    row = replace(row, frames=frames, decoder=info.decoder, reason=info.reason)
     if frames == 0:
-        return replace(row, ok=False, error="has no frame that can be decoded")
-    if scan.pts_T is not None and scan.pts_T.tolist() != times:
-        return replace(
-            row, decoder="pyav", reason=f"the container announces {scan.frames} frames, {frames} can be decoded"
-        )
-    if info.decoder == "decord":
-        wrong = _decord_mistake(scan, samples_TN, info, verify_frames)
-        if wrong:
-            return replace(row, decoder="pyav", reason=wrong)
-    return row
+        return replace(row, frames=0, ok=False, error="has no frame that can be decoded")
+    if frames != scan.frames:
+        row = replace(row, reason=f"the container announces {scan.frames} frames, {frames} can be decoded")
+    return replace(row, frames=frames)
 
 
 def _unopened(path: str, error: str, passing: bool = False) -> CheckRow:
@@ -109,33 +101,16 @@ def _sequential(scan: Scan) -> tuple[np.ndarray, list[int | None]]:
     return np.array(samples), times
 
 
-def _decord_mistake(scan: Scan, samples_TN: np.ndarray, info: VideoInfo, verify_frames: int) -> str:
-    """What decord gets wrong at random positions, or ""."""
+def _require_same_by_seeking(scan: Scan, samples_TN: np.ndarray, verify_frames: int) -> None:
+    """Raises DecodeError where frames at random positions are others when they are sought."""
     frames = len(samples_TN)
     random = np.random.default_rng(frames)
-    batch = np.sort(random.choice(frames, min(verify_frames, frames), replace=False)).tolist()
-    singles = random.choice(frames, min(max(verify_frames // 8, 1), frames), replace=False).tolist()
-    for indices in [batch, *([index] for index in singles)]:
-        try:
-            frames_THWC = decord_reader.read(scan.path, indices, frames, (info.height, info.width), in_order=False)
-        except DecodeError as error:
-            return error.reason
-        for index, frame_HWC in zip(indices, frames_THWC, strict=True):
-            found = _position(_sample(frame_HWC), samples_TN, index)
-            if found != index:
-                return f"decord's frame {index} is not that frame" + (f" but frame {found}" if found >= 0 else "")
-    return ""
-
-
-def _position(sample_N: np.ndarray, samples_TN: np.ndarray, index: int) -> int:
-    """`index` where the sample is of that frame, else the position nearby that it is of, or -1 where it is of none."""
-    low = max(0, index - _NEIGHBOURS)
-    near_TN = samples_TN[low : index + _NEIGHBOURS + 1].astype(np.int16)
-    distance_T = np.abs(near_TN - sample_N.astype(np.int16)).mean(1)
-    nearest = int(distance_T.argmin())
-    if distance_T[index - low] <= distance_T[nearest] + 1e-9:
-        nearest = index - low
-    return low + nearest if distance_T[nearest] <= _COLOUR_LEVELS else -1
+    positions = np.sort(random.choice(frames, min(verify_frames, frames), replace=False)).tolist()
+    if not positions:
+        return
+    for index, frame_HWC in zip(positions, read_sparse(scan, positions), strict=True):
+        if not np.array_equal(_sample(frame_HWC), samples_TN[index]):
+            raise DecodeError(scan.path, f"shows another frame {index} when it is sought: write the file anew")
 
 
 def check_many(
@@ -153,7 +128,7 @@ def check_many(
         processes: how many to check at a time.
         deadline_s: seconds for one file; after them the row's error says so.
         progress: show it.
-        verify_frames: random positions at which decord is compared.
+        verify_frames: random positions at which reading by seeking is compared.
         remote_cache: where paths that are URLs are fetched to.
     """
     done: dict[int, CheckRow] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, playlist_kind
+from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.video_file import fault_of
 from liteframe.errors import DecodeError
 
@@ -43,15 +44,21 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
 
 
 @contextmanager
-def open_video(path: str) -> Iterator[tuple[Any, Any]]:
-    """The open container and its best video stream (the largest, as ffmpeg and decord choose).
+def open_video(path: str) -> Iterator[tuple[Any, Any, FFmpegLog]]:
+    """The open container, its best video stream (the largest, as ffmpeg and decord choose), and the log of opening it.
 
     Raises:
         DecodeError: the file is missing, empty, a playlist, no video container, has no video stream or too large
             frames.
     """
-    with _open_file(path) as file, _open_container(path, file) as container:
-        yield container, _video_stream(path, container)
+    log = FFmpegLog()
+    with _open_file(path) as file:
+        with log.listening(decoder=False):
+            container = _open_container(path, file)
+        with container:
+            stream = _video_stream(path, container)
+            log.attend_to(container, stream)
+            yield container, stream, log
 
 
 def file_head(path: str) -> bytes:
@@ -107,7 +114,7 @@ def _video_stream(path: str, container: Any) -> Any:
         )
     # The pool has a process for each core; threads would only delay the first frame.
     context.thread_type = "NONE"
-    context.options = {"max_pixels": _OPTIONS["max_pixels"]}
+    context.options = {"max_pixels": _OPTIONS["max_pixels"], "err_detect": "crccheck"}
     return stream
 
 

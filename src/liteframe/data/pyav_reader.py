@@ -8,10 +8,12 @@ its start instead, which decides.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, dropwhile
 from typing import Any
 
 import numpy as np
 
+from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.pyav_open import open_video
 from liteframe.data.pyav_scan import Scan, frames_in_order
 from liteframe.errors import DecodeError
@@ -51,11 +53,12 @@ def read_sparse(scan: Scan, indices: Sequence[int]) -> np.ndarray:
         TableMismatch: the file shows other frames than its packets say.
     """
     if scan.pts_T is not None and not scan.by_decoding:
-        try:
-            return _seek_and_read(scan, scan.pts_T[np.asarray(indices, np.int64)])
-        except _SeekMiss:
-            return read_in_order(scan, indices)  # the authority on files that cannot be sought
-    return read_in_order(scan, indices)
+        for run_up in (0, 1):
+            try:
+                return _seek_and_read(scan, indices, run_up)
+            except _SeekMiss:
+                continue
+    return read_in_order(scan, indices)  # the authority on files that cannot be sought
 
 
 def read_in_order(scan: Scan, indices: Sequence[int]) -> np.ndarray:
@@ -73,45 +76,70 @@ def read_in_order(scan: Scan, indices: Sequence[int]) -> np.ndarray:
     raise TableMismatch
 
 
-def _seek_and_read(scan: Scan, wanted_T: np.ndarray) -> np.ndarray:
+def _seek_and_read(scan: Scan, indices: Sequence[int], run_up: int) -> np.ndarray:
+    """Frames by seeking to the key frame before each, or to the one `run_up` groups of pictures earlier.
+
+    Decoders complain of groups that begin with what refers to the group before, unless they have seen that one.
+    """
     import av
 
-    convert = Converter(scan)
-    out_THWC = np.empty((len(wanted_T), scan.height, scan.width, 3), np.uint8)
-    segment_T = np.maximum(np.searchsorted(scan.key_pts_K, wanted_T, side="right") - 1, 0)
-    with open_video(scan.path) as (container, stream):
-        frames, here = container.decode(stream), 0
+    assert scan.pts_T is not None
+    convert, keys_K = Converter(scan), scan.key_pts_K
+    out_THWC = np.empty((len(indices), scan.height, scan.width, 3), np.uint8)
+    segment_T = np.searchsorted(keys_K, scan.pts_T[np.asarray(indices, np.int64)], side="right") - 1
+    with open_video(scan.path) as (container, stream, log):
+        frames, here, position = _sound(container, stream, log, None), 0, 0
         try:
-            for slot, (pts, segment) in enumerate(zip(wanted_T, segment_T, strict=True)):
-                if segment > here:
-                    frames, here = _land(container, stream, scan.key_pts_K, int(segment)), int(segment)
-                frame = next((frame for frame in frames if _passes(frame, pts)), None)
-                if frame is None:
-                    raise _SeekMiss
-                out_THWC[slot] = convert(frame)
+            for slot, (index, segment) in enumerate(zip(indices, segment_T.clip(0).tolist(), strict=True)):
+                if segment > here + run_up:
+                    frames = _land(container, stream, log, keys_K, segment, run_up)
+                    position = int(np.searchsorted(scan.pts_T, keys_K[segment]))
+                    frames = chain([_key_frame(frames)], frames)
+                while position <= index:
+                    frame = next(frames, None)
+                    if frame is None or frame.is_corrupt or frame.pts != scan.pts_T[position]:
+                        raise _SeekMiss
+                    position += 1
+                here, out_THWC[slot] = segment, convert(frame)
         except av.error.FFmpegError as error:
             raise _SeekMiss from error
     return out_THWC
 
 
-def _passes(frame: Any, pts: int) -> bool:
-    if frame.is_corrupt or frame.pts is None or frame.pts > pts:
+def _key_frame(frames: Iterator[Any]) -> Any:
+    """The next frame, which the decoder too must take for one that needs no others."""
+    frame = next(frames, None)
+    if frame is None or not frame.key_frame:
         raise _SeekMiss
-    return bool(frame.pts == pts)
+    return frame
 
 
-def _land(container: Any, stream: Any, key_pts_K: np.ndarray, segment: int) -> Iterator[Any]:
-    """Decoded frames from the key frame of `segment` or earlier: demuxers that seek by decoding time land late."""
-    for back in (0, 1, 2, 4):
-        key = int(key_pts_K[max(segment - back, 0)])
+def _sound(container: Any, stream: Any, log: FFmpegLog, from_pts: int | None) -> Iterator[Any]:
+    """What the decoder gives, as long as it has no complaints of packets from the one of that time on."""
+    heeded = from_pts is None
+    # the scan has heard the demuxer on the whole file; seeking adds remarks
+    for packet in log.each(container.demux(stream), demuxer=False):
+        heeded = heeded or packet.pts == from_pts
+        with log.listening():
+            frames = packet.decode()
+        if not heeded:
+            log.forget()
+        elif log.damage:
+            raise _SeekMiss
+        yield from frames
+
+
+def _land(container: Any, stream: Any, log: FFmpegLog, keys_K: np.ndarray, segment: int, run_up: int) -> Iterator[Any]:
+    """Frames from the key frame of `segment` on."""
+    wanted = int(keys_K[segment])
+    for back in (0, 1, 2, 4):  # demuxers that seek by time of decoding land late
+        key = int(keys_K[max(segment - run_up - back, 0)])
         container.seek(key, stream=stream, backward=True, any_frame=False)
-        frames = container.decode(stream)
-        first = next(frames, None)
-        if first is not None and first.pts is not None and first.pts <= key_pts_K[segment]:
-            return _chain(first, frames)
+        frames = _sound(container, stream, log, wanted)
+        try:
+            first = next(frames, None)
+        except _SeekMiss:
+            continue
+        if first is not None and first.pts is not None and first.pts <= keys_K[max(segment - run_up, 0)]:
+            return dropwhile(lambda frame: frame.pts is not None and frame.pts < wanted, chain([first], frames))
     raise _SeekMiss
-
-
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest

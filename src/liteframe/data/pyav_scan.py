@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,14 +10,11 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.containers import is_unmistakable
-from liteframe.data.pyav_open import MOST_PIXELS, error_text, file_head, open_video
+from liteframe.data.ffmpeg_log import FFmpegLog
+from liteframe.data.mp4_boxes import layout_doubt
+from liteframe.data.packet_table import PacketTable, read_packets
+from liteframe.data.pyav_open import error_text, file_head, open_video
 from liteframe.errors import DecodeError
-
-MOST_PACKETS = 10_000_000
-"""Packets that a stream may have: two days at 60 frames a second."""
-
-# others give packets times in the order of decoding, or none: AVI, raw streams, MPEG program streams
-_CONTAINERS_WITH_TIMES = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ivf"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +28,8 @@ class Scan:
         by_decoding: the frames were counted by decoding them all, so only reading in order is safe.
         hidden: packets that hold no frame to be shown.
         open_groups: decoding cannot start afresh at each key frame, or the packets do not tell.
+        early_keys: a key frame is decoded before the one before it is shown, so that seeks by time of decoding miss.
+        layout_doubt: why an MP4 or QuickTime file is not laid out in the plain way; empty where it is, and for others.
         container: FFmpeg's name of the format.
         unmistakable: the file begins as others of its format do, so that no FFmpeg takes it for another.
     """
@@ -53,6 +49,8 @@ class Scan:
     by_decoding: bool
     hidden: int
     open_groups: bool
+    early_keys: bool
+    layout_doubt: str
     container: str
     unmistakable: bool
 
@@ -69,20 +67,20 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
     Raises:
         DecodeError: the file cannot be read, is cut short, or its first frame cannot be decoded.
     """
-    with open_video(path) as (container, stream):
-        table, first = _packets(path, container, stream)
+    with open_video(path) as (container, stream, log):
+        with log.listening(decoder=False):
+            table, first = read_packets(path, container, stream, log)
+        if log.damage:
+            raise DecodeError(path, f"is damaged: FFmpeg says {log.damage!r}")
         rate = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
         codec = stream.codec_context.codec.canonical_name
-        time_base, container_name = float(stream.time_base), container.format.name
+        time_base, container_name, stream_id = float(stream.time_base), container.format.name, stream.id
     counted = by_decoding or table is None
-    pts_T: np.ndarray | None
     if counted or table is None:
         pts_T, frames = _decode_all(path)
-        hidden, open_groups = 0, True
-        key_pts_K = np.empty(0, np.int64)
+        table = PacketTable(np.empty(0, np.int64), np.empty(0, np.int64), 0, True, True)
     else:
-        pts_T, key_pts_K, hidden, open_groups = table
-        frames = len(pts_T)
+        pts_T, frames = table.pts_T, len(table.pts_T)
     if frames == 0:
         raise DecodeError(path, "has no frame that can be decoded")
     span = float(pts_T[-1] - pts_T[0]) * time_base if pts_T is not None else 0.0
@@ -103,115 +101,15 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
         duration=duration,
         time_base=time_base,
         pts_T=pts_T,
-        key_pts_K=key_pts_K,
+        key_pts_K=table.key_pts_K,
         by_decoding=counted,
-        hidden=hidden,
-        open_groups=open_groups,
+        hidden=table.hidden,
+        open_groups=table.open_groups,
+        early_keys=table.early_keys,
+        layout_doubt=layout_doubt(path, stream_id) if container_name.startswith("mov,") else "",
         container=container_name,
         unmistakable=is_unmistakable(container_name, file_head(path)),
     )
-
-
-_Table = tuple[np.ndarray, np.ndarray, int, bool]
-
-
-def _packets(path: str, container: Any, stream: Any) -> tuple[_Table | None, Any]:
-    """A table and the first frame that the decoder gives.
-
-    The table is (sorted times of the shown frames, those of the key frames, number of hidden packets, whether there are
-    open groups of pictures), or None where packets do not tell.
-    """
-    import av
-
-    if "mov" in container.format.name:
-        size = os.path.getsize(path)
-        missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
-        if missing:
-            total = len(stream.index_entries)
-            raise DecodeError(path, f"is cut short: {missing} of {total} frames lie beyond the end of the file")
-    # alternate reference frames of VP8 come as packets of their own
-    hidden_possible = stream.codec_context.codec.canonical_name == "vp8"
-    times, keys = array("q"), bytearray()
-    told, discarded, count, fresh = _has_times(container, stream), 0, 0, True
-    starts_afresh = _idr_finder(stream)
-    first = None
-    try:
-        for packet in container.demux(stream):
-            if first is None:
-                first = _decoded(path, packet)
-            if packet.size == 0:
-                continue
-            count += 1
-            if count > MOST_PACKETS:
-                raise DecodeError(path, f"has more than {MOST_PACKETS} packets of video: cut it into parts")
-            fresh = fresh and (not packet.is_keyframe or starts_afresh(packet))
-            if packet.is_corrupt:
-                raise DecodeError(path, f"packet {count - 1} is damaged or cut short")
-            if packet.is_discard:
-                discarded += 1
-            elif packet.pts is None:
-                told = False
-            elif not (hidden_possible and not bytes(packet)[0] >> 4 & 1):
-                times.append(packet.pts)
-                keys.append(packet.is_keyframe)
-    except av.error.FFmpegError as error:
-        raise DecodeError(path, f"the container is damaged after packet {count}: {error_text(error)}") from error
-    if count == 0:
-        raise DecodeError(path, "its video stream is empty, or lies in another file: write it anew as one file")
-    if first is None:
-        raise DecodeError(path, "has no frame that can be decoded")
-    if not told or not times or (discarded == 0 and not keys[0]):
-        return None, first
-    pts_P, key_P = np.array(times, np.int64), np.frombuffer(keys, bool)
-    pts_T = np.sort(pts_P)
-    if len(pts_T) > 1 and np.diff(pts_T).min() == 0:
-        return None, first
-    before_P = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(pts_P)[:-1]])
-    from_here_P = np.minimum.accumulate(pts_P[::-1])[::-1]
-    closed = bool(((before_P < pts_P) & (from_here_P == pts_P))[key_P].all())
-    return (pts_T, np.sort(pts_P[key_P]), count - len(times), not (closed and fresh)), first
-
-
-def _has_times(container: Any, stream: Any) -> bool:
-    """Whether packets carry times of presentation."""
-    names = set(container.format.name.split(","))
-    # Matroska may wrap a stream of AVI, whose times are those of decoding: then it has a four-letter code
-    wrapped = "matroska" in names and stream.codec_context.codec_tag.strip("\0") != ""
-    return bool(names & _CONTAINERS_WITH_TIMES) and not wrapped
-
-
-def _idr_finder(stream: Any) -> Callable[[Any], bool]:
-    """A test of key packets: can decoding start afresh there? In H.264 at IDR pictures only; elsewhere times tell."""
-    if stream.codec_context.codec.canonical_name != "h264":
-        return lambda packet: True
-    extradata = stream.codec_context.extradata or b""
-    prefixed = len(extradata) > 4 and extradata[0] == 1
-    return lambda packet: _has_idr(memoryview(packet), (extradata[4] & 3) + 1 if prefixed else 0)
-
-
-def _has_idr(data: memoryview, length_bytes: int) -> bool:
-    """Whether H.264 data, of units with a length in front or (0) with start codes between, holds an IDR picture."""
-    if not length_bytes:
-        return any(code[3] & 31 == 5 for code in re.findall(rb"\x00\x00\x01.", data, re.DOTALL))
-    position = 0
-    while position + length_bytes < len(data):
-        size = int.from_bytes(data[position : position + length_bytes], "big")
-        if data[position + length_bytes] & 31 == 5:
-            return True
-        position += length_bytes + size
-    return False
-
-
-def _decoded(path: str, packet: Any) -> Any:
-    import av
-
-    try:
-        return next(iter(packet.decode()), None)
-    except av.error.FFmpegError as error:
-        why = error_text(error)
-        if isinstance(error, av.error.ArgumentError):  # what decoders say of sizes that they are not allowed
-            why = f"it is damaged, or has more than {MOST_PIXELS // 1_000_000} million pixels"
-        raise DecodeError(path, f"its first frame cannot be decoded: {why}") from error
 
 
 def _decode_all(path: str) -> tuple[np.ndarray | None, int]:
@@ -228,13 +126,20 @@ def frames_in_order(path: str) -> Iterator[Any]:
     """
     import av
 
-    with open_video(path) as (container, stream):
+    with open_video(path) as (container, stream, log):
         index = 0
         try:
-            for frame in container.decode(stream):
+            for frame in log.each(container.decode(stream)):
                 if frame.is_corrupt:
                     raise DecodeError(path, f"frame {index} is damaged (the decoder could only conceal it)")
+                _require_no_damage(path, index, log)
                 yield frame
                 index += 1
         except av.error.FFmpegError as error:
             raise DecodeError(path, f"the stream is damaged near frame {index}: {error_text(error)}") from error
+        _require_no_damage(path, index, log)
+
+
+def _require_no_damage(path: str, index: int, log: FFmpegLog) -> None:
+    if log.damage:
+        raise DecodeError(path, f"is damaged near frame {index}: FFmpeg says {log.damage!r}")

@@ -120,8 +120,13 @@ class PromptBuilder:
 
     def _tokenise_question(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids before and behind the video of a prompt that asks `question`."""
-        before, after = self._template([], question).split(self.processor.video_token)
-        return tuple(self._tokenise(before)), tuple(self._tokenise(after))
+        parts = self._template([], question).split(self.processor.video_token)
+        if len(parts) != 2:
+            raise ConfigError(
+                f"{self._where}: the chat template writes {self.processor.video_token!r} {len(parts) - 1} times into a"
+                " prompt of one video; copy tokenizer and processor from the published host again"
+            )
+        return tuple(self._tokenise(parts[0])), tuple(self._tokenise(parts[1]))
 
     def follow_up_ids(self, questions: Sequence[str], question: str) -> list[int]:
         """Ids between an answer and the next: what ends the answer to the last of `questions`, then `question`."""
