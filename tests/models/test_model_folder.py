@@ -134,6 +134,9 @@ class TestNames:
             ({"host": 7}, "`host`"),
             ({"host": ""}, "`host`"),
             ({"host": "a\0b"}, "`host`"),
+            ({"host": "/etc"}, "`host`"),
+            ({"host": "../own", "host_is_folder": False}, "`host`"),
+            ({"host": "/etc", "host_is_folder": False}, "`host`"),
             ({"host_is_folder": "yes"}, "`host_is_folder`"),
             ({"adapter": "../x"}, "`adapter`"),
             ({"image_size": [1e9, 1]}, "`image_size`"),
@@ -317,6 +320,13 @@ class TestTokenizer:
         change(host / "tokenizer.json", **{part: value})
         refused(lambda: load_host(str(host)), "tokenizer.json", part)
 
+    @pytest.mark.parametrize("value", ["", 7, None, ["<video>"]])
+    def test_tokens_that_are_none(self, value: Any, host: Path) -> None:
+        fields = json.loads((host / "tokenizer_config.json").read_text())
+        text = json.dumps({**fields, "video_token": "HERE"}).replace('"<video>"', '"HERE"')
+        (host / "tokenizer_config.json").write_text(text.replace('"HERE"', json.dumps(value)))
+        refused(lambda: PromptBuilder(load_host(str(host))[1]))
+
     def test_a_panic_over_a_text_is_named(self, host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The library bounds the search itself, and then leaves by an error of its own kind."""
         monkeypatch.setattr("liteframe.models.model_folder.require_bounded_steps", lambda *args: None)
@@ -346,6 +356,11 @@ class TestIntegrity:
             save_file(damaged, path, metadata={"format": "pt"})
             refused(load, "not finite", name.removeprefix("model."))
             save_file(tensors, path, metadata={"format": "pt"})
+
+    def test_an_adapter_that_is_too_much_for_the_llm(self, adapted: Path) -> None:
+        path = adapted / "adapter" / "adapter_model.safetensors"
+        save_file({name: torch.full_like(tensor, 1e30) for name, tensor in load_file(path).items()}, path)
+        refused(lambda: load_adapted(adapted), "adapter", "not finite")
 
     def test_a_changed_file_of_ours_is_named_before_it_is_read(self, adapted: Path, tmp_path: Path) -> None:
         encoder = Path(shutil.copytree(encoder_folder(), tmp_path / "encoder"))

@@ -15,7 +15,7 @@ from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.onnx import export_onnx
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
-from liteframe.models.adapted import adapter_of, load_adapter, load_parts
+from liteframe.models.adapted import adapter_of, load_adapter, load_parts, merge_adapter
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.foreign_errors import named_errors
 from liteframe.models.host_loading import load_host
@@ -79,8 +79,8 @@ def export_folder(
         host, processor, encoder = load_parts(run.export, host_source)
         adapter = adapter_of(run.export)
         if adapter is not None:
-            adapted = load_adapter(host.model.language_model, adapter)
-            host.model.language_model = adapted.merge_and_unload() if merge else adapted.unload()
+            llm = host.model.language_model
+            host.model.language_model = merge_adapter(llm, adapter) if merge else load_adapter(llm, adapter).unload()
     else:
         host, processor = load_host(host_source)
         encoder = LiteFrameEncoder.from_pretrained(run.encoder)

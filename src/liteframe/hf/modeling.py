@@ -14,7 +14,7 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
-from liteframe.models.adapted import load_adapter
+from liteframe.models.adapted import merge_adapter
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.model_folder import model_subfolder
 from liteframe.models.strict import StrictPreTrainedModel, open_folder
@@ -98,7 +98,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         if model.config.adapter is not None:
             whole = open_folder(pretrained_model_name_or_path, kwargs, weights=True) / kwargs.get("subfolder", "")
             folder = model_subfolder(whole, model.config.adapter)
-            model.language_model = load_adapter(model.language_model, folder).merge_and_unload().eval()
+            model.language_model = merge_adapter(model.language_model, folder)
             model.config.adapter = None
         return loaded
 

@@ -73,6 +73,9 @@ class LiteFrameProcessor(ProcessorMixin):
         self.end_image_token = tokenizer.end_image_token
         self.image_token = tokenizer.context_image_token
         self.video_token = tokenizer.video_token
+        for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
+            if not isinstance(token := getattr(self, name), str) or not token:
+                raise ConfigError(f"{tokenizer.name_or_path}: {name} of the tokenizer is {token!r}; copy it again")
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:  # type: ignore[override]

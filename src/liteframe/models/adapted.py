@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import InternVLForConditionalGeneration, PreTrainedModel, Proc
 from liteframe.errors import ConfigError
 from liteframe.models.adapter_config import read_adapter_config
 from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.finite_weights import require_finite
+from liteframe.models.finite_weights import require_finite, require_finite_module
 from liteframe.models.foreign_errors import named_errors, one_line
 from liteframe.models.host_loading import load_host
 from liteframe.models.model_folder import ADAPTER_FILES, model_file, model_subfolder, read_json_file
@@ -27,6 +28,7 @@ _CARD = "liteframe.json"
 _ADAPTER = "adapter"
 _PROJECTOR = "projector.safetensors"
 _MOST_PIXELS_A_SIDE = 4096
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def save_adapted(
@@ -101,8 +103,12 @@ def _card(folder: Path) -> dict[str, Any]:
     for name, kind in kinds:
         if not isinstance(fields.get(name, True if name == "adapter" else None), kind):
             raise ConfigError(f"{path}: `{name}` is missing or no {kind.__name__}; export the run again")
-    if not fields["host"] or "\0" in fields["host"]:
-        raise ConfigError(f"{path}: `host` is {fields['host']!r}, no folder and no hub id; export the run again")
+    # As `save_adapted` writes it: an absolute folder is nobody's but of the machine that somebody else thinks of.
+    is_named = fields["host"] and "\0" not in fields["host"] and not os.path.isabs(fields["host"])
+    if not is_named or (not fields["host_is_folder"] and not _HUB_ID.fullmatch(fields["host"])):
+        raise ConfigError(
+            f"{path}: `host` is {fields['host'][:60]!r}, no hub id and no folder as seen from here; export it again"
+        )
     size = fields.get("image_size")
     if size is not None and not _is_image_size(size):
         raise ConfigError(f"{path}: `image_size` is {str(size)[:60]}; it must be height and width in pixels")
@@ -124,7 +130,7 @@ def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = No
     folder = Path(folder)
     host, processor, encoder = load_parts(folder, host_of(folder), attention)
     if adapter := adapter_of(folder):
-        host.model.language_model = load_adapter(host.model.language_model, adapter).merge_and_unload()
+        host.model.language_model = merge_adapter(host.model.language_model, adapter)
     size = _card(folder).get("image_size")
     backbone = LiteFrameBackbone(encoder, (size[0], size[1]) if size else None)
     return VideoLLM(host, processor, backbone).eval()
@@ -165,6 +171,17 @@ def load_adapter(language_model: PreTrainedModel, folder: Path) -> PeftModel:
     if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):
         raise ConfigError(f"{folder}: does not fit the LLM of the host: {sorted(odd)[0]}")
     return adapted
+
+
+def merge_adapter(language_model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The LLM with the adapter of `folder` in its own weights.
+
+    Raises:
+        ConfigError: as `load_adapter`, or the sum of both is not finite.
+    """
+    merged: Any = load_adapter(language_model, folder).merge_and_unload()
+    require_finite_module(merged, f"{folder}, put on the LLM")
+    return merged.eval()
 
 
 def _read(folder: Path, name: str) -> dict[str, Tensor]:

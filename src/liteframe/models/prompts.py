@@ -73,7 +73,7 @@ class PromptBuilder:
         self.processor: Any = processor
         self.tokenizer = processor.tokenizer
         for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
-            if getattr(processor, name, None) is None:
+            if not isinstance(token := getattr(processor, name, None), str) or not token:
                 raise ConfigError(f"the host's processor has no {name}; use the processor saved with the host model")
         self._where = self.tokenizer.name_or_path or "the host"
         self._chat_template = template_of(processor, "the host's processor")
