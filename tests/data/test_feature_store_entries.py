@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
 
-from liteframe.data.feature_store_entries import DTYPES, is_finite, source_of
+from liteframe.data.feature_store_entries import DTYPES, Entry, is_finite, source_of
+from liteframe.data.feature_store_json import unseal
+from liteframe.errors import StoreError
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F16", "F32", "F64"])
@@ -29,3 +32,13 @@ def test_a_record_says_what_was_read() -> None:
     for field, value in [("valid_frames", 3), ("valid_frames", 5), ("path", None), ("frame_indices", [3.0, 7.0])]:
         with pytest.raises(ValueError, match=f"field {'frame_indices' if value == 3 else field}"):
             source_of({**GOOD, field: value})
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_a_record_with_a_number_that_is_none_is_refused(number: str) -> None:
+    targets = ["BF16", [1, 1, 1, 4], 8, 0]
+    value = {"id": "a", "targets": targets, "frames": None, "record": json.loads(f'{{"x": {number}}}')}
+    with pytest.raises(ValueError, match="JSON"):
+        Entry.from_json(value, 16)
+    with pytest.raises(StoreError, match=r"x\.json: is damaged"):
+        unseal(f'{{"skipped": [{number}]}}'.encode(), "x.json")

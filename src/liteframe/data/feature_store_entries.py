@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from liteframe.data.feature_store_json import canonical_json
+
 DTYPES = {
     "BF16": torch.bfloat16,
     "F16": torch.float16,
@@ -98,6 +100,7 @@ class Entry:
         sample_id, record = value["id"], value["record"]
         require(isinstance(sample_id, str) and sample_id, "an entry has no id")
         require(isinstance(record, dict), "an entry has no record")
+        canonical_json(record)  # Python's own parser takes NaN, which is no JSON
         targets = Piece.from_json(value["targets"], shard_bytes, "targets")
         require(targets.dtype != "U8" and targets.shape[-1] <= _MOST_CHANNELS, "targets are no features")
         frames = None if value["frames"] is None else Piece.from_json(value["frames"], shard_bytes, "frames")

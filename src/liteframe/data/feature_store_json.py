@@ -18,6 +18,7 @@ _SEAL = re.compile(rb',"checksum":"([0-9a-f]{64})"\}\Z')
 
 
 def canonical_json(value: Any) -> bytes:
+    """The one text of a value. ValueError for NaN and infinity."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -38,7 +39,8 @@ def unseal(data: bytes, where: str) -> tuple[dict[str, Any], bool]:
         raise StoreError(f"{where}: changed since it was written")
     try:
         value = parse_json(data, where, StoreError)
-    except StoreError as error:
+        canonical_json(value)
+    except (StoreError, ValueError) as error:
         raise StoreError(f"{where}: is damaged, or not of a feature store") from error
     if not isinstance(value, dict) or (seal is None and "checksum" in value):
         raise StoreError(f"{where}: changed since it was written, or not of a feature store")
