@@ -195,12 +195,15 @@ def test_a_frozen_main_rank_ends_the_others(tmp_path: Path) -> None:
     assert "no sign of life for 4 s of rank 0" in run.end()[1]
 
 
-def test_a_killed_rank_ends_the_run_with_the_reason(tmp_path: Path) -> None:
+def test_a_killed_rank_ends_the_run_with_the_reason(tmp_path: Path, straight: list[float]) -> None:
     run = Run(tmp_path, ranks=2)
-    os.kill(run.pid(1), signal.SIGKILL)
+    other = run.pid(1)
+    os.kill(other, signal.SIGKILL)
     code, said = run.end()
     assert code == 1
-    assert "Traceback" not in said and "liteframe: error: rank" in said
+    assert "Traceback" not in said and f"rank 1 (pid {other} on " in said and "--ckpt_path last" in said
+    assert kept_step(tmp_path) >= AT, "the steps since the last checkpoint are kept"
+    assert go_on(tmp_path)["weight"] == straight
 
 
 def test_a_pipeline_keeps_the_last_step_of_its_stage(tmp_path: Path, straight: list[float]) -> None:
