@@ -249,3 +249,11 @@ def test_a_config_of_a_run_is_one_whatever_it_is_called(tmp_path: Path, name: st
     with pytest.raises(ConfigError, match="names 'os.system', code that a run folder"):
         Names.of(["--config", str(tmp_path / name)])
     assert Names.of(["--config", str(tmp_path / name)], allow_code=True).allow_code
+
+
+def test_shipped_stages_are_known_wherever_they_lie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("tiny/pretrain_vision.yaml", "tiny/ctd.yaml", "tiny/lma.yaml", "ctd.yaml", "lma.yaml"):
+        text = find_config(name).read_text(encoding="utf-8")
+        path = run_config(tmp_path / "run", text)
+        assert cli.main(["fit", "--config", str(path), "--print_config"]) == 0, capsys.readouterr().err
+        assert "VideoDataModule" in capsys.readouterr().out

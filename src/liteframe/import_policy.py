@@ -53,14 +53,25 @@ def _close(trusted: set[str]) -> None:
 
 
 def _paths(name: str) -> set[str]:
-    """A name, and where what it names was defined, if it can be imported."""
+    """A name, and the others that what it names can be imported by: the parser prefers the shortest."""
     module, _, last = name.rpartition(".")
     try:
         found = getattr(import_module(module), last)
     except (ImportError, AttributeError, ValueError):
         return {name}
-    defined = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"
-    return {name, defined} if all(part.isidentifier() for part in defined.split(".")) else {name}
+    paths = {name}
+    for home in (module, str(getattr(found, "__module__", ""))):
+        parts = home.split(".")
+        packages = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        paths |= {f"{package}.{last}" for package in packages if _holds(package, last, found)}
+    return paths
+
+
+def _holds(package: str, name: str, found: object) -> bool:
+    try:
+        return getattr(import_module(package), name, None) is found
+    except (ImportError, ValueError):
+        return False
 
 
 def _decoders(value: Any, key: str = "") -> Iterator[str]:
