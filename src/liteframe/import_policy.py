@@ -6,8 +6,9 @@ What a text looks like is a guess; here jsonargparse itself asks before each imp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from jsonargparse import set_parsing_settings
 
@@ -44,7 +45,9 @@ def parse_by_trust(parse: Callable[[list[str]], Any], words: Sequence[str]) -> A
 
 def _close(trusted: set[str]) -> None:
     global _closed
-    allowed = {path for package, classes in KNOWN.items() for name in classes for path in _paths(f"{package}.{name}")}
+    known = {f"{package}.{name}" for package, classes in KNOWN.items() for name in classes}
+    known |= {settings for name in known for settings in _settings_of(name)}
+    allowed = {path for name in known for path in _paths(name)}
     allowed |= {path for name in trusted if ":" not in name for path in _paths(name)}
     allowed = {path for path in allowed if path.partition(".")[0] != "jsonargparse"}
     set_parsing_settings(import_path_denylist=["*", *sorted(_opened - allowed)], import_path_allowlist=sorted(allowed))
@@ -65,6 +68,31 @@ def _paths(name: str) -> set[str]:
         packages = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
         paths |= {f"{package}.{last}" for package in packages if _holds(package, last, found)}
     return paths
+
+
+def _settings_of(name: str) -> set[str]:
+    """The dataclasses of liteframe that a known class takes, at any depth: the parser asks for these by name too."""
+    module, _, last = name.rpartition(".")
+    if not name.startswith("liteframe."):
+        return set()
+    found: set[str] = set()
+    left = [getattr(import_module(module), last)]
+    while left:
+        kind = left.pop()
+        for hint in get_type_hints(kind.__init__).values():
+            for part in _parts_of(hint):
+                path = f"{part.__module__}.{part.__qualname__}" if is_dataclass(part) and isinstance(part, type) else ""
+                if path.startswith("liteframe.") and path not in found:
+                    found.add(path)
+                    left.append(part)
+    return found
+
+
+def _parts_of(hint: Any) -> Iterator[Any]:
+    """The types that a type hint is made of."""
+    yield hint
+    for part in get_args(hint):
+        yield from _parts_of(part)
 
 
 def _holds(package: str, name: str, found: object) -> bool:
