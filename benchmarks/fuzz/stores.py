@@ -206,7 +206,7 @@ def _seal(folder: Path) -> bool:
             return False
         data = (folder / name).read_bytes()
         marks[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    if not (folder / "COMPLETE").is_file():
+    if not (folder / "COMPLETE").is_file() or (folder / "COMPLETE").is_symlink():  # what it leads to is not ours
         return False
     (folder / "COMPLETE").write_text(json.dumps(marks))
     return True
