@@ -14,6 +14,7 @@ from transformers import InternVLProcessor
 from host_world import CHATML, bpe_processor
 from liteframe.errors import ConfigError
 from liteframe.hf.processing import LiteFrameProcessor
+from liteframe.models import chat_template
 from liteframe.models.chat_template import render, require_bounded
 from liteframe.models.prompts import PromptBuilder
 from liteframe.models.tiny import tiny_processor
@@ -153,3 +154,13 @@ def test_numbers_of_a_processor(name: str) -> None:
     for value in (10**9, 0, -1, "4", 2.5):
         with pytest.raises(ConfigError, match=name):
             LiteFrameProcessor(tiny_processor(4).tokenizer, **{name: value})
+
+
+def test_a_renderer_that_is_killed_by_chance_is_started_again_and_signals_to_the_group_miss_it() -> None:
+    template = "{% for m in messages %}{{ m['role'] }}{% endfor %}"
+    assert chat_template.render(template, [{"role": "user"}], {}, "x")[0] == "user"
+    child = chat_template._renderer._child
+    assert child is not None and os.getpgid(child.pid) != os.getpgid(0)
+    child.kill()
+    child.wait()
+    assert chat_template.render(template, [{"role": "user"}], {}, "x")[0] == "user"

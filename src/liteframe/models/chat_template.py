@@ -79,22 +79,25 @@ class _Renderer:
         self._child: subprocess.Popen[str] | None = None
 
     def ask(self, request: str) -> dict[str, Any] | None:
-        """The answer to a request; None if the process did not live to give one."""
+        """The answer to a request; None if the process did not live to give one, twice in a row."""
         with self._lock:
-            child = self._child = self._child or _start()
-            assert child.stdin is not None and child.stdout is not None
-            try:
-                child.stdin.write(request + "\n")
-                child.stdin.flush()
-                line = child.stdout.readline()
-            except OSError:
-                line = ""
-            if not line.endswith("\n"):
-                self._child = None
-                child.kill()
-                child.communicate()
-                return None
-            return dict(json.loads(line))
+            return self._ask_once(request) or self._ask_once(request)
+
+    def _ask_once(self, request: str) -> dict[str, Any] | None:
+        child = self._child = self._child or _start()
+        assert child.stdin is not None and child.stdout is not None
+        try:
+            child.stdin.write(request + "\n")
+            child.stdin.flush()
+            line = child.stdout.readline()
+        except OSError:
+            line = ""
+        if not line.endswith("\n"):
+            self._child = None
+            child.kill()
+            child.communicate()
+            return None
+        return dict(json.loads(line))
 
     def forget(self) -> None:
         """A forked process has no right to its parent's child."""
@@ -114,6 +117,7 @@ def _start() -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
         encoding="utf-8",
+        start_new_session=True,  # a signal to the whole group is for the main process, which decides what to finish
     )
 
 
