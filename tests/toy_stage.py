@@ -41,21 +41,21 @@ class ToyStage(LightningModule):
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         if self.global_step == int(os.environ.get("TOY_KILL_AT", -1)):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.slow:
-            time.sleep(self.slow)
-            note = Path(self.trainer.default_root_dir) / f"rank{self.global_rank}.txt"
-            note.write_text(f"{os.getpid()} {self.global_step}", encoding="utf-8")
+        self._take_time("rank", self.global_step)
         target = torch.randn(4, generator=torch.Generator().manual_seed(self.global_step))
         loss = (self.weight - target).square().sum()
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        if self.slow:
-            time.sleep(self.slow)
-            note = Path(self.trainer.default_root_dir) / f"rank{self.global_rank}.txt"
-            note.write_text(f"{os.getpid()} {batch_idx}", encoding="utf-8")
+        self._take_time("rank", batch_idx)
         return batch
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        self._take_time("validating", batch_idx)
+
+    def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        self._take_time("rank", batch_idx)
 
     def save_progress(self) -> None:
         (Path(self.trainer.default_root_dir) / f"saved{self.global_rank}.txt").touch()
@@ -68,6 +68,12 @@ class ToyStage(LightningModule):
             values = {"weight": self.weight.tolist(), "first_step": self.first_step, "world": self.trainer.world_size}
             self._write({**values, "noise": torch.rand(1).item()})
 
+    def _take_time(self, doing: str, step: int) -> None:
+        if self.slow:
+            time.sleep(self.slow)
+            note = Path(self.trainer.default_root_dir) / f"{doing}{self.global_rank}.txt"
+            note.write_text(f"{os.getpid()} {step}", encoding="utf-8")
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=self.rate)
 
@@ -76,11 +82,11 @@ class ToyStage(LightningModule):
 
 
 class ToyData(VideoDataModule):
-    """``samples`` numbers, two a batch."""
+    """``samples`` numbers, two a batch, which are validated on too if `validate` is set."""
 
-    def __init__(self, samples: int = 64) -> None:
+    def __init__(self, samples: int = 64, validate: bool = False) -> None:
         super().__init__()
-        self.samples = samples
+        self.samples, self.validate = samples, validate
 
     def setup(self, stage: str) -> None:
         pass
@@ -89,10 +95,12 @@ class ToyData(VideoDataModule):
         return DataLoader(torch.arange(float(self.samples)), batch_size=2)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> Any:
-        return []
+        return self.train_dataloader() if self.validate else []
 
     def predict_dataloader(self) -> Any:
         return self.train_dataloader()
+
+    test_dataloader = predict_dataloader
 
     def state_dict(self) -> dict[str, Any]:
         return {}

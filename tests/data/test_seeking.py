@@ -6,13 +6,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from painted_videos import number_of, write_video
 
 from liteframe.data import decode, pyav_reader
 from liteframe.data.decode import probe, read_frames
-from liteframe.data.pyav_reader import Converter
+from liteframe.data.pyav_reader import Converter, read_in_order
 from liteframe.data.pyav_scan import frames_in_order, scan
 from liteframe.errors import DecodeError
 
@@ -130,3 +131,19 @@ def test_the_undamaged_files_of_these_tests_are_no_errors(tmp_path: Path) -> Non
     for name, settings in _DAMAGED.items():
         path = str(write_video(tmp_path / name, 24, **settings))
         assert probe(path).frames == len(in_order(path)) == 24
+
+
+@pytest.mark.parametrize("group", [0, 1])
+def test_a_frame_made_from_one_that_is_shown_later_and_patched_up_is_an_error(tmp_path: Path, group: int) -> None:
+    path = write_video(tmp_path / "clip.mp4", 24, options={"g": "8", "bf": "2", "x264-params": "scenecut=0"})
+    first = 8 * group
+    with av.open(str(path)) as container:
+        key, reference = [packet for packet in container.demux() if packet.size][first : first + 2]
+    assert reference.pts > key.pts + reference.duration  # frames are shown between the two
+    data = bytearray(path.read_bytes())
+    data[reference.pos + 8 : reference.pos + 24] = b"\xff" * 16
+    path.write_bytes(data)
+    decode.forget_scans()
+    for read in (read_frames, lambda path, indices: read_in_order(decode.scan_cached(path), indices)):
+        with pytest.raises(DecodeError, match="damaged"):
+            read(str(path), [first + 1])

@@ -81,3 +81,25 @@ def test_each_saliency_is_the_function_of_ops(vision: VisionTokens) -> None:
     assert torch.equal(part.tokens_BTHWC, tokens[:, places]) and part.saliencies == pooled.saliencies
     with pytest.raises(ConfigError, match=r"'cls' is unknown; choose one of class_token"):
         WAP(saliency="cls")
+
+
+def test_wap_is_what_its_description_says_or_an_error() -> None:
+    wap = WAP((2, 2, 1), "cosine", 20.0, "mean_token")
+    assert WAP.from_description(json.loads(json.dumps(wap.describe())), "store") == wap
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"compressor": "max"}, "no WAP"),
+        ({"block": [4, 2]}, "block"),
+        ({"block": [4, 2, 0]}, "block"),
+        ({"block": 4}, "block"),
+        ({"scale": "20"}, "scale"),
+        ({"saliency": "mood"}, "saliency"),
+        ({"more": 1}, "fields"),
+    ],
+)
+def test_a_description_of_others_names_what_is_wrong(change: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^store: .*{named}"):
+        WAP.from_description({**WAP().describe(), **change}, "store")

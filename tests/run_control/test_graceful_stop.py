@@ -73,9 +73,9 @@ class Run:
     def said(self) -> str:
         return (self.folder / "stderr.txt").read_text(encoding="utf-8")
 
-    def pid(self, rank: int = 0, at: int = AT) -> int:
+    def pid(self, rank: int = 0, at: int = AT, doing: str = "rank") -> int:
         """Process id of a rank, once it has done step `at`."""
-        note = self.folder / "run" / f"rank{rank}.txt"
+        note = self.folder / "run" / f"{doing}{rank}.txt"
         while True:
             words = note.read_text(encoding="utf-8").split() if note.is_file() else []
             if len(words) == 2 and int(words[1]) >= at:
@@ -223,6 +223,24 @@ def test_predict_writes_what_it_has_gathered_and_ends(tmp_path: Path) -> None:
     code, said = run.end()
     assert code == 143, said
     assert (tmp_path / "run" / "saved0.txt").is_file() and "the same command goes on" in said
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_sigterm_ends_an_evaluation(tmp_path: Path, ranks: int) -> None:
+    run = Run(tmp_path, verb="test", ranks=ranks)
+    os.kill(run.pid(at=2), signal.SIGTERM)
+    code, said = run.end()
+    assert code == 143 and "stopped by SIGTERM. Nothing is kept of a measurement" in said, said
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_sigterm_in_validation_keeps_the_steps_before_it(tmp_path: Path, straight: list[float], ranks: int) -> None:
+    run = Run(tmp_path, ranks=ranks, args=("--data.validate=true", f"--trainer.val_check_interval={AT}"))
+    os.kill(run.pid(at=2, doing="validating"), signal.SIGTERM)
+    code, said = run.end()
+    assert code == 143 and "stopped by SIGTERM. Kept" in said, said
+    assert kept_step(tmp_path) == AT
+    assert go_on(tmp_path)["weight"] == straight
 
 
 def test_only_this_machine_can_reach_the_rendezvous(tmp_path: Path) -> None:

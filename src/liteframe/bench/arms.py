@@ -85,10 +85,9 @@ class RunParts:
         """WAP with the settings that the run's feature store was made with."""
         store = self.run / "cache" / "store"
         made_by = FeatureStore.open(store, verify="none").key.compressor
-        if made_by["compressor"] != "wap":
-            raise ConfigError(f"{store}: made with model.target {made_by['compressor']}; arms need the settings of WAP")
-        block = (made_by["block"][0], made_by["block"][1], made_by["block"][2])
-        return WAP(block, made_by["similarity"], made_by["scale"], made_by["saliency"])
+        if (name := made_by.get("compressor")) != "wap":
+            raise ConfigError(f"{store}: made with model.target {name}; arms need the settings of WAP")
+        return WAP.from_description(made_by, str(store))
 
     @cached_property
     def teacher(self) -> VideoLLM:

@@ -15,7 +15,7 @@ import numpy as np
 
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.pyav_open import open_video
-from liteframe.data.pyav_scan import Scan, frames_in_order
+from liteframe.data.pyav_scan import Scan, frames_held_back, frames_in_order
 from liteframe.errors import DecodeError
 
 
@@ -65,15 +65,15 @@ def read_in_order(scan: Scan, indices: Sequence[int]) -> np.ndarray:
     """As `read_sparse`, decoding every frame from the start up to the last one asked for."""
     convert, slot = Converter(scan), 0
     out_THWC = np.empty((len(indices), scan.height, scan.width, 3), np.uint8)
-    for index, frame in enumerate(frames_in_order(scan.path)):
+    for index, frame in enumerate(frames_in_order(scan.path, indices[-1] + 1)):
         if scan.pts_T is not None and (index >= scan.frames or frame.pts != scan.pts_T[index]):
             raise TableMismatch
         if index == indices[slot]:
             out_THWC[slot] = convert(frame)
             slot += 1
-            if slot == len(indices):
-                return out_THWC
-    raise TableMismatch
+    if slot < len(indices):
+        raise TableMismatch
+    return out_THWC
 
 
 def _seek_and_read(scan: Scan, indices: Sequence[int], run_up: int) -> np.ndarray:
@@ -92,15 +92,17 @@ def _seek_and_read(scan: Scan, indices: Sequence[int], run_up: int) -> np.ndarra
         try:
             for slot, (index, segment) in enumerate(zip(indices, segment_T.clip(0).tolist(), strict=True)):
                 if segment > here + run_up:
+                    _require_sound_rest(stream, log)
                     frames = _land(container, stream, log, keys_K, segment, run_up)
                     position = int(np.searchsorted(scan.pts_T, keys_K[segment]))
                     frames = chain([_key_frame(frames)], frames)
                 while position <= index:
                     frame = next(frames, None)
-                    if frame is None or frame.is_corrupt or frame.pts != scan.pts_T[position]:
+                    if frame is None or frame.pts != scan.pts_T[position]:
                         raise _SeekMiss
                     position += 1
                 here, out_THWC[slot] = segment, convert(frame)
+            _require_sound_rest(stream, log)
         except av.error.FFmpegError as error:
             raise _SeekMiss from error
     return out_THWC
@@ -115,7 +117,7 @@ def _key_frame(frames: Iterator[Any]) -> Any:
 
 
 def _sound(container: Any, stream: Any, log: FFmpegLog, from_pts: int | None) -> Iterator[Any]:
-    """What the decoder gives, as long as it has no complaints of packets from the one of that time on."""
+    """What the decoder gives, as long as it has no complaints of packets and frames from the one of that time on."""
     heeded = from_pts is None
     # the scan has heard the demuxer on the whole file; seeking adds remarks
     for packet in log.each(container.demux(stream), demuxer=False):
@@ -124,9 +126,21 @@ def _sound(container: Any, stream: Any, log: FFmpegLog, from_pts: int | None) ->
             frames = packet.decode()
         if not heeded:
             log.forget()
-        elif log.damage:
+        elif log.damage or any(frame.is_corrupt and _is_from(frame, from_pts) for frame in frames):
             raise _SeekMiss
         yield from frames
+
+
+def _is_from(frame: Any, from_pts: int | None) -> bool:
+    return from_pts is None or frame.pts is None or frame.pts >= from_pts
+
+
+def _require_sound_rest(stream: Any, log: FFmpegLog) -> None:
+    """Refuses frames that were read where one that the decoder holds back is patched up: they may refer to it."""
+    with log.listening():
+        rest = frames_held_back(stream)
+    if log.damage or any(frame.is_corrupt for frame in rest):
+        raise _SeekMiss
 
 
 def _land(container: Any, stream: Any, log: FFmpegLog, keys_K: np.ndarray, segment: int, run_up: int) -> Iterator[Any]:

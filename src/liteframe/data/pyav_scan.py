@@ -118,26 +118,50 @@ def _decode_all(path: str) -> tuple[np.ndarray | None, int]:
     return (np.array(times, np.int64) if usable else None), len(times)
 
 
-def frames_in_order(path: str) -> Iterator[Any]:
-    """All frames of the best stream as PyAV frames, in order of presentation.
+def frames_in_order(path: str, count: int | None = None) -> Iterator[Any]:
+    """All frames of the best stream, or the first `count`, as PyAV frames, in order of presentation.
 
     Raises:
-        DecodeError: a frame cannot be decoded, or was patched up by the decoder's error concealment.
+        DecodeError: a frame cannot be decoded, or was patched up by the decoder's error concealment. Of the frames
+            behind the first `count`, those that the decoder needed before the last of them count, too.
     """
     import av
 
     with open_video(path) as (container, stream, log):
         index = 0
         try:
-            for frame in log.each(container.decode(stream)):
+            for frame in log.each(_decoded(container, stream, count)):
                 if frame.is_corrupt:
                     raise DecodeError(path, f"frame {index} is damaged (the decoder could only conceal it)")
                 _require_no_damage(path, index, log)
-                yield frame
+                if count is None or index < count:
+                    yield frame
                 index += 1
         except av.error.FFmpegError as error:
             raise DecodeError(path, f"the stream is damaged near frame {index}: {error_text(error)}") from error
         _require_no_damage(path, index, log)
+
+
+def _decoded(container: Any, stream: Any, count: int | None) -> Iterator[Any]:
+    """Frames up to the first `count` and those that were decoded before the last of them."""
+    given = 0
+    for packet in container.demux(stream):
+        for frame in packet.decode():
+            given += 1
+            yield frame
+        if count is not None and given >= count:
+            yield from frames_held_back(stream)
+            return
+
+
+def frames_held_back(stream: Any) -> list[Any]:
+    """Frames that are decoded and not yet given, as others are shown before them; the decoder then needs a seek."""
+    import av
+
+    try:
+        return stream.codec_context.decode(None)
+    except av.error.EOFError:  # the file is at its end, and all were given
+        return []
 
 
 def _require_no_damage(path: str, index: int, log: FFmpegLog) -> None:

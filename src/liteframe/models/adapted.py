@@ -17,7 +17,7 @@ from transformers import InternVLForConditionalGeneration, PreTrainedModel, Proc
 from liteframe.errors import ConfigError
 from liteframe.models.adapter_config import read_adapter_config
 from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.finite_weights import require_finite, require_finite_module
+from liteframe.models.finite import require_finite, require_finite_module
 from liteframe.models.foreign_errors import named_errors, one_line
 from liteframe.models.host_loading import load_host
 from liteframe.models.model_folder import ADAPTER_FILES, model_file, model_subfolder, read_json_file
@@ -192,7 +192,7 @@ def _read(folder: Path, name: str) -> dict[str, Tensor]:
         tensors = load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({one_line(error)}); give the whole folder exported") from error
-    require_finite(tensors.items(), str(path))
+    require_finite(tensors, str(path))
     return tensors
 
 

@@ -6,8 +6,8 @@ Every arm of every comparison is such a pair, so nothing is measured with code o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -149,6 +149,22 @@ class WAP:
             "scale": self.scale,
             "saliency": self.saliency,
         }
+
+    @classmethod
+    def from_description(cls, values: Mapping[str, Any], source: str) -> WAP:
+        """WAP as its `describe` was written down. Raises ConfigError, naming `source`, where that is none of it."""
+        names = {field.name for field in fields(cls)}
+        block, scale = values.get("block"), values.get("scale")
+        if values.get("compressor") != "wap" or set(values) != names | {"compressor"}:
+            raise ConfigError(f"{source}: describes no WAP, whose fields are {', '.join(sorted(names))}")
+        if not isinstance(block, list) or len(block) != 3 or not all(type(size) is int and size > 0 for size in block):
+            raise ConfigError(f"{source}: block of WAP must be three whole numbers above 0, got {block!r}")
+        if scale is not None and type(scale) not in (int, float):
+            raise ConfigError(f"{source}: scale of WAP must be a number or null, got {scale!r}")
+        try:
+            return cls((block[0], block[1], block[2]), values["similarity"], scale, values["saliency"])
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from error
 
     def _query(self, vision: VisionTokens) -> Tensor:
         """What the tokens of each frame are compared with, (B, T, C)."""

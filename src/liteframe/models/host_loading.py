@@ -9,7 +9,7 @@ from transformers import AutoProcessor, InternVLConfig, InternVLForConditionalGe
 
 from liteframe.errors import ConfigError
 from liteframe.models.chat_template import require_bounded, template_of
-from liteframe.models.finite_weights import require_finite_module
+from liteframe.models.finite import require_finite_module
 from liteframe.models.foreign_errors import named_errors
 from liteframe.models.hosts import require_internvl
 from liteframe.models.strict import require_fitting_size

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from liteframe.errors import ConfigError
-from liteframe.models.finite_weights import require_finite_module
+from liteframe.models.finite import require_finite_module
 from liteframe.models.foreign_errors import named_errors
 from liteframe.models.model_folder import SMALL_FILES, local_folder, model_file, model_subfolder, require_data_only
 from liteframe.own_folder import drop_listing, require_unchanged

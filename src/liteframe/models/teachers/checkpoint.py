@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 
 from liteframe.errors import ConfigError
-from liteframe.models.finite_weights import require_finite
+from liteframe.models.finite import require_finite
 from liteframe.models.foreign_errors import named_errors, one_line
 from liteframe.models.model_folder import (
     CONFIG,
@@ -88,7 +88,7 @@ def read_tensors(source: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
                             break
         except Exception as error:  # of safetensors, of torch for a kind of number, of the file system
             raise ConfigError(f"{path}: cannot be read ({one_line(error)}); copy or download it again") from error
-    require_finite(tensors.items(), source)
+    require_finite(tensors, source)
     return tensors
 
 

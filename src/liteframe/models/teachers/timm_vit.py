@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.finite_weights import require_finite_module
+from liteframe.models.finite import require_finite_module
 from liteframe.models.foreign_errors import one_line
 from liteframe.models.model_folder import CONFIG, SINGLE, local_folder, model_file, require_data_only
 from liteframe.models.strict import require_fitting_size
