@@ -147,3 +147,16 @@ def test_a_frame_made_from_one_that_is_shown_later_and_patched_up_is_an_error(tm
     for read in (read_frames, lambda path, indices: read_in_order(decode.scan_cached(path), indices)):
         with pytest.raises(DecodeError, match="damaged"):
             read(str(path), [first + 1])
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xdb", b"\xff\xc4"])
+def test_a_jpeg_that_lost_its_tables_is_read_as_in_order(tmp_path: Path, marker: bytes) -> None:
+    path = write_video(tmp_path / "clip.mov", 12, codec="mjpeg", pixel_format="yuvj420p")
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux() if packet.size][5]
+    start = packet.pos + bytes(packet).index(marker)
+    data = bytearray(path.read_bytes())
+    data[start : start + 2] = b"\xff\xe5"  # a segment that decoders pass over
+    path.write_bytes(data)
+    decode.forget_scans()
+    assert np.array_equal(read_frames(str(path), [5])[0], in_order(str(path))[5])

@@ -18,6 +18,9 @@ from liteframe.data.pyav_open import open_video
 from liteframe.data.pyav_scan import Scan, frames_held_back, frames_in_order
 from liteframe.errors import DecodeError
 
+_JPEG_TABLES = b"\xff\xdb", b"\xff\xc4"
+"""Markers of the tables of quantisation and of Huffman codes; the codes themselves never look like them."""
+
 
 class TableMismatch(Exception):
     """The frames that a decoder gives are not those the container announces: count them by decoding."""
@@ -121,7 +124,9 @@ def _sound(container: Any, stream: Any, log: FFmpegLog, from_pts: int | None) ->
     heeded = from_pts is None
     # the scan has heard the demuxer on the whole file; seeking adds remarks
     for packet in log.each(container.demux(stream), demuxer=False):
-        heeded = heeded or packet.pts == from_pts
+        if not heeded and packet.pts == from_pts:
+            heeded = True
+            _require_own_tables(stream, packet)
         with log.listening():
             frames = packet.decode()
         if not heeded:
@@ -129,6 +134,14 @@ def _sound(container: Any, stream: Any, log: FFmpegLog, from_pts: int | None) ->
         elif log.damage or any(frame.is_corrupt and _is_from(frame, from_pts) for frame in frames):
             raise _SeekMiss
         yield from frames
+
+
+def _require_own_tables(stream: Any, packet: Any) -> None:
+    """Refuses to land on a JPEG that lacks tables: it is decoded by those of the pictures before, without a word."""
+    if stream.codec_context.codec.name == "mjpeg":
+        data = bytes(packet)
+        if any(marker not in data for marker in _JPEG_TABLES):
+            raise _SeekMiss
 
 
 def _is_from(frame: Any, from_pts: int | None) -> bool:
