@@ -165,7 +165,14 @@ def _damage(rng: random.Random, file: Path, files: list[Path], names: list[Any])
 
 
 def _name_another(rng: random.Random, value: Any, names: list[Any]) -> tuple[Any, str]:
-    """Another file, place or size of a shard or tensor, or a decoder of an entry."""
+    """Another file, place or size of a shard or tensor, or a decoder of an entry; any change where there is none."""
+    try:
+        return _name_another_of_ours(rng, value, names)
+    except (LookupError, TypeError):  # what was changed before has no such fields any more
+        return mutate_tree(rng, value, names)
+
+
+def _name_another_of_ours(rng: random.Random, value: Any, names: list[Any]) -> tuple[Any, str]:
     entries = value.get("entries") if isinstance(value, dict) else None
     shards = value.get("shards") if isinstance(value, dict) else None
     choice = rng.random()
