@@ -13,10 +13,13 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from liteframe.data.conversations import turns_of
+from liteframe.data.feature_store import FeatureStore
 from liteframe.data.manifest import read_manifest
 from liteframe.errors import ManifestError
 from liteframe.models.video_llm import VideoLLM
+from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
+from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
 from liteframe.stages.stage import OptimizerSettings, Stage
@@ -111,6 +114,23 @@ def compare(folder: Path, name: str, val: str, sharded: bool = False, most: int 
     assert one["val/loss"] > 0
     assert first == second == pytest.approx(one, rel=1e-5)
     return dict(one)
+
+
+def evaluate_and_cache(rank: int, folder: Path, rows: str) -> None:
+    trainer = make_trainer(folder, devices=2, strategy="ddp")
+    trainer.test(EvaluateStage(str(host_folder()), "words", "eager"), video_data(test=rows), verbose=False)
+    cache = CacheStage(str(host_folder()), str(folder / "store"), **WAP_SETTINGS, dtype="float32")
+    trainer.predict(cache, video_data(predict=rows), return_predictions=False)
+    os._exit(0)
+
+
+def test_a_rank_without_any_video_takes_part_in_evaluation_and_caching(tmp_path: Path) -> None:
+    rows = tmp_path / "one.jsonl"
+    row = json.loads(manifest("test").read_text().splitlines()[0])
+    rows.write_text(json.dumps({**row, "path": str(manifest("test").parent / row["path"])}) + "\n")
+    assert run_ranks(evaluate_and_cache, 2, tmp_path, str(rows)) == [0, 0]
+    assert json.loads((tmp_path / "evaluation.json").read_text())["videos"] == 1
+    assert len(FeatureStore.open(tmp_path / "store").sample_ids()) == 1
 
 
 def slow_figures(model: VideoLLM, data: Any, most: int | None) -> tuple[float, float]:
