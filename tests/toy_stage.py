@@ -25,10 +25,14 @@ class ToyStage(LightningModule):
         broken: raise an error of the house when training starts.
         estimate: as the cache stage has it.
         slow: seconds that a step takes more; the step is then noted in a file.
+        waits: rank 0 waits in a validation step for what rank 1 never sends.
     """
 
-    def __init__(self, rate: float = 0.1, broken: bool = False, estimate: bool = False, slow: float = 0.0) -> None:
+    def __init__(
+        self, rate: float = 0.1, broken: bool = False, estimate: bool = False, slow: float = 0.0, waits: bool = False
+    ) -> None:
         super().__init__()
+        self.waits = waits
         self.rate, self.broken, self.estimate, self.slow = rate, broken, estimate, slow
         self.weight = torch.nn.Parameter(torch.zeros(4))
         self.first_step: int | None = None
@@ -53,6 +57,8 @@ class ToyStage(LightningModule):
 
     def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         self._take_time("validating", batch_idx)
+        if self.waits and self.global_rank == 0 and batch_idx == 2:
+            torch.distributed.recv(torch.zeros(1), src=1)
 
     def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         self._take_time("rank", batch_idx)

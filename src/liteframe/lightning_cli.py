@@ -198,7 +198,7 @@ class StageCLI(LightningCLI):
             type=PositiveFloat | None,
             default=None,
             help=f"seconds after which a run ends because another rank is frozen ({DEFAULT_LIMIT_S:g} if not given) or,"
-            " where given, because no rank gets anywhere in training",
+            " where given, because no rank gets anywhere in training, validation or test",
         )
         if subcommand == "predict":
             parser.add_argument(

@@ -97,8 +97,24 @@ def test_sequential_gives_each_sample_exactly_once(rows: int, world_size: int) -
     ranks = [SequentialRequests(rows, 8, 2, 0, rank, world_size) for rank in range(world_size)]
     indices = [request.index for rank in ranks for batch in rank for request in batch]
     assert sorted(indices) == list(range(rows))
+    most = max(len(list(rank)) for rank in ranks)
     for rank in ranks:
-        assert len(list(rank)) == len(rank) and all(1 <= len(batch) <= 2 for batch in rank)
+        assert len(rank) == most and all(1 <= len(batch) <= 2 for batch in rank)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("rows", [0, 1, 5, 7, 12])
+def test_ranks_in_step_have_equally_many_batches_and_each_sample_once(rows: int, world_size: int) -> None:
+    ranks = [list(SequentialRequests(rows, 8, 2, 0, rank, world_size, in_step=True)) for rank in range(world_size)]
+    assert len({len(rank) for rank in ranks}) == 1
+    requests = [request for rank in ranks for batch in rank for request in batch]
+    assert sorted(request.index for request in requests if not request.blank) == list(range(rows))
+    assert all(len(batch) == 1 for rank in ranks for batch in rank if batch[0].blank)
+
+
+def test_ranks_of_which_one_is_done_are_equally_long() -> None:
+    ranks = [SequentialRequests(8, 8, 2, 0, rank, 2, done=lambda: {0, 2, 4, 6}) for rank in range(2)]
+    assert [len(rank) for rank in ranks] == [2, 2] and [len(list(rank)) for rank in ranks] == [0, 2]
 
 
 def test_sequential_leaves_out_what_is_done_without_moving_the_rest() -> None:

@@ -187,6 +187,21 @@ def test_a_batch_of_skips_is_blank_in_training_and_absent_elsewhere(clips: Path,
     data.teardown("fit")
 
 
+def test_ranks_validate_in_step_with_blank_samples(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"path": str(clips / f"{n}.mp4"), "id": str(n), "error": "bad" if n == 1 else None} for n in range(3)]
+    rows = [{name: value for name, value in row.items() if value} for row in rows]
+    seen = []
+    for rank in range(2):
+        data = module(val=manifest(tmp_path / "m.jsonl", *rows), batch_size=1, frames=6, on_error="skip")
+        monkeypatch.setattr(data, "_ranks", lambda rank=rank: (rank, 2))
+        seen.append([(batch["sample_ids"], batch["valid_frames_B"].tolist()) for batch in data.val_dataloader()])
+        data.teardown("validate")
+    assert [valid for _, valid in seen[1]] == [[0], [0]], "the one that is skipped, and one for the other rank's last"
+    assert [name for name, valid in seen[0] if valid[0]] == [["0"], ["2"]]
+
+
 def test_windows_are_several_seeded_samples_of_a_video(clips: Path) -> None:
     def windows(seed: int) -> dict[str, list[int]]:
         data = module(predict=str(clips), sampler=RandomSegment([1]), windows_per_video=3, frames=4, seed=seed)

@@ -243,6 +243,39 @@ def test_sigterm_in_validation_keeps_the_steps_before_it(tmp_path: Path, straigh
     assert go_on(tmp_path)["weight"] == straight
 
 
+IN_VALIDATION = {
+    "fit": ("--data.validate=true", f"--trainer.val_check_interval={AT}", "--trainer.num_sanity_val_steps=0"),
+    "sanity check": ("--data.validate=true", "--trainer.num_sanity_val_steps=4"),
+    "validate": ("--data.validate=true",),
+}
+
+
+@pytest.mark.parametrize("when", IN_VALIDATION)
+def test_ranks_that_wait_for_each_other_in_validation_end_with_the_reason(tmp_path: Path, when: str) -> None:
+    verb = "validate" if when == "validate" else "fit"
+    run = Run(tmp_path, verb, ranks=2, args=("--model.waits=true", "--rank_timeout_s=4", *IN_VALIDATION[when]))
+    code, said = run.end()
+    assert code == 1, said
+    assert "no rank has got anywhere for 4 s" in said and "rank 0 (pid" in said and "validating" in said
+    if when == "fit":
+        assert kept_step(tmp_path) == AT
+
+
+def test_sigterm_ends_a_validation_that_waits(tmp_path: Path) -> None:
+    run = Run(tmp_path, ranks=2, args=("--model.waits=true", *IN_VALIDATION["fit"]))
+    main, other = run.pid(at=2, doing="validating"), run.pid(1, at=2, doing="validating")
+    time.sleep(2)
+    os.kill(main, signal.SIGTERM)
+    code, said = run.end()
+    assert code == 143 and "ended while it was waiting" in said, said
+    assert kept_step(tmp_path) == AT
+    for _ in range(600):
+        if not _is_alive(other):
+            return
+        time.sleep(0.1)
+    raise AssertionError("rank 1 lives on")
+
+
 def test_only_this_machine_can_reach_the_rendezvous(tmp_path: Path) -> None:
     run = Run(tmp_path, ranks=2)
     pids = {run.pid(0), run.pid(1)}

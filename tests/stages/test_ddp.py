@@ -1,4 +1,4 @@
-"""Two ranks with half the batch each train as one with the whole, through the real stages and Lightning's DDP."""
+"""However a batch is split over ranks and accumulated batches, the real stages train as with the whole of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from liteframe.data.manifest import read_manifest
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage, LoraSettings
+from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
 from liteframe.stages.stage import OptimizerSettings, Stage
 from tiny_world import (
     ENCODER,
@@ -34,7 +35,7 @@ OPTIMIZER = OptimizerSettings(lr=1e-2, warmup_fraction=0.0)
 
 
 class KeepGradients(Callback):
-    """Writes down the gradients of each step, and the losses that rank 0 logged."""
+    """Writes down the gradients of each step, and the losses that rank 0 logged at its end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,26 +46,39 @@ class KeepGradients(Callback):
             save_file(gradients, self.folder / f"{trainer.global_step}.safetensors")
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.is_global_zero:
+        path = self.folder / f"{trainer.global_step - 1}.json"
+        if trainer.is_global_zero and trainer.global_step and not path.exists():
             logged = {n: float(v) for n, v in trainer.callback_metrics.items() if not n.startswith("rate/")}
-            (self.folder / f"{trainer.global_step - 1}.json").write_text(json.dumps(logged))
+            path.write_text(json.dumps(logged))
 
 
 def make_stage(name: str) -> Stage:
-    if name == "ctd":
+    if name.startswith("ctd"):
+        sigma = 1.5 if name == "ctd" else None
         return CTDStage(
-            ENCODER, str(host_folder()), **WAP_SETTINGS, clip_sigma=1.5, picture_every=0, optimizer=OPTIMIZER
+            ENCODER, str(host_folder()), **WAP_SETTINGS, clip_sigma=sigma, picture_every=0, optimizer=OPTIMIZER
         )
+    if name == "vision":
+        return TimmPretrainStage(32, 2, 2, OPTIMIZER)
+    if name == "pretrain":
+        return HostPretrainStage(str(host_folder()), pooled_too=True, attention="eager", optimizer=OPTIMIZER)
     lora = LoraSettings(rank=4, alpha=8, targets=["q_proj", "down_proj"])
     return LMAStage(str(host_folder()), str(encoder_folder()), lora, attention="eager", optimizer=OPTIMIZER)
 
 
-def train(rank: int, name: str, folder: Path, source: Path, ranks: int, batch: int) -> None:
+def train(rank: int, name: str, folder: Path, source: Path, ranks: int, batch: int, accumulate: int) -> None:
     strategy = {"strategy": "ddp", "devices": ranks} if ranks > 1 else {}
     keep = KeepGradients(folder)
-    trainer = make_trainer(folder, max_steps=STEPS, callbacks=[keep], **strategy)
+    trainer = make_trainer(
+        folder,
+        max_steps=STEPS,
+        callbacks=[keep],
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=0.05,
+        **strategy,
+    )
     videos = {"train": str(source), "frames": 12, "on_error": "skip", "max_skip_fraction": 0.5}
-    trainer.fit(make_stage(name), video_data(**videos, batch_size=batch // ranks))
+    trainer.fit(make_stage(name), video_data(**videos, batch_size=batch // ranks // accumulate))
     os._exit(0)
 
 
@@ -72,7 +86,13 @@ def uneven_manifest(folder: Path, broken: int | None = None) -> Path:
     """Four videos of 12, 5, 12 and 10 frames, with answers of 1 to 5 words; one may be no video at all."""
     rows = read_manifest(manifest())[: len(ENDS)]
     lines: list[dict[str, Any]] = [
-        {"path": row.path, "end": end, "question": "color of the star", "answer": answer}
+        {
+            "path": row.path,
+            "end": end,
+            "question": "color of the star",
+            "answer": answer,
+            "scene": row.extra["scene"],
+        }
         for row, end, answer in zip(rows, ENDS, ANSWERS, strict=True)
     ]
     if broken is not None:
@@ -84,25 +104,50 @@ def uneven_manifest(folder: Path, broken: int | None = None) -> Path:
     return path
 
 
-@pytest.mark.parametrize("broken", [False, True], ids=["uneven", "a rank sees nothing"])
-@pytest.mark.parametrize("name", ["ctd", "lma"])
-def test_two_ranks_have_the_gradients_of_one(name: str, broken: bool, tmp_path: Path) -> None:
-    source = uneven_manifest(tmp_path, 1 if broken else None)
-    batch = 2 if broken else 4
-    for ranks in (1, 2):
-        (tmp_path / str(ranks)).mkdir()
-        assert run_ranks(train, ranks, name, tmp_path / str(ranks), source, ranks, batch) == [0] * ranks
+CASES = {
+    "ctd": ("ctd", None, 2, 1),
+    "lma": ("lma", None, 2, 1),
+    "pretrain": ("pretrain", None, 2, 1),
+    "vision": ("vision", None, 2, 1),
+    "ctd, a rank sees nothing": ("ctd", 1, 2, 1),
+    "lma, a rank sees nothing": ("lma", 1, 2, 1),
+    "vision, a rank sees nothing": ("vision", 1, 2, 1),
+    "ctd accumulated": ("ctd without clipping", None, 1, 4),
+    "lma accumulated": ("lma", None, 1, 4),
+    "lma in parts": ("lma", None, 1, 2),
+    "pretrain accumulated": ("pretrain", None, 1, 4),
+    "vision accumulated": ("vision", None, 1, 4),
+    "lma accumulated, the first batch is empty": ("lma", 0, 1, 2),
+    "lma accumulated, the last batch is empty": ("lma", 1, 1, 2),
+    "ctd accumulated, a batch is empty": ("ctd without clipping", 0, 1, 2),
+    "ctd accumulated on two ranks": ("ctd without clipping", None, 2, 2),
+    "lma accumulated on two ranks": ("lma", None, 2, 2),
+    "pretrain accumulated on two ranks": ("pretrain", None, 2, 2),
+    "vision accumulated on two ranks": ("vision", None, 2, 2),
+}
+"""Stage, broken video, ranks and accumulated batches, to be as one rank with one batch."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ranks_and_accumulated_batches_have_the_gradients_of_one_batch(case: str, tmp_path: Path) -> None:
+    name, broken, ranks, accumulate = CASES[case]
+    source = uneven_manifest(tmp_path, broken)
+    batch = 4 if broken is None else 2
+    split = tmp_path / "split"
+    for folder, n, a in ((tmp_path / "whole", 1, 1), (split, ranks, accumulate)):
+        folder.mkdir()
+        assert run_ranks(train, n, name, folder, source, n, batch, a) == [0] * n
     for step in range(STEPS):
-        one, two = (load_file(tmp_path / ranks / f"{step}.safetensors") for ranks in ("1", "2"))
+        one, two = (load_file(folder / f"{step}.safetensors") for folder in (tmp_path / "whole", split))
         assert set(one) == set(two)
         largest = max(float(gradient.abs().max()) for gradient in one.values())
         assert largest > 1e-4
         for key in one:
             # Adam makes the second step of tiny gradients one of noise, so the scale is that of all gradients.
             torch.testing.assert_close(two[key], one[key], rtol=1e-4, atol=(1e-6, 1e-3)[step] * largest, msg=key)
-        logs = [json.loads((tmp_path / ranks / f"{step}.json").read_text()) for ranks in ("1", "2")]
-        assert logs[1] == pytest.approx(logs[0], rel=(1e-5, 1e-3)[step], abs=1e-6), "rank 0 logs the global loss"
+        logs = [json.loads((folder / f"{step}.json").read_text()) for folder in (tmp_path / "whole", split)]
+        assert logs[1] == pytest.approx(logs[0], rel=(1e-5, 1e-3)[step], abs=1e-6), "rank 0 logs the whole step's loss"
     if name == "ctd":
         assert 0 < logs[0]["train/dropped"] < 0.5, "clipping dropped something"
-    exports = [load_file(path) for path in sorted((tmp_path / "2").rglob("export/**/*.safetensors"))]
+    exports = [load_file(path) for path in sorted(split.rglob("export/**/*.safetensors"))]
     assert exports, "one rank exported"

@@ -10,13 +10,20 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 from torch.nn import functional
 
+from liteframe.stages.accumulation import StepMean
 from liteframe.stages.losses import answer_loss, ctd_loss, fold_statistics_into_head, standardise
+from liteframe.stages.means import SummedLoss
 
 SHAPE = (4, 2, 3, 3, 8)
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def mean(loss: SummedLoss) -> torch.Tensor:
+    """What is called backward on, where a step is one batch."""
+    return StepMean().add(loss, 1)[0]
 
 
 def slow_ctd(student: torch.Tensor, target: torch.Tensor, weight_BT: torch.Tensor, sigma: float) -> tuple[float, int]:
@@ -36,25 +43,28 @@ def test_zero_at_equality_and_scalar() -> None:
     tokens = draw(*SHAPE)
     for sigma in (None, 3.0):
         out = ctd_loss(tokens, tokens.clone(), clip_sigma=sigma)
-        assert out.loss.shape == out.value.shape == ()
-        assert out.loss == 0 and out.value == 0 and out.dropped == 0
-        assert out.cosine == pytest.approx(1, abs=1e-6)
+        values = out.means.values()
+        assert out.total.shape == values["loss"].shape == ()
+        assert out.total == 0 and values["loss"] == 0 and values.get("dropped", 0) == 0
+        assert values["cosine"] == pytest.approx(1, abs=1e-6)
 
 
 def test_without_options_it_is_the_mean_squared_error() -> None:
     student, target = draw(*SHAPE), draw(*SHAPE, seed=1)
     out = ctd_loss(student, target)
-    torch.testing.assert_close(out.loss, functional.mse_loss(student, target))
-    torch.testing.assert_close(out.value, out.loss)
-    torch.testing.assert_close(out.cosine, functional.cosine_similarity(student, target, dim=-1).mean())
+    values = out.means.values()
+    torch.testing.assert_close(mean(out), functional.mse_loss(student, target))
+    torch.testing.assert_close(values["loss"], mean(out))
+    torch.testing.assert_close(values["cosine"], functional.cosine_similarity(student, target, dim=-1).mean())
 
 
 def test_gradient_goes_to_the_student_only() -> None:
     student, target = draw(*SHAPE).requires_grad_(), draw(*SHAPE, seed=1).requires_grad_()
     out = ctd_loss(student, target, clip_sigma=3.0)
-    out.loss.backward()
+    mean(out).backward()
     assert student.grad is not None and student.grad.abs().sum() > 0 and target.grad is None
-    assert not (out.value.requires_grad or out.dropped.requires_grad or out.cosine.requires_grad)
+    assert set(out.means.values()) == {"loss", "cosine", "dropped"}
+    assert not any(value.requires_grad for value in out.means.values().values())
 
 
 @pytest.mark.parametrize("offset", [0.0, 4.0])
@@ -67,9 +77,10 @@ def test_clipping_drops_the_outliers_of_a_slow_reference(offset: float) -> None:
     out = ctd_loss(student, target, weight_BT, clip_sigma=3.0)
     value, dropped = slow_ctd(student.detach(), target, weight_BT, 3.0)
     assert dropped > 0
-    assert out.value.item() == pytest.approx(value, rel=1e-5)
-    assert out.dropped.item() == pytest.approx(dropped / weight_BT.sum().item() / (3 * 3 * 8), rel=1e-5)
-    out.loss.backward()
+    values = out.means.values()
+    assert values["loss"].item() == pytest.approx(value, rel=1e-5)
+    assert values["dropped"].item() == pytest.approx(dropped / weight_BT.sum().item() / (3 * 3 * 8), rel=1e-5)
+    mean(out).backward()
     assert student.grad is not None
     expected = far | (weight_BT == 0)[:, :, None, None, None]
     assert torch.equal(student.grad == 0, expected)
@@ -77,8 +88,8 @@ def test_clipping_drops_the_outliers_of_a_slow_reference(offset: float) -> None:
 
 def test_equal_residuals_are_not_outliers() -> None:
     target = draw(*SHAPE)
-    assert ctd_loss(torch.full(SHAPE, 0.1), torch.zeros(SHAPE), clip_sigma=3.0).dropped == 0
-    assert ctd_loss(target + 1e-3, target, clip_sigma=3.0).dropped < 1 / 9
+    assert ctd_loss(torch.full(SHAPE, 0.1), torch.zeros(SHAPE), clip_sigma=3.0).means.values()["dropped"] == 0
+    assert ctd_loss(target + 1e-3, target, clip_sigma=3.0).means.values()["dropped"] < 1 / 9
 
 
 def test_blank_samples_do_nothing_whatever_they_hold() -> None:
@@ -90,9 +101,9 @@ def test_blank_samples_do_nothing_whatever_they_hold() -> None:
     blank.requires_grad_()
     out = ctd_loss(blank, target, weight_BT, clip_sigma=2.0)
     alone = ctd_loss(student[:2], target[:2], clip_sigma=2.0)
-    for name in ("loss", "value", "dropped", "cosine"):
-        torch.testing.assert_close(getattr(out, name), getattr(alone, name))
-    out.loss.backward()
+    torch.testing.assert_close(out.means.values(), alone.means.values())
+    torch.testing.assert_close(mean(out), mean(alone))
+    mean(out).backward()
     assert blank.grad is not None and torch.equal(blank.grad[2:], torch.zeros_like(blank.grad[2:]))
 
 
@@ -100,16 +111,16 @@ def test_blank_samples_do_nothing_whatever_they_hold() -> None:
 def test_a_batch_of_blanks_is_zero_and_still_has_a_gradient(sigma: float | None) -> None:
     student = draw(*SHAPE).requires_grad_()
     out = ctd_loss(student, draw(*SHAPE, seed=1), torch.zeros(SHAPE[:2]), sigma)
-    out.loss.backward()
-    assert out.loss == 0 and out.value == 0 and out.dropped == 0 and out.cosine == 0
+    mean(out).backward()
+    assert mean(out) == 0 and not any(out.means.values().values())
     assert student.grad is not None and not student.grad.any()
 
 
 def test_half_precision_is_summed_in_float32() -> None:
     student, target = draw(*SHAPE).bfloat16(), draw(*SHAPE, seed=1).bfloat16()
     out = ctd_loss(student, target)
-    assert out.loss.dtype == torch.float32
-    torch.testing.assert_close(out.loss, functional.mse_loss(student.float(), target.float()))
+    assert mean(out).dtype == torch.float32
+    torch.testing.assert_close(mean(out), functional.mse_loss(student.float(), target.float()))
 
 
 def test_wrong_arguments_are_refused() -> None:
@@ -126,21 +137,21 @@ def test_answer_loss_is_the_cross_entropy_of_answer_tokens() -> None:
     labels[0, 3:] = torch.tensor([1, 5, 2])
     labels[1, 5] = logits[1, 5].argmax()
     out = answer_loss(logits, labels)
-    torch.testing.assert_close(out.loss, functional.cross_entropy(logits.reshape(-1, 11), labels.reshape(-1)))
-    torch.testing.assert_close(out.value, out.loss.detach())
+    torch.testing.assert_close(mean(out), functional.cross_entropy(logits.reshape(-1, 11), labels.reshape(-1)))
+    torch.testing.assert_close(out.means.values()["loss"], mean(out).detach())
     right = sum(int(logits[0, n].argmax() == labels[0, n]) for n in (3, 4, 5)) + 1
-    assert out.tokens == 4 and out.accuracy == pytest.approx(right / 4)
-    out.loss.backward()
+    assert out.count == 4 and out.means.values()["answer_accuracy"] == pytest.approx(right / 4)
+    mean(out).backward()
     assert logits.grad is not None and torch.equal(logits.grad.abs().sum(-1) == 0, labels == -100)
     picked = answer_loss(logits[labels != -100], labels[labels != -100])
-    torch.testing.assert_close(picked.loss, out.loss)
+    torch.testing.assert_close(mean(picked), mean(out))
 
 
 def test_answer_loss_without_answers_is_zero_and_still_has_a_gradient() -> None:
     logits = draw(1, 3, 7).requires_grad_()
     out = answer_loss(logits, torch.full((1, 3), -100))
-    out.loss.backward()
-    assert out.loss == 0 and out.value == 0 and out.tokens == 0 and out.accuracy == 0
+    mean(out).backward()
+    assert mean(out) == 0 and out.count == 0 and not any(out.means.values().values())
     assert logits.grad is not None and not logits.grad.any()
 
 
@@ -175,14 +186,14 @@ def _ctd_case(part: slice) -> tuple[nn.Module, Callable[[nn.Module], torch.Tenso
     targets[0, 0, 0] += 20
     targets[3, 1, 2, :, 4] -= 20
     weight_BT = torch.tensor([[1, 1], [1, 0], [1, 1], [0, 0]])
-    return model, lambda net: ctd_loss(net(inputs[part]), targets[part], weight_BT[part], clip_sigma=3.0).loss
+    return model, lambda net: mean(ctd_loss(net(inputs[part]), targets[part], weight_BT[part], clip_sigma=3.0))
 
 
 def _blank_case(part: slice) -> tuple[nn.Module, Callable[[nn.Module], torch.Tensor]]:
     model, _ = _ctd_case(part)
     inputs, targets = draw(4, 2, 3, 3, 6), draw(*SHAPE, seed=1)
     weight_BT = torch.tensor([[1, 1], [1, 1], [0, 0], [0, 0]])
-    return model, lambda net: ctd_loss(net(inputs[part]), targets[part], weight_BT[part], clip_sigma=2.0).loss
+    return model, lambda net: mean(ctd_loss(net(inputs[part]), targets[part], weight_BT[part], clip_sigma=2.0))
 
 
 def _answer_case(part: slice) -> tuple[nn.Module, Callable[[nn.Module], torch.Tensor]]:
@@ -192,7 +203,7 @@ def _answer_case(part: slice) -> tuple[nn.Module, Callable[[nn.Module], torch.Te
     labels = tokens.clone()
     for row, answers in enumerate([1, 6, 0, 2]):
         labels[row, : 7 - answers] = -100
-    return model, lambda net: answer_loss(net(tokens[part])[:, :-1], labels[part, 1:]).loss
+    return model, lambda net: mean(answer_loss(net(tokens[part])[:, :-1], labels[part, 1:]))
 
 
 CASES = {"ctd": _ctd_case, "blank rank": _blank_case, "answers": _answer_case}

@@ -20,11 +20,17 @@ from liteframe.models.teachers import TimmViT
 from liteframe.models.tiny import tiny_timm_vit
 from liteframe.stages import pretrain
 from liteframe.stages.ctd import CTDStage
+from liteframe.stages.means import Means, SummedLoss
 from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
 from liteframe.stages.stage import OptimizerSettings
 from tiny_world import ENCODER, host_folder, make_trainer, manifest, video_data
 
 KINDS = ("needle", "motion", "order")
+
+
+def losses_only(loss: SummedLoss, counted: str = "") -> torch.Tensor:
+    """In place of `training_loss`, which needs a trainer."""
+    return loss.total
 
 
 def steps(
@@ -33,17 +39,16 @@ def steps(
     """Step between frame numbers, and question types asked, of many training steps."""
     seen: list[tuple[int, set[str]]] = []
 
-    def answer_step(
-        stage: Any, model: Any, batch: dict[str, Any], tokens: Any, most: Any, step: int, name: str = ""
-    ) -> Any:
+    def answer_step(stage: Any, model: Any, batch: dict[str, Any], tokens: Any, most: Any, step: int) -> SummedLoss:
         seen.append((step, {question["type"] for row in batch["rows"] for question in row["questions"]}))
-        return type("Loss", (), {"loss": torch.zeros(())})
+        return SummedLoss(torch.zeros(()), Means({}))
 
     stage = HostPretrainStage(str(host_folder()), **settings)
     stage.model = type("Model", (), {"backbone": lambda self, frames: VisionTokens(torch.zeros(1, 1, 2, 2, 4))})()  # type: ignore[assignment]
     rng = np.random.default_rng(0)
     monkeypatch.setattr(pretrain, "answer_step", answer_step)
     monkeypatch.setattr(stage, "step_rng", lambda: rng)
+    monkeypatch.setattr(stage, "training_loss", losses_only)
     rows = [{"path": "a.mp4", "questions": [{"type": kind, "question": "?", "answer": "!"} for kind in kinds]}]
     for _ in range(draws):
         stage.training_step({"frames_BTCHW": torch.zeros(1, frames, 3, 28, 28), "rows": rows}, 0)
@@ -88,26 +93,26 @@ def test_the_loss_is_the_mean_of_both_densities(pooled_by: Any, monkeypatch: pyt
         encoded.append(frames)
         return vision
 
-    seen: dict[str, torch.Tensor] = {}
+    seen: list[torch.Tensor] = []
 
-    def answer_step(
-        stage: Any, model: Any, batch: dict[str, Any], tokens: torch.Tensor, most: Any, step: int, name: str = ""
-    ) -> Any:
-        seen[name] = tokens
-        return type("Loss", (), {"loss": torch.tensor(4.0 if name else 1.0)})
+    def answer_step(*args: Any) -> SummedLoss:
+        seen.append(args[3])
+        total = torch.tensor(float(4 ** len(seen[1:])))
+        return SummedLoss(total, Means({"loss": (total, torch.tensor(1.0))}))
 
     stage.model = type("Model", (), {"backbone": backbone})()  # type: ignore[assignment]
     monkeypatch.setattr(pretrain, "answer_step", answer_step)
     monkeypatch.setattr(stage, "step_rng", lambda: np.random.default_rng(0))
+    monkeypatch.setattr(stage, "training_loss", losses_only)
     loss = stage.training_step({"frames_BTCHW": torch.zeros(2, 3, 3, 56, 56), "rows": []}, 0)
     assert len(encoded) == 1
-    assert seen[""] is vision.tokens_BTHWC
+    assert seen[0] is vision.tokens_BTHWC
     assert float(loss) == (2.5 if pooled_by else 1.0)
     if pooled_by:
         block = vision.tokens_BTHWC[1, 2, 2:, :2].reshape(4, 8)
         cosine = torch.nn.functional.cosine_similarity(block, vision.cls_BTC[1, 2][None], dim=-1)  # type: ignore[index]
         weights = (20 * cosine).softmax(0) if pooled_by == "wap" else torch.full((4,), 0.25)
-        torch.testing.assert_close(seen["pooled_"][1, 2, 1, 0], weights @ block)
+        torch.testing.assert_close(seen[1][1, 2, 1, 0], weights @ block)
 
 
 def test_a_timm_vit_learns_the_labels_and_a_student_starts_from_it(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
 
@@ -38,12 +38,16 @@ class BatchShape:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What a dataset is asked for: sample `index`, `num_frames` of it, chosen with `seed` by the sampler of `shape`."""
+    """What a dataset is asked for: sample `index`, `num_frames` of it, chosen with `seed` by the sampler of `shape`.
+
+    With `blank` for nothing but a sample without frames, in a batch that keeps a rank in step with the others.
+    """
 
     index: int
     num_frames: int
     seed: int
     shape: int = 0
+    blank: bool = False
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
@@ -181,6 +185,8 @@ class SequentialRequests:
         rank, world_size: of this process, and how many there are.
         done: gives the samples to leave out, asked for at each `iter`. They are dropped after the split over ranks, so
             a rank that knows of more done ones than another takes nobody's samples.
+        in_step: a rank with fewer batches than another ends with blank ones, so that all run equally many: for steps
+            in which ranks wait for each other.
     """
 
     def __init__(
@@ -192,24 +198,34 @@ class SequentialRequests:
         rank: int = 0,
         world_size: int = 1,
         done: Callable[[], Collection[int]] | None = None,
+        in_step: bool = False,
     ) -> None:
         if num_frames < 1 or batch_size < 1:
             raise ConfigError(f"data.frames and data.batch_size must be above 0, not {num_frames} and {batch_size}")
         self.num_frames, self.batch_size, self.seed = num_frames, batch_size, seed
-        self._share, self._done = range(rank, rows, world_size), done
+        self._shares = [range(first, rows, world_size) for first in range(world_size)]
+        self._rank, self._done, self._in_step = rank, done, in_step
 
     def indices(self) -> Sequence[int]:
         """This rank's samples that are not done."""
-        done = self._done() if self._done is not None else ()
-        return [index for index in self._share if index not in done] if done else self._share
+        return self._left(self._rank)
 
     def __len__(self) -> int:
-        return -(-len(self.indices()) // self.batch_size)
+        """Batches of the rank that has most, so that no rank leaves out what all wait for at the end of the loop."""
+        return max(-(-len(self._left(rank)) // self.batch_size) for rank in range(len(self._shares)))
 
     def __iter__(self) -> Iterator[list[SampleRequest]]:
         indices = self.indices()
         for first in range(0, len(indices), self.batch_size):
-            yield [
-                SampleRequest(index, self.num_frames, sample_seed(self.seed, 0, index))
-                for index in indices[first : first + self.batch_size]
-            ]
+            yield [self._request(index) for index in indices[first : first + self.batch_size]]
+        if self._in_step:
+            for _ in range(-(-len(indices) // self.batch_size), len(self)):
+                yield [replace(self._request(0), blank=True)]
+
+    def _left(self, rank: int) -> Sequence[int]:
+        done = self._done() if self._done is not None else ()
+        share = self._shares[rank]
+        return [index for index in share if index not in done] if done else share
+
+    def _request(self, index: int) -> SampleRequest:
+        return SampleRequest(index, self.num_frames, sample_seed(self.seed, 0, index))

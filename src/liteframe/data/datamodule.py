@@ -233,10 +233,16 @@ class VideoDataModule(LightningDataModule):
         return self._loader(dataset, self._train_batches(), self.ledger, position=self._batches_done)
 
     def val_dataloader(self) -> VideoLoader | list[VideoLoader]:
-        """Each validation sample exactly once over all ranks; none while fitting where `val` is not set."""
+        """Each validation sample exactly once over all ranks; none while fitting where `val` is not set.
+
+        Several ranks get equally many batches, because they wait for each other in each step where weights are shared
+        out, or buffers kept equal: one with fewer, or with a batch of skips only, gets a blank sample
+        (`valid_frames_B` 0) instead.
+        """
         if not self.sources["val"] and self._is_fitting():
             return []
-        return self._sequential("val", ledger=self.ledger, drop_empty=True)
+        several = self._ranks()[1] > 1
+        return self._sequential("val", ledger=self.ledger, drop_empty=not several, in_step=several)
 
     def test_dataloader(self) -> VideoLoader:
         """Each test sample exactly once over all ranks."""
@@ -339,9 +345,12 @@ class VideoDataModule(LightningDataModule):
         ledger: SkipLedger | None = None,
         drop_empty: bool = False,
         windows: int = 1,
+        in_step: bool = False,
     ) -> VideoLoader:
         rows = self.rows(split) if isinstance(split, str) else split
-        dataset = VideoDataset(rows, [sampler or self.sampler], self._pool, self.settings, windows)
+        dataset = VideoDataset(
+            rows, [sampler or self.sampler], self._pool, self.settings, windows, blank_batches=in_step
+        )
 
         def done() -> Collection[int]:
             # When it is asked for, because a stage sets `done_ids` after the loader is made.
@@ -350,7 +359,13 @@ class VideoDataModule(LightningDataModule):
             return {index for index in range(len(dataset)) if dataset.sample_id(index) in self.done_ids}
 
         batches = SequentialRequests(
-            len(dataset), frames or self.frames, batch_size or self.batch_size, self.seed, *self._ranks(), done=done
+            len(dataset),
+            frames or self.frames,
+            batch_size or self.batch_size,
+            self.seed,
+            *self._ranks(),
+            done=done,
+            in_step=in_step,
         )
         return self._loader(dataset, batches, ledger, drop_empty)
 

@@ -53,7 +53,8 @@ class VideoDataset(Dataset[Any]):
         windows: samples of each row, at indices `row * windows + window`, with ids `row#window` where more than one.
         store: a feature store; its entries are the samples then, with their targets.
         question_types: for each shape number of the requests, the types of `questions` to keep; all if None.
-        blank_batches: a batch without any readable video becomes one blank sample with `valid_frames` 0.
+        blank_batches: a batch without any readable video becomes one blank sample with `valid_frames` 0; has to be set
+            where requests are `blank`.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class VideoDataset(Dataset[Any]):
             DecodeError: at the first video that cannot be decoded, with `on_error="error"`. Rows that the manifest
                 itself marks with `error` are skipped all the same: it is known about them already.
         """
-        drafts = [self._draft(request) for request in requests]
+        drafts = [self._draft(request) for request in requests if not request.blank]
         out: list[Sample | Skipped] = []
         # In parts, and resized at once, so that a batch of large frames does not lie in memory at full size.
         step = 2 * self._pool.processes
@@ -99,7 +100,7 @@ class VideoDataset(Dataset[Any]):
             decoded = iter(self._pool.run([draft["job"] for draft in part if "job" in draft]))
             out += [self._settle(draft, next(decoded) if "job" in draft else None) for draft in part]
         if self.blank_batches and all(isinstance(item, Skipped) for item in out):
-            out.append(self._blank(drafts[0], requests[0].num_frames))
+            out.append(self._blank(self._draft(requests[0]), requests[0].num_frames))
         return out
 
     def _draft(self, request: SampleRequest) -> Sample:

@@ -24,6 +24,9 @@ from liteframe.models.video_llm import put_in_places
 CLIPS_AT_ONCE = 16
 """Clips that go through the encoder together. Clips do not see each other, so this bounds the memory, nothing else."""
 
+_LOSS_KWARGS = ("num_items_in_batch", "shift_labels", "ignore_index")
+"""What transformers' causal-LM loss takes beside logits and labels."""
+
 
 class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
     """Answers questions about videos and images; `LiteFrameProcessor` makes its inputs."""
@@ -156,6 +159,8 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             use_cache: give keys and values back.
             logits_to_keep: of the last so many tokens alone; 0 is all. Or the places to keep.
             clip_groups: see `project_clips`.
+            kwargs: of the LLM, and of transformers' causal-LM loss. Of these `num_items_in_batch` divides the sum over
+                the labels in place of their number, as its `Trainer` asks for where it accumulates gradients.
 
         Raises:
             ConfigError: the prompts have more or fewer places than the clips have tokens.
@@ -169,6 +174,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
                 visual = self.project_clips(pixel_values_videos, clip_groups)
                 inputs_embeds = put_in_places(inputs_embeds, places_BL, visual)
         kwargs.pop("return_dict", None)
+        of_loss = {name: kwargs.pop(name) for name in _LOSS_KWARGS if name in kwargs}
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -183,7 +189,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             text: Any = self.config.text_config
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=text.vocab_size)
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=text.vocab_size, **of_loss)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

@@ -18,16 +18,19 @@ _ENTRANCES = ("encode", "project", "prefill", "answer_logits")
 def shard(model: VideoLLM, mesh: DeviceMesh) -> VideoLLM:
     """Shares out the weights of a model over the ranks of a mesh, in place, by torch's `fully_shard`.
 
-    Layers of the LLM and blocks of the encoder are whole only while they run; what lies outside of them (embeddings,
+    Layers of the LLM, and the encoder as one, are whole only while they run; what lies outside of them (embeddings,
     head, projector) is whole from its first use in a step to the end of it. Gradients are means over the ranks.
+    Ranks have to run the model equally often, but their videos may differ in length.
 
     Args:
         model: the same on all ranks, its adapters on and its frozen parts frozen.
         mesh: of one axis.
     """
-    for module in model.modules():
+    for module in model.language_model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             fully_shard(module, mesh=mesh)
+    # Not block by block: how often those run, chunk after chunk, depends on the rank's videos.
+    fully_shard(getattr(model.backbone, "encoder", model.backbone), mesh=mesh)
     fully_shard(model, mesh=mesh)
     for name in _ENTRANCES:
         register_fsdp_forward_method(model, name)

@@ -40,6 +40,7 @@ class GracefulStop(Callback):
         self._ranks: Ranks | None = None
         self._last: LastStep | None = None
         self._step = 0
+        self._in_steps = False
         self._signals = StopSignals()
         self.begun = False
         """Whether the first loop has begun, so that everything before it is done."""
@@ -69,6 +70,7 @@ class GracefulStop(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin(trainer)
+        self._enter_steps("starting to train")
         self._last = LastStep(trainer)
         self._step = trainer.global_step
         self._signals.save = self._save_alone
@@ -89,6 +91,10 @@ class GracefulStop(Callback):
                 self._last.save_with_all_ranks()
             self._leave(trainer, number)
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._last is not None:
+            self._last.set_back(checkpoint)
+
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self._advance("validating")
         if self._signals.requested is not None:
@@ -104,9 +110,14 @@ class GracefulStop(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._last is None and not trainer.sanity_checking:
             self._begin(trainer)
+        self._enter_steps("validating")
 
-    on_test_start = on_validation_start
-    on_predict_start = on_validation_start
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer)
+        self._enter_steps("at work")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer)
 
     def on_test_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self._stop_alone(trainer)
@@ -143,6 +154,7 @@ class GracefulStop(Callback):
 
     def _end(self) -> None:
         self._signals.deferring, self._signals.save, self._last = False, None, None
+        self._in_steps = False
 
     def _close_ranks(self, failed: bool) -> None:
         if self._ranks is not None:
@@ -152,6 +164,11 @@ class GracefulStop(Callback):
     def _advance(self, doing: str) -> None:
         if self._ranks is not None:
             self._ranks.advance(doing)
+
+    def _enter_steps(self, doing: str) -> None:
+        """From now on a rank that gets nowhere is stuck: what comes before may take its time."""
+        self._advance(doing)
+        self._in_steps = True
 
     def _asked_after(self, step: int) -> int | None:
         if self._ranks is None:
@@ -226,7 +243,7 @@ class GracefulStop(Callback):
                 advice = "it is frozen, swapped out, or its machine is gone (limit: --rank_timeout_s)"
                 reason = f"no sign of life for {ranks.limit_s:g} s of {ranks.describe(frozen)}: {advice}"
                 self._give_up(trainer, reason, frozen)
-            if self._last is not None and ranks.stalled():
+            if self._in_steps and ranks.stalled():
                 everybody = ranks.describe(range(ranks.world_size))
                 reason = f"no rank has got anywhere for {ranks.stall_s:g} s (--rank_timeout_s): {everybody}"
                 self._give_up(trainer, reason, [])

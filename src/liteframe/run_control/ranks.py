@@ -58,6 +58,7 @@ class Ranks:
         """Notes that this rank has got somewhere and what it does next."""
         self.done += 1
         self.doing = doing
+        self._still = 0
 
     def agree_to_stop(self, step: int, asked: int | None) -> int | None:
         """The signal for which all ranks stop after this step, or None; to be called by each after each step.

@@ -31,22 +31,34 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class LastStep:
-    """The state that a run can go on from: that after its last whole step.
+    """The state that a run can go on from: that after its last whole step, or that at its start.
 
     Args:
-        trainer: of the run.
+        trainer: of the run, whose training begins.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer: Any = trainer
-        self._loops: dict[str, Any] | None = None
+        self._loops = self._loops_now()
         self._step = -1
         self.saved_step: int | None = None
 
     def note(self) -> None:
         """Remembers where the loops are; call it at the end of each step. Weights need no copy until the next one."""
-        self._loops = copy.deepcopy(self._trainer._checkpoint_connector._get_loops_state_dict())
+        self._loops = self._loops_now()
         self._step = self._trainer.global_step
+
+    def set_back(self, checkpoint: dict[str, Any]) -> None:
+        """Lets a checkpoint that is made between accumulated batches go on from the first of them.
+
+        The gradients so far are not in it, so the batches that they are of have to be taken once more.
+        """
+        if self._trainer.fit_loop._should_accumulate():
+            checkpoint["loops"] = copy.deepcopy(self._loops)
+
+    def _loops_now(self) -> dict[str, Any]:
+        loops: dict[str, Any] = copy.deepcopy(self._trainer._checkpoint_connector._get_loops_state_dict())
+        return loops
 
     def path(self) -> Path | None:
         """Where the last checkpoint goes; None where the run keeps none."""
@@ -75,7 +87,7 @@ class LastStep:
         """
         trainer, path = self._trainer, self.path()
         whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-        if path is None or self._loops is None or not whole or not trainer.is_global_zero:
+        if path is None or self._step < 0 or not whole or not trainer.is_global_zero:
             return False
         if trainer.global_step != self._step or self.saved_step == self._step:
             return False

@@ -49,7 +49,9 @@ class CTDStage(Stage):
         target_dtype: on-the-fly targets are rounded to it, as a store's are; null keeps the teacher's.
         standardise: learn targets with mean 0 and deviation 1 in each channel; undone in the head on export.
         statistics: feature store whose statistics standardise on-the-fly targets; that of `data.store` otherwise.
-        clip_sigma: leave out elements whose residual is further than this many deviations from the mean residual.
+        clip_sigma: leave out elements whose residual is further than this many deviations from the mean residual, both
+            of the batch of all ranks; of each accumulated batch by itself with `accumulate_grad_batches`. Validation
+            counts every element.
         timm_weights: name of a timm ViT whose pretrained weights the student starts from, or a folder that timm wrote,
             as `ablations/pretrain_timm_vit.yaml` makes a tiny one; null starts from scratch.
         checkpoint_encoder: gradient checkpointing of the student, chunk by chunk where `encoder_chunk_clips` is set.
@@ -179,29 +181,27 @@ class CTDStage(Stage):
         return standardise(raw, self.mean_C, self.std_C) if self.standardise else raw
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        return self._step(batch, "train")
+        student_BTHWC, targets_BTHWC, weight_BT = self._tokens(batch)
+        if self.pictures_due(self.picture_every):
+            picture = similarity_picture(batch["frames_BTCHW"][0], student_BTHWC[0].detach(), targets_BTHWC[0])
+            self.log_picture("ctd/cosine", picture)
+        return self.training_loss(ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, self.clip_sigma))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Measures over all elements: which of them `clip_sigma` drops depends on what else is in their batch."""
         if self.teacher is None:
             raise ConfigError("validating CTD needs model.teacher, as validation videos have no stored targets")
-        self._step(batch, "val")
+        self.note_validation(ctd_loss(*self._tokens(batch)))
 
-    def _step(self, batch: dict[str, Any], split: str) -> Tensor:
+    def _tokens(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens of the student, those that it has to give, and which groups of frames count."""
         targets_BTHWC = self.targets(batch)
         groups = targets_BTHWC.shape[1]
         # A store keeps no groups that hold nothing but padding; samples are filled up to whole clips all the same.
         student_BTHWC = self.encoder(batch["frames_BTCHW"]).last_hidden_state[:, :groups]
         first_frames_T = torch.arange(groups, device=self.device) * self.encoder_config.stride[0]
         weight_BT = (first_frames_T < batch["valid_frames_B"][:, None]).float()
-        loss = ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, self.clip_sigma)
-        self.log(f"{split}/loss", loss.value, prog_bar=True)
-        self.log(f"{split}/cosine", loss.cosine)
-        if self.clip_sigma is not None:
-            self.log(f"{split}/dropped", loss.dropped)
-        if split == "train" and self.pictures_due(self.picture_every):
-            picture = similarity_picture(batch["frames_BTCHW"][0], student_BTHWC[0].detach(), targets_BTHWC[0])
-            self.log_picture("ctd/cosine", picture)
-        return loss.loss
+        return student_BTHWC, targets_BTHWC, weight_BT
 
     def finished_encoder(self) -> LiteFrameEncoder:
         """A copy that gives raw teacher features: the statistics are folded into its head."""

@@ -1,4 +1,4 @@
-"""The little that the losses need of torch.distributed; all of it does nothing in a single process."""
+"""The little that the stages need of torch.distributed; all of it does nothing in a single process."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ def broadcast(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """What each rank passes in, in their order, on every rank; the values must pickle."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values

@@ -13,6 +13,8 @@ from torch.nn import functional
 from liteframe.data import synthetic
 from liteframe.data.synthetic import Scene
 from liteframe.errors import DataError
+from liteframe.stages.losses import sum_of
+from liteframe.stages.means import Means, SummedLoss
 from liteframe.stages.stage import Stage
 
 _IGNORE = -100
@@ -56,30 +58,36 @@ class FrameLabelStage(Stage):
             ) from error
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        return self.training_loss(self._loss(batch))
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.note_validation(self._loss(batch))
+
+    def _loss(self, batch: dict[str, Any]) -> SummedLoss:
+        """Sums over the frames that are shown, which may be none."""
         labels_FN = self._patch_labels(batch)
         shown_F = labels_FN[:, 0] != _IGNORE
-        if not shown_F.any():  # a blank batch; DDP wants a gradient, if a zero one, for every weight
-            return sum((weight.sum() * 0.0 for weight in self.parameters()), torch.zeros((), device=self.device))
-        frames_FCHW = batch["frames_BTCHW"].flatten(0, 1)
-        features = self.features(frames_FCHW)[shown_F]
+        features = self.features(batch["frames_BTCHW"].flatten(0, 1))[shown_F]
         labels_FN, patches_FNC = labels_FN[shown_F], features[:, 1:]
 
         object_logits = self.object_head(patches_FNC).float()
-        patch_loss = functional.cross_entropy(object_logits.flatten(0, 1), labels_FN.flatten())
-        place_loss = functional.mse_loss(
-            self.place_head(patches_FNC).float(), self.places_N2.expand(len(features), -1, -1)
-        )
+        patch_loss = functional.cross_entropy(object_logits.flatten(0, 1), labels_FN.flatten(), reduction="sum")
+        places = self.place_head(patches_FNC).float()
+        place_loss = functional.mse_loss(places, self.places_N2.expand_as(places), reduction="sum")
         present = functional.one_hot(labels_FN, synthetic.NUM_PATCH_LABELS).amax(dim=1)
         present[:, 0] = 0  # the background is in every frame, and nothing to point at
         class_logits = self.object_head(features[:, 0]).float()
-        class_loss = functional.binary_cross_entropy_with_logits(class_logits, present.float(), reduction="none")
-        loss = _PATCH_WEIGHT * patch_loss + place_loss + class_loss.sum(dim=-1).mean()
+        class_loss = functional.binary_cross_entropy_with_logits(class_logits, present.float(), reduction="sum")
+        total = _PATCH_WEIGHT * patch_loss / labels_FN.shape[1] + place_loss / self.places_N2.numel() + class_loss
 
-        accuracy = (object_logits.argmax(-1) == labels_FN)[labels_FN > 0].float().mean()
-        self.log("train/loss", loss, prog_bar=True)
-        self.log("train/class_loss", class_loss.sum(dim=-1).mean())
-        self.log("train/patch_accuracy", accuracy, prog_bar=True)
-        return loss
+        frames, objects = sum_of(shown_F), labels_FN > 0
+        right = sum_of((object_logits.argmax(-1) == labels_FN) & objects)
+        means = {
+            "loss": (sum_of(total), frames),
+            "class_loss": (sum_of(class_loss), frames),
+            "patch_accuracy": (right, sum_of(objects)),
+        }
+        return SummedLoss(total, Means(means))
 
     def _patch_labels(self, batch: dict[str, Any]) -> Tensor:
         """What lies under each patch of every frame, (B * T, N); `_IGNORE` in frames that are padding."""

@@ -20,7 +20,7 @@ from liteframe.models.host_loading import load_host
 from liteframe.models.sharding import gather, shard
 from liteframe.models.teachers import read_config
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
-from liteframe.stages.answers import answer_step
+from liteframe.stages.answers import answer_step, validation_answers
 from liteframe.stages.stage import OptimizerSettings, Stage
 
 _LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -43,6 +43,8 @@ class LoraSettings:
 
 class LMAStage(Stage):
     """Trains LoRA on the LLM with the encoder and the projector along, on the answer tokens alone.
+
+    With `data.val` it logs `val/loss` and `val/answer_accuracy`, over all answer tokens of that split.
 
     Args:
         host: folder or hub id of the InternVL whose LLM is adapted.
@@ -157,7 +159,17 @@ class LMAStage(Stage):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         assert self.model is not None
         tokens_BTHWC = self.model.encode(batch["frames_BTCHW"])
-        return answer_step(self, self.model, batch, tokens_BTHWC, self.questions_per_video).loss
+        loss = answer_step(self, self.model, batch, tokens_BTHWC, self.questions_per_video)
+        return self.training_loss(loss, counted="answer_tokens")
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Loss and accuracy over every answer token; `questions_per_video` says how many are asked at a time."""
+        assert self.model is not None
+        tokens_BTHWC = self.model.encode(batch["frames_BTCHW"])
+        sharded = self.device_mesh is not None
+        self.note_validation(
+            validation_answers(self.model, batch, tokens_BTHWC, self.questions_per_video, in_step=sharded)
+        )
 
     def on_fit_end(self) -> None:
         if self.device_mesh is not None and self.model is not None:

@@ -1,64 +1,29 @@
 """The losses of CTD and LMA as pure functions.
 
-Each divides by a count taken over the *global* batch and multiplies by the number of processes, because DDP averages
-gradients: so N processes with a part of the batch each get the gradients of one process with all of it, however
-unevenly clips, answer tokens and outliers are spread. Every process must call them the same number of times.
+Each gives a sum and what it counts, not a mean: what divides it is the count over all ranks and all batches of an
+optimizer step (see `StepMean`), so that neither their number nor how unevenly clips, answer tokens and outliers are
+spread over them changes a gradient.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch.nn import functional
 
-from liteframe.stages.distributed import all_reduce_sum, world_size
+from liteframe.stages.distributed import all_reduce_sum
+from liteframe.stages.means import Means, SummedLoss
 
 
-@dataclass(frozen=True)
-class CTDLoss:
-    """Loss of compressed token distillation.
-
-    Attributes:
-        loss: scalar to call backward on: this process's share, times the number of processes.
-        value: scalar, mean squared error over the kept elements of the global batch, for the log.
-        dropped: scalar, fraction of the counting elements beyond the clipping limit.
-        cosine: scalar, mean cosine similarity of student and target tokens over the global batch.
-    """
-
-    loss: torch.Tensor
-    value: torch.Tensor
-    dropped: torch.Tensor
-    cosine: torch.Tensor
-
-
-@dataclass(frozen=True)
-class AnswerLoss:
-    """Loss of language model adaptation.
-
-    Attributes:
-        loss: scalar to call backward on: this process's share, times the number of processes.
-        value: scalar, cross-entropy a token over the global batch, for the log.
-        tokens: scalar, answer tokens in the global batch.
-        accuracy: scalar, fraction of them that the logits have on top.
-    """
-
-    loss: torch.Tensor
-    value: torch.Tensor
-    tokens: torch.Tensor
-    accuracy: torch.Tensor
-
-
-def _sum(values: torch.Tensor) -> torch.Tensor:
+def sum_of(values: torch.Tensor) -> torch.Tensor:
     """Sum in float64, so that neither the split over processes nor the batch size shows; MPS has no float64."""
     return values.sum(dtype=torch.float32 if values.device.type == "mps" else torch.float64)
 
 
 def _kept(residual_BTHWC: torch.Tensor, counts: torch.Tensor, clip_sigma: float) -> torch.Tensor:
-    total, first = all_reduce_sum(torch.stack([_sum(counts), _sum(residual_BTHWC * counts)])).unbind()
+    total, first = all_reduce_sum(torch.stack([sum_of(counts), sum_of(residual_BTHWC * counts)])).unbind()
     mean = (first / total.clamp(min=1)).to(residual_BTHWC.dtype)
     distance = (residual_BTHWC - mean).abs()
-    variance = all_reduce_sum(_sum(distance.square() * counts)) / total.clamp(min=1)
+    variance = all_reduce_sum(sum_of(distance.square() * counts)) / total.clamp(min=1)
     return (distance <= clip_sigma * variance.sqrt()) & counts
 
 
@@ -67,15 +32,20 @@ def ctd_loss(
     target_BTHWC: torch.Tensor,
     weight_BT: torch.Tensor | None = None,
     clip_sigma: float | None = None,
-) -> CTDLoss:
-    """Mean squared error between the student's tokens and the compressed teacher's (paper, CTD).
+) -> SummedLoss:
+    """Squared error between the student's tokens and the compressed teacher's, over kept elements (paper, CTD).
+
+    Its means are "loss", over the kept elements; "cosine", the similarity of student and target tokens; and, where
+    elements are dropped, "dropped", the fraction of those beyond the limit.
 
     Args:
         student_BTHWC: tokens of the student; gradient flows to these only.
         target_BTHWC: same shape.
         weight_BT: 1 for clips that count and 0 for those that do not (padding, blank samples); all count if None.
         clip_sigma: drop elements whose residual is further from the mean residual than this many standard deviations
-            of the residuals of the global batch (appendix, as read by others: 3). All are kept if None.
+            of the residuals (appendix, as read by others: 3). Both are taken over the batches of all ranks, so every
+            rank must call this; where gradients are accumulated, over each of the accumulated batches by itself, as
+            the later ones are not known yet. All are kept if None, which communicates nothing.
 
     Raises:
         ValueError: shapes differ, or `clip_sigma` is not above 1 (which could drop everything).
@@ -97,22 +67,18 @@ def ctd_loss(
         kept = counts if clip_sigma is None else _kept(residual.detach(), counts, clip_sigma)
         cosine_BTHW = functional.cosine_similarity(student_BTHWC.detach().to(precision), target_BTHWC, dim=-1)
         counts_BTHW = counts[..., 0]
-        cosine = _sum(torch.where(counts_BTHW, cosine_BTHW, 0.0))
+        cosine = sum_of(torch.where(counts_BTHW, cosine_BTHW, 0.0))
     squares = torch.where(kept, residual, 0.0).square().sum()
-    shares = torch.stack([_sum(kept), _sum(counts), _sum(squares), cosine, _sum(counts_BTHW)])
-    kept_n, counts_n, squares_n, cosine_n, tokens_n = all_reduce_sum(shares).unbind()
-
-    divisor = kept_n.clamp(min=1).to(precision)
-    return CTDLoss(
-        loss=squares * world_size() / divisor,
-        value=(squares_n / kept_n.clamp(min=1)).to(precision),
-        dropped=(1 - kept_n / counts_n.clamp(min=1)).where(counts_n > 0, 0.0).to(precision),
-        cosine=(cosine_n / tokens_n.clamp(min=1)).to(precision),
-    )
+    means = {"loss": (sum_of(squares), sum_of(kept)), "cosine": (cosine, sum_of(counts_BTHW))}
+    if clip_sigma is not None:
+        means["dropped"] = (sum_of(counts & ~kept), sum_of(counts))
+    return SummedLoss(squares, Means(means))
 
 
-def answer_loss(logits_BLV: torch.Tensor, labels_BL: torch.Tensor, ignore_index: int = -100) -> AnswerLoss:
+def answer_loss(logits_BLV: torch.Tensor, labels_BL: torch.Tensor, ignore_index: int = -100) -> SummedLoss:
     """Cross-entropy on the answer tokens alone (paper, LMA).
+
+    Its means, over the answer tokens, are "loss" and "answer_accuracy", the fraction that the logits have on top.
 
     Args:
         logits_BLV: (..., V), also (N, V) where positions were picked beforehand.
@@ -129,15 +95,8 @@ def answer_loss(logits_BLV: torch.Tensor, labels_BL: torch.Tensor, ignore_index:
     logits_NV, labels_N = logits_BLV[counts_BL], labels_BL[counts_BL]
     logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
     total = functional.cross_entropy(logits_NV, labels_N, reduction="sum")
-    right = _sum(logits_NV.detach().argmax(dim=-1) == labels_N)
-    tokens_n, total_n, right_n = all_reduce_sum(torch.stack([_sum(counts_BL), _sum(total), right])).unbind()
-    divisor = tokens_n.clamp(min=1)
-    return AnswerLoss(
-        loss=total * world_size() / divisor.to(total.dtype),
-        value=(total_n / divisor).to(total.dtype),
-        tokens=tokens_n.to(total.dtype),
-        accuracy=(right_n / divisor).to(total.dtype),
-    )
+    tokens, right = sum_of(counts_BL), sum_of(logits_NV.detach().argmax(dim=-1) == labels_N)
+    return SummedLoss(total, Means({"loss": (sum_of(total), tokens), "answer_accuracy": (right, tokens)}))
 
 
 def standardise(targets: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor) -> torch.Tensor:

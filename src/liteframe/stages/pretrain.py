@@ -15,13 +15,14 @@ from transformers import ProcessorMixin
 
 from liteframe.data.conversations import turns_of
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
-from liteframe.models.backbone import WAP, Compressor, Pool
+from liteframe.models.backbone import WAP, Compressor, Pool, VisionTokens
 from liteframe.models.host_loading import load_host
 from liteframe.models.teachers import read_config
 from liteframe.models.tiny import build_tiny_host, tiny_timm_vit
 from liteframe.models.video_llm import VideoLLM
-from liteframe.stages.answers import answer_step
+from liteframe.stages.answers import answer_step, validation_answers
 from liteframe.stages.frame_labels import FrameLabelStage
+from liteframe.stages.means import SummedLoss
 from liteframe.stages.stage import OptimizerSettings, Stage
 
 
@@ -156,13 +157,25 @@ class HostPretrainStage(Stage):
             else:
                 step = 1
         vision = self.model.backbone(batch["frames_BTCHW"])
-        loss = answer_step(self, self.model, batch, vision.tokens_BTHWC, self.questions_per_video, step).loss
-        if self.pooled_too:
-            pooled = answer_step(
-                self, self.model, batch, self.pool(vision), self.questions_per_video, step, name="pooled_"
-            )
-            loss = (loss + pooled.loss) / 2
-        return loss
+        losses = [
+            answer_step(self, self.model, batch, tokens_BTHWC, self.questions_per_video, step)
+            for tokens_BTHWC in self._densities(vision)
+        ]
+        return self.training_loss(_mean(losses), counted="answer_tokens")
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Loss and accuracy over every answer token, of frames that are numbered in a row."""
+        assert self.model is not None
+        vision = self.model.backbone(batch["frames_BTCHW"])
+        losses = [
+            validation_answers(self.model, batch, tokens_BTHWC, self.questions_per_video)
+            for tokens_BTHWC in self._densities(vision)
+        ]
+        self.note_validation(_mean(losses))
+
+    def _densities(self, vision: VisionTokens) -> list[Tensor]:
+        """What the LLM learns to read of a batch: every token, and with `pooled_too` the pooled ones."""
+        return [vision.tokens_BTHWC, *([self.pool(vision)] if self.pooled_too else [])]
 
     def _step_apart(self, frames: int, rng: np.random.Generator) -> int:
         """Between the numbers of frames: 1, or in half of the draws a larger power of 2 that `longest_video` allows."""
@@ -179,3 +192,12 @@ class HostPretrainStage(Stage):
         assert self._processor is not None
         self._host[0].save_pretrained(folder)
         self._processor.save_pretrained(folder)
+
+
+def _mean(losses: list[SummedLoss]) -> SummedLoss:
+    """The mean of losses on the same answers, so all of one count; the second one's means are called "pooled_"."""
+    total = sum((loss.total for loss in losses[1:]), losses[0].total) / len(losses)
+    means = losses[0].means
+    for loss in losses[1:]:
+        means = means | loss.means.prefixed("pooled_")
+    return SummedLoss(total, means)

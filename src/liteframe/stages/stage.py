@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from liteframe.errors import CheckpointError, ConfigError
 from liteframe.models.finite import not_finite
 from liteframe.own_folder import replace_folder, require_replaceable
+from liteframe.stages.accumulation import StepMean
 from liteframe.stages.divergence import FiniteWatch, require_finite_weights, tensors_in
+from liteframe.stages.means import Means, SummedLoss, gathered_means
 from liteframe.stages.optim import OptimizerName, with_warmup_cosine
 
 
@@ -62,6 +65,8 @@ class Stage(LightningModule):
         self.strict_loading = False
         self._tick = 0.0
         self._watch = FiniteWatch()
+        self._step_mean = StepMean()
+        self._validated: Means | None = None
 
     @abstractmethod
     def export(self, folder: Path) -> None:
@@ -99,11 +104,10 @@ class Stage(LightningModule):
     def step_rng(self, sample_id: str = "") -> np.random.Generator:
         """Chance of this training step, or of one sample in it.
 
-        It follows from the seed, the batches done and the sample's id, so a resumed run repeats it and the number of
-        ranks does not change it.
+        It follows from the seed, the optimizer step and the sample's id, so a resumed run repeats it, and the number of
+        ranks or of accumulated batches does not change it.
         """
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
-        return np.random.default_rng([self.seed, done, zlib.crc32(sample_id.encode())])
+        return np.random.default_rng([self.seed, self.global_step + 1, zlib.crc32(sample_id.encode())])
 
     def _trained_names(self) -> set[str]:
         return {name for name, parameter in self.named_parameters() if parameter.requires_grad}
@@ -134,6 +138,38 @@ class Stage(LightningModule):
 
     def on_train_start(self) -> None:
         self._tick = time.monotonic()
+        self._step_mean.reset()
+
+    def training_loss(self, loss: SummedLoss, counted: str = "") -> torch.Tensor:
+        """What `training_step` returns, so that gradients are those of the mean over the whole optimizer step.
+
+        Logs the means so far: over all ranks, and over all batches whose gradients are accumulated. Every rank has to
+        call it, once a batch.
+
+        Args:
+            loss: of this rank's batch.
+            counted: what the loss is a mean over, as the log is to name its number; "" does not log it.
+        """
+        share, means = self._step_mean.add(loss, self.trainer.accumulate_grad_batches)
+        self._log_means("train", means.values())
+        if counted:
+            self.log(f"rate/{counted}", means.parts["loss"][1].float())
+        return share
+
+    def note_validation(self, loss: SummedLoss) -> None:
+        """Adds this rank's batch to the means that are logged at the end of the validation, without communicating."""
+        self._validated = loss.means if self._validated is None else self._validated + loss.means
+
+    def on_validation_epoch_start(self) -> None:
+        self._validated = None
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the means over all validation samples, whichever rank had them in whichever batch."""
+        self._log_means("val", gathered_means(self._validated))
+
+    def _log_means(self, split: str, means: Mapping[str, torch.Tensor | float]) -> None:
+        for name, mean in means.items():
+            self.log(f"{split}/{name}", mean, prog_bar=name.endswith(("loss", "accuracy")))
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
         now = time.monotonic()
@@ -142,7 +178,7 @@ class Stage(LightningModule):
         world = self.trainer.world_size
         self.log_dict(
             {
-                "rate/steps_per_s": 1 / seconds,
+                "rate/steps_per_s": 1 / (seconds * self.trainer.accumulate_grad_batches),
                 "rate/videos_per_s": B * world / seconds,
                 "rate/frames_per_s": B * T * world / seconds,
             }
@@ -155,10 +191,12 @@ class Stage(LightningModule):
 
     def on_before_backward(self, loss: torch.Tensor) -> None:
         self._watch.note_loss(loss)
+        self._step_mean.shrink(self.parameters())
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Raises DivergedError where losses or gradients are not finite: the weights are still those before."""
         self._watch.require_finite(self)
+        self._step_mean.reset()
 
     @property
     def _export_folder(self) -> Path:

@@ -1,0 +1,77 @@
+"""Means as sums and counts, so that those of parts of a batch, whatever their sizes, add up to those of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from liteframe.stages.distributed import all_reduce_sum, gather_objects
+
+
+class Means:
+    """Named means of some samples.
+
+    Args:
+        parts: for each name a sum, and the count that it is divided by; scalars.
+    """
+
+    def __init__(self, parts: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        self.parts = {name: (total.detach(), count.detach()) for name, (total, count) in parts.items()}
+
+    def __add__(self, other: Means) -> Means:
+        """The means over the samples of both, which have the same names."""
+        return Means(
+            {
+                name: (total + other.parts[name][0], count + other.parts[name][1])
+                for name, (total, count) in self.parts.items()
+            }
+        )
+
+    def __or__(self, other: Means) -> Means:
+        """Both, under different names."""
+        return Means({**self.parts, **other.parts})
+
+    def prefixed(self, prefix: str) -> Means:
+        """The same with `prefix` before each name."""
+        return Means({f"{prefix}{name}": part for name, part in self.parts.items()})
+
+    def over_ranks(self) -> Means:
+        """Those of all ranks together; a collective, for a step that every rank runs."""
+        sums_K2 = all_reduce_sum(torch.stack([torch.stack(part) for part in self.parts.values()]))
+        return Means({name: (total, count) for name, (total, count) in zip(self.parts, sums_K2, strict=True)})
+
+    def values(self) -> dict[str, Tensor]:
+        """The means in float32; 0 where nothing counts."""
+        return {name: (total / count.clamp(min=1)).float() for name, (total, count) in self.parts.items()}
+
+
+@dataclass(frozen=True)
+class SummedLoss:
+    """A loss that is not divided yet, because other parts of the batch are elsewhere or still to come.
+
+    Attributes:
+        total: scalar with gradient, the sum over what counts in this process's batch.
+        means: of this process's batch, for the log; "loss" is `total` and its count.
+    """
+
+    total: Tensor
+    means: Means
+
+    @property
+    def count(self) -> Tensor:
+        """What `total` is to be divided by, of this batch alone."""
+        return self.means.parts["loss"][1]
+
+
+def gathered_means(own: Means | None) -> dict[str, float]:
+    """Means over all ranks, of which some may have seen nothing (None); nan where nothing counts. A collective."""
+    parts = {} if own is None else {name: (float(total), float(count)) for name, (total, count) in own.parts.items()}
+    sums: dict[str, tuple[float, float]] = {}
+    for of_rank in gather_objects(parts):
+        for name, (total, count) in of_rank.items():
+            before = sums.get(name, (0.0, 0.0))
+            sums[name] = (before[0] + total, before[1] + count)
+    return {name: total / count if count else float("nan") for name, (total, count) in sums.items()}
