@@ -8,8 +8,9 @@ round.
 
 The paper merges r tokens in each layer and has fresh keys there. After the encoder it is used as InternVideo2.5 does
 (OpenGVLab, arXiv 2501.12386; its model's code was read): within clips of 4 frames, in rounds of half of the tokens, the
-last one only what is left to take. Decided here: a merged token's key is the mean of keys, weighted likewise; tokens
-stay in the order of the video between rounds; a merged token stands where its token of B stood.
+last one only what is left to take, by the cosine of the tokens themselves, which are cut into the LLM's heads and
+averaged over them. Decided here: where keys are compared, that of a merged token is the mean of keys, weighted
+likewise; tokens stay in the order of the video between rounds; a merged token stands where its token of B stood.
 """
 
 from __future__ import annotations
@@ -41,25 +42,31 @@ class Merged(NamedTuple):
     places_PM: Tensor
 
 
-def tome(features: Features, keep: int, scope: str = "clip", clip_frames: int = 4, heads: int = 1) -> Compressed:
+def tome(
+    features: Features, keep: int, scope: str = "clip", clip_frames: int = 4, by: str = "tokens", heads: int = 1
+) -> Compressed:
     """Merge the most similar tokens until `keep` are left; gives exactly that many.
 
     Args:
-        features: keys are needed.
+        features: keys are needed where they are compared.
         keep: tokens of the whole video, spread over its frames as evenly as can be.
         scope: "clip", "frame" or "video", which tokens merge within.
         clip_frames: frames of a clip; the last one has what is left over.
-        heads: take the mean of the keys over this many heads, as the paper does; 1 leaves them concatenated.
+        by: "tokens" or "keys", what is compared.
+        heads: take the mean of that over this many heads; 1 leaves them side by side.
 
     Raises:
-        ConfigError: no keys, an unknown scope, heads that do not divide the keys, or a budget out of range.
+        ConfigError: an unknown scope, no keys to compare, heads that do not divide them, or a budget out of range.
     """
     check_keep(features, keep)
     check_count("heads", heads)
     check_count("clip_frames", clip_frames)
     if scope not in SCOPES:
         raise ConfigError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
-    tokens_TNC, keys_TNK = features.tokens_TNC, mean_over_heads(features.need_keys_TNK("ToMe"), heads)
+    if by not in ("tokens", "keys"):
+        raise ConfigError(f"by must be 'tokens' or 'keys', got {by!r}")
+    tokens_TNC = features.tokens_TNC
+    keys_TNK = mean_over_heads(tokens_TNC if by == "tokens" else features.need_keys_TNK("ToMe"), heads)
     frames, count = tokens_TNC.shape[:2]
     places_TN = torch.arange(features.count, device=tokens_TNC.device).reshape(frames, count)
     whole = (tokens_TNC, keys_TNK, torch.ones_like(places_TN, dtype=tokens_TNC.dtype), places_TN)
@@ -104,7 +111,7 @@ def merge_once(tokens: Merged, merges: int) -> Merged:
 
 
 def mean_over_heads(keys_TNK: Tensor, heads: int) -> Tensor:
-    """Mean of keys over `heads` heads that lie side by side. Raises ConfigError where they do not divide the width."""
+    """Mean over `heads` heads that lie side by side. Raises ConfigError where they do not divide the width."""
     if keys_TNK.shape[-1] % heads:
         raise ConfigError(f"{heads} heads do not divide keys of width {keys_TNK.shape[-1]}")
     return keys_TNK.unflatten(-1, (heads, -1)).mean(dim=-2)
