@@ -124,10 +124,30 @@ def test_keys_and_attention_lie_on_the_projected_grid(monkeypatch: pytest.Monkey
         torch.testing.assert_close(features.cls_attention_THW[t, h, w], attention)  # type: ignore[index]
 
 
-def test_keys_are_averaged_over_heads_where_the_method_can() -> None:
-    assert PostHocVideoLLM(inner(), "tome").settings == {"heads": 4}
+def test_what_is_compared_is_averaged_over_heads_where_the_method_can() -> None:
+    assert PostHocVideoLLM(inner(), "tome").settings == {"heads": inner().language_model.config.num_attention_heads}
+    assert PostHocVideoLLM(inner(), "tome", settings={"by": "keys"}).settings == {"heads": 4, "by": "keys"}
     assert PostHocVideoLLM(inner(), "visionzip", settings={"heads": 1}).settings == {"heads": 1}
     assert PostHocVideoLLM(inner(), "prumerge").settings == PostHocVideoLLM(inner(), "dycoke").settings == {}
+
+
+def test_a_record_says_all_settings_so_that_a_new_default_is_seen() -> None:
+    said = PostHocVideoLLM(inner(), "tome").describe()
+    assert (said["scope"], said["clip_frames"], said["by"]) == ("clip", 4, "tokens")
+    assert registry.recorded_as("tome", said) == "tome"
+    assert registry.recorded_as("tome", {"compressor": "tome", "ratio": 16, "heads": 4}) == "tome-video"
+    for name, (method, settings) in registry.VARIANTS.items():
+        said = PostHocVideoLLM(inner(), method, settings=settings).describe()
+        assert registry.recorded_as(method, said) == name
+
+
+def test_lines_of_tome_hold_what_each_clip_was_given() -> None:
+    """9 frames at 16x: one token a frame, and every clip's tokens in lines of its own frames."""
+    model = PostHocVideoLLM(inner(), "tome", ratio=16)
+    (visual,) = model.project(model.encode(frames(9, batch=1)))
+    for first, last in ((1, 4), (5, 8), (9, 9)):
+        assert sum(count for line, count in visual.lines if first <= line <= last) == last - first + 1
+    assert [line for line, _ in visual.lines] == sorted({line for line, _ in visual.lines})
 
 
 def test_what_cannot_be_compressed_is_refused() -> None:
@@ -147,5 +167,5 @@ def test_what_cannot_be_compressed_is_refused() -> None:
     with pytest.raises(ConfigError, match="spans 4 frames"):
         PostHocVideoLLM(VideoLLM(model, processor, compressor=WAP()), "tome")
     with pytest.raises(ConfigError, match="InternVL"):
-        PostHocVideoLLM(VideoLLM(model, processor, torch.nn.Identity()), "tome")
+        PostHocVideoLLM(VideoLLM(model, processor, torch.nn.Identity()), "visionzip")
     assert PostHocVideoLLM(inner(), "holitom").describe()["absent"] == "merging inside the LLM"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 STRONG = ("teacher", "teacher+wap", "liteframe-ctd", "liteframe-lma")
 """Drawn in colour; every other arm is a rival or a variant."""
@@ -19,7 +20,10 @@ _NAMES = {
 }
 _METHODS = {
     "wap": "WAP",
-    "tome": "ToMe",
+    "tome": "ToMe in clips",
+    "tome-keys": "ToMe in clips by keys",
+    "tome-frame": "ToMe in frames by keys",
+    "tome-video": "ToMe over the video by keys",
     "prumerge": "PruMerge",
     "prumerge+": "PruMerge+",
     "visionzip": "VisionZip",
@@ -42,6 +46,19 @@ def method_name(arm: str) -> str:
     """For labels in a picture: the name without its host, as its authors write it."""
     short = arm.removeprefix("teacher+")
     return _METHODS.get(short, short)
+
+
+def recorded_arm(arm: str, how: Mapping[str, Any] | None) -> str:
+    """The arm that a row of a record is of, by the settings that stand in it: a method's defaults may have changed.
+
+    Args:
+        arm: as the record names it.
+        how: what the arm said of itself; None where the record has nothing of that.
+    """
+    from liteframe.ops.compressors.registry import recorded_as  # here, because it takes torch, and names do not
+
+    host, plus, method = arm.partition("teacher+")
+    return arm if how is None or not plus else f"{host}{plus}{recorded_as(method, how)}"
 
 
 _REAL = {

@@ -24,7 +24,7 @@ from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
-from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
+from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS, VARIANTS
 from liteframe.ops.pooling import Block
 
 ATTENTION = {"vision_config": "eager", "text_config": "sdpa"}
@@ -141,11 +141,11 @@ def _on_blocks(name: str) -> Maker:
     return make
 
 
-def _post_hoc(name: str) -> Maker:
+def _post_hoc(name: str, settings: dict[str, Any] | None = None) -> Maker:
     def make(parts: RunParts, ratio: float) -> PostHocVideoLLM:
-        needs_probe = {"keys_THWK", "cls_attention_THW"} & set(METHODS[name].needs)
+        needs_probe = {"keys_THWK", "cls_attention_THW"} & METHODS[name].needs_with(settings or {})
         backbone = parts.probe if needs_probe else parts.teacher.backbone
-        return PostHocVideoLLM(VideoLLM(*parts.host, backbone), name, ratio)
+        return PostHocVideoLLM(VideoLLM(*parts.host, backbone), name, ratio, settings=settings)
 
     return make
 
@@ -162,6 +162,11 @@ ARMS: dict[str, Maker] = {
 }
 """Every arm by name: how its model is made from a run, compressing so many times."""
 
+VARIANT_ARMS: dict[str, Maker] = {
+    f"teacher+{name}": _post_hoc(method, settings) for name, (method, settings) in VARIANTS.items()
+}
+"""Arms that are measured where they are named, and not among all."""
+
 USUAL_ARMS = ("teacher", *(f"teacher+{name}" for name in ON_BLOCKS), "liteframe-ctd", "liteframe-lma")
 """Those of the pipeline's own report."""
 
@@ -173,7 +178,9 @@ def arms_of_run(
     names: Sequence[str] | None = None,
     ratio: float = 16.0,
 ) -> list[Arm]:
-    """The arms of a finished run, in the order of `ARMS`; all that compress are asked for `ratio`, but the student.
+    """The arms of a finished run, in the order of `ARMS` and `VARIANT_ARMS`.
+
+    All that compress are asked for `ratio`, but the student.
 
     Some give another: DyCoke keeps a frame of four whole, and what prunes inside the LLM shows its first layers all.
     WAP has the settings that the run's feature store was made with.
@@ -182,18 +189,19 @@ def arms_of_run(
         run: folder of the run.
         teacher_frames: frame counts of the arms that use the teacher.
         student_frames: frame counts of the student's arms.
-        names: which arms; None is `USUAL_ARMS`, ``["all"]`` all of `ARMS`.
+        names: which arms, of `VARIANT_ARMS` too; None is `USUAL_ARMS`, ``["all"]`` all of `ARMS`.
         ratio: how many times fewer tokens.
 
     Raises:
         ConfigError: an unknown name, or a run that lacks a stage which an arm needs.
     """
     wanted = list(USUAL_ARMS if names is None else ARMS if list(names) == ["all"] else names)
-    if unknown := [name for name in wanted if name not in ARMS]:
-        raise ConfigError(f"arm {unknown[0]!r} is unknown; choose all, or some of {', '.join(ARMS)}")
+    makers = {**ARMS, **VARIANT_ARMS}
+    if unknown := [name for name in wanted if name not in makers]:
+        raise ConfigError(f"arm {unknown[0]!r} is unknown; choose all, or some of {', '.join(makers)}")
     parts = RunParts(run)
     return [
         Arm(name, make(parts, ratio).eval(), student_frames if name.startswith("liteframe") else teacher_frames)
-        for name, make in ARMS.items()
+        for name, make in makers.items()
         if name in wanted
     ]

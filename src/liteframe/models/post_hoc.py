@@ -51,8 +51,8 @@ class PostHocVideoLLM(WrappedVideoLLM):
         ratio: how many times fewer tokens are asked for.
         frames_per_line: frames of a `Frame` line; with 4 of them prompts are as short as those of WAP at 16x, but a
             frozen LLM answers worse.
-        settings: of the method; its own defaults where not given, but that keys are averaged over the encoder's heads
-            where the method can (ToMe, VisionZip), as their authors do.
+        settings: of the method; its own defaults where not given, but that what is compared is averaged over heads
+            where the method can, as their authors do: VisionZip's keys over the encoder's, ToMe's tokens over the LLM's.
 
     Raises:
         ConfigError: an unknown method, a ratio below 1, a backbone of another kind, or a compressor in `inner`.
@@ -80,14 +80,16 @@ class PostHocVideoLLM(WrappedVideoLLM):
         self._method = method_named(method)
         if method == "wap":
             raise ConfigError("WAP compares tokens with class tokens, before the projector: VideoLLM(compressor=WAP())")
-        if _OF_THE_LAST_LAYER & set(self._method.needs):
+        needs = self._method.needs_with(settings or {})
+        if _OF_THE_LAST_LAYER & needs:
             if isinstance(inner.backbone, InternVLTeacher):
                 self.backbone = AttentionProbe(inner.backbone)
             elif not isinstance(inner.backbone, AttentionProbe):
                 raise ConfigError(f"{method} needs an InternVL's encoder, not {type(inner.backbone).__name__}")
-        heads = {"heads": self.backbone.heads} if isinstance(self.backbone, AttentionProbe) else {}
         takes = signature(self._method.function).parameters
-        self.settings = {**{name: value for name, value in heads.items() if name in takes}, **(settings or {})}
+        heads = {"heads": self._heads("keys_THWK" in needs)} if "heads" in takes else {}
+        self._defaults = {name: each.default for name, each in takes.items() if each.default is not each.empty}
+        self.settings = {**heads, **(settings or {})}
 
     def encode(self, frames_BTCHW: Tensor) -> VisionTokens:
         """Dense tokens, with what the method needs of the last layer."""
@@ -134,15 +136,24 @@ class PostHocVideoLLM(WrappedVideoLLM):
         return logits
 
     def describe(self) -> dict[str, Any]:
-        """For a record."""
+        """For a record: all settings, those that were not given too."""
         return {
             "compressor": self.method,
             "ratio": self.ratio,
             "on": "projected tokens",
             "frames_per_line": self.frames_per_line,
             **({"absent": self._method.absent} if self._method.absent else {}),
+            **self._defaults,
             **self.settings,
         }
+
+    def _heads(self, of_keys: bool) -> int:
+        """Heads that keys of the encoder, or tokens of the LLM's width, are cut into."""
+        if of_keys:
+            assert isinstance(self.backbone, AttentionProbe)
+            return self.backbone.heads
+        config = self.language_model.config
+        return config.num_attention_heads if config.hidden_size % config.num_attention_heads == 0 else 1
 
     def _compress_video(self, features: Features) -> CompressedVideo:
         keep = max(1, round(features.count / self.ratio))

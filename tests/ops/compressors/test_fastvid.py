@@ -44,14 +44,14 @@ def loop_fastvid(
                 continue
             own = [place for place in free if place // count == frame]
             anchors = [own[i] for i in peaks([points[place] for place in own], 4)[:share]]
-            members: dict[int, list[int]] = {anchor: [] for anchor in anchors}
+            members = {anchor: [anchor] for anchor in anchors}
             for place in free:
                 if place not in anchors:
                     nearest = max(range(share), key=lambda a: (cosine(points[place], points[anchors[a]]), -a))
                     members[anchors[nearest]].append(place)
             for anchor, inside in members.items():
                 weight = max(0.6, 1 / (len(inside) + 1))
-                middle = mean([points[i] for i in inside]) if inside else points[anchor]
+                middle = mean([points[i] for i in inside])
                 expected[anchor] = [weight * x + (1 - weight) * y for x, y in zip(points[anchor], middle, strict=True)]
     return expected
 

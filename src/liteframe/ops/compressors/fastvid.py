@@ -11,7 +11,7 @@ its opening and what others quote; the settings are the repository's. As there:
 - ATS keeps the tokens of highest class attention in each frame, unchanged.
 - DTM takes every `anchor_step`-th frame of a segment, counted back from its last. The best density peaks among a
   frame's tokens without salient ones are anchors. Each anchor frame by itself gathers all tokens of the segment but
-  salient ones and its own anchors to the most similar anchor by cosine; an anchor becomes
+  salient ones to the most similar anchor by cosine, an anchor to itself; it becomes
   w * anchor + (1 - w) * mean of its n members with w = max(`anchor_weight`, 1 / (n + 1)).
 
 Decided here: the global feature of a frame is its class token (official: SigLIP's pooling head); the budget is spread
@@ -136,9 +136,11 @@ def _merge(
         anchor_M = rest_R[order_1R[0, :number]]
         anchors_MC = tokens_FNC[frame, anchor_M]
         place_M = frame * count + anchor_M
-        group_P = cosines(free_PC, anchors_MC).argmax(dim=-1).masked_fill(torch.isin(free_P, place_M), -1)
+        group_P = cosines(free_PC, anchors_MC).argmax(dim=-1)
+        # An anchor is its own member, as rounding or an equal anchor may not have it.
+        group_P[torch.searchsorted(free_P, place_M)] = torch.arange(number, device=group_P.device)
         sums_1MC, sizes_1M1 = group_sums(free_PC.unsqueeze(0), group_P.unsqueeze(0), number)
-        means_MC, sizes_M1 = (sums_1MC / sizes_1M1.clamp_min(1)).squeeze(0), sizes_1M1.squeeze(0)
+        means_MC, sizes_M1 = (sums_1MC / sizes_1M1).squeeze(0), sizes_1M1.squeeze(0)
         weight_M1 = (1 / (sizes_M1 + 1)).clamp_min(anchor_weight)
         found.append((weight_M1 * anchors_MC + (1 - weight_M1) * means_MC, place_M))
     return found

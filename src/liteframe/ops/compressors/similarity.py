@@ -27,10 +27,13 @@ def paired_cosines(left_NC: Tensor, right_NC: Tensor) -> Tensor:
 
 
 def most_similar(left_NC: Tensor, right_MC: Tensor) -> tuple[Tensor, Tensor]:
-    """For each on the left, the largest cosine and whose it is, ties to the first; in pieces that bound the memory."""
-    rows = max(1, _CELLS // right_MC.shape[0])
-    best = [cosines(piece, right_MC).max(dim=-1) for piece in left_NC.split(rows)]
-    return torch.cat([value for value, _ in best]), torch.cat([index for _, index in best])
+    """For each on the left, the largest cosine and whose it is, ties to the first; in pieces that bound the memory.
+
+    Leading axes go together, as in `cosines`.
+    """
+    rows = max(1, _CELLS // right_MC.shape[:-1].numel())
+    best = [cosines(piece, right_MC).max(dim=-1) for piece in left_NC.split(rows, dim=-2)]
+    return torch.cat([value for value, _ in best], dim=-1), torch.cat([index for _, index in best], dim=-1)
 
 
 def group_sums(tokens_BNC: Tensor, labels_BN: Tensor, groups: int) -> tuple[Tensor, Tensor]:
