@@ -147,11 +147,18 @@ def right_option(question: dict[str, Any]) -> int | None:
         question: as `choices_of` gives it.
     """
     options, answer = question["options"], question["answer"]
+    said = _unannounced(answer)
     by_text = options.index(answer) if answer in options else _place_of_text(options, answer)
-    by_letter = _place_of_letter(options, answer)
+    by_text = _place_of_text(options, said) if by_text is None else by_text
+    by_letter = _place_of_letter(options, said)
     if by_text is None or by_letter is None or options[by_text] == options[by_letter]:
         return by_letter if by_text is None else by_text
     return None
+
+
+def _unannounced(answer: str) -> str:
+    match = _ANNOUNCED.match(answer.strip())
+    return answer.strip()[match.end() if match else 0 :]
 
 
 def _place_of_text(options: list[str], answer: str) -> int | None:
@@ -164,8 +171,7 @@ def _bare(text: str) -> str:
 
 
 def _place_of_letter(options: list[str], answer: str) -> int | None:
-    announced = _ANNOUNCED.match(answer.strip())
-    match = _LETTER.fullmatch(answer.strip()[announced.end() if announced else 0 :])
+    match = _LETTER.fullmatch(answer)
     if match is None:
         return None
     place = ascii_uppercase.index((match["inner"] or match["outer"]).upper())

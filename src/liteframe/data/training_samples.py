@@ -18,7 +18,7 @@ import torch
 
 from liteframe.data.mixing import Mixture
 from liteframe.data.row_table import RowTable, id_keys
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, ManifestError
 
 GONE = -1
 
@@ -89,8 +89,14 @@ def of_rows(rows: RowTable, weights: Sequence[float | None]) -> TrainingSamples:
     """The samples of a run that begins, from lists of these weights.
 
     Rows that cannot be used are none: so they do not count in the order, and may be repaired or taken out.
+
+    Raises:
+        ManifestError: no row can be used.
     """
     usable_N = rows.usable_N
+    if rows.errors and not len(usable_N):
+        first = next(iter(rows.errors.values()))
+        raise ManifestError(f"none of the {len(rows)} rows of data.train can be used; the first: {first}")
     bounds = np.searchsorted(usable_N, np.cumsum([0, *rows.sizes]))
     return TrainingSamples(rows.keys_N[usable_N], usable_N, Mixture(np.diff(bounds).tolist(), weights))
 
