@@ -175,3 +175,49 @@ def test_choices_that_no_answer_could_be_right_for_are_named(change: dict[str, A
     assert right_option(choices_of({"questions": [good]})[0]) == 1
     with pytest.raises(ManifestError, match=message):
         choices_of({"questions": [good, {**good, **change}]})
+
+
+WHICH = {"question": "Which?", "options": ["a red ball", "Blue", "3", "C"], "answer": ""}
+
+
+@pytest.mark.parametrize(
+    ("answer", "place"),
+    [
+        *(
+            (answer, 0)
+            for answer in ("a red ball", "A red ball.", " a  red ball\n", "A", "a", "(A)", "(a)", "A.", "A)")
+        ),
+        *((answer, 0) for answer in ("A: a red ball", "A. A red ball.", "(A) a red ball", "Answer: A", "answer a")),
+        *(
+            (answer, 0)
+            for answer in ("The answer is A", "The correct answer is (A).", "Option A", "Answer: a red ball")
+        ),
+        *((answer, 1) for answer in ("blue", "B", "B. blue", "b) Blue")),
+        ("3", 2),
+        ("D", 3),
+        *((answer, None) for answer in ("C", "c", "2", "0", "E", "", " ", ".", "B. red", "A. something", "A B", "AB")),
+        *(
+            (answer, None)
+            for answer in ("D. Blue", "a ball", "Answer:", "either A or B", "A is wrong", "red", "(A", "[A]")
+        ),
+    ],
+)
+def test_answers_are_taken_where_they_can_mean_one_option_alone(answer: str, place: int | None) -> None:
+    """`C` is the text of option D, and so may be either."""
+    row = {**WHICH, "answer": answer}
+    if place is None:
+        with pytest.raises(ManifestError, match="field answer: "):
+            choices_of(row)
+    else:
+        assert right_option(choices_of(row)[0]) == place
+
+
+def test_options_alike_but_for_their_case_are_told_apart_by_it() -> None:
+    row = {**WHICH, "options": ["Red", "red", "blue", "blue"]}
+    places = [right_option({**row, "answer": answer}) for answer in ("Red", "red", "RED", "Blue", "blue", "D")]
+    assert places == [0, 1, None, 2, 2, 3]
+
+
+def test_roles_are_known_in_any_case() -> None:
+    talk = [{"from": "Human", "value": "<image>\nWhat?"}, {"from": "GPT", "value": "A ball."}]
+    assert turns_of({"conversations": talk}) == [("What?", "A ball.")]

@@ -174,15 +174,16 @@ def test_rows_marked_as_unusable_are_not_opened(clips: Path, tmp_path: Path) -> 
 
 
 def test_a_batch_of_skips_is_blank_in_training_and_absent_elsewhere(clips: Path, tmp_path: Path) -> None:
-    rows = [{"path": str(clips / "1.mp4"), "id": f"x{n}", "error": "bad", "question": "q"} for n in range(2)]
+    rows = [{"path": str(tmp_path / "absent.mp4"), "id": f"x{n}", "question": "q"} for n in range(2)]
     listed = manifest(tmp_path / "m.jsonl", *rows)
-    data = module(train=listed, val=listed, frames=6)
+    data = module(train=listed, val=listed, frames=6, on_error="skip")
     (batch,) = data.train_dataloader()
     assert batch["valid_frames_B"].tolist() == [0] and batch["frames_BTCHW"].shape == (1, 8, 3, 64, 64)
     assert batch["rows"][0]["question"] == "q" and len(batch["skipped"]) == 2
     assert [sorted(b) for b in data.loader("val")] == [["skipped"]]
     recorder = Recorder()
-    make_trainer(tmp_path, max_epochs=1).validate(recorder, module(val=listed, max_skip_fraction=1.0))
+    skipping = module(val=listed, max_skip_fraction=1.0, on_error="skip")
+    make_trainer(tmp_path, max_epochs=1).validate(recorder, skipping)
     assert recorder.validated == [] and len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 2
     data.teardown("fit")
 

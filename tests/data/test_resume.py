@@ -134,7 +134,7 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
     checkpoint = tmp_path / "kept" / "step=2.ckpt"
     others: list[tuple[dict[str, Any], str]] = [
         ({"seed": 1}, "seed: 0 in the checkpoint, 1 now"),
-        ({"train": manifest(tmp_path, 12)}, "rows: 11 in the checkpoint, 12 now"),
+        ({"train": manifest(tmp_path, 5)}, "6 of the 11 training samples of the checkpoint are not in this run's"),
         ({"batch_size": 3}, "shapes"),
         ({"train": "weighted"}, "sources"),
     ]
@@ -144,3 +144,79 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
     make_trainer(tmp_path / "c", max_steps=3).validate(
         Recorder(), data(tmp_path, val=manifest(tmp_path, 4), seed=1), ckpt_path=checkpoint
     )
+
+
+def rewritten(folder: Path, lines: list[str]) -> str:
+    (folder / "list.jsonl").write_text("\n".join(lines) + "\n")
+    return str(folder / "list.jsonl")
+
+
+def without(seen: list[Any], *names: str) -> list[list[tuple[str, list[int]]]]:
+    """Samples and frames of each batch, but for those names."""
+    batches = [[*zip(batch[2], batch[3], strict=True)] for batch in seen]
+    return [[(name, frames) for name, frames in batch if name not in names] for batch in batches]
+
+
+LINES = [json.dumps({"path": f"{number:02d}.mp4"}) for number in range(11)]
+BAD_LINES = ["{", json.dumps({"path": "x.mp4", "end": 0}), json.dumps({"path": "y.mp4", "id": 1.5})]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_rows_that_are_gone_leave_their_places_empty(
+    workers: int, weighted: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = VideoSource(manifest(tmp_path / "other", 8), root="/other", weight=1.0)
+    Path(other.path).write_text(Path(other.path).read_text().replace("0", "o"))
+
+    def settings(lines: list[str]) -> dict[str, Any]:
+        source = rewritten(tmp_path, lines)
+        train = [VideoSource(source, weight=2.0), other] if weighted else source
+        return {"train": train, "num_workers": workers}
+
+    straight = Recorder()
+    make_trainer(tmp_path, max_steps=STEPS).fit(straight, data(tmp_path, **settings(LINES)))
+    checkpoint = tmp_path / "kept" / "step=4.ckpt"
+    resumed = Recorder()
+    again = make_trainer(tmp_path / "again", max_steps=STEPS)
+    gone = next(name for batch in straight.seen[6:] for name in batch[2] if "o" not in name)
+    left = [line for line in LINES if gone not in line]
+    changed = [left[-1], *left[:5], json.dumps({"path": "new.mp4"}), *left[5:-1]]
+    again.fit(resumed, data(tmp_path, **settings(changed)), ckpt_path=checkpoint)
+    assert without(resumed.seen, gone) == without(straight.seen[4:], gone)
+    assert not any(gone in batch[2] for batch in resumed.seen)
+    assert "1 of the" in (said := capsys.readouterr().err) and "1 are new, such as 'new.mp4'" in said
+    # The place stays empty in the checkpoints of the run that went on, until the row is back.
+    third = Recorder()
+    kept = tmp_path / "again" / "kept" / "step=7.ckpt"
+    make_trainer(tmp_path / "third", max_steps=STEPS).fit(third, data(tmp_path, **settings(changed)), ckpt_path=kept)
+    assert third.seen == resumed.seen[3:]
+    back = Recorder()
+    make_trainer(tmp_path / "back", max_steps=STEPS).fit(back, data(tmp_path, **settings(LINES)), ckpt_path=kept)
+    assert back.seen == straight.seen[7:]
+
+
+def test_bad_rows_have_no_part_in_the_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    skip = {"on_error": "skip", "max_skip_fraction": 0.5}
+    straight = Recorder()
+    make_trainer(tmp_path, max_steps=STEPS).fit(straight, data(tmp_path, train=rewritten(tmp_path, LINES)))
+    checkpoint = tmp_path / "kept" / "step=4.ckpt"
+    for number, lines in enumerate(([*BAD_LINES, *LINES], [*LINES[:3], *BAD_LINES[:1], *LINES[3:]])):
+        resumed = Recorder()
+        train = rewritten(tmp_path, lines)
+        again = make_trainer(tmp_path / str(number), max_steps=STEPS, callbacks=None)
+        again.fit(resumed, data(tmp_path, train=train, **skip), ckpt_path=checkpoint)
+        assert resumed.seen == straight.seen[4:]
+    assert "since the checkpoint" not in capsys.readouterr().err
+
+
+def test_a_batch_of_places_that_are_empty_teaches_nothing(tmp_path: Path) -> None:
+    settings = {"batch_size": 1, "train": rewritten(tmp_path, LINES)}
+    make_trainer(tmp_path, max_steps=1).fit(Recorder(), data(tmp_path, **settings))
+    resumed = Recorder()
+    rewritten(tmp_path, LINES[5:])
+    again = make_trainer(tmp_path / "again", max_steps=STEPS, callbacks=None)
+    again.fit(resumed, data(tmp_path, **settings), ckpt_path=tmp_path / "kept" / "step=1.ckpt")
+    blank = [batch for batch in resumed.seen if batch[3] == [[-1] * 4]]
+    assert len(resumed.seen) == STEPS - 1 and len(blank) in (4, 5) and torch.isfinite(resumed.weight).all()

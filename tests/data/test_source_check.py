@@ -30,6 +30,7 @@ def listed(path: Path, rows: list[Any]) -> str:
 def source(tmp_path: Path) -> str:
     for name in ("a.mp4", "b.mp4"):
         write_video(tmp_path / name, 8)
+    choices = {"question": "Which?", "options": ["red", "blue"], "answer": "C. green"}
     rows: list[Any] = [
         {"id": "1", "video": "a.mp4", "conversations": GOOD},
         {"id": "1", "video": "a.mp4", "conversations": UNPLACED},
@@ -40,18 +41,21 @@ def source(tmp_path: Path) -> str:
         {"id": "6", "conversations": GOOD},
         "a.mp4",
         {"path": "b.mp4", "question": "why", "answer": ""},
+        {"path": "b.mp4", "id": "7", "questions": [{"question": "why", "answer": "so"}, choices]},
+        {"path": "b.mp4", "id": "8", **choices, "answer": "(B) blue."},
     ]
     return listed(tmp_path / "list.json", rows)
 
 
 def test_each_kind_of_lack_is_counted_and_shown_by_its_first_row(source: str) -> None:
     found = check_source(source)
-    assert found.rows == 9
+    assert found.rows == 11
     assert found.counts() == {
         "unreadable_row": 2,
         "no_file": 1,
         "no_questions": 1,
         "bad_conversation": 1,
+        "bad_choices": 1,
         "no_placeholder": 2,
         "empty_answer": 2,
         "duplicate_id": 1,
@@ -62,6 +66,7 @@ def test_each_kind_of_lack_is_counted_and_shown_by_its_first_row(source: str) ->
     assert found.first["duplicate_id"] == f"{source}: row 2 (1)"
     assert "absent.mp4 (id 5)" in found.first["no_file"]
     assert "(id 3): field conversations" in found.first["bad_conversation"]
+    assert "(id 7): field answer: 'C. green' is none of the options" in found.first["bad_choices"]
 
 
 def test_the_command_prints_the_counts_and_writes_them_by_file(
@@ -70,11 +75,11 @@ def test_the_command_prints_the_counts_and_writes_them_by_file(
     output = tmp_path / "out.jsonl"
     assert check_command(source, str(output)) == 1
     printed = capsys.readouterr().out
-    assert "2 of 3 files usable" in printed and "\n9 rows\n" in printed
+    assert "2 of 3 files usable" in printed and "\n11 rows\n" in printed
     assert "2 whose conversation has no <video> or <image>; the first: " in printed
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     by_name = {Path(row["path"]).name: row for row in rows[:3]}
-    assert [by_name[name]["rows"] for name in ("a.mp4", "b.mp4", "absent.mp4")] == [3, 3, 1]
+    assert [by_name[name]["rows"] for name in ("a.mp4", "b.mp4", "absent.mp4")] == [3, 5, 1]
     assert by_name["a.mp4"]["lacks"] == {"no_placeholder": 1, "duplicate_id": 1, "empty_answer": 1}
     assert by_name["absent.mp4"]["lacks"] == {"no_file": 1, "no_placeholder": 1}
     assert [(row["path"], row["lacks"]) for row in rows[3:]] == [

@@ -139,3 +139,19 @@ def test_more_options_than_letters_are_named(tmp_path: Path) -> None:
     assert len(choices_of(row)[0]["options"]) == 27
     with pytest.raises(ManifestError, match="27 of them, more than there are letters"):
         evaluated(tmp_path, listed(tmp_path / "x.jsonl", row), choices="letters")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [*CHANGES, ({"answer": "C. something"}, "field answer: 'C. something'")]
+)
+def test_a_row_at_the_end_stops_an_evaluation_before_its_first_answer(
+    change: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answered(*_: Any) -> None:
+        raise AssertionError("a video was answered about")
+
+    monkeypatch.setattr(EvaluateStage, "_answer", answered)
+    first, second, third = rows("test")
+    source = listed(tmp_path / "x.jsonl", first, second, asked(third, **change))
+    with pytest.raises(ManifestError, match=rf"x\.jsonl:3: .*{message}"):
+        evaluated(tmp_path / "run", source)

@@ -16,6 +16,10 @@ Turn = tuple[str, str]
 
 _ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
 _LETTERED = re.compile(r"\(?(?P<letter>[A-Z])[.):]\s*")
+_ANNOUNCED = re.compile(r"(?:the )?(?:correct )?(?:answer|option)(?: is)?(?:\s*:\s*|\s+)", re.IGNORECASE)
+_LETTER = re.compile(
+    r"(?:\((?P<inner>[A-Z])\)|(?P<outer>[A-Z]))(?:[.):]+|(?=\s)|$)\s*(?P<text>.*)", re.IGNORECASE | re.DOTALL
+)
 _PLACEHOLDER = re.compile(r"<(?:video|image)>\n?")
 _PLACES = re.compile(r"<IMG_CONTEXT>|</?img>|<\|im_(?:start|end)\|>|<\|video_pad\|>|<\|image_pad\|>")
 """What stands for visual tokens or ends of turns in the prompts of hosts: in a text it would count as such."""
@@ -52,10 +56,23 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
     """
     where = _where(row)
     turns = _turns(row, where, rng, most)
-    field = next((name for name in ("conversations", "questions") if row.get(name)), "question")
     for text in (text for turn in turns for text in turn):
-        _require_plain(text, where, field)
+        _require_plain(text, where, field_of_turns(row))
     return turns
+
+
+def field_of_turns(row: dict[str, Any]) -> str:
+    """Name of the field that `turns_of` reads."""
+    return next((name for name in ("conversations", "questions") if row.get(name)), "question")
+
+
+def with_options(row: dict[str, Any]) -> dict[str, Any] | None:
+    """The row with those of its questions alone that have options to choose from; None where none has."""
+    asked = row.get("questions")
+    if not asked:
+        return row if row.get("options") is not None and row.get("question") is not None else None
+    chosen = [item for item in asked if isinstance(item, dict) and item.get("options") is not None]
+    return {**row, "questions": chosen} if chosen else None
 
 
 def _turns(row: dict[str, Any], where: str, rng: np.random.Generator | None, most: int | None) -> list[Turn]:
@@ -113,22 +130,54 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
         if right_option(item) is None:
             raise ManifestError(
                 f"{where}: field answer: {reprlib.repr(item['answer'])} is none of the options"
-                f" {reprlib.repr(item['options'])}, nor the letter of one"
+                f" {reprlib.repr(item['options'])}, nor the letter of one, or it may be two of them; give the letter or"
+                " the text of one"
             )
     return choices
 
 
 def right_option(question: dict[str, Any]) -> int | None:
-    """Place of the option that is the answer, which a row gives as the option's text or as its letter; None for none.
+    """Place of the option that is the answer; None where it is none, or may be one of two.
+
+    A row gives it as the option's text (spaces, case and a full stop at its end do not matter), as its letter (``C``,
+    ``c``, ``(C)``, ``C.``, ``Answer: C``), or as both (``C. a ball``), which have to agree. A number is a text: it may
+    count from 0 or from 1.
 
     Args:
         question: as `choices_of` gives it.
     """
     options, answer = question["options"], question["answer"]
-    if answer in options:
-        return int(options.index(answer))
-    letters = list(ascii_uppercase[: len(options)])
-    return letters.index(answer) if answer in letters else None
+    said = _unannounced(answer)
+    by_text = options.index(answer) if answer in options else _place_of_text(options, answer)
+    by_text = _place_of_text(options, said) if by_text is None else by_text
+    by_letter = _place_of_letter(options, said)
+    if by_text is None or by_letter is None or options[by_text] == options[by_letter]:
+        return by_letter if by_text is None else by_text
+    return None
+
+
+def _unannounced(answer: str) -> str:
+    match = _ANNOUNCED.match(answer.strip())
+    return answer.strip()[match.end() if match else 0 :]
+
+
+def _place_of_text(options: list[str], answer: str) -> int | None:
+    alike = [place for place, option in enumerate(options) if _bare(option) == _bare(answer)]
+    return alike[0] if len({options[place] for place in alike}) == 1 and _bare(answer) else None
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.split()).rstrip(".").casefold()
+
+
+def _place_of_letter(options: list[str], answer: str) -> int | None:
+    match = _LETTER.fullmatch(answer)
+    if match is None:
+        return None
+    place = ascii_uppercase.index((match["inner"] or match["outer"]).upper())
+    if place >= len(options) or (match["text"] and _bare(match["text"]) != _bare(options[place])):
+        return None
+    return place
 
 
 def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
@@ -161,12 +210,13 @@ def _said(turns: list[dict[str, Any]], where: str) -> list[tuple[str, str]]:
     for number, turn in enumerate(turns, start=1):
         name, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
         text = _joined(text) if isinstance(text, list) else text
-        if not isinstance(name, str) or name not in _ROLES or not isinstance(text, str):
+        role = _ROLES.get(name.lower()) if isinstance(name, str) else None
+        if role is None or not isinstance(text, str):
             raise ManifestError(
                 f"{where}: field conversations: turn {number} is of {reprlib.repr(name)} and says {reprlib.repr(text)};"
                 f" wanted one of {', '.join(_ROLES)} in 'from' (or 'role') and a text in 'value' (or 'content')"
             )
-        said.append((_ROLES[name], text))
+        said.append((role, text))
     return said
 
 

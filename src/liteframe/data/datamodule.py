@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
-from liteframe.data.dataset import ClipSettings, VideoDataset, open_store, window_ids
+from liteframe.data.dataset import ClipSettings, SampleCheck, VideoDataset, open_store, window_ids
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.feature_store import FeatureStore, read_key
 from liteframe.data.limits import require_batches_fit, require_possible
 from liteframe.data.loader import VideoLoader
 from liteframe.data.manifest import RowCheck, VideoRow, VideoSource, as_sources, read_sources
-from liteframe.data.mixing import Mixture
 from liteframe.data.remote_cache import RemoteCache
-from liteframe.data.remote_file import is_url
 from liteframe.data.row_checks import row_check
+from liteframe.data.row_table import IdSet, RowTable, id_keys
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.skips import SkipLedger, Skipped
 from liteframe.data.source_report import report_sources
+from liteframe.data.training_samples import TrainingSamples, of_ids, of_rows, report_changes
 from liteframe.data.transforms import normalize
-from liteframe.errors import ConfigError, DataError
+from liteframe.errors import ConfigError, DataError, ManifestError
 
 Split = Literal["train", "val", "test", "predict"]
 _SPLITS_OF_STAGE: dict[str, tuple[Split, ...]] = {
@@ -126,10 +125,9 @@ class VideoDataModule(LightningDataModule):
         """Sample ids to leave out of `predict`; the cache stage sets it to what is in the store already."""
         self.store: FeatureStore | None = None
         self.ledger: SkipLedger | None = None
-        self._rows: dict[str, list[VideoRow]] = {}
-        self._mixture: Mixture | None = None
+        self._rows: dict[str, RowTable] = {}
+        self._samples: TrainingSamples | None = None
         self._loaders: list[VideoLoader] = []
-        self._described: dict[str, Any] | None = None
         require_possible(self)
         self._check_settings()
         self._pool = DecodePool(decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache)
@@ -150,7 +148,7 @@ class VideoDataModule(LightningDataModule):
                 " gives the same frames each time; choose RandomSegment, or 1 window"
             )
 
-    def rows(self, split: Split) -> list[VideoRow]:
+    def rows(self, split: Split) -> RowTable:
         """Rows of a split, read at the first call. Raises ConfigError if it is not set, ManifestError if it is bad."""
         if not self.sources[split]:
             hint = " (or data.store)" if split == "train" else ""
@@ -159,17 +157,11 @@ class VideoDataModule(LightningDataModule):
             )
         if split not in self._rows:
             skip = self.settings.on_error == "skip"
-            parts = read_sources(self.sources[split], self._row_check(split), keep_unusable=skip)
-            rows = [row for part in parts for row in part]
-            remote = None if self.remote_cache is not None else next((row for row in rows if is_url(row.path)), None)
-            if remote is not None:
+            rows = read_sources(self.sources[split], self._row_check(split), keep_unusable=skip)
+            if rows.first_url is not None and self.remote_cache is None:
                 raise ConfigError(
-                    f"data.remote_cache is not set, but data.{split} has videos to be fetched, such as {remote.path};"
-                    " set its folder and gigabytes"
-                )
-            if split == "train":
-                self._mixture = Mixture(
-                    [len(part) for part in parts], [source.weight for source in self.sources[split]]
+                    f"data.remote_cache is not set, but data.{split} has videos to be fetched, such as"
+                    f" {rows.first_url}; set its folder and gigabytes"
                 )
             self._rows[split] = rows
         return self._rows[split]
@@ -177,12 +169,24 @@ class VideoDataModule(LightningDataModule):
     def _row_check(self, split: Split) -> RowCheck | None:
         shapes = self.shapes if split == "train" else []
         stage: Any = self.trainer.lightning_module if self.trainer is not None else None
-        unused = split == "val" and stage is not None and not is_overridden("validation_step", stage)
         return row_check(
             [shape.sampler or self.train_sampler for shape in shapes] or [self.sampler],
-            None if unused else getattr(stage, "check_row", None),
+            getattr(stage, "check_row", None) if self._is_used(split) else None,
             [shape.question_types for shape in shapes] or [None],
         )
+
+    def _is_used(self, split: Split | Sequence[VideoRow]) -> bool:
+        """Whether the stage looks at a split: not every one validates."""
+        stage: Any = self.trainer.lightning_module if self.trainer is not None else None
+        return split != "val" or stage is None or is_overridden("validation_step", stage)
+
+    def _sample_check(self, split: Split | Sequence[VideoRow]) -> SampleCheck | None:
+        """What the stage asks of a sample that was read, where it learns from it or validates by it."""
+        stage: Any = self.trainer.lightning_module if self.trainer is not None else None
+        if split not in ("train", "val") or not self._is_used(split) or not hasattr(stage, "sample_check"):
+            return None
+        check: SampleCheck | None = stage.sample_check(self.settings.image_size)
+        return check
 
     def leave_out(self, row: dict[str, Any], error: DataError) -> None:
         """Lists a row that a stage could not use as skipped; with `on_error="error"`, raises `error`."""
@@ -190,6 +194,25 @@ class VideoDataModule(LightningDataModule):
             raise error
         if self.ledger is not None:
             self.ledger.record(row["path"], row["id"], f"{type(error).__name__}: {error}")
+
+    def check_rows(self, split: Split, check: RowCheck) -> None:
+        """Asks of every row of a split what could not be asked when it was read, before any video is.
+
+        Rows that `check` refuses are skipped and listed; with `on_error="error"`, the first raises ManifestError.
+        """
+        rows, refused = self.rows(split), []
+        for index, row in enumerate(rows):
+            try:
+                if not row.error:
+                    check(row.as_dict())
+            except DataError as error:
+                named = ManifestError(f"{row.place}: {error}" if row.place else str(error))
+                if self.settings.on_error == "error":
+                    raise named from error
+                rows.errors[index] = str(named)
+                refused.append(Skipped(row.path, row.id, str(named)))
+        if self.ledger is not None and refused:
+            self.ledger.expect(refused, write=self.trainer is None or self.trainer.is_global_zero)
 
     def follow_clips(self, clip_frames: int) -> ClipSettings:
         """The settings, from now on with clips of so many frames, unless `data.clip_frames` was given."""
@@ -204,18 +227,19 @@ class VideoDataModule(LightningDataModule):
         if stage == "fit" and self.store_path:
             self.follow_clips(read_key(self.store_path).clip_frames)
             self.store = open_store(self.store_path, self.settings)
-        ids = [row.id for split in wanted for row in self.rows(split)]
+        keys = [self.rows(split).keys_N for split in wanted]
         if self.store is not None and stage == "fit":
-            ids += self.store.sample_ids()
+            keys.append(id_keys(self.store.sample_ids()))
         if self.trainer is not None:
             folder = Path(self.trainer.default_root_dir)
-            self.ledger = SkipLedger(folder / "skipped.jsonl", len(ids), self.max_skip_fraction, known=ids)
-            unusable = [row for split in wanted for row in self.rows(split) if row.error]
+            known = np.concatenate([np.empty(0, np.int64), *keys])
+            self.ledger = SkipLedger(folder / "skipped.jsonl", len(known), self.max_skip_fraction, IdSet(known))
+            unusable = [self.rows(split)[index] for split in wanted for index in self.rows(split).errors]
             skips = [Skipped(row.path, row.id, row.error or "") for row in unusable]
             if skips:  # known to every rank, so all of them stop here if they are too many
                 self.ledger.expect(skips, write=self.trainer.is_global_zero)
-            if "train" in wanted and self._mixture is not None and self.trainer.is_global_zero:
-                report_sources(folder / "sources.json", self.sources["train"], self._mixture)
+            if "train" in wanted and self.trainer.is_global_zero:
+                report_sources(folder / "sources.json", self.sources["train"], self._train_samples().mixture)
 
     def train_dataloader(self) -> VideoLoader:
         """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""
@@ -229,6 +253,8 @@ class VideoDataModule(LightningDataModule):
             store=self.store,
             question_types=[s.question_types for s in self.shapes],
             blank_batches=True,
+            places_N=self._train_samples().places_N,
+            check=self._sample_check("train"),
         )
         return self._loader(dataset, self._train_batches(), self.ledger, position=self._batches_done)
 
@@ -257,7 +283,7 @@ class VideoDataModule(LightningDataModule):
 
     def predict_ids(self) -> list[str]:
         """Ids of all samples of `predict`, done or not, in order."""
-        return [name for row in self.rows("predict") for name in self.window_ids(row.id)]
+        return [name for row_id in self.rows("predict").ids() for name in self.window_ids(row_id)]
 
     def window_ids(self, row_id: str) -> list[str]:
         """Ids of the samples that `predict` takes of a row."""
@@ -291,13 +317,27 @@ class VideoDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What the order of the training data depends on, so that a checkpoint is not resumed on other data."""
-        return {"training_data": self._training_data()} if self._is_fitting() else {}
+        if not self._is_fitting():
+            return {}
+        return {"training_data": self._training_data(), "sample_keys": self._train_samples().state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Raises ConfigError, naming what differs, if training would go on with other data than the checkpoint's."""
+        """Goes on with the samples of the checkpoint; see `TrainingSamples`.
+
+        Raises:
+            ConfigError: training would go on with other data than the checkpoint's; names what differs.
+        """
         before = state_dict.get("training_data")
-        if before is not None and self._is_fitting():
-            require_same_data(before, self._training_data())
+        if before is None or not self._is_fitting():
+            return
+        if (keys := state_dict.get("sample_keys")) is not None:
+            sizes = [size for size, _ in before["sources"]] if "sources" in before else None
+            self._samples = self._train_samples().going_on(keys, sizes)
+            for loader in self._loaders:  # where a strategy loads checkpoints after it asked for the loader
+                loader.go_on_with(self._samples)
+        require_same_data(before, self._training_data())
+        if self.trainer is not None and self.trainer.is_global_zero:
+            report_changes(self._train_samples(), self._train_id)
 
     def teardown(self, stage: str) -> None:
         """Ends loader workers and decode processes."""
@@ -321,20 +361,23 @@ class VideoDataModule(LightningDataModule):
         # Over-fitting shows the same batches in each epoch.
         return progress.current.completed if trainer.overfit_batches else progress.total.processed
 
-    def _train_ids(self) -> list[str]:
-        return self.store.sample_ids() if self.store is not None else [row.id for row in self.rows("train")]
+    def _train_id(self, place: int) -> str:
+        return self.store.sample_ids()[place] if self.store is not None else self.rows("train").id_of(place)
+
+    def _train_samples(self) -> TrainingSamples:
+        if self._samples is None:
+            weights = [source.weight for source in self.sources["train"]]
+            store = self.store
+            self._samples = of_rows(self.rows("train"), weights) if store is None else of_ids(store.sample_ids())
+        return self._samples
 
     def _train_batches(self) -> TrainBatchSampler:
         rank, world_size = self._ranks()
-        return TrainBatchSampler(
-            len(self._train_ids()), self.shapes, self.seed, rank, world_size, mixture=self._mixture
-        )
+        samples = self._train_samples()
+        return TrainBatchSampler(len(samples.keys_N), self.shapes, self.seed, rank, world_size, mixture=samples.mixture)
 
     def _training_data(self) -> dict[str, Any]:
-        if self._described is None:
-            digest = hashlib.sha256(json.dumps(self._train_ids()).encode()).hexdigest()
-            self._described = {**self._train_batches().describe(), "samples": digest}
-        return self._described
+        return {**self._train_batches().describe(), **self._train_samples().describe()}
 
     def _sequential(
         self,
@@ -349,7 +392,13 @@ class VideoDataModule(LightningDataModule):
     ) -> VideoLoader:
         rows = self.rows(split) if isinstance(split, str) else split
         dataset = VideoDataset(
-            rows, [sampler or self.sampler], self._pool, self.settings, windows, blank_batches=in_step
+            rows,
+            [sampler or self.sampler],
+            self._pool,
+            self.settings,
+            windows,
+            blank_batches=in_step,
+            check=self._sample_check(split),
         )
 
         def done() -> Collection[int]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -15,14 +16,18 @@ from liteframe.data.conversations import of_types
 from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
 from liteframe.data.feature_store import FeatureStore
 from liteframe.data.manifest import VideoRow
+from liteframe.data.row_table import RowTable
 from liteframe.data.sampling import FrameSampler
 from liteframe.data.skips import Skipped
+from liteframe.data.training_samples import GONE
 from liteframe.data.transforms import resize_uint8
-from liteframe.errors import DecodeError, StoreMismatch
+from liteframe.errors import DataError, DecodeError, ManifestError, StoreMismatch
 
 Sample = dict[str, Any]
 """`frames_TCHW` uint8, `valid_frames`, `frame_indices_T` (-1 in padding), `row`, `sample_id`, `index`, `decode_s`,
 `resize_s`, and `targets_THWC` from a feature store."""
+SampleCheck = Callable[[dict[str, Any], int], None]
+"""Raises DataError if a stage cannot use a row of which so many frames were read. Loader processes get a copy."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class ClipSettings:
     Args:
         image_size: (height, width) of the frames, in pixels.
         clip_frames: samples are padded to a multiple of this many frames.
-        on_error: "error" raises at a video that cannot be decoded, "skip" gives a `Skipped` for it.
+        on_error: "error" raises at a video that cannot be decoded, or a row that cannot be used; "skip" gives a
+            `Skipped` for it.
         decoder: what decodes; a feature store must have been made with the same.
     """
 
@@ -55,6 +61,9 @@ class VideoDataset(Dataset[Any]):
         question_types: for each shape number of the requests, the types of `questions` to keep; all if None.
         blank_batches: a batch without any readable video becomes one blank sample with `valid_frames` 0; has to be set
             where requests are `blank`.
+        places_N: index of the row (without windows), or of the entry of the store, of each sample, int64; by default
+            all in order. Samples at `GONE` are left out of their batches.
+        check: of each sample that was read.
     """
 
     def __init__(
@@ -67,19 +76,24 @@ class VideoDataset(Dataset[Any]):
         store: FeatureStore | None = None,
         question_types: Sequence[list[str] | None] | None = None,
         blank_batches: bool = False,
+        places_N: np.ndarray | None = None,
+        check: SampleCheck | None = None,
     ) -> None:
-        self.rows, self.samplers, self.settings = list(rows), list(samplers), settings
+        self.rows = rows if isinstance(rows, RowTable) else RowTable([rows])
+        self.samplers, self.settings = list(samplers), settings
         self.windows, self.blank_batches, self.store = windows, blank_batches, store
-        self.question_types = question_types
+        self.question_types, self.places_N, self.check = question_types, places_N, check
         self._pool = pool
 
     def __len__(self) -> int:
+        if self.places_N is not None:
+            return len(self.places_N)
         return len(self.rows) * self.windows if self.store is None else len(self.store)
 
     def sample_id(self, index: int) -> str:
         """Id of the sample at an index of a manifest's data."""
         number, window = divmod(index, self.windows)
-        return window_ids(self.rows[number].id, self.windows)[window]
+        return window_ids(self.rows.id_of(number), self.windows)[window]
 
     def __getitem__(self, request: SampleRequest) -> Sample | Skipped:
         return self.__getitems__([request])[0]
@@ -90,8 +104,10 @@ class VideoDataset(Dataset[Any]):
         Raises:
             DecodeError: at the first video that cannot be decoded, with `on_error="error"`. Rows that the manifest
                 itself marks with `error` are skipped all the same: it is known about them already.
+            ManifestError: likewise at the first row that `check` refuses; names its place in the list.
         """
-        drafts = [self._draft(request) for request in requests if not request.blank]
+        there = [request for request in requests if not request.blank and self._place(request) != GONE]
+        drafts = [self._draft(request) for request in there]
         out: list[Sample | Skipped] = []
         # In parts, and resized at once, so that a batch of large frames does not lie in memory at full size.
         step = 2 * self._pool.processes
@@ -100,23 +116,34 @@ class VideoDataset(Dataset[Any]):
             decoded = iter(self._pool.run([draft["job"] for draft in part if "job" in draft]))
             out += [self._settle(draft, next(decoded) if "job" in draft else None) for draft in part]
         if self.blank_batches and all(isinstance(item, Skipped) for item in out):
-            out.append(self._blank(self._draft(requests[0]), requests[0].num_frames))
+            drafts = drafts or [self._draft(self._stand_in(requests[0]))]
+            out.append(self._blank(drafts[0], requests[0].num_frames))
         return out
+
+    def _place(self, request: SampleRequest) -> int:
+        return request.index if self.places_N is None else int(self.places_N[request.index])
+
+    def _stand_in(self, request: SampleRequest) -> SampleRequest:
+        """The same of the first sample that is there."""
+        if self.places_N is None:
+            return request
+        return replace(request, index=int(np.flatnonzero(self.places_N != GONE)[0]))
 
     def _draft(self, request: SampleRequest) -> Sample:
         """What is known of a sample before decoding, with the `job` to do where there is one."""
+        place = self._place(request)
         if self.store is not None:
-            path, indices, decoder = self.store.source(request.index)
-            sample_id = skip_id = self.store.entry(request.index)["sample_id"]
+            path, indices, decoder = self.store.source(place)
+            sample_id = skip_id = self.store.entry(place)["sample_id"]
             row = {"path": path, "id": sample_id, "decoder": decoder}
-            frames = self.store.frames(request.index)
-            draft: Sample = {"targets_THWC": self.store.targets(request.index)}
+            frames = self.store.frames(place)
+            draft: Sample = {"targets_THWC": self.store.targets(place)}
             if frames is not None:
                 draft["stored"] = (frames[: len(indices)], indices)
         else:
-            source = self.rows[request.index // self.windows]
+            source = self.rows[place // self.windows]
             row, path, indices, skip_id = source.as_dict(), source.path, None, source.id
-            sample_id, draft = self.sample_id(request.index), {}
+            sample_id, draft = self.sample_id(place), {"listed": source.place}
             row = of_types(row, self.question_types[request.shape] if self.question_types else None)
         draft |= {"row": row, "sample_id": sample_id, "skip_id": skip_id, "index": request.index}
         if "stored" not in draft and not row.get("error"):
@@ -137,21 +164,33 @@ class VideoDataset(Dataset[Any]):
         row = draft["row"]
         if row.get("error"):
             return Skipped(row["path"], draft["skip_id"], row["error"])
-        error = video if isinstance(video, DecodeError) else None
+        error: DataError | None = video if isinstance(video, DecodeError) else None
         if not isinstance(video, DecodeError):
             try:
-                return self._finish(draft, video)
+                return self._checked(self._finish(draft, video), draft.get("listed"))
+            except ManifestError as refused:
+                error = refused
             except (MemoryError, RuntimeError, ValueError) as cause:
                 reason = f"its frames cannot be resized: {type(cause).__name__}: {cause}"
                 error = DecodeError(row["path"], reason)
         assert error is not None
         if self.settings.on_error == "error":
             raise error
-        return Skipped(row["path"], draft["skip_id"], f"{type(error).__name__}: {error.reason}")
+        reason = error.reason if isinstance(error, DecodeError) else str(error)
+        return Skipped(row["path"], draft["skip_id"], f"{type(error).__name__}: {reason}")
+
+    def _checked(self, sample: Sample, listed: str | None) -> Sample:
+        """The sample. Raises ManifestError, naming its place in the list, where `check` refuses it."""
+        try:
+            if self.check is not None:
+                self.check(sample["row"], sample["valid_frames"])
+        except DataError as error:
+            raise ManifestError(f"{listed}: {error}" if listed else str(error)) from error
+        return sample
 
     def _finish(self, draft: Sample, video: DecodedVideo | None) -> Sample:
         """Resizes, and pads the last clip by its last frame."""
-        sample = {name: value for name, value in draft.items() if name not in ("job", "stored", "skip_id")}
+        sample = {name: value for name, value in draft.items() if name not in ("job", "stored", "skip_id", "listed")}
         if video is None:
             frames, numbers = draft["stored"]
             sample |= {"decode_s": 0.0, "resize_s": 0.0, "decoder": None}

@@ -12,6 +12,7 @@ from liteframe.data.batching import SampleRequest, SequentialRequests, TrainBatc
 from liteframe.data.dataset import VideoDataset, collate
 from liteframe.data.loader_processes import WorkerStart, named_deaths
 from liteframe.data.skips import SkipLedger
+from liteframe.data.training_samples import TrainingSamples
 from liteframe.errors import LiteFrameError
 
 
@@ -99,6 +100,12 @@ class VideoLoader:
                     self.ledger.record(**skip)
             if "frames_BTCHW" in batch or not self._drop_empty:
                 yield batch
+
+    def go_on_with(self, samples: TrainingSamples) -> None:
+        """Takes on the samples of a checkpoint, where this loader is of training batches; before its first batch."""
+        if isinstance(self.batches, TrainBatchSampler):
+            self.batches.rows, self.batches.mixture = len(samples.keys_N), samples.mixture
+            self.dataset.places_N = samples.places_N
 
     def state_dict(self) -> dict[str, int]:
         """Tells Lightning that this loader can go on in mid-epoch; the place itself is in the trainer's counters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -27,6 +28,8 @@ class WorkerStart:
         self._by_signal = threading.current_thread() is threading.main_thread()
 
     def __call__(self, worker: int) -> None:
+        # Or the garbage collector writes to every object of the main process, which then is copied.
+        gc.freeze()
         leave_group()
         end_with_parent(self._parent, self._by_signal)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from liteframe.data.list_root import ListRoot
 from liteframe.data.remote_file import is_url
+from liteframe.data.row_table import RowTable
 from liteframe.data.sources.folder import VIDEO_SUFFIXES, folder_rows
 from liteframe.data.sources.json_text import json_rows
 from liteframe.data.sources.parquet import parquet_rows
@@ -73,7 +74,12 @@ def read_manifest(
         ManifestError: nothing there, no videos, or a bad row; names file, line (or row) and field.
         ConfigError: a Parquet file, and pyarrow is not installed.
     """
-    rows: list[VideoRow] = []
+    return list(_rows(source, root, check, keep_unusable))
+
+
+def _rows(
+    source: str | os.PathLike[str], root: str | None, check: RowCheck | None, keep_unusable: bool
+) -> Iterator[VideoRow]:
     names = _Names()
     for where, parsed in each_row(source, root):
         try:
@@ -83,19 +89,18 @@ def read_manifest(
         except ManifestError as error:
             if not keep_unusable:
                 raise
-            rows.append(unusable(where, error))
-            names.add(ParsedRow(rows[-1], gives_id=False, foreign=False), where)
+            row = unusable(where, error)
+            names.add(ParsedRow(row, gives_id=False, foreign=False), where)
+            yield row
             continue
-        rows.append(parsed.row)
-        if check is None or parsed.row.error:
-            continue
-        try:
-            check(parsed.row.as_dict())
-        except DataError as error:
-            if not keep_unusable:
-                raise ManifestError(f"{where}: {error}") from error
-            parsed.row.error = f"{where}: {error}"
-    return rows
+        if check is not None and not parsed.row.error:
+            try:
+                check(parsed.row.as_dict())
+            except DataError as error:
+                if not keep_unusable:
+                    raise ManifestError(f"{where}: {error}") from error
+                parsed.row.error = f"{where}: {error}"
+        yield parsed.row
 
 
 class _Names:
@@ -170,23 +175,29 @@ def _videos(rows: Sequence[VideoRow]) -> Iterator[tuple[str, ParsedRow | Manifes
             yield row.path, ParsedRow(row, gives_id=False, foreign=False)
 
 
-def read_sources(sources: Sources, check: RowCheck | None = None, keep_unusable: bool = False) -> list[list[VideoRow]]:
-    """Rows of each source; an id that an earlier source has got already gets `@<source number>`.
+def read_sources(sources: Sources, check: RowCheck | None = None, keep_unusable: bool = False) -> RowTable:
+    """Rows of the sources, one after the other; an id that an earlier source has got already gets `@<source number>`.
 
     Arguments and errors are those of `read_manifest`.
     """
+    return RowTable(_parts(as_sources(sources), check, keep_unusable))
+
+
+def _parts(sources: Sequence[VideoSource], check: RowCheck | None, keep_unusable: bool) -> Iterator[Iterable[VideoRow]]:
     seen: set[str] = set()
-    parts = []
-    for number, source in enumerate(as_sources(sources)):
-        rows = read_manifest(source.path, source.root, check, keep_unusable)
-        for row in rows:
-            while row.id in seen:
-                row.id = f"{row.id}@{number}"
-            seen.add(row.id)
-        parts.append(rows)
-    return parts
+    for number, source in enumerate(sources):
+        rows = _rows(source.path, source.root, check, keep_unusable)
+        yield _named_apart(rows, number, seen) if len(sources) > 1 else rows
+
+
+def _named_apart(rows: Iterable[VideoRow], number: int, seen: set[str]) -> Iterator[VideoRow]:
+    for row in rows:
+        while row.id in seen:
+            row.id = f"{row.id}@{number}"
+        seen.add(row.id)
+        yield row
 
 
 def read_manifests(sources: Sources) -> list[VideoRow]:
-    """The rows of `read_sources`, one source after the other."""
-    return [row for part in read_sources(sources) for row in part]
+    """The rows of `read_sources` as a list."""
+    return list(read_sources(sources))

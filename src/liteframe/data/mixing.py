@@ -41,6 +41,8 @@ class Mixture:
                 f"data.train: the weights of the sources are {list(weights or [])}; give each a number above 0, or give"
                 " none"
             )
+        if 0 in self.rows:
+            raise ConfigError(f"data.train: source {self.rows.index(0)} has no row that can be used; leave it out")
         self.weights = [float(weight) for weight in given]
         self.places = _apportion(sum(self.rows), self.weights)
         if 0 in self.places:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +46,12 @@ class SkipLedger:
         path: str | os.PathLike[str],
         total: int,
         max_fraction: float = 0.05,
-        known: Collection[str] | None = None,
+        known: Container[str] | None = None,
     ) -> None:
         self.path = Path(path)
         self.total = total
         self.max_fraction = max_fraction
-        self._known = None if known is None else frozenset(known)
+        self._known = known
         self._reasons: dict[tuple[str, str], str] = {}
         self._read_to = 0
         self._torn = False

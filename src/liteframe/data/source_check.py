@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from liteframe.data.check_rows import CheckRow, one_line
-from liteframe.data.conversations import has_placeholder, has_questions, turns_of
+from liteframe.data.conversations import choices_of, has_placeholder, has_questions, turns_of, with_options
 from liteframe.data.manifest import each_row
 from liteframe.data.remote_file import is_url
 from liteframe.data.video_row import VideoRow
@@ -19,12 +19,13 @@ LACKS = {
     "no_file": "whose file is not there",
     "no_questions": "without questions or conversations",
     "bad_conversation": "whose conversation cannot be read",
+    "bad_choices": "whose options, or the answer among them, cannot be read",
     "no_placeholder": "whose conversation has no <video> or <image>",
     "empty_answer": "with an empty answer",
     "duplicate_id": "with the id of an earlier row",
 }
 """What a row may lack, by the names in `--output`, and how the summary says it."""
-STOPS = ("unreadable_row", "bad_conversation")
+STOPS = ("unreadable_row", "bad_conversation", "bad_choices")
 """Those at which a stage that asks questions stops; what else there is it can live with, or it skips the row."""
 
 
@@ -99,6 +100,11 @@ def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
     except ManifestError as error:
         yield "bad_conversation", str(error)
         return
+    try:
+        if (asked := with_options(fields)) is not None:
+            choices_of(asked)
+    except ManifestError as error:
+        yield "bad_choices", str(error)
     if row.conversations and not has_placeholder(fields):
         yield "no_placeholder", ""
     if not all(answer.strip() for _, answer in turns):

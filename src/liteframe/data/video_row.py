@@ -27,6 +27,7 @@ class VideoRow:
         error: why the row cannot be used, as `liteframe check` found of its file, or as reading the list did; such a
             row is never opened.
         extra: every other field of the row; a `decoder` in there is "auto", "decord" or "pyav".
+        place: of the row in its list (`file:3`), for messages; empty for the videos of a folder.
     """
 
     path: str
@@ -39,10 +40,11 @@ class VideoRow:
     end: float | None = None
     error: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as one flat dict: `extra` is merged at the top level, fields of the class win."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        """The row as one flat dict, without its place: `extra` is merged at the top level, fields of the class win."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "place")}
         return {**self.extra, **own}
 
 
@@ -103,6 +105,7 @@ def parse_row(found: Any, where: str, root: ListRoot) -> ParsedRow:
         end=end,
         error=row.text("error"),
         extra=row.rest,
+        place=where,
     )
     return ParsedRow(parsed, given_id is not None, foreign)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -65,12 +65,16 @@ class PromptBuilder:
     Args:
         processor: the host folder's processor (InternVL's, or one with the same attributes).
 
+    Attributes:
+        max_length: tokens of a conversation in a `batch`, with its video; turns that go beyond are left out.
+
     Raises:
         ConfigError: the processor has no chat template, or its tokenizer lacks the image tokens.
     """
 
     def __init__(self, processor: ProcessorMixin) -> None:
         self.processor: Any = processor
+        self.max_length: int | None = None
         self.tokenizer = processor.tokenizer
         for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
             if not isinstance(token := getattr(processor, name, None), str) or not token:
@@ -81,6 +85,9 @@ class PromptBuilder:
         self._video_ids = lru_cache(maxsize=256)(self._tokenise_video)
         self._around_video = lru_cache(maxsize=4096)(self._tokenise_question)
         self.first_token = lru_cache(maxsize=4096)(self._first_token)
+
+    def __reduce__(self) -> Any:
+        return _restored, (self.processor, self.max_length)
 
     def video_text(self, groups: int, tokens_per_group: int, step: int = 1) -> str:
         """As the function `video_text`, for this host."""
@@ -164,6 +171,37 @@ class PromptBuilder:
                 f"the model does not know the words {', '.join(map(repr, unknown))}; it knows {self._known_words()}"
             )
 
+    def built_in(self, text: str) -> str | None:
+        """A token in a text that prompts are built of, which would count as such; None where there is none."""
+        found = self._structure.keys() & set(self._tokenise(text))
+        return self._structure[min(found)] if found else None
+
+    @cached_property
+    def _structure(self) -> dict[int, str]:
+        """The tokens, by id, that stand for visual tokens and around turns."""
+        tokenizer = self.tokenizer
+        added = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items()}
+        used = set(self.conversation([(_STAND_IN, _STAND_IN)] * 2, 1, 1)[0]) - {tokenizer.unk_token_id}
+        own = [getattr(self.processor, f"{name}_token") for name in ("start_image", "end_image", "image")]
+        named = {tokenizer.convert_tokens_to_ids(token): token for token in own}
+        return {number: token for number, token in added.items() if number in used} | named
+
+    def text_tokens(self, turns: Sequence[Turn]) -> int:
+        """Tokens of the texts of turns alone."""
+        return sum(len(self._tokenise(text)) for turn in turns for text in turn)
+
+    def video_tokens(self, groups: int, tokens_per_group: int) -> int:
+        """Tokens of the `Frame` lines of a video."""
+        return len(self._video_ids(groups, tokens_per_group, 1))
+
+    @cached_property
+    def template_tokens(self) -> tuple[int, int]:
+        """Tokens of the template around one turn about a video, and of each further turn, without their texts."""
+        turn = (_STAND_IN, _STAND_IN)
+        one, two = (len(self.conversation([turn] * count, 0, 0)[0]) for count in (1, 2))
+        each = self.text_tokens([turn])
+        return one - each, two - one - each
+
     def _special_tokens(self) -> dict[int, Any]:
         return {number: token for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
 
@@ -177,9 +215,12 @@ class PromptBuilder:
         return self._tokenise(text)[0]
 
     def conversation(
-        self, turns: Sequence[Turn], groups: int, tokens_per_group: int, step: int = 1
+        self, turns: Sequence[Turn], groups: int, tokens_per_group: int, step: int = 1, most: int | None = None
     ) -> tuple[list[int], list[int]]:
-        """Ids of a whole conversation and their labels; loss falls on the answers only."""
+        """Ids of a whole conversation and their labels; loss falls on the answers only.
+
+        Turns from the one on that ends behind `most` tokens are left out, but never the first.
+        """
         prefix, _ = self.question_ids(turns[0][0], groups, tokens_per_group, step)
         ids, labels = list(prefix), [IGNORE] * len(prefix)
         done = self._template([], turns[0][0]).index(self.processor.video_token) + len(self.processor.video_token)
@@ -191,6 +232,8 @@ class PromptBuilder:
                     f"{self._where}: the chat template does not extend a prompt by its answer; take another"
                 )
             question_ids, answer_ids = self._tokenise(asked[done:]), self._tokenise(answered[len(asked) :])
+            if index and most is not None and len(ids) + len(question_ids) + len(answer_ids) > most:
+                break
             ids += question_ids + answer_ids
             labels += [IGNORE] * len(question_ids) + self._answer_labels(answer_ids)
             done = len(answered)
@@ -212,7 +255,7 @@ class PromptBuilder:
         """Conversations about videos, padded on the right; one about a video of no groups has no labels."""
         pairs = []
         for turns, groups in zip(conversations, groups_B, strict=True):
-            ids, labels = self.conversation(turns, groups, tokens_per_group, step)
+            ids, labels = self.conversation(turns, groups, tokens_per_group, step, self.max_length)
             pairs.append((ids, labels if groups else [IGNORE] * len(labels)))
         longest = max(len(ids) for ids, _ in pairs)
         input_ids_BL = torch.tensor([ids + [self.pad_id] * (longest - len(ids)) for ids, _ in pairs])
@@ -228,3 +271,10 @@ class PromptBuilder:
         ends_BL = (input_ids_BL == self.tokenizer.convert_tokens_to_ids(self.processor.end_image_token)).long()
         lines_before_BL = ends_BL.cumsum(dim=1) - ends_BL
         return torch.arange(input_ids_BL.shape[1]) + (step - 1) * line * lines_before_BL
+
+
+def _restored(processor: ProcessorMixin, max_length: int | None) -> PromptBuilder:
+    """A copy in another process, with caches of its own."""
+    prompts = PromptBuilder(processor)
+    prompts.max_length = max_length
+    return prompts

@@ -66,6 +66,19 @@ class EvaluateStage(LightningModule):
                 " some out, or set model.choices to words"
             )
 
+    def on_test_start(self) -> None:
+        """Raises DataError for a row that the model has no words for, or skips it, before any video is read."""
+        self.trainer.datamodule.check_rows("test", self._check_words)  # type: ignore[attr-defined]
+
+    def _check_words(self, row: dict[str, Any]) -> None:
+        asked = choices_of(row)
+        for question in asked:
+            self._check(self._prompt(question))
+            self._options(question, row)
+        # In a figure of its own, which refuses what the real one would.
+        types = [str(question.get("type", "all")) for question in asked]
+        MultipleChoiceAccuracy().update([False] * len(asked), types, [row["id"]] * len(asked))
+
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         for row, frames_TCHW, valid in zip(batch["rows"], batch["frames_BTCHW"], batch["valid_frames_B"], strict=True):
             try:
@@ -107,16 +120,21 @@ class EvaluateStage(LightningModule):
     def _likeliest(self, hidden_C: Tensor, question: dict[str, Any], row: dict[str, Any]) -> int:
         """Place of the option that the answer most likely begins with; in float32, where bfloat16 would see ties."""
         assert self.model is not None
+        ids = self._options(question, row)
+        head: Any = self.model.lm_head
+        with torch.autocast(hidden_C.device.type, enabled=False):
+            return int((head.weight[ids].float() @ hidden_C.float()).argmax())
+
+    def _options(self, question: dict[str, Any], row: dict[str, Any]) -> list[int]:
+        """First token of each option, by which the model tells them apart."""
+        assert self.model is not None
         try:
-            ids = option_ids(self.model, self._shown(question))
+            return option_ids(self.model, self._shown(question))
         except DataError as error:
             other = "words" if self.choices == "letters" else "letters"
             raise DataError(
                 f"{row['path']} (id {row['id']}): {error}; set model.choices to {other}, or write the options otherwise"
             ) from error
-        head: Any = self.model.lm_head
-        with torch.autocast(hidden_C.device.type, enabled=False):
-            return int((head.weight[ids].float() @ hidden_C.float()).argmax())
 
     def _shown(self, question: dict[str, Any]) -> Sequence[str]:
         options = question["options"]

@@ -21,6 +21,7 @@ from liteframe.models.sharding import gather, shard
 from liteframe.models.teachers import read_config
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from liteframe.stages.answers import answer_step, validation_answers
+from liteframe.stages.conversation_check import ConversationCheck, context_length, tokens_per_group
 from liteframe.stages.stage import OptimizerSettings, Stage
 
 _LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -62,6 +63,9 @@ class LMAStage(Stage):
             what the encoder keeps grows with the frames by the tokens that it gives, and by nothing else.
         attention: kernel of the LLM, "eager" or "sdpa"; null is transformers' choice.
         questions_per_video: of a row with several `questions`, how many are asked at a time; null is all.
+        max_length: tokens of a conversation with its video; null is what the LLM takes. A row with more is an error,
+            or skipped, as `data.on_error` says.
+        truncate: leave out the last questions and answers of such a row instead, as many as it takes.
         optimizer: see `OptimizerSettings`.
         seed: of the adapters' initial weights and of the questions' order.
         out: folder of the export; by default `export` in the run folder.
@@ -83,6 +87,8 @@ class LMAStage(Stage):
         encoder_chunk_clips: int | None = None,
         attention: str | None = None,
         questions_per_video: int | None = None,
+        max_length: int | None = None,
+        truncate: bool = False,
         optimizer: OptimizerSettings = OptimizerSettings(),
         seed: int = 0,
         out: str | None = None,
@@ -94,6 +100,7 @@ class LMAStage(Stage):
         self.checkpoint_llm, self.checkpoint_encoder = checkpoint_llm, checkpoint_encoder
         self.encoder_chunk_clips = encoder_chunk_clips
         self.attention, self.questions_per_video = attention, questions_per_video
+        self.max_length, self.truncate = max_length, truncate
         self.model: VideoLLM | None = None
 
     def check_sources(self) -> None:
@@ -107,6 +114,19 @@ class LMAStage(Stage):
 
     def check_row(self, row: dict[str, Any]) -> None:
         turns_of(row)
+
+    def sample_check(self, image_size: tuple[int, int]) -> ConversationCheck:
+        model = self.model
+        assert model is not None and isinstance(model.backbone, LiteFrameBackbone)
+        tokens = tokens_per_group(model, image_size, model.backbone.encoder.config.size_multiple)
+        limits = (self._length_limit(model), self.questions_per_video, self.truncate)
+        return ConversationCheck(model.prompts, model.frames_per_group, tokens, *limits)
+
+    def _length_limit(self, model: VideoLLM) -> int | None:
+        context = context_length(model)
+        if self.max_length is not None and not 1 <= self.max_length <= (context or self.max_length):
+            raise ConfigError(f"model.max_length is {self.max_length}; the LLM takes 1 to {context or 'any'} tokens")
+        return self.max_length or context
 
     def configure_model(self) -> None:
         if self.model is not None:
@@ -128,6 +148,8 @@ class LMAStage(Stage):
             checkpoint_layers(llm)
         encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
         model = VideoLLM(host, processor, LiteFrameBackbone(encoder))
+        limit = self._length_limit(model)
+        model.prompts.max_length = limit if self.truncate else None
         model.backbone.requires_grad_(self.train_encoder)
         model.projector.requires_grad_(self.train_projector)
         if self.train_projector:

@@ -21,6 +21,7 @@ from liteframe.models.teachers import read_config
 from liteframe.models.tiny import build_tiny_host, tiny_timm_vit
 from liteframe.models.video_llm import VideoLLM
 from liteframe.stages.answers import answer_step, validation_answers
+from liteframe.stages.conversation_check import ConversationCheck, context_length, tokens_per_group
 from liteframe.stages.frame_labels import FrameLabelStage
 from liteframe.stages.means import SummedLoss
 from liteframe.stages.stage import OptimizerSettings, Stage
@@ -139,6 +140,13 @@ class HostPretrainStage(Stage):
 
     def check_row(self, row: dict[str, Any]) -> None:
         turns_of(row)
+
+    def sample_check(self, image_size: tuple[int, int]) -> ConversationCheck:
+        assert self.model is not None
+        vision: Any = self._host[0].config.vision_config
+        tokens = tokens_per_group(self.model, image_size, vision.patch_size)
+        limit = context_length(self.model)
+        return ConversationCheck(self.model.prompts, 1, tokens, limit, self.questions_per_video)
 
     def configure_model(self) -> None:
         if self.model is None:

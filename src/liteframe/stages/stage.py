@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 
+from liteframe.data.dataset import SampleCheck
 from liteframe.errors import CheckpointError, ConfigError
 from liteframe.models.finite import not_finite
 from liteframe.own_folder import replace_folder, require_replaceable
@@ -77,6 +78,10 @@ class Stage(LightningModule):
 
     def check_row(self, row: dict[str, Any]) -> None:
         """Raises DataError if the stage could not use a row, given as a dict; asked of each row when lists are read."""
+
+    def sample_check(self, image_size: tuple[int, int]) -> SampleCheck | None:
+        """What is asked of each sample of frames of that size once it is read; None where `check_row` says it all."""
+        return None
 
     def module_lrs(self) -> dict[str, float]:
         """Learning rates of submodules that have one of their own."""
