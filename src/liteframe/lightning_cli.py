@@ -30,11 +30,14 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
+from liteframe.bounded_text import parse_yaml
 from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
+from liteframe.cli import CHILD_ARGS
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
 from liteframe.import_policy import parse_by_trust
 from liteframe.run_control import stop_signals
+from liteframe.run_control.earlier_run import NewRun, RunConfig, config_name, last_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
@@ -42,6 +45,8 @@ from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.runtime import RunLock
 from liteframe.stage_progress import StageProgress
+from liteframe.stages.stage import Stage
+from liteframe.user_path import with_user_paths
 
 _RUN_FOLDER = "runs/unnamed"
 _CHECKPOINT_STEPS = 100
@@ -123,14 +128,6 @@ def _named(trainer: Trainer, stopping: GracefulStop) -> Iterator[None]:
         raise
 
 
-def _require_own_config(path: Path) -> None:
-    """Raises ConfigError where a run would write its config over one of the user's."""
-    if path.is_file() and not path.read_bytes().startswith(b"# lightning.pytorch=="):
-        raise ConfigError(
-            f"{path}: no run wrote it, and this one would write over it; give another --trainer.default_root_dir"
-        )
-
-
 def _is_of_ranks(error: BaseException) -> bool:
     words = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL", "DistBackendError", "TCPStore")
     return isinstance(error, RuntimeError) and any(word in f"{type(error).__name__} {error}" for word in words)
@@ -166,7 +163,8 @@ class StageCLI(LightningCLI):
             datamodule_class=VideoDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=RunConfig,
+            save_config_kwargs={"config_filename": config_name(verb)},
             seed_everything_default=0,
             trainer_defaults={
                 "default_root_dir": _RUN_FOLDER,
@@ -189,7 +187,8 @@ class StageCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses what was given; ``sys.argv`` stays as it is, because DDP's children are started from it."""
-        self.config = parse_by_trust(parser.parse_args, list(args) if isinstance(args, list) else sys.argv[1:])
+        words = list(args) if isinstance(args, list) else sys.argv[1:]
+        self.config = with_user_paths(parse_by_trust(parser.parse_args, words))
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -252,30 +251,52 @@ class StageCLI(LightningCLI):
             raise ConfigError(
                 f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
             )
-        self.config_init[subcommand].ckpt_path = self._checkpoint(self.config[subcommand].get("ckpt_path"))
-        _require_own_config(Path(self.trainer.default_root_dir) / "config.yaml")
+        checkpoint = self._checkpoint(self.config[subcommand].get("ckpt_path"))
+        self.config_init[subcommand].ckpt_path = checkpoint
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._new_run(checkpoint).require_room()  # before any rank writes, so that all see the same
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
         with alone, _named(self.trainer, self._stopping):
             super()._run_subcommand(subcommand)
+
+    def _new_run(self, checkpoint: str | None) -> NewRun:
+        folder = Path(self.trainer.default_root_dir)
+        callbacks = [
+            callback for callback in self.trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)
+        ]
+        return NewRun(
+            self.verb,
+            folder,
+            parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config"),
+            checkpoint,
+            self.model.export_folder(folder) if isinstance(self.model, Stage) else None,
+            tuple(Path(callback.dirpath or folder / "checkpoints") for callback in callbacks),
+            of_pipeline=CHILD_ARGS in os.environ,
+        )
 
     def _parse_ckpt_path(self) -> None:
         """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
 
     def _checkpoint(self, given: str | None) -> str | None:
-        """The file that ``--ckpt_path`` stands for; None where there is nothing to go on from.
+        """The file that ``--ckpt_path`` stands for; None to begin anew.
 
         Raises:
-            CheckpointError: it is no checkpoint of this machine's.
+            CheckpointError: it is no checkpoint of this machine's, or there is none in the run folder.
         """
         if given in (None, "best", "hpc"):
             return given
-        if given == "last":
+        if given in ("last", "auto"):
             folder = Path(self.trainer.default_root_dir)
-            found = [path for path in folder.rglob("last*.ckpt") if path.is_file()]
-            if not found:
-                rank_zero_only(print)(f"--ckpt_path last: no checkpoint in {folder} yet, so training begins anew")
+            last = last_checkpoint(folder)
+            if last is None and given == "auto":
+                rank_zero_only(print)(f"--ckpt_path auto: no checkpoint in {folder} yet, so the run begins anew")
                 return None
-            given = str(max(found, key=lambda path: path.stat().st_mtime_ns))
+            if last is None:
+                raise CheckpointError(
+                    f"--ckpt_path last: no checkpoint in {folder.absolute()}; correct --trainer.default_root_dir, or"
+                    " leave --ckpt_path out to begin anew (`auto` goes on where there is a checkpoint, else begins)"
+                )
+            given = str(last)
         require_checkpoint_file(given)
         if not isinstance(self.trainer.strategy.checkpoint_io, AtomicCheckpointIO) or isinstance(
             self.trainer.strategy, ModelParallelStrategy

@@ -112,13 +112,15 @@ class VideoDataset(Dataset[Any]):
             draft: Sample = {"targets_THWC": self.store.targets(request.index)}
             if frames is not None:
                 draft["stored"] = (frames[: len(indices)], indices)
+            else:
+                path, draft["fault"] = self._locate(request.index, path)
         else:
             source = self.rows[request.index // self.windows]
             row, path, indices, skip_id = source.as_dict(), source.path, None, source.id
             sample_id, draft = self.sample_id(request.index), {}
             row = of_types(row, self.question_types[request.shape] if self.question_types else None)
         draft |= {"row": row, "sample_id": sample_id, "skip_id": skip_id, "index": request.index}
-        if "stored" not in draft and not row.get("error"):
+        if "stored" not in draft and not row.get("error") and not draft.get("fault"):
             draft["job"] = DecodeJob(
                 path=path,
                 sampler=self.samplers[request.shape],
@@ -131,13 +133,21 @@ class VideoDataset(Dataset[Any]):
             )
         return draft
 
+    def _locate(self, index: int, path: str) -> tuple[str, DecodeError | None]:
+        """Where the video of an entry lies now, or why it cannot be used."""
+        assert self.store is not None
+        try:
+            return self.store.video(index), None
+        except DecodeError as error:
+            return path, error
+
     def _settle(self, draft: Sample, video: DecodedVideo | DecodeError | None) -> Sample | Skipped:
         """The finished sample, or the skip of it; `video` is None where nothing had to be decoded."""
         row = draft["row"]
         if row.get("error"):
             return Skipped(row["path"], draft["skip_id"], row["error"])
-        error = video if isinstance(video, DecodeError) else None
-        if not isinstance(video, DecodeError):
+        error = video if isinstance(video, DecodeError) else draft.get("fault")
+        if error is None and not isinstance(video, DecodeError):
             try:
                 return self._finish(draft, video)
             except (MemoryError, RuntimeError, ValueError) as cause:
@@ -150,7 +160,7 @@ class VideoDataset(Dataset[Any]):
 
     def _finish(self, draft: Sample, video: DecodedVideo | None) -> Sample:
         """Resizes, and pads the last clip by its last frame."""
-        sample = {name: value for name, value in draft.items() if name not in ("job", "stored", "skip_id")}
+        sample = {name: value for name, value in draft.items() if name not in ("job", "stored", "skip_id", "fault")}
         if video is None:
             frames, numbers = draft["stored"]
             sample |= {"decode_s": 0.0, "resize_s": 0.0, "decoder": None}
@@ -232,9 +242,10 @@ def _fill(tensor: torch.Tensor, length: int, value: int) -> torch.Tensor:
     return torch.cat([tensor, tensor.new_full((length - len(tensor), *tensor.shape[1:]), value)])
 
 
-def open_store(folder: str, settings: ClipSettings) -> FeatureStore:
+def open_store(folder: str, settings: ClipSettings, video_root: str | None = None) -> FeatureStore:
     """The feature store in `folder`. Raises StoreMismatch, naming what differs, if its clips are made otherwise."""
-    store = FeatureStore.open(folder, {"clip_frames": settings.clip_frames, "decoder": settings.decoder})
+    key = {"clip_frames": settings.clip_frames, "decoder": settings.decoder}
+    store = FeatureStore.open(folder, key, video_root=video_root)
     size = store.key.geometry.get("image_size")
     if size is not None and ([size, size] if isinstance(size, int) else size) != list(settings.image_size):
         raise StoreMismatch(
