@@ -79,11 +79,10 @@ def main(args: list[str] | None = None) -> int:
     except SystemExit as leaving:
         return _exit_code(leaving)
     except Exception as error:
-        reason = disk_fault(error)
-        if reason is None or os.environ.get("LITEFRAME_DEBUG") == "1":
+        said = _of_the_system(error)
+        if said is None or os.environ.get("LITEFRAME_DEBUG") == "1":
             raise
-        where = getattr(error, "filename", None) or "a file"
-        print(f"liteframe: error: {where}: {reason}; free some space or give another place", file=sys.stderr)
+        print(f"liteframe: error: {said}", file=sys.stderr)
         return 1
 
 
@@ -112,6 +111,16 @@ def dispatch(args: Sequence[str]) -> int:
     meant = f"; did you mean {near[0]}?" if near else ""
     print(f"liteframe: error: no verb {verb!r}{meant}\n\n{_overview()}", file=sys.stderr)
     return 2
+
+
+def _of_the_system(error: Exception) -> str | None:
+    """What the system said of a file or a disk, in one line; None where it is another error."""
+    name = getattr(error, "filename", None)
+    if reason := disk_fault(error):
+        return f"{name or 'a file'}: {reason}; free some space or give another place"
+    if isinstance(error, OSError) and name is not None:
+        return as_one_line(f"{name}: {error.strerror or error}; give another place")
+    return None
 
 
 def _process_args() -> list[str]:

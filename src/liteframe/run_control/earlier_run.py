@@ -14,7 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from liteframe.atomic import atomic_write_text
 from liteframe.bounded_text import parse_yaml
 from liteframe.errors import ConfigError
-from liteframe.own_folder import is_own, require_replaceable
+from liteframe.own_folder import is_own, require_place, require_replaceable
 
 _HEADER = b"# lightning.pytorch=="
 _LOCK = ".lock"
@@ -104,6 +104,8 @@ class NewRun:
                     f"{path}: of an earlier run, and this one would replace it; go on with that run by"
                     f" --ckpt_path last, or {_NEW_FOLDER}"
                 )
+        for folder in self.checkpoint_folders:
+            require_place(folder)
         if self.export is None:
             return
         self._require_apart(self.export)
