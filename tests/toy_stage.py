@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
+from liteframe.stages.stage import OptimizerSettings, Stage
 
 
 class ToyStage(LightningModule):
@@ -85,6 +86,41 @@ class ToyStage(LightningModule):
 
     def _write(self, values: dict[str, Any]) -> None:
         (Path(self.trainer.default_root_dir) / "result.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+class ToyExporter(Stage):
+    """Trains as a stage of liteframe does, exports a file of its own, and is tested for nothing.
+
+    Args:
+        mark: what the export holds.
+        out: as every stage has it.
+        steps_taken: file that notes each step and its learning rate.
+    """
+
+    def __init__(self, mark: str = "first", out: str | None = None, steps_taken: str | None = None) -> None:
+        super().__init__(OptimizerSettings(), out=out)
+        self.mark, self.steps_taken = mark, steps_taken
+        self.weight = torch.nn.Parameter(torch.zeros(4))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        if self.steps_taken:
+            with open(f"{self.steps_taken}{self.global_rank}", "a", encoding="utf-8") as file:
+                file.write(f"{self.trainer.optimizers[0].param_groups[0]['lr']!r}\n")
+            time.sleep(0.005)
+        return (self.weight - 1).square().sum()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        pass
+
+    def export(self, folder: Path) -> None:
+        (folder / "export.txt").write_text(self.mark, encoding="utf-8")
+
+    def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        pass
+
+    def on_test_end(self) -> None:
+        path = Path(self.trainer.default_root_dir) / "evaluation.json"
+        path.write_text(json.dumps({"mark": self.mark}), encoding="utf-8")
 
 
 class ToyData(VideoDataModule):

@@ -15,6 +15,7 @@ MAX_DEPTH = 64
 """Levels of nesting; no list, config or model that people write comes near it."""
 MAX_YAML_BYTES = 1_000_000
 _MAX_YAML_NODES = 100_000
+_NO_FILE = ' in "<unicode string>",'
 
 
 def parse_json(data: bytes | str, where: str, error: type[LiteFrameError] = ConfigError) -> Any:
@@ -82,7 +83,18 @@ def parse_yaml(text: str, where: str) -> Any:
     except RecursionError:
         raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels; flatten it") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{where}: not YAML: {error}") from error
+        raise ConfigError(f"{where}: not YAML: {str(error).replace(_NO_FILE, '')}") from error
+
+
+def _require_no_key_twice(node: Node, where: str) -> None:
+    """Of a key that is written twice, one value would count and the other be gone without a word."""
+    if node.id != "mapping":
+        return
+    keys: set[str] = set()
+    for key, _ in node.value:
+        if key.id == "scalar" and key.value in keys and key.value != "<<":
+            raise ConfigError(f"{where}: line {key.start_mark.line + 1}: {key.value} is given twice; drop one of them")
+        keys.add(str(key.value))
 
 
 def _require_small(root: Node, where: str) -> None:
@@ -93,6 +105,7 @@ def _require_small(root: Node, where: str) -> None:
         if depth > MAX_DEPTH:
             raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels, or an alias that holds itself")
         if id(node) not in sizes:
+            _require_no_key_twice(node, where)
             children = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
             sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in children if not isinstance(child, str))
         return sizes[id(node)]

@@ -18,6 +18,7 @@ from liteframe.configs import resolve_config_args
 from liteframe.errors import LiteFrameError, as_one_line
 from liteframe.run_control.stop_signals import StopSignals
 from liteframe.runtime import die_with_parent, share_cores, tune_malloc
+from liteframe.user_path import with_user_paths
 
 STAGE_VERBS = {
     "fit": "train a stage: pretrain, CTD or LMA, as the config says",
@@ -48,6 +49,8 @@ FUNCTION_VERBS = {
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }
+_TEXTS = ("question",)
+"""Options that are no paths, however they begin."""
 CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
 """Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""
 
@@ -76,11 +79,10 @@ def main(args: list[str] | None = None) -> int:
     except SystemExit as leaving:
         return _exit_code(leaving)
     except Exception as error:
-        reason = disk_fault(error)
-        if reason is None or os.environ.get("LITEFRAME_DEBUG") == "1":
+        said = _of_the_system(error)
+        if said is None or os.environ.get("LITEFRAME_DEBUG") == "1":
             raise
-        where = getattr(error, "filename", None) or "a file"
-        print(f"liteframe: error: {where}: {reason}; free some space or give another place", file=sys.stderr)
+        print(f"liteframe: error: {said}", file=sys.stderr)
         return 1
 
 
@@ -109,6 +111,16 @@ def dispatch(args: Sequence[str]) -> int:
     meant = f"; did you mean {near[0]}?" if near else ""
     print(f"liteframe: error: no verb {verb!r}{meant}\n\n{_overview()}", file=sys.stderr)
     return 2
+
+
+def _of_the_system(error: Exception) -> str | None:
+    """What the system said of a file or a disk, in one line; None where it is another error."""
+    name = getattr(error, "filename", None)
+    if reason := disk_fault(error):
+        return f"{name or 'a file'}: {reason}; free some space or give another place"
+    if isinstance(error, OSError) and name is not None:
+        return as_one_line(f"{name}: {error.strerror or error}; give another place")
+    return None
 
 
 def _process_args() -> list[str]:
@@ -178,7 +190,8 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
             action = "extend" if default is None else "store"
             options = {"nargs": "+", "action": action, "type": item, "default": default, "help": texts.get(name)}
             parser.add_argument(f"--{name}", **options)
-    return dict(parser.parse_args(args).as_dict())
+    values = dict(parser.parse_args(args).as_dict())
+    return {name: value if name in _TEXTS else with_user_paths(value, f"--{name}") for name, value in values.items()}
 
 
 def _is_optional_word(parameter: Parameter, among: Iterable[Parameter]) -> bool:

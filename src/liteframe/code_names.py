@@ -178,7 +178,8 @@ class Names:
             if not isinstance(inner, str):
                 self.read(inner, key, where, folder, trusted)
         elif len(text) < 4096 and "\0" not in text:
-            for path in {Path(text), *([folder / text] if folder else [])}:
+            name = os.path.expanduser(text)  # as the parser does before it reads a file
+            for path in {Path(name), *([folder / name] if folder else [])}:
                 if os.path.isfile(path):
                     self._read_file(path, trusted)
 

@@ -41,6 +41,8 @@ def find_config(name: str | Path) -> Path:
         for candidate in (base, f"{base}.yaml"):
             if os.path.isfile(candidate):  # False too for what is no name at all
                 return Path(candidate).resolve()
+    if os.path.isdir(os.path.expanduser(name)):
+        raise ConfigError(f"config {name}: is a folder; give a file in it")
     raise ConfigError(f"config {name}: not here, and none is shipped under that name; {_near_names(name, shipped)}")
 
 
@@ -65,17 +67,22 @@ def resolve_config_args(args: Sequence[str]) -> list[str]:
     for arg in args:
         flag, equals, value = arg.partition("=")
         if expects_name:
-            resolved.append(_resolve(arg))
+            resolved.append(checked_config(arg))
             expects_name = False
         elif flag in _FLAGS and equals:
-            resolved.append(f"{flag}={_resolve(value)}")
+            resolved.append(f"{flag}={checked_config(value)}")
         else:
             expects_name = arg in _FLAGS
             resolved.append(arg)
     return resolved
 
 
-def _resolve(name: str) -> str:
+def checked_config(name: str) -> str:
+    """The path of the file that a name stands for; a URL stays as it is.
+
+    Raises:
+        ConfigError: there is none, or it is not YAML of settings.
+    """
     if "://" in name:
         return name
     path = find_config(name)
@@ -89,5 +96,9 @@ def _check_yaml(path: Path) -> None:
         content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
-    if not isinstance(content, dict | None):
+    if content is None:
+        raise ConfigError(f"{path}: holds no settings; write some, or leave --config {path.name} out")
+    if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds a {type(content).__name__}; a config is a mapping such as `model: ...`")
+    if odd := [key for key in content if not isinstance(key, str)]:
+        raise ConfigError(f"{path}: {odd[0]!r} is no name of a setting; correct it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pkgutil
+import re
 import signal
 import sys
 import warnings
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import ArgumentError
 from jsonargparse.typing import PositiveFloat
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -30,11 +32,15 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
+from liteframe.bounded_text import parse_yaml
 from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
+from liteframe.cli import CHILD_ARGS
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
 from liteframe.import_policy import parse_by_trust
+from liteframe.parse_errors import parse_error_line
 from liteframe.run_control import stop_signals
+from liteframe.run_control.earlier_run import NewRun, RunConfig, config_name, last_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
@@ -42,6 +48,9 @@ from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.runtime import RunLock
 from liteframe.stage_progress import StageProgress
+from liteframe.stages.stage import Stage
+from liteframe.trainer_settings import is_said_by_lightning, require_possible_run, trainer_fault
+from liteframe.user_path import with_user_paths
 
 _RUN_FOLDER = "runs/unnamed"
 _CHECKPOINT_STEPS = 100
@@ -106,6 +115,8 @@ def _named(trainer: Trainer, stopping: GracefulStop) -> Iterator[None]:
         if not isinstance(leaving, Stopped) and isinstance(leaving.__context__, KeyboardInterrupt):
             raise Stopped(signal.SIGINT) from leaving  # Lightning's own code for it is 1
         raise
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from error
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if trainer.world_size > 1 and _is_of_ranks(error):
             if stop_signals.current is not None and stop_signals.current.requested is not None:
@@ -120,15 +131,9 @@ def _named(trainer: Trainer, stopping: GracefulStop) -> Iterator[None]:
             raise CheckpointError(
                 f"{connector._ckpt_path}: does not fit this run ({reason}); go on from a checkpoint of the same config"
             ) from error
+        if isinstance(error, ValueError) and is_said_by_lightning(error):
+            raise ConfigError(f"trainer: {str(error).strip()}") from error
         raise
-
-
-def _require_own_config(path: Path) -> None:
-    """Raises ConfigError where a run would write its config over one of the user's."""
-    if path.is_file() and not path.read_bytes().startswith(b"# lightning.pytorch=="):
-        raise ConfigError(
-            f"{path}: no run wrote it, and this one would write over it; give another --trainer.default_root_dir"
-        )
 
 
 def _is_of_ranks(error: BaseException) -> bool:
@@ -138,16 +143,24 @@ def _is_of_ranks(error: BaseException) -> bool:
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """Takes a `LiteFrameError` out of what jsonargparse says of a class that could not be built."""
+    """Takes what a class of the config raised out of what jsonargparse says of one that could not be built.
+
+    Raises:
+        LiteFrameError: that which was raised, or a ConfigError that tells what another library said.
+    """
     try:
         yield
     except ValueError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, LiteFrameError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
-            raise
-        raise cause from error
+        causes: list[BaseException] = [error]
+        while following := causes[-1].__cause__ or causes[-1].__context__:
+            causes.append(following)
+        own = next((cause for cause in causes if isinstance(cause, LiteFrameError)), None)
+        if own is not None:
+            raise own from error
+        if isinstance(causes[-1], (ImportError, MisconfigurationException, OSError)):
+            kind = re.search(r"class_path '([\w.]+)'", " ".join(map(str, causes)))
+            raise ConfigError(f"{kind[1] if kind else 'the config'}: {causes[-1]}") from error
+        raise
 
 
 class StageCLI(LightningCLI):
@@ -160,13 +173,19 @@ class StageCLI(LightningCLI):
 
     def __init__(self, verb: str, args: list[str]) -> None:
         self.verb = verb
-        parser_kwargs = {"prog": "liteframe", "description": None, verb: {"prog": f"liteframe {verb}"}}
+        parser_kwargs = {
+            "prog": "liteframe",
+            "description": None,
+            "exit_on_error": False,
+            verb: {"prog": f"liteframe {verb}"},
+        }
         super().__init__(
             model_class=LightningModule,
             datamodule_class=VideoDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=RunConfig,
+            save_config_kwargs={"config_filename": config_name(verb)},
             seed_everything_default=0,
             trainer_defaults={
                 "default_root_dir": _RUN_FOLDER,
@@ -189,7 +208,15 @@ class StageCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses what was given; ``sys.argv`` stays as it is, because DDP's children are started from it."""
-        self.config = parse_by_trust(parser.parse_args, list(args) if isinstance(args, list) else sys.argv[1:])
+        words = list(args) if isinstance(args, list) else sys.argv[1:]
+        try:
+            config = parse_by_trust(parser.parse_args, words)
+        except ArgumentError as error:  # whose usage is two hundred lines long
+            said, tip = parse_error_line(error.message, words), f"`liteframe {self.verb} --help` lists the settings"
+            print(f"liteframe: error: {said}; {tip}", file=sys.stderr)
+            raise SystemExit(2) from error
+        self.config = with_user_paths(config)
+        require_possible_run(self.config[self.verb])
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -231,10 +258,7 @@ class StageCLI(LightningCLI):
         try:
             trainer = super()._instantiate_trainer(config, callbacks)
         except (MisconfigurationException, TypeError, ValueError) as error:
-            where = f"accelerator {config.get('accelerator')}, devices {config.get('devices')}"
-            raise ConfigError(
-                f"trainer ({where}): {error}; say where it runs by another file, such as --config trainer/cpu.yaml"
-            ) from error
+            raise trainer_fault(config, error) from error
         # The last of them writes a folder if it is told to, and then asks nobody how.
         writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy))
         if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):
@@ -252,30 +276,54 @@ class StageCLI(LightningCLI):
             raise ConfigError(
                 f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
             )
-        self.config_init[subcommand].ckpt_path = self._checkpoint(self.config[subcommand].get("ckpt_path"))
-        _require_own_config(Path(self.trainer.default_root_dir) / "config.yaml")
+        checkpoint = self._checkpoint(self.config[subcommand].get("ckpt_path"))
+        self.config_init[subcommand].ckpt_path = checkpoint
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._new_run(checkpoint).require_room()  # before any rank writes, so that all see the same
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
         with alone, _named(self.trainer, self._stopping):
             super()._run_subcommand(subcommand)
+
+    def _new_run(self, checkpoint: str | None) -> NewRun:
+        folder = Path(self.trainer.default_root_dir)
+        callbacks = [
+            callback for callback in self.trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)
+        ]
+        return NewRun(
+            self.verb,
+            folder,
+            parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config"),
+            checkpoint,
+            self.model.export_folder(folder) if isinstance(self.model, Stage) else None,
+            tuple(Path(callback.dirpath or folder / "checkpoints") for callback in callbacks),
+            of_pipeline=CHILD_ARGS in os.environ,
+        )
 
     def _parse_ckpt_path(self) -> None:
         """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
 
     def _checkpoint(self, given: str | None) -> str | None:
-        """The file that ``--ckpt_path`` stands for; None where there is nothing to go on from.
+        """The file that ``--ckpt_path`` stands for; None to begin anew.
 
         Raises:
-            CheckpointError: it is no checkpoint of this machine's.
+            CheckpointError: it is no checkpoint of this machine's, or there is none in the run folder.
         """
-        if given in (None, "best", "hpc"):
+        if given is None or given == "hpc":
             return given
-        if given == "last":
+        if given in ("", "best"):
+            raise CheckpointError(f"--ckpt_path is {given or 'empty'}; give a checkpoint's file, `last` or `auto`")
+        if given in ("last", "auto"):
             folder = Path(self.trainer.default_root_dir)
-            found = [path for path in folder.rglob("last*.ckpt") if path.is_file()]
-            if not found:
-                rank_zero_only(print)(f"--ckpt_path last: no checkpoint in {folder} yet, so training begins anew")
+            last = last_checkpoint(folder)
+            if last is None and given == "auto":
+                rank_zero_only(print)(f"--ckpt_path auto: no checkpoint in {folder} yet, so the run begins anew")
                 return None
-            given = str(max(found, key=lambda path: path.stat().st_mtime_ns))
+            if last is None:
+                raise CheckpointError(
+                    f"--ckpt_path last: no checkpoint in {folder.absolute()}; correct --trainer.default_root_dir, or"
+                    " leave --ckpt_path out to begin anew (`auto` goes on where there is a checkpoint, else begins)"
+                )
+            given = str(last)
         require_checkpoint_file(given)
         if not isinstance(self.trainer.strategy.checkpoint_io, AtomicCheckpointIO) or isinstance(
             self.trainer.strategy, ModelParallelStrategy

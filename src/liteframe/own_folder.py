@@ -33,15 +33,12 @@ def require_replaceable(target: str | os.PathLike[str]) -> None:
     """
     folder = Path(target).resolve()
     advice = "give another folder, or move this one away"
-    above = next(path for path in (folder.parent, *folder.parent.parents) if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise ConfigError(f"{target}: nothing can be written in {above}; give another folder")
+    _require_writable(folder.parent, target)
     if not folder.exists():
         return
     if os.path.ismount(folder):
         raise ConfigError(f"{target}: a volume is mounted there, which cannot be replaced; give a folder inside it")
-    if not folder.is_dir():
-        raise ConfigError(f"{target}: is a file, and a folder is to be written there; {advice}")
+    require_place(target)
     inside = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
     if not inside:
         return
@@ -51,6 +48,22 @@ def require_replaceable(target: str | os.PathLike[str]) -> None:
     foreign = sorted(str(path.relative_to(folder)) for path in inside if not _is_listed(path, folder, listed))
     if foreign:
         raise ConfigError(f"{target}: liteframe wrote it, but not {foreign[0]} in it; {advice}")
+
+
+def require_place(target: str | os.PathLike[str]) -> None:
+    """Raises ConfigError where `target` cannot be a folder to write in, whatever it holds; changes nothing."""
+    folder = Path(target).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(
+            f"{target}: is a file, and a folder is to be written there; give another folder, or move it away"
+        )
+    _require_writable(folder, target)
+
+
+def _require_writable(folder: Path, target: str | os.PathLike[str]) -> None:
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"{target}: nothing can be written in {above}; give another folder")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from liteframe.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _PR_SET_PDEATHSIG = 1
+_HOLDER = b"pid "
 
 
 malloc_is_tuned = False
@@ -81,6 +82,10 @@ class RunLock:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
             os.close(handle)
             raise ConfigError(f"{path}: the run folder is in use by {holder}; wait, end it, or take another (--run)")
+        content = os.pread(handle, len(_HOLDER), 0)
+        if content and content != _HOLDER:
+            os.close(handle)
+            raise ConfigError(f"{path}: no run of liteframe wrote it, and this one would write over it; move it away")
         os.ftruncate(handle, 0)
         os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
         self._file = handle

@@ -337,3 +337,113 @@ def test_progress_can_be_saved_between_batches(tmp_path: Path, monkeypatch: pyte
     forward = InternVLTeacher.forward
     monkeypatch.setattr(InternVLTeacher, "forward", lambda s, x: (encoded.append(len(x)), forward(s, x))[1])
     assert len(run(tmp_path)) == TRAIN and sum(encoded) == TRAIN - 6
+
+
+def copied_world(folder: Path) -> Path:
+    """List and videos as a user has them in a folder; the list names the videos below itself."""
+    (folder / "videos").mkdir(parents=True)
+    rows = read_manifest(manifest())
+    for row in rows:
+        shutil.copy(row.path, folder / "videos" / Path(row.path).name)
+    source = folder / "list.jsonl"
+    lines = [json.dumps({"path": f"videos/{Path(row.path).name}", "id": row.id}) for row in rows]
+    source.write_text("".join(line + "\n" for line in lines))
+    return source
+
+
+def interrupted(folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+    """A run that ends after two batches, with what they made on disk."""
+    step = CacheStage.predict_step
+
+    def interrupt(self: CacheStage, batch: Any, batch_idx: int) -> None:
+        step(self, batch, batch_idx)
+        if batch_idx == 1:
+            self.save_progress()
+            raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(CacheStage, "predict_step", interrupt)
+        run(folder, {"predict": str(source)}, **settings)
+
+
+def test_a_run_goes_on_after_list_videos_and_store_were_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = copied_world(tmp_path / "here")
+    straight = run(tmp_path / "straight", {"predict": str(source)}, store_frames=False)
+    interrupted(tmp_path / "here", source, monkeypatch, store_frames=False)
+    (tmp_path / "here").rename(tmp_path / "there")
+    encoded = []
+    forward = InternVLTeacher.forward
+    monkeypatch.setattr(InternVLTeacher, "forward", lambda s, x: (encoded.append(len(x)), forward(s, x))[1])
+    moved = run(tmp_path / "there", {"predict": str(tmp_path / "there" / "list.jsonl")}, store_frames=False)
+    assert sum(encoded) == TRAIN - 6 and moved.key == straight.key
+    videos = data(store=str(moved.folder), predict=None)
+    videos.setup("fit")
+    batch = next(iter(videos.train_dataloader()))
+    for number, sample_id in zip(batch["sample_indices"], batch["sample_ids"], strict=True):
+        assert moved.video(number) == str(tmp_path / "there" / "videos" / Path(moved.entry(number)["path"]).name)
+        assert torch.equal(moved.targets(number), straight.targets(straight.sample_ids().index(sample_id)))
+
+
+def test_a_store_is_trained_from_where_its_videos_lie_now(tmp_path: Path) -> None:
+    found = {}
+    for kept in (True, False):
+        source = copied_world(tmp_path / f"old-{kept}")
+        store = run(tmp_path / f"run-{kept}", {"predict": str(source)}, store_frames=kept).folder
+        (tmp_path / f"old-{kept}").rename(tmp_path / f"new-{kept}")
+        root = None if kept else str(tmp_path / "new-False")
+        videos = data(store=str(store), store_root=root, predict=None, batch_size=TRAIN)
+        videos.setup("fit")
+        found[kept] = next(iter(videos.train_dataloader()))
+    for name in ("frames_BTCHW", "targets_BTHWC"):
+        assert torch.equal(found[True][name], found[False][name])
+    lost = data(store=str(tmp_path / "run-False" / "store"), predict=None)
+    lost.setup("fit")
+    with pytest.raises(DecodeError, match=r"old-False/videos/.*: no such file; .*data\.store_root"):
+        next(iter(lost.train_dataloader()))
+    for settings in (
+        {"store_root": str(tmp_path)},
+        {"store_root": "nowhere", "store": str(tmp_path / "run-False/store")},
+    ):
+        with pytest.raises(ConfigError, match=r"data\.store_root"):
+            data(predict=None, **settings).setup("fit")
+
+
+def test_another_file_in_the_place_of_a_video_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = copied_world(tmp_path / "here")
+    first, *_, last = (Path(row.path) for row in read_manifest(source))
+    interrupted(tmp_path, source, monkeypatch, store_frames=False)
+    kept, other = first.read_bytes(), bytearray(first.read_bytes())
+    other[-1] ^= 1
+    first.write_bytes(other)
+    with pytest.raises(
+        StoreMismatch, match=r"was made of another file than .*mp4 is now: it has the size, but not the"
+    ):
+        run(tmp_path, {"predict": str(source)}, store_frames=False)
+    first.write_bytes(kept)
+    store = run(tmp_path, {"predict": str(source)}, store_frames=False)
+    shutil.copy(last, first)
+    for on_error, error in (("error", DecodeError), ("skip", SkipLimitExceeded)):
+        videos = data(store=str(store.folder), predict=None, on_error=on_error, batch_size=TRAIN, max_skip_fraction=0.0)
+        trainer = make_trainer(tmp_path / on_error)
+        videos.trainer = trainer
+        videos.setup("fit")
+        with pytest.raises(error, match="is another file than the feature store was made of"):
+            next(iter(videos.train_dataloader()))
+
+
+def test_a_store_of_an_older_version_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose samples are named by absolute paths, and whose entries know nothing of the files."""
+
+    def identities(self: CacheStage, *_: Any) -> list[str]:
+        rows = self._data.rows("predict")
+        return [json.dumps([row.id, row.path, row.start, row.end, row.extra.get("decoder")]) for row in rows]
+
+    source = copied_world(tmp_path / "here")
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheStage, "_identities", identities)
+        patch.setattr(CacheStage, "_video_facts", lambda *_: {})
+        interrupted(tmp_path, source, monkeypatch)
+        old = run(tmp_path / "old", {"predict": str(source)})
+    assert len(run(tmp_path, {"predict": str(source)})) == TRAIN
+    before = sha256_of(old.folder)
+    assert len(run(tmp_path / "old", {"predict": str(source)})) == TRAIN and sha256_of(old.folder) == before

@@ -12,6 +12,7 @@ from liteframe.bench.frontier import matched_latency, row_at
 from liteframe.bench.records import RowRecord, read_json, rows_of, write_record
 from liteframe.bench.tables import aligned
 from liteframe.errors import DataError
+from liteframe.own_record import require_own_record
 
 SEED_SLACK = 0.02
 """How far one seed may lie below a target that the mean has to reach."""
@@ -197,10 +198,12 @@ def seeds_command(reports: list[str], output: str | None = None) -> int:
     Returns:
         0 if every target is reached, else 1.
     """
+    target = output or Path("runs") / "seeds.json"
+    require_own_record(target, ("kind", "environment"), "--output")
     summary = summarise_seeds(reports)
     environments = [read_json(path).get("environment", {}) for path in reports]
     path = write_record(
-        output or Path("runs") / "seeds.json",
+        target,
         kind="seeds",
         environment=dict(zip(summary["seeds"], environments, strict=True)),
         settings={"reports": len(reports), "slack": SEED_SLACK},

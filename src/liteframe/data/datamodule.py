@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,8 @@ class VideoDataModule(LightningDataModule):
         test: lists or folders to test on.
         predict: lists or folders for `predict`, as the cache stage uses it.
         store: folder of a feature store; training then reads its entries with their targets, and `train` stays unset.
+        store_root: folder that the videos of the store lie in now, where they have moved: it stands for the root of the
+            list that the store was made of, or the list's own folder. A store that keeps frames needs no videos.
         frames: frames a video.
         batch_size: videos a batch, on each rank.
         shapes: kinds of training batches to mix; by default one of `frames` and `batch_size`.
@@ -80,6 +83,7 @@ class VideoDataModule(LightningDataModule):
         test: str | list[str | VideoSource] | None = None,
         predict: str | list[str | VideoSource] | None = None,
         store: str | None = None,
+        store_root: str | None = None,
         frames: int = 8,
         batch_size: int = 8,
         shapes: list[BatchShape] | None = None,
@@ -103,7 +107,7 @@ class VideoDataModule(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         given = {"train": train, "val": val, "test": test, "predict": predict}
         self.sources = {split: as_sources(sources) if sources else [] for split, sources in given.items()}
-        self.store_path = store
+        self.store_path, self.store_root = store, store_root
         self.frames, self.batch_size = frames, batch_size
         self.sampler: FrameSampler = sampler or UniformMidpoints()
         self.train_sampler: FrameSampler = train_sampler or RandomSegment()
@@ -137,6 +141,10 @@ class VideoDataModule(LightningDataModule):
             raise ConfigError(f"data.max_skip_fraction is {self.max_skip_fraction}; give a share from 0 to 1")
         if self.store_path and self.sources["train"]:
             raise ConfigError("data.store and data.train are both set; training reads one of them, so set one to null")
+        if self.store_root is not None and not self.store_path:
+            raise ConfigError(
+                f"data.store_root is {self.store_root}, but data.store is not set; set it too, or neither"
+            )
         for split in ("val", "test", "predict"):
             if any(source.weight is not None for source in self.sources[split]):
                 raise ConfigError(
@@ -226,7 +234,9 @@ class VideoDataModule(LightningDataModule):
         wanted = [split for split in _SPLITS_OF_STAGE[stage] if self.sources[split]]
         if stage == "fit" and self.store_path:
             self.follow_clips(read_key(self.store_path).clip_frames)
-            self.store = open_store(self.store_path, self.settings)
+            if self.store_root is not None and not os.path.isdir(self.store_root):
+                raise ConfigError(f"data.store_root {self.store_root}: no such folder; give that of the store's videos")
+            self.store = open_store(self.store_path, self.settings, self.store_root)
         keys = [self.rows(split).keys_N for split in wanted]
         if self.store is not None and stage == "fit":
             keys.append(id_keys(self.store.sample_ids()))

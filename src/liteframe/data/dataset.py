@@ -140,13 +140,15 @@ class VideoDataset(Dataset[Any]):
             draft: Sample = {"targets_THWC": self.store.targets(place)}
             if frames is not None:
                 draft["stored"] = (frames[: len(indices)], indices)
+            else:
+                path, draft["fault"] = self._locate(place, path)
         else:
             source = self.rows[place // self.windows]
             row, path, indices, skip_id = source.as_dict(), source.path, None, source.id
             sample_id, draft = self.sample_id(place), {"listed": source.place}
             row = of_types(row, self.question_types[request.shape] if self.question_types else None)
         draft |= {"row": row, "sample_id": sample_id, "skip_id": skip_id, "index": request.index}
-        if "stored" not in draft and not row.get("error"):
+        if "stored" not in draft and not row.get("error") and not draft.get("fault"):
             draft["job"] = DecodeJob(
                 path=path,
                 sampler=self.samplers[request.shape],
@@ -159,13 +161,21 @@ class VideoDataset(Dataset[Any]):
             )
         return draft
 
+    def _locate(self, index: int, path: str) -> tuple[str, DecodeError | None]:
+        """Where the video of an entry lies now, or why it cannot be used."""
+        assert self.store is not None
+        try:
+            return self.store.video(index), None
+        except DecodeError as error:
+            return path, error
+
     def _settle(self, draft: Sample, video: DecodedVideo | DecodeError | None) -> Sample | Skipped:
         """The finished sample, or the skip of it; `video` is None where nothing had to be decoded."""
         row = draft["row"]
         if row.get("error"):
             return Skipped(row["path"], draft["skip_id"], row["error"])
-        error: DataError | None = video if isinstance(video, DecodeError) else None
-        if not isinstance(video, DecodeError):
+        error: DataError | None = video if isinstance(video, DecodeError) else draft.get("fault")
+        if error is None and not isinstance(video, DecodeError):
             try:
                 return self._checked(self._finish(draft, video), draft.get("listed"))
             except ManifestError as refused:
@@ -190,7 +200,8 @@ class VideoDataset(Dataset[Any]):
 
     def _finish(self, draft: Sample, video: DecodedVideo | None) -> Sample:
         """Resizes, and pads the last clip by its last frame."""
-        sample = {name: value for name, value in draft.items() if name not in ("job", "stored", "skip_id", "listed")}
+        apart = ("job", "stored", "skip_id", "listed", "fault")
+        sample = {name: value for name, value in draft.items() if name not in apart}
         if video is None:
             frames, numbers = draft["stored"]
             sample |= {"decode_s": 0.0, "resize_s": 0.0, "decoder": None}
@@ -272,9 +283,10 @@ def _fill(tensor: torch.Tensor, length: int, value: int) -> torch.Tensor:
     return torch.cat([tensor, tensor.new_full((length - len(tensor), *tensor.shape[1:]), value)])
 
 
-def open_store(folder: str, settings: ClipSettings) -> FeatureStore:
+def open_store(folder: str, settings: ClipSettings, video_root: str | None = None) -> FeatureStore:
     """The feature store in `folder`. Raises StoreMismatch, naming what differs, if its clips are made otherwise."""
-    store = FeatureStore.open(folder, {"clip_frames": settings.clip_frames, "decoder": settings.decoder})
+    key = {"clip_frames": settings.clip_frames, "decoder": settings.decoder}
+    store = FeatureStore.open(folder, key, video_root=video_root)
     size = store.key.geometry.get("image_size")
     if size is not None and ([size, size] if isinstance(size, int) else size) != list(settings.image_size):
         raise StoreMismatch(

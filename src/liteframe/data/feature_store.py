@@ -14,6 +14,7 @@ from liteframe.data.feature_store_format import REMAKE, file_sha256, read_piece
 from liteframe.data.feature_store_index import AGAIN, ANEW, Index, is_complete, read_key, read_marks
 from liteframe.data.feature_store_key import Estimate, FieldDiff, StoreKey, data_digest, estimate
 from liteframe.data.feature_store_statistics import read_statistics
+from liteframe.data.feature_store_videos import VideoPlaces
 from liteframe.errors import StoreError
 
 __all__ = ["Estimate", "FeatureStore", "FieldDiff", "StoreKey", "data_digest", "estimate", "is_complete", "read_key"]
@@ -32,13 +33,16 @@ class FeatureStore:
     handle is kept, so an instance can be pickled, forked and used by threads, and reading does not make memory grow.
     """
 
-    def __init__(self, folder: Path, index: Index, marks: dict[str, dict[str, Any]], check: bool) -> None:
+    def __init__(
+        self, folder: Path, index: Index, marks: dict[str, dict[str, Any]], check: bool, video_root: str | None = None
+    ) -> None:
         self.folder = folder
         self.key = index.key
         self.skipped = index.skipped
         self._index = index
         self._marks = marks
         self._check = check
+        self._places = VideoPlaces(video_root, self._records)
 
     @classmethod
     def open(
@@ -46,6 +50,7 @@ class FeatureStore:
         folder: str | Path,
         expected_key: StoreKey | Mapping[str, Any] | None = None,
         verify: Verify = "sizes",
+        video_root: str | None = None,
     ) -> FeatureStore:
         """Opens a store.
 
@@ -54,6 +59,7 @@ class FeatureStore:
             expected_key: what this run needs; a mapping is compared only in the fields that it names.
             verify: ``"sizes"`` finds missing and truncated shards, ``"full"`` reads all and compares sha256 too,
                 ``"none"`` looks at nothing and also leaves out the CRC-32 of each read.
+            video_root: folder that the videos lie in now, see `VideoPlaces`; None for where they were.
 
         Raises:
             StoreMismatch: naming each field that differs, with the stored and the wanted value.
@@ -69,7 +75,7 @@ class FeatureStore:
         index = Index.read(folder)
         if index.sha256 != marks[INDEX_FILE]["sha256"]:
             raise StoreError(f"{index.path}: changed since it was written, or {COMPLETE_FILE} was; {AGAIN}")
-        store = cls(folder, index, marks, verify != "none")
+        store = cls(folder, index, marks, verify != "none", video_root)
         if store.key != stored:
             raise StoreError(f"{folder}: {KEY_FILE} and {INDEX_FILE} disagree; {ANEW}")
         if verify != "none":
@@ -123,6 +129,17 @@ class FeatureStore:
         if entry.frames is not None and entry.frames.shape[0] < len(indices):
             raise StoreError(f"{self._index.path}: sample {entry.sample_id!r} keeps fewer frames than it has; {ANEW}")
         return path, indices, decoder
+
+    def video(self, index: int) -> str:
+        """Where the video of an entry lies now: a path, or a URL.
+
+        Raises:
+            DecodeError: it is not there, or is another file than the store was made of.
+        """
+        return self._places.locate(self._entry(index)[1].record)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        return (entry.record for _, entry in self._entries())
 
     def targets(self, index: int) -> torch.Tensor:
         """(T', H', W', C) in the stored dtype.

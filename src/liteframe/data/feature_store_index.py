@@ -28,6 +28,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def read_key(folder: str | Path) -> StoreKey:
     """The key of a store, finished or not. Raises StoreError if there is none, or it is damaged."""
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise StoreError(f"{folder}: is a file; give the folder of a feature store")
     try:
         path = inside(Path(folder), KEY_FILE)
         value, _ = unseal(read_bounded(path, _MOST_KEY_BYTES), str(path))

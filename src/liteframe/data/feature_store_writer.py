@@ -151,15 +151,19 @@ class FeatureStoreWriter:
         self._bytes = self._record_bytes = 0
         self._since = time.monotonic()
 
-    def done_ids(self) -> set[str]:
-        """Samples that are safely on disk, whichever rank wrote them; skipped ones are not among them.
+    def done(self) -> dict[str, dict[str, Any]]:
+        """Records, by id, of samples that are safely on disk, whichever rank wrote them; skipped ones are not there.
 
         Reads all of it to compare checksums. What is damaged is warned of and does not count.
         """
         shards = unchanged(listed_shards(self.folder, self._key))
-        done = {entry.sample_id for shard in shards for entry in shard.entries}
-        self._seen |= done
+        done = {entry.sample_id: entry.record for shard in shards for entry in shard.entries}
+        self._seen |= done.keys()
         return done
+
+    def done_ids(self) -> set[str]:
+        """Ids of `done`."""
+        return {*self.done()}
 
     def add(
         self,

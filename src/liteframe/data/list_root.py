@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from liteframe.contained_path import OutsideRoot, contained
 from liteframe.data.remote_file import is_url
+from liteframe.user_path import in_home
 
 _NO_PART_OF_A_URL = re.compile(r"[\x00-\x1f\x7f\\]|::")
 _MOST_DECODINGS = 4
@@ -18,8 +19,9 @@ _MOST_DECODINGS = 4
 class ListRoot:
     """What the names in a list are relative to.
 
-    A list without a root is its user's own: it may name absolute paths, `..` and URLs. With one, a folder or a URL, no
-    name, `..` or link leads out of it. The folder that a row's `data_source` names is the root of that row's video.
+    A list without a root is its user's own: it may name absolute paths, `~`, `..` and URLs. With one, a folder or a
+    URL, no name, `..` or link leads out of it. The folder that a row's `data_source` names is the root of that row's
+    video.
 
     It remembers what it saw of each folder, so it is for one reading of one list.
 
@@ -50,6 +52,8 @@ class ListRoot:
             if self._files is not None:
                 raise OutsideRoot(f"{name!r} is a URL, and the root is the folder {self.base}")
             return name
+        if self._files is None:
+            name = in_home(name)
         source = self._source_folder(data_source) if data_source and not os.path.isabs(name) else None
         if source is not None:
             return source.locate(name)

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from liteframe.atomic import atomic_write_json
+from liteframe.bounded_text import parse_json
 from liteframe.data.manifest import VideoSource
 from liteframe.data.mixing import Mixture
 from liteframe.errors import ConfigError
+
+_FIELDS = {"path", "root", "weight", "rows", "samples_in_a_pass"}
+_MOST_BYTES = 8_000_000
 
 
 def report_sources(path: Path, sources: Sequence[VideoSource], mixture: Mixture) -> None:
@@ -18,6 +22,7 @@ def report_sources(path: Path, sources: Sequence[VideoSource], mixture: Mixture)
         {"path": source.path, "root": source.root, "weight": source.weight, "rows": rows, "samples_in_a_pass": places}
         for source, rows, places in zip(sources, mixture.rows, mixture.places, strict=True)
     ]
+    _require_own(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_json(path, entries)
@@ -29,3 +34,14 @@ def report_sources(path: Path, sources: Sequence[VideoSource], mixture: Mixture)
     for entry in entries:
         mixed = f", {entry['samples_in_a_pass']} samples a pass by its weight" if mixture.weights else ""
         print(f"train: {entry['rows']} rows of {entry['path']}{mixed}", file=sys.stderr)
+
+
+def _require_own(path: Path) -> None:
+    """Raises ConfigError where a file of that name is there that is no such report."""
+    if not path.is_file():
+        return
+    rows = parse_json(path.read_bytes(), str(path)) if path.stat().st_size < _MOST_BYTES else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and {*row} >= _FIELDS for row in rows):
+        raise ConfigError(
+            f"{path}: no run wrote it, and this one would write over it; give another --trainer.default_root_dir"
+        )

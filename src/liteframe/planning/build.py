@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 
-from liteframe.configs import find_config
+from liteframe.configs import checked_config
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
 from liteframe.lightning_cli import StageCLI, import_stages, own_errors, quieten
@@ -66,7 +66,7 @@ def build(configs: Sequence[str], changes: Sequence[str] = ()) -> tuple[Lightnin
     """
     import_stages()
     quieten()
-    words = [word for config in configs for word in ("--config", str(find_config(config)))]
+    words = [word for config in configs for word in ("--config", checked_config(config))]
     for change in changes:
         if "=" not in change:
             raise ConfigError(f"--set {change}: give KEY=VALUE, such as data.batch_size=4")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from liteframe.atomic import atomic_write_json
 from liteframe.errors import ConfigError
+from liteframe.own_record import require_own_record
 from liteframe.planning.build import build
 from liteframe.planning.plan import ACHIEVED_TFLOPS, make_plan
 from liteframe.planning.report import as_json, as_text
 from liteframe.planning.stage_plans import plan_stage
+
+_FIELDS = ("stage", "memory", "parameters")
 
 
 def plan_command(
@@ -42,10 +43,11 @@ def plan_command(
     for name, value in (("videos", videos), ("tflops", tflops), ("rate", rate), ("gpu_gib", gpu_gib)):
         if value is not None and value <= 0:
             raise ConfigError(f"--{name} is {value}; give a number above 0")
+    if output is not None:
+        require_own_record(output, _FIELDS, "--output")
     stage, data, machine = build(config, set or ())
     plan = make_plan(plan_stage(stage, data, text_tokens), data, machine, videos, tflops, rate)
     print(as_text(plan, gpu_gib))
     if output is not None:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
         atomic_write_json(output, as_json(plan))
     return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +14,14 @@ from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.feature_store import FeatureStore, StoreKey, data_digest, estimate
-from liteframe.data.feature_store_folder import require_writable
+from liteframe.data.feature_store_folder import require_writable, stored_key
+from liteframe.data.feature_store_videos import difference, folder_of_sources, video_facts
 from liteframe.data.feature_store_writer import FeatureStoreWriter, SampleRefused, finalize
+from liteframe.data.manifest import VideoRow
+from liteframe.data.remote_file import is_url
 from liteframe.data.transforms import denormalize, describe_geometry
-from liteframe.errors import ConfigError
+from liteframe.data.video_file import fault_of
+from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP, VisionTokens
 from liteframe.models.compression import default_clip
 from liteframe.models.teachers import Teacher, TeacherSource
@@ -72,6 +78,7 @@ class CacheStage(LightningModule):
         self._shape: tuple[int, ...] | None = None
         self._key: StoreKey | None = None
         self._pictured = False
+        self._list_folder: str | None = None
 
     def prepare_data(self) -> None:
         """Looks whether the store can be written, and for the teacher, before anything is loaded."""
@@ -123,20 +130,24 @@ class CacheStage(LightningModule):
             decoder=data.settings.decoder,
             dtype=self.target_dtype,
             clip_frames=data.settings.clip_frames,
-            data=data_digest(self._identities()),
+            data=data_digest(self._identities(lambda row: row.path if is_url(row.path) else None)),
             frames=self.store_frames,
         )
 
-    def _identities(self) -> list[str]:
-        """What each sample is: its id, file, part of the file, and a decoder of its own."""
+    def _identities(self, place: Callable[[VideoRow], str | None]) -> list[str]:
+        """What each sample is: its id, the part of its file, and a decoder of its own.
+
+        Files may move, so they are told by their content, see `video_facts`; `place` adds where they are.
+        """
         return [
-            json.dumps([name, row.path, row.start, row.end, row.extra.get("decoder")], default=repr)
+            json.dumps([name, place(row), row.start, row.end, row.extra.get("decoder")], default=repr)
             for row in self._data.rows("predict")
             for name in self._data.window_ids(row.id)
         ]
 
     def _open_store(self) -> None:
-        self._key = key = self.store_key()
+        self._key = key = self._as_stored(self.store_key())
+        self._list_folder = folder_of_sources(self._data.sources["predict"])
         if self.global_rank == 0:
             self._open_writer(key)
         barrier()
@@ -144,7 +155,30 @@ class CacheStage(LightningModule):
             self._open_writer(key)
         assert self._writer is not None
         # One rank says what is done, so that all share out the same rest.
-        self._data.done_ids = broadcast(self._writer.done_ids() if self.global_rank == 0 else None)
+        done = self._writer.done() if self.global_rank == 0 else {}
+        changed, self._data.done_ids = broadcast((self._changed_video(done), {*done}))
+        if changed:
+            raise StoreMismatch(
+                f"{self.folder}: {changed}; put the file back, or make the store anew in another folder"
+            )
+
+    def _as_stored(self, key: StoreKey) -> StoreKey:
+        """The key, with the data as older versions named them where the store is of these, by absolute paths."""
+        stored = stored_key(self.folder)
+        if stored is not None and stored.data != key.data:
+            by_path = data_digest(self._identities(lambda row: row.path))
+            return replace(key, data=by_path) if by_path == stored.data else key
+        return key
+
+    def _changed_video(self, done: Mapping[str, Mapping[str, Any]]) -> str | None:
+        """In words, the first video that is in the store and another file now; one that is not there does not count."""
+        for row in self._data.rows("predict") if done else []:
+            for name in self._data.window_ids(row.id):
+                if name not in done or fault_of(row.path):
+                    continue
+                if odd := difference(done[name], row.path):
+                    return f"sample {name!r} was made of another file than {row.path} is now: {odd}"
+        return None
 
     def _open_writer(self, key: StoreKey) -> None:
         self._writer = FeatureStoreWriter(
@@ -190,11 +224,18 @@ class CacheStage(LightningModule):
             }
             targets_THWC = targets_BTHWC[i, : length // self._frames_per_target]
             try:
+                entry |= self._video_facts(row["path"])
                 self._writer.add(sample_id, targets_THWC, entry, frames[i, :length] if frames is not None else None)
             except SampleRefused as error:
                 if self._data.settings.on_error == "error" or self._data.ledger is None:
                     raise
                 self._data.ledger.record(row["path"], row["id"], f"{type(error).__name__}: {error}")
+
+    def _video_facts(self, path: str) -> dict[str, Any]:
+        try:
+            return video_facts(path, self._list_folder)
+        except OSError as error:
+            raise SampleRefused(f"{path}: cannot be read any more ({error.strerror or error})") from error
 
     def save_progress(self) -> None:
         """Puts on disk what has gathered so far, from where the next run goes on; between two batches."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 from liteframe.errors import ConfigError
 
 OptimizerName = Literal["adamw", "muon"]
+_STEPS_OF_A_TIME = 10_000
 
 
 def lr_factor(step: int, total_steps: int, warmup_fraction: float, final_fraction: float = 0.0) -> float:
@@ -90,9 +91,10 @@ def with_warmup_cosine(
     weight_decay: float = 0.05,
     betas: tuple[float, float] = (0.9, 0.95),
     warmup_fraction: float = 0.05,
-    total_steps: int = 1,
+    total_steps: float = 1,
     final_lr_fraction: float = 0.0,
     module_lrs: Mapping[str, float] | None = None,
+    share_done: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
     """What ``configure_optimizers`` returns to Lightning; the scheduler moves each optimiser step.
 
@@ -107,23 +109,29 @@ def with_warmup_cosine(
         total_steps: optimiser steps of the whole run, e.g. ``trainer.estimated_stepping_batches``.
         final_lr_fraction: of `lr`, reached at the end.
         module_lrs: see `parameter_groups`.
+        share_done: of a run that ends after a time, the share of it that has passed, the same on every rank; it takes
+            the place of `total_steps`.
 
     Raises:
-        ConfigError: no total number of steps, a fraction outside [0, 1], Muon for sharded weights, or see
+        ConfigError: a run without an end, a fraction outside [0, 1], Muon for sharded weights, or see
             `parameter_groups`.
     """
-    if not math.isfinite(total_steps) or total_steps < 1:
-        raise ConfigError(f"total_steps is {total_steps}: set trainer.max_steps or trainer.max_epochs")
+    if share_done is None and (not math.isfinite(total_steps) or total_steps < 1):
+        raise ConfigError(
+            f"the learning rate falls until the end of the run, which has {total_steps:g} steps: set trainer.max_steps,"
+            " trainer.max_epochs or trainer.max_time"
+        )
     for field, value in (("warmup_fraction", warmup_fraction), ("final_lr_fraction", final_lr_fraction)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{field} is {value}; it must be between 0 and 1")
     groups = parameter_groups(module, lr, weight_decay, module_lrs)
     optimizer: torch.optim.Optimizer
     optimizer = _muon(module, groups, lr, betas) if name == "muon" else torch.optim.AdamW(groups, lr=lr, betas=betas)
-    total = int(total_steps)
+    total = _STEPS_OF_A_TIME if share_done else int(total_steps)
 
     def factor(step: int) -> float:
-        return lr_factor(step, total, warmup_fraction, final_lr_fraction)
+        position = round(share_done() * total) if share_done else step
+        return lr_factor(position, total, warmup_fraction, final_lr_fraction)
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1}}

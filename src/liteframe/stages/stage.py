@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_only
 
 from liteframe.data.dataset import SampleCheck
@@ -83,6 +85,10 @@ class Stage(LightningModule):
         """What is asked of each sample of frames of that size once it is read; None where `check_row` says it all."""
         return None
 
+    def export_folder(self, run: str | Path) -> Path:
+        """Where the export of a run goes: `out`, or `export` in its run folder."""
+        return Path(self.out or Path(run) / "export")
+
     def module_lrs(self) -> dict[str, float]:
         """Learning rates of submodules that have one of their own."""
         return {}
@@ -101,10 +107,26 @@ class Stage(LightningModule):
             weight_decay=settings.weight_decay,
             betas=settings.betas,
             warmup_fraction=settings.warmup_fraction,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            total_steps=self.trainer.estimated_stepping_batches,
             final_lr_fraction=settings.final_lr_fraction,
             module_lrs=self.module_lrs(),
+            share_done=self._clock(),
         )
+
+    def _clock(self) -> Callable[[], float] | None:
+        """What says how much of a run has passed that only its `max_time` ends; None where it has a number of steps."""
+        timers = [callback for callback in self.trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+        timers = [timer for timer in timers if timer.time_remaining() is not None]
+        if not timers or math.isfinite(self.trainer.estimated_stepping_batches):
+            return None
+        timer = timers[0]
+        seconds = timer.time_elapsed() + (timer.time_remaining() or 0.0)
+
+        def share_done() -> float:
+            # Clocks differ, and ranks with different learning rates would drift apart.
+            return float(self.trainer.strategy.broadcast(min(1.0, timer.time_elapsed() / max(seconds, 1e-9))))
+
+        return share_done
 
     def step_rng(self, sample_id: str = "") -> np.random.Generator:
         """Chance of this training step, or of one sample in it.
@@ -205,7 +227,7 @@ class Stage(LightningModule):
 
     @property
     def _export_folder(self) -> Path:
-        return Path(self.out or Path(self.trainer.default_root_dir) / "export")
+        return self.export_folder(self.trainer.default_root_dir)
 
     @rank_zero_only
     def _export(self) -> None:

@@ -64,6 +64,7 @@ from liteframe.bench.real_size.steps import steps_for
 from liteframe.bench.real_size.suite import DTYPE, Suite, arms_to_make
 from liteframe.bench.real_size.table import latency_text
 from liteframe.errors import ConfigError
+from liteframe.own_record import require_own_record
 
 HOSTS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
 BUDGETS_S = {"cpu": 1140.0, "cuda": 520.0}
@@ -87,7 +88,7 @@ def latency_command(
             left out, and listed in the record.
         seed: of the random weights and frames.
     """
-    kind = torch.device(device).type
+    kind = device.partition(":")[0]
     if kind not in HOSTS:
         raise ConfigError(f"device is {device!r}; latency is measured on {' or '.join(HOSTS)}")
     if kind == "cuda" and not torch.cuda.is_available():
@@ -95,7 +96,9 @@ def latency_command(
     seconds = BUDGETS_S[kind] if budget_s is None else budget_s
     if seconds <= 0:
         raise ConfigError(f"budget_s is {budget_s}; give the seconds that the run may take")
-    record = run_latency(device, size, Path(out or f"runs/latency-{kind}.json"), seconds, seed)
+    target = Path(out or f"runs/latency-{kind}.json")
+    require_own_record(target, ("kind", "environment"), "--out")
+    record = run_latency(device, size, target, seconds, seed)
     print(f"{'record':12} {record}")
     return 0
 

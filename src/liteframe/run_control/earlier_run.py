@@ -1,0 +1,215 @@
+"""What an earlier run left in a run folder: the checkpoint to go on from, and what a new run must not replace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
+
+from liteframe.atomic import atomic_write_text
+from liteframe.bounded_text import parse_yaml
+from liteframe.errors import ConfigError
+from liteframe.own_folder import is_own, require_place, require_replaceable
+
+_HEADER = b"# lightning.pytorch=="
+_LOCK = ".lock"
+_NEW_FOLDER = "give another --trainer.default_root_dir"
+_EVALUATION = "evaluation.json"
+
+
+def config_name(verb: str) -> str:
+    """File in the run folder that holds the config of a run: `config.yaml` of `fit`, `config-test.yaml` of `test`."""
+    return "config.yaml" if verb == "fit" else f"config-{verb}.yaml"
+
+
+def checkpoints_in(folder: Path, names: str = "*.ckpt") -> list[Path]:
+    """Checkpoints below a run folder, without those of other runs whose folders lie in it."""
+    return [path for path in sorted(folder.rglob(names)) if path.is_file() and not _is_of_another(path, folder)]
+
+
+def _is_of_another(path: Path, folder: Path) -> bool:
+    between = [parent for parent in path.parents if parent != folder and parent.is_relative_to(folder)]
+    return any((parent / _LOCK).exists() for parent in between)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest `last.ckpt` of the run in a folder; None where there is none."""
+    return max(checkpoints_in(folder, "last*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run that is about to begin, and asks whether it may.
+
+    Args:
+        verb: fit, validate, test or predict.
+        folder: the run folder.
+        config: its parsed config, as plain values.
+        checkpoint: file that it goes on from, if any.
+        export: folder that its export goes to; None where it exports nothing.
+        checkpoint_folders: where its checkpoints go.
+        of_pipeline: whether a pipeline runs it in a folder that it has made room in.
+    """
+
+    verb: str
+    folder: Path
+    config: dict[str, Any]
+    checkpoint: str | None = None
+    export: Path | None = None
+    checkpoint_folders: tuple[Path, ...] = ()
+    of_pipeline: bool = False
+
+    def require_room(self) -> None:
+        """Looks at what is there already, and changes nothing.
+
+        Raises:
+            ConfigError: the run would replace what another run or somebody else has written; names it, and says what
+                to do.
+        """
+        before = self._config_before()
+        if self.verb == "fit":
+            self._require_same_stage(before)
+            self._require_no_results(before)
+        if self.verb == "test":
+            self._require_no_other_evaluation(before)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on from a checkpoint of the run in this folder."""
+        return self.checkpoint is not None and Path(self.checkpoint).resolve().is_relative_to(self.folder.resolve())
+
+    def _config_before(self) -> dict[str, Any] | None:
+        path = self.folder / config_name(self.verb)
+        if not path.exists():
+            return None
+        if not path.is_file() or not path.read_bytes().startswith(_HEADER):
+            raise ConfigError(f"{path}: no run wrote it, and this one would write over it; {_NEW_FOLDER}")
+        content = parse_yaml(path.read_text(encoding="utf-8", errors="replace"), str(path))
+        return content if isinstance(content, dict) else {}
+
+    def _require_same_stage(self, before: dict[str, Any] | None) -> None:
+        kinds = [_value(config, "model", "class_path") for config in (before, self.config)]
+        if before is not None and kinds[0] != kinds[1]:
+            raise ConfigError(f"{self.folder}: holds a run of {kinds[0]}, and this is one of {kinds[1]}; {_NEW_FOLDER}")
+
+    def _require_no_results(self, before: dict[str, Any] | None) -> None:
+        if not self.goes_on and not self.of_pipeline:
+            for path in self._results():
+                raise ConfigError(
+                    f"{path}: of an earlier run, and this one would replace it; go on with that run by"
+                    f" --ckpt_path last, or {_NEW_FOLDER}"
+                )
+        for folder in self.checkpoint_folders:
+            require_place(folder)
+        if self.export is None:
+            return
+        self._require_apart(self.export)
+        require_replaceable(self.export)
+        outside = not self.export.resolve().is_relative_to(self.folder.resolve())
+        places = [_value(config, "model", "init_args", "out") for config in (before, self.config)]
+        if outside and is_own(self.export) and places[0] != places[1]:
+            raise ConfigError(
+                f"{self.export}: holds what another run exported, and this one would replace it; give another"
+                " --model.out, or move it away"
+            )
+
+    def _results(self) -> Iterator[Path]:
+        for folder in dict.fromkeys((self.folder, *self.checkpoint_folders)):
+            yield from checkpoints_in(folder)[:1]
+        if self.export is not None and is_own(self.export):
+            yield self.export
+
+    def _require_apart(self, export: Path) -> None:
+        """Raises ConfigError where the export would take the place of the run folder or its checkpoints."""
+        place = export.resolve()
+        for folder in (self.folder, *self.checkpoint_folders):
+            if folder.resolve().is_relative_to(place) or (
+                folder != self.folder and place.is_relative_to(folder.resolve())
+            ):
+                raise ConfigError(
+                    f"--model.out {export}: the export would take the place of {folder}; leave --model.out out, or give"
+                    " a folder of its own"
+                )
+
+    def _require_no_other_evaluation(self, before: dict[str, Any] | None) -> None:
+        path = self.folder / _EVALUATION
+        if not path.exists() or self.of_pipeline:
+            return
+        change = "no config of it is there" if before is None else first_difference(before, self.config)
+        if change is not None:
+            raise ConfigError(
+                f"{path}: of an earlier evaluation with other settings ({change}), and this one would replace it;"
+                f" {_NEW_FOLDER}, or move it away"
+            )
+
+
+def first_difference(before: Any, now: Any, name: str = "") -> str | None:
+    """The first setting in which two configs differ, in words; None if there is none."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return None if before == now else f"{name} was {_shown(before)}, is {_shown(now)}"
+    for key in {**before, **now}:
+        change = first_difference(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+        if change is not None:
+            return change
+    return None
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:60]} ..."
+
+
+def _value(config: Any, *names: str) -> Any:
+    for name in names:
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes the config of a run into its run folder once all that the run goes on from has been taken in.
+
+    The config of the same run before, where it was another, is kept as `config-1.yaml` and so on.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Nothing yet: a run that is refused leaves the folder as it was."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._write(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        path = Path(trainer.default_root_dir) / self.config_filename
+        text = self.parser.dump(self.config, skip_unset=False)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+                path.rename(_free_name(path))
+            atomic_write_text(path, text)
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be written ({error.strerror or error}); free some space, or {_NEW_FOLDER}"
+            ) from error
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (name := path.with_name(f"{path.stem}-{number}{path.suffix}")).exists():
+        number += 1
+    return name

@@ -1,0 +1,210 @@
+"""A used run folder is refused before the work begins, by name, unless the run in it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from liteframe import cli
+from liteframe.run_control.earlier_run import checkpoints_in, first_difference, last_checkpoint
+from toy_stage import write_toy_config
+
+STAGE = "--model=toy_stage.ToyExporter"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_toy_config(tmp_path)
+    return tmp_path
+
+
+def run(*words: str, verb: str = "fit", folder: str = "run") -> int:
+    steps = ["--trainer.max_steps=3"] if verb == "fit" else []
+    common = ["--config=toy.yaml", STAGE, "--trainer.logger=false", f"--trainer.default_root_dir={folder}"]
+    return cli.main([verb, *common, *steps, *words])
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of an error, which is no traceback."""
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return [line for line in error.splitlines() if line.startswith("liteframe: error: ")][-1]
+
+
+def content(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_new_run_replaces_neither_checkpoint_nor_export_of_another(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    before = content(here / "run")
+    assert {"config.yaml", "checkpoints/last.ckpt", "export/export.txt"} <= {*before}
+    assert run("--model.mark=second") == 1
+    error = said(capsys)
+    assert "run/checkpoints/last.ckpt: of an earlier run" in error
+    assert "--ckpt_path last" in error and "--trainer.default_root_dir" in error
+    (here / "run/checkpoints/last.ckpt").rename(here / "kept.ckpt")
+    assert run("--model.mark=second", "--ckpt_path=kept.ckpt") == 1
+    assert "run/export: of an earlier run" in said(capsys)
+    (here / "kept.ckpt").rename(here / "run/checkpoints/last.ckpt")
+    assert content(here / "run") == before
+
+
+def test_the_same_run_goes_on_and_keeps_its_earlier_config(here: Path) -> None:
+    assert run() == 0
+    config = (here / "run/config.yaml").read_text()
+    assert run("--ckpt_path=last", "--trainer.max_steps=5", "--model.mark=second") == 0
+    assert (here / "run/export/export.txt").read_text() == "second"
+    assert (here / "run/config-1.yaml").read_text() == config and "max_steps: 5" in (
+        here / "run/config.yaml"
+    ).read_text()
+    assert run("--ckpt_path=last", "--trainer.max_steps=5", "--model.mark=second") == 0
+    assert not (here / "run/config-2.yaml").exists(), "the same config again"
+
+
+def test_auto_begins_and_goes_on_but_last_needs_a_checkpoint(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("run", "rnu"):
+        assert run("--ckpt_path=last", folder=folder) == 1
+        error = said(capsys)
+        assert f"--ckpt_path last: no checkpoint in {here / folder}" in error and "--trainer.default_root_dir" in error
+        assert not (here / folder).exists()
+    assert run("--ckpt_path=auto") == 0
+    assert "so the run begins anew" in capsys.readouterr().out
+    assert run("--ckpt_path=auto", "--trainer.max_steps=5") == 0
+    assert "begins anew" not in capsys.readouterr().out
+
+
+def test_last_is_of_this_run_and_not_of_one_in_a_folder_below(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder="runs/a") == 0
+    assert last_checkpoint(here / "runs") is None and checkpoints_in(here / "runs") == []
+    assert run("--ckpt_path=last", folder="runs") == 1
+    assert "no checkpoint in" in said(capsys)
+    assert run(folder="runs") == 0, "a run beside others"
+
+
+def test_another_stage_does_not_go_on_with_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    before = content(here / "run")
+    assert run("--ckpt_path=last", "--model=toy_stage.ToyStage") == 1
+    assert "run: holds a run of toy_stage.ToyExporter, and this is one of toy_stage.ToyStage" in said(capsys)
+    assert content(here / "run") == before
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_config(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+
+    assert run() == 0
+    path = here / "run/checkpoints/last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({**read_checkpoint(path), "state_dict": {"other": torch.zeros(2)}}, path)
+    config = (here / "run/config.yaml").read_text()
+    assert run("--ckpt_path=last", "--trainer.max_steps=9") == 1
+    assert "the checkpoint lacks 1 of the weights" in said(capsys)
+    assert (here / "run/config.yaml").read_text() == config
+
+
+@pytest.mark.parametrize("out", ["mine", "..", ".", "other/export", "run", "run/checkpoints", "run/checkpoints/x"])
+def test_model_out_takes_the_place_of_nothing_that_is_there(
+    out: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(folder="other") == 0
+    (here / "mine").mkdir()
+    (here / "mine/thesis.tex").write_text("years of work")
+    before = content(here)
+    monkeypatch.setattr("toy_stage.ToyExporter.training_step", lambda *_: pytest.fail("work was begun"))
+    assert run(f"--model.out={out}") == 1
+    assert f"{out}: " in said(capsys)
+    assert content(here) == before and not (here / "run/checkpoints").exists()
+
+
+def test_an_export_elsewhere_is_replaced_by_its_own_run_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--model.out=models/a") == 0
+    assert run("--model.out=models/a", "--ckpt_path=last", "--trainer.max_steps=4", "--model.mark=second") == 0
+    assert (here / "models/a/export.txt").read_text() == "second"
+    assert run("--model.out=models/a", "--model.mark=third", folder="new") == 1
+    assert "models/a: of an earlier run" in said(capsys)
+    assert run(folder="new") == 0
+    assert run("--model.out=models/a", "--ckpt_path=last", folder="new") == 1
+    assert "models/a: holds what another run exported" in said(capsys)
+    assert (here / "models/a/export.txt").read_text() == "second"
+
+
+def test_an_evaluation_in_a_run_folder_leaves_the_config_and_other_evaluations(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    before = content(here / "run")
+    assert run(verb="test") == 0
+    after = content(here / "run")
+    assert before.items() <= after.items() and {*after} - {*before} == {"config-test.yaml", "evaluation.json"}
+    assert run(verb="test") == 0, "the same evaluation again"
+    assert run("--model.mark=second", verb="test") == 1
+    assert (
+        "evaluation.json: of an earlier evaluation with other settings (model.init_args.mark was first, is second)"
+        in (said(capsys))
+    )
+    assert content(here / "run") == after
+    assert run(verb="validate") == 1, "nothing to validate"
+
+
+def test_files_of_others_with_the_names_of_ours_stay(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "run").mkdir()
+    for name, verb in (
+        ("config.yaml", "fit"),
+        ("config-test.yaml", "test"),
+        ("evaluation.json", "test"),
+        (".lock", "fit"),
+    ):
+        path = here / "run" / name
+        path.write_text("mine: true\n")
+        assert run(verb=verb) == 1
+        assert name in said(capsys) and path.read_text() == "mine: true\n"
+        path.unlink()
+
+
+def test_every_rank_says_the_same_and_none_waits(here: Path) -> None:
+    """Two ranks that something else has started, so that neither knows of the other's error."""
+    assert run() == 0
+    before = content(here / "run")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = ["fit", "--config=toy.yaml", STAGE, "--trainer.default_root_dir=run", "--trainer.logger=false"]
+    ranks = []
+    for rank in (0, 1):
+        paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+        launched = {"LOCAL_RANK": str(rank), "RANK": str(rank), "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0"}
+        launched |= {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+        command = [sys.executable, "-m", "liteframe", *words, "--trainer.devices=2", "--trainer.strategy=ddp"]
+        ranks.append(
+            subprocess.Popen(
+                command,
+                env={**os.environ, **address, **launched},
+                stderr=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+    errors = [process.communicate(timeout=100)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [1, 1], errors
+    assert all("run/checkpoints/last.ckpt: of an earlier run" in error and "Traceback" not in error for error in errors)
+    assert content(here / "run") == before
+
+
+def test_the_first_difference_is_named() -> None:
+    before, now = {"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 1, "c": [2]}, "d": 3, "e": None}
+    assert first_difference(before, now) == "a.c was [1], is [2]"
+    assert first_difference(before, before) is None
+    assert first_difference({"a": None}, {"a": "x" * 100}) == f"a was None, is {'x' * 60} ..."

@@ -1,0 +1,108 @@
+"""What the parser refuses is said in one line, behind the file that it stands in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from liteframe import cli
+from liteframe.parse_errors import configs_of
+from toy_stage import write_toy_config
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_toy_config(tmp_path)
+    return tmp_path
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str, code: int, verb: str = "fit") -> str:
+    assert cli.main([verb, "--config=toy.yaml", "--trainer.default_root_dir=run", *words]) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert len(lines) == 1 and lines[0].startswith("liteframe: error: ")
+    assert not Path("run").exists(), "nothing was begun"
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("", 1, "holds no settings"),
+        ("# a comment\n", 1, "holds no settings"),
+        ("[1, 2]", 1, "holds a list"),
+        ("model: ToyStage\nmodel: ToyStage\n", 1, "line 2: model is given twice"),
+        ("trainer:\n  max_steps: 3\n  max_steps: 4\n", 1, "line 3: max_steps is given twice"),
+        ("a: [1,\nb: }", 1, "not YAML"),
+        ("trainer:\n\tmax_steps: 1\n", 1, "not YAML"),
+        ("1: 2", 1, "1 is no name of a setting"),
+        ("trainer: {max_stepss: 3}", 2, "does not accept option 'trainer.max_stepss'"),
+        ("trainer: {max_steps: many}", 2, "\"trainer.max_steps\": Expected a <class 'int'>. Got value: many"),
+        ("trainer: {precision: bf17}", 2, '"trainer.precision"'),
+        ("model: {class_path: CTDStag}", 2, "CTDStag"),
+        ("model: {class_path: no.such.Stage}", 2, "No module named 'no'"),
+        ("trainer: {callbacks: [{class_path: EarlyStopping}]}", 2, "the following arguments are required: monitor"),
+        ("trainer: [1]", 1, "trainer is [1]; it is a mapping"),
+        ("trainer: {logger: {class_path: CometLogger}}", 1, "loggers.CometLogger: Requirement 'comet-ml"),
+    ],
+)
+def test_a_config_that_cannot_be_taken_is_named(
+    text: str, code: int, said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "mine.yaml").write_text(text)
+    error = refusal(capsys, "--config=mine.yaml", code=code)
+    assert said in error and len(error) < 700
+    assert str(here / "mine.yaml") in error or "trainer is" in error or "Logger" in text
+
+
+def test_words_of_the_command_line_are_no_files_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refusal(capsys, "--trainer.max_steps=many", code=2)
+    assert "toy.yaml" not in error and '"trainer.max_steps"' in error
+    assert configs_of(["fit", "--config", "a", "-c=b", "--config=c", "-c", "d"]) == ["b", "c", "a", "d"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches is 0; give at least 1"),
+        ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val is -1"),
+        ("trainer.check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch is 0"),
+        ("trainer.val_check_interval=0", "trainer.val_check_interval is 0"),
+        ("trainer.log_every_n_steps=-1", "trainer.log_every_n_steps is -1"),
+        ("trainer.num_sanity_val_steps=-2", "trainer.num_sanity_val_steps is -2"),
+        ("seed_everything=-1", "seed_everything is -1; give a whole number from 0 to"),
+        ("seed_everything=4294967296", "seed_everything is 4294967296"),
+        ("trainer.default_root_dir=", "trainer.default_root_dir is empty"),
+        ("trainer.max_steps=-5", "trainer: `max_steps` must be a non-negative integer"),
+        ("trainer.max_time=soon", "trainer: `Timer(duration='soon')` is not a valid duration"),
+        ("trainer.devices=two", "trainer (accelerator cpu, devices two)"),
+        ("ckpt_path=best", "--ckpt_path is best; give a checkpoint's file"),
+        ("ckpt_path=", "--ckpt_path is empty"),
+        ("trainer.callbacks.init_args.dirpath=toy.yaml", "toy.yaml: is a file, and a folder is to be written there"),
+    ],
+)
+def test_settings_that_no_run_can_have(setting: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said in refusal(capsys, f"--{setting}", code=1)
+
+
+def test_settings_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "--config=toy.yaml", "--trainer.val_check_interval=1000", "--data.validate=true"]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and "liteframe: error: trainer: `val_check_interval` (1000) must be less" in error
+
+
+@pytest.mark.parametrize("output", ["notes.txt", "notes.json", ".", "notes.txt/x.json"])
+def test_a_record_is_not_written_over_another_file(output: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("notes.txt", "notes.json"):
+        (here / name).write_text('{"mine": 1}' if name.endswith("json") else "mine")
+    for words in (["plan", "--config=ctd.yaml"], ["latency"]):
+        assert cli.main([*words, "--output" if words[0] == "plan" else "--out", output]) == 1
+        error = capsys.readouterr().err
+        assert f"{output}: " in error and error.count("\n") == 1
+    assert (here / "notes.txt").read_text() == "mine" and (here / "notes.json").read_text() == '{"mine": 1}'
+
+
+def test_what_the_system_says_of_a_file_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["synth", "toy.yaml"]) == 1
+    assert capsys.readouterr().err == "liteframe: error: toy.yaml: File exists; give another place\n"
