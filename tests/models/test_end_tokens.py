@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import InternVLForConditionalGeneration
 
+import liteframe
 from host_world import bpe_processor
 from liteframe.errors import ConfigError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
@@ -115,3 +116,13 @@ def test_the_model_exported_ends_where_the_host_does(tmp_path: Path) -> None:
 def test_what_is_no_token_is_named(ends: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="eos_token_id|generation"):
         load_video_llm(host_ending_with(tmp_path / "host", ends))
+
+
+def test_what_greedy_answers_do_not_follow_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = host_ending_with(tmp_path / "host", 3)
+    liteframe.load(folder, device="cpu")
+    assert "not applied" not in capsys.readouterr().err
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({"eos_token_id": 3, "repetition_penalty": 1.05, "do_sample": True, "temperature": 0.7}))
+    liteframe.load(folder, device="cpu")
+    assert "of its generation config repetition_penalty 1.05 is not applied" in capsys.readouterr().err

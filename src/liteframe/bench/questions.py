@@ -45,8 +45,9 @@ def videos_for(models: Mapping[str, AnsweringModel], manifest: Path, frames: int
 def _image_size(model: AnsweringModel) -> tuple[int, int]:
     """Height and width in pixels; of an export those of its training."""
     inner: Any = getattr(model, "inner", model)
-    size: Any = inner.frames.image_size if isinstance(inner, VideoLLM) else None
-    return size or model.backbone.image_size
+    backbone: Any = model.backbone
+    size: tuple[int, int] | None = inner.frames.image_size if isinstance(inner, VideoLLM) else None
+    return backbone.image_size if size is None else size
 
 
 def question_batches(data: VideoDataModule, name: str) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -238,6 +239,8 @@ class VideoChat:
 def load(model: str | Path, device: str = "auto", dtype: str | None = None, attention: str | None = None) -> ChatModel:
     """A Video LLM that answers questions about video files.
 
+    What its generation config asks for, and greedy answers do not follow, is said on stderr.
+
     Args:
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
@@ -249,6 +252,9 @@ def load(model: str | Path, device: str = "auto", dtype: str | None = None, atte
     """
     # An adapter is merged into weights of that dtype: rounded to fewer bits first, much of it would be lost.
     found = load_video_llm(model, attention, torch.float32 if dtype == "float32" else None)
+    if found.not_applied:
+        asked = ", ".join(found.not_applied)
+        print(f"liteframe: answers are greedy; of its generation config {asked} is not applied", file=sys.stderr)
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         return ChatModel(found.to(torch.device(name)), dtype)

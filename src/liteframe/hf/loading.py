@@ -16,7 +16,7 @@ from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.models.adapted import frames_of, is_adapted, load_adapted
 from liteframe.models.host_loading import load_host
 from liteframe.models.model_folder import CONFIG, local_folder, model_file, read_json_file
-from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM, end_ids
+from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM, end_ids, not_applied
 
 
 def load_video_llm(
@@ -67,6 +67,7 @@ def _load_exported(source: str, attention: str | dict[str, str] | None, dtype: t
         model.config.downsample_ratio,
         model.config.image_token_id,
         end_ids(model.generation_config),
+        not_applied=not_applied(model.generation_config),
     )
     height, width = processor.image_size
     backbone = LiteFrameBackbone(model.encoder, (height, width))

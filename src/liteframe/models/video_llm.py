@@ -68,6 +68,15 @@ def put_in_places(embeds_BLC: Tensor, places_BL: Tensor, visual_MNC: Tensor, pla
     return embeds_BLC.masked_scatter(places_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
 
 
+_CHANGE_GREEDY_ANSWERS: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("repetition_penalty", "guidance_scale", "encoder_repetition_penalty", "num_beams"), (1,)),
+    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_length", "min_new_tokens"), (0,)),
+    **dict.fromkeys(("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"), ([], {})),
+    **dict.fromkeys(("forced_bos_token_id", "forced_eos_token_id", "stop_strings"), ([],)),
+}
+"""Settings of a generation config, with the values at which they change nothing."""
+
+
 @dataclass(frozen=True)
 class HostParts:
     """What a Video LLM needs of its host.
@@ -77,6 +86,7 @@ class HostParts:
         downsample_ratio: of its pixel shuffle.
         image_token_id: stands in a prompt where a visual token goes.
         end_ids: tokens of which each ends an answer, as its generation config says.
+        not_applied: what its generation config asks for beside, and is not done here, see `not_applied`.
         vision_tower: its own image encoder, if it has one.
         feature_layer: of that encoder, see `InternVLTeacher`.
         pixels: mean and deviation of those that it was trained on.
@@ -91,6 +101,7 @@ class HostParts:
     vision_tower: InternVLVisionModel | None = None
     feature_layer: int = -1
     pixels: tuple[Colour, Colour] = (IMAGENET_MEAN, IMAGENET_STD)
+    not_applied: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, host: InternVLForConditionalGeneration) -> HostParts:
@@ -106,6 +117,7 @@ class HostParts:
             model.vision_tower,
             feature_layer(config, config.name_or_path or "the host"),
             pixel_colours(config.name_or_path),
+            not_applied(host.generation_config),
         )
 
 
@@ -122,6 +134,14 @@ def end_ids(generation: Any) -> tuple[int, ...]:
             f"generation_config.json: eos_token_id is {str(given)[:60]}; it must be an id or a list of ids"
         )
     return tuple(dict.fromkeys(listed))
+
+
+def not_applied(generation: Any) -> tuple[str, ...]:
+    """Settings of a generation config that change greedy answers, and that answers here do not follow."""
+    found = {name: getattr(generation, name, None) for name in _CHANGE_GREEDY_ANSWERS}
+    return tuple(
+        f"{name} {value}" for name, value in found.items() if value not in (None, *_CHANGE_GREEDY_ANSWERS[name])
+    )
 
 
 class VideoLLM(nn.Module):
@@ -165,6 +185,7 @@ class VideoLLM(nn.Module):
         self.frames_per_group = frames_per_group or spanned * self.compressor.frames_per_group
         self.prompts = PromptBuilder(processor)
         self.trained = trained or FrameSpec()
+        self.not_applied = parts.not_applied
         self._end_ids = parts.end_ids
 
     @property

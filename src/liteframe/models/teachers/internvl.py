@@ -184,7 +184,7 @@ def _read_configs(source: str) -> tuple[Any, Any]:
     return config, vision_config
 
 
-def pixel_colours(folder: str) -> tuple[Colour, Colour]:
+def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
     """Mean and standard deviation of the pixels that a host was trained on, as its image processor says.
 
     What liteframe itself trained saw them as ImageNet's are, though older exports of the tiny host say otherwise.
@@ -195,7 +195,7 @@ def pixel_colours(folder: str) -> tuple[Colour, Colour]:
     Raises:
         ConfigError: as `read_normalization`.
     """
-    if not os.path.isdir(folder) or is_own(folder):
+    if folder is None or not os.path.isdir(folder) or is_own(folder):
         return IMAGENET_MEAN, IMAGENET_STD
     return read_normalization(folder, IMAGENET_MEAN, IMAGENET_STD)
 
