@@ -33,6 +33,7 @@ print(processor.batch_decode(answer, skip_special_tokens=True)[0])
 
 A still image goes in as `{"type": "image", "path": ...}` and is encoded as a clip of that image repeated."""
 _STAGE_NAMES = {True: "LMA (language model adaptation)", False: "CTD (compressed token distillation), LLM as it was"}
+_ENCODER_OF_LMA = "LMA (language model adaptation), of which this is the encoder alone, LLM as it was"
 
 
 def model_card(
@@ -81,9 +82,10 @@ def _what_it_is(config: LiteFrameVideoConfig, processor: LiteFrameProcessor, par
 
 
 def _how_it_was_made(run: RunFolder) -> str:
-    text = f"## How it was made\n\nLast stage: {_STAGE_NAMES[run.adapted]}."
-    text += f" It took {run.seconds:,.0f} s." if run.seconds is not None else ""
     record = run.record
+    of_lma = record is not None and record.stage == "LMAStage" and not run.adapted
+    text = f"## How it was made\n\nLast stage: {_ENCODER_OF_LMA if of_lma else _STAGE_NAMES[run.adapted]}."
+    text += f" It took {run.seconds:,.0f} s." if run.seconds is not None else ""
     if record is None:
         return f"{text} Nothing else is known of its training: the export has no record of it."
     frames, sampler = record.frames, record.frames.sampler
