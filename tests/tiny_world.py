@@ -18,21 +18,23 @@ from typing import Any
 from unittest import mock
 
 import torch
-import yaml
 from lightning.pytorch import Trainer
 from peft import LoraConfig, get_peft_model
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decode_job import DecodedVideo, DecodeJob, decode
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.remote_cache import RemoteCache
-from liteframe.data.sampling import RandomSegment
+from liteframe.data.sampling import RandomSegment, UniformMidpoints
 from liteframe.data.synthetic_files import make_row
 from liteframe.errors import DecodeError
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.host_loading import load_host
 from liteframe.models.tiny import build_tiny_host
+from liteframe.models.training_record import TrainingRecord
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.own_folder import list_files, listing_sha256
 
 TRAIN, TEST = 9, 3
 WAP_SETTINGS: dict[str, Any] = {"similarity": "cosine", "scale": 20.0}
@@ -157,18 +159,18 @@ def lma_run_folder() -> Path:
     assert isinstance(model.backbone, LiteFrameBackbone)
     parts = (model.backbone.encoder, model.language_model, model.projector)
     save_adapted(folder / "export", str(host_folder()), *parts)
-    config = {
-        "seed_everything": 0,
-        "model": {"class_path": "LMAStage", "init_args": {"host": str(host_folder()), "questions_per_video": 4}},
-        "data": {"init_args": {"image_size": 112, "shapes": [{"frames": 8}, {"frames": 32}]}},
-        "trainer": {"max_steps": 350, "max_epochs": -1, "precision": "bf16-mixed"},
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "done.json").write_text(json.dumps({"seconds": 123.4}))
+    frames = FrameSpec((112, 112), 4, UniformMidpoints(), 32)
+    settings = {"questions_per_video": 4, "train_llm": True, "lora": {"rank": 4, "alpha": 8, "targets": ["q_proj"]}}
+    TrainingRecord("LMAStage", 350, "bf16-mixed", frames, model=settings, data={"samples": 9}).write(folder / "export")
+    list_files(folder / "export")
+    proof = listing_sha256(folder / "export")
+    (folder / "done.json").write_text(json.dumps({"seconds": 123.4, "export_sha256": proof}))
     stages = {f"{stage}_ms": 1.5 for stage in ("decode", "preprocess", "encode", "project", "prefill")}
     scores = {"accuracy": 0.791, "accuracy_low": 0.77, "accuracy_high": 0.812, "questions": 1520, "videos": 190}
     rows = [{"arm": arm, "frames": 16, "tokens": 16, **scores, **stages} for arm in ("teacher", "liteframe-lma")]
-    (folder.parent / "report.json").write_text(json.dumps({"rows": rows}))
+    (folder.parent / "report.json").write_text(
+        json.dumps({"settings": {"exports": {"liteframe-lma": proof}}, "rows": rows})
+    )
     return folder
 
 

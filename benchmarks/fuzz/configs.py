@@ -15,8 +15,12 @@ import yaml
 from fuzz.mutate import damage_file, mutate_tree, to_json
 from fuzz.outcome import Input, Verdict
 from liteframe.configs import resolve_config_args, shipped_configs
+from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.sampling import FpsCapped
 from liteframe.hf.run_folder import RunFolder
 from liteframe.lightning_cli import StageCLI, import_stages
+from liteframe.models.training_record import TrainingRecord
+from liteframe.own_folder import list_files, listing_sha256
 from liteframe.pipeline.recipe import read_recipe
 from liteframe.pipeline.records import read_record
 
@@ -62,21 +66,21 @@ class Configs:
         export = self.seeds / "run" / "lma" / "export"
         (export / "encoder").mkdir(parents=True)
         (export / "liteframe.json").write_text('{"host": "org/host", "host_is_folder": false, "adapter": true}')
-        init = {"host": "org/host", "encoder": "runs/ctd/export", "questions_per_video": 4}
-        config = {
-            "seed_everything": 0,
-            "model": {"class_path": "LMAStage", "init_args": init},
-            "data": {"init_args": {"image_size": 112, "shapes": [{"frames": 8}, {"frames": 32}]}},
-            "trainer": {"max_steps": 350, "precision": "bf16-mixed", "callbacks": None},
-        }
-        (export.parent / "config.yaml").write_text(yaml.safe_dump(config))
+        frames = FrameSpec((112, 112), 4, FpsCapped(2.0), 32)
+        settings = {"questions_per_video": 4, "lora": {"rank": 4, "alpha": 8, "targets": ["q_proj"]}}
+        TrainingRecord("LMAStage", 350, "bf16-mixed", frames, model=settings).write(export)
+        list_files(export)
+        proof = listing_sha256(export)
         fingerprint = {"verb": "fit", "args": [], "seed": 0, "configs": {}, "version": "0.1.0", "before": {}}
         record = {"name": "lma", "seconds": 123.4, "tries": 1, "position": 1, "fingerprint": fingerprint}
+        record["export_sha256"] = proof
         (export.parent / "done.json").write_text(json.dumps(record))
         times = {f"{stage}_ms": 1.5 for stage in ("decode", "preprocess", "encode", "project", "prefill")}
         scores = {"accuracy": 0.79, "accuracy_low": 0.77, "accuracy_high": 0.81, "questions": 1520, "videos": 190}
         rows = [{"arm": arm, "frames": 16, "tokens": 16, **scores, **times} for arm in ("teacher", "liteframe-lma")]
-        (self.seeds / "run" / "report.json").write_text(json.dumps({"rows": rows}))
+        (self.seeds / "run" / "report.json").write_text(
+            json.dumps({"settings": {"exports": {"liteframe-lma": proof}}, "rows": rows})
+        )
 
     def make(self, rng: random.Random, folder: Path) -> Input:
         seed = rng.choice(("stage", "recipe", "run"))
@@ -84,7 +88,7 @@ class Configs:
             shutil.copytree(self.seeds / "run", folder / "run")
             path, files = (
                 folder / "run" / "lma",
-                ["config.yaml", "done.json", "export/liteframe.json", "../report.json"],
+                ["export/trained.json", "done.json", "export/liteframe.json", "../report.json"],
             )
             file = path / rng.choice(files)
         else:
@@ -151,11 +155,11 @@ class Configs:
 
     def _feed_run(self, item: Input) -> Verdict:
         run = RunFolder.open(item.path)
-        host, _, frames = run.host(None), run.setting("data", "image_size"), run.most_frames()
+        host, frames = run.host(None), run.frames.most_frames
         record = read_record(item.path / "done.json")
-        plain, done = _plain(item.path / "config.yaml"), _plain(item.path / "done.json")
-        if (run.config or {}) != (plain or {}) and repr(run.config) != repr(plain):
-            return Verdict("silent", f"config {run.config}")
+        told, done = _plain(item.path / "export" / "trained.json"), _plain(item.path / "done.json")
+        if run.record is not None and (run.record.steps, frames) != (told.get("steps"), told.get("most_frames")):
+            return Verdict("silent", f"record {run.record}")
         if run.seconds is not None and repr(run.seconds) != repr(done["seconds"]):
             return Verdict("silent", f"seconds {run.seconds} {record}")
         if frames is not None and not isinstance(frames, int):

@@ -13,12 +13,14 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, Qwen2
 
 from fuzz.model_changes import CHANGES
 from fuzz.outcome import Input, Verdict
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.adapted import save_adapted
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.host_loading import load_host
 from liteframe.models.tiny import tiny_processor
+from liteframe.models.training_record import TrainingRecord
 from liteframe.own_folder import drop_listing, is_own, list_files
 
 _SEEDS = {"encoder": "encoder", "host": "host", "run/export": "lma", "model": "model", "merged": "merged"}
@@ -50,7 +52,7 @@ class Models:
             torch.nn.init.normal_(parameter, std=0.1)
         run = self.seeds / "run"
         save_adapted(run / "export", str(self.seeds / "host"), encoder, llm, host.model.multi_modal_projector)
-        (run / "config.yaml").write_text("data: {init_args: {image_size: 56, frames: 8}}\n")
+        TrainingRecord("LMAStage", 5, "32-true", FrameSpec((56, 56), 4, None, 8)).write(run / "export")
         for name, merge in (("model", False), ("merged", True)):
             export_command(str(run), str(self.seeds / name), merge)
         drop_listing(self.seeds / "merged")  # as from elsewhere

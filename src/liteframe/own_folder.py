@@ -241,6 +241,17 @@ def is_own(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / LISTING).is_file()
 
 
+def is_foreign(folder: str | os.PathLike[str], name: str) -> bool:
+    """Whether a file lies in a folder that liteframe wrote, and is not in its listing."""
+    listed = _listing(Path(folder))
+    return bool(listed) and name not in (listed or {})
+
+
+def listing_sha256(folder: str | os.PathLike[str]) -> str | None:
+    """The sha256 of a folder's listing, which stands for all of its files; None for a folder without one."""
+    return _measure(Path(folder) / LISTING)["sha256"] if is_own(folder) else None
+
+
 def drop_listing(folder: str | os.PathLike[str]) -> None:
     """Takes the listing away from a folder that somebody is about to write into by other means.
 

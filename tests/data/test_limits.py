@@ -11,6 +11,7 @@ from liteframe.data import limits
 from liteframe.data.batching import BatchShape
 from liteframe.data.check_command import check_command
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.manifest import VideoSource
 from liteframe.errors import ConfigError
 
@@ -60,7 +61,7 @@ def test_an_absurd_shape_is_refused_by_name(shape: BatchShape) -> None:
 
 def test_clips_that_a_teacher_asks_for_count_too() -> None:
     with pytest.raises(ConfigError, match=r"data\.clip_frames"):
-        VideoDataModule().follow_clips(10**9)
+        VideoDataModule().follow(FrameSpec(clip_frames=10**9), "a teacher")
 
 
 @pytest.mark.parametrize("memory_gb", [8, 24, 512])

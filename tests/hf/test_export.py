@@ -25,6 +25,7 @@ from liteframe.models.adapted import load_adapted
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.host_loading import load_host
 from liteframe.models.tiny import build_tiny_host
+from liteframe.models.training_record import TeacherName, TrainingRecord
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from liteframe.own_folder import LISTING
 from tiny_world import encoder_folder, home, host_folder, lma_run_folder, sha256_of
@@ -180,12 +181,16 @@ def test_shards_are_as_small_as_asked_for() -> None:
     assert len(sizes) > 3 and max(sizes) < 1_100_000
 
 
+def write_teacher(export: Path, kind: str, source: str) -> None:
+    """The record of CTD with that teacher."""
+    TrainingRecord("CTDStage", 5, "32-true", teacher=TeacherName.seen_from(export, kind, source)).write(export)
+
+
 def test_the_encoder_of_ctd_goes_into_the_host_as_it_is(tmp_path: Path) -> None:
     shutil.copytree(encoder_folder(), tmp_path / "ctd" / "export")
     with pytest.raises(ConfigError, match="--host"):
         export_command(str(tmp_path / "ctd"), str(tmp_path / "out"))
-    config = f"model: {{class_path: CTDStage, init_args: {{teacher: {host_folder()}}}}}\n"
-    (tmp_path / "ctd" / "config.yaml").write_text(config)
+    write_teacher(tmp_path / "ctd" / "export", "InternVL", str(host_folder()))
     assert cli.main(["export", str(tmp_path / "ctd"), str(tmp_path / "out")]) == 0
     host, processor = load_host(str(host_folder()))
     encoder = LiteFrameBackbone(LiteFrameEncoder.from_pretrained(encoder_folder()))
@@ -195,13 +200,10 @@ def test_the_encoder_of_ctd_goes_into_the_host_as_it_is(tmp_path: Path) -> None:
 
 def test_only_an_internvl_that_was_the_teacher_is_the_host(tmp_path: Path) -> None:
     shutil.copytree(encoder_folder(), tmp_path / "ctd" / "export")
-    for kind, source in (("InternVL", str(host_folder())), ("liteframe.models.teachers.InternVL", str(host_folder()))):
-        teacher = {"class_path": kind, "init_args": {"source": source}}
-        config = {"model": {"class_path": "CTDStage", "init_args": {"teacher": teacher}}}
-        (tmp_path / "ctd" / "config.yaml").write_text(json.dumps(config))
+    for source in (str(host_folder()), "org/host"):
+        write_teacher(tmp_path / "ctd" / "export", "InternVL", source)
         assert RunFolder.open(tmp_path / "ctd").host(None) == source
-    teacher["class_path"] = "Siglip"
-    (tmp_path / "ctd" / "config.yaml").write_text(json.dumps(config))
+    write_teacher(tmp_path / "ctd" / "export", "Siglip", "org/siglip")
     with pytest.raises(ConfigError, match=r"distilled from Siglip .* no host; .*--host"):
         RunFolder.open(tmp_path / "ctd").host(None)
 
@@ -225,7 +227,7 @@ def test_the_card_has_the_records_and_no_folder_of_the_machine() -> None:
     text = (exported(False) / "README.md").read_text()
     assert text.startswith("---\nlibrary_name: transformers\n") and text.count("FILL IN") == 3
     for part in (
-        "max_steps 350",
+        "350 steps in bf16-mixed",
         "123 s",
         "questions_per_video: 4",
         "| 16 | 16 | 0.791 | 0.770 to 0.812 | 4.5 | 7.5 |",

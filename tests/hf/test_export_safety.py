@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.hf import LiteFrameForConditionalGeneration
 from liteframe.hf.export import export_command
-from liteframe.hf.run_folder import RunFolder
-from liteframe.own_folder import LISTING, list_files, require_unchanged
-from tiny_world import encoder_folder, host_folder, lma_run_folder
+from liteframe.own_folder import LISTING, list_files, listing_sha256, require_unchanged
+from tiny_world import host_folder, lma_run_folder
 
 
 @contextmanager
@@ -49,7 +47,7 @@ def test_somebody_s_folder_beside_the_target_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["out", "out.onnx"])
 def test_a_full_disk_is_named_and_leaves_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liteframe.hf.onnx._exported", lambda encoder: bytes(100_000))
+    monkeypatch.setattr("liteframe.hf.onnx._exported", lambda *_: bytes(100_000))
     with files_of_at_most(50_000), pytest.raises(ConfigError) as caught:
         export_command(str(lma_run_folder()), str(tmp_path / name))
     assert f"{tmp_path / name}: cannot be written" in str(caught.value) and "\n" not in str(caught.value)
@@ -79,35 +77,44 @@ def test_the_adapter_of_an_exported_model_lies_in_it(adapter: Any, tmp_path: Pat
         LiteFrameForConditionalGeneration.from_pretrained(tmp_path / "out")
 
 
+TEACHER_AT_ROOT = {"kind": "InternVL", "source": "/etc", "is_folder": True}
+MEASURED = '{"exports": {"liteframe-lma": "PROOF"}}'
+
+
+def record(**changes: Any) -> str:
+    """The text of an export's record with some fields changed."""
+    fields = {"written_by": "liteframe", "stage": "LMAStage", "steps": 5, "precision": "32-true"}
+    return json.dumps({**fields, **changes})
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        *(("export/trained.json", text) for text in ("[1, 2]", "[" * 9999, "\xff")),
+        *(("export/trained.json", text) for text in (record(stage=5), record(steps=-1), record(precision="a b"))),
+        *(("export/trained.json", record(most_frames=value)) for value in (0, 10**9, "many", True)),
+        *(("export/trained.json", record(image_size=value)) for value in (0, [1, 2, 3], [0, 1], {}, [1e9, 1])),
         *(
-            ("config.yaml", text)
-            for text in ("[1, 2]", "model: 5", "data: [x]", "trainer: a", "a: &a [*a]", "[" * 9999)
+            ("export/trained.json", record(sampler=value))
+            for value in (5, {"name": "FpsCapped", "fps": 0}, {"name": 1})
         ),
-        *(("config.yaml", f"data: {{init_args: {{shapes: {text}}}}}") for text in ("abc", "[{frames: 1e9}]", "[[]]")),
-        *(("config.yaml", f"data: {{init_args: {{frames: {text}}}}}") for text in ("-1", "1000000000", "many")),
-        *(("config.yaml", f"data: {{init_args: {{image_size: {text}}}}}") for text in ("0", "[1, 2, 3]", "1e9", "{}")),
-        *(("done.json", text) for text in ("[" * 99_999, "5", '{"seconds": "long"}', "\xff")),
-        *(("../report.json", text) for text in ('{"rows": 5}', '{"rows": [5]}', '{"rows": [{"arm": 5}]}', "{")),
+        *(("export/trained.json", record(teacher=value)) for value in (5, {"kind": "InternVL"}, TEACHER_AT_ROOT)),
+        *(("done.json", text) for text in ("[" * 99_999, "5", '{"seconds": "long", "export_sha256": "PROOF"}', "\xff")),
+        *(
+            ("../report.json", f'{{"settings": {MEASURED}, "rows": {rows}}}')
+            for rows in ("5", "[5]", '[{"arm": 5}]', "{")
+        ),
     ],
 )
 def test_a_run_folder_that_is_none_is_named(name: str, content: str, tmp_path: Path) -> None:
     run = Path(shutil.copytree(lma_run_folder().parent, tmp_path / "run")) / "lma"
-    (run / name).write_bytes(content.encode("latin-1"))
+    (run / name).write_bytes(content.replace("PROOF", str(listing_sha256(run / "export"))).encode("latin-1"))
+    if name.startswith("export/"):
+        list_files(run / "export")  # as somebody would who means it
     with pytest.raises(LiteFrameError) as caught:
         export_command(str(run), str(tmp_path / "out"), host=str(host_folder()))
     assert "\n" not in str(caught.value) and str(run.parent) in str(caught.value)
     assert not (tmp_path / "out").exists()
-
-
-def test_settings_of_any_shape_are_read_or_unknown(tmp_path: Path) -> None:
-    shutil.copytree(encoder_folder(), tmp_path / "run" / "export")
-    for config in ({"model": {"init_args": [1]}}, {"model": {"init_args": {"teacher": {"init_args": 5}}}}, None):
-        (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
-        with pytest.raises(ConfigError, match="--host"):
-            RunFolder.open(tmp_path / "run").host(None)
 
 
 def test_an_export_with_a_listing_is_checked_before_it_is_used(tmp_path: Path) -> None:

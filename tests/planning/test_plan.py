@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from liteframe import cli
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameConfig
 from liteframe.models.teachers import InternVL, Siglip
+from liteframe.models.training_record import TrainingRecord
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
 from liteframe.planning.lma_plan import LINE_TOKENS
@@ -214,3 +216,21 @@ def test_groups_that_only_fill_a_clip_up_are_not_in_the_prompt(tmp_path: Path) -
     assert batch["tokens"]["patches"] == 16 * 1024, "two whole clips go in"
     assert batch["tokens"]["after the pixel shuffle"] == 3 * 64, "and of 12 frames three groups come out"
     assert batch["tokens"]["prompt of the LLM"] == 3 * (64 + LINE_TOKENS) + 100
+
+
+def test_frames_follow_the_encoder_and_the_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    LiteFrameConfig(image_size=224).save_pretrained(tmp_path / "encoder")
+    chosen = f"model.encoder={tmp_path / 'encoder'}"
+
+    def patches(*settings: str, config: str = "lma.yaml") -> int:
+        return int(planned(tmp_path, config, set=list(settings))["stage"]["clip_tokens"]["patches"])
+
+    assert patches(chosen) == 4 * 16 * 16
+    TrainingRecord("CTDStage", 1, "32-true", FrameSpec((112, 224))).write(tmp_path / "encoder")
+    assert patches(chosen) == 4 * 8 * 16, "what it was trained on goes before its config"
+    assert "was made for" not in capsys.readouterr().err
+    assert patches(chosen, "data.image_size=448") == 4 * 32 * 32
+    assert "data.image_size is 448 x 448, but" in capsys.readouterr().err
+    teacher = f"model.teacher={host_folder()}"
+    assert patches(teacher, "model.encoder={output_size: 128, image_size: 112}", config="ctd.yaml") == 4 * 8 * 8
+    assert patches(teacher, config="cache.yaml") == 4 * 8 * 8

@@ -128,3 +128,20 @@ def test_a_row_that_cannot_be_scored_is_named(change: dict[str, Any], said: str,
     with pytest.raises(ManifestError, match=said) as raised:
         evaluate(tmp_path, host_folder(), tmp_path / "rows.jsonl", choices="words")
     assert row["id"] in str(raised.value)
+
+
+def test_rows_about_one_file_are_one_video(tmp_path: Path) -> None:
+    """A row a question, in parts of the file too, and the same file by another path."""
+    rows = [json.loads(line) for line in manifest("test").read_text().splitlines()]
+    link, lines = tmp_path / "link.mp4", []
+    link.symlink_to(manifest("test").parent / rows[0]["path"])
+    for row in rows:
+        for number, asked in enumerate(row["questions"]):
+            path = link if row is rows[0] and number == 1 else manifest("test").parent / row["path"]
+            lines.append({"path": str(path), "start": 0.5 * number, **asked})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = evaluate(tmp_path, host_folder(), tmp_path / "rows.jsonl", choices="words")
+    assert (found["questions"], found["videos"]) == (12, 3)
+    (tmp_path / "one.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:4]))
+    found = evaluate(tmp_path / "one", host_folder(), tmp_path / "one.jsonl", choices="words")
+    assert found["videos"] == 1 and found["accuracy_low"] == found["accuracy"] == found["accuracy_high"]

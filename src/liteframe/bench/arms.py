@@ -13,7 +13,7 @@ from transformers import InternVLForConditionalGeneration, ProcessorMixin
 
 from liteframe.data.feature_store import FeatureStore
 from liteframe.errors import ConfigError
-from liteframe.models.adapted import load_adapted
+from liteframe.models.adapted import frames_of, load_adapted
 from liteframe.models.answering_model import AnsweringModel
 from liteframe.models.attention_probe import AttentionProbe
 from liteframe.models.backbone import WAP, Compressor, Pool
@@ -26,6 +26,7 @@ from liteframe.models.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS, VARIANTS
 from liteframe.ops.pooling import Block
+from liteframe.own_folder import listing_sha256
 
 ATTENTION = {"vision_config": "eager", "text_config": "sdpa"}
 """Fastest on a CPU: plain for the 65 tokens of a tiny frame, fused for the LLM's long prompts. The same in all arms."""
@@ -109,10 +110,17 @@ class RunParts:
         """The teacher with ToMe in every layer, which leaves ``1/ratio`` of a frame's tokens, and WAP behind it."""
         teacher = self.teacher.backbone
         assert isinstance(teacher, InternVLTeacher)
+        if teacher.feature_layer != -1:
+            raise ConfigError(
+                f"{self.host_folder}: vision_feature_layer is {teacher.feature_layer}, and ToMe inside the encoder"
+                " gives its last output; leave tome-teacher+wap out"
+            )
         config: Any = teacher.vision_tower.config
         patches = prod(side // patch for side, patch in zip(config.image_size, config.patch_size, strict=True))
         merges = merges_to_leave(patches, max(1, round(patches / ratio)), config.num_hidden_layers)
-        return VideoLLM(*self.host, ToMeTeacher(teacher.vision_tower, merges), self.blocks(ratio))
+        merging = ToMeTeacher(teacher.vision_tower, merges)
+        merging.mean, merging.std = teacher.mean, teacher.std
+        return VideoLLM(*self.host, merging, self.blocks(ratio))
 
     def compressed(self, compressor: Compressor) -> VideoLLM:
         """The teacher with a compressor on its grid."""
@@ -121,7 +129,9 @@ class RunParts:
     def student(self, folder: Path, compressor: Compressor | None = None) -> VideoLLM:
         """An encoder that CTD exported, in the teacher's place before the frozen LLM."""
         require_folders(folder)
-        return VideoLLM(*self.host, LiteFrameBackbone(LiteFrameEncoder.from_pretrained(folder)), compressor)
+        frames = frames_of(folder)
+        backbone = LiteFrameBackbone(LiteFrameEncoder.from_pretrained(folder), frames.image_size)
+        return VideoLLM(*self.host, backbone, compressor, trained=frames)
 
     def adapted(self, folder: Path) -> VideoLLM:
         """What LMA exported."""
@@ -166,6 +176,15 @@ VARIANT_ARMS: dict[str, Maker] = {
     f"teacher+{name}": _post_hoc(method, settings) for name, (method, settings) in VARIANTS.items()
 }
 """Arms that are measured where they are named, and not among all."""
+
+_EXPORTS = {"liteframe-ctd": "ctd", "liteframe-lma": "lma"}
+
+
+def exports_of(run: Path, names: Sequence[str]) -> dict[str, str]:
+    """For arms that are an export of the run, the sha256 of its listing: proof of what a report is about."""
+    found = {name: listing_sha256(run / _EXPORTS[name] / "export") for name in names if name in _EXPORTS}
+    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
+
 
 USUAL_ARMS = ("teacher", *(f"teacher+{name}" for name in ON_BLOCKS), "liteframe-ctd", "liteframe-lma")
 """Those of the pipeline's own report."""

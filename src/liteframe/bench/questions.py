@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
 from liteframe.models.answering_model import AnsweringModel
+from liteframe.models.video_llm import VideoLLM
 from liteframe.progress import track
 
 
@@ -20,12 +21,33 @@ def manifest_of_run(run: Path, split: str) -> Path:
     return manifest
 
 
-def videos_for(teacher: AnsweringModel, manifest: Path, frames: int, batch_size: int) -> VideoDataModule:
-    """The videos of a manifest as test data, at the size that the teacher reads."""
-    backbone: Any = teacher.backbone
-    return VideoDataModule(
-        test=str(manifest), image_size=backbone.image_size, frames=frames, batch_size=batch_size, num_workers=1
-    )
+def videos_for(models: Mapping[str, AnsweringModel], manifest: Path, frames: int, batch_size: int) -> VideoDataModule:
+    """The videos of a manifest as test data, at the one size that all models were made for.
+
+    Args:
+        models: by their names.
+        manifest: of the videos.
+        frames: of a video.
+        batch_size: videos that are answered at a time.
+
+    Raises:
+        ConfigError: two of the models were made for frames of different sizes.
+    """
+    sizes = {name: _image_size(model) for name, model in models.items()}
+    (first, size), *others = sizes.items()
+    if odd := [name for name, other in others if other != size]:
+        raise ConfigError(
+            f"{odd[0]} was made for frames of {sizes[odd[0]]}, {first} for {size}; compare models of one size"
+        )
+    return VideoDataModule(test=str(manifest), image_size=size, frames=frames, batch_size=batch_size, num_workers=1)
+
+
+def _image_size(model: AnsweringModel) -> tuple[int, int]:
+    """Height and width in pixels; of an export those of its training."""
+    inner: Any = getattr(model, "inner", model)
+    backbone: Any = model.backbone
+    size: tuple[int, int] | None = inner.frames.image_size if isinstance(inner, VideoLLM) else None
+    return backbone.image_size if size is None else size
 
 
 def question_batches(data: VideoDataModule, name: str) -> Iterator[dict[str, Any]]:

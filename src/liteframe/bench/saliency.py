@@ -60,7 +60,7 @@ def saliency_command(
     for name, compressor in compressors.items():
         model = VideoLLM(host, processor, teacher.backbone, compressor).eval()
         models.update({(name, count): model for count in frames})
-    data = videos_for(teacher, manifest, max(decoded, *frames), batch_size)
+    data = videos_for({"teacher": teacher}, manifest, max(decoded, *frames), batch_size)
     scores = answer_all(models, question_batches(data, "saliency: questions"), torch.bfloat16, torch.device("cpu"))
     rows = rows_against(scores, name_of(replace(wap, saliency=REFERENCE)))
     written = write_record(
@@ -103,19 +103,13 @@ def rows_against(scores: Mapping[Cell, MultipleChoiceAccuracy], reference: str) 
     """
     rows = []
     for (arm, frames), score in scores.items():
-        right_Q, video_Q = _answers(score)
-        other_Q, _ = _answers(scores[reference, frames])
+        right_Q, video_Q = score.answered()
+        other_Q, _ = scores[reference, frames].answered()
         difference_Q = right_Q - other_Q
-        low, high = bootstrap_over_videos(video_Q.numpy(), difference_Q.numpy())
-        gain = {"gain": float(difference_Q.double().mean()), "gain_low": low, "gain_high": high}
+        low, high = bootstrap_over_videos(video_Q, difference_Q)
+        gain = {"gain": float(difference_Q.mean()), "gain_low": low, "gain_high": high}
         rows.append({"arm": arm, "frames": frames, **score.compute(), **gain, "right": right_Q.tolist()})
     return rows
-
-
-def _answers(score: MultipleChoiceAccuracy) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether each answer was right, and a number for its video."""
-    table = torch.cat(list(score.answers))
-    return table[:, 0], table[:, 1]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

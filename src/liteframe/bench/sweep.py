@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from liteframe import runtime
-from liteframe.bench.arms import ATTENTION, Arm, arms_of_run
+from liteframe.bench.arms import ATTENTION, Arm, arms_of_run, exports_of
 from liteframe.bench.declared import declared
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
@@ -60,7 +60,9 @@ def bench_command(
     folder = Path(run)
     manifest = manifest_of_run(folder, split)
     measured = arms_of_run(folder, tuple(teacher_frames), tuple(student_frames), arms)
-    data = videos_for(measured[0].model, manifest, max(*teacher_frames, *student_frames), batch_size)
+    data = videos_for(
+        {arm.name: arm.model for arm in measured}, manifest, max(*teacher_frames, *student_frames), batch_size
+    )
     models = {(arm.name, frames): arm.model for arm in measured for frames in arm.frames}
     scores = answer_all(models, question_batches(data, "sweep: questions"), torch.bfloat16, torch.device("cpu"))
     accuracy = {cell: score.compute() for cell, score in scores.items()}
@@ -83,6 +85,7 @@ def bench_command(
             "split": split,
             "batch": 1,
             "frames": "uniform midpoints",
+            "exports": exports_of(folder, [arm.name for arm in measured]),
             "compressors": {arm.name: arm.model.describe() for arm in measured},
             "latency_rule": RunRule.for_device("cpu", max_seconds=_CELL_SECONDS).describe(),
         },

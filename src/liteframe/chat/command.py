@@ -16,7 +16,7 @@ def chat_command(
     video: str,
     question: str | None = None,
     *,
-    frames: int = 64,
+    frames: int | None = None,
     fps: float | None = None,
     start: float | None = None,
     end: float | None = None,
@@ -30,8 +30,8 @@ def chat_command(
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
         video: a video file.
         question: what to ask; without it, questions are read line by line.
-        frames: frames to look at, spread evenly; with fps, the most.
-        fps: frames to take of each second.
+        frames: frames to look at; with fps, the most. By default as many as the model was trained on, or 64.
+        fps: frames to take of each second; by default they are chosen as in training, or evenly.
         start: second of the video from which to look.
         end: second of the video up to which to look.
         max_tokens: most tokens of an answer.

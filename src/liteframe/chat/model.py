@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,13 +25,14 @@ from liteframe.models.text_stream import TextStream, decode
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 
 _CHUNK_CLIPS = 16
+_USUAL_FRAMES = 64
 _DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Watch(TypedDict, total=False):
     """What to look at, see `ChatModel.watch`."""
 
-    frames: int
+    frames: int | None
     fps: float | None
     start: float | None
     end: float | None
@@ -139,7 +141,7 @@ class ChatModel:
     def watch(
         self,
         video: str | Path,
-        frames: int = 64,
+        frames: int | None = None,
         fps: float | None = None,
         start: float | None = None,
         end: float | None = None,
@@ -148,14 +150,16 @@ class ChatModel:
 
         Args:
             video: a file.
-            frames: to look at, spread evenly; with `fps`, the most.
-            fps: frames to take of each second; None for `frames` of all.
+            frames: to look at; with `fps`, the most. None is as many as the model was trained on at most, or 64.
+            fps: frames to take of each second; None chooses them as in training where that is known, else evenly.
             start, end: seconds between which to look.
 
         Raises:
             DecodeError: the file cannot be read, or has no frame there.
             ConfigError: a setting makes no sense.
         """
+        made_for = self.model.frames
+        frames = (made_for.most_frames or _USUAL_FRAMES) if frames is None else frames
         if frames < 1:
             raise ConfigError(f"frames is {frames}; give 1 or more")
         if fps is not None and not fps > 0:
@@ -163,14 +167,15 @@ class ChatModel:
         if start is not None and end is not None and end <= start:
             raise ConfigError(f"end is {end:g} s and start {start:g} s; let the end come after the start")
         require_file(video)
-        sampler = UniformMidpoints() if fps is None else FpsCapped(fps)
+        sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
         decoded = self._pool.run([DecodeJob(str(video), sampler, frames, start_s=start, end_s=end)])[0]
         if isinstance(decoded, DecodeError):
             raise decoded
         clock = Stopwatch(self.device)
         clock.add("decode", 1e3 * decoded.decode_s)
         with clock.stage("preprocess"):
-            resized_TCHW = resize_uint8(decoded.frames, self.model.backbone.image_size)  # type: ignore[arg-type]
+            assert made_for.image_size is not None, "every encoder of a Video LLM has a size"
+            resized_TCHW = resize_uint8(decoded.frames, made_for.image_size)
             frames_BTCHW = normalize(resized_TCHW.to(self.device))[None]
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             with clock.stage("encode"):
@@ -234,6 +239,8 @@ class VideoChat:
 def load(model: str | Path, device: str = "auto", dtype: str | None = None, attention: str | None = None) -> ChatModel:
     """A Video LLM that answers questions about video files.
 
+    What its generation config asks for, and greedy answers do not follow, is said on stderr.
+
     Args:
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
@@ -243,7 +250,11 @@ def load(model: str | Path, device: str = "auto", dtype: str | None = None, atte
     Raises:
         ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.
     """
-    found = load_video_llm(model, attention)
+    # An adapter is merged into weights of that dtype: rounded to fewer bits first, much of it would be lost.
+    found = load_video_llm(model, attention, torch.float32 if dtype == "float32" else None)
+    if found.not_applied:
+        asked = ", ".join(found.not_applied)
+        print(f"liteframe: answers are greedy; of its generation config {asked} is not applied", file=sys.stderr)
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         return ChatModel(found.to(torch.device(name)), dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +18,21 @@ from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSa
 from liteframe.data.dataset import ClipSettings, SampleCheck, VideoDataset, open_store, window_ids
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.feature_store import FeatureStore, read_key
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.limits import require_batches_fit, require_possible
 from liteframe.data.loader import VideoLoader
 from liteframe.data.manifest import RowCheck, VideoRow, VideoSource, as_sources, read_sources
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.row_checks import row_check
 from liteframe.data.row_table import IdSet, RowTable, id_keys
-from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
+from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints, sampler_from
 from liteframe.data.skips import SkipLedger, Skipped
 from liteframe.data.source_report import report_sources
 from liteframe.data.training_samples import TrainingSamples, of_ids, of_rows, report_changes
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError, ManifestError
 
+_USUAL_SIDE = 448
 Split = Literal["train", "val", "test", "predict"]
 _SPLITS_OF_STAGE: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -57,12 +60,14 @@ class VideoDataModule(LightningDataModule):
         frames: frames a video.
         batch_size: videos a batch, on each rank.
         shapes: kinds of training batches to mix; by default one of `frames` and `batch_size`.
-        sampler: chooses frames for validation, test and prediction; by default UniformMidpoints.
+        sampler: chooses frames for validation, test and prediction. Null follows the model that is evaluated, and is
+            UniformMidpoints where that does not say otherwise.
         train_sampler: chooses frames for training; by default RandomSegment.
         windows_per_video: samples of each video in `predict`, drawn by a `sampler` with chance.
-        clip_frames: samples are padded to a multiple of it by their last frame. Null follows the feature store, or
-            the block of the stage that reads a teacher, and is 4 where neither says otherwise.
-        image_size: height and width of the frames in pixels, one number for a square.
+        clip_frames: samples are padded to a multiple of it by their last frame. Null follows the feature store or the
+            stage's model, and is 4 where neither says otherwise.
+        image_size: height and width of the frames in pixels, one number for a square. Null follows the feature store
+            or the stage's model, and is 448 where neither says otherwise.
         decoder: "decord", "pyav", "auto" (PyAV), or "package.module:function".
         decode_processes: decode processes of each loader worker.
         decode_deadline_s: seconds that decoding one video may take before it is killed.
@@ -91,7 +96,7 @@ class VideoDataModule(LightningDataModule):
         train_sampler: FrameSampler | None = None,
         windows_per_video: int = 1,
         clip_frames: int | None = None,
-        image_size: int | tuple[int, int] = 448,
+        image_size: int | tuple[int, int] | None = None,
         decoder: str = "auto",
         decode_processes: int = 1,
         decode_deadline_s: float = 30.0,
@@ -116,8 +121,12 @@ class VideoDataModule(LightningDataModule):
             for shape in shapes or [BatchShape(frames, batch_size)]
         ]
         self.windows_per_video = windows_per_video
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self._clip_frames_given = clip_frames is not None
+        square = _USUAL_SIDE if image_size is None else image_size
+        height, width = (square, square) if isinstance(square, int) else square
+        given_frames = {"image_size": image_size, "clip_frames": clip_frames, "sampler": sampler}
+        self._given_frames = {name for name, value in given_frames.items() if value is not None}
+        self.differs: dict[str, str] = {}
+        """Settings that were given otherwise than the model was made for, and what it was made for."""
         self.settings = ClipSettings((height, width), on_error=on_error, decoder=decoder)
         if clip_frames is not None:
             self.settings = replace(self.settings, clip_frames=clip_frames)
@@ -222,18 +231,45 @@ class VideoDataModule(LightningDataModule):
         if self.ledger is not None and refused:
             self.ledger.expect(refused, write=self.trainer is None or self.trainer.is_global_zero)
 
-    def follow_clips(self, clip_frames: int) -> ClipSettings:
-        """The settings, from now on with clips of so many frames, unless `data.clip_frames` was given."""
-        if not self._clip_frames_given:
-            self.settings = replace(self.settings, clip_frames=clip_frames)
+    def follow(self, spec: FrameSpec, source: str) -> ClipSettings:
+        """The settings, from now on those of `spec` where they were not given.
+
+        A setting that was given otherwise stays. That is said on stderr, and kept in `differs`.
+
+        Args:
+            spec: the frames that a model was made for, or that a feature store holds.
+            source: folder or hub id of it, for messages.
+        """
+        size, clip, sampler = spec.image_size, spec.clip_frames, spec.sampler
+        if sampler is not None and self._follows("sampler", self.sampler == sampler, self.sampler, sampler, source):
+            self.sampler = sampler
+        now = self.settings
+        if size is not None and self._follows("image_size", now.image_size == size, now.image_size, size, source):
+            now = replace(now, image_size=size)
+        whole = clip is not None and now.clip_frames % clip == 0
+        if clip is not None and self._follows("clip_frames", whole, now.clip_frames, clip, source):
+            now = replace(now, clip_frames=clip)
+        if now != self.settings:
+            self.settings = now
             require_batches_fit(self)
         return self.settings
+
+    def _follows(self, name: str, agrees: bool, own: Any, wanted: Any, source: str) -> bool:
+        """Whether a setting was not given; one that was, and does not agree, is said once."""
+        if name not in self._given_frames:
+            return True
+        if not agrees and name not in self.differs:
+            self.differs[name] = _words(wanted)
+            if self._ranks()[0] == 0:
+                told = f"data.{name} is {_words(own)}, but {source} was made for {_words(wanted)}"
+                print(f"liteframe: {told}; leave data.{name} out to follow it", file=sys.stderr)
+        return False
 
     def setup(self, stage: str) -> None:
         """Reads the manifests of the stage, opens the feature store, and starts the list of skips."""
         wanted = [split for split in _SPLITS_OF_STAGE[stage] if self.sources[split]]
         if stage == "fit" and self.store_path:
-            self.follow_clips(read_key(self.store_path).clip_frames)
+            self.follow_store()
             if self.store_root is not None and not os.path.isdir(self.store_root):
                 raise ConfigError(f"data.store_root {self.store_root}: no such folder; give that of the store's videos")
             self.store = open_store(self.store_path, self.settings, self.store_root)
@@ -250,6 +286,13 @@ class VideoDataModule(LightningDataModule):
                 self.ledger.expect(skips, write=self.trainer.is_global_zero)
             if "train" in wanted and self.trainer.is_global_zero:
                 report_sources(folder / "sources.json", self.sources["train"], self._train_samples().mixture)
+
+    def follow_store(self) -> ClipSettings:
+        """As `follow`, with the feature store; what was given otherwise is refused where that is opened."""
+        assert self.store_path is not None
+        key, given = read_key(self.store_path), self._given_frames
+        size = None if "image_size" in given else _size_of(key.geometry.get("image_size"))
+        return self.follow(FrameSpec(size, None if "clip_frames" in given else key.clip_frames), self.store_path)
 
     def train_dataloader(self) -> VideoLoader:
         """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""
@@ -389,6 +432,32 @@ class VideoDataModule(LightningDataModule):
     def _training_data(self) -> dict[str, Any]:
         return {**self._train_batches().describe(), **self._train_samples().describe()}
 
+    def trained_frames(self) -> FrameSpec:
+        """The frames that training is on, for the record of what comes of it; a sampler only if all shapes share it."""
+        size, clip = self.settings.image_size, self.settings.clip_frames
+        if self.store is not None:
+            sampling, where = self.store.key.sampling, f"{self.store.folder}: sampling"
+            frames = sampling.get("frames")
+            most = frames if type(frames) is int and frames > 0 else None
+            return FrameSpec(size, clip, sampler_from(sampling.get("sampler"), where), most)
+        samplers = [shape.sampler or self.train_sampler for shape in self.shapes]
+        shared = samplers[0] if all(sampler == samplers[0] for sampler in samplers) else None
+        return FrameSpec(size, clip, shared, max(shape.frames for shape in self.shapes))
+
+    def describe_training(self) -> dict[str, Any]:
+        """Settings of the training data in plain values, without names of files."""
+        shapes = [
+            {"frames": shape.frames, "batch_size": shape.batch_size, "weight": float(shape.weight)}
+            | ({} if self.store is not None else {"sampler": type(shape.sampler or self.train_sampler).__name__})
+            for shape in self.shapes
+        ]
+        return {
+            "samples": len(self._train_samples().keys_N),
+            "shapes": shapes,
+            "seed": self.seed,
+            "store": self.store is not None,
+        }
+
     def _sequential(
         self,
         split: Split | Sequence[VideoRow],
@@ -440,3 +509,16 @@ class VideoDataModule(LightningDataModule):
         loader = VideoLoader(dataset, batches, *workers, ledger, drop_empty, position)
         self._loaders.append(loader)
         return loader
+
+
+def _size_of(stored: Any) -> tuple[int, int] | None:
+    """The image size in a store's key; None where it has none, or one that is none, which opening the store refuses."""
+    sides = stored if isinstance(stored, list) else [stored, stored]
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 65_536 for side in sides):
+        return None
+    return sides[0], sides[1]
+
+
+def _words(value: Any) -> str:
+    """A setting as a user writes it: an image size as height x width, a sampler by its name and settings."""
+    return f"{value[0]} x {value[1]}" if isinstance(value, tuple) else str(value)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from liteframe.errors import DataError
+from liteframe.errors import DataError, LiteFrameError
 
 _MOST_FRAMES = 2**40
 
@@ -227,3 +227,35 @@ class KeyFrames(FrameSampler):
 
     def check_row(self, row: dict[str, Any]) -> None:
         checked_keys(row.get("key_frames"))
+
+
+_BY_NAME: dict[str, type[FrameSampler]] = {
+    kind.__name__: kind for kind in (UniformMidpoints, Linspace, FpsCapped, RandomSegment, KeyFrames)
+}
+
+
+def is_known(sampler: FrameSampler) -> bool:
+    """Whether it is one of liteframe's own, which `sampler_from` finds by its name."""
+    return _BY_NAME.get(type(sampler).__name__) is type(sampler)
+
+
+def sampler_from(described: Any, where: str, fault: type[LiteFrameError] = DataError) -> FrameSampler | None:
+    """The sampler that `describe` wrote down; None for one of another name, of which no code is looked for.
+
+    Args:
+        described: name and settings.
+        where: file and field, for messages.
+        fault: class of what is raised.
+
+    Raises:
+        LiteFrameError: of class `fault`, for settings that the sampler does not have.
+    """
+    if not isinstance(described, dict) or not isinstance(described.get("name"), str):
+        raise fault(f"{where}: is {reprlib.repr(described)}; a sampler has a name and settings")
+    kind = _BY_NAME.get(described["name"])
+    if kind is None:
+        return None
+    try:
+        return kind(**{name: value for name, value in described.items() if name != "name"})
+    except (TypeError, ValueError, DataError) as error:
+        raise fault(f"{where}: {described['name']} has no such settings ({error})") from error

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.errors import DataError
-from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
 from liteframe.models.answering_model import AnsweringModel
 from liteframe.models.backbone import VisionTokens
 
@@ -91,7 +91,11 @@ def _answer_batch(
                 for q, answer in zip(asked, logits_QV, strict=True)
             ]
             scores[name, count].update(
-                correct, [q["type"] for q in asked], [row["id"]] * len(asked), list(range(len(asked)))
+                correct,
+                [q["type"] for q in asked],
+                [row["id"]] * len(asked),
+                list(range(len(asked))),
+                [video_key(row)] * len(asked),
             )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from liteframe.data.remote_file import is_url
 from liteframe.errors import DataError
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
 
 _NAME_WORDS = 8  # a type's name travels between ranks as 8 int64, so 64 bytes
-_COLUMNS = 3 + _NAME_WORDS
+_RIGHT, _VIDEO, _NUMBER, _FILE, _NAME = range(5)
+_COLUMNS = _NAME + _NAME_WORDS
 _NOT_NUMBERED = -1
 
 
@@ -49,28 +52,32 @@ class MultipleChoiceAccuracy(Metric):
         types: Sequence[str],
         video_ids: Sequence[str | int],
         question_ids: Sequence[int] | None = None,
+        files: Sequence[str] | None = None,
     ) -> None:
         """Add Q answers.
 
         Args:
             correct: (Q,), whether each answer was right.
             types: Q names of question types, at most 64 bytes each.
-            video_ids: Q ids; questions with the same id are about the same video.
-            question_ids: Q numbers within the video; with them, a question counted twice is an error in ``compute``.
+            video_ids: Q ids of rows; questions with the same id are about the same video.
+            question_ids: Q numbers within the row; with them, a question counted twice is an error in ``compute``.
+            files: Q names of video files, where several rows may be about one file (see `video_key`); questions about
+                one file are counted as about one video. By default each row is a video.
         """
         right_Q = torch.as_tensor(correct).reshape(-1).to("cpu", torch.int64)
         numbers = [_NOT_NUMBERED] * len(types) if question_ids is None else [int(number) for number in question_ids]
-        lengths = {len(right_Q), len(types), len(video_ids), len(numbers)}
+        names_Q = video_ids if files is None else files
+        lengths = {len(right_Q), len(types), len(video_ids), len(numbers), len(names_Q)}
         if len(lengths) != 1:
-            raise ValueError(f"correct, types, video_ids and question_ids differ in length: {sorted(lengths)}")
+            raise ValueError(f"correct, types, video_ids, question_ids and files differ in length: {sorted(lengths)}")
         if not ((right_Q == 0) | (right_Q == 1)).all():
             raise ValueError("correct must hold only 0 and 1 (or False and True)")
         table = np.empty((len(right_Q), _COLUMNS), dtype=np.int64)
-        table[:, 0] = right_Q.numpy()
-        for row, (video, number, name) in enumerate(zip(video_ids, numbers, types, strict=True)):
-            table[row, 1] = _video_key(video)
-            table[row, 2] = number
-            table[row, 3:] = _pack_name(name)
+        table[:, _RIGHT] = right_Q.numpy()
+        for row, (video, number, file, name) in enumerate(zip(video_ids, numbers, names_Q, types, strict=True)):
+            table[row, _VIDEO], table[row, _FILE] = _key(video), _key(file)
+            table[row, _NUMBER] = number
+            table[row, _NAME:] = _pack_name(name)
         self.answers.append(torch.from_numpy(table).to(self.device))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
@@ -93,9 +100,9 @@ class MultipleChoiceAccuracy(Metric):
         if len(table) == 0:
             raise DataError("no answers were counted: every video was skipped, or the manifest has no questions")
         _refuse_repeats(table)
-        right_Q = table[:, 0].astype(np.float64)
-        low, high = bootstrap_over_videos(table[:, 1], right_Q, self.samples, self.seed, self.level)
-        names, type_Q = np.unique(table[:, 3:], axis=0, return_inverse=True)
+        right_Q, video_Q = table[:, _RIGHT].astype(np.float64), _clusters(table)
+        low, high = bootstrap_over_videos(video_Q, right_Q, self.samples, self.seed, self.level)
+        names, type_Q = np.unique(table[:, _NAME:], axis=0, return_inverse=True)
         type_Q = type_Q.reshape(-1)
         counts = np.bincount(type_Q)
         shares = np.bincount(type_Q, weights=right_Q) / counts
@@ -106,10 +113,15 @@ class MultipleChoiceAccuracy(Metric):
             "accuracy_high": high,
             "macro": float(shares.mean()),
             "questions": len(table),
-            "videos": len(np.unique(table[:, 1])),
+            "videos": len(np.unique(video_Q)),
             "per_type": {_unpack_name(names[index]): float(shares[index]) for index in order},
             "per_type_questions": {_unpack_name(names[index]): int(counts[index]) for index in order},
         }
+
+    def answered(self) -> tuple[np.ndarray, np.ndarray]:
+        """In the order of updates: whether each answer was right (0 or 1), and a number for its video; int64 (Q,)."""
+        table = self._table()
+        return table[:, _RIGHT], _clusters(table)
 
     def _table(self) -> np.ndarray:
         parts = self.answers if isinstance(self.answers, list) else [self.answers]
@@ -118,7 +130,21 @@ class MultipleChoiceAccuracy(Metric):
         return torch.cat([part.cpu() for part in parts]).numpy()
 
 
-def _video_key(video: str | int) -> int:
+def video_key(row: Mapping[str, Any]) -> str:
+    """The name of a row's video file, the same for all rows about it: its path behind links, or its URL."""
+    path = str(row["path"])
+    return path if is_url(path) else os.path.realpath(path)
+
+
+def _clusters(table: np.ndarray) -> np.ndarray:
+    """A number for the file of each question: the least key of its rows, which is a row's own where it is alone."""
+    _, file_Q = np.unique(table[:, _FILE], return_inverse=True)
+    least_V = np.full(file_Q.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(least_V, file_Q, table[:, _VIDEO])
+    return least_V[file_Q]
+
+
+def _key(video: str | int) -> int:
     """A 63-bit key that is equal in every process; text is hashed, a number stands for its own text."""
     digest = hashlib.blake2b(str(video).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
@@ -136,10 +162,10 @@ def _unpack_name(words: np.ndarray) -> str:
 
 
 def _refuse_repeats(table: np.ndarray) -> None:
-    numbered = table[table[:, 2] != _NOT_NUMBERED]
+    numbered = table[table[:, _NUMBER] != _NOT_NUMBERED]
     if len(numbered) == 0:
         return
-    _, counts = np.unique(numbered[:, 1:3], axis=0, return_counts=True)
+    _, counts = np.unique(numbered[:, [_VIDEO, _NUMBER]], axis=0, return_counts=True)
     repeated = int((counts > 1).sum())
     if repeated:
         raise DataError(

@@ -33,6 +33,7 @@ print(processor.batch_decode(answer, skip_special_tokens=True)[0])
 
 A still image goes in as `{"type": "image", "path": ...}` and is encoded as a clip of that image repeated."""
 _STAGE_NAMES = {True: "LMA (language model adaptation)", False: "CTD (compressed token distillation), LLM as it was"}
+_ENCODER_OF_LMA = "LMA (language model adaptation), of which this is the encoder alone, LLM as it was"
 
 
 def model_card(
@@ -81,18 +82,23 @@ def _what_it_is(config: LiteFrameVideoConfig, processor: LiteFrameProcessor, par
 
 
 def _how_it_was_made(run: RunFolder) -> str:
-    text = f"## How it was made\n\nLast stage: {_STAGE_NAMES[run.adapted]}."
-    trainer = run.config.get("trainer") or {}
-    limits = {name: trainer.get(name) for name in ("max_steps", "max_epochs")}
-    said = [f"{name} {value}" for name, value in limits.items() if value not in (None, -1)]
-    text += f" It ran to {', '.join(said)}." if said else ""
+    record = run.record
+    of_lma = record is not None and record.stage == "LMAStage" and not run.adapted
+    text = f"## How it was made\n\nLast stage: {_ENCODER_OF_LMA if of_lma else _STAGE_NAMES[run.adapted]}."
     text += f" It took {run.seconds:,.0f} s." if run.seconds is not None else ""
-    shown = {part: _shown(run.config[part]) for part in ("seed_everything", "model", "data") if run.config.get(part)}
-    if trainer.get("precision"):
-        shown["trainer"] = {"precision": trainer["precision"]}
-    if not shown:
-        return text + " Its config was not beside the export."
-    return f"{text}\n\n```yaml\n{yaml.safe_dump(shown, sort_keys=False)}```"
+    if record is None:
+        return f"{text} Nothing else is known of its training: the export has no record of it."
+    frames, sampler = record.frames, record.frames.sampler
+    text += f" It did {record.steps:,} steps in {record.precision}."
+    shown = {
+        "image_size": None if frames.image_size is None else list(frames.image_size),
+        "clip_frames": frames.clip_frames,
+        "most_frames": frames.most_frames,
+        "sampler": None if sampler is None else sampler.describe(),
+        "model": record.model,
+        "data": record.data,
+    }
+    return f"{text}\n\n```yaml\n{yaml.safe_dump(_shown(shown), sort_keys=False)}```"
 
 
 def _results(run: RunFolder) -> str:
@@ -121,11 +127,9 @@ def _name(host: str) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """A config without what is not set, and without the machine's folders: of paths from its root, the last part."""
+    """Settings without those that are not set."""
     if isinstance(value, dict):
-        return {key: _shown(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
+        return {key: _shown(item) for key, item in value.items() if item not in (None, {})}
+    if isinstance(value, list | tuple):
         return [_shown(item) for item in value]
-    if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("~", ".."))):
-        return Path(value).name
     return value

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.sampling import is_known
 from liteframe.errors import ConfigError
 from liteframe.hf.card import model_card
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
@@ -21,6 +23,7 @@ from liteframe.models.foreign_errors import named_errors
 from liteframe.models.host_loading import load_host
 from liteframe.models.model_folder import ADAPTER_FILES
 from liteframe.models.prompts import PromptBuilder
+from liteframe.models.video_llm import end_ids
 from liteframe.own_folder import replace_folder
 
 _ADAPTER = "adapter"
@@ -55,7 +58,7 @@ def export_command(
             raise ConfigError(
                 f"{target}: --merge, --host and --dtype are for folders; an .onnx file is the encoder alone"
             )
-        export_onnx(LiteFrameEncoder.from_pretrained(found.encoder), target)
+        export_onnx(LiteFrameEncoder.from_pretrained(found.encoder), target, found.frames.image_size)
     else:
         if dtype not in (None, *_DTYPES):
             raise ConfigError(f"--dtype {dtype} is none of {', '.join(_DTYPES)}")
@@ -74,19 +77,21 @@ def export_folder(
     Raises:
         ConfigError: a part or a setting of the run is missing or damaged, or does not fit the host.
     """
-    adapter, size, frames = None, run.image_size(), run.most_frames()
+    adapter, rounded = None, getattr(torch, dtype) if dtype else None
     if run.adapted:
         host, processor, encoder = load_parts(run.export, host_source)
         adapter = adapter_of(run.export)
         if adapter is not None:
             llm = host.model.language_model
-            host.model.language_model = merge_adapter(llm, adapter) if merge else load_adapter(llm, adapter).unload()
+            host.model.language_model = (
+                merge_adapter(llm, adapter, rounded) if merge else load_adapter(llm, adapter).unload()
+            )
     else:
         host, processor = load_host(host_source)
         encoder = LiteFrameEncoder.from_pretrained(run.encoder)
     PromptBuilder(processor)  # raises where the host's processor lacks what prompts need
     model = LiteFrameForConditionalGeneration.from_host(host, encoder)
-    torch.nn.Module.to(model, getattr(torch, dtype) if dtype else host.dtype)
+    torch.nn.Module.to(model, rounded or host.dtype)
     if adapter is not None and not merge:
         model.config.adapter = _ADAPTER
         (folder / _ADAPTER).mkdir()
@@ -94,33 +99,36 @@ def export_folder(
             shutil.copyfile(adapter / name, folder / _ADAPTER / name)
     _complete_generation_config(model, processor.tokenizer)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
-    frames_in = _processor(model, processor, size, frames)
+    frames_in = _processor(model, processor, run.frames)
     frames_in.save_pretrained(folder)
+    if run.record is not None:
+        run.record.for_others().write(folder)
     parts = {"encoder": model.encoder, "projector": model.projector, "LLM": model.language_model}
     counts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts.items()}
     (folder / "README.md").write_text(model_card(run, model.config, frames_in, host_source, counts), encoding="utf-8")
 
 
 def _complete_generation_config(model: LiteFrameForConditionalGeneration, tokenizer: Any) -> None:
-    """Without an end token, `generate` would go on to its last token."""
+    """`generate` ends an answer where `VideoLLM` does: at each of the host's end tokens, and at the tokenizer's."""
     generation: Any = model.generation_config
-    if generation.eos_token_id is None:
-        generation.eos_token_id = tokenizer.eos_token_id
+    own = tokenizer.eos_token_id
+    ends = sorted({*end_ids(generation), *([] if own is None else [own])})
+    if ends:
+        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
     if generation.pad_token_id is None:
         generation.pad_token_id = tokenizer.pad_token_id
 
 
-def _processor(
-    model: LiteFrameForConditionalGeneration, of_host: Any, size: tuple[int, int] | None, frames: int | None
-) -> LiteFrameProcessor:
-    encoder = model.config.encoder_config
-    height, width = size or (encoder.image_size, encoder.image_size)
+def _processor(model: LiteFrameForConditionalGeneration, of_host: Any, frames: FrameSpec) -> LiteFrameProcessor:
+    encoder, sampler = model.config.encoder_config, frames.sampler
+    height, width = frames.image_size or (encoder.image_size, encoder.image_size)
     return LiteFrameProcessor(
         of_host.tokenizer,
         image_size=(height, width),
         clip_frames=encoder.clip_frames,
         tokens_per_clip=model.config.tokens_per_clip(height, width),
-        **({} if frames is None else {"num_frames": frames}),
+        **({} if frames.most_frames is None else {"num_frames": frames.most_frames}),
         chat_template=of_host.chat_template,
         frames_per_group=encoder.stride[0],
+        sampler=sampler.describe() if sampler is not None and is_known(sampler) else None,
     )

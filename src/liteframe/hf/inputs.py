@@ -41,14 +41,21 @@ def list_of(kind: str, given: Any) -> list[Any]:
     return [item for part in given for item in list_of(kind, part)]
 
 
-def read_video(video: Any, size: tuple[int, int], num_frames: int | None, fps: float | None) -> Tensor:
+def read_video(
+    video: Any,
+    size: tuple[int, int],
+    num_frames: int | None,
+    fps: float | None,
+    usual: FrameSampler | None = None,
+) -> Tensor:
     """A video as uint8 frames (T, 3, height, width). A file is decoded in a process that is killed after two minutes.
 
     Args:
         video: path of a file, uint8 RGB (T, H, W, 3) or (T, 3, H, W), or a list of frames.
         size: height and width in pixels.
-        num_frames: middles of that many equal segments, at most all that there are; None takes every frame.
+        num_frames: that many frames, at most all that there are; None takes every frame.
         fps: frames a second to take of a file, `num_frames` at most.
+        usual: chooses the frames of a file where `fps` is not given; None is UniformMidpoints, as always of an array.
 
     Raises:
         DecodeError: the file cannot be read.
@@ -57,6 +64,8 @@ def read_video(video: Any, size: tuple[int, int], num_frames: int | None, fps: f
     sampler: FrameSampler = UniformMidpoints() if fps is None else FpsCapped(fps)
     if _is_path(video):
         require_file(video)
+        if fps is None and usual is not None:
+            sampler = usual
         decoded = decode_pool().run([DecodeJob(os.fspath(video), sampler, num_frames)])[0]
         if not isinstance(decoded, DecodedVideo):
             raise decoded

@@ -6,38 +6,44 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
-from liteframe.models.adapted import is_adapted, load_adapted
+from liteframe.models.adapted import frames_of, is_adapted, load_adapted
 from liteframe.models.host_loading import load_host
 from liteframe.models.model_folder import CONFIG, local_folder, model_file, read_json_file
-from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM, end_ids, not_applied
 
 
-def load_video_llm(source: str | Path, attention: str | dict[str, str] | None = None) -> VideoLLM:
+def load_video_llm(
+    source: str | Path, attention: str | dict[str, str] | None = None, dtype: torch.dtype | None = None
+) -> VideoLLM:
     """The Video LLM in a folder, in eval mode.
 
     Args:
         source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL with its own vision
             encoder; the last two may be hub ids too.
         attention: kernel of the LLM, "eager" or "sdpa"; None is transformers' choice.
+        dtype: of weights that an adapter is merged into; None is the one of the LLM's.
 
     Raises:
         ConfigError: nothing there that is a Video LLM.
     """
     folder = Path(source)
     if is_adapted(folder):
-        return load_adapted(folder, attention)
+        return load_adapted(folder, attention, dtype)
     if is_adapted(folder / "export"):
         raise ConfigError(f"{folder} is a run folder; give the model in it, {folder / 'export'}")
     if os.path.isdir(folder) and not (folder / "config.json").is_file():
         raise ConfigError(f"{folder}: no model here; give the export folder of an LMA run, or an InternVL's folder")
     if _model_type(str(source)) == LiteFrameVideoConfig.model_type:
-        return _load_exported(str(source), attention)
+        return _load_exported(str(source), attention, dtype)
     host, processor = load_host(str(source), attention)
-    return VideoLLM(host, processor).eval()
+    return VideoLLM(host, processor, trained=frames_of(local_folder(str(source)))).eval()
 
 
 def _model_type(source: str) -> str | None:
@@ -46,10 +52,12 @@ def _model_type(source: str) -> str | None:
     return kind if isinstance(kind, str) else None  # what is wrong there, those who load a host can say
 
 
-def _load_exported(source: str, attention: str | dict[str, str] | None) -> VideoLLM:
+def _load_exported(source: str, attention: str | dict[str, str] | None, dtype: torch.dtype | None) -> VideoLLM:
     kernel = attention.get("text_config") if isinstance(attention, dict) else attention
     model: Any = LiteFrameForConditionalGeneration.from_pretrained(
-        source, **({"attn_implementation": {"text_config": kernel}} if kernel else {})
+        source,
+        **({"attn_implementation": {"text_config": kernel}} if kernel else {}),
+        **({} if dtype is None else {"dtype": dtype}),
     )
     processor: Any = LiteFrameProcessor.from_pretrained(source)
     parts = HostParts(
@@ -58,7 +66,11 @@ def _load_exported(source: str, attention: str | dict[str, str] | None) -> Video
         model.lm_head,
         model.config.downsample_ratio,
         model.config.image_token_id,
+        end_ids(model.generation_config),
+        not_applied=not_applied(model.generation_config),
     )
     height, width = processor.image_size
     backbone = LiteFrameBackbone(model.encoder, (height, width))
-    return VideoLLM(parts, processor, backbone).eval()
+    sampler, most = processor.frame_sampler(), processor.num_frames
+    trained = FrameSpec((height, width), processor.clip_frames, sampler, most)
+    return VideoLLM(parts, processor, backbone, trained=trained).eval()

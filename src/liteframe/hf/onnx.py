@@ -31,10 +31,15 @@ class _WholeClips(nn.Module):
         return tokens_BTHWC.reshape(batch, -1, *tokens_BTHWC.shape[2:])
 
 
-def export_onnx(encoder: LiteFrameEncoder, path: Path) -> None:
+def export_onnx(encoder: LiteFrameEncoder, path: Path, size: tuple[int, int] | None = None) -> None:
     """Writes the encoder with input ``frames_BTCHW`` and output ``tokens_BTHWC``, both float32, in one file.
 
-    Batch and frames may be of any size, frames a multiple of `clip_frames`; height and width are `image_size`.
+    Batch and frames may be of any size, frames a multiple of `clip_frames`; height and width are fixed.
+
+    Args:
+        encoder: the student.
+        path: of the file.
+        size: height and width in pixels; None is `image_size` of the encoder's config.
 
     Raises:
         ConfigError: onnx or onnxscript is not installed, or the file cannot be written, which is tried before the work.
@@ -44,24 +49,24 @@ def export_onnx(encoder: LiteFrameEncoder, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_open(path) as file:
-            file.write(_exported(encoder))
+            file.write(_exported(encoder, size))
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be written ({error.strerror or error}); free some space or give another folder"
         ) from error
 
 
-def _exported(encoder: LiteFrameEncoder) -> bytes:
+def _exported(encoder: LiteFrameEncoder, size: tuple[int, int] | None) -> bytes:
     config = encoder.config
     # A copy, as fused attention is what exports without a loop or uninitialised memory.
     copy = LiteFrameEncoder(LiteFrameConfig.from_dict({**config.to_dict(), "attention": "sdpa"}))
     copy.load_state_dict(encoder.state_dict())
-    clip, size = config.clip_frames, config.image_size
+    clip, (height, width) = config.clip_frames, size or (config.image_size, config.image_size)
     dim: Any = torch.export.Dim
     axes = {0: dim("batch", min=1), 1: clip * dim("clips", min=1)}
     program: Any = torch.onnx.export(
         _WholeClips(copy).float().eval(),
-        (torch.zeros(2, 2 * clip, config.num_channels, size, size),),
+        (torch.zeros(2, 2 * clip, config.num_channels, height, width),),
         input_names=["frames_BTCHW"],
         output_names=["tokens_BTHWC"],
         dynamic_shapes=(axes,),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
+from liteframe.data.sampling import FrameSampler, sampler_from
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
 from liteframe.hf.inputs import list_of, read_image, read_video
@@ -45,6 +46,8 @@ class LiteFrameProcessor(ProcessorMixin):
         clip_frames: frames that the encoder takes together.
         tokens_per_clip: what the LLM sees of them.
         num_frames: frames taken of a video file, at most, unless a call says otherwise.
+        sampler: name and settings of what chooses the frames, as `FrameSampler.describe` gives them; null is
+            UniformMidpoints.
         chat_template: the host's.
         frames_per_group: frames that a token spans; null is all of a clip.
 
@@ -61,6 +64,7 @@ class LiteFrameProcessor(ProcessorMixin):
         num_frames: int = 64,
         chat_template: str | None = None,
         frames_per_group: int | None = None,
+        sampler: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(tokenizer, chat_template=chat_template)
         numbers = {"image_size": image_size, "clip_frames": clip_frames, "tokens_per_clip": tokens_per_clip}
@@ -68,6 +72,8 @@ class LiteFrameProcessor(ProcessorMixin):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.image_size = [height, width]
         self.clip_frames, self.tokens_per_clip, self.num_frames = clip_frames, tokens_per_clip, num_frames
+        self.sampler = sampler
+        self.frame_sampler()  # raises where there is none of these settings
         self.frames_per_group = clip_frames if frames_per_group is None else frames_per_group
         self.start_image_token = tokenizer.start_image_token
         self.end_image_token = tokenizer.end_image_token
@@ -215,7 +221,7 @@ class LiteFrameProcessor(ProcessorMixin):
     def _video(self, video: Any, num_frames: int | None, fps: float | None) -> Tensor:
         if num_frames is None and isinstance(video, (str, os.PathLike)):
             num_frames = self.num_frames
-        return read_video(video, self._size, num_frames, fps)
+        return read_video(video, self._size, num_frames, fps, self.frame_sampler())
 
     def _image(self, image: Any) -> Tensor:
         return read_image(image, self._size)
@@ -225,6 +231,10 @@ class LiteFrameProcessor(ProcessorMixin):
         missing = -len(frames_TCHW) % self.clip_frames
         filled = torch.cat([frames_TCHW, frames_TCHW[-1:].expand(missing, -1, -1, -1)])
         return filled.unflatten(0, (-1, self.clip_frames))
+
+    def frame_sampler(self) -> FrameSampler | None:
+        """What `sampler` describes; None where nothing is described. Raises ConfigError for settings of none."""
+        return None if self.sampler is None else sampler_from(self.sampler, "processor: sampler", ConfigError)
 
     @property
     def _size(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What an export takes from the folder of a run: the exported parts, the host, and the records for the model card."""
+"""What an export takes from the folder of a run: the exported parts, their record, and what else is of this export."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.bench.records import RowRecord, read_json, rows_of
-from liteframe.bounded_text import parse_yaml
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError, DataError
-from liteframe.models.adapted import host_of, is_adapted
+from liteframe.models.adapted import frames_of, host_of, is_adapted
+from liteframe.models.training_record import TrainingRecord
+from liteframe.own_folder import listing_sha256
 
 _ENCODER = "config.json"
-_PARTS = ("model", "data", "trainer")
-_MOST_FRAMES = 1_000_000
 
 
 @dataclass
 class RunFolder:
-    """A run of LMA or CTD.
+    """An export of LMA or CTD, and what the run around it says of this very export.
 
     Attributes:
         export: folder of the parts that the stage left.
         adapted: whether it is LMA's (encoder, adapter, projector) and not CTD's (the encoder alone).
-        config: the run's `config.yaml`; empty where there is none.
-        seconds: the stage took, in a pipeline; None if not recorded.
-        rows: of the report that the run's pipeline wrote, those of this stage's arm.
+        record: that the stage left in it; None in exports of before there were any.
+        seconds: the stage took, in a pipeline; None if not recorded of this export.
+        rows: of the report that the run's pipeline wrote about this export.
     """
 
     export: Path
     adapted: bool
-    config: dict[str, Any] = field(default_factory=dict)
+    record: TrainingRecord | None = None
     seconds: float | None = None
     rows: list[RowRecord] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ class RunFolder:
         """The run folder, or `export` folder, at `given`.
 
         Raises:
-            ConfigError: there is no export of LMA or CTD, or the run's `config.yaml` is none.
+            ConfigError: there is no export of LMA or CTD, or its record is damaged.
             DataError: another file of the run is damaged.
         """
         for export in (given, given / "export"):
@@ -50,26 +50,24 @@ class RunFolder:
 
     @classmethod
     def _read(cls, export: Path) -> RunFolder:
-        run, adapted = export.resolve().parent, is_adapted(export)
-        config_file, done_file, report = run / "config.yaml", run / "done.json", run.parent / "report.json"
-        arm = "liteframe-lma" if adapted else "liteframe-ctd"
-        return cls(
-            export=export,
-            adapted=adapted,
-            config=_read_config(config_file) if config_file.is_file() else {},
-            seconds=_seconds(done_file) if done_file.is_file() else None,
-            rows=[row for row in rows_of(read_json(report), str(report)) if row.arm == arm] if report.is_file() else [],
-        )
+        run, adapted, listing = export.resolve().parent, is_adapted(export), listing_sha256(export)
+        found = cls(export, adapted, TrainingRecord.read(export))
+        done, report = run / "done.json", run.parent / "report.json"
+        if listing is not None and done.is_file():
+            found.seconds = _seconds(done, listing)
+        if listing is not None and report.is_file():
+            found.rows = _rows(report, "liteframe-lma" if adapted else "liteframe-ctd", listing)
+        return found
 
     @property
     def encoder(self) -> Path:
         """Folder of the encoder."""
         return self.export / "encoder" if self.adapted else self.export
 
-    def setting(self, part: str, name: str) -> Any:
-        """What the run's config says of `init_args.name` of "model" or "data"; None if nothing."""
-        arguments = (self.config.get(part) or {}).get("init_args") or {}
-        return arguments.get(name) if isinstance(arguments, dict) else None
+    @property
+    def frames(self) -> FrameSpec:
+        """The frames that it was trained on, as far as that is known."""
+        return frames_of(self.export)
 
     def host(self, given: str | None) -> str:
         """Folder or hub id of the host: `given`, else LMA's, else the teacher of CTD.
@@ -84,72 +82,34 @@ class RunFolder:
 
     def _teacher(self) -> str | None:
         """Folder or hub id of the InternVL that CTD's teacher was; None if not known."""
-        teacher = self.setting("model", "teacher")
-        if not isinstance(teacher, dict):
-            return None if teacher is None else str(teacher)
-        arguments = teacher.get("init_args")
-        source = arguments.get("source") if isinstance(arguments, dict) else None
-        kind = str(teacher.get("class_path")).rpartition(".")[2]
-        if kind != "InternVL":
-            raise ConfigError(
-                f"{self.export}: distilled from {kind} {source}, which is no host; name the InternVL whose projector"
-                " takes these features with --host, or export the encoder alone to a file that ends in .onnx"
-            )
-        return None if source is None else str(source)
-
-    def most_frames(self) -> int | None:
-        """Most frames of a video that the run trained on; None if not known.
-
-        Raises:
-            ConfigError: the run's config has no numbers there.
-        """
-        shapes = self.setting("data", "shapes") or []
-        shapes = shapes if isinstance(shapes, list) else [shapes]
-        counts = [shape.get("frames") if isinstance(shape, dict) else shape for shape in shapes]
-        counts = counts or [self.setting("data", "frames")]
-        if None in counts:
+        teacher = None if self.record is None else self.record.teacher
+        if teacher is None:
             return None
-        return max(self._whole("frames", count, _MOST_FRAMES) for count in counts)
-
-    def image_size(self) -> tuple[int, int] | None:
-        """Height and width in pixels of the run's frames; None if not known.
-
-        Raises:
-            ConfigError: the run's config has no numbers there.
-        """
-        size = self.setting("data", "image_size")
-        if size is None:
-            return None
-        sides = size if isinstance(size, list) else [size, size]
-        if len(sides) != 2:
-            raise ConfigError(f"{self.export.resolve().parent}: image_size in config.yaml is {str(size)[:60]}")
-        height, width = (self._whole("image_size", side, 4096) for side in sides)
-        return height, width
-
-    def _whole(self, name: str, value: Any, most: int) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            folder = self.export.resolve().parent
+        if teacher.kind != "InternVL":
             raise ConfigError(
-                f"{folder / 'config.yaml'}: {name} of data is {str(value)[:60]}; it must be a number from 1 to {most:,}"
+                f"{self.export}: distilled from {teacher.kind} {teacher.source}, which is no host; name the InternVL"
+                " whose projector takes these features with --host, or export the encoder alone to a file that ends"
+                " in .onnx"
             )
-        return value
+        return str((self.export / teacher.source).resolve()) if teacher.is_folder else teacher.source
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not readable ({error}); copy the run folder again") from error
-    if not isinstance(content, dict | None):
-        raise ConfigError(f"{path}: holds a {type(content).__name__}, not the config of a run")
-    for part in _PARTS:
-        if not isinstance((content or {}).get(part), dict | None):
-            raise ConfigError(f"{path}: `{part}` is no mapping, so this is not the config of a run")
-    return content or {}
-
-
-def _seconds(path: Path) -> float | None:
-    seconds = read_json(path).get("seconds")
+def _seconds(path: Path, listing: str) -> float | None:
+    """What the record of a pipeline says that the stage took, if it is of the export with that listing."""
+    record = read_json(path)
+    seconds = record.get("seconds")
+    if record.get("export_sha256") != listing:
+        return None
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
         raise DataError(f"{path}: `seconds` is {str(seconds)[:60]}, which is no number")
     return seconds
+
+
+def _rows(path: Path, arm: str, listing: str) -> list[RowRecord]:
+    """Rows of a report about an arm, if it was measured on the export with that listing."""
+    report = read_json(path)
+    settings: Any = report.get("settings")
+    exports = settings.get("exports") if isinstance(settings, dict) else None
+    if not isinstance(exports, dict) or exports.get(arm) != listing:
+        return []
+    return [row for row in rows_of(report, str(path)) if row.arm == arm]

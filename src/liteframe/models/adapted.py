@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import InternVLForConditionalGeneration, PreTrainedModel, ProcessorMixin
 
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.models.adapter_config import read_adapter_config
 from liteframe.models.encoder import LiteFrameEncoder
@@ -21,6 +25,7 @@ from liteframe.models.finite import require_finite, require_finite_module
 from liteframe.models.foreign_errors import named_errors, one_line
 from liteframe.models.host_loading import load_host
 from liteframe.models.model_folder import ADAPTER_FILES, model_file, model_subfolder, read_json_file
+from liteframe.models.training_record import TrainingRecord
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from liteframe.own_folder import require_unchanged
 
@@ -121,8 +126,15 @@ def _is_image_size(size: Any) -> bool:
     return all(type(side) is int and 1 <= side <= _MOST_PIXELS_A_SIDE for side in size)
 
 
-def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = None) -> VideoLLM:
+def load_adapted(
+    folder: str | Path, attention: str | dict[str, str] | None = None, dtype: torch.dtype | None = None
+) -> VideoLLM:
     """The Video LLM that LMA made, with the adapter merged into the LLM so that it costs nothing.
+
+    Args:
+        folder: export of an LMA run.
+        attention: kernel of the LLM, "eager" or "sdpa"; None is transformers' choice.
+        dtype: of the merged weights; None is the one of the LLM's.
 
     Raises:
         ConfigError: a part is missing, has changed since it was written, or does not fit the host.
@@ -130,10 +142,21 @@ def load_adapted(folder: str | Path, attention: str | dict[str, str] | None = No
     folder = Path(folder)
     host, processor, encoder = load_parts(folder, host_of(folder), attention)
     if adapter := adapter_of(folder):
-        host.model.language_model = merge_adapter(host.model.language_model, adapter)
-    size = _card(folder).get("image_size")
-    backbone = LiteFrameBackbone(encoder, (size[0], size[1]) if size else None)
-    return VideoLLM(host, processor, backbone).eval()
+        host.model.language_model = merge_adapter(host.model.language_model, adapter, dtype)
+    frames = frames_of(folder)
+    return VideoLLM(host, processor, LiteFrameBackbone(encoder, frames.image_size), trained=frames).eval()
+
+
+def frames_of(folder: Path) -> FrameSpec:
+    """The frames that the model in an export was trained on, of LMA or of CTD; of older exports less is known.
+
+    Raises:
+        ConfigError: a damaged record.
+    """
+    record = TrainingRecord.read(folder)
+    frames = FrameSpec() if record is None else record.frames
+    size = _card(folder).get("image_size") if is_adapted(folder) else None
+    return replace(frames, image_size=(size[0], size[1])) if size else frames
 
 
 def load_parts(
@@ -173,15 +196,34 @@ def load_adapter(language_model: PreTrainedModel, folder: Path) -> PeftModel:
     return adapted
 
 
-def merge_adapter(language_model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The LLM with the adapter of `folder` in its own weights.
+def merge_adapter(language_model: PreTrainedModel, folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The LLM with the adapter of `folder` in its own weights: summed in float32, layer by layer, then rounded once.
+
+    Args:
+        language_model: without the adapter.
+        folder: of the adapter.
+        dtype: of the sums; None is the one of the LLM's weights. Weights without an adapter stay as they are.
 
     Raises:
         ConfigError: as `load_adapter`, or the sum of both is not finite.
     """
-    merged: Any = load_adapter(language_model, folder).merge_and_unload()
+    adapted = load_adapter(language_model, folder)
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            _merge_layer(module, dtype)
+    merged: Any = adapted.unload()
     require_finite_module(merged, f"{folder}, put on the LLM")
     return merged.eval()
+
+
+@torch.no_grad()
+def _merge_layer(layer: Any, dtype: torch.dtype | None) -> None:
+    base = layer.get_base_layer()
+    rounded = base.weight.dtype if dtype is None else dtype
+    for part in layer.children():
+        part.float()
+    layer.merge()
+    base.to(rounded)
 
 
 def _read(folder: Path, name: str) -> dict[str, Tensor]:

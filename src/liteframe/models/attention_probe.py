@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.teachers import InternVLTeacher
 
@@ -26,6 +27,10 @@ class AttentionProbe(nn.Module):
 
     def __init__(self, teacher: InternVLTeacher) -> None:
         super().__init__()
+        if not teacher.layers_run:
+            raise ConfigError(
+                "vision_feature_layer names the embeddings, which no layer attends to; take another method"
+            )
         self.teacher = teacher
 
     @property
@@ -43,7 +48,7 @@ class AttentionProbe(nn.Module):
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
         """As the teacher's, with `keys_BTHWK` and `cls_attention_BTHW`."""
         tower: Any = self.teacher.vision_tower
-        attention = tower.encoder.layer[-1].attention
+        attention = tower.encoder.layer[self.teacher.layers_run - 1].attention
         caught: dict[str, Tensor] = {}
         hooks = [
             # The norms are where queries and keys are whole; without norms they are identities in the same place.

@@ -45,7 +45,7 @@ class Conversation:
         Raises:
             DataError: the question has words or tokens that the model does not take, or the LLM's context is full.
         """
-        prompts = self.model.prompts
+        prompts, ends = self.model.prompts, self.model.end_ids
         prompts.check_question(question)
         if self._questions:
             asked = prompts.follow_up_ids(self._questions, question)
@@ -56,7 +56,7 @@ class Conversation:
         self._questions.append(question)
         for _ in range(max_tokens):
             token = int(self._next_logits().argmax())
-            if token == prompts.end_id:
+            if token in ends:
                 return
             self.ids.append(token)
             yield token
@@ -98,7 +98,7 @@ def answer_batch(
     lengths_B = torch.tensor([len(ids) for ids in prompts], device=device)
     cache = DynamicCache(config=model.language_model.config)
     answers: list[list[int]] = [[] for _ in prompts]
-    going = set(range(len(prompts)))
+    going, ends = set(range(len(prompts))), model.end_ids
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         embeds = [
             model.embed(torch.tensor([ids], device=device), visual)[0]
@@ -111,7 +111,7 @@ def answer_batch(
         for step in range(max_tokens):
             tokens_B = logits_BV.argmax(dim=-1)
             for index, token in enumerate(tokens_B.tolist()):
-                if token == model.prompts.end_id:
+                if token in ends:
                     going.discard(index)
                 elif index in going:
                     answers[index].append(token)

@@ -13,7 +13,7 @@ from liteframe.models.finite import require_finite_module
 from liteframe.models.foreign_errors import named_errors
 from liteframe.models.hosts import require_internvl
 from liteframe.models.strict import require_fitting_size
-from liteframe.models.teachers import read_config, weight_files
+from liteframe.models.teachers import read_config, require_readable, weight_files
 
 
 def load_host(
@@ -30,6 +30,7 @@ def load_host(
             config, or a processor that does not fit the model.
     """
     config = require_internvl(read_config(source), source)
+    require_readable(config, source)
     folder = Path(weight_files(source)[0]).parent
     advice = "copy or download them again"
     with named_errors(f"{source}: the weights cannot be read", advice):

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from liteframe.data import synthetic
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.models.vit import sincos_positions
 
 CHAT_TEMPLATE = (
@@ -78,9 +79,10 @@ def internvl_processor(
 ) -> InternVLProcessor:
     """InternVL's processor for 112 px frames with another tokenizer, of `internvl_tokenizer`, and template."""
     size = {"height": synthetic.SIZE, "width": synthetic.SIZE}
+    pixels: dict[str, Any] = {"size": size, "image_mean": list(IMAGENET_MEAN), "image_std": list(IMAGENET_STD)}
     return InternVLProcessor(
-        image_processor=GotOcr2ImageProcessor(size=size),
-        video_processor=InternVLVideoProcessor(size=size),
+        image_processor=GotOcr2ImageProcessor(**pixels),
+        video_processor=InternVLVideoProcessor(**pixels),
         tokenizer=tokenizer,
         image_seq_length=tokens_per_frame,
         chat_template=chat_template,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any
 
@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from transformers import InternVLForConditionalGeneration, InternVLVisionModel, PreTrainedModel, ProcessorMixin
 from transformers.cache_utils import Cache, DynamicCache
 
-from liteframe.errors import ConfigError
+from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.answering_model import TokenCounts
 from liteframe.models.backbone import Compressor, Dense, VisionTokens
-from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.encoder import LiteFrameEncoder, check_size
 from liteframe.models.prompts import IGNORE, PromptBuilder, Turn
-from liteframe.models.teachers import InternVLTeacher, project_tokens
+from liteframe.models.teachers import InternVLTeacher, feature_layer, pixel_colours, project_tokens
+from liteframe.models.teachers.checkpoint import Colour
 
 
 class LiteFrameBackbone(nn.Module):
@@ -31,6 +34,7 @@ class LiteFrameBackbone(nn.Module):
         frames_per_group: frames that one of its tokens spans.
         clip_frames: frames that see each other.
         frame_wise: each frame is encoded on its own.
+        size_multiple: pixels that height and width of a frame are multiples of.
     """
 
     def __init__(self, encoder: LiteFrameEncoder, image_size: tuple[int, int] | None = None) -> None:
@@ -40,6 +44,7 @@ class LiteFrameBackbone(nn.Module):
         self.frame_wise = self.clip_frames == 1
         side = encoder.config.image_size
         self.image_size: tuple[int, int] = image_size or (side, side)
+        self.size_multiple = encoder.config.size_multiple
 
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
         return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
@@ -63,6 +68,15 @@ def put_in_places(embeds_BLC: Tensor, places_BL: Tensor, visual_MNC: Tensor, pla
     return embeds_BLC.masked_scatter(places_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
 
 
+_CHANGE_GREEDY_ANSWERS: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("repetition_penalty", "guidance_scale", "encoder_repetition_penalty", "num_beams"), (1,)),
+    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_length", "min_new_tokens"), (0,)),
+    **dict.fromkeys(("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"), ([], {})),
+    **dict.fromkeys(("forced_bos_token_id", "forced_eos_token_id", "stop_strings"), ([],)),
+}
+"""Settings of a generation config, with the values at which they change nothing."""
+
+
 @dataclass(frozen=True)
 class HostParts:
     """What a Video LLM needs of its host.
@@ -71,7 +85,11 @@ class HostParts:
         projector, language_model, lm_head: the host's modules.
         downsample_ratio: of its pixel shuffle.
         image_token_id: stands in a prompt where a visual token goes.
+        end_ids: tokens of which each ends an answer, as its generation config says.
+        not_applied: what its generation config asks for beside, and is not done here, see `not_applied`.
         vision_tower: its own image encoder, if it has one.
+        feature_layer: of that encoder, see `InternVLTeacher`.
+        pixels: mean and deviation of those that it was trained on.
     """
 
     projector: nn.Module
@@ -79,11 +97,15 @@ class HostParts:
     lm_head: nn.Module
     downsample_ratio: float
     image_token_id: int
+    end_ids: tuple[int, ...] = ()
     vision_tower: InternVLVisionModel | None = None
+    feature_layer: int = -1
+    pixels: tuple[Colour, Colour] = (IMAGENET_MEAN, IMAGENET_STD)
+    not_applied: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, host: InternVLForConditionalGeneration) -> HostParts:
-        """The parts of an InternVL; it shares its modules."""
+        """The parts of an InternVL; it shares its modules. Raises ConfigError for a layer that cannot be read."""
         model, config = host.model, host.config
         return cls(
             model.multi_modal_projector,
@@ -91,8 +113,35 @@ class HostParts:
             host.lm_head,
             config.downsample_ratio,
             config.image_token_id,
+            end_ids(host.generation_config),
             model.vision_tower,
+            feature_layer(config, config.name_or_path or "the host"),
+            pixel_colours(config.name_or_path),
+            not_applied(host.generation_config),
         )
+
+
+def end_ids(generation: Any) -> tuple[int, ...]:
+    """Tokens of which each ends an answer, as a generation config says: one id, several, or none.
+
+    Raises:
+        ConfigError: something that is no id.
+    """
+    given = getattr(generation, "eos_token_id", None)
+    listed = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    if not all(type(number) is int and number >= 0 for number in listed):
+        raise ConfigError(
+            f"generation_config.json: eos_token_id is {str(given)[:60]}; it must be an id or a list of ids"
+        )
+    return tuple(dict.fromkeys(listed))
+
+
+def not_applied(generation: Any) -> tuple[str, ...]:
+    """Settings of a generation config that change greedy answers, and that answers here do not follow."""
+    found = {name: getattr(generation, name, None) for name in _CHANGE_GREEDY_ANSWERS}
+    return tuple(
+        f"{name} {value}" for name, value in found.items() if value not in (None, *_CHANGE_GREEDY_ANSWERS[name])
+    )
 
 
 class VideoLLM(nn.Module):
@@ -105,6 +154,7 @@ class VideoLLM(nn.Module):
         compressor: `VisionTokens` to ``tokens_BTHWC``; None keeps every token.
         frames_per_group: frames behind one `Frame` line of the prompt; None is what a token of the backbone spans
             times what the compressor makes one of.
+        trained: the frames that it was trained on, where that is known.
     """
 
     def __init__(
@@ -114,13 +164,16 @@ class VideoLLM(nn.Module):
         backbone: nn.Module | None = None,
         compressor: Compressor | None = None,
         frames_per_group: int | None = None,
+        trained: FrameSpec | None = None,
     ) -> None:
         super().__init__()
         parts = host if isinstance(host, HostParts) else HostParts.of(host)
         if backbone is None:
             assert parts.vision_tower is not None, "a host without an image encoder needs a backbone"
             # Without the projector, which the teacher would freeze along with itself.
-            backbone = InternVLTeacher(parts.vision_tower)
+            backbone = InternVLTeacher(
+                parts.vision_tower, None, parts.downsample_ratio, parts.feature_layer, *parts.pixels
+            )
         self.backbone = backbone
         self.compressor = compressor or Dense()
         self.projector = parts.projector
@@ -131,6 +184,38 @@ class VideoLLM(nn.Module):
         spanned = getattr(backbone, "frames_per_group", 1)
         self.frames_per_group = frames_per_group or spanned * self.compressor.frames_per_group
         self.prompts = PromptBuilder(processor)
+        self.trained = trained or FrameSpec()
+        self.not_applied = parts.not_applied
+        self._end_ids = parts.end_ids
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens of which each ends an answer: those of the host's generation config, and the tokenizer's own.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        own = self.prompts.tokenizer.eos_token_id
+        return frozenset(self._end_ids if own is None else (*self._end_ids, own)) or frozenset([self.prompts.end_id])
+
+    @property
+    def frames(self) -> FrameSpec:
+        """The frames that it was made for: those of its training where known, else those of its encoder."""
+        size = self.trained.image_size or getattr(self.backbone, "image_size", None)
+        return replace(self.trained, image_size=size, clip_frames=self.clip_frames)
+
+    def require_size(self, size: tuple[int, int], field: str) -> None:
+        """Refuses frames of `size` = (height, width) that its tokens and the pixel shuffle do not fill.
+
+        Raises:
+            ConfigError: names the field and the nearest sizes that they do.
+        """
+        rows, columns = getattr(self.backbone, "size_multiple", (1, 1))
+        block = round(1 / self.downsample_ratio)
+        try:
+            check_size(size[0], size[1], (rows * block, columns * block))
+        except GeometryError as error:
+            raise ConfigError(f"{field}: {error}") from error
 
     def encode(self, frames_BTCHW: Tensor) -> Tensor:
         """Compressed tokens on the grid, (B, T', H', W', C)."""

@@ -40,7 +40,7 @@ def answer(ground: Path, arms: Sequence[Arm], name: str, longest: int = LONGEST)
     """
     models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
     manifest = manifest_of_run(ground, SPLIT)
-    data = videos_for(arms[0].model, manifest, longest, BATCH)
+    data = videos_for({arm.name: arm.model for arm in arms}, manifest, longest, BATCH)
     batches = question_batches(data, name)
     first = next(batches)
     tokens = _tokens(models, first["frames_BTCHW"])
@@ -56,10 +56,10 @@ def answer(ground: Path, arms: Sequence[Arm], name: str, longest: int = LONGEST)
 
 def _in_order(score: MultipleChoiceAccuracy) -> tuple[list[int], list[int]]:
     """Whether each answer was right, and its video, counted from 0 in the order in which they came."""
-    table = torch.cat(list(score.answers))
+    right_Q, video_Q = score.answered()
     numbers: dict[int, int] = {}
-    videos = [numbers.setdefault(int(key), len(numbers)) for key in table[:, 1].tolist()]
-    return [int(right) for right in table[:, 0].tolist()], videos
+    videos = [numbers.setdefault(key, len(numbers)) for key in video_Q.tolist()]
+    return right_Q.tolist(), videos
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from liteframe.bench.records import read_stage_records
 from liteframe.cli import CHILD_ARGS, STAGE_VERBS
 from liteframe.code_names import ALLOW_CODE, words_of_a_recipe
 from liteframe.errors import ConfigError, LiteFrameError
+from liteframe.own_folder import listing_sha256
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import SET_ASIDE, Recipe, StageSpec
 from liteframe.pipeline.records import (
@@ -119,7 +120,9 @@ class PipelineRunner:
             if not path.exists():
                 raise LiteFrameError(f"stage {stage.name} ended without making {path}, which the recipe promises")
         seconds = round(clock.seconds, 3)
-        atomic_write_json(done_path(self.run, stage.name), {**record, "seconds": seconds})
+        export = listing_sha256(folder / "export")
+        proof = {} if export is None else {"export_sha256": export}
+        atomic_write_json(done_path(self.run, stage.name), {**record, "seconds": seconds, **proof})
         progress.unlink()
         _say(f"{stage.name}: done in {_time(seconds)}")
         if stage.budget_s and seconds > stage.budget_s:

@@ -12,7 +12,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import InternVLForConditionalGeneration
 
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
+from liteframe.models.adapted import frames_of
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.hosts import host_config
 from liteframe.planning.flops import adapter_cost, head_cost, llm_cost, projector_cost, student_cost
@@ -80,7 +82,8 @@ def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StageP
     text: Any = host.text_config
     config, notes = _student_config(stage.encoder_source, vision)
     require_width(config, vision, stage.encoder_source)
-    size, clip = data.settings.image_size, config.clip_frames
+    made_for = FrameSpec(frames_of(Path(stage.encoder_source)).image_size or (config.image_size, config.image_size))
+    size, clip = data.follow(made_for, stage.encoder_source).image_size, config.clip_frames
     points = student_points(config, size, host.downsample_ratio)
     batches = []
     for shape in data.shapes:

@@ -15,6 +15,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameConfig, check_size
 from liteframe.models.hosts import host_config
 from liteframe.models.teachers import InternVL, TeacherSource, read_config
+from liteframe.ops.pooling import Block
 from liteframe.planning.flops import student_grid
 from liteframe.planning.memory import Part
 
@@ -108,6 +109,15 @@ def vision_config(teacher: str | TeacherSource) -> tuple[Any, float]:
     if vision.model_type != "internvl_vision":
         raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the InternVL family")
     return vision, getattr(config, "downsample_ratio", 0.5)
+
+
+def frame_size(vision: Any, block: Block) -> tuple[int, int]:
+    """Height and width that an image encoder was made for, enlarged to what blocks of its tokens fill."""
+    height, width = (
+        -(-side // (patch * step)) * patch * step
+        for side, patch, step in zip(vision.image_size, vision.patch_size, block[1:], strict=True)
+    )
+    return height, width
 
 
 def source_name(teacher: str | TeacherSource) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from math import prod
+from pathlib import Path
 
 from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
 from liteframe.models.compression import default_clip
@@ -18,6 +20,7 @@ from liteframe.planning.parts import (
     BatchPlan,
     StagePlan,
     Target,
+    frame_size,
     of_video,
     part,
     require_width,
@@ -56,8 +59,10 @@ def plan_stage(stage: LightningModule, data: VideoDataModule, text_tokens: int) 
 
 def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
     vision, ratio = vision_config(stage.source)
-    size, block = data.settings.image_size, stage.compressor.block
-    clip = data.follow_clips(default_clip(block[0])).clip_frames
+    block = stage.compressor.block
+    made_for = FrameSpec(frame_size(vision, block), default_clip(block[0]))
+    settings = data.follow(made_for, source_name(stage.source))
+    size, clip = settings.image_size, settings.clip_frames
     rows, columns = (side // patch for side, patch in zip(size, vision.patch_size, strict=True))
     check_blocks((clip, rows, columns), block)
     patches = clip * rows * columns
@@ -84,8 +89,18 @@ def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
     )
 
 
+def _ctd_size(stage: CTDStage, data: VideoDataModule) -> tuple[int, int]:
+    """The store's where it is here, else the teacher's, unless the data say otherwise."""
+    if data.store_path is not None and (Path(data.store_path) / "key.json").is_file():
+        return data.follow_store().image_size
+    if stage.source is None:
+        return data.settings.image_size
+    made_for = FrameSpec(frame_size(vision_config(stage.source)[0], stage.compressor.block))
+    return data.follow(made_for, source_name(stage.source)).image_size
+
+
 def _plan_ctd(stage: CTDStage, data: VideoDataModule) -> StagePlan:
-    config, size = stage.encoder_config, data.settings.image_size
+    config, size = stage.encoder_config, _ctd_size(stage, data)
     parts = [part("student", stage.encoder, trained=True)]
     student, activations = student_cost(config, size), student_activations(config, size)
     teacher, workspace, ratio = Cost(), 0.0, 0.5

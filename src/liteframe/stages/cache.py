@@ -23,11 +23,19 @@ from liteframe.data.transforms import denormalize, describe_geometry
 from liteframe.data.video_file import fault_of
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP, VisionTokens
-from liteframe.models.compression import default_clip
 from liteframe.models.teachers import Teacher, TeacherSource
 from liteframe.stages.distributed import barrier, broadcast
+from liteframe.stages.following import follow_frames
 from liteframe.stages.pictures import wap_picture
-from liteframe.stages.teaching import Saliency, Similarity, Target, check_teacher, target_maker, teacher_source
+from liteframe.stages.teaching import (
+    Saliency,
+    Similarity,
+    Target,
+    check_teacher,
+    target_maker,
+    teacher_frames,
+    teacher_source,
+)
 
 _ESTIMATE_BATCHES = 4
 
@@ -94,7 +102,8 @@ class CacheStage(LightningModule):
         """Loads the teacher and opens the store: before the loader is made, which leaves out what the store has."""
         if self.teacher is None:
             self.teacher = self._teacher_source.load(self.attention)
-            settings = self._data.follow_clips(default_clip(self._frames_per_target))
+            follow_frames(self, teacher_frames(self.teacher, self.compressor), self._teacher_source.source)
+            settings = self._data.settings
             check_teacher(
                 self.teacher, self._teacher_source, self.compressor, settings.image_size, settings.clip_frames
             )

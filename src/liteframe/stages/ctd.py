@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from liteframe.data.feature_store import FeatureStore, read_key
 from liteframe.errors import ConfigError
-from liteframe.models.compression import default_clip
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
+from liteframe.models.training_record import TeacherName, TrainingRecord
+from liteframe.stages.following import follow_frames
 from liteframe.stages.losses import ctd_loss, fold_statistics_into_head, standardise
 from liteframe.stages.pictures import similarity_picture
 from liteframe.stages.stage import OptimizerSettings, Stage
@@ -26,6 +28,7 @@ from liteframe.stages.teaching import (
     require_target,
     student_fields,
     target_maker,
+    teacher_frames,
     teacher_source,
 )
 
@@ -161,9 +164,9 @@ class CTDStage(Stage):
         if self.teacher is None and source is not None and (data.store is None or data.sources["val"]):
             self.teacher = source.load(self.attention)
             self._require_fit(self.teacher.geometry, source.source)
-            settings = data.settings
             if data.store is None:
-                settings = data.follow_clips(default_clip(self.teacher.geometry.cell(self.compressor.block)[0]))
+                follow_frames(self, teacher_frames(self.teacher, self.compressor), source.source)
+            settings = data.settings
             check_teacher(self.teacher, source, self.compressor, settings.image_size, settings.clip_frames)
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
@@ -213,6 +216,18 @@ class CTDStage(Stage):
             encoder.head.weight.data.copy_(weight)
             encoder.head.bias.data.copy_(bias)
         return encoder
+
+    def settings(self) -> dict[str, Any]:
+        names = ("target_dtype", "standardise", "clip_sigma")
+        return super().settings() | {"target": self.compressor.describe()} | {n: getattr(self, n) for n in names}
+
+    def training_record(self) -> TrainingRecord:
+        """As `Stage.training_record`, with the teacher that was read on the fly."""
+        source = self._teacher_source
+        if source is None:
+            return super().training_record()
+        teacher = TeacherName.seen_from(self._export_folder, type(source).__name__, source.source)
+        return replace(super().training_record(), teacher=teacher)
 
     def export(self, folder: Path) -> None:
         self.finished_encoder().save_pretrained(folder)

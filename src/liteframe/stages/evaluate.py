@@ -16,10 +16,11 @@ from liteframe.atomic import atomic_write_json
 from liteframe.data.conversations import choices_of, right_option
 from liteframe.errors import DataError
 from liteframe.evaluation.answering import option_ids
-from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.generation import prompt_ids, require_room
 from liteframe.models.video_llm import VideoLLM
+from liteframe.stages.following import follow_frames
 
 _LETTERS_ASKED = "Answer with the letter of the right option."
 
@@ -56,6 +57,9 @@ class EvaluateStage(LightningModule):
     def configure_model(self) -> None:
         if self.model is None:
             self.model = load_video_llm(self.source, self.attention)
+            size = follow_frames(self, self.model.frames, self.source)
+            if size is not None:
+                self.model.require_size(size, "data.image_size")
 
     def check_row(self, row: dict[str, Any]) -> None:
         """Raises DataError if a row has no questions that can be asked; see `choices_of`."""
@@ -101,7 +105,8 @@ class EvaluateStage(LightningModule):
             for question, hidden_C in zip(asked, hidden_QC, strict=True)
         ]
         types = [str(question.get("type", "all")) for question in asked]
-        self.accuracy.update(correct, types, [row["id"]] * len(asked), list(range(len(asked))))
+        each = len(asked)
+        self.accuracy.update(correct, types, [row["id"]] * each, list(range(each)), [video_key(row)] * each)
 
     def _check(self, prompt: str) -> None:
         assert self.model is not None
@@ -155,20 +160,30 @@ class EvaluateStage(LightningModule):
         self.log_dict({f"test/accuracy/{name}": value for name, value in figures["per_type"].items()})
         self._write(figures)
 
+    def _settings(self) -> dict[str, Any]:
+        """What was asked of what, and how the frames differ from those that the model was made for."""
+        assert self.model is not None
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return {
+            "source": self.source,
+            "choices": self.choices,
+            "frames": data.frames,
+            "most_frames_trained_on": self.model.frames.most_frames,
+            "image_size": list(data.settings.image_size),
+            "clip_frames": data.settings.clip_frames,
+            "sampler": type(data.sampler).__name__,
+            "sampler_settings": {name: value for name, value in data.sampler.describe().items() if name != "name"},
+            "made_for_other": data.differs,
+            "precision": str(self.trainer.precision),
+            "weights": str(next(self.model.language_model.parameters()).dtype).removeprefix("torch."),
+            "skipped": [] if data.ledger is None else [skip.as_dict() for skip in data.ledger.skipped()],
+        }
+
     @rank_zero_only
     def _write(self, figures: dict[str, Any]) -> None:
         path = Path(self.trainer.default_root_dir) / "evaluation.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        settings = {
-            "source": self.source,
-            "choices": self.choices,
-            "frames": data.frames,
-            "sampler": type(data.sampler).__name__,
-            "precision": str(self.trainer.precision),
-            "skipped": [] if data.ledger is None else [skip.as_dict() for skip in data.ledger.skipped()],
-        }
-        atomic_write_json(path, {**settings, **figures})
+        atomic_write_json(path, {**self._settings(), **figures})
         print(
             f"accuracy {figures['accuracy']:.3f} ({figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f},"
             f" 95 %) on {figures['questions']:,} questions about {figures['videos']:,} videos: {path}"

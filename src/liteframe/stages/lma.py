@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from liteframe.data.conversations import turns_of
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
-from liteframe.models.adapted import save_adapted
+from liteframe.models.adapted import frames_of, save_adapted
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.gradient_checkpointing import checkpoint_layers
 from liteframe.models.host_loading import load_host
@@ -22,6 +23,7 @@ from liteframe.models.teachers import read_config
 from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
 from liteframe.stages.answers import answer_step, validation_answers
 from liteframe.stages.conversation_check import ConversationCheck, context_length, tokens_per_group
+from liteframe.stages.following import follow_frames
 from liteframe.stages.stage import OptimizerSettings, Stage
 
 _LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -147,7 +149,12 @@ class LMAStage(Stage):
         if self.checkpoint_llm:
             checkpoint_layers(llm)
         encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
-        model = VideoLLM(host, processor, LiteFrameBackbone(encoder))
+        trained = frames_of(Path(self.encoder_source))
+        model = VideoLLM(host, processor, LiteFrameBackbone(encoder, trained.image_size))
+        made_for = FrameSpec(model.frames.image_size, model.clip_frames)
+        size = follow_frames(self, made_for, self.encoder_source)
+        if size is not None:
+            model.require_size(size, "data.image_size")
         limit = self._length_limit(model)
         model.prompts.max_length = limit if self.truncate else None
         model.backbone.requires_grad_(self.train_encoder)
@@ -201,6 +208,11 @@ class LMAStage(Stage):
             gather(self.model.projector)
         super().on_fit_end()
 
+    def settings(self) -> dict[str, Any]:
+        own = ("train_llm", "train_encoder", "train_projector", "llm_lr", "encoder_lr", "projector_lr")
+        named = {name: getattr(self, name) for name in (*own, "questions_per_video")}
+        return super().settings() | {"lora": asdict(self.lora) if self.train_llm else None} | named
+
     def export(self, folder: Path) -> None:
         assert self.model is not None and isinstance(self.model.backbone, LiteFrameBackbone)
         language_model = self.model.language_model
@@ -212,3 +224,4 @@ class LMAStage(Stage):
             self.model.projector,
             self.trainer.datamodule.settings.image_size,  # type: ignore[attr-defined]
         )
+        self.training_record().write(folder / "encoder")

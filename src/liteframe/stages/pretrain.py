@@ -13,7 +13,9 @@ import numpy as np
 from torch import Tensor
 from transformers import ProcessorMixin
 
+from liteframe.data import synthetic
 from liteframe.data.conversations import turns_of
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.models.backbone import WAP, Compressor, Pool, VisionTokens
 from liteframe.models.host_loading import load_host
@@ -22,6 +24,7 @@ from liteframe.models.tiny import build_tiny_host, tiny_timm_vit
 from liteframe.models.video_llm import VideoLLM
 from liteframe.stages.answers import answer_step, validation_answers
 from liteframe.stages.conversation_check import ConversationCheck, context_length, tokens_per_group
+from liteframe.stages.following import follow_frames
 from liteframe.stages.frame_labels import FrameLabelStage
 from liteframe.stages.means import SummedLoss
 from liteframe.stages.stage import OptimizerSettings, Stage
@@ -47,6 +50,10 @@ class VisionPretrainStage(FrameLabelStage):
 
     def features(self, frames_FCHW: Tensor) -> Tensor:
         return self.vision_tower(pixel_values=frames_FCHW).last_hidden_state
+
+    def configure_model(self) -> None:
+        height, width = self.vision_tower.config.image_size
+        follow_frames(self, FrameSpec((height, width)), "the tiny host")
 
     def export(self, folder: Path) -> None:
         self._host[0].save_pretrained(folder)
@@ -80,6 +87,9 @@ class TimmPretrainStage(FrameLabelStage):
 
     def features(self, frames_FCHW: Tensor) -> Tensor:
         return self.vit.forward_features(frames_FCHW)
+
+    def configure_model(self) -> None:
+        follow_frames(self, FrameSpec((synthetic.SIZE, synthetic.SIZE)), "the tiny ViT")
 
     def export(self, folder: Path) -> None:
         from timm.models import save_for_hf  # here, because it takes a second that no other stage of this file needs
@@ -153,6 +163,7 @@ class HostPretrainStage(Stage):
             host, self._processor = load_host(self.host_source, self.attention)
             self._host = [host]
             self.model = VideoLLM(host, self._processor)
+            follow_frames(self, FrameSpec(self.model.frames.image_size), self.host_source)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         assert self.model is not None
@@ -195,6 +206,10 @@ class HostPretrainStage(Stage):
         if not asked:
             return row
         return {**row, "questions": [question for question in asked if question.get("type") not in self.gapless_types]}
+
+    def settings(self) -> dict[str, Any]:
+        names = ("pooled_too", "longest_video", "questions_per_video")
+        return super().settings() | {name: getattr(self, name) for name in names}
 
     def export(self, folder: Path) -> None:
         assert self._processor is not None

@@ -7,7 +7,7 @@ import time
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_only
 
+from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.dataset import SampleCheck
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import CheckpointError, ConfigError
 from liteframe.models.finite import not_finite
+from liteframe.models.training_record import TrainingRecord
 from liteframe.own_folder import replace_folder, require_replaceable
 from liteframe.stages.accumulation import StepMean
 from liteframe.stages.divergence import FiniteWatch, require_finite_weights, tensors_in
@@ -74,6 +77,23 @@ class Stage(LightningModule):
     @abstractmethod
     def export(self, folder: Path) -> None:
         """Writes what the next stage loads: safetensors, configs, nothing else."""
+
+    def settings(self) -> dict[str, Any]:
+        """Settings that say how the model was trained, for the record in the export; see `training_record`."""
+        return {"seed": self.seed, "optimizer": asdict(self.optimizer_settings)}
+
+    def training_record(self) -> TrainingRecord:
+        """What the export says of this run."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        known = isinstance(data, VideoDataModule)
+        return TrainingRecord(
+            type(self).__name__,
+            self.global_step,
+            str(self.trainer.precision),
+            data.trained_frames() if known else FrameSpec(),
+            model=self.settings(),
+            data=data.describe_training() if known else {},
+        )
 
     def check_sources(self) -> None:
         """Raises ConfigError if a model folder or hub id that the stage reads is not there."""
@@ -234,6 +254,7 @@ class Stage(LightningModule):
         require_finite_weights(dict(self.named_parameters()), str(self._export_folder))
         with replace_folder(self._export_folder) as part:
             self.export(part)
+            self.training_record().write(part)
         print(f"exported to {self._export_folder}")
 
     def pictures_due(self, every: int) -> bool:

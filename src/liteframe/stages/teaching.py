@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Literal
 
+from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP, Block, Dense, Pool
 from liteframe.models.compression import PAPER_PLACES, default_clip, place_strides
@@ -108,6 +109,17 @@ def student_fields(
         spanned = prod(int(stride[0]) for stride in fields["downsample_strides"])
         fields["clip_frames"] = spanned if isinstance(compressor, Dense) else default_clip(spanned)
     return fields
+
+
+def teacher_frames(teacher: Teacher, compressor: TargetMaker) -> FrameSpec:
+    """The frames that targets are made of where the data do not say otherwise.
+
+    They are of the size that the teacher was trained on, enlarged to one that the compressor's blocks fill.
+    """
+    geometry = teacher.geometry
+    side = geometry.frame_side(compressor.block)
+    size = None if side is None else (side, side)
+    return FrameSpec(size, default_clip(geometry.cell(compressor.block)[0]))
 
 
 def check_teacher(

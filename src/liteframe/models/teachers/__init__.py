@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from liteframe.models.teachers.checkpoint import read_config, weight_files
 from liteframe.models.teachers.geometry import PAPER_BLOCK, TeacherGeometry
-from liteframe.models.teachers.internvl import InternVL, InternVLTeacher, pixel_shuffle, project_tokens
+from liteframe.models.teachers.internvl import (
+    InternVL,
+    InternVLTeacher,
+    feature_layer,
+    pixel_colours,
+    pixel_shuffle,
+    project_tokens,
+    require_readable,
+)
 from liteframe.models.teachers.qwen import QwenVL, QwenVLTeacher
 from liteframe.models.teachers.siglip import Siglip, SiglipTeacher
 from liteframe.models.teachers.teacher import Teacher, TeacherSource, weights_sha256
@@ -23,9 +31,12 @@ __all__ = [
     "TeacherSource",
     "TimmTeacher",
     "TimmViT",
+    "feature_layer",
+    "pixel_colours",
     "pixel_shuffle",
     "project_tokens",
     "read_config",
+    "require_readable",
     "weight_files",
     "weights_sha256",
 ]

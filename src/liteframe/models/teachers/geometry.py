@@ -88,6 +88,12 @@ class TeacherGeometry:
                 f"{field}: {error}, as the targets are of blocks of {block[1]} x {block[2]} tokens"
             ) from error
 
+    def frame_side(self, block: Block) -> int | None:
+        """Side in pixels of the frames that it was trained on, enlarged to the next one that blocks of tokens fill."""
+        _, rows, columns = self.cell(block)
+        step = lcm(rows, columns)
+        return None if self.image_size is None else -(-self.image_size // step) * step
+
     def student(self, block: Block = PAPER_BLOCK, places: Sequence[int] = PAPER_PLACES) -> dict[str, Any]:
         """Fields of `LiteFrameConfig` with which a token of the student stands for one block of this teacher's.
 
@@ -103,7 +109,6 @@ class TeacherGeometry:
             ConfigError: `places` is empty, and there is something to merge.
         """
         frames, rows, columns = self.cell(block)
-        step = lcm(rows, columns)
         after, strides = place_strides((frames, rows // self.patch_size, columns // self.patch_size), places)
         fields: dict[str, Any] = {
             "patch_size": self.patch_size,
@@ -112,8 +117,8 @@ class TeacherGeometry:
             "downsample_after": after,
             "downsample_strides": strides,
         }
-        if self.image_size is not None:
-            fields["image_size"] = -(-self.image_size // step) * step
+        if (side := self.frame_side(block)) is not None:
+            fields["image_size"] = side
         return fields
 
     def describe(self) -> dict[str, Any]:

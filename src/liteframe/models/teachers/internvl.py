@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,14 @@ from torch import Tensor, nn
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionModel
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.teachers.checkpoint import build, read_config, read_tensors
+from liteframe.models.model_folder import local_folder
+from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
+from liteframe.own_folder import is_own
 
 _VISION = "vision_tower."
 _PROJECTOR = "multi_modal_projector."
@@ -29,12 +33,15 @@ def pixel_shuffle(tokens_BHWC: Tensor, ratio: float = 0.5) -> Tensor:
 
 
 class InternVLTeacher(Teacher):
-    """The vision tower and projector of an InternVL. Its pixels are normalised as ImageNet is.
+    """The vision tower and projector of an InternVL.
 
     Args:
         vision_tower: the image encoder.
         projector: the host's projector, or None for an encoder on its own.
         downsample_ratio: of the host's pixel shuffle.
+        feature_layer: whose output the host reads, as its `vision_feature_layer` says: -1 is the encoder's own output,
+            behind its last norm; else a number among the embeddings and what each layer gives.
+        mean, std: of the pixels that it was trained on, see `Teacher`.
     """
 
     def __init__(
@@ -42,15 +49,21 @@ class InternVLTeacher(Teacher):
         vision_tower: InternVLVisionModel,
         projector: InternVLMultiModalProjector | None = None,
         downsample_ratio: float = 0.5,
+        feature_layer: int = -1,
+        mean: Colour = IMAGENET_MEAN,
+        std: Colour = IMAGENET_STD,
     ) -> None:
-        super().__init__(vision_tower, _geometry(vision_tower.config), class_token=True)
+        super().__init__(vision_tower, _geometry(vision_tower.config, "the image encoder"), mean, std, class_token=True)
+        self.feature_layer = feature_layer
         self.projector = projector if projector is None else projector.requires_grad_(False).eval()
         self.downsample_ratio = downsample_ratio
 
     @classmethod
     def from_host(cls, host: InternVLForConditionalGeneration) -> InternVLTeacher:
         """Shares the modules of a host that is in memory."""
-        return cls(host.model.vision_tower, host.model.multi_modal_projector, host.config.downsample_ratio)
+        layer, pixels = feature_layer(host.config, "the host"), pixel_colours(host.config.name_or_path)
+        model = host.model
+        return cls(model.vision_tower, model.multi_modal_projector, host.config.downsample_ratio, layer, *pixels)
 
     @classmethod
     def from_pretrained(
@@ -69,12 +82,8 @@ class InternVLTeacher(Teacher):
         config, vision_config = _read_configs(source)
         host_config = config if isinstance(config, InternVLConfig) else None
         if host_config is not None:
-            expected = {"vision_feature_layer": -1, "vision_feature_select_strategy": "default"}
-            for field, value in expected.items():
-                if getattr(host_config, field) != value:
-                    raise ConfigError(
-                        f"{source}: config.json has {field} {getattr(host_config, field)!r}; only {value!r} can be read"
-                    )
+            require_readable(host_config, source)
+        layer = -1 if host_config is None else feature_layer(host_config, source)
         if attention is not None:
             vision_config._attn_implementation = attention
         tensors = read_tensors(source, (_VISION, _PROJECTOR) if host_config else ("",))
@@ -84,7 +93,8 @@ class InternVLTeacher(Teacher):
         if host_config is not None:
             weights = {k.removeprefix(_PROJECTOR): v for k, v in tensors.items() if k.startswith(_PROJECTOR)}
             projector = build(lambda: InternVLMultiModalProjector(host_config), weights, source)
-        teacher = cls(tower, projector, host_config.downsample_ratio if host_config else 0.5)
+        ratio = host_config.downsample_ratio if host_config else 0.5
+        teacher = cls(tower, projector, ratio, layer, *pixel_colours(str(local_folder(source))))
         return teacher.to(dtype) if dtype is not None else teacher
 
     @property
@@ -99,14 +109,39 @@ class InternVLTeacher(Teacher):
         size: Any = self.vision_tower.config.image_size
         return size[0], size[1]
 
+    @property
+    def size_multiple(self) -> tuple[int, int]:
+        """Pixels that height and width of a frame are multiples of."""
+        return self.patch_size, self.patch_size
+
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
         """Dense tokens (B, T, H, W, C) and class tokens (B, T, C) of every frame."""
         B, T = frames_BTCHW.shape[:2]
-        features = self.vision_tower(pixel_values=frames_BTCHW.flatten(0, 1)).last_hidden_state
+        features = self._features(frames_BTCHW.flatten(0, 1))
         return VisionTokens(
             tokens_BTHWC=features[:, 1:].reshape(B, *grid, -1),
             cls_BTC=features[:, 0].reshape(B, T, -1),
         )
+
+    def _features(self, frames_FCHW: Tensor) -> Tensor:
+        """What the host reads, (F, 1 + N, C), with the class token in front; layers behind it are not run."""
+        tower: Any = self.vision_tower
+        if self.feature_layer == -1:
+            return tower(pixel_values=frames_FCHW).last_hidden_state
+        features_FNC = tower.embeddings(frames_FCHW)
+        for layer in tower.encoder.layer[: self.layers_run]:
+            features_FNC = layer(features_FNC)
+        return features_FNC
+
+    @property
+    def layers_run(self) -> int:
+        """How many layers of the encoder there are up to the one that is read."""
+        layers = len(self.vision_tower.encoder.layer)
+        return self.feature_layer if self.feature_layer >= 0 else layers + 1 + self.feature_layer
+
+    def describe(self) -> dict[str, Any]:
+        """As `Teacher.describe`, with the layer that is read."""
+        return {**super().describe(), "layer": self.feature_layer}
 
     @torch.no_grad()
     def project(self, tokens_BTHWC: Tensor) -> Tensor:
@@ -127,7 +162,7 @@ class InternVL(TeacherSource):
     source: str
 
     def geometry(self) -> TeacherGeometry:
-        return _geometry(_read_configs(self.source)[1])
+        return _geometry(_read_configs(self.source)[1], self.source)
 
     def load(self, attention: str | None = None) -> InternVLTeacher:
         return InternVLTeacher.from_pretrained(self.source, attention)
@@ -149,5 +184,55 @@ def _read_configs(source: str) -> tuple[Any, Any]:
     return config, vision_config
 
 
-def _geometry(config: Any) -> TeacherGeometry:
+def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
+    """Mean and standard deviation of the pixels that a host was trained on, as its image processor says.
+
+    What liteframe itself trained saw them as ImageNet's are, though older exports of the tiny host say otherwise.
+
+    Args:
+        folder: of the host; anything else stands for a host that was made in memory, and is as ImageNet.
+
+    Raises:
+        ConfigError: as `read_normalization`.
+    """
+    if folder is None or not os.path.isdir(folder) or is_own(folder):
+        return IMAGENET_MEAN, IMAGENET_STD
+    return read_normalization(folder, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def require_readable(config: InternVLConfig, source: str) -> None:
+    """Raises ConfigError, by the name of the field, where a host's config asks for what is done otherwise here."""
+    feature_layer(config, source)
+    _geometry(config.vision_config, source)
+    ratio = config.downsample_ratio
+    if not 0 < ratio <= 1 or abs(1 / ratio - round(1 / ratio)) > 1e-6:
+        raise ConfigError(f"{source}: downsample_ratio of config.json is {ratio}; it must be 1, 1/2, 1/3, ...")
+
+
+def feature_layer(config: InternVLConfig, source: str) -> int:
+    """Which of its image encoder's layers a host reads.
+
+    Raises:
+        ConfigError: several, one that the encoder does not have, or the class token along with the patches.
+    """
+    layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
+    layers = config.vision_config.num_hidden_layers  # type: ignore[union-attr]
+    if type(layer) is not int or not -layers - 1 <= layer <= layers:
+        raise ConfigError(
+            f"{source}: vision_feature_layer of config.json is {str(layer)[:60]}; only one layer can be read, from"
+            f" {-layers - 1} to {layers}"
+        )
+    if strategy != "default":
+        raise ConfigError(
+            f"{source}: vision_feature_select_strategy of config.json is {str(strategy)[:60]!r}; only 'default' can be"
+            " read: the patches without the class token"
+        )
+    return layer
+
+
+def _geometry(config: Any, source: str) -> TeacherGeometry:
+    for name in ("image_size", "patch_size"):
+        height, width = getattr(config, name)
+        if height != width:
+            raise ConfigError(f"{source}: {name} of the image encoder is {height} x {width}; only squares can be read")
     return TeacherGeometry(config.hidden_size, config.patch_size[0], config.image_size[0])
