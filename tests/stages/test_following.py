@@ -141,7 +141,7 @@ def test_lma_follows_its_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert sizes_of(lma(large), tmp_path / "c", **live, image_size=112) == {(112, 112)}
     assert "data.image_size is 112 x 112, but" in capsys.readouterr().err
     record = TrainingRecord.read(tmp_path / "c" / "export")
-    assert record is not None and record.frames.image_size == (112, 112)
+    assert record is not None and record.frames.image_size == (112, 112) and record.data["differs"] == ["image_size"]
     with pytest.raises(ConfigError, match=r"data\.image_size: .*height 84"):
         sizes_of(lma(large), tmp_path / "d", **live, image_size=84)
 

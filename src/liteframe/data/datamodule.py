@@ -392,7 +392,13 @@ class VideoDataModule(LightningDataModule):
             | ({} if self.store is not None else {"sampler": type(shape.sampler or self.train_sampler).__name__})
             for shape in self.shapes
         ]
-        return {"samples": len(self._train_ids()), "shapes": shapes, "seed": self.seed, "store": self.store is not None}
+        return {
+            "samples": len(self._train_ids()),
+            "shapes": shapes,
+            "seed": self.seed,
+            "store": self.store is not None,
+            "differs": sorted(self.differs),
+        }
 
     def _sequential(
         self,

@@ -26,7 +26,7 @@ _MODEL = (
     *("projector_lr", "questions_per_video", "target", "target_dtype", "standardise", "clip_sigma", "pooled_too"),
     "longest_video",
 )
-_DATA = ("samples", "shapes", "seed", "store")
+_DATA = ("samples", "shapes", "seed", "store", "differs")
 _INNER = (
     *("name", "lr", "weight_decay", "betas", "warmup_fraction", "final_lr_fraction", "rank", "alpha", "targets"),
     *("compressor", "block", "similarity", "scale", "saliency", "frames", "batch_size", "weight", "sampler"),
