@@ -203,7 +203,8 @@ class VideoDataModule(LightningDataModule):
     def follow(self, spec: FrameSpec, source: str) -> ClipSettings:
         """The settings, from now on those of `spec` where they were not given.
 
-        A setting that was given otherwise stays. That is said on stderr, and kept in `differs`.
+        A setting that was given otherwise stays, and so do more frames than the model was trained on. That is said on
+        stderr, and kept in `differs`.
 
         Args:
             spec: the frames that a model was made for, or that a feature store holds.
@@ -221,18 +222,22 @@ class VideoDataModule(LightningDataModule):
         if now != self.settings:
             self.settings = now
             require_batches_fit(self)
+        if spec.most_frames is not None and self.frames > spec.most_frames:
+            self._say("frames", str(self.frames), f"at most {spec.most_frames}", source)
         return self.settings
 
     def _follows(self, name: str, agrees: bool, own: Any, wanted: Any, source: str) -> bool:
         """Whether a setting was not given; one that was, and does not agree, is said once."""
         if name not in self._given_frames:
             return True
-        if not agrees and name not in self.differs:
-            self.differs[name] = _words(wanted)
-            if self._ranks()[0] == 0:
-                told = f"data.{name} is {_words(own)}, but {source} was made for {_words(wanted)}"
-                print(f"liteframe: {told}; leave data.{name} out to follow it", file=sys.stderr)
+        if not agrees:
+            self._say(name, _words(own), _words(wanted), source, f"; leave data.{name} out to follow it")
         return False
+
+    def _say(self, name: str, own: str, wanted: str, source: str, advice: str = "") -> None:
+        if name not in self.differs and self._ranks()[0] == 0:
+            print(f"liteframe: data.{name} is {own}, but {source} was made for {wanted}{advice}", file=sys.stderr)
+        self.differs[name] = wanted
 
     def setup(self, stage: str) -> None:
         """Reads the manifests of the stage, opens the feature store, and starts the list of skips."""
