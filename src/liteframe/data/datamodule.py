@@ -26,7 +26,7 @@ from liteframe.data.mixing import Mixture
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
 from liteframe.data.row_checks import row_check
-from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints, sampler_from
+from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.skips import SkipLedger, Skipped
 from liteframe.data.source_report import report_sources
 from liteframe.data.transforms import normalize
@@ -382,10 +382,8 @@ class VideoDataModule(LightningDataModule):
         """The frames that training is on, for the record of what comes of it; a sampler only if all shapes share it."""
         size, clip = self.settings.image_size, self.settings.clip_frames
         if self.store is not None:
-            sampling, where = self.store.key.sampling, f"{self.store.folder}: sampling"
-            frames = sampling.get("frames")
-            most = frames if type(frames) is int and frames > 0 else None
-            return FrameSpec(size, clip, sampler_from(sampling.get("sampler"), where), most)
+            frames = self.store.key.sampling.get("frames")
+            return FrameSpec(size, clip, None, frames if type(frames) is int and frames > 0 else None)
         samplers = [shape.sampler or self.train_sampler for shape in self.shapes]
         shared = samplers[0] if all(sampler == samplers[0] for sampler in samplers) else None
         return FrameSpec(size, clip, shared, max(shape.frames for shape in self.shapes))
