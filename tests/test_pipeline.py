@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import yaml
 from liteframe import cli
 from liteframe.bench.records import read_stage_records
 from liteframe.errors import ConfigError, LiteFrameError
+from liteframe.own_folder import LISTING, list_files, listing_sha256
 from liteframe.pipeline.command import pipeline_command
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import read_recipe
@@ -281,3 +283,19 @@ def test_kill_9_in_a_fit_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: py
 def test_the_folder_for_old_stages_is_no_name_of_a_stage(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="`name` set-aside is the folder"):
         read_recipe(str(write_recipe(tmp_path, [{"name": "set-aside", "verb": "note"}])))
+
+
+def test_a_finished_stage_names_the_export_that_it_made(recipe: Path) -> None:
+    assert pipeline_command(str(recipe)) == 0
+    assert "export_sha256" not in json.loads(Path("runs/toy/first/done.json").read_text())
+    export = Path("runs/toy/first/export")
+    export.mkdir()
+    (export / "model.safetensors").write_bytes(b"weights")
+    list_files(export)
+    Path("runs/toy/first/done.json").rename("runs/toy/first/progress.json")
+    assert pipeline_command(str(recipe)) == 0
+    named = json.loads(Path("runs/toy/first/done.json").read_text())["export_sha256"]
+    assert named == listing_sha256(export) == hashlib.sha256((export / LISTING).read_bytes()).hexdigest()
+    (export / "model.safetensors").write_bytes(b"others")
+    list_files(export)
+    assert named != listing_sha256(export)

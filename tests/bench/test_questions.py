@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from liteframe.bench.arms import exports_of
 from liteframe.bench.questions import videos_for
 from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.models.host_loading import load_host
 from liteframe.models.post_hoc import PostHocVideoLLM
 from liteframe.models.video_llm import VideoLLM
+from liteframe.own_folder import list_files, listing_sha256
 from tiny_world import host_folder, manifest
 
 
@@ -24,3 +26,12 @@ def test_models_of_two_sizes_are_not_compared() -> None:
     student = VideoLLM(host, processor, trained=FrameSpec((56, 56)))
     with pytest.raises(ConfigError, match=r"student was made for frames of \(56, 56\), teacher for \(112, 112\)"):
         videos_for({"teacher": teacher, "student": student}, Path(manifest("test")), 4, 1)
+
+
+def test_a_report_names_the_exports_that_it_is_about(tmp_path: Path) -> None:
+    assert exports_of(tmp_path, ["teacher", "liteframe-ctd", "liteframe-lma"]) == {}
+    (tmp_path / "lma" / "export").mkdir(parents=True)
+    (tmp_path / "lma" / "export" / "projector.safetensors").write_bytes(b"weights")
+    list_files(tmp_path / "lma" / "export")
+    named = listing_sha256(tmp_path / "lma" / "export")
+    assert exports_of(tmp_path, ["teacher", "liteframe-lma"]) == {"liteframe-lma": named}

@@ -19,7 +19,7 @@ from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.hf.run_folder import RunFolder
 from liteframe.models.adapted import load_adapted
-from liteframe.models.training_record import RECORD, TrainingRecord
+from liteframe.models.training_record import RECORD, TeacherName, TrainingRecord
 from liteframe.own_folder import LISTING, list_files, require_unchanged
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage, LoraSettings
@@ -150,6 +150,13 @@ def test_samplers_of_a_user_and_of_chance_are_not_followed(tmp_path: Path) -> No
         TrainingRecord("LMAStage", 1, "32-true", FrameSpec(sampler=sampler)).write(tmp_path)
         text, record = (tmp_path / RECORD).read_text(), TrainingRecord.read(tmp_path)
         assert SECRET not in text and record is not None and record.frames.sampler is None
+
+
+def test_what_is_written_can_be_read(tmp_path: Path) -> None:
+    odd = FrameSpec((65_536, 1), 10**6, FpsCapped(1e-9), 10**12)
+    TrainingRecord("Größe", 0, "transformer-engine", odd, TeacherName("InternVL", "/gone", False)).write(tmp_path)
+    record = TrainingRecord.read(tmp_path)
+    assert record == TrainingRecord("Größe", 0, "transformer-engine", FrameSpec((65_536, 1), None, FpsCapped(1e-9)))
 
 
 @pytest.mark.parametrize("kind", ["store", "teacher"])

@@ -18,6 +18,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.attention_probe import AttentionProbe
 from liteframe.models.host_loading import load_host
 from liteframe.models.teachers import InternVLTeacher
+from liteframe.models.training_record import TrainingRecord
 from liteframe.models.video_llm import VideoLLM
 from liteframe.own_folder import list_files
 from tiny_world import home
@@ -145,4 +146,7 @@ def test_pixels_are_normalised_as_the_host_s_processor_says(tmp_path: Path) -> N
         torch.testing.assert_close(teacher(normalize(shown)[None]).tokens_BTHWC, own.encode(normalize(shown)[None]))
     assert teacher.describe()["mean"] == [0.5, 0.4, 0.3], "and a feature store says so"
     list_files(tmp_path / "host")
-    assert InternVLTeacher.from_pretrained(source).mean == IMAGENET_MEAN, "what liteframe wrote, it trained"
+    assert InternVLTeacher.from_pretrained(source).mean == IMAGENET_MEAN, "an export of before there were records"
+    TrainingRecord("HostPretrainStage", 1, "32-true").write(tmp_path / "host")
+    list_files(tmp_path / "host")
+    assert InternVLTeacher.from_pretrained(source).mean == (0.5, 0.4, 0.3)

@@ -112,11 +112,15 @@ def adapted(folder: Path, side: int, frames: FrameSpec | None) -> Path:
     return folder
 
 
-def test_the_record_of_training_goes_before_the_config(tmp_path: Path) -> None:
+def test_the_record_of_training_goes_before_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = FrameSpec((112, 56), 4, FpsCapped(1.0), 6)
     found = evaluate(tmp_path / "a", adapted(tmp_path / "model", 448, spec))
     assert (found["image_size"], found["sampler"]) == ([112, 56], "FpsCapped")
     assert (found["sampler_settings"], found["most_frames_trained_on"]) == ({"fps": 1.0}, 6)
+    assert found["made_for_other"] == {}
+    found = evaluate(tmp_path / "more", tmp_path / "model", frames=7)
+    assert found["made_for_other"] == {"frames": "at most 6"}
+    assert f"data.frames is 7, but {tmp_path / 'model'} was made for at most 6" in capsys.readouterr().err
     found = evaluate(tmp_path / "b", adapted(tmp_path / "older", 56, None))
     assert (found["image_size"], found["sampler"]) == ([56, 56], "UniformMidpoints")
 
@@ -141,7 +145,7 @@ def test_lma_follows_its_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert sizes_of(lma(large), tmp_path / "c", **live, image_size=112) == {(112, 112)}
     assert "data.image_size is 112 x 112, but" in capsys.readouterr().err
     record = TrainingRecord.read(tmp_path / "c" / "export")
-    assert record is not None and record.frames.image_size == (112, 112)
+    assert record is not None and record.frames.image_size == (112, 112) and record.data["differs"] == ["image_size"]
     with pytest.raises(ConfigError, match=r"data\.image_size: .*height 84"):
         sizes_of(lma(large), tmp_path / "d", **live, image_size=84)
 

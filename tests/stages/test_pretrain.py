@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from liteframe.data.transforms import IMAGENET_MEAN
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.init_from_timm import load_timm_weights
-from liteframe.models.teachers import TimmViT
+from liteframe.models.teachers import InternVLTeacher, TimmViT
 from liteframe.models.tiny import tiny_timm_vit
+from liteframe.own_folder import list_files
 from liteframe.stages import pretrain
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.means import Means, SummedLoss
@@ -152,3 +155,21 @@ def test_the_same_seed_starts_from_the_same_vit() -> None:
     one, same, other = (tiny_timm_vit(32, 2, 2, seed) for seed in (0, 0, 1))
     assert torch.equal(one.blocks[0].mlp.fc1.weight, same.blocks[0].mlp.fc1.weight)
     assert not torch.equal(one.blocks[0].mlp.fc1.weight, other.blocks[0].mlp.fc1.weight)
+
+
+def test_an_exported_host_says_how_its_pixels_were_normalised(tmp_path: Path) -> None:
+    """Even one that goes on from an export whose processor said otherwise, as the tiny host's once did."""
+    old = Path(shutil.copytree(host_folder(), tmp_path / "old"))
+    path = old / "processor_config.json"
+    fields = json.loads(path.read_text())
+    fields["image_processor"] |= {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.5]}
+    path.write_text(json.dumps(fields))
+    for kind, expected in (("of others", (0.5, 0.4, 0.3)), ("ours", IMAGENET_MEAN)):
+        if kind == "ours":
+            list_files(old)
+        stage = HostPretrainStage(str(old), attention="eager")
+        data = video_data(train=str(manifest()), frames=4, batch_size=2)
+        make_trainer(tmp_path / kind, max_steps=1).fit(stage, data)
+        backbone: Any = stage.model.backbone if stage.model is not None else None
+        assert backbone.mean == expected
+        assert InternVLTeacher.from_pretrained(str(tmp_path / kind / "export")).mean == expected

@@ -25,7 +25,7 @@ from liteframe.data.manifest import RowCheck, VideoRow, VideoSource, as_sources,
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.row_checks import row_check
 from liteframe.data.row_table import IdSet, RowTable, id_keys
-from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints, sampler_from
+from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.skips import SkipLedger, Skipped
 from liteframe.data.source_report import report_sources
 from liteframe.data.training_samples import TrainingSamples, of_ids, of_rows, report_changes
@@ -234,7 +234,8 @@ class VideoDataModule(LightningDataModule):
     def follow(self, spec: FrameSpec, source: str) -> ClipSettings:
         """The settings, from now on those of `spec` where they were not given.
 
-        A setting that was given otherwise stays. That is said on stderr, and kept in `differs`.
+        A setting that was given otherwise stays, and so do more frames than the model was trained on. That is said on
+        stderr, and kept in `differs`.
 
         Args:
             spec: the frames that a model was made for, or that a feature store holds.
@@ -252,18 +253,22 @@ class VideoDataModule(LightningDataModule):
         if now != self.settings:
             self.settings = now
             require_batches_fit(self)
+        if spec.most_frames is not None and self.frames > spec.most_frames:
+            self._say("frames", str(self.frames), f"at most {spec.most_frames}", source)
         return self.settings
 
     def _follows(self, name: str, agrees: bool, own: Any, wanted: Any, source: str) -> bool:
         """Whether a setting was not given; one that was, and does not agree, is said once."""
         if name not in self._given_frames:
             return True
-        if not agrees and name not in self.differs:
-            self.differs[name] = _words(wanted)
-            if self._ranks()[0] == 0:
-                told = f"data.{name} is {_words(own)}, but {source} was made for {_words(wanted)}"
-                print(f"liteframe: {told}; leave data.{name} out to follow it", file=sys.stderr)
+        if not agrees:
+            self._say(name, _words(own), _words(wanted), source, f"; leave data.{name} out to follow it")
         return False
+
+    def _say(self, name: str, own: str, wanted: str, source: str, advice: str = "") -> None:
+        if name not in self.differs and self._ranks()[0] == 0:
+            print(f"liteframe: data.{name} is {own}, but {source} was made for {wanted}{advice}", file=sys.stderr)
+        self.differs[name] = wanted
 
     def setup(self, stage: str) -> None:
         """Reads the manifests of the stage, opens the feature store, and starts the list of skips."""
@@ -436,10 +441,8 @@ class VideoDataModule(LightningDataModule):
         """The frames that training is on, for the record of what comes of it; a sampler only if all shapes share it."""
         size, clip = self.settings.image_size, self.settings.clip_frames
         if self.store is not None:
-            sampling, where = self.store.key.sampling, f"{self.store.folder}: sampling"
-            frames = sampling.get("frames")
-            most = frames if type(frames) is int and frames > 0 else None
-            return FrameSpec(size, clip, sampler_from(sampling.get("sampler"), where), most)
+            frames = self.store.key.sampling.get("frames")
+            return FrameSpec(size, clip, None, frames if type(frames) is int and frames > 0 else None)
         samplers = [shape.sampler or self.train_sampler for shape in self.shapes]
         shared = samplers[0] if all(sampler == samplers[0] for sampler in samplers) else None
         return FrameSpec(size, clip, shared, max(shape.frames for shape in self.shapes))
@@ -456,6 +459,7 @@ class VideoDataModule(LightningDataModule):
             "shapes": shapes,
             "seed": self.seed,
             "store": self.store is not None,
+            "differs": sorted(self.differs),
         }
 
     def _sequential(

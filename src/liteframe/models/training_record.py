@@ -26,14 +26,14 @@ _MODEL = (
     *("projector_lr", "questions_per_video", "target", "target_dtype", "standardise", "clip_sigma", "pooled_too"),
     "longest_video",
 )
-_DATA = ("samples", "shapes", "seed", "store")
+_DATA = ("samples", "shapes", "seed", "store", "differs")
 _INNER = (
     *("name", "lr", "weight_decay", "betas", "warmup_fraction", "final_lr_fraction", "rank", "alpha", "targets"),
     *("compressor", "block", "similarity", "scale", "saliency", "frames", "batch_size", "weight", "sampler"),
 )
 """Known fields, alone and within others: nothing else is written, read or shown."""
 _WORD = re.compile(r"[\w.+-]{1,64}")
-_MOST_SIDE, _MOST_FRAMES, _MOST_ITEMS = 65_536, 1_000_000, 256
+_MOST_SIDE, _MOST_CLIP_FRAMES, _MOST_FRAMES, _MOST_ITEMS = 65_536, 1024, 1_000_000, 256
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ class TrainingRecord:
                 "steps": self.steps,
                 "precision": self.precision,
                 "image_size": None if frames.image_size is None else list(frames.image_size),
-                "clip_frames": frames.clip_frames,
-                "most_frames": frames.most_frames,
+                "clip_frames": _at_most(frames.clip_frames, _MOST_CLIP_FRAMES),
+                "most_frames": _at_most(frames.most_frames, _MOST_FRAMES),
                 "sampler": None if sampler is None else sampler.describe(),
-                "teacher": None if teacher is None else vars(teacher),
+                "teacher": None if teacher is None or os.path.isabs(teacher.source) else vars(teacher),
                 "model": known_fields(self.model, _MODEL),
                 "data": known_fields(self.data, _DATA),
             },
@@ -117,6 +117,11 @@ class TrainingRecord:
             return None
         fields = read_json_file(path)
         return _Reader(path, fields).record() if fields.get("written_by") == "liteframe" else None
+
+
+def _at_most(value: int | None, most: int) -> int | None:
+    """The value, if it is one that can be read back."""
+    return value if value is not None and value <= most else None
 
 
 def known_fields(settings: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -150,7 +155,7 @@ class _Reader:
             self._word("precision"),
             FrameSpec(
                 self._image_size(),
-                self._whole("clip_frames", 1, 1024),
+                self._whole("clip_frames", 1, _MOST_CLIP_FRAMES),
                 self._sampler(),
                 self._whole("most_frames", 1, _MOST_FRAMES),
             ),

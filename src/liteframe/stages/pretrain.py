@@ -212,7 +212,13 @@ class HostPretrainStage(Stage):
         return super().settings() | {name: getattr(self, name) for name in names}
 
     def export(self, folder: Path) -> None:
-        assert self._processor is not None
+        assert self._processor is not None and self.model is not None
+        backbone: Any = self.model.backbone
+        for part in ("image_processor", "video_processor"):
+            # As they were in training, whatever an older export of the host says.
+            reader = getattr(self._processor, part, None)
+            if reader is not None:
+                reader.image_mean, reader.image_std = list(backbone.mean), list(backbone.std)
         self._host[0].save_pretrained(folder)
         self._processor.save_pretrained(folder)
 

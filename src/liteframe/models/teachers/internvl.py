@@ -18,6 +18,7 @@ from liteframe.models.model_folder import local_folder
 from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
+from liteframe.models.training_record import RECORD
 from liteframe.own_folder import is_own
 
 _VISION = "vision_tower."
@@ -187,7 +188,8 @@ def _read_configs(source: str) -> tuple[Any, Any]:
 def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
     """Mean and standard deviation of the pixels that a host was trained on, as its image processor says.
 
-    What liteframe itself trained saw them as ImageNet's are, though older exports of the tiny host say otherwise.
+    Exports of liteframe's of before they carried a record saw them as ImageNet's are, though the tiny host's say
+    otherwise.
 
     Args:
         folder: of the host; anything else stands for a host that was made in memory, and is as ImageNet.
@@ -195,7 +197,9 @@ def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
     Raises:
         ConfigError: as `read_normalization`.
     """
-    if folder is None or not os.path.isdir(folder) or is_own(folder):
+    if folder is None or not os.path.isdir(folder):
+        return IMAGENET_MEAN, IMAGENET_STD
+    if is_own(folder) and not os.path.isfile(os.path.join(folder, RECORD)):
         return IMAGENET_MEAN, IMAGENET_STD
     return read_normalization(folder, IMAGENET_MEAN, IMAGENET_STD)
 
