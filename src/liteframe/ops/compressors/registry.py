@@ -63,6 +63,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "tome-keys": ("tome", {"scope": "clip", "by": "keys"}),
     "tome-frame": ("tome", {"scope": "frame", "by": "keys"}),
     "tome-video": ("tome", {"scope": "video", "by": "keys"}),
+    "fastvid-apart": ("fastvid", {"anchors_join": False}),
 }
 """Methods with other settings than their defaults, which are compared besides: name -> method and settings."""
 ON_BLOCKS = ("average", "max", "subsample", "wap")
