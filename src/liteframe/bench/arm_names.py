@@ -28,6 +28,7 @@ _METHODS = {
     "prumerge+": "PruMerge+",
     "visionzip": "VisionZip",
     "fastvid": "FastVID",
+    "fastvid-apart": "FastVID, anchors apart",
     "dycoke": "DyCoke",
     "prunevid": "PruneVid",
     "holitom": "HoliTom",

@@ -21,6 +21,7 @@ from transformers.models.internvl.modeling_internvl import InternVLVisionLayer
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.teachers import InternVLTeacher
+from liteframe.ops.compressors.official import Official
 from liteframe.ops.token_merging import match_tokens, merge_tokens, new_places, unmerge_tokens
 
 
@@ -67,6 +68,13 @@ class ToMeTeacher(InternVLTeacher):
     Raises:
         ConfigError: `merges_per_layer` below 0.
     """
+
+    official = Official(
+        "a frame",
+        "INSIDE",
+        "INSIDE_COST",
+    )
+    """How it stands to its authors' code."""
 
     def __init__(self, vision_tower: InternVLVisionModel, merges_per_layer: int) -> None:
         if merges_per_layer < 0:
