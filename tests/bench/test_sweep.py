@@ -152,6 +152,14 @@ def test_tome_inside_the_teacher_leaves_what_was_asked_for(run: Path, ratio: int
     assert arm.model.describe()["inside"] == "tome" and arm.model.describe()["compressor"] == "wap"
 
 
+@pytest.mark.parametrize("ratio", [4, 16])
+def test_tome_inside_to_a_quarter_leaves_what_wap_takes_in_space(run: Path, ratio: int) -> None:
+    (arm,) = arms_of_run(run, (8,), (8,), ["tome4-teacher+wap"], ratio=ratio)
+    assert arm.model.backbone.merged(torch.randn(2, 3, 112, 112)).sizes_BM.shape == (2, 16)  # type: ignore[operator]
+    encoded = arm.model.encode(torch.randn(1, 8, 3, 112, 112))
+    assert arm.model.token_counts(encoded, arm.model.project(encoded)).llm == 8 * 16 // ratio
+
+
 def test_arms_that_run_with_other_kernels_are_void(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def with_another_kernel(*args: Any, **more: Any) -> Any:
         arms = arms_of_run(*args, **more)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from liteframe.bench.arm_names import method_name
 from liteframe.bench.page import markdown
 
 
-def rivals_table() -> str:
-    """A line for each method that has official code, of what the registries say."""
+def rivals_table(methods: Sequence[str]) -> str:
+    """A line for each rival that has official code, of what the registries say.
+
+    Args:
+        methods: names in the registry of compressors; what reduces inside the LLM or the encoder follows.
+    """
     from liteframe.models.llm_pruning import PRUNERS  # here, because these take torch, and pages do not
     from liteframe.models.tome_vit import ToMeTeacher
     from liteframe.ops.compressors.registry import METHODS
 
-    built = {name: made.official for name, made in METHODS.items()}
+    built = {name: METHODS[name].official for name in methods}
     built |= {name: made.official for name, made in PRUNERS.items()}
     built["tome-teacher+wap"] = ToMeTeacher.official
     lines = [

@@ -7,6 +7,8 @@ from liteframe.bench.arm_names import method_name
 CTD, LMA = "liteframe-ctd", "liteframe-lma"
 """The student of a run, with the LLM frozen and adapted."""
 TOME_INSIDE = "tome-teacher+wap"
+TOME_QUARTER = "tome4-teacher+wap"
+"""WAP itself behind an encoder that merges: shown beside the claims on WAP and its student, which do not count it."""
 OFF_GRID = ("tome", "prumerge", "prumerge+", "visionzip", "fastvid", "dycoke", "prunevid", "holitom")
 """Of the registry of compressors, those off the grid that a cell of `cells` asks; a new one waits for a cell."""
 SCOPES = ("tome-keys", "tome-frame", "tome-video")
@@ -25,6 +27,7 @@ ARMS = {
     **{f"teacher+{name}": method_name(name) for name in OFF_GRID},
     **{f"teacher+{name}": method_name(name) for name in (*SCOPES, "fastvid-apart")},
     TOME_INSIDE: "ToMe inside the encoder, then WAP",
+    TOME_QUARTER: "ToMe inside the encoder to a quarter, then WAP",
     **{arm: f"{method_name(arm)} (inside the LLM)" for arm in INSIDE_LLM},
     "liteframe-ctd": "student after CTD, LLM frozen",
     "liteframe-lma": "student after LMA",

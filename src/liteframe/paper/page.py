@@ -12,7 +12,7 @@ from liteframe.paper import tables, texts
 from liteframe.paper.cells import CELLS, PaperCell
 from liteframe.paper.claim_tables import claims_table, counts, judged_claims, parts_list
 from liteframe.paper.evidence import Evidence, read_evidence
-from liteframe.paper.names import CTD, LMA, REDUCTIONS, name_of
+from liteframe.paper.names import CTD, LMA, OFF_GRID, REDUCTIONS, name_of
 from liteframe.paper.verdicts import MISSING, RULE
 
 PAGE, PLOTS = "PAPER.md", "plots"
@@ -50,7 +50,7 @@ def page(evidence: Evidence, cells: Sequence[PaperCell] = CELLS, notes: str | No
         tables.variants(evidence),
         "## How the rivals are built",
         texts.RIVALS,
-        rivals_table(),
+        rivals_table(OFF_GRID),
         "## Figure 3: frames, and ratio at equal tokens",
         figures["fig3"],
         tables.figure_3_left(evidence),
