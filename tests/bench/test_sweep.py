@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -17,6 +18,7 @@ from liteframe.bench import sweep
 from liteframe.bench.arms import ARMS as ARM_MAKERS
 from liteframe.bench.arms import arms_of_run
 from liteframe.bench.latency import VoidRun
+from liteframe.bench.records import rows_of
 from liteframe.bench.sweep import bench_command
 from liteframe.bench.timers import RunRule
 from liteframe.errors import ConfigError
@@ -150,6 +152,14 @@ def test_tome_inside_the_teacher_leaves_what_was_asked_for(run: Path, ratio: int
     assert arm.model.describe()["inside"] == "tome" and arm.model.describe()["compressor"] == "wap"
 
 
+@pytest.mark.parametrize("ratio", [4, 16])
+def test_tome_inside_to_a_quarter_leaves_what_wap_takes_in_space(run: Path, ratio: int) -> None:
+    (arm,) = arms_of_run(run, (8,), (8,), ["tome4-teacher+wap"], ratio=ratio)
+    assert arm.model.backbone.merged(torch.randn(2, 3, 112, 112)).sizes_BM.shape == (2, 16)  # type: ignore[operator]
+    encoded = arm.model.encode(torch.randn(1, 8, 3, 112, 112))
+    assert arm.model.token_counts(encoded, arm.model.project(encoded)).llm == 8 * 16 // ratio
+
+
 def test_arms_that_run_with_other_kernels_are_void(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def with_another_kernel(*args: Any, **more: Any) -> Any:
         arms = arms_of_run(*args, **more)
@@ -172,3 +182,63 @@ def test_only_the_arms_that_were_asked_for(run: Path) -> None:
         arms_of_run(run, (8,), (8,), ["teacher+nothing"])
     with pytest.raises(ConfigError, match="ratio 5"):
         arms_of_run(run, (8,), (8,), ["teacher+wap"], ratio=5)
+
+
+def _bench(run: Path, out: Path, arms: list[str], **more: Any) -> dict[str, Any]:
+    assert bench_command(str(run), teacher_frames=[8], student_frames=[8], arms=arms, out=str(out), **more) == 0
+    return dict(json.loads((out / "report.json").read_text()))
+
+
+def test_arms_are_added_to_a_report_whose_other_rows_stay(run: Path, tmp_path: Path) -> None:
+    before = _bench(run, tmp_path, ["teacher", "teacher+average", "teacher+tome"])
+    after = _bench(run, tmp_path, ["teacher+tome", "teacher+visionzip"], add=True)
+    own = {name: {row["arm"]: row for row in report["rows"]} for name, report in (("then", before), ("now", after))}
+    assert list(own["now"]) == ["teacher", "teacher+average", "teacher+tome", "teacher+visionzip"]
+    assert all(own["now"][arm] == own["then"][arm] for arm in ("teacher", "teacher+average"))
+    assert own["now"]["teacher+tome"]["samples"] != own["then"]["teacher+tome"]["samples"]
+    assert (after["environment"], after["stages"], after["limits"]) == tuple(
+        before[name] for name in ("environment", "stages", "limits")
+    )
+    (note,) = after["settings"]["added"]
+    assert note["arms"] == ["teacher+tome", "teacher+visionzip"] and note["environment"]["device"]
+    assert note["teacher_model_ms"]["8"]["then"] == pytest.approx(own["then"]["teacher"]["model_ms"], abs=1e-3)
+
+
+def test_tome_of_an_older_report_stays_as_that_over_the_video(run: Path, tmp_path: Path) -> None:
+    before = _bench(run, tmp_path, ["teacher", "teacher+tome"])
+    for name in ("scope", "by"):
+        del before["settings"]["compressors"]["teacher+tome"][name]
+    (tmp_path / "report.json").write_text(json.dumps(before))
+    assert [row.arm for row in rows_of(before)] == ["teacher", "teacher+tome-video"]
+    after = _bench(run, tmp_path, ["teacher+tome"], add=True)
+    assert [row.arm for row in rows_of(after)] == ["teacher", "teacher+tome", "teacher+tome-video"]
+    assert after["settings"]["compressors"]["teacher+tome"]["scope"] == "clip"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda report: report["settings"].update(seed=6), "of seed 6, not 5"),
+        (lambda report: report["stages"][2].update(digest="other"), "another stage ctd than the run has now"),
+        (lambda report: report["rows"][0].update(accuracy=0.9, accuracy_high=1.0), "the models are not the same"),
+        (lambda report: report["rows"].pop(0), "has no row of teacher"),
+    ],
+)
+def test_arms_of_another_run_are_not_added(run: Path, tmp_path: Path, change: Callable[[Any], Any], words: str) -> None:
+    changed = Path(shutil.copytree(run, tmp_path / run.name))
+    record = json.loads((changed / "ctd" / "done.json").read_text())
+    (changed / "ctd" / "done.json").write_text(json.dumps({**record, "digest": "own"}))
+    report = _bench(changed, tmp_path, ["teacher", "teacher+average"])
+    change(report)
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(ConfigError, match=words):
+        _bench(changed, tmp_path, ["teacher+average"], add=True)
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+
+
+def test_single_arms_are_added_to_a_report_that_is_there(run: Path, tmp_path: Path) -> None:
+    for arms in (None, ["all"]):
+        with pytest.raises(ConfigError, match="name them with --arms"):
+            bench_command(str(run), arms=arms, out=str(tmp_path), add=True)
+    with pytest.raises(ConfigError, match=r"report\.json is missing"):
+        bench_command(str(run), arms=["teacher+tome"], out=str(tmp_path), add=True)

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from liteframe.bench.arms import ARMS
+from liteframe.bench.arms import ARMS, VARIANT_ARMS
 from liteframe.errors import ConfigError
 from liteframe.paper import names
 from liteframe.paper.arms import OTHER_RATIOS
@@ -39,7 +39,11 @@ def test_cells_stand_on_what_comes_before_them() -> None:
     order = {(cell.name, seed): place for place, (cell, seed) in enumerate(plan())}
     for cell in CELLS:
         if cell.training is None or cell.training.host is not None:
-            known = {*ARMS, *OTHER_RATIOS} if cell.training is None else {f"{names.CONTROL}{arm}" for arm in ARMS}
+            known = (
+                {*ARMS, *VARIANT_ARMS, *OTHER_RATIOS}
+                if cell.training is None
+                else {f"{names.CONTROL}{arm}" for arm in ARMS}
+            )
             assert all(arm in known for arm, _ in cell.arms)
             continue
         assert all(arm.split("+")[0] == cell.name for arm, _ in cell.arms)

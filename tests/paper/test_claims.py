@@ -13,7 +13,7 @@ from liteframe.bench.records import write_json
 from liteframe.paper.cells import FRAMES, LONGEST, find_cell
 from liteframe.paper.claims import CLAIMS, Claim
 from liteframe.paper.evidence import Evidence, read_evidence
-from liteframe.paper.names import BEFORE_LLM, CONTROL, LMA, REDUCTIONS, SAME_AS
+from liteframe.paper.names import BEFORE_LLM, CONTROL, LMA, REDUCTIONS, SAME_AS, TOME_QUARTER
 from liteframe.paper.records import record_path
 from liteframe.paper.verdicts import BEYOND, CONTEXT, FAILS, HOLDS, MISSING, OPEN
 
@@ -190,6 +190,7 @@ def test_methods_that_the_paper_does_not_name_are_shown_and_decide_nothing(
     others = (
         *("average pooling", "max pooling", "subsampling", "WAP", "VisionZip", "PruneVid", "HoliTom", "DyCoke"),
         *("FastV (inside the LLM)", "PyramidDrop (inside the LLM)", "ToMe inside the encoder, then WAP"),
+        "ToMe inside the encoder to a quarter, then WAP",
     )
     names = {f"student less {name} at the model time of its frames" for name in others}
     assert {what.partition(" (then ")[0] for what in shown} == names
@@ -255,9 +256,10 @@ def test_all_reductions_at_the_budget_count_once_and_no_others(records: Path, fi
     evidence = evidence_of(records, fill, report, as_the_paper)
     findings = claim("student alone is more accurate").judged(evidence).findings
     counted = [finding.what for finding in findings if finding.verdict != CONTEXT]
-    assert len(counted) == len(set(counted)) == len(set(BEFORE_LLM) - set(SAME_AS))
+    assert len(counted) == len(set(counted)) == len(set(BEFORE_LLM) - {TOME_QUARTER, *SAME_AS})
     assert sum(what.startswith("its own target") for what in counted) == 1
-    (apart,) = [finding for finding in findings if finding.verdict == CONTEXT]
+    quarter, apart = [finding for finding in findings if finding.verdict == CONTEXT]
+    assert "to a quarter" in quarter.what and "WAP itself" in quarter.why
     assert "DyCoke" in apart.what and "1 token in 4" in apart.why
     assert not any("PruMerge+" in finding.what for finding in findings)
 

@@ -17,7 +17,7 @@ from liteframe.paper.at_latency import gain_at_latency, weights_at
 from liteframe.paper.cells import CELLS, find_cell
 from liteframe.paper.evidence import Evidence, difference, read_evidence
 from liteframe.paper.names import CTD, LMA
-from liteframe.paper.records import read_cell, record_path
+from liteframe.paper.records import open_arms, read_cell, record_path
 from liteframe.paper.training_noise import noise_of_training
 
 
@@ -214,3 +214,37 @@ def test_no_records_are_no_evidence(tmp_path: Path) -> None:
     evidence = read_evidence(tmp_path)
     assert isinstance(evidence, Evidence) and not evidence.right
     assert set(evidence.open_cells) == {cell.name for cell in CELLS}
+
+
+def as_it_was(path: Path, arm: str = "teacher+tome") -> None:
+    """A record of before ToMe said its scope, which was the whole video."""
+    record = json.loads(path.read_text())
+    for row in record["rows"]:
+        if row["arm"] == arm:
+            row["how"] = {"compressor": "tome", "ratio": 16, "heads": 4}
+            row["right"] = [0] * len(row["right"])
+    path.write_text(json.dumps(record))
+
+
+def test_tome_of_older_records_is_that_over_the_whole_video(records: Path, fill: Callable[..., None]) -> None:
+    cell = find_cell("merging")
+    fill(records, levels, [cell])
+    for seed in (4, 6):
+        as_it_was(record_path(records, cell, seed))
+    evidence = read_evidence(records)
+    own, other = evidence.accuracy("teacher+tome", 8), evidence.accuracy("teacher+tome-video", 8)
+    assert own is not None and other is not None
+    assert own.seeds == [5] and own.mean > 0 and other.seeds == [4, 6] and other.mean == 0
+    assert evidence.open_cells["merging"] == [4, 6]
+    kept = evidence.accuracy("teacher+visionzip", 8)
+    assert kept is not None and kept.seeds == [4, 5, 6]
+
+
+def test_what_a_cell_measured_anew_counts_and_not_the_older_record(records: Path, fill: Callable[..., None]) -> None:
+    merging, scopes = find_cell("merging"), find_cell("tome-scopes")
+    fill(records, levels, [merging, scopes])
+    as_it_was(record_path(records, merging, 4))
+    found = read_evidence(records).accuracy("teacher+tome-video", 8, [4])
+    assert found is not None and found.mean > 0
+    twice = read_cell(records, merging, 4)
+    assert twice is not None and open_arms(twice, merging) == (("teacher+tome", (8, 16, 32, 64)),)

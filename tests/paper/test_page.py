@@ -67,7 +67,7 @@ def test_every_number_stands_where_it_belongs(records: Path, fill: Any, shapes_r
     found = evidence.accuracy("teacher+tome", 16)
     assert found is not None
     table = text.partition("## Table 1")[2].partition("**Another host.**")[0]
-    (line,) = [line for line in table.splitlines() if line.startswith("| ToMe |")]
+    (line,) = [line for line in table.splitlines() if line.startswith("| ToMe in clips |")]
     assert "16 / 16" in line
     assert line.split(" | ")[2] == f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
     assert RULE in text and "Nothing: every cell has its record." in text
@@ -94,12 +94,14 @@ def test_another_host_has_a_table_of_its_own(records: Path, fill: Any) -> None:
     cells = (*others, cell)
     fill(records, lambda arm, n, seed: 0.7 if arm == "control:teacher+wap" else 0.4, cells)
     text = page(read_evidence(records, cells), cells)
-    table = text.partition("**Another host.**")[2].partition("## Figure 3")[0]
+    table = text.partition("**Another host.**")[2].partition("**Other settings.**")[0]
     rows = {line.split(" | ")[0][2:]: line for line in table.splitlines() if line.startswith("| ")}
-    assert list(rows) == ["reduction", "---", "average pooling", "WAP", "ToMe"]
-    assert "0.7" in rows["WAP"] and "+0.3" in rows["ToMe"] and "[4, 5]" not in rows["ToMe"], "it has two seeds"
+    assert list(rows) == ["reduction", "---", "average pooling", "WAP", "ToMe in clips"]
+    assert "0.7" in rows["WAP"] and "+0.3" in rows["ToMe in clips"] and "[4, 5]" not in rows["ToMe in clips"], (
+        "it has two seeds"
+    )
     alone = page(read_evidence(records, others), others).partition("**Another host.**")[2]
-    assert MISSING in alone.partition("## Figure 3")[0]
+    assert MISSING in alone.partition("**Other settings.**")[0]
 
 
 def test_two_trainings_of_the_same_are_shown(records: Path, fill: Any) -> None:
@@ -117,7 +119,7 @@ def test_each_part_is_listed_with_its_seeds(records: Path, fill: Any) -> None:
     text = page(read_evidence(records)).partition("## How each was judged")[2]
     for claim in CLAIMS:
         assert f"**{claim.text}**" in text
-    (line,) = [line for line in text.splitlines() if line.startswith("- WAP less ToMe: ")]
+    (line,) = [line for line in text.splitlines() if line.startswith("- WAP less ToMe in clips: ")]
     assert "seed 4 " in line and "seed 6 " in line and "; *does not hold*" in line
     assert "[" not in text.partition("## Notes")[0].partition("## What has not")[0], "they say that seeds are missing"
 

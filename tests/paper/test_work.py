@@ -23,7 +23,7 @@ from liteframe.paper.arms import arms_for, trained_arms
 from liteframe.paper.cells import PaperCell, Training
 from liteframe.paper.evidence import read_evidence
 from liteframe.paper.ground import Busy, Workplace, missing_of, require_ground
-from liteframe.paper.records import record_path
+from liteframe.paper.records import record_path, write_cell
 from liteframe.paper.work import Worker
 from liteframe.runtime import RunLock
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
@@ -329,3 +329,64 @@ def test_a_student_is_trained_and_asked(
     assert [stage["name"] for stage in record["stages"]] == ["ctd"] and record["stages"][0]["tries"] == 1
     evidence = read_evidence(records, [cell])
     assert evidence.open_cells == {} and evidence.frames_of("own") == [8]
+
+
+MERGING = PaperCell("merging", "g", tuple((f"teacher+{name}", (4, 8)) for name in ("prumerge", "tome")), (4,))
+
+
+@pytest.fixture
+def older(runs: Path, records: Path) -> Path:
+    """A record of before ToMe merged within clips."""
+    tokens = dict.fromkeys(("encoder", "llm", "asked", "mean_over_layers"))
+    rows = [
+        {"arm": arm, "frames": n, "how": {"compressor": arm}, "tokens": tokens, "right": [1, 0]}
+        for arm, counts in MERGING.arms
+        for n in counts
+    ]
+    stages = ground.stages_of(Workplace(runs, 4).ground)
+    return write_cell(records, MERGING, 4, ENVIRONMENT, 9.0, stages, {"videos": [0, 1], "rows": rows})
+
+
+def test_only_arms_that_work_otherwise_now_are_measured_again(
+    runs: Path, records: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, older: Path
+) -> None:
+    before = json.loads(older.read_text())
+    wanted: list[Any] = []
+    monkeypatch.setattr(work, "arms_for", lambda folder, arms, host: wanted.extend(arms) or list(arms))
+    own = worker(runs, records, [MERGING])
+    assert not own.is_done(MERGING, 4)
+    assert own.work([(MERGING, 4)])
+    assert wanted == [("teacher+prumerge", (4,)), ("teacher+tome", (4, 8))], (
+        "one known point, to see that it is the same"
+    )
+    record = json.loads(older.read_text())
+    assert record["rows"][:2] == before["rows"][:2] and ["how" in row for row in record["rows"]] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    (again,) = record["again"]
+    assert again["arms"] == ["teacher+tome"] and again["environment"] == ENVIRONMENT
+    assert {**record, "rows": 0, "again": 0} == {**before, "rows": 0, "again": 0}
+    assert own.is_done(MERGING, 4) and own.work([(MERGING, 4)]) and len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda record: record["rows"][0].update(right=[0, 1]), "answers 100.0% of the questions otherwise"),
+        (lambda record: record["stages"][0].update(digest="other"), "stage ctd of its record is not that of this run"),
+        (lambda record: record.update(manifest="other"), "its record is of another world than this run"),
+    ],
+)
+def test_rows_of_another_run_are_not_put_into_a_record(
+    runs: Path, records: Path, asked: list[str], older: Path, change: Callable[[Any], None], words: str
+) -> None:
+    record = json.loads(older.read_text())
+    change(record)
+    older.write_text(json.dumps(record))
+    own = worker(runs, records, [MERGING])
+    assert not own.work([(MERGING, 4)])
+    assert words in own.failed["merging, seed 4"]
+    assert json.loads(older.read_text()) == record

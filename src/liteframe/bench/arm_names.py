@@ -15,6 +15,7 @@ _NAMES = {
     "teacher+subsample": "teacher + subsample",
     "teacher+wap": "teacher + WAP",
     "tome-teacher+wap": "teacher with ToMe inside + WAP",
+    "tome4-teacher+wap": "teacher with ToMe inside to 1/4 + WAP",
     "liteframe-ctd": "student after CTD",
     "liteframe-lma": "student after LMA",
 }
@@ -28,12 +29,14 @@ _METHODS = {
     "prumerge+": "PruMerge+",
     "visionzip": "VisionZip",
     "fastvid": "FastVID",
+    "fastvid-apart": "FastVID, anchors apart",
     "dycoke": "DyCoke",
     "prunevid": "PruneVid",
     "holitom": "HoliTom",
     "fastv": "FastV",
     "pyramiddrop": "PyramidDrop",
     "tome-teacher+wap": "ToMe inside",
+    "tome4-teacher+wap": "ToMe inside to 1/4",
 }
 
 

@@ -108,6 +108,14 @@ class RunParts:
 
     def tome_teacher(self, ratio: float) -> VideoLLM:
         """The teacher with ToMe in every layer, which leaves ``1/ratio`` of a frame's tokens, and WAP behind it."""
+        return self._tome_teacher(ratio, ratio)
+
+    def tome_quarter_teacher(self, ratio: float) -> VideoLLM:
+        """The same, but it leaves what the blocks of WAP make one of in space, a quarter: nothing is reduced twice."""
+        _, rows, columns = block_of_ratio(ratio)
+        return self._tome_teacher(rows * columns, ratio)
+
+    def _tome_teacher(self, inside: float, ratio: float) -> VideoLLM:
         teacher = self.teacher.backbone
         assert isinstance(teacher, InternVLTeacher)
         if teacher.feature_layer != -1:
@@ -117,7 +125,7 @@ class RunParts:
             )
         config: Any = teacher.vision_tower.config
         patches = prod(side // patch for side, patch in zip(config.image_size, config.patch_size, strict=True))
-        merges = merges_to_leave(patches, max(1, round(patches / ratio)), config.num_hidden_layers)
+        merges = merges_to_leave(patches, max(1, round(patches / inside)), config.num_hidden_layers)
         merging = ToMeTeacher(teacher.vision_tower, merges)
         merging.mean, merging.std = teacher.mean, teacher.std
         return VideoLLM(*self.host, merging, self.blocks(ratio))
@@ -165,6 +173,7 @@ ARMS: dict[str, Maker] = {
     **{f"teacher+{name}": _on_blocks(name) for name in ON_BLOCKS},
     **{f"teacher+{name}": _post_hoc(name) for name in METHODS if name not in ON_BLOCKS},
     "tome-teacher+wap": lambda parts, ratio: parts.tome_teacher(ratio),
+    "tome4-teacher+wap": lambda parts, ratio: parts.tome_quarter_teacher(ratio),
     "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
     "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from liteframe.bench.arm_names import arm_name
+
 
 def measured_on(environment: Mapping[str, Any]) -> str:
     """Device, threads, dtype, kernel, versions, commit and date, as far as the record has them."""
@@ -34,6 +36,29 @@ def provenance(environments: Mapping[str, Mapping[str, Any]]) -> str:
     if len(set(lines.values())) == 1:
         return f"*Made from {_listed([_link(name) for name in lines])}: {next(iter(lines.values()))}.*"
     return "\n".join(f"*Made from {_link(name)}: {line}.*  " for name, line in lines.items()).rstrip()
+
+
+def added_later(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each time that arms were added to a report, with what the teacher took then and now.
+
+    Args:
+        reports: path beside the page -> the report.
+    """
+    notes = [(name, note) for name, report in reports.items() for note in _added(report)]
+    return "\n".join(
+        f"*Added to {_link(name)} later: {', '.join(arm_name(arm) for arm in note['arms'])}; "
+        f"{measured_on(note['environment'])}. The teacher's model time then and at the time of the report: "
+        f"{_times(note['teacher_model_ms'])}.*  "
+        for name, note in notes
+    ).rstrip()
+
+
+def _added(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return (report.get("settings") or {}).get("added") or ()
+
+
+def _times(teacher_model_ms: Mapping[str, Mapping[str, float]]) -> str:
+    return ", ".join(f"{ms['now']:.1f} and {ms['then']:.1f} ms at {n} frames" for n, ms in teacher_model_ms.items())
 
 
 def _link(name: str) -> str:

@@ -6,11 +6,12 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from liteframe.atomic import atomic_write_text
+from liteframe.bench.arm_names import recorded_arm
 from liteframe.bounded_text import parse_json
 from liteframe.errors import DataError
 
@@ -218,11 +219,13 @@ def write_record(
 
 
 def rows_of(report: Mapping[str, Any], name: str = "report") -> list[RowRecord]:
-    """The rows of a report; ``DataError`` names what is wrong with one."""
+    """The rows of a report, each under the arm that it is of by its settings; ``DataError`` names what is wrong."""
     if not isinstance(report.get("rows"), list):
         raise DataError(f"{name}: has no list 'rows'; it is not a report of the sweep")
     try:
-        return [RowRecord.from_dict(row) for row in report["rows"]]
+        settings = (report.get("settings") or {}).get("compressors") or {}
+        rows = [RowRecord.from_dict(row) for row in report["rows"]]
+        return [replace(row, arm=recorded_arm(row.arm, settings.get(row.arm))) for row in rows]
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(f"{name}: {error}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from liteframe.bench import latency_cells, latency_limits_page, latency_page, tiny_world_page
 from liteframe.bench.absent_halves import absent_table
 from liteframe.bench.latency_record import LatencyRecord
-from liteframe.bench.provenance import provenance
+from liteframe.bench.provenance import added_later, provenance
 from liteframe.bench.results_records import Records, SweepReport
 from liteframe.bench.seed_means import left_out, mean_rows
 
@@ -60,6 +60,7 @@ def _tiny_world(records: Records, pictures: dict[str, str]) -> str:
         for part in (
             f"# The tiny world, mean of {_seeds(records.seeds)}",
             source,
+            added_later({report.path: report.report for report in records.seeds}),
             section(
                 "Accuracy by frames",
                 tiny_world_page.accuracy_table(rows),

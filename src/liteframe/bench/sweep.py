@@ -9,25 +9,28 @@ from typing import Any
 import torch
 
 from liteframe import runtime
+from liteframe.bench.added_arms import WITNESS, require_same_run, with_arms
 from liteframe.bench.arms import ATTENTION, Arm, arms_of_run, exports_of
 from liteframe.bench.declared import declared
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import ArmSamples, interleave
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
-from liteframe.bench.records import RowRecord, read_stage_records
+from liteframe.bench.records import RowRecord, read_json, read_stage_records
 from liteframe.bench.report import build_report, table_text, write_report
 from liteframe.bench.timers import RunRule
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decode import forget_scans, probe, read_frames
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.models.answering_model import AnsweringModel
 from liteframe.progress import track
 
 _LATENCY_VIDEOS = 16
 _CELL_SECONDS = 0.6
+REPORT = "report.json"
 
 
 def bench_command(
@@ -39,6 +42,7 @@ def bench_command(
     latency: bool = True,
     arms: list[str] | None = None,
     out: str | None = None,
+    add: bool = False,
 ) -> int:
     """Sweeps frame counts for every arm of a finished run: accuracy, latency, tokens; writes the report.
 
@@ -52,13 +56,17 @@ def bench_command(
         arms: names of arms to measure, or `all` for every one that a run can have; by default teacher, the poolings,
             WAP and the student.
         out: folder of report.json, report.md and pareto.png; by default the run's.
+        add: put the rows of `arms` into the report that is in `out`, and leave its other rows as they are; the teacher
+            is measured along, to see that the models are the same.
 
     Raises:
-        ConfigError: a run that lacks a stage, or an unknown arm.
+        ConfigError: a run that lacks a stage, an unknown arm, or `add` to a report of another run.
     """
     started = time.monotonic()
     folder = Path(run)
     manifest = manifest_of_run(folder, split)
+    before = _report_to_add_to(folder, Path(out or folder), split, arms, latency) if add else None
+    arms = [WITNESS, *(name for name in arms or () if name != WITNESS)] if add else arms
     measured = arms_of_run(folder, tuple(teacher_frames), tuple(student_frames), arms)
     data = videos_for(
         {arm.name: arm.model for arm in measured}, manifest, max(*teacher_frames, *student_frames), batch_size
@@ -75,28 +83,44 @@ def bench_command(
     limits = best_limits(limits, measure_limits())
     rows = [_row(cell, models[cell], accuracy[cell], timed[cell], limits, data) for cell in models]
     stages = _stages(folder, started)
-    report = build_report(
-        environment("cpu", "bfloat16", str(ATTENTION), False, malloc={"tuned": runtime.malloc_is_tuned}),
-        stages,
-        rows,
-        settings={
-            "run": folder.name,
-            "seed": next((stage.get("seed") for stage in stages), None),
-            "split": split,
-            "batch": 1,
-            "frames": "uniform midpoints",
-            "exports": exports_of(folder, [arm.name for arm in measured]),
-            "compressors": {arm.name: arm.model.describe() for arm in measured},
-            "latency_rule": RunRule.for_device("cpu", max_seconds=_CELL_SECONDS).describe(),
-        },
-        limits=limits,
-        chance=0.25,
-    )
+    measured_in = environment("cpu", "bfloat16", str(ATTENTION), False, malloc={"tuned": runtime.malloc_is_tuned})
+    settings = {
+        **_of_run(folder, split),
+        "batch": 1,
+        "frames": "uniform midpoints",
+        "exports": exports_of(folder, [arm.name for arm in measured]),
+        "compressors": {arm.name: arm.model.describe() for arm in measured},
+        "latency_rule": RunRule.for_device("cpu", max_seconds=_CELL_SECONDS).describe(),
+    }
+    if before is not None:
+        report = with_arms(before, rows, settings, measured_in, str(Path(out or folder) / REPORT))
+    else:
+        report = build_report(measured_in, stages, rows, settings=settings, limits=limits, chance=0.25)
     written = write_report(report, out or folder)
     print(table_text(report))
     for name, path in written.items():
         print(f"{name:12} {path}")
     return 0
+
+
+def _of_run(run: Path, split: str) -> dict[str, Any]:
+    """What the settings of a report say of the run."""
+    return {
+        "run": run.name,
+        "seed": next((stage.get("seed") for stage in read_stage_records(run)), None),
+        "split": split,
+    }
+
+
+def _report_to_add_to(run: Path, folder: Path, split: str, arms: list[str] | None, latency: bool) -> dict[str, Any]:
+    """The report that arms are added to, before anything is measured."""
+    if not arms or arms == ["all"] or not latency:
+        raise ConfigError("--add puts single arms into a report: name them with --arms, and leave latency on")
+    if not (folder / REPORT).is_file():
+        raise ConfigError(f"{folder / REPORT} is missing, so there is nothing to add to; leave --add out")
+    report = read_json(folder / REPORT)
+    require_same_run(report, _of_run(run, split), read_stage_records(run))
+    return report
 
 
 def _stages(run: Path, started: float) -> list[dict[str, Any]]:

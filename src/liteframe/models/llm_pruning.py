@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from liteframe.models.attention_probe import attention_row
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.video_llm import VideoLLM
 from liteframe.models.wrapped import WrappedVideoLLM
+from liteframe.ops.compressors.official import Official
 from liteframe.ops.llm_pruning import Plan, fastv_plan, kept_places, mean_tokens, pyramid_plan
 
 
@@ -32,6 +33,8 @@ class Pruner(ABC):
 
     ranks_with_next_layer = False
     """Whether the layer behind the pruning says which tokens stay, or the one before it."""
+    official: ClassVar[Official]
+    """How it stands to its authors' code."""
 
     @abstractmethod
     def plan(self, tokens: int, layers: int) -> Plan:
@@ -48,6 +51,13 @@ class FastV(Pruner):
 
     after: int | None = None
 
+    official = Official(
+        "the whole prompt",
+        "tokens go behind a layer as deep as 2 of 32, in the tiny LLM behind 1 of 3; the share follows from the ratio",
+        "the same tokens stay of the same states; behind 2 of 3 layers 0.812 for 0.808 at 16 frames (240 questions),"
+        " with more tokens",
+    )
+
     def plan(self, tokens: int, layers: int) -> Plan:
         return fastv_plan(tokens, layers, self.ratio, max(1, round(layers / 16)) if self.after is None else self.after)
 
@@ -63,9 +73,19 @@ class PyramidDrop(Pruner):
     stages: int | None = None
 
     ranks_with_next_layer = True
+    official = Official(
+        "the whole prompt",
+        "kept tokens keep their positions, where the official code counts them anew; the share of each stage follows"
+        " from the ratio",
+        "nothing: the same tokens stay of the same states; counted anew 0.971 for 0.975 at 64 frames (240 questions)",
+    )
 
     def plan(self, tokens: int, layers: int) -> Plan:
         return pyramid_plan(tokens, layers, self.ratio, min(4, layers) if self.stages is None else self.stages)
+
+
+PRUNERS: dict[str, type[Pruner]] = {"fastv": FastV, "pyramiddrop": PyramidDrop}
+"""Every pruner by name."""
 
 
 class PrunedVideoLLM(WrappedVideoLLM):

@@ -52,8 +52,7 @@ class PostHocVideoLLM(WrappedVideoLLM):
         frames_per_line: frames of a `Frame` line; with 4 of them prompts are as short as those of WAP at 16x, but a
             frozen LLM answers worse.
         settings: of the method; its own defaults where not given, but that what is compared is averaged over heads
-            where the method can, as their authors do: VisionZip's keys over the encoder's, ToMe's tokens over the
-            LLM's.
+            where the method can: VisionZip's keys over the encoder's, ToMe's tokens over the LLM's.
 
     Raises:
         ConfigError: an unknown method, a ratio below 1, a backbone of another kind, or a compressor in `inner`.

@@ -21,6 +21,7 @@ from transformers.models.internvl.modeling_internvl import InternVLVisionLayer
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.teachers import InternVLTeacher
+from liteframe.ops.compressors.official import Official
 from liteframe.ops.token_merging import match_tokens, merge_tokens, new_places, unmerge_tokens
 
 
@@ -67,6 +68,14 @@ class ToMeTeacher(InternVLTeacher):
     Raises:
         ConfigError: `merges_per_layer` below 0.
     """
+
+    official = Official(
+        "a frame",
+        "the arm leaves 1/16 of a frame's patches and puts them back on the grid for WAP, so tokens become fewer twice;"
+        " beside it stands one that leaves 1/4, which WAP's blocks take anyway",
+        "of 1/16 the double reduction: 0.631 at 64 frames, with 1/4 left 0.841, WAP alone 0.828 (320 questions)",
+    )
+    """How it stands to its authors' code."""
 
     def __init__(self, vision_tower: InternVLVisionModel, merges_per_layer: int) -> None:
         if merges_per_layer < 0:

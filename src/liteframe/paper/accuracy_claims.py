@@ -17,6 +17,7 @@ from liteframe.paper.names import (
     REDUCTIONS,
     SAME_AS,
     TOME_INSIDE,
+    TOME_QUARTER,
     name_of,
 )
 from liteframe.paper.training_noise import noise_of_training
@@ -31,6 +32,7 @@ OTHERS = ("teacher+visionzip", "teacher+prunevid", "teacher+holitom")
 OF_ITS_OWN = "teacher+dycoke"
 OTHER_BUDGET = "another budget: it leaves 1 token in 4"
 NOT_NAMED = "the paper does not name it there"
+WAP_ITSELF = "WAP itself, behind an encoder that merges"
 BUDGET_OF = {OF_ITS_OWN: OTHER_BUDGET, **dict.fromkeys(INSIDE_LLM, "another budget: the LLM's first layers see all")}
 
 
@@ -69,7 +71,8 @@ def wap_against_others(evidence: Evidence) -> list[Finding]:
     apart = _beats(evidence, WAP, OF_ITS_OWN, f"WAP less {name_of(OF_ITS_OWN)}")
     # No cell asks ToMe inside the encoder before the other host.
     inside = _beats(evidence, WAP, TOME_INSIDE, f"WAP less {name_of(TOME_INSIDE)}")
-    return [*_wap_against(evidence, OTHERS), inside, as_context(apart, OTHER_BUDGET)]
+    quarter = _beats(evidence, WAP, TOME_QUARTER, f"WAP less {name_of(TOME_QUARTER)}")
+    return [*_wap_against(evidence, OTHERS), inside, as_context(quarter, WAP_ITSELF), as_context(apart, OTHER_BUDGET)]
 
 
 def slope(arm: str, frames: Sequence[int]) -> dict[Point, float]:
@@ -177,11 +180,12 @@ def frontier(evidence: Evidence) -> list[Finding]:
 
 def frozen_against_rivals(evidence: Evidence) -> list[Finding]:
     """Accuracy alone; the times are a part of their own, see `time_claims`."""
-    rivals = [arm for arm in BEFORE_LLM if arm not in (WAP, *SAME_AS)]
+    rivals = [arm for arm in BEFORE_LLM if arm not in (WAP, TOME_QUARTER, *SAME_AS)]
     findings = [_beats(evidence, CTD, arm, f"student after CTD less {name_of(arm)}, equal frames") for arm in rivals]
     findings.append(_beats(evidence, CTD, WAP, "its own target: student after CTD less WAP, equal frames"))
+    quarter = _beats(evidence, CTD, TOME_QUARTER, f"student after CTD less {name_of(TOME_QUARTER)}, equal frames")
     apart = _beats(evidence, CTD, OF_ITS_OWN, f"student after CTD less {name_of(OF_ITS_OWN)}, equal frames")
-    return [*findings, as_context(apart, OTHER_BUDGET)]
+    return [*findings, as_context(quarter, WAP_ITSELF), as_context(apart, OTHER_BUDGET)]
 
 
 def targets(evidence: Evidence) -> list[Finding]:

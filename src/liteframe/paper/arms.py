@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from liteframe.bench.arms import ARMS, Arm, RunParts
+from liteframe.bench.arms import ARMS, VARIANT_ARMS, Arm, RunParts
 from liteframe.errors import ConfigError
 from liteframe.models.adapted import is_adapted
 from liteframe.models.backbone import Compressor, Pool
@@ -29,14 +29,14 @@ def arms_for(ground: Path, wanted: Sequence[tuple[str, Sequence[int]]], host: Pa
     Raises:
         ConfigError: a name that no arm has, or a run that lacks a stage.
     """
-    parts = RunParts(ground, host)
+    parts, makers = RunParts(ground, host), {**ARMS, **VARIANT_ARMS}
     arms = []
     for name, frames in wanted:
         arm = name.removeprefix(CONTROL)
         of_registry, ratio = OTHER_RATIOS.get(arm, (arm, RATIO))
-        if of_registry not in ARMS:
-            raise ConfigError(f"arm {name!r} is unknown; there are {', '.join((*ARMS, *OTHER_RATIOS))}")
-        arms.append(Arm(name, ARMS[of_registry](parts, ratio).eval(), tuple(frames)))
+        if of_registry not in makers:
+            raise ConfigError(f"arm {name!r} is unknown; there are {', '.join((*makers, *OTHER_RATIOS))}")
+        arms.append(Arm(name, makers[of_registry](parts, ratio).eval(), tuple(frames)))
     return arms
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from liteframe.errors import ConfigError
-from liteframe.paper.names import CONTROL
+from liteframe.paper.names import CONTROL, SCOPES
 
 ALL_SEEDS = (4, 5, 6)
 TWO_SEEDS = (4, 5)
@@ -160,7 +160,9 @@ CELLS: tuple[PaperCell, ...] = (
     _asked("merging", "table1", [f"teacher+{name}" for name in ("tome", "prumerge", "prumerge+", "visionzip")], "16x"),
     _asked("video", "table1", [f"teacher+{name}" for name in ("fastvid", "dycoke", "prunevid", "holitom")], "16x"),
     _asked("in-encoder", "table1", ["tome-teacher+wap"], "tokens merged in every layer of the encoder"),
+    _asked("in-encoder-quarter", "table1", ["tome4-teacher+wap"], "a quarter of the patches left in the encoder"),
     _asked("in-llm", "table1", ["teacher+fastv", "teacher+pyramiddrop"], "tokens dropped inside the LLM"),
+    _asked("tome-scopes", "table1", [f"teacher+{name}" for name in SCOPES], "ToMe by keys and scope"),
     PaperCell("budgets", "figure3", _budget_arms(), ALL_SEEDS, about="WAP by ratio at equal visual tokens"),
     *(
         cell

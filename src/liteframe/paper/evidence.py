@@ -15,7 +15,7 @@ from liteframe.errors import DataError
 from liteframe.evaluation.paired import Estimate, estimate
 from liteframe.paper.agreement import OneWorld, require_same_models
 from liteframe.paper.cells import ALL_SEEDS, CELLS, PaperCell, plan
-from liteframe.paper.records import read_cell, record_path
+from liteframe.paper.records import open_arms, read_cell, record_path, row_arm
 from liteframe.paper.shapes import Shapes
 
 Point = tuple[str, int]
@@ -53,6 +53,7 @@ class Evidence:
     shapes: dict[str, Shapes] = field(default_factory=dict)
     planned: dict[Point, tuple[int, ...]] = field(default_factory=lambda: planned_seeds(CELLS))
     _one_world: OneWorld = field(default_factory=OneWorld, repr=False)
+    _renamed: set[tuple[Point, int]] = field(default_factory=set, repr=False)
 
     def add(self, record: Mapping[str, Any], path: str = "record") -> None:
         """Takes in the record of a cell; `path` is that of its file.
@@ -64,8 +65,15 @@ class Evidence:
         self.videos[seed] = self._one_world.require(record, path)
         self.made[name, seed] = dict(record)
         for row in record["rows"]:
-            point = (str(row["arm"]), int(row["frames"]))
-            if seed in self.right.get(point, {}):
+            point = (row_arm(row), int(row["frames"]))
+            if point[0] != row["arm"]:
+                # What a method was before its defaults changed fills only what no cell has measured as that arm.
+                if seed in self.right.get(point, {}):
+                    continue
+                self._renamed.add((point, seed))
+            elif (point, seed) in self._renamed:
+                self._renamed.remove((point, seed))
+            elif seed in self.right.get(point, {}):
                 raise DataError(
                     f"{point[0]} at {point[1]} frames, seed {seed}: measured in two cells; remove one record"
                 )
@@ -158,6 +166,8 @@ def read_evidence(records: Path, cells: Sequence[PaperCell] = CELLS) -> Evidence
             raise DataError(f"{record_path(records, cell, seed)}: is the record of another cell; remove it")
         else:
             evidence.add(record, str(record_path(records, cell, seed)))
+            if open_arms(record, cell):
+                evidence.open_cells.setdefault(cell.name, []).append(seed)
     for seed in sorted({seed for cell in cells for seed in cell.seeds}):
         report = records.parent / REPORTS.format(seed=seed)
         if report.is_file():

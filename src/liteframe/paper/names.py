@@ -7,8 +7,14 @@ from liteframe.bench.arm_names import method_name
 CTD, LMA = "liteframe-ctd", "liteframe-lma"
 """The student of a run, with the LLM frozen and adapted."""
 TOME_INSIDE = "tome-teacher+wap"
+TOME_QUARTER = "tome4-teacher+wap"
+"""WAP itself behind an encoder that merges: shown beside the claims on WAP and its student, which do not count it."""
 OFF_GRID = ("tome", "prumerge", "prumerge+", "visionzip", "fastvid", "dycoke", "prunevid", "holitom")
 """Of the registry of compressors, those off the grid that a cell of `cells` asks; a new one waits for a cell."""
+SCOPES = ("tome-keys", "tome-frame", "tome-video")
+"""ToMe by other scopes and by keys; no claim counts these."""
+VARIANTS = ("teacher+tome", *(f"teacher+{name}" for name in SCOPES), "teacher+fastvid", "teacher+fastvid-apart")
+"""Rivals whose settings changed, or matter, each before its other settings."""
 INSIDE_LLM = ("teacher+fastv", "teacher+pyramiddrop")
 ARMS = {
     "teacher": "teacher, all tokens",
@@ -19,12 +25,15 @@ ARMS = {
     "teacher+wap-8x": "WAP, 8x",
     "teacher+wap-4x": "WAP, 4x",
     **{f"teacher+{name}": method_name(name) for name in OFF_GRID},
+    **{f"teacher+{name}": method_name(name) for name in (*SCOPES, "fastvid-apart")},
     TOME_INSIDE: "ToMe inside the encoder, then WAP",
+    TOME_QUARTER: "ToMe inside the encoder to a quarter, then WAP",
     **{arm: f"{method_name(arm)} (inside the LLM)" for arm in INSIDE_LLM},
     "liteframe-ctd": "student after CTD, LLM frozen",
     "liteframe-lma": "student after LMA",
 }
-REDUCTIONS = [name for name in ARMS if "teacher+" in name and name not in ("teacher+wap-8x", "teacher+wap-4x")]
+_NO_RIVALS = ("teacher+wap-8x", "teacher+wap-4x", "teacher+fastvid-apart", *(f"teacher+{name}" for name in SCOPES))
+REDUCTIONS = [name for name in ARMS if "teacher+" in name and name not in _NO_RIVALS]
 """All that reduce the teacher's tokens and were asked for 16x; those in `OTHER_BUDGETS` too leave the LLM more."""
 OTHER_BUDGETS = ("teacher", "teacher+dycoke", *INSIDE_LLM)
 """Of Table 1, those whose LLM sees more than one token in 16: all, as many as the method leaves, or all at first."""

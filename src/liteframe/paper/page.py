@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from liteframe.atomic import atomic_write_text
+from liteframe.bench.rivals import rivals_table
 from liteframe.paper import tables, texts
 from liteframe.paper.cells import CELLS, PaperCell
 from liteframe.paper.claim_tables import claims_table, counts, judged_claims, parts_list
 from liteframe.paper.evidence import Evidence, read_evidence
-from liteframe.paper.names import CTD, LMA, REDUCTIONS, name_of
+from liteframe.paper.names import CTD, LMA, OFF_GRID, REDUCTIONS, name_of
 from liteframe.paper.verdicts import MISSING, RULE
 
 PAGE, PLOTS = "PAPER.md", "plots"
@@ -44,6 +46,11 @@ def page(evidence: Evidence, cells: Sequence[PaperCell] = CELLS, notes: str | No
         tables.other_budgets(evidence),
         texts.CONTROL,
         control or f"{MISSING}.",
+        texts.VARIANTS,
+        tables.variants(evidence),
+        "## How the rivals are built",
+        texts.RIVALS,
+        rivals_table(OFF_GRID),
         "## Figure 3: frames, and ratio at equal tokens",
         figures["fig3"],
         tables.figure_3_left(evidence),
@@ -101,19 +108,27 @@ def _made_by(evidence: Evidence) -> str:
     machines: dict[str, int] = {}
     codes: dict[str, set[str]] = {}
     for record in evidence.made.values():
-        where = record["environment"]
-        packages = where["packages"]
-        dirty = ", with changes" if where.get("dirty") else ""
-        text = (
-            f"{where['device']}, {where['threads']} threads, torch {packages['torch']}, transformers "
-            f"{packages['transformers']}, {where['dtype']}, commit {str(where.get('commit'))[:10]}{dirty}"
-        )
+        text = _machine(record["environment"])
         machines[text] = machines.get(text, 0) + 1
         for stage in record["stages"]:
             codes.setdefault(str(stage.get("code"))[:10], set()).add(str(stage["name"]).split(" ")[0])
     lines = [f"- {count} records: {text}" for text, count in sorted(machines.items())]
+    lines += [
+        f"- of {cell}, seed {seed}, later: {', '.join(map(name_of, again['arms']))}: {_machine(again['environment'])}"
+        for (cell, seed), record in sorted(evidence.made.items())
+        for again in record.get("again", ())
+    ]
     lines += [f"- code {code} trained or made: {', '.join(sorted(names))}" for code, names in sorted(codes.items())]
     return "\n".join(lines)
+
+
+def _machine(where: Mapping[str, Any]) -> str:
+    packages = where["packages"]
+    dirty = ", with changes" if where.get("dirty") else ""
+    return (
+        f"{where['device']}, {where['threads']} threads, torch {packages['torch']}, transformers "
+        f"{packages['transformers']}, {where['dtype']}, commit {str(where.get('commit'))[:10]}{dirty}"
+    )
 
 
 def page_path(records: Path) -> Path:

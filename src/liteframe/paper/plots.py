@@ -46,6 +46,7 @@ _STYLES = {
     "teacher+prunevid": _Style("#44AA99", "8", "-.", 1.2),
     "teacher+holitom": _Style("#332288", "H", "-.", 1.2),
     "tome-teacher+wap": _Style("#117733", "<", "-.", 1.2),
+    "tome4-teacher+wap": _Style("#117733", ">", "-.", 1.2),
     "teacher+fastv": _Style("#AA4499", "1", ":", 1.4),
     "teacher+pyramiddrop": _Style("#661100", "2", ":", 1.4),
 }

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liteframe.bench.records import read_json, write_record
+from liteframe.bench.arm_names import recorded_arm
+from liteframe.bench.records import read_json, write_json, write_record
 from liteframe.errors import DataError
 from liteframe.paper.cells import PaperCell
 
@@ -65,6 +66,75 @@ def read_cell(records: Path, cell: PaperCell, seed: int) -> dict[str, Any] | Non
     if wrong := _first_wrong(record, cell):
         raise DataError(f"{path}: {wrong}; remove it and run `liteframe paper`")
     return record
+
+
+def row_arm(row: Mapping[str, Any]) -> str:
+    """The arm that a row is of, by the settings that it says."""
+    return recorded_arm(str(row["arm"]), row.get("how"))
+
+
+def open_arms(record: Mapping[str, Any], cell: PaperCell) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Arms of the cell, with their frame counts, that its record has no row of: their method worked otherwise then."""
+    there = {(row_arm(row), row["frames"]) for row in record["rows"]}
+    return tuple((arm, counts) for arm, counts in cell.arms if not {(arm, count) for count in counts} <= there)
+
+
+def add_arms(
+    record: Mapping[str, Any],
+    cell: PaperCell,
+    environment: Mapping[str, Any],
+    seconds: float,
+    stages: Sequence[Mapping[str, Any]],
+    answers: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A record with the rows of its `open_arms` measured anew, the other rows as they were.
+
+    Args:
+        record: of the cell, as it is.
+        cell: what it is of.
+        environment: that the new rows were measured in; it stands in the field ``again``, with their arms and seconds.
+        seconds: that they took.
+        stages: that made the models now.
+        answers: of ``answer``, for the open arms and for one row that the record has, which shows that the models are
+            the same.
+
+    Raises:
+        DataError: world, stages or the answers of the row that both have are not those of the record.
+    """
+    if (record.get("manifest"), record["videos"]) != (answers.get("manifest"), answers["videos"]):
+        raise DataError(f"{cell.name}: its record is of another world than {_OTHER_RUN}")
+    now = {stage["name"]: stage.get("digest") for stage in stages}
+    for stage in record["stages"]:
+        if stage.get("digest") and now.get(stage["name"], stage["digest"]) != stage["digest"]:
+            raise DataError(f"{cell.name}: stage {stage['name']} of its record is not that of {_OTHER_RUN}")
+    wanted = open_arms(record, cell)
+    found = {(row_arm(row), row["frames"]): row for row in record["rows"]}
+    for row in answers["rows"]:
+        point = (str(row["arm"]), int(row["frames"]))
+        if point in found and (gap := _changed(found[point]["right"], row["right"])) > LARGEST_CHANGE:
+            raise DataError(
+                f"{cell.name}: {point[0]} at {point[1]} frames answers {gap:.1%} of the questions otherwise than in its"
+                f" record, so the models are not those of {_OTHER_RUN}"
+            )
+        found.setdefault(point, dict(row))
+    again = {"arms": [arm for arm, _ in wanted], "seconds": round(seconds, 1), "environment": dict(environment)}
+    rows = [found[arm, count] for arm, counts in cell.arms for count in counts]
+    return {**record, "rows": rows, "again": [*record.get("again", ()), again]}
+
+
+LARGEST_CHANGE = 0.05
+"""One answer in twenty: so many may change by rounding on another machine, far fewer than by another training."""
+_OTHER_RUN = "this run; remove the record to measure the whole cell anew"
+
+
+def _changed(before_Q: Sequence[int], now_Q: Sequence[int]) -> float:
+    """Share of the questions that were answered otherwise."""
+    return sum(one != other for one, other in zip(before_Q, now_Q, strict=True)) / len(before_Q)
+
+
+def rewrite_cell(records: Path, cell: PaperCell, seed: int, record: Mapping[str, Any]) -> Path:
+    """Writes a record that was read, and added to, whole or not at all."""
+    return write_json(record_path(records, cell, seed), record)
 
 
 def _first_wrong(record: Mapping[str, Any], cell: PaperCell) -> str | None:

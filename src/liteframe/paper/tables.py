@@ -19,6 +19,7 @@ from liteframe.paper.names import (
     MIXERS,
     OTHER_BUDGETS,
     REDUCTIONS,
+    VARIANTS,
     name_of,
 )
 from liteframe.paper.shapes import MIXER_ARMS
@@ -55,6 +56,12 @@ def control(evidence: Evidence) -> str | None:
     """Table 1 on the host that learnt other pooled tokens; None where nothing was measured on it."""
     arms = [arm for arm in ("teacher", *REDUCTIONS) if evidence.frames_of(CONTROL + arm)]
     return _reductions(evidence, arms, CONTROL) if arms else None
+
+
+def variants(evidence: Evidence) -> str:
+    """Rivals with other settings than those that they are compared with, beside these; what was not measured is out."""
+    shown = [arm for arm in VARIANTS if evidence.frames_of(arm) or not arm.startswith("teacher+fastvid")]
+    return _reductions(evidence, shown)
 
 
 def _reductions(evidence: Evidence, arms: Sequence[str], host: str = "") -> str:

@@ -20,11 +20,13 @@ from liteframe.paper.answers import answer
 from liteframe.paper.arms import arms_for, trained_arms
 from liteframe.paper.cells import CELLS, LONGEST, PaperCell, plan
 from liteframe.paper.ground import Busy, RunVerb, Workplace, missing_of, require_ground, stages_of
-from liteframe.paper.records import read_cell, write_cell
+from liteframe.paper.records import add_arms, open_arms, read_cell, rewrite_cell, row_arm, write_cell
 from liteframe.paper.training import drop_stores, host_of, student_of, train
 from liteframe.pipeline.isolation import isolated
 
 Task = tuple[PaperCell, int]
+ArmCounts = Sequence[tuple[str, Sequence[int]]]
+"""Arms and the frame counts that they are asked at."""
 GUESSED_MINUTES = {"answers": 5.0, "train": 6.0, "ground": 14.0, "store": 2.0}
 """Before any cell is done: of a cell by its kind, of a run, and of a feature store, on two CPU cores."""
 
@@ -80,15 +82,16 @@ class Worker:
         return all(self._readable(cell, seed) is not None for cell, seed in tasks)
 
     def is_done(self, cell: PaperCell, seed: int) -> bool:
-        """Whether there is a record of the cell as it is now."""
-        return read_cell(self.records, cell, seed) is not None
+        """Whether there is a record of the cell as it is now, with all of its arms as they work now."""
+        return _complete(read_cell(self.records, cell, seed), cell)
 
     def _readable(self, cell: PaperCell, seed: int) -> dict[str, Any] | None:
-        """The record of a cell; None where it cannot be read either, which is for that cell's own turn to say."""
+        """The whole record of a cell; None where it cannot be read either, which is for that cell's own turn to say."""
         try:
-            return read_cell(self.records, cell, seed)
+            record = read_cell(self.records, cell, seed)
         except DataError:
             return None
+        return record if _complete(record, cell) else None
 
     def _one(self, cell: PaperCell, seed: int) -> None:
         place = Workplace(self.runs, seed)
@@ -97,15 +100,20 @@ class Worker:
                 return
             _say(f"{cell.name}, seed {seed}: {cell.about or cell.kind}")
             require_ground(place, self.run_verb)
-            record = self._measure(cell, place)
-            written = write_cell(self.records, cell, seed, self._environment(), **record)
-            _say(f"{cell.name}, seed {seed}: done in {record['seconds'] / 60:.1f} minutes, {written}")
+            before = read_cell(self.records, cell, seed)
+            if before is None:
+                found = self._measure(cell, place, cell.arms)
+                written = write_cell(self.records, cell, seed, self._environment(), **found)
+            else:
+                found = self._measure(cell, place, _to_ask(before, cell))
+                written = rewrite_cell(self.records, cell, seed, add_arms(before, cell, self._environment(), **found))
+            _say(f"{cell.name}, seed {seed}: done in {found['seconds'] / 60:.1f} minutes, {written}")
             drop_stores(place, self._stores_needed(seed))
 
     def _environment(self) -> dict[str, Any]:
         return environment("cpu", "bfloat16", str(ATTENTION), malloc={"tuned": runtime.malloc_is_tuned})
 
-    def _measure(self, cell: PaperCell, place: Workplace) -> dict[str, Any]:
+    def _measure(self, cell: PaperCell, place: Workplace, wanted: ArmCounts) -> dict[str, Any]:
         stages, spent = stages_of(place.ground), 0.0
         if cell.training is not None:
             stages += train(cell, place, self.run_verb)
@@ -113,9 +121,9 @@ class Worker:
         started = time.monotonic()
         with isolated(place.seed):
             if cell.training is None or cell.training.host is not None:
-                arms = arms_for(place.ground, cell.arms, host_of(cell, place))
+                arms = arms_for(place.ground, wanted, host_of(cell, place))
             else:
-                arms = trained_arms(place.ground, student_of(cell, place), cell.arms)
+                arms = trained_arms(place.ground, student_of(cell, place), wanted)
             answers = answer(place.ground, arms, f"{cell.name}, seed {place.seed}", self.longest)
         return {"seconds": spent + time.monotonic() - started, "stages": stages, "answers": answers}
 
@@ -162,6 +170,17 @@ class Worker:
             if found := [minutes for other, minutes in taken.values() if alike(other)]:
                 return fmean(found) + lacking
         return GUESSED_MINUTES[cell.kind] + lacking
+
+
+def _complete(record: Mapping[str, Any] | None, cell: PaperCell) -> bool:
+    return record is not None and not open_arms(record, cell)
+
+
+def _to_ask(record: Mapping[str, Any], cell: PaperCell) -> ArmCounts:
+    """The arms that a record lacks, and one point that it has, by which the models are seen to be the same."""
+    kept = [(row["frames"], row["arm"]) for row in record["rows"] if row_arm(row) == row["arm"]]
+    known = [(arm, (count,)) for count, arm in sorted(kept)[:1]]
+    return [*known, *open_arms(record, cell)]
 
 
 def _say(text: str) -> None:

@@ -23,7 +23,7 @@ def loop_segments(cls: list[list[float]], segments: int, threshold: float) -> li
 
 
 def loop_fastvid(
-    features: Features, keep: int, segments: int, threshold: float, merged: float, step: int
+    features: Features, keep: int, segments: int, threshold: float, merged: float, step: int, join: bool = True
 ) -> dict[int, list[float]]:
     frames, rows, columns = features.grid
     count = rows * columns
@@ -44,14 +44,14 @@ def loop_fastvid(
                 continue
             own = [place for place in free if place // count == frame]
             anchors = [own[i] for i in peaks([points[place] for place in own], 4)[:share]]
-            members = {anchor: [anchor] for anchor in anchors}
+            members = {anchor: [anchor] if join else [] for anchor in anchors}
             for place in free:
                 if place not in anchors:
                     nearest = max(range(share), key=lambda a: (cosine(points[place], points[anchors[a]]), -a))
                     members[anchors[nearest]].append(place)
             for anchor, inside in members.items():
                 weight = max(0.6, 1 / (len(inside) + 1))
-                middle = mean([points[i] for i in inside])
+                middle = mean([points[i] for i in inside]) if inside else points[anchor]
                 expected[anchor] = [weight * x + (1 - weight) * y for x, y in zip(points[anchor], middle, strict=True)]
     return expected
 
@@ -67,6 +67,13 @@ def test_fastvid_equals_loops(frames, segments, threshold, merged, step):
         result = fastvid(features, keep, segments, threshold, merged, step)
         assert_same(result, loop_fastvid(features, keep, segments, threshold, merged, step))
         assert result.given == keep
+
+
+def test_anchors_that_are_no_members_equal_loops():
+    features = make_features(7)
+    for keep in range(1, features.count + 1, 9):
+        result = fastvid(features, keep, anchors_join=False)
+        assert_same(result, loop_fastvid(features, keep, 8, 0.9, 0.4, 4, join=False))
 
 
 def scenes(*lengths: int) -> torch.Tensor:

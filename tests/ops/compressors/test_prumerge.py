@@ -19,8 +19,8 @@ def quantile(values: list[float], share: float) -> float:
     return low + (high - low) * (place - math.floor(place))
 
 
-def loop_merge(features: Features, budgets: list[int], tops: list[int], neighbours: int) -> dict[int, list[float]]:
-    """Each frame: `tops` tokens by attention, the rest of its budget at even steps over what is left; then merging."""
+def loop_merge(features: Features, budgets: list[int], uniform: float, neighbours: int) -> dict[int, list[float]]:
+    """Each frame: tokens by attention, a share of the budget at even steps over what is left; merging; a sum more."""
     frames, rows, columns = features.grid
     count = rows * columns
     points, keys = vectors(features.tokens_THWC), vectors(features.keys_THWK)
@@ -28,9 +28,11 @@ def loop_merge(features: Features, budgets: list[int], tops: list[int], neighbou
     expected = {}
     for frame in range(frames):
         places = range(frame * count, frame * count + count)
-        chosen = best({place: attention[place] for place in places}, tops[frame])
+        own = budgets[frame] - 1 if 1 < budgets[frame] < count else budgets[frame]
+        tops = own and max(1, own - math.floor(own * uniform + 0.5))
+        chosen = best({place: attention[place] for place in places}, tops)
         rest = [place for place in places if place not in chosen]
-        spread = budgets[frame] - tops[frame]
+        spread = own - tops
         chosen += [rest[math.floor((step + 0.5) * len(rest) / spread)] for step in range(spread)]
         for place in chosen:
             likeness = {other: cosine(keys[place], keys[other]) for other in places if other != place}
@@ -39,6 +41,10 @@ def loop_merge(features: Features, budgets: list[int], tops: list[int], neighbou
                 points[place][c] + sum(attention[other] * points[other][c] for other in near)
                 for c in range(len(points[0]))
             ]
+        if own < budgets[frame]:
+            gone = [place for place in places if place not in chosen]
+            weightiest = max(gone, key=lambda place: attention[place])
+            expected[weightiest] = [sum(attention[p] * points[p][c] for p in gone) for c in range(len(points[0]))]
     return expected
 
 
@@ -47,7 +53,7 @@ def loop_merge(features: Features, budgets: list[int], tops: list[int], neighbou
 def test_prumerge_equals_loops(keep, neighbours):
     features = make_features()
     budgets = frame_budgets(features.cls_attention_THW.flatten(1), keep, whisker=1.5)
-    assert_same(prumerge(features, keep, neighbours), loop_merge(features, budgets, budgets, neighbours))
+    assert_same(prumerge(features, keep, neighbours), loop_merge(features, budgets, 0.0, neighbours))
 
 
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 0.75, 1.0])
@@ -55,8 +61,7 @@ def test_prumerge_equals_loops(keep, neighbours):
 def test_prumerge_plus_equals_loops(keep, uniform):
     features = make_features()
     budgets = frame_budgets(features.cls_attention_THW.flatten(1), keep, whisker=1.5)
-    tops = [budget and max(1, budget - math.floor(budget * uniform + 0.5)) for budget in budgets]
-    assert_same(prumerge_plus(features, keep, uniform, 3), loop_merge(features, budgets, tops, 3))
+    assert_same(prumerge_plus(features, keep, uniform, 3), loop_merge(features, budgets, uniform, 3))
 
 
 def test_outliers_are_above_the_third_quartile_by_the_whisker():
@@ -88,15 +93,22 @@ def test_without_outliers_frames_share_evenly():
 def test_the_kept_are_the_outliers_where_the_budget_is_their_number():
     attention = attention_with_outliers([4, 4]).reshape(2, 5, 8)
     features = make_features(2, 5, 8)
-    result = prumerge(dataclasses.replace(features, cls_attention_THW=attention), 8)
+    result = prumerge(dataclasses.replace(features, cls_attention_THW=attention), 8, extra=False)
     assert result.places_M.tolist() == [3, 4, 5, 6, 43, 44, 45, 46]
 
 
 def test_without_attention_nothing_is_added():
     features = make_features()
     silent = dataclasses.replace(features, cls_attention_THW=torch.zeros(4, 3, 4))
-    result = prumerge(silent, 20)
+    result = prumerge(silent, 20, extra=False)
     torch.testing.assert_close(result.tokens_MC, features.tokens_THWC.flatten(0, 2)[result.places_M])
+
+
+def test_a_frame_of_one_token_in_the_budget_keeps_it_and_has_no_sum():
+    features = make_features()
+    result = prumerge(features, 4)
+    top = features.cls_attention_THW.flatten(1).argmax(dim=-1) + 12 * torch.arange(4)
+    assert torch.equal(result.places_M, top)
 
 
 def test_uniform_tokens_cover_the_frame():

@@ -44,7 +44,8 @@ def prunevid(
 ) -> Compressed:
     """Merge what stands still, then what is alike.
 
-    Gives exactly `keep` tokens, or all that the merging of still tokens leaves where these are fewer.
+    Gives exactly `keep` tokens, or all that the merging of still tokens leaves where these are fewer. Differs from the
+    official code in that small parts are clustered too, without which 16x is out of reach on small frames.
 
     Args:
         features: only the tokens are needed.

@@ -47,6 +47,8 @@ def tome(
 ) -> Compressed:
     """Merge the most similar tokens until `keep` are left; gives exactly that many.
 
+    Differs from InternVideo2.5 in that the caller may give projected tokens, which costs it no accuracy.
+
     Args:
         features: keys are needed where they are compared.
         keep: tokens of the whole video, spread over its frames as evenly as can be.
