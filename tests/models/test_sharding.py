@@ -83,9 +83,7 @@ def sharded_rank(rank: int, text: str, folder: Path, lengths: tuple[int, int], c
 @pytest.mark.parametrize(
     ("text", "lengths", "chunk_clips"), [("qwen3", (8, 8), None), ("qwen3_moe", (8, 8), None), ("qwen3", (4, 8), 1)]
 )
-def test_two_ranks_learn_as_one(
-    text: str, lengths: tuple[int, int], chunk_clips: int | None, tmp_path: Path
-) -> None:
+def test_two_ranks_learn_as_one(text: str, lengths: tuple[int, int], chunk_clips: int | None, tmp_path: Path) -> None:
     """Also where one of them runs its encoder on more chunks than the other."""
     family_folder(text, "300M")
     before = {name: parameter.detach().clone() for name, parameter in trained(video_llm(text)).items()}

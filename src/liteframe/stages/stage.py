@@ -191,7 +191,9 @@ class Stage(LightningModule):
 
     def on_before_backward(self, loss: torch.Tensor) -> None:
         self._watch.note_loss(loss)
-        self._step_mean.shrink(self.parameters())
+        # Not the module's own: between forward and backward, whole weights stand there in place of shared-out ones.
+        groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
+        self._step_mean.shrink(parameter for group in groups for parameter in group["params"])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Raises DivergedError where losses or gradients are not finite: the weights are still those before."""
