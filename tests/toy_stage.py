@@ -26,7 +26,7 @@ class ToyStage(LightningModule):
         broken: raise an error of the house when training starts.
         estimate: as the cache stage has it.
         slow: seconds that a step takes more; the step is then noted in a file.
-        waits: rank 0 waits in a validation step for what rank 1 never sends.
+        waits: two ranks wait in a validation step for what the other never sends.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class ToyStage(LightningModule):
 
     def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         self._take_time("validating", batch_idx)
-        if self.waits and self.global_rank == 0 and batch_idx == 2:
-            torch.distributed.recv(torch.zeros(1), src=1)
+        if self.waits and batch_idx == 2:
+            torch.distributed.recv(torch.zeros(1), src=1 - self.global_rank)
 
     def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         self._take_time("rank", batch_idx)

@@ -30,13 +30,27 @@ class BreakOff(Callback):
             os._exit(0)
 
 
-def train(rank: int, folder: Path, source: Path, ranks: int, broken: bool = False) -> None:
+def train(
+    rank: int,
+    folder: Path,
+    source: Path,
+    ranks: int,
+    broken: bool = False,
+    accumulate: int = 1,
+    chunk: int | None = None,
+) -> None:
     strategy = ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False)
     shared: dict[str, Any] = {"strategy": strategy, "devices": ranks} if ranks > 1 else {}
     last = ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=1, enable_version_counter=False)
     callbacks = [last, BreakOff()] if broken else [last]
     trainer = make_trainer(
-        folder, max_steps=2, gradient_clip_val=1.0, callbacks=callbacks, enable_checkpointing=True, **shared
+        folder,
+        max_steps=2,
+        gradient_clip_val=1.0,
+        accumulate_grad_batches=accumulate,
+        callbacks=callbacks,
+        enable_checkpointing=True,
+        **shared,
     )
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     stage = LMAStage(
@@ -44,17 +58,23 @@ def train(rank: int, folder: Path, source: Path, ranks: int, broken: bool = Fals
         str(encoder_folder()),
         LoraSettings(rank=4, alpha=8, targets=["q_proj", "down_proj"]),
         attention="eager",
+        encoder_chunk_clips=chunk,
         optimizer=OptimizerSettings(lr=1e-3, warmup_fraction=0.0),
     )
-    data = video_data(train=str(source), frames=8, batch_size=4 // ranks)
+    data = video_data(train=str(source), frames=8, batch_size=4 // ranks // accumulate)
     trainer.fit(stage, data, ckpt_path="last")
     os._exit(0)
 
 
 def four_videos(folder: Path) -> Path:
     path = folder / "four.jsonl"
+    """With answers of unequal lengths, and one video of a single clip."""
     rows = read_manifest(manifest())[:4]
-    lines = [{"path": row.path, "question": "color of the star", "answer": "red left"} for row in rows]
+    answers = ("red left", "blue", "color of the first triangle", "up")
+    lines = [
+        {"path": row.path, "end": end, "question": "color of the star", "answer": answer}
+        for row, answer, end in zip(rows, answers, (None, 0.2, None, None), strict=True)
+    ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -73,6 +93,14 @@ def test_two_ranks_export_what_one_does(tmp_path: Path) -> None:
         assert run_ranks(train, 2, tmp_path / "broken", source, 2, broken) == [0, 0]
         assert (tmp_path / "broken" / "export").is_dir() != broken
     compare(tmp_path / "2" / "export", tmp_path / "broken" / "export", 1e-6)
+
+
+def test_two_ranks_export_what_one_does_with_accumulated_batches_and_chunks(tmp_path: Path) -> None:
+    source = four_videos(tmp_path)
+    for ranks, accumulate in ((1, 1), (2, 2)):
+        folder = tmp_path / str(ranks)
+        assert run_ranks(train, ranks, folder, source, ranks, False, accumulate, 1) == [0] * ranks
+    compare(tmp_path / "1" / "export", tmp_path / "2" / "export", 2e-4)
 
 
 def compare(one: Path, other: Path, tolerance: float) -> None:

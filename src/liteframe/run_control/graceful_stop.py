@@ -254,6 +254,8 @@ class GracefulStop(Callback):
         saving.join(_SAVE_S)  # on a device that a collective keeps busy it may never end
         if trainer.global_rank == min(set(range(trainer.world_size)) - set(missing)):
             say(f"error: {reason}. {self._kept(trainer)}")
+        else:
+            time.sleep(_SAVE_S + _CHILD_GRACE_S)  # the one that says it must not lose its connection before
         for child in getattr(trainer.strategy.launcher, "procs", []):
             child.kill()
         os._exit(1)

@@ -41,7 +41,11 @@ class StepMean:
         return loss.total * (world_size() * batches) / count.to(loss.total.dtype), whole
 
     def shrink(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Scales the gradients of the batches before to their share; to be called before a batch's backward pass."""
+        """Scales the gradients of the batches before to their share; to be called before a batch's backward pass.
+
+        Args:
+            parameters: the optimizer's.
+        """
         if self._shrink is None:
             return
         for parameter in parameters:

@@ -191,13 +191,16 @@ class Stage(LightningModule):
         """What `training_step` returns, so that gradients are those of the mean over the whole optimizer step.
 
         Logs the means so far: over all ranks, and over all batches whose gradients are accumulated. Every rank has to
-        call it, once a batch.
+        call it, once a batch. Without a trainer each batch is a step.
 
         Args:
             loss: of this rank's batch.
             counted: what the loss is a mean over, as the log is to name its number; "" does not log it.
         """
-        share, means = self._step_mean.add(loss, self.trainer.accumulate_grad_batches)
+        if self._trainer is None:  # nobody accumulates gradients, or says where a step ends
+            self._step_mean.reset()
+        batches = 1 if self._trainer is None else self._trainer.accumulate_grad_batches
+        share, means = self._step_mean.add(loss, batches)
         self._log_means("train", means.values())
         if counted:
             self.log(f"rate/{counted}", means.parts["loss"][1].float())
@@ -238,7 +241,9 @@ class Stage(LightningModule):
 
     def on_before_backward(self, loss: torch.Tensor) -> None:
         self._watch.note_loss(loss)
-        self._step_mean.shrink(self.parameters())
+        # Not the module's own: between forward and backward, whole weights stand there in place of shared-out ones.
+        groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
+        self._step_mean.shrink(parameter for group in groups for parameter in group["params"])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Raises DivergedError where losses or gradients are not finite: the weights are still those before."""
