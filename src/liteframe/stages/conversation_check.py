@@ -37,6 +37,10 @@ class ConversationCheck:
     questions: int | None = None
     truncate: bool = False
 
+    def __post_init__(self) -> None:
+        # Here, so that loader processes need not render the template, which takes another process each.
+        self.prompts.prepare()
+
     def __call__(self, row: dict[str, Any], frames: int) -> None:
         """Raises DataError, naming row and field, where a text or the length of the conversation is not fit."""
         turns = turns_of(row)
