@@ -55,8 +55,9 @@ class ConversationCheck:
             advice = "" if self.truncate else ", set model.truncate to leave out its last questions"
             raise _refused(
                 row,
-                f"{len(asked)} questions and answers about {frames} frames have {tokens:,} tokens, {video:,} of them"
-                f" visual, more than the {self.limit:,} that the LLM takes; look at fewer frames, shorten it{advice}",
+                f"the conversation has {tokens:,} tokens, {video:,} of them visual (frames: {frames}, questions:"
+                f" {len(asked)}), more than the {self.limit:,} that it may have; look at fewer frames, shorten"
+                f" it{advice}",
             )
 
     def _longest(self, row: dict[str, Any], turns: Sequence[Turn]) -> Sequence[Turn]:
