@@ -52,7 +52,7 @@ class ConversationCheck:
         tokens = self._tokens(asked, groups)
         if self.limit is not None and tokens > self.limit:
             video = groups * self.tokens_per_group
-            advice = "" if self.truncate else ", set model.truncate to leave out its last questions"
+            advice = "" if self.truncate else ", or leave out its last questions (model.truncate of LMA)"
             raise _refused(
                 row,
                 f"the conversation has {tokens:,} tokens, {video:,} of them visual (frames: {frames}, questions:"
