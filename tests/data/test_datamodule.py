@@ -160,7 +160,7 @@ def test_a_broken_file_is_skipped_and_listed_up_to_the_limit(workers: int, clips
     trainer = make_trainer(tmp_path / "over", max_epochs=1)
     with pytest.raises(SkipLimitExceeded, match=r"1 of 19 .*--data\.max_skip_fraction"):
         trainer.predict(Recorder(), module(predict=listed, **settings), return_predictions=False)
-    with pytest.raises(DecodeError, match=r"broken\.mp4"):
+    with pytest.raises(DecodeError, match=r"broken\.mp4: .* \(.*more\.jsonl:8\)$"):
         trainer.predict(Recorder(), module(predict=listed, **{**settings, "on_error": "error"}))
 
 

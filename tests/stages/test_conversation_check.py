@@ -136,11 +136,15 @@ def test_a_row_too_long_for_the_llm_is_an_error_or_skipped_or_cut(workers: int, 
     source = tmp_path / "x.jsonl"
     source.write_text("".join(json.dumps(item) + "\n" for item in listed))
     settings = {"num_workers": workers}
-    with pytest.raises(ManifestError, match=r"x\.jsonl:2: .*\(id of 40\): field conversations: 40 questions and"):
+    with pytest.raises(ManifestError, match=r"x\.jsonl:2: .*\(id of 40\): field conversations: the conversation has "):
         fitted(tmp_path / "error", str(source), {"max_length": 100}, **settings)
     fitted(tmp_path / "skip", str(source), {"max_length": 100}, on_error="skip", **settings)
     (skip,) = [json.loads(line) for line in (tmp_path / "skip" / "skipped.jsonl").read_text().splitlines()]
-    assert skip["id"] == "of 40" and "x.jsonl:2" in skip["reason"] and "more than the 100" in skip["reason"]
+    assert (
+        skip["id"] == "of 40"
+        and "x.jsonl:2" in skip["reason"]
+        and "questions: 40), more than the 100" in skip["reason"]
+    )
     cut = fitted(tmp_path / "cut", str(source), {"max_length": 100, "truncate": True}, **settings)
     assert all(weight.isfinite().all() for weight in cut.parameters())
     fitted(tmp_path / "fits", str(source), **settings)

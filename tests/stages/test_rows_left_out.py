@@ -142,7 +142,13 @@ def test_more_options_than_letters_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [*CHANGES, ({"answer": "C. something"}, "field answer: 'C. something'")]
+    ("change", "message"),
+    [
+        *CHANGES,
+        ({"answer": "C. something"}, "field answer: 'C. something'"),
+        ({"answer": 1}, "a number may count from 0 or 1"),
+        ({"question": "red " * 9000}, "the prompt has 9000 tokens .* the LLM takes 8192"),
+    ],
 )
 def test_a_row_at_the_end_stops_an_evaluation_before_its_first_answer(
     change: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -122,7 +122,10 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
                 f"{where}: field options: wanted two texts or more to choose from, got {reprlib.repr(options)}"
             )
         if not all(isinstance(item.get(field), str) for field in ("question", "answer")):
-            raise ManifestError(f"{where}: wanted texts in 'question' and 'answer', got {reprlib.repr(item)}")
+            raise ManifestError(
+                f"{where}: wanted texts in 'question' and 'answer' (a number may count from 0 or 1), got"
+                f" {reprlib.repr(item)}"
+            )
         for text in (item["question"], *options):
             _require_plain(text, where, "questions" if row.get("questions") else "question")
     choices = [_unlettered({**item, "question": _plain(item["question"])}) for item in asked]

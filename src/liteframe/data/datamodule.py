@@ -208,7 +208,7 @@ class VideoDataModule(LightningDataModule):
     def leave_out(self, row: dict[str, Any], error: DataError) -> None:
         """Lists a row that a stage could not use as skipped; with `on_error="error"`, raises `error`."""
         if self.settings.on_error == "error":
-            raise error
+            raise error if row["path"] in str(error) else DataError(f"{row['path']} (id {row['id']}): {error}")
         if self.ledger is not None:
             self.ledger.record(row["path"], row["id"], f"{type(error).__name__}: {error}")
 

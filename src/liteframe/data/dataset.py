@@ -185,7 +185,7 @@ class VideoDataset(Dataset[Any]):
                 error = DecodeError(row["path"], reason)
         assert error is not None
         if self.settings.on_error == "error":
-            raise error
+            raise _placed(error, draft.get("listed"))
         reason = error.reason if isinstance(error, DecodeError) else str(error)
         return Skipped(row["path"], draft["skip_id"], f"{type(error).__name__}: {reason}")
 
@@ -238,6 +238,13 @@ class VideoDataset(Dataset[Any]):
         if "targets_THWC" in draft:
             blank["targets_THWC"] = torch.zeros_like(draft["targets_THWC"])
         return blank
+
+
+def _placed(error: DataError, listed: str | None) -> DataError:
+    """The error about a video with the place of its row in the list; one about a row has it already."""
+    if not listed or not isinstance(error, DecodeError):
+        return error
+    return type(error)(error.path, f"{error.reason} ({listed})")
 
 
 def window_ids(row_id: str, windows: int) -> list[str]:

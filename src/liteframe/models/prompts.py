@@ -186,6 +186,10 @@ class PromptBuilder:
         named = {tokenizer.convert_tokens_to_ids(token): token for token in own}
         return {number: token for number, token in added.items() if number in used} | named
 
+    def prepare(self) -> None:
+        """Does now what `built_in` and `template_tokens` do once."""
+        _ = self._structure, self.template_tokens
+
     def text_tokens(self, turns: Sequence[Turn]) -> int:
         """Tokens of the texts of turns alone."""
         return sum(len(self._tokenise(text)) for turn in turns for text in turn)

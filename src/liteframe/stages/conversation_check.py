@@ -37,6 +37,10 @@ class ConversationCheck:
     questions: int | None = None
     truncate: bool = False
 
+    def __post_init__(self) -> None:
+        # Here, so that loader processes need not render the template, which takes another process each.
+        self.prompts.prepare()
+
     def __call__(self, row: dict[str, Any], frames: int) -> None:
         """Raises DataError, naming row and field, where a text or the length of the conversation is not fit."""
         turns = turns_of(row)
@@ -48,11 +52,12 @@ class ConversationCheck:
         tokens = self._tokens(asked, groups)
         if self.limit is not None and tokens > self.limit:
             video = groups * self.tokens_per_group
-            advice = "" if self.truncate else ", set model.truncate to leave out its last questions"
+            advice = "" if self.truncate else ", or leave out its last questions (model.truncate of LMA)"
             raise _refused(
                 row,
-                f"{len(asked)} questions and answers about {frames} frames have {tokens:,} tokens, {video:,} of them"
-                f" visual, more than the {self.limit:,} that the LLM takes; look at fewer frames, shorten it{advice}",
+                f"the conversation has {tokens:,} tokens, {video:,} of them visual (frames: {frames}, questions:"
+                f" {len(asked)}), more than the {self.limit:,} that it may have; look at fewer frames, shorten"
+                f" it{advice}",
             )
 
     def _longest(self, row: dict[str, Any], turns: Sequence[Turn]) -> Sequence[Turn]:

@@ -76,8 +76,11 @@ class EvaluateStage(LightningModule):
 
     def _check_words(self, row: dict[str, Any]) -> None:
         asked = choices_of(row)
+        assert self.model is not None
         for question in asked:
-            self._check(self._prompt(question))
+            prompt = self._prompt(question)
+            self._check(prompt)
+            require_room(self.model, self.model.prompts.text_tokens([(prompt, "")]), 1)
             self._options(question, row)
         # In a figure of its own, which refuses what the real one would.
         types = [str(question.get("type", "all")) for question in asked]
