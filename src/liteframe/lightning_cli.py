@@ -8,6 +8,7 @@ import pkgutil
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -32,6 +33,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
+from liteframe.atomic import disk_fault
 from liteframe.bounded_text import parse_yaml
 from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.cli import CHILD_ARGS
@@ -96,8 +98,16 @@ def quieten() -> None:
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     disable_progress_bar()  # transformers shows one for a file that loads in a blink
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _say_unless_disk
     for message in _QUIET_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
+
+
+def _say_unless_disk(thread: threading.ExceptHookArgs) -> None:
+    """The loggers' own threads meet a full disk too, and the main one says so in a line."""
+    if thread.exc_value is None or disk_fault(thread.exc_value) is None:
+        threading.__excepthook__(thread)
 
 
 def import_stages() -> None:
@@ -243,6 +253,7 @@ class StageCLI(LightningCLI):
             init_args.estimate = True
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        config["default_root_dir"] = config.get("default_root_dir") or _RUN_FOLDER
         given = _as_list(config.get("callbacks"))
         if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given):
             callbacks = [*callbacks, StageProgress()]
