@@ -297,18 +297,19 @@ class StageCLI(LightningCLI):
 
     def _new_run(self, checkpoint: str | None) -> NewRun:
         folder = Path(self.trainer.default_root_dir)
-        callbacks = [
-            callback for callback in self.trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)
-        ]
         return NewRun(
             self.verb,
             folder,
             parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config"),
             checkpoint,
             self.model.export_folder(folder) if isinstance(self.model, Stage) else None,
-            tuple(Path(callback.dirpath or folder / "checkpoints") for callback in callbacks),
+            self._checkpoint_folders(),
             of_pipeline=CHILD_ARGS in os.environ,
         )
+
+    def _checkpoint_folders(self) -> tuple[Path, ...]:
+        savers = [saver for saver in self.trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
+        return tuple(Path(saver.dirpath or Path(self.trainer.default_root_dir) / "checkpoints") for saver in savers)
 
     def _parse_ckpt_path(self) -> None:
         """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
@@ -325,7 +326,7 @@ class StageCLI(LightningCLI):
             raise CheckpointError(f"--ckpt_path is {given or 'empty'}; give a checkpoint's file, `last` or `auto`")
         if given in ("last", "auto"):
             folder = Path(self.trainer.default_root_dir)
-            last = last_checkpoint(folder)
+            last = last_checkpoint(folder, *self._checkpoint_folders())
             if last is None and given == "auto":
                 rank_zero_only(print)(f"--ckpt_path auto: no checkpoint in {folder} yet, so the run begins anew")
                 return None

@@ -79,7 +79,8 @@ class RunLock:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
             os.close(handle)
             raise ConfigError(f"{path}: the run folder is in use by {holder}; wait, end it, or take another (--run)")
-        content = os.pread(handle, len(_HOLDER), 0)
+        content = os.read(handle, len(_HOLDER))
+        os.lseek(handle, 0, os.SEEK_SET)
         if content and content != _HOLDER:
             os.close(handle)
             raise ConfigError(f"{path}: no run of liteframe wrote it, and this one would write over it; move it away")
