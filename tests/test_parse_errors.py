@@ -103,6 +103,25 @@ def test_a_record_is_not_written_over_another_file(output: str, here: Path, caps
     assert (here / "notes.txt").read_text() == "mine" and (here / "notes.json").read_text() == '{"mine": 1}'
 
 
+def test_a_verb_that_a_recipe_cannot_run_is_said_before_its_first_stage(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "mine.yaml").write_text("stages: [{name: a, verb: doctor}, {name: b, verb: fitt}]")
+    assert cli.main(["pipeline", "mine.yaml", "--run=runs"]) == 1
+    assert "mine.yaml: stage b: no verb 'fitt'; there are fit, " in capsys.readouterr().err
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [["seeds"], ["plan", "--videos=x"], ["doctor", "extra"], ["check", "a", "--nope"]])
+def test_options_that_do_not_parse_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("liteframe: error: ") and error.endswith(
+        f"`liteframe {words[0]} --help` lists the options\n"
+    )
+    assert error.count("\n") == 1
+
+
 def test_what_the_system_says_of_a_file_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["synth", "toy.yaml"]) == 1
     assert capsys.readouterr().err == "liteframe: error: toy.yaml: File exists; give another place\n"

@@ -117,7 +117,7 @@ def _of_the_system(error: Exception) -> str | None:
     """What the system said of a file or a disk, in one line; None where it is another error."""
     name = getattr(error, "filename", None)
     if reason := disk_fault(error):
-        return f"{name or 'a file'}: {reason}; free some space or give another place"
+        return f"{name or 'a file of this run'}: {reason}; free some space or give another place"
     if isinstance(error, OSError) and name is not None:
         return as_one_line(f"{name}: {error.strerror or error}; give another place")
     return None
@@ -165,14 +165,16 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
     Where a signature has keyword-only parameters, those with a default before them are words that may be left out.
     """
     import docstring_parser
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from liteframe.parse_errors import parse_error_line
 
     docstring = docstring_parser.parse(function.__doc__ or "")
     types = typing.get_type_hints(function)
     parameters = signature(function).parameters
     lists = {name: item for name, kind in types.items() if name != "return" and (item := _list_item(kind)) is not None}
     words = [name for name, parameter in parameters.items() if _is_optional_word(parameter, parameters.values())]
-    parser = ArgumentParser(prog=f"liteframe {verb}", description=docstring.short_description)
+    parser = ArgumentParser(prog=f"liteframe {verb}", description=docstring.short_description, exit_on_error=False)
     flags = [name for name, parameter in parameters.items() if types[name] is bool and parameter.default is False]
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*lists, *words, *flags})
     texts = {parameter.arg_name: parameter.description for parameter in docstring.params}
@@ -190,7 +192,12 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
             action = "extend" if default is None else "store"
             options = {"nargs": "+", "action": action, "type": item, "default": default, "help": texts.get(name)}
             parser.add_argument(f"--{name}", **options)
-    values = dict(parser.parse_args(args).as_dict())
+    try:
+        values = dict(parser.parse_args(args).as_dict())
+    except ArgumentError as error:
+        said = parse_error_line(error.message, args)
+        print(f"liteframe: error: {said}; `liteframe {verb} --help` lists the options", file=sys.stderr)
+        raise SystemExit(2) from error
     return {name: value if name in _TEXTS else with_user_paths(value, f"--{name}") for name, value in values.items()}
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from liteframe.bounded_text import MAX_YAML_BYTES, parse_yaml
 from liteframe.configs import find_config, shipped_configs
 from liteframe.errors import ConfigError
+from liteframe.user_path import in_home
 
 ALLOW_CODE = "--allow-code"
 KNOWN: dict[str, tuple[str, ...]] = {
@@ -178,7 +179,7 @@ class Names:
             if not isinstance(inner, str):
                 self.read(inner, key, where, folder, trusted)
         elif len(text) < 4096 and "\0" not in text:
-            name = os.path.expanduser(text)  # as the parser does before it reads a file
+            name = in_home(text)  # as the parser does before it reads a file
             for path in {Path(name), *([folder / name] if folder else [])}:
                 if os.path.isfile(path):
                     self._read_file(path, trusted)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from liteframe.bounded_text import parse_yaml
 from liteframe.errors import ConfigError
+from liteframe.user_path import user_path
 
 _FLAGS = ("--config", "-c")
 
@@ -37,11 +38,11 @@ def find_config(name: str | Path) -> Path:
         ConfigError: if there is none; the message lists names near to it.
     """
     shipped = shipped_configs()
-    for base in (os.path.expanduser(name), os.path.join(shipped, name)):
+    for base in (user_path(str(name)), os.path.join(shipped, name)):
         for candidate in (base, f"{base}.yaml"):
             if os.path.isfile(candidate):  # False too for what is no name at all
                 return Path(candidate).resolve()
-    if os.path.isdir(os.path.expanduser(name)):
+    if os.path.isdir(user_path(str(name))):
         raise ConfigError(f"config {name}: is a folder; give a file in it")
     raise ConfigError(f"config {name}: not here, and none is shipped under that name; {_near_names(name, shipped)}")
 

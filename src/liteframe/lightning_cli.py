@@ -8,6 +8,7 @@ import pkgutil
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -32,6 +33,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
+from liteframe.atomic import disk_fault
 from liteframe.bounded_text import parse_yaml
 from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.cli import CHILD_ARGS
@@ -96,8 +98,16 @@ def quieten() -> None:
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     disable_progress_bar()  # transformers shows one for a file that loads in a blink
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _say_unless_disk
     for message in _QUIET_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
+
+
+def _say_unless_disk(thread: threading.ExceptHookArgs) -> None:
+    """The loggers' own threads meet a full disk too, and the main one says so in a line."""
+    if thread.exc_value is None or disk_fault(thread.exc_value) is None:
+        threading.__excepthook__(thread)
 
 
 def import_stages() -> None:
@@ -243,6 +253,7 @@ class StageCLI(LightningCLI):
             init_args.estimate = True
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        config["default_root_dir"] = config.get("default_root_dir") or _RUN_FOLDER
         given = _as_list(config.get("callbacks"))
         if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given):
             callbacks = [*callbacks, StageProgress()]
@@ -286,18 +297,19 @@ class StageCLI(LightningCLI):
 
     def _new_run(self, checkpoint: str | None) -> NewRun:
         folder = Path(self.trainer.default_root_dir)
-        callbacks = [
-            callback for callback in self.trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)
-        ]
         return NewRun(
             self.verb,
             folder,
             parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config"),
             checkpoint,
             self.model.export_folder(folder) if isinstance(self.model, Stage) else None,
-            tuple(Path(callback.dirpath or folder / "checkpoints") for callback in callbacks),
+            self._checkpoint_folders(),
             of_pipeline=CHILD_ARGS in os.environ,
         )
+
+    def _checkpoint_folders(self) -> tuple[Path, ...]:
+        savers = [saver for saver in self.trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
+        return tuple(Path(saver.dirpath or Path(self.trainer.default_root_dir) / "checkpoints") for saver in savers)
 
     def _parse_ckpt_path(self) -> None:
         """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
@@ -314,7 +326,7 @@ class StageCLI(LightningCLI):
             raise CheckpointError(f"--ckpt_path is {given or 'empty'}; give a checkpoint's file, `last` or `auto`")
         if given in ("last", "auto"):
             folder = Path(self.trainer.default_root_dir)
-            last = last_checkpoint(folder)
+            last = last_checkpoint(folder, *self._checkpoint_folders())
             if last is None and given == "auto":
                 rank_zero_only(print)(f"--ckpt_path auto: no checkpoint in {folder} yet, so the run begins anew")
                 return None

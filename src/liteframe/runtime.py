@@ -74,25 +74,33 @@ class RunLock:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise ConfigError(
-                f"{self.folder}: the run folder cannot be written ({error.strerror or error}); give another"
-                " (--trainer.default_root_dir, or --run of a pipeline)"
-            ) from error
+            raise self._unwritable(error) from error
         if not try_flock(handle):
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
             os.close(handle)
             raise ConfigError(f"{path}: the run folder is in use by {holder}; wait, end it, or take another (--run)")
-        content = os.pread(handle, len(_HOLDER), 0)
+        content = os.read(handle, len(_HOLDER))
+        os.lseek(handle, 0, os.SEEK_SET)
         if content and content != _HOLDER:
             os.close(handle)
             raise ConfigError(f"{path}: no run of liteframe wrote it, and this one would write over it; move it away")
-        os.ftruncate(handle, 0)
-        os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        try:
+            os.ftruncate(handle, 0)
+            os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:
+            os.close(handle)
+            raise self._unwritable(error) from error
         self._file = handle
         if hasattr(os, "register_at_fork"):
             # A forked loader worker would otherwise keep the lock after its parent was killed.
             os.register_at_fork(after_in_child=self._forget)
         return self
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"{self.folder}: the run folder cannot be written ({error.strerror or error}); give another"
+            " (--trainer.default_root_dir, or --run of a pipeline)"
+        )
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:

@@ -114,6 +114,16 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_config(here: Path, capsys: py
     assert (here / "run/config.yaml").read_text() == config
 
 
+def test_checkpoints_in_a_folder_of_their_own_are_those_of_the_run(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apart = "--trainer.callbacks.init_args.dirpath=kept"
+    assert run(apart) == 0 and (here / "kept/last.ckpt").is_file() and not (here / "run/checkpoints").exists()
+    assert run(apart, folder="other") == 1
+    assert "kept/last.ckpt: of an earlier run" in said(capsys)
+    assert run(apart, "--ckpt_path=last", "--trainer.max_steps=5") == 0
+
+
 @pytest.mark.parametrize("out", ["mine", "..", ".", "other/export", "run", "run/checkpoints", "run/checkpoints/x"])
 def test_model_out_takes_the_place_of_nothing_that_is_there(
     out: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

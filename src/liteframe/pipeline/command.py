@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from liteframe.cli import dispatch
+from liteframe.cli import FUNCTION_VERBS, STAGE_VERBS, dispatch
+from liteframe.errors import ConfigError
 from liteframe.pipeline.recipe import read_recipe
 from liteframe.pipeline.runner import PipelineRunner
 
@@ -25,6 +26,9 @@ def pipeline_command(
         LiteFrameError: what a stage raises.
     """
     content = read_recipe(recipe, allow_code)
+    verbs = (*STAGE_VERBS, *FUNCTION_VERBS)
+    if odd := [stage for stage in content.stages if stage.verb not in verbs]:
+        raise ConfigError(f"{recipe}: stage {odd[0].name}: no verb {odd[0].verb!r}; there are {', '.join(verbs)}")
     folder = Path(run) if run else Path("runs") / (content.name if seed == 0 else f"{content.name}-seed{seed}")
     PipelineRunner(content, folder, seed, dispatch).execute(only)
     return 0

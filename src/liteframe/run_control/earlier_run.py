@@ -37,9 +37,10 @@ def _is_of_another(path: Path, folder: Path) -> bool:
     return any((parent / _LOCK).exists() for parent in between)
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest `last.ckpt` of the run in a folder; None where there is none."""
-    return max(checkpoints_in(folder, "last*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
+def last_checkpoint(*folders: Path) -> Path | None:
+    """The newest `last.ckpt` of a run in its folders; None where there is none."""
+    found = [path for folder in folders for path in checkpoints_in(folder, "last*.ckpt")]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ class NewRun:
     @property
     def goes_on(self) -> bool:
         """Whether it goes on from a checkpoint of the run in this folder."""
-        return self.checkpoint is not None and Path(self.checkpoint).resolve().is_relative_to(self.folder.resolve())
+        if self.checkpoint is None:
+            return False
+        path = Path(self.checkpoint).resolve()
+        return any(path.is_relative_to(folder.resolve()) for folder in (self.folder, *self.checkpoint_folders))
 
     def _config_before(self) -> dict[str, Any] | None:
         path = self.folder / config_name(self.verb)
@@ -99,10 +103,9 @@ class NewRun:
 
     def _require_no_results(self, before: dict[str, Any] | None) -> None:
         if not self.goes_on and not self.of_pipeline:
-            for path in self._results():
+            for path, advice in self._results():
                 raise ConfigError(
-                    f"{path}: of an earlier run, and this one would replace it; go on with that run by"
-                    f" --ckpt_path last, or {_NEW_FOLDER}"
+                    f"{path}: of an earlier run, and this one would replace it; {advice}, or {_NEW_FOLDER}"
                 )
         for folder in self.checkpoint_folders:
             require_place(folder)
@@ -118,11 +121,13 @@ class NewRun:
                 " --model.out, or move it away"
             )
 
-    def _results(self) -> Iterator[Path]:
+    def _results(self) -> Iterator[tuple[Path, str]]:
+        """What an earlier run has left that this one would replace, and what to do."""
         for folder in dict.fromkeys((self.folder, *self.checkpoint_folders)):
-            yield from checkpoints_in(folder)[:1]
+            for path in checkpoints_in(folder):
+                yield path, "go on with that run by --ckpt_path last"
         if self.export is not None and is_own(self.export):
-            yield self.export
+            yield self.export, "move it away"
 
     def _require_apart(self, export: Path) -> None:
         """Raises ConfigError where the export would take the place of the run folder or its checkpoints."""

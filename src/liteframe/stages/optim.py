@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -129,9 +130,12 @@ def with_warmup_cosine(
     optimizer = _muon(module, groups, lr, betas) if name == "muon" else torch.optim.AdamW(groups, lr=lr, betas=betas)
     total = _STEPS_OF_A_TIME if share_done else int(total_steps)
 
+    @lru_cache(maxsize=1)  # each group of parameters asks
+    def position(step: int) -> int:
+        return round(share_done() * total) if share_done else step
+
     def factor(step: int) -> float:
-        position = round(share_done() * total) if share_done else step
-        return lr_factor(position, total, warmup_fraction, final_lr_fraction)
+        return lr_factor(position(step), total, warmup_fraction, final_lr_fraction)
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1}}
