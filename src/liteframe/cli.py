@@ -162,10 +162,15 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
     words = [name for name, parameter in parameters.items() if _is_optional_word(parameter, parameters.values())]
     parser = ArgumentParser(prog=f"liteframe {verb}", description=docstring.short_description)
     flags = [name for name, parameter in parameters.items() if types[name] is bool and parameter.default is False]
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*lists, *words, *flags})
+    # As they stand: read as YAML, a text such as "# of balls?" is a comment, and so nothing.
+    plain = {name: str for name, kind in types.items() if kind == str | None and name != "return"}
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*lists, *words, *flags, *plain})
     texts = {parameter.arg_name: parameter.description for parameter in docstring.params}
     for name in words:
-        parser.add_argument(name, nargs="?", type=types[name], default=parameters[name].default, help=texts.get(name))
+        kind = plain.get(name, types[name])
+        parser.add_argument(name, nargs="?", type=kind, default=parameters[name].default, help=texts.get(name))
+    for name in (name for name in plain if name not in words):
+        parser.add_argument(f"--{name}", type=str, default=parameters[name].default, help=texts.get(name))
     for name in flags:
         spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
         parser.add_argument(*spellings, nargs="?", const=True, type=bool, default=False, help=texts.get(name))

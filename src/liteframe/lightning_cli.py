@@ -41,6 +41,7 @@ from liteframe.run_control.loopback import meet_on_loopback
 from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.runtime import RunLock
+from liteframe.stage_parser import StageParser
 from liteframe.stage_progress import StageProgress
 
 _RUN_FOLDER = "runs/unnamed"
@@ -174,6 +175,7 @@ class StageCLI(LightningCLI):
                 "enable_model_summary": False,
             },
             parser_kwargs=parser_kwargs,
+            parser_class=StageParser,
             auto_configure_optimizers=False,
             args=[verb, *args],
         )

@@ -16,10 +16,10 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
 from liteframe.data.dataset import ClipSettings, VideoDataset, open_store, window_ids
 from liteframe.data.decode_pool import DecodePool
-from liteframe.data.feature_store import FeatureStore, read_key
+from liteframe.data.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.data.limits import require_batches_fit, require_possible
 from liteframe.data.loader import VideoLoader
-from liteframe.data.manifest import RowCheck, VideoRow, VideoSource, as_sources, read_sources
+from liteframe.data.manifest import RowCheck, Sources, VideoRow, as_sources, read_sources
 from liteframe.data.mixing import Mixture
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
@@ -28,8 +28,10 @@ from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoint
 from liteframe.data.skips import SkipLedger, Skipped
 from liteframe.data.source_report import report_sources
 from liteframe.data.transforms import normalize
+from liteframe.data.unused_settings import require_used
 from liteframe.errors import ConfigError, DataError
 
+_FRAMES = _BATCH_SIZE = 8
 Split = Literal["train", "val", "test", "predict"]
 _SPLITS_OF_STAGE: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -52,9 +54,11 @@ class VideoDataModule(LightningDataModule):
         test: lists or folders to test on.
         predict: lists or folders for `predict`, as the cache stage uses it.
         store: folder of a feature store; training then reads its entries with their targets, and `train` stays unset.
-        frames: frames a video.
-        batch_size: videos a batch, on each rank.
-        shapes: kinds of training batches to mix; by default one of `frames` and `batch_size`.
+        frames: frames a video; by default those of the feature store's samples, or 8. Training from a store takes the
+            frames that it has.
+        batch_size: videos a batch, on each rank; 8 by default.
+        shapes: kinds of training batches to mix, in place of one of `frames` and `batch_size`, which beside shapes are
+            those of validation, test and prediction alone.
         sampler: chooses frames for validation, test and prediction; by default UniformMidpoints.
         train_sampler: chooses frames for training; by default RandomSegment.
         windows_per_video: samples of each video in `predict`, drawn by a `sampler` with chance.
@@ -76,13 +80,13 @@ class VideoDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train: str | list[str | VideoSource] | None = None,
-        val: str | list[str | VideoSource] | None = None,
-        test: str | list[str | VideoSource] | None = None,
-        predict: str | list[str | VideoSource] | None = None,
+        train: Sources | None = None,
+        val: Sources | None = None,
+        test: Sources | None = None,
+        predict: Sources | None = None,
         store: str | None = None,
-        frames: int = 8,
-        batch_size: int = 8,
+        frames: int | None = None,
+        batch_size: int | None = None,
         shapes: list[BatchShape] | None = None,
         sampler: FrameSampler | None = None,
         train_sampler: FrameSampler | None = None,
@@ -105,13 +109,17 @@ class VideoDataModule(LightningDataModule):
         given = {"train": train, "val": val, "test": test, "predict": predict}
         self.sources = {split: as_sources(sources) if sources else [] for split, sources in given.items()}
         self.store_path = store
-        self.frames, self.batch_size = frames, batch_size
+        settings = {"frames": frames, "batch_size": batch_size, "shapes": shapes, "train_sampler": train_sampler}
+        self.given = {name for name, value in settings.items() if value is not None}
+        """Of the settings whose default depends on others, those that were given."""
+        self.frames = _FRAMES if frames is None else frames
+        self.batch_size = _BATCH_SIZE if batch_size is None else batch_size
         self.sampler: FrameSampler = sampler or UniformMidpoints()
         self.train_sampler: FrameSampler = train_sampler or RandomSegment()
-        self.shapes = [
-            replace(shape, sampler=shape.sampler or self.train_sampler)
-            for shape in shapes or [BatchShape(frames, batch_size)]
-        ]
+        if shapes == []:
+            raise ConfigError("data.shapes is empty; name at least one shape, or set it to null")
+        self.given_shapes = shapes or []
+        self._stored_frames: int | None = None
         self.windows_per_video = windows_per_video
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self._clip_frames_given = clip_frames is not None
@@ -191,6 +199,20 @@ class VideoDataModule(LightningDataModule):
         if self.ledger is not None:
             self.ledger.record(row["path"], row["id"], f"{type(error).__name__}: {error}")
 
+    @property
+    def shapes(self) -> list[BatchShape]:
+        """Kinds of training batches, each with its sampler."""
+        shapes = self.given_shapes or [BatchShape(self._stored_frames or self.frames, self.batch_size)]
+        return [replace(shape, sampler=shape.sampler or self.train_sampler) for shape in shapes]
+
+    def follow_store(self, key: StoreKey) -> None:
+        """Takes frames a video and clips from a feature store; validation keeps the `frames` that were given."""
+        frames = key.sampling.get("frames")
+        self._stored_frames = frames if type(frames) is int and frames > 0 else None
+        if self._stored_frames is not None and "frames" not in self.given:
+            self.frames = self._stored_frames
+        self.follow_clips(key.clip_frames)
+
     def follow_clips(self, clip_frames: int) -> ClipSettings:
         """The settings, from now on with clips of so many frames, unless `data.clip_frames` was given."""
         if not self._clip_frames_given:
@@ -201,9 +223,11 @@ class VideoDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Reads the manifests of the stage, opens the feature store, and starts the list of skips."""
         wanted = [split for split in _SPLITS_OF_STAGE[stage] if self.sources[split]]
-        if stage == "fit" and self.store_path:
-            self.follow_clips(read_key(self.store_path).clip_frames)
-            self.store = open_store(self.store_path, self.settings)
+        key = read_key(self.store_path) if stage == "fit" and self.store_path else None
+        require_used(self, TrainerFn(stage).value, None if self.trainer is None else self.trainer.lightning_module, key)
+        if key is not None:
+            self.follow_store(key)
+            self.store = open_store(str(self.store_path), self.settings)
         ids = [row.id for split in wanted for row in self.rows(split)]
         if self.store is not None and stage == "fit":
             ids += self.store.sample_ids()

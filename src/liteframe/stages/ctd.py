@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from liteframe.data.feature_store import FeatureStore, read_key
 from liteframe.errors import ConfigError
 from liteframe.models.compression import default_clip
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.encoder_config import EncoderSettings
 from liteframe.models.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
 from liteframe.stages.losses import ctd_loss, fold_statistics_into_head, standardise
@@ -35,7 +37,8 @@ class CTDStage(Stage):
 
     Args:
         encoder: fields of `LiteFrameConfig` that differ from the paper's, or from what follows: from `block` the
-            strides and the clip, and from a teacher that is given by `class_path` patches, width and size too.
+            strides and the clip, and from a teacher that is given by `class_path` patches, width and size too. Several
+            configs merge field by field.
         teacher: makes the targets on the fly; not needed with `data.store`. Folder or hub id of an InternVL, or another
             teacher by `class_path`: Siglip, TimmViT, QwenVL.
         block: frames, rows and columns of the teacher's tokens that become one target; null for 4 frames and 2 x 2
@@ -60,9 +63,11 @@ class CTDStage(Stage):
         out: folder of the exported encoder; by default `export` in the run folder.
     """
 
+    reads_store = True
+
     def __init__(
         self,
-        encoder: dict[str, Any] | None = None,
+        encoder: EncoderSettings | dict[str, Any] = EncoderSettings(),
         teacher: str | TeacherSource | None = None,
         block: tuple[int, int, int] | None = None,
         similarity: Similarity = "dot",
@@ -84,7 +89,8 @@ class CTDStage(Stage):
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.compressor = target_maker(target, teacher, block, similarity, scale, saliency)
-        self.encoder_config = encoder_config(student_fields(teacher, self.compressor, encoder or {}))
+        given = encoder.given() if isinstance(encoder, EncoderSettings) else encoder
+        self.encoder_config = encoder_config(student_fields(teacher, self.compressor, given))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = LiteFrameEncoder(self.encoder_config)
@@ -93,6 +99,8 @@ class CTDStage(Stage):
         self._teacher_source = None if teacher is None else teacher_source(teacher)
         self.target_dtype = target_dtype
         self.standardise, self.statistics_source = standardise, statistics
+        if statistics is not None and not standardise:
+            raise ConfigError("model.statistics is set, but model.standardise is false; set it to true, or leave both")
         if clip_sigma is not None and clip_sigma <= 1:
             raise ConfigError(f"model.clip_sigma is {clip_sigma}; it must be above 1, or null for no clipping")
         self.clip_sigma, self.timm_weights, self.picture_every = clip_sigma, timm_weights, picture_every
@@ -113,6 +121,7 @@ class CTDStage(Stage):
             raise ConfigError("CTD needs targets: set data.store to a feature store, or model.teacher to a teacher")
         if store is not None:
             self._check_store(store)
+            self._require_used()
         if self.standardise:
             if self.statistics_source:
                 require_target(read_key(self.statistics_source).compressor, self.compressor, self.statistics_source)
@@ -123,6 +132,18 @@ class CTDStage(Stage):
             mean_C, std_C = store.statistics
             self.mean_C.copy_(mean_C)
             self.std_C.copy_(std_C)
+
+    def _require_used(self) -> None:
+        """Raises ConfigError where a setting of the teacher, or validation, has none to act on."""
+        validates = bool(self.trainer.datamodule.sources["val"])  # type: ignore[attr-defined]
+        if validates and self.source is None:
+            raise ConfigError("data.val is set, and validation videos have no stored targets; set model.teacher too")
+        if self.target_dtype is not None and not validates:
+            raise ConfigError(
+                "model.target_dtype rounds targets made on the fly, those of data.store are; leave it out"
+            )
+        if self.attention is not None and not validates:
+            raise ConfigError("model.attention is the teacher's, which data.store stands for; leave it out")
 
     def _check_store(self, store: FeatureStore) -> None:
         require_target(store.key.compressor, self.compressor, str(store.folder))
@@ -220,7 +241,7 @@ class CTDStage(Stage):
 
 def encoder_config(changes: dict[str, Any]) -> LiteFrameConfig:
     """The paper's encoder with some fields changed. Raises ConfigError at a field that it does not have."""
-    known = set(LiteFrameConfig().to_dict())
+    known = {field.name for field in fields(EncoderSettings)}
     unknown = sorted(set(changes) - known)
     if unknown:
         raise ConfigError(

@@ -15,6 +15,7 @@ from transformers import ProcessorMixin
 
 from liteframe.data.conversations import turns_of
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.host_loading import load_host
 from liteframe.models.teachers import read_config
@@ -125,6 +126,12 @@ class HostPretrainStage(Stage):
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.host_source, self.attention = host, attention
+        if not pooled_too and (pooled_by, pool_scale) != ("wap", 20.0):
+            raise ConfigError("model.pooled_by and pool_scale say how tokens are pooled; set model.pooled_too to true")
+        if pooled_by != "wap" and pool_scale != 20.0:
+            raise ConfigError(f"model.pool_scale is WAP's, but model.pooled_by is {pooled_by}; leave it out")
+        if gapless_types and longest_video is None:
+            raise ConfigError("model.gapless_types is set, but no frames are left out; set model.longest_video")
         self.pooled_too = pooled_too
         self.longest_video, self.gapless_types = longest_video, list(gapless_types)
         self.questions_per_video = questions_per_video

@@ -48,11 +48,16 @@ class Stage(LightningModule):
 
     Checkpoints hold what was trained and nothing else; `export` writes what the next stage loads.
 
+    Attributes:
+        reads_store: whether it can learn from the targets in a feature store.
+
     Args:
         optimizer: see `OptimizerSettings`.
         seed: of all chance in the stage's own steps.
         out: folder of the export; by default `export` in the trainer's `default_root_dir`.
     """
+
+    reads_store = False
 
     def __init__(self, optimizer: OptimizerSettings, seed: int = 0, out: str | None = None) -> None:
         super().__init__()
