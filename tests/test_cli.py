@@ -102,6 +102,29 @@ def test_before_keyword_only_parameters_a_word_may_be_left_out(
         assert json.loads(capsys.readouterr().out) == expected
 
 
+def texts_example(name: str, asked: str | None = None, *, out: str | None = None) -> int:
+    """Do an example.
+
+    Args:
+        name: whose.
+        asked: what.
+        out: where to.
+    """
+    print(json.dumps([name, asked, out]))
+    return 0
+
+
+@pytest.mark.parametrize("text", ["# of balls?", "~", "null", "12", "a: b", "[x]", "yes", "'quoted'"])
+def test_texts_are_taken_as_they_stand(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.FUNCTION_VERBS, "example", ("an example", f"{__name__}:texts_example"))
+    assert cli.main(["example", text, text, f"--out={text}"]) == 0
+    assert json.loads(capsys.readouterr().out) == [text, text, text]
+    assert cli.main(["example", text]) == 0
+    assert json.loads(capsys.readouterr().out) == [text, None, None]
+
+
 def failing() -> int:
     """Fail on purpose."""
     raise ConfigError("file.yaml: field x is wrong; set it to 1")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from liteframe.configs import resolve_config_args
+from liteframe.data.batching import TrainBatchSampler
 from liteframe.data.manifest import VideoSource
 from liteframe.data.sampling import FrameSampler, RandomSegment
 from liteframe.errors import ConfigError
@@ -203,3 +204,18 @@ def test_samplers_and_shapes_are_added_to_likewise() -> None:
     plain = [(shape.frames, shape.batch_size) for shape in build().datamodule.shapes]
     more = build("--data.shapes+={frames: 3, batch_size: 2}").datamodule.shapes
     assert [(shape.frames, shape.batch_size) for shape in more] == [*plain, (3, 2)]
+
+
+def test_the_seed_of_the_run_is_that_of_what_has_none_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # put back afterwards
+    for of in ("tiny/lma.yaml", "tiny/ctd.yaml", "tiny/pretrain_llm.yaml"):
+        for words, seeds in (
+            ([], (0, 0)),
+            (["--seed_everything=5"], (5, 5)),
+            (["--seed_everything=5", "--model.seed=0", "--data.seed=3"], (0, 3)),
+        ):
+            made = build(*words, of=of)
+            assert (made.model.seed, made.datamodule.seed) == seeds
+    first, second = (build(f"--seed_everything={seed}", of="tiny/pretrain_vision.yaml").datamodule for seed in (1, 2))
+    plans = [TrainBatchSampler(64, data.shapes, data.seed).batches(0) for data in (first, second)]
+    assert next(plans[0]) != next(plans[1]), "another seed is another order"

@@ -132,13 +132,18 @@ def test_what_a_store_says_too_may_be_said(tmp_path: Path) -> None:
     assert fit(tmp_path, ctd(), store=store, batch_size=5).train == [(5, 8)] * 2
 
 
-def test_beside_shapes_or_a_store_frames_and_batch_size_are_those_of_validation(tmp_path: Path) -> None:
+def test_beside_shapes_or_a_store_frames_and_batch_size_are_those_of_validation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     teacher = ctd(teacher=str(host_folder()))
     val = {"val": str(manifest("test")), "frames": 4, "batch_size": 2, "sampler": UniformMidpoints()}
     sizes = fit(tmp_path, teacher, shapes=[BatchShape(8, 5)], **val)
     assert sizes.train == [(5, 8)] * 2 and set(sizes.val) == {(2, 4), (1, 4)}
+    said = "training batches are made by data.{}, so data.{} go to validation alone"
+    assert said.format("shapes", "batch_size and data.frames") in capsys.readouterr().out
     sizes = fit(tmp_path, teacher, store=str(store_folder()), **val)
     assert sizes.train == [(2, 8)] * 2 and set(sizes.val) == {(2, 4), (1, 4)}
+    assert said.format("store", "frames") in capsys.readouterr().out
     sizes = fit(tmp_path, teacher, store=str(store_folder()), val=val["val"])
     assert sizes.train == [(8, 8)] * 2 and set(sizes.val) == {(3, 8)}, "validation follows the store where it can"
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
@@ -28,8 +29,9 @@ from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoint
 from liteframe.data.skips import SkipLedger, Skipped
 from liteframe.data.source_report import report_sources
 from liteframe.data.transforms import normalize
-from liteframe.data.unused_settings import require_used
+from liteframe.data.unused_settings import require_used, said_of_training
 from liteframe.errors import ConfigError, DataError
+from liteframe.run_seed import own_or_run_seed
 
 _FRAMES = _BATCH_SIZE = 8
 Split = Literal["train", "val", "test", "predict"]
@@ -73,7 +75,7 @@ class VideoDataModule(LightningDataModule):
         on_error: "error" stops at a row that cannot be used or a video that cannot be decoded, "skip" leaves it out and
             lists it in skipped.jsonl.
         max_skip_fraction: share of skipped videos above which the run stops.
-        seed: of the order of the data, of shapes and of frames.
+        seed: of the order of the data, of shapes and of frames; by default that of `--seed_everything`.
         pin_memory: put batches into page-locked memory, for copies to a GPU.
         remote_cache: folder and size of a cache, where paths are URLs (`s3://`, `gs://`, `hf://`, `https://`, ...).
     """
@@ -100,7 +102,7 @@ class VideoDataModule(LightningDataModule):
         prefetch_factor: int | None = None,
         on_error: Literal["error", "skip"] = "error",
         max_skip_fraction: float = 0.05,
-        seed: int = 0,
+        seed: int | None = None,
         pin_memory: bool = False,
         remote_cache: RemoteCache | None = None,
     ) -> None:
@@ -129,7 +131,7 @@ class VideoDataModule(LightningDataModule):
         self.decode_processes, self.decode_deadline_s = decode_processes, decode_deadline_s
         self.remote_cache = remote_cache
         self.num_workers, self.prefetch_factor, self.pin_memory = num_workers, prefetch_factor, pin_memory
-        self.max_skip_fraction, self.seed = max_skip_fraction, seed
+        self.max_skip_fraction, self.seed = max_skip_fraction, own_or_run_seed(seed)
         self.done_ids: Collection[str] = ()
         """Sample ids to leave out of `predict`; the cache stage sets it to what is in the store already."""
         self.store: FeatureStore | None = None
@@ -225,6 +227,8 @@ class VideoDataModule(LightningDataModule):
         wanted = [split for split in _SPLITS_OF_STAGE[stage] if self.sources[split]]
         key = read_key(self.store_path) if stage == "fit" and self.store_path else None
         require_used(self, TrainerFn(stage).value, None if self.trainer is None else self.trainer.lightning_module, key)
+        if stage == "fit" and self.sources["val"] and (line := said_of_training(self)):
+            rank_zero_only(print)(line)
         if key is not None:
             self.follow_store(key)
             self.store = open_store(str(self.store_path), self.settings)

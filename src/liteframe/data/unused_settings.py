@@ -34,6 +34,14 @@ def require_used(data: VideoDataModule, verb: str, stage: Any, key: StoreKey | N
         raise ConfigError("; ".join(faults))
 
 
+def said_of_training(data: VideoDataModule) -> str:
+    """A line that says which settings are of validation alone, or nothing."""
+    fixed = {"frames", "batch_size"} if data.given_shapes else {"frames"} if data.store_path else set()
+    names = " and ".join(f"data.{name}" for name in sorted(data.given & fixed))
+    by = "data.shapes" if data.given_shapes else "data.store"
+    return f"training batches are made by {by}, so {names} go to validation alone" if names else ""
+
+
 def _of_windows(data: VideoDataModule, verb: str) -> Iterator[str]:
     if verb != "predict" and data.windows_per_video > 1:
         yield (

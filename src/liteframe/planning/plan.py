@@ -8,6 +8,7 @@ from typing import Any
 
 from liteframe.data.datamodule import Split, VideoDataModule
 from liteframe.data.feature_store import Estimate, FeatureStore, estimate
+from liteframe.data.unused_settings import said_of_training
 from liteframe.planning.build import Machine
 from liteframe.planning.memory import Memory, memory
 from liteframe.planning.parts import StagePlan
@@ -65,6 +66,8 @@ def make_plan(
         rate: videos a second that all GPUs together were measured at, in place of `tflops`.
     """
     notes = [*stage.notes, *(f"trainer.{name} is not planned with" for name in machine.unplanned)]
+    if stage.target is None and data.sources["val"] and (line := said_of_training(data)):
+        notes.append(line)
     found = videos or _count(data, stage.split)
     if found is None:
         found = ASSUMED_VIDEOS

@@ -59,7 +59,7 @@ class CTDStage(Stage):
         encoder_chunk_clips: clips of a batch that the student takes at a time; null is all.
         picture_every: steps between pictures in TensorBoard; 0 for none.
         optimizer: see `OptimizerSettings`.
-        seed: of the initial weights.
+        seed: of the initial weights; by default that of `--seed_everything`, as in every stage.
         out: folder of the exported encoder; by default `export` in the run folder.
     """
 
@@ -84,7 +84,7 @@ class CTDStage(Stage):
         encoder_chunk_clips: int | None = None,
         picture_every: int = 500,
         optimizer: OptimizerSettings = OptimizerSettings(),
-        seed: int = 0,
+        seed: int | None = None,
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)
@@ -92,7 +92,7 @@ class CTDStage(Stage):
         given = encoder.given() if isinstance(encoder, EncoderSettings) else encoder
         self.encoder_config = encoder_config(student_fields(teacher, self.compressor, given))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(self.seed)
             self.encoder = LiteFrameEncoder(self.encoder_config)
         self.encoder.save_memory(encoder_chunk_clips, checkpoint_encoder)
         self.source, self.attention = teacher, attention

@@ -82,7 +82,7 @@ class LMAStage(Stage):
         attention: str | None = None,
         questions_per_video: int | None = None,
         optimizer: OptimizerSettings = OptimizerSettings(),
-        seed: int = 0,
+        seed: int | None = None,
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)

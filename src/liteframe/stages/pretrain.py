@@ -36,10 +36,10 @@ class VisionPretrainStage(FrameLabelStage):
     """
 
     def __init__(
-        self, optimizer: OptimizerSettings = OptimizerSettings(lr=2e-3), seed: int = 0, out: str | None = None
+        self, optimizer: OptimizerSettings = OptimizerSettings(lr=2e-3), seed: int | None = None, out: str | None = None
     ) -> None:
         super().__init__(optimizer, seed, out)
-        host, self._processor = build_tiny_host(seed)
+        host, self._processor = build_tiny_host(self.seed)
         self._host = [host]  # in a list, so that only the vision tower below is a submodule
         self.vision_tower = host.model.vision_tower
         self.add_heads(self.vision_tower.config.hidden_size)
@@ -70,11 +70,11 @@ class TimmPretrainStage(FrameLabelStage):
         num_hidden_layers: int = 3,
         num_attention_heads: int = 3,
         optimizer: OptimizerSettings = OptimizerSettings(lr=2e-3),
-        seed: int = 0,
+        seed: int | None = None,
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)
-        self.vit = tiny_timm_vit(hidden_size, num_hidden_layers, num_attention_heads, seed)
+        self.vit = tiny_timm_vit(hidden_size, num_hidden_layers, num_attention_heads, self.seed)
         self.add_heads(hidden_size)
 
     def features(self, frames_FCHW: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class HostPretrainStage(Stage):
         questions_per_video: int | None = None,
         attention: str | None = None,
         optimizer: OptimizerSettings = OptimizerSettings(lr=1e-3),
-        seed: int = 0,
+        seed: int | None = None,
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)
