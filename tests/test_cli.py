@@ -81,6 +81,29 @@ def test_options_come_from_the_signature(monkeypatch: pytest.MonkeyPatch, capsys
     assert "Traceback" not in error
 
 
+def lists_example(frames: list[int] = [8, 16], names: list[str] | None = None) -> int:  # noqa: B006
+    """Do an example.
+
+    Args:
+        frames: how many.
+        names: whose.
+    """
+    print(json.dumps([frames, names]))
+    return 0
+
+
+def test_a_list_given_twice_is_one_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(cli.FUNCTION_VERBS, "example", ("an example", f"{__name__}:lists_example"))
+    for args, expected in (
+        ([], [[8, 16], None]),
+        (["--frames", "4", "--names", "a", "b", "--frames", "2", "1", "--names=c"], [[4, 2, 1], ["a", "b", "c"]]),
+    ):
+        assert cli.main(["example", *args]) == 0
+        assert json.loads(capsys.readouterr().out) == expected
+    assert cli.main(["example", "--frames", "many"]) == 2
+    assert "frames" in capsys.readouterr().err
+
+
 def words_example(source: str, count: int = 1, *, size: int = 2) -> int:
     """Do an example.
 

@@ -194,6 +194,16 @@ def test_what_is_added_to_a_default_leaves_the_default(words: Any) -> None:
     assert LoraSettings().targets == LINEAR, "the default itself stays"
 
 
+def test_a_list_that_is_set_and_added_to_in_one_config_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for part, settings in (
+        ("data", {"train": "three.json", "train+": "two.json"}),
+        ("model", {"lora": {"targets+": ["b"], "targets": ["a"]}}),
+    ):
+        with pytest.raises((ConfigError, SystemExit)) as error:
+            build(*config("mine.yaml", **{part: settings}))
+        assert "stand in one config; write one list" in capsys.readouterr().err + str(error.value)
+
+
 def test_samplers_and_shapes_are_added_to_likewise() -> None:
     for words in (
         ["--data.sampler.strides+=32"],

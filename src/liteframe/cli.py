@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import json
 import os
@@ -179,11 +180,17 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
         if default is Parameter.empty:
             parser.add_argument(name, nargs="+", type=item, help=texts.get(name))
         else:
-            # Given twice, the words of both count, unless they would be added to a default.
-            action = "extend" if default is None else "store"
-            options = {"nargs": "+", "action": action, "type": item, "default": default, "help": texts.get(name)}
+            options = {"nargs": "+", "action": _Words, "type": item, "default": default, "help": texts.get(name)}
             parser.add_argument(f"--{name}", **options)
     return dict(parser.parse_args(args).as_dict())
+
+
+class _Words(argparse.Action):
+    """Words of an option: where it is given twice those of both, in place of its default."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        self.words = [*getattr(self, "words", []), *values]
+        setattr(namespace, self.dest, self.words)
 
 
 def _is_optional_word(parameter: Parameter, among: Iterable[Parameter]) -> bool:

@@ -9,6 +9,8 @@ from typing import Any, Union, get_args, get_origin
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from liteframe.errors import ConfigError
+
 _SEVERAL = (list, tuple, Sequence, Iterable)
 
 
@@ -80,9 +82,12 @@ def _appended_words(words: Iterable[str]) -> Iterator[str]:
 
 
 def _appended_keys(settings: Namespace | Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """Settings that a part of a config adds to."""
-    for key, value in (vars(settings) if isinstance(settings, Namespace) else settings).items():
+    """Settings that a part of a config adds to. Raises ConfigError where it sets them too: it has no order."""
+    values = vars(settings) if isinstance(settings, Namespace) else settings
+    for key, value in values.items():
         if key.endswith("+"):
+            if key[:-1] in values:
+                raise ConfigError(f"{within}{key[:-1]} and {within}{key} stand in one config; write one list")
             yield f"{within}{key[:-1]}"
         elif isinstance(value, (Namespace, Mapping)):
             yield from _appended_keys(value, f"{within}{key}.")
