@@ -81,6 +81,29 @@ def test_options_come_from_the_signature(monkeypatch: pytest.MonkeyPatch, capsys
     assert "Traceback" not in error
 
 
+def lists_example(frames: list[int] = [8, 16], names: list[str] | None = None) -> int:  # noqa: B006
+    """Do an example.
+
+    Args:
+        frames: how many.
+        names: whose.
+    """
+    print(json.dumps([frames, names]))
+    return 0
+
+
+def test_a_list_given_twice_is_one_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(cli.FUNCTION_VERBS, "example", ("an example", f"{__name__}:lists_example"))
+    for args, expected in (
+        ([], [[8, 16], None]),
+        (["--frames", "4", "--names", "a", "b", "--frames", "2", "1", "--names=c"], [[4, 2, 1], ["a", "b", "c"]]),
+    ):
+        assert cli.main(["example", *args]) == 0
+        assert json.loads(capsys.readouterr().out) == expected
+    assert cli.main(["example", "--frames", "many"]) == 2
+    assert "frames" in capsys.readouterr().err
+
+
 def words_example(source: str, count: int = 1, *, size: int = 2) -> int:
     """Do an example.
 
@@ -100,6 +123,29 @@ def test_before_keyword_only_parameters_a_word_may_be_left_out(
     for args, expected in ((["here"], ["here", 1, 2]), (["here", "5", "--size=3"], ["here", 5, 3])):
         assert cli.main(["example", *args]) == 0
         assert json.loads(capsys.readouterr().out) == expected
+
+
+def texts_example(name: str, asked: str | None = None, *, out: str | None = None) -> int:
+    """Do an example.
+
+    Args:
+        name: whose.
+        asked: what.
+        out: where to.
+    """
+    print(json.dumps([name, asked, out]))
+    return 0
+
+
+@pytest.mark.parametrize("text", ["# of balls?", "~", "null", "12", "a: b", "[x]", "yes", "'quoted'"])
+def test_texts_are_taken_as_they_stand(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.FUNCTION_VERBS, "example", ("an example", f"{__name__}:texts_example"))
+    assert cli.main(["example", text, text, f"--out={text}"]) == 0
+    assert json.loads(capsys.readouterr().out) == [text, text, text]
+    assert cli.main(["example", text]) == 0
+    assert json.loads(capsys.readouterr().out) == [text, None, None]
 
 
 def failing() -> int:

@@ -259,3 +259,6 @@ def test_every_shipped_config_may_lie_in_a_run_folder(tmp_path: Path, capsys: py
             copy = run_config(tmp_path / "run", path.read_text(encoding="utf-8"))
             verb = verbs.get(path.name, "fit")
             assert cli.main([verb, "--config", str(copy), "--print_config"]) == 0, f"{path}: {capsys.readouterr().err}"
+            kept = run_config(tmp_path / "kept", capsys.readouterr().out)  # with the names that a run writes down
+            code, said = cli.main([verb, "--config", str(kept), "--print_config"]), capsys.readouterr().err
+            assert code == 0, f"{path}: {said}"

@@ -176,7 +176,9 @@ def lma_run_folder() -> Path:
 
 def video_data(**settings: Any) -> VideoDataModule:
     """The data module at the tiny world's size; decoding in this process."""
-    defaults: dict[str, Any] = {"image_size": 112, "frames": 8, "batch_size": 3, "decoder": "pyav"}
+    defaults: dict[str, Any] = {"image_size": 112, "decoder": "pyav"}
+    if settings.get("shapes") is None:
+        defaults |= {"frames": 8, "batch_size": 3}
     with decoding_in_process():
         return VideoDataModule(**{**defaults, **settings})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import json
 import os
@@ -176,10 +177,15 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
     words = [name for name, parameter in parameters.items() if _is_optional_word(parameter, parameters.values())]
     parser = ArgumentParser(prog=f"liteframe {verb}", description=docstring.short_description, exit_on_error=False)
     flags = [name for name, parameter in parameters.items() if types[name] is bool and parameter.default is False]
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*lists, *words, *flags})
+    # As they stand: read as YAML, a text such as "# of balls?" is a comment, and so nothing.
+    plain = {name: str for name, kind in types.items() if kind == str | None and name != "return"}
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*lists, *words, *flags, *plain})
     texts = {parameter.arg_name: parameter.description for parameter in docstring.params}
     for name in words:
-        parser.add_argument(name, nargs="?", type=types[name], default=parameters[name].default, help=texts.get(name))
+        kind = plain.get(name, types[name])
+        parser.add_argument(name, nargs="?", type=kind, default=parameters[name].default, help=texts.get(name))
+    for name in (name for name in plain if name not in words):
+        parser.add_argument(f"--{name}", type=str, default=parameters[name].default, help=texts.get(name))
     for name in flags:
         spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
         parser.add_argument(*spellings, nargs="?", const=True, type=bool, default=False, help=texts.get(name))
@@ -188,9 +194,7 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
         if default is Parameter.empty:
             parser.add_argument(name, nargs="+", type=item, help=texts.get(name))
         else:
-            # Given twice, the words of both count, unless they would be added to a default.
-            action = "extend" if default is None else "store"
-            options = {"nargs": "+", "action": action, "type": item, "default": default, "help": texts.get(name)}
+            options = {"nargs": "+", "action": _Words, "type": item, "default": default, "help": texts.get(name)}
             parser.add_argument(f"--{name}", **options)
     try:
         values = dict(parser.parse_args(args).as_dict())
@@ -199,6 +203,14 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
         print(f"liteframe: error: {said}; `liteframe {verb} --help` lists the options", file=sys.stderr)
         raise SystemExit(2) from error
     return {name: value if name in _TEXTS else with_user_paths(value, f"--{name}") for name, value in values.items()}
+
+
+class _Words(argparse.Action):
+    """Words of an option: where it is given twice those of both, in place of its default."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        self.words = [*getattr(self, "words", []), *values]
+        setattr(namespace, self.dest, self.words)
 
 
 def _is_optional_word(parameter: Parameter, among: Iterable[Parameter]) -> bool:

@@ -24,6 +24,7 @@ from liteframe.user_path import in_home
 
 ALLOW_CODE = "--allow-code"
 KNOWN: dict[str, tuple[str, ...]] = {
+    "liteframe": ("VideoDataModule",),  # its shortest name, by which a run's config keeps it
     "liteframe.stages.cache": ("CacheStage",),
     "liteframe.stages.ctd": ("CTDStage",),
     "liteframe.stages.evaluate": ("EvaluateStage",),

@@ -49,6 +49,7 @@ from liteframe.run_control.loopback import meet_on_loopback
 from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.runtime import RunLock
+from liteframe.stage_parser import StageParser
 from liteframe.stage_progress import StageProgress
 from liteframe.stages.stage import Stage
 from liteframe.trainer_settings import is_said_by_lightning, require_possible_run, trainer_fault
@@ -203,6 +204,7 @@ class StageCLI(LightningCLI):
                 "enable_model_summary": False,
             },
             parser_kwargs=parser_kwargs,
+            parser_class=StageParser,
             auto_configure_optimizers=False,
             args=[verb, *args],
         )

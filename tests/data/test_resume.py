@@ -36,7 +36,8 @@ def weighted(folder: Path) -> list[str | VideoSource]:
 def data(folder: Path, **settings: Any) -> VideoDataModule:
     if settings.get("train") == "weighted":
         settings["train"] = weighted(folder)
-    return VideoDataModule(**{"train": manifest(folder), "batch_size": 2, "frames": 4, "image_size": 8, **settings})
+    batches = {} if "shapes" in settings else {"batch_size": 2, "frames": 4}
+    return VideoDataModule(**{"train": manifest(folder), "image_size": 8, **batches, **settings})
 
 
 def weights(module: Recorder) -> list[float]:

@@ -45,7 +45,8 @@ def listed(path: Path, bad: list[str], good: int = 8, **fields: Any) -> str:
 
 
 def data(**settings: Any) -> VideoDataModule:
-    return VideoDataModule(**{"image_size": 8, "frames": 4, "batch_size": 2, "max_skip_fraction": 0.5, **settings})
+    batches = {} if "shapes" in settings else {"batch_size": 2, "frames": 4}
+    return VideoDataModule(**{"image_size": 8, "max_skip_fraction": 0.5, **batches, **settings})
 
 
 def skipped(run: Path) -> dict[str, str]:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder, check_size
+from liteframe.models.encoder_config import EncoderSettings
 from liteframe.models.temporal import DepthwiseTemporalConv, StridedDownsample
 
 CHECKPOINTING_RENAMED = "ignore:.gradient_checkpointing_enable. is deprecated:FutureWarning"
@@ -333,3 +336,10 @@ class TestSaving:
         encoder.save_pretrained(tmp_path)
         model, info = LiteFrameEncoder.from_pretrained(tmp_path, dtype=torch.bfloat16, output_loading_info=True)
         assert model.dtype == torch.bfloat16 and not info["missing_keys"]
+
+
+def test_the_settings_of_a_stage_are_the_fields_of_the_config() -> None:
+    own = [name for name in signature(LiteFrameConfig).parameters if name != "kwargs"]
+    assert [field.name for field in fields(EncoderSettings)] == own
+    assert EncoderSettings().given() == {}
+    assert EncoderSettings(hidden_size=8, qkv_bias=False).given() == {"hidden_size": 8, "qkv_bias": False}

@@ -150,6 +150,15 @@ def test_checkpointing_trades_a_forward_pass_for_memory() -> None:
     assert plan_stage(stage, data, 256).batches[-1].activations < 0.5 * lean.activations
 
 
+def test_what_is_not_planned_with_is_named(tmp_path: Path) -> None:
+    limits = ["trainer.limit_train_batches=1", "trainer.max_time=00:01:00:00"]
+    notes = planned(tmp_path, "ctd.yaml", set=limits)["notes"]
+    for name in ("limit_train_batches", "max_time"):
+        assert f"trainer.{name} is not planned with" in notes
+    assert not any("not planned with" in note for note in planned(tmp_path, "ctd.yaml")["notes"])
+    assert not any("planned with" in note for note in planned(tmp_path, "ctd.yaml", set=[f"{limits[0]}.0"])["notes"])
+
+
 def test_adapters_on_experts_are_named(tmp_path: Path) -> None:
     host = ["model.host=internvl3.5-30b-a3b"]
     plan = planned(tmp_path, "lma.yaml", set=host)

@@ -100,7 +100,7 @@ def test_a_store_of_another_teacher_is_its_compressed_features(kind: str, tmp_pa
     with pytest.raises(StoreMismatch, match=rf"compressor\.saliency: stored '{saliency}', this run wants 'mean_token'"):
         store.key.require({"compressor": WAP(block, saliency="mean_token").describe()}, "store")
     train = {"teacher": spec, "saliency": saliency, "encoder": STUDENT}
-    assert run("fit", tmp_path, "CTDStage", train, store=str(tmp_path / "store"), frames=8) == 0
+    assert run("fit", tmp_path, "CTDStage", train, store=str(tmp_path / "store"), frames=6) == 0
 
 
 def test_a_text_is_an_internvl_and_so_is_its_class(tmp_path: Path) -> None:

@@ -12,16 +12,17 @@ from typing import Any, Literal
 import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
 from liteframe.data.dataset import ClipSettings, SampleCheck, VideoDataset, open_store, window_ids
 from liteframe.data.decode_pool import DecodePool
-from liteframe.data.feature_store import FeatureStore, read_key
+from liteframe.data.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.limits import require_batches_fit, require_possible
 from liteframe.data.loader import VideoLoader
-from liteframe.data.manifest import RowCheck, VideoRow, VideoSource, as_sources, read_sources
+from liteframe.data.manifest import RowCheck, Sources, VideoRow, as_sources, read_sources
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.row_checks import row_check
 from liteframe.data.row_table import IdSet, RowTable, id_keys
@@ -30,8 +31,11 @@ from liteframe.data.skips import SkipLedger, Skipped
 from liteframe.data.source_report import report_sources
 from liteframe.data.training_samples import TrainingSamples, of_ids, of_rows, report_changes
 from liteframe.data.transforms import normalize
+from liteframe.data.unused_settings import require_used, said_of_training
 from liteframe.errors import ConfigError, DataError, ManifestError
+from liteframe.run_seed import own_or_run_seed
 
+_FRAMES = _BATCH_SIZE = 8
 _USUAL_SIDE = 448
 Split = Literal["train", "val", "test", "predict"]
 _SPLITS_OF_STAGE: dict[str, tuple[Split, ...]] = {
@@ -57,9 +61,11 @@ class VideoDataModule(LightningDataModule):
         store: folder of a feature store; training then reads its entries with their targets, and `train` stays unset.
         store_root: folder that the videos of the store lie in now, where they have moved: it stands for the root of the
             list that the store was made of, or the list's own folder. A store that keeps frames needs no videos.
-        frames: frames a video.
-        batch_size: videos a batch, on each rank.
-        shapes: kinds of training batches to mix; by default one of `frames` and `batch_size`.
+        frames: frames a video; by default those of the feature store's samples, or 8. Training from a store takes the
+            frames that it has.
+        batch_size: videos a batch, on each rank; 8 by default.
+        shapes: kinds of training batches to mix, in place of one of `frames` and `batch_size`, which beside shapes are
+            those of validation, test and prediction alone.
         sampler: chooses frames for validation, test and prediction. Null follows the model that is evaluated, and is
             UniformMidpoints where that does not say otherwise.
         train_sampler: chooses frames for training; by default RandomSegment.
@@ -76,21 +82,21 @@ class VideoDataModule(LightningDataModule):
         on_error: "error" stops at a row that cannot be used or a video that cannot be decoded, "skip" leaves it out and
             lists it in skipped.jsonl.
         max_skip_fraction: share of skipped videos above which the run stops.
-        seed: of the order of the data, of shapes and of frames.
+        seed: of the order of the data, of shapes and of frames; by default that of `--seed_everything`.
         pin_memory: put batches into page-locked memory, for copies to a GPU.
         remote_cache: folder and size of a cache, where paths are URLs (`s3://`, `gs://`, `hf://`, `https://`, ...).
     """
 
     def __init__(
         self,
-        train: str | list[str | VideoSource] | None = None,
-        val: str | list[str | VideoSource] | None = None,
-        test: str | list[str | VideoSource] | None = None,
-        predict: str | list[str | VideoSource] | None = None,
+        train: Sources | None = None,
+        val: Sources | None = None,
+        test: Sources | None = None,
+        predict: Sources | None = None,
         store: str | None = None,
         store_root: str | None = None,
-        frames: int = 8,
-        batch_size: int = 8,
+        frames: int | None = None,
+        batch_size: int | None = None,
         shapes: list[BatchShape] | None = None,
         sampler: FrameSampler | None = None,
         train_sampler: FrameSampler | None = None,
@@ -104,7 +110,7 @@ class VideoDataModule(LightningDataModule):
         prefetch_factor: int | None = None,
         on_error: Literal["error", "skip"] = "error",
         max_skip_fraction: float = 0.05,
-        seed: int = 0,
+        seed: int | None = None,
         pin_memory: bool = False,
         remote_cache: RemoteCache | None = None,
     ) -> None:
@@ -113,13 +119,17 @@ class VideoDataModule(LightningDataModule):
         given = {"train": train, "val": val, "test": test, "predict": predict}
         self.sources = {split: as_sources(sources) if sources else [] for split, sources in given.items()}
         self.store_path, self.store_root = store, store_root
-        self.frames, self.batch_size = frames, batch_size
+        settings = {"frames": frames, "batch_size": batch_size, "shapes": shapes, "train_sampler": train_sampler}
+        self.given = {name for name, value in settings.items() if value is not None}
+        """Of the settings whose default depends on others, those that were given."""
+        self.frames = _FRAMES if frames is None else frames
+        self.batch_size = _BATCH_SIZE if batch_size is None else batch_size
         self.sampler: FrameSampler = sampler or UniformMidpoints()
         self.train_sampler: FrameSampler = train_sampler or RandomSegment()
-        self.shapes = [
-            replace(shape, sampler=shape.sampler or self.train_sampler)
-            for shape in shapes or [BatchShape(frames, batch_size)]
-        ]
+        if shapes == []:
+            raise ConfigError("data.shapes is empty; name at least one shape, or set it to null")
+        self.given_shapes = shapes or []
+        self._stored_frames: int | None = None
         self.windows_per_video = windows_per_video
         square = _USUAL_SIDE if image_size is None else image_size
         height, width = (square, square) if isinstance(square, int) else square
@@ -133,7 +143,7 @@ class VideoDataModule(LightningDataModule):
         self.decode_processes, self.decode_deadline_s = decode_processes, decode_deadline_s
         self.remote_cache = remote_cache
         self.num_workers, self.prefetch_factor, self.pin_memory = num_workers, prefetch_factor, pin_memory
-        self.max_skip_fraction, self.seed = max_skip_fraction, seed
+        self.max_skip_fraction, self.seed = max_skip_fraction, own_or_run_seed(seed)
         self.done_ids: Collection[str] = ()
         """Sample ids to leave out of `predict`; the cache stage sets it to what is in the store already."""
         self.store: FeatureStore | None = None
@@ -231,6 +241,12 @@ class VideoDataModule(LightningDataModule):
         if self.ledger is not None and refused:
             self.ledger.expect(refused, write=self.trainer is None or self.trainer.is_global_zero)
 
+    @property
+    def shapes(self) -> list[BatchShape]:
+        """Kinds of training batches, each with its sampler."""
+        shapes = self.given_shapes or [BatchShape(self._stored_frames or self.frames, self.batch_size)]
+        return [replace(shape, sampler=shape.sampler or self.train_sampler) for shape in shapes]
+
     def follow(self, spec: FrameSpec, source: str) -> ClipSettings:
         """The settings, from now on those of `spec` where they were not given.
 
@@ -273,11 +289,15 @@ class VideoDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Reads the manifests of the stage, opens the feature store, and starts the list of skips."""
         wanted = [split for split in _SPLITS_OF_STAGE[stage] if self.sources[split]]
-        if stage == "fit" and self.store_path:
-            self.follow_store()
+        key = read_key(self.store_path) if stage == "fit" and self.store_path else None
+        require_used(self, TrainerFn(stage).value, None if self.trainer is None else self.trainer.lightning_module, key)
+        if stage == "fit" and self.sources["val"] and (line := said_of_training(self)):
+            rank_zero_only(print)(line)
+        if key is not None:
+            self.follow_store(key)
             if self.store_root is not None and not os.path.isdir(self.store_root):
                 raise ConfigError(f"data.store_root {self.store_root}: no such folder; give that of the store's videos")
-            self.store = open_store(self.store_path, self.settings, self.store_root)
+            self.store = open_store(str(self.store_path), self.settings, self.store_root)
         keys = [self.rows(split).keys_N for split in wanted]
         if self.store is not None and stage == "fit":
             keys.append(id_keys(self.store.sample_ids()))
@@ -292,12 +312,18 @@ class VideoDataModule(LightningDataModule):
             if "train" in wanted and self.trainer.is_global_zero:
                 report_sources(folder / "sources.json", self.sources["train"], self._train_samples().mixture)
 
-    def follow_store(self) -> ClipSettings:
-        """As `follow`, with the feature store; what was given otherwise is refused where that is opened."""
-        assert self.store_path is not None
-        key, given = read_key(self.store_path), self._given_frames
+    def follow_store(self, key: StoreKey) -> ClipSettings:
+        """As `follow`, with a feature store; what was given otherwise is refused where that is opened.
+
+        Training takes the store's frames a video; validation keeps the `frames` that were given.
+        """
+        frames = key.sampling.get("frames")
+        self._stored_frames = frames if type(frames) is int and frames > 0 else None
+        if self._stored_frames is not None and "frames" not in self.given:
+            self.frames = self._stored_frames
+        given = self._given_frames
         size = None if "image_size" in given else _size_of(key.geometry.get("image_size"))
-        return self.follow(FrameSpec(size, None if "clip_frames" in given else key.clip_frames), self.store_path)
+        return self.follow(FrameSpec(size, None if "clip_frames" in given else key.clip_frames), str(self.store_path))
 
     def train_dataloader(self) -> VideoLoader:
         """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""

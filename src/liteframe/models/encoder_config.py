@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from math import prod
 from typing import Any, Literal
 
@@ -157,6 +158,36 @@ class LiteFrameConfig(StrictPretrainedConfig):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
                 raise ConfigError(f"{name} is {value!r}; give a number from 0 to {most:g}")
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """The fields of `LiteFrameConfig` that are to differ from it, which says what they are; those with None do not."""
+
+    image_size: int | None = None
+    patch_size: int | None = None
+    num_channels: int | None = None
+    hidden_size: int | None = None
+    num_hidden_layers: int | None = None
+    num_attention_heads: int | None = None
+    mlp_ratio: float | None = None
+    output_size: int | None = None
+    clip_frames: int | None = None
+    downsample_after: Sequence[int] | None = None
+    downsample_strides: Sequence[Sequence[int]] | None = None
+    temporal_mixer: str | None = None
+    temporal_kernel: int | None = None
+    layer_norm_eps: float | None = None
+    qkv_bias: bool | None = None
+    initializer_range: float | None = None
+    position_init: Literal["sincos", "normal"] | None = None
+    position_scale: float | None = None
+    attention: Literal["auto", "sdpa", "eager"] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The fields that differ, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def _triples(strides: Any) -> list[list[int]]:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from liteframe.configs import checked_config
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.feature_store import read_key
+from liteframe.data.unused_settings import require_used
 from liteframe.errors import ConfigError
 from liteframe.lightning_cli import StageCLI, import_stages, own_errors, quieten
+
+_UNPLANNED = (
+    *("fast_dev_run", "limit_predict_batches", "limit_train_batches", "max_time", "min_epochs", "min_steps"),
+    *("overfit_batches",),
+)
 
 
 class BuildOnly(StageCLI):
@@ -43,6 +52,7 @@ class Machine:
         autocast: whether products run in bfloat16 or float16 beside float32 weights.
         accumulate: batches of an optimizer step.
         max_steps, max_epochs: where it ends; None is no end.
+        unplanned: settings of the trainer that shorten or lengthen a run and are not planned with.
     """
 
     gpus: int
@@ -51,6 +61,7 @@ class Machine:
     accumulate: int = 1
     max_steps: int | None = None
     max_epochs: int | None = None
+    unplanned: tuple[str, ...] = ()
 
 
 def build(configs: Sequence[str], changes: Sequence[str] = ()) -> tuple[LightningModule, VideoDataModule, Machine]:
@@ -61,7 +72,7 @@ def build(configs: Sequence[str], changes: Sequence[str] = ()) -> tuple[Lightnin
         changes: ``key=value`` words that come last, such as ``data.batch_size=4``.
 
     Raises:
-        ConfigError: a config that is not found, or a change without a ``=``.
+        ConfigError: a config that is not found, a change without a ``=``, or a setting that would have no effect.
         SystemExit: what does not parse; jsonargparse has said why.
     """
     import_stages()
@@ -74,7 +85,18 @@ def build(configs: Sequence[str], changes: Sequence[str] = ()) -> tuple[Lightnin
     built = BuildOnly("fit", words)
     if not isinstance(built.datamodule, VideoDataModule):
         raise ConfigError(f"{type(built.datamodule).__name__}: only stages on a VideoDataModule can be planned")
+    _settle(built.datamodule, built.model)
     return built.model, built.datamodule, read_machine(built.settings.trainer)
+
+
+def _settle(data: VideoDataModule, stage: LightningModule) -> None:
+    """Refuses the settings that a run would refuse, and takes from a feature store that is here what a run would."""
+    verb = "fit" if is_overridden("training_step", stage) else "predict"
+    here = verb == "fit" and data.store_path is not None and Path(data.store_path).exists()
+    key = read_key(str(data.store_path)) if here else None
+    require_used(data, verb, stage, key)
+    if key is not None:
+        data.follow_store(key)
 
 
 def read_machine(trainer: Any) -> Machine:
@@ -88,7 +110,13 @@ def read_machine(trainer: Any) -> Machine:
         accumulate=int(trainer.accumulate_grad_batches),
         max_steps=trainer.max_steps if trainer.max_steps > 0 else None,
         max_epochs=trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None,
+        unplanned=tuple(name for name in _UNPLANNED if _limits(trainer.get(name))),
     )
+
+
+def _limits(value: Any) -> bool:
+    """Whether a limit of the trainer is one: 1.0 is all batches, and 1 a single one."""
+    return value not in (None, 0) and not (isinstance(value, float) and value == 1)
 
 
 def _device_count(devices: Any) -> int:

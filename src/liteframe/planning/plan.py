@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.data.datamodule import Split, VideoDataModule
-from liteframe.data.feature_store import Estimate, estimate
+from liteframe.data.feature_store import Estimate, FeatureStore, estimate
+from liteframe.data.unused_settings import said_of_training
 from liteframe.planning.build import Machine
 from liteframe.planning.memory import Memory, memory
 from liteframe.planning.parts import StagePlan
@@ -64,11 +65,14 @@ def make_plan(
         tflops: what a GPU achieves, in 1e12 operations a second.
         rate: videos a second that all GPUs together were measured at, in place of `tflops`.
     """
-    notes = list(stage.notes)
+    notes = [*stage.notes, *(f"trainer.{name} is not planned with" for name in machine.unplanned)]
+    if stage.target is None and data.sources["val"] and (line := said_of_training(data)):
+        notes.append(line)
     found = videos or _count(data, stage.split)
     if found is None:
         found = ASSUMED_VIDEOS
-        notes.append(f"data.{stage.split} is not here: {found:,} videos are assumed (--videos)")
+        name = "store" if data.store_path and stage.split == "train" else stage.split
+        notes.append(f"data.{name} is not here: {found:,} videos are assumed (--videos)")
     samples = found * (data.windows_per_video if stage.target else 1)
     gone_through = _gone_through(stage, machine, samples, notes)
     per_video = _average(stage, lambda batch: sum(batch.flops.values()))
@@ -111,7 +115,9 @@ def _total_weighted(stage: StagePlan, of_batch: Any) -> float:
 
 
 def _count(data: VideoDataModule, split: str) -> int | None:
-    """Rows of the manifests, or None where one of them is not on this machine."""
+    """Rows of the manifests, or samples of the feature store, or None where one of them is not on this machine."""
+    if split == "train" and data.store_path is not None:
+        return len(FeatureStore.open(data.store_path)) if Path(data.store_path).exists() else None
     names: Split = "predict" if split == "predict" else "train"
     sources = data.sources[names]
     here = sources and all(Path(source.path).exists() for source in sources)

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.feature_store import read_key
 from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
@@ -92,7 +93,7 @@ def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
 def _ctd_size(stage: CTDStage, data: VideoDataModule) -> tuple[int, int]:
     """The store's where it is here, else the teacher's, unless the data say otherwise."""
     if data.store_path is not None and (Path(data.store_path) / "key.json").is_file():
-        return data.follow_store().image_size
+        return data.follow_store(read_key(data.store_path)).image_size
     if stage.source is None:
         return data.settings.image_size
     made_for = FrameSpec(frame_size(vision_config(stage.source)[0], stage.compressor.block))

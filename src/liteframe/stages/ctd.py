@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from liteframe.data.feature_store import FeatureStore, read_key
 from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.encoder_config import EncoderSettings
 from liteframe.models.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
 from liteframe.models.training_record import TeacherName, TrainingRecord
@@ -38,7 +39,8 @@ class CTDStage(Stage):
 
     Args:
         encoder: fields of `LiteFrameConfig` that differ from the paper's, or from what follows: from `block` the
-            strides and the clip, and from a teacher that is given by `class_path` patches, width and size too.
+            strides and the clip, and from a teacher that is given by `class_path` patches, width and size too. Several
+            configs merge field by field.
         teacher: makes the targets on the fly; not needed with `data.store`. Folder or hub id of an InternVL, or another
             teacher by `class_path`: Siglip, TimmViT, QwenVL.
         block: frames, rows and columns of the teacher's tokens that become one target; null for 4 frames and 2 x 2
@@ -61,13 +63,15 @@ class CTDStage(Stage):
         encoder_chunk_clips: clips of a batch that the student takes at a time; null is all.
         picture_every: steps between pictures in TensorBoard; 0 for none.
         optimizer: see `OptimizerSettings`.
-        seed: of the initial weights.
+        seed: of the initial weights; by default that of `--seed_everything`, as in every stage.
         out: folder of the exported encoder; by default `export` in the run folder.
     """
 
+    reads_store = True
+
     def __init__(
         self,
-        encoder: dict[str, Any] | None = None,
+        encoder: EncoderSettings | dict[str, Any] = EncoderSettings(),
         teacher: str | TeacherSource | None = None,
         block: tuple[int, int, int] | None = None,
         similarity: Similarity = "dot",
@@ -84,20 +88,23 @@ class CTDStage(Stage):
         encoder_chunk_clips: int | None = None,
         picture_every: int = 500,
         optimizer: OptimizerSettings = OptimizerSettings(),
-        seed: int = 0,
+        seed: int | None = None,
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.compressor = target_maker(target, teacher, block, similarity, scale, saliency)
-        self.encoder_config = encoder_config(student_fields(teacher, self.compressor, encoder or {}))
+        given = encoder.given() if isinstance(encoder, EncoderSettings) else encoder
+        self.encoder_config = encoder_config(student_fields(teacher, self.compressor, given))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(self.seed)
             self.encoder = LiteFrameEncoder(self.encoder_config)
         self.encoder.save_memory(encoder_chunk_clips, checkpoint_encoder)
         self.source, self.attention = teacher, attention
         self._teacher_source = None if teacher is None else teacher_source(teacher)
         self.target_dtype = target_dtype
         self.standardise, self.statistics_source = standardise, statistics
+        if statistics is not None and not standardise:
+            raise ConfigError("model.statistics is set, but model.standardise is false; set it to true, or leave both")
         if clip_sigma is not None and clip_sigma <= 1:
             raise ConfigError(f"model.clip_sigma is {clip_sigma}; it must be above 1, or null for no clipping")
         self.clip_sigma, self.timm_weights, self.picture_every = clip_sigma, timm_weights, picture_every
@@ -118,6 +125,7 @@ class CTDStage(Stage):
             raise ConfigError("CTD needs targets: set data.store to a feature store, or model.teacher to a teacher")
         if store is not None:
             self._check_store(store)
+            self._require_used()
         if self.standardise:
             if self.statistics_source:
                 require_target(read_key(self.statistics_source).compressor, self.compressor, self.statistics_source)
@@ -128,6 +136,18 @@ class CTDStage(Stage):
             mean_C, std_C = store.statistics
             self.mean_C.copy_(mean_C)
             self.std_C.copy_(std_C)
+
+    def _require_used(self) -> None:
+        """Raises ConfigError where a setting of the teacher, or validation, has none to act on."""
+        validates = bool(self.trainer.datamodule.sources["val"])  # type: ignore[attr-defined]
+        if validates and self.source is None:
+            raise ConfigError("data.val is set, and validation videos have no stored targets; set model.teacher too")
+        if self.target_dtype is not None and not validates:
+            raise ConfigError(
+                "model.target_dtype rounds targets made on the fly, those of data.store are; leave it out"
+            )
+        if self.attention is not None and not validates:
+            raise ConfigError("model.attention is the teacher's, which data.store stands for; leave it out")
 
     def _check_store(self, store: FeatureStore) -> None:
         require_target(store.key.compressor, self.compressor, str(store.folder))
@@ -235,7 +255,7 @@ class CTDStage(Stage):
 
 def encoder_config(changes: dict[str, Any]) -> LiteFrameConfig:
     """The paper's encoder with some fields changed. Raises ConfigError at a field that it does not have."""
-    known = set(LiteFrameConfig().to_dict())
+    known = {field.name for field in fields(EncoderSettings)}
     unknown = sorted(set(changes) - known)
     if unknown:
         raise ConfigError(

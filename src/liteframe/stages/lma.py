@@ -92,7 +92,7 @@ class LMAStage(Stage):
         max_length: int | None = None,
         truncate: bool = False,
         optimizer: OptimizerSettings = OptimizerSettings(),
-        seed: int = 0,
+        seed: int | None = None,
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)

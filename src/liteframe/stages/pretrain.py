@@ -17,6 +17,7 @@ from liteframe.data import synthetic
 from liteframe.data.conversations import turns_of
 from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool, VisionTokens
 from liteframe.models.host_loading import load_host
 from liteframe.models.teachers import read_config
@@ -40,10 +41,10 @@ class VisionPretrainStage(FrameLabelStage):
     """
 
     def __init__(
-        self, optimizer: OptimizerSettings = OptimizerSettings(lr=2e-3), seed: int = 0, out: str | None = None
+        self, optimizer: OptimizerSettings = OptimizerSettings(lr=2e-3), seed: int | None = None, out: str | None = None
     ) -> None:
         super().__init__(optimizer, seed, out)
-        host, self._processor = build_tiny_host(seed)
+        host, self._processor = build_tiny_host(self.seed)
         self._host = [host]  # in a list, so that only the vision tower below is a submodule
         self.vision_tower = host.model.vision_tower
         self.add_heads(self.vision_tower.config.hidden_size)
@@ -78,11 +79,11 @@ class TimmPretrainStage(FrameLabelStage):
         num_hidden_layers: int = 3,
         num_attention_heads: int = 3,
         optimizer: OptimizerSettings = OptimizerSettings(lr=2e-3),
-        seed: int = 0,
+        seed: int | None = None,
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)
-        self.vit = tiny_timm_vit(hidden_size, num_hidden_layers, num_attention_heads, seed)
+        self.vit = tiny_timm_vit(hidden_size, num_hidden_layers, num_attention_heads, self.seed)
         self.add_heads(hidden_size)
 
     def features(self, frames_FCHW: Tensor) -> Tensor:
@@ -132,11 +133,17 @@ class HostPretrainStage(Stage):
         questions_per_video: int | None = None,
         attention: str | None = None,
         optimizer: OptimizerSettings = OptimizerSettings(lr=1e-3),
-        seed: int = 0,
+        seed: int | None = None,
         out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.host_source, self.attention = host, attention
+        if not pooled_too and (pooled_by, pool_scale) != ("wap", 20.0):
+            raise ConfigError("model.pooled_by and pool_scale say how tokens are pooled; set model.pooled_too to true")
+        if pooled_by != "wap" and pool_scale != 20.0:
+            raise ConfigError(f"model.pool_scale is WAP's, but model.pooled_by is {pooled_by}; leave it out")
+        if gapless_types and longest_video is None:
+            raise ConfigError("model.gapless_types is set, but no frames are left out; set model.longest_video")
         self.pooled_too = pooled_too
         self.longest_video, self.gapless_types = longest_video, list(gapless_types)
         self.questions_per_video = questions_per_video

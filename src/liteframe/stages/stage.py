@@ -24,6 +24,7 @@ from liteframe.errors import CheckpointError, ConfigError
 from liteframe.models.finite import not_finite
 from liteframe.models.training_record import TrainingRecord
 from liteframe.own_folder import replace_folder, require_replaceable
+from liteframe.run_seed import own_or_run_seed
 from liteframe.stages.accumulation import StepMean
 from liteframe.stages.divergence import FiniteWatch, require_finite_weights, tensors_in
 from liteframe.stages.means import Means, SummedLoss, gathered_means
@@ -57,16 +58,21 @@ class Stage(LightningModule):
 
     Checkpoints hold what was trained and nothing else; `export` writes what the next stage loads.
 
+    Attributes:
+        reads_store: whether it can learn from the targets in a feature store.
+
     Args:
         optimizer: see `OptimizerSettings`.
-        seed: of all chance in the stage's own steps.
+        seed: of all chance in the stage's own steps; by default that of `--seed_everything`.
         out: folder of the export; by default `export` in the trainer's `default_root_dir`.
     """
 
-    def __init__(self, optimizer: OptimizerSettings, seed: int = 0, out: str | None = None) -> None:
+    reads_store = False
+
+    def __init__(self, optimizer: OptimizerSettings, seed: int | None = None, out: str | None = None) -> None:
         super().__init__()
         self.optimizer_settings = optimizer
-        self.seed = seed
+        self.seed = own_or_run_seed(seed)
         self.out = out
         self.strict_loading = False
         self._tick = 0.0
