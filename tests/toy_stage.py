@@ -133,6 +133,9 @@ class ToyData(VideoDataModule):
     def setup(self, stage: str) -> None:
         pass
 
+    def describe_training(self) -> dict[str, Any]:
+        return {"samples": self.samples}
+
     def train_dataloader(self) -> Any:
         return DataLoader(torch.arange(float(self.samples)), batch_size=2)  # type: ignore[arg-type]
 

@@ -86,3 +86,14 @@ def test_a_run_without_an_end_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert "has inf steps: set trainer.max_steps, trainer.max_epochs or trainer.max_time" in error
+
+
+@pytest.mark.parametrize(
+    "limits", [["max_steps=0"], ["max_steps=9", "limit_train_batches=0"], ["max_time=00:00:00:00"]]
+)
+def test_a_run_without_a_step_exports_nothing(
+    tmp_path: Path, limits: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words(tmp_path, *(f"--trainer.{limit}" for limit in limits))) != 0
+    assert "trainer.max_steps" in capsys.readouterr().err
+    assert not (tmp_path / "run/export").exists()

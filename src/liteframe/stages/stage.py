@@ -243,6 +243,11 @@ class Stage(LightningModule):
     def on_fit_end(self) -> None:
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        if self.trainer.global_step == 0:
+            raise ConfigError(
+                "nothing was learnt, so nothing is exported: the run ended before its first step; look at"
+                " trainer.max_steps, max_epochs, max_time and limit_train_batches"
+            )
         self._export()
 
     def on_before_backward(self, loss: torch.Tensor) -> None:
