@@ -17,8 +17,9 @@ from liteframe.errors import ConfigError
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
 from liteframe.stages.ctd import CTDStage
+from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
+from liteframe.stages.pretrain import HostPretrainStage
 from liteframe.stages.stage import Stage
 from tiny_world import (
     ENCODER,
@@ -76,11 +77,7 @@ REFUSED: list[tuple[Callable[[], Stage], dict[str, Any], str]] = [
     (lma, {"windows_per_video": 2, "sampler": RandomSegment()}, r"data\.windows_per_video is 2, but fit"),
     (lma, {"store": ""}, r"data\.store is set, but LMAStage"),
     (lambda: HostPretrainStage(str(host_folder())), {"store": ""}, r"data\.store is set, but HostPretrainStage"),
-    (
-        lambda: TimmPretrainStage(48, 2, 2),
-        {"val": ""},
-        r"data\.val is set, but TimmPretrainStage has nothing to validate",
-    ),
+    (lambda: EvaluateStage("x"), {"val": ""}, r"data\.val is set, but EvaluateStage has nothing to validate"),
     (ctd, {"store": "", "frames": 16}, r"data\.frames: 16, but the samples of .* have 8; set 8"),
     (
         ctd,

@@ -16,7 +16,6 @@ from itertools import pairwise
 from typing import overload
 
 import numpy as np
-import torch
 
 from liteframe.data.remote_file import is_url
 from liteframe.data.video_row import VideoRow
@@ -34,6 +33,8 @@ class _ByteStrings:
     """
 
     def __init__(self, data: bytearray, ends: array[int]) -> None:
+        import torch  # here, as commands that read no list are quick without it
+
         self._data = torch.frombuffer(data or bytearray(1), dtype=torch.uint8)
         self._ends = torch.frombuffer(ends, dtype=torch.int64)
 
