@@ -17,7 +17,6 @@ from liteframe.errors import ConfigError
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
 from liteframe.stages.ctd import CTDStage
-from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.pretrain import HostPretrainStage
 from liteframe.stages.stage import Stage
@@ -32,6 +31,7 @@ from tiny_world import (
     store_folder,
     video_data,
 )
+from toy_stage import ToyExporter
 
 EIGHT = [BatchShape(8, 3)]
 OWN = [BatchShape(8, 3, sampler=KeyFrames()), BatchShape(4, 2, sampler=Linspace())]
@@ -77,7 +77,7 @@ REFUSED: list[tuple[Callable[[], Stage], dict[str, Any], str]] = [
     (lma, {"windows_per_video": 2, "sampler": RandomSegment()}, r"data\.windows_per_video is 2, but fit"),
     (lma, {"store": ""}, r"data\.store is set, but LMAStage"),
     (lambda: HostPretrainStage(str(host_folder())), {"store": ""}, r"data\.store is set, but HostPretrainStage"),
-    (lambda: EvaluateStage("x"), {"val": ""}, r"data\.val is set, but EvaluateStage has nothing to validate"),
+    (ToyExporter, {"val": ""}, r"data\.val is set, but ToyExporter has nothing to validate"),
     (ctd, {"store": "", "frames": 16}, r"data\.frames: 16, but the samples of .* have 8; set 8"),
     (
         ctd,
