@@ -137,7 +137,7 @@ def texts_example(name: str, asked: str | None = None, *, out: str | None = None
     return 0
 
 
-@pytest.mark.parametrize("text", ["# of balls?", "~", "null", "12", "a: b", "[x]", "yes", "'quoted'"])
+@pytest.mark.parametrize("text", ["# of balls?", "null", "12", "a: b", "[x]", "yes", "'quoted'"])
 def test_texts_are_taken_as_they_stand(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
