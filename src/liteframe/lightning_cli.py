@@ -40,7 +40,7 @@ from liteframe.cli import CHILD_ARGS
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
 from liteframe.import_policy import parse_by_trust
-from liteframe.parse_errors import parse_error_line
+from liteframe.parse_errors import behind_its_file, parse_error_line
 from liteframe.run_control import stop_signals
 from liteframe.run_control.earlier_run import NewRun, RunConfig, config_name, last_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
@@ -228,7 +228,10 @@ class StageCLI(LightningCLI):
             print(f"liteframe: error: {said}; {tip}", file=sys.stderr)
             raise SystemExit(2) from error
         self.config = with_user_paths(config)
-        require_possible_run(self.config[self.verb])
+        try:
+            require_possible_run(self.config[self.verb])
+        except ConfigError as error:  # begins with the setting
+            raise ConfigError(behind_its_file(str(error), str(error).partition(" ")[0], words)) from error
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)

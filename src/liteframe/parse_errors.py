@@ -27,8 +27,14 @@ def parse_error_line(message: str, words: Sequence[str]) -> str:
         words: of the command line, `--config` with the paths of files.
     """
     key = _KEY.search(message)
-    file = _file_of(key[1].removeprefix(f"{words[0]}."), words) if key and words else None
-    return f"{file}: {_condensed(message)}" if file else _condensed(message)
+    condensed = _condensed(message)
+    return behind_its_file(condensed, key[1].removeprefix(f"{words[0]}."), words) if key and words else condensed
+
+
+def behind_its_file(message: str, setting: str, words: Sequence[str]) -> str:
+    """A message about a setting behind the path of the config that sets it; as it is where none does."""
+    file = _file_of(setting, words)
+    return f"{file}: {message}" if file else message
 
 
 def _condensed(message: str) -> str:
@@ -53,7 +59,7 @@ def configs_of(words: Sequence[str]) -> list[str]:
 def _file_of(key: str, words: Sequence[str]) -> str | None:
     """The last config that holds the setting; None where the command line itself does."""
     flags = [word.lstrip("-").partition("=")[0].rstrip("+") for word in words if word.startswith("--")]
-    if any(f"{flag}.".startswith(f"{key}.") or f"{key}.".startswith(f"{flag}.") for flag in flags):
+    if any(f"{key}.".startswith(f"{flag}.") for flag in flags):
         return None
     return next((path for path in reversed(configs_of(words)) if _holds(path, key)), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def require_possible_run(config: Any) -> None:
     if not isinstance(seed, bool) and isinstance(seed, int) and not 0 <= seed <= _MOST_SEED:
         raise ConfigError(f"seed_everything is {seed}; give a whole number from 0 to {_MOST_SEED:,}")
     if not hasattr(trainer, "get"):
-        raise ConfigError(f"trainer is {trainer!r}; it is a mapping, such as `trainer: {{max_steps: 100}}`")
+        raise ConfigError(f"trainer is {reprlib.repr(trainer)}; it is a mapping, such as `trainer: {{max_steps: 100}}`")
     for name, least in _LEAST.items():
         value = trainer.get(name)
         if value is not None and value < least:

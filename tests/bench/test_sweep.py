@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 
 from liteframe.bench import sweep
 from liteframe.bench.arms import ARMS as ARM_MAKERS
-from liteframe.bench.arms import arms_of_run
+from liteframe.bench.arms import arms_of_run, exports_of
 from liteframe.bench.latency import VoidRun
 from liteframe.bench.records import rows_of
 from liteframe.bench.sweep import bench_command
@@ -26,6 +26,7 @@ from liteframe.models.adapted import save_adapted
 from liteframe.models.backbone import WAP
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.host_loading import load_host
+from liteframe.own_folder import list_files
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
 
 ARMS = [
@@ -213,6 +214,18 @@ def test_tome_of_an_older_report_stays_as_that_over_the_video(run: Path, tmp_pat
     after = _bench(run, tmp_path, ["teacher+tome"], add=True)
     assert [row.arm for row in rows_of(after)] == ["teacher", "teacher+tome", "teacher+tome-video"]
     assert after["settings"]["compressors"]["teacher+tome"]["scope"] == "clip"
+
+
+def test_a_report_proves_which_exports_were_added(run: Path, tmp_path: Path) -> None:
+    listed = Path(shutil.copytree(run, tmp_path / run.name))
+    for stage in ("ctd", "lma"):
+        list_files(listed / stage / "export")
+    before = _bench(listed, tmp_path, ["teacher", "liteframe-ctd"])
+    after = _bench(listed, tmp_path, ["liteframe-lma"], add=True)
+    own, added = before["settings"]["exports"], after["settings"]["exports"]
+    assert (
+        set(own) == {"liteframe-ctd"} and added == {**own, **exports_of(listed, ["liteframe-lma"])} and len(added) == 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,11 @@ def test_float32_is_of_the_weights_too() -> None:
     assert {weight.dtype for weight in half.parameters()} == {torch.float32} and chat.dtype is None
 
 
+def test_weights_of_the_other_half_precision_are_converted() -> None:
+    chat = ChatModel(load_video_llm(export()).to(torch.bfloat16), "float16")
+    assert chat.answer(videos()[0], QUESTION, 2, frames=4).answer_tokens <= 2
+
+
 def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model here; give the export folder of an LMA run"):
         liteframe.load(tmp_path)

@@ -66,12 +66,14 @@ def with_arms(
     known = dict(report["settings"])
     said = {recorded_arm(arm, how): how for arm, how in (known.get("compressors") or {}).items()}
     said |= {arm: settings["compressors"][arm] for arm in sorted(arms)}
+    exports = {name: sha256 for name, sha256 in (known.get("exports") or {}).items() if name not in arms}
+    exports |= {name: sha256 for name, sha256 in settings.get("exports", {}).items() if name in arms}
     note = {"arms": sorted(arms), "environment": dict(environment), "teacher_model_ms": times}
     return build_report(
         report["environment"],
         report["stages"],
         sorted((*kept, *new), key=lambda row: order.index(row.arm)),
-        settings={**known, "compressors": said, "added": [*known.get("added", ()), note]},
+        settings={**known, "exports": exports, "compressors": said, "added": [*known.get("added", ()), note]},
         limits=report.get("limits"),
         records=report.get("records", ()),
         chance=0.25,

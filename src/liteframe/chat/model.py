@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from liteframe.chat.answer import Answer, Stopwatch
@@ -58,7 +58,8 @@ class ChatModel:
 
     Args:
         model: the Video LLM.
-        dtype: "bfloat16" or "float16", of autocast; "float32" converts the weights too; None is the one of the LLM's.
+        dtype: "bfloat16" or "float16", of autocast; "float32" converts the weights too, as any does those of
+            the other half precision; None is the one of the LLM's.
         decode_deadline_s: seconds that decoding one video may take before it is killed.
 
     Raises:
@@ -75,6 +76,8 @@ class ChatModel:
         self.dtype = _DTYPES[name]
         if name == "float32":
             model.float()
+        elif self.dtype is not None:
+            _replace_other_half(model, self.dtype)
         self._pool = DecodePool(deadline_s=decode_deadline_s)
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(_CHUNK_CLIPS)
@@ -183,6 +186,13 @@ class ChatModel:
             with clock.stage("project"):
                 visual_BTNC = self.model.project(tokens_BTHWC)
         return Seen(visual_BTNC, len(decoded.frames), clock.ms)
+
+
+def _replace_other_half(model: nn.Module, dtype: torch.dtype) -> None:
+    """Converts weights of the other half precision, which autocast would mix with its own."""
+    for weight in (*model.parameters(), *model.buffers()):
+        if weight.is_floating_point() and weight.dtype not in (torch.float32, dtype):
+            weight.data = weight.data.to(dtype)
 
 
 class VideoChat:

@@ -71,6 +71,7 @@ def _load_exported(source: str, attention: str | dict[str, str] | None, dtype: t
     )
     height, width = processor.image_size
     backbone = LiteFrameBackbone(model.encoder, (height, width))
-    sampler, most = processor.frame_sampler(), processor.num_frames
-    trained = FrameSpec((height, width), processor.clip_frames, sampler, most)
+    # The processor's own number of frames is what it takes by default, whether or not training is known.
+    most = frames_of(local_folder(source)).most_frames
+    trained = FrameSpec((height, width), processor.clip_frames, processor.frame_sampler(), most)
     return VideoLLM(parts, processor, backbone, trained=trained).eval()

@@ -24,7 +24,7 @@ RECORD = "trained.json"
 _MODEL = (
     *("seed", "optimizer", "lora", "train_llm", "train_encoder", "train_projector", "llm_lr", "encoder_lr"),
     *("projector_lr", "questions_per_video", "target", "target_dtype", "standardise", "clip_sigma", "pooled_too"),
-    "longest_video",
+    *("longest_video", "max_length", "truncate"),
 )
 _DATA = ("samples", "shapes", "seed", "store", "differs")
 _INNER = (

@@ -210,7 +210,7 @@ class LMAStage(Stage):
 
     def settings(self) -> dict[str, Any]:
         own = ("train_llm", "train_encoder", "train_projector", "llm_lr", "encoder_lr", "projector_lr")
-        named = {name: getattr(self, name) for name in (*own, "questions_per_video")}
+        named = {name: getattr(self, name) for name in (*own, "questions_per_video", "max_length", "truncate")}
         return super().settings() | {"lora": asdict(self.lora) if self.train_llm else None} | named
 
     def export(self, folder: Path) -> None:
