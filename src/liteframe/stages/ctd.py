@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from liteframe.data.feature_store import FeatureStore, read_key
@@ -190,6 +191,15 @@ class CTDStage(Stage):
             check_teacher(self.teacher, source, self.compressor, settings.image_size, settings.clip_frames)
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        batches = self.trainer.accumulate_grad_batches
+        if self.clip_sigma is not None and batches > 1:
+            rank_zero_only(print)(
+                f"clip_sigma looks at each of the {batches} accumulated batches by itself; without it, gradients are"
+                " those of one batch"
+            )
 
     def targets(self, batch: dict[str, Any]) -> Tensor:
         """What the student has to give, (B, T', H', W', C): the batch's, or made of the teacher's tokens."""
