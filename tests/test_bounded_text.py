@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from liteframe.bounded_text import MAX_DEPTH, depth_of, parse_json, parse_yaml
+from liteframe.bounded_text import MAX_DEPTH, MAX_YAML_ITEMS, depth_of, parse_json, parse_yaml
 from liteframe.errors import ConfigError, StoreError
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
@@ -48,3 +48,9 @@ def test_depth_counts_levels() -> None:
     for _ in range(2 * MAX_DEPTH):
         nested = [nested]
     assert depth_of(nested) == MAX_DEPTH + 1
+
+
+def test_a_list_that_the_parser_of_configs_would_take_minutes_for_is_refused_by_its_line() -> None:
+    assert parse_yaml(f"a: {list(range(MAX_YAML_ITEMS))}", "x.yaml") == {"a": list(range(MAX_YAML_ITEMS))}
+    with pytest.raises(ConfigError, match=r"^x.yaml: line 2: a list of 257 items"):
+        parse_yaml(f"b: 1\na: {list(range(MAX_YAML_ITEMS + 1))}", "x.yaml")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 """Levels of nesting; no list, config or model that people write comes near it."""
 MAX_YAML_BYTES = 1_000_000
+MAX_YAML_ITEMS = 256
+"""Of one list: the time that the parser of configs takes grows with their square, to a minute at a thousand."""
 _MAX_YAML_NODES = 100_000
 _NO_FILE = ' in "<unicode string>",'
 
@@ -63,8 +65,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text.
 
     Raises:
-        ConfigError: it is not YAML, larger than a megabyte, nested deeper than `MAX_DEPTH`, or its aliases would make
-            it so large (or endless) that nobody can have meant it.
+        ConfigError: it is not YAML, larger than a megabyte, nested deeper than `MAX_DEPTH`, has a list of more than
+            `MAX_YAML_ITEMS`, or its aliases would make it so large (or endless) that nobody can have meant it.
     """
     import yaml
 
@@ -97,6 +99,14 @@ def _require_no_key_twice(node: Node, where: str) -> None:
         keys.add(str(key.value))
 
 
+def _require_few_items(node: Node, where: str) -> None:
+    if node.id == "sequence" and len(node.value) > MAX_YAML_ITEMS:
+        raise ConfigError(
+            f"{where}: line {node.start_mark.line + 1}: a list of {len(node.value):,} items, and a config has at most"
+            f" {MAX_YAML_ITEMS} in one; sources of data go into one list (JSONL) or folder"
+        )
+
+
 def _require_small(root: Node, where: str) -> None:
     """Sizes with every alias written out, without writing them out."""
     sizes: dict[int, int] = {}
@@ -106,6 +116,7 @@ def _require_small(root: Node, where: str) -> None:
             raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels, or an alias that holds itself")
         if id(node) not in sizes:
             _require_no_key_twice(node, where)
+            _require_few_items(node, where)
             children = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
             sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in children if not isinstance(child, str))
         return sizes[id(node)]

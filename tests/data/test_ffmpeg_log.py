@@ -43,6 +43,7 @@ def heard(log: FFmpegLog, level: int, name: str, text: str, **heed: bool) -> str
         (av.logging.ERROR, "aac", "channel element is not allocated", False),
         (av.logging.WARNING, "swscaler", "deprecated pixel format used", False),
         (av.logging.WARNING, "AVIOContext", "Truncating packet of size 9 to 3", True),
+        (av.logging.WARNING, "h264", "Skipping invalid undecodable NALU: 1", True),
         (av.logging.WARNING, "mpegts", "Packet corrupt (stream = 1, dts = 9).", True),
         (av.logging.WARNING, "mpegts", "Packet corrupt (stream = 0, dts = 9).", False),
     ],

@@ -13,8 +13,8 @@ _Entry = tuple[int, str, str]
 """Level, name of what says it, text."""
 _LONGEST = 150
 
-# below FFmpeg's level of errors, but it means that bytes are missing
-_TRUNCATED = re.compile(r"Truncating packet of size")
+# below FFmpeg's level of errors, but bytes are missing, or a part of a picture is left as it was in memory
+_LOST = re.compile(r"Truncating packet of size|Skipping invalid undecodable NALU")
 _CORRUPT_PACKET = re.compile(r"Packet corrupt \(stream = (\d+),")
 
 
@@ -118,4 +118,4 @@ class FFmpegLog:
         corrupt = _CORRUPT_PACKET.match(text)
         if corrupt is not None:
             return int(corrupt[1]) == self._stream
-        return level <= av.logging.ERROR or _TRUNCATED.match(text) is not None
+        return level <= av.logging.ERROR or _LOST.match(text) is not None

@@ -234,7 +234,8 @@ class LiteFrameProcessor(ProcessorMixin):
 
     def frame_sampler(self) -> FrameSampler | None:
         """What `sampler` describes; None where nothing is described. Raises ConfigError for settings of none."""
-        return None if self.sampler is None else sampler_from(self.sampler, "processor: sampler", ConfigError)
+        where = f"{self.tokenizer.name_or_path}: sampler of the processor"
+        return None if self.sampler is None else sampler_from(self.sampler, where, ConfigError)
 
     @property
     def _size(self) -> tuple[int, int]:
