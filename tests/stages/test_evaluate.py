@@ -109,6 +109,12 @@ def test_the_file_says_what_was_left_out(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert [skip["id"] for skip in found["skipped"]] == [rows[0]["id"]] and found["videos"] == 2
     assert (found["frames"], found["sampler"], found["precision"]) == (4, "UniformMidpoints", "32-true")
+    (tmp_path / "broken.mp4").write_bytes(Path(rows[1]["path"]).read_bytes())
+    again = video_data(test=str(tmp_path / "rows.jsonl"), frames=4, on_error="skip", max_skip_fraction=0)
+    with decoding_in_process():
+        make_trainer(tmp_path).test(EvaluateStage(str(host_folder()), choices="words"), again, verbose=False)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["skipped"] == [] and found["questions"] == sum(len(row["questions"]) for row in rows)
 
 
 @pytest.mark.parametrize(
