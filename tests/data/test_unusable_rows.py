@@ -318,9 +318,15 @@ def test_a_fit_that_begins_anew_is_not_stopped_by_old_skips(tmp_path: Path) -> N
     assert verb_ids(tmp_path, "skipped-earlier.jsonl") == [("fit", "0"), ("fit", "1")]
 
 
-def test_a_trial_leaves_the_list_as_it_is(tmp_path: Path) -> None:
-    source = tmp_path / "x.jsonl"
+def test_a_trial_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
+    source, run = tmp_path / "x.jsonl", tmp_path / "run"
+    kept: dict[str, str] = {}
     for bad, trial in (("0", False), ("12", True)):
-        seen = data(train=mixed(source, bad), on_error="skip")
-        make_trainer(tmp_path, max_steps=1, callbacks=None, fast_dev_run=trial).fit(Recorder(), seen)
-    assert verb_ids(tmp_path) == [("fit", "0")] and not (tmp_path / "skipped-earlier.jsonl").exists()
+        seen = data(train=mixed(source, bad), on_error="skip", max_skip_fraction=0.5)
+        make_trainer(run, max_steps=1, callbacks=[], enable_checkpointing=False, fast_dev_run=trial).fit(
+            Recorder(), seen
+        )
+        now = {path.name: path.read_text() for path in run.iterdir()}
+        assert {*now} == {"skipped.jsonl", "sources.json"} and kept in ({}, now)
+        kept = now
+    assert verb_ids(run) == [("fit", "0")]

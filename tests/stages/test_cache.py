@@ -213,6 +213,12 @@ def test_a_video_that_was_repaired_is_no_longer_counted_as_skipped(
     assert (tmp_path / "skipped.jsonl").read_text() == ""
 
 
+def test_a_trial_makes_no_store(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, fast_dev_run=True)
+    trainer.predict(stage(tmp_path / "store"), data(batch_size=2), return_predictions=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_estimate_prints_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module = stage(tmp_path / "store", estimate=True, dtype="bfloat16", store_frames=False)
     make_trainer(tmp_path / "run").predict(module, data(batch_size=1, windows_per_video=1000), return_predictions=False)

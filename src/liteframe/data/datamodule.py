@@ -311,7 +311,8 @@ class VideoDataModule(LightningDataModule):
             if skips:  # known to every rank, so all of them stop here if they are too many
                 self.ledger.expect(skips, write=self.trainer.is_global_zero)
             if "train" in wanted and self.trainer.is_global_zero:
-                report_sources(folder / "sources.json", self.sources["train"], self._train_samples().mixture)
+                keep = not _writes_nothing(self.trainer)
+                report_sources(folder / "sources.json", self.sources["train"], self._train_samples().mixture, keep)
 
     def _open_ledger(self, path: Path, stage: TrainerFn, known_N: np.ndarray) -> SkipLedger:
         """The list of skips of this run alone; `load_state_dict` adds that of a fit which it goes on with."""
