@@ -48,3 +48,12 @@ def test_depth_counts_levels() -> None:
     for _ in range(2 * MAX_DEPTH):
         nested = [nested]
     assert depth_of(nested) == MAX_DEPTH + 1
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [1\nb: }", "a:\n\tb: 1", "a: *x", "a: 'x", "a\x00b", "!!python/object:a b", "x: 2001-99-99"]
+)
+def test_text_that_is_no_yaml_is_told_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^x\.yaml: not YAML \(.+\); repair it$") as raised:
+        parse_yaml(text, "x.yaml")
+    assert len(str(raised.value).splitlines()) == 1
