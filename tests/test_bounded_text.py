@@ -54,3 +54,12 @@ def test_a_list_that_the_parser_of_configs_would_take_minutes_for_is_refused_by_
     assert parse_yaml(f"a: {list(range(MAX_YAML_ITEMS))}", "x.yaml") == {"a": list(range(MAX_YAML_ITEMS))}
     with pytest.raises(ConfigError, match=r"^x.yaml: line 2: a list of 257 items"):
         parse_yaml(f"b: 1\na: {list(range(MAX_YAML_ITEMS + 1))}", "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [1\nb: }", "a:\n\tb: 1", "a: *x", "a: 'x", "a\x00b", "!!python/object:a b", "x: 2001-99-99"]
+)
+def test_text_that_is_no_yaml_is_told_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^x\.yaml: not YAML \(.+\); repair it$") as raised:
+        parse_yaml(text, "x.yaml")
+    assert len(str(raised.value).splitlines()) == 1

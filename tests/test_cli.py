@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,21 @@ def test_what_a_file_is_called_does_not_repaint_the_terminal(capsys: pytest.Capt
         patch.setattr(cli, "dispatch", lambda args: (_ for _ in ()).throw(ConfigError("a\x1b[2Jb\n  of two lines")))
         assert cli.main(["doctor"]) == 1
     assert capsys.readouterr().err == "liteframe: error: a\\x1b[2Jb of two lines\n"
+
+
+@pytest.mark.parametrize(("name", "said"), [("val/loss", False), ("test/accuracy/all", False), ("train/mine", True)])
+def test_means_that_are_of_all_ranks_already_are_not_warned_about(name: str, said: bool) -> None:
+    import torch
+    from lightning.pytorch.trainer.connectors.logger_connector import result
+
+    from liteframe.lightning_cli import quieten
+
+    with warnings.catch_warnings(record=True) as caught, pytest.MonkeyPatch.context() as patched:
+        warnings.simplefilter("always")
+        quieten()
+        patched.setattr(result, "_distributed_is_initialized", lambda: True)
+        result.warning_cache.clear()
+        results = result._ResultCollection(training=False)
+        results.log("validation_step", name, torch.tensor(1.0), on_step=False, on_epoch=True, batch_size=1)
+        results.metrics(on_step=False)
+    assert any("sync_dist" in str(warning.message) for warning in caught) == said

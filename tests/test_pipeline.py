@@ -219,6 +219,13 @@ def test_the_folder_is_locked_until_its_holder_ends(tmp_path: Path) -> None:
         assert f"pid {os.getpid()} " in (tmp_path / ".lock").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_run_folder_that_is_a_file_is_named_so(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=rf"{place}: the run folder cannot be written \(.*/file is a file\); give"):
+        RunLock(tmp_path / place).__enter__()
+
+
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     lock = RunLock(tmp_path)
     lock.__enter__()

@@ -96,3 +96,15 @@ def test_rows_of_a_list_without_a_root(home: Path) -> None:
     paths = [str(home / "a.mp4"), *(str(here / name) for name in ("~nobody-here.mp4", "$SCRATCH/b.mp4", "~/c.mp4"))]
     assert [row.path for row in read_manifest("list.jsonl")] == paths
     assert read_manifest("list.jsonl", root=str(here))[0].path == str(here / "~" / "a.mp4")
+
+
+@pytest.mark.parametrize("text", ["~nobody_x/y", "~nobody_x"])
+def test_a_setting_with_the_home_of_nobody_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_toy_config(Path.cwd())
+    assert cli.main(["fit", "--config=toy.yaml", f"--trainer.default_root_dir={text}"]) == 1
+    assert f"trainer.default_root_dir {text}: no user nobody_x" in capsys.readouterr().err
+    assert os.listdir() == ["toy.yaml"]
+    kept = ["~5 boxes", "~", "./~nobody_x", "~ x"]
+    assert with_user_paths([*kept]) == [os.path.expanduser(word) for word in kept]
+    Path(text).mkdir(parents=True)
+    assert with_user_paths(text) == text, "what is there is meant"

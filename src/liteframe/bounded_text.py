@@ -85,7 +85,15 @@ def parse_yaml(text: str, where: str) -> Any:
     except RecursionError:
         raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels; flatten it") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{where}: not YAML: {str(error).replace(_NO_FILE, '')}") from error
+        raise ConfigError(f"{where}: not YAML ({_yaml_fault(error)}); repair it") from error
+
+
+def _yaml_fault(error: Exception) -> str:
+    """What a YAML parser found and where, in one line; its own words are five, with the text around the place."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).replace(_NO_FILE, "").split())
+    return f"{problem}: line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _require_no_key_twice(node: Node, where: str) -> None:

@@ -69,6 +69,7 @@ _QUIET_WARNINGS = (
     ".*predict returned None.*",
     ".*Total length of `.*` across ranks is zero.*",
     ".*module.s. in eval mode at the start of training.*",
+    r".*`self\.log\('(val|test)/.*sync_dist=True.*",  # these means are of all ranks already
     ".*FSDP2-wrapped module .* returned a view tensor.*",
 )
 

@@ -62,7 +62,9 @@ def require_place(target: str | os.PathLike[str]) -> None:
 
 def _require_writable(folder: Path, target: str | os.PathLike[str]) -> None:
     above = next(path for path in (folder, *folder.parents) if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+    if not above.is_dir():
+        raise ConfigError(f"{target}: nothing can be written in {above}, which is a file; give another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
         raise ConfigError(f"{target}: nothing can be written in {above}; give another folder")
 
 

@@ -97,8 +97,10 @@ class RunLock:
         return self
 
     def _unwritable(self, error: OSError) -> ConfigError:
+        files = [path for path in (self.folder, *self.folder.parents) if path.exists() and not path.is_dir()]
+        reason = f"{files[0]} is a file" if files else error.strerror or error
         return ConfigError(
-            f"{self.folder}: the run folder cannot be written ({error.strerror or error}); give another"
+            f"{self.folder}: the run folder cannot be written ({reason}); give another"
             " (--trainer.default_root_dir, or --run of a pipeline)"
         )
 

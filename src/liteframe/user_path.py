@@ -9,6 +9,7 @@ from typing import Any
 
 from liteframe.errors import ConfigError
 
+_OTHER_USER = re.compile(r"~[A-Za-z_][\w.-]*(?=/|$)", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})(?=/|$)", re.ASCII)
 
 
@@ -54,9 +55,18 @@ def with_user_paths(value: Any, setting: str = "") -> Any:
     Args:
         value: as the parser gives it.
         setting: dotted name of `value`.
+
+    Raises:
+        ConfigError: as of `user_path`, and of `~user` where there is no such user and nothing of that name.
     """
     if isinstance(value, str):
-        return user_path(value, setting)
+        path = user_path(value, setting)
+        unknown = _OTHER_USER.match(path)
+        if unknown is not None and not os.path.lexists(unknown[0]):
+            raise ConfigError(
+                f"{_named(setting)}{value}: no user {unknown[0][1:]}; correct it, or write ./{unknown[0]} for a name"
+            )
+        return path
     if isinstance(value, tuple):
         return tuple(with_user_paths(item, setting) for item in value)
     if isinstance(value, list):

@@ -45,6 +45,7 @@ class Recorder(LightningModule):
         self.stop_after, self.asks_for_length = stop_after, asks_for_length
         self.seen: list[Any] = []
         self.validated: list[str] = []
+        self.tested: list[str] = []
         self.predicted: list[str] = []
 
     def configure_optimizers(self) -> Any:
@@ -69,6 +70,9 @@ class Recorder(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.validated += batch["sample_ids"]
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.tested += batch["sample_ids"]
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.predicted += batch.get("sample_ids", [])

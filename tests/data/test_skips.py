@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.data.skips import SkipLedger, Skipped
+from liteframe.data.skips import SkipLedger, Skipped, set_aside
 from liteframe.errors import ConfigError, SkipLimitExceeded
 
 
@@ -142,3 +142,68 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     ledger.record("c", "c", "x")
     assert SkipLedger(ledger.path, total=100).ids == ["a", "c"]
+
+
+def test_each_verb_counts_its_own_lines(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    SkipLedger(path, total=100, verb="fit").record("a", "a", "x")
+    test = SkipLedger(path, total=100, verb="test")
+    assert test.ids == []
+    test.record("a", "a", "y")
+    assert [(line["id"], line["reason"], line["verb"]) for line in lines(path)] == [
+        ("a", "x", "fit"),
+        ("a", "y", "test"),
+    ]
+    assert [skip.reason for skip in SkipLedger(path, total=100, verb="fit").skipped()] == ["x"]
+
+
+def test_what_is_set_aside_is_kept_beside_the_list(tmp_path: Path) -> None:
+    path = tmp_path / "skipped.jsonl"
+    set_aside(path, "test")
+    assert not list(tmp_path.iterdir())
+    no_verb = '{"path": "old", "id": "old", "reason": "x"}'
+    path.write_text(no_verb + "\n[1]\n")
+    for name, verb in (("a", "fit"), ("b", "test"), ("c", "predict")):
+        SkipLedger(path, total=100, verb=verb).record(name, name, "x")
+    before = path.read_text().splitlines()
+    set_aside(path, "test")
+    assert [line for line in before if '"b"' not in line] == path.read_text().splitlines()
+    set_aside(path, "fit")
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [[1], json.loads(before[-1])]
+    earlier = (tmp_path / "skipped-earlier.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in earlier] == ["b", "old", "a"]
+
+
+def test_a_list_is_taken_up_again_and_rows_that_are_read_leave_it(tmp_path: Path) -> None:
+    path, archive = tmp_path / "s.jsonl", tmp_path / "skipped-earlier.jsonl"
+    archive.write_text("older\n")
+    first = SkipLedger(path, total=100, verb="fit")
+    for name in "abc":
+        first.record(name, name, "x")
+    first.was_read("a", "a")
+    assert first.ids == ["a", "b", "c"]  # skipped once in this run: another try, or part of it, changes nothing
+    before = lines(path)
+    for _ in range(2):
+        earlier = set_aside(path, "fit")
+        later, beside = (SkipLedger(path, total=100, known="abc", verb="fit") for _ in range(2))
+        assert later.ids == []
+        later.record("c", "c", "x")
+        for ledger in (later, beside):
+            ledger.go_on(earlier, write=ledger is later)
+        assert sorted(map(str, lines(path))) == sorted(map(str, before)) and archive.read_text() == "older\n"
+        assert {skip.id for skip in beside.skipped()} == {*later.ids} == {*"abc"}
+    for ledger in (later, beside, later):
+        ledger.was_read("a", "a")
+        ledger.was_read("new", "new")
+    assert {*later.ids} == {skip.id for skip in beside.skipped()} == {*"bc"} and len(lines(path)) == 4
+    later.record("a", "a", "again")
+    assert {*SkipLedger(path, total=100).ids} == {*"abc"}
+
+
+def test_a_trial_counts_and_keeps_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "s.jsonl"
+    trial = SkipLedger(path, total=3, max_fraction=0.4, keep=False)
+    trial.record("a", "a", "x")
+    assert trial.ids == ["a"] and not path.parent.exists()
+    with pytest.raises(SkipLimitExceeded, match="2 of 3"):
+        trial.record("b", "b", "x")

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from liteframe.data.batching import BatchShape
 from liteframe.data.check_command import check
 from liteframe.data.conversations import turns_of
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.decode_job import DecodeJob
 from liteframe.data.manifest import VideoSource, read_manifest
 from liteframe.data.sampling import KeyFrames
 from liteframe.data.video_file import fault_of
@@ -237,3 +239,94 @@ def test_ranks_agree_about_them(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     names = [json.loads(line)["id"] for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
     assert sorted(names) == sorted(f"{source}:{line}" for line in range(3, 8))
+
+
+def mixed(path: Path, bad: str, good: int = 4) -> str:
+    """A list in which the rows named in `bad` are marked as unusable."""
+    rows = [{"path": f"{n}.mp4", "id": str(n)} | ({"error": "broken"} if str(n) in bad else {}) for n in range(good)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def verb_ids(run: Path, name: str = "skipped.jsonl") -> list[tuple[str, str]]:
+    rows = [json.loads(line) for line in (run / name).read_text().splitlines()]
+    return [(row["verb"], row["id"]) for row in rows]
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_a_run_that_goes_on_from_nothing_counts_only_its_own_skips(verb: str, tmp_path: Path) -> None:
+    """The folder holds lists of a fit and of the same verb, made when more of the same videos were broken."""
+    split = {"validate": "val"}.get(verb, verb)
+    source = tmp_path / "x.jsonl"
+    settings = {"on_error": "skip", "max_skip_fraction": 0.5}
+
+    def run(bad: str) -> VideoDataModule:
+        seen = data(**{split: mixed(source, bad)}, **settings)
+        getattr(make_trainer(tmp_path, callbacks=None), verb)(Recorder(), seen)
+        return seen
+
+    make_trainer(tmp_path, max_steps=1, callbacks=None).fit(
+        Recorder(), data(train=mixed(source, "01"), on_error="skip")
+    )
+    run("12")
+    seen = run("3")
+    assert seen.ledger is not None and seen.ledger.ids == ["3"]
+    assert verb_ids(tmp_path) == [("fit", "0"), ("fit", "1"), (verb, "3")]
+    assert verb_ids(tmp_path, "skipped-earlier.jsonl") == [(verb, "1"), (verb, "2")]
+    run("")
+    assert verb_ids(tmp_path) == [("fit", "0"), ("fit", "1")]
+
+
+def test_a_fit_goes_on_with_its_own_list_and_drops_what_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: set[str] = set()
+
+    class Pool(FakePool):
+        def run(self, jobs: Sequence[DecodeJob]) -> list[Any]:
+            bad = [DecodeError(job.path, "cut off") if Path(job.path).stem in broken else None for job in jobs]
+            return [error or super(Pool, self).run([job])[0] for error, job in zip(bad, jobs, strict=True)]
+
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", Pool)
+    source = mixed(tmp_path / "x.jsonl", "")
+
+    def fit(bad: str, steps: int, checkpoint: str | None = None) -> set[str]:
+        broken.clear()
+        broken.update(bad)
+        seen = data(train=source, on_error="skip", max_skip_fraction=0.5)
+        make_trainer(tmp_path, max_steps=steps).fit(Recorder(), seen, ckpt_path=checkpoint)
+        assert seen.ledger is not None
+        return {skip.id for skip in seen.ledger.skipped()}
+
+    kept = str(tmp_path / "kept" / "step=2.ckpt")
+    assert fit("01", 2) == {"0", "1"}
+    broken.clear()
+    tested = data(test=mixed(tmp_path / "y.jsonl", "23"), on_error="skip", max_skip_fraction=0.5)
+    make_trainer(tmp_path, callbacks=None).test(Recorder(), tested)
+    assert fit("01", 3, kept) == {"0", "1"}
+    assert fit("0", 4, kept) == {"0"}
+    assert fit("", 6, kept) == set()
+    assert [skip for skip in verb_ids(tmp_path) if skip[0] == "test"] == [("test", "2"), ("test", "3")]
+
+
+def test_a_fit_that_begins_anew_is_not_stopped_by_old_skips(tmp_path: Path) -> None:
+    source = tmp_path / "x.jsonl"
+    for bad in ("01", "23"):
+        seen = data(train=mixed(source, bad), on_error="skip", max_skip_fraction=0.5)
+        make_trainer(tmp_path, max_steps=1, callbacks=None).fit(Recorder(), seen)
+    assert verb_ids(tmp_path) == [("fit", "2"), ("fit", "3")]
+    assert verb_ids(tmp_path, "skipped-earlier.jsonl") == [("fit", "0"), ("fit", "1")]
+
+
+def test_a_trial_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
+    source, run = tmp_path / "x.jsonl", tmp_path / "run"
+    kept: dict[str, str] = {}
+    for bad, trial in (("0", False), ("12", True)):
+        seen = data(train=mixed(source, bad), on_error="skip", max_skip_fraction=0.5)
+        make_trainer(run, max_steps=1, callbacks=[], enable_checkpointing=False, fast_dev_run=trial).fit(
+            Recorder(), seen
+        )
+        now = {path.name: path.read_text() for path in run.iterdir()}
+        assert {*now} == {"skipped.jsonl", "sources.json"} and kept in ({}, now)
+        kept = now
+    assert verb_ids(run) == [("fit", "0")]

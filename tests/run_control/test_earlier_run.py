@@ -218,3 +218,10 @@ def test_the_first_difference_is_named() -> None:
     assert first_difference(before, now) == "a.c was [1], is [2]"
     assert first_difference(before, before) is None
     assert first_difference({"a": None}, {"a": "x" * 100}) == f"a was None, is {'x' * 60} ..."
+
+
+def test_a_run_folder_that_is_a_file_is_said_to_be_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("afile").touch()
+    for folder in ("afile", "afile/run"):
+        assert cli.main(["fit", "--config=toy.yaml", f"--trainer.default_root_dir={folder}"]) == 1
+        assert f"in {here / 'afile'}, which is a file; give another folder" in capsys.readouterr().err

@@ -200,6 +200,25 @@ def test_a_broken_video_stops_the_run_unless_told_otherwise(tmp_path: Path) -> N
         run(tmp_path, {"predict": str(broken_manifest(tmp_path))})
 
 
+def test_a_video_that_was_repaired_is_no_longer_counted_as_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"predict": str(broken_manifest(tmp_path)), "on_error": "skip", "max_skip_fraction": 0.2}
+    assert "broken" not in run(tmp_path, settings).sample_ids()
+    assert "1 skipped" in capsys.readouterr().out
+    (tmp_path / "broken.mp4").write_bytes(Path(read_manifest(manifest())[0].path).read_bytes())
+    whole = run(tmp_path, {**settings, "max_skip_fraction": 0})
+    assert "broken" in whole.sample_ids() and whole.skipped == []
+    assert "skipped" not in capsys.readouterr().out
+    assert (tmp_path / "skipped.jsonl").read_text() == ""
+
+
+def test_a_trial_makes_no_store(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, fast_dev_run=True)
+    trainer.predict(stage(tmp_path / "store"), data(batch_size=2), return_predictions=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_estimate_prints_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module = stage(tmp_path / "store", estimate=True, dtype="bfloat16", store_frames=False)
     make_trainer(tmp_path / "run").predict(module, data(batch_size=1, windows_per_video=1000), return_predictions=False)

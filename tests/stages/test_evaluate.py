@@ -109,6 +109,23 @@ def test_the_file_says_what_was_left_out(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert [skip["id"] for skip in found["skipped"]] == [rows[0]["id"]] and found["videos"] == 2
     assert (found["frames"], found["sampler"], found["precision"]) == (4, "UniformMidpoints", "32-true")
+    (tmp_path / "broken.mp4").write_bytes(Path(rows[1]["path"]).read_bytes())
+    again = video_data(test=str(tmp_path / "rows.jsonl"), frames=4, on_error="skip", max_skip_fraction=0)
+    with decoding_in_process():
+        make_trainer(tmp_path).test(EvaluateStage(str(host_folder()), choices="words"), again, verbose=False)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["skipped"] == [] and found["questions"] == sum(len(row["questions"]) for row in rows)
+
+
+def test_a_trial_leaves_the_folder_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "evaluation.json").write_text("of a real run")
+    stage = EvaluateStage(str(host_folder()), choices="words")
+    with decoding_in_process():
+        trainer = make_trainer(tmp_path, fast_dev_run=True)
+        trainer.test(stage, video_data(test=str(manifest("test")), frames=4, batch_size=1), verbose=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
+    assert (tmp_path / "evaluation.json").read_text() == "of a real run"
+    assert "a trial, of which nothing is kept" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

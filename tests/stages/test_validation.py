@@ -104,6 +104,8 @@ def test_other_ways_to_validate(name: str, tmp_path: Path) -> None:
     sharded, most = name == "lma sharded", None if name == "pretrain" else 2
     found = compare(tmp_path, name.split()[0], videos(tmp_path, 5, (4,)), sharded, most)
     assert ("val/pooled_loss" in found) == (name == "pretrain")
+    if name == "pretrain":  # what is minimised
+        assert found["val/loss"] == pytest.approx((found["val/unpooled_loss"] + found["val/pooled_loss"]) / 2)
 
 
 def compare(folder: Path, name: str, val: str, sharded: bool = False, most: int | None = None) -> dict[str, float]:

@@ -27,7 +27,7 @@ from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.row_checks import row_check
 from liteframe.data.row_table import IdSet, RowTable, id_keys
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
-from liteframe.data.skips import SkipLedger, Skipped
+from liteframe.data.skips import SkipLedger, Skipped, set_aside
 from liteframe.data.source_report import report_sources
 from liteframe.data.training_samples import TrainingSamples, of_ids, of_rows, report_changes
 from liteframe.data.transforms import normalize
@@ -148,6 +148,7 @@ class VideoDataModule(LightningDataModule):
         """Sample ids to leave out of `predict`; the cache stage sets it to what is in the store already."""
         self.store: FeatureStore | None = None
         self.ledger: SkipLedger | None = None
+        self._skipped_earlier = b""
         self._rows: dict[str, RowTable] = {}
         self._samples: TrainingSamples | None = None
         self._loaders: list[VideoLoader] = []
@@ -304,13 +305,24 @@ class VideoDataModule(LightningDataModule):
         if self.trainer is not None:
             folder = Path(self.trainer.default_root_dir)
             known = np.concatenate([np.empty(0, np.int64), *keys])
-            self.ledger = SkipLedger(folder / "skipped.jsonl", len(known), self.max_skip_fraction, IdSet(known))
+            self.ledger = self._open_ledger(folder / "skipped.jsonl", TrainerFn(stage), known)
             unusable = [self.rows(split)[index] for split in wanted for index in self.rows(split).errors]
             skips = [Skipped(row.path, row.id, row.error or "") for row in unusable]
             if skips:  # known to every rank, so all of them stop here if they are too many
                 self.ledger.expect(skips, write=self.trainer.is_global_zero)
             if "train" in wanted and self.trainer.is_global_zero:
-                report_sources(folder / "sources.json", self.sources["train"], self._train_samples().mixture)
+                keep = not _writes_nothing(self.trainer)
+                report_sources(folder / "sources.json", self.sources["train"], self._train_samples().mixture, keep)
+
+    def _open_ledger(self, path: Path, stage: TrainerFn, known_N: np.ndarray) -> SkipLedger:
+        """The list of skips of this run alone; `load_state_dict` adds that of a fit which it goes on with."""
+        trainer: Any = self.trainer
+        keep = not _writes_nothing(trainer)
+        if keep:  # rank 0 first, so that none writes into a list that is moved
+            self._skipped_earlier = trainer.strategy.broadcast(
+                set_aside(path, stage.value) if trainer.is_global_zero else b""
+            )
+        return SkipLedger(path, len(known_N), self.max_skip_fraction, IdSet(known_N), stage.value, keep)
 
     def follow_store(self, key: StoreKey) -> ClipSettings:
         """As `follow`, with a feature store; what was given otherwise is refused where that is opened.
@@ -414,6 +426,9 @@ class VideoDataModule(LightningDataModule):
         before = state_dict.get("training_data")
         if before is None or not self._is_fitting():
             return
+        if self.ledger is not None and self.trainer is not None:
+            self.ledger.go_on(self._skipped_earlier, write=self.trainer.is_global_zero)
+            self._skipped_earlier = b""
         if (keys := state_dict.get("sample_keys")) is not None:
             sizes = [size for size, _ in before["sources"]] if "sources" in before else None
             self._samples = self._train_samples().going_on(keys, sizes)
@@ -539,6 +554,11 @@ class VideoDataModule(LightningDataModule):
         loader = VideoLoader(dataset, batches, *workers, ledger, drop_empty, position)
         self._loaders.append(loader)
         return loader
+
+
+def _writes_nothing(trainer: Any) -> bool:
+    """Whether a run is a trial, which leaves its folder as it was."""
+    return bool(trainer.fast_dev_run or getattr(trainer.lightning_module, "only_estimate", False))
 
 
 def _size_of(stored: Any) -> tuple[int, int] | None:

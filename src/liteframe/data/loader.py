@@ -29,6 +29,15 @@ class _Guarded(Dataset[Any]):
             return error
 
 
+def _note(batch: dict[str, Any], ledger: SkipLedger) -> None:
+    """Tells the ledger what was skipped, and what could be read."""
+    for row, frames in zip(batch.get("rows", ()), batch.get("valid_frames_B", ()), strict=True):
+        if frames:
+            ledger.was_read(row["path"], row["id"])
+    for skip in batch["skipped"]:
+        ledger.record(**skip)
+
+
 def _collate(items: Any) -> dict[str, Any]:
     return {"error": items} if isinstance(items, LiteFrameError) else collate(items)
 
@@ -95,9 +104,8 @@ class VideoLoader:
         for batch in named_deaths(self._loader):
             if "error" in batch:
                 raise batch["error"]
-            for skip in batch["skipped"]:
-                if self.ledger is not None:
-                    self.ledger.record(**skip)
+            if self.ledger is not None:
+                _note(batch, self.ledger)
             if "frames_BTCHW" in batch or not self._drop_empty:
                 yield batch
 

@@ -7,11 +7,15 @@ import os
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from liteframe.atomic import atomic_open
 from liteframe.data.check_rows import one_line
 from liteframe.errors import ConfigError, SkipLimitExceeded
 
 _MOST_REASON = 2000
+_EARLIER = "skipped-earlier.jsonl"
+_FIT = "fit"
 
 
 @dataclass(frozen=True)
@@ -26,16 +30,41 @@ class Skipped:
         return {"path": self.path, "id": self.id, "reason": self.reason}
 
 
+def set_aside(path: str | os.PathLike[str], verb: str) -> bytes:
+    """Moves what earlier runs of a verb listed to `skipped-earlier.jsonl`, and returns it for `SkipLedger.go_on`.
+
+    Lines of other verbs stay, because their run may go on. A line that names no verb counts as one of `fit`.
+
+    Raises:
+        ConfigError: the file cannot be read or written.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        earlier = b"".join(line.rstrip(b"\n") + b"\n" for line in lines if _verb_of(_entry(line)) == verb)
+        if earlier:
+            _append_to(path.with_name(_EARLIER), earlier)
+            with atomic_open(path) as file:
+                file.write(b"".join(line for line in lines if _verb_of(_entry(line)) != verb))
+        return earlier
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
 class SkipLedger:
     """`skipped.jsonl` of a run: a line for each row that was skipped, once, whichever process saw it.
 
-    Lines are appended in one write, so several ranks share the file; an existing file counts on resume.
+    Lines are appended in one write, so several ranks share the file. What is in it already counts. A run of its own
+    calls `set_aside` before, and `go_on` if it turns out to go on with the run whose list that was.
 
     Args:
         path: the file; made with its folder at the first skip.
         total: rows that there are, the measure of `max_fraction`.
         max_fraction: share of skipped rows above which `record` raises.
         known: ids to count; lines of other ids in the file (of another manifest) are left alone. `None` counts all.
+        verb: fit, validate, test or predict, written in each line; those of other verbs are left alone. `None` counts
+            all.
+        keep: False for a trial that writes nothing: it only counts, and only its own.
 
     Raises:
         ConfigError: the file is there and cannot be read.
@@ -47,14 +76,17 @@ class SkipLedger:
         total: int,
         max_fraction: float = 0.05,
         known: Container[str] | None = None,
+        verb: str | None = None,
+        keep: bool = True,
     ) -> None:
         self.path = Path(path)
         self.total = total
         self.max_fraction = max_fraction
-        self._known = known
+        self._known, self._verb, self._keep = known, verb, keep
         self._reasons: dict[tuple[str, str], str] = {}
         self._read_to = 0
         self._torn = False
+        self._before: set[tuple[str, str]] = set()
         self._reload()
 
     @property
@@ -86,23 +118,51 @@ class SkipLedger:
         self._reload()
         new = {(skip.path, skip.id): skip for skip in skips if (skip.path, skip.id) not in self._reasons}
         if write and new:
-            self._append("".join(_line(skip) for skip in new.values()))
+            self._append(b"".join(_line(skip, self._verb) for skip in new.values()))
             self._reload()
         for key, skip in new.items():
             self._reasons.setdefault(key, skip.reason)
         self.check()
 
-    def _append(self, lines: str) -> None:
-        # Half a character, which UTF-8 has no bytes for, is written as JSON's escape of it.
-        data = (("\n" if self._torn else "") + lines).encode(errors="backslashreplace")
+    def go_on(self, earlier: bytes, write: bool = True) -> None:
+        """Takes a list that was set aside up again: its rows count until one is read after all, see `was_read`.
+
+        Args:
+            earlier: what `set_aside` returned.
+            write: False where another process writes.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        entries = [(line, entry) for line in earlier.splitlines(keepends=True) if (entry := _entry(line)) is not None]
+        entries = [(line, entry) for line, entry in entries if (entry["path"], entry["id"]) not in self._reasons]
+        if write and earlier:
+            self._append(b"".join(line for line, _ in entries))
+            _take_back(self.path.with_name(_EARLIER), len(earlier))
+        for _, entry in entries:
+            self._take(entry)
+        self._before = {(entry["path"], entry["id"]) for _, entry in entries}
+
+    def was_read(self, path: str, id: str) -> None:
+        """Takes a row that an earlier part of this run listed from the list, because it could be read now.
+
+        A line without a reason says so in the file.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        if (path, id) not in self._before:
+            return
+        self._before.discard((path, id))
+        self._reload()
+        if self._reasons.pop((path, id), None) is not None:
+            self._append(_line(Skipped(path, id, ""), self._verb))
+
+    def _append(self, lines: bytes) -> None:
+        if not self._keep:
+            return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                while data:
-                    data = data[os.write(descriptor, data) :]
-            finally:
-                os.close(descriptor)
+            _append_to(self.path, b"\n" * self._torn + lines)
         except OSError as error:
             raise _unusable(self.path, error) from error
 
@@ -119,6 +179,8 @@ class SkipLedger:
 
     def _reload(self) -> None:
         """Takes in the complete lines that this or another process has written since the last look."""
+        if not self._keep:
+            return
         try:
             with self.path.open("rb") as file:
                 file.seek(self._read_to)
@@ -131,20 +193,59 @@ class SkipLedger:
         self._read_to += len(whole)
         self._torn = len(whole) < len(new)
         for line in whole.splitlines():
-            try:
-                entry = json.loads(line)
-                skip = Skipped(entry["path"], entry["id"], entry["reason"])
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue  # torn by a kill in mid-write, and closed off by the line after it
-            if not all(isinstance(value, str) for value in skip.as_dict().values()):
+            entry = _entry(line)
+            if entry is None or (self._verb is not None and _verb_of(entry) != self._verb):
                 continue
-            if self._known is None or skip.id in self._known:
-                self._reasons.setdefault((skip.path, skip.id), skip.reason)
+            self._take(entry)
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        key = entry["path"], entry["id"]
+        if not entry["reason"]:
+            self._reasons.pop(key, None)
+        elif self._known is None or entry["id"] in self._known:
+            self._reasons.setdefault(key, entry["reason"])
 
 
-def _line(skip: Skipped) -> str:
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """The skip in a line; None where it is another's, or was torn by a kill in mid-write and closed off by the next."""
+    try:
+        entry = json.loads(line)
+        whole = all(isinstance(entry[name], str) for name in ("path", "id", "reason"))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return entry if whole else None
+
+
+def _verb_of(entry: dict[str, Any] | None) -> Any:
+    return None if entry is None else entry.get("verb", _FIT)
+
+
+def _append_to(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)
+
+
+def _take_back(path: Path, count: int) -> None:
+    """Cuts the last bytes off a file."""
+    try:
+        size = path.stat().st_size
+        os.truncate(path, size - count)
+        if size == count:
+            path.unlink()
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _line(skip: Skipped, verb: str | None) -> bytes:
     reason = skip.reason if len(skip.reason) <= _MOST_REASON else skip.reason[:_MOST_REASON] + " ..."
-    return json.dumps({**skip.as_dict(), "reason": reason}, ensure_ascii=False) + "\n"
+    entry = {**skip.as_dict(), "reason": reason} | ({} if verb is None else {"verb": verb})
+    # Half a character, which UTF-8 has no bytes for, is written as JSON's escape of it.
+    return (json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def _unusable(path: Path, error: OSError) -> ConfigError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from liteframe.atomic import atomic_write_json
 from liteframe.bounded_text import parse_json
@@ -16,12 +17,23 @@ _FIELDS = {"path", "root", "weight", "rows", "samples_in_a_pass"}
 _MOST_BYTES = 8_000_000
 
 
-def report_sources(path: Path, sources: Sequence[VideoSource], mixture: Mixture) -> None:
-    """Writes `path`, `root`, `weight`, `rows` and `samples_in_a_pass` of each source to `path`, and to stderr."""
+def report_sources(path: Path, sources: Sequence[VideoSource], mixture: Mixture, keep: bool = True) -> None:
+    """Writes `path`, `root`, `weight`, `rows` and `samples_in_a_pass` of each source to `path`, and to stderr.
+
+    With `keep` False, only to stderr.
+    """
     entries = [
         {"path": source.path, "root": source.root, "weight": source.weight, "rows": rows, "samples_in_a_pass": places}
         for source, rows, places in zip(sources, mixture.rows, mixture.places, strict=True)
     ]
+    if keep:
+        _write(path, entries)
+    for entry in entries:
+        mixed = f", {entry['samples_in_a_pass']} samples a pass by its weight" if mixture.weights else ""
+        print(f"train: {entry['rows']} rows of {entry['path']}{mixed}", file=sys.stderr)
+
+
+def _write(path: Path, entries: list[dict[str, Any]]) -> None:
     _require_own(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,9 +43,6 @@ def report_sources(path: Path, sources: Sequence[VideoSource], mixture: Mixture)
             f"{path}: cannot be written ({error.strerror or error}); free space, make the run folder writable, or take"
             " another (--trainer.default_root_dir)"
         ) from error
-    for entry in entries:
-        mixed = f", {entry['samples_in_a_pass']} samples a pass by its weight" if mixture.weights else ""
-        print(f"train: {entry['rows']} rows of {entry['path']}{mixed}", file=sys.stderr)
 
 
 def _require_own(path: Path) -> None:

@@ -90,7 +90,7 @@ class CacheStage(LightningModule):
 
     def prepare_data(self) -> None:
         """Looks whether the store can be written, and for the teacher, before anything is loaded."""
-        if not self.only_estimate:
+        if self._makes_a_store:
             require_writable(self.folder)
         self._teacher_source.geometry()
 
@@ -107,8 +107,12 @@ class CacheStage(LightningModule):
             check_teacher(
                 self.teacher, self._teacher_source, self.compressor, settings.image_size, settings.clip_frames
             )
-        if self._writer is None and not self.only_estimate:
+        if self._writer is None and self._makes_a_store:
             self._open_store()
+
+    @property
+    def _makes_a_store(self) -> bool:
+        return not (self.only_estimate or self.trainer.fast_dev_run)  # type: ignore[attr-defined]
 
     @property
     def _frames_per_target(self) -> int:
@@ -216,10 +220,10 @@ class CacheStage(LightningModule):
             self._seconds.append((time.monotonic() - started + loading) / len(targets_BTHWC))
             return
         self._log_picture(batch, vision)
-        self._write(batch, targets_BTHWC)
+        if self._writer is not None:  # there is none in a trial
+            self._write(self._writer, batch, targets_BTHWC)
 
-    def _write(self, batch: dict[str, Any], targets_BTHWC: torch.Tensor) -> None:
-        assert self._writer is not None
+    def _write(self, writer: FeatureStoreWriter, batch: dict[str, Any], targets_BTHWC: torch.Tensor) -> None:
         frames = denormalize(batch["frames_BTCHW"]) if self.store_frames else None
         for i, (sample_id, row) in enumerate(zip(batch["sample_ids"], batch["rows"], strict=True)):
             valid = int(batch["valid_frames_B"][i])
@@ -234,7 +238,7 @@ class CacheStage(LightningModule):
             targets_THWC = targets_BTHWC[i, : length // self._frames_per_target]
             try:
                 entry |= self._video_facts(row["path"])
-                self._writer.add(sample_id, targets_THWC, entry, frames[i, :length] if frames is not None else None)
+                writer.add(sample_id, targets_THWC, entry, frames[i, :length] if frames is not None else None)
             except SampleRefused as error:
                 if self._data.settings.on_error == "error" or self._data.ledger is None:
                     raise

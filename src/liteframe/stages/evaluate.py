@@ -185,11 +185,14 @@ class EvaluateStage(LightningModule):
     @rank_zero_only
     def _write(self, figures: dict[str, Any]) -> None:
         path = Path(self.trainer.default_root_dir) / "evaluation.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(path, {**self._settings(), **figures})
+        trial = bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
+        if not trial:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_json(path, {**self._settings(), **figures})
         print(
             f"accuracy {figures['accuracy']:.3f} ({figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f},"
-            f" 95 %) on {figures['questions']:,} questions about {figures['videos']:,} videos: {path}"
+            f" 95 %) on {figures['questions']:,} questions about {figures['videos']:,} videos:"
+            f" {'a trial, of which nothing is kept' if trial else path}"
         )
 
 

@@ -27,7 +27,7 @@ from liteframe.stages.answers import answer_step, validation_answers
 from liteframe.stages.conversation_check import ConversationCheck, context_length, tokens_per_group
 from liteframe.stages.following import follow_frames
 from liteframe.stages.frame_labels import FrameLabelStage
-from liteframe.stages.means import SummedLoss
+from liteframe.stages.means import Means, SummedLoss
 from liteframe.stages.stage import OptimizerSettings, Stage
 
 
@@ -231,9 +231,14 @@ class HostPretrainStage(Stage):
 
 
 def _mean(losses: list[SummedLoss]) -> SummedLoss:
-    """The mean of losses on the same answers, so all of one count; the second one's means are called "pooled_"."""
-    total = sum((loss.total for loss in losses[1:]), losses[0].total) / len(losses)
-    means = losses[0].means
-    for loss in losses[1:]:
-        means = means | loss.means.prefixed("pooled_")
-    return SummedLoss(total, means)
+    """The mean of losses on the same answers, so all of one count.
+
+    Its means are those of the first, and of the second one as "pooled_"; of two, "loss" is what is minimised and the
+    first one's is "unpooled_loss".
+    """
+    if len(losses) == 1:
+        return losses[0]
+    unpooled, pooled = losses
+    total = (unpooled.total + pooled.total) / 2
+    own = {"loss": (total, unpooled.count), "unpooled_loss": unpooled.means.parts["loss"]}
+    return SummedLoss(total, unpooled.means | pooled.means.prefixed("pooled_") | Means(own))
