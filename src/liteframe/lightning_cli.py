@@ -42,7 +42,7 @@ from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankE
 from liteframe.import_policy import parse_by_trust
 from liteframe.parse_errors import parse_error_line
 from liteframe.run_control import stop_signals
-from liteframe.run_control.earlier_run import NewRun, RunConfig, config_name, last_checkpoint
+from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name, last_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
@@ -279,6 +279,7 @@ class StageCLI(LightningCLI):
         most = 4 * (os.cpu_count() or 1) + 16
         if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most:
             raise ConfigError(f"trainer.devices is {trainer.num_devices}: on this CPU give at most {most} processes")
+        _keep_in_run_folder(trainer)
         meet_on_loopback(trainer)
         use_watched_launcher(trainer, self._stopping.watch_children)
         return trainer
@@ -310,8 +311,7 @@ class StageCLI(LightningCLI):
         )
 
     def _checkpoint_folders(self) -> tuple[Path, ...]:
-        savers = [saver for saver in self.trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
-        return tuple(Path(saver.dirpath or Path(self.trainer.default_root_dir) / "checkpoints") for saver in savers)
+        return tuple(Path(saver.dirpath) for saver in _savers(self.trainer) if saver.dirpath)
 
     def _parse_ckpt_path(self) -> None:
         """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
@@ -348,6 +348,16 @@ class StageCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predicts without keeping the outputs in memory: stages write what they make."""
         self.trainer.predict(**kwargs, return_predictions=False)
+
+
+def _savers(trainer: Trainer) -> list[ModelCheckpoint]:
+    return [saver for saver in trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
+
+
+def _keep_in_run_folder(trainer: Trainer) -> None:
+    """Lightning would put checkpoints wherever a logger writes, where a run that goes on does not look."""
+    for saver in _savers(trainer):
+        saver.dirpath = saver.dirpath or os.path.join(trainer.default_root_dir, CHECKPOINTS)
 
 
 def _as_list(value: Any) -> list[Any]:

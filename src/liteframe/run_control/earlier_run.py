@@ -16,6 +16,8 @@ from liteframe.bounded_text import parse_yaml
 from liteframe.errors import ConfigError
 from liteframe.own_folder import is_own, require_place, require_replaceable
 
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints in its run folder, where its config names no other."""
 _HEADER = b"# lightning.pytorch=="
 _LOCK = ".lock"
 _NEW_FOLDER = "give another --trainer.default_root_dir"
@@ -85,7 +87,8 @@ class NewRun:
         if self.checkpoint is None:
             return False
         path = Path(self.checkpoint).resolve()
-        return any(path.is_relative_to(folder.resolve()) for folder in (self.folder, *self.checkpoint_folders))
+        folders = [folder.resolve() for folder in (self.folder, *self.checkpoint_folders)]
+        return any(path.is_relative_to(folder) and not _is_of_another(path, folder) for folder in folders)
 
     def _config_before(self) -> dict[str, Any] | None:
         path = self.folder / config_name(self.verb)
