@@ -52,7 +52,7 @@ from liteframe.runtime import RunLock
 from liteframe.stage_parser import StageParser
 from liteframe.stage_progress import StageProgress
 from liteframe.stages.stage import Stage
-from liteframe.trainer_settings import is_said_by_lightning, require_possible_run, trainer_fault
+from liteframe.trainer_settings import is_said_by_lightning, require_mesh, require_possible_run, trainer_fault
 from liteframe.user_path import with_user_paths
 
 _RUN_FOLDER = "runs/unnamed"
@@ -279,6 +279,9 @@ class StageCLI(LightningCLI):
         most = 4 * (os.cpu_count() or 1) + 16
         if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most:
             raise ConfigError(f"trainer.devices is {trainer.num_devices}: on this CPU give at most {most} processes")
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            sizes = trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size
+            require_mesh(*sizes, trainer.num_devices, trainer.num_nodes)
         _keep_in_run_folder(trainer)
         meet_on_loopback(trainer)
         use_watched_launcher(trainer, self._stopping.watch_children)
