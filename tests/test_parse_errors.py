@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +95,34 @@ def test_settings_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) ->
     assert cli.main(["fit", "--config=toy.yaml", "--trainer.val_check_interval=1000", "--data.validate=true"]) == 1
     error = capsys.readouterr().err
     assert "Traceback" not in error and "liteframe: error: trainer: `val_check_interval` (1000) must be less" in error
+
+
+@pytest.mark.parametrize(
+    ("sizes", "devices", "said"),
+    [
+        ((8, 1), "2", "2 x 1 devices (trainer.devices x num_nodes); set it to 2"),
+        ((8, 1), "1", "1 x 1 devices (trainer.devices x num_nodes); set it to 1"),
+        ((2, 2), "2", "set it to 1"),
+        ((1, 3), "2", "choose sizes"),
+        (("auto", 3), "2", "choose sizes"),
+        ((3, "auto"), "2", "set it to 1"),
+        ((0, 0), "2", "choose sizes"),
+    ],
+)
+def test_weights_are_shared_out_over_the_devices_that_there_are(
+    sizes: tuple[Any, Any], devices: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said by a run before its ranks start, and by its plan."""
+    named = f"data_parallel_size is {sizes[0]} and tensor_parallel_size {sizes[1]}, but "
+    init = "trainer.strategy.init_args"
+    settings = [f"{init}.data_parallel_size={sizes[0]}", f"{init}.tensor_parallel_size={sizes[1]}"]
+    settings += ["trainer.accelerator=cpu", f"trainer.devices={devices}"]
+    own, planned = (["--config=toy.yaml", "--config=trainer/fsdp.yaml"], ["--config", "ctd.yaml", "trainer/fsdp.yaml"])
+    words = [["fit", *own, *(f"--{setting}" for setting in settings)], ["plan", *planned, "--set", *settings]]
+    for command in words:
+        assert cli.main(command) == 1
+        error = capsys.readouterr().err
+        assert "Traceback" not in error and f"{init}.{named}" in error and said in error
 
 
 @pytest.mark.parametrize("output", ["notes.txt", "notes.json", ".", "notes.txt/x.json"])

@@ -15,9 +15,11 @@ from liteframe.data.manifest import VideoSource
 from liteframe.data.sampling import FrameSampler, RandomSegment
 from liteframe.errors import ConfigError
 from liteframe.lightning_cli import import_stages
+from liteframe.models.encoder_config import EncoderSettings
 from liteframe.models.teachers import TeacherSource
 from liteframe.planning.build import BuildOnly
 from liteframe.stage_parser import takes_text
+from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LoraSettings
 
 SPLITS = {"train": "fit", "val": "fit", "test": "test", "predict": "predict"}
@@ -165,6 +167,51 @@ def test_an_unknown_field_of_the_encoder_is_named(capsys: pytest.CaptureFixture[
         with pytest.raises((SystemExit, ConfigError)) as error:
             build(*words, of="tiny/ctd.yaml")
         assert "depth" in capsys.readouterr().err + str(error.value)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"qkv_bias": 1},
+        {"mlp_ratio": True},
+        {"image_size": 112.0},
+        {"downsample_after": "12"},
+        {"downsample_after": [99]},
+        {"downsample_strides": {"a": 1}},
+        {"downsample_strides": [[]]},
+        {"downsample_strides": [[1, "a", 1]]},
+        {"temporal_mixer": "x"},
+        {"hidden_size": [1]},
+    ],
+    ids=str,
+)
+def test_what_a_field_of_the_encoder_cannot_be_is_refused_by_name(
+    bad: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        config("bad.yaml", model={"encoder": bad}),
+        [f"--model.encoder={json.dumps(bad)}"],
+        [f"--model.encoder.{name}={json.dumps(value)}" for name, value in bad.items()],
+    ):
+        with pytest.raises((SystemExit, ConfigError)) as error:
+            build(*words, of="tiny/ctd.yaml")
+        assert next(iter(bad)) in capsys.readouterr().err + str(error.value)
+
+
+def test_an_encoder_in_python_may_be_a_dict() -> None:
+    fields = {"hidden_size": 96, "num_attention_heads": 3, "downsample_after": [1, 2], "num_hidden_layers": 3}
+    by_dict, by_class = (CTDStage(given).encoder_config for given in (fields, EncoderSettings(**fields)))
+    assert by_dict.to_dict() == by_class.to_dict()
+
+
+@pytest.mark.parametrize("none", [None, 5, "text", []], ids=str)
+def test_a_group_of_settings_is_a_mapping(none: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for of, name in (("tiny/ctd.yaml", "encoder"), ("tiny/ctd.yaml", "optimizer"), ("tiny/lma.yaml", "lora")):
+        for words in ([f"--model.{name}={json.dumps(none)}"], config("none.yaml", model={name: none})):
+            with pytest.raises((SystemExit, ConfigError)) as error:
+                build(*words, of=of)
+            said = capsys.readouterr().err + str(error.value)
+            assert name in said and len(said.splitlines()) <= 2
 
 
 def test_other_mappings_merge_too() -> None:

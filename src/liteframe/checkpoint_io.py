@@ -21,6 +21,8 @@ from liteframe.atomic import atomic_open, disk_fault, remove_leftovers
 from liteframe.errors import CheckpointError
 
 _BLOCK_BYTES = 1 << 22
+_VERSION = b"pytorch-lightning_version"
+_MOST_VALUE_BYTES = 1 << 28
 _END_OF_ZIP = b"PK\x05\x06"
 _END_BYTES = 22
 _LABEL = b"liteframe sha256 "
@@ -118,6 +120,18 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu", mmap: bool = Fa
         if name in parts and not isinstance(parts[name], kind):
             raise CheckpointError(f"{path}: no checkpoint of a training run: its {name} is missing or of another kind")
     return parts
+
+
+def is_run_checkpoint(path: Path) -> bool:
+    """Whether a file is a checkpoint that liteframe or Lightning wrote, by its end and its names; nothing is loaded."""
+    if _seal_of(path) is not None:
+        return True
+    try:
+        with zipfile.ZipFile(path) as parts:
+            values = next(part for part in parts.infolist() if part.filename.endswith("data.pkl"))
+            return values.file_size < _MOST_VALUE_BYTES and _VERSION in parts.read(values)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError, StopIteration):
+        return False
 
 
 def require_checkpoint_file(path: str | Path) -> None:

@@ -42,7 +42,7 @@ from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankE
 from liteframe.import_policy import parse_by_trust
 from liteframe.parse_errors import behind_its_file, parse_error_line
 from liteframe.run_control import stop_signals
-from liteframe.run_control.earlier_run import NewRun, RunConfig, config_name, last_checkpoint
+from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name, last_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
@@ -52,7 +52,7 @@ from liteframe.runtime import RunLock
 from liteframe.stage_parser import StageParser
 from liteframe.stage_progress import StageProgress
 from liteframe.stages.stage import Stage
-from liteframe.trainer_settings import is_said_by_lightning, require_possible_run, trainer_fault
+from liteframe.trainer_settings import is_said_by_lightning, require_mesh, require_possible_run, trainer_fault
 from liteframe.user_path import with_user_paths
 
 _RUN_FOLDER = "runs/unnamed"
@@ -283,6 +283,10 @@ class StageCLI(LightningCLI):
         most = 4 * (os.cpu_count() or 1) + 16
         if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most:
             raise ConfigError(f"trainer.devices is {trainer.num_devices}: on this CPU give at most {most} processes")
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            sizes = trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size
+            require_mesh(*sizes, trainer.num_devices, trainer.num_nodes)
+        _keep_in_run_folder(trainer)
         meet_on_loopback(trainer)
         use_watched_launcher(trainer, self._stopping.watch_children)
         return trainer
@@ -314,8 +318,7 @@ class StageCLI(LightningCLI):
         )
 
     def _checkpoint_folders(self) -> tuple[Path, ...]:
-        savers = [saver for saver in self.trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
-        return tuple(Path(saver.dirpath or Path(self.trainer.default_root_dir) / "checkpoints") for saver in savers)
+        return tuple(Path(saver.dirpath) for saver in _savers(self.trainer) if saver.dirpath)
 
     def _parse_ckpt_path(self) -> None:
         """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
@@ -352,6 +355,16 @@ class StageCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predicts without keeping the outputs in memory: stages write what they make."""
         self.trainer.predict(**kwargs, return_predictions=False)
+
+
+def _savers(trainer: Trainer) -> list[ModelCheckpoint]:
+    return [saver for saver in trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
+
+
+def _keep_in_run_folder(trainer: Trainer) -> None:
+    """Lightning would put checkpoints wherever a logger writes, where a run that goes on does not look."""
+    for saver in _savers(trainer):
+        saver.dirpath = saver.dirpath or os.path.join(trainer.default_root_dir, CHECKPOINTS)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -15,18 +16,26 @@ _SEVERAL = (list, tuple, Sequence, Iterable)
 
 
 class StageParser(LightningArgumentParser):
-    """Lightning's parser without two surprises.
+    """Lightning's parser without three surprises.
 
     jsonargparse opens a file of that name wherever a setting can hold a class, so a list of videos would be replaced by
     what stands in it. Here a setting that takes a text keeps it: files are opened behind `--config`, and where nothing
-    but a file can be meant. And `+=` would add to an empty list where a class has a default for it.
+    but a file can be meant. And `+=` would add to an empty list where a class has a default for it. A dataclass that a
+    caller in Python may give as a dict would be replaced by whatever dict does not fit it; here it merges by field.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._groups: list[str] = []
+        super().__init__(*args, **kwargs)
 
     def _add_signature_parameter(
         self, container: Any, nested_key: str | None, param: Any, added_args: list[str], *args: Any, **kwargs: Any
     ) -> None:
         if takes_text(param.annotation):
             kwargs["sub_configs"] = False
+        param.annotation = _without_dict(param.annotation)
+        if is_dataclass(param.annotation):
+            self._groups.append(param.name)
         super()._add_signature_parameter(container, nested_key, param, added_args, *args, **kwargs)
 
     def parse_args(  # type: ignore[override]
@@ -39,7 +48,7 @@ class StageParser(LightningArgumentParser):
     ) -> Namespace:
         if not defaults:
             namespace = self._with_defaults(_appended_words(args or ()), namespace)
-        return super().parse_args(args, namespace, env, defaults, **kwargs)
+        return self._with_whole_groups(super().parse_args(args, namespace, env, defaults, **kwargs))
 
     def parse_object(
         self,
@@ -51,7 +60,14 @@ class StageParser(LightningArgumentParser):
     ) -> Namespace:
         if not defaults:
             namespace = self._with_defaults(_appended_keys(obj), namespace)
-        return super().parse_object(obj, namespace, env, defaults, **kwargs)
+        return self._with_whole_groups(super().parse_object(obj, namespace, env, defaults, **kwargs))
+
+    def _with_whole_groups(self, settings: Namespace) -> Namespace:
+        """Raises ConfigError where a group of settings, of which jsonargparse takes anything, is none."""
+        for name in self._groups:
+            if name in settings and not isinstance(settings[name], (Namespace, Mapping)):
+                raise ConfigError(f"{name} is {settings[name]!r}; give its fields, or leave it out")
+        return settings
 
     def _with_defaults(self, names: Iterable[str], namespace: Namespace | None) -> Namespace | None:
         """The settings so far, with the default lists of those names that have not been set yet."""
@@ -64,6 +80,14 @@ class StageParser(LightningArgumentParser):
                 namespace = Namespace() if namespace is None else namespace.clone()
                 namespace[name] = list(default)
         return namespace
+
+
+def _without_dict(kind: Any) -> Any:
+    """The dataclass of a dataclass or dict."""
+    parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    classes = [part for part in parts if is_dataclass(part)]
+    dicts = [part for part in parts if (get_origin(part) or part) is dict]
+    return classes[0] if len(classes) == len(dicts) == 1 and len(parts) == 2 else kind
 
 
 def takes_text(kind: Any) -> bool:

@@ -41,6 +41,30 @@ def require_possible_run(config: Any) -> None:
         raise ConfigError("trainer.default_root_dir is empty; give a folder")
 
 
+def require_mesh(data_parallel: int | str, tensor_parallel: int | str, processes: int, nodes: int = 1) -> None:
+    """Looks whether a ModelParallelStrategy shares its weights out over the processes that there are.
+
+    Args:
+        data_parallel, tensor_parallel: its sizes; "auto" are the nodes, and the processes of one.
+        processes: of a node.
+        nodes: of the run.
+
+    Raises:
+        ConfigError: the sizes multiplied are not the number of processes; names them.
+    """
+    tensor = processes if tensor_parallel == "auto" else int(tensor_parallel)
+    data = nodes if data_parallel == "auto" else int(data_parallel)
+    if data * tensor == processes * nodes:
+        return
+    fitting, rest = divmod(processes * nodes, tensor) if tensor > 0 else (0, 1)
+    advice = f"set it to {fitting}" if rest == 0 else "choose sizes that multiplied are as many"
+    raise ConfigError(
+        f"trainer.strategy.init_args.data_parallel_size is {data_parallel} and tensor_parallel_size"
+        f" {tensor_parallel}, but the run has {processes} x {nodes} devices (trainer.devices x num_nodes); {advice}, or"
+        " change these"
+    )
+
+
 def trainer_fault(config: Mapping[str, Any], error: Exception) -> ConfigError:
     """What Lightning said when it made the trainer; where that is about the machine, with another one to take."""
     text = str(error).rstrip(".")

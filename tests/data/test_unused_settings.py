@@ -13,7 +13,8 @@ from lightning.pytorch import Callback
 from liteframe import cli
 from liteframe.data.batching import BatchShape
 from liteframe.data.sampling import KeyFrames, Linspace, RandomSegment, UniformMidpoints
-from liteframe.errors import ConfigError
+from liteframe.data.unused_settings import require_used
+from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
 from liteframe.stages.ctd import CTDStage
@@ -75,6 +76,8 @@ REFUSED: list[tuple[Callable[[], Stage], dict[str, Any], str]] = [
     (lma, {"shapes": EIGHT, "frames": 4, "batch_size": 1}, r"data\.batch_size and data\.frames beside data\.shapes"),
     (lma, {"shapes": OWN, "train_sampler": KeyFrames()}, r"data\.train_sampler beside data\.shapes"),
     (lma, {"windows_per_video": 2, "sampler": RandomSegment()}, r"data\.windows_per_video is 2, but fit"),
+    (lma, {"sampler": Linspace()}, r"data\.sampler is of validation, and data\.val is not set"),
+    (ctd, {"store": "", "sampler": Linspace()}, r"data\.sampler is of validation"),
     (lma, {"store": ""}, r"data\.store is set, but LMAStage"),
     (lambda: HostPretrainStage(str(host_folder())), {"store": ""}, r"data\.store is set, but HostPretrainStage"),
     (ToyExporter, {"val": ""}, r"data\.val is set, but ToyExporter has nothing to validate"),
@@ -143,6 +146,33 @@ def test_beside_shapes_or_a_store_frames_and_batch_size_are_those_of_validation(
     assert said.format("store", "frames") in capsys.readouterr().out
     sizes = fit(tmp_path, teacher, store=str(store_folder()), val=val["val"])
     assert sizes.train == [(8, 8)] * 2 and set(sizes.val) == {(3, 8)}, "validation follows the store where it can"
+
+
+def test_what_makes_training_batches_is_refused_where_nothing_is_trained() -> None:
+    given = video_data(shapes=EIGHT, train_sampler=Linspace())
+    for verb in ("test", "predict"):
+        with pytest.raises(ConfigError, match=rf"data\.shapes and data\.train_sampler beside {verb}"):
+            require_used(given, verb, None)
+    require_used(given, "validate", None)
+    with pytest.raises(ConfigError, match=r"data\.train_sampler beside predict"):
+        plan_command(["cache.yaml"], [f"model.teacher={host_folder()}", "data.train_sampler=KeyFrames"])
+    with pytest.raises(ConfigError, match=r"data\.sampler is of validation"):
+        plan_command(["ctd.yaml"], ["data.sampler=KeyFrames"])
+
+
+def test_a_plan_refuses_a_store_that_the_run_would(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = f"data.store={store_folder()}"
+    made = ["model.similarity=cosine", "model.scale=20", "data.decoder=pyav"]
+    words = ["data.train=null", kept, "model.encoder.image_size=112", "model.encoder.output_size=128", *made]
+    assert plan_command(["tiny/ctd.yaml"], words) == 0
+    for change, said in (
+        ("model.scale=3", "scale"),
+        ("model.similarity=dot", "similarity"),
+        ("model.target=max", r"model\.target"),
+        ("data.decoder=decord", "decoder"),
+    ):
+        with pytest.raises(StoreMismatch, match=said):
+            plan_command(["tiny/ctd.yaml"], [*words, change])
 
 
 def test_no_shapes_are_refused() -> None:

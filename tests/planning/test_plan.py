@@ -169,6 +169,11 @@ def test_adapters_on_experts_are_named(tmp_path: Path) -> None:
 
 
 class TestErrors:
+    def test_a_target_of_lora_that_no_layer_has(self) -> None:
+        for host in ("internvl3.5-30b-a3b", "internvl3-1b"):
+            with pytest.raises(ConfigError, match=r"model\.lora\.targets: .*named v_porj; it has .*k_proj.*v_proj"):
+                plan_command(["lma.yaml"], [f"model.host={host}", "model.lora.targets+=v_porj"])
+
     def test_nothing_to_plan(self) -> None:
         with pytest.raises(ConfigError, match="give --config FILE"):
             plan_command()

@@ -92,6 +92,63 @@ def test_last_is_of_this_run_and_not_of_one_in_a_folder_below(here: Path, capsys
     assert run(folder="runs") == 0, "a run beside others"
 
 
+def test_a_run_does_not_go_on_from_one_in_a_folder_below(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("nest", "nest/sub"):
+        assert run(folder=folder) == 0
+    before = content(here / "nest")
+    for path in ("nest/sub/checkpoints/last.ckpt", str(here / "nest/sub/checkpoints/last.ckpt")):
+        assert run(f"--ckpt_path={path}", "--trainer.max_steps=5", "--model.mark=second", folder="nest") == 1
+        assert "nest/checkpoints/last.ckpt: of an earlier run" in said(capsys)
+    assert content(here / "nest") == before
+    own = "--ckpt_path=nest/checkpoints/last.ckpt"
+    assert run(own, "--trainer.max_steps=5", folder="nest") == 0
+    assert run("--ckpt_path=nest/sub/checkpoints/last.ckpt", "--trainer.max_steps=5", folder="nest/sub") == 0
+
+
+@pytest.mark.parametrize("place", ["run/models", "kept"])
+def test_checkpoints_of_others_are_not_the_runs(place: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run folder that is somebody's project, and a folder of checkpoints that others use too."""
+    import torch
+
+    (here / place).mkdir(parents=True)
+    torch.save({"state_dict": {}, "yolo": 1}, here / place / "yolo.ckpt")
+    (here / place / "last-best.ckpt").write_bytes(b"of another program")
+    before = content(here / place)
+    words = ["--trainer.callbacks.init_args.dirpath=kept"] if place == "kept" else []
+    assert run(*words, "--ckpt_path=last") == 1
+    assert "no checkpoint in" in said(capsys)
+    assert run(*words) == 0
+    assert run(*words) == 1
+    assert "last.ckpt: of an earlier run" in said(capsys)
+    assert run(*words, "--ckpt_path=last", "--trainer.max_steps=5") == 0
+    assert before.items() <= content(here / place).items()
+
+
+def test_what_lightning_wrote_elsewhere_is_a_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from liteframe.checkpoint_io import read_checkpoint
+
+    kept = "--trainer.callbacks.init_args.dirpath=kept"
+    assert run(kept) == 0
+    torch.save(read_checkpoint(here / "kept/last.ckpt"), here / "kept/last.ckpt")  # without a seal
+    assert run(kept) == 1
+    assert "kept/last.ckpt: of an earlier run" in said(capsys)
+
+
+def test_a_damaged_checkpoint_is_no_reason_to_begin_anew(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, folder in (([], "run/checkpoints"), (["--trainer.callbacks.init_args.dirpath=kept"], "kept")):
+        run_folder = f"run{'-kept' * bool(words)}"
+        assert run(*words, folder=run_folder) == 0
+        path = here / folder / "last.ckpt"
+        path.write_bytes(path.read_bytes()[:500])
+        for given in ("last", "auto"):
+            assert run(*words, f"--ckpt_path={given}", folder=run_folder) == 1
+            assert "last.ckpt: damaged" in said(capsys)
+        assert run(*words, folder=run_folder) == 1
+        assert "last.ckpt: of an earlier run" in said(capsys)
+
+
 def test_another_stage_does_not_go_on_with_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
     before = content(here / "run")
@@ -122,6 +179,22 @@ def test_checkpoints_in_a_folder_of_their_own_are_those_of_the_run(
     assert run(apart, folder="other") == 1
     assert "kept/last.ckpt: of an earlier run" in said(capsys)
     assert run(apart, "--ckpt_path=last", "--trainer.max_steps=5") == 0
+
+
+@pytest.mark.parametrize("logger", ["CSVLogger", "TensorBoardLogger"])
+def test_a_logger_elsewhere_takes_no_checkpoints_along(
+    logger: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--trainer.logger={logger}", "--trainer.logger.save_dir=logs", "--trainer.logger.name=x"]
+    for saver in ("--trainer.callbacks=null", "--trainer.callbacks.init_args.every_n_train_steps=1"):
+        folder = f"run-{saver[-1]}"
+        assert run(saver, *words, folder=folder) == 0
+        assert (here / folder / "checkpoints/last.ckpt").is_file() and not [*(here / "logs").rglob("*.ckpt")]
+        assert run(saver, *words, folder=folder) == 1
+        assert f"{folder}/checkpoints/last.ckpt: of an earlier run" in said(capsys)
+        assert run(saver, *words, "--ckpt_path=auto", "--trainer.max_steps=5", folder=folder) == 0
+        assert "begins anew" not in capsys.readouterr().out
+        assert run(saver, *words, "--ckpt_path=last", "--trainer.max_steps=7", folder=folder) == 0
 
 
 @pytest.mark.parametrize("out", ["mine", "..", ".", "other/export", "run", "run/checkpoints", "run/checkpoints/x"])

@@ -230,3 +230,7 @@ def test_what_is_missing_or_does_not_fit_is_named(tmp_path: Path) -> None:
         fit(tmp_path, stage(encoder=str(tmp_path / "narrow")))
     with pytest.raises(ConfigError, match=r"model\.lora\.targets.*no_such_layer"):
         fit(tmp_path, stage(lora=LoraSettings(targets=["no_such_layer"])))
+    for odd in (["v_porj"], ["q_proj", "v_porj"], ["q_proj", "v_porj", "V_proj"], ["q_proj", "_proj"]):
+        with pytest.raises(ConfigError, match=rf"model\.lora\.targets.*{odd[-1]}") as error:
+            fit(tmp_path, stage(lora=LoraSettings(targets=odd)))
+        assert "lora_A" not in str(error.value)

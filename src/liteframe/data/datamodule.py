@@ -156,6 +156,11 @@ class VideoDataModule(LightningDataModule):
         self._check_settings()
         self._pool = DecodePool(decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache)
 
+    @property
+    def sampler_is_given(self) -> bool:
+        """Whether the settings name a sampler for validation, test and prediction."""
+        return "sampler" in self._given_frames
+
     def _check_settings(self) -> None:
         if not 0 <= self.max_skip_fraction <= 1:
             raise ConfigError(f"data.max_skip_fraction is {self.max_skip_fraction}; give a share from 0 to 1")

@@ -26,9 +26,9 @@ def require_used(data: VideoDataModule, verb: str, stage: Any, key: StoreKey | N
     Raises:
         ConfigError: names each such setting, why it has no effect, and what to set instead.
     """
-    faults = [*_of_windows(data, verb)]
+    faults = [*_of_windows(data, verb), *_of_training(data, verb)]
     if verb == "fit":
-        faults += [*_of_shapes(data), *_of_validation(data, stage)]
+        faults += [*_of_shapes(data), *_of_validation(data, stage), *_of_sampler(data)]
         faults += _of_store(data, stage, key) if key is not None else []
     if faults:
         raise ConfigError("; ".join(faults))
@@ -47,6 +47,21 @@ def _of_windows(data: VideoDataModule, verb: str) -> Iterator[str]:
         yield (
             f"data.windows_per_video is {data.windows_per_video}, but {verb} takes one sample of a video at a time;"
             " leave it to predict"
+        )
+
+
+def _of_training(data: VideoDataModule, verb: str) -> Iterator[str]:
+    """What makes training batches; `validate` takes the config of the training that it looks at."""
+    alone = sorted(data.given & {"shapes", "train_sampler"}) if verb in ("test", "predict") else []
+    if alone:
+        names = " and ".join(f"data.{name}" for name in alone)
+        yield f"{names} beside {verb}, which trains nothing; set data.frames, data.batch_size or data.sampler instead"
+
+
+def _of_sampler(data: VideoDataModule) -> Iterator[str]:
+    if data.sampler_is_given and not data.sources["val"]:
+        yield (
+            "data.sampler is of validation, and data.val is not set; data.train_sampler chooses the frames of training"
         )
 
 

@@ -87,7 +87,7 @@ class LiteFrameConfig(StrictPretrainedConfig):
         self.output_size = output_size
         self.clip_frames = clip_frames
         self.downsample_after = _whole_numbers("downsample_after", downsample_after)
-        self.downsample_strides = _triples(downsample_strides)
+        self.downsample_strides = strides_of(downsample_strides)
         self.temporal_mixer = temporal_mixer
         self.temporal_kernel = temporal_kernel
         self.layer_norm_eps = layer_norm_eps
@@ -190,8 +190,10 @@ class EncoderSettings:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def _triples(strides: Any) -> list[list[int]]:
-    if isinstance(strides, str) or not isinstance(strides, Sequence):
+def strides_of(strides: Any) -> list[list[int]]:
+    """Lists of frames, rows and columns. Raises ConfigError for anything else."""
+    triples = isinstance(strides, Sequence) and not isinstance(strides, str)
+    if not triples or not all(isinstance(stride, Sequence) and len(stride) == 3 for stride in strides):
         raise ConfigError(f"downsample_strides is {str(strides)[:60]}; give a list of (frames, rows, columns)")
     return [_whole_numbers("downsample_strides", stride) for stride in strides]
 

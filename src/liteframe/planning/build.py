@@ -17,6 +17,7 @@ from liteframe.data.feature_store import read_key
 from liteframe.data.unused_settings import require_used
 from liteframe.errors import ConfigError
 from liteframe.lightning_cli import StageCLI, import_stages, own_errors, quieten
+from liteframe.trainer_settings import require_mesh
 
 _UNPLANNED = (
     *("fast_dev_run", "limit_predict_batches", "limit_train_batches", "max_time", "min_epochs", "min_steps"),
@@ -100,11 +101,19 @@ def _settle(data: VideoDataModule, stage: LightningModule) -> None:
 
 
 def read_machine(trainer: Any) -> Machine:
-    """What `trainer` of a parsed config says about the machine; "auto" devices count as one."""
+    """What `trainer` of a parsed config says about the machine; "auto" devices count as one.
+
+    Raises:
+        ConfigError: weights are shared out over another number of devices.
+    """
     precision = str(trainer.precision or "32-true")
     strategy = trainer.strategy if isinstance(trainer.strategy, str) else trainer.strategy.class_path
+    devices, nodes = _device_count(trainer.devices), int(trainer.num_nodes)
+    if strategy.endswith("ModelParallelStrategy") and trainer.devices not in ("auto", "-1", -1):
+        sizes = trainer.strategy.init_args
+        require_mesh(sizes.data_parallel_size, sizes.tensor_parallel_size, devices, nodes)
     return Machine(
-        gpus=_device_count(trainer.devices) * int(trainer.num_nodes),
+        gpus=devices * nodes,
         sharded=any(name in strategy.lower() for name in ("fsdp", "modelparallel", "deepspeed")),
         autocast="mixed" in precision,
         accumulate=int(trainer.accumulate_grad_batches),

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import InternVLForConditionalGeneration
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.frame_spec import FrameSpec
-from liteframe.errors import ConfigError
 from liteframe.models.adapted import frames_of
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.hosts import host_config
@@ -36,7 +34,7 @@ from liteframe.planning.parts import (
     student_points,
     whole_clips,
 )
-from liteframe.stages.lma import LMAStage
+from liteframe.stages.lma import LMAStage, with_adapters
 
 LINE_TOKENS = 8
 """Of ``Frame12: <img>``, ``</img>`` and the line break, in the tokenizers of the family."""
@@ -178,11 +176,8 @@ def _parts(stage: LMAStage, config: Any, encoder: LiteFrameConfig) -> list[Part]
 
 def _adapted(stage: LMAStage, llm: Any) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of targets that this LLM has not; training says so
-        try:
-            return get_peft_model(llm, LoraConfig(r=stage.lora.rank, target_modules=stage.lora.targets))
-        except ValueError as error:
-            raise ConfigError(f"model.lora.targets {stage.lora.targets}: {error}") from error
+        warnings.simplefilter("ignore")  # of experts; a note says so
+        return with_adapters(llm, stage.lora)
 
 
 def _dtype(config: Any) -> torch.dtype:

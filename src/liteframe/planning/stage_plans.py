@@ -93,7 +93,11 @@ def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
 def _ctd_size(stage: CTDStage, data: VideoDataModule) -> tuple[int, int]:
     """The store's where it is here, else the teacher's, unless the data say otherwise."""
     if data.store_path is not None and (Path(data.store_path) / "key.json").is_file():
-        return data.follow_store(read_key(data.store_path)).image_size
+        key = read_key(data.store_path)
+        stage.require_targets_of(key, data.store_path)
+        settings = data.follow_store(key)
+        key.require({"clip_frames": settings.clip_frames, "decoder": settings.decoder}, data.store_path)
+        return settings.image_size
     if stage.source is None:
         return data.settings.image_size
     made_for = FrameSpec(frame_size(vision_config(stage.source)[0], stage.compressor.block))

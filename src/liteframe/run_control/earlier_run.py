@@ -13,9 +13,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from liteframe.atomic import atomic_write_text
 from liteframe.bounded_text import parse_yaml
+from liteframe.checkpoint_io import is_run_checkpoint
 from liteframe.errors import ConfigError
 from liteframe.own_folder import is_own, require_place, require_replaceable
 
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints in its run folder, where its config names no other."""
+_KEPT = ("last.ckpt", "previous.ckpt")
 _HEADER = b"# lightning.pytorch=="
 _LOCK = ".lock"
 _NEW_FOLDER = "give another --trainer.default_root_dir"
@@ -27,8 +31,24 @@ def config_name(verb: str) -> str:
     return "config.yaml" if verb == "fit" else f"config-{verb}.yaml"
 
 
-def checkpoints_in(folder: Path, names: str = "*.ckpt") -> list[Path]:
-    """Checkpoints below a run folder, without those of other runs whose folders lie in it."""
+def checkpoints_in(folder: Path, *named: Path, names: str = "*.ckpt") -> list[Path]:
+    """Checkpoints of the run in a folder, without those of runs whose folders lie in it, and without files of others.
+
+    Args:
+        folder: the run folder; whatever lies in its `checkpoints` is the run's.
+        named: other folders that its checkpoints go to.
+        names: of the files.
+    """
+    own = folder / CHECKPOINTS
+    found = _below(own, names)
+    for place in named:
+        if place.resolve() != own.resolve():
+            # What a run goes on from is its own even where it is damaged, and no longer to be told by what it holds.
+            found += [path for path in _below(place, names) if path.name in _KEPT or is_run_checkpoint(path)]
+    return found
+
+
+def _below(folder: Path, names: str) -> list[Path]:
     return [path for path in sorted(folder.rglob(names)) if path.is_file() and not _is_of_another(path, folder)]
 
 
@@ -37,9 +57,9 @@ def _is_of_another(path: Path, folder: Path) -> bool:
     return any((parent / _LOCK).exists() for parent in between)
 
 
-def last_checkpoint(*folders: Path) -> Path | None:
-    """The newest `last.ckpt` of a run in its folders; None where there is none."""
-    found = [path for folder in folders for path in checkpoints_in(folder, "last*.ckpt")]
+def last_checkpoint(folder: Path, *named: Path) -> Path | None:
+    """The newest `last.ckpt` of the run in a folder, see `checkpoints_in`; None where there is none."""
+    found = checkpoints_in(folder, *named, names="last*.ckpt")
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
@@ -85,7 +105,8 @@ class NewRun:
         if self.checkpoint is None:
             return False
         path = Path(self.checkpoint).resolve()
-        return any(path.is_relative_to(folder.resolve()) for folder in (self.folder, *self.checkpoint_folders))
+        folders = [folder.resolve() for folder in (self.folder, *self.checkpoint_folders)]
+        return any(path.is_relative_to(folder) and not _is_of_another(path, folder) for folder in folders)
 
     def _config_before(self) -> dict[str, Any] | None:
         path = self.folder / config_name(self.verb)
@@ -123,9 +144,8 @@ class NewRun:
 
     def _results(self) -> Iterator[tuple[Path, str]]:
         """What an earlier run has left that this one would replace, and what to do."""
-        for folder in dict.fromkeys((self.folder, *self.checkpoint_folders)):
-            for path in checkpoints_in(folder):
-                yield path, "go on with that run by --ckpt_path last"
+        for path in checkpoints_in(self.folder, *self.checkpoint_folders):
+            yield path, "go on with that run by --ckpt_path last"
         if self.export is not None and is_own(self.export):
             yield self.export, "move it away"
 

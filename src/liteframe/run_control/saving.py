@@ -11,6 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
+from liteframe.run_control.earlier_run import CHECKPOINTS
+
 
 class LastCheckpoint(ModelCheckpoint):
     """``last.ckpt`` every so many steps and at the end of training, before anything else is done.
@@ -67,7 +69,7 @@ class LastStep:
         ]
         if not callbacks or self._trainer.fast_dev_run:
             return None
-        folder = callbacks[0].dirpath or Path(self._trainer.default_root_dir) / "checkpoints"
+        folder = callbacks[0].dirpath or Path(self._trainer.default_root_dir) / CHECKPOINTS
         return Path(folder) / f"{ModelCheckpoint.CHECKPOINT_NAME_LAST}{ModelCheckpoint.FILE_EXTENSION}"
 
     def save_with_all_ranks(self) -> None:

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from liteframe.data.feature_store import FeatureStore, read_key
+from liteframe.data.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.errors import ConfigError
 from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.encoder_config import EncoderSettings
@@ -150,13 +150,17 @@ class CTDStage(Stage):
         if self.attention is not None and not validates:
             raise ConfigError("model.attention is the teacher's, which data.store stands for; leave it out")
 
+    def require_targets_of(self, key: StoreKey, source: str) -> None:
+        """Raises StoreMismatch where the targets of a feature store were made otherwise than `model` says."""
+        require_target(key.compressor, self.compressor, source)
+        key.require({"compressor": self.compressor.describe()}, source)
+
     def _check_store(self, store: FeatureStore) -> None:
-        require_target(store.key.compressor, self.compressor, str(store.folder))
-        wanted: dict[str, Any] = {"compressor": self.compressor.describe()}
+        self.require_targets_of(store.key, str(store.folder))
         if self._teacher_source is not None:
             teacher = self._teacher_source.load()
-            wanted["teacher"] = {"class": type(teacher).__name__, "weights": teacher.weights_sha256()}
-        store.key.require(wanted, str(store.folder))
+            made_by = {"class": type(teacher).__name__, "weights": teacher.weights_sha256()}
+            store.key.require({"teacher": made_by}, str(store.folder))
         self._require_fit(self._geometry_of(store), str(store.folder))
 
     def _geometry_of(self, store: FeatureStore) -> TeacherGeometry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,13 +170,7 @@ class LMAStage(Stage):
     def _with_adapters(self, language_model: PreTrainedModel) -> PeftModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            adapters = LoraConfig(
-                r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=0.0, target_modules=self.lora.targets
-            )
-            try:
-                return get_peft_model(language_model, adapters)
-            except ValueError as error:
-                raise ConfigError(f"model.lora.targets {self.lora.targets}: {error}") from error
+            return with_adapters(language_model, self.lora)
 
     def module_lrs(self) -> dict[str, float]:
         rates = {
@@ -225,3 +220,35 @@ class LMAStage(Stage):
             self.trainer.datamodule.settings.image_size,  # type: ignore[attr-defined]
         )
         self.training_record().write(folder / "encoder")
+
+
+def with_adapters(language_model: PreTrainedModel, lora: LoraSettings) -> PeftModel:
+    """The LLM with new adapters in it. Raises ConfigError at a target that it has no linear layer for."""
+    settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora.targets)
+    try:
+        adapted = get_peft_model(language_model, settings)
+    except ValueError as error:
+        raise ConfigError(f"model.lora.targets {lora.targets}: {error}") from error
+    if unmatched := _unmatched(adapted, lora.targets):
+        raise ConfigError(
+            f"model.lora.targets: no linear layer of the LLM is named {' or '.join(unmatched)}; it has"
+            f" {', '.join(_linear_layers(language_model))}"
+        )
+    return adapted
+
+
+def _unmatched(adapted: PeftModel, targets: Sequence[str]) -> list[str]:
+    """Targets that peft has passed over; those of fused experts it takes out of its own list."""
+    tuner: Any = adapted.base_model
+    (settings,) = tuner.peft_config.values()
+    found = [f".{name}" for name in tuner.targeted_module_names]
+    return [
+        name for name in targets if name in settings.target_modules and not any(n.endswith(f".{name}") for n in found)
+    ]
+
+
+def _linear_layers(language_model: torch.nn.Module) -> list[str]:
+    """Names of the linear layers, without their places."""
+    layers = language_model.named_modules()
+    own = {name.removesuffix(".base_layer") for name, layer in layers if isinstance(layer, torch.nn.Linear)}
+    return sorted({name.rpartition(".")[2] for name in own if ".lora_" not in name})

@@ -10,6 +10,7 @@ from liteframe.data.frame_spec import FrameSpec
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP, Block, Dense, Pool
 from liteframe.models.compression import PAPER_PLACES, default_clip, place_strides
+from liteframe.models.encoder_config import strides_of
 from liteframe.models.teachers import PAPER_BLOCK, InternVL, Teacher, TeacherSource
 
 Similarity = Literal["dot", "cosine"]
@@ -91,9 +92,11 @@ def student_fields(
     plain ViT that sees one token's frames at a time.
 
     Raises:
-        ConfigError: the teacher's config cannot be read, or there is no place for the strides.
+        ConfigError: the teacher's config cannot be read, there is no place for the strides, or they are none.
     """
     fields = dict(given)
+    if "downsample_strides" in fields:
+        fields["downsample_strides"] = strides_of(fields["downsample_strides"])
     places: Sequence[int] = fields.get("downsample_after", PAPER_PLACES)
     if isinstance(teacher, TeacherSource) and not set(fields) >= _FOLLOWING:
         followed = teacher.geometry().student(compressor.block, places)
