@@ -12,7 +12,9 @@ from resume_toys import FakePool, Recorder, make_trainer
 
 from liteframe.data.batching import BatchShape
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.manifest import VideoSource
+from liteframe.data.manifest import VideoSource, read_sources
+from liteframe.data.row_table import RowTable
+from liteframe.data.training_samples import GONE, TrainingSamples, of_rows
 from liteframe.errors import ConfigError
 
 STEPS = 12
@@ -137,7 +139,8 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
         ({"seed": 1}, "seed: 0 in the checkpoint, 1 now"),
         ({"train": manifest(tmp_path, 5)}, "6 of the 11 training samples of the checkpoint are not in this run's"),
         ({"batch_size": 3}, "shapes"),
-        ({"train": "weighted"}, "sources"),
+        ({"train": "weighted"}, "8 of the 11"),
+        ({"train": [VideoSource(manifest(tmp_path), weight=1.0)]}, "sources"),
     ]
     for settings, message in others:
         with pytest.raises(ConfigError, match=message):
@@ -221,3 +224,50 @@ def test_a_batch_of_places_that_are_empty_teaches_nothing(tmp_path: Path) -> Non
     again.fit(resumed, data(tmp_path, **settings), ckpt_path=tmp_path / "kept" / "step=1.ckpt")
     blank = [batch for batch in resumed.seen if batch[3] == [[-1] * 4]]
     assert len(resumed.seen) == STEPS - 1 and len(blank) in (4, 5) and torch.isfinite(resumed.weight).all()
+
+
+def asked(rows: list[dict[str, Any]]) -> list[str]:
+    return [json.dumps({**row, "answer": "yes"}) for row in rows]
+
+
+ABOUT_ONE = [{"path": "a.mp4", "question": f"question {number}"} for number in range(8)]
+PARTS = [{"path": "a.mp4", "start": number, "end": number + 1, "question": "what"} for number in range(8)]
+LLAVA = [
+    {"id": "a", "video": "a.mp4", "conversations": [{"from": "human", "value": f"{n}"}, {"from": "gpt", "value": "x"}]}
+    for n in range(8)
+]
+TWICE = [{"path": "a.mp4", "question": f"question {number // 2}"} for number in range(8)]
+OWN = [{"path": "a.mp4", "id": f"{number}", "question": f"question {number}"} for number in range(8)]
+
+
+@pytest.mark.parametrize("rows", [ABOUT_ONE, PARTS, LLAVA, TWICE, OWN], ids=["texts", "parts", "llava", "twice", "own"])
+def test_a_row_is_known_by_its_id_or_content_but_not_by_its_place(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    def contents(samples: TrainingSamples, table: RowTable) -> list[str | None]:
+        return [None if place == GONE else table[place].content() for place in samples.places_N.tolist()]
+
+    lines = asked(rows)
+    before = read_sources(rewritten(tmp_path, lines))
+    samples = of_rows(before, [None])
+    straight = contents(samples, before)
+    for changed in (lines[::-1], [*lines[:1], *lines[2:]], [lines[5], *lines[:5], *lines[6:]], lines[3:]):
+        table = read_sources(rewritten(tmp_path, changed))
+        after = of_rows(table, [None]).going_on(samples.state(), None)
+        now = contents(after, table)
+        assert all(one in (None, other) for one, other in zip(now, straight, strict=True))
+        assert now.count(None) == after.gone == len(lines) - len(changed) and not after.new
+
+
+def test_rows_of_several_lists_are_told_apart(tmp_path: Path) -> None:
+    def table(first: range, second: range) -> RowTable:
+        sources = []
+        for name, numbers in (("a", first), ("b", second)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            lines = [json.dumps({"path": f"{n}.mp4"} | ({"id": f"id {n}"} if n % 2 else {})) for n in numbers]
+            sources.append(rewritten(tmp_path / name, lines))
+        return read_sources(sources)
+
+    before, after = table(range(6), range(6)), table(range(2, 6), range(6))
+    samples = of_rows(before, [None, None])
+    now = of_rows(after, [None, None]).going_on(samples.state(), None)
+    paths = [None if place == GONE else after[place].path for place in now.places_N.tolist()]
+    assert paths == [None, None, *(row.path for row in before[2:])]

@@ -29,7 +29,7 @@ from liteframe.data.row_table import IdSet, RowTable, id_keys
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.skips import SkipLedger, Skipped
 from liteframe.data.source_report import report_sources
-from liteframe.data.training_samples import TrainingSamples, of_ids, of_rows, report_changes
+from liteframe.data.training_samples import TrainingSamples, of_contents, of_rows, report_changes
 from liteframe.data.transforms import normalize
 from liteframe.data.unused_settings import require_used, said_of_training
 from liteframe.errors import ConfigError, DataError, ManifestError
@@ -452,7 +452,7 @@ class VideoDataModule(LightningDataModule):
         if self._samples is None:
             weights = [source.weight for source in self.sources["train"]]
             store = self.store
-            self._samples = of_rows(self.rows("train"), weights) if store is None else of_ids(store.sample_ids())
+            self._samples = of_rows(self.rows("train"), weights) if store is None else of_contents(store.contents())
         return self._samples
 
     def _train_batches(self) -> TrainBatchSampler:

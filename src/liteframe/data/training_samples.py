@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from liteframe.data.mixing import Mixture
-from liteframe.data.row_table import RowTable, id_keys
+from liteframe.data.row_table import RowTable, id_keys, numbered
 from liteframe.errors import ConfigError, ManifestError
 
 GONE = -1
@@ -28,7 +28,7 @@ class TrainingSamples:
     """The samples of a run.
 
     Attributes:
-        keys_N: int64, `id_key` of each sample's id.
+        keys_N: int64, what each sample is known by; see `RowTable.sample_keys_N`.
         places_N: int64, index of each sample's row (or entry of a store); `GONE` where it is not there any more.
         mixture: the lists that they come from, and in which shares.
         new: places of samples that the run did not begin with, and that take no part in it.
@@ -72,8 +72,8 @@ class TrainingSamples:
         if 2 * is_there_N.sum() < len(keys_N):
             raise ConfigError(
                 f"data: {int((~is_there_N).sum())} of the {len(keys_N)} training samples of the checkpoint are not in"
-                " this run's lists (by their ids), so the run cannot go on from it; set the lists back, or start a new"
-                " run"
+                " this run's lists (by the ids that rows give themselves, or else by their content), so the run cannot"
+                " go on from it; set the lists back, or start a new run"
             )
         mixture = self.mixture
         if sizes is None:
@@ -98,12 +98,13 @@ def of_rows(rows: RowTable, weights: Sequence[float | None]) -> TrainingSamples:
         first = next(iter(rows.errors.values()))
         raise ManifestError(f"none of the {len(rows)} rows of data.train can be used; the first: {first}")
     bounds = np.searchsorted(usable_N, np.cumsum([0, *rows.sizes]))
-    return TrainingSamples(rows.keys_N[usable_N], usable_N, Mixture(np.diff(bounds).tolist(), weights))
+    return TrainingSamples(rows.sample_keys_N[usable_N], usable_N, Mixture(np.diff(bounds).tolist(), weights))
 
 
-def of_ids(ids: Sequence[str]) -> TrainingSamples:
-    """The same from the entries of a feature store."""
-    return TrainingSamples(id_keys(ids), np.arange(len(ids)), Mixture([len(ids)]))
+def of_contents(contents: Iterable[str]) -> TrainingSamples:
+    """The same from what the entries of a feature store were made of."""
+    keys_N = numbered(id_keys(contents))
+    return TrainingSamples(keys_N, np.arange(len(keys_N)), Mixture([len(keys_N)]))
 
 
 def report_changes(samples: TrainingSamples, id_of: Callable[[int], str]) -> None:
