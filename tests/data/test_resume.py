@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -271,3 +272,49 @@ def test_rows_of_several_lists_are_told_apart(tmp_path: Path) -> None:
     now = of_rows(after, [None, None]).going_on(samples.state(), None)
     paths = [None if place == GONE else after[place].path for place in now.places_N.tolist()]
     assert paths == [None, None, *(row.path for row in before[2:])]
+
+
+def as_of_an_older_version(checkpoint: Path, ids: list[str], **described: Any) -> Path:
+    """The checkpoint as it was when one digest of all ids stood for the samples."""
+    state = torch.load(checkpoint, weights_only=False)
+    of_data = state["VideoDataModule"]
+    del of_data["sample_keys"]
+    of_data["training_data"] |= {"samples": hashlib.sha256(json.dumps(ids).encode()).hexdigest()} | described
+    older = checkpoint.with_name("older.ckpt")
+    torch.save(state, older)
+    return older
+
+
+@pytest.mark.parametrize("kind", ["texts", "weighted"])
+def test_checkpoints_of_an_older_version_go_on(kind: str, tmp_path: Path) -> None:
+    train = rewritten(tmp_path, asked(ABOUT_ONE)) if kind == "texts" else "weighted"
+    straight = Recorder()
+    module = data(tmp_path, train=train)
+    make_trainer(tmp_path, max_steps=STEPS).fit(straight, module)
+    older = as_of_an_older_version(tmp_path / "kept" / "step=4.ckpt", list(module.rows("train").ids()))
+    resumed = Recorder()
+    again = make_trainer(tmp_path / "again", max_steps=STEPS, callbacks=None)
+    again.fit(resumed, data(tmp_path, train=train), ckpt_path=older)
+    assert resumed.seen == straight.seen[4:]
+    if kind == "texts":
+        rewritten(tmp_path, asked(ABOUT_ONE)[1:])
+        with pytest.raises(ConfigError, match=r"earlier version.*8 rows in the checkpoint, 7 now"):
+            make_trainer(tmp_path / "b", max_steps=5).fit(Recorder(), data(tmp_path, train=train), ckpt_path=older)
+        with pytest.raises(ConfigError, match="seed: 0 in the checkpoint, 1 now"):
+            train = rewritten(tmp_path, asked(ABOUT_ONE))
+            changed = data(tmp_path, train=train, seed=1)
+            make_trainer(tmp_path / "c", max_steps=5).fit(Recorder(), changed, ckpt_path=older)
+
+
+def test_a_row_that_an_older_version_skipped_keeps_its_place_empty(tmp_path: Path) -> None:
+    lines = [*LINES[:3], json.dumps({"path": "03.mp4", "error": "damaged"}), *LINES[4:]]
+    whole = Recorder()
+    module = data(tmp_path, train=rewritten(tmp_path, LINES))
+    make_trainer(tmp_path, max_steps=STEPS).fit(whole, module)
+    older = as_of_an_older_version(tmp_path / "kept" / "step=4.ckpt", list(module.rows("train").ids()))
+    resumed = Recorder()
+    skip = {"on_error": "skip", "max_skip_fraction": 0.5}
+    again = make_trainer(tmp_path / "again", max_steps=STEPS, callbacks=None)
+    again.fit(resumed, data(tmp_path, train=rewritten(tmp_path, lines), **skip), ckpt_path=older)
+    assert without(resumed.seen, "03.mp4") == without(whole.seen[4:], "03.mp4")
+    assert not any("03.mp4" in batch[2] for batch in resumed.seen)

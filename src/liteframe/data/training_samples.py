@@ -8,6 +8,7 @@ does, what is new waits for the next run, and all else comes in the batches that
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -101,10 +102,35 @@ def of_rows(rows: RowTable, weights: Sequence[float | None]) -> TrainingSamples:
     return TrainingSamples(rows.sample_keys_N[usable_N], usable_N, Mixture(np.diff(bounds).tolist(), weights))
 
 
+def of_all_rows(rows: RowTable, weights: Sequence[float | None]) -> TrainingSamples:
+    """As `of_rows`, but rows that cannot be used are samples too, and leave their places empty."""
+    places_N = np.full(len(rows), GONE)
+    places_N[rows.usable_N] = rows.usable_N
+    return TrainingSamples(rows.sample_keys_N, places_N, Mixture(rows.sizes, weights))
+
+
 def of_contents(contents: Iterable[str]) -> TrainingSamples:
     """The same from what the entries of a feature store were made of."""
     keys_N = numbered(id_keys(contents))
     return TrainingSamples(keys_N, np.arange(len(keys_N)), Mixture([len(keys_N)]))
+
+
+def require_ids(described: dict[str, Any], ids: Sequence[str]) -> None:
+    """For a checkpoint of a version that kept a digest of all ids in place of a key of each sample.
+
+    Args:
+        described: what the checkpoint says of its training data.
+        ids: of all rows of now, or entries of the store.
+
+    Raises:
+        ConfigError: they are not those of the checkpoint, or not in that order.
+    """
+    if described.get("samples") != hashlib.sha256(json.dumps(ids).encode()).hexdigest():
+        raise ConfigError(
+            "data: the checkpoint was made by an earlier version, and goes on with the same rows in the same order"
+            f" only, but this run's lists have others ({described.get('rows')} rows in the checkpoint, {len(ids)} now); set"
+            " the lists back, or start a new run"
+        )
 
 
 def report_changes(samples: TrainingSamples, id_of: Callable[[int], str]) -> None:
