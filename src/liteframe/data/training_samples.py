@@ -128,8 +128,8 @@ def require_ids(described: dict[str, Any], ids: Sequence[str]) -> None:
     if described.get("samples") != hashlib.sha256(json.dumps(ids).encode()).hexdigest():
         raise ConfigError(
             "data: the checkpoint was made by an earlier version, and goes on with the same rows in the same order"
-            f" only, but this run's lists have others ({described.get('rows')} rows in the checkpoint, {len(ids)} now); set"
-            " the lists back, or start a new run"
+            f" only, but this run's lists have others ({described.get('rows')} rows in the checkpoint, {len(ids)} now);"
+            " set the lists back, or start a new run"
         )
 
 
