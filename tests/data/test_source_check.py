@@ -94,7 +94,7 @@ def test_a_conversation_that_would_stop_training_fails_the_check(
     write_video(tmp_path / "a.mp4", 8)
     rows = {name: {"video": "a.mp4", "conversations": talk} for name, talk in (("good", GOOD), ("bad", BACKWARDS))}
     assert check_command(listed(tmp_path / "good.json", [rows["good"]])) == 0
-    assert "1 rows, nothing is missing" in capsys.readouterr().out
+    assert "1 row, nothing is missing" in capsys.readouterr().out
     assert check_command(listed(tmp_path / "bad.json", [rows["bad"]])) == 1
     assert check_command(listed(tmp_path / "plain.json", [{"path": "a.mp4"}])) == 0, "not every stage asks questions"
 

@@ -61,7 +61,7 @@ class SourceCheck:
 
     def text(self) -> str:
         """A line for the number of rows, and one for each kind of lack with its first row."""
-        lines = [f"{self.rows} rows" + ("" if self.counts() else ", nothing is missing")]
+        lines = [f"{self.rows} row{'s' * (self.rows != 1)}" + ("" if self.counts() else ", nothing is missing")]
         lines += [
             f"  {count} {LACKS[kind]}; the first: {one_line(self.first[kind])}" for kind, count in self.counts().items()
         ]

@@ -142,8 +142,11 @@ def report_changes(samples: TrainingSamples, id_of: Callable[[int], str]) -> Non
     """
     notes = []
     if samples.gone:
-        notes.append(f"{samples.gone} of the {len(samples.keys_N)} samples are gone, and their places stay empty")
+        gone = "sample is gone, and its place stays" if samples.gone == 1 else "samples are gone, and their places stay"
+        notes.append(f"{samples.gone} of {len(samples.keys_N)} {gone} empty")
     if samples.new:
-        notes.append(f"{len(samples.new)} are new, such as {id_of(samples.new[0])!a}, and wait for a new run")
+        first = ascii(id_of(samples.new[0]))
+        one, many = f"1 is new ({first}), and waits", f"{len(samples.new)} are new (the first: {first}), and wait"
+        notes.append(f"{one if len(samples.new) == 1 else many} for a new run")
     if notes:
         print(f"train, since the checkpoint: {'; '.join(notes)}; all others come as they would have", file=sys.stderr)
