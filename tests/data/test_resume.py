@@ -192,7 +192,7 @@ def test_rows_that_are_gone_leave_their_places_empty(
     assert without(resumed.seen, gone) == without(straight.seen[4:], gone)
     assert not any(gone in batch[2] for batch in resumed.seen)
     said = capsys.readouterr().err
-    assert "1 of" in said and "sample is gone, and its place stays empty" in said
+    assert "1 of" in said and "samples is gone, and its place stays empty" in said
     assert "1 is new ('new.mp4'), and waits for a new run" in said
     # The place stays empty in the checkpoints of the run that went on, until the row is back.
     third = Recorder()

@@ -113,8 +113,8 @@ class SkipLedger:
             first = "; ".join(one_line(_named(name, reason)) for (_, name), reason in list(self._reasons.items())[:3])
             raise SkipLimitExceeded(
                 f"{self.path}: {count} of {self.total} rows {'was' if count == 1 else 'were'} skipped, more than"
-                f" the limit of {self.max_fraction:.1%} (--data.max_skip_fraction): {first}. Repair or remove these files"
-                " (`liteframe check` lists them), or raise the limit"
+                f" the limit of {self.max_fraction:.1%} (--data.max_skip_fraction): {first}. Repair or remove these"
+                " files (`liteframe check` lists them), or raise the limit"
             )
 
     def _reload(self) -> None:

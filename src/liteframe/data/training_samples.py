@@ -142,7 +142,9 @@ def report_changes(samples: TrainingSamples, id_of: Callable[[int], str]) -> Non
     """
     notes = []
     if samples.gone:
-        gone = "sample is gone, and its place stays" if samples.gone == 1 else "samples are gone, and their places stay"
+        gone = (
+            "samples is gone, and its place stays" if samples.gone == 1 else "samples are gone, and their places stay"
+        )
         notes.append(f"{samples.gone} of {len(samples.keys_N)} {gone} empty")
     if samples.new:
         first = ascii(id_of(samples.new[0]))
