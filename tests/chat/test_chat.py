@@ -116,7 +116,7 @@ def test_frames_are_chosen_as_asked() -> None:
     assert model().watch(videos()[0], fps=2.0).frames == 16
     assert model().watch(videos()[0], frames=5, fps=2.0).frames == 5
     assert model().watch(videos()[0], start=2.0, end=4.0).frames == 32
-    with pytest.raises(DecodeError, match="no frame from 9"):
+    with pytest.raises(DecodeError, match=r"no frame from 9\S* s on: it is"):
         model().watch(videos()[0], start=9.0)
     with pytest.raises(ConfigError, match="frames is 0"):
         model().watch(videos()[0], frames=0)

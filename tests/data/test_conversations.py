@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liteframe.data.conversations import choices_of, has_placeholder, has_questions, right_option, turns_of
+from liteframe.data.conversations import choices_of, has_placeholder, has_questions, right_option, turns_of, type_of
 from liteframe.errors import ManifestError
 
 QUESTIONS = [{"question": f"q{n}", "answer": f"a{n}", "options": ["x", "y"], "type": "t"} for n in range(5)]
@@ -221,3 +221,69 @@ def test_options_alike_but_for_their_case_are_told_apart_by_it() -> None:
 def test_roles_are_known_in_any_case() -> None:
     talk = [{"from": "Human", "value": "<image>\nWhat?"}, {"from": "GPT", "value": "A ball."}]
     assert turns_of({"conversations": talk}) == [("What?", "A ball.")]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"options": ["red", ""], "answer": "red"}, "field options: one of"),
+        ({"options": ["red", " \n"], "answer": "red"}, "field options: one of"),
+        ({"question": ""}, "field question: the question is empty"),
+        ({"question": " <video>\n"}, "field question: the question is empty"),
+        ({"type": "x" * 65}, "field type: .* longer than 64 bytes"),
+        ({"type": "ü" * 33}, "field type: .* longer than 64 bytes"),
+        ({"options": ["<img>", "red"]}, "field options: holds '<img>'"),
+    ],
+)
+def test_choices_that_could_not_be_asked_are_named(change: dict[str, Any], message: str) -> None:
+    good = {"question": "Which?", "options": ["red", "blue"], "answer": "red"}
+    with pytest.raises(ManifestError, match=message):
+        choices_of({**good, **change})
+    with pytest.raises(ManifestError, match=f"{message}.*item 2 of questions"):
+        choices_of({"questions": [good, {**good, **change}]})
+
+
+def test_options_that_are_letters_alone_stay_as_they_are() -> None:
+    for options in (["A.", "B."], ["(A) ", "(B) red"]):
+        (choice,) = choices_of({"question": "Which?", "options": options, "answer": "B"})
+        assert choice["options"] == options and right_option(choice) == 1
+
+
+def test_a_question_without_a_type_is_one_of_all() -> None:
+    good = {"question": "Which?", "options": ["red", "blue"], "answer": "red"}
+    kinds = [type_of(choices_of({**good, **kind})[0]) for kind in ({}, {"type": None}, {"type": "order"}, {"type": 3})]
+    assert kinds == ["all", "all", "order", "3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "place"),
+    [
+        (["Option B", "Option A"], "Option B", 0),
+        (["Option B", "Option A"], "option a.", 1),
+        (["Answer: B", "Answer: A"], "Answer: B", 0),
+        (["B", "A", "C"], "A", None),
+        (["red", "Option A", "blue"], "Option C", 2),
+    ],
+)
+def test_an_answer_that_is_an_option_word_for_word_is_that_one(
+    options: list[str], answer: str, place: int | None
+) -> None:
+    assert right_option({"options": options, "answer": answer}) == place
+
+
+@pytest.mark.parametrize("part", ["question", "answer"])
+def test_the_text_that_is_at_fault_is_named(part: str) -> None:
+    good, bad = {"question": "What?", "answer": "A star."}, {"question": "What?", "answer": "A star.", part: "<img>"}
+    with pytest.raises(ManifestError, match=f"field {part}: holds"):
+        turns_of(bad)
+    with pytest.raises(ManifestError, match=f"field questions: holds .* of the {part} of item 3"):
+        turns_of({"questions": [good, good, bad]}, np.random.default_rng(0), most=3)
+    said = [
+        {"from": role, "value": turn[of]}
+        for turn in (good, bad)
+        for role, of in (("human", "question"), ("gpt", "answer"))
+    ]
+    for system in ([], [{"from": "system", "value": "Be short."}]):
+        number = (3 if part == "question" else 4) + len(system)
+        with pytest.raises(ManifestError, match=f"field conversations: holds .* of turn {number} "):
+            turns_of({"conversations": [*system, *said]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from resume_toys import FakePool, Recorder, make_trainer
 
 from liteframe.data.batching import BatchShape
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.manifest import VideoSource
+from liteframe.data.manifest import VideoSource, read_sources
+from liteframe.data.row_table import RowTable
+from liteframe.data.training_samples import GONE, TrainingSamples, of_rows
 from liteframe.errors import ConfigError
 
 STEPS = 12
@@ -137,7 +140,8 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
         ({"seed": 1}, "seed: 0 in the checkpoint, 1 now"),
         ({"train": manifest(tmp_path, 5)}, "6 of the 11 training samples of the checkpoint are not in this run's"),
         ({"batch_size": 3}, "shapes"),
-        ({"train": "weighted"}, "sources"),
+        ({"train": "weighted"}, "8 of the 11"),
+        ({"train": [VideoSource(manifest(tmp_path), weight=1.0)]}, "sources"),
     ]
     for settings, message in others:
         with pytest.raises(ConfigError, match=message):
@@ -187,7 +191,9 @@ def test_rows_that_are_gone_leave_their_places_empty(
     again.fit(resumed, data(tmp_path, **settings(changed)), ckpt_path=checkpoint)
     assert without(resumed.seen, gone) == without(straight.seen[4:], gone)
     assert not any(gone in batch[2] for batch in resumed.seen)
-    assert "1 of the" in (said := capsys.readouterr().err) and "1 are new, such as 'new.mp4'" in said
+    said = capsys.readouterr().err
+    assert "1 of" in said and "samples is gone, and its place stays empty" in said
+    assert "1 is new ('new.mp4'), and waits for a new run" in said
     # The place stays empty in the checkpoints of the run that went on, until the row is back.
     third = Recorder()
     kept = tmp_path / "again" / "kept" / "step=7.ckpt"
@@ -221,3 +227,96 @@ def test_a_batch_of_places_that_are_empty_teaches_nothing(tmp_path: Path) -> Non
     again.fit(resumed, data(tmp_path, **settings), ckpt_path=tmp_path / "kept" / "step=1.ckpt")
     blank = [batch for batch in resumed.seen if batch[3] == [[-1] * 4]]
     assert len(resumed.seen) == STEPS - 1 and len(blank) in (4, 5) and torch.isfinite(resumed.weight).all()
+
+
+def asked(rows: list[dict[str, Any]]) -> list[str]:
+    return [json.dumps({**row, "answer": "yes"}) for row in rows]
+
+
+ABOUT_ONE = [{"path": "a.mp4", "question": f"question {number}"} for number in range(8)]
+PARTS = [{"path": "a.mp4", "start": number, "end": number + 1, "question": "what"} for number in range(8)]
+LLAVA = [
+    {"id": "a", "video": "a.mp4", "conversations": [{"from": "human", "value": f"{n}"}, {"from": "gpt", "value": "x"}]}
+    for n in range(8)
+]
+TWICE = [{"path": "a.mp4", "question": f"question {number // 2}"} for number in range(8)]
+OWN = [{"path": "a.mp4", "id": f"{number}", "question": f"question {number}"} for number in range(8)]
+
+
+@pytest.mark.parametrize("rows", [ABOUT_ONE, PARTS, LLAVA, TWICE, OWN], ids=["texts", "parts", "llava", "twice", "own"])
+def test_a_row_is_known_by_its_id_or_content_but_not_by_its_place(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    def contents(samples: TrainingSamples, table: RowTable) -> list[str | None]:
+        return [None if place == GONE else table[place].content() for place in samples.places_N.tolist()]
+
+    lines = asked(rows)
+    before = read_sources(rewritten(tmp_path, lines))
+    samples = of_rows(before, [None])
+    straight = contents(samples, before)
+    for changed in (lines[::-1], [*lines[:1], *lines[2:]], [lines[5], *lines[:5], *lines[6:]], lines[3:]):
+        table = read_sources(rewritten(tmp_path, changed))
+        after = of_rows(table, [None]).going_on(samples.state(), None)
+        now = contents(after, table)
+        assert all(one in (None, other) for one, other in zip(now, straight, strict=True))
+        assert now.count(None) == after.gone == len(lines) - len(changed) and not after.new
+
+
+def test_rows_of_several_lists_are_told_apart(tmp_path: Path) -> None:
+    def table(first: range, second: range) -> RowTable:
+        sources = []
+        for name, numbers in (("a", first), ("b", second)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            lines = [json.dumps({"path": f"{n}.mp4"} | ({"id": f"id {n}"} if n % 2 else {})) for n in numbers]
+            sources.append(rewritten(tmp_path / name, lines))
+        return read_sources(sources)
+
+    before, after = table(range(6), range(6)), table(range(2, 6), range(6))
+    samples = of_rows(before, [None, None])
+    now = of_rows(after, [None, None]).going_on(samples.state(), None)
+    paths = [None if place == GONE else after[place].path for place in now.places_N.tolist()]
+    assert paths == [None, None, *(row.path for row in before[2:])]
+
+
+def as_of_an_older_version(checkpoint: Path, ids: list[str], **described: Any) -> Path:
+    """The checkpoint as it was when one digest of all ids stood for the samples."""
+    state = torch.load(checkpoint, weights_only=False)
+    of_data = state["VideoDataModule"]
+    del of_data["sample_keys"]
+    of_data["training_data"] |= {"samples": hashlib.sha256(json.dumps(ids).encode()).hexdigest()} | described
+    older = checkpoint.with_name("older.ckpt")
+    torch.save(state, older)
+    return older
+
+
+@pytest.mark.parametrize("kind", ["texts", "weighted"])
+def test_checkpoints_of_an_older_version_go_on(kind: str, tmp_path: Path) -> None:
+    train = rewritten(tmp_path, asked(ABOUT_ONE)) if kind == "texts" else "weighted"
+    straight = Recorder()
+    module = data(tmp_path, train=train)
+    make_trainer(tmp_path, max_steps=STEPS).fit(straight, module)
+    older = as_of_an_older_version(tmp_path / "kept" / "step=4.ckpt", list(module.rows("train").ids()))
+    resumed = Recorder()
+    again = make_trainer(tmp_path / "again", max_steps=STEPS, callbacks=None)
+    again.fit(resumed, data(tmp_path, train=train), ckpt_path=older)
+    assert resumed.seen == straight.seen[4:]
+    if kind == "texts":
+        rewritten(tmp_path, asked(ABOUT_ONE)[1:])
+        with pytest.raises(ConfigError, match=r"earlier version.*8 rows in the checkpoint, 7 now"):
+            make_trainer(tmp_path / "b", max_steps=5).fit(Recorder(), data(tmp_path, train=train), ckpt_path=older)
+        with pytest.raises(ConfigError, match="seed: 0 in the checkpoint, 1 now"):
+            train = rewritten(tmp_path, asked(ABOUT_ONE))
+            changed = data(tmp_path, train=train, seed=1)
+            make_trainer(tmp_path / "c", max_steps=5).fit(Recorder(), changed, ckpt_path=older)
+
+
+def test_a_row_that_an_older_version_skipped_keeps_its_place_empty(tmp_path: Path) -> None:
+    lines = [*LINES[:3], json.dumps({"path": "03.mp4", "error": "damaged"}), *LINES[4:]]
+    whole = Recorder()
+    module = data(tmp_path, train=rewritten(tmp_path, LINES))
+    make_trainer(tmp_path, max_steps=STEPS).fit(whole, module)
+    older = as_of_an_older_version(tmp_path / "kept" / "step=4.ckpt", list(module.rows("train").ids()))
+    resumed = Recorder()
+    skip = {"on_error": "skip", "max_skip_fraction": 0.5}
+    again = make_trainer(tmp_path / "again", max_steps=STEPS, callbacks=None)
+    again.fit(resumed, data(tmp_path, train=rewritten(tmp_path, lines), **skip), ckpt_path=older)
+    assert without(resumed.seen, "03.mp4") == without(whole.seen[4:], "03.mp4")
+    assert not any("03.mp4" in batch[2] for batch in resumed.seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -80,9 +81,11 @@ def test_bad_rows_are_skipped_by_their_places(workers: int, tmp_path: Path) -> N
 def test_too_many_of_them_stop_the_run_before_it_begins(tmp_path: Path) -> None:
     source = listed(tmp_path / "x.jsonl", BAD, good=4)
     recorder = Recorder()
-    with pytest.raises(SkipLimitExceeded, match=r"5 of 9 .*--data\.max_skip_fraction"):
+    with pytest.raises(SkipLimitExceeded, match=r"5 of 9 rows were skipped, .*--data\.max_skip_fraction") as error:
         make_trainer(tmp_path / "run", max_steps=4, callbacks=None).fit(recorder, data(train=source, on_error="skip"))
     assert recorder.seen == []
+    places = re.findall(r"x\.jsonl:\d+", str(error.value))
+    assert len(places) == len(set(places)) == 3
 
 
 class Asking(Recorder):

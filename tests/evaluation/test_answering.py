@@ -122,6 +122,8 @@ def test_options_that_begin_alike_are_refused(models: dict[Cell, VideoLLM]) -> N
     assert option_ids(model, ["red", "left"]) == [vocabulary["red"], vocabulary["left"]]
     with pytest.raises(DataError, match="do not differ in their first token"):
         option_ids(model, ["color of", "color red"])
+    with pytest.raises(DataError, match="the option '' has no token"):
+        option_ids(model, ["red", ""])
 
 
 def test_batches_that_cannot_be_answered_are_refused(models: dict[Cell, VideoLLM], batch: dict[str, Any]) -> None:

@@ -466,3 +466,50 @@ def test_a_store_of_an_older_version_is_gone_on_with(tmp_path: Path, monkeypatch
     assert len(run(tmp_path, {"predict": str(source)})) == TRAIN
     before = sha256_of(old.folder)
     assert len(run(tmp_path / "old", {"predict": str(source)})) == TRAIN and sha256_of(old.folder) == before
+
+
+def test_an_unfinished_store_goes_on_with_a_list_that_lost_rows_and_got_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = copied_world(tmp_path / "here")
+    lines = source.read_text().splitlines(keepends=True)
+    straight = run(tmp_path / "straight", {"predict": str(source)}, store_frames=False)
+    source.write_text("".join(lines[:-1]))
+    interrupted(tmp_path, source, monkeypatch, store_frames=False)
+    changed = [*lines[:2], *lines[3:]]  # one that was cached is gone, one is new
+    source.write_text("".join(changed))
+    encoded = []
+    forward = InternVLTeacher.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(InternVLTeacher, "forward", lambda s, x: (encoded.append(len(x)), forward(s, x))[1])
+        store = run(tmp_path, {"predict": str(source)}, store_frames=False)
+    assert sum(encoded) == len(changed) - 5
+    assert "1 of its 6 samples are not in it any more" in capsys.readouterr().err
+    places = straight.sample_ids()
+    assert sorted(store.sample_ids()) == sorted(json.loads(line)["id"] for line in changed)
+    for name in places[:2] + places[3:6]:
+        kept = store.targets(store.sample_ids().index(name))
+        assert torch.equal(kept, straight.targets(places.index(name)))
+    before = sha256_of(store.folder)
+    assert len(run(tmp_path, {"predict": str(source)}, store_frames=False)) == len(changed)
+    assert sha256_of(store.folder) == before
+    source.write_text("".join(lines))
+    with pytest.raises(StoreMismatch, match="data: stored"):  # a finished one is of its own list
+        run(tmp_path, {"predict": str(source)}, store_frames=False)
+
+
+def test_an_unfinished_store_is_not_taken_for_rows_that_say_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = copied_world(tmp_path / "here")
+    whole = source.read_text()
+    interrupted(tmp_path, source, monkeypatch, store_frames=False)
+    rows = [json.loads(line) for line in whole.splitlines()]
+    parts = [{**row, "end": 0.5} for row in rows]
+    others = [{**row, "id": f"other {number}"} for number, row in enumerate(rows)]
+    for odd, message in ((parts, r"another part of its video than .*list\.jsonl:1 says"), (others, "data: stored")):
+        source.write_text("".join(json.dumps(row) + "\n" for row in odd))
+        with pytest.raises(StoreMismatch, match=message):
+            run(tmp_path, {"predict": str(source)}, store_frames=False)
+    source.write_text(whole)
+    assert len(run(tmp_path, {"predict": str(source)}, store_frames=False)) == TRAIN

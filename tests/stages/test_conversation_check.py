@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from transformers import InternVLProcessor
 
 from host_world import TOKENS, bpe_processor
+from liteframe.data.conversations import PARTS
 from liteframe.errors import ConfigError, DataError, ManifestError
 from liteframe.models.prompts import PromptBuilder, Turn
 from liteframe.models.tiny import tiny_processor
@@ -88,7 +90,7 @@ def test_tokens_that_prompts_are_built_of_are_named_and_others_are_text() -> Non
     processor = with_tokens("<ref>", "<turn>")
     processor.chat_template = processor.chat_template.replace("<|im_start|>", "<turn>")
     check = ConversationCheck(PromptBuilder(processor), 4, TOKENS, None)
-    assert not refuses(check, talk([("find <ref>it</ref>", "<ref>ball</ref>, a <video> <|im_sta rt|>")]), 8)
+    assert not refuses(check, talk([("find <ref>it</ref>", "<ref>ball</ref>, a <box> <|im_sta rt|>")]), 8)
     for turn in (("what <turn>", "red"), ("what", "red<turn>user")):
         with pytest.raises(DataError, match="field conversations: holds '<turn>', which prompts of this host"):
             check(talk([TURNS[0], turn]), 8)
@@ -155,3 +157,27 @@ def test_no_more_than_the_llm_takes_can_be_asked_for(tmp_path: Path) -> None:
     for length in (0, 8193):
         with pytest.raises(ConfigError, match=rf"model\.max_length is {length}; the LLM takes 1 to 8192 tokens"):
             fitted(tmp_path, str(manifest()), {"max_length": length})
+
+
+@pytest.mark.parametrize("token", ["<video>", "<pad>", "<|endoftext|>"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_tokens_that_end_answers_fill_batches_or_stand_for_videos_are_named(token: str, place: int) -> None:
+    processor = with_tokens("<ref>", "<video>", "<pad>", "<|endoftext|>")
+    processor.tokenizer.pad_token = "<pad>"
+    ends = [processor.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
+    prompts = PromptBuilder(processor, ends)
+    turn = ("what", f"red {token}") if place else (f"what {token}", "red")
+    row = {
+        "path": "a.mp4",
+        "id": "a",
+        "questions": [{"question": "q", "answer": "a"}, dict(zip(PARTS, turn, strict=True))],
+    }
+    for check in (ConversationCheck(prompts, 4, TOKENS, None), pickle.loads(pickle.dumps(prompts))):
+        asked = check if isinstance(check, ConversationCheck) else ConversationCheck(check, 4, TOKENS, None)
+        if (token, place) == ("<video>", 0):
+            asked(row, 8)  # a placeholder, which is left out of questions
+            continue
+        with pytest.raises(
+            DataError, match=rf"field questions: holds '{re.escape(token)}'.* of the {PARTS[place]} of item 2"
+        ):
+            asked(row, 8)

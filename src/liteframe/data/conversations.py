@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from liteframe.data.check_rows import one_line
 from liteframe.errors import ManifestError
 
 Turn = tuple[str, str]
+Part = Literal["question", "answer"]
+PARTS: tuple[Part, Part] = ("question", "answer")
+"""What a turn consists of, in order."""
+MOST_TYPE_BYTES = 64
 
 _ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
 _LETTERED = re.compile(r"\(?(?P<letter>[A-Z])[.):]\s*")
@@ -43,7 +47,8 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
     Conversations are those of ShareGPT (`from`: human, gpt, system; `value`) or of chat messages (`role`: user,
     assistant, system; `content`, a text or a list of parts). What a system turn at their head says comes before the
     first question, because not every host's chat template has a place for it. Placeholders of the video (`<video>`,
-    `<image>`), wherever they stand, are left out: the prompt puts it at the head of the first question.
+    `<image>`), wherever they stand in questions, are left out: the prompt puts it at the head of the first. In answers
+    they are text, which a stage refuses whose host has tokens of these names.
 
     Args:
         row: a manifest row as a dict.
@@ -55,15 +60,36 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
             for visual tokens or the ends of turns.
     """
     where = _where(row)
-    turns = _turns(row, where, rng, most)
-    for text in (text for turn in turns for text in turn):
-        _require_plain(text, where, field_of_turns(row))
-    return turns
+    turns = _turns(row, where)
+    for number, turn in enumerate(turns):
+        for part, text in zip(PARTS, turn, strict=True):
+            if match := _PLACES.search(text):
+                raise _not_plain(match[0], where, *field_of_text(row, number, part))
+    if row.get("conversations") or not row.get("questions"):
+        return turns
+    order = range(len(turns)) if rng is None else rng.permutation(len(turns)).tolist()
+    return [turns[number] for number in order][:most]
 
 
 def field_of_turns(row: dict[str, Any]) -> str:
     """Name of the field that `turns_of` reads."""
     return next((name for name in ("conversations", "questions") if row.get(name)), "question")
+
+
+def field_of_text(row: dict[str, Any], number: int, part: Part) -> tuple[str, str]:
+    """The field that holds a text of `turns_of`, and where in it, as words behind "leave it out".
+
+    Args:
+        row: a manifest row as a dict.
+        number: of the turn, from 0, without `rng`.
+        part: of the turn.
+    """
+    if row.get("conversations"):
+        has_system = _said(row["conversations"][:1], "")[0][0] == "system"
+        return "conversations", f" of turn {2 * number + 1 + (part == 'answer') + has_system}"
+    if row.get("questions"):
+        return "questions", f" of the {part} of item {number + 1}"
+    return part, ""
 
 
 def with_options(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -75,20 +101,17 @@ def with_options(row: dict[str, Any]) -> dict[str, Any] | None:
     return {**row, "questions": chosen} if chosen else None
 
 
-def _turns(row: dict[str, Any], where: str, rng: np.random.Generator | None, most: int | None) -> list[Turn]:
+def _turns(row: dict[str, Any], where: str) -> list[Turn]:
     if row.get("conversations"):
         return _dialogue(_said(row["conversations"], where), where)
     if row.get("questions"):
-        asked = list(row["questions"])
-        for item in asked:
+        for item in row["questions"]:
             if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("question", "answer")):
                 raise ManifestError(
                     f"{where}: field questions: wanted objects with a 'question' and an 'answer',"
                     f" got {reprlib.repr(item)}"
                 )
-        if rng is not None:
-            asked = [asked[i] for i in rng.permutation(len(asked))]
-        return [(_plain(item["question"]), item["answer"]) for item in asked[:most]]
+        return [(_plain(item["question"]), item["answer"]) for item in row["questions"]]
     if has_questions(row):
         return [(_plain(row["question"]), row["answer"])]
     raise ManifestError(f"{where}: no conversations, no questions, no question with an answer; this stage needs one")
@@ -105,38 +128,64 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The multiple-choice questions of a row: its `questions`, or the one in its own fields.
 
     Placeholders of the video are left out, as in `turns_of`, and so are letters that the options bring along (``A.``,
-    ``(B)``), if each brings its own.
+    ``(B)``), if each brings its own and a text.
 
     Raises:
-        ManifestError: there is none, or one lacks `question`, two `options` or more, or an `answer` that is one of them
-            or its letter.
+        ManifestError: there is none, or one lacks a `question`, two `options` or more, or an `answer` that is one of
+            them or its letter; or a text is empty, or a `type` longer than `MOST_TYPE_BYTES`.
     """
     where = _where(row)
     asked = row.get("questions") or ([row] if row.get("question") is not None else [])
     if not asked:
         raise ManifestError(f"{where}: no questions, and no question; evaluation needs one of these fields")
-    for item in asked:
-        options = item.get("options") if isinstance(item, dict) else None
-        if not (isinstance(options, list) and len(options) > 1 and all(isinstance(option, str) for option in options)):
-            raise ManifestError(
-                f"{where}: field options: wanted two texts or more to choose from, got {reprlib.repr(options)}"
-            )
-        if not all(isinstance(item.get(field), str) for field in ("question", "answer")):
-            raise ManifestError(
-                f"{where}: wanted texts in 'question' and 'answer' (a number may count from 0 or 1), got"
-                f" {reprlib.repr(item)}"
-            )
-        for text in (item["question"], *options):
-            _require_plain(text, where, "questions" if row.get("questions") else "question")
-    choices = [_unlettered({**item, "question": _plain(item["question"])}) for item in asked]
-    for item in choices:
-        if right_option(item) is None:
-            raise ManifestError(
-                f"{where}: field answer: {reprlib.repr(item['answer'])} is none of the options"
-                f" {reprlib.repr(item['options'])}, nor the letter of one, or it may be two of them; give the letter or"
-                " the text of one"
-            )
-    return choices
+    return [
+        _choice(item, where, f" (item {number} of questions)" if row.get("questions") else "")
+        for number, item in enumerate(asked, start=1)
+    ]
+
+
+def type_of(question: dict[str, Any]) -> str:
+    """The name that a question is counted under; "all" where it has none."""
+    kind = question.get("type")
+    return "all" if kind is None else str(kind)
+
+
+def _choice(item: Any, where: str, of: str) -> dict[str, Any]:
+    """One question as `choices_of` gives it; `of` says which one, behind a message."""
+    _require_choice(item, where, of)
+    choice = _unlettered({**item, "question": _plain(item["question"])})
+    if not choice["question"]:
+        raise ManifestError(f"{where}: field question: the question is empty{of}; write what is asked, or leave it out")
+    if len(type_of(choice).encode(errors="surrogatepass")) > MOST_TYPE_BYTES:
+        raise ManifestError(
+            f"{where}: field type: {reprlib.repr(type_of(choice))} is longer than {MOST_TYPE_BYTES} bytes{of}; use a"
+            " shorter name"
+        )
+    if right_option(choice) is None:
+        raise ManifestError(
+            f"{where}: field answer: {reprlib.repr(choice['answer'])} is none of the options"
+            f" {reprlib.repr(choice['options'])}, nor the letter of one, or it may be two of them{of}; give the letter"
+            " or the text of one"
+        )
+    return choice
+
+
+def _require_choice(item: Any, where: str, of: str) -> None:
+    options = item.get("options") if isinstance(item, dict) else None
+    if not (isinstance(options, list) and len(options) > 1 and all(isinstance(option, str) for option in options)):
+        raise ManifestError(
+            f"{where}: field options: wanted two texts or more to choose from, got {reprlib.repr(options)}{of}"
+        )
+    if not all(option.strip() for option in options):
+        raise ManifestError(f"{where}: field options: one of {reprlib.repr(options)} is empty{of}; write it out")
+    if not all(isinstance(item.get(part), str) for part in PARTS):
+        raise ManifestError(
+            f"{where}: wanted texts in 'question' and 'answer' (a number may count from 0 or 1), got"
+            f" {reprlib.repr(item)}{of}"
+        )
+    for field, text in (("question", item["question"]), *(("options", option) for option in options)):
+        if match := _PLACES.search(text):
+            raise _not_plain(match[0], where, field, of)
 
 
 def right_option(question: dict[str, Any]) -> int | None:
@@ -154,6 +203,8 @@ def right_option(question: dict[str, Any]) -> int | None:
     by_text = options.index(answer) if answer in options else _place_of_text(options, answer)
     by_text = _place_of_text(options, said) if by_text is None else by_text
     by_letter = _place_of_letter(options, said)
+    if said != answer.strip() and (whole := _place_of_text(options, answer)) is not None:
+        return whole  # "Option B", where options are called so: its letter is none
     if by_text is None or by_letter is None or options[by_text] == options[by_letter]:
         return by_letter if by_text is None else by_text
     return None
@@ -191,20 +242,18 @@ def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
         return item
     answer = letters[options.index(answer)] if answer in options else answer
     plain = [option[match.end() :] for option, match in zip(options, found, strict=True) if match]
-    return {**item, "options": plain, "answer": answer}
+    return {**item, "options": plain, "answer": answer} if all(map(str.strip, plain)) else item
 
 
 def _where(row: dict[str, Any]) -> str:
     return one_line(f"{row.get('path')} (id {row.get('id')})")
 
 
-def _require_plain(text: str, where: str, field: str) -> None:
-    match = _PLACES.search(text)
-    if match:
-        raise ManifestError(
-            f"{where}: field {field}: holds {match[0]!r}, which stands for something else in a prompt; leave it out"
-            " (the place of a video is written <video>)"
-        )
+def _not_plain(found: str, where: str, field: str, of: str = "") -> ManifestError:
+    return ManifestError(
+        f"{where}: field {field}: holds {found!r}, which stands for something else in a prompt; leave it out{of} (the"
+        " place of a video is written <video>)"
+    )
 
 
 def _said(turns: list[dict[str, Any]], where: str) -> list[tuple[str, str]]:

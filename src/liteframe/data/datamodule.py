@@ -29,7 +29,14 @@ from liteframe.data.row_table import IdSet, RowTable, id_keys
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.skips import SkipLedger, Skipped, set_aside
 from liteframe.data.source_report import report_sources
-from liteframe.data.training_samples import TrainingSamples, of_ids, of_rows, report_changes
+from liteframe.data.training_samples import (
+    TrainingSamples,
+    of_all_rows,
+    of_contents,
+    of_rows,
+    report_changes,
+    require_ids,
+)
 from liteframe.data.transforms import normalize
 from liteframe.data.unused_settings import require_used, said_of_training
 from liteframe.errors import ConfigError, DataError, ManifestError
@@ -437,11 +444,26 @@ class VideoDataModule(LightningDataModule):
         if (keys := state_dict.get("sample_keys")) is not None:
             sizes = [size for size, _ in before["sources"]] if "sources" in before else None
             self._samples = self._train_samples().going_on(keys, sizes)
-            for loader in self._loaders:  # where a strategy loads checkpoints after it asked for the loader
-                loader.go_on_with(self._samples)
+        else:
+            before = self._go_on_with_older(before)
+        for loader in self._loaders:  # where a strategy loads checkpoints after it asked for the loader
+            loader.go_on_with(self._train_samples())
         require_same_data(before, self._training_data())
         if self.trainer is not None and self.trainer.is_global_zero:
             report_changes(self._train_samples(), self._train_id)
+
+    def _go_on_with_older(self, before: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint of a version without keys of the samples would say today of the same data."""
+        if self.store is None:
+            rows = self.rows("train")
+            require_ids(before, list(rows.ids()))
+            self._samples = of_all_rows(rows, [source.weight for source in self.sources["train"]])
+            return before | self._samples.describe()
+        require_ids(before, self.store.sample_ids())
+        # The frames were the store's then too, whatever `frames` said.
+        frames = [shape.frames for shape in self.shapes]
+        shapes = [[own, *rest] for own, (_, *rest) in zip(frames, before["shapes"], strict=False)]
+        return before | self._train_samples().describe() | {"shapes": shapes}
 
     def teardown(self, stage: str) -> None:
         """Ends loader workers and decode processes."""
@@ -472,7 +494,7 @@ class VideoDataModule(LightningDataModule):
         if self._samples is None:
             weights = [source.weight for source in self.sources["train"]]
             store = self.store
-            self._samples = of_rows(self.rows("train"), weights) if store is None else of_ids(store.sample_ids())
+            self._samples = of_rows(self.rows("train"), weights) if store is None else of_contents(store.contents())
         return self._samples
 
     def _train_batches(self) -> TrainBatchSampler:

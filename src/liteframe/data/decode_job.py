@@ -138,7 +138,8 @@ def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
         low = int(np.searchsorted(times_T, (job.start_s or 0.0) - 1e-6))
         high = int(np.searchsorted(times_T, job.end_s - 1e-6)) if job.end_s is not None else info.frames
         if high <= low:
+            until = "on" if job.end_s is None else f"to {job.end_s} s"
             raise DecodeError(
-                job.path, f"has no frame from {job.start_s} s to {job.end_s} s: it is {info.duration:.2f} s long"
+                job.path, f"has no frame from {job.start_s or 0.0} s {until}: it is {info.duration:.2f} s long"
             )
     return sample_frames(job, low, high, info.fps) + low

@@ -14,7 +14,7 @@ from liteframe.data.feature_store_format import REMAKE, file_sha256, read_piece
 from liteframe.data.feature_store_index import AGAIN, ANEW, Index, is_complete, read_key, read_marks
 from liteframe.data.feature_store_key import Estimate, FieldDiff, StoreKey, data_digest, estimate
 from liteframe.data.feature_store_statistics import read_statistics
-from liteframe.data.feature_store_videos import VideoPlaces
+from liteframe.data.feature_store_videos import VideoPlaces, content_of
 from liteframe.errors import StoreError
 
 __all__ = ["Estimate", "FeatureStore", "FieldDiff", "StoreKey", "data_digest", "estimate", "is_complete", "read_key"]
@@ -109,6 +109,10 @@ class FeatureStore:
     def sample_ids(self) -> list[str]:
         """Ids of all entries, in the order of the store. Raises StoreError where one is none, or is there twice."""
         return [entry.sample_id for _, entry in self._entries()]
+
+    def contents(self) -> Iterator[str]:
+        """What each entry was made of, as text: its video and its frames, whatever its id."""
+        return (content_of(entry.record) for _, entry in self._entries())
 
     def entry(self, index: int) -> dict[str, Any]:
         """``sample_id``, ``targets_shape`` and what was given to the writer: path, frame_indices, valid_frames, ..."""

@@ -21,7 +21,7 @@ from liteframe.data.feature_store_files import (
     part_files,
 )
 from liteframe.data.feature_store_format import file_sha256, open_durable
-from liteframe.data.feature_store_index import Index, is_file_fact, read_marks
+from liteframe.data.feature_store_index import Index, is_file_fact, read_marks, write_key
 from liteframe.data.feature_store_json import canonical_json, inside, read_bounded, sealed, unseal
 from liteframe.data.feature_store_key import StoreKey
 from liteframe.errors import StoreError
@@ -158,6 +158,18 @@ def listed_shards(folder: Path, key: StoreKey) -> list[Shard]:
     if len(faults) > _MOST_WARNINGS:
         log.warning("%s: so it is with %d sidecars more", folder, len(faults) - _MOST_WARNINGS)
     return shards
+
+
+def rekey(folder: Path, before: StoreKey, key: StoreKey) -> None:
+    """Puts an unfinished store under another key; killed at any moment and called again, it goes on."""
+    for path in (*final_files(folder), *part_files(folder)):
+        if path.suffix == ".json":
+            try:
+                shard = read_sidecar(path, before.digest)
+            except StoreError:
+                continue  # damaged, or under the key already
+            write_sidecar(path, shard, key.digest)
+    write_key(folder, key)
 
 
 def unchanged(shards: Iterable[Shard]) -> list[Shard]:

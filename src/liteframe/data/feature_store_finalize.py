@@ -205,6 +205,10 @@ def _finalize(folder: Path, key: StoreKey, shard_mb: float, expected_ids: Collec
     found = _sound(folder, key)
     listed = {shard.path.name for shard in found if shard.path is not None}
     places, skipped = _gather(found)
+    if expected_ids is not None:  # without what an earlier list had
+        expected = {*expected_ids}
+        places = {name: place for name, place in places.items() if name in expected}
+        skipped = {name: row for name, row in skipped.items() if name in expected}
     channels = _check(folder, places, skipped, expected_ids)
     groups = _cut(sorted(places.values(), key=lambda place: _order(place[0])), shard_mb * 1e6)
     names = [shard_name(number, [entry for entry, _ in group]) for number, group in enumerate(groups)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -73,6 +74,12 @@ def difference(record: Record, path: str) -> str | None:
     if facts[BYTES] != record[BYTES]:
         return f"it has {facts[BYTES]} bytes, the store's had {record[BYTES]}"
     return None if facts[ENDS] == record.get(ENDS) else "it has the size, but not the content of the store's"
+
+
+def content_of(record: Record) -> str:
+    """Which frames of which video, as text: the same wherever the video lies, unless it is at a URL."""
+    video = [record[BYTES], record.get(ENDS)] if BYTES in record else record.get("path")
+    return json.dumps([video, record.get("frame_indices")], default=repr)
 
 
 class VideoPlaces:

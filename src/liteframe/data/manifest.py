@@ -172,6 +172,7 @@ def _videos(rows: Sequence[VideoRow]) -> Iterator[tuple[str, ParsedRow | Manifes
             where = ascii(row.path)
             yield where, ManifestError(f"{where}: the file's name is no UTF-8, so it cannot be written down; rename it")
         else:
+            row.name = row.id
             yield row.path, ParsedRow(row, gives_id=False, foreign=False)
 
 

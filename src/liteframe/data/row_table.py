@@ -20,7 +20,7 @@ import numpy as np
 from liteframe.data.remote_file import is_url
 from liteframe.data.video_row import VideoRow
 
-_APART = ("id", "error")
+_APART = ("id", "error", "own_id", "name")
 _FIELDS = tuple(field.name for field in fields(VideoRow) if field.name not in _APART)
 
 
@@ -63,9 +63,11 @@ class RowTable(Sequence[VideoRow]):
         self.sizes: list[int] = []
         self.errors: dict[int, str] = {}
         self.first_url: str | None = None
+        import torch  # here, as commands that read no list are quick without it
+
         rows, ids = bytearray(), bytearray()
-        row_ends, id_ends = array("q", [0]), array("q", [0])
-        for part in parts:
+        row_ends, id_ends, keys = array("q", [0]), array("q", [0]), array("q")
+        for number, part in enumerate(parts):
             before = len(id_ends)
             for row in part:
                 if row.error:
@@ -76,7 +78,9 @@ class RowTable(Sequence[VideoRow]):
                 ids += row.id.encode(errors="surrogatepass")
                 row_ends.append(len(rows))
                 id_ends.append(len(ids))
+                keys.append(_sample_key(row, number))
             self.sizes.append(len(id_ends) - before)
+        self._sample_keys = torch.from_numpy(numbered(np.array(keys, np.int64)))
         self._rows, self._ids = _ByteStrings(rows, row_ends), _ByteStrings(ids, id_ends)
 
     def __len__(self) -> int:
@@ -107,9 +111,34 @@ class RowTable(Sequence[VideoRow]):
         return id_keys(self.ids())
 
     @property
+    def sample_keys_N(self) -> np.ndarray:
+        """A key of each row that does not follow from its place in its list, int64 (N,).
+
+        It stands for the row's own id; where it has none, for its content. Rows of equal content are numbered.
+        """
+        keys_N: np.ndarray = self._sample_keys.numpy()
+        return keys_N
+
+    @property
     def usable_N(self) -> np.ndarray:
         """Indices of the rows without an error, int64."""
         return np.delete(np.arange(len(self)), list(self.errors))
+
+
+def _sample_key(row: VideoRow, source: int) -> int:
+    known_by = row.content() if row.own_id is None else f"id {row.own_id}"
+    return id_key(f"{source} {known_by}")
+
+
+def numbered(keys_N: np.ndarray) -> np.ndarray:
+    """The keys, with others in place of the second, third, ... of those that are equal."""
+    order_N = np.argsort(keys_N, kind="stable")
+    sorted_N = keys_N[order_N]
+    ordinal_N = np.arange(len(keys_N)) - np.searchsorted(sorted_N, sorted_N)
+    distinct_N = keys_N.copy()
+    for place in np.flatnonzero(ordinal_N).tolist():
+        distinct_N[order_N[place]] = id_key(f"{sorted_N[place]} {ordinal_N[place]}")
+    return distinct_N
 
 
 def id_key(name: str) -> int:

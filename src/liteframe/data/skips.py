@@ -170,11 +170,11 @@ class SkipLedger:
         """Raises `SkipLimitExceeded` if skipped rows are more than `max_fraction` of all."""
         count = len(self._reasons)
         if count > self.max_fraction * self.total:
-            first = "; ".join(one_line(f"{name}: {reason}") for (_, name), reason in list(self._reasons.items())[:3])
+            first = "; ".join(one_line(_named(name, reason)) for (_, name), reason in list(self._reasons.items())[:3])
             raise SkipLimitExceeded(
-                f"{self.path}: {count} of {self.total} videos were skipped, more than the limit of"
-                f" {self.max_fraction:.1%} (--data.max_skip_fraction): {first}. Repair or remove these files"
-                " (`liteframe check` lists them), or raise the limit"
+                f"{self.path}: {count} of {self.total} rows {'was' if count == 1 else 'were'} skipped, more than"
+                f" the limit of {self.max_fraction:.1%} (--data.max_skip_fraction): {first}. Repair or remove these"
+                " files (`liteframe check` lists them), or raise the limit"
             )
 
     def _reload(self) -> None:
@@ -253,3 +253,8 @@ def _unusable(path: Path, error: OSError) -> ConfigError:
         f"{path}: the list of skipped videos cannot be kept ({error.strerror or error}); free space, make the run"
         " folder writable, or take another (--trainer.default_root_dir)"
     )
+
+
+def _named(name: str, reason: str) -> str:
+    """The reason behind the row's id, which may be the place that the reason begins with."""
+    return reason if reason.startswith(f"{name}: ") else f"{name}: {reason}"

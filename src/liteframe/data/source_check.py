@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from liteframe.data.check_rows import CheckRow, one_line
 from liteframe.data.conversations import choices_of, has_placeholder, has_questions, turns_of, with_options
@@ -21,7 +22,9 @@ LACKS = {
     "bad_conversation": "whose conversation cannot be read",
     "bad_choices": "whose options, or the answer among them, cannot be read",
     "no_placeholder": "whose conversation has no <video> or <image>",
+    "empty_question": "with an empty question",
     "empty_answer": "with an empty answer",
+    "equal_options": "with two options that are equal",
     "duplicate_id": "with the id of an earlier row",
 }
 """What a row may lack, by the names in `--output`, and how the summary says it."""
@@ -58,7 +61,7 @@ class SourceCheck:
 
     def text(self) -> str:
         """A line for the number of rows, and one for each kind of lack with its first row."""
-        lines = [f"{self.rows} rows" + ("" if self.counts() else ", nothing lacks")]
+        lines = [f"{self.rows} row{'s' * (self.rows != 1)}" + ("" if self.counts() else ", nothing is missing")]
         lines += [
             f"  {count} {LACKS[kind]}; the first: {one_line(self.first[kind])}" for kind, count in self.counts().items()
         ]
@@ -101,11 +104,17 @@ def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
         yield "bad_conversation", str(error)
         return
     try:
-        if (asked := with_options(fields)) is not None:
-            choices_of(asked)
+        if (asked := with_options(fields)) is not None and any(map(_has_equal, choices_of(asked))):
+            yield "equal_options", ""
     except ManifestError as error:
         yield "bad_choices", str(error)
     if row.conversations and not has_placeholder(fields):
         yield "no_placeholder", ""
+    if not all(question.strip() for question, _ in turns):
+        yield "empty_question", ""
     if not all(answer.strip() for _, answer in turns):
         yield "empty_answer", ""
+
+
+def _has_equal(question: dict[str, Any]) -> bool:
+    return len({" ".join(option.split()) for option in question["options"]}) < len(question["options"])

@@ -8,8 +8,9 @@ does, what is new waits for the next run, and all else comes in the batches that
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 
 from liteframe.data.mixing import Mixture
-from liteframe.data.row_table import RowTable, id_keys
+from liteframe.data.row_table import RowTable, id_keys, numbered
 from liteframe.errors import ConfigError, ManifestError
 
 GONE = -1
@@ -28,7 +29,7 @@ class TrainingSamples:
     """The samples of a run.
 
     Attributes:
-        keys_N: int64, `id_key` of each sample's id.
+        keys_N: int64, what each sample is known by; see `RowTable.sample_keys_N`.
         places_N: int64, index of each sample's row (or entry of a store); `GONE` where it is not there any more.
         mixture: the lists that they come from, and in which shares.
         new: places of samples that the run did not begin with, and that take no part in it.
@@ -72,8 +73,8 @@ class TrainingSamples:
         if 2 * is_there_N.sum() < len(keys_N):
             raise ConfigError(
                 f"data: {int((~is_there_N).sum())} of the {len(keys_N)} training samples of the checkpoint are not in"
-                " this run's lists (by their ids), so the run cannot go on from it; set the lists back, or start a new"
-                " run"
+                " this run's lists (by the ids that rows give themselves, or else by their content), so the run cannot"
+                " go on from it; set the lists back, or start a new run"
             )
         mixture = self.mixture
         if sizes is None:
@@ -98,12 +99,38 @@ def of_rows(rows: RowTable, weights: Sequence[float | None]) -> TrainingSamples:
         first = next(iter(rows.errors.values()))
         raise ManifestError(f"none of the {len(rows)} rows of data.train can be used; the first: {first}")
     bounds = np.searchsorted(usable_N, np.cumsum([0, *rows.sizes]))
-    return TrainingSamples(rows.keys_N[usable_N], usable_N, Mixture(np.diff(bounds).tolist(), weights))
+    return TrainingSamples(rows.sample_keys_N[usable_N], usable_N, Mixture(np.diff(bounds).tolist(), weights))
 
 
-def of_ids(ids: Sequence[str]) -> TrainingSamples:
-    """The same from the entries of a feature store."""
-    return TrainingSamples(id_keys(ids), np.arange(len(ids)), Mixture([len(ids)]))
+def of_all_rows(rows: RowTable, weights: Sequence[float | None]) -> TrainingSamples:
+    """As `of_rows`, but rows that cannot be used are samples too, and leave their places empty."""
+    places_N = np.full(len(rows), GONE)
+    places_N[rows.usable_N] = rows.usable_N
+    return TrainingSamples(rows.sample_keys_N, places_N, Mixture(rows.sizes, weights))
+
+
+def of_contents(contents: Iterable[str]) -> TrainingSamples:
+    """The same from what the entries of a feature store were made of."""
+    keys_N = numbered(id_keys(contents))
+    return TrainingSamples(keys_N, np.arange(len(keys_N)), Mixture([len(keys_N)]))
+
+
+def require_ids(described: dict[str, Any], ids: Sequence[str]) -> None:
+    """For a checkpoint of a version that kept a digest of all ids in place of a key of each sample.
+
+    Args:
+        described: what the checkpoint says of its training data.
+        ids: of all rows of now, or entries of the store.
+
+    Raises:
+        ConfigError: they are not those of the checkpoint, or not in that order.
+    """
+    if described.get("samples") != hashlib.sha256(json.dumps(ids).encode()).hexdigest():
+        raise ConfigError(
+            "data: the checkpoint was made by an earlier version, and goes on with the same rows in the same order"
+            f" only, but this run's lists have others ({described.get('rows')} rows in the checkpoint, {len(ids)} now);"
+            " set the lists back, or start a new run"
+        )
 
 
 def report_changes(samples: TrainingSamples, id_of: Callable[[int], str]) -> None:
@@ -115,8 +142,13 @@ def report_changes(samples: TrainingSamples, id_of: Callable[[int], str]) -> Non
     """
     notes = []
     if samples.gone:
-        notes.append(f"{samples.gone} of the {len(samples.keys_N)} samples are gone, and their places stay empty")
+        gone = (
+            "samples is gone, and its place stays" if samples.gone == 1 else "samples are gone, and their places stay"
+        )
+        notes.append(f"{samples.gone} of {len(samples.keys_N)} {gone} empty")
     if samples.new:
-        notes.append(f"{len(samples.new)} are new, such as {id_of(samples.new[0])!a}, and wait for a new run")
+        first = ascii(id_of(samples.new[0]))
+        one, many = f"1 is new ({first}), and waits", f"{len(samples.new)} are new (the first: {first}), and wait"
+        notes.append(f"{one if len(samples.new) == 1 else many} for a new run")
     if notes:
         print(f"train, since the checkpoint: {'; '.join(notes)}; all others come as they would have", file=sys.stderr)

@@ -73,7 +73,8 @@ def _of_shapes(data: VideoDataModule) -> Iterator[str]:
         names = " and ".join(f"data.{name}" for name in alone)
         yield (
             f"{names} beside data.shapes, which say the frames and sizes of all training batches; change"
-            " data.shapes, or set it to null (without data.shapes, data.frames and data.batch_size make the batches)"
+            " data.shapes, or set it to null (without data.shapes, data.frames and data.batch_size make the batches); a"
+            " config.yaml that an earlier version wrote names them though nobody did: take them out of it"
         )
     if "train_sampler" in data.given and all(shape.sampler is not None for shape in data.given_shapes):
         yield "data.train_sampler beside data.shapes that all have a sampler of their own; leave one of them out"

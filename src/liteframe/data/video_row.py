@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import reprlib
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -28,6 +29,8 @@ class VideoRow:
             row is never opened.
         extra: every other field of the row; a `decoder` in there is "auto", "decord" or "pyav".
         place: of the row in its list (`file:3`), for messages; empty for the videos of a folder.
+        own_id: the id that the row itself gives, if no other row of its list may have that too.
+        name: the path as seen from the manifest's folder (or `root`); empty for the path itself.
     """
 
     path: str
@@ -41,11 +44,21 @@ class VideoRow:
     error: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False, repr=False)
+    own_id: str | None = field(default=None, compare=False, repr=False)
+    name: str = field(default="", compare=False, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as one flat dict, without its place: `extra` is merged at the top level, fields of the class win."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "place")}
+        """The row as one flat dict: `extra` is merged at the top level, fields of the class win.
+
+        Without `place`, `own_id` and `name`, which tell how it was read.
+        """
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.compare and f.name != "extra"}
         return {**self.extra, **own}
+
+    def content(self) -> str:
+        """What a run learns from: the part of the video, and what is asked and said about it."""
+        read = [self.name or self.path, self.start, self.end, self.question, self.options, self.answer]
+        return json.dumps([*read, self.conversations, self.extra.get("questions")], default=repr)
 
 
 @dataclass
@@ -94,9 +107,10 @@ def parse_row(found: Any, where: str, root: ListRoot) -> ParsedRow:
         raise row.fault(
             "video" if foreign else "path", f"{error}; correct the row, or drop the root if the list is to be trusted"
         ) from error
+    short_name = root.short_name(name, path)
     parsed = VideoRow(
         path=path,
-        id=given_id if given_id is not None else root.short_name(name, path),
+        id=given_id if given_id is not None else short_name,
         question=row.text("question"),
         options=row.items("options", str, "strings"),
         answer=row.text("answer"),
@@ -106,6 +120,8 @@ def parse_row(found: Any, where: str, root: ListRoot) -> ParsedRow:
         error=row.text("error"),
         extra=row.rest,
         place=where,
+        own_id=None if foreign else given_id,
+        name=short_name,
     )
     return ParsedRow(parsed, given_id is not None, foreign)
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from liteframe.data.conversations import MOST_TYPE_BYTES
 from liteframe.data.remote_file import is_url
 from liteframe.errors import DataError
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
 
-_NAME_WORDS = 8  # a type's name travels between ranks as 8 int64, so 64 bytes
+_NAME_WORDS = MOST_TYPE_BYTES // 8  # a type's name travels between ranks as int64
 _RIGHT, _VIDEO, _NUMBER, _FILE, _NAME = range(5)
 _COLUMNS = _NAME + _NAME_WORDS
 _NOT_NUMBERED = -1

@@ -7,7 +7,7 @@ of one frame, so that a frozen LLM meets no wording that it does not know: `Fram
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -64,6 +64,7 @@ class PromptBuilder:
 
     Args:
         processor: the host folder's processor (InternVL's, or one with the same attributes).
+        end_ids: tokens that end an answer, beside the tokenizer's own.
 
     Attributes:
         max_length: tokens of a conversation in a `batch`, with its video; turns that go beyond are left out.
@@ -72,8 +73,9 @@ class PromptBuilder:
         ConfigError: the processor has no chat template, or its tokenizer lacks the image tokens.
     """
 
-    def __init__(self, processor: ProcessorMixin) -> None:
+    def __init__(self, processor: ProcessorMixin, end_ids: Collection[int] = ()) -> None:
         self.processor: Any = processor
+        self._end_ids = end_ids
         self.max_length: int | None = None
         self.tokenizer = processor.tokenizer
         for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
@@ -87,7 +89,7 @@ class PromptBuilder:
         self.first_token = lru_cache(maxsize=4096)(self._first_token)
 
     def __reduce__(self) -> Any:
-        return _restored, (self.processor, self.max_length)
+        return _restored, (self.processor, self._end_ids, self.max_length)
 
     def video_text(self, groups: int, tokens_per_group: int, step: int = 1) -> str:
         """As the function `video_text`, for this host."""
@@ -172,19 +174,24 @@ class PromptBuilder:
             )
 
     def built_in(self, text: str) -> str | None:
-        """A token in a text that prompts are built of, which would count as such; None where there is none."""
+        """A token in a text that prompts or batches are built of, which would count as such; None for none."""
         found = self._structure.keys() & set(self._tokenise(text))
         return self._structure[min(found)] if found else None
 
     @cached_property
     def _structure(self) -> dict[int, str]:
-        """The tokens, by id, that stand for visual tokens and around turns."""
+        """The tokens, by id, that stand for videos, around turns and at the end of answers, or that fill batches."""
         tokenizer = self.tokenizer
         added = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items()}
-        used = set(self.conversation([(_STAND_IN, _STAND_IN)] * 2, 1, 1)[0]) - {tokenizer.unk_token_id}
+        # By their roles, as a host may have more special tokens, which its answers are made of: "<ref>", "<box>".
+        roles = ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "mask_token_id")
+        used = {getattr(tokenizer, role, None) for role in roles} | {*self._end_ids}
+        used |= {*self.conversation([(_STAND_IN, _STAND_IN)] * 2, 1, 1)[0]}
+        used.add(tokenizer.convert_tokens_to_ids(self.processor.video_token))
         own = [getattr(self.processor, f"{name}_token") for name in ("start_image", "end_image", "image")]
         named = {tokenizer.convert_tokens_to_ids(token): token for token in own}
-        return {number: token for number, token in added.items() if number in used} | named
+        found = {number: token for number, token in added.items() if number in used} | named
+        return {number: token for number, token in found.items() if number != tokenizer.unk_token_id}
 
     def prepare(self) -> None:
         """Does now what `built_in` and `template_tokens` do once."""
@@ -216,7 +223,11 @@ class PromptBuilder:
         return ", ".join(known) if len(known) <= _FEW_WORDS else f"{len(known)} others"
 
     def _first_token(self, text: str) -> int:
-        return self._tokenise(text)[0]
+        """Raises DataError where the text is no token at all."""
+        ids = self._tokenise(text)
+        if not ids:
+            raise DataError(f"the option {text!r} has no token for this model; write it otherwise")
+        return ids[0]
 
     def conversation(
         self, turns: Sequence[Turn], groups: int, tokens_per_group: int, step: int = 1, most: int | None = None
@@ -277,8 +288,8 @@ class PromptBuilder:
         return torch.arange(input_ids_BL.shape[1]) + (step - 1) * line * lines_before_BL
 
 
-def _restored(processor: ProcessorMixin, max_length: int | None) -> PromptBuilder:
+def _restored(processor: ProcessorMixin, end_ids: Collection[int], max_length: int | None) -> PromptBuilder:
     """A copy in another process, with caches of its own."""
-    prompts = PromptBuilder(processor)
+    prompts = PromptBuilder(processor, end_ids)
     prompts.max_length = max_length
     return prompts

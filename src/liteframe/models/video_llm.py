@@ -183,7 +183,7 @@ class VideoLLM(nn.Module):
         self.image_token_id = parts.image_token_id
         spanned = getattr(backbone, "frames_per_group", 1)
         self.frames_per_group = frames_per_group or spanned * self.compressor.frames_per_group
-        self.prompts = PromptBuilder(processor)
+        self.prompts = PromptBuilder(processor, parts.end_ids)
         self.trained = trained or FrameSpec()
         self.not_applied = parts.not_applied
         self._end_ids = parts.end_ids

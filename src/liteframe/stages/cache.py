@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,6 +15,8 @@ from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.feature_store import FeatureStore, StoreKey, data_digest, estimate
+from liteframe.data.feature_store_catalogue import listed_shards, rekey
+from liteframe.data.feature_store_files import INDEX_FILE
 from liteframe.data.feature_store_folder import require_writable, stored_key
 from liteframe.data.feature_store_videos import difference, folder_of_sources, video_facts
 from liteframe.data.feature_store_writer import FeatureStoreWriter, SampleRefused, finalize
@@ -38,6 +41,8 @@ from liteframe.stages.teaching import (
 )
 
 _ESTIMATE_BATCHES = 4
+_PART = "part"
+"""What a row says of its video, in the record of its sample: start, end and decoder."""
 
 
 class CacheStage(LightningModule):
@@ -162,6 +167,7 @@ class CacheStage(LightningModule):
         self._key = key = self._as_stored(self.store_key())
         self._list_folder = folder_of_sources(self._data.sources["predict"])
         if self.global_rank == 0:
+            self._go_on_with_list(key)
             self._open_writer(key)
         barrier()
         if self.global_rank != 0:
@@ -172,7 +178,7 @@ class CacheStage(LightningModule):
         changed, self._data.done_ids = broadcast((self._changed_video(done), {*done}))
         if changed:
             raise StoreMismatch(
-                f"{self.folder}: {changed}; put the file back, or make the store anew in another folder"
+                f"{self.folder}: {changed}; put the file or the list back, or make the store anew in another folder"
             )
 
     def _as_stored(self, key: StoreKey) -> StoreKey:
@@ -183,11 +189,34 @@ class CacheStage(LightningModule):
             return replace(key, data=by_path) if by_path == stored.data else key
         return key
 
+    def _go_on_with_list(self, key: StoreKey) -> None:
+        """Takes an unfinished store for the list of now, where rows were taken out of it, or put in."""
+        stored = stored_key(self.folder)
+        if stored is None or stored == key or replace(stored, data=key.data) != key:
+            return
+        if (self.folder / INDEX_FILE).exists():
+            return
+        entries = [entry for shard in listed_shards(self.folder, stored) for entry in shard.entries]
+        records = {entry.sample_id: entry.record for entry in entries}
+        wanted = {*self._data.predict_ids()}
+        kept = records.keys() & wanted
+        if 2 * len(kept) < len(records) or any(_PART not in records[name] for name in kept):
+            return
+        rekey(self.folder, stored, key)
+        gone = f"{len(records) - len(kept)} of its {len(records)} samples are not in it any more, and are left out"
+        print(f"{self.folder}: goes on with a list that has changed; {gone}", file=sys.stderr)
+
     def _changed_video(self, done: Mapping[str, Mapping[str, Any]]) -> str | None:
-        """In words, the first video that is in the store and another file now; one that is not there does not count."""
+        """In words, the first sample of the store that is another now; a file that is not there does not count."""
         for row in self._data.rows("predict") if done else []:
             for name in self._data.window_ids(row.id):
-                if name not in done or fault_of(row.path):
+                if name not in done:
+                    continue
+                if done[name].get(_PART, _part_of(row)) != _part_of(row):
+                    return (
+                        f"sample {name!r} was made of another part of its video than {row.place or row.path} says now"
+                    )
+                if fault_of(row.path):
                     continue
                 if odd := difference(done[name], row.path):
                     return f"sample {name!r} was made of another file than {row.path} is now: {odd}"
@@ -234,6 +263,7 @@ class CacheStage(LightningModule):
                 "valid_frames": valid,
                 "order": batch["sample_indices"][i],
                 "decoder": batch["decoders"][i],
+                _PART: [row["start"], row["end"], row.get("decoder")],
             }
             targets_THWC = targets_BTHWC[i, : length // self._frames_per_target]
             try:
@@ -299,3 +329,7 @@ class CacheStage(LightningModule):
         frames = self._data.frames * 3 * self._data.settings.image_size[0] * self._data.settings.image_size[1]
         print(estimate(samples, clips, grid, channels, self.target_dtype, seconds, frames if self.store_frames else 0))
         print("Nothing was written. Without --estimate the same command makes the store.")
+
+
+def _part_of(row: VideoRow) -> list[Any]:
+    return [row.start, row.end, row.extra.get("decoder")]

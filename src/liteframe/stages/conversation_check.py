@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from liteframe.data.check_rows import one_line
-from liteframe.data.conversations import field_of_turns, turns_of
+from liteframe.data.conversations import PARTS, field_of_text, field_of_turns, turns_of
 from liteframe.errors import DataError
 from liteframe.models.prompts import PromptBuilder, Turn
 from liteframe.models.video_llm import VideoLLM
@@ -44,9 +44,12 @@ class ConversationCheck:
     def __call__(self, row: dict[str, Any], frames: int) -> None:
         """Raises DataError, naming row and field, where a text or the length of the conversation is not fit."""
         turns = turns_of(row)
-        for text in (text for turn in turns for text in turn):
-            if token := self.prompts.built_in(text):
-                raise _refused(row, f"holds {token!r}, which prompts of this host are built of; leave it out")
+        for number, turn in enumerate(turns):
+            for part, text in zip(PARTS, turn, strict=True):
+                if token := self.prompts.built_in(text):
+                    field, of = field_of_text(row, number, part)
+                    what = f"holds {token!r}, which prompts of this host are built of; leave it out{of}"
+                    raise _refused(row, what, field)
         groups = -(-frames // self.frames_per_group)
         asked = self._longest(row, turns)
         tokens = self._tokens(asked, groups)
@@ -100,6 +103,6 @@ def context_length(model: VideoLLM) -> int | None:
     return getattr(config, "max_position_embeddings", None) or fallback
 
 
-def _refused(row: dict[str, Any], what: str) -> DataError:
+def _refused(row: dict[str, Any], what: str, field: str | None = None) -> DataError:
     where = one_line(f"{row.get('path')} (id {row.get('id')})")
-    return DataError(f"{where}: field {field_of_turns(row)}: {what}")
+    return DataError(f"{where}: field {field or field_of_turns(row)}: {what}")

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from liteframe.atomic import atomic_write_json
-from liteframe.data.conversations import choices_of, right_option
+from liteframe.data.conversations import choices_of, right_option, type_of
 from liteframe.errors import DataError
 from liteframe.evaluation.answering import option_ids
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
@@ -83,7 +83,7 @@ class EvaluateStage(LightningModule):
             require_room(self.model, self.model.prompts.text_tokens([(prompt, "")]), 1)
             self._options(question, row)
         # In a figure of its own, which refuses what the real one would.
-        types = [str(question.get("type", "all")) for question in asked]
+        types = [type_of(question) for question in asked]
         MultipleChoiceAccuracy().update([False] * len(asked), types, [row["id"]] * len(asked))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -107,7 +107,7 @@ class EvaluateStage(LightningModule):
             _right(question, self._likeliest(hidden_C, question, row))
             for question, hidden_C in zip(asked, hidden_QC, strict=True)
         ]
-        types = [str(question.get("type", "all")) for question in asked]
+        types = [type_of(question) for question in asked]
         each = len(asked)
         self.accuracy.update(correct, types, [row["id"]] * each, list(range(each)), [video_key(row)] * each)
 
