@@ -395,7 +395,7 @@ def test_a_run_goes_on_after_list_videos_and_store_were_moved(tmp_path: Path, mo
     monkeypatch.setattr(InternVLTeacher, "forward", lambda s, x: (encoded.append(len(x)), forward(s, x))[1])
     moved = run(tmp_path / "there", {"predict": str(tmp_path / "there" / "list.jsonl")}, store_frames=False)
     assert sum(encoded) == TRAIN - 6 and moved.key == straight.key
-    videos = data(store=str(moved.folder), predict=None)
+    videos = data(store=str(moved.folder), predict=None, sampler=None)
     videos.setup("fit")
     batch = next(iter(videos.train_dataloader()))
     for number, sample_id in zip(batch["sample_indices"], batch["sample_ids"], strict=True):
@@ -410,12 +410,12 @@ def test_a_store_is_trained_from_where_its_videos_lie_now(tmp_path: Path) -> Non
         store = run(tmp_path / f"run-{kept}", {"predict": str(source)}, store_frames=kept).folder
         (tmp_path / f"old-{kept}").rename(tmp_path / f"new-{kept}")
         root = None if kept else str(tmp_path / "new-False")
-        videos = data(store=str(store), store_root=root, predict=None, batch_size=TRAIN)
+        videos = data(store=str(store), store_root=root, predict=None, sampler=None, batch_size=TRAIN)
         videos.setup("fit")
         found[kept] = next(iter(videos.train_dataloader()))
     for name in ("frames_BTCHW", "targets_BTHWC"):
         assert torch.equal(found[True][name], found[False][name])
-    lost = data(store=str(tmp_path / "run-False" / "store"), predict=None)
+    lost = data(store=str(tmp_path / "run-False" / "store"), predict=None, sampler=None)
     lost.setup("fit")
     with pytest.raises(DecodeError, match=r"old-False/videos/.*: no such file; .*data\.store_root"):
         next(iter(lost.train_dataloader()))
@@ -424,7 +424,7 @@ def test_a_store_is_trained_from_where_its_videos_lie_now(tmp_path: Path) -> Non
         {"store_root": "nowhere", "store": str(tmp_path / "run-False/store")},
     ):
         with pytest.raises(ConfigError, match=r"data\.store_root"):
-            data(predict=None, **settings).setup("fit")
+            data(predict=None, sampler=None, **settings).setup("fit")
 
 
 def test_another_file_in_the_place_of_a_video_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,7 +442,14 @@ def test_another_file_in_the_place_of_a_video_is_noticed(tmp_path: Path, monkeyp
     store = run(tmp_path, {"predict": str(source)}, store_frames=False)
     shutil.copy(last, first)
     for on_error, error in (("error", DecodeError), ("skip", SkipLimitExceeded)):
-        videos = data(store=str(store.folder), predict=None, on_error=on_error, batch_size=TRAIN, max_skip_fraction=0.0)
+        videos = data(
+            store=str(store.folder),
+            predict=None,
+            sampler=None,
+            on_error=on_error,
+            batch_size=TRAIN,
+            max_skip_fraction=0.0,
+        )
         trainer = make_trainer(tmp_path / on_error)
         videos.trainer = trainer
         videos.setup("fit")
