@@ -23,6 +23,7 @@ from liteframe.models.training_record import TrainingRecord
 from liteframe.own_folder import list_files, listing_sha256
 from liteframe.pipeline.recipe import read_recipe
 from liteframe.pipeline.records import read_record
+from liteframe.user_path import user_path
 
 _STAGES = ("tiny/ctd.yaml", "tiny/lma.yaml", "ctd.yaml", "lma.yaml", "tiny/pretrain_llm.yaml")
 _BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -139,7 +140,11 @@ class Configs:
             for name, value in said.items():
                 found = parsed[part]["init_args"].get(name)
                 plainly = isinstance(value, int | float | str) and type(found) in (type(value), float)
-                if plainly and value == value and not _says_the_same(found, value):
+                if (
+                    plainly
+                    and value == value
+                    and not _says_the_same(found, user_path(value) if isinstance(value, str) else value)
+                ):
                     return Verdict("silent", f"{part}.{name}: {found!r}, not {value!r}")
         return Verdict("right")
 

@@ -120,6 +120,7 @@ class Lists:
             if repr(found) != repr(wanted):
                 return Verdict("silent", f"fields {found}, the list says {wanted}")
             name, root = _video(plain), item.data["root"] or str(item.path.parent)
+            name = name if item.data["root"] else os.path.expanduser(name)
             url = "://" in root or re.match(r"[A-Za-z][\w+.-]*://", name)
             local = {os.path.normpath(os.path.join(root, str(part), name)) for part in ("", plain.get("data_source"))}
             if not name or (row.path not in local and not (url and row.path.endswith(name.split("/")[-1]))):

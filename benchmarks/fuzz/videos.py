@@ -25,7 +25,7 @@ _FRAMES, _CELLS = 20, 16
 _PATIENCE_S = 20.0
 _LEVELS, _CELL_LEVELS = 3.0, 14.0
 _SHIFTED = [0, 100, 130, 300, 340, 400, 470, 600, 610, 700, 800, 990, 1000, 1100, 1200, 1300, 1333, 1400, 1500, 1777]
-_NOTHING: dict[str, Any] = {"frames": [], "corrupt": [], "error": "", "errors": 0, "log": []}
+_NOTHING: dict[str, Any] = {"frames": [], "corrupt": [], "error": "", "errors": 0, "log": [], "keys": []}
 _CODECS: dict[str, dict[str, Any]] = {
     "h264.mp4": {"options": {"g": "8", "bf": "2"}},
     "open.mp4": {"options": {"g": "6", "bf": "3", "x264-params": "open-gop=1"}},
@@ -140,7 +140,9 @@ class Videos:
                 return Verdict("silent", f"frame {index}, which the decoder could only conceal")
             if odd := min(_unlike(cells(frame_HWC), one) for one in near):
                 return Verdict("silent", f"frame is another, read in order, by {odd}; {video.info.decoder} {index}")
-            said = [text for position, text in told["log"] if position <= index]  # later ones come too late
+            # later ones come too late, and those of groups before are of what need not be decoded
+            key = max((position for position in told["keys"] if position <= index), default=0)
+            said = [text for position, text in told["log"] if key <= position <= index]
             if self._differs(item, told, index):
                 other = True
                 if said:
@@ -202,7 +204,7 @@ def _in_order(path: str) -> dict[str, Any]:
 
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)  # what is held back would come up in the next file
-    told = dict(_NOTHING, frames=[], corrupt=[], log=[])
+    told = dict(_NOTHING, frames=[], corrupt=[], log=[], keys=[])
     with av.logging.Capture() as log:
         try:
             with av.open(path, metadata_errors="ignore") as container:
@@ -224,6 +226,8 @@ def _decode(packet: Any, told: dict[str, Any]) -> None:
         for frame in packet.decode():
             if frame.is_corrupt:
                 told["corrupt"].append(len(told["frames"]))
+            if frame.key_frame:
+                told["keys"].append(len(told["frames"]))
             picture = frame.to_ndarray(format="rgb24")
             told["frames"].append(cells(np.rot90(picture, frame.rotation % 360 // 90)))
     except Exception as error:
