@@ -22,7 +22,6 @@ from liteframe.lightning_cli import StageCLI, import_stages
 from liteframe.models.training_record import TrainingRecord
 from liteframe.own_folder import list_files, listing_sha256
 from liteframe.pipeline.recipe import read_recipe
-from liteframe.pipeline.records import read_record
 from liteframe.user_path import user_path
 
 _STAGES = ("tiny/ctd.yaml", "tiny/lma.yaml", "ctd.yaml", "lma.yaml", "tiny/pretrain_llm.yaml")
@@ -161,12 +160,12 @@ class Configs:
     def _feed_run(self, item: Input) -> Verdict:
         run = RunFolder.open(item.path)
         host, frames = run.host(None), run.frames.most_frames
-        record = read_record(item.path / "done.json")
-        told, done = _plain(item.path / "export" / "trained.json"), _plain(item.path / "done.json")
+        done = json.loads((item.path / "done.json").read_text()) if run.seconds is not None else {}
+        told = _plain(item.path / "export" / "trained.json")
         if run.record is not None and (run.record.steps, frames) != (told.get("steps"), told.get("most_frames")):
             return Verdict("silent", f"record {run.record}")
         if run.seconds is not None and repr(run.seconds) != repr(done["seconds"]):
-            return Verdict("silent", f"seconds {run.seconds} {record}")
+            return Verdict("silent", f"seconds {run.seconds} {done}")
         if frames is not None and not isinstance(frames, int):
             return Verdict("silent", f"frames of kind {type(frames).__name__}")
         return Verdict("right", host)
