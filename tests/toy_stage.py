@@ -27,12 +27,22 @@ class ToyStage(LightningModule):
         estimate: as the cache stage has it.
         slow: seconds that a step takes more; the step is then noted in a file.
         waits: two ranks wait in a validation step for what the other never sends.
+        late: rank 1 never comes to where the ranks meet; its process id is in ``late.txt`` then.
     """
 
     def __init__(
-        self, rate: float = 0.1, broken: bool = False, estimate: bool = False, slow: float = 0.0, waits: bool = False
+        self,
+        rate: float = 0.1,
+        broken: bool = False,
+        estimate: bool = False,
+        slow: float = 0.0,
+        waits: bool = False,
+        late: bool = False,
     ) -> None:
         super().__init__()
+        if late and os.environ.get("LOCAL_RANK") == "1":
+            Path("late.txt").write_text(f"{os.getpid()} ", encoding="utf-8")
+            time.sleep(600)
         self.waits = waits
         self.rate, self.broken, self.estimate, self.slow = rate, broken, estimate, slow
         self.weight = torch.nn.Parameter(torch.zeros(4))

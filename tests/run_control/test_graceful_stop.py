@@ -269,11 +269,32 @@ def test_sigterm_ends_a_validation_that_waits(tmp_path: Path) -> None:
     code, said = run.end()
     assert code == 143 and "ended while it was waiting" in said, said
     assert kept_step(tmp_path) == AT
-    for _ in range(600):
-        if not _is_alive(other):
-            return
+    _wait_for_the_end(other)
+
+
+@pytest.mark.parametrize(
+    ("verb", "to", "number"),
+    [("fit", "group", signal.SIGINT), ("predict", "main", signal.SIGINT), ("fit", "rank 1", signal.SIGTERM)],
+)
+def test_a_signal_while_the_ranks_still_meet_ends_them_as_it_would_one(
+    tmp_path: Path, verb: str, to: str, number: int
+) -> None:
+    run = Run(tmp_path, verb, ranks=2, slow=0.0, args=("--model.late=true",))
+    late = tmp_path / "late.txt"
+    while not (late.is_file() and late.read_text(encoding="utf-8").endswith(" ")):
         time.sleep(0.1)
-    raise AssertionError("rank 1 lives on")
+    time.sleep(2)
+    main, other = run.process.pid or 0, int(late.read_text(encoding="utf-8"))
+    if to == "group":
+        os.killpg(main, number)
+    else:
+        os.kill(main if to == "main" else other, number)
+    code, said = run.end()
+    assert code == 128 + number, said
+    assert "the same command begins again" in said and "Traceback" not in said
+    _wait_for_the_end(other)
+    again = Run(tmp_path, verb, ranks=2, slow=0.0, args=("--model.late=false",))
+    assert again.end()[0] == 0, again.said
 
 
 def test_only_this_machine_can_reach_the_rendezvous(tmp_path: Path) -> None:
@@ -283,6 +304,14 @@ def test_only_this_machine_can_reach_the_rendezvous(tmp_path: Path) -> None:
     to_main(run)
     run.end()
     assert listening and all(address == "0100007F" for address in listening)
+
+
+def _wait_for_the_end(pid: int) -> None:
+    for _ in range(600):
+        if not _is_alive(pid):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {pid} lives on")
 
 
 def _is_alive(pid: int) -> bool:

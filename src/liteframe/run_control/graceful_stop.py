@@ -215,6 +215,8 @@ class GracefulStop(Callback):
 
     def watch_children(self, trainer: Trainer, children: list[subprocess.Popen[bytes]]) -> None:
         """Ends this process, with the reason, when a rank that it started has failed; stops it when one was stopped."""
+        if stop_signals.current is not None:
+            stop_signals.current.last_words = lambda: "The first step was not begun; the same command begins again"
         guard = threading.Thread(target=self._guard_children, args=(trainer, children), daemon=True)
         guard.start()
 
@@ -224,9 +226,10 @@ class GracefulStop(Callback):
             codes = {rank: child.poll() for rank, child in enumerate(children, start=1)}
             if all(code == 0 for code in codes.values()):
                 return
-            if any(code in _STOPPED for code in codes.values()):
-                if self._signals.requested is None:
-                    os.kill(os.getpid(), signal.SIGTERM)
+            if stopped := [code for code in codes.values() if code in _STOPPED]:
+                signals = stop_signals.current
+                if signals is not None and signals.requested is None:
+                    signals.end_as(stopped[0] - 128)
                 return
             if dead := {rank: code for rank, code in codes.items() if code}:
                 time.sleep(_CHILD_GRACE_S)  # this rank's own error may be on its way, and says more

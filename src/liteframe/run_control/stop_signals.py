@@ -37,7 +37,8 @@ class StopSignals:
     """Takes SIGTERM and SIGINT of this process while it is entered; in the main thread only, elsewhere it does nothing.
 
     Attributes:
-        requested: number of the signal that asked for the end; None while none has.
+        heard: number of the first signal, which the exit code tells; None while there was none.
+        requested: number of the signal that asked for the end of what defers it; None while none has.
         deferring: something looks at `requested` often and stops by itself. Otherwise the first signal raises:
             KeyboardInterrupt for Ctrl-C, `Stopped` for SIGTERM.
         obeyed: what was deferred has stopped, and the process is on its way out.
@@ -46,7 +47,9 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
+        self.heard: int | None = None
         self.requested: int | None = None
+        self._taken = False
         self.deferring = self.obeyed = False
         self.save: Callable[[], None] | None = None
         self.last_words: Callable[[], str] = lambda: ""
@@ -85,9 +88,16 @@ class StopSignals:
             for number in _NUMBERS:
                 signal.signal(number, self._note)
 
+    def end_as(self, number: int) -> None:
+        """Ends this process as signal `number` would, by force where the main thread does not come to it."""
+        self.heard = self.heard or number
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
+        self._taken = True
+        self.heard = self.heard or number
         if not self.deferring:
-            raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+            raise KeyboardInterrupt if number == signal.SIGINT else Stopped(self.heard)
         if self.requested == signal.SIGINT and number == signal.SIGINT:
             self.deferring = False
             say(self.last_words())
@@ -102,23 +112,30 @@ class StopSignals:
             say(f"{signal.Signals(number).name}: stopping after this step{again}")
 
     def _watch(self, wake: socket.socket) -> None:
-        first: float | None = None
-        presses, saved = 0, False
+        since: float | None = None
+        presses, insisted, saved = 0, False, False
         while self._ends is not None:
             for number in _received(wake):
+                if number not in _NUMBERS:
+                    continue
+                self.heard = self.heard or number
                 presses += number == signal.SIGINT
-                if number == signal.SIGTERM and first is None:
-                    first = time.monotonic()
-                if number == signal.SIGINT and presses == 2 and first is None:
-                    first = time.monotonic() - END_AFTER_S + _SECOND_CTRL_C_S
-            if first is None and self.requested == signal.SIGTERM:  # asked for by another rank
-                first = time.monotonic()
-            waited = 0.0 if first is None else time.monotonic() - first
+                if number == signal.SIGTERM and not insisted:
+                    since, insisted = time.monotonic(), True
+                elif number == signal.SIGINT and presses == 2:
+                    soon = time.monotonic() - END_AFTER_S + _SECOND_CTRL_C_S
+                    since, insisted = min(since or soon, soon), True
+                elif number == signal.SIGINT and since is None and not self.deferring:
+                    since = time.monotonic()
+            if not insisted and self.requested == signal.SIGTERM:  # asked for by another rank
+                since, insisted = time.monotonic(), True
+            waited = 0.0 if since is None else time.monotonic() - since
             if waited > SAVE_AFTER_S and not (saved or self.obeyed) and self.save is not None:
                 saved = True
                 threading.Thread(target=self.save, daemon=True).start()
-            if waited > (END_AFTER_S if self.deferring or self.obeyed else min(_IDLE_END_S, END_AFTER_S)):
-                self._end_by_force(signal.SIGINT if presses > 1 else signal.SIGTERM)
+            stuck = insisted or not self._taken  # one KeyboardInterrupt may take its time on its way out
+            if stuck and waited > (END_AFTER_S if self.deferring or self.obeyed else min(_IDLE_END_S, END_AFTER_S)):
+                self._end_by_force(self.heard or signal.SIGTERM)
             time.sleep(_TICK_S)
 
     def _end_by_force(self, number: int) -> None:
