@@ -19,7 +19,7 @@ from typing import Any
 import av
 import numpy as np
 
-from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
+from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import RandomSegment
 
 
@@ -55,7 +55,7 @@ def soak(path: str, decodes: int, frames: int, processes: int, recycle_after: in
         for first in range(0, decodes, 50):
             jobs = [DecodeJob(path, RandomSegment(), frames, seed=first + k) for k in range(min(50, decodes - first))]
             for result in pool.run(jobs):
-                if not isinstance(result, DecodedVideo):
+                if not isinstance(result, VideoFrames):
                     raise result
                 decode_s += result.decode_s
             done = first + len(jobs)

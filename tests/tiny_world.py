@@ -22,7 +22,7 @@ from lightning.pytorch import Trainer
 from peft import LoraConfig, get_peft_model
 
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.decode_job import DecodedVideo, DecodeJob, decode
+from liteframe.data.decode_job import DecodeJob, VideoFrames, decode
 from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.sampling import RandomSegment, UniformMidpoints
@@ -64,10 +64,10 @@ class InProcessPool:
     ) -> None:
         self.decoder, self.remote_cache = decoder, remote_cache
 
-    def run(self, jobs: Sequence[DecodeJob]) -> list[DecodedVideo | DecodeError]:
+    def run(self, jobs: Sequence[DecodeJob]) -> list[VideoFrames | DecodeError]:
         return [self._one(job) for job in jobs]
 
-    def _one(self, job: DecodeJob) -> DecodedVideo | DecodeError:
+    def _one(self, job: DecodeJob) -> VideoFrames | DecodeError:
         try:
             return decode(job, self.decoder, self.remote_cache)
         except DecodeError as error:

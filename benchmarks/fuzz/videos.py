@@ -16,7 +16,7 @@ from fuzz.media import paint, write_clip
 from fuzz.mutate import damage_file
 from fuzz.outcome import Input, Verdict, of_error
 from fuzz.workers import Gone, Killable
-from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
+from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.probe import check_video
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import DecodeError
@@ -125,12 +125,12 @@ class Videos:
             return Verdict("silent", f"check counts {row.frames} frames of {len(told['frames'])}")
         return Verdict("right") if row.ok or row.error else Verdict("unnamed", "check says nothing")
 
-    def _compare(self, video: DecodedVideo, told: dict[str, Any], item: Input) -> Verdict:
+    def _compare(self, video: VideoFrames, told: dict[str, Any], item: Input) -> Verdict:
         count = len(told["frames"])
-        if item.data["how"] == "all" and not told["error"] and len(video.frames) != count:
-            return Verdict("silent", f"{len(video.frames)} frames, read in order they are {count}")
+        if item.data["how"] == "all" and not told["error"] and len(video.frames_THWC) != count:
+            return Verdict("silent", f"{len(video.frames_THWC)} frames, read in order they are {count}")
         other = False
-        for index, frame_HWC in zip(video.indices.tolist(), video.frames, strict=True):
+        for index, frame_HWC in zip(video.indices.tolist(), video.frames_THWC, strict=True):
             if self._as_undamaged(item, index, frame_HWC):
                 continue  # perhaps read by seeking past the damage
             near = told["frames"][max(0, index - told["errors"]) : index + 1]  # each error may have cost a frame

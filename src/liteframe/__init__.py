@@ -31,6 +31,9 @@ _PUBLIC = {
     "VideoDataModule": "liteframe.data.datamodule",
     "load": "liteframe.chat.model",
     "FeatureStore": "liteframe.data.feature_store",
+    "VideoFrames": "liteframe.data.decode_job",
+    "probe_video": "liteframe.data.read_video",
+    "read_video": "liteframe.data.read_video",
     "LiteFrameError": "liteframe.errors",
 }
 

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from liteframe.data.decode import VideoInfo
-from liteframe.data.decode_job import DecodedVideo, DecodeJob
+from liteframe.data.decode_job import DecodeJob, VideoFrames
 
 
 class FakePool:
@@ -23,13 +23,13 @@ class FakePool:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def run(self, jobs: Sequence[DecodeJob]) -> list[DecodedVideo]:
+    def run(self, jobs: Sequence[DecodeJob]) -> list[VideoFrames]:
         out = []
         for job in jobs:
             indices = job.sampler.indices(40, job.num_frames, 10.0, np.random.default_rng(job.seed), job.row)
             value = sum(job.path.encode()) % 100
             frames = np.broadcast_to((value + indices)[:, None, None, None], (len(indices), 8, 8, 3)).astype(np.uint8)
-            out.append(DecodedVideo(frames, indices, VideoInfo(job.path, "none", 8, 8, 10.0, 40, 4.0, 0, "none"), 0.0))
+            out.append(VideoFrames(frames, indices, VideoInfo(job.path, "none", 8, 8, 10.0, 40, 4.0, 0, "none"), 0.0))
         return out
 
     def close(self) -> None:

@@ -13,26 +13,26 @@ import numpy as np
 
 from liteframe.data import decord_reader
 from liteframe.data.decode import read_frames_by
-from liteframe.data.decode_job import DecodedVideo, DecodeJob, decode
+from liteframe.data.decode_job import DecodeJob, VideoFrames, decode
 from liteframe.data.decode_memory import machine_bytes
 from liteframe.data.sampling import FrameSampler, UniformMidpoints
 from liteframe.errors import DataError, DecodeError
 
 
-def sleeps_for_ever_on_bad(path: str, job: DecodeJob) -> DecodedVideo:
+def sleeps_for_ever_on_bad(path: str, job: DecodeJob) -> VideoFrames:
     """Hangs inside C code with the interpreter lock held where the file's name has "bad" in it, as decoders may."""
     if "bad" in Path(path).name:
         ctypes.PyDLL(None).sleep(600)
     return decode(job, "pyav")
 
 
-def dies_on_bad(path: str, job: DecodeJob) -> DecodedVideo:
+def dies_on_bad(path: str, job: DecodeJob) -> VideoFrames:
     if "bad" in Path(path).name:
         ctypes.string_at(0)
     return decode(job, "pyav")
 
 
-def raises_on_bad(path: str, job: DecodeJob) -> DecodedVideo:
+def raises_on_bad(path: str, job: DecodeJob) -> VideoFrames:
     if "bad" in Path(path).name:
         raise ZeroDivisionError("by design")
     print("a decoder that prints must not harm the pipe", flush=True)
@@ -46,25 +46,25 @@ def wrong(path: str, job: DecodeJob) -> object:
     if what == "type":
         return frames
     if what == "dtype":
-        return DecodedVideo(frames.astype(np.float32), np.arange(3), info, 0.0)
+        return VideoFrames(frames.astype(np.float32), np.arange(3), info, 0.0)
     if what == "count":
-        return DecodedVideo(frames, np.arange(2), info, 0.0)
+        return VideoFrames(frames, np.arange(2), info, 0.0)
     if what == "order":
-        return DecodedVideo(frames, np.array([0, 2, 1]), info, 0.0)
+        return VideoFrames(frames, np.array([0, 2, 1]), info, 0.0)
     if what == "range":
-        return DecodedVideo(frames, np.array([0, 1, info.frames]), info, 0.0)
+        return VideoFrames(frames, np.array([0, 1, info.frames]), info, 0.0)
     if what == "ragged":
-        return DecodedVideo([[1], [2, 3]], np.arange(3), info, 0.0)  # type: ignore[arg-type]
+        return VideoFrames([[1], [2, 3]], np.arange(3), info, 0.0)  # type: ignore[arg-type]
     if what == "info":
-        return DecodedVideo(frames, np.arange(3), None, 0.0)  # type: ignore[arg-type]
+        return VideoFrames(frames, np.arange(3), None, 0.0)  # type: ignore[arg-type]
     if what == "words":
-        return DecodedVideo(frames, np.array(["0", "1", "2"]), info, 0.0)
+        return VideoFrames(frames, np.array(["0", "1", "2"]), info, 0.0)
     if what == "nothing":
-        return DecodedVideo(None, None, info, 0.0)  # type: ignore[arg-type]
-    return DecodedVideo(frames[..., 0], np.arange(3), info, 0.0)
+        return VideoFrames(None, None, info, 0.0)  # type: ignore[arg-type]
+    return VideoFrames(frames[..., 0], np.arange(3), info, 0.0)
 
 
-def process_id(path: str, job: DecodeJob) -> DecodedVideo:
+def process_id(path: str, job: DecodeJob) -> VideoFrames:
     """Tells which child served the job, in the seconds of decoding."""
     video = decode(job, "pyav")
     time.sleep(job.row.get("sleep", 0))
@@ -82,13 +82,13 @@ class GreedySampler(FrameSampler):
         return np.arange(total + 1)
 
 
-def leaves_a_mark(path: str, job: DecodeJob) -> DecodedVideo:
+def leaves_a_mark(path: str, job: DecodeJob) -> VideoFrames:
     """Shows that it was called."""
     Path(path).with_suffix(".called").touch()
     return decode(job, "pyav")
 
 
-def dies_once(path: str, job: DecodeJob) -> DecodedVideo:
+def dies_once(path: str, job: DecodeJob) -> VideoFrames:
     """As where the system takes the memory back: killed at the first try, and well at the next."""
     mark = Path(path).with_suffix(".died")
     if not mark.exists():
@@ -97,7 +97,7 @@ def dies_once(path: str, job: DecodeJob) -> DecodedVideo:
     return decode(job, "pyav")
 
 
-def takes_all_memory(path: str, job: DecodeJob) -> DecodedVideo:
+def takes_all_memory(path: str, job: DecodeJob) -> VideoFrames:
     kept = [np.empty(machine_bytes() // 4, np.uint8) for _ in range(3)]
     raise AssertionError(f"{len(kept)} arrays were given")
 

@@ -18,7 +18,7 @@ from slow_decoders import (
 )
 
 from liteframe.data import decode_child, decord_reader
-from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
+from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import KeyFrames, UniformMidpoints
 from liteframe.errors import DecodeError, DecodeTimeout, LiteFrameError
 
@@ -36,9 +36,9 @@ def pool() -> Iterator[DecodePool]:
         yield pool
 
 
-def is_right(result: DecodedVideo | DecodeError) -> bool:
-    assert isinstance(result, DecodedVideo), result
-    return [number_of(frame) for frame in result.frames] == result.indices.tolist()
+def is_right(result: VideoFrames | DecodeError) -> bool:
+    assert isinstance(result, VideoFrames), result
+    return [number_of(frame) for frame in result.frames_THWC] == result.indices.tolist()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_row_names_no_code(pool: DecodePool, video: str, tmp_path: Path, choic
 @pytest.mark.parametrize("choice", [None, "", "auto", "pyav", "decord"])
 def test_a_row_may_choose_among_the_decoders_or_not_at_all(pool: DecodePool, video: str, choice: str | None) -> None:
     (result,) = pool.run([DecodeJob(video, UniformMidpoints(), 2, row={"decoder": choice})])
-    assert is_right(result) and isinstance(result, DecodedVideo) and result.info.decoder == "pyav"
+    assert is_right(result) and isinstance(result, VideoFrames) and result.info.decoder == "pyav"
 
 
 def test_the_setting_still_names_a_decoder_of_the_users_own(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from painted_videos import number_of, write_video
 from slow_decoders import FailingSampler, GreedySampler
 
-from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
+from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import FpsCapped, KeyFrames, RandomSegment, UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, LiteFrameError
 
@@ -32,9 +32,9 @@ def pool() -> Iterator[DecodePool]:
         yield pool
 
 
-def painted(video: DecodedVideo | DecodeError) -> list[int]:
-    assert isinstance(video, DecodedVideo), video
-    numbers = [number_of(frame) for frame in video.frames]
+def painted(video: VideoFrames | DecodeError) -> list[int]:
+    assert isinstance(video, VideoFrames), video
+    numbers = [number_of(frame) for frame in video.frames_THWC]
     assert numbers == video.indices.tolist()
     return numbers
 
@@ -44,8 +44,8 @@ def test_the_sampler_runs_on_the_true_number_of_frames(pool: DecodePool, video: 
     (result,) = pool.run([job])
     expected = UniformMidpoints().indices(60, 8, 25.0, np.random.default_rng(0), {})
     assert painted(result) == expected.tolist()
-    assert isinstance(result, DecodedVideo) and result.info.frames == 60 and result.decode_s > 0
-    assert result.indices.dtype == np.int64 and result.frames.flags.writeable
+    assert isinstance(result, VideoFrames) and result.info.frames == 60 and result.decode_s > 0
+    assert result.indices.dtype == np.int64 and result.frames_THWC.flags.writeable
 
 
 def test_the_seed_decides_the_frames(pool: DecodePool, video: str) -> None:
@@ -77,14 +77,14 @@ def test_exact_indices_and_segments(pool: DecodePool, video: str) -> None:
 
 def test_the_decoder_of_a_checked_row_overrides_auto(pool: DecodePool, video: str) -> None:
     (result,) = pool.run([DecodeJob(video, UniformMidpoints(), 2, row={"decoder": "pyav"})])
-    assert isinstance(result, DecodedVideo) and result.info.decoder == "pyav"
+    assert isinstance(result, VideoFrames) and result.info.decoder == "pyav"
 
 
 def test_broken_files_do_not_stop_the_others(pool: DecodePool, video: str, tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     paths = [str(tmp_path / "empty.mp4"), video, str(tmp_path / "missing.mp4"), video]
     results = pool.run([DecodeJob(path, UniformMidpoints(), 4) for path in paths])
-    assert [type(result) for result in results] == [DecodeError, DecodedVideo, DecodeError, DecodedVideo]
+    assert [type(result) for result in results] == [DecodeError, VideoFrames, DecodeError, VideoFrames]
     assert "empty" in str(results[0]) and paths[0] in str(results[0]) and "no such file" in str(results[2])
 
 
@@ -97,11 +97,11 @@ def test_a_decoder_that_sleeps_for_ever_is_killed_and_the_others_go_on(
     with DecodePool(processes, deadline_s=3.0, decoder="slow_decoders:sleeps_for_ever_on_bad") as pool:
         results = pool.run(jobs)
         assert [type(result) for result in results] == [
-            DecodedVideo,
+            VideoFrames,
             DecodeTimeout,
-            DecodedVideo,
+            VideoFrames,
             DecodeTimeout,
-            DecodedVideo,
+            VideoFrames,
         ]
         assert "within 3 s" in str(results[1]) and bad in str(results[1])
 
@@ -126,7 +126,7 @@ def test_a_child_killed_from_outside_is_replaced(video: str) -> None:
 
 def serving_process(pool: DecodePool, job: DecodeJob) -> int:
     (result,) = pool.run([job])
-    assert isinstance(result, DecodedVideo), result
+    assert isinstance(result, VideoFrames), result
     return int(result.decode_s)
 
 
@@ -155,7 +155,7 @@ def test_jobs_are_spread_over_the_processes(video: str) -> None:
     jobs = [DecodeJob(video, UniformMidpoints(), 4, row={"sleep": 0.05}) for _ in range(8)]
     with DecodePool(2, deadline_s=60, decoder="slow_decoders:process_id") as pool:
         results = pool.run(jobs)
-    assert len({result.decode_s for result in results if isinstance(result, DecodedVideo)}) == 2
+    assert len({result.decode_s for result in results if isinstance(result, VideoFrames)}) == 2
     assert [painted(result) for result in results] == [painted(results[0])] * 8
 
 
@@ -243,6 +243,6 @@ def test_what_a_sampler_finds_wrong_with_a_row_is_that_rows(
 ) -> None:
     jobs = [DecodeJob(video, KeyFrames(), 4, row={"key_frames": asked}, **part) for asked in (keys, None, [6])]
     bad, none, good = pool.run(jobs)
-    assert isinstance(none, DecodedVideo) and isinstance(good, DecodedVideo) and 6 in good.indices
+    assert isinstance(none, VideoFrames) and isinstance(good, VideoFrames) and 6 in good.indices
     if keys != [10**9] or not part:  # keys outside of the part are left out
         assert isinstance(bad, DecodeError) and "key_frames" in bad.reason

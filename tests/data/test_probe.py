@@ -10,7 +10,7 @@ from painted_videos import write_video
 from liteframe.data import probe
 from liteframe.data.check_command import check_command
 from liteframe.data.check_rows import CheckRow
-from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
+from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.manifest import read_manifest
 from liteframe.data.probe import check_many, check_video
 from liteframe.data.pyav_reader import read_sparse
@@ -46,7 +46,7 @@ def test_command_lists_every_file_and_its_jsonl_is_a_manifest(
     assert set(usable) == {"good.mp4", "open.mkv"}
     jobs = [DecodeJob(row.path, UniformMidpoints(), 4, row={"decoder": "pyav"}) for row in usable.values()]
     with DecodePool() as pool:
-        assert all(isinstance(video, DecodedVideo) and video.info.decoder == "pyav" for video in pool.run(jobs))
+        assert all(isinstance(video, VideoFrames) and video.info.decoder == "pyav" for video in pool.run(jobs))
 
 
 def test_command_is_zero_where_all_is_usable(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

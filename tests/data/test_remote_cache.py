@@ -18,7 +18,7 @@ from painted_videos import number_of, write_video
 from video_server import VIDEO_START, Server, serving
 
 from liteframe.data import remote_cache
-from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
+from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import name_for
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
@@ -216,8 +216,8 @@ def test_children_decode_what_they_fetch(server: Server, tmp_path: Path) -> None
     urls = [f"{server.root}/{name}" for name in ("a.mp4", "noise.mp4", "absent.mp4")]
     with DecodePool(2, 60.0, "pyav", remote_cache=cache) as pool:
         good, noise, absent = pool.run([DecodeJob(url, indices=(3, 7)) for url in urls])
-    assert isinstance(good, DecodedVideo) and good.info.path == urls[0]
-    assert [number_of(frame) for frame in np.asarray(good.frames)] == [3, 7]
+    assert isinstance(good, VideoFrames) and good.info.path == urls[0]
+    assert [number_of(frame) for frame in np.asarray(good.frames_THWC)] == [3, 7]
     for result, url in ((noise, urls[1]), (absent, urls[2])):
         assert isinstance(result, DecodeError) and result.path == url and str(tmp_path) not in result.reason
     with DecodePool(decoder="pyav") as pool, pytest.raises(ConfigError, match=r"needs data\.remote_cache"):

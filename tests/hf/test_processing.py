@@ -13,13 +13,14 @@ from PIL import Image
 from tokenizers import processors
 from torch import Tensor
 
+from liteframe.data import read_video
 from liteframe.data.decode import read_frames
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.manifest import read_manifest
 from liteframe.data.sampling import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError, DecodeTimeout, GeometryError
-from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor, inputs, modeling
+from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor, modeling
 from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.host_loading import load_host
 from liteframe.models.prompts import PromptBuilder
@@ -202,10 +203,10 @@ def test_a_loss_falls_on_the_labels() -> None:
 def test_files_are_decoded_in_a_process_that_can_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(manifest().parent / read_manifest(manifest())[0].path)
     processor()(videos=path)
-    children = inputs.decode_pool().children()
+    children = read_video.decode_pool("auto", read_video.DEADLINE_S).children()
     assert len(children) == 1 and os.getpid() not in children
     with DecodePool(1, deadline_s=0.001) as hurried, monkeypatch.context() as patched:
-        patched.setattr(inputs, "decode_pool", lambda: hurried)
+        patched.setattr(read_video, "decode_pool", lambda *_: hurried)
         with pytest.raises(DecodeTimeout, match=path):
             processor()(videos=path)
 

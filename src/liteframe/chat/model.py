@@ -171,21 +171,22 @@ class ChatModel:
             raise ConfigError(f"end is {end:g} s and start {start:g} s; let the end come after the start")
         require_file(video)
         sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
-        decoded = self._pool.run([DecodeJob(str(video), sampler, frames, start_s=start, end_s=end)])[0]
+        assert made_for.image_size is not None, "every encoder of a Video LLM has a size"
+        job = DecodeJob(str(video), sampler, frames, start_s=start, end_s=end, size=made_for.image_size)
+        decoded = self._pool.run([job])[0]
         if isinstance(decoded, DecodeError):
             raise decoded
         clock = Stopwatch(self.device)
         clock.add("decode", 1e3 * decoded.decode_s)
         with clock.stage("preprocess"):
-            assert made_for.image_size is not None, "every encoder of a Video LLM has a size"
-            resized_TCHW = resize_uint8(decoded.frames, made_for.image_size)
+            resized_TCHW = resize_uint8(decoded.frames_THWC, made_for.image_size)
             frames_BTCHW = normalize(resized_TCHW.to(self.device))[None]
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             with clock.stage("encode"):
                 tokens_BTHWC = self.model.encode(frames_BTCHW)
             with clock.stage("project"):
                 visual_BTNC = self.model.project(tokens_BTHWC)
-        return Seen(visual_BTNC, len(decoded.frames), clock.ms)
+        return Seen(visual_BTNC, len(decoded.frames_THWC), clock.ms)
 
 
 def _replace_other_half(model: nn.Module, dtype: torch.dtype) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from liteframe.data.batching import SampleRequest
 from liteframe.data.conversations import of_types
-from liteframe.data.decode_pool import DecodedVideo, DecodeJob, DecodePool
+from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.feature_store import FeatureStore
 from liteframe.data.manifest import VideoRow
 from liteframe.data.row_table import RowTable
@@ -158,6 +158,7 @@ class VideoDataset(Dataset[Any]):
                 start_s=row.get("start"),
                 end_s=row.get("end"),
                 indices=indices,
+                size=self.settings.image_size,
             )
         return draft
 
@@ -169,7 +170,7 @@ class VideoDataset(Dataset[Any]):
         except DecodeError as error:
             return path, error
 
-    def _settle(self, draft: Sample, video: DecodedVideo | DecodeError | None) -> Sample | Skipped:
+    def _settle(self, draft: Sample, video: VideoFrames | DecodeError | None) -> Sample | Skipped:
         """The finished sample, or the skip of it; `video` is None where nothing had to be decoded."""
         row = draft["row"]
         if row.get("error"):
@@ -198,7 +199,7 @@ class VideoDataset(Dataset[Any]):
             raise ManifestError(f"{listed}: {error}" if listed else str(error)) from error
         return sample
 
-    def _finish(self, draft: Sample, video: DecodedVideo | None) -> Sample:
+    def _finish(self, draft: Sample, video: VideoFrames | None) -> Sample:
         """Resizes, and pads the last clip by its last frame."""
         apart = ("job", "stored", "skip_id", "listed", "fault")
         sample = {name: value for name, value in draft.items() if name not in apart}
@@ -207,7 +208,7 @@ class VideoDataset(Dataset[Any]):
             sample |= {"decode_s": 0.0, "resize_s": 0.0, "decoder": None}
         else:
             started = time.perf_counter()
-            frames, numbers = resize_uint8(video.frames, self.settings.image_size), video.indices
+            frames, numbers = resize_uint8(video.frames_THWC, self.settings.image_size), video.indices
             sample |= {
                 "decode_s": video.decode_s,
                 "resize_s": time.perf_counter() - started,

@@ -18,6 +18,7 @@ import numpy as np
 from liteframe.data import decord_reader, pyav_reader, pyav_scan
 from liteframe.data.decode_memory import require_memory
 from liteframe.data.decord_trust import decord_doubt, decord_refusal
+from liteframe.data.frame_resize import FrameResize
 from liteframe.data.pyav_reader import TableMismatch
 from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
@@ -151,25 +152,35 @@ def frame_times(path: str) -> np.ndarray:
 
 
 def read_frames(
-    path: str, indices: Sequence[int] | np.ndarray, decoder: str = "auto", info: VideoInfo | None = None
+    path: str,
+    indices: Sequence[int] | np.ndarray,
+    decoder: str = "auto",
+    info: VideoInfo | None = None,
+    size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """RGB frames at `indices` in the order given, (T, H, W, 3) uint8, upright.
+    """RGB frames at `indices` in the order given, (T, height, width, 3) uint8, upright.
 
     Args:
         path: a video file.
         indices: positions by presentation time, 0 to frames - 1.
         decoder: "auto", "decord" (reads in order from the start where its seeking is not proven) or "pyav".
         info: what `probe` said; its number of frames must still hold.
+        size: (height, width) that frames are scaled to as they come, so that one of the file's size is in memory at a
+            time; None for that of the file.
 
     Raises:
         DecodeError: the file is damaged, an index is out of range, or the file holds other frames than `info` says.
         ConfigError: no such decoder.
     """
-    return read_frames_by(path, indices, decoder, info)[0]
+    return read_frames_by(path, indices, decoder, info, size)[0]
 
 
 def read_frames_by(
-    path: str, indices: Sequence[int] | np.ndarray, decoder: str = "auto", info: VideoInfo | None = None
+    path: str,
+    indices: Sequence[int] | np.ndarray,
+    decoder: str = "auto",
+    info: VideoInfo | None = None,
+    size: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, VideoInfo]:
     """As `read_frames`, with the file's info naming the decoder that read it."""
     check_decoder(decoder)
@@ -181,14 +192,14 @@ def read_frames_by(
         if info is not None and info.frames != scan.frames:
             raise DecodeError(path, f"has {scan.frames} frames where {info.frames} were announced")
         if not len(wanted_T):
-            return np.empty((0, scan.height, scan.width, 3), np.uint8), chosen
+            return np.empty((0, *(size or (scan.height, scan.width)), 3), np.uint8), chosen
         low, high = int(wanted_T.min()), int(wanted_T.max())
         if low < 0 or high >= scan.frames:
             raise DecodeError(path, f"has no frame {low if low < 0 else high}: they are 0 to {scan.frames - 1}")
-        require_memory(path, len(wanted_T), scan.width, scan.height)
+        require_memory(path, len(wanted_T), *(size or (scan.height, scan.width)))
         distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
         try:
-            frames_THWC = _read(scan, distinct_T.tolist(), decoder)
+            frames_THWC = _read(scan, distinct_T.tolist(), decoder, size)
         except TableMismatch:
             scan = _scans.put(path, pyav_scan.scan(path, by_decoding=True))
             continue
@@ -198,8 +209,8 @@ def read_frames_by(
     raise DecodeError(path, "shows other frames each time it is read")
 
 
-def _read(scan: Scan, indices: list[int], decoder: str) -> np.ndarray:
+def _read(scan: Scan, indices: list[int], decoder: str, size: tuple[int, int] | None) -> np.ndarray:
     if decoder not in ("decord", NEXT):
-        return pyav_reader.read_sparse(scan, indices)
-    size, in_order = (scan.height, scan.width), bool(decord_doubt(scan))
-    return decord_reader.read(scan.path, indices, scan.frames, size, in_order)
+        return pyav_reader.read_sparse(scan, indices, size)
+    whole, in_order = (scan.height, scan.width), bool(decord_doubt(scan))
+    return decord_reader.read(scan.path, indices, scan.frames, FrameResize(whole, size or whole), in_order)

@@ -9,7 +9,7 @@ import numpy as np
 
 from liteframe.data.decode import VideoInfo
 from liteframe.data.decode_child import Lost
-from liteframe.data.decode_job import DecodedVideo, DecodeJob
+from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
 
 
@@ -31,13 +31,13 @@ def settled(path: str, answer: tuple[str, Any] | Lost) -> Any:
     return result
 
 
-def checked(job: DecodeJob, video: Any) -> DecodedVideo | DecodeError:
+def checked(job: DecodeJob, video: Any) -> VideoFrames | DecodeError:
     """`video` of whatever decoder, or why it is not what was asked for."""
     if isinstance(video, DecodeError):
         return video
-    if not isinstance(video, DecodedVideo):
-        return _wrong(job, f"{type(video).__name__} instead of a DecodedVideo")
-    frames, indices = np.asarray(video.frames), np.asarray(video.indices)
+    if not isinstance(video, VideoFrames):
+        return _wrong(job, f"{type(video).__name__} instead of a VideoFrames")
+    frames, indices = np.asarray(video.frames_THWC), np.asarray(video.indices)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape[1:]:
         return _wrong(job, f"{frames.dtype} frames of shape {frames.shape}, not uint8 (T, H, W, 3)")
     told = reprlib.repr(indices.tolist())

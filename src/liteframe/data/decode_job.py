@@ -36,6 +36,8 @@ class DecodeJob:
         start_s: only frames from this second on.
         end_s: only frames before this second.
         indices: exactly these frames, in this order.
+        size: (height, width) that frames are scaled to, bicubic with antialias; None for that of the video. A decoder
+            of your own may leave it to the data module.
     """
 
     path: str
@@ -46,23 +48,32 @@ class DecodeJob:
     start_s: float | None = None
     end_s: float | None = None
     indices: tuple[int, ...] | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass
-class DecodedVideo:
-    """Decoded frames.
+class VideoFrames:
+    """Frames of a video.
 
     Attributes:
-        frames: uint8 (T, H, W, 3), RGB.
-        indices: int64 (T,), positions in the file.
+        frames_THWC: uint8, RGB, upright.
+        indices: int64 (T,), positions in the file by presentation time.
         info: what the file holds and which decoder read it.
-        decode_s: seconds spent on opening, seeking and decoding.
+        decode_s: seconds spent on opening, seeking, decoding and scaling.
+        times_s: float64 (T,), seconds from the first frame of the file to each; None where a decoder of your own does
+            not tell.
     """
 
-    frames: np.ndarray
+    frames_THWC: np.ndarray
     indices: np.ndarray
     info: VideoInfo
     decode_s: float
+    times_s: np.ndarray | None = None
+
+    @property
+    def decoder(self) -> str:
+        """The one that read the frames."""
+        return self.info.decoder
 
 
 def load_function(name: str) -> Callable[..., Any]:
@@ -81,7 +92,7 @@ def load_function(name: str) -> Callable[..., Any]:
     return function
 
 
-def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None) -> DecodedVideo:
+def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None) -> VideoFrames:
     """Samples and reads the frames of one job, whose video comes from `cache` where it is remote.
 
     Raises:
@@ -92,7 +103,7 @@ def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None) -> De
     if not is_url(job.path):
         return _decode(job, decoder)
     video = with_copy(job.path, cache, lambda path: _decode(replace(job, path=path), decoder))
-    return replace(video, info=replace(video.info, path=job.path)) if isinstance(video, DecodedVideo) else video
+    return replace(video, info=replace(video.info, path=job.path)) if isinstance(video, VideoFrames) else video
 
 
 def _require_known_decoder(job: DecodeJob) -> None:
@@ -107,7 +118,7 @@ def _require_known_decoder(job: DecodeJob) -> None:
         )
 
 
-def _decode(job: DecodeJob, decoder: str) -> DecodedVideo:
+def _decode(job: DecodeJob, decoder: str) -> VideoFrames:
     if decoder not in (*DECODERS, NEXT):
         return load_function(decoder)(job.path, job)
     if decoder in ("auto", NEXT):
@@ -117,7 +128,7 @@ def _decode(job: DecodeJob, decoder: str) -> DecodedVideo:
     while True:
         indices_T = _choose_frames(job, info)
         try:
-            frames_THWC, used = read_frames_by(job.path, indices_T, decoder)
+            frames_THWC, used = read_frames_by(job.path, indices_T, decoder, size=job.size)
         except DecodeError:
             used = probe(job.path, decoder)
             if recounted or used.frames == info.frames:
@@ -126,7 +137,8 @@ def _decode(job: DecodeJob, decoder: str) -> DecodedVideo:
             if recounted or used.frames == info.frames:
                 break
         info, recounted = used, True  # decoding showed another number of frames than the packets: sample again
-    return DecodedVideo(frames_THWC, indices_T, used, time.perf_counter() - started)
+    times_T = frame_times(job.path)[indices_T]
+    return VideoFrames(frames_THWC, indices_T, used, time.perf_counter() - started, times_T)
 
 
 def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:

@@ -26,7 +26,7 @@ def machine_bytes() -> int:
     return min(sizes)
 
 
-def require_memory(path: str, frames: int, width: int, height: int) -> None:
+def require_memory(path: str, frames: int, height: int, width: int) -> None:
     """Raises DecodeError where RGB frames of a video take more than a quarter of the memory.
 
     They are there twice while they go from one process to another.

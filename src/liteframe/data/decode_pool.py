@@ -24,7 +24,7 @@ from liteframe.data.decode import DECODERS, NEXT
 from liteframe.data.decode_answers import checked, settled
 from liteframe.data.decode_child import Child, Lost, start_child
 from liteframe.data.decode_imports import folders_of
-from liteframe.data.decode_job import DecodedVideo, DecodeJob
+from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.data.decode_worker import one_line, request
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
@@ -33,7 +33,7 @@ from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 _SHARE_OF_FIRST = 0.75
 """Of the deadline, for the first decoder."""
 
-__all__ = ["DecodeJob", "DecodePool", "DecodedVideo"]
+__all__ = ["DecodeJob", "DecodePool", "VideoFrames"]
 
 
 @dataclass
@@ -56,7 +56,7 @@ class DecodePool:
         processes: how many children at most.
         deadline_s: seconds a job may take before its child is killed.
         decoder: "auto", "decord", "pyav", or the import path "package.module:function" of a decoder of your own:
-            `function(path: str, job: DecodeJob) -> DecodedVideo`, called in a child.
+            `function(path: str, job: DecodeJob) -> VideoFrames`, called in a child.
         recycle_after: a child is replaced after so many jobs, which bounds what leaks in decoders can pile up.
         remote_cache: where children fetch videos with URLs; without it those are a ConfigError.
     """
@@ -133,13 +133,13 @@ class DecodePool:
         with self._lock:
             return [child.process.pid for child in self._all if child.alive]
 
-    def run(self, jobs: Sequence[DecodeJob]) -> list[DecodedVideo | DecodeError]:
+    def run(self, jobs: Sequence[DecodeJob]) -> list[VideoFrames | DecodeError]:
         """Decodes `jobs`, several at a time; returns the videos, or why they fail, in the order of the jobs.
 
         Raises:
             LiteFrameError: no fault of a video: a sampler fails on any, or no decode process can be started.
         """
-        results: list[DecodedVideo | DecodeError | None] = [None] * len(jobs)
+        results: list[VideoFrames | DecodeError | None] = [None] * len(jobs)
         for index, result in self._each([partial(self._decode, job) for job in jobs]):
             results[index] = result
         if any(result is None for result in results):
@@ -180,7 +180,7 @@ class DecodePool:
                 self.close()  # so that the threads, which wait for answers, end now
                 raise
 
-    def _decode(self, job: DecodeJob) -> DecodedVideo | DecodeError:
+    def _decode(self, job: DecodeJob) -> VideoFrames | DecodeError:
         return _or_error(job.path, lambda: checked(job, self._read(job)))
 
     def _read(self, job: DecodeJob) -> Any:

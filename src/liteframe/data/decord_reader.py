@@ -7,6 +7,7 @@ files; so its log is read after each call, and anything in it is an error here.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -19,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.data.frame_resize import FrameResize
 from liteframe.errors import DecodeError
 
 # so often decord polls for its last frames: below 1,000 good files fail, its own default of 10,240 stalls on bad ones
 _EOF_RETRIES = "2048"
-_CHUNK_BYTES = 64 << 20
+_CHUNK_BYTES = 16 << 20
 _LOG_LINE = re.compile(
     r"^\[[\w,. -]+ @ 0x[0-9a-f]+\].*$|^\s*Last message repeated.*$|^Truncating packet of size.*$", re.MULTILINE
 )
@@ -74,14 +76,14 @@ def _watched_log() -> Iterator[_Log]:
                 os.write(2, (other + "\n").encode())
 
 
-def read(path: str, indices: Sequence[int], frames: int, size: tuple[int, int], in_order: bool) -> np.ndarray:
-    """Frames at strictly increasing `indices`, (T, H, W, 3) uint8.
+def read(path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool) -> np.ndarray:
+    """Frames at strictly increasing `indices`, (T, height, width, 3) uint8.
 
     Args:
         path: the video.
         indices: positions by presentation time.
         frames: how many distinct frames the file has.
-        size: (height, width) that frames must have.
+        resize: from the size that frames must have to the one that they are scaled to, one at a time.
         in_order: decode from the first frame on without seeking, for files whose frames decord miscounts after a seek.
 
     Raises:
@@ -89,9 +91,9 @@ def read(path: str, indices: Sequence[int], frames: int, size: tuple[int, int], 
     """
     decord = _decord()
     with _watched_log() as log:
-        out_THWC, failure = _attempt(decord, path, indices, frames, size, in_order)
+        out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)
         if failure and "Unable to handle EOF" in failure:  # also what a busy machine looks like
-            out_THWC, failure = _attempt(decord, path, indices, frames, size, in_order)
+            out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)
     if log.text:
         raise DecodeError(path, f"decord reports damage: {log.text.splitlines()[0]}")
     if out_THWC is None:
@@ -100,11 +102,11 @@ def read(path: str, indices: Sequence[int], frames: int, size: tuple[int, int], 
 
 
 def _attempt(
-    decord: Any, path: str, indices: Sequence[int], frames: int, size: tuple[int, int], in_order: bool
+    decord: Any, path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool
 ) -> tuple[np.ndarray | None, str | None]:
     """The frames, or why decord failed."""
     try:
-        return _read(decord, path, indices, frames, size, in_order), None
+        return _read(decord, path, indices, frames, resize, in_order), None
     except DecodeError:
         raise
     except Exception as error:  # decord raises bare DECORDError, RuntimeError and AssertionError alike
@@ -118,34 +120,37 @@ def _reason(error: Exception) -> str:
 
 
 def _read(
-    decord: Any, path: str, indices: Sequence[int], frames: int, size: tuple[int, int], in_order: bool
+    decord: Any, path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool
 ) -> np.ndarray:
     # An absolute path is no protocol, whatever colons the file's name has.
     reader = decord.VideoReader(os.path.abspath(path), ctx=decord.cpu(0), num_threads=1)
     if not in_order and len(reader) != frames:
         raise DecodeError(path, f"decord counts {len(reader)} frames, the file shows {frames}")
-    out_THWC = np.empty((len(indices), *size, 3), np.uint8)
+    out_THWC = np.empty((len(indices), *resize.size, 3), np.uint8)
     if in_order:
-        _fill_in_order(reader.next, path, indices, out_THWC)
+        _fill_in_order(reader.next, path, indices, resize, out_THWC)
     else:
-        step = max(1, _CHUNK_BYTES // max(1, out_THWC[0].nbytes))
+        step = max(1, _CHUNK_BYTES // math.prod((*resize.source, 3)))
         for start in range(0, len(indices), step):
             chunk = [int(index) for index in indices[start : start + step]]
             frames_THWC = reader.get_batch(chunk).asnumpy()
-            _check(path, frames_THWC.shape, (len(chunk), *size, 3))
-            out_THWC[start : start + step] = frames_THWC
+            _check(path, frames_THWC.shape, (len(chunk), *resize.source, 3))
+            for slot, frame_HWC in enumerate(frames_THWC, start):
+                out_THWC[slot] = resize(frame_HWC)
     reader.seek(0)  # otherwise decoded frames that were not asked for are never given back
     return out_THWC
 
 
-def _fill_in_order(next_frame: Callable[[], Any], path: str, indices: Sequence[int], out_THWC: np.ndarray) -> None:
+def _fill_in_order(
+    next_frame: Callable[[], Any], path: str, indices: Sequence[int], resize: FrameResize, out_THWC: np.ndarray
+) -> None:
     slot = 0
     for index in range(int(indices[-1]) + 1):
         frame = next_frame()
         if index == indices[slot]:
             frame_HWC = frame.asnumpy()
-            _check(path, frame_HWC.shape, out_THWC.shape[1:])
-            out_THWC[slot] = frame_HWC
+            _check(path, frame_HWC.shape, (*resize.source, 3))
+            out_THWC[slot] = resize(frame_HWC)
             slot += 1
 
 

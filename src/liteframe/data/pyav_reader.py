@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.ffmpeg_log import FFmpegLog
+from liteframe.data.frame_resize import FrameResize
 from liteframe.data.pyav_open import open_video
 from liteframe.data.pyav_scan import Scan, frames_held_back, frames_in_order
 from liteframe.errors import DecodeError
@@ -31,12 +32,19 @@ class _SeekMiss(Exception):
 
 
 class Converter:
-    """PyAV frames to upright RGB arrays (H, W, 3) uint8."""
+    """PyAV frames to upright RGB arrays (height, width, 3) uint8.
 
-    def __init__(self, scan: Scan) -> None:
+    Args:
+        scan: of the file.
+        size: (height, width) that frames are scaled to; None for that of the file.
+    """
+
+    def __init__(self, scan: Scan, size: tuple[int, int] | None = None) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._scan, self._reformatter = scan, VideoReformatter()
+        self.size = (scan.height, scan.width) if size is None else size
+        self._resize = FrameResize((scan.height, scan.width), self.size)
 
     def __call__(self, frame: Any) -> np.ndarray:
         # Decode processes run side by side, and for a small frame starting threads costs ten times the conversion.
@@ -45,11 +53,16 @@ class Converter:
         if upright.shape[:2] != (self._scan.height, self._scan.width):
             before, now = f"{self._scan.width}x{self._scan.height}", f"{upright.shape[1]}x{upright.shape[0]}"
             raise DecodeError(self._scan.path, f"its frame size changes from {before} to {now} on the way")
-        return upright
+        return self._resize(upright)
 
 
-def read_sparse(scan: Scan, indices: Sequence[int]) -> np.ndarray:
-    """Frames at strictly increasing `indices`, (T, H, W, 3) uint8, by seeking where that is safe.
+def read_sparse(scan: Scan, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
+    """Frames at strictly increasing `indices`, (T, height, width, 3) uint8, by seeking where that is safe.
+
+    Args:
+        scan: of the file.
+        indices: positions by presentation time.
+        size: (height, width) that frames are scaled to, one at a time; None for that of the file.
 
     Raises:
         DecodeError: a frame on the way is damaged.
@@ -58,16 +71,16 @@ def read_sparse(scan: Scan, indices: Sequence[int]) -> np.ndarray:
     if scan.pts_T is not None and not scan.by_decoding:
         for run_up in (0, 1):
             try:
-                return _seek_and_read(scan, indices, run_up)
+                return _seek_and_read(scan, indices, size, run_up)
             except _SeekMiss:
                 continue
-    return read_in_order(scan, indices)  # the authority on files that cannot be sought
+    return read_in_order(scan, indices, size)  # the authority on files that cannot be sought
 
 
-def read_in_order(scan: Scan, indices: Sequence[int]) -> np.ndarray:
+def read_in_order(scan: Scan, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
     """As `read_sparse`, decoding every frame from the start up to the last one asked for."""
-    convert, slot = Converter(scan), 0
-    out_THWC = np.empty((len(indices), scan.height, scan.width, 3), np.uint8)
+    convert, slot = Converter(scan, size), 0
+    out_THWC = np.empty((len(indices), *convert.size, 3), np.uint8)
     for index, frame in enumerate(frames_in_order(scan.path, indices[-1] + 1)):
         if scan.pts_T is not None and (index >= scan.frames or frame.pts != scan.pts_T[index]):
             raise TableMismatch
@@ -79,7 +92,7 @@ def read_in_order(scan: Scan, indices: Sequence[int]) -> np.ndarray:
     return out_THWC
 
 
-def _seek_and_read(scan: Scan, indices: Sequence[int], run_up: int) -> np.ndarray:
+def _seek_and_read(scan: Scan, indices: Sequence[int], size: tuple[int, int] | None, run_up: int) -> np.ndarray:
     """Frames by seeking to the key frame before each, or to the one `run_up` groups of pictures earlier.
 
     Decoders complain of groups that begin with what refers to the group before, unless they have seen that one.
@@ -87,8 +100,8 @@ def _seek_and_read(scan: Scan, indices: Sequence[int], run_up: int) -> np.ndarra
     import av
 
     assert scan.pts_T is not None
-    convert, keys_K = Converter(scan), scan.key_pts_K
-    out_THWC = np.empty((len(indices), scan.height, scan.width, 3), np.uint8)
+    convert, keys_K = Converter(scan, size), scan.key_pts_K
+    out_THWC = np.empty((len(indices), *convert.size, 3), np.uint8)
     segment_T = np.searchsorted(keys_K, scan.pts_T[np.asarray(indices, np.int64)], side="right") - 1
     with open_video(scan.path) as (container, stream, log):
         frames, here, position = _sound(container, stream, log, None), 0, 0

@@ -13,14 +13,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from liteframe.data.decode_job import DecodedVideo, DecodeJob
-from liteframe.data.decode_pool import DecodePool
+from liteframe.data.read_video import read_video as read_file
 from liteframe.data.remote_file import require_file
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError
 
-_DEADLINE_S = 120.0
 _MOST_PIXELS = 100_000_000
 _FORMATS_READ = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA")
 
@@ -63,13 +61,9 @@ def read_video(
     """
     sampler: FrameSampler = UniformMidpoints() if fps is None else FpsCapped(fps)
     if _is_path(video):
-        require_file(video)
         if fps is None and usual is not None:
             sampler = usual
-        decoded = decode_pool().run([DecodeJob(os.fspath(video), sampler, num_frames)])[0]
-        if not isinstance(decoded, DecodedVideo):
-            raise decoded
-        return resize_uint8(decoded.frames, size)
+        return resize_uint8(read_file(video, num_frames, sampler, size=size).frames_THWC, size)
     total = len(video)
     if not total:
         raise DataError("a video of no frames")
@@ -120,12 +114,6 @@ def _require_small(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > _MOST_PIXELS:
         raise DataError(f"{name}: {width} x {height} pixels, where {_MOST_PIXELS:,} are the most; make it smaller")
-
-
-@cache
-def decode_pool() -> DecodePool:
-    """The pool that decodes the files of this process, one at a time."""
-    return DecodePool(1, _DEADLINE_S)
 
 
 _FORMS = {"video": "a list of frames", "image": "a picture of PIL"}

@@ -1,0 +1,88 @@
+"""`liteframe.read_video` and `liteframe.probe_video`: one file at a time, in a process that can be killed."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from liteframe.data.decode import VideoInfo
+from liteframe.data.decode_job import DecodeJob, VideoFrames
+from liteframe.data.decode_pool import DecodePool
+from liteframe.data.remote_file import require_file
+from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
+from liteframe.errors import ConfigError
+
+DEADLINE_S = 120.0
+
+
+def read_video(
+    path: str | os.PathLike[str],
+    frames: int | None = 64,
+    sampler: FrameSampler | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    size: tuple[int, int] | None = None,
+    decoder: str = "auto",
+    fps: float | None = None,
+    deadline_s: float = DEADLINE_S,
+) -> VideoFrames:
+    """Frames of a video file: upright RGB, each the one that a player shows at its place.
+
+    The file is read in another process, which is killed where it does not come to an end.
+
+    Args:
+        path: a file.
+        frames: that many frames, at most all that there are; with `fps`, the most. None takes every frame, or with
+            `fps` as many as that gives.
+        sampler: chooses the frames; UniformMidpoints by default.
+        start: second from which on to look.
+        end: second up to which to look.
+        size: (height, width) that frames are scaled to, bicubic with antialias as InternVL does it. They are scaled as
+            they come, so that memory holds one of the file's size at a time. None leaves them as they are.
+        decoder: "auto", "decord", "pyav", or the import path "package.module:function" of one of your own.
+        fps: frames a second to take; not with `sampler`.
+        deadline_s: seconds after which reading is given up.
+
+    Returns:
+        Frames (T, height, width, 3) uint8, with their indices, times and the decoder that read them.
+
+    Raises:
+        DecodeError: the file cannot be read in time, or has no frame there.
+        ConfigError: a setting makes no sense.
+        DataError: no such file.
+    """
+    if fps is not None and sampler is not None:
+        raise ConfigError("fps and sampler: each chooses the frames; give one of them")
+    if frames is not None and frames < 1:
+        raise ConfigError(f"frames is {frames}; give 1 or more")
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ConfigError(f"size is {size}; give (height, width) in pixels")
+    require_file(path)
+    chooses = sampler or (UniformMidpoints() if fps is None else FpsCapped(fps))
+    job = DecodeJob(os.fspath(path), chooses, frames, start_s=start, end_s=end, size=size)
+    (found,) = decode_pool(decoder, deadline_s).run([job])
+    if not isinstance(found, VideoFrames):
+        raise found
+    return found
+
+
+def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
+    """What a video file holds: codec, size, rate, number of frames, seconds.
+
+    Raises:
+        DecodeError: the file cannot be read.
+        DataError: no such file.
+    """
+    require_file(path)
+    ((_, found),) = decode_pool("auto", DEADLINE_S).call(
+        [(os.fspath(path), "liteframe.data.decode:probe", (os.fspath(path),))]
+    )
+    if not isinstance(found, VideoInfo):
+        raise found
+    return found
+
+
+@cache
+def decode_pool(decoder: str, deadline_s: float) -> DecodePool:
+    """The pool that reads the files of this process, one at a time."""
+    return DecodePool(1, deadline_s, decoder)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from painted_videos import number_of, write_video
+
+import liteframe
+from liteframe.data.decode import read_frames
+from liteframe.data.sampling import Linspace
+from liteframe.data.transforms import resize_uint8
+from liteframe.errors import ConfigError, DataError, DecodeError, DecodeTimeout
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", 50)
+
+
+def test_frames_carry_their_numbers_times_and_decoder(clip: Path) -> None:
+    video = liteframe.read_video(clip, frames=7, sampler=Linspace())
+    assert [number_of(frame) for frame in video.frames_THWC] == video.indices.tolist()
+    assert video.frames_THWC.shape == (7, 64, 64, 3) and video.frames_THWC.dtype == np.uint8
+    assert video.times_s is not None
+    np.testing.assert_allclose(video.times_s, video.indices / 25, atol=1e-9)
+    assert video.decoder == "pyav" and video.info == liteframe.probe_video(clip)
+
+
+def test_size_scales_as_the_model_sees_it(clip: Path) -> None:
+    small = liteframe.read_video(clip, frames=5, size=(28, 20))
+    whole = read_frames(str(clip), small.indices)
+    np.testing.assert_array_equal(small.frames_THWC, resize_uint8(whole, (28, 20)).permute(0, 2, 3, 1).numpy())
+
+
+def test_rate_start_and_end(clip: Path) -> None:
+    video = liteframe.read_video(clip, frames=None, fps=5, start=0.4, end=1.4)
+    assert video.indices.tolist() == [10, 15, 20, 25, 30]
+    assert liteframe.read_video(clip, frames=None).indices.tolist() == list(range(50))
+
+
+def test_errors_name_the_file_or_the_setting(clip: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(clip.read_bytes()[:300])
+    with pytest.raises(DecodeError, match=r"broken\.mp4"):
+        liteframe.read_video(broken)
+    with pytest.raises(DecodeError, match=r"broken\.mp4"):
+        liteframe.probe_video(broken)
+    with pytest.raises(DataError, match="nothing is fetched"):
+        liteframe.probe_video("https://example.org/a.mp4")
+    with pytest.raises(DecodeTimeout, match=r"clip\.mp4.*within"):
+        liteframe.read_video(clip, deadline_s=0.001)
+    with pytest.raises(ConfigError, match="frames is 0"):
+        liteframe.read_video(clip, frames=0)
+    with pytest.raises(ConfigError, match="fps and sampler"):
+        liteframe.read_video(clip, fps=1, sampler=Linspace())
+    with pytest.raises(ConfigError, match="size is"):
+        liteframe.read_video(clip, size=(0, 5))
+    with pytest.raises(ConfigError, match="decoder"):
+        liteframe.read_video(clip, decoder="vlc")
