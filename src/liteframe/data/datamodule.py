@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
 from liteframe.data.dataset import ClipSettings, SampleCheck, VideoDataset, open_store, window_ids
 from liteframe.data.decode_pool import DecodePool
+from liteframe.data.decode_threads import threads_for
 from liteframe.data.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.limits import require_batches_fit, require_possible
@@ -161,7 +162,10 @@ class VideoDataModule(LightningDataModule):
         self._loaders: list[VideoLoader] = []
         require_possible(self)
         self._check_settings()
-        self._pool = DecodePool(decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache)
+        threads = threads_for(decode_processes * max(1, num_workers))
+        self._pool = DecodePool(
+            decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache, threads=threads
+        )
 
     @property
     def sampler_is_given(self) -> bool:

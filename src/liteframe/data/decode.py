@@ -157,6 +157,7 @@ def read_frames(
     decoder: str = "auto",
     info: VideoInfo | None = None,
     size: tuple[int, int] | None = None,
+    threads: int = 1,
 ) -> np.ndarray:
     """RGB frames at `indices` in the order given, (T, height, width, 3) uint8, upright.
 
@@ -166,13 +167,14 @@ def read_frames(
         decoder: "auto", "decord" (reads in order from the start where its seeking is not proven) or "pyav".
         info: what `probe` said; its number of frames must still hold.
         size: (height, width) that frames are scaled to as they come, so that one of the file's size is in memory at a
-            time; None for that of the file.
+            time in each thread; None for that of the file.
+        threads: that PyAV may read with.
 
     Raises:
         DecodeError: the file is damaged, an index is out of range, or the file holds other frames than `info` says.
         ConfigError: no such decoder.
     """
-    return read_frames_by(path, indices, decoder, info, size)[0]
+    return read_frames_by(path, indices, decoder, info, size, threads)[0]
 
 
 def read_frames_by(
@@ -181,6 +183,7 @@ def read_frames_by(
     decoder: str = "auto",
     info: VideoInfo | None = None,
     size: tuple[int, int] | None = None,
+    threads: int = 1,
 ) -> tuple[np.ndarray, VideoInfo]:
     """As `read_frames`, with the file's info naming the decoder that read it."""
     check_decoder(decoder)
@@ -199,7 +202,7 @@ def read_frames_by(
         require_memory(path, len(wanted_T), *(size or (scan.height, scan.width)))
         distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
         try:
-            frames_THWC = _read(scan, distinct_T.tolist(), decoder, size)
+            frames_THWC = _read(scan, distinct_T.tolist(), decoder, size, threads)
         except TableMismatch:
             scan = _scans.put(path, pyav_scan.scan(path, by_decoding=True))
             continue
@@ -209,8 +212,8 @@ def read_frames_by(
     raise DecodeError(path, "shows other frames each time it is read")
 
 
-def _read(scan: Scan, indices: list[int], decoder: str, size: tuple[int, int] | None) -> np.ndarray:
+def _read(scan: Scan, indices: list[int], decoder: str, size: tuple[int, int] | None, threads: int) -> np.ndarray:
     if decoder not in ("decord", NEXT):
-        return pyav_reader.read_sparse(scan, indices, size)
+        return pyav_reader.read_sparse(scan, indices, size, threads)
     whole, in_order = (scan.height, scan.width), bool(decord_doubt(scan))
     return decord_reader.read(scan.path, indices, scan.frames, FrameResize(whole, size or whole), in_order)

@@ -59,6 +59,7 @@ class DecodePool:
             `function(path: str, job: DecodeJob) -> VideoFrames`, called in a child.
         recycle_after: a child is replaced after so many jobs, which bounds what leaks in decoders can pile up.
         remote_cache: where children fetch videos with URLs; without it those are a ConfigError.
+        threads: that each child may read one video with.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class DecodePool:
         decoder: str = "auto",
         recycle_after: int = 2000,
         remote_cache: RemoteCache | None = None,
+        threads: int = 1,
     ) -> None:
         if processes < 1:
             raise ConfigError(f"processes: {processes} must be at least 1")
@@ -83,7 +85,7 @@ class DecodePool:
             decoder,
             recycle_after,
         )
-        self.remote_cache = remote_cache
+        self.remote_cache, self.threads = remote_cache, threads
         self._reset()
 
     def _reset(self) -> None:
@@ -94,7 +96,7 @@ class DecodePool:
         _pools.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache")
+        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache", "threads")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -198,7 +200,7 @@ class DecodePool:
         modules = [] if job.sampler is None else [type(job.sampler).__module__]
         if self.decoder not in DECODERS:
             modules.append(self.decoder.partition(":")[0])
-        arguments = (job, decoder, self.remote_cache)
+        arguments = (job, decoder, self.remote_cache, self.threads)
         return request("liteframe.data.decode_job:decode", arguments, folders_of(modules))
 
     def _call(self, path: str, function: str, arguments: tuple[Any, ...]) -> Any:

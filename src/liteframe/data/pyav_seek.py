@@ -105,20 +105,19 @@ class Seeker:
 
     def _read(self, packets: Iterator[Any], reading: _Reading) -> None:
         # the scan has heard the demuxer on the whole file; seeking adds remarks
-        for packet in self._log.each(packets, demuxer=False):
-            if reading.begins_with(packet):
-                self._require_own_tables(packet)
-            if reading.leaves_out(packet):
-                continue
-            with self._log.listening():
-                frames = packet.decode()
-            if not reading.begun:
-                self._log.forget()
-            self._require_sound([frame for frame in frames if reading.is_heeded(frame)])
-            for frame in frames:
-                reading.take(frame)
-            if reading.is_over():
-                break
+        with self._log.hearing(demuxer=False) as take_note:
+            for packet in packets:
+                if reading.begins_with(packet):
+                    self._require_own_tables(packet)
+                frames = [] if reading.leaves_out(packet) else packet.decode()
+                take_note()
+                if not reading.begun:
+                    self._log.forget()
+                self._require_sound([frame for frame in frames if reading.is_heeded(frame)])
+                for frame in frames:
+                    reading.take(frame)
+                if reading.is_over():
+                    break
         with self._log.listening():  # frames that were read may refer to one that is held back
             rest = frames_held_back(self._stream)
         self._require_sound(rest)

@@ -8,6 +8,7 @@ from functools import cache
 from liteframe.data.decode import VideoInfo
 from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.data.decode_pool import DecodePool
+from liteframe.data.decode_threads import threads_for
 from liteframe.data.remote_file import require_file
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.errors import ConfigError
@@ -85,4 +86,4 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
 @cache
 def decode_pool(decoder: str, deadline_s: float) -> DecodePool:
     """The pool that reads the files of this process, one at a time."""
-    return DecodePool(1, deadline_s, decoder)
+    return DecodePool(1, deadline_s, decoder, threads=threads_for(1))
