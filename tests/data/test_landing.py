@@ -46,6 +46,18 @@ def call_all_key_frames(path: Path, copy: Path) -> Path:
     return copy
 
 
+def cut_off_the_first_group(path: Path, copy: Path) -> Path:
+    """A copy without what is decoded before the second key frame."""
+    with av.open(str(path)) as source, av.open(str(copy), "w") as target:
+        stream, keys = target.add_stream_from_template(source.streams.video[0]), 0
+        for packet in source.demux(video=0):
+            keys += packet.is_keyframe
+            if packet.dts is not None and keys > 1:
+                packet.stream = stream
+                target.mux(packet)
+    return copy
+
+
 def require_same_sought_as_in_order(path: Path) -> None:
     seen = scan(str(path))
     frames = list(map(Converter(seen), frames_in_order(str(path))))
@@ -75,6 +87,23 @@ def test_flags_that_call_every_picture_a_key_frame_change_nothing(tmp_path: Path
     except DecodeError as error:
         # FFmpeg too starts at the flags, and looks for references that are not there yet
         assert "co located POCs" in error.reason or "ref with POC" in error.reason or "no frame" in error.reason
+
+
+@pytest.mark.parametrize("name", ["hevc_open.mp4", "hevc_open.ts", "mpeg2.ts", "mpeg2.mkv", "mpeg4_b.mkv"])
+def test_a_file_that_begins_with_pictures_that_cannot_be_shown_counts_from_the_first_that_is(
+    tmp_path: Path, name: str
+) -> None:
+    """Cut where later pictures refer to those before the cut, which decoders pass over."""
+    stem, ending = name.split(".")
+    mpeg4 = {"codec": "mpeg4", "options": _B}
+    clip = {"hevc_open": _CLIPS["hevc_open.mp4"], "mpeg2": _CLIPS["mpeg2.ts"], "mpeg4_b": mpeg4}
+    path = write_video(tmp_path / f"whole.{ending}", _FRAMES, **clip[stem])
+    cut = str(cut_off_the_first_group(path, tmp_path / name))
+    seen = scan(cut)
+    frames = list(map(Converter(seen), frames_in_order(cut)))
+    assert seen.frames == len(frames) < _FRAMES
+    for index in range(0, len(frames), 3):
+        assert np.array_equal(read_sparse(seen, [index])[0], frames[index]), index
 
 
 def test_threads_read_what_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

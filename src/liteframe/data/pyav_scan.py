@@ -75,6 +75,8 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
         rate = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
         codec = stream.codec_context.codec.canonical_name
         time_base, container_name, stream_id = float(stream.time_base), container.format.name, stream.id
+    if table is not None and first.pts != table.pts_T[0]:
+        table = None  # the file was cut: its first pictures refer to others that are gone, and are not shown
     counted = by_decoding or table is None
     if counted or table is None:
         pts_T, frames = _decode_all(path)

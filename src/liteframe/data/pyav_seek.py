@@ -45,11 +45,11 @@ def plan(scan: Scan, indices: list[int], run_up: int) -> list[Run]:
     The slot of a frame is its place in `indices`.
     """
     assert scan.pts_T is not None
-    keys_K, runs, here = np.searchsorted(scan.pts_T, scan.key_pts_K), [Run(None, [], 0)], 0
-    for slot, (index, key) in enumerate(
-        zip(indices, (np.searchsorted(keys_K, indices, side="right") - 1).clip(0).tolist(), strict=True)
-    ):
-        landing = int(keys_K[max(key - run_up, 0)])
+    keys_K = np.searchsorted(scan.pts_T, scan.key_pts_K)
+    key_T = np.searchsorted(keys_K, indices, side="right") - 1
+    runs, here = [Run(None, [], 0)], 0
+    for slot, (index, key) in enumerate(zip(indices, key_T.tolist(), strict=True)):
+        landing = int(keys_K[max(key - run_up, 0)]) if key >= 0 else 0
         if landing > here + _WORTH_A_SEEK:
             runs.append(Run(key, [], 0))
             here = landing
@@ -149,6 +149,7 @@ class _Reading:
         self._next = self._first = 0 if self._key is None else int(np.searchsorted(self._pts_T, self._key))
         self._wanted = dict(run.frames)
         self._not_in, self._left_out, self._due = set(self._wanted), set[int](), list[int]()
+        self._earliest: int | None = None
         self.begun = self._key is None
 
     def begins_with(self, packet: Any) -> bool:
@@ -165,7 +166,9 @@ class _Reading:
     def leaves_out(self, packet: Any) -> bool:
         """Whether a packet need not be decoded; those that need be are noted."""
         place = self._place(packet.pts)
-        if self._finder is not None and packet.size and self._finder(packet) and place not in self._wanted:
+        if self._earliest is None and place is not None:
+            self._earliest = place
+        if self._finder is not None and packet.size and self._finder(packet, place) and self._may_miss(place):
             if place is not None:
                 self._left_out.add(place)
             return True
@@ -173,6 +176,10 @@ class _Reading:
             heappush(self._due, place)
             self._not_in.discard(place)
         return False
+
+    def _may_miss(self, place: int | None) -> bool:
+        """Not what is wanted, nor what is shown before the first picture of the file: decoders may pass over it."""
+        return place not in self._wanted and (place is None or self._key is not None or place > (self._earliest or 0))
 
     def take(self, frame: Any, in_order: bool = True) -> None:
         """Uses a frame if it is wanted; frames before the key frame are passed over."""
