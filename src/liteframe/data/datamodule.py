@@ -82,7 +82,7 @@ class VideoDataModule(LightningDataModule):
             stage's model, and is 4 where neither says otherwise.
         image_size: height and width of the frames in pixels, one number for a square. Null follows the feature store
             or the stage's model, and is 448 where neither says otherwise.
-        decoder: "decord", "pyav", "auto" (PyAV), or "package.module:function".
+        decoder: "decord", "pyav", "torchcodec", "auto" (PyAV), or "package.module:function".
         decode_processes: decode processes of each loader worker.
         decode_deadline_s: seconds that decoding one video may take before it is killed.
         num_workers: loader processes; 0 loads in the main process, decoding in its children all the same.

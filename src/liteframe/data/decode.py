@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from liteframe.data import decord_reader, pyav_reader, pyav_scan
+from liteframe.data import decord_reader, pyav_reader, pyav_scan, torchcodec_reader
 from liteframe.data.decode_memory import require_memory
 from liteframe.data.decord_trust import decord_doubt, decord_refusal
 from liteframe.data.frame_resize import FrameResize
@@ -23,7 +23,7 @@ from liteframe.data.pyav_reader import TableMismatch
 from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
 
-DECODERS = ("auto", "decord", "pyav")
+DECODERS = ("auto", "decord", "pyav", "torchcodec")
 NEXT = "next"
 """Asked after the decoder of `auto` has crashed or hung: decord, on kinds of files that it is known right on."""
 _CACHED_FRAMES = 2_000_000
@@ -42,7 +42,7 @@ class VideoInfo:
         frames: distinct frames that can be decoded; indices run from 0 to frames - 1 by presentation time.
         duration: seconds.
         rotation: degrees counter-clockwise that decoded pictures are turned by (0, 90, 180, 270).
-        decoder: the one that reads it, "decord" or "pyav".
+        decoder: the one that reads it, "decord", "pyav" or "torchcodec".
     """
 
     path: str
@@ -106,6 +106,10 @@ def _info(scan: Scan, decoder: str) -> VideoInfo:
             raise DecodeError(scan.path, "decord was asked for but is not installed: use 'pyav' or 'auto'")
         if reason := decord_refusal(scan):
             raise DecodeError(scan.path, f"{reason}: use 'pyav' or 'auto'")
+    elif decoder == "torchcodec":
+        torchcodec_reader.require_torchcodec()
+        if reason := torchcodec_reader.torchcodec_refusal(scan):
+            raise DecodeError(scan.path, f"{reason}: use 'pyav' or 'auto'")
     else:
         decoder = "pyav"
     size, amount = (scan.width, scan.height), (scan.frames, scan.duration)
@@ -135,7 +139,7 @@ def probe(path: str, decoder: str = "auto") -> VideoInfo:
 
     Args:
         path: a video file.
-        decoder: "auto", "decord" or "pyav".
+        decoder: one of `DECODERS`.
 
     Raises:
         DecodeError: the file cannot be read (by the decoder asked for).
@@ -164,11 +168,12 @@ def read_frames(
     Args:
         path: a video file.
         indices: positions by presentation time, 0 to frames - 1.
-        decoder: "auto", "decord" (reads in order from the start where its seeking is not proven) or "pyav".
+        decoder: "auto", "decord" (reads in order from the start where its seeking is not proven), "pyav" or
+            "torchcodec" (where it is installed, on files that it is proven for).
         info: what `probe` said; its number of frames must still hold.
         size: (height, width) that frames are scaled to as they come, so that one of the file's size is in memory at a
             time in each thread; None for that of the file.
-        threads: that PyAV may read with.
+        threads: to read with; decord has one.
 
     Raises:
         DecodeError: the file is damaged, an index is out of range, or the file holds other frames than `info` says.
@@ -213,7 +218,10 @@ def read_frames_by(
 
 
 def _read(scan: Scan, indices: list[int], decoder: str, size: tuple[int, int] | None, threads: int) -> np.ndarray:
-    if decoder not in ("decord", NEXT):
+    if decoder in ("auto", "pyav"):
         return pyav_reader.read_sparse(scan, indices, size, threads)
-    whole, in_order = (scan.height, scan.width), bool(decord_doubt(scan))
-    return decord_reader.read(scan.path, indices, scan.frames, FrameResize(whole, size or whole), in_order)
+    whole = (scan.height, scan.width)
+    resize = FrameResize(whole, size or whole)
+    if decoder == "torchcodec":
+        return torchcodec_reader.read(scan, indices, resize, threads)
+    return decord_reader.read(scan.path, indices, scan.frames, resize, in_order=bool(decord_doubt(scan)))

@@ -55,8 +55,8 @@ class DecodePool:
     Args:
         processes: how many children at most.
         deadline_s: seconds a job may take before its child is killed.
-        decoder: "auto", "decord", "pyav", or the import path "package.module:function" of a decoder of your own:
-            `function(path: str, job: DecodeJob) -> VideoFrames`, called in a child.
+        decoder: "auto", "decord", "pyav", "torchcodec", or the import path "package.module:function" of a decoder of
+            your own: `function(path: str, job: DecodeJob) -> VideoFrames`, called in a child.
         recycle_after: a child is replaced after so many jobs, which bounds what leaks in decoders can pile up.
         remote_cache: where children fetch videos with URLs; without it those are a ConfigError.
         threads: that each child may read one video with.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from liteframe.data.colour_trust import colour_doubt
 from liteframe.data.pyav_scan import Scan
 
 _WRONG = {"hevc": "decord returns wrong frames of HEVC", "vp8": "decord returns wrong frames of VP8"}
@@ -44,4 +45,4 @@ def decord_refusal(scan: Scan) -> str:
         return f"decord is given no {scan.container} files that begin like this one"
     if re.search(r"[%*?{]", os.path.abspath(scan.path)):
         return "decord may take the file's name for a pattern"
-    return _CANNOT.get(scan.codec, "")
+    return _CANNOT.get(scan.codec, "") or colour_doubt(scan, "decord")

@@ -40,7 +40,8 @@ def read_video(
         end: second up to which to look.
         size: (height, width) that frames are scaled to, bicubic with antialias as InternVL does it. They are scaled as
             they come, so that memory holds one of the file's size at a time. None leaves them as they are.
-        decoder: "auto", "decord", "pyav", or the import path "package.module:function" of one of your own.
+        decoder: "auto", "decord", "pyav", "torchcodec", or the import path "package.module:function" of one of your
+            own.
         fps: frames a second to take; not with `sampler`.
         deadline_s: seconds after which reading is given up.
 
