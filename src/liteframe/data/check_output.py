@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from liteframe.atomic import atomic_write_text
+from liteframe.atomic import atomic_open
 from liteframe.bounded_text import parse_json
 from liteframe.data.check_rows import CheckRow
 from liteframe.data.remote_file import is_url
@@ -46,7 +47,7 @@ class CheckOutput:
         if fault and not self._is_new:
             raise ConfigError(f"--output {path}: {fault}; give another file")
         self._known: dict[str, CheckRow] = {}
-        self._written: list[int] = []  # hashes of the lines in the file
+        self._written = array("q")  # hashes of the lines in the file
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path.parent, os.W_OK):
@@ -68,10 +69,13 @@ class CheckOutput:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def kept(self, path: str) -> CheckRow | None:
-        """The row of an earlier check, if the file has not changed since; of a URL, if it could be used."""
+    def kept(self, path: str, full: bool = False) -> CheckRow | None:
+        """The row of an earlier check, if the file has not changed since; of a URL, if it could be used.
+
+        With `full`, only one that decoded all frames.
+        """
         row = self._known.get(path)
-        if row is None or row.passing:
+        if row is None or row.passing or (full and row.ok and row.verified < row.frames):
             return None
         if is_url(path):
             return row if row.ok else None
@@ -89,12 +93,14 @@ class CheckOutput:
 
     def finish(self, rows: Sequence[CheckRow]) -> None:
         """Leaves exactly `rows` in the file, in their order."""
-        lines = [row.to_line() for row in rows]
         try:
-            if self._written == [hash(line) for line in lines]:
+            if len(self._written) == len(rows) and all(
+                digest == hash(row.to_line()) for digest, row in zip(self._written, rows, strict=True)
+            ):
                 os.fsync(self._file.fileno())
-            else:
-                atomic_write_text(self.path, "".join(lines).encode(errors="backslashreplace").decode())
+                return
+            with atomic_open(self.path) as file:
+                file.writelines(row.to_line().encode(errors="backslashreplace") for row in rows)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -147,6 +153,7 @@ class CheckOutput:
                 raise ConfigError(where)
         except ConfigError:
             raise ConfigError(f"{where} is not as `liteframe check` wrote it; give another file") from None
+        found.setdefault("verified", found["frames"])  # a check of before decoded all of every file
         return CheckRow(**found)
 
     def _try_to_write(self) -> None:
