@@ -250,7 +250,7 @@ def test_a_source_that_is_not_there_leaves_no_output(tmp_path: Path) -> None:
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
     row = CheckRow("/v/a\x1b[2J\n.mp4", False, "broken\nin two\x07")
-    assert one_line("a\x1b[2J\n") == "a\\x1b[2J\\x0a"
+    assert one_line("a\x1b[2J\n") == "a\\x1b[2J\\x0a" and one_line("\u202ea\udcff") == "\\u202ea\\udcff"
     shown = Table([row.path])
     assert not {"\x1b", "\n", "\x07"} & {*shown.line(row)} and shown.head().startswith("file")
 

@@ -14,7 +14,7 @@ from liteframe.data.remote_file import is_url
 _COLUMNS = [("codec", -10), ("size", -9), ("fps", 6), ("frames", 7), ("seconds", 8), ("decoder", -7)]
 """Names and widths; those below 0 are of columns that begin at one place."""
 _MOST_NAME = 60
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +124,5 @@ class Table:
 
 
 def one_line(text: str) -> str:
-    """`text` with control characters, which would break or repaint a line, as their escapes."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    """`text` with control characters, which would break, turn or repaint a line, as their escapes."""
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1] if match[0] > "\xff" else f"\\x{ord(match[0]):02x}", text)
