@@ -85,7 +85,7 @@ def zipped() -> bytes:
     ("data", "kind"),
     [
         (
-            b"<!DOCTYPE html><html><title>Not found</title></html>" + b" " * 5000,
+            b"<!DOCTYPE html><title>Not found</title>" + b" " * 5000,
             r"a web page \('Not found'\), not a video",
         ),
         (b'{"error": "rate limit"}', r"a JSON text \('\{\"error\": \"rate limit\"\}'\), not a video"),
@@ -94,8 +94,8 @@ def zipped() -> bytes:
         (b"%PDF-1.4\n" + bytes(range(256)), "a PDF"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML text"),
         (b"hello\n" * 100, r"a text \('hello hello"),
-        (bytes(10_000), "nothing but zero bytes .*: fetch it again"),
-        (bytes(100), "nothing but zero bytes .*: fetch it again"),
+        (bytes(10_000), "a row of zero bytes, .*; fetch it again"),
+        (bytes(100), "a row of zero bytes, .*; fetch it again"),
     ],
     ids=["html", "json", "lfs", "zip", "pdf", "xml", "text", "zeros", "few zeros"],
 )

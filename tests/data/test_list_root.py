@@ -37,8 +37,10 @@ def rows_of(path: Path, *rows: dict[str, Any]) -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    ["a.mp4", "other/../a.mp4", "in.mp4", "folder_in/c.mp4", "absent/x.mp4", "..a.mp4", "ABSOLUTE/a.mp4"]
-    + ["file://ABSOLUTE/a.mp4", "file://ABSOLUTE/%61.mp4"],
+    [
+        *("a.mp4", "other/../a.mp4", "in.mp4", "folder_in/c.mp4", "absent/x.mp4", "..a.mp4", "ABSOLUTE/a.mp4"),
+        *("file://ABSOLUTE/a.mp4", "file://ABSOLUTE/%61.mp4"),
+    ],
 )
 def test_names_below_a_root_are_found(name: str, world: Path) -> None:
     name = name.replace("ABSOLUTE", str(world / "root"))

@@ -64,7 +64,7 @@ def is_animated_webp(head: bytes) -> bool:
 def likely_kind(head: bytes) -> str:
     """What a file that cannot be opened as a video seems to be, by its first bytes, in words; empty for no idea."""
     if head and not head.strip(b"\0"):
-        return "nothing but zero bytes at its start, as where a download did not come to its end: fetch it again"
+        return "a row of zero bytes, as of a download that did not come to its end; fetch it again"
     return not_a_video(head)
 
 
