@@ -45,7 +45,7 @@ def check(
         found = check_source(source, root)
         bad = [CheckRow(where, False, why, lacks={"unreadable_row": 1}) for where, why in found.unreadable.items()]
         shown = Table(found.rows_of)
-        rows = {path: found.complete(row) for path in found.rows_of if out and (row := out.kept(path, full))}
+        rows = {row.path: found.complete(row) for path in found.rows_of if out and (row := out.kept(path, full))}
         if rows:
             print(
                 f"check: {len(rows)} of {len(found.rows_of)} files are in {output} and unchanged; not checked again",

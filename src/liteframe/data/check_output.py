@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
@@ -22,6 +23,7 @@ _FIELDS = {field.name for field in fields(CheckRow)}
 _BEGIN = re.compile(rb'\{"path')
 _FIRST = re.compile(rb'\{"path": "(?:[^"\\]|\\.)*", "ok": (?:true|false), ')
 _TEMPLATE = CheckRow("", False)
+_NONE: dict[str, int] = {}
 _ROOM = 4096
 _MOST_IN_A_LINE = 1 << 20
 
@@ -72,9 +74,9 @@ class CheckOutput:
     def kept(self, path: str, full: bool = False) -> CheckRow | None:
         """The row of an earlier check, if the file has not changed since; of a URL, if it could be used.
 
-        With `full`, only one that decoded all frames.
+        With `full`, only one that decoded all frames. It is given once: of long lists, rows take memory.
         """
-        row = self._known.get(path)
+        row = self._known.pop(path, None)
         if row is None or row.passing or (full and row.ok and row.verified < row.frames):
             return None
         if is_url(path):
@@ -123,7 +125,7 @@ class CheckOutput:
             if not line.endswith(b"\n") and self._is_torn(line):
                 break
             row = self._row(line, number)
-            self._known[row.path] = replace(row, rows=1, lacks={})
+            self._known[row.path] = replace(row, rows=1, lacks=_NONE)
             self._written.append(hash(row.to_line()))
             end += len(line)
         try:
@@ -154,6 +156,7 @@ class CheckOutput:
         except ConfigError:
             raise ConfigError(f"{where} is not as `liteframe check` wrote it; give another file") from None
         found.setdefault("verified", found["frames"])  # a check of before decoded all of every file
+        found["codec"], found["decoder"] = sys.intern(found["codec"]), sys.intern(found["decoder"])
         return CheckRow(**found)
 
     def _try_to_write(self) -> None:
