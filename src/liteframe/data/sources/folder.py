@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from liteframe.data.video_file import pictures_in
 from liteframe.data.video_row import VideoRow
 from liteframe.errors import ManifestError
 
@@ -46,6 +47,8 @@ def folder_rows(folder: Path) -> list[VideoRow | ManifestError]:
     if errors and not walked:
         raise errors[0]
     if not found and not errors:
+        if pictures := pictures_in(folder):
+            raise ManifestError(f"{folder}: {pictures}")
         raise ManifestError(
             f"{folder}: no video in this folder; endings looked for: {' '.join(sorted(VIDEO_SUFFIXES))}"
         )
