@@ -36,6 +36,15 @@ def goes_on_slowly(path: str, job: DecodeJob) -> VideoFrames:
     return decode(job, "pyav")
 
 
+def notes_and_hangs_on_bad(path: str) -> str:
+    """Adds a letter to "<path>.calls" first."""
+    if "bad" in Path(path).name:
+        with open(f"{path}.calls", "a") as file:
+            file.write("x")
+        ctypes.PyDLL(None).sleep(600)
+    return path
+
+
 def dies_on_bad(path: str, job: DecodeJob) -> VideoFrames:
     if "bad" in Path(path).name:
         ctypes.string_at(0)

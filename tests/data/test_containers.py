@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from hostile_videos import PLAYLISTS
-from painted_videos import number_of, write_video
+from painted_videos import number_of, restore_priority, write_video
 
 from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, is_unmistakable, playlist_kind
 from liteframe.data.decode import frame_times, read_frames
@@ -50,6 +50,7 @@ def test_moving_pictures_are_read_at_their_times(tmp_path: Path) -> None:
     kinds[write_video(tmp_path / "a.apng", 8, "apng", pixel_format="rgb24")] = [40 * number for number in range(8)]
     if "libsvtav1" in av.codecs_available and "avif" in av.formats_available:
         avif = write_video(tmp_path / "a.avif", 8, "libsvtav1", {"crf": "20"})
+        restore_priority()
         kinds[avif] = [40 * number for number in range(8)]
     for path, expected in kinds.items():
         copy = path.with_name(f"{path.suffix[1:]}.mp4")

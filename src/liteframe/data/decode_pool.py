@@ -103,6 +103,7 @@ class DecodePool:
         self._lock = threading.Lock()
         self._idle: deque[Child] = deque()
         self._all: set[Child] = set()
+        self._stopping = False
         _pools.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,6 +139,12 @@ class DecodePool:
             self._idle.clear()
         for child in children:
             child.close()
+
+    def _stop(self) -> None:
+        """Ends all children, and lets no other take up what they are at."""
+        with self._lock:
+            self._stopping = True
+        self.close()
 
     def children(self) -> list[int]:
         """Process ids of the children that run now."""
@@ -179,19 +186,27 @@ class DecodePool:
             for index, task in upcoming:
                 yield index, task()
             return
-        with ThreadPoolExecutor(workers, "liteframe-decode") as threads:
-            pending: dict[Future[Any], int] = {}
-            try:
-                while True:
-                    for index, task in islice(upcoming, workers - len(pending)):
-                        pending[threads.submit(task)] = index
-                    if not pending:
-                        return
-                    for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                        yield pending.pop(future), future.result()
-            except BaseException:
-                self.close()  # so that the threads, which wait for answers, end now
-                raise
+        try:
+            with ThreadPoolExecutor(workers, "liteframe-decode") as threads:
+                yield from self._as_they_come(threads, workers, upcoming)
+        finally:
+            self._stopping = False
+
+    def _as_they_come(
+        self, threads: ThreadPoolExecutor, workers: int, upcoming: Iterator[tuple[int, Callable[[], Any]]]
+    ) -> Iterator[tuple[int, Any]]:
+        pending: dict[Future[Any], int] = {}
+        try:
+            while True:
+                for index, task in islice(upcoming, workers - len(pending)):
+                    pending[threads.submit(task)] = index
+                if not pending:
+                    return
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    yield pending.pop(future), future.result()
+        except BaseException:
+            self._stop()  # so that the threads, which wait for answers, end now
+            raise
 
     def _decode(self, job: DecodeJob) -> VideoFrames | DecodeError:
         return _or_error(job.path, lambda: checked(job, self._read(job)))
@@ -231,7 +246,10 @@ class DecodePool:
         return answer
 
     def _ask_once(self, message: bytes, left: _TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
-        child = self._take()  # whose start is not of the video's time
+        try:
+            child = self._take()  # whose start is not of the video's time
+        except Lost as lost:
+            return lost
         started = time.monotonic()
         try:
             return child.ask(message, min(deadline_s, left.idle), left.all)
@@ -247,16 +265,20 @@ class DecodePool:
 
     def _take(self) -> Child:
         with self._lock:
-            while self._idle:
+            while self._idle and not self._stopping:
                 child = self._idle.popleft()
                 if child.alive and child.served < self.recycle_after:
                     return child
                 self._all.discard(child)
                 child.close()
-        child = start_child()
-        with self._lock:
-            self._all.add(child)
-        return child
+        if not self._stopping:
+            child = start_child()
+            with self._lock:
+                if not self._stopping:
+                    self._all.add(child)
+                    return child
+            child.close()
+        raise Lost(False, "the work was ended")
 
     def _give_back(self, child: Child) -> None:
         with self._lock:
