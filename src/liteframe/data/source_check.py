@@ -98,7 +98,8 @@ def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
         yield "no_file", f"{row.path} (id {row.id})"
     fields = row.as_dict()
     if not has_questions(fields):
-        yield "no_questions", ""
+        if row.place:  # nobody expects any of the videos of a folder
+            yield "no_questions", ""
         return
     try:
         turns = turns_of(fields)
