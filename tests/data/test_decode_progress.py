@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from painted_videos import number_of, write_video
 
-from liteframe.data import decode_pool, decode_progress
+from liteframe.data import decode_pool, decode_progress, decord_reader
 from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.data.decode_pool import DecodePool
+from liteframe.data.frame_resize import FrameResize
 from liteframe.data.pyav_reader import read_in_order, read_sparse
 from liteframe.data.pyav_scan import scan
 from liteframe.data.sampling import UniformMidpoints
@@ -69,3 +70,12 @@ def test_every_way_to_read_says_that_it_goes_on(tmp_path: Path, steps: list[int]
     steps.clear()
     scan(path, by_decoding=True)
     assert len(steps) >= 120
+
+
+@pytest.mark.skipif(not decord_reader.available(), reason="decord is not installed")
+def test_decord_says_that_it_goes_on(tmp_path: Path, steps: list[int]) -> None:
+    path, resize = str(write_video(tmp_path / "a.mp4", 60)), FrameResize((64, 64), (64, 64))
+    for in_order in (True, False):
+        steps.clear()
+        decord_reader.read(path, [11, 58], 60, resize, in_order)
+        assert len(steps) >= (59 if in_order else 1)

@@ -12,11 +12,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from liteframe.data import decord_reader
@@ -25,6 +23,7 @@ from liteframe.data.decode_answers import checked, settled
 from liteframe.data.decode_child import Child, Lost, start_child
 from liteframe.data.decode_imports import folders_of
 from liteframe.data.decode_job import DecodeJob, VideoFrames
+from liteframe.data.decode_threads import as_they_come
 from liteframe.data.decode_worker import one_line, request
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
@@ -141,7 +140,7 @@ class DecodePool:
             child.close()
 
     def _stop(self) -> None:
-        """Ends all children, and lets no other take up what they are at."""
+        """Ends all children, so that the threads which wait for answers end, and lets none take up what they are at."""
         with self._lock:
             self._stopping = True
         self.close()
@@ -180,33 +179,10 @@ class DecodePool:
 
     def _each(self, tasks: Iterable[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
         self._own()
-        upcoming = enumerate(tasks)
-        workers = min(self.processes, len(tasks)) if isinstance(tasks, Sized) else self.processes
-        if workers <= 1:
-            for index, task in upcoming:
-                yield index, task()
-            return
         try:
-            with ThreadPoolExecutor(workers, "liteframe-decode") as threads:
-                yield from self._as_they_come(threads, workers, upcoming)
+            yield from as_they_come(tasks, self.processes, self._stop)
         finally:
             self._stopping = False
-
-    def _as_they_come(
-        self, threads: ThreadPoolExecutor, workers: int, upcoming: Iterator[tuple[int, Callable[[], Any]]]
-    ) -> Iterator[tuple[int, Any]]:
-        pending: dict[Future[Any], int] = {}
-        try:
-            while True:
-                for index, task in islice(upcoming, workers - len(pending)):
-                    pending[threads.submit(task)] = index
-                if not pending:
-                    return
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    yield pending.pop(future), future.result()
-        except BaseException:
-            self._stop()  # so that the threads, which wait for answers, end now
-            raise
 
     def _decode(self, job: DecodeJob) -> VideoFrames | DecodeError:
         return _or_error(job.path, lambda: checked(job, self._read(job)))
