@@ -56,7 +56,8 @@ class StoreKey:
         teacher: class, sha256 of the weights, layer that is read, attention kernel, pixels that are not ImageNet's.
         compressor: name, block (t, h, w), similarity, scale, saliency.
         geometry: image size, patch size, normalisation, frames and patches of a token where those are more than one.
-        sampling: the sampler's ``describe()``, frames, windows a video, seed.
+        sampling: the sampler's ``describe()``, frames, windows a video, seed. A sampler that chooses by time says so
+            in ``by``; one that does not chooses by index, as all did that older stores were made with.
         decoder: decoder setting, e.g. ``"auto"``.
         dtype: of the stored targets, e.g. ``"bfloat16"``.
         clip_frames: frames in one clip.
@@ -109,6 +110,10 @@ class StoreKey:
             return cls(**{**values, "compressor": compressor})
         except ConfigError as error:  # such as NaN, which JSON has not
             raise StoreError(f"{source}: {error}; make the store anew") from error
+
+    def is_of(self, sampler: Mapping[str, Any]) -> bool:
+        """Whether this `FrameSampler.describe()` is all that the key says of the sampler, and nothing is left out."""
+        return bool(self.sampling.get("sampler") == _plain("sampling", sampler))
 
     def diff(self, other: StoreKey | Mapping[str, Any]) -> list[FieldDiff]:
         """Fields in which `self` (stored) and `other` (wanted) differ.
