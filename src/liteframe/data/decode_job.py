@@ -150,5 +150,5 @@ def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
     if low == high:
         span = span_words(job.start_s, job.end_s)
         raise DecodeError(job.path, f"has no frame {span}: it is {info.duration:.2f} s long")
-    times = FrameTimes.of_video(starts_T, info.duration).part(low, high, job.start_s, job.end_s)
+    times = FrameTimes.of_video(starts_T, info.duration, info.fps).part(low, high, job.start_s, job.end_s)
     return sample_frames(job, low, high, info.fps, times) + low

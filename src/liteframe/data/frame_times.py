@@ -33,16 +33,22 @@ class FrameTimes:
     end: float
 
     @classmethod
-    def of_video(cls, starts_T: np.ndarray, end: float) -> FrameTimes:
-        """Those of a whole video. Times of a constant rate that its file rounds to milliseconds are made exact.
+    def of_video(cls, starts_T: np.ndarray, end: float, fps: float) -> FrameTimes:
+        """Those of a whole video. Where they are at a constant rate, but for what its file rounds, they are made that.
 
         So a frame each 1/15 s of 30 a second is every other frame, in whatever file they are.
+
+        Args:
+            starts_T: seconds at which frames come on screen, the first at 0.
+            end: second at which the last one goes.
+            fps: rate that the file tells, which may be wrong.
         """
-        if len(starts_T) > 2:
-            even_T = np.linspace(starts_T[0], starts_T[-1], len(starts_T))
-            if np.abs(even_T - starts_T).max() <= min(_ROUNDING_S, (even_T[1] - even_T[0]) / 2):
-                starts_T = even_T
-        return cls(starts_T, float(starts_T[0]), end)
+        mean = (len(starts_T) - 1) / starts_T[-1] if len(starts_T) > 1 else fps
+        for rate in (fps, round(mean), round(1.001 * mean) / 1.001):  # such as 29.97
+            even_T = np.arange(len(starts_T)) / max(rate, 1e-9)
+            if np.abs(even_T - starts_T).max() <= min(_ROUNDING_S, 0.5 / mean):
+                return cls(even_T, 0.0, end)
+        return cls(starts_T, 0.0, end)
 
     @classmethod
     def constant(cls, total: int, fps: float) -> FrameTimes:
