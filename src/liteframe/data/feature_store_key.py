@@ -25,6 +25,7 @@ class FieldDiff:
 
 
 _ABSENT = "(absent)"
+_SAMPLER = "sampling.sampler"
 _MOST_CLIP_FRAMES = 1024
 _SIZES = ("patch_size", "frames_per_token", "patches_per_token")
 _KINDS: dict[type, str] = {dict: "object", str: "string", bool: "true or false", int: "whole number"}
@@ -32,7 +33,7 @@ _KINDS: dict[type, str] = {dict: "object", str: "string", bool: "true or false",
 
 def _diff(stored: Any, wanted: Any, name: str, partial: bool) -> list[FieldDiff]:
     if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
-        names = list(wanted) if partial else sorted({*stored, *wanted})
+        names = list(wanted) if partial and name != _SAMPLER else sorted({*stored, *wanted})
         out: list[FieldDiff] = []
         for child in names:
             dotted = f"{name}.{child}" if name else str(child)
@@ -111,14 +112,11 @@ class StoreKey:
         except ConfigError as error:  # such as NaN, which JSON has not
             raise StoreError(f"{source}: {error}; make the store anew") from error
 
-    def is_of(self, sampler: Mapping[str, Any]) -> bool:
-        """Whether this `FrameSampler.describe()` is all that the key says of the sampler, and nothing is left out."""
-        return bool(self.sampling.get("sampler") == _plain("sampling", sampler))
-
     def diff(self, other: StoreKey | Mapping[str, Any]) -> list[FieldDiff]:
         """Fields in which `self` (stored) and `other` (wanted) differ.
 
-        A mapping is compared only in the fields that it names, at every depth.
+        A mapping is compared only in the fields that it names, at every depth; but a sampler as a whole, as one that
+        does not say `by` chooses otherwise than one that does.
         """
         if isinstance(other, StoreKey):
             return _diff(self.as_dict(), other.as_dict(), "", partial=False)

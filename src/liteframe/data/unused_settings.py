@@ -93,7 +93,7 @@ def _of_store(data: VideoDataModule, stage: Any, key: StoreKey) -> Iterator[str]
     yield from _of_stored_frames(data, key.sampling.get("frames"))
     samplers = [shape.sampler for shape in data.given_shapes if shape.sampler is not None]
     samplers += [data.train_sampler] if "train_sampler" in data.given else []
-    if "sampler" in key.sampling and any(not key.is_of(one.describe()) for one in samplers):
+    if "sampler" in key.sampling and any(key.diff({"sampling": {"sampler": one.describe()}}) for one in samplers):
         yield (
             f"data.train_sampler (or a sampler of data.shapes) chooses no frames of {data.store_path}: they were chosen"
             f" when it was made, by {key.sampling['sampler']}; leave it out, or make another store"
