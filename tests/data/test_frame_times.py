@@ -14,7 +14,7 @@ from painted_videos import number_of, write_video
 
 import liteframe
 from liteframe.data.decode_job import DecodeJob, decode
-from liteframe.data.frame_times import FrameTimes, frames_between
+from liteframe.data.frame_times import FrameTimes
 from liteframe.data.index_rules import linspace
 from liteframe.data.sampling import FpsCapped, FrameSampler, Linspace, UniformMidpoints
 from liteframe.errors import ConfigError, DataError, DecodeError
@@ -84,10 +84,11 @@ def test_frames_by_time_are_those_that_a_player_shows() -> None:
 def test_a_part_begins_with_what_is_on_screen_and_counts_time_from_its_start() -> None:
     for starts, end, rng in videos():
         begin, until = sorted(Fraction(int(at), 1000) for at in rng.choice(int(end * 1000), 2, replace=False))
-        low, high = frames_between(np.array([float(at) for at in starts]), float(end), float(begin), float(until))
+        times = times_of(starts, end)
+        low, high = times.between(times.starts_T, float(begin), float(until))
         first = shown_at(starts, begin)
         assert list(range(low, high)) == [i for i, at in enumerate(starts) if i == first or begin < at < until]
-        part = times_of(starts, end).part(low, high, float(begin), float(until))
+        part = times.part(low, high, float(begin), float(until))
         assert [low + i for i in chosen(FpsCapped(4), part, 10**6)] == at_rate(starts, begin, until, 4)
         own = starts[low:high]
         assert chosen(Linspace("time"), part, 5) == evenly(own, max(begin, own[0]), 5)
@@ -166,6 +167,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> str:
     [
         (3.2, 3.9, [3]),
         (3.0, 4.0, [3]),
+        (3.0, 3.0 + 5e-7, [3]),
         (3.0, 4.1, [3, 4]),
         (3.2, 6.0, [3, 4, 5]),
         (None, 0.5, [0]),
@@ -184,13 +186,16 @@ def test_start_is_what_is_on_screen_and_end_is_what_has_come(
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_the_time_of_a_frame_as_start_begins_with_it(suffix: str, tmp_path: Path) -> None:
+def test_the_time_of_a_frame_is_a_start_and_an_end(suffix: str, tmp_path: Path) -> None:
     path = str(write_video(tmp_path / f"a{suffix}", 40, times=[round(i * 1000 / 30) for i in range(40)]))
     whole = decode(DecodeJob(path, UniformMidpoints()), "auto")
     assert whole.times_s is not None
-    for index, start in enumerate(whole.times_s.tolist()):
-        job = DecodeJob(path, FpsCapped(15), start_s=start)
-        assert decode(job, "auto").indices.tolist() == list(range(index, 40, 2))
+    for index, told in enumerate(whole.times_s.tolist()):
+        for moment in (told, index / 30):
+            job = DecodeJob(path, FpsCapped(15), start_s=moment)
+            assert decode(job, "auto").indices.tolist() == list(range(index, 40, 2))
+            if index:
+                assert decode(DecodeJob(path, UniformMidpoints(), end_s=moment), "auto").indices[-1] == index - 1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 
 from liteframe.data.decode import DECODERS, NEXT, VideoInfo, frame_times, probe, read_frames_by
 from liteframe.data.decode_sampling import sample_frames
-from liteframe.data.frame_times import FrameTimes, frames_between, span_words
+from liteframe.data.frame_times import FrameTimes, span_words
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_decode import with_copy
 from liteframe.data.remote_file import is_url
@@ -145,10 +145,10 @@ def _decode(job: DecodeJob, decoder: str) -> VideoFrames:
 def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
     if job.indices is not None:
         return np.asarray(job.indices, np.int64)
-    starts_T = frame_times(job.path)
-    low, high = frames_between(starts_T, info.duration, job.start_s, job.end_s)
+    told_T = frame_times(job.path)
+    times = FrameTimes.of_video(told_T, info.duration, info.fps)
+    low, high = times.between(told_T, job.start_s, job.end_s)
     if low == high:
         span = span_words(job.start_s, job.end_s)
         raise DecodeError(job.path, f"has no frame {span}: it is {info.duration:.2f} s long")
-    times = FrameTimes.of_video(starts_T, info.duration, info.fps).part(low, high, job.start_s, job.end_s)
-    return sample_frames(job, low, high, info.fps, times) + low
+    return sample_frames(job, low, high, info.fps, times.part(low, high, job.start_s, job.end_s)) + low

@@ -34,9 +34,9 @@ class FrameTimes:
 
     @classmethod
     def of_video(cls, starts_T: np.ndarray, end: float, fps: float) -> FrameTimes:
-        """Those of a whole video. Where they are at a constant rate, but for what its file rounds, they are made that.
+        """Times of a whole video. Where its file rounds those of a constant rate, they are made exact.
 
-        So a frame each 1/15 s of 30 a second is every other frame, in whatever file they are.
+        So 15 frames a second of a video of 30 are every other frame, whatever the container.
 
         Args:
             starts_T: seconds at which frames come on screen, the first at 0.
@@ -52,14 +52,30 @@ class FrameTimes:
 
     @classmethod
     def constant(cls, total: int, fps: float) -> FrameTimes:
-        """Those of frames that are told by their number alone: index / fps."""
+        """Times of frames of which only the number is known: index / fps."""
         return cls(np.arange(total) / fps, 0.0, total / fps)
 
     def __len__(self) -> int:
         return len(self.starts_T)
 
+    def between(self, told_T: np.ndarray, start: float | None, end: float | None) -> tuple[int, int]:
+        """[low, high): the frame on screen at `start`, and those that come before `end`; (0, 0) for a span outside.
+
+        Args:
+            told_T: times as the file has them; a span may begin or end at these or at the exact ones.
+            start: None is the beginning.
+            end: None is the end.
+        """
+        begin = max(0.0, start or 0.0)
+        if begin > self.end - _CLOSE_S or (end is not None and end <= begin):
+            return 0, 0
+        first_T, last_T = np.minimum(self.starts_T, told_T), np.maximum(self.starts_T, told_T)
+        low = int(np.searchsorted(first_T, begin + _CLOSE_S, side="right")) - 1
+        high = len(self) if end is None else int(np.searchsorted(last_T, end - _CLOSE_S))
+        return low, max(high, low + 1)
+
     def part(self, low: int, high: int, start: float | None, end: float | None) -> FrameTimes:
-        """Those of the frames [low, high), which `frames_between` gave for `start` and `end`."""
+        """Times of the frames [low, high), which `between` gave for `start` and `end`."""
         starts_T = self.starts_T[low:high]
         gone = self.end if high == len(self) else float(self.starts_T[high])
         return FrameTimes(starts_T, max(start or 0.0, float(starts_T[0])), gone if end is None else min(end, gone))
@@ -80,28 +96,10 @@ class FrameTimes:
 
     def _on_screen(self, rate: float, moments: float) -> np.ndarray:
         """Frames on screen at any of `begin + k / rate`, k from 0 to moments - 1."""
-        # Of the moments, the first one that is not before each frame: with it the frame is on screen, if the next is
-        # not there by then.
+        # For each frame, the first moment that is not before it: the frame is on screen then, unless the next one is.
         first_T = np.ceil((self.starts_T - self.begin - _CLOSE_S) * rate)
         first_T[0], first_T[1:] = 0, np.maximum(first_T[1:], 1)
         return np.flatnonzero(np.diff(np.minimum(first_T, moments), append=moments) > 0)
-
-
-def frames_between(starts_T: np.ndarray, length: float, start: float | None, end: float | None) -> tuple[int, int]:
-    """[low, high): the frame on screen at `start` and all that come before `end`; (0, 0) for a span outside of it all.
-
-    Args:
-        starts_T: seconds at which frames come on screen, the first at 0.
-        length: second at which the last one goes.
-        start: None is the beginning.
-        end: None is the end.
-    """
-    begin = max(0.0, start or 0.0)
-    if begin > length - _CLOSE_S or (end is not None and end <= begin):
-        return 0, 0
-    low = int(np.searchsorted(starts_T, begin + _CLOSE_S, side="right")) - 1
-    high = len(starts_T) if end is None else int(np.searchsorted(starts_T, end - _CLOSE_S))
-    return low, max(high, low + 1)
 
 
 def span_words(start: float | None, end: float | None) -> str:
