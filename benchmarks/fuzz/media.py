@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -48,3 +49,5 @@ def write_clip(
                 frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    if hasattr(os, "sched_setscheduler"):  # SVT-AV1 makes its process one of real time, where it may
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

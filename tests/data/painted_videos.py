@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container
 from fractions import Fraction
 from pathlib import Path
@@ -64,4 +65,11 @@ def write_video(
                 frame.pict_type = PictureType.I
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    restore_priority()
     return path
+
+
+def restore_priority() -> None:
+    """Takes back the real-time priority that the encoder SVT-AV1 gives to its process if it may, as root may."""
+    if hasattr(os, "sched_setscheduler"):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
