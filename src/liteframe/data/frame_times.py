@@ -44,10 +44,10 @@ class FrameTimes:
             fps: rate that the file tells, which may be wrong.
         """
         mean = (len(starts_T) - 1) / starts_T[-1] if len(starts_T) > 1 else fps
-        for rate in (fps, round(mean), round(1.001 * mean) / 1.001):  # such as 29.97
-            even_T = np.arange(len(starts_T)) / max(rate, 1e-9)
-            if np.abs(even_T - starts_T).max() <= min(_ROUNDING_S, 0.5 / mean):
-                return cls(even_T, 0.0, end)
+        for rate in (_usual(fps), fps, _usual(mean)):
+            exact = cls.constant(len(starts_T), max(rate, 1e-9))
+            if np.abs(exact.starts_T - starts_T).max() <= min(_ROUNDING_S, 0.5 / mean):
+                return exact if abs(exact.end - end) <= 2 * _ROUNDING_S else cls(exact.starts_T, 0.0, end)
         return cls(starts_T, 0.0, end)
 
     @classmethod
@@ -100,6 +100,12 @@ class FrameTimes:
         first_T = np.ceil((self.starts_T - self.begin - _CLOSE_S) * rate)
         first_T[0], first_T[1:] = 0, np.maximum(first_T[1:], 1)
         return np.flatnonzero(np.diff(np.minimum(first_T, moments), append=moments) > 0)
+
+
+def _usual(fps: float) -> float:
+    """A rate close by that is whole, or a whole one slowed down for television, such as 29.97; else the rate itself."""
+    usual = min(round(fps), round(1.001 * fps) / 1.001, key=lambda rate: abs(rate - fps))
+    return usual if abs(usual - fps) <= 0.005 * fps else fps
 
 
 def span_words(start: float | None, end: float | None) -> str:
