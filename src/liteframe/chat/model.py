@@ -61,7 +61,7 @@ class ChatModel:
         model: the Video LLM.
         dtype: "bfloat16" or "float16", of autocast; "float32" converts the weights too, as any does those of
             the other half precision; None is the one of the LLM's.
-        decode_deadline_s: seconds that decoding one video may take before it is killed.
+        decode_deadline_s: seconds without progress after which decoding a video is given up (20 times as many in all).
 
     Raises:
         ConfigError: no such dtype.

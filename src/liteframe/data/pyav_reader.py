@@ -17,7 +17,6 @@ from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.frame_resize import FrameResize
 from liteframe.data.pyav_open import open_video
 from liteframe.data.pyav_scan import Scan, frames_held_back, frames_in_order
-from liteframe.errors import DecodeError
 
 _JPEG_TABLES = b"\xff\xdb", b"\xff\xc4"
 """Markers of the tables of quantisation and of Huffman codes; the codes themselves never look like them."""
@@ -32,7 +31,7 @@ class _SeekMiss(Exception):
 
 
 class Converter:
-    """PyAV frames to upright RGB arrays (height, width, 3) uint8.
+    """PyAV frames to upright RGB arrays (height, width, 3) uint8; those of another size than the first are scaled.
 
     Args:
         scan: of the file.
@@ -50,9 +49,8 @@ class Converter:
         # Decode processes run side by side, and for a small frame starting threads costs ten times the conversion.
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         upright = np.rot90(rgb, self._scan.rotation // 90) if self._scan.rotation else rgb
-        if upright.shape[:2] != (self._scan.height, self._scan.width):
-            before, now = f"{self._scan.width}x{self._scan.height}", f"{upright.shape[1]}x{upright.shape[0]}"
-            raise DecodeError(self._scan.path, f"its frame size changes from {before} to {now} on the way")
+        if upright.shape[:2] != self._resize.source:  # streams may change their size on the way
+            self._resize = FrameResize(upright.shape[:2], self.size)
         return self._resize(upright)
 
 

@@ -42,7 +42,8 @@ def read_video(
             they come, so that memory holds one of the file's size at a time. None leaves them as they are.
         decoder: "auto", "decord", "pyav", or the import path "package.module:function" of one of your own.
         fps: frames a second to take, those on screen at `start`, 1 / fps later, and so on; not with `sampler`.
-        deadline_s: seconds after which reading is given up.
+        deadline_s: seconds without progress after which reading is given up; a long video goes on for up to 20 times as
+            many.
 
     Returns:
         Frames (T, height, width, 3) uint8, with their indices, times and the decoder that read them.
