@@ -15,7 +15,8 @@ from typing_extensions import Unpack
 
 from liteframe.chat.answer import Answer, Stopwatch
 from liteframe.data.decode_pool import DecodeJob, DecodePool
-from liteframe.data.decode_threads import threads_for
+from liteframe.data.frame_times import require_span
+from liteframe.data.reader_threads import threads_for
 from liteframe.data.remote_file import require_file
 from liteframe.data.sampling import FpsCapped, UniformMidpoints
 from liteframe.data.transforms import normalize, resize_uint8
@@ -61,7 +62,7 @@ class ChatModel:
         model: the Video LLM.
         dtype: "bfloat16" or "float16", of autocast; "float32" converts the weights too, as any does those of
             the other half precision; None is the one of the LLM's.
-        decode_deadline_s: seconds that decoding one video may take before it is killed.
+        decode_deadline_s: seconds without progress after which decoding a video is given up (20 times as many in all).
 
     Raises:
         ConfigError: no such dtype.
@@ -156,7 +157,7 @@ class ChatModel:
             video: a file.
             frames: to look at; with `fps`, the most. None is as many as the model was trained on at most, or 64.
             fps: frames to take of each second; None chooses them as in training where that is known, else evenly.
-            start, end: seconds between which to look.
+            start, end: seconds between which to look, from the frame on screen at the first of them.
 
         Raises:
             DecodeError: the file cannot be read, or has no frame there.
@@ -168,8 +169,7 @@ class ChatModel:
             raise ConfigError(f"frames is {frames}; give 1 or more")
         if fps is not None and not fps > 0:
             raise ConfigError(f"fps is {fps}; give a rate above 0")
-        if start is not None and end is not None and end <= start:
-            raise ConfigError(f"end is {end:g} s and start {start:g} s; let the end come after the start")
+        require_span(start, end)
         require_file(video)
         sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
         assert made_for.image_size is not None, "every encoder of a Video LLM has a size"

@@ -18,12 +18,12 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
 from liteframe.data.dataset import ClipSettings, SampleCheck, VideoDataset, open_store, window_ids
 from liteframe.data.decode_pool import DecodePool
-from liteframe.data.decode_threads import threads_for
 from liteframe.data.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.limits import require_batches_fit, require_possible
 from liteframe.data.loader import VideoLoader
 from liteframe.data.manifest import RowCheck, Sources, VideoRow, as_sources, read_sources
+from liteframe.data.reader_threads import threads_for
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.row_checks import row_check
 from liteframe.data.row_table import IdSet, RowTable, id_keys
@@ -84,7 +84,8 @@ class VideoDataModule(LightningDataModule):
             or the stage's model, and is 448 where neither says otherwise.
         decoder: "decord", "pyav", "torchcodec", "auto" (PyAV), or "package.module:function".
         decode_processes: decode processes of each loader worker.
-        decode_deadline_s: seconds that decoding one video may take before it is killed.
+        decode_deadline_s: seconds without progress after which decoding a video is given up; each frame read begins
+            them anew, and 20 times as many are the most.
         num_workers: loader processes; 0 loads in the main process, decoding in its children all the same.
         prefetch_factor: batches that each loader worker prepares ahead.
         on_error: "error" stops at a row that cannot be used or a video that cannot be decoded, "skip" leaves it out and
@@ -523,7 +524,7 @@ class VideoDataModule(LightningDataModule):
         """Settings of the training data in plain values, without names of files."""
         shapes = [
             {"frames": shape.frames, "batch_size": shape.batch_size, "weight": float(shape.weight)}
-            | ({} if self.store is not None else {"sampler": type(shape.sampler or self.train_sampler).__name__})
+            | ({} if self.store is not None else _sampler_words(shape.sampler or self.train_sampler))
             for shape in self.shapes
         ]
         return {
@@ -603,3 +604,9 @@ def _size_of(stored: Any) -> tuple[int, int] | None:
 def _words(value: Any) -> str:
     """A setting as a user writes it: an image size as height x width, a sampler by its name and settings."""
     return f"{value[0]} x {value[1]}" if isinstance(value, tuple) else str(value)
+
+
+def _sampler_words(sampler: FrameSampler) -> dict[str, str]:
+    """Name of a sampler, and that it chooses by time if it does."""
+    by_time = {"by": "time"} if getattr(sampler, "by", None) == "time" else {}
+    return {"sampler": type(sampler).__name__, **by_time}

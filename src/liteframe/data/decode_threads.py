@@ -1,19 +1,37 @@
-"""How many threads a decode process may read one file with."""
+"""Tasks that wait for others, several at a time, with their results as they come."""
 
 from __future__ import annotations
 
-import os
-
-_MOST = 8
-"""Each thread holds a decoder with pictures of its own."""
-
-
-def threads_for(processes: int) -> int:
-    """Threads for each of so many decode processes that run at once beside those of other ranks; at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST, cores // (max(1, processes) * _ranks())))
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import Any
 
 
-def _ranks() -> int:
-    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or "1"
-    return int(told) if told.isdecimal() and int(told) else 1
+def as_they_come(tasks: Iterable[Callable[[], Any]], most: int, stop: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+    """Runs `tasks` in at most `most` threads, one alone in the caller's; yields (index, result) as they are done.
+
+    Args:
+        tasks: taken as there is a thread for them.
+        most: threads.
+        stop: called where the caller goes on no more; the tasks that run then end soon.
+    """
+    upcoming = enumerate(tasks)
+    workers = min(most, len(tasks)) if isinstance(tasks, Sized) else most
+    if workers <= 1:
+        for index, task in upcoming:
+            yield index, task()
+        return
+    with ThreadPoolExecutor(workers, "liteframe-decode") as threads:
+        pending: dict[Future[Any], int] = {}
+        try:
+            while True:
+                for index, task in islice(upcoming, workers - len(pending)):
+                    pending[threads.submit(task)] = index
+                if not pending:
+                    return
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    yield pending.pop(future), future.result()
+        except BaseException:
+            stop()
+            raise

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, playlist_kind
+from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, is_animated_webp, likely_kind, playlist_kind
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.video_file import fault_of
 from liteframe.errors import DecodeError
@@ -85,18 +85,21 @@ def _open_file(path: str) -> Iterator[BinaryIO]:
 def _open_container(path: str, file: BinaryIO) -> Any:
     import av
 
-    kind = playlist_kind(file.read(HEAD_BYTES))
-    if kind:
+    head = file.read(HEAD_BYTES)
+    if kind := playlist_kind(head):
         raise DecodeError(path, f"is {kind}, which names other files or streams: list those themselves")
+    if is_animated_webp(head):
+        raise DecodeError(path, "is an animated WebP, which FFmpeg does not decode: convert it, to MP4 or GIF for one")
     file.seek(0)
     try:
         return av.open(_PlainFile(file, path), options=_OPTIONS, io_open=_refuse, metadata_errors="replace")
-    except av.error.ArgumentError as error:  # what FFmpeg says of formats that are not on its list
-        raise DecodeError(
-            path, "cannot be opened: it is not in a format that is read here, or damaged: convert it, to MP4 for one"
-        ) from error
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        raise DecodeError(path, f"cannot be opened: {error_text(error)}") from error
+        why = error_text(error)
+        if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of formats that are not on its list
+            why = "it is not in a format that is read here, or damaged: convert it, to MP4 for one"
+        if kind := likely_kind(head):
+            raise DecodeError(path, f"is {kind}") from error
+        raise DecodeError(path, f"cannot be opened: {why}") from error
 
 
 def _video_stream(path: str, container: Any) -> Any:

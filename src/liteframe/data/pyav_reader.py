@@ -19,7 +19,6 @@ from liteframe.data.pyav_open import open_video
 from liteframe.data.pyav_scan import Scan, frames_in_order
 from liteframe.data.pyav_seek import Run, Seeker, SeekMiss, plan
 from liteframe.data.unreferenced import PROVEN
-from liteframe.errors import DecodeError
 
 _WORTH_A_THREAD = 20_000_000
 """Pixels that take longer to decode than another thread takes to open the file."""
@@ -30,7 +29,7 @@ class TableMismatch(Exception):
 
 
 class Converter:
-    """PyAV frames to upright RGB arrays (height, width, 3) uint8.
+    """PyAV frames to upright RGB arrays (height, width, 3) uint8; those of another size than the first are scaled.
 
     Args:
         scan: of the file.
@@ -48,9 +47,8 @@ class Converter:
         # Decode processes run side by side, and for a small frame starting threads costs ten times the conversion.
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         upright = np.rot90(rgb, self._scan.rotation // 90) if self._scan.rotation else rgb
-        if upright.shape[:2] != (self._scan.height, self._scan.width):
-            before, now = f"{self._scan.width}x{self._scan.height}", f"{upright.shape[1]}x{upright.shape[0]}"
-            raise DecodeError(self._scan.path, f"its frame size changes from {before} to {now} on the way")
+        if upright.shape[:2] != self._resize.source:  # streams may change their size on the way
+            self._resize = FrameResize(upright.shape[:2], self.size)
         return self._resize(upright)
 
 

@@ -16,6 +16,9 @@ from liteframe.data.packet_table import PacketTable, read_packets
 from liteframe.data.pyav_open import error_text, file_head, open_video
 from liteframe.errors import DecodeError
 
+_LAST = 10
+"""Frames at the end whose distances tell how long the last one stays: packets do not, as some are decoded early."""
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -87,7 +90,7 @@ def scan(path: str, by_decoding: bool = False) -> Scan:
         raise DecodeError(path, "has no frame that can be decoded")
     span = float(pts_T[-1] - pts_T[0]) * time_base if pts_T is not None else 0.0
     fps = rate if rate > 0 else ((frames - 1) / span if span > 0 else 25.0)
-    step = float(np.median(np.diff(pts_T))) * time_base if pts_T is not None and frames > 1 else 1 / fps
+    step = float(np.median(np.diff(pts_T[-_LAST:]))) * time_base if pts_T is not None and frames > 1 else 1 / fps
     duration = span + step if pts_T is not None else frames / fps
     turned = first.rotation % 180 != 0
     width, height = (first.height, first.width) if turned else (first.width, first.height)

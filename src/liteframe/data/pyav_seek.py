@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.data import decode_progress
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.pyav_scan import Scan, frames_held_back
 from liteframe.data.unreferenced import Finder, Misjudged, unreferenced_finder
@@ -107,6 +108,7 @@ class Seeker:
         # the scan has heard the demuxer on the whole file; seeking adds remarks
         with self._log.hearing(demuxer=False) as take_note:
             for packet in packets:
+                decode_progress.step()
                 if reading.begins_with(packet):
                     self._require_own_tables(packet)
                 frames = [] if reading.leaves_out(packet) else packet.decode()

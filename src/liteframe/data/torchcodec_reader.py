@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.data import decode_progress
 from liteframe.data.colour_trust import colour_doubt
 from liteframe.data.decord_reader import watched_log
 from liteframe.data.frame_resize import FrameResize
@@ -97,6 +98,7 @@ def _read(
     step = max(1, _CHUNK_BYTES // math.prod((*resize.source, 3)))
     for start in range(0, len(indices), step):
         part = slice(start, start + step)
+        decode_progress.step()
         batch = decoder.get_frames_at(list(indices[part]))
         if not np.allclose(batch.pts_seconds.numpy(), times_T[part], rtol=0, atol=_SAME_TIME_S):
             raise DecodeError(scan.path, "torchcodec gives frames of other times than those asked for")
