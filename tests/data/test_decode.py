@@ -290,7 +290,7 @@ def test_packets_that_lie_are_counted_again_by_decoding(
     decode._scans.put(path, wrong)
     job = DecodeJob(path, UniformMidpoints(), None)
     for decoder in ("auto", "pyav"):  # such a job is sampled again on the true number
-        assert [number_of(frame) for frame in decode_job(job, decoder).frames] == list(range(60))
+        assert [number_of(frame) for frame in decode_job(job, decoder).frames_THWC] == list(range(60))
         decode._scans.put(path, wrong)
 
 

@@ -11,6 +11,7 @@ from painted_videos import number_of, write_video
 
 from liteframe.data import decord_reader
 from liteframe.data.decord_trust import PROVEN, decord_doubt
+from liteframe.data.frame_resize import FrameResize
 from liteframe.data.pyav_scan import scan
 
 _VFR = np.cumsum(np.random.default_rng(0).integers(1, 200, 60)).tolist()
@@ -61,7 +62,7 @@ def test_decord_is_right_where_it_is_not_doubted(tmp_path: Path, name: str) -> N
     random = np.random.default_rng(0)
     batches = [np.sort(random.choice(60, 6, replace=False)).tolist() for _ in range(4)]
     for indices in [*([index] for index in range(0, 60, 4)), *batches, list(range(60))]:
-        frames = decord_reader.read(str(path), indices, 60, (64, 64), in_order=False)
+        frames = decord_reader.read(str(path), indices, 60, FrameResize((64, 64), (64, 64)), in_order=False)
         assert [number_of(frame) for frame in frames] == indices
 
 

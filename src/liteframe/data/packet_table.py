@@ -75,15 +75,22 @@ class _Packets:
             return None
         pts_P, key_P = np.array(self._times, np.int64), np.frombuffer(self._keys, bool)
         pts_T = np.sort(pts_P)
-        if len(pts_T) > 1 and np.diff(pts_T).min() == 0:
-            return None
         if container_name == "mpegts" and _has_gaps(pts_T):
             return None
-        groups = _groups(pts_P, key_P, self.codec, self.fresh)
-        if groups is None:
-            return None
-        is_open = not (groups == "closed" and self.fresh)
-        return PacketTable(pts_T, np.sort(pts_P[key_P]), self.count - len(self._times), is_open, self.early)
+        return table_of(pts_P, pts_T, key_P, self.codec, self.fresh, self.count - len(self._times), self.early)
+
+
+def table_of(
+    pts_P: np.ndarray, pts_T: np.ndarray, key_P: np.ndarray, codec: str, fresh: bool, hidden: int, early: bool
+) -> PacketTable | None:
+    """The table of packets in order of decoding and, sorted, of presentation; None where their times are wrong."""
+    if len(pts_T) > 1 and np.diff(pts_T).min() == 0:
+        return None
+    groups = _groups(pts_P, key_P, codec, fresh)
+    if groups is None:
+        return None
+    is_open = not (groups == "closed" and fresh)
+    return PacketTable(pts_T, np.sort(pts_P[key_P]), hidden, is_open, early)
 
 
 def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[PacketTable | None, Any]:
@@ -94,13 +101,13 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
     """
     import av
 
-    _require_whole(path, container, stream)
+    _require_whole(path, stream)
     packets, first = _Packets(container, stream), None
     try:
         for packet in container.demux(stream):
             if first is None:
                 with log.listening():
-                    first = _decoded(path, packet)
+                    first = decoded(path, packet)
             if packet.size == 0:
                 continue
             if packet.is_corrupt:
@@ -119,13 +126,18 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
     return packets.table(container.format.name), first
 
 
-def _require_whole(path: str, container: Any, stream: Any) -> None:
-    if "mov" not in container.format.name:
+def _require_whole(path: str, stream: Any) -> None:
+    if "mov" not in stream.container.format.name or not hasattr(stream, "index_entries"):  # PyAV before 17 has none
         return
-    size, total = os.path.getsize(path), len(stream.index_entries)
-    missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
+    ends_S = np.array([entry.pos + entry.size for entry in stream.index_entries], np.int64)
+    require_within(path, ends_S)
+
+
+def require_within(path: str, ends_S: np.ndarray) -> None:
+    """Raises DecodeError where samples end, in bytes, behind the end of a file."""
+    missing = int((ends_S > os.path.getsize(path)).sum())
     if missing:
-        raise DecodeError(path, f"is cut short: {missing} of {total} frames lie beyond the end of the file")
+        raise DecodeError(path, f"is cut short: {missing} of {len(ends_S)} frames lie beyond the end of the file")
 
 
 def _has_gaps(pts_T: np.ndarray) -> bool:
@@ -163,12 +175,18 @@ def _idr_finder(stream: Any) -> Callable[[Any], bool]:
     """A test of key packets: can decoding start afresh there? In H.264 at IDR pictures only; elsewhere times tell."""
     if stream.codec_context.codec.canonical_name != "h264":
         return lambda packet: True
+    length_bytes = length_bytes_of(stream)
+    return lambda packet: has_idr(memoryview(packet), length_bytes)
+
+
+def length_bytes_of(stream: Any) -> int:
+    """Bytes of the length in front of each unit of H.264, 0 where start codes stand between them."""
     extradata = stream.codec_context.extradata or b""
     prefixed = len(extradata) > 4 and extradata[0] == 1
-    return lambda packet: _has_idr(memoryview(packet), (extradata[4] & 3) + 1 if prefixed else 0)
+    return (extradata[4] & 3) + 1 if prefixed else 0
 
 
-def _has_idr(data: memoryview, length_bytes: int) -> bool:
+def has_idr(data: memoryview, length_bytes: int) -> bool:
     """Whether H.264 data, of units with a length in front or (0) with start codes between, holds an IDR picture."""
     if not length_bytes:
         return any(code[3] & 31 == 5 for code in re.findall(rb"\x00\x00\x01.", data, re.DOTALL))
@@ -181,7 +199,12 @@ def _has_idr(data: memoryview, length_bytes: int) -> bool:
     return False
 
 
-def _decoded(path: str, packet: Any) -> Any:
+def decoded(path: str, packet: Any) -> Any:
+    """The frame that a decoder gives for a packet at the start of a file, None where it gives none yet.
+
+    Raises:
+        DecodeError: the packet is damaged.
+    """
     import av
 
     try:

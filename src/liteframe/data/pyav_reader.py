@@ -15,6 +15,7 @@ import numpy as np
 
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.frame_resize import FrameResize
+from liteframe.data.orientation import upright
 from liteframe.data.pyav_open import open_video
 from liteframe.data.pyav_scan import Scan, frames_held_back, frames_in_order
 from liteframe.errors import DecodeError
@@ -49,11 +50,11 @@ class Converter:
     def __call__(self, frame: Any) -> np.ndarray:
         # Decode processes run side by side, and for a small frame starting threads costs ten times the conversion.
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        upright = np.rot90(rgb, self._scan.rotation // 90) if self._scan.rotation else rgb
-        if upright.shape[:2] != (self._scan.height, self._scan.width):
-            before, now = f"{self._scan.width}x{self._scan.height}", f"{upright.shape[1]}x{upright.shape[0]}"
+        picture = upright(rgb, self._scan.orientation)
+        if picture.shape[:2] != (self._scan.height, self._scan.width):
+            before, now = f"{self._scan.width}x{self._scan.height}", f"{picture.shape[1]}x{picture.shape[0]}"
             raise DecodeError(self._scan.path, f"its frame size changes from {before} to {now} on the way")
-        return self._resize(upright)
+        return self._resize(picture)
 
 
 def read_sparse(scan: Scan, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
