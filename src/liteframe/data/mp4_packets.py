@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from liteframe.data import packet_table
 from liteframe.data.ffmpeg_log import FFmpegLog
+from liteframe.data.mp4_keys import KEY_TESTS, all_keys_are
 from liteframe.data.mp4_samples import Samples, read_samples
 from liteframe.data.packet_table import (
     PacketTable,
     decoded,
-    has_idr,
     length_bytes_of,
     require_within,
     table_of,
 )
-from liteframe.data.pyav_open import open_file
+from liteframe.data.pyav_open import codec_of, open_file
 
-# of others the first bytes of each packet must be seen
-_TOLD_BY_TABLES = {"h264", "hevc", "av1", "vp9", "mpeg4"}
 _COMPARED = 8
 """Packets that FFmpeg must give as the tables say."""
 
@@ -34,8 +32,8 @@ def read_tables(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple
     Raises:
         DecodeError: the container is cut short, or the first frame is damaged.
     """
-    codec = stream.codec_context.codec.canonical_name
-    if not container.format.name.startswith("mov,") or codec not in _TOLD_BY_TABLES:
+    codec = codec_of(stream)
+    if not container.format.name.startswith("mov,") or codec not in KEY_TESTS:
         return None
     with open_file(path) as file:
         samples = read_samples(file, stream.id, packet_table.MOST_PACKETS)
@@ -46,19 +44,27 @@ def read_tables(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple
         shift = _shift(samples, packets)
         if shift is None or first is None:
             return None
-        fresh = codec != "h264" or _all_have_idr(file, samples, length_bytes_of(stream))
-    pts_P, key_P = samples.cts_S + shift[0], samples.key_S
-    pts_T, key_pts_P, key_dts_P = np.sort(pts_P), pts_P[key_P], samples.dts_S[key_P] + shift[1]
+        begin = _place(samples, packets[0])
+        if samples.shown_S[:begin].any():
+            return None
+        key_S, shown_S = samples.key_S[begin:], samples.shown_S[begin:]
+        if not all_keys_are(codec, file, samples, begin, length_bytes_of(stream)):
+            return None
+    cts_P, dts_P, key_P = samples.cts_S[begin:][shown_S], samples.dts_S[begin:][shown_S], key_S[shown_S]
+    if shown_S.all() and not key_P[0]:
+        return None
+    pts_P = cts_P + shift[0]
+    key_pts_P, key_dts_P = pts_P[key_P], dts_P[key_P] + shift[1]
     early = bool((key_dts_P[1:] <= key_pts_P[:-1]).any())
-    return table_of(pts_P, pts_T, key_P, codec, fresh, 0, early), first
+    return table_of(pts_P, np.sort(pts_P), key_P, codec, True, int((~shown_S).sum()), early), first
 
 
 def _first_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[list[Any], Any]:
-    """Some packets, until the decoder has given a frame, and that frame."""
+    """Packets until some are shown and the decoder has given a frame, and that frame."""
     import av
 
     packets: list[Any] = []
-    first = None
+    first, shown = None, 0
     try:
         for packet in container.demux(stream):
             if first is None:
@@ -66,7 +72,8 @@ def _first_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tu
                     first = decoded(path, packet)
             if packet.size:
                 packets.append(packet)
-            if first is not None and len(packets) >= _COMPARED:
+                shown += not packet.is_discard
+            if first is not None and shown >= _COMPARED:
                 break
     except av.error.FFmpegError:
         return [], None
@@ -76,35 +83,22 @@ def _first_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tu
 def _shift(samples: Samples, packets: list[Any]) -> tuple[int, int] | None:
     """From the times of the tables to those that FFmpeg gives, of showing and decoding; None where others differ."""
     shifts = set()
-    for index, packet in enumerate(packets):
+    begin = _place(samples, packets[0]) if packets else len(samples.key_S)
+    for index, packet in enumerate(packets, begin):
         told = None if index >= len(samples.key_S) else (samples.offsets_S[index], samples.sizes_S[index])
-        if told != (packet.pos, packet.size) or packet.is_discard or packet.is_corrupt:
+        if told != (packet.pos, packet.size) or packet.is_corrupt:
             return None
-        if packet.is_keyframe != samples.key_S[index] or packet.pts is None or packet.dts is None:
+        if packet.is_keyframe != samples.key_S[index] or packet.is_discard == samples.shown_S[index]:
+            return None
+        if packet.is_discard:
+            continue
+        if packet.pts is None or packet.dts is None:
             return None
         shifts.add((packet.pts - int(samples.cts_S[index]), packet.dts - int(samples.dts_S[index])))
     return shifts.pop() if len(shifts) == 1 else None
 
 
-def _all_have_idr(file: BinaryIO, samples: Samples, length_bytes: int) -> bool:
-    """Whether each key sample of H.264 holds an IDR picture, by the first bytes of its units only."""
-    for start, size in zip(samples.offsets_S[samples.key_S], samples.sizes_S[samples.key_S], strict=True):
-        if not _sample_has_idr(file, int(start), int(size), length_bytes):
-            return False
-    return True
-
-
-def _sample_has_idr(file: BinaryIO, start: int, size: int, length_bytes: int) -> bool:
-    position, end = start, start + size
-    if not length_bytes:
-        file.seek(start)
-        return has_idr(memoryview(file.read(size)), 0)
-    while position + length_bytes < end:
-        file.seek(position)
-        head = file.read(length_bytes + 1)
-        if len(head) <= length_bytes:
-            return False
-        if head[length_bytes] & 31 == 5:
-            return True
-        position += length_bytes + int.from_bytes(head[:length_bytes], "big")
-    return False
+def _place(samples: Samples, packet: Any) -> int:
+    """The sample that a packet is, by where it lies in the file; behind the last one where it is none."""
+    found = np.flatnonzero(samples.offsets_S == packet.pos)
+    return int(found[0]) if len(found) else len(samples.key_S)

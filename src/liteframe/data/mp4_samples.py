@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from liteframe.data.mp4_boxes import Box, Odd, boxes_in, edit_list, inside, number_at, plain_track, read_at
 
 _STBL = (b"mdia", b"minf", b"stbl")
-_FLAGGING = {b"stps", b"sdtp", b"senc", b"saiz", b"saio", b"stz2"}
+_FLAGGING = {b"stps", b"senc", b"saiz", b"saio", b"stz2"}
 _GROUPS_OF_KEYS = (b"rap ", b"sync")
 _MOST_DELTA = 1 << 31
 _NO_PICTURE = -1
@@ -27,6 +27,7 @@ class Samples:
         dts_S: when they are decoded, from 0 on.
         cts_S: when they are shown, on the same clock.
         key_S: key frames.
+        shown_S: not left out by the edit list. Before the first of these, FFmpeg decodes from a key frame on.
     """
 
     offsets_S: np.ndarray
@@ -34,13 +35,14 @@ class Samples:
     dts_S: np.ndarray
     cts_S: np.ndarray
     key_S: np.ndarray
+    shown_S: np.ndarray
 
 
 def read_samples(file: BinaryIO, track_id: int, most: int) -> Samples | None:
     """The samples of a track, None where anything about its tables is odd.
 
-    Odd is, too, whatever FFmpeg reads more from than from these tables: edits that leave samples out, samples of no
-    size, other tables of key frames, encryption.
+    Odd is, too, whatever FFmpeg reads more from than from these tables: samples of no size, other tables of key frames,
+    encryption.
 
     Args:
         file: the whole file.
@@ -50,7 +52,7 @@ def read_samples(file: BinaryIO, track_id: int, most: int) -> Samples | None:
     try:
         movie, track = plain_track(file, track_id)
         samples = _from_tables(file, track, most)
-        _require_all_shown(file, movie, track, samples)
+        samples = replace(samples, shown_S=_shown(file, movie, track, samples))
     except (Odd, struct.error, LookupError, ValueError, OverflowError):
         return None
     return samples
@@ -69,7 +71,8 @@ def _from_tables(file: BinaryIO, track: list[Box], most: int) -> Samples:
     count = len(sizes_S)
     dts_S = _times(file, *place[b"stts"], count)
     shifts_S = _shifts(file, *place[b"ctts"], count) if b"ctts" in place else np.zeros(1, np.int64)
-    return Samples(_offsets(file, place, sizes_S), sizes_S, dts_S, dts_S + shifts_S, _keys(file, place, count))
+    offsets_S, key_S = _offsets(file, place, sizes_S), _keys(file, place, count)
+    return Samples(offsets_S, sizes_S, dts_S, dts_S + shifts_S, key_S, np.ones(count, bool))
 
 
 def _array(file: BinaryIO, start: int, end: int, dtype: str, count: int) -> np.ndarray:
@@ -145,17 +148,26 @@ def _offsets(file: BinaryIO, place: dict[bytes, tuple[int, int]], sizes_S: np.nd
     return np.repeat(chunk_C - starts_C, samples_C) + before_S
 
 
-def _require_all_shown(file: BinaryIO, movie: list[Box], track: list[Box], samples: Samples) -> None:
-    """Refuses edits that leave samples out: which ones FFmpeg then decodes and hides is its own affair."""
+def _shown(file: BinaryIO, movie: list[Box], track: list[Box], samples: Samples) -> np.ndarray:
+    """Which samples the edit list shows."""
     edits = [edit for edit in edit_list(file, track) if edit[1] != _NO_PICTURE]
     if not edits:
-        return
+        return samples.shown_S
     (duration, begin), *_ = edits
     own, whole = _time_scale(file, inside(file, track, b"mdia", b"mdhd")), _time_scale(file, movie)
-    # FFmpeg moves all times by the most that a sample is shown before it is decoded
-    shown_S = samples.cts_S + max(0, -int((samples.cts_S - samples.dts_S).min()))
-    if shown_S.min() < begin or shown_S.max() >= begin + duration * own // whole or duration <= 0:
-        raise Odd("its edit list leaves samples out")
+    end = begin + duration * own // whole
+    late_S, shown_S = samples.cts_S >= end, (samples.cts_S >= begin) & (samples.cts_S < end)
+    # some FFmpegs first move times by the most that a sample is shown before it is decoded
+    moved_S = samples.cts_S + max(0, -int((samples.cts_S - samples.dts_S).min()))
+    if not np.array_equal(shown_S, (moved_S >= begin) & (moved_S < end)):
+        raise Odd("its edit list leaves samples out by times that are not told in one way")
+    if not shown_S.any():
+        raise Odd("its edit list shows nothing")
+    # where the rest holds a key frame, or is decoded among what is shown, FFmpeg goes by rules of its own
+    rest = int(np.flatnonzero(shown_S)[-1]) + 1
+    if late_S[:rest].any() or samples.key_S[rest:].any():
+        raise Odd("its edit list ends among samples")
+    return shown_S
 
 
 def _time_scale(file: BinaryIO, boxes: list[Box]) -> int:

@@ -35,7 +35,7 @@ def orientation_of(frame: Any) -> Orientation:
 
 
 def from_matrix(matrix_9: np.ndarray) -> Orientation:
-    """The orientation of a display matrix (9 numbers: x' = a x + c y, y' = b x + d y with a, b at 0, 1, c, d at 3, 4)."""
+    """The orientation of a display matrix of 9 numbers: x' = a x + c y and y' = b x + d y for a b _ c d _ ..."""
     a, b, c, d = (float(matrix_9[place]) for place in (0, 1, 3, 4))
     across, down = math.hypot(a, b), math.hypot(c, d)
     if min(across, down) == 0:

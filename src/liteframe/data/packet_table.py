@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.ffmpeg_log import FFmpegLog
-from liteframe.data.pyav_open import MOST_PIXELS, error_text
+from liteframe.data.pyav_open import MOST_PIXELS, codec_of, error_text
 from liteframe.errors import DecodeError
 
 MOST_PACKETS = 10_000_000
@@ -48,7 +48,7 @@ class _Packets:
     """What is kept of the packets of a stream while they are read."""
 
     def __init__(self, container: Any, stream: Any) -> None:
-        self.codec = stream.codec_context.codec.canonical_name
+        self.codec = codec_of(stream)
         self.told, self.count, self.discarded = _has_times(container, stream), 0, 0
         self.fresh, self.early = True, False
         self._times, self._keys = array("q"), bytearray()
@@ -173,20 +173,21 @@ def _has_times(container: Any, stream: Any) -> bool:
 
 def _idr_finder(stream: Any) -> Callable[[Any], bool]:
     """A test of key packets: can decoding start afresh there? In H.264 at IDR pictures only; elsewhere times tell."""
-    if stream.codec_context.codec.canonical_name != "h264":
+    if codec_of(stream) != "h264":
         return lambda packet: True
     length_bytes = length_bytes_of(stream)
-    return lambda packet: has_idr(memoryview(packet), length_bytes)
+    return lambda packet: _has_idr(memoryview(packet), length_bytes)
 
 
 def length_bytes_of(stream: Any) -> int:
-    """Bytes of the length in front of each unit of H.264, 0 where start codes stand between them."""
+    """Bytes of the length in front of each unit of H.264 or HEVC, 0 where start codes stand between them."""
     extradata = stream.codec_context.extradata or b""
-    prefixed = len(extradata) > 4 and extradata[0] == 1
-    return (extradata[4] & 3) + 1 if prefixed else 0
+    place = 21 if codec_of(stream) == "hevc" else 4
+    prefixed = len(extradata) > place and extradata[0] == 1
+    return (extradata[place] & 3) + 1 if prefixed else 0
 
 
-def has_idr(data: memoryview, length_bytes: int) -> bool:
+def _has_idr(data: memoryview, length_bytes: int) -> bool:
     """Whether H.264 data, of units with a length in front or (0) with start codes between, holds an IDR picture."""
     if not length_bytes:
         return any(code[3] & 31 == 5 for code in re.findall(rb"\x00\x00\x01.", data, re.DOTALL))

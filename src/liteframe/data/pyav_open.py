@@ -28,6 +28,7 @@ _OPTIONS = {
 
 # of a stream, as FFmpeg numbers them
 _DEFAULT, _ATTACHED_PICTURE = 1, 0x400
+_CODECS_OF_DECODERS = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
 _PICTURE_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 
 # under these FFmpeg looks for a series of pictures in files of their own, and not into the one that it was given
@@ -137,7 +138,7 @@ def moving_streams(container: Any) -> list[Any]:
 def _shown_stream(container: Any) -> Any:
     """The stream that players show; None where there is none."""
     streams = moving_streams(container)
-    streams = [stream for stream in streams if getattr(stream, "disposition", 0) & _DEFAULT] or streams
+    streams = [stream for stream in streams if _disposition(stream) & _DEFAULT] or streams
     best = container.streams.best("video")
     return next((stream for stream in streams if stream is best), max(streams, key=_pixels, default=None))
 
@@ -149,10 +150,21 @@ def _pixels(stream: Any) -> int:
 
 def _is_cover_picture(stream: Any, container: Any) -> bool:
     if hasattr(stream, "disposition"):
-        return bool(stream.disposition & _ATTACHED_PICTURE)
-    # PyAV 14.0 does not tell
-    context = stream.codec_context
-    return context is not None and context.name in _PICTURE_CODECS and len(container.streams) > 1
+        return bool(_disposition(stream) & _ATTACHED_PICTURE)
+    return len(container.streams) > 1 and stream.codec_context is not None and codec_of(stream) in _PICTURE_CODECS
+
+
+def _disposition(stream: Any) -> int:
+    """FFmpeg's flags of a stream; PyAV 14.0 does not tell them."""
+    return stream.disposition.value if hasattr(stream, "disposition") else 0
+
+
+def codec_of(stream: Any) -> str:
+    """FFmpeg's name of the codec of a stream, whichever of its decoders reads it."""
+    codec = stream.codec_context.codec
+    if hasattr(codec, "canonical_name"):
+        return codec.canonical_name
+    return _CODECS_OF_DECODERS.get(codec.name, codec.name)  # PyAV 14.0
 
 
 def error_text(error: BaseException) -> str:

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.containers import is_unmistakable
-from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.cut_short import CutShort, missing
+from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.mp4_boxes import layout_doubt
 from liteframe.data.mp4_packets import read_tables
 from liteframe.data.orientation import Orientation, orientation_of
 from liteframe.data.packet_table import PacketTable, read_packets
-from liteframe.data.pyav_open import error_text, file_head, moving_streams, open_file, open_video
+from liteframe.data.pyav_open import codec_of, error_text, file_head, moving_streams, open_file, open_video
 from liteframe.errors import DecodeError
-
 
 # the last packet of these may be a part of one without anything telling
 _WITHOUT_SIZES = {"mpegts", "mpeg"}
@@ -179,7 +178,7 @@ def _read_header(path: str, truncated: bool) -> tuple[_Header, PacketTable | Non
             if first is None:
                 raise DecodeError(path, "has no frame that can be decoded")
             header = _Header(
-                codec=stream.codec_context.codec.canonical_name,
+                codec=codec_of(stream),
                 container=container.format.name,
                 time_base=float(stream.time_base),
                 rate=float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0),
@@ -218,9 +217,7 @@ def _last_time(container: Any, stream: Any) -> float:
     return 0.0 if first is None or last is None else float((last - first) * stream.time_base)
 
 
-def _rate_and_duration(
-    told: float, frames: int, shown_T: np.ndarray | None, time_base: float
-) -> tuple[float, float]:
+def _rate_and_duration(told: float, frames: int, shown_T: np.ndarray | None, time_base: float) -> tuple[float, float]:
     """Frames a second and seconds: of the times where there are any, as the container's rate may be another."""
     if shown_T is None or frames < 2:
         fps = told if told > 0 else 25.0
@@ -233,9 +230,7 @@ def _rate_and_duration(
     return fps, span + float(np.median(np.diff(shown_T)))
 
 
-def _decode_all(
-    path: str, container: str, time_base: float
-) -> tuple[np.ndarray | None, int, np.ndarray | None]:
+def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray | None, int, np.ndarray | None]:
     """Times of all frames where they ascend, how many frames there are, and other seconds where times do not."""
     times = [frame.pts for frame in frames_in_order(path)]
     frames = len(times)
