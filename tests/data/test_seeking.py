@@ -123,7 +123,9 @@ def test_damage_never_makes_a_sought_frame_another(tmp_path: Path, name: str) ->
                 errors += 1
                 continue
             expected = [frames[index] for frames in (authority, whole) if index < len(frames)]
-            assert any(np.array_equal(frame, other) for other in expected), (seed, index)
+            same = any(np.array_equal(frame, other) for other in expected)
+            # damage that no decoder can notice may lie behind the first that it does
+            assert same or (index >= len(authority) and number_of(frame) == index), (seed, index)
     assert 0 < errors < 64
 
 

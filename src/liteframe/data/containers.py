@@ -63,3 +63,8 @@ def is_unmistakable(container: str, head: bytes) -> bool:
     """
     pattern = _FIRST_BYTES.get(container.split(",")[0])
     return pattern is not None and pattern.match(head) is not None
+
+
+def lists_streams(head: bytes) -> bool:
+    """Whether a file begins as those of a container that lists its streams at its start."""
+    return any(_FIRST_BYTES[name].match(head) for name in ("mov", "matroska", "avi", "mpegts", "asf", "ogg", "ivf"))

@@ -17,7 +17,8 @@ from liteframe.data.packet_table import (
     require_within,
     table_of,
 )
-from liteframe.data.pyav_open import codec_of, open_file
+from liteframe.data.pyav_open import open_file
+from liteframe.data.pyav_versions import codec_of
 
 _COMPARED = 8
 """Packets that FFmpeg must give as the tables say."""

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.ffmpeg_log import FFmpegLog
-from liteframe.data.pyav_open import MOST_PIXELS, codec_of, error_text
+from liteframe.data.pyav_open import MOST_PIXELS, error_text
+from liteframe.data.pyav_versions import argument_error, codec_of, ends_of_samples
 from liteframe.errors import DecodeError
 
 MOST_PACKETS = 10_000_000
@@ -20,6 +21,8 @@ MOST_PACKETS = 10_000_000
 
 # others give packets times in the order of decoding, or none: AVI, raw streams, MPEG program streams
 _CONTAINERS_WITH_TIMES = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ivf"}
+# a packet of these whose head is damaged is left out by some FFmpegs without a word
+_WITHOUT_INDEX = {"mpegts", "flv"}
 # others show pictures in the order in which they are decoded
 _REORDERING = {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "rv30", "rv40", "cavs"}
 _JPEG_START = b"\xff\xd8"
@@ -75,7 +78,7 @@ class _Packets:
             return None
         pts_P, key_P = np.array(self._times, np.int64), np.frombuffer(self._keys, bool)
         pts_T = np.sort(pts_P)
-        if container_name == "mpegts" and _has_gaps(pts_T):
+        if container_name in _WITHOUT_INDEX and _has_gaps(pts_T):
             return None
         return table_of(pts_P, pts_T, key_P, self.codec, self.fresh, self.count - len(self._times), self.early)
 
@@ -127,10 +130,8 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
 
 
 def _require_whole(path: str, stream: Any) -> None:
-    if "mov" not in stream.container.format.name or not hasattr(stream, "index_entries"):  # PyAV before 17 has none
-        return
-    ends_S = np.array([entry.pos + entry.size for entry in stream.index_entries], np.int64)
-    require_within(path, ends_S)
+    if "mov" in stream.container.format.name:
+        require_within(path, ends_of_samples(stream))
 
 
 def require_within(path: str, ends_S: np.ndarray) -> None:
@@ -212,6 +213,6 @@ def decoded(path: str, packet: Any) -> Any:
         return next(iter(packet.decode()), None)
     except av.error.FFmpegError as error:
         why = error_text(error)
-        if isinstance(error, av.error.ArgumentError):  # what decoders say of sizes that they are not allowed
+        if isinstance(error, argument_error()):  # what decoders say of sizes that they are not allowed
             why = f"it is damaged, or has more than {MOST_PIXELS // 1_000_000} million pixels"
         raise DecodeError(path, f"its first frame cannot be decoded: {why}") from error

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, playlist_kind
 from liteframe.data.ffmpeg_log import FFmpegLog
+from liteframe.data.pyav_versions import argument_error, codec_of, disposition_of, open_options
 from liteframe.data.video_file import fault_of
 from liteframe.errors import DecodeError
 
@@ -28,7 +29,6 @@ _OPTIONS = {
 
 # of a stream, as FFmpeg numbers them
 _DEFAULT, _ATTACHED_PICTURE = 1, 0x400
-_CODECS_OF_DECODERS = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
 _PICTURE_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 
 # under these FFmpeg looks for a series of pictures in files of their own, and not into the one that it was given
@@ -97,13 +97,15 @@ def open_file(path: str) -> Iterator[BinaryIO]:
 def _open_container(path: str, file: BinaryIO) -> Any:
     import av
 
-    kind = playlist_kind(file.read(HEAD_BYTES))
+    head = file.read(HEAD_BYTES)
+    kind = playlist_kind(head)
     if kind:
         raise DecodeError(path, f"is {kind}, which names other files or streams: list those themselves")
     file.seek(0)
     try:
-        return av.open(_PlainFile(file, path), options=_OPTIONS, io_open=_refuse, metadata_errors="replace")
-    except av.error.ArgumentError as error:  # what FFmpeg says of formats that are not on its list
+        options = open_options(head, _OPTIONS)
+        return av.open(_PlainFile(file, path), io_open=_refuse, metadata_errors="replace", **options)
+    except argument_error() as error:  # what FFmpeg says of formats that are not on its list
         raise DecodeError(
             path, "cannot be opened: it is not in a format that is read here, or damaged: convert it, to MP4 for one"
         ) from error
@@ -138,7 +140,7 @@ def moving_streams(container: Any) -> list[Any]:
 def _shown_stream(container: Any) -> Any:
     """The stream that players show; None where there is none."""
     streams = moving_streams(container)
-    streams = [stream for stream in streams if _disposition(stream) & _DEFAULT] or streams
+    streams = [stream for stream in streams if (disposition_of(stream) or 0) & _DEFAULT] or streams
     best = container.streams.best("video")
     return next((stream for stream in streams if stream is best), max(streams, key=_pixels, default=None))
 
@@ -149,22 +151,10 @@ def _pixels(stream: Any) -> int:
 
 
 def _is_cover_picture(stream: Any, container: Any) -> bool:
-    if hasattr(stream, "disposition"):
-        return bool(_disposition(stream) & _ATTACHED_PICTURE)
+    flags = disposition_of(stream)
+    if flags is not None:
+        return bool(flags & _ATTACHED_PICTURE)
     return len(container.streams) > 1 and stream.codec_context is not None and codec_of(stream) in _PICTURE_CODECS
-
-
-def _disposition(stream: Any) -> int:
-    """FFmpeg's flags of a stream; PyAV 14.0 does not tell them."""
-    return stream.disposition.value if hasattr(stream, "disposition") else 0
-
-
-def codec_of(stream: Any) -> str:
-    """FFmpeg's name of the codec of a stream, whichever of its decoders reads it."""
-    codec = stream.codec_context.codec
-    if hasattr(codec, "canonical_name"):
-        return codec.canonical_name
-    return _CODECS_OF_DECODERS.get(codec.name, codec.name)  # PyAV 14.0
 
 
 def error_text(error: BaseException) -> str:

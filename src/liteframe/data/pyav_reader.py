@@ -18,6 +18,7 @@ from liteframe.data.frame_resize import FrameResize
 from liteframe.data.orientation import upright
 from liteframe.data.pyav_open import open_video
 from liteframe.data.pyav_scan import Scan, frames_held_back, frames_in_order
+from liteframe.data.pyav_versions import rgb_converter
 from liteframe.errors import DecodeError
 
 _JPEG_TABLES = b"\xff\xdb", b"\xff\xc4"
@@ -41,16 +42,12 @@ class Converter:
     """
 
     def __init__(self, scan: Scan, size: tuple[int, int] | None = None) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._scan, self._reformatter = scan, VideoReformatter()
+        self._scan, self._rgb = scan, rgb_converter()
         self.size = (scan.height, scan.width) if size is None else size
         self._resize = FrameResize((scan.height, scan.width), self.size)
 
     def __call__(self, frame: Any) -> np.ndarray:
-        # Decode processes run side by side, and for a small frame starting threads costs ten times the conversion.
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        picture = upright(rgb, self._scan.orientation)
+        picture = upright(self._rgb(frame), self._scan.orientation)
         if picture.shape[:2] != (self._scan.height, self._scan.width):
             before, now = f"{self._scan.width}x{self._scan.height}", f"{picture.shape[1]}x{picture.shape[0]}"
             raise DecodeError(self._scan.path, f"its frame size changes from {before} to {now} on the way")

@@ -15,7 +15,8 @@ from liteframe.data.mp4_boxes import layout_doubt
 from liteframe.data.mp4_packets import read_tables
 from liteframe.data.orientation import Orientation, orientation_of
 from liteframe.data.packet_table import PacketTable, read_packets
-from liteframe.data.pyav_open import codec_of, error_text, file_head, moving_streams, open_file, open_video
+from liteframe.data.pyav_open import error_text, file_head, moving_streams, open_file, open_video
+from liteframe.data.pyav_versions import codec_of
 from liteframe.errors import DecodeError
 
 # the last packet of these may be a part of one without anything telling
@@ -165,6 +166,7 @@ def _read_header(path: str, truncated: bool) -> tuple[_Header, PacketTable | Non
                 doubt = layout_doubt(file, stream.id) if is_mp4 else ""
             if lost and not truncated:
                 raise CutShort(path, _told(container, stream, lost))
+            told: tuple[PacketTable | None, Any] | None
             if lost:
                 told = None, next(frames_in_order(path, 1), None)
             else:
