@@ -20,7 +20,8 @@ _ASF_HEAD, _ASF_FILE, _ASF_DATA = (
         "3626b2758e66cf11a6d900aa0062ce6c",
     )
 )
-_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+_MXF_HEADER = bytes.fromhex("060e2b34020501010d0102010102")
+_SEGMENT = 0x18538067
 _RIFF_SLACK = 16
 """Bytes by which writers of AVI miscount the size of the file, and fill up its last chunk."""
 
@@ -172,7 +173,7 @@ def _ogg(file: BinaryIO, size: int) -> str:
     if page < 0:
         return ""
     lacing = tail[page + 27 : page + 27 + tail[page + 26]]
-    whole = page + 27 + tail[page + 26] + sum(lacing) <= len(tail) and len(lacing) == tail[page + 26]
+    whole = len(lacing) == tail[page + 26] and page + 27 + len(lacing) + sum(lacing) == len(tail)
     return "" if whole else "its last page is not whole"
 
 
@@ -184,6 +185,29 @@ def _apng(file: BinaryIO, size: int) -> str:
     return "" if b"IEND" in _read(file, size - 64, 64) else "its end mark is missing"
 
 
+def _ivf(file: BinaryIO, size: int) -> str:
+    position = int.from_bytes(_read(file, 6, 2), "little")
+    while position + 12 <= size:
+        position += 12 + int.from_bytes(_read(file, position, 4), "little")
+    return "" if position == size else "its last frame is not whole"
+
+
+def _mxf(file: BinaryIO, size: int) -> str:
+    head = _read(file, 0, _TAIL_BYTES)
+    place = head.find(_MXF_HEADER)
+    if place < 0:
+        return ""
+    length = head[place + 16]
+    pack = place + 17 + (length & 127 if length & 128 else 0)
+    (footer,) = struct.unpack_from(">Q", head, pack + 24)  # 0: not known when the header was written
+    return "its end mark is missing" if place + footer >= size else ""
+
+
+def _swf(file: BinaryIO, size: int) -> str:
+    head = _read(file, 0, 8)
+    return _bytes_missing(int.from_bytes(head[4:8], "little"), size) if head[:3] == b"FWS" else ""
+
+
 _CHECKS: dict[str, Callable[[BinaryIO, int], str]] = {
     "matroska": _matroska,
     "mov": _mp4,
@@ -193,6 +217,9 @@ _CHECKS: dict[str, Callable[[BinaryIO, int], str]] = {
     "mpegts": _transport_stream,
     "mpeg": _program_stream,
     "ogg": _ogg,
+    "ivf": _ivf,
+    "mxf": _mxf,
+    "swf": _swf,
     "gif": _gif,
     "apng": _apng,
 }

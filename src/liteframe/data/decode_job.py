@@ -38,6 +38,7 @@ class DecodeJob:
         indices: exactly these frames, in this order.
         size: (height, width) that frames are scaled to, bicubic with antialias; None for that of the video. A decoder
             of your own may leave it to the data module.
+        truncated: "error", or "use" for what is there of files that are cut short.
     """
 
     path: str
@@ -49,6 +50,7 @@ class DecodeJob:
     end_s: float | None = None
     indices: tuple[int, ...] | None = None
     size: tuple[int, int] | None = None
+    truncated: str = "error"
 
 
 @dataclass
@@ -123,21 +125,21 @@ def _decode(job: DecodeJob, decoder: str) -> VideoFrames:
         return load_function(decoder)(job.path, job)
     if decoder in ("auto", NEXT):
         _require_known_decoder(job)
-    started = time.perf_counter()
-    info, recounted = probe(job.path, decoder), False
+    started, truncated = time.perf_counter(), job.truncated == "use"
+    info, recounted = probe(job.path, decoder, truncated), False
     while True:
         indices_T = _choose_frames(job, info)
         try:
-            frames_THWC, used = read_frames_by(job.path, indices_T, decoder, size=job.size)
+            frames_THWC, used = read_frames_by(job.path, indices_T, decoder, size=job.size, truncated=truncated)
         except DecodeError:
-            used = probe(job.path, decoder)
+            used = probe(job.path, decoder, truncated)
             if recounted or used.frames == info.frames:
                 raise
         else:
             if recounted or used.frames == info.frames:
                 break
         info, recounted = used, True  # decoding showed another number of frames than the packets: sample again
-    times_T = frame_times(job.path)[indices_T]
+    times_T = frame_times(job.path, truncated)[indices_T]
     return VideoFrames(frames_THWC, indices_T, used, time.perf_counter() - started, times_T)
 
 
@@ -146,7 +148,7 @@ def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
         return np.asarray(job.indices, np.int64)
     low, high = 0, info.frames
     if job.start_s is not None or job.end_s is not None:
-        times_T = frame_times(job.path)
+        times_T = frame_times(job.path, job.truncated == "use")
         low = int(np.searchsorted(times_T, (job.start_s or 0.0) - 1e-6))
         high = int(np.searchsorted(times_T, job.end_s - 1e-6)) if job.end_s is not None else info.frames
         if high <= low:

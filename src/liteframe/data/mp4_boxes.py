@@ -104,6 +104,22 @@ def edit_list(file: BinaryIO, track: list[Box]) -> list[tuple[int, int]]:
     return edits
 
 
+def track_matrix(file: BinaryIO, track_id: int) -> tuple[int, ...] | None:
+    """The 9 numbers that say how pictures of a track are turned; None where its header is odd."""
+    try:
+        top = boxes_in(file, 0, os.fstat(file.fileno()).st_size)
+        movies = [list(boxes_in(file, start, end)) for kind, start, end in top if kind == b"moov"]
+        for kind, start, end in (box for movie in movies for box in movie):
+            track = list(boxes_in(file, start, end)) if kind == b"trak" else []
+            if track and _track_id(file, track) == track_id:
+                (begin, stop), *_ = [(begin, stop) for kind, begin, stop in track if kind == b"tkhd"]
+                place = begin + (52 if read_at(file, begin, 1, stop) == b"\1" else 40)
+                return struct.unpack(">9i", read_at(file, place, 36, stop))
+    except Odd:
+        return None
+    return None
+
+
 def _require_one_edit(file: BinaryIO, box: Box) -> None:
     _, start, end = box
     wide = read_at(file, start, 1, end) == b"\1"

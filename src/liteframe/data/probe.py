@@ -11,8 +11,9 @@ import numpy as np
 from liteframe.data.check_rows import CheckRow
 from liteframe.data.decode import scan_cached
 from liteframe.data.decode_pool import DecodePool
+from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_reader import Converter, read_sparse
-from liteframe.data.pyav_scan import Scan, frames_in_order
+from liteframe.data.pyav_scan import Scan
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_decode import with_copy
 from liteframe.data.remote_file import is_url

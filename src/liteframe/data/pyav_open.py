@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, playlist_kind
+from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, container_of, playlist_kind
+from liteframe.data.cut_short import missing
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.pyav_versions import argument_error, codec_of, disposition_of, open_options
 from liteframe.data.video_file import fault_of
@@ -104,12 +105,15 @@ def _open_container(path: str, file: BinaryIO) -> Any:
     file.seek(0)
     try:
         options = open_options(head, _OPTIONS)
-        return av.open(_PlainFile(file, path), io_open=_refuse, metadata_errors="replace", **options)
+        return av.open(_PlainFile(file, path), io_open=_refuse, metadata_errors="replace", **options)  # type: ignore[call-overload]
     except argument_error() as error:  # what FFmpeg says of formats that are not on its list
         raise DecodeError(
             path, "cannot be opened: it is not in a format that is read here, or damaged: convert it, to MP4 for one"
         ) from error
     except (av.error.FFmpegError, ValueError, OSError) as error:
+        lost = missing(file, container_of(head))
+        if lost:
+            raise DecodeError(path, f"is cut short, and cannot be opened: {lost}; fetch or write it anew") from error
         raise DecodeError(path, f"cannot be opened: {error_text(error)}") from error
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.frame_resize import FrameResize
 from liteframe.data.orientation import upright
+from liteframe.data.pyav_in_order import frames_held_back, frames_in_order
 from liteframe.data.pyav_open import open_video
-from liteframe.data.pyav_scan import Scan, frames_held_back, frames_in_order
+from liteframe.data.pyav_scan import Scan
 from liteframe.data.pyav_versions import rgb_converter
 from liteframe.errors import DecodeError
 
