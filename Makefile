@@ -29,7 +29,7 @@ demo: install
 	$(BIN)/liteframe pipeline tiny $(if $(SEED),--seed $(SEED))
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

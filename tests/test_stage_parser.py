@@ -12,7 +12,7 @@ import yaml
 from liteframe.configs import resolve_config_args
 from liteframe.data.batching import TrainBatchSampler
 from liteframe.data.manifest import VideoSource
-from liteframe.data.sampling import FrameSampler, RandomSegment
+from liteframe.data.sampling import FpsCapped, FrameSampler, RandomSegment
 from liteframe.errors import ConfigError
 from liteframe.lightning_cli import import_stages
 from liteframe.models.encoder_config import EncoderSettings
@@ -258,6 +258,10 @@ def test_samplers_and_shapes_are_added_to_likewise() -> None:
     ):
         made = build("--data.sampler=RandomSegment", *words)
         assert made.datamodule.sampler == RandomSegment([*RandomSegment().strides, 32])
+    assert build("--data.sampler=FpsCapped").datamodule.sampler == FpsCapped(1.0, "time")
+    assert build("--data.sampler=FpsCapped", "--data.sampler.by=index").datamodule.sampler == FpsCapped(1.0, "index")
+    with pytest.raises((ConfigError, SystemExit)):
+        build("--data.sampler=Linspace", "--data.sampler.by=frames")
     plain = [(shape.frames, shape.batch_size) for shape in build().datamodule.shapes]
     more = build("--data.shapes+={frames: 3, batch_size: 2}").datamodule.shapes
     assert [(shape.frames, shape.batch_size) for shape in more] == [*plain, (3, 2)]

@@ -16,7 +16,7 @@ import liteframe
 from liteframe import cli
 from liteframe.chat.model import ChatModel
 from liteframe.data.decode import read_frames
-from liteframe.data.sampling import uniform_midpoints
+from liteframe.data.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError
 from liteframe.hf.loading import load_video_llm

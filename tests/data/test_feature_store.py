@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from liteframe.data.feature_store import FeatureStore, StoreKey, data_digest, estimate, is_complete
 from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
+from liteframe.data.sampling import FpsCapped
 from liteframe.errors import StoreError, StoreMismatch
 
 IDS = [f"clip-{n:02d}" for n in range(11)]
@@ -411,3 +412,19 @@ def test_a_key_of_before_other_saliencies_means_the_class_token() -> None:
         old.require({"compressor": {**wap, "saliency": "norm"}}, "store")
     average = {"compressor": "average", "block": [4, 2, 2]}
     assert StoreKey.from_dict(make_key(compressor=average).as_dict()).compressor == average
+
+
+def test_a_store_by_index_is_not_taken_for_one_by_time() -> None:
+    """FpsCapped chose by index when stores did not say so."""
+
+    def key(sampler: object) -> StoreKey:
+        return StoreKey.from_dict(make_key(sampling={"sampler": sampler, "frames": 8}).as_dict())
+
+    old, index, time = {"name": "FpsCapped", "fps": 1.0}, FpsCapped(1.0, "index"), FpsCapped(1.0)
+    key(old).require(key(index.describe()), "store")
+    for wanted in (key(time.describe()), {"sampling": {"sampler": time.describe()}}):
+        with pytest.raises(StoreMismatch, match=r"sampling\.sampler\.by: stored '\(absent\)', this run wants 'time'"):
+            key(old).require(wanted, "store")
+    for wanted in (key(index.describe()), {"sampling": {"sampler": index.describe()}}):
+        with pytest.raises(StoreMismatch, match=r"sampling\.sampler\.by: stored 'time', this run wants '\(absent\)'"):
+            key(time.describe()).require(wanted, "store")

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from liteframe.data.index_rules import fps_capped, linspace, random_segment, uniform_midpoints
+from liteframe.data.key_frames import shift_keys
 from liteframe.data.sampling import (
     FpsCapped,
     FrameSampler,
@@ -15,18 +17,16 @@ from liteframe.data.sampling import (
     Linspace,
     RandomSegment,
     UniformMidpoints,
-    fps_capped,
-    linspace,
-    random_segment,
-    shift_keys,
-    uniform_midpoints,
+    sampler_from,
 )
 from liteframe.errors import DataError
 
 SAMPLERS: list[FrameSampler] = [
     UniformMidpoints(),
     Linspace(),
+    Linspace("time"),
     FpsCapped(2.0),
+    FpsCapped(2.0, "index"),
     RandomSegment(),
     RandomSegment([3]),
     KeyFrames(),
@@ -102,6 +102,24 @@ def test_samplers_travel_and_repeat(sampler: FrameSampler) -> None:
 def test_describe_names_the_settings() -> None:
     assert RandomSegment([1, 2]).describe() == {"name": "RandomSegment", "strides": [1, 2]}
     assert UniformMidpoints().describe() == {"name": "UniformMidpoints"}
+    assert FpsCapped(2.0).describe() == {"name": "FpsCapped", "fps": 2.0, "by": "time"}
+    assert Linspace("time").describe() == {"name": "Linspace", "by": "time"}
+
+
+def test_what_was_described_before_there_were_rules_by_time_is_by_index() -> None:
+    for before, now in (
+        ({"name": "FpsCapped", "fps": 2.0}, FpsCapped(2.0, "index")),
+        ({"name": "Linspace"}, Linspace("index")),
+        ({"name": "UniformMidpoints"}, UniformMidpoints()),
+    ):
+        assert sampler_from(before, "a.json") == now and now.describe() == before
+    assert repr(FpsCapped(2.0, "index")) == "FpsCapped(fps=2.0)", "as checkpoints have it"
+    assert repr(FpsCapped(2.0)) == "FpsCapped(fps=2.0, by='time')" and repr(Linspace()) == "Linspace()"
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+def test_samplers_are_what_they_say_they_are(sampler: FrameSampler) -> None:
+    assert sampler_from(sampler.describe(), "a.json") == sampler
 
 
 def test_bad_settings_are_refused() -> None:
@@ -109,6 +127,11 @@ def test_bad_settings_are_refused() -> None:
         RandomSegment([])
     with pytest.raises(DataError, match="fps"):
         FpsCapped(0)
+    for make in (lambda: FpsCapped(2.0, "frames"), lambda: Linspace("Time")):  # type: ignore[arg-type]
+        with pytest.raises(DataError, match="by is .*; give 'time' or 'index'"):
+            make()
+    with pytest.raises(DataError, match="no such settings"):
+        sampler_from({"name": "Linspace", "by": "frames"}, "a.json")
     with pytest.raises(DataError, match="at least 1"):
         UniformMidpoints().indices(0, 4, None, np.random.default_rng(0), {})
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from liteframe.data import synthetic
-from liteframe.data.sampling import uniform_midpoints
+from liteframe.data.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize
 from liteframe.errors import DataError
 from liteframe.evaluation.answering import Cell, answer_all, option_ids

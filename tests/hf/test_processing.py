@@ -16,8 +16,8 @@ from torch import Tensor
 from liteframe.data import read_video
 from liteframe.data.decode import read_frames
 from liteframe.data.decode_pool import DecodePool
+from liteframe.data.index_rules import uniform_midpoints
 from liteframe.data.manifest import read_manifest
-from liteframe.data.sampling import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError, DecodeTimeout, GeometryError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor, modeling

@@ -59,6 +59,7 @@ def test_lma_leaves_its_own_record_in_the_export(tmp_path: Path) -> None:
     assert record.frames == FrameSpec((112, 112), 4, FpsCapped(2.0), 12)
     assert record.model["lora"] == {"rank": 2, "alpha": 4, "targets": ["q_proj"]} and record.model["llm_lr"] == 1e-3
     assert record.data["samples"] == 9 and [shape["frames"] for shape in record.data["shapes"]] == [4, 12]
+    assert {(shape["sampler"], shape["by"]) for shape in record.data["shapes"]} == {("FpsCapped", "time")}
     text = (export / RECORD).read_text()
     assert str(tmp_path) not in text and str(host_folder().parent) not in text
     assert RECORD in json.loads((export / LISTING).read_text())["files"]

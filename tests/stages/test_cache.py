@@ -23,6 +23,7 @@ from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError, SkipLimitExceeded, StoreError, StoreMismatch
 from liteframe.models.backbone import WAP
 from liteframe.models.teachers import InternVLTeacher
+from liteframe.stages import cache
 from liteframe.stages.cache import CacheStage
 from tiny_world import (
     TRAIN,
@@ -520,3 +521,17 @@ def test_an_unfinished_store_is_not_taken_for_rows_that_say_something_else(
             run(tmp_path, {"predict": str(source)}, store_frames=False)
     source.write_text(whole)
     assert len(run(tmp_path, {"predict": str(source)}, store_frames=False)) == TRAIN
+
+
+def test_a_store_of_parts_as_they_began_before_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then a part began with the first frame after `start`, now with the one on screen."""
+    source = copied_world(tmp_path / "here")
+    rows = [{**json.loads(line), "start": 0.2} for line in source.read_text().splitlines()]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_part", lambda *part: [*part])
+        interrupted(tmp_path, source, monkeypatch, store_frames=False)
+        run(tmp_path / "whole", {"predict": str(source)}, store_frames=False)
+    for folder, message in ((tmp_path, r"another part of its video"), (tmp_path / "whole", "data: stored")):
+        with pytest.raises(StoreMismatch, match=message):
+            run(folder, {"predict": str(source)}, store_frames=False)

@@ -116,7 +116,7 @@ def test_the_record_of_training_goes_before_the_config(tmp_path: Path, capsys: p
     spec = FrameSpec((112, 56), 4, FpsCapped(1.0), 6)
     found = evaluate(tmp_path / "a", adapted(tmp_path / "model", 448, spec))
     assert (found["image_size"], found["sampler"]) == ([112, 56], "FpsCapped")
-    assert (found["sampler_settings"], found["most_frames_trained_on"]) == ({"fps": 1.0}, 6)
+    assert (found["sampler_settings"], found["most_frames_trained_on"]) == ({"fps": 1.0, "by": "time"}, 6)
     assert found["made_for_other"] == {}
     found = evaluate(tmp_path / "more", tmp_path / "model", frames=7)
     assert found["made_for_other"] == {"frames": "at most 6"}

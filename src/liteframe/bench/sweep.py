@@ -21,7 +21,7 @@ from liteframe.bench.report import build_report, table_text, write_report
 from liteframe.bench.timers import RunRule
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decode import forget_scans, probe, read_frames
-from liteframe.data.sampling import uniform_midpoints
+from liteframe.data.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all

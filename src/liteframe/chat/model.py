@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 
 from liteframe.chat.answer import Answer, Stopwatch
 from liteframe.data.decode_pool import DecodeJob, DecodePool
+from liteframe.data.frame_times import require_span
 from liteframe.data.remote_file import require_file
 from liteframe.data.sampling import FpsCapped, UniformMidpoints
 from liteframe.data.transforms import normalize, resize_uint8
@@ -155,7 +156,7 @@ class ChatModel:
             video: a file.
             frames: to look at; with `fps`, the most. None is as many as the model was trained on at most, or 64.
             fps: frames to take of each second; None chooses them as in training where that is known, else evenly.
-            start, end: seconds between which to look.
+            start, end: seconds between which to look, from the frame on screen at the first of them.
 
         Raises:
             DecodeError: the file cannot be read, or has no frame there.
@@ -167,8 +168,7 @@ class ChatModel:
             raise ConfigError(f"frames is {frames}; give 1 or more")
         if fps is not None and not fps > 0:
             raise ConfigError(f"fps is {fps}; give a rate above 0")
-        if start is not None and end is not None and end <= start:
-            raise ConfigError(f"end is {end:g} s and start {start:g} s; let the end come after the start")
+        require_span(start, end)
         require_file(video)
         sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
         assert made_for.image_size is not None, "every encoder of a Video LLM has a size"

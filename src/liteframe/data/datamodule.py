@@ -521,7 +521,7 @@ class VideoDataModule(LightningDataModule):
         """Settings of the training data in plain values, without names of files."""
         shapes = [
             {"frames": shape.frames, "batch_size": shape.batch_size, "weight": float(shape.weight)}
-            | ({} if self.store is not None else {"sampler": type(shape.sampler or self.train_sampler).__name__})
+            | ({} if self.store is not None else _sampler_words(shape.sampler or self.train_sampler))
             for shape in self.shapes
         ]
         return {
@@ -601,3 +601,9 @@ def _size_of(stored: Any) -> tuple[int, int] | None:
 def _words(value: Any) -> str:
     """A setting as a user writes it: an image size as height x width, a sampler by its name and settings."""
     return f"{value[0]} x {value[1]}" if isinstance(value, tuple) else str(value)
+
+
+def _sampler_words(sampler: FrameSampler) -> dict[str, str]:
+    """Name of a sampler, and that it chooses by time if it does."""
+    by_time = {"by": "time"} if getattr(sampler, "by", None) == "time" else {}
+    return {"sampler": type(sampler).__name__, **by_time}

@@ -16,6 +16,7 @@ import numpy as np
 
 from liteframe.data.decode import DECODERS, NEXT, VideoInfo, frame_times, probe, read_frames_by
 from liteframe.data.decode_sampling import sample_frames
+from liteframe.data.frame_times import FrameTimes, span_words
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_decode import with_copy
 from liteframe.data.remote_file import is_url
@@ -33,8 +34,8 @@ class DecodeJob:
         seed: of the random generator given to the sampler.
         row: the manifest row; `row["decoder"]` must be one of `DECODERS`. It does not choose decord, as older lists of
             `liteframe check` do: only the setting does.
-        start_s: only frames from this second on.
-        end_s: only frames before this second.
+        start_s: only the frame on screen at this second, and those after it.
+        end_s: only frames that come on screen before this second.
         indices: exactly these frames, in this order.
         size: (height, width) that frames are scaled to, bicubic with antialias; None for that of the video. A decoder
             of your own may leave it to the data module.
@@ -146,14 +147,10 @@ def _decode(job: DecodeJob, decoder: str) -> VideoFrames:
 def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
     if job.indices is not None:
         return np.asarray(job.indices, np.int64)
-    low, high = 0, info.frames
-    if job.start_s is not None or job.end_s is not None:
-        times_T = frame_times(job.path, job.truncated == "use")
-        low = int(np.searchsorted(times_T, (job.start_s or 0.0) - 1e-6))
-        high = int(np.searchsorted(times_T, job.end_s - 1e-6)) if job.end_s is not None else info.frames
-        if high <= low:
-            until = "on" if job.end_s is None else f"to {job.end_s} s"
-            raise DecodeError(
-                job.path, f"has no frame from {job.start_s or 0.0} s {until}: it is {info.duration:.2f} s long"
-            )
-    return sample_frames(job, low, high, info.fps) + low
+    told_T = frame_times(job.path, job.truncated == "use")
+    times = FrameTimes.of_video(told_T, info.duration, info.fps)
+    low, high = times.between(told_T, job.start_s, job.end_s)
+    if low == high:
+        span = span_words(job.start_s, job.end_s)
+        raise DecodeError(job.path, f"has no frame {span}: it is {info.duration:.2f} s long")
+    return sample_frames(job, low, high, info.fps, times.part(low, high, job.start_s, job.end_s)) + low

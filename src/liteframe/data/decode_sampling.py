@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from liteframe.data.sampling import shift_keys
+from liteframe.data.frame_times import FrameTimes
+from liteframe.data.key_frames import shift_keys
 from liteframe.errors import ConfigError, DecodeError
 
 if TYPE_CHECKING:
@@ -35,11 +37,17 @@ class _PlainRow(dict[str, Any]):
 
 
 class _BadChoice(Exception):
-    """Frames that do not exist, are too many, or not in order."""
+    """Frames that do not exist, are too many, or not in order; or a choice by time without the times."""
 
 
-def sample_frames(job: DecodeJob, low: int, high: int, fps: float) -> np.ndarray:
+def sample_frames(job: DecodeJob, low: int, high: int, fps: float, times: FrameTimes) -> np.ndarray:
     """Frames that the sampler takes of [low, high), counted from `low`: int64 (T,), strictly increasing.
+
+    Args:
+        job: has the sampler.
+        low, high: frames of the video to choose from.
+        fps: mean rate of the video.
+        times: of those frames.
 
     Raises:
         DecodeError: the sampler fails on this video or row, or chooses frames that do not exist.
@@ -47,7 +55,7 @@ def sample_frames(job: DecodeJob, low: int, high: int, fps: float) -> np.ndarray
     """
     count = high - low if job.num_frames is None else job.num_frames
     try:
-        return _sample(job.sampler, high - low, count, fps, job.seed, _row_of_part(job, low, high))
+        return _sample(job.sampler, times, count, fps, job.seed, _row_of_part(job, low, high))
     except Exception as error:
         fault = f"the sampler {repr(job.sampler)[:200]} {_told(error)}"
         if _fails_on_any(job.sampler, count):
@@ -62,12 +70,22 @@ def _row_of_part(job: DecodeJob, low: int, high: int) -> dict[str, Any]:
     return {**job.row, "key_frames": shift_keys(job.row["key_frames"], low, high)}
 
 
-def _sample(sampler: Any, total: int, count: int, fps: float, seed: int, row: dict[str, Any]) -> np.ndarray:
-    indices_T = np.asarray(sampler.indices(total, count, fps, np.random.default_rng(seed), row), np.int64)
+def _sample(sampler: Any, times: FrameTimes, count: int, fps: float, seed: int, row: dict[str, Any]) -> np.ndarray:
+    total, takes_times = len(times), _takes_times(sampler)
+    if not takes_times and getattr(sampler, "by", None) == "time":
+        raise _BadChoice("chooses by time, but its `indices` has no argument `times`")
+    given = {"times": times} if takes_times else {}
+    indices_T = np.asarray(sampler.indices(total, count, fps, np.random.default_rng(seed), row, **given), np.int64)
     good = indices_T.ndim == 1 and 0 < len(indices_T) <= min(count, total) and (np.diff(indices_T) > 0).all()
     if not good or indices_T[0] < 0 or indices_T[-1] >= total:
         raise _BadChoice(f"chose the frames {reprlib.repr(indices_T.tolist())} out of {total} (at most {count})")
     return indices_T
+
+
+def _takes_times(sampler: Any) -> bool:
+    """Whether its `indices` has the argument; those of before there were times do not."""
+    parameters = inspect.signature(sampler.indices).parameters.values()
+    return any(one.name == "times" or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
 def _told(error: Exception) -> str:
@@ -77,7 +95,8 @@ def _told(error: Exception) -> str:
 def _fails_on_any(sampler: Any, count: int) -> bool:
     row = _PlainRow()
     try:
-        _sample(sampler, max(count, _PLAIN_FRAMES), count, _PLAIN_FPS, 0, row)
+        plain = FrameTimes.constant(max(count, _PLAIN_FRAMES), _PLAIN_FPS)
+        _sample(sampler, plain, count, _PLAIN_FPS, 0, row)
     except Exception:
         return not row.asked
     return False

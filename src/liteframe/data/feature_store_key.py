@@ -25,6 +25,7 @@ class FieldDiff:
 
 
 _ABSENT = "(absent)"
+_SAMPLER = "sampling.sampler"
 _MOST_CLIP_FRAMES = 1024
 _SIZES = ("patch_size", "frames_per_token", "patches_per_token")
 _KINDS: dict[type, str] = {dict: "object", str: "string", bool: "true or false", int: "whole number"}
@@ -32,7 +33,7 @@ _KINDS: dict[type, str] = {dict: "object", str: "string", bool: "true or false",
 
 def _diff(stored: Any, wanted: Any, name: str, partial: bool) -> list[FieldDiff]:
     if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
-        names = list(wanted) if partial else sorted({*stored, *wanted})
+        names = list(wanted) if partial and name != _SAMPLER else sorted({*stored, *wanted})
         out: list[FieldDiff] = []
         for child in names:
             dotted = f"{name}.{child}" if name else str(child)
@@ -56,7 +57,8 @@ class StoreKey:
         teacher: class, sha256 of the weights, layer that is read, attention kernel, pixels that are not ImageNet's.
         compressor: name, block (t, h, w), similarity, scale, saliency.
         geometry: image size, patch size, normalisation, frames and patches of a token where those are more than one.
-        sampling: the sampler's ``describe()``, frames, windows a video, seed.
+        sampling: the sampler's ``describe()``, frames, windows a video, seed. A sampler that chooses by time says so
+            in ``by``; one that does not chooses by index, as all did that older stores were made with.
         decoder: decoder setting, e.g. ``"auto"``.
         dtype: of the stored targets, e.g. ``"bfloat16"``.
         clip_frames: frames in one clip.
@@ -113,7 +115,8 @@ class StoreKey:
     def diff(self, other: StoreKey | Mapping[str, Any]) -> list[FieldDiff]:
         """Fields in which `self` (stored) and `other` (wanted) differ.
 
-        A mapping is compared only in the fields that it names, at every depth.
+        A mapping is compared only in the fields that it names, at every depth; but a sampler as a whole, as one that
+        does not say `by` chooses otherwise than one that does.
         """
         if isinstance(other, StoreKey):
             return _diff(self.as_dict(), other.as_dict(), "", partial=False)

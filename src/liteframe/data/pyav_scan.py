@@ -16,6 +16,8 @@ from liteframe.errors import DecodeError
 
 # it tells when frames are decoded, and FFmpeg guesses when they are shown
 _GUESSED = "avi"
+_LAST = 10
+"""Frames at the end whose distances tell how long the last one stays: packets do not, as some are decoded early."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _rate_and_duration(told: float, frames: int, shown_T: np.ndarray | None, tim
     # the container knows the rate more exactly than rounded times do, or counts how long the last frame is shown
     slack = time_base / span + 1.5 / frames
     fps = told if told > 0 and abs(told - by_times) <= min(max(slack, 0.002), 0.1) * by_times else by_times
-    return fps, span + float(np.median(np.diff(shown_T)))
+    return fps, span + float(np.median(np.diff(shown_T[-_LAST:])))
 
 
 def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray | None, int, np.ndarray | None]:

@@ -8,8 +8,9 @@ from functools import cache
 from liteframe.data.decode import VideoInfo
 from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.data.decode_pool import DecodePool
+from liteframe.data.frame_times import require_span
 from liteframe.data.remote_file import require_file
-from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
+from liteframe.data.sampling import FpsCapped, FrameSampler, Linspace
 from liteframe.errors import ConfigError
 
 DEADLINE_S = 120.0
@@ -33,14 +34,14 @@ def read_video(
     Args:
         path: a file.
         frames: that many frames, at most all that there are; with `fps`, the most. None takes every frame, or with
-            `fps` as many as that gives.
-        sampler: chooses the frames; UniformMidpoints by default.
-        start: second from which on to look.
-        end: second up to which to look.
+            `fps` or a sampler as many as that gives.
+        sampler: chooses the frames; by default they are evenly spaced in time, from the first to the last.
+        start: second from which on to look: the frame that is on screen then is the first.
+        end: second up to which to look: frames that come on screen before it.
         size: (height, width) that frames are scaled to, bicubic with antialias as InternVL does it. They are scaled as
             they come, so that memory holds one of the file's size at a time. None leaves them as they are.
         decoder: "auto", "decord", "pyav", or the import path "package.module:function" of one of your own.
-        fps: frames a second to take; not with `sampler`.
+        fps: frames a second to take, those on screen at `start`, 1 / fps later, and so on; not with `sampler`.
         deadline_s: seconds after which reading is given up.
 
     Returns:
@@ -57,8 +58,11 @@ def read_video(
         raise ConfigError(f"frames is {frames}; give 1 or more")
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ConfigError(f"size is {size}; give (height, width) in pixels")
+    if fps is not None and not fps > 0:
+        raise ConfigError(f"fps is {fps}; give a rate above 0")
+    require_span(start, end)
     require_file(path)
-    chooses = sampler or (UniformMidpoints() if fps is None else FpsCapped(fps))
+    chooses = sampler or (Linspace(by="time") if fps is None else FpsCapped(fps))
     job = DecodeJob(os.fspath(path), chooses, frames, start_s=start, end_s=end, size=size)
     (found,) = decode_pool(decoder, deadline_s).run([job])
     if not isinstance(found, VideoFrames):

@@ -1,6 +1,8 @@
-"""Which frames of a video to look at: pure functions on frame counts, and the samplers that configs name.
+"""Which frames of a video to look at: the samplers that configs name.
 
 Every sampler gives strictly increasing frame numbers, at most the distinct frames that there are: never a frame twice.
+One chooses by time, as frames are on screen, or by index, as they are counted. At a constant rate both agree; of a
+screen recording of 10 s at 60 frames a second and a minute at 1, most frames by index are of the first 10 s.
 Torch-free, because decode processes import it.
 """
 
@@ -8,104 +10,17 @@ from __future__ import annotations
 
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from liteframe.data.frame_times import FrameTimes
+from liteframe.data.index_rules import fps_capped, linspace, random_segment, uniform_midpoints
+from liteframe.data.key_frames import checked_keys, key_frames
 from liteframe.errors import DataError, LiteFrameError
 
-_MOST_FRAMES = 2**40
-
-
-def uniform_midpoints(total: int, count: int) -> np.ndarray:
-    """Middles of `count` equal segments, as InternVL's model card takes them; int64 (T,), T = min(count, total)."""
-    if count >= total:
-        return np.arange(total, dtype=np.int64)
-    segment = (total - 1) / count
-    return (segment / 2 + np.round(segment * np.arange(count))).astype(np.int64)
-
-
-def linspace(total: int, count: int) -> np.ndarray:
-    """Evenly spaced from the first to the last frame, rounded down; int64 (T,), T = min(count, total)."""
-    if count >= total:
-        return np.arange(total, dtype=np.int64)
-    if count == 1:
-        return np.zeros(1, dtype=np.int64)
-    return np.arange(count, dtype=np.int64) * (total - 1) // (count - 1)
-
-
-def fps_capped(total: int, count: int, video_fps: float, fps: float) -> np.ndarray:
-    """A frame every `1 / fps` seconds; where those are more than `count`, `linspace`. LLaVA-NeXT's rule."""
-    step = max(1, round(video_fps / fps))
-    indices = np.arange(0, total, step, dtype=np.int64)
-    return indices if len(indices) <= count else linspace(total, count)
-
-
-def random_segment(total: int, count: int, strides: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """`count` frames at a stride drawn from those of `strides` that fit, from a start drawn uniformly.
-
-    Where none fits, the largest stride that does; where the video is shorter than `count`, all of it.
-    """
-    if count >= total:
-        return np.arange(total, dtype=np.int64)
-    fitting = [stride for stride in strides if (count - 1) * stride < total]
-    stride = int(rng.choice(fitting)) if fitting else (total - 1) // (count - 1)
-    start = int(rng.integers(total - (count - 1) * stride))
-    return start + stride * np.arange(count, dtype=np.int64)
-
-
-def checked_keys(keys: Any) -> list[int | list[int]]:
-    """The `key_frames` of a row, none where it has none. Raises DataError where they are no frames or pairs of them."""
-    if keys is None:
-        return []
-    if not isinstance(keys, list | tuple) or not all(_is_frame(key) or _is_span(key) for key in keys):
-        raise DataError(
-            f"key_frames: frame numbers, or pairs [start, stop) of them, are needed, not {reprlib.repr(keys)}; correct"
-            " the list"
-        )
-    return [key if isinstance(key, int) else list(key) for key in keys]
-
-
-def _is_frame(key: Any) -> bool:
-    return isinstance(key, int) and not isinstance(key, bool) and 0 <= key < _MOST_FRAMES
-
-
-def _is_span(key: Any) -> bool:
-    return isinstance(key, list | tuple) and len(key) == 2 and all(map(_is_frame, key)) and key[0] < key[1]
-
-
-def key_frames(total: int, count: int, keys: Sequence[int | Sequence[int]], rng: np.random.Generator) -> np.ndarray:
-    """The given frames (a random part of them where they are more than `count`), filled up with random others.
-
-    A key is a frame number, or a pair [start, stop) out of which one frame is drawn.
-
-    Raises:
-        DataError: a key is neither, or lies outside of the video.
-    """
-    keys = checked_keys(keys)
-    drawn = [key if isinstance(key, int) else int(rng.integers(key[0], key[1])) for key in keys]
-    own = np.unique(np.asarray(drawn, dtype=np.int64))
-    if len(own) and not (own[0] >= 0 and own[-1] < total):
-        raise DataError(f"key_frames {own.tolist()} lie outside of a video of {total} frames; correct the manifest")
-    count = min(count, total)
-    if len(own) > count:
-        own = rng.choice(own, count, replace=False)
-    others = np.setdiff1d(np.arange(total, dtype=np.int64), own)
-    return np.sort(np.concatenate([own, rng.choice(others, count - len(own), replace=False)]))
-
-
-def shift_keys(keys: Sequence[int | Sequence[int]], low: int, high: int) -> list[int | list[int]]:
-    """Keys of a whole video as keys of its frames [low, high); those that lie outside are left out.
-
-    Raises:
-        DataError: as `key_frames`.
-    """
-    keys = checked_keys(keys)
-    spans = [[max(key[0], low) - low, min(key[1], high) - low] for key in keys if not isinstance(key, int)]
-    frames = [key - low for key in keys if isinstance(key, int) and low <= key < high]
-    return [*frames, *(span for span in spans if span[0] < span[1])]
+By = Literal["time", "index"]
 
 
 class FrameSampler(ABC):
@@ -116,7 +31,13 @@ class FrameSampler(ABC):
 
     @abstractmethod
     def indices(
-        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+        self,
+        total: int,
+        count: int,
+        fps: float | None,
+        rng: np.random.Generator,
+        row: dict[str, Any],
+        times: FrameTimes | None = None,
     ) -> np.ndarray:
         """Strictly increasing int64 frame numbers below `total`, at most `min(count, total)` of them.
 
@@ -126,6 +47,8 @@ class FrameSampler(ABC):
             fps: frames a second of the video, where known.
             rng: the sample's own random numbers; samplers without chance do not touch it.
             row: the manifest row as a dict.
+            times: when the frames are on screen; None is at a constant `fps`. Those of a file are told (index / fps
+                where it has none of use), unless a sampler's own method lacks the argument.
 
         Raises:
             DataError: the row, or the video, is not fit for it.
@@ -147,52 +70,116 @@ def _check(total: int, count: int) -> None:
 
 @dataclass
 class UniformMidpoints(FrameSampler):
-    """Middles of equal segments (InternVL's evaluation rule)."""
+    """Middles of equal segments, by index: the rule of InternVL's model card, which its evaluation follows."""
 
     def indices(
-        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+        self,
+        total: int,
+        count: int,
+        fps: float | None,
+        rng: np.random.Generator,
+        row: dict[str, Any],
+        times: FrameTimes | None = None,
     ) -> np.ndarray:
         _check(total, count)
         return uniform_midpoints(total, count)
 
 
-@dataclass
-class Linspace(FrameSampler):
-    """Evenly spaced, first and last frame included."""
+class _ByTimeOrIndex(FrameSampler):
+    """A sampler with a rule of each kind. What it says of itself names `by` only where that is time.
+
+    Without, it reads as before there were rules by time: records, feature stores and checkpoints of then are by index.
+    """
+
+    by: By
+
+    def describe(self) -> dict[str, Any]:
+        settings = super().describe()
+        return {name: value for name, value in settings.items() if name != "by" or value != "index"}
+
+    def __repr__(self) -> str:
+        settings = [f"{name}={value!r}" for name, value in self.describe().items() if name != "name"]
+        return f"{type(self).__name__}({', '.join(settings)})"
+
+    def _check_by(self) -> None:
+        if self.by not in ("time", "index"):
+            raise DataError(f"{type(self).__name__}.by is {reprlib.repr(self.by)}; give 'time' or 'index'")
+
+    def _times(self, total: int, fps: float | None, times: FrameTimes | None) -> FrameTimes:
+        return FrameTimes.constant(total, self._known(fps)) if times is None else times
+
+    def _known(self, fps: float | None) -> float:
+        if not fps:
+            name = type(self).__name__
+            raise DataError(f"{name}: the frame rate of the video is unknown; choose UniformMidpoints or Linspace")
+        return fps
+
+
+@dataclass(repr=False)
+class Linspace(_ByTimeOrIndex):
+    """Evenly spaced, first and last frame included.
+
+    Args:
+        by: "index" is LLaVA-Video's rule. "time" takes what is on screen at moments that are evenly spaced, each frame
+            once: fewer frames where one is on screen at several of them.
+    """
+
+    by: By = "index"
+
+    def __post_init__(self) -> None:
+        self._check_by()
 
     def indices(
-        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+        self,
+        total: int,
+        count: int,
+        fps: float | None,
+        rng: np.random.Generator,
+        row: dict[str, Any],
+        times: FrameTimes | None = None,
     ) -> np.ndarray:
         _check(total, count)
-        return linspace(total, count)
+        return linspace(total, count) if self.by == "index" else self._times(total, fps, times).evenly(count)
 
 
-@dataclass
-class FpsCapped(FrameSampler):
+@dataclass(repr=False)
+class FpsCapped(_ByTimeOrIndex):
     """Frames at a fixed rate; evenly spaced where those would be too many.
 
     Args:
         fps: frames a second to take.
+        by: "time" takes what is on screen at the start, 1 / fps later, and so on, each frame once. "index" is
+            LLaVA-Video's rule: every n-th frame, n = mean rate of the video / fps, rounded.
     """
 
     fps: float = 1.0
+    by: By = "time"
 
     def __post_init__(self) -> None:
+        self._check_by()
         if not self.fps > 0:
             raise DataError(f"FpsCapped.fps is {self.fps}; give a rate above 0")
 
     def indices(
-        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+        self,
+        total: int,
+        count: int,
+        fps: float | None,
+        rng: np.random.Generator,
+        row: dict[str, Any],
+        times: FrameTimes | None = None,
     ) -> np.ndarray:
         _check(total, count)
-        if not fps:
-            raise DataError("FpsCapped: the frame rate of the video is unknown; choose UniformMidpoints or Linspace")
-        return fps_capped(total, count, fps, self.fps)
+        if self.by == "index":
+            return fps_capped(total, count, self._known(fps), self.fps)
+        shown = self._times(total, fps, times)
+        indices = shown.at_rate(self.fps)
+        return indices if len(indices) <= count else shown.evenly(count)
 
 
 @dataclass
 class RandomSegment(FrameSampler):
-    """A random stretch of the video, for training.
+    """A random stretch of the video, for training, by index.
 
     Args:
         strides: distances between neighbouring frames to draw from, in frames.
@@ -207,7 +194,13 @@ class RandomSegment(FrameSampler):
             raise DataError(f"RandomSegment.strides is {self.strides}; give one or more distances of at least 1")
 
     def indices(
-        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+        self,
+        total: int,
+        count: int,
+        fps: float | None,
+        rng: np.random.Generator,
+        row: dict[str, Any],
+        times: FrameTimes | None = None,
     ) -> np.ndarray:
         _check(total, count)
         return random_segment(total, count, self.strides, rng)
@@ -215,12 +208,18 @@ class RandomSegment(FrameSampler):
 
 @dataclass
 class KeyFrames(FrameSampler):
-    """What the row lists as `key_frames`, frames or [start, stop) pairs, filled up with random frames."""
+    """What the row lists as `key_frames`, frames or [start, stop) pairs, filled up with random frames, by index."""
 
     random: ClassVar[bool] = True
 
     def indices(
-        self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict[str, Any]
+        self,
+        total: int,
+        count: int,
+        fps: float | None,
+        rng: np.random.Generator,
+        row: dict[str, Any],
+        times: FrameTimes | None = None,
     ) -> np.ndarray:
         _check(total, count)
         return key_frames(total, count, row.get("key_frames") or [], rng)
@@ -255,7 +254,9 @@ def sampler_from(described: Any, where: str, fault: type[LiteFrameError] = DataE
     kind = _BY_NAME.get(described["name"])
     if kind is None:
         return None
+    # Descriptions without `by` are of before there were rules by time.
+    before = {"by": "index"} if any(one.name == "by" for one in fields(kind)) else {}  # type: ignore[arg-type]
     try:
-        return kind(**{name: value for name, value in described.items() if name != "name"})
+        return kind(**before | {name: value for name, value in described.items() if name != "name"})
     except (TypeError, ValueError, DataError) as error:
         raise fault(f"{where}: {described['name']} has no such settings ({error})") from error

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liteframe.data.sampling import uniform_midpoints
+from liteframe.data.index_rules import uniform_midpoints
 from liteframe.errors import DataError
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
 from liteframe.models.answering_model import AnsweringModel

@@ -29,7 +29,7 @@ _MODEL = (
 _DATA = ("samples", "shapes", "seed", "store", "differs")
 _INNER = (
     *("name", "lr", "weight_decay", "betas", "warmup_fraction", "final_lr_fraction", "rank", "alpha", "targets"),
-    *("compressor", "block", "similarity", "scale", "saliency", "frames", "batch_size", "weight", "sampler"),
+    *("compressor", "block", "similarity", "scale", "saliency", "frames", "batch_size", "weight", "sampler", "by"),
 )
 """Known fields, alone and within others: nothing else is written, read or shown."""
 _WORD = re.compile(r"[\w.+-]{1,64}")

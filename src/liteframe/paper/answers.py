@@ -13,7 +13,7 @@ import torch
 
 from liteframe.bench.arms import Arm
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
-from liteframe.data.sampling import uniform_midpoints
+from liteframe.data.index_rules import uniform_midpoints
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
 from liteframe.models.answering_model import AnsweringModel

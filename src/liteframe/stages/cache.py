@@ -158,7 +158,7 @@ class CacheStage(LightningModule):
         Files may move, so they are told by their content, see `video_facts`; `place` adds where they are.
         """
         return [
-            json.dumps([name, place(row), row.start, row.end, row.extra.get("decoder")], default=repr)
+            json.dumps([name, place(row), *_part_of(row)], default=repr)
             for row in self._data.rows("predict")
             for name in self._data.window_ids(row.id)
         ]
@@ -263,7 +263,7 @@ class CacheStage(LightningModule):
                 "valid_frames": valid,
                 "order": batch["sample_indices"][i],
                 "decoder": batch["decoders"][i],
-                _PART: [row["start"], row["end"], row.get("decoder")],
+                _PART: _part(row["start"], row["end"], row.get("decoder")),
             }
             targets_THWC = targets_BTHWC[i, : length // self._frames_per_target]
             try:
@@ -332,4 +332,9 @@ class CacheStage(LightningModule):
 
 
 def _part_of(row: VideoRow) -> list[Any]:
-    return [row.start, row.end, row.extra.get("decoder")]
+    return _part(row.start, row.end, row.extra.get("decoder"))
+
+
+def _part(start: float | None, end: float | None, decoder: Any) -> list[Any]:
+    """What is used of a video; older stores began a part at the first frame after `start`, so theirs are others."""
+    return [start, end, decoder] if start is None and end is None else [start, end, decoder, "from the frame on screen"]
