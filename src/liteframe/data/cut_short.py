@@ -22,6 +22,8 @@ _ASF_HEAD, _ASF_FILE, _ASF_DATA = (
 )
 _MXF_HEADER = bytes.fromhex("060e2b34020501010d0102010102")
 _SEGMENT = 0x18538067
+_FLV_KINDS = {8, 9, 18}
+_LAST_TAGS = 32
 _RIFF_SLACK = 16
 """Bytes by which writers of AVI miscount the size of the file, and fill up its last chunk."""
 
@@ -116,19 +118,18 @@ def _avi(file: BinaryIO, size: int) -> str:
 
 def _flv(file: BinaryIO, size: int) -> str:
     (head_bytes,) = struct.unpack(">I", _read(file, 5, 4))
-    (tag_bytes,) = struct.unpack(">I", _read(file, size - 4, 4))
-    start = size - 4 - tag_bytes
-    if tag_bytes < 11 or start < head_bytes:
-        return "it ends within a packet"
-    tag = _read(file, start, 11)
-    kind, body = tag[0] & 31, int.from_bytes(tag[1:4], "big")
-    if kind not in (8, 9, 18) or body + 11 != tag_bytes:
-        return "it ends within a packet"
-    last = (int.from_bytes(tag[4:7], "big") | tag[7] << 24) / 1000
+    last, end = 0.0, size
+    for tag in range(_LAST_TAGS):  # marks of the end of one stream may come behind those of another
+        (tag_bytes,) = struct.unpack(">I", _read(file, end - 4, 4))
+        end -= 4 + tag_bytes
+        if tag and end < head_bytes:
+            break
+        head = _read(file, end, 11) if tag_bytes >= 11 and end >= head_bytes else bytes(11)
+        if head[0] & 31 not in _FLV_KINDS or int.from_bytes(head[1:4], "big") + 11 != tag_bytes:
+            return "" if tag else "it ends within a packet"
+        last = max(last, (int.from_bytes(head[4:7], "big") | head[7] << 24) / 1000)
     whole = _flv_number(_read(file, head_bytes, 4096), b"duration")
-    if whole > last + 1 + 0.05 * whole:
-        return f"{last:.1f} of {whole:.1f} s are there"
-    return ""
+    return f"it ends at {last:.1f} of {whole:.1f} s" if whole > last + 1 + 0.05 * whole else ""
 
 
 def _flv_number(head: bytes, name: bytes) -> float:

@@ -11,6 +11,9 @@ _MOST_BOXES = 10_000
 _HEAD_BYTES = 8
 _TRACK_ID_PLACE = {0: 12, 1: 20}
 _ENTRIES_PLACE = 4
+_MOVIE_MATRIX, _TRACK_MATRIX = (36, 48), (40, 52)
+"""Places of matrices, in headers with times of 4 and of 8 bytes."""
+_UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _NO_PICTURE = -1
 _TOP = frozenset(b"ftyp moov mdat moof mfra styp sidx ssix prft emsg free skip wide udta meta uuid pdin pnot".split())
 
@@ -105,19 +108,23 @@ def edit_list(file: BinaryIO, track: list[Box]) -> list[tuple[int, int]]:
 
 
 def track_matrix(file: BinaryIO, track_id: int) -> tuple[int, ...] | None:
-    """The 9 numbers that say how pictures of a track are turned; None where its header is odd."""
+    """The 9 numbers that say how pictures of a track are turned; None where it is odd, or all tracks are turned."""
     try:
         top = boxes_in(file, 0, os.fstat(file.fileno()).st_size)
-        movies = [list(boxes_in(file, start, end)) for kind, start, end in top if kind == b"moov"]
-        for kind, start, end in (box for movie in movies for box in movie):
-            track = list(boxes_in(file, start, end)) if kind == b"trak" else []
-            if track and _track_id(file, track) == track_id:
-                (begin, stop), *_ = [(begin, stop) for kind, begin, stop in track if kind == b"tkhd"]
-                place = begin + (52 if read_at(file, begin, 1, stop) == b"\1" else 40)
-                return struct.unpack(">9i", read_at(file, place, 36, stop))
+        movie = [box for kind, start, end in top if kind == b"moov" for box in boxes_in(file, start, end)]
+        if any(_matrix(file, box, _MOVIE_MATRIX) != _UPRIGHT for box in movie if box[0] == b"mvhd"):
+            return None
+        tracks = [list(boxes_in(file, start, end)) for kind, start, end in movie if kind == b"trak"]
+        headers = [box for track in tracks if _track_id(file, track) == track_id for box in track if box[0] == b"tkhd"]
+        return _matrix(file, headers[0], _TRACK_MATRIX) if headers else None
     except Odd:
         return None
-    return None
+
+
+def _matrix(file: BinaryIO, box: Box, places: tuple[int, int]) -> tuple[int, ...]:
+    _, start, end = box
+    wide = read_at(file, start, 1, end) == b"\1"
+    return struct.unpack(">9i", read_at(file, start + places[wide], 36, end))
 
 
 def _require_one_edit(file: BinaryIO, box: Box) -> None:

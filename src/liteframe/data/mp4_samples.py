@@ -173,6 +173,6 @@ def _shown(file: BinaryIO, movie: list[Box], track: list[Box], samples: Samples)
 def _time_scale(file: BinaryIO, boxes: list[Box]) -> int:
     (start, end), *_ = [(start, end) for kind, start, end in boxes if kind in (b"mvhd", b"mdhd")]
     scale = number_at(file, start + (20 if read_at(file, start, 1, end) == b"\1" else 12), end)
-    if not scale:
+    if not 0 < scale < _MOST_DELTA:
         raise Odd("it has no unit of time")
     return scale

@@ -29,7 +29,7 @@ class Orientation:
 
 
 def orientation_of(frame: Any) -> Orientation:
-    """The orientation that a frame of PyAV carries; FFmpeg prefers the file's to that of the stream."""
+    """The orientation that a frame of PyAV carries, from the file or its stream."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     return Orientation() if matrix is None else from_matrix(np.frombuffer(bytes(matrix), np.int32))
 

@@ -108,7 +108,9 @@ def scan(path: str, by_decoding: bool = False, truncated: bool = False) -> Scan:
         raise DecodeError(path, "has no frame that can be decoded")
     shown_T = (pts_T - pts_T[0]) * header.time_base if seconds_T is None and pts_T is not None else seconds_T
     fps, duration = _rate_and_duration(header.rate, frames, shown_T, header.time_base)
-    orientation = orientation_of(header.first)
+    # of an orientation in the stream too, FFmpeg tells now the one and now the other
+    by_container = header.told_orientation != Orientation()
+    orientation = header.told_orientation if by_container else orientation_of(header.first)
     turned = orientation.rotation % 180 != 0
     sizes = (header.first.width, header.first.height)
     width, height = sizes[::-1] if turned else sizes
@@ -119,7 +121,7 @@ def scan(path: str, by_decoding: bool = False, truncated: bool = False) -> Scan:
         width=width,
         height=height,
         orientation=orientation,
-        orientation_in_stream=orientation != header.told_orientation,
+        orientation_in_stream=orientation_of(header.first) != header.told_orientation,
         sample_aspect=1 / header.sample_aspect if turned else header.sample_aspect,
         streams=header.streams,
         fps=fps,
