@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -63,8 +63,8 @@ def told_by(read: Any, path: Path) -> Any:
         return error.reason
 
 
-def require_same(path: Path) -> bool:
-    """Whether the tables tell; then the same as all packets do."""
+def require_same(path: Path, names: Sequence[str] = tuple(PacketTable.__dataclass_fields__)) -> bool:
+    """Whether the tables tell; then the same as all packets do, of what is named."""
     tables, packets = told_by(read_tables, path), told_by(read_packets, path)
     if tables is None:
         return False
@@ -74,8 +74,8 @@ def require_same(path: Path) -> bool:
     assert not isinstance(packets, str), packets
     assert tables[1] == packets[1]
     assert isinstance(tables[0], PacketTable) == isinstance(packets[0], PacketTable)
-    for name, value in vars(tables[0]).items() if tables[0] else ():
-        np.testing.assert_array_equal(value, getattr(packets[0], name), name)
+    for name in names if tables[0] else ():
+        np.testing.assert_array_equal(getattr(tables[0], name), getattr(packets[0], name), name)
     return True
 
 
@@ -117,7 +117,7 @@ def test_damaged_tables_tell_the_same_or_nothing(tmp_path: Path, seed: int) -> N
     for _ in range(rng.choice((1, 3))):
         data[rng.randrange(start, len(data))] ^= 1 << rng.randrange(8)
     path.write_bytes(data)
-    require_same(path)
+    require_same(path, ("pts_T", "hidden"))  # FFmpegs differ in which pictures they call key frames then
 
 
 def test_a_table_of_key_frames_that_lies_is_not_believed(tmp_path: Path) -> None:

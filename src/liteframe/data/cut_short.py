@@ -118,6 +118,9 @@ def _avi(file: BinaryIO, size: int) -> str:
 
 def _flv(file: BinaryIO, size: int) -> str:
     (head_bytes,) = struct.unpack(">I", _read(file, 5, 4))
+    metadata = _read(file, head_bytes, 4096)
+    if _flv_number(metadata, b"filesize") > size:
+        return _bytes_missing(int(_flv_number(metadata, b"filesize")), size)
     last, end = 0.0, size
     for tag in range(_LAST_TAGS):  # marks of the end of one stream may come behind those of another
         (tag_bytes,) = struct.unpack(">I", _read(file, end - 4, 4))
@@ -128,7 +131,7 @@ def _flv(file: BinaryIO, size: int) -> str:
         if head[0] & 31 not in _FLV_KINDS or int.from_bytes(head[1:4], "big") + 11 != tag_bytes:
             return "" if tag else "it ends within a packet"
         last = max(last, (int.from_bytes(head[4:7], "big") | head[7] << 24) / 1000)
-    whole = _flv_number(_read(file, head_bytes, 4096), b"duration")
+    whole = _flv_number(metadata, b"duration")
     return f"it ends at {last:.1f} of {whole:.1f} s" if whole > last + 1 + 0.05 * whole else ""
 
 
