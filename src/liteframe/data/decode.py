@@ -222,6 +222,10 @@ def read_frames_by(
         distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
         try:
             frames_THWC = _read(scan, distinct_T.tolist(), decoder, size)
+        except MemoryError as error:
+            raise DecodeError(
+                path, "its decoder asks for more memory than a decode process may take: scale the video down"
+            ) from error
         except TableMismatch:
             scan = _scans.put(path, pyav_scan.scan(path, by_decoding=True, truncated=truncated))
             continue
