@@ -94,6 +94,17 @@ def lists_example(frames: list[int] = [8, 16], names: list[str] | None = None) -
     return 0
 
 
+def test_a_file_that_is_called_like_an_option_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "-i.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(cli.FUNCTION_VERBS, "example", ("an example", f"{__name__}:example"))
+    assert cli.main(["example", "-i.mp4"]) == 3
+    assert json.loads(capsys.readouterr().out)[0] == "./-i.mp4"
+    assert cli.main(["example", "-absent.mp4"]) == 2
+
+
 def test_a_list_given_twice_is_one_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(cli.FUNCTION_VERBS, "example", ("an example", f"{__name__}:lists_example"))
     for args, expected in (

@@ -15,7 +15,17 @@ PACKAGE = Path(liteframe.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {"ops": 1, "models": 2, "data": 2, "stages": 3, "evaluation": 3, "bench": 3, "hf": 3}
 GROUND = {
-    *("__init__", "atomic", "bounded_text", "configs", "contained_path", "errors", "own_folder", "own_record"),
+    *(
+        "__init__",
+        "atomic",
+        "bounded_text",
+        "configs",
+        "contained_path",
+        "errors",
+        "file_url",
+        "own_folder",
+        "own_record",
+    ),
     *("progress", "run_seed", "runtime", "user_path"),
 }
 HEAVY = {"torch", "lightning", "transformers", "timm", "peft", "torchvision", "decord", "av", "matplotlib", "numpy"}

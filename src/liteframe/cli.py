@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -197,12 +198,17 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
             options = {"nargs": "+", "action": _Words, "type": item, "default": default, "help": texts.get(name)}
             parser.add_argument(f"--{name}", **options)
     try:
-        values = dict(parser.parse_args(args).as_dict())
+        values = dict(parser.parse_args([_as_file(word) for word in args]).as_dict())
     except ArgumentError as error:
         said = parse_error_line(error.message, args)
         print(f"liteframe: error: {said}; `liteframe {verb} --help` lists the options", file=sys.stderr)
         raise SystemExit(2) from error
     return {name: value if name in _TEXTS else with_user_paths(value, f"--{name}") for name, value in values.items()}
+
+
+def _as_file(word: str) -> str:
+    """The name of a file that looks like short options, such as `-i.mp4`, as a path that does not."""
+    return f"./{word}" if re.match(r"-[^-].", word) and os.path.lexists(word) else word
 
 
 class _Words(argparse.Action):

@@ -46,7 +46,7 @@ class DecodeError(DataError):
 
 
 class DecodeTimeout(DecodeError):
-    """Decoding took longer than its deadline and was killed."""
+    """Decoding made no progress for its deadline, or took 20 times as long, and was killed."""
 
 
 class SkipLimitExceeded(DataError):

@@ -108,6 +108,12 @@ class Meter:
         self._printed_at = self._done
 
 
+def say(text: str) -> None:
+    """Prints a line to stdout, above the bar of a meter where both are on the terminal."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
 def track(items: Iterable[Item], name: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
     """Yields ``items`` and shows the progress through them; ``total`` defaults to their length where they have one."""
     if total is None and isinstance(items, Sized):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -69,6 +69,28 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     restore_priority()
+    return path
+
+
+def write_sizes(path: Path, sizes: Sequence[tuple[int, int]] = ((64, 64), (128, 96)), frames: int = 4) -> Path:
+    """VP9 whose size changes on the way: `frames` of each (width, height), numbered on and painted over all of it."""
+    packets, number = [], 0
+    for width, height in sizes:
+        encoder = av.CodecContext.create("libvpx-vp9", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+        encoder.time_base, encoder.options = Fraction(1, 25), {"lag-in-frames": "0", "crf": "10"}
+        for _ in range(frames):
+            small = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame = small.reformat(width, height, "yuv420p")
+            frame.pts, frame.time_base, number = number, Fraction(1, 25), number + 1
+            packets += encoder.encode(frame)
+        packets += encoder.encode(None)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuv420p"
+        for packet in packets:
+            packet.stream = stream
+            container.mux(packet)
     return path
 
 

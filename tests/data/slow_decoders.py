@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data import decord_reader
+from liteframe.data import decode_progress, decord_reader
 from liteframe.data.decode import read_frames_by
 from liteframe.data.decode_job import DecodeJob, VideoFrames, decode
 from liteframe.data.decode_memory import machine_bytes
@@ -24,6 +24,25 @@ def sleeps_for_ever_on_bad(path: str, job: DecodeJob) -> VideoFrames:
     if "bad" in Path(path).name:
         ctypes.PyDLL(None).sleep(600)
     return decode(job, "pyav")
+
+
+def goes_on_slowly(path: str, job: DecodeJob) -> VideoFrames:
+    """Takes `job.row["sleep"]` seconds, and says all the while that it goes on; then hangs if the row says so."""
+    for _ in range(round(job.row["sleep"] / 0.1)):
+        time.sleep(0.1)
+        decode_progress.step()
+    if job.row.get("hangs"):
+        ctypes.PyDLL(None).sleep(600)
+    return decode(job, "pyav")
+
+
+def notes_and_hangs_on_bad(path: str) -> str:
+    """Adds a letter to "<path>.calls" first."""
+    if "bad" in Path(path).name:
+        with open(f"{path}.calls", "a") as file:
+            file.write("x")
+        ctypes.PyDLL(None).sleep(600)
+    return path
 
 
 def dies_on_bad(path: str, job: DecodeJob) -> VideoFrames:

@@ -21,8 +21,8 @@ from painted_videos import write_video
 from liteframe.data import check_command
 from liteframe.data.check_command import check
 from liteframe.data.check_output import CheckOutput
-from liteframe.data.check_rows import CheckRow, one_line, table
-from liteframe.data.probe import check_video
+from liteframe.data.check_rows import CheckRow, Table, one_line
+from liteframe.data.probe import check_many, check_video
 from liteframe.errors import ConfigError
 
 
@@ -250,5 +250,58 @@ def test_a_source_that_is_not_there_leaves_no_output(tmp_path: Path) -> None:
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
     row = CheckRow("/v/a\x1b[2J\n.mp4", False, "broken\nin two\x07")
-    assert one_line("a\x1b[2J\n") == "a\\x1b[2J\\x0a"
-    assert len(table([row, row]).split("\n")) == 3 and "\x1b" not in table([row])
+    assert one_line("a\x1b[2J\n") == "a\\x1b[2J\\x0a" and one_line("\u202ea\udcff") == "\\u202ea\\udcff"
+    shown = Table([row.path])
+    assert not {"\x1b", "\n", "\x07"} & {*shown.line(row)} and shown.head().startswith("file")
+
+
+def test_what_is_done_is_written_and_shown_while_an_earlier_file_takes_long(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.jsonl"
+
+    def last_first(paths: list[str], *rest: Any) -> Any:
+        for path in paths[::-1]:
+            yield check_video(path)
+            assert names_in(output)[-1] == Path(path).name or path == paths[-1]
+            assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith(Path(path).name) or path == paths[-1]
+
+    monkeypatch.setattr(check_command, "check_many", last_first)
+    check(str(folder), str(output))
+    assert names_in(output) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4"], "in the order of the list in the end"
+
+
+def test_rows_are_taken_as_they_are_done(folder: Path) -> None:
+    """A file that hangs holds up no other."""
+    os.mkfifo(folder / "pipe.mp4")
+    paths = [str(folder / name) for name in ("a.mp4", "pipe.mp4", "b.mp4")]
+    assert {row.path for row in check_many(paths, 2, progress=False)} == set(paths)
+
+
+def test_full_checks_again_what_was_checked_in_places(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    rows = check(str(folder), str(output), processes=1)
+    assert [row.verified for row in rows] == [4, 4, 0, 4]
+    names = checked(monkeypatch)
+    check(str(folder), str(output), processes=1, full=True)
+    assert names == [], "all of their frames were decoded"
+    lines = rows_in(output)
+    lines[0]["verified"] = 2
+    del lines[1]["verified"]  # as before there was such a field, when all frames were decoded
+    output.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    check(str(folder), str(output), processes=1)
+    assert names == []
+    check(str(folder), str(output), processes=1, full=True)
+    assert names == ["a.mp4"] and [row["verified"] for row in rows_in(output)] == [4, 4, 0, 4]
+
+
+def test_bad_files_are_named_again_below_a_long_table(
+    tmp_path: Path, clip: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(31):
+        (tmp_path / f"{number:02}.mp4").write_bytes(clip if number else clip[:300])
+    check(str(tmp_path), processes=2)
+    printed = capsys.readouterr().out
+    assert f"\nnot usable:\n  {tmp_path / '00.mp4'}: " in printed[printed.index("30 of 31 files usable") :]

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from hostile_videos import PLAYLISTS
-from painted_videos import write_video
+from painted_videos import number_of, restore_priority, write_video
 
 from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, is_unmistakable, playlist_kind
+from liteframe.data.decode import frame_times, read_frames
+from liteframe.errors import DecodeError
 
 
 @pytest.mark.parametrize("ending", PLAYLISTS)
@@ -35,3 +40,69 @@ def test_the_list_of_formats_names_real_ones_and_none_that_follows_names() -> No
     known = {name for entry in av.formats_available for name in entry.split(",")}
     assert set(names) - known <= {"evc", "vvc", "jpegxl_anim", "jpegxl_pipe", "avs3"}  # in newer FFmpegs only
     assert not {"hls", "dash", "concat", "sdp", "rtsp", "rtp", "imf", "image2", "lavfi", "vobsub", "tty"} & set(names)
+
+
+def test_moving_pictures_are_read_at_their_times(tmp_path: Path) -> None:
+    """GIF, APNG and AVIF, under their own endings and those of a video; GIF counts hundredths of a second."""
+    times = [0, 40, 120, 240, 280, 680, 720, 1000]
+    gif = write_video(tmp_path / "a.gif", 8, "gif", times=times, pixel_format="bgr8")
+    kinds = {gif: times}
+    kinds[write_video(tmp_path / "a.apng", 8, "apng", pixel_format="rgb24")] = [40 * number for number in range(8)]
+    if "libsvtav1" in av.codecs_available and "avif" in av.formats_available:
+        avif = write_video(tmp_path / "a.avif", 8, "libsvtav1", {"crf": "20"})
+        restore_priority()
+        kinds[avif] = [40 * number for number in range(8)]
+    for path, expected in kinds.items():
+        copy = path.with_name(f"{path.suffix[1:]}.mp4")
+        copy.write_bytes(path.read_bytes())
+        for file in map(str, (path, copy)):
+            frames = read_frames(file, list(range(8)))
+            assert [number_of(frame) for frame in frames] == list(range(8)), file
+            assert [number_of(frame) for frame in read_frames(file, [6, 2])] == [6, 2], file
+            assert np.allclose(frame_times(file) * 1000, expected, atol=1), file
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.mp4"])
+def test_an_animated_webp_is_refused_by_its_name_and_a_still_one_is_a_picture(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    head = b"RIFF\x28\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\x3f\0\0\x3f\0\0ANIM\x06\0\0\0" + bytes(30)
+    path.write_bytes(head)
+    with pytest.raises(DecodeError, match="animated WebP, which FFmpeg does not decode: convert it"):
+        read_frames(str(path), [0])
+    if "libwebp" in av.codecs_available:
+        still = write_video(tmp_path / "still.webp", 1, "libwebp")
+        path.write_bytes(still.read_bytes())
+        assert number_of(read_frames(str(path), [0])[0]) == 0
+
+
+def zipped() -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        file.writestr("a.mp4", b"x" * 100)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (
+            b"<!DOCTYPE html><title>Not found</title>" + b" " * 5000,
+            r"a web page \('Not found'\), not a video",
+        ),
+        (b'{"error": "rate limit"}', r"a JSON text \('\{\"error\": \"rate limit\"\}'\), not a video"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", r"a Git LFS pointer; .*`git lfs pull`"),
+        (zipped(), "a ZIP archive"),
+        (b"%PDF-1.4\n" + bytes(range(256)), "a PDF"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML text"),
+        (b"hello\n" * 100, r"a text \('hello hello"),
+        (bytes(10_000), "a row of zero bytes, .*; fetch it again"),
+        (bytes(100), "a row of zero bytes, .*; fetch it again"),
+    ],
+    ids=["html", "json", "lfs", "zip", "pdf", "xml", "text", "zeros", "few zeros"],
+)
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "noending"])
+def test_what_is_no_video_is_named(data: bytes, kind: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(DecodeError, match=f": is {kind}"):
+        read_frames(str(path), [0])

@@ -11,7 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from painted_videos import number_of, write_video
+import torch
+from painted_videos import number_of, write_sizes, write_video
 
 from liteframe.data import decode, decode_memory, decord_reader, packet_table, pyav_open
 from liteframe.data.decode import frame_times, probe, read_frames, read_frames_by
@@ -177,7 +178,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "cut.mp4": "cut short",
         "no_index.mp4": "cannot be opened",
         "empty.mp4": "empty",
-        "text.mp4": "cannot be opened",
+        "text.mp4": "is a text",
         "sound.mp4": "no video stream",
         "missing.mp4": "no such file",
     }
@@ -349,3 +350,19 @@ def test_decoding_imports_no_torch() -> None:
         ).returncode
         == 0
     )
+
+
+@pytest.mark.parametrize("size", [None, (96, 48)])
+def test_frames_of_another_size_are_scaled_as_players_do(size: tuple[int, int] | None, tmp_path: Path) -> None:
+    sizes = [(64, 64), (128, 96), (64, 64), (32, 48)]
+    path = write_sizes(tmp_path / "a.webm", sizes)
+    with av.open(str(path)) as container:
+        whole = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [frame.shape[1::-1] for frame in whole] == [each for each in sizes for _ in range(4)]
+    for indices in (list(range(16)), [1, 5, 14]):
+        frames = read_frames(str(path), indices, size=size)
+        assert frames.shape[1:] == (*(size or (64, 64)), 3)
+        for index, frame in zip(indices, frames, strict=True):
+            expected = torch.from_numpy(whole[index]).permute(2, 0, 1)[None]
+            scaled = torch.nn.functional.interpolate(expected, size or (64, 64), mode="bicubic", antialias=True)
+            assert np.array_equal(frame, scaled[0].permute(1, 2, 0).numpy())

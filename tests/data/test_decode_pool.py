@@ -246,3 +246,17 @@ def test_what_a_sampler_finds_wrong_with_a_row_is_that_rows(
     assert isinstance(none, VideoFrames) and isinstance(good, VideoFrames) and 6 in good.indices
     if keys != [10**9] or not part:  # keys outside of the part are left out
         assert isinstance(bad, DecodeError) and "key_frames" in bad.reason
+
+
+def test_an_end_is_no_reason_to_try_again(tmp_path: Path) -> None:
+    """What ends the loop over results (Ctrl-C, SIGTERM, an error) ends the children, and starts no others."""
+    bad, function = str(tmp_path / "bad.mp4"), "slow_decoders:notes_and_hangs_on_bad"
+    with DecodePool(2, deadline_s=60) as pool:
+        results = pool.call([(path, function, (path,), (path,)) for path in (bad, "good.mp4")])
+        assert next(results) == (1, "good.mp4")
+        while not Path(f"{bad}.calls").exists():
+            time.sleep(0.01)
+        with pytest.raises(KeyboardInterrupt):
+            results.throw(KeyboardInterrupt())
+        assert Path(f"{bad}.calls").read_text() == "x" and pool.children() == []
+        assert sorted(pool.call([("good.mp4", function, ("good.mp4",))] * 2)) == [(0, "good.mp4"), (1, "good.mp4")]

@@ -36,13 +36,18 @@ def rows_of(path: Path, *rows: dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.mp4", "other/../a.mp4", "in.mp4", "folder_in/c.mp4", "absent/x.mp4", "..a.mp4", "ABSOLUTE/a.mp4"]
+    "name",
+    [
+        *("a.mp4", "other/../a.mp4", "in.mp4", "folder_in/c.mp4", "absent/x.mp4", "..a.mp4", "ABSOLUTE/a.mp4"),
+        *("file://ABSOLUTE/a.mp4", "file://ABSOLUTE/%61.mp4"),
+    ],
 )
 def test_names_below_a_root_are_found(name: str, world: Path) -> None:
     name = name.replace("ABSOLUTE", str(world / "root"))
     path = Path(ListRoot("/elsewhere", str(world / "root")).locate(name))
     assert path.resolve().is_relative_to((world / "root").resolve())
-    assert path.resolve() == (world / "root" / name).resolve()
+    plain = name.removeprefix("file://").replace("%61", "a")
+    assert path.resolve() == (world / "root" / plain).resolve()
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,10 @@ def test_names_below_a_root_are_found(name: str, world: Path) -> None:
         "folder_out/absent.mp4",
         "https://host/a.mp4",
         "file:///etc/passwd",
+        "file://ABSOLUTE/root/%2e%2e/secret/s.mp4",
+        "file://ABSOLUTE/root/out.mp4",
+        "file://host/a.mp4",
+        "file:///a%00.mp4",
     ],
 )
 def test_names_that_leave_a_root_are_the_fault_of_their_row(name: str, world: Path) -> None:
@@ -74,7 +83,7 @@ def test_names_that_leave_a_root_are_the_fault_of_their_row(name: str, world: Pa
 
 
 def test_a_list_without_a_root_is_its_users_own(world: Path) -> None:
-    names = ["../secret/s.mp4", "/etc/passwd", "https://host/a.mp4", "out.mp4", "folder_out/s.mp4"]
+    names = ["../secret/s.mp4", "/etc/passwd", "https://host/a.mp4", "out.mp4", "folder_out/s.mp4", "file:///etc/a%20b"]
     rows = read_manifest(rows_of(world / "root" / "list.jsonl", *({"path": name} for name in names)))
     assert [row.path for row in rows] == [
         str(world / "secret" / "s.mp4"),
@@ -82,6 +91,7 @@ def test_a_list_without_a_root_is_its_users_own(world: Path) -> None:
         "https://host/a.mp4",
         str(world / "root" / "out.mp4"),
         str(world / "root" / "folder_out" / "s.mp4"),
+        "/etc/a b",
     ]
 
 

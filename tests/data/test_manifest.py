@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -115,3 +117,22 @@ def test_links_in_a_folder_are_followed_once_and_what_cannot_be_read_is_named(tm
         pytest.raises(ManifestError, match=r"videos: cannot be read \(Permission denied\)"),
     ):
         read_manifest(videos)
+
+
+def test_a_folder_inside_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
+    for name in ("a.mp4", "closed/b.mp4", "open/c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    scandir = os.scandir
+
+    def scan(path: str) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    with mock.patch("os.scandir", scan):
+        rows = read_manifest(tmp_path, keep_unusable=True)
+        with pytest.raises(ManifestError, match=r"closed: cannot be read \(Permission denied\)"):
+            read_manifest(tmp_path)
+    assert [row.id for row in rows if not row.error] == ["a.mp4", "open/c.mp4"]
+    assert [row.path for row in rows if row.error] == [str(tmp_path / "closed")]

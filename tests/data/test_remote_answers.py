@@ -56,7 +56,7 @@ def fetch(cache: RemoteCache, url: str) -> bytes:
 def frames_of(cache: RemoteCache, url: str) -> list[int]:
     video = decode(DecodeJob(url, indices=(3, 7)), "pyav", cache)
     assert video.info.path == url
-    return [number_of(frame) for frame in video.frames]
+    return [number_of(frame) for frame in video.frames_THWC]
 
 
 def swap(byte: int, data: bytes) -> bytes:

@@ -133,3 +133,10 @@ def test_questions_and_options_that_a_stage_would_stumble_over_are_counted(tmp_p
         "empty_question": 1,
         "equal_options": 1,
     }
+
+
+def test_of_the_videos_of_a_folder_nobody_expects_questions(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 2)
+    for source in (tmp_path, tmp_path / "a.mp4"):
+        assert check_source(str(source)).text() == "1 row, nothing is missing"
+    assert check_source(listed(tmp_path / "list.json", [{"path": "a.mp4"}])).counts() == {"no_questions": 1}

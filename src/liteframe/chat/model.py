@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 from liteframe.chat.answer import Answer, Stopwatch
 from liteframe.data.decode_pool import DecodeJob, DecodePool
 from liteframe.data.frame_times import require_span
-from liteframe.data.remote_file import require_file
+from liteframe.data.remote_file import local_path
 from liteframe.data.sampling import FpsCapped, UniformMidpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError
@@ -61,7 +61,7 @@ class ChatModel:
         model: the Video LLM.
         dtype: "bfloat16" or "float16", of autocast; "float32" converts the weights too, as any does those of
             the other half precision; None is the one of the LLM's.
-        decode_deadline_s: seconds that decoding one video may take before it is killed.
+        decode_deadline_s: seconds without progress after which decoding a video is given up (20 times as many in all).
 
     Raises:
         ConfigError: no such dtype.
@@ -169,10 +169,10 @@ class ChatModel:
         if fps is not None and not fps > 0:
             raise ConfigError(f"fps is {fps}; give a rate above 0")
         require_span(start, end)
-        require_file(video)
+        local = local_path(video)
         sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
         assert made_for.image_size is not None, "every encoder of a Video LLM has a size"
-        job = DecodeJob(str(video), sampler, frames, start_s=start, end_s=end, size=made_for.image_size)
+        job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=made_for.image_size)
         decoded = self._pool.run([job])[0]
         if isinstance(decoded, DecodeError):
             raise decoded

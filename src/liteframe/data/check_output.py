@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from liteframe.atomic import atomic_write_text
+from liteframe.atomic import atomic_open
 from liteframe.bounded_text import parse_json
 from liteframe.data.check_rows import CheckRow
 from liteframe.data.remote_file import is_url
@@ -21,6 +23,7 @@ _FIELDS = {field.name for field in fields(CheckRow)}
 _BEGIN = re.compile(rb'\{"path')
 _FIRST = re.compile(rb'\{"path": "(?:[^"\\]|\\.)*", "ok": (?:true|false), ')
 _TEMPLATE = CheckRow("", False)
+_NONE: dict[str, int] = {}
 _ROOM = 4096
 _MOST_IN_A_LINE = 1 << 20
 
@@ -46,7 +49,7 @@ class CheckOutput:
         if fault and not self._is_new:
             raise ConfigError(f"--output {path}: {fault}; give another file")
         self._known: dict[str, CheckRow] = {}
-        self._written: list[int] = []  # hashes of the lines in the file
+        self._written = array("q")  # hashes of the lines in the file
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path.parent, os.W_OK):
@@ -68,10 +71,13 @@ class CheckOutput:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def kept(self, path: str) -> CheckRow | None:
-        """The row of an earlier check, if the file has not changed since; of a URL, if it could be used."""
-        row = self._known.get(path)
-        if row is None or row.passing:
+    def kept(self, path: str, full: bool = False) -> CheckRow | None:
+        """The row of an earlier check, if the file has not changed since; of a URL, if it could be used.
+
+        With `full`, only one that decoded all frames. It is given once: of long lists, rows take memory.
+        """
+        row = self._known.pop(path, None)
+        if row is None or row.passing or (full and row.ok and row.verified < row.frames):
             return None
         if is_url(path):
             return row if row.ok else None
@@ -89,12 +95,14 @@ class CheckOutput:
 
     def finish(self, rows: Sequence[CheckRow]) -> None:
         """Leaves exactly `rows` in the file, in their order."""
-        lines = [row.to_line() for row in rows]
         try:
-            if self._written == [hash(line) for line in lines]:
+            if len(self._written) == len(rows) and all(
+                digest == hash(row.to_line()) for digest, row in zip(self._written, rows, strict=True)
+            ):
                 os.fsync(self._file.fileno())
-            else:
-                atomic_write_text(self.path, "".join(lines).encode(errors="backslashreplace").decode())
+                return
+            with atomic_open(self.path) as file:
+                file.writelines(row.to_line().encode(errors="backslashreplace") for row in rows)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -117,7 +125,7 @@ class CheckOutput:
             if not line.endswith(b"\n") and self._is_torn(line):
                 break
             row = self._row(line, number)
-            self._known[row.path] = replace(row, rows=1, lacks={})
+            self._known[row.path] = replace(row, rows=1, lacks=_NONE)
             self._written.append(hash(row.to_line()))
             end += len(line)
         try:
@@ -147,6 +155,8 @@ class CheckOutput:
                 raise ConfigError(where)
         except ConfigError:
             raise ConfigError(f"{where} is not as `liteframe check` wrote it; give another file") from None
+        found.setdefault("verified", found["frames"])  # a check of before decoded all of every file
+        found["codec"], found["decoder"] = sys.intern(found["codec"]), sys.intern(found["decoder"])
         return CheckRow(**found)
 
     def _try_to_write(self) -> None:

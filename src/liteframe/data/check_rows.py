@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from liteframe.data.remote_file import is_url
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_COLUMNS = [("codec", -10), ("size", -9), ("fps", 6), ("frames", 7), ("seconds", 8), ("decoder", -7)]
+"""Names and widths; those below 0 are of columns that begin at one place."""
+_MOST_NAME = 60
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CheckRow:
     """What a check found out about one file; the fields after `error` are 0 or empty where the file cannot be opened.
 
@@ -26,7 +29,7 @@ class CheckRow:
         width: pixels, upright.
         height: pixels, upright.
         fps: mean frames a second.
-        frames: distinct frames, counted by decoding all.
+        frames: distinct frames.
         duration: seconds.
         decoder: the one that reads it.
         reason: what is odd about it, though it can be read.
@@ -35,6 +38,7 @@ class CheckRow:
         passing: the fault may pass (no answer in time, a killed process): the next check looks again.
         rows: how many rows of the source are about the file.
         lacks: how many of them lack what, by the kinds of `liteframe.data.source_check.LACKS`.
+        verified: how many of the frames were decoded; the others are known by their packets.
     """
 
     path: str
@@ -53,6 +57,7 @@ class CheckRow:
     passing: bool = False
     rows: int = 1
     lacks: dict[str, int] = field(default_factory=dict)
+    verified: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The row as `--output` writes it: `error` only where the file cannot be used."""
@@ -62,47 +67,62 @@ class CheckRow:
                 del row[name]
         return row
 
+    def note(self) -> str:
+        """What there is to say about the file."""
+        if not self.ok:
+            return f"NOT USABLE: {one_line(self.error)}"
+        part = f"{self.verified} frames decoded" if self.verified < self.frames else ""
+        return "; ".join(text for text in (part, one_line(self.reason)) if text)
+
     def to_line(self) -> str:
         """The row as a line of JSONL."""
         return json.dumps(self.to_json(), ensure_ascii=False) + "\n"
 
 
-def table(rows: Sequence[CheckRow]) -> str:
-    """An aligned table, one line a file."""
-    names = _short_names([row.path for row in rows])
-    lines = [("file", "codec", "size", "fps", "frames", "seconds", "decoder", "note")]
-    for name, row in zip(names, rows, strict=True):
-        note = f"NOT USABLE: {one_line(row.error)}" if not row.ok else row.reason
+class Table:
+    """An aligned table of rows that come one by one.
+
+    Args:
+        paths: of the files that rows may come of.
+    """
+
+    def __init__(self, paths: Collection[str]) -> None:
+        folders = set() if any(map(is_url, paths)) else {os.path.dirname(path) for path in paths}
+        self._folder = os.path.commonpath(folders) if folders else ""
+        self._first = min(_MOST_NAME, max([len("file"), *(len(one_line(self._name(path))) for path in paths)]))
+
+    def _name(self, path: str) -> str:
+        return os.path.relpath(path, self._folder) if self._folder else path
+
+    def head(self) -> str:
+        """The names of the columns."""
+        return self._line(["file", *(name for name, _ in _COLUMNS), "note"])
+
+    def line(self, row: CheckRow) -> str:
+        """The line of a file."""
         known = row.width > 0
-        lines.append(
-            (
-                one_line(name),
+        return self._line(
+            [
+                one_line(self._name(row.path)),
                 row.codec or "-",
                 f"{row.width}x{row.height}" if known else "-",
                 f"{row.fps:.2f}" if known else "-",
                 str(row.frames) if known else "-",
                 f"{row.duration:.2f}" if known else "-",
                 row.decoder or "-",
-                note,
-            )
+                row.note(),
+            ]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
-    right = {3, 4, 5}
-    text = []
-    for line in lines:
-        padded = enumerate(zip(line, widths, strict=False))
-        cells = [cell.rjust(width) if column in right else cell.ljust(width) for column, (cell, width) in padded]
-        text.append("  ".join([*cells, line[-1]]).rstrip())
-    return "\n".join(text)
 
-
-def _short_names(paths: Sequence[str]) -> list[str]:
-    if any(is_url(path) for path in paths):
-        return list(paths)
-    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
-    return [os.path.relpath(path, folder) for path in paths]
+    def _line(self, cells: list[str]) -> str:
+        name, *others, note = cells
+        padded = [
+            cell.rjust(width) if width > 0 else cell.ljust(-width)
+            for cell, (_, width) in zip(others, _COLUMNS, strict=True)
+        ]
+        return "  ".join([name.ljust(self._first), *padded, note]).rstrip()
 
 
 def one_line(text: str) -> str:
-    """`text` with control characters, which would break or repaint a line, as their escapes."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    """`text` with control characters, which would break, turn or repaint a line, as their escapes."""
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1] if match[0] > "\xff" else f"\\x{ord(match[0]):02x}", text)

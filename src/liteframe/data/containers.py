@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from liteframe.data.remote_content import not_a_video
+
 HEAD_BYTES = 4096
 
 _CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,flv,live_flv,asf,asf_o,ogg,nut,mxf,gxf,dv,ivf,rm,wtv,nsv,nuv,swf,dhav"
@@ -52,6 +54,18 @@ def playlist_kind(head: bytes) -> str:
     if named is not None:
         return f"a playlist ({named[2].decode()})"
     return next((kind for pattern, kind in _TEXT_LISTS if pattern.match(text)), "")
+
+
+def is_animated_webp(head: bytes) -> bool:
+    """Whether a file that begins like this is a WebP of several pictures."""
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & 2 != 0
+
+
+def likely_kind(head: bytes) -> str:
+    """What a file that cannot be opened as a video seems to be, by its first bytes, in words; empty for no idea."""
+    if head and not head.strip(b"\0"):
+        return "a row of zero bytes, as of a download that did not come to its end; fetch it again"
+    return not_a_video(head)
 
 
 def is_unmistakable(container: str, head: bytes) -> bool:

@@ -84,7 +84,8 @@ class VideoDataModule(LightningDataModule):
         decoder: "decord", "pyav", "auto" (PyAV), or "package.module:function".
         truncated: "error" counts a video that is cut short as one that cannot be decoded, "use" takes what is there.
         decode_processes: decode processes of each loader worker.
-        decode_deadline_s: seconds that decoding one video may take before it is killed.
+        decode_deadline_s: seconds without progress after which decoding a video is given up; each frame read begins
+            them anew, and 20 times as many are the most.
         num_workers: loader processes; 0 loads in the main process, decoding in its children all the same.
         prefetch_factor: batches that each loader worker prepares ahead.
         on_error: "error" stops at a row that cannot be used or a video that cannot be decoded, "skip" leaves it out and

@@ -1,4 +1,4 @@
-"""One decoding process: it dies with its parent, is asked under a deadline, and killed where it does not answer."""
+"""One decoding process: it dies with its parent, is asked under a deadline, and killed where it comes to a stand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from liteframe.data.decode_imports import import_path
-from liteframe.data.decode_messages import receive, send
+from liteframe.data.decode_messages import GOES_ON, receive, send
 from liteframe.errors import LiteFrameError
 
 _START_DEADLINE_S = 120.0
@@ -59,22 +59,51 @@ class Lost(Exception):
     Attributes:
         timed_out: it was killed at the deadline; otherwise it died of its own.
         reason: why, in one line.
+        idle_s: seconds since it last said that it goes on.
     """
 
-    def __init__(self, timed_out: bool, reason: str) -> None:
+    def __init__(self, timed_out: bool, reason: str, idle_s: float = 0.0) -> None:
         super().__init__(reason)
-        self.timed_out, self.reason = timed_out, reason
+        self.timed_out, self.reason, self.idle_s = timed_out, reason, idle_s
 
 
 class _Alarm:
-    """Kills a process at a deadline; used as a context manager."""
+    """Kills a process that says nothing for `deadline_s`, and one that is not done after `most_s`.
 
-    def __init__(self, process: subprocess.Popen[bytes], deadline_s: float) -> None:
-        self._process, self._late = process, threading.Event()
+    Used as a context manager.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], deadline_s: float, most_s: float) -> None:
+        self._process, self._late, self._deadline_s, self._most_s = process, threading.Event(), deadline_s, most_s
         self._lock, self._over = threading.Lock(), False
-        self._timer = threading.Timer(deadline_s, self._ring)
+        self._started = self._heard = time.monotonic()
+        self._start()
+
+    def _start(self) -> None:
+        left = self._most_s - (self._heard - self._started)
+        self._timer = threading.Timer(max(0.0, min(self._deadline_s, left)), self._ring)
         self._timer.daemon = True
         self._timer.start()
+
+    def renew(self) -> None:
+        """Begins the deadline anew, as the process goes on."""
+        with self._lock:
+            if not self._over and not self.rang:
+                self._timer.cancel()
+                self._heard = time.monotonic()
+                self._start()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the process was last heard of."""
+        return time.monotonic() - self._heard
+
+    def why(self) -> str:
+        """Of one that rang."""
+        if self._deadline_s <= self._most_s - (self._heard - self._started):
+            on_the_way = f", after {self._heard - self._started:.3g} s of work" if self._heard > self._started else ""
+            return f"no answer within {self._deadline_s:.4g} s{on_the_way}"
+        return f"not done after {self._most_s:.4g} s, though it goes on"
 
     def _ring(self) -> None:
         with self._lock:
@@ -112,7 +141,7 @@ class Child:
         self.served = 0
         self._grow_pipe()
         try:
-            self._exchange(None, _START_DEADLINE_S)
+            self._exchange(None, _START_DEADLINE_S, _START_DEADLINE_S)
         except BaseException:
             self.close()
             raise
@@ -127,34 +156,36 @@ class Child:
             except OSError:
                 return  # over the user's limit of pipe memory: slower, not wrong
 
-    def ask(self, request: bytes, deadline_s: float) -> tuple[str, Any]:
+    def ask(self, request: bytes, deadline_s: float, most_s: float) -> tuple[str, Any]:
         """The answer to `request`.
 
         Args:
             request: pickled.
-            deadline_s: seconds until the child is killed.
+            deadline_s: seconds without a sign that it goes on, after which the child is killed.
+            most_s: seconds after which it is killed in any case.
 
         Raises:
             Lost: there is no answer in time, or none that can be read; the child is dead then.
         """
         self.served += 1
-        return self._exchange(request, deadline_s)
+        return self._exchange(request, deadline_s, most_s)
 
-    def _exchange(self, request: bytes | None, deadline_s: float) -> Any:
+    def _exchange(self, request: bytes | None, deadline_s: float, most_s: float) -> Any:
         assert self.process.stdin is not None and self.process.stdout is not None
-        with _Alarm(self.process, deadline_s) as alarm:
+        with _Alarm(self.process, deadline_s, most_s) as alarm:
             try:
                 if request is not None:
                     send(self.process.stdin, request)
-                return receive(self.process.stdout)
+                while isinstance(answer := receive(self.process.stdout), str) and answer == GOES_ON:
+                    alarm.renew()
+                return answer
             except (EOFError, OSError) as error:
                 code = self.process.wait()
-                reason = f"no answer within {deadline_s:.4g} s" if alarm.rang else death_of(code)
-                raise Lost(alarm.rang, reason) from error
+                raise Lost(alarm.rang, alarm.why() if alarm.rang else death_of(code), alarm.idle_s) from error
             except Exception as error:
                 self.process.kill()
                 reason = f"its answer cannot be read: {type(error).__name__}: {error}"
-                raise Lost(False, reason) from error
+                raise Lost(False, reason, alarm.idle_s) from error
             except BaseException:
                 self.process.kill()  # an interrupted exchange leaves half an answer in the pipe
                 raise

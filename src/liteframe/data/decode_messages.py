@@ -7,6 +7,8 @@ import struct
 from typing import IO, Any
 
 _HEADER = struct.Struct("<QI")
+GOES_ON = "goes on"
+"""What a child says on the way to its answer."""
 
 
 def send(pipe: IO[bytes], message: object) -> None:

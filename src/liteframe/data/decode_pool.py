@@ -12,11 +12,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from liteframe.data import decord_reader
@@ -25,6 +23,7 @@ from liteframe.data.decode_answers import checked, settled
 from liteframe.data.decode_child import Child, Lost, start_child
 from liteframe.data.decode_imports import folders_of
 from liteframe.data.decode_job import DecodeJob, VideoFrames
+from liteframe.data.decode_threads import as_they_come
 from liteframe.data.decode_worker import one_line, request
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
@@ -32,19 +31,30 @@ from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 
 _SHARE_OF_FIRST = 0.75
 """Of the deadline, for the first decoder."""
+_MOST_DEADLINES = 20
+"""A video takes no longer than so many deadlines, even if it goes on all the while."""
 
 __all__ = ["DecodeJob", "DecodePool", "VideoFrames"]
 
 
 @dataclass
 class _TimeLeft:
-    """What remains of the deadline of a video."""
+    """What remains for a video.
 
-    seconds: float
+    Attributes:
+        idle: seconds that may pass without progress; those before a decoder was lost are gone.
+        all: seconds in all.
+    """
+
+    idle: float
+    all: float
 
 
 class DecodePool:
     """Decodes videos in child processes, each job under its own deadline.
+
+    The deadline is for progress: each frame read begins it anew, so that a long video is waited for and a hang is not.
+    In all, a job may take 20 deadlines.
 
     A job whose child dies is tried once more in another one. Where the decoder of `auto` has crashed twice, or has hung
     for most of the deadline, the next one is tried, if it is known to be right on such files.
@@ -54,9 +64,10 @@ class DecodePool:
 
     Args:
         processes: how many children at most.
-        deadline_s: seconds a job may take before its child is killed.
+        deadline_s: seconds without progress after which the child of a job is killed.
         decoder: "auto", "decord", "pyav", or the import path "package.module:function" of a decoder of your own:
-            `function(path: str, job: DecodeJob) -> VideoFrames`, called in a child.
+            `function(path: str, job: DecodeJob) -> VideoFrames`, called in a child. It may call
+            `liteframe.data.decode_progress.step` to say that it goes on.
         recycle_after: a child is replaced after so many jobs, which bounds what leaks in decoders can pile up.
         remote_cache: where children fetch videos with URLs; without it those are a ConfigError.
     """
@@ -91,6 +102,7 @@ class DecodePool:
         self._lock = threading.Lock()
         self._idle: deque[Child] = deque()
         self._all: set[Child] = set()
+        self._stopping = False
         _pools.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,6 +139,12 @@ class DecodePool:
         for child in children:
             child.close()
 
+    def _stop(self) -> None:
+        """Ends all children, so that the threads which wait for answers end, and lets none take up what they are at."""
+        with self._lock:
+            self._stopping = True
+        self.close()
+
     def children(self) -> list[int]:
         """Process ids of the children that run now."""
         self._own()
@@ -146,53 +164,33 @@ class DecodePool:
             raise RuntimeError("a decode call gave no answer")
         return results  # type: ignore[return-value]
 
-    def call(self, calls: Sequence[tuple[str, str, tuple[Any, ...]]]) -> Iterator[tuple[int, Any]]:
+    def call(self, calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         """Calls functions in the children, each under the deadline; yields (index, result or DecodeError) as they come.
 
         Args:
-            calls: (path of the video it is about, "package.module:function", arguments) each.
+            calls: (path of the video it is about, "package.module:function", arguments) each; with other arguments
+                behind, it is called with those where it has crashed or hung. They are taken as there is time for them.
 
         Raises:
             ConfigError: a call raised such an error.
             LiteFrameError: no decode process can be started.
         """
-        return self._each([partial(self._call, *call) for call in calls])
+        return self._each(partial(self._call, *call) for call in calls)
 
-    def _each(self, tasks: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
+    def _each(self, tasks: Iterable[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
         self._own()
-        workers = min(self.processes, len(tasks))
-        if workers <= 1:
-            for index, task in enumerate(tasks):
-                yield index, task()
-            return
-        with ThreadPoolExecutor(workers, "liteframe-decode") as threads:
-            pending: dict[Future[Any], int] = {}
-            upcoming = iter(range(len(tasks)))
-            try:
-                while True:
-                    for index in islice(upcoming, workers - len(pending)):
-                        pending[threads.submit(tasks[index])] = index
-                    if not pending:
-                        return
-                    for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                        yield pending.pop(future), future.result()
-            except BaseException:
-                self.close()  # so that the threads, which wait for answers, end now
-                raise
+        try:
+            yield from as_they_come(tasks, self.processes, self._stop)
+        finally:
+            self._stopping = False
 
     def _decode(self, job: DecodeJob) -> VideoFrames | DecodeError:
         return _or_error(job.path, lambda: checked(job, self._read(job)))
 
     def _read(self, job: DecodeJob) -> Any:
-        whole = self.deadline_s + self._fetching_s(job.path)
         two = self.decoder == "auto" and decord_reader.available()
-        first = _TimeLeft(whole * _SHARE_OF_FIRST if two else whole)
-        given = first.seconds
-        answer = self._ask(self._request(job, self.decoder), first)
-        if two and isinstance(answer, Lost):
-            other = self._ask_once(self._request(job, NEXT), _TimeLeft(whole - (given - first.seconds)))
-            answer = other if not isinstance(other, Lost) and other[0] == "ok" else answer
-        return settled(job.path, answer)
+        requests = [self._request(job, name) for name in ((self.decoder, NEXT) if two else (self.decoder,))]
+        return settled(job.path, self._ask_in_turn(job.path, requests))
 
     def _request(self, job: DecodeJob, decoder: str) -> bytes:
         modules = [] if job.sampler is None else [type(job.sampler).__module__]
@@ -201,26 +199,41 @@ class DecodePool:
         arguments = (job, decoder, self.remote_cache)
         return request("liteframe.data.decode_job:decode", arguments, folders_of(modules))
 
-    def _call(self, path: str, function: str, arguments: tuple[Any, ...]) -> Any:
-        left = _TimeLeft(self.deadline_s + self._fetching_s(path))
-        return _or_error(path, lambda: settled(path, self._ask(request(function, arguments), left)))
+    def _call(self, path: str, function: str, *arguments: tuple[Any, ...]) -> Any:
+        requests = [request(function, each) for each in arguments]
+        return _or_error(path, lambda: settled(path, self._ask_in_turn(path, requests)))
 
-    def _ask(self, message: bytes, left: _TimeLeft) -> tuple[str, Any] | Lost:
-        """What a child answers, or why none did. One that dies may do so by chance: another is asked."""
-        answer = self._ask_once(message, left)
-        if isinstance(answer, Lost) and not answer.timed_out and left.seconds > 0:
-            return self._ask_once(message, left)
+    def _ask_in_turn(self, path: str, requests: Sequence[bytes]) -> tuple[str, Any] | Lost:
+        """The answer to the first request; where its child is lost, to the second, if there is one and it succeeds."""
+        deadline_s = self.deadline_s + self._fetching_s(path)
+        left = _TimeLeft(deadline_s, deadline_s * _MOST_DEADLINES)
+        answer = self._ask(requests[0], left, deadline_s * (_SHARE_OF_FIRST if len(requests) > 1 else 1.0))
+        for message in requests[1:]:
+            if isinstance(answer, Lost) and left.all > 0:
+                other = self._ask_once(message, left, deadline_s)
+                answer = other if not isinstance(other, Lost) and other[0] == "ok" else answer
         return answer
 
-    def _ask_once(self, message: bytes, left: _TimeLeft) -> tuple[str, Any] | Lost:
-        child = self._take()  # whose start is not of the video's time
-        started = time.monotonic()
+    def _ask(self, message: bytes, left: _TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
+        """What a child answers, or why none did. One that dies may do so by chance: another is asked."""
+        answer = self._ask_once(message, left, deadline_s)
+        if isinstance(answer, Lost) and not answer.timed_out and min(left.idle, left.all) > 0:
+            return self._ask_once(message, left, deadline_s)
+        return answer
+
+    def _ask_once(self, message: bytes, left: _TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
         try:
-            return child.ask(message, left.seconds)
+            child = self._take()  # whose start is not of the video's time
         except Lost as lost:
             return lost
+        started = time.monotonic()
+        try:
+            return child.ask(message, min(deadline_s, left.idle), left.all)
+        except Lost as lost:
+            left.idle -= lost.idle_s
+            return lost
         finally:
-            left.seconds -= time.monotonic() - started
+            left.all -= time.monotonic() - started
             self._give_back(child)
 
     def _fetching_s(self, path: str) -> float:
@@ -228,16 +241,20 @@ class DecodePool:
 
     def _take(self) -> Child:
         with self._lock:
-            while self._idle:
+            while self._idle and not self._stopping:
                 child = self._idle.popleft()
                 if child.alive and child.served < self.recycle_after:
                     return child
                 self._all.discard(child)
                 child.close()
-        child = start_child()
-        with self._lock:
-            self._all.add(child)
-        return child
+        if not self._stopping:
+            child = start_child()
+            with self._lock:
+                if not self._stopping:
+                    self._all.add(child)
+                    return child
+            child.close()
+        raise Lost(False, "the work was ended")
 
     def _give_back(self, child: Child) -> None:
         with self._lock:

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import IO, Any
 
+from liteframe.data import decode_progress
 from liteframe.data.decode_job import load_function
 from liteframe.data.decode_memory import limit_own_memory
-from liteframe.data.decode_messages import receive, send
+from liteframe.data.decode_messages import GOES_ON, receive, send
 from liteframe.data.parent_watch import end_with_parent, leave_group
 from liteframe.errors import ConfigError, LiteFrameError
 
@@ -74,6 +75,7 @@ def main() -> None:
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever decoders print must not mix with the answers
+    decode_progress.report_to(lambda: send(answers, GOES_ON))
     send(answers, "ready")
     while True:
         try:

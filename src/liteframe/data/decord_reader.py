@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.data import decode_progress
 from liteframe.data.frame_resize import FrameResize
 from liteframe.errors import DecodeError
 
@@ -135,6 +136,7 @@ def _read(
             chunk = [int(index) for index in indices[start : start + step]]
             frames_THWC = reader.get_batch(chunk).asnumpy()
             _check(path, frames_THWC.shape, (len(chunk), *resize.source, 3))
+            decode_progress.step()
             for slot, frame_HWC in enumerate(frames_THWC, start):
                 out_THWC[slot] = resize(frame_HWC)
     reader.seek(0)  # otherwise decoded frames that were not asked for are never given back
@@ -147,6 +149,7 @@ def _fill_in_order(
     slot = 0
     for index in range(int(indices[-1]) + 1):
         frame = next_frame()
+        decode_progress.step()
         if index == indices[slot]:
             frame_HWC = frame.asnumpy()
             _check(path, frame_HWC.shape, (*resize.source, 3))

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from liteframe.data import decode_progress
+
 Item = TypeVar("Item")
 _Entry = tuple[int, str, str]
 """Level, name of what says it, text."""
@@ -97,6 +99,7 @@ class FFmpegLog:
                     item = next(items)
                 except StopIteration:
                     return
+            decode_progress.step()
             yield item
 
     def forget(self) -> None:

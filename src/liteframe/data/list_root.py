@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from liteframe.contained_path import OutsideRoot, contained
 from liteframe.data.remote_file import is_url
+from liteframe.file_url import NotHere, without_file_url
 from liteframe.user_path import in_home
 
 _NO_PART_OF_A_URL = re.compile(r"[\x00-\x1f\x7f\\]|::")
@@ -19,9 +20,9 @@ _MOST_DECODINGS = 4
 class ListRoot:
     """What the names in a list are relative to.
 
-    A list without a root is its user's own: it may name absolute paths, `~`, `..` and URLs. With one, a folder or a
-    URL, no name, `..` or link leads out of it. The folder that a row's `data_source` names is the root of that row's
-    video.
+    A list without a root is its user's own: it may name absolute paths (also as `file://`), `~`, `..` and URLs. With
+    one, a folder or a URL, no name, `..` or link leads out of it. The folder that a row's `data_source` names is the
+    root of that row's video.
 
     It remembers what it saw of each folder, so it is for one reading of one list.
 
@@ -46,6 +47,10 @@ class ListRoot:
         Raises:
             OutsideRoot: it leads out of the root, or of the folder.
         """
+        try:
+            name = without_file_url(name)
+        except NotHere as error:
+            raise OutsideRoot(str(error)) from error
         if self.is_url:
             return self._below_url(name)
         if is_url(name):

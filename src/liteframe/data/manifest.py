@@ -11,12 +11,14 @@ from typing import Any
 from liteframe.data.list_root import ListRoot
 from liteframe.data.remote_file import is_url
 from liteframe.data.row_table import RowTable
+from liteframe.data.sources.file_kind import is_parquet, is_video
 from liteframe.data.sources.folder import VIDEO_SUFFIXES, folder_rows
 from liteframe.data.sources.json_text import json_rows
 from liteframe.data.sources.parquet import parquet_rows
 from liteframe.data.video_file import fault_of
 from liteframe.data.video_row import ParsedRow, VideoRow, parse_row, unusable
 from liteframe.errors import DataError, ManifestError
+from liteframe.file_url import NotHere, without_file_url
 
 __all__ = ["VIDEO_SUFFIXES", "VideoRow", "VideoSource", "each_row", "read_manifest", "read_manifests", "read_sources"]
 
@@ -56,7 +58,8 @@ def read_manifest(
     check: RowCheck | None = None,
     keep_unusable: bool = False,
 ) -> list[VideoRow]:
-    """Rows of a list of videos: JSONL, a JSON list, Parquet, a folder (all videos in it, sorted), or one video file.
+    """Rows of a list of videos: JSONL, a JSON list, Parquet, a folder (all videos in it, sorted), or one video
+    file, whatever its ending.
 
     Rows are objects with `path`, or with `video` and `conversations` as LLaVA and ShareGPT write them
     (`liteframe.data.sources.llava`). An id that such foreign rows repeat gets `@2`, `@3`, ...; a manifest's own are
@@ -132,8 +135,12 @@ def each_row(
     Raises:
         ManifestError: the list as a whole cannot be read, or is empty.
     """
-    path = Path(source)
-    if is_url(str(source)):
+    try:
+        name = without_file_url(str(source))
+    except NotHere as error:
+        raise ManifestError(str(error)) from error
+    path = Path(name)
+    if is_url(name):
         raise ManifestError(f"{source}: a list is read from disk; copy it here (its rows may be URLs, or its root one)")
     is_folder = os.path.isdir(path)
     fault = "" if is_folder else fault_of(path)
@@ -143,7 +150,7 @@ def each_row(
         )
     if fault:
         raise ManifestError(f"{path}: {fault}; give a list (JSONL, JSON, Parquet) or a folder of videos")
-    if is_folder or path.suffix.lower() in VIDEO_SUFFIXES:
+    if is_folder or is_video(path):
         if root is not None:
             raise ManifestError(f"{path}: root is {root!r}, but only the paths of a list have a root; leave it out")
         yield from _videos(folder_rows(path) if is_folder else [VideoRow(path=str(path.absolute()), id=path.name)])
@@ -151,7 +158,7 @@ def each_row(
     held = ListRoot(str(path.parent), root)
     empty = True
     try:
-        for where, fields in parquet_rows(path) if path.suffix.lower() == ".parquet" else json_rows(path):
+        for where, fields in parquet_rows(path) if is_parquet(path) else json_rows(path):
             empty = False
             try:
                 parsed: ParsedRow | ManifestError = parse_row(fields, where, held)
@@ -164,8 +171,11 @@ def each_row(
         raise ManifestError(f"{path}: the manifest is empty; write one JSON object a line, with at least 'path'")
 
 
-def _videos(rows: Sequence[VideoRow]) -> Iterator[tuple[str, ParsedRow | ManifestError]]:
+def _videos(rows: Sequence[VideoRow | ManifestError]) -> Iterator[tuple[str, ParsedRow | ManifestError]]:
     for row in rows:
+        if isinstance(row, ManifestError):
+            yield str(row).partition(": ")[0], row
+            continue
         try:
             row.path.encode()
         except UnicodeEncodeError:

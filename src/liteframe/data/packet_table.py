@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.data import decode_progress
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.pyav_open import MOST_PIXELS, error_text
 from liteframe.data.pyav_versions import argument_error, codec_of, ends_of_samples
@@ -108,6 +109,7 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
     packets, first = _Packets(container, stream), None
     try:
         for packet in container.demux(stream):
+            decode_progress.step()
             if first is None:
                 with log.listening():
                     first = decoded(path, packet)

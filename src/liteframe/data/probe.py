@@ -1,4 +1,4 @@
-"""Reads every frame of a video once, and says how many it has or what is wrong with it."""
+"""What `liteframe check` finds out about a file: how many frames it has, or what is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
+from liteframe.data import decord_reader
+from liteframe.data.check_frames import compare_by_decord, decode_and_compare
 from liteframe.data.check_rows import CheckRow
-from liteframe.data.decode import scan_cached
+from liteframe.data.decode import NEXT, scan_cached
 from liteframe.data.decode_pool import DecodePool
-from liteframe.data.pyav_in_order import frames_in_order
-from liteframe.data.pyav_reader import Converter, read_sparse
 from liteframe.data.pyav_scan import Scan
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_decode import with_copy
@@ -20,39 +18,57 @@ from liteframe.data.remote_file import is_url
 from liteframe.errors import DecodeError, DecodeTimeout, LiteFrameError
 from liteframe.progress import Meter
 
-_GRID = 32
 
+def check_video(
+    path: str, verify_frames: int = 16, cache: RemoteCache | None = None, full: bool = False, decoder: str = "auto"
+) -> CheckRow:
+    """Decodes `path` in order, and `verify_frames` random frames by seeking, which must be the same.
 
-def check_video(path: str, verify_frames: int = 16, cache: RemoteCache | None = None) -> CheckRow:
-    """Decodes all of `path` in order, and `verify_frames` random frames by seeking, which must be the same.
-
-    A URL is fetched into `cache` first. Raises nothing of ours: the reason is in the row.
+    Of a long video places are decoded, unless `full`. A URL is fetched into `cache` first. Raises nothing of ours: the
+    reason is in the row. Asked with the decoder NEXT, though, which stands in for another one, it raises the reason.
     """
     if not is_url(path):
-        return _check_file(path, verify_frames)
+        return _check_file(path, verify_frames, full, decoder)
     if cache is None:
         return CheckRow(path, False, "is not here; give --cache, a folder to fetch it into", passing=True)
     try:
-        return replace(with_copy(path, cache, lambda copy: _check_copy(copy, verify_frames)), path=path)
+        found = with_copy(path, cache, lambda copy: _check_copy(copy, verify_frames, full, decoder))
+        return replace(found, path=path)
     except DecodeError as error:
+        if decoder == NEXT:
+            raise
         return CheckRow(path, False, error.reason)
     except LiteFrameError as error:
         return CheckRow(path, False, str(error), passing=True)
 
 
-def _check_copy(path: str, verify_frames: int) -> CheckRow:
+def _check_copy(path: str, verify_frames: int, full: bool, decoder: str) -> CheckRow:
     """As `_check_file`, but a copy that cannot be opened is a DecodeError, so that it is fetched again."""
     scan_cached(path)
-    return _check_file(path, verify_frames)
+    return _check_file(path, verify_frames, full, decoder)
 
 
-def _check_file(path: str, verify_frames: int) -> CheckRow:
+def _check_file(path: str, verify_frames: int, full: bool, decoder: str) -> CheckRow:
     row = _unopened(path, "")
     try:
         scan = scan_cached(path)
+        row = _opened(row, scan)
+        by_next = decoder == NEXT
+        decoded = compare_by_decord(scan, verify_frames) if by_next else decode_and_compare(scan, verify_frames, full)
     except DecodeError as error:
-        return replace(row, error=error.reason)
-    row = replace(
+        if decoder == NEXT:
+            raise
+        return replace(row, ok=False, error=error.reason)
+    if decoded.frames == 0:
+        return replace(row, frames=0, ok=False, error="has no frame that can be decoded")
+    remarks = [*decoded.remarks, *(["is a single picture"] if decoded.frames == 1 else [])]
+    read_by = "decord" if by_next else "pyav"
+    frames, verified = decoded.frames, decoded.verified
+    return replace(row, frames=frames, verified=verified, decoder=read_by, reason="; ".join(remarks))
+
+
+def _opened(row: CheckRow, scan: Scan) -> CheckRow:
+    return replace(
         row,
         ok=True,
         codec=scan.codec,
@@ -63,18 +79,6 @@ def _check_file(path: str, verify_frames: int) -> CheckRow:
         duration=scan.duration,
         decoder="pyav",
     )
-    try:
-        samples_TN, times = _sequential(scan)
-        if scan.pts_T is None or scan.pts_T.tolist() == times:
-            _require_same_by_seeking(scan, samples_TN, verify_frames)
-    except DecodeError as error:
-        return replace(row, ok=False, error=error.reason)
-    frames = len(samples_TN)
-    if frames == 0:
-        return replace(row, frames=0, ok=False, error="has no frame that can be decoded")
-    if frames != scan.frames:
-        row = replace(row, reason=f"the container announces {scan.frames} frames, {frames} can be decoded")
-    return replace(row, frames=frames)
 
 
 def _unopened(path: str, error: str, passing: bool = False) -> CheckRow:
@@ -86,34 +90,6 @@ def _unopened(path: str, error: str, passing: bool = False) -> CheckRow:
     return CheckRow(path, False, error, bytes=found.st_size, mtime_ns=found.st_mtime_ns, passing=passing)
 
 
-def _sample(frame_HWC: np.ndarray) -> np.ndarray:
-    """A grid of pixels, enough to tell frames apart: (N,) int16."""
-    height, width = frame_HWC.shape[:2]
-    rows, columns = np.linspace(0, height - 1, _GRID).astype(int), np.linspace(0, width - 1, _GRID).astype(int)
-    return frame_HWC[np.ix_(rows, columns)].astype(np.uint8).reshape(-1)
-
-
-def _sequential(scan: Scan) -> tuple[np.ndarray, list[int | None]]:
-    convert = Converter(scan)
-    samples, times = [], []
-    for frame in frames_in_order(scan.path):
-        samples.append(_sample(convert(frame)))
-        times.append(frame.pts)
-    return np.array(samples), times
-
-
-def _require_same_by_seeking(scan: Scan, samples_TN: np.ndarray, verify_frames: int) -> None:
-    """Raises DecodeError where frames at random positions are others when they are sought."""
-    frames = len(samples_TN)
-    random = np.random.default_rng(frames)
-    positions = np.sort(random.choice(frames, min(verify_frames, frames), replace=False)).tolist()
-    if not positions:
-        return
-    for index, frame_HWC in zip(positions, read_sparse(scan, positions), strict=True):
-        if not np.array_equal(_sample(frame_HWC), samples_TN[index]):
-            raise DecodeError(scan.path, f"shows another frame {index} when it is sought: write the file anew")
-
-
 def check_many(
     paths: Sequence[str],
     processes: int = 2,
@@ -121,20 +97,25 @@ def check_many(
     progress: bool = True,
     verify_frames: int = 16,
     remote_cache: RemoteCache | None = None,
+    full: bool = False,
 ) -> Iterator[CheckRow]:
-    """Checks files in killable child processes, with progress on stderr; rows come in the order of `paths`.
+    """Checks files in killable child processes, with progress on stderr; rows come as they are done.
 
     Args:
         paths: video files.
         processes: how many to check at a time.
-        deadline_s: seconds for one file; after them the row's error says so.
+        deadline_s: seconds without progress on one file; after them the row's error says so.
         progress: show it.
         verify_frames: random positions at which reading by seeking is compared.
         remote_cache: where paths that are URLs are fetched to.
+        full: decode all of long videos, too.
     """
-    done: dict[int, CheckRow] = {}
-    upcoming = 0
-    calls = [(path, "liteframe.data.probe:check_video", (path, verify_frames, remote_cache)) for path in paths]
+    told = verify_frames, remote_cache, full
+    others = [NEXT] if decord_reader.available() else []  # as training would go on after a crash or hang
+    calls = (
+        (path, "liteframe.data.probe:check_video", (path, *told), *((path, *told, other) for other in others))
+        for path in paths
+    )
     with (
         DecodePool(processes, deadline_s, remote_cache=remote_cache) as pool,
         Meter("check", len(paths), "files", enabled=progress) as meter,
@@ -142,9 +123,6 @@ def check_many(
         for index, result in pool.call(calls):
             meter.update()
             if isinstance(result, DecodeError):  # no answer: `check_video` has every other error in its row
-                hint = "; a long video needs a larger deadline_s" if isinstance(result, DecodeTimeout) else ""
+                hint = "; give it more by --deadline_s" if isinstance(result, DecodeTimeout) else ""
                 result = _unopened(paths[index], result.reason + hint, passing=True)
-            done[index] = result
-            while upcoming in done:
-                yield done.pop(upcoming)
-                upcoming += 1
+            yield result

@@ -9,7 +9,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, container_of, playlist_kind
+from liteframe.data.containers import (
+    HEAD_BYTES,
+    SELF_CONTAINED,
+    container_of,
+    is_animated_webp,
+    likely_kind,
+    playlist_kind,
+)
 from liteframe.data.cut_short import missing
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.pyav_versions import argument_error, codec_of, disposition_of, open_options
@@ -99,22 +106,23 @@ def _open_container(path: str, file: BinaryIO) -> Any:
     import av
 
     head = file.read(HEAD_BYTES)
-    kind = playlist_kind(head)
-    if kind:
+    if kind := playlist_kind(head):
         raise DecodeError(path, f"is {kind}, which names other files or streams: list those themselves")
+    if is_animated_webp(head):
+        raise DecodeError(path, "is an animated WebP, which FFmpeg does not decode: convert it, to MP4 or GIF for one")
     file.seek(0)
     try:
         options = open_options(head, _OPTIONS)
         return av.open(_PlainFile(file, path), io_open=_refuse, metadata_errors="replace", **options)  # type: ignore[call-overload]
-    except argument_error() as error:  # what FFmpeg says of formats that are not on its list
-        raise DecodeError(
-            path, "cannot be opened: it is not in a format that is read here, or damaged: convert it, to MP4 for one"
-        ) from error
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        lost = missing(file, container_of(head))
-        if lost:
+        why = error_text(error)
+        if isinstance(error, argument_error()):  # what FFmpeg says of formats that are not on its list
+            why = "it is not in a format that is read here, or damaged: convert it, to MP4 for one"
+        if kind := likely_kind(head):
+            raise DecodeError(path, f"is {kind}") from error
+        if lost := missing(file, container_of(head)):
             raise DecodeError(path, f"is cut short, and cannot be opened: {lost}; fetch or write it anew") from error
-        raise DecodeError(path, f"cannot be opened: {error_text(error)}") from error
+        raise DecodeError(path, f"cannot be opened: {why}") from error
 
 
 def _video_stream(path: str, container: Any) -> Any:

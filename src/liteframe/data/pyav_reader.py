@@ -20,7 +20,6 @@ from liteframe.data.pyav_in_order import frames_held_back, frames_in_order
 from liteframe.data.pyav_open import open_video
 from liteframe.data.pyav_scan import Scan
 from liteframe.data.pyav_versions import rgb_converter
-from liteframe.errors import DecodeError
 
 _JPEG_TABLES = b"\xff\xdb", b"\xff\xc4"
 """Markers of the tables of quantisation and of Huffman codes; the codes themselves never look like them."""
@@ -35,7 +34,7 @@ class _SeekMiss(Exception):
 
 
 class Converter:
-    """PyAV frames to upright RGB arrays (height, width, 3) uint8.
+    """PyAV frames to upright RGB arrays (height, width, 3) uint8; those of another size than the first are scaled.
 
     Args:
         scan: of the file.
@@ -48,11 +47,10 @@ class Converter:
         self._resize = FrameResize((scan.height, scan.width), self.size)
 
     def __call__(self, frame: Any) -> np.ndarray:
-        picture = upright(self._rgb(frame), self._scan.orientation)
-        if picture.shape[:2] != (self._scan.height, self._scan.width):
-            before, now = f"{self._scan.width}x{self._scan.height}", f"{picture.shape[1]}x{picture.shape[0]}"
-            raise DecodeError(self._scan.path, f"its frame size changes from {before} to {now} on the way")
-        return self._resize(picture)
+        picture_HWC = upright(self._rgb(frame), self._scan.orientation)
+        if picture_HWC.shape[:2] != self._resize.source:  # streams may change their size on the way
+            self._resize = FrameResize(picture_HWC.shape[:2], self.size)
+        return self._resize(picture_HWC)
 
 
 def read_sparse(scan: Scan, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:

@@ -28,6 +28,7 @@ LACKS = {
     "duplicate_id": "with the id of an earlier row",
 }
 """What a row may lack, by the names in `--output`, and how the summary says it."""
+_NONE: dict[str, int] = {}
 STOPS = ("unreadable_row", "bad_conversation", "bad_choices")
 """Those at which a stage that asks questions stops; what else there is it can live with, or it skips the row."""
 
@@ -52,7 +53,8 @@ class SourceCheck:
 
     def complete(self, row: CheckRow) -> CheckRow:
         """The row of a file with what the list says about it."""
-        return replace(row, rows=self.rows_of[row.path], lacks=dict(self.lacks_of.get(row.path, {})))
+        lacks = self.lacks_of.get(row.path)
+        return replace(row, rows=self.rows_of[row.path], lacks=_NONE if lacks is None else dict(lacks))
 
     def counts(self) -> dict[str, int]:
         """Rows of each kind, those kinds only that there are."""
@@ -96,7 +98,8 @@ def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
         yield "no_file", f"{row.path} (id {row.id})"
     fields = row.as_dict()
     if not has_questions(fields):
-        yield "no_questions", ""
+        if row.place:  # nobody expects any of the videos of a folder
+            yield "no_questions", ""
         return
     try:
         turns = turns_of(fields)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import stat
 
 _KINDS = {
@@ -12,6 +14,8 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFDIR: "a folder",
 }
+
+_PICTURE = re.compile(r"(?s)(?P<start>.*?)(?P<number>[0-9]*)(?P<end>\.(?i:jpe?g|png|webp|bmp|ppm|tiff?))")
 
 
 def fault_of(path: str | os.PathLike[str]) -> str:
@@ -24,6 +28,26 @@ def fault_of(path: str | os.PathLike[str]) -> str:
         return "no such file"
     except (OSError, ValueError) as error:  # no permission, links in a circle, too long a name, a null byte
         return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    if stat.S_ISDIR(found.st_mode) and (pictures := pictures_in(path)):
+        return pictures
     if not stat.S_ISREG(found.st_mode):
         return f"is not a regular file but {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}"
     return "" if os.access(path, os.R_OK) else "cannot be read (no permission)"
+
+
+def pictures_in(folder: str | os.PathLike[str]) -> str:
+    """What to do with a folder of pictures, as frames of videos are kept at times; empty where it holds none."""
+    try:
+        names = [match for entry in os.scandir(folder) if (match := _PICTURE.fullmatch(entry.name))]
+    except OSError:
+        return ""
+    if not names:
+        return ""
+    first, last = (choose(names, key=lambda match: (len(match["number"]), match[0])) for choose in (min, max))
+    told = f"is a folder of {len(names)} picture{'s' * (len(names) != 1)} ({first[0]!r} to {last[0]!r})"
+    if not first["number"]:
+        return f"{told}, and a video is one file: make one of them"
+    digits = f"%0{len(first['number'])}d" if len(first["number"]) == len(last["number"]) else "%d"
+    pattern = shlex.quote(first["start"].replace("%", "%%") + digits + first["end"])
+    command = f"ffmpeg -framerate FPS -start_number {int(first['number'])} -i {pattern} -crf 12 video.mp4"
+    return f"{told}, and a video is one file: make one of them, in there by `{command}`"

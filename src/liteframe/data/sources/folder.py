@@ -5,27 +5,32 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from liteframe.data.video_file import pictures_in
 from liteframe.data.video_row import VideoRow
 from liteframe.errors import ManifestError
 
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"}
-    | {".ts", ".m2ts", ".mts", ".flv", ".wmv", ".3gp", ".ogv"}
+    {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".divx"}
+    | {".ts", ".m2t", ".m2ts", ".mts", ".flv", ".f4v", ".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".ogm", ".qt"}
+    | {".mxf", ".rm", ".rmvb", ".mk3d", ".y4m", ".gif"}
 )
 """Lower-case endings of the files that a plain folder is searched for."""
 
 
-def folder_rows(folder: Path) -> list[VideoRow]:
-    """A row for each video in `folder`, sorted, with its path from there as id.
+def folder_rows(folder: Path) -> list[VideoRow | ManifestError]:
+    """A row for each video in `folder`, sorted, with its path from there as id; an error for each folder in there that
+    cannot be read.
 
     Links to folders are followed, once each.
 
     Raises:
-        ManifestError: there is none, or a folder in there cannot be read.
+        ManifestError: there is no video, or `folder` itself cannot be read.
     """
+    errors: list[ManifestError] = []
 
     def unreadable(error: OSError) -> None:
-        raise ManifestError(f"{error.filename}: cannot be read ({error.strerror}); make it readable, or move it out")
+        what = f"{error.filename}: cannot be read ({error.strerror}); make it readable, or move it out"
+        errors.append(ManifestError(what))
 
     found: list[Path] = []
     walked: set[str] = set()
@@ -39,9 +44,13 @@ def folder_rows(folder: Path) -> list[VideoRow]:
             for name in names
             if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
         ]
-    if not found:
+    if errors and not walked:
+        raise errors[0]
+    if not found and not errors:
+        if pictures := pictures_in(folder):
+            raise ManifestError(f"{folder}: {pictures}")
         raise ManifestError(
             f"{folder}: no video in this folder; endings looked for: {' '.join(sorted(VIDEO_SUFFIXES))}"
         )
     relative = sorted(path.relative_to(folder).as_posix() for path in found)
-    return [VideoRow(path=str((folder / name).absolute()), id=name) for name in relative]
+    return [*(VideoRow(path=str((folder / name).absolute()), id=name) for name in relative), *errors]

@@ -1,0 +1,31 @@
+"""Signs of life of a decode process, which renew its deadline: a long video is waited for, a hang is ended.
+
+What reads packets or frames calls `step` for each. A decoder of your own may do so, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_SECONDS_APART = 0.25
+
+_report: Callable[[], None] | None = None
+_last = 0.0
+
+
+def report_to(report: Callable[[], None] | None) -> None:
+    """Has `report` called a few times a second while steps are made in this process; None for not at all."""
+    global _report, _last
+    _report, _last = report, 0.0
+
+
+def step() -> None:
+    """Says that a packet or frame more has been read."""
+    global _last
+    if _report is None:
+        return
+    now = time.monotonic()
+    if now - _last >= _SECONDS_APART:
+        _last = now
+        _report()

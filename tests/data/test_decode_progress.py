@@ -1,0 +1,81 @@
+"""Deadlines are for progress: what goes on is waited for, what hangs is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from painted_videos import number_of, write_video
+
+from liteframe.data import decode_pool, decode_progress, decord_reader
+from liteframe.data.decode_job import DecodeJob, VideoFrames
+from liteframe.data.decode_pool import DecodePool
+from liteframe.data.frame_resize import FrameResize
+from liteframe.data.pyav_reader import read_in_order, read_sparse
+from liteframe.data.pyav_scan import scan
+from liteframe.data.sampling import UniformMidpoints
+from liteframe.errors import DecodeTimeout
+
+SLOW = "slow_decoders:goes_on_slowly"
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> str:
+    return str(write_video(tmp_path / "a.mp4", 8))
+
+
+def job(video: str, **row: object) -> DecodeJob:
+    return DecodeJob(video, UniformMidpoints(), 4, row=row)
+
+
+def test_a_video_is_not_given_up_while_it_goes_on(video: str) -> None:
+    with DecodePool(deadline_s=0.8, decoder=SLOW) as pool:
+        (result,) = pool.run([job(video, sleep=1.6)])
+    assert isinstance(result, VideoFrames)
+    assert [number_of(frame) for frame in result.frames_THWC] == result.indices.tolist()
+
+
+def test_a_hang_behind_work_is_ended(video: str) -> None:
+    with DecodePool(deadline_s=0.8, decoder=SLOW) as pool:
+        (result,) = pool.run([job(video, sleep=1.0, hangs=True)])
+    assert isinstance(result, DecodeTimeout)
+    assert "no answer within 0.8 s, after " in result.reason and "s of work" in result.reason
+
+
+def test_what_goes_on_without_end_is_ended(video: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_pool, "_MOST_DEADLINES", 2)
+    with DecodePool(deadline_s=0.6, decoder=SLOW) as pool:
+        (result,) = pool.run([job(video, sleep=60)])
+    assert isinstance(result, DecodeTimeout) and "not done after 1.2 s, though it goes on" in result.reason
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    made: list[int] = []
+    monkeypatch.setattr(decode_progress, "_SECONDS_APART", 0.0)
+    decode_progress.report_to(lambda: made.append(1))
+    yield made
+    decode_progress.report_to(None)
+
+
+def test_every_way_to_read_says_that_it_goes_on(tmp_path: Path, steps: list[int]) -> None:
+    path = str(write_video(tmp_path / "a.mkv", 60, options={"g": "12"}))
+    found = scan(path)
+    assert len(steps) >= 60
+    for read in (read_in_order, read_sparse):
+        steps.clear()
+        read(found, [11, 58])
+        assert len(steps) >= 20
+    steps.clear()
+    scan(path, by_decoding=True)
+    assert len(steps) >= 120
+
+
+@pytest.mark.skipif(not decord_reader.available(), reason="decord is not installed")
+def test_decord_says_that_it_goes_on(tmp_path: Path, steps: list[int]) -> None:
+    path, resize = str(write_video(tmp_path / "a.mp4", 60)), FrameResize((64, 64), (64, 64))
+    for in_order in (True, False):
+        steps.clear()
+        decord_reader.read(path, [11, 58], 60, resize, in_order)
+        assert len(steps) >= (59 if in_order else 1)

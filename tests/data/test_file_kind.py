@@ -1,0 +1,60 @@
+"""A file that is given as the source is one video, whatever its ending, or a list."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from painted_videos import write_video
+
+from liteframe.data.manifest import read_manifest
+from liteframe.data.sources.file_kind import is_video
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("clips")
+    kinds = {"mp4": "libx264", "mkv": "libx264", "webm": "libvpx", "avi": "mpeg4", "ts": "libx264", "h264": "libx264"}
+    clips = {kind: write_video(folder / f"a.{kind}", 3, codec).read_bytes() for kind, codec in kinds.items()}
+    return clips | {"gif": write_video(folder / "a.gif", 3, "gif", pixel_format="rgb8").read_bytes()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["A.MOV", "a.mts", "noending", "a.unknown", "a.mp4.part", "-i.mp4", "f%03d", "a:b", "concat:x", "n\nl"],
+)
+def test_a_single_file_of_any_name_is_a_video(name: str, clips: dict[str, bytes], tmp_path: Path) -> None:
+    for kind, data in clips.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        (row,) = read_manifest(path)
+        assert row.path == str(path) and row.id == name, kind
+
+
+@pytest.mark.parametrize("name", ["list", "list.txt", "list.mp4list", "list.jsonl", "list.JSON"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_text_is_a_list_whatever_its_ending(name: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(json.dumps({"path": "/v/ä.mp4"}, ensure_ascii=False) + "\n", encoding=encoding)
+    assert [row.path for row in read_manifest(path)] == ["/v/ä.mp4"]
+
+
+def test_a_list_is_no_video_though_a_row_of_it_holds_what_text_does_not(tmp_path: Path) -> None:
+    for number, data in enumerate((b'\n {"path": "a\0"}\n', "{}".encode("utf-16"), b"\xff no JSON\n")):
+        path = tmp_path / str(number)
+        path.write_bytes(data)
+        assert not is_video(path)
+
+
+def test_a_parquet_file_is_known_without_its_ending(tmp_path: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"path": ["/v/a.mp4"]}), tmp_path / "list")
+    assert [row.path for row in read_manifest(tmp_path / "list")] == ["/v/a.mp4"]
+
+
+def test_what_is_neither_is_named_as_a_video_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"path": "a.mp4"}\n'))
+    assert is_video(path)
