@@ -19,8 +19,9 @@ from liteframe.data import decode, decode_memory, decord_reader, packet_table, p
 from liteframe.data.decode import frame_times, probe, read_frames, read_frames_by
 from liteframe.data.decode_job import DecodeJob
 from liteframe.data.decode_job import decode as decode_job
+from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_reader import Converter
-from liteframe.data.pyav_scan import frames_in_order, scan
+from liteframe.data.pyav_scan import scan
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError
 

@@ -11,8 +11,9 @@ import pytest
 from painted_videos import write_video
 
 from liteframe.data import pyav_reader
+from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_reader import Converter, read_sparse
-from liteframe.data.pyav_scan import frames_in_order, scan
+from liteframe.data.pyav_scan import scan
 from liteframe.errors import DecodeError
 
 _FRAMES = 36

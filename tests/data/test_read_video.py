@@ -39,6 +39,11 @@ def test_rate_start_and_end(clip: Path) -> None:
     assert liteframe.read_video(clip, frames=None).indices.tolist() == list(range(50))
 
 
+def test_a_file_may_be_given_as_a_url(clip: Path) -> None:
+    assert liteframe.probe_video(clip.as_uri()).path == str(clip)
+    assert len(liteframe.read_video(clip.as_uri(), frames=3).frames_THWC) == 3
+
+
 def test_errors_name_the_file_or_the_setting(clip: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(clip.read_bytes()[:300])

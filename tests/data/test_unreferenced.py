@@ -12,8 +12,9 @@ from painted_videos import write_video
 
 from liteframe.data import decode, pyav_reader
 from liteframe.data.decode import read_frames
+from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_reader import Converter, read_in_order
-from liteframe.data.pyav_scan import Scan, frames_in_order, scan
+from liteframe.data.pyav_scan import Scan, scan
 from liteframe.data.unreferenced import PROVEN, Misjudged, unreferenced_finder
 
 _FRAMES = 48

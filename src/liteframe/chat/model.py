@@ -17,7 +17,7 @@ from liteframe.chat.answer import Answer, Stopwatch
 from liteframe.data.decode_pool import DecodeJob, DecodePool
 from liteframe.data.frame_times import require_span
 from liteframe.data.reader_threads import threads_for
-from liteframe.data.remote_file import require_file
+from liteframe.data.remote_file import local_path
 from liteframe.data.sampling import FpsCapped, UniformMidpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError
@@ -170,10 +170,10 @@ class ChatModel:
         if fps is not None and not fps > 0:
             raise ConfigError(f"fps is {fps}; give a rate above 0")
         require_span(start, end)
-        require_file(video)
+        local = local_path(video)
         sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
         assert made_for.image_size is not None, "every encoder of a Video LLM has a size"
-        job = DecodeJob(str(video), sampler, frames, start_s=start, end_s=end, size=made_for.image_size)
+        job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=made_for.image_size)
         decoded = self._pool.run([job])[0]
         if isinstance(decoded, DecodeError):
             raise decoded

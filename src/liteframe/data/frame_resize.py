@@ -15,7 +15,7 @@ _CUBIC = -0.5
 _REACH = 2.0
 """Of the bicubic filter, in pixels of the result (of the source where that is the smaller)."""
 _WEIGHT_BITS, _MOST_BITS = 15, 22
-_STRIP_PIXELS = 16
+_STRIP_COLUMNS = 16
 _BAND_ROWS = 64
 _EXACT_FLOAT32 = 2**24
 """Whole numbers up to here are exact in float32, and so are sums of them in any order."""
@@ -58,10 +58,8 @@ class _Axis:
         whole = [(first, np.trunc(weights * 2**self.bits + np.copysign(0.5, weights))) for first, weights in taps]
         most = 255 * max(np.abs(weights).sum() for _, weights in whole) + 2 ** (self.bits - 1)
         self.dtype = np.float32 if most < _EXACT_FLOAT32 else np.float64
-        self.strips = [
-            self._strip(whole[first : first + _STRIP_PIXELS], first, channels)
-            for first in range(0, size, _STRIP_PIXELS)
-        ]
+        step = _STRIP_COLUMNS // channels
+        self.strips = [self._strip(whole[first : first + step], first, channels) for first in range(0, size, step)]
 
     def _strip(self, taps: list[tuple[int, np.ndarray]], first: int, channels: int) -> tuple[slice, slice, np.ndarray]:
         low = min(begin for begin, _ in taps)
@@ -115,8 +113,10 @@ def _along_rows(frame_HWC: np.ndarray, axis: _Axis) -> np.ndarray:
     out = np.empty((height, axis.strips[-1][1].stop), np.uint8)
     for top in range(0, height, _BAND_ROWS):  # of a size that the processor's cache holds
         band = frame_HWC[top : top + _BAND_ROWS].reshape(-1, width * channels).astype(axis.dtype)
+        sums = np.empty((len(band), out.shape[1]), axis.dtype)
         for taken, made, weights in axis.strips:
-            out[top : top + _BAND_ROWS, made] = axis.round(band[:, taken] @ weights)
+            np.matmul(band[:, taken], weights, out=sums[:, made])
+        out[top : top + _BAND_ROWS] = axis.round(sums)
     return out.reshape(height, -1, channels)
 
 

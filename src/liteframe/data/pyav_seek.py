@@ -12,7 +12,8 @@ import numpy as np
 
 from liteframe.data import decode_progress
 from liteframe.data.ffmpeg_log import FFmpegLog
-from liteframe.data.pyav_scan import Scan, frames_held_back
+from liteframe.data.pyav_in_order import frames_held_back
+from liteframe.data.pyav_scan import Scan
 from liteframe.data.unreferenced import Finder, Misjudged, unreferenced_finder
 
 _JPEG_TABLES = b"\xff\xdb", b"\xff\xc4"

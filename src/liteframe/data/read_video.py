@@ -10,7 +10,7 @@ from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.frame_times import require_span
 from liteframe.data.reader_threads import threads_for
-from liteframe.data.remote_file import require_file
+from liteframe.data.remote_file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, Linspace
 from liteframe.errors import ConfigError
 
@@ -33,7 +33,7 @@ def read_video(
     The file is read in another process, which is killed where it does not come to an end.
 
     Args:
-        path: a file.
+        path: a file, or its `file://` URL.
         frames: that many frames, at most all that there are; with `fps`, the most. None takes every frame, or with
             `fps` or a sampler as many as that gives.
         sampler: chooses the frames; by default they are evenly spaced in time, from the first to the last.
@@ -56,7 +56,7 @@ def read_video(
     Raises:
         DecodeError: the file cannot be read in time, or has no frame there.
         ConfigError: a setting makes no sense.
-        DataError: no such file.
+        DataError: a URL of another machine.
     """
     if fps is not None and sampler is not None:
         raise ConfigError("fps and sampler: each chooses the frames; give one of them")
@@ -67,9 +67,9 @@ def read_video(
     if fps is not None and not fps > 0:
         raise ConfigError(f"fps is {fps}; give a rate above 0")
     require_span(start, end)
-    require_file(path)
+    local = local_path(path)
     chooses = sampler or (Linspace(by="time") if fps is None else FpsCapped(fps))
-    job = DecodeJob(os.fspath(path), chooses, frames, start_s=start, end_s=end, size=size)
+    job = DecodeJob(local, chooses, frames, start_s=start, end_s=end, size=size)
     (found,) = decode_pool(decoder, deadline_s).run([job])
     if not isinstance(found, VideoFrames):
         raise found
@@ -81,12 +81,10 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
 
     Raises:
         DecodeError: the file cannot be read.
-        DataError: no such file.
+        DataError: a URL of another machine.
     """
-    require_file(path)
-    ((_, found),) = decode_pool("auto", DEADLINE_S).call(
-        [(os.fspath(path), "liteframe.data.decode:probe", (os.fspath(path),))]
-    )
+    local = local_path(path)
+    ((_, found),) = decode_pool("auto", DEADLINE_S).call([(local, "liteframe.data.decode:probe", (local,))])
     if not isinstance(found, VideoInfo):
         raise found
     return found

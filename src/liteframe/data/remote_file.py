@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from liteframe.data.remote_checksums import checksums_of_headers, checksums_of_info
 from liteframe.errors import ConfigError, DataError, DecodeError
+from liteframe.file_url import NotHere, without_file_url
 
 BLOCK_BYTES = 8 << 20
 REMOTE_PROTOCOLS = (
@@ -45,10 +46,19 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
-def require_file(path: str | os.PathLike[str]) -> None:
-    """Raises DataError where `path` is a URL, for those who fetch nothing."""
-    if is_url(os.fspath(path)):
-        raise DataError(f"{os.fspath(path)}: nothing is fetched here; download it, and give the file")
+def local_path(path: str | os.PathLike[str]) -> str:
+    """The path of a file of this machine, which may be given as a `file://` URL; for those who fetch nothing.
+
+    Raises:
+        DataError: it is a URL of another kind, or of another machine.
+    """
+    try:
+        local = without_file_url(os.fspath(path))
+    except NotHere as error:
+        raise DataError(str(error)) from None
+    if is_url(local):
+        raise DataError(f"{local}: nothing is fetched here; download it, and give the file")
+    return local
 
 
 def require_remote(url: str) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from liteframe.data import decode_progress
-from liteframe.data.colour_trust import colour_doubt
 from liteframe.data.decord_reader import watched_log
 from liteframe.data.frame_resize import FrameResize
+from liteframe.data.picture_trust import picture_doubt
 from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
 
@@ -48,15 +48,15 @@ def require_torchcodec() -> Any:
 
 def torchcodec_refusal(scan: Scan) -> str:
     """Why torchcodec must not read this file; empty where it may."""
-    if not scan.unmistakable:
-        return f"torchcodec is given no {scan.container} files that begin like this one"
+    if doubt := picture_doubt(scan, "torchcodec"):
+        return doubt
     if scan.by_decoding or scan.pts_T is None:
         return "the container's timestamps do not tell the frames, by which torchcodec is checked"
     if scan.codec not in PROVEN.get(scan.container.split(",")[0], ()):
         return f"torchcodec is not known to be right on {scan.codec} in {scan.container}"
     if scan.codec != "hevc" and scan.open_groups:
         return "torchcodec is not known to be right on open groups of pictures"
-    return colour_doubt(scan, "torchcodec")
+    return ""
 
 
 def read(scan: Scan, indices: Sequence[int], resize: FrameResize, threads: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from liteframe.data.nal_units import H264Pictures, HevcPictures, Picture, Unread
+from liteframe.data.pyav_versions import codec_of
 
 
 class Misjudged(Exception):
@@ -37,7 +38,7 @@ def unreferenced_finder(stream: Any) -> Finder | None:
     The test raises `Misjudged` where a packet shows that one before it should have been decoded, or that its time is
     wrong.
     """
-    kind = _KINDS.get(stream.codec_context.codec.canonical_name)
+    kind = _KINDS.get(codec_of(stream))
     try:
         return kind(bytes(stream.codec_context.extradata or b"")) if kind else None
     except (Unread, IndexError):  # a header that is cut short

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from liteframe.data.read_video import read_video as read_file
-from liteframe.data.remote_file import require_file
+from liteframe.data.remote_file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError
@@ -85,8 +85,7 @@ def read_image(image: Any, size: tuple[int, int]) -> Tensor:
         DataError: no such file, not an image, or one of more pixels than fit into memory with ease.
     """
     if _is_path(image):
-        require_file(image)
-        image = _open(image)
+        image = _open(local_path(image))
     return resize_uint8(_frame(image)[None], size)
 
 
