@@ -8,9 +8,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from painted_videos import write_video
+from painted_videos import number_of, write_video
 
-from liteframe.data import pyav_reader
+from liteframe.data import decode, pyav_open, pyav_reader
 from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_reader import Converter, read_sparse
 from liteframe.data.pyav_scan import scan
@@ -127,3 +127,32 @@ def test_damage_that_one_of_several_threads_meets_is_an_error(tmp_path: Path, mo
     path.write_bytes(data)
     with pytest.raises(DecodeError, match="damaged"):
         read_sparse(seen, [5, 25, 45], threads=3)
+
+
+def test_what_was_opened_to_find_out_what_a_file_holds_is_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    whole = pyav_open._open_container
+
+    def count(path: str, file: Any) -> Any:
+        opened.append(path)
+        return whole(path, file)
+
+    monkeypatch.setattr(pyav_open, "_open_container", count)
+    for name in ("clip.mp4", "clip.mov"):
+        path = str(write_video(tmp_path / name, 30, options={"g": "10", "bf": "2"}))
+        for indices in ([0, 1, 2], [17], list(range(30))):
+            decode.forget_scans()
+            opened.clear()
+            assert [number_of(frame) for frame in decode.read_frames(path, indices)] == indices
+            assert opened == [path]
+
+
+def test_another_file_of_the_same_name_is_opened_anew(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 30, options={"g": "10"})
+    other = write_video(tmp_path / "other.mp4", 20, options={"g": "5"}, codec="mpeg4")
+    decode.probe(str(path))
+    other.replace(path)
+    for index in (3, 12):
+        assert [number_of(frame) for frame in decode.read_frames(str(path), [index])] == [index]

@@ -19,6 +19,7 @@ from liteframe.data import decord_reader, pyav_reader, pyav_scan, torchcodec_rea
 from liteframe.data.decode_memory import require_memory
 from liteframe.data.decord_trust import decord_doubt, decord_refusal
 from liteframe.data.frame_resize import FrameResize
+from liteframe.data.pyav_open import kept
 from liteframe.data.pyav_reader import TableMismatch
 from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
@@ -144,6 +145,7 @@ def forget_scans() -> None:
     """Empties the cache of this process, so that the next read starts at opening the file, as a measurement must."""
     global _scans
     _scans = _ScanCache()
+    kept.close()
 
 
 def check_decoder(decoder: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from liteframe.data.frame_resize import FrameResize
 from liteframe.data.orientation import upright
 from liteframe.data.pyav_in_order import frames_in_order
-from liteframe.data.pyav_open import open_video
+from liteframe.data.pyav_open import reopen_video
 from liteframe.data.pyav_scan import Scan
 from liteframe.data.pyav_seek import Run, Seeker, SeekMiss, plan
 from liteframe.data.pyav_versions import rgb_converter
@@ -106,8 +106,8 @@ def _seek_and_read(
         def use(slot: int, frame: Any) -> None:
             out_THWC[slot] = convert(frame)
 
-        with open_video(scan.path) as opened:
-            seeker = Seeker(opened, scan, run_up, sparing)
+        with reopen_video(scan.path) as (opened, fresh):
+            seeker = Seeker(opened, fresh, scan, run_up, sparing)
             while (run := _taken(runs)) is not None:
                 try:
                     seeker.read(run, use)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from liteframe.data import decode_progress
-from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.pyav_in_order import frames_held_back
+from liteframe.data.pyav_open import Opened
 from liteframe.data.pyav_scan import Scan
 from liteframe.data.unreferenced import Finder, Misjudged, unreferenced_finder
 
@@ -66,14 +66,16 @@ class Seeker:
 
     Args:
         opened: what `open_video` gives.
+        fresh: nothing has been read of it yet.
         scan: of the file.
         run_up: groups of pictures that are decoded before the wanted one. Decoders complain of groups that begin with
             what refers to the group before, unless they have seen that one.
         sparing: leave pictures undecoded that no other refers to, where that is proven.
     """
 
-    def __init__(self, opened: tuple[Any, Any, FFmpegLog], scan: Scan, run_up: int, sparing: bool) -> None:
+    def __init__(self, opened: Opened, fresh: bool, scan: Scan, run_up: int, sparing: bool) -> None:
         self._container, self._stream, self._log = opened
+        self._fresh = fresh
         self._scan, self._run_up, self._sparing = scan, run_up, sparing
 
     def read(self, run: Run, use: Callable[[int, Any], None]) -> None:
@@ -84,12 +86,21 @@ class Seeker:
         """
         import av
 
+        if run.key is None and not self._fresh:
+            if not self._begins_with_key():
+                raise SeekMiss
+            run = Run(0, run.frames, run.cost)
+        self._fresh = False
         try:
             finder = unreferenced_finder(self._stream) if self._sparing else None
             reading = _Reading(self._scan, run, use, finder)
             self._read(self._packets_from(run.key), reading)
         except (av.error.FFmpegError, Misjudged) as error:
             raise SeekMiss from error
+
+    def _begins_with_key(self) -> bool:
+        keys_K, pts_T = self._scan.key_pts_K, self._scan.pts_T
+        return pts_T is not None and len(keys_K) > 0 and keys_K[0] == pts_T[0]
 
     def _packets_from(self, key: int | None) -> Iterator[Any]:
         """Packets from the start, or from a key frame on that is `run_up` groups before the one asked for."""
