@@ -105,12 +105,16 @@ class _Numbered:
             raise Misjudged
 
 
-class _Bidirectional:
-    """Pictures that are called B by their header and are shown between the two decoded last that are not."""
+class _Mpeg4:
+    """Pictures of MPEG-4 that are called B by their header and are shown between the two decoded last that are not.
 
-    at_once = False  # a packet may hold one field of two, and times are known to be right when frames come out
+    Those of MPEG-1 and -2 are not left out: of damaged pictures these decoders may leave a part as it was in memory,
+    without a word, and in memory is what was decoded before.
+    """
 
-    def __init__(self, _: bytes) -> None:
+    at_once = False  # times are known to be right when frames come out
+
+    def __init__(self) -> None:
         self._low: int | None = None
         self._high: int | None = None
 
@@ -125,25 +129,8 @@ class _Bidirectional:
         self._low = place  # they are decoded in the order in which they are shown
         return True
 
-    def _is_plain_b(self, data: bytes) -> bool:
-        raise NotImplementedError
-
-
-class _Mpeg2(_Bidirectional):
-    def _is_plain_b(self, data: bytes) -> bool:
-        pictures = re.findall(rb"\x00\x00\x01\x00.(.)", data, re.DOTALL)
-        structures = re.findall(rb"\x00\x00\x01\xb5[\x80-\x8f].(.)", data, re.DOTALL)
-        return (
-            len(pictures) == 1
-            and pictures[0][0] >> 3 & 7 == 3
-            and all(structure[0] & 3 == 3 for structure in structures)  # whole pictures, not fields
-            # headers of sequences and groups, and tables of quantisation, hold for pictures to come
-            and re.search(rb"\x00\x00\x01(?:[\xb3\xb8]|\xb5[\x30-\x3f])", data) is None
-        )
-
-
-class _Mpeg4(_Bidirectional):
-    def _is_plain_b(self, data: bytes) -> bool:
+    @staticmethod
+    def _is_plain_b(data: bytes) -> bool:
         codes = re.findall(rb"\x00\x00\x01(.)(.)", data, re.DOTALL)
         pictures = [kind for code, kind in codes if code == b"\xb6"]
         return len(pictures) == 1 and pictures[0][0] >> 6 == 2 and all(code in b"\xb2\xb6" for code, _ in codes)
@@ -152,9 +139,7 @@ class _Mpeg4(_Bidirectional):
 _KINDS: dict[str, Callable[[bytes], Finder]] = {
     "h264": lambda extradata: _Numbered(H264Pictures(extradata).read),
     "hevc": lambda extradata: _Numbered(HevcPictures(extradata).read),
-    "mpeg1video": _Mpeg2,
-    "mpeg2video": _Mpeg2,
-    "mpeg4": _Mpeg4,
+    "mpeg4": lambda extradata: _Mpeg4(),
 }
 PROVEN = frozenset(_KINDS)
 """Codecs for which tests have shown that frames are the same with and without what is left out."""
