@@ -66,7 +66,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(f"{name} {folder.name}")
         tokens = dict.fromkeys(("encoder", "llm", "asked", "mean_over_layers"))
         rows = [{"arm": arm, "frames": n, "tokens": tokens, "right": [1, 0]} for arm, counts in arms for n in counts]
-        return {"videos": [0, 1], "rows": rows}
+        return {"manifest": "of the world", "videos": [0, 1], "rows": rows}
 
     monkeypatch.setattr(work, "answer", answered)
     monkeypatch.setattr(work, "environment", lambda *_, **__: dict(ENVIRONMENT))
