@@ -118,6 +118,7 @@ def test_the_rate_of_a_variable_file_is_the_mean_of_its_times(tmp_path: Path) ->
     assert probe(path).fps == pytest.approx((len(times) - 1) / 10, rel=0.03)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="its memory is read from /proc")
 def test_sizes_that_headers_claim_are_refused_before_pictures_are_made(tmp_path: Path) -> None:
     """A frame of 65500 x 65500 pixels would take 6 GB."""
     side = 65500
@@ -140,12 +141,13 @@ def test_sizes_that_headers_claim_are_refused_before_pictures_are_made(tmp_path:
     struct.pack_into(">HH", data, place + 5, side, side)
     avi.write_bytes(data)
     code = (
-        "import sys, resource; sys.path.insert(0, {source!r})\n"
+        "import sys; sys.path.insert(0, {source!r})\n"
         "from liteframe.data.decode import read_frames\n"
         "from liteframe.errors import DecodeError\n"
         "try: read_frames({path!r}, [0])\n"
         "except DecodeError as error: print(error.reason)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+        "lines = open('/proc/self/status').read().splitlines()\n"
+        "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))\n"
     )
     import liteframe
 
@@ -155,4 +157,4 @@ def test_sizes_that_headers_claim_are_refused_before_pictures_are_made(tmp_path:
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         reason, memory = done.stdout.splitlines()
         assert path.suffix == ".avi" or "million" in reason or "Picture size" in reason, (path, reason)
-        assert int(memory) < 400, (path, memory)
+        assert int(memory) < 400_000, (path, memory)
