@@ -111,7 +111,7 @@ def test_packets_of_flash_video_that_do_not_fit_are_an_error(tmp_path: Path) -> 
     data = bytearray(path.read_bytes())
     position, _ = packets_of(path)[12]
     size = int.from_bytes(data[position + 1 : position + 4], "big")
-    data[position + 11 + size + 3] ^= 1  # behind each packet stands the size of it
+    data[position + 11 + size + 3] ^= 16  # behind each packet stands the size of it
     path.write_bytes(data)
     with pytest.raises(DecodeError, match="Packet mismatch"):
         read_frames(str(path), [1])

@@ -84,10 +84,15 @@ def test_transport_streams_joined_end_to_end(tmp_path: Path, codec: str) -> None
         assert [number_of(frame) for frame in read_frames(path, indices)] == [index % 30 for index in indices]
 
 
-@pytest.mark.parametrize("name", ["a.ts", "a.m2ts", "a.flv", "a.mkv", "a.avi", "a.mpg"])
-@pytest.mark.parametrize("options", [{"g": "12", "bf": "0"}, {"g": "12", "bf": "3", "b_strategy": "0"}])
-def test_rate_and_times_are_those_of_the_frames(tmp_path: Path, name: str, options: dict[str, str]) -> None:
-    path = str(write_video(tmp_path / name, 60, options=options))
+_PLAIN, _B = {"g": "12", "bf": "0"}, {"g": "12", "bf": "3", "b_strategy": "0"}
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.m2ts", "a.flv", "a.mkv", "a.avi", "a.mpg", "a.wmv"])
+@pytest.mark.parametrize("codec, options", [("libx264", _PLAIN), ("libx264", _B), ("mpeg1video", _PLAIN)])
+def test_rate_and_times_are_those_of_the_frames(tmp_path: Path, name: str, codec: str, options: dict[str, str]) -> None:
+    if codec == "mpeg1video" and name == "a.flv":
+        pytest.skip("Flash video has no such codec")
+    path = str(write_video(tmp_path / name, 60, codec=codec, options=options))
     info = probe(path)
     assert info.frames == 60 and info.fps == pytest.approx(25, rel=0.01)
     assert info.duration == pytest.approx(2.4, abs=0.02)
@@ -118,6 +123,7 @@ def test_the_rate_of_a_variable_file_is_the_mean_of_its_times(tmp_path: Path) ->
     assert probe(path).fps == pytest.approx((len(times) - 1) / 10, rel=0.03)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="its memory is read from /proc")
 def test_sizes_that_headers_claim_are_refused_before_pictures_are_made(tmp_path: Path) -> None:
     """A frame of 65500 x 65500 pixels would take 6 GB."""
     side = 65500
@@ -145,8 +151,8 @@ def test_sizes_that_headers_claim_are_refused_before_pictures_are_made(tmp_path:
         "from liteframe.errors import DecodeError\n"
         "try: read_frames({path!r}, [0])\n"
         "except DecodeError as error: print(error.reason)\n"
-        # that of rusage counts in the process which started this one
-        "print(int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024)\n"
+        "lines = open('/proc/self/status').read().splitlines()\n"
+        "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))\n"
     )
     import liteframe
 
@@ -156,4 +162,4 @@ def test_sizes_that_headers_claim_are_refused_before_pictures_are_made(tmp_path:
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         reason, memory = done.stdout.splitlines()
         assert path.suffix == ".avi" or "million" in reason or "Picture size" in reason, (path, reason)
-        assert int(memory) < 400, (path, memory)
+        assert int(memory) < 400_000, (path, memory)

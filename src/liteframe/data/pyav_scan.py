@@ -14,8 +14,8 @@ from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_open import file_head, open_video
 from liteframe.errors import DecodeError
 
-# it tells when frames are decoded, and FFmpeg guesses when they are shown
-_GUESSED = "avi"
+# they tell when frames are decoded, and FFmpeg guesses when they are shown
+_GUESSED = {"avi", "asf"}
 _LAST = 10
 """Frames at the end whose distances tell how long the last one stays: packets do not, as some are decoded early."""
 
@@ -166,7 +166,7 @@ def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray
     pts_T = np.array(times, np.int64)
     steps = np.diff(pts_T)
     ascend = frames < 2 or bool(steps.min() > 0)
-    if ascend and container != _GUESSED:
+    if ascend and container not in _GUESSED:
         return pts_T, frames, None
     decoded_T = _decoding_times(path)
     if len(decoded_T) == frames and (np.diff(decoded_T) > 0).all():  # shown in that rhythm, some frames later
