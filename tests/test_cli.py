@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from liteframe import cli
+from liteframe.data import read_video
 from liteframe.errors import ConfigError
 from toy_stage import write_toy_config
 
@@ -187,6 +188,22 @@ def test_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for word in ("python", "torch", "lightning", "cpu cores", "pyav", "configs"):
         assert word in text
+
+
+def test_doctor_reads_a_video_and_says_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.main(["doctor"])
+    text = capsys.readouterr().out
+    assert "a clip that was written here" in text and "video can be read" not in text
+
+    def scan_of_another_age(path: str, *_: object, **__: object) -> object:
+        raise AttributeError("'VideoStream' object has no attribute\n'index_entries'")
+
+    monkeypatch.setattr(read_video, "read_video", scan_of_another_age)
+    assert cli.main(["doctor"]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "no video can be read" in line)
+    assert "AttributeError" in line and "'index_entries'" in line and "`av`" in line
 
 
 class TestStages:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
@@ -19,6 +20,8 @@ _PACKAGES = (
 )
 # FFmpeg's own "av1" is only a door to hardware; dav1d and aom decode it in software.
 _DECODERS = {"H.264": ["h264"], "HEVC": ["hevc"], "VP9": ["vp9", "libvpx-vp9"], "AV1": ["libdav1d", "libaom-av1"]}
+
+_CLIP_FRAMES, _CLIP_SIZE, _GREY = 4, (64, 48), 128
 
 
 def doctor_command() -> int:
@@ -126,9 +129,44 @@ def _decoders(problems: list[str]) -> list[tuple[str, str]]:
     lines.append(("pyav", ", ".join(reads) or "no known codec"))
     lines.append(("ffmpeg in pyav", ", ".join(f"{k} {'.'.join(map(str, v))}" for k, v in av.library_versions.items())))
     problems += [f"PyAV reads no {codec}: install a newer `av`" for codec in _DECODERS if codec not in reads]
+    lines.append(("reading", _reading(problems)))
     if not _av_has("w", "libx264"):
         problems.append("PyAV has no libx264, which `liteframe synth` writes with: install `av` from its wheel")
     return lines
+
+
+def _reading(problems: list[str]) -> str:
+    """Whether a clip that is written here can be read, as all videos are."""
+    from liteframe.data.read_video import read_video
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "clip.mp4")
+            _write_grey(path)
+            frames_THWC = read_video(path).frames_THWC
+    except Exception as error:  # whatever an av of another age lacks, too
+        said = " ".join(str(error).split())
+        problems.append(f"no video can be read ({type(error).__name__}: {said}): install another `av`, from 14 to 18")
+        return "fails"
+    if frames_THWC.shape != (_CLIP_FRAMES, *_CLIP_SIZE, 3) or abs(frames_THWC.astype(int) - _GREY).max() > 8:
+        problems.append("a video written here is read otherwise: install another `av`, from 14 to 18")
+        return "fails"
+    return "a clip that was written here"
+
+
+def _write_grey(path: str) -> None:
+    """Grey frames by an encoder that every FFmpeg has."""
+    import av
+    import numpy as np
+
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width = _CLIP_SIZE
+        stream.pix_fmt = "yuv420p"
+        frame_HWC = np.full((*_CLIP_SIZE, 3), _GREY, np.uint8)
+        for _ in range(_CLIP_FRAMES):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 def _av_has(mode: Literal["r", "w"], *names: str) -> bool:

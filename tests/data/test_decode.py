@@ -18,8 +18,9 @@ from liteframe.data import decode, decode_memory, decord_reader, packet_table, p
 from liteframe.data.decode import frame_times, probe, read_frames, read_frames_by
 from liteframe.data.decode_job import DecodeJob
 from liteframe.data.decode_job import decode as decode_job
+from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_reader import Converter
-from liteframe.data.pyav_scan import frames_in_order, scan
+from liteframe.data.pyav_scan import scan
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError
 
@@ -253,7 +254,7 @@ def test_ffmpeg_is_told_the_largest_frame(tmp_path: Path) -> None:
             for name, body in chunks
         )
     )
-    with pytest.raises(DecodeError, match="more than 100 million pixels"):
+    with pytest.raises(DecodeError, match="more than 100 million"):
         read_frames(str(path), [0])
 
 
@@ -321,8 +322,8 @@ def test_shared_videos_give_the_right_frames(shared_videos: Path, name: str) -> 
             indices = sparse(info.frames, count, seed)
             if name == "h265.mp4":
                 indices = [0, 1, 2, 5, 7, 8, 9]
-            if decoder == "decord" and name == "av1.mkv":
-                with pytest.raises(DecodeError, match="AV1"):
+            if decoder == "decord" and name in ("av1.mkv", "nasa.mp4"):
+                with pytest.raises(DecodeError, match="AV1|2 video streams"):
                     read_frames(path, indices, decoder)
                 continue
             got = read_frames(path, indices, decoder)

@@ -13,6 +13,7 @@ from painted_videos import number_of, write_video
 
 from liteframe.data.decode import read_frames
 from liteframe.data.ffmpeg_log import FFmpegLog
+from liteframe.data.pyav_scan import scan
 from liteframe.errors import DecodeError
 
 
@@ -92,6 +93,8 @@ def packets_of(path: Path) -> list[tuple[int, int]]:
 
 def test_a_frame_that_fails_its_checksum_is_an_error_and_those_before_are_right(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", 24, codec="ffv1", options={"g": "6", "slicecrc": "1"})
+    if scan(str(path)).by_decoding:
+        pytest.skip("this FFmpeg writes the codec as AVI names it, so that all frames are decoded")
     position, size = packets_of(path)[14]
     data = bytearray(path.read_bytes())
     data[position + size // 2] ^= 4
@@ -108,7 +111,7 @@ def test_packets_of_flash_video_that_do_not_fit_are_an_error(tmp_path: Path) -> 
     data = bytearray(path.read_bytes())
     position, _ = packets_of(path)[12]
     size = int.from_bytes(data[position + 1 : position + 4], "big")
-    data[position + 11 + size + 3] ^= 1  # behind each packet stands the size of it
+    data[position + 11 + size + 3] ^= 16  # behind each packet stands the size of it
     path.write_bytes(data)
     with pytest.raises(DecodeError, match="Packet mismatch"):
         read_frames(str(path), [1])

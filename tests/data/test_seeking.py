@@ -13,8 +13,9 @@ from painted_videos import number_of, write_video
 
 from liteframe.data import decode, pyav_reader
 from liteframe.data.decode import probe, read_frames
+from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_reader import Converter, read_in_order
-from liteframe.data.pyav_scan import frames_in_order, scan
+from liteframe.data.pyav_scan import scan
 from liteframe.errors import DecodeError
 
 _X265 = "keyint=10:log-level=none:open-gop=1:pools=1"
@@ -123,7 +124,9 @@ def test_damage_never_makes_a_sought_frame_another(tmp_path: Path, name: str) ->
                 errors += 1
                 continue
             expected = [frames[index] for frames in (authority, whole) if index < len(frames)]
-            assert any(np.array_equal(frame, other) for other in expected), (seed, index)
+            same = any(np.array_equal(frame, other) for other in expected)
+            # damage that no decoder can notice may lie behind the first that it does
+            assert same or (index >= len(authority) and number_of(frame) == index), (seed, index)
     assert 0 < errors < 64
 
 

@@ -12,8 +12,9 @@ from liteframe.data import decord_reader
 from liteframe.data.check_places import Odd, places, read_place
 from liteframe.data.decode import NEXT, read_frames
 from liteframe.data.frame_resize import FrameResize
+from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_reader import Converter, TableMismatch, read_sparse
-from liteframe.data.pyav_scan import Scan, frames_in_order
+from liteframe.data.pyav_scan import Scan
 from liteframe.errors import DecodeError
 
 _GRID = 32

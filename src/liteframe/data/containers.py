@@ -77,3 +77,13 @@ def is_unmistakable(container: str, head: bytes) -> bool:
     """
     pattern = _FIRST_BYTES.get(container.split(",")[0])
     return pattern is not None and pattern.match(head) is not None
+
+
+def container_of(head: bytes) -> str:
+    """The first word of FFmpeg's name of the container that a file begins as; empty where it is none of the known."""
+    return next((name for name, pattern in _FIRST_BYTES.items() if pattern.match(head)), "")
+
+
+def lists_streams(head: bytes) -> bool:
+    """Whether a file begins as those of a container that lists its streams at its start."""
+    return container_of(head) not in ("", "flv", "mpeg")

@@ -82,6 +82,7 @@ class VideoDataModule(LightningDataModule):
         image_size: height and width of the frames in pixels, one number for a square. Null follows the feature store
             or the stage's model, and is 448 where neither says otherwise.
         decoder: "decord", "pyav", "auto" (PyAV), or "package.module:function".
+        truncated: "error" counts a video that is cut short as one that cannot be decoded, "use" takes what is there.
         decode_processes: decode processes of each loader worker.
         decode_deadline_s: seconds without progress after which decoding a video is given up; each frame read begins
             them anew, and 20 times as many are the most.
@@ -112,6 +113,7 @@ class VideoDataModule(LightningDataModule):
         clip_frames: int | None = None,
         image_size: int | tuple[int, int] | None = None,
         decoder: str = "auto",
+        truncated: Literal["error", "use"] = "error",
         decode_processes: int = 1,
         decode_deadline_s: float = 30.0,
         num_workers: int = 0,
@@ -145,7 +147,7 @@ class VideoDataModule(LightningDataModule):
         self._given_frames = {name for name, value in given_frames.items() if value is not None}
         self.differs: dict[str, str] = {}
         """Settings that were given otherwise than the model was made for, and what it was made for."""
-        self.settings = ClipSettings((height, width), on_error=on_error, decoder=decoder)
+        self.settings = ClipSettings((height, width), on_error=on_error, decoder=decoder, truncated=truncated)
         if clip_frames is not None:
             self.settings = replace(self.settings, clip_frames=clip_frames)
         self.decode_processes, self.decode_deadline_s = decode_processes, decode_deadline_s

@@ -40,12 +40,14 @@ class ClipSettings:
         on_error: "error" raises at a video that cannot be decoded, or a row that cannot be used; "skip" gives a
             `Skipped` for it.
         decoder: what decodes; a feature store must have been made with the same.
+        truncated: whether a video that is cut short is an error, or what is there of it is used.
     """
 
     image_size: tuple[int, int]
     clip_frames: int = 4
     on_error: Literal["error", "skip"] = "error"
     decoder: str = "auto"
+    truncated: Literal["error", "use"] = "error"
 
 
 class VideoDataset(Dataset[Any]):
@@ -159,6 +161,7 @@ class VideoDataset(Dataset[Any]):
                 end_s=row.get("end"),
                 indices=indices,
                 size=self.settings.image_size,
+                truncated=self.settings.truncated,
             )
         return draft
 

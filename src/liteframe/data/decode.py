@@ -43,6 +43,9 @@ class VideoInfo:
         duration: seconds.
         rotation: degrees counter-clockwise that decoded pictures are turned by (0, 90, 180, 270).
         decoder: the one that reads it, "decord" or "pyav".
+        mirrored: decoded pictures have left and right exchanged, before they are turned.
+        sample_aspect: width of a pixel by its height, as it is meant to be shown; frames are left as they are stored.
+        cut_short: what the file lacks at its end, where such files are used; empty where nothing is missing.
     """
 
     path: str
@@ -54,34 +57,38 @@ class VideoInfo:
     duration: float
     rotation: int
     decoder: str
+    mirrored: bool = False
+    sample_aspect: float = 1.0
+    cut_short: str = ""
 
 
 class _ScanCache:
-    """Scans by (path, size, mtime), bounded by the number of frames they list."""
+    """Scans by (path, size, mtime, whether it is cut short), bounded by the number of frames they list."""
 
     def __init__(self) -> None:
-        self._scans: OrderedDict[tuple[str, int, int], Scan] = OrderedDict()
+        self._scans: OrderedDict[tuple[str, int, int, bool], Scan] = OrderedDict()
         self._listed = 0
         self._lock = threading.Lock()
 
     @staticmethod
-    def _key(path: str) -> tuple[str, int, int] | None:
+    def _key(path: str, cut: bool) -> tuple[str, int, int, bool] | None:
         try:
             stat = os.stat(path)
         except OSError:
             return None
-        return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
+        return os.path.abspath(path), stat.st_size, stat.st_mtime_ns, cut
 
-    def get(self, path: str) -> Scan:
-        key = self._key(path)
+    def get(self, path: str, truncated: bool = False) -> Scan:
+        keys = [self._key(path, cut) for cut in ((False, True) if truncated else (False,))]
         with self._lock:
-            if key is not None and key in self._scans:
-                self._scans.move_to_end(key)
-                return self._scans[key]
-        return self.put(path, pyav_scan.scan(path))
+            for key in keys:
+                if key is not None and key in self._scans:
+                    self._scans.move_to_end(key)
+                    return self._scans[key]
+        return self.put(path, pyav_scan.scan(path, truncated=truncated))
 
     def put(self, path: str, scan: Scan) -> Scan:
-        key = self._key(path)
+        key = self._key(path, bool(scan.cut_short))
         if key is None:
             return scan
         with self._lock:
@@ -108,13 +115,25 @@ def _info(scan: Scan, decoder: str) -> VideoInfo:
             raise DecodeError(scan.path, f"{reason}: use 'pyav' or 'auto'")
     else:
         decoder = "pyav"
-    size, amount = (scan.width, scan.height), (scan.frames, scan.duration)
-    return VideoInfo(scan.path, scan.codec, *size, scan.fps, *amount, scan.rotation, decoder)
+    return VideoInfo(
+        path=scan.path,
+        codec=scan.codec,
+        width=scan.width,
+        height=scan.height,
+        fps=scan.fps,
+        frames=scan.frames,
+        duration=scan.duration,
+        rotation=scan.rotation,
+        decoder=decoder,
+        mirrored=scan.orientation.mirrored,
+        sample_aspect=scan.sample_aspect,
+        cut_short=scan.cut_short,
+    )
 
 
-def scan_cached(path: str) -> Scan:
+def scan_cached(path: str, truncated: bool = False) -> Scan:
     """`pyav_scan.scan(path)`, cached by path, size and time of change."""
-    return _scans.get(os.fspath(path))
+    return _scans.get(os.fspath(path), truncated)
 
 
 def forget_scans() -> None:
@@ -130,25 +149,27 @@ def check_decoder(decoder: str) -> str:
     return decoder
 
 
-def probe(path: str, decoder: str = "auto") -> VideoInfo:
+def probe(path: str, decoder: str = "auto", truncated: bool = False) -> VideoInfo:
     """What `path` holds, from its packets and first frame; cached by path, size and mtime.
 
     Args:
         path: a video file.
         decoder: "auto", "decord" or "pyav".
+        truncated: use what is there of a file that is cut short.
 
     Raises:
         DecodeError: the file cannot be read (by the decoder asked for).
+        CutShort: it is cut short.
         ConfigError: no such decoder.
     """
     check_decoder(decoder)
     path = os.fspath(path)
-    return _info(_scans.get(path), decoder)
+    return _info(_scans.get(path, truncated), decoder)
 
 
-def frame_times(path: str) -> np.ndarray:
+def frame_times(path: str, truncated: bool = False) -> np.ndarray:
     """Start of each frame in seconds after the first, (frames,) float64."""
-    return _scans.get(os.fspath(path)).times()
+    return _scans.get(os.fspath(path), truncated).times()
 
 
 def read_frames(
@@ -181,11 +202,12 @@ def read_frames_by(
     decoder: str = "auto",
     info: VideoInfo | None = None,
     size: tuple[int, int] | None = None,
+    truncated: bool = False,
 ) -> tuple[np.ndarray, VideoInfo]:
-    """As `read_frames`, with the file's info naming the decoder that read it."""
+    """As `read_frames`, with the file's info naming the decoder that read it; `truncated` as in `probe`."""
     check_decoder(decoder)
     path = os.fspath(path)
-    scan = _scans.get(path)
+    scan = _scans.get(path, truncated)
     wanted_T = np.asarray(indices, np.int64).reshape(-1)
     for _ in range(2):
         chosen = _info(scan, decoder)
@@ -200,8 +222,12 @@ def read_frames_by(
         distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
         try:
             frames_THWC = _read(scan, distinct_T.tolist(), decoder, size)
+        except MemoryError as error:
+            raise DecodeError(
+                path, "its decoder asks for more memory than a decode process may take: scale the video down"
+            ) from error
         except TableMismatch:
-            scan = _scans.put(path, pyav_scan.scan(path, by_decoding=True))
+            scan = _scans.put(path, pyav_scan.scan(path, by_decoding=True, truncated=truncated))
             continue
         if len(distinct_T) == len(wanted_T) and np.array_equal(place_T, np.arange(len(wanted_T))):
             return frames_THWC, chosen

@@ -39,6 +39,7 @@ class DecodeJob:
         indices: exactly these frames, in this order.
         size: (height, width) that frames are scaled to, bicubic with antialias; None for that of the video. A decoder
             of your own may leave it to the data module.
+        truncated: "error", or "use" for what is there of files that are cut short.
     """
 
     path: str
@@ -50,6 +51,7 @@ class DecodeJob:
     end_s: float | None = None
     indices: tuple[int, ...] | None = None
     size: tuple[int, int] | None = None
+    truncated: str = "error"
 
 
 @dataclass
@@ -124,28 +126,28 @@ def _decode(job: DecodeJob, decoder: str) -> VideoFrames:
         return load_function(decoder)(job.path, job)
     if decoder in ("auto", NEXT):
         _require_known_decoder(job)
-    started = time.perf_counter()
-    info, recounted = probe(job.path, decoder), False
+    started, truncated = time.perf_counter(), job.truncated == "use"
+    info, recounted = probe(job.path, decoder, truncated), False
     while True:
         indices_T = _choose_frames(job, info)
         try:
-            frames_THWC, used = read_frames_by(job.path, indices_T, decoder, size=job.size)
+            frames_THWC, used = read_frames_by(job.path, indices_T, decoder, size=job.size, truncated=truncated)
         except DecodeError:
-            used = probe(job.path, decoder)
+            used = probe(job.path, decoder, truncated)
             if recounted or used.frames == info.frames:
                 raise
         else:
             if recounted or used.frames == info.frames:
                 break
         info, recounted = used, True  # decoding showed another number of frames than the packets: sample again
-    times_T = frame_times(job.path)[indices_T]
+    times_T = frame_times(job.path, truncated)[indices_T]
     return VideoFrames(frames_THWC, indices_T, used, time.perf_counter() - started, times_T)
 
 
 def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
     if job.indices is not None:
         return np.asarray(job.indices, np.int64)
-    told_T = frame_times(job.path)
+    told_T = frame_times(job.path, job.truncated == "use")
     times = FrameTimes.of_video(told_T, info.duration, info.fps)
     low, high = times.between(told_T, job.start_s, job.end_s)
     if low == high:

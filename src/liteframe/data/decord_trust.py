@@ -44,4 +44,10 @@ def decord_refusal(scan: Scan) -> str:
         return f"decord is given no {scan.container} files that begin like this one"
     if re.search(r"[%*?{]", os.path.abspath(scan.path)):
         return "decord may take the file's name for a pattern"
+    if scan.cut_short:
+        return "decord is not given files that are cut short"
+    if scan.streams > 1:
+        return f"decord may read another of its {scan.streams} video streams"
+    if scan.orientation.mirrored or scan.orientation_in_stream:
+        return "decord does not heed how its pictures are to be turned"
     return _CANNOT.get(scan.codec, "")

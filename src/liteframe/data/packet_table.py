@@ -14,6 +14,7 @@ import numpy as np
 from liteframe.data import decode_progress
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.pyav_open import MOST_PIXELS, error_text
+from liteframe.data.pyav_versions import argument_error, codec_of, ends_of_samples
 from liteframe.errors import DecodeError
 
 MOST_PACKETS = 10_000_000
@@ -21,6 +22,8 @@ MOST_PACKETS = 10_000_000
 
 # others give packets times in the order of decoding, or none: AVI, raw streams, MPEG program streams
 _CONTAINERS_WITH_TIMES = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ivf"}
+# a packet of these whose head is damaged is left out by some FFmpegs without a word
+_WITHOUT_INDEX = {"mpegts", "flv"}
 # others show pictures in the order in which they are decoded
 _REORDERING = {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "rv30", "rv40", "cavs"}
 _JPEG_START = b"\xff\xd8"
@@ -49,7 +52,7 @@ class _Packets:
     """What is kept of the packets of a stream while they are read."""
 
     def __init__(self, container: Any, stream: Any) -> None:
-        self.codec = stream.codec_context.codec.canonical_name
+        self.codec = codec_of(stream)
         self.told, self.count, self.discarded = _has_times(container, stream), 0, 0
         self.fresh, self.early = True, False
         self._times, self._keys = array("q"), bytearray()
@@ -76,15 +79,22 @@ class _Packets:
             return None
         pts_P, key_P = np.array(self._times, np.int64), np.frombuffer(self._keys, bool)
         pts_T = np.sort(pts_P)
-        if len(pts_T) > 1 and np.diff(pts_T).min() == 0:
+        if container_name in _WITHOUT_INDEX and _has_gaps(pts_T):
             return None
-        if container_name == "mpegts" and _has_gaps(pts_T):
-            return None
-        groups = _groups(pts_P, key_P, self.codec, self.fresh)
-        if groups is None:
-            return None
-        is_open = not (groups == "closed" and self.fresh)
-        return PacketTable(pts_T, np.sort(pts_P[key_P]), self.count - len(self._times), is_open, self.early)
+        return table_of(pts_P, pts_T, key_P, self.codec, self.fresh, self.count - len(self._times), self.early)
+
+
+def table_of(
+    pts_P: np.ndarray, pts_T: np.ndarray, key_P: np.ndarray, codec: str, fresh: bool, hidden: int, early: bool
+) -> PacketTable | None:
+    """The table of packets in order of decoding and, sorted, of presentation; None where their times are wrong."""
+    if len(pts_T) > 1 and np.diff(pts_T).min() == 0:
+        return None
+    groups = _groups(pts_P, key_P, codec, fresh)
+    if groups is None:
+        return None
+    is_open = not (groups == "closed" and fresh)
+    return PacketTable(pts_T, np.sort(pts_P[key_P]), hidden, is_open, early)
 
 
 def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[PacketTable | None, Any]:
@@ -95,14 +105,14 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
     """
     import av
 
-    _require_whole(path, container, stream)
+    _require_whole(path, stream)
     packets, first = _Packets(container, stream), None
     try:
         for packet in container.demux(stream):
             decode_progress.step()
             if first is None:
                 with log.listening():
-                    first = _decoded(path, packet)
+                    first = decoded(path, packet)
             if packet.size == 0:
                 continue
             if packet.is_corrupt:
@@ -121,13 +131,16 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
     return packets.table(container.format.name), first
 
 
-def _require_whole(path: str, container: Any, stream: Any) -> None:
-    if "mov" not in container.format.name:
-        return
-    size, total = os.path.getsize(path), len(stream.index_entries)
-    missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
+def _require_whole(path: str, stream: Any) -> None:
+    if "mov" in stream.container.format.name:
+        require_within(path, ends_of_samples(stream))
+
+
+def require_within(path: str, ends_S: np.ndarray) -> None:
+    """Raises DecodeError where samples end, in bytes, behind the end of a file."""
+    missing = int((ends_S > os.path.getsize(path)).sum())
     if missing:
-        raise DecodeError(path, f"is cut short: {missing} of {total} frames lie beyond the end of the file")
+        raise DecodeError(path, f"is cut short: {missing} of {len(ends_S)} frames lie beyond the end of the file")
 
 
 def _has_gaps(pts_T: np.ndarray) -> bool:
@@ -163,11 +176,18 @@ def _has_times(container: Any, stream: Any) -> bool:
 
 def _idr_finder(stream: Any) -> Callable[[Any], bool]:
     """A test of key packets: can decoding start afresh there? In H.264 at IDR pictures only; elsewhere times tell."""
-    if stream.codec_context.codec.canonical_name != "h264":
+    if codec_of(stream) != "h264":
         return lambda packet: True
+    length_bytes = length_bytes_of(stream)
+    return lambda packet: _has_idr(memoryview(packet), length_bytes)
+
+
+def length_bytes_of(stream: Any) -> int:
+    """Bytes of the length in front of each unit of H.264 or HEVC, 0 where start codes stand between them."""
     extradata = stream.codec_context.extradata or b""
-    prefixed = len(extradata) > 4 and extradata[0] == 1
-    return lambda packet: _has_idr(memoryview(packet), (extradata[4] & 3) + 1 if prefixed else 0)
+    place = 21 if codec_of(stream) == "hevc" else 4
+    prefixed = len(extradata) > place and extradata[0] == 1
+    return (extradata[place] & 3) + 1 if prefixed else 0
 
 
 def _has_idr(data: memoryview, length_bytes: int) -> bool:
@@ -183,13 +203,18 @@ def _has_idr(data: memoryview, length_bytes: int) -> bool:
     return False
 
 
-def _decoded(path: str, packet: Any) -> Any:
+def decoded(path: str, packet: Any) -> Any:
+    """The frame that a decoder gives for a packet at the start of a file, None where it gives none yet.
+
+    Raises:
+        DecodeError: the packet is damaged.
+    """
     import av
 
     try:
         return next(iter(packet.decode()), None)
     except av.error.FFmpegError as error:
         why = error_text(error)
-        if isinstance(error, av.error.ArgumentError):  # what decoders say of sizes that they are not allowed
+        if isinstance(error, argument_error()):  # what decoders say of sizes that they are not allowed
             why = f"it is damaged, or has more than {MOST_PIXELS // 1_000_000} million pixels"
         raise DecodeError(path, f"its first frame cannot be decoded: {why}") from error

@@ -9,8 +9,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, is_animated_webp, likely_kind, playlist_kind
+from liteframe.data.containers import (
+    HEAD_BYTES,
+    SELF_CONTAINED,
+    container_of,
+    is_animated_webp,
+    likely_kind,
+    playlist_kind,
+)
+from liteframe.data.cut_short import missing
 from liteframe.data.ffmpeg_log import FFmpegLog
+from liteframe.data.pyav_versions import argument_error, codec_of, disposition_of, open_options
 from liteframe.data.video_file import fault_of
 from liteframe.errors import DecodeError
 
@@ -25,6 +34,10 @@ _OPTIONS = {
     "max_pixels": str(MOST_PIXELS),
 }
 
+
+# of a stream, as FFmpeg numbers them
+_DEFAULT, _ATTACHED_PICTURE = 1, 0x400
+_PICTURE_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 
 # under these FFmpeg looks for a series of pictures in files of their own, and not into the one that it was given
 _PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".jxl", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -45,14 +58,16 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
 
 @contextmanager
 def open_video(path: str) -> Iterator[tuple[Any, Any, FFmpegLog]]:
-    """The open container, its best video stream (the largest, as ffmpeg and decord choose), and the log of opening it.
+    """The open container, the video stream of it that players show, and the log of opening it.
+
+    Of several streams that is the one marked as the default; then FFmpeg's choice.
 
     Raises:
         DecodeError: the file is missing, empty, a playlist, no video container, has no video stream or too large
             frames.
     """
     log = FFmpegLog()
-    with _open_file(path) as file:
+    with open_file(path) as file:
         with log.listening(decoder=False):
             container = _open_container(path, file)
         with container:
@@ -63,12 +78,17 @@ def open_video(path: str) -> Iterator[tuple[Any, Any, FFmpegLog]]:
 
 def file_head(path: str) -> bytes:
     """The first bytes of a file, as `liteframe.data.containers` looks at them."""
-    with _open_file(path) as file:
+    with open_file(path) as file:
         return file.read(HEAD_BYTES)
 
 
 @contextmanager
-def _open_file(path: str) -> Iterator[BinaryIO]:
+def open_file(path: str) -> Iterator[BinaryIO]:
+    """The file, unbuffered.
+
+    Raises:
+        DecodeError: there is none, it is empty, or may not be read.
+    """
     fault = fault_of(path)  # before it is opened: a pipe would be waited for
     if fault:
         raise DecodeError(path, fault)
@@ -92,19 +112,22 @@ def _open_container(path: str, file: BinaryIO) -> Any:
         raise DecodeError(path, "is an animated WebP, which FFmpeg does not decode: convert it, to MP4 or GIF for one")
     file.seek(0)
     try:
-        return av.open(_PlainFile(file, path), options=_OPTIONS, io_open=_refuse, metadata_errors="replace")
+        options = open_options(head, _OPTIONS)
+        return av.open(_PlainFile(file, path), io_open=_refuse, metadata_errors="replace", **options)  # type: ignore[call-overload]
     except (av.error.FFmpegError, ValueError, OSError) as error:
         why = error_text(error)
-        if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of formats that are not on its list
+        if isinstance(error, argument_error()):  # what FFmpeg says of formats that are not on its list
             why = "it is not in a format that is read here, or damaged: convert it, to MP4 for one"
         if kind := likely_kind(head):
             raise DecodeError(path, f"is {kind}") from error
+        if lost := missing(file, container_of(head)):
+            raise DecodeError(path, f"is cut short, and cannot be opened: {lost}; fetch or write it anew") from error
         raise DecodeError(path, f"cannot be opened: {why}") from error
 
 
 def _video_stream(path: str, container: Any) -> Any:
-    stream = container.streams.best("video")
-    if stream is None or _is_cover_picture(stream):
+    stream = _shown_stream(container)
+    if stream is None:
         raise DecodeError(path, "has no video stream")
     context = stream.codec_context
     if context is None:
@@ -121,10 +144,29 @@ def _video_stream(path: str, container: Any) -> Any:
     return stream
 
 
-def _is_cover_picture(stream: Any) -> bool:
-    from av.stream import Disposition
+def moving_streams(container: Any) -> list[Any]:
+    """The streams of a file that are videos, and no pictures of its cover."""
+    return [stream for stream in container.streams.video if not _is_cover_picture(stream, container)]
 
-    return bool(stream.disposition & Disposition.attached_pic)
+
+def _shown_stream(container: Any) -> Any:
+    """The stream that players show; None where there is none."""
+    streams = moving_streams(container)
+    streams = [stream for stream in streams if (disposition_of(stream) or 0) & _DEFAULT] or streams
+    best = container.streams.best("video")
+    return next((stream for stream in streams if stream is best), max(streams, key=_pixels, default=None))
+
+
+def _pixels(stream: Any) -> int:
+    context = stream.codec_context
+    return 0 if context is None else context.width * context.height
+
+
+def _is_cover_picture(stream: Any, container: Any) -> bool:
+    flags = disposition_of(stream)
+    if flags is not None:
+        return bool(flags & _ATTACHED_PICTURE)
+    return len(container.streams) > 1 and stream.codec_context is not None and codec_of(stream) in _PICTURE_CODECS
 
 
 def error_text(error: BaseException) -> str:

@@ -15,8 +15,11 @@ import numpy as np
 
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.frame_resize import FrameResize
+from liteframe.data.orientation import upright
+from liteframe.data.pyav_in_order import frames_held_back, frames_in_order
 from liteframe.data.pyav_open import open_video
-from liteframe.data.pyav_scan import Scan, frames_held_back, frames_in_order
+from liteframe.data.pyav_scan import Scan
+from liteframe.data.pyav_versions import rgb_converter
 
 _JPEG_TABLES = b"\xff\xdb", b"\xff\xc4"
 """Markers of the tables of quantisation and of Huffman codes; the codes themselves never look like them."""
@@ -39,19 +42,15 @@ class Converter:
     """
 
     def __init__(self, scan: Scan, size: tuple[int, int] | None = None) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._scan, self._reformatter = scan, VideoReformatter()
+        self._scan, self._rgb = scan, rgb_converter()
         self.size = (scan.height, scan.width) if size is None else size
         self._resize = FrameResize((scan.height, scan.width), self.size)
 
     def __call__(self, frame: Any) -> np.ndarray:
-        # Decode processes run side by side, and for a small frame starting threads costs ten times the conversion.
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        upright = np.rot90(rgb, self._scan.rotation // 90) if self._scan.rotation else rgb
-        if upright.shape[:2] != self._resize.source:  # streams may change their size on the way
-            self._resize = FrameResize(upright.shape[:2], self.size)
-        return self._resize(upright)
+        picture_HWC = upright(self._rgb(frame), self._scan.orientation)
+        if picture_HWC.shape[:2] != self._resize.source:  # streams may change their size on the way
+            self._resize = FrameResize(picture_HWC.shape[:2], self.size)
+        return self._resize(picture_HWC)
 
 
 def read_sparse(scan: Scan, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from liteframe.data.containers import is_unmistakable
-from liteframe.data.ffmpeg_log import FFmpegLog
-from liteframe.data.mp4_boxes import layout_doubt
-from liteframe.data.packet_table import PacketTable, read_packets
-from liteframe.data.pyav_open import error_text, file_head, open_video
+from liteframe.data.orientation import Orientation, orientation_of
+from liteframe.data.packet_table import PacketTable
+from liteframe.data.pyav_header import read_header
+from liteframe.data.pyav_in_order import frames_in_order
+from liteframe.data.pyav_open import file_head, open_video
 from liteframe.errors import DecodeError
 
+# they tell when frames are decoded, and FFmpeg guesses when they are shown
+_GUESSED = {"avi", "asf"}
 _LAST = 10
 """Frames at the end whose distances tell how long the last one stays: packets do not, as some are decoded early."""
 
@@ -25,8 +25,16 @@ class Scan:
     """What a file holds.
 
     Attributes:
+        width: pixels of an upright frame.
+        height: pixels of an upright frame.
+        orientation: how decoded pictures become upright.
+        orientation_in_stream: it is not the container that tells it, so that not all decoders heed it.
+        sample_aspect: width of a pixel of an upright frame by its height; frames are left as they are stored.
+        streams: video streams that the file has, covers aside; the one marked as the default is read.
+        fps: mean frames a second, of the times where there are any.
         frames: distinct frames that a player shows.
         pts_T: their presentation times in units of `time_base` seconds, ascending; None where the file has none to use.
+        seconds_T: seconds of each frame after the first, where they are other than those of `pts_T`.
         key_pts_K: presentation times of the key frames, ascending.
         by_decoding: the frames were counted by decoding them all, so only reading in order is safe.
         hidden: packets that hold no frame to be shown.
@@ -34,6 +42,7 @@ class Scan:
         early_keys: a key frame is decoded before the one before it is shown, so that seeks by time of decoding miss.
         layout_doubt: why an MP4 or QuickTime file is not laid out in the plain way; empty where it is, and for others.
         container: FFmpeg's name of the format.
+        cut_short: what the file lacks at its end; empty where nothing is known to be missing.
         unmistakable: the file begins as others of its format do, so that no FFmpeg takes it for another.
     """
 
@@ -42,12 +51,16 @@ class Scan:
     pixel_format: str
     width: int
     height: int
-    rotation: int
+    orientation: Orientation
+    orientation_in_stream: bool
+    sample_aspect: float
+    streams: int
     fps: float
     frames: int
     duration: float
     time_base: float
     pts_T: np.ndarray | None
+    seconds_T: np.ndarray | None
     key_pts_K: np.ndarray
     by_decoding: bool
     hidden: int
@@ -55,118 +68,117 @@ class Scan:
     early_keys: bool
     layout_doubt: str
     container: str
+    cut_short: str
     unmistakable: bool
+
+    @property
+    def rotation(self) -> int:
+        """Degrees counter-clockwise by which decoded pictures are turned, after any mirroring."""
+        return self.orientation.rotation
 
     def times(self) -> np.ndarray:
         """Start of each frame in seconds after the first one, (frames,) float64."""
+        if self.seconds_T is not None:
+            return self.seconds_T
         if self.pts_T is None:
             return np.arange(self.frames) / self.fps
         return (self.pts_T - self.pts_T[0]) * self.time_base
 
 
-def scan(path: str, by_decoding: bool = False) -> Scan:
+def scan(path: str, by_decoding: bool = False, truncated: bool = False) -> Scan:
     """What `path` holds, from its packets and first frame; with `by_decoding` from decoding every frame.
 
+    Args:
+        path: the video.
+        by_decoding: decode every frame.
+        truncated: a file that is cut short is good for what is there, which is found out by decoding.
+
     Raises:
-        DecodeError: the file cannot be read, is cut short, or its first frame cannot be decoded.
+        DecodeError: the file cannot be read, or its first frame cannot be decoded.
+        CutShort: it is cut short.
     """
-    with open_video(path) as (container, stream, log):
-        with log.listening(decoder=False):
-            table, first = read_packets(path, container, stream, log)
-        if log.damage:
-            raise DecodeError(path, f"is damaged: FFmpeg says {log.damage!r}")
-        rate = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
-        codec = stream.codec_context.codec.canonical_name
-        time_base, container_name, stream_id = float(stream.time_base), container.format.name, stream.id
-    counted = by_decoding or table is None
+    header, table = read_header(path, truncated)
+    counted = by_decoding or table is None or bool(header.cut_short)
     if counted or table is None:
-        pts_T, frames = _decode_all(path)
+        pts_T, frames, seconds_T = _decode_all(path, header.container, header.time_base)
         table = PacketTable(np.empty(0, np.int64), np.empty(0, np.int64), 0, True, True)
     else:
-        pts_T, frames = table.pts_T, len(table.pts_T)
+        pts_T, frames, seconds_T = table.pts_T, len(table.pts_T), None
     if frames == 0:
         raise DecodeError(path, "has no frame that can be decoded")
-    span = float(pts_T[-1] - pts_T[0]) * time_base if pts_T is not None else 0.0
-    fps = rate if rate > 0 else ((frames - 1) / span if span > 0 else 25.0)
-    step = float(np.median(np.diff(pts_T[-_LAST:]))) * time_base if pts_T is not None and frames > 1 else 1 / fps
-    duration = span + step if pts_T is not None else frames / fps
-    turned = first.rotation % 180 != 0
-    width, height = (first.height, first.width) if turned else (first.width, first.height)
+    shown_T = (pts_T - pts_T[0]) * header.time_base if seconds_T is None and pts_T is not None else seconds_T
+    fps, duration = _rate_and_duration(header.rate, frames, shown_T, header.time_base)
+    # of an orientation in the stream too, FFmpeg tells now the one and now the other
+    by_container = header.told_orientation != Orientation()
+    orientation = header.told_orientation if by_container else orientation_of(header.first)
+    turned = orientation.rotation % 180 != 0
+    sizes = (header.first.width, header.first.height)
+    width, height = sizes[::-1] if turned else sizes
     return Scan(
         path=path,
-        codec=codec,
-        pixel_format=first.format.name,
+        codec=header.codec,
+        pixel_format=header.first.format.name,
         width=width,
         height=height,
-        rotation=first.rotation % 360,
+        orientation=orientation,
+        orientation_in_stream=orientation_of(header.first) != header.told_orientation,
+        sample_aspect=1 / header.sample_aspect if turned else header.sample_aspect,
+        streams=header.streams,
         fps=fps,
         frames=frames,
         duration=duration,
-        time_base=time_base,
+        time_base=header.time_base,
         pts_T=pts_T,
+        seconds_T=seconds_T,
         key_pts_K=table.key_pts_K,
         by_decoding=counted,
         hidden=table.hidden,
         open_groups=table.open_groups,
         early_keys=table.early_keys,
-        layout_doubt=layout_doubt(path, stream_id) if container_name.startswith("mov,") else "",
-        container=container_name,
-        unmistakable=is_unmistakable(container_name, file_head(path)),
+        layout_doubt=header.layout_doubt,
+        container=header.container,
+        cut_short=header.cut_short,
+        unmistakable=is_unmistakable(header.container, file_head(path)),
     )
 
 
-def _decode_all(path: str) -> tuple[np.ndarray | None, int]:
+def _rate_and_duration(told: float, frames: int, shown_T: np.ndarray | None, time_base: float) -> tuple[float, float]:
+    """Frames a second and seconds: of the times where there are any, as the container's rate may be another."""
+    if shown_T is None or frames < 2:
+        fps = told if told > 0 else 25.0
+        return fps, frames / fps
+    span = float(shown_T[-1])
+    by_times = (frames - 1) / span
+    # the container knows the rate more exactly than rounded times do, or counts how long the last frame is shown
+    slack = time_base / span + 1.5 / frames
+    fps = told if told > 0 and abs(told - by_times) <= min(max(slack, 0.002), 0.1) * by_times else by_times
+    return fps, span + float(np.median(np.diff(shown_T[-_LAST:])))
+
+
+def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray | None, int, np.ndarray | None]:
+    """Times of all frames where they ascend, how many frames there are, and other seconds where times do not."""
     times = [frame.pts for frame in frames_in_order(path)]
-    usable = all(time is not None for time in times) and all(a < b for a, b in pairwise(times))
-    return (np.array(times, np.int64) if usable else None), len(times)
+    frames = len(times)
+    if not frames or any(time is None for time in times):
+        return None, frames, None
+    pts_T = np.array(times, np.int64)
+    steps = np.diff(pts_T)
+    ascend = frames < 2 or bool(steps.min() > 0)
+    if ascend and container not in _GUESSED:
+        return pts_T, frames, None
+    decoded_T = _decoding_times(path)
+    if len(decoded_T) == frames and (np.diff(decoded_T) > 0).all():  # shown in that rhythm, some frames later
+        return pts_T if ascend else None, frames, (decoded_T - decoded_T[0]) * time_base
+    if ascend:
+        return pts_T, frames, None
+    if not (steps > 0).any():
+        return None, frames, None
+    joined = np.where(steps > 0, steps, np.median(steps[steps > 0]))  # parts that each begin anew, end to end
+    return None, frames, np.concatenate([[0.0], np.cumsum(joined)]) * time_base
 
 
-def frames_in_order(path: str, count: int | None = None) -> Iterator[Any]:
-    """All frames of the best stream, or the first `count`, as PyAV frames, in order of presentation.
-
-    Raises:
-        DecodeError: a frame cannot be decoded, or was patched up by the decoder's error concealment. Of the frames
-            behind the first `count`, those that the decoder needed before the last of them count, too.
-    """
-    import av
-
-    with open_video(path) as (container, stream, log):
-        index = 0
-        try:
-            for frame in log.each(_decoded(container, stream, count)):
-                if frame.is_corrupt:
-                    raise DecodeError(path, f"frame {index} is damaged (the decoder could only conceal it)")
-                _require_no_damage(path, index, log)
-                if count is None or index < count:
-                    yield frame
-                index += 1
-        except av.error.FFmpegError as error:
-            raise DecodeError(path, f"the stream is damaged near frame {index}: {error_text(error)}") from error
-        _require_no_damage(path, index, log)
-
-
-def _decoded(container: Any, stream: Any, count: int | None) -> Iterator[Any]:
-    """Frames up to the first `count` and those that were decoded before the last of them."""
-    given = 0
-    for packet in container.demux(stream):
-        for frame in packet.decode():
-            given += 1
-            yield frame
-        if count is not None and given >= count:
-            yield from frames_held_back(stream)
-            return
-
-
-def frames_held_back(stream: Any) -> list[Any]:
-    """Frames that are decoded and not yet given, as others are shown before them; the decoder then needs a seek."""
-    import av
-
-    try:
-        return stream.codec_context.decode(None)
-    except av.error.EOFError:  # the file is at its end, and all were given
-        return []
-
-
-def _require_no_damage(path: str, index: int, log: FFmpegLog) -> None:
-    if log.damage:
-        raise DecodeError(path, f"is damaged near frame {index}: FFmpeg says {log.damage!r}")
+def _decoding_times(path: str) -> np.ndarray:
+    """When packets are decoded, (packets,) int64; () where one does not tell."""
+    with open_video(path) as (container, stream, log), log.listening(decoder=False):
+        times = [packet.dts for packet in container.demux(stream) if packet.size]
+    return np.array([] if None in times else times, np.int64)

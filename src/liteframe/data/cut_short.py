@@ -1,0 +1,229 @@
+"""Which files end before what their containers announce, from the sizes in their headers and their last bytes."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from typing import BinaryIO
+
+from liteframe.data.mp4_boxes import end_of_boxes
+from liteframe.errors import DecodeError
+
+_TAIL_BYTES = 1 << 17
+_SYNC = 0x47
+_ASF_HEAD, _ASF_FILE, _ASF_DATA = (
+    bytes.fromhex(text)
+    for text in (
+        "3026b2758e66cf11a6d900aa0062ce6c",
+        "a1dcab8c47a9cf118ee400c00c205365",
+        "3626b2758e66cf11a6d900aa0062ce6c",
+    )
+)
+_MXF_HEADER = bytes.fromhex("060e2b34020501010d0102010102")
+_SEGMENT = 0x18538067
+_FLV_KINDS = {8, 9, 18}
+_LAST_TAGS = 32
+_RIFF_SLACK = 16
+"""Bytes by which writers of AVI miscount the size of the file, and fill up its last chunk."""
+
+
+class CutShort(DecodeError):
+    """A file ends before its time; the setting `data.truncated` lets what is there be used."""
+
+
+def missing(file: BinaryIO, container: str) -> str:
+    """What a file lacks at its end; empty where nothing is known to be missing.
+
+    Args:
+        file: opened, of any position.
+        container: FFmpeg's name, of which the first word counts ("mov,mp4,...").
+    """
+    size = os.fstat(file.fileno()).st_size
+    check = _CHECKS.get(container.split(",")[0])
+    try:
+        return "" if check is None else check(file, size)
+    except (struct.error, IndexError):  # a head that is no longer whole: FFmpeg will say so
+        return ""
+
+
+def _read(file: BinaryIO, start: int, count: int) -> bytes:
+    file.seek(max(start, 0))
+    return file.read(count)
+
+
+def _bytes_missing(end: int, size: int) -> str:
+    return f"{end - size} of its {end} bytes are missing" if end > size else ""
+
+
+def _matroska(file: BinaryIO, size: int) -> str:
+    position = 0
+    for _ in range(8):  # a void or two may come before the segment
+        head = _read(file, position, 16)
+        identity, after = _ebml_number(head, 0, keep_marker=True)
+        length, body = _ebml_number(head, after, keep_marker=False)
+        if length is None or identity is None:
+            return ""
+        if identity == _SEGMENT:
+            return _bytes_missing(position + body + length, size)
+        position += body + length
+    return ""
+
+
+def _ebml_number(data: bytes, start: int, keep_marker: bool) -> tuple[int | None, int]:
+    """A number of EBML and where it ends; None where it says "unknown"."""
+    first = data[start]
+    length = 9 - first.bit_length() if first else 9
+    if length > 8 or start + length > len(data):
+        raise IndexError
+    value = int.from_bytes(data[start : start + length], "big")
+    if keep_marker:
+        return value, start + length
+    most = (1 << 7 * length) - 1
+    value &= most
+    return (None if value == most else value), start + length
+
+
+def _mp4(file: BinaryIO, size: int) -> str:
+    return _bytes_missing(end_of_boxes(file, size), size)
+
+
+def _asf(file: BinaryIO, size: int) -> str:
+    head = _read(file, 0, 30)
+    if head[:16] != _ASF_HEAD:
+        return ""
+    (header_bytes,) = struct.unpack_from("<Q", head, 16)
+    header = _read(file, 0, min(header_bytes, _TAIL_BYTES))
+    place = header.find(_ASF_FILE)
+    if place >= 0 and struct.unpack_from("<I", header, place + 88)[0] & 1:  # broadcast: sizes are not known
+        return ""
+    data = _read(file, header_bytes, 24)
+    if data[:16] != _ASF_DATA:
+        return _bytes_missing(header_bytes + 24, size)
+    return _bytes_missing(header_bytes + struct.unpack_from("<Q", data, 16)[0], size)
+
+
+def _avi(file: BinaryIO, size: int) -> str:
+    position = 0
+    while position + 12 <= size:  # files of more than a GiB have several
+        kind, length, form = struct.unpack("<4sI4s", _read(file, position, 12))
+        if kind != b"RIFF" or not form.startswith(b"AVI") or length == 0:  # 0: never written, as by a recorder
+            return ""
+        end = position + 8 + length
+        if end > size + _RIFF_SLACK:
+            return _bytes_missing(end, size)
+        position = end + length % 2
+    return ""
+
+
+def _flv(file: BinaryIO, size: int) -> str:
+    (head_bytes,) = struct.unpack(">I", _read(file, 5, 4))
+    metadata = _read(file, head_bytes, 4096)
+    if _flv_number(metadata, b"filesize") > size:
+        return _bytes_missing(int(_flv_number(metadata, b"filesize")), size)
+    last, end = 0.0, size
+    for tag in range(_LAST_TAGS):  # marks of the end of one stream may come behind those of another
+        (tag_bytes,) = struct.unpack(">I", _read(file, end - 4, 4))
+        end -= 4 + tag_bytes
+        if tag and end < head_bytes:
+            break
+        head = _read(file, end, 11) if tag_bytes >= 11 and end >= head_bytes else bytes(11)
+        if head[0] & 31 not in _FLV_KINDS or int.from_bytes(head[1:4], "big") + 11 != tag_bytes:
+            return "" if tag else "it ends within a packet"
+        last = max(last, (int.from_bytes(head[4:7], "big") | head[7] << 24) / 1000)
+    whole = _flv_number(metadata, b"duration")
+    return f"it ends at {last:.1f} of {whole:.1f} s" if whole > last + 1 + 0.05 * whole else ""
+
+
+def _flv_number(head: bytes, name: bytes) -> float:
+    place = head.find(struct.pack(">H", len(name)) + name + b"\0")
+    return struct.unpack_from(">d", head, place + len(name) + 3)[0] if place >= 0 else 0.0
+
+
+def _transport_stream(file: BinaryIO, size: int) -> str:
+    head = _read(file, 0, 5 * 204)
+    for step, first in ((188, 0), (192, 4), (204, 0)):
+        places = range(first, len(head), step)
+        if len(places) > 1 and all(head[place] == _SYNC for place in places):
+            return "its last packet is not whole" if size % step else ""
+    return ""
+
+
+def _program_stream(file: BinaryIO, size: int) -> str:
+    start = max(size - _TAIL_BYTES, 0)
+    tail = _read(file, start, _TAIL_BYTES)
+    position = tail.find(b"\0\0\1\xba")
+    while 0 <= position < len(tail):
+        if len(tail) - position < 6:
+            return "" if tail[position : position + 4] == b"\0\0\1\xb9" else "its last packet is not whole"
+        if tail[position : position + 3] != b"\0\0\1":
+            return ""  # filling, or damage, which the demuxer sees
+        code = tail[position + 3]
+        if code == 0xB9:
+            position += 4
+        elif code == 0xBA:
+            mpeg2 = tail[position + 4] >> 6 == 1
+            position += 14 + (tail[position + 13] & 7) if mpeg2 else 12
+        elif code >= 0xBB:
+            position += 6 + int.from_bytes(tail[position + 4 : position + 6], "big")
+        else:
+            return ""
+    return "its last packet is not whole" if position > len(tail) else ""
+
+
+def _ogg(file: BinaryIO, size: int) -> str:
+    tail = _read(file, size - _TAIL_BYTES, _TAIL_BYTES)
+    page = tail.rfind(b"OggS\0")
+    if page < 0:
+        return ""
+    lacing = tail[page + 27 : page + 27 + tail[page + 26]]
+    whole = len(lacing) == tail[page + 26] and page + 27 + len(lacing) + sum(lacing) == len(tail)
+    return "" if whole else "its last page is not whole"
+
+
+def _gif(file: BinaryIO, size: int) -> str:
+    return "" if _read(file, size - 64, 64).rstrip(b"\0").endswith(b";") else "its end mark is missing"
+
+
+def _apng(file: BinaryIO, size: int) -> str:
+    return "" if b"IEND" in _read(file, size - 64, 64) else "its end mark is missing"
+
+
+def _ivf(file: BinaryIO, size: int) -> str:
+    position = int.from_bytes(_read(file, 6, 2), "little")
+    while position + 12 <= size:
+        position += 12 + int.from_bytes(_read(file, position, 4), "little")
+    return "" if position == size else "its last frame is not whole"
+
+
+def _mxf(file: BinaryIO, size: int) -> str:
+    head = _read(file, 0, _TAIL_BYTES)
+    place = head.find(_MXF_HEADER)
+    if place < 0:
+        return ""
+    length = head[place + 16]
+    pack = place + 17 + (length & 127 if length & 128 else 0)
+    (footer,) = struct.unpack_from(">Q", head, pack + 24)  # 0: not known when the header was written
+    return "its end mark is missing" if place + footer >= size else ""
+
+
+def _swf(file: BinaryIO, size: int) -> str:
+    head = _read(file, 0, 8)
+    return _bytes_missing(int.from_bytes(head[4:8], "little"), size) if head[:3] == b"FWS" else ""
+
+
+_CHECKS: dict[str, Callable[[BinaryIO, int], str]] = {
+    "matroska": _matroska,
+    "mov": _mp4,
+    "asf": _asf,
+    "avi": _avi,
+    "flv": _flv,
+    "mpegts": _transport_stream,
+    "mpeg": _program_stream,
+    "ogg": _ogg,
+    "ivf": _ivf,
+    "mxf": _mxf,
+    "swf": _swf,
+    "gif": _gif,
+    "apng": _apng,
+}

@@ -1,0 +1,122 @@
+"""What an open video says of itself, and its first frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from liteframe.data.cut_short import CutShort, missing
+from liteframe.data.mp4_boxes import layout_doubt, track_matrix
+from liteframe.data.mp4_packets import read_tables
+from liteframe.data.orientation import Orientation, from_matrix
+from liteframe.data.packet_table import PacketTable, read_packets
+from liteframe.data.pyav_in_order import frames_in_order
+from liteframe.data.pyav_open import moving_streams, open_file, open_video
+from liteframe.data.pyav_versions import codec_of
+from liteframe.errors import DecodeError
+
+# others tell how long they are by what is there
+_ANNOUNCING = {"mov", "matroska", "flv", "asf", "avi"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an open file says of itself and its video stream.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        container: FFmpeg's name of the format.
+        time_base: seconds that its times are counted in.
+        rate: frames a second, by the container or by FFmpeg's guess; 0 where there is none.
+        sample_aspect: width of a stored pixel by its height.
+        streams: video streams, covers aside.
+        layout_doubt: why an MP4 or QuickTime file is not laid out in the plain way.
+        cut_short: what it lacks at its end.
+        told_orientation: how the container says that pictures are turned.
+        first: the first frame.
+    """
+
+    codec: str
+    container: str
+    time_base: float
+    rate: float
+    sample_aspect: float
+    streams: int
+    layout_doubt: str
+    cut_short: str
+    told_orientation: Orientation
+    first: Any
+
+
+def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]:
+    """The header of a video, and the table of its packets where they tell the frames.
+
+    Raises:
+        DecodeError: it is damaged, or has no frame that can be decoded.
+        CutShort: it is cut short, and not `truncated`.
+    """
+    for read in (read_tables, read_packets):
+        with open_video(path) as (container, stream, log):
+            with open_file(path) as file:
+                lost = missing(file, container.format.name)
+                is_mp4 = container.format.name.startswith("mov,")
+                doubt = layout_doubt(file, stream.id) if is_mp4 else ""
+                matrix = track_matrix(file, stream.id) if is_mp4 else None
+                told_orientation = Orientation() if matrix is None else from_matrix(np.array(matrix))
+            if lost and not truncated:
+                raise CutShort(path, _told(container, stream, lost))
+            told: tuple[PacketTable | None, Any] | None
+            if lost:
+                told = None, next(frames_in_order(path, 1), None)
+            else:
+                with log.listening(decoder=False):
+                    told = read(path, container, stream, log)
+            if told is None:
+                continue
+            if log.damage and not lost:
+                raise DecodeError(path, f"is damaged: FFmpeg says {log.damage!r}")
+            table, first = told
+            if first is None:
+                raise DecodeError(path, "has no frame that can be decoded")
+            header = Header(
+                codec=codec_of(stream),
+                container=container.format.name,
+                time_base=float(stream.time_base),
+                rate=float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0),
+                sample_aspect=float(stream.sample_aspect_ratio or 0) or 1.0,
+                streams=len(moving_streams(container)),
+                layout_doubt=doubt,
+                cut_short=lost,
+                told_orientation=told_orientation,
+                first=first,
+            )
+            return header, table
+    raise AssertionError
+
+
+def _told(container: Any, stream: Any, lost: str) -> str:
+    """That a file is cut short, in seconds where they are known."""
+    there = _last_time(container, stream)
+    announces = container.format.name.split(",")[0] in _ANNOUNCING
+    whole = container.duration / 1e6 if container.duration and announces else 0.0
+    seconds = f"{there:.1f} of {whole:.1f} s are there, " if 0 < there < whole else ""
+    return f"is cut short: {seconds}{lost}; fetch or write it anew, or use what is there by data.truncated: use"
+
+
+def _last_time(container: Any, stream: Any) -> float:
+    """Seconds of video up to where packets end or are damaged."""
+    import av
+
+    first = last = None
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                break
+            if packet.size and packet.pts is not None:
+                first = packet.pts if first is None else min(first, packet.pts)
+                last = packet.pts if last is None else max(last, packet.pts)
+    except av.error.FFmpegError:
+        pass  # the end of what is there
+    return 0.0 if first is None or last is None else float((last - first) * stream.time_base)
