@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 from hostile_videos import PLAYLISTS, with_external_track
+from installed_decoders import CHOOSY, INSTALLED
 from painted_videos import number_of, write_video
 
 from liteframe.data import decord_reader
-from liteframe.data.decode import DECODERS, probe, read_frames, read_frames_by
+from liteframe.data.decode import probe, read_frames, read_frames_by
 from liteframe.data.decode_pool import DecodeJob, DecodePool
 from liteframe.errors import DecodeError, DecodeTimeout
-
-INSTALLED = [name for name in DECODERS if name != "decord" or decord_reader.available()]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +124,7 @@ def test_a_name_is_never_a_protocol_a_pattern_or_an_option(
     try:
         frames = read_frames(name, [2, 11], decoder)
     except DecodeError as error:
-        assert decoder == "decord" and "decord" in error.reason  # which may refuse a name, never mistake it
+        assert decoder in CHOOSY and decoder in error.reason  # which may refuse a name, never mistake it
     else:
         assert [number_of(frame) for frame in frames] == [2, 11]
     assert probe(name).frames == 20

@@ -12,7 +12,7 @@ from typing import Any
 
 _PACKAGES = (
     "liteframe", "torch", "torchvision", "transformers", "lightning", "timm", "peft", "torchmetrics", "numpy",
-    "decord", "av",
+    "decord", "av", "torchcodec",
 )  # fmt: skip
 _MALLOC_VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_ARENA_MAX")
 

@@ -16,6 +16,7 @@ from typing_extensions import Unpack
 from liteframe.chat.answer import Answer, Stopwatch
 from liteframe.data.decode_pool import DecodeJob, DecodePool
 from liteframe.data.frame_times import require_span
+from liteframe.data.reader_threads import threads_for
 from liteframe.data.remote_file import local_path
 from liteframe.data.sampling import FpsCapped, UniformMidpoints
 from liteframe.data.transforms import normalize, resize_uint8
@@ -79,7 +80,7 @@ class ChatModel:
             model.float()
         elif self.dtype is not None:
             _replace_other_half(model, self.dtype)
-        self._pool = DecodePool(deadline_s=decode_deadline_s)
+        self._pool = DecodePool(deadline_s=decode_deadline_s, threads=threads_for(1))
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(_CHUNK_CLIPS)
 

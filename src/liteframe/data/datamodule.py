@@ -23,6 +23,7 @@ from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.limits import require_batches_fit, require_possible
 from liteframe.data.loader import VideoLoader
 from liteframe.data.manifest import RowCheck, Sources, VideoRow, as_sources, read_sources
+from liteframe.data.reader_threads import threads_for
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.row_checks import row_check
 from liteframe.data.row_table import IdSet, RowTable, id_keys
@@ -81,7 +82,7 @@ class VideoDataModule(LightningDataModule):
             stage's model, and is 4 where neither says otherwise.
         image_size: height and width of the frames in pixels, one number for a square. Null follows the feature store
             or the stage's model, and is 448 where neither says otherwise.
-        decoder: "decord", "pyav", "auto" (PyAV), or "package.module:function".
+        decoder: "decord", "pyav", "torchcodec", "auto" (PyAV), or "package.module:function".
         truncated: "error" counts a video that is cut short as one that cannot be decoded, "use" takes what is there.
         decode_processes: decode processes of each loader worker.
         decode_deadline_s: seconds without progress after which decoding a video is given up; each frame read begins
@@ -164,7 +165,10 @@ class VideoDataModule(LightningDataModule):
         self._loaders: list[VideoLoader] = []
         require_possible(self)
         self._check_settings()
-        self._pool = DecodePool(decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache)
+        threads = threads_for(decode_processes * max(1, num_workers))
+        self._pool = DecodePool(
+            decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache, threads=threads
+        )
 
     @property
     def sampler_is_given(self) -> bool:

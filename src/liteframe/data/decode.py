@@ -15,15 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from liteframe.data import decord_reader, pyav_reader, pyav_scan
+from liteframe.data import decord_reader, pyav_reader, pyav_scan, torchcodec_reader
 from liteframe.data.decode_memory import require_memory
 from liteframe.data.decord_trust import decord_doubt, decord_refusal
 from liteframe.data.frame_resize import FrameResize
+from liteframe.data.pyav_open import kept
 from liteframe.data.pyav_reader import TableMismatch
 from liteframe.data.pyav_scan import Scan
 from liteframe.errors import ConfigError, DecodeError
 
-DECODERS = ("auto", "decord", "pyav")
+DECODERS = ("auto", "decord", "pyav", "torchcodec")
 NEXT = "next"
 """Asked after the decoder of `auto` has crashed or hung: decord, on kinds of files that it is known right on."""
 _CACHED_FRAMES = 2_000_000
@@ -42,7 +43,7 @@ class VideoInfo:
         frames: distinct frames that can be decoded; indices run from 0 to frames - 1 by presentation time.
         duration: seconds.
         rotation: degrees counter-clockwise that decoded pictures are turned by (0, 90, 180, 270).
-        decoder: the one that reads it, "decord" or "pyav".
+        decoder: the one that reads it, "decord", "pyav" or "torchcodec".
         mirrored: decoded pictures have left and right exchanged, before they are turned.
         sample_aspect: width of a pixel by its height, as it is meant to be shown; frames are left as they are stored.
         cut_short: what the file lacks at its end, where such files are used; empty where nothing is missing.
@@ -113,6 +114,10 @@ def _info(scan: Scan, decoder: str) -> VideoInfo:
             raise DecodeError(scan.path, "decord was asked for but is not installed: use 'pyav' or 'auto'")
         if reason := decord_refusal(scan):
             raise DecodeError(scan.path, f"{reason}: use 'pyav' or 'auto'")
+    elif decoder == "torchcodec":
+        torchcodec_reader.require_torchcodec()
+        if reason := torchcodec_reader.torchcodec_refusal(scan):
+            raise DecodeError(scan.path, f"{reason}: use 'pyav' or 'auto'")
     else:
         decoder = "pyav"
     return VideoInfo(
@@ -140,6 +145,7 @@ def forget_scans() -> None:
     """Empties the cache of this process, so that the next read starts at opening the file, as a measurement must."""
     global _scans
     _scans = _ScanCache()
+    kept.close()
 
 
 def check_decoder(decoder: str) -> str:
@@ -154,7 +160,7 @@ def probe(path: str, decoder: str = "auto", truncated: bool = False) -> VideoInf
 
     Args:
         path: a video file.
-        decoder: "auto", "decord" or "pyav".
+        decoder: one of `DECODERS`.
         truncated: use what is there of a file that is cut short.
 
     Raises:
@@ -178,22 +184,25 @@ def read_frames(
     decoder: str = "auto",
     info: VideoInfo | None = None,
     size: tuple[int, int] | None = None,
+    threads: int = 1,
 ) -> np.ndarray:
     """RGB frames at `indices` in the order given, (T, height, width, 3) uint8, upright.
 
     Args:
         path: a video file.
         indices: positions by presentation time, 0 to frames - 1.
-        decoder: "auto", "decord" (reads in order from the start where its seeking is not proven) or "pyav".
+        decoder: "auto", "decord" (reads in order from the start where its seeking is not proven), "pyav" or
+            "torchcodec" (where it is installed, on files that it is proven for).
         info: what `probe` said; its number of frames must still hold.
         size: (height, width) that frames are scaled to as they come, so that one of the file's size is in memory at a
-            time; None for that of the file.
+            time in each thread; None for that of the file.
+        threads: to read with; decord has one.
 
     Raises:
         DecodeError: the file is damaged, an index is out of range, or the file holds other frames than `info` says.
         ConfigError: no such decoder.
     """
-    return read_frames_by(path, indices, decoder, info, size)[0]
+    return read_frames_by(path, indices, decoder, info, size, threads)[0]
 
 
 def read_frames_by(
@@ -202,6 +211,7 @@ def read_frames_by(
     decoder: str = "auto",
     info: VideoInfo | None = None,
     size: tuple[int, int] | None = None,
+    threads: int = 1,
     truncated: bool = False,
 ) -> tuple[np.ndarray, VideoInfo]:
     """As `read_frames`, with the file's info naming the decoder that read it; `truncated` as in `probe`."""
@@ -221,7 +231,7 @@ def read_frames_by(
         require_memory(path, len(wanted_T), *(size or (scan.height, scan.width)))
         distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
         try:
-            frames_THWC = _read(scan, distinct_T.tolist(), decoder, size)
+            frames_THWC = _read(scan, distinct_T.tolist(), decoder, size, threads)
         except MemoryError as error:
             raise DecodeError(
                 path, "its decoder asks for more memory than a decode process may take: scale the video down"
@@ -235,8 +245,11 @@ def read_frames_by(
     raise DecodeError(path, "shows other frames each time it is read")
 
 
-def _read(scan: Scan, indices: list[int], decoder: str, size: tuple[int, int] | None) -> np.ndarray:
-    if decoder not in ("decord", NEXT):
-        return pyav_reader.read_sparse(scan, indices, size)
-    whole, in_order = (scan.height, scan.width), bool(decord_doubt(scan))
-    return decord_reader.read(scan.path, indices, scan.frames, FrameResize(whole, size or whole), in_order)
+def _read(scan: Scan, indices: list[int], decoder: str, size: tuple[int, int] | None, threads: int) -> np.ndarray:
+    if decoder in ("auto", "pyav"):
+        return pyav_reader.read_sparse(scan, indices, size, threads)
+    whole = (scan.height, scan.width)
+    resize = FrameResize(whole, size or whole)
+    if decoder == "torchcodec":
+        return torchcodec_reader.read(scan, indices, resize, threads)
+    return decord_reader.read(scan.path, indices, scan.frames, resize, in_order=bool(decord_doubt(scan)))

@@ -95,8 +95,8 @@ def load_function(name: str) -> Callable[..., Any]:
     return function
 
 
-def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None) -> VideoFrames:
-    """Samples and reads the frames of one job, whose video comes from `cache` where it is remote.
+def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None, threads: int = 1) -> VideoFrames:
+    """Samples and reads the frames of one job by `threads`; where its video is remote, it comes from `cache`.
 
     Raises:
         DecodeError: the file is damaged, has no frame between `start_s` and `end_s`, or cannot be fetched; its row
@@ -104,8 +104,8 @@ def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None) -> Vi
         ConfigError: the sampler fails on any video; a remote video without a cache.
     """
     if not is_url(job.path):
-        return _decode(job, decoder)
-    video = with_copy(job.path, cache, lambda path: _decode(replace(job, path=path), decoder))
+        return _decode(job, decoder, threads)
+    video = with_copy(job.path, cache, lambda path: _decode(replace(job, path=path), decoder, threads))
     return replace(video, info=replace(video.info, path=job.path)) if isinstance(video, VideoFrames) else video
 
 
@@ -121,7 +121,7 @@ def _require_known_decoder(job: DecodeJob) -> None:
         )
 
 
-def _decode(job: DecodeJob, decoder: str) -> VideoFrames:
+def _decode(job: DecodeJob, decoder: str, threads: int) -> VideoFrames:
     if decoder not in (*DECODERS, NEXT):
         return load_function(decoder)(job.path, job)
     if decoder in ("auto", NEXT):
@@ -131,7 +131,9 @@ def _decode(job: DecodeJob, decoder: str) -> VideoFrames:
     while True:
         indices_T = _choose_frames(job, info)
         try:
-            frames_THWC, used = read_frames_by(job.path, indices_T, decoder, size=job.size, truncated=truncated)
+            frames_THWC, used = read_frames_by(
+                job.path, indices_T, decoder, size=job.size, threads=threads, truncated=truncated
+            )
         except DecodeError:
             used = probe(job.path, decoder, truncated)
             if recounted or used.frames == info.frames:

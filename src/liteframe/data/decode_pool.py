@@ -65,11 +65,12 @@ class DecodePool:
     Args:
         processes: how many children at most.
         deadline_s: seconds without progress after which the child of a job is killed.
-        decoder: "auto", "decord", "pyav", or the import path "package.module:function" of a decoder of your own:
-            `function(path: str, job: DecodeJob) -> VideoFrames`, called in a child. It may call
+        decoder: "auto", "decord", "pyav", "torchcodec", or the import path "package.module:function" of a decoder of
+            your own: `function(path: str, job: DecodeJob) -> VideoFrames`, called in a child. It may call
             `liteframe.data.decode_progress.step` to say that it goes on.
         recycle_after: a child is replaced after so many jobs, which bounds what leaks in decoders can pile up.
         remote_cache: where children fetch videos with URLs; without it those are a ConfigError.
+        threads: that each child may read one video with.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class DecodePool:
         decoder: str = "auto",
         recycle_after: int = 2000,
         remote_cache: RemoteCache | None = None,
+        threads: int = 1,
     ) -> None:
         if processes < 1:
             raise ConfigError(f"processes: {processes} must be at least 1")
@@ -94,7 +96,7 @@ class DecodePool:
             decoder,
             recycle_after,
         )
-        self.remote_cache = remote_cache
+        self.remote_cache, self.threads = remote_cache, threads
         self._reset()
 
     def _reset(self) -> None:
@@ -106,7 +108,7 @@ class DecodePool:
         _pools.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache")
+        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache", "threads")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -196,7 +198,7 @@ class DecodePool:
         modules = [] if job.sampler is None else [type(job.sampler).__module__]
         if self.decoder not in DECODERS:
             modules.append(self.decoder.partition(":")[0])
-        arguments = (job, decoder, self.remote_cache)
+        arguments = (job, decoder, self.remote_cache, self.threads)
         return request("liteframe.data.decode_job:decode", arguments, folders_of(modules))
 
     def _call(self, path: str, function: str, *arguments: tuple[Any, ...]) -> Any:

@@ -5,6 +5,7 @@ What reads packets or frames calls `step` for each. A decoder of your own may do
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ _SECONDS_APART = 0.25
 
 _report: Callable[[], None] | None = None
 _last = 0.0
+_reporting = threading.Lock()
 
 
 def report_to(report: Callable[[], None] | None) -> None:
@@ -21,11 +23,13 @@ def report_to(report: Callable[[], None] | None) -> None:
 
 
 def step() -> None:
-    """Says that a packet or frame more has been read."""
+    """Says that a packet or frame more has been read; in any thread."""
     global _last
-    if _report is None:
+    if _report is None or time.monotonic() - _last < _SECONDS_APART:
         return
-    now = time.monotonic()
-    if now - _last >= _SECONDS_APART:
-        _last = now
-        _report()
+    if _reporting.acquire(blocking=False):  # another thread says so now
+        try:
+            _last = time.monotonic()
+            _report()
+        finally:
+            _reporting.release()

@@ -52,7 +52,7 @@ class _Log:
 
 
 @contextmanager
-def _watched_log() -> Iterator[_Log]:
+def watched_log() -> Iterator[_Log]:
     """Catches what FFmpeg inside decord writes to file descriptor 2; all other text goes on to stderr."""
     log = _Log()
     with _stderr_lock, tempfile.TemporaryFile() as sink:
@@ -91,7 +91,7 @@ def read(path: str, indices: Sequence[int], frames: int, resize: FrameResize, in
         DecodeError: decord fails, logs damage, or sees another number or size of frames.
     """
     decord = _decord()
-    with _watched_log() as log:
+    with watched_log() as log:
         out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)
         if failure and "Unable to handle EOF" in failure:  # also what a busy machine looks like
             out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)

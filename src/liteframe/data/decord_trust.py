@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from liteframe.data.picture_trust import picture_doubt
 from liteframe.data.pyav_scan import Scan
 
 _WRONG = {"hevc": "decord returns wrong frames of HEVC", "vp8": "decord returns wrong frames of VP8"}
@@ -40,14 +41,6 @@ def _structure_doubt(scan: Scan) -> str:
 
 def decord_refusal(scan: Scan) -> str:
     """Why decord must not open this file at all, since it cannot, or its old FFmpeg might follow the file to others."""
-    if not scan.unmistakable:
-        return f"decord is given no {scan.container} files that begin like this one"
     if re.search(r"[%*?{]", os.path.abspath(scan.path)):
         return "decord may take the file's name for a pattern"
-    if scan.cut_short:
-        return "decord is not given files that are cut short"
-    if scan.streams > 1:
-        return f"decord may read another of its {scan.streams} video streams"
-    if scan.orientation.mirrored or scan.orientation_in_stream:
-        return "decord does not heed how its pictures are to be turned"
-    return _CANNOT.get(scan.codec, "")
+    return _CANNOT.get(scan.codec, "") or picture_doubt(scan, "decord")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -81,15 +81,27 @@ class FFmpegLog:
                 holds, and they say the same again where its frames are decoded.
             demuxer: heed the demuxer.
         """
+        with self.hearing(decoder, demuxer):
+            yield
+
+    @contextmanager
+    def hearing(self, decoder: bool = True, demuxer: bool = True) -> Iterator[Callable[[], None]]:
+        """As `listening`, for many steps: the function takes note of what was logged up to now."""
         import av.logging
 
         with _level, av.logging.Capture() as entries:
+
+            def note() -> None:
+                if entries:
+                    self._unread += entries
+                    entries.clear()
+                    if self._stream >= 0:
+                        self._read(decoder, demuxer)
+
             try:
-                yield
+                yield note
             finally:
-                self._unread += entries
-                if self._stream >= 0:
-                    self._read(decoder, demuxer)
+                note()
 
     def each(self, items: Iterator[Item], demuxer: bool = True) -> Iterator[Item]:
         """The same items, listening while each is made."""

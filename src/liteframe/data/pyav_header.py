@@ -58,7 +58,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
         CutShort: it is cut short, and not `truncated`.
     """
     for read in (read_tables, read_packets):
-        with open_video(path) as (container, stream, log):
+        with open_video(path, keep=True) as (container, stream, log):
             with open_file(path) as file:
                 lost = missing(file, container.format.name)
                 is_mp4 = container.format.name.startswith("mov,")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -56,24 +58,97 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     raise PermissionError(f"a video may open no other files, as this one would {url!r}")
 
 
+Opened = tuple[Any, Any, FFmpegLog]
+"""An open container, the stream of it that is read, and the log of reading it."""
+
+
 @contextmanager
-def open_video(path: str) -> Iterator[tuple[Any, Any, FFmpegLog]]:
+def open_video(path: str, keep: bool = False) -> Iterator[Opened]:
     """The open container, the video stream of it that players show, and the log of opening it.
 
     Of several streams that is the one marked as the default; then FFmpeg's choice.
+
+    Args:
+        path: the video.
+        keep: leave it open for who calls `reopen_video` next, unless something goes wrong.
 
     Raises:
         DecodeError: the file is missing, empty, a playlist, no video container, has no video stream or too large
             frames.
     """
-    log = FFmpegLog()
-    with open_file(path) as file:
+    identity, log = _identity(path), FFmpegLog()
+    with ExitStack() as stack:
+        file = stack.enter_context(open_file(path))
         with log.listening(decoder=False):
             container = _open_container(path, file)
-        with container:
-            stream = _video_stream(path, container)
-            log.attend_to(container, stream)
-            yield container, stream, log
+        stack.enter_context(container)
+        stream = _video_stream(path, container)
+        log.attend_to(container, stream)
+        opened = container, stream, log
+        yield opened
+        if keep and not log.damage and os.name != "nt":  # where open files cannot be removed
+            kept.put(identity, stack.pop_all(), opened)
+
+
+@contextmanager
+def reopen_video(path: str) -> Iterator[tuple[Opened, bool]]:
+    """As `open_video`, or what it has kept of this file; and whether it is new, otherwise it must be sought first."""
+    held = kept.take(_identity(path))
+    if held is None:
+        with open_video(path) as opened:
+            yield opened, True
+        return
+    stack, opened = held
+    with stack:
+        yield opened, False
+
+
+_Identity = tuple[int, ...]
+
+
+def _identity(path: str) -> _Identity | None:
+    """What a file has as long as it is the same; a process that was forked shares its place in it, and must not."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return os.getpid(), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _Kept:
+    """The video that was opened last, as finding out what a file holds takes as long as decoding several frames."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: tuple[_Identity, ExitStack, Opened] | None = None
+
+    def put(self, identity: _Identity | None, stack: ExitStack, opened: Opened) -> None:
+        """Holds a video, whose `stack` closes it, in place of the one before."""
+        self.close()
+        if identity is None:
+            stack.close()
+            return
+        with self._lock:
+            self._held = identity, stack, opened
+
+    def take(self, identity: _Identity | None) -> tuple[ExitStack, Opened] | None:
+        """The video, if it is the one that is meant; then it is held no more."""
+        with self._lock:
+            if self._held is None or self._held[0] != identity:
+                return None
+            (_, stack, opened), self._held = self._held, None
+            return stack, opened
+
+    def close(self) -> None:
+        """Closes what is held."""
+        with self._lock:
+            held, self._held = self._held, None
+        if held is not None and held[0][0] == os.getpid():
+            held[1].close()
+
+
+kept = _Kept()
+atexit.register(kept.close)
 
 
 def file_head(path: str) -> bytes:

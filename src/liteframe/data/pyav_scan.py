@@ -98,6 +98,8 @@ def scan(path: str, by_decoding: bool = False, truncated: bool = False) -> Scan:
         CutShort: it is cut short.
     """
     header, table = read_header(path, truncated)
+    if table is not None and header.first.pts != table.pts_T[0]:
+        table = None  # the file was cut: its first pictures refer to others that are gone, and are not shown
     counted = by_decoding or table is None or bool(header.cut_short)
     if counted or table is None:
         pts_T, frames, seconds_T = _decode_all(path, header.container, header.time_base)

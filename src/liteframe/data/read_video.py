@@ -9,6 +9,7 @@ from liteframe.data.decode import VideoInfo
 from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.frame_times import require_span
+from liteframe.data.reader_threads import threads_for
 from liteframe.data.remote_file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, Linspace
 from liteframe.errors import ConfigError
@@ -44,6 +45,10 @@ def read_video(
         fps: frames a second to take, those on screen at `start`, 1 / fps later, and so on; not with `sampler`.
         deadline_s: seconds without progress after which reading is given up; a long video goes on for up to 20 times as
             many.
+        decoder: "auto", "decord", "pyav", "torchcodec", or the import path "package.module:function" of one of your
+            own.
+        fps: frames a second to take; not with `sampler`.
+        deadline_s: seconds after which reading is given up.
 
     Returns:
         Frames (T, height, width, 3) uint8, with their indices, times and the decoder that read them.
@@ -88,4 +93,4 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
 @cache
 def decode_pool(decoder: str, deadline_s: float) -> DecodePool:
     """The pool that reads the files of this process, one at a time."""
-    return DecodePool(1, deadline_s, decoder)
+    return DecodePool(1, deadline_s, decoder, threads=threads_for(1))

@@ -8,7 +8,7 @@ from typing import Any
 
 from liteframe.errors import ManifestError
 
-DECODER_CHOICES = ("auto", "decord", "pyav")
+DECODER_CHOICES = ("auto", "decord", "pyav", "torchcodec")
 MAX_TEXT = 1_000_000
 """Characters of a question, an answer or what else a row says; a few times what any LLM reads at once."""
 MAX_NAME = 8192

@@ -27,7 +27,7 @@ class VideoRow:
         start, end: part of the video to use, in seconds.
         error: why the row cannot be used, as `liteframe check` found of its file, or as reading the list did; such a
             row is never opened.
-        extra: every other field of the row; a `decoder` in there is "auto", "decord" or "pyav".
+        extra: every other field of the row; a `decoder` in there is "auto", "decord", "pyav" or "torchcodec".
         place: of the row in its list (`file:3`), for messages; empty for the videos of a folder.
         own_id: the id that the row itself gives, if no other row of its list may have that too.
         name: the path as seen from the manifest's folder (or `root`); empty for the path itself.

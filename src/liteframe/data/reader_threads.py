@@ -1,0 +1,19 @@
+"""How many threads a decode process may read one file with."""
+
+from __future__ import annotations
+
+import os
+
+_MOST = 8
+"""Each thread holds a decoder with pictures of its own."""
+
+
+def threads_for(processes: int) -> int:
+    """Threads for each of so many decode processes that run at once beside those of other ranks; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MOST, cores // (max(1, processes) * _ranks())))
+
+
+def _ranks() -> int:
+    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or "1"
+    return int(told) if told.isdecimal() and int(told) else 1
