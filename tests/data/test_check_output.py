@@ -16,14 +16,15 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from painted_videos import write_video
+from painted_videos import number_of, write_video
 
+import liteframe
 from liteframe.data import check_command
 from liteframe.data.check_command import check
 from liteframe.data.check_output import CheckOutput
 from liteframe.data.check_rows import CheckRow, Table, one_line
 from liteframe.data.probe import check_many, check_video
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, DecodeError
 
 
 @pytest.fixture(scope="module")
@@ -305,3 +306,18 @@ def test_bad_files_are_named_again_below_a_long_table(
     check(str(tmp_path), processes=2)
     printed = capsys.readouterr().out
     assert f"\nnot usable:\n  {tmp_path / '00.mp4'}: " in printed[printed.index("30 of 31 files usable") :]
+
+
+def test_what_is_there_of_a_cut_file_is_used_where_it_may_be(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", 60, options={"g": "10"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    output = str(tmp_path / "out.jsonl")
+    (refused,) = check(str(path), output, processes=1)
+    (used,) = check(str(path), output, processes=1, truncated=True)
+    (again,) = check(str(path), output, processes=1)
+    assert not refused.ok and refused.error == again.error and "is cut short" in refused.error
+    assert used.ok and 10 < used.frames < 50 and "is cut short" in used.reason
+    video = liteframe.read_video(path, frames=None, truncated="use")
+    assert [number_of(frame) for frame in video.frames_THWC] == list(range(used.frames)) and video.info.cut_short
+    with pytest.raises(DecodeError, match="is cut short"):
+        liteframe.read_video(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Literal
 
 from liteframe.data.check_output import CheckOutput
 from liteframe.data.check_rows import CheckRow, Table, one_line
@@ -27,6 +28,7 @@ def check(
     root: str | None = None,
     remote_cache: RemoteCache | None = None,
     full: bool = False,
+    truncated: bool = False,
 ) -> list[CheckRow]:
     """Checks every row and video of a list or folder, prints a table and a summary to stdout, and writes `output`.
 
@@ -45,7 +47,8 @@ def check(
         found = check_source(source, root)
         bad = [CheckRow(where, False, why, lacks={"unreadable_row": 1}) for where, why in found.unreadable.items()]
         shown = Table(found.rows_of)
-        rows = {row.path: found.complete(row) for path in found.rows_of if out and (row := out.kept(path, full))}
+        kept = (out.kept(path, full, truncated) if out else None for path in found.rows_of)
+        rows = {row.path: found.complete(row) for row in kept if row is not None}
         if rows:
             print(
                 f"check: {len(rows)} of {len(found.rows_of)} files are in {output} and unchanged; not checked again",
@@ -57,7 +60,7 @@ def check(
             _say(shown.line(row))
         left = [path for path in found.rows_of if path not in rows]
         try:
-            for row in check_many(left, processes, deadline_s, True, verify_frames, remote_cache, full):
+            for row in check_many(left, processes, deadline_s, True, verify_frames, remote_cache, full, truncated):
                 row = rows[row.path] = found.complete(row)
                 if out is not None:
                     out.append(row)
@@ -113,6 +116,7 @@ def check_command(
     cache: str | None = None,
     cache_gigabytes: float = 50.0,
     full: bool = False,
+    truncated: Literal["error", "use"] = "error",
 ) -> int:
     """Decode the videos of a list or folder (short ones whole, long ones in places), and say what files and rows lack.
 
@@ -131,6 +135,7 @@ def check_command(
         cache_gigabytes: Most that this folder may hold.
         full: Decode all frames of long videos, too. Without it, a video of more than 2400 frames is decoded at its
             start, its end and random places, at least 1200 frames; `verified` tells how many.
+        truncated: `use` takes what is there of videos that are cut short, as `data.truncated` does.
 
     Returns:
         0 if all files can be used and all conversations read, 1 if any cannot.
@@ -139,5 +144,5 @@ def check_command(
     require_whole("--verify_frames", verify_frames, _MOST_VERIFIED, least=0)
     require_seconds("--deadline_s", deadline_s)
     remote_cache = RemoteCache(cache, cache_gigabytes) if cache is not None else None
-    rows = check(source, output, processes, deadline_s, verify_frames, root, remote_cache, full)
+    rows = check(source, output, processes, deadline_s, verify_frames, root, remote_cache, full, truncated == "use")
     return 0 if rows and all(row.ok and not any(kind in row.lacks for kind in STOPS) for row in rows) else 1

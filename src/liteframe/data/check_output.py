@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from liteframe.atomic import atomic_open
 from liteframe.bounded_text import parse_json
 from liteframe.data.check_rows import CheckRow
+from liteframe.data.cut_short import CUT
 from liteframe.data.remote_file import is_url
 from liteframe.data.video_file import fault_of
 from liteframe.errors import ConfigError
@@ -71,13 +72,16 @@ class CheckOutput:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def kept(self, path: str, full: bool = False) -> CheckRow | None:
+    def kept(self, path: str, full: bool = False, truncated: bool = False) -> CheckRow | None:
         """The row of an earlier check, if the file has not changed since; of a URL, if it could be used.
 
-        With `full`, only one that decoded all frames. It is given once: of long lists, rows take memory.
+        With `full`, only one that decoded all frames; of a video that is cut short, only one by the same `truncated`.
+        It is given once: of long lists, rows take memory.
         """
         row = self._known.pop(path, None)
         if row is None or row.passing or (full and row.ok and row.verified < row.frames):
+            return None
+        if (row.reason if row.ok else row.error).startswith(CUT) and row.ok != truncated:
             return None
         if is_url(path):
             return row if row.ok else None

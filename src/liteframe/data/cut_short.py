@@ -28,6 +28,10 @@ _RIFF_SLACK = 16
 """Bytes by which writers of AVI miscount the size of the file, and fill up its last chunk."""
 
 
+CUT = "is cut short"
+"""How the reason of a file begins that ends before its time."""
+
+
 class CutShort(DecodeError):
     """A file ends before its time; the setting `data.truncated` lets what is there be used."""
 

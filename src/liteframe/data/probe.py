@@ -9,6 +9,7 @@ from dataclasses import replace
 from liteframe.data import decord_reader
 from liteframe.data.check_frames import compare_by_decord, decode_and_compare
 from liteframe.data.check_rows import CheckRow
+from liteframe.data.cut_short import CUT
 from liteframe.data.decode import NEXT, scan_cached
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.pyav_scan import Scan
@@ -20,19 +21,26 @@ from liteframe.progress import Meter
 
 
 def check_video(
-    path: str, verify_frames: int = 16, cache: RemoteCache | None = None, full: bool = False, decoder: str = "auto"
+    path: str,
+    verify_frames: int = 16,
+    cache: RemoteCache | None = None,
+    full: bool = False,
+    truncated: bool = False,
+    decoder: str = "auto",
 ) -> CheckRow:
     """Decodes `path` in order, and `verify_frames` random frames by seeking, which must be the same.
 
-    Of a long video places are decoded, unless `full`. A URL is fetched into `cache` first. Raises nothing of ours: the
-    reason is in the row. Asked with the decoder NEXT, though, which stands in for another one, it raises the reason.
+    Of a long video places are decoded, unless `full`. One that is cut short is an error, unless `truncated`. A URL is
+    fetched into `cache` first. Raises nothing of ours: the reason is in the row. Asked with the decoder NEXT, though,
+    which stands in for another one, it raises the reason.
     """
+    settings = verify_frames, full, truncated, decoder
     if not is_url(path):
-        return _check_file(path, verify_frames, full, decoder)
+        return _check_file(path, *settings)
     if cache is None:
         return CheckRow(path, False, "is not here; give --cache, a folder to fetch it into", passing=True)
     try:
-        found = with_copy(path, cache, lambda copy: _check_copy(copy, verify_frames, full, decoder))
+        found = with_copy(path, cache, lambda copy: _check_copy(copy, *settings))
         return replace(found, path=path)
     except DecodeError as error:
         if decoder == NEXT:
@@ -42,16 +50,16 @@ def check_video(
         return CheckRow(path, False, str(error), passing=True)
 
 
-def _check_copy(path: str, verify_frames: int, full: bool, decoder: str) -> CheckRow:
+def _check_copy(path: str, verify_frames: int, full: bool, truncated: bool, decoder: str) -> CheckRow:
     """As `_check_file`, but a copy that cannot be opened is a DecodeError, so that it is fetched again."""
-    scan_cached(path)
-    return _check_file(path, verify_frames, full, decoder)
+    scan_cached(path, truncated)
+    return _check_file(path, verify_frames, full, truncated, decoder)
 
 
-def _check_file(path: str, verify_frames: int, full: bool, decoder: str) -> CheckRow:
+def _check_file(path: str, verify_frames: int, full: bool, truncated: bool, decoder: str) -> CheckRow:
     row = _unopened(path, "")
     try:
-        scan = scan_cached(path)
+        scan = scan_cached(path, truncated)
         row = _opened(row, scan)
         by_next = decoder == NEXT
         decoded = compare_by_decord(scan, verify_frames) if by_next else decode_and_compare(scan, verify_frames, full)
@@ -61,7 +69,8 @@ def _check_file(path: str, verify_frames: int, full: bool, decoder: str) -> Chec
         return replace(row, ok=False, error=error.reason)
     if decoded.frames == 0:
         return replace(row, frames=0, ok=False, error="has no frame that can be decoded")
-    remarks = [*decoded.remarks, *(["is a single picture"] if decoded.frames == 1 else [])]
+    cut = [f"{CUT} ({scan.cut_short}); what is there is used"] if scan.cut_short else []
+    remarks = [*cut, *decoded.remarks, *(["is a single picture"] if decoded.frames == 1 else [])]
     read_by = "decord" if by_next else "pyav"
     frames, verified = decoded.frames, decoded.verified
     return replace(row, frames=frames, verified=verified, decoder=read_by, reason="; ".join(remarks))
@@ -98,6 +107,7 @@ def check_many(
     verify_frames: int = 16,
     remote_cache: RemoteCache | None = None,
     full: bool = False,
+    truncated: bool = False,
 ) -> Iterator[CheckRow]:
     """Checks files in killable child processes, with progress on stderr; rows come as they are done.
 
@@ -109,8 +119,9 @@ def check_many(
         verify_frames: random positions at which reading by seeking is compared.
         remote_cache: where paths that are URLs are fetched to.
         full: decode all of long videos, too.
+        truncated: use what is there of videos that are cut short.
     """
-    told = verify_frames, remote_cache, full
+    told = verify_frames, remote_cache, full, truncated
     others = [NEXT] if decord_reader.available() else []  # as training would go on after a crash or hang
     calls = (
         (path, "liteframe.data.probe:check_video", (path, *told), *((path, *told, other) for other in others))

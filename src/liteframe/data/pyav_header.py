@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data.cut_short import CutShort, missing
+from liteframe.data.cut_short import CUT, CutShort, missing
 from liteframe.data.mp4_boxes import layout_doubt, track_matrix
 from liteframe.data.mp4_packets import read_tables
 from liteframe.data.orientation import Orientation, from_matrix
@@ -102,7 +102,7 @@ def _told(container: Any, stream: Any, lost: str) -> str:
     announces = container.format.name.split(",")[0] in _ANNOUNCING
     whole = container.duration / 1e6 if container.duration and announces else 0.0
     seconds = f"{there:.1f} of {whole:.1f} s are there, " if 0 < there < whole else ""
-    return f"is cut short: {seconds}{lost}; fetch or write it anew, or use what is there by data.truncated: use"
+    return f"{CUT}: {seconds}{lost}; fetch or write it anew, or use what is there by data.truncated: use"
 
 
 def _last_time(container: Any, stream: Any) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import Literal
 
 from liteframe.data.decode import VideoInfo
 from liteframe.data.decode_job import DecodeJob, VideoFrames
@@ -27,6 +28,7 @@ def read_video(
     decoder: str = "auto",
     fps: float | None = None,
     deadline_s: float = DEADLINE_S,
+    truncated: Literal["error", "use"] = "error",
 ) -> VideoFrames:
     """Frames of a video file: upright RGB, each the one that a player shows at its place.
 
@@ -41,14 +43,12 @@ def read_video(
         end: second up to which to look: frames that come on screen before it.
         size: (height, width) that frames are scaled to, bicubic with antialias as InternVL does it. They are scaled as
             they come, so that memory holds one of the file's size at a time. None leaves them as they are.
-        decoder: "auto", "decord", "pyav", or the import path "package.module:function" of one of your own.
+        decoder: "auto", "decord", "pyav", "torchcodec", or the import path "package.module:function" of one of your
+            own.
         fps: frames a second to take, those on screen at `start`, 1 / fps later, and so on; not with `sampler`.
         deadline_s: seconds without progress after which reading is given up; a long video goes on for up to 20 times as
             many.
-        decoder: "auto", "decord", "pyav", "torchcodec", or the import path "package.module:function" of one of your
-            own.
-        fps: frames a second to take; not with `sampler`.
-        deadline_s: seconds after which reading is given up.
+        truncated: "error", or "use" for what is there of a file that is cut short; `info.cut_short` then says so.
 
     Returns:
         Frames (T, height, width, 3) uint8, with their indices, times and the decoder that read them.
@@ -66,10 +66,12 @@ def read_video(
         raise ConfigError(f"size is {size}; give (height, width) in pixels")
     if fps is not None and not fps > 0:
         raise ConfigError(f"fps is {fps}; give a rate above 0")
+    if truncated not in ("error", "use"):
+        raise ConfigError(f"truncated is {truncated!r}; give 'error' or 'use'")
     require_span(start, end)
     local = local_path(path)
     chooses = sampler or (Linspace(by="time") if fps is None else FpsCapped(fps))
-    job = DecodeJob(local, chooses, frames, start_s=start, end_s=end, size=size)
+    job = DecodeJob(local, chooses, frames, start_s=start, end_s=end, size=size, truncated=truncated)
     (found,) = decode_pool(decoder, deadline_s).run([job])
     if not isinstance(found, VideoFrames):
         raise found
