@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from painted_videos import number_of, write_video
+from remuxed_videos import remux
 
 from liteframe.data import decode, pyav_open, pyav_reader
 from liteframe.data.pyav_in_order import frames_in_order
@@ -36,27 +37,16 @@ _CLIPS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def call_all_key_frames(path: Path, copy: Path) -> Path:
-    """A copy whose container calls every picture a key frame."""
-    with av.open(str(path)) as source, av.open(str(copy), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.is_keyframe, packet.stream = True, stream
-                target.mux(packet)
-    return copy
+def call_all_key_frames(packets: list[Any]) -> list[Any]:
+    """Packets that the container calls key frames, all of them."""
+    for packet in packets:
+        packet.is_keyframe = True
+    return packets
 
 
-def cut_off_the_first_group(path: Path, copy: Path) -> Path:
-    """A copy without what is decoded before the second key frame."""
-    with av.open(str(path)) as source, av.open(str(copy), "w") as target:
-        stream, keys = target.add_stream_from_template(source.streams.video[0]), 0
-        for packet in source.demux(video=0):
-            keys += packet.is_keyframe
-            if packet.dts is not None and keys > 1:
-                packet.stream = stream
-                target.mux(packet)
-    return copy
+def cut_off_the_first_group(packets: list[Any]) -> list[Any]:
+    """Packets without those that are decoded before the second key frame."""
+    return packets[[place for place, packet in enumerate(packets) if packet.is_keyframe][1] :]
 
 
 def require_same_sought_as_in_order(path: Path) -> None:
@@ -68,7 +58,9 @@ def require_same_sought_as_in_order(path: Path) -> None:
             assert np.array_equal(frame, frames[index]), index
 
 
-@pytest.mark.parametrize("name", _CLIPS)
+@pytest.mark.parametrize(
+    "name", [name for name in _CLIPS if _CLIPS[name].get("codec", "libx264") in av.codecs_available]
+)
 def test_sought_frames_are_those_read_in_order(tmp_path: Path, name: str) -> None:
     path = write_video(tmp_path / name, _FRAMES, **_CLIPS[name])
     require_same_sought_as_in_order(path)
@@ -78,11 +70,7 @@ def test_sought_frames_are_those_read_in_order(tmp_path: Path, name: str) -> Non
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_flags_that_call_every_picture_a_key_frame_change_nothing(tmp_path: Path, name: str, ending: str) -> None:
     path = write_video(tmp_path / name, _FRAMES, **_CLIPS[name])
-    copy = tmp_path / f"flagged.{ending}"
-    try:
-        call_all_key_frames(path, copy)
-    except (ValueError, av.error.FFmpegError):
-        pytest.skip(f"{name} does not go into {ending}")
+    copy = remux(path, tmp_path / f"flagged.{ending}", call_all_key_frames)
     try:
         require_same_sought_as_in_order(copy)
     except DecodeError as error:
@@ -99,7 +87,7 @@ def test_a_file_that_begins_with_pictures_that_cannot_be_shown_counts_from_the_f
     mpeg4 = {"codec": "mpeg4", "options": _B}
     clip = {"hevc_open": _CLIPS["hevc_open.mp4"], "mpeg2": _CLIPS["mpeg2.ts"], "mpeg4_b": mpeg4}
     path = write_video(tmp_path / f"whole.{ending}", _FRAMES, **clip[stem])
-    cut = str(cut_off_the_first_group(path, tmp_path / name))
+    cut = str(remux(path, tmp_path / name, cut_off_the_first_group))
     seen = scan(cut)
     frames = list(map(Converter(seen), frames_in_order(cut)))
     assert seen.frames == len(frames) < _FRAMES
