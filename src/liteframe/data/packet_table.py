@@ -206,13 +206,21 @@ def _has_idr(data: memoryview, length_bytes: int) -> bool:
 def decoded(path: str, packet: Any) -> Any:
     """The frame that a decoder gives for a packet at the start of a file, None where it gives none yet.
 
+    A key frame is asked for at once, as decoders hold it back for several more packets.
+
     Raises:
         DecodeError: the packet is damaged.
     """
     import av
 
+    context = packet.stream.codec_context
     try:
-        return next(iter(packet.decode()), None)
+        frames = packet.decode()
+        if not frames and packet.is_keyframe and packet.size and not packet.is_discard:
+            frames = context.decode(None)
+            context.flush_buffers()
+            frames = frames or packet.decode()  # it may hold the first of two fields
+        return next(iter(frames), None)
     except av.error.FFmpegError as error:
         why = error_text(error)
         if isinstance(error, argument_error()):  # what decoders say of sizes that they are not allowed
