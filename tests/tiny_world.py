@@ -61,6 +61,7 @@ class InProcessPool:
         deadline_s: float = 30.0,
         decoder: str = "auto",
         remote_cache: RemoteCache | None = None,
+        threads: int = 1,
     ) -> None:
         self.decoder, self.remote_cache = decoder, remote_cache
 
