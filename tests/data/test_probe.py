@@ -85,7 +85,7 @@ def test_lying_packets_are_found_out(folder: Path, monkeypatch: pytest.MonkeyPat
     path = str(folder / "good.mp4")
     true = scan(path)
     wrong = type(true)(**{**vars(true), "frames": 31, "pts_T": np.append(true.pts_T, 10**6)})
-    monkeypatch.setattr(probe, "scan_cached", lambda path: wrong)
+    monkeypatch.setattr(probe, "scan_cached", lambda path, truncated: wrong)
     row = check_video(path)
     assert (row.ok, row.frames, row.decoder) == (True, 30, "pyav") and "announces 31 frames" in row.reason
 
