@@ -173,7 +173,7 @@ def _write(path: Path, rows: Any) -> bool:
 
 
 def _plain_rows(path: Path) -> list[Any] | None:
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" or path.read_bytes()[:4] == b"PAR1":
         return [_without_nulls(row) for row in parquet.read_table(path).to_pylist()]
     text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     if text.lstrip()[:1] == "[":
