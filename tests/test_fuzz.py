@@ -17,6 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from fuzz import lists as fuzz_lists
+from fuzz import videos as fuzz_videos
 from fuzz.checkpoints import Checkpoints
 from fuzz.kinds import KINDS
 from fuzz.lists import Lists
@@ -107,6 +108,25 @@ def test_a_reader_that_swallows_damage_is_silent(ground: Path, monkeypatch: pyte
     tally = fuzz(setting, iter([("checkpoints", number) for number in range(8)]), minutes=1, workers=1)
     assert "silent" in outcomes(tally, "checkpoints")
     assert tally.bad()[0]["outcome"] == "silent"
+
+
+@pytest.mark.parametrize("referenced", [True, False])
+def test_damage_counts_for_the_frames_that_need_the_picture(referenced: bool, ground: Path, tmp_path: Path) -> None:
+    import av
+
+    clip = tmp_path / "clip.mp4"
+    data = bytearray((ground / "seeds" / "videos" / "h264.mp4").read_bytes())
+    with av.open(str(ground / "seeds" / "videos" / "h264.mp4")) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    victim = next(one for one in packets[2:] if bool(bytes(one)[4] & 0x60) == referenced and not one.is_keyframe)
+    middle = victim.pos + victim.size // 2
+    data[middle : victim.pos + victim.size] = bytes(victim.pos + victim.size - middle)
+    clip.write_bytes(data)
+    told = fuzz_videos.in_order(str(clip))
+    place = told["times"].index(victim.pts)
+    assert fuzz_videos.said_of(told, place)
+    assert bool(fuzz_videos.said_of(told, place + 1)) == referenced
+    assert not fuzz_videos.said_of(told, 0)
 
 
 def _imports(path: Path, root: Any) -> Any:

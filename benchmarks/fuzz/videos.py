@@ -7,6 +7,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ _FRAMES, _CELLS = 20, 16
 _PATIENCE_S = 20.0
 _LEVELS, _CELL_LEVELS = 3.0, 14.0
 _SHIFTED = [0, 100, 130, 300, 340, 400, 470, 600, 610, 700, 800, 990, 1000, 1100, 1200, 1300, 1333, 1400, 1500, 1777]
-_NOTHING: dict[str, Any] = {"frames": [], "corrupt": [], "error": "", "errors": 0, "log": [], "keys": []}
+_NOTHING: dict[str, Any] = {
+    **{name: [] for name in ("frames", "times", "keys", "corrupt", "log")},
+    "referenced": set(),
+    "error": "",
+    "errors": 0,
+}
 _CODECS: dict[str, dict[str, Any]] = {
     "h264.mp4": {"options": {"g": "8", "bf": "2"}},
     "open.mp4": {"options": {"g": "6", "bf": "3", "x264-params": "open-gop=1"}},
@@ -140,12 +146,9 @@ class Videos:
                 return Verdict("silent", f"frame {index}, which the decoder could only conceal")
             if odd := min(_unlike(cells(frame_HWC), one) for one in near):
                 return Verdict("silent", f"frame is another, read in order, by {odd}; {video.info.decoder} {index}")
-            # later ones come too late, and those of groups before are of what need not be decoded
-            key = max((position for position in told["keys"] if position <= index), default=0)
-            said = [text for position, text in told["log"] if key <= position <= index]
             if self._differs(item, told, index):
                 other = True
-                if said:
+                if said := said_of(told, index):
                     return Verdict("silent", f"frame is not the undamaged one, and FFmpeg says so; {said[0]}")
         return Verdict("undetectable" if other else "right")
 
@@ -186,38 +189,57 @@ def _unlike(one: np.ndarray, two: np.ndarray) -> str:
     )
 
 
+def said_of(told: dict[str, Any], index: int) -> list[str]:
+    """What FFmpeg said of what a frame needs: of itself, and of pictures of its group that others refer to."""
+    key = max((position for position in told["keys"] if position <= index), default=0)
+    time = told["times"][index] if index < len(told["times"]) else None
+    return [
+        text
+        for position, packet_time, text in told["log"]
+        if key <= position <= index and (text in told["referenced"] or packet_time == time)
+    ]
+
+
 def _reader() -> Callable[[tuple[str, str]], Any]:
     def answer(request: tuple[str, str]) -> Any:
         question, path = request
         try:
-            return check_video(path) if question == "check" else _in_order(path)
+            return check_video(path) if question == "check" else in_order(path)
         except Exception as error:
             return RuntimeError(f"{type(error).__name__}: {error}")
 
     return answer
 
 
-def _in_order(path: str) -> dict[str, Any]:
+def in_order(path: str) -> dict[str, Any]:
     """Every frame of a file, decoded one after the other by PyAV, and what FFmpeg has to say about it."""
+    told = _decoded(path, "DEFAULT")
+    if told["log"]:
+        told["referenced"] = {text for *_, text in _decoded(path, "NONREF")["log"]}
+    return told
+
+
+def _decoded(path: str, skip_frame: str) -> dict[str, Any]:
     import av
     import av.logging
 
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)  # what is held back would come up in the next file
-    told = dict(_NOTHING, frames=[], corrupt=[], log=[], keys=[])
+    told = deepcopy(_NOTHING)
     with av.logging.Capture() as log:
         try:
             with av.open(path, metadata_errors="ignore") as container:
                 stream = container.streams.best("video")
                 stream.codec_context.thread_type = "NONE"
+                stream.codec_context.skip_frame = skip_frame
                 for packet in container.demux(stream):
-                    position = len(told["frames"])
+                    position, time = len(told["frames"]), packet.pts
                     _decode(packet, told)
-                    told["log"] += [(position, f"{name}: {text.strip()}") for _, name, text in log]
+                    told["log"] += [(position, time, f"{name}: {text.strip()}") for _, name, text in log]
                     log.clear()
         except Exception as error:
             told.update(error=told["error"] or f"{type(error).__name__}: {error}", errors=told["errors"] + 1)
-    told["log"] += [(len(told["frames"]), f"{name}: {text.strip()}") for _, name, text in log]
+    told["log"] += [(len(told["frames"]), None, f"{name}: {text.strip()}") for _, name, text in log]
     return told
 
 
@@ -230,6 +252,7 @@ def _decode(packet: Any, told: dict[str, Any]) -> None:
                 told["keys"].append(len(told["frames"]))
             picture = frame.to_ndarray(format="rgb24")
             told["frames"].append(cells(np.rot90(picture, frame.rotation % 360 // 90)))
+            told["times"].append(frame.pts)
     except Exception as error:
         told.update(error=told["error"] or f"{type(error).__name__}: {error}", errors=told["errors"] + 1)
 
