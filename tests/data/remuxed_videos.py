@@ -29,3 +29,17 @@ def remux(path: Path, copy: Path, change: Callable[[list[Any]], list[Any]]) -> P
                 packet.stream = stream
                 target.mux(packet)
     return copy
+
+
+def with_message(source: Path, target: Path, options: str) -> Path:
+    """The H.264 of `source`, with what `options` of FFmpeg's filter of its messages put in."""
+    with av.open(str(source)) as before, av.open(str(target), "w") as after:
+        stream = before.streams.video[0]
+        copy = after.add_stream_from_template(stream) if hasattr(after, "add_stream_from_template") else None
+        copy = copy or after.add_stream(template=stream)
+        messages = av.BitStreamFilterContext(f"h264_metadata={options}", stream, copy)
+        for packet in before.demux(stream):
+            for done in messages.filter(packet if packet.size else None):
+                done.stream = copy
+                after.mux(done)
+    return target

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from painted_videos import SIZE, picture, write_video
+from remuxed_videos import with_message
 
 from liteframe.data.decode import probe, read_frames
 from liteframe.data.orientation import from_matrix
@@ -36,20 +37,6 @@ def with_matrix(path: Path, matrix: tuple[float, float, float, float]) -> Path:
     data[header + 40 : header + 76] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path
-
-
-def with_message(source: Path, target: Path, options: str) -> Path:
-    """The H.264 of `source` with an orientation in its stream."""
-    with av.open(str(source)) as before, av.open(str(target), "w") as after:
-        stream = before.streams.video[0]
-        copy = after.add_stream_from_template(stream) if hasattr(after, "add_stream_from_template") else None
-        copy = copy or after.add_stream(template=stream)
-        messages = av.BitStreamFilterContext(f"h264_metadata={options}", stream, copy)
-        for packet in before.demux(stream):
-            for done in messages.filter(packet if packet.size else None):
-                done.stream = copy
-                after.mux(done)
-    return target
 
 
 def mapped(picture_HWC: np.ndarray, matrix: tuple[float, ...]) -> np.ndarray:

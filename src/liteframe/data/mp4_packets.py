@@ -8,15 +8,11 @@ import numpy as np
 
 from liteframe.data import packet_table
 from liteframe.data.ffmpeg_log import FFmpegLog
+from liteframe.data.first_picture import FirstPicture, first_picture
 from liteframe.data.mp4_keys import KEY_TESTS, all_keys_are
 from liteframe.data.mp4_samples import Samples, read_samples
-from liteframe.data.packet_table import (
-    PacketTable,
-    decoded,
-    length_bytes_of,
-    require_within,
-    table_of,
-)
+from liteframe.data.orientation import Orientation
+from liteframe.data.packet_table import PacketTable, length_bytes_of, require_within, table_of
 from liteframe.data.pyav_open import open_file
 from liteframe.data.pyav_versions import codec_of
 
@@ -24,11 +20,13 @@ _COMPARED = 8
 """Packets that FFmpeg must give as the tables say."""
 
 
-def read_tables(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[PacketTable | None, Any] | None:
+def read_tables(
+    path: str, container: Any, stream: Any, log: FFmpegLog, told_orientation: Orientation | None = None
+) -> tuple[PacketTable | None, FirstPicture] | None:
     """As `read_packets` for a plain MP4 or QuickTime file, of which its tables and first frames only are read.
 
     None where the tables are odd or FFmpeg gives its first packets otherwise than they say. The container must be
-    opened anew then.
+    opened anew then. `told_orientation` is as in `first_picture`.
 
     Raises:
         DecodeError: the container is cut short, or the first frame is damaged.
@@ -41,7 +39,7 @@ def read_tables(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple
         if samples is None:
             return None
         require_within(path, samples.offsets_S + samples.sizes_S)
-        packets, first = _first_packets(path, container, stream, log)
+        packets, first = _first_packets(path, container, stream, log, told_orientation)
         shift = _shift(samples, packets)
         if shift is None or first is None:
             return None
@@ -60,8 +58,10 @@ def read_tables(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple
     return table_of(pts_P, np.sort(pts_P), key_P, codec, True, int((~shown_S).sum()), early), first
 
 
-def _first_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[list[Any], Any]:
-    """Packets until some are shown and the decoder has given a frame, and that frame."""
+def _first_packets(
+    path: str, container: Any, stream: Any, log: FFmpegLog, told_orientation: Orientation | None
+) -> tuple[list[Any], FirstPicture | None]:
+    """Packets until some are shown and the first picture is known, and that picture."""
     import av
 
     packets: list[Any] = []
@@ -70,7 +70,7 @@ def _first_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tu
         for packet in container.demux(stream):
             if first is None:
                 with log.listening():
-                    first = decoded(path, packet)
+                    first = first_picture(path, packet, told_orientation)
             if packet.size:
                 packets.append(packet)
                 shown += not packet.is_discard

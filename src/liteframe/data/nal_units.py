@@ -6,7 +6,7 @@ Only what is laid out in the plain way is read; `Unread` says that something is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,18 +90,88 @@ def _listed(data: bytes, position: int, count: int) -> tuple[list[int], int]:
     return starts, position
 
 
+def _messages(unit: bytes) -> Iterator[int]:
+    """Kinds of the messages of an SEI unit, which is given without its header."""
+    data, position = unit.replace(b"\0\0\3", b"\0\0"), 0
+    while position + 1 < len(data):  # the last byte only ends the unit
+        numbers = []
+        for _ in range(2):
+            more = len(data) - position - len(data[position:].lstrip(b"\xff"))
+            numbers.append(255 * more + data[position + more])
+            position += more + 1
+        kind, size = numbers
+        yield kind
+        position += size
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Kinds of units at the start of a stream."""
+
+    kind_of: Callable[[int], int]
+    head_bytes: int
+    pictures: frozenset[int]
+    messages: int
+    others: frozenset[int]
+
+
+_ORIENTATION = 47
+_STARTS = {
+    "h264": _Start(lambda first: first & 31, 1, frozenset({5}), 6, frozenset({9, 12})),
+    "hevc": _Start(lambda first: first >> 1 & 63, 2, frozenset({19, 20}), 39, frozenset({35, 38})),
+}
+
+
+def starts_plainly(codec: str, extradata: bytes, data: bytes) -> bool:
+    """Whether a first packet is one H.264 or HEVC picture that needs no others, and no message tells how it is turned.
+
+    False, too, where anything else is in the packet, such as parameters, or its units have no length in front.
+
+    Args:
+        codec: FFmpeg's name.
+        extradata: what the container holds for the decoder.
+        data: of the packet.
+    """
+    start = _STARTS.get(codec)
+    if start is None:
+        return False
+    try:
+        reader = H264Pictures(extradata) if codec == "h264" else HevcPictures(extradata)
+        if not reader.length_bytes:
+            return False
+        units = list(_units(data, reader.length_bytes))
+        kinds = {start.kind_of(data[unit]) for unit in units}
+        if not kinds & start.pictures or kinds - start.pictures - start.others - {start.messages}:
+            return False
+        held = [(data, unit, reader.length_bytes) for unit in units]
+        held += [(extradata, unit, 2) for unit in reader.listed if codec == "hevc"]
+        for source, unit, length_bytes in held:
+            if start.kind_of(source[unit]) == start.messages:
+                end = unit + int.from_bytes(source[unit - length_bytes : unit], "big")
+                if _ORIENTATION in _messages(source[unit + start.head_bytes : end]):
+                    return False
+    except (Unread, IndexError):
+        return False
+    return True
+
+
 class H264Pictures:
     """Reads the pictures of a stream of H.264 without fields.
 
     Args:
         extradata: what the container holds for the decoder.
+
+    Attributes:
+        length_bytes: of the length in front of each unit; 0 where start codes stand between them.
+        listed: where the units begin that `extradata` holds.
     """
 
     def __init__(self, extradata: bytes) -> None:
         prefixed = len(extradata) > 6 and extradata[0] == 1
-        self._length_bytes = (extradata[4] & 3) + 1 if prefixed else 0
+        self.length_bytes = (extradata[4] & 3) + 1 if prefixed else 0
         self._set: tuple[int, int | None] | None = None
-        self._learn(extradata, _listed(extradata, 6, extradata[5] & 31)[0] if prefixed else _units(extradata, 0))
+        self.listed = list(_listed(extradata, 6, extradata[5] & 31)[0] if prefixed else _units(extradata, 0))
+        self._learn(extradata, self.listed)
 
     def _learn(self, data: bytes | memoryview, starts: Iterable[int]) -> None:
         for start in starts:
@@ -139,7 +209,7 @@ class H264Pictures:
             Unread: it has none that is read here.
         """
         data = memoryview(packet)
-        starts = list(_units(data, self._length_bytes))
+        starts = list(_units(data, self.length_bytes))
         self._learn(data, starts)
         kinds = {data[start] & 31 for start in starts}
         slices = [start for start in starts if data[start] & 31 in (1, 5)]
@@ -165,14 +235,15 @@ class H264Pictures:
 
 
 class HevcPictures:
-    """Reads the pictures of a stream of HEVC of one layer; arguments as `H264Pictures`."""
+    """Reads the pictures of a stream of HEVC of one layer; arguments and attributes as `H264Pictures`."""
 
     def __init__(self, extradata: bytes) -> None:
         prefixed = len(extradata) > 22 and extradata[0] == 1
-        self._length_bytes = (extradata[21] & 3) + 1 if prefixed else 0
+        self.length_bytes = (extradata[21] & 3) + 1 if prefixed else 0
         self._set: tuple[int, int] | None = None
         self._head: tuple[int, int] | None = None
-        self._learn(extradata, self._lists(extradata) if prefixed else _units(extradata, 0))
+        self.listed = list(self._lists(extradata) if prefixed else _units(extradata, 0))
+        self._learn(extradata, self.listed)
 
     @staticmethod
     def _lists(extradata: bytes) -> Iterator[int]:
@@ -216,7 +287,7 @@ class HevcPictures:
     def read(self, packet: Any) -> Picture:
         """As `H264Pictures.read`."""
         data = memoryview(packet)
-        starts = list(_units(data, self._length_bytes))
+        starts = list(_units(data, self.length_bytes))
         self._learn(data, starts)
         kinds = {data[start] >> 1 & 63 for start in starts}
         slices = [start for start in starts if data[start] >> 1 & 63 < 32]

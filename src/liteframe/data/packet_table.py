@@ -13,8 +13,9 @@ import numpy as np
 
 from liteframe.data import decode_progress
 from liteframe.data.ffmpeg_log import FFmpegLog
-from liteframe.data.pyav_open import MOST_PIXELS, error_text
-from liteframe.data.pyav_versions import argument_error, codec_of, ends_of_samples
+from liteframe.data.first_picture import FirstPicture, first_picture
+from liteframe.data.pyav_open import error_text
+from liteframe.data.pyav_versions import codec_of, ends_of_samples
 from liteframe.errors import DecodeError
 
 MOST_PACKETS = 10_000_000
@@ -97,8 +98,8 @@ def table_of(
     return PacketTable(pts_T, np.sort(pts_P[key_P]), hidden, is_open, early)
 
 
-def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[PacketTable | None, Any]:
-    """The table of a stream, None where packets do not tell, and the first frame that its decoder gives.
+def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tuple[PacketTable | None, FirstPicture]:
+    """The table of a stream, None where packets do not tell, and the first picture that its decoder gives.
 
     Raises:
         DecodeError: the container is cut short or damaged, or the first frame is.
@@ -112,7 +113,7 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
             decode_progress.step()
             if first is None:
                 with log.listening():
-                    first = decoded(path, packet)
+                    first = first_picture(path, packet)
             if packet.size == 0:
                 continue
             if packet.is_corrupt:
@@ -201,28 +202,3 @@ def _has_idr(data: memoryview, length_bytes: int) -> bool:
             return True
         position += length_bytes + size
     return False
-
-
-def decoded(path: str, packet: Any) -> Any:
-    """The frame that a decoder gives for a packet at the start of a file, None where it gives none yet.
-
-    A key frame is asked for at once, as decoders hold it back for several more packets.
-
-    Raises:
-        DecodeError: the packet is damaged.
-    """
-    import av
-
-    context = packet.stream.codec_context
-    try:
-        frames = packet.decode()
-        if not frames and packet.is_keyframe and packet.size and not packet.is_discard:
-            frames = context.decode(None)
-            context.flush_buffers()
-            frames = frames or packet.decode()  # it may hold the first of two fields
-        return next(iter(frames), None)
-    except av.error.FFmpegError as error:
-        why = error_text(error)
-        if isinstance(error, argument_error()):  # what decoders say of sizes that they are not allowed
-            why = f"it is damaged, or has more than {MOST_PIXELS // 1_000_000} million pixels"
-        raise DecodeError(path, f"its first frame cannot be decoded: {why}") from error

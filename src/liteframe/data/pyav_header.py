@@ -1,4 +1,4 @@
-"""What an open video says of itself, and its first frame."""
+"""What an open video says of itself, and its first picture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.cut_short import CUT, CutShort, missing
+from liteframe.data.first_picture import FirstPicture, picture_of
 from liteframe.data.mp4_boxes import layout_doubt, track_matrix
 from liteframe.data.mp4_packets import read_tables
 from liteframe.data.orientation import Orientation, from_matrix
@@ -35,7 +36,7 @@ class Header:
         layout_doubt: why an MP4 or QuickTime file is not laid out in the plain way.
         cut_short: what it lacks at its end.
         told_orientation: how the container says that pictures are turned.
-        first: the first frame.
+        first: the first picture.
     """
 
     codec: str
@@ -47,7 +48,7 @@ class Header:
     layout_doubt: str
     cut_short: str
     told_orientation: Orientation
-    first: Any
+    first: FirstPicture
 
 
 def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]:
@@ -57,22 +58,25 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
         DecodeError: it is damaged, or has no frame that can be decoded.
         CutShort: it is cut short, and not `truncated`.
     """
-    for read in (read_tables, read_packets):
+    for by_tables in (True, False):
         with open_video(path, keep=True) as (container, stream, log):
             with open_file(path) as file:
                 lost = missing(file, container.format.name)
                 is_mp4 = container.format.name.startswith("mov,")
                 doubt = layout_doubt(file, stream.id) if is_mp4 else ""
                 matrix = track_matrix(file, stream.id) if is_mp4 else None
-                told_orientation = Orientation() if matrix is None else from_matrix(np.array(matrix))
+                turned = None if matrix is None else from_matrix(np.array(matrix))
             if lost and not truncated:
                 raise CutShort(path, _told(container, stream, lost))
-            told: tuple[PacketTable | None, Any] | None
+            told: tuple[PacketTable | None, FirstPicture | None] | None
             if lost:
-                told = None, next(frames_in_order(path, 1), None)
+                told = None, next(map(picture_of, frames_in_order(path, 1)), None)
             else:
                 with log.listening(decoder=False):
-                    told = read(path, container, stream, log)
+                    if by_tables:
+                        told = read_tables(path, container, stream, log, turned)
+                    else:
+                        told = read_packets(path, container, stream, log)
             if told is None:
                 continue
             if log.damage and not lost:
@@ -89,7 +93,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
                 streams=len(moving_streams(container)),
                 layout_doubt=doubt,
                 cut_short=lost,
-                told_orientation=told_orientation,
+                told_orientation=turned or Orientation(),
                 first=first,
             )
             return header, table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from liteframe.data.containers import is_unmistakable
-from liteframe.data.orientation import Orientation, orientation_of
+from liteframe.data.orientation import Orientation
 from liteframe.data.packet_table import PacketTable
 from liteframe.data.pyav_header import read_header
 from liteframe.data.pyav_in_order import frames_in_order
@@ -112,18 +112,18 @@ def scan(path: str, by_decoding: bool = False, truncated: bool = False) -> Scan:
     fps, duration = _rate_and_duration(header.rate, frames, shown_T, header.time_base)
     # of an orientation in the stream too, FFmpeg tells now the one and now the other
     by_container = header.told_orientation != Orientation()
-    orientation = header.told_orientation if by_container else orientation_of(header.first)
+    orientation = header.told_orientation if by_container else header.first.orientation
     turned = orientation.rotation % 180 != 0
     sizes = (header.first.width, header.first.height)
     width, height = sizes[::-1] if turned else sizes
     return Scan(
         path=path,
         codec=header.codec,
-        pixel_format=header.first.format.name,
+        pixel_format=header.first.pixel_format,
         width=width,
         height=height,
         orientation=orientation,
-        orientation_in_stream=orientation_of(header.first) != header.told_orientation,
+        orientation_in_stream=header.first.orientation != header.told_orientation,
         sample_aspect=1 / header.sample_aspect if turned else header.sample_aspect,
         streams=header.streams,
         fps=fps,

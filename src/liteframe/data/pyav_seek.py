@@ -20,6 +20,8 @@ _JPEG_TABLES = b"\xff\xdb", b"\xff\xc4"
 """Markers of the tables of quantisation and of Huffman codes; the codes themselves never look like them."""
 _WORTH_A_SEEK = 4
 """Frames in between that are sooner decoded than passed over."""
+_DENSE = 1.25
+"""Pictures for each wanted frame up to which it costs more to find those that need not be decoded."""
 
 
 class SeekMiss(Exception):
@@ -92,7 +94,8 @@ class Seeker:
             run = Run(0, run.frames, run.cost)
         self._fresh = False
         try:
-            finder = unreferenced_finder(self._stream) if self._sparing else None
+            sparing = self._sparing and run.cost > _DENSE * len(run.frames)
+            finder = unreferenced_finder(self._stream) if sparing else None
             reading = _Reading(self._scan, run, use, finder)
             self._read(self._packets_from(run.key), reading)
         except (av.error.FFmpegError, Misjudged) as error:
@@ -230,5 +233,5 @@ class _Reading:
         """Of a time in the table; None for those that are not in it."""
         if pts is None:
             return None
-        place = int(np.searchsorted(self._pts_T, pts))
+        place = int(self._pts_T.searchsorted(pts))
         return place if place < len(self._pts_T) and self._pts_T[place] == pts else None
