@@ -144,9 +144,12 @@ def test_only_what_the_settings_name_gets_gradients(llm: bool, encoder: bool, pr
     assert parts["encoder"] == (names if encoder else set())
 
 
-def test_an_llm_without_adapters_is_the_hosts_own_after_the_export(tmp_path: Path) -> None:
+def test_an_llm_without_adapters_is_the_hosts_own_after_the_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     module = stage(train_llm=False)
     fit(tmp_path, module, 2)
+    assert "model.lora changes nothing" in capsys.readouterr().out
     assert module.model is not None
     exported = load_adapted(tmp_path / "export", "eager")
     assert not (tmp_path / "export" / "adapter").exists()

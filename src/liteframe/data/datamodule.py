@@ -88,7 +88,7 @@ class VideoDataModule(LightningDataModule):
         decode_deadline_s: seconds without progress after which decoding a video is given up; each frame read begins
             them anew, and 20 times as many are the most.
         num_workers: loader processes; 0 loads in the main process, decoding in its children all the same.
-        prefetch_factor: batches that each loader worker prepares ahead.
+        prefetch_factor: batches that each loader worker prepares ahead; without workers none is.
         on_error: "error" stops at a row that cannot be used or a video that cannot be decoded, "skip" leaves it out and
             lists it in skipped.jsonl.
         max_skip_fraction: share of skipped videos above which the run stops.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -53,7 +54,7 @@ class LMAStage(Stage):
     Args:
         host: folder or hub id of the InternVL whose LLM is adapted.
         encoder: folder of the encoder that CTD exported.
-        lora: see `LoraSettings`.
+        lora: see `LoraSettings`; without `train_llm` it changes nothing.
         train_llm: whether the LLM learns, by its adapters; without, it gets none.
         train_encoder: whether the encoder learns too.
         train_projector: whether the projector learns too.
@@ -171,6 +172,11 @@ class LMAStage(Stage):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return with_adapters(language_model, self.lora)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if not self.train_llm and self.lora != LoraSettings():
+            rank_zero_only(print)("model.train_llm is false: the LLM gets no adapters, and model.lora changes nothing")
 
     def module_lrs(self) -> dict[str, float]:
         rates = {
