@@ -35,7 +35,6 @@ TOLD: dict[str, dict[str, Any]] = {
     "one_group.mp4": {"options": {"g": "1000"}},
     "rate.mp4": {"options": _B, "times": _VFR},
     "late.mp4": {"options": _B, "times": [time + 700 for time in _VFR]},
-    "interlaced.mp4": {"options": {"x264-params": "keyint=12:tff=1"}},
     "ten_bit.mp4": {"options": _B, "pixel_format": "yuv420p10le"},
     "hevc.mp4": _HEVC,
     "hevc.mov": _HEVC,
@@ -45,6 +44,7 @@ TOLD: dict[str, dict[str, Any]] = {
     "prores.mov": {"codec": "prores_ks", "pixel_format": "yuv422p10le"},
 }
 ODD: dict[str, dict[str, Any]] = {
+    "interlaced.mp4": {"options": {"x264-params": "keyint=12:tff=1"}},
     "fragments.mp4": {"options": _B, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
     "refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=20:bframes=0"}},
     "open.mp4": {"options": {"x264-params": "open-gop=1:keyint=10:bframes=3:b-adapt=0:scenecut=0"}},

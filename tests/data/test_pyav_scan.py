@@ -7,11 +7,13 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from painted_videos import SIZE, number_of, picture, write_video
+from remuxed_videos import remux
 
 from liteframe.data.decode import frame_times, probe, read_frames
 from liteframe.data.pyav_scan import scan
@@ -163,3 +165,15 @@ def test_sizes_that_headers_claim_are_refused_before_pictures_are_made(tmp_path:
         reason, memory = done.stdout.splitlines()
         assert path.suffix == ".avi" or "million" in reason or "Picture size" in reason, (path, reason)
         assert int(memory) < 400_000, (path, memory)
+
+
+def test_frames_of_one_time_share_the_time_up_to_the_next(tmp_path: Path) -> None:
+    def pair(packets: list[Any]) -> list[Any]:
+        for number, packet in enumerate(packets):
+            packet.pts = packet.dts = 40 * (number - (number % 10 == 5))
+        return packets
+
+    whole = write_video(tmp_path / "whole.mkv", 40, options={"g": "1"})
+    path = str(remux(whole, tmp_path / "pairs.mkv", pair))
+    np.testing.assert_allclose(frame_times(path), np.arange(40) / 25, atol=1e-3)
+    assert [number_of(frame) for frame in read_frames(path, [4, 5, 6, 39])] == [4, 5, 6, 39]

@@ -17,6 +17,39 @@ _LONGEST = 150
 
 # below FFmpeg's level of errors, but bytes are missing, or a part of a picture is left as it was in memory
 _LOST = re.compile(r"Truncating packet of size|Skipping invalid undecodable NALU")
+# at FFmpeg's level of errors, but of what surrounds pictures, sound or chapters: no picture is another for it
+_HARMLESS = re.compile(
+    "|".join(
+        (
+            r"SEI type \d+ size \d+ truncated",
+            r"Unaligned SEI payload|non-existing SPS \d+ referenced in buffering period",
+            r"Picture timing SEI payload too large",
+            r"num_sps_ids_minus1 \d+ invalid",
+            r"active_parameter_set_id \d+ invalid",
+            r"mmco: unref short failure",  # who refers to a picture that is gone says so again
+            r"illegal aspect ratio",
+            r"time_scale/num_units_in_tick invalid",
+            r"RPU validation failed",
+            r"Referenced QT chapter track not found",
+            r"Chapter \d+ not found",
+            r"Failed to retrieve first frame",
+            r"Error parsing cover art",
+            r"loci too short|place name too long",
+            r"Unknown (spherical metadata|projection type)",
+            r"Missing (projection|spherical)",
+            r"Invalid bounding rectangle",
+            r"Empty (spherical|stereoscopic|Mastering Display Metadata|Content Light Level)",
+            r"Invalid Mastering Display",
+            r"Unknown MOV field order",
+            r"aclr not decoded",
+            r"Unsupported 'kind' box",
+            r"incomplete attachment",
+            r"Error parsing a wavpack block",
+            r"Keyframe index parsing failed",
+            r"AMF_DATA_TYPE_STRING parsing failed|Missing AMF_END_OF_OBJECT|unsupported amf type",
+        )
+    )
+)
 _CORRUPT_PACKET = re.compile(r"Packet corrupt \(stream = (\d+),")
 
 
@@ -133,4 +166,6 @@ class FFmpegLog:
         corrupt = _CORRUPT_PACKET.match(text)
         if corrupt is not None:
             return int(corrupt[1]) == self._stream
-        return level <= av.logging.ERROR or _LOST.match(text) is not None
+        if level <= av.logging.ERROR:
+            return _HARMLESS.match(text) is None
+        return _LOST.match(text) is not None

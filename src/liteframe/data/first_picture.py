@@ -7,6 +7,7 @@ from typing import Any
 
 from liteframe.data.nal_units import starts_plainly
 from liteframe.data.orientation import Orientation, orientation_of
+from liteframe.data.pyav_in_order import highest_layers
 from liteframe.data.pyav_open import MOST_PIXELS, error_text
 from liteframe.data.pyav_versions import argument_error, codec_of
 from liteframe.errors import DecodeError
@@ -80,6 +81,8 @@ def _decoded(path: str, packet: Any) -> Any:
             frames = context.decode(None)
             context.flush_buffers()
             frames = frames or packet.decode()  # it may hold the first of two fields
+        if codec_of(packet.stream) == "vp9":
+            frames = highest_layers(frames)
         return next(iter(frames), None)
     except av.error.FFmpegError as error:
         why = error_text(error)

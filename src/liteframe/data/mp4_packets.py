@@ -12,7 +12,7 @@ from liteframe.data.first_picture import FirstPicture, first_picture
 from liteframe.data.mp4_keys import KEY_TESTS, all_keys_are
 from liteframe.data.mp4_samples import Samples, read_samples
 from liteframe.data.orientation import Orientation
-from liteframe.data.packet_table import PacketTable, length_bytes_of, require_within, table_of
+from liteframe.data.packet_table import PacketTable, field_finder, length_bytes_of, require_within, table_of
 from liteframe.data.pyav_open import open_file
 from liteframe.data.pyav_versions import codec_of
 
@@ -32,7 +32,7 @@ def read_tables(
         DecodeError: the container is cut short, or the first frame is damaged.
     """
     codec = codec_of(stream)
-    if not container.format.name.startswith("mov,") or codec not in KEY_TESTS:
+    if not container.format.name.startswith("mov,") or codec not in KEY_TESTS or field_finder(stream) is not None:
         return None
     with open_file(path) as file:
         samples = read_samples(file, stream.id, packet_table.MOST_PACKETS)

@@ -137,7 +137,7 @@ def starts_plainly(codec: str, extradata: bytes, data: bytes) -> bool:
         return False
     try:
         reader = H264Pictures(extradata) if codec == "h264" else HevcPictures(extradata)
-        if not reader.length_bytes:
+        if not reader.length_bytes or reader.may_have_fields:
             return False
         units = list(_units(data, reader.length_bytes))
         kinds = {start.kind_of(data[unit]) for unit in units}
@@ -156,22 +156,28 @@ def starts_plainly(codec: str, extradata: bytes, data: bytes) -> bool:
 
 
 class H264Pictures:
-    """Reads the pictures of a stream of H.264 without fields.
+    """Reads the pictures of a stream of H.264, of one without fields all that is in their headers.
 
     Args:
         extradata: what the container holds for the decoder.
+        fields: allow pictures to be fields.
+
+    Raises:
+        Unread: a header is not read here.
 
     Attributes:
         length_bytes: of the length in front of each unit; 0 where start codes stand between them.
         listed: where the units begin that `extradata` holds.
     """
 
-    def __init__(self, extradata: bytes) -> None:
+    def __init__(self, extradata: bytes, fields: bool = True) -> None:
         prefixed = len(extradata) > 6 and extradata[0] == 1
         self.length_bytes = (extradata[4] & 3) + 1 if prefixed else 0
-        self._set: tuple[int, int | None] | None = None
+        self._set: tuple[int, int | None, bool] | None = None
         self.listed = list(_listed(extradata, 6, extradata[5] & 31)[0] if prefixed else _units(extradata, 0))
         self._learn(extradata, self.listed)
+        if self.may_have_fields and not fields:
+            raise Unread
 
     def _learn(self, data: bytes | memoryview, starts: Iterable[int]) -> None:
         for start in starts:
@@ -182,8 +188,11 @@ class H264Pictures:
                 self._set = found
 
     @staticmethod
-    def _parameters(unit: bytes) -> tuple[int, int | None]:
-        """How many bits the number of a picture has, and its order; None for the order where it is that of decoding."""
+    def _parameters(unit: bytes) -> tuple[int, int | None, bool]:
+        """How many bits the number of a picture has, and its order; whether there may be fields.
+
+        The order has None where it is that of decoding.
+        """
         bits = _Bits(unit)
         profile = bits.take(8)
         bits.take(16), bits.number()
@@ -198,9 +207,33 @@ class H264Pictures:
             raise Unread
         order_bits = None if kind == 2 else bits.number() + 4
         bits.number(), bits.take(1), bits.number(), bits.number()
-        if not bits.take(1):
-            raise Unread  # fields
-        return number_bits, order_bits
+        return number_bits, order_bits, not bits.take(1)
+
+    @property
+    def may_have_fields(self) -> bool:
+        """Whether pictures may be fields, of which two make a frame."""
+        return self._set is not None and self._set[2]
+
+    def is_lone_field(self, packet: Any) -> bool:
+        """Whether a packet of a stream that may have fields holds one of the two of a frame.
+
+        Raises:
+            Unread: its headers are not read here.
+        """
+        data = memoryview(packet)
+        starts = list(_units(data, self.length_bytes))
+        self._learn(data, starts)
+        if self._set is None:
+            raise Unread
+        bottoms = set()
+        for start in (start for start in starts if data[start] & 31 in (1, 5)):
+            bits = _Bits(bytes(data[start + 1 : start + _HEAD_BYTES]))
+            bits.pass_over(3)
+            bits.take(self._set[0])
+            if not self.may_have_fields or not bits.take(1):
+                return False
+            bottoms.add(bits.take(1))
+        return len(bottoms) == 1
 
     def read(self, packet: Any) -> Picture:
         """The picture of a packet.
@@ -213,9 +246,9 @@ class H264Pictures:
         self._learn(data, starts)
         kinds = {data[start] & 31 for start in starts}
         slices = [start for start in starts if data[start] & 31 in (1, 5)]
-        if not slices or self._set is None:
+        if not slices or self._set is None or self.may_have_fields:
             raise Unread
-        number_bits, order_bits = self._set
+        number_bits, order_bits, _ = self._set
         fresh, referenced = 5 in kinds, any(data[start] & 0x60 for start in slices)
         bits = _Bits(bytes(data[slices[0] + 1 : slices[0] + _HEAD_BYTES]))
         bits.pass_over(3)
@@ -236,6 +269,8 @@ class H264Pictures:
 
 class HevcPictures:
     """Reads the pictures of a stream of HEVC of one layer; arguments and attributes as `H264Pictures`."""
+
+    may_have_fields = False
 
     def __init__(self, extradata: bytes) -> None:
         prefixed = len(extradata) > 22 and extradata[0] == 1

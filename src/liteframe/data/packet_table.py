@@ -13,7 +13,9 @@ import numpy as np
 
 from liteframe.data import decode_progress
 from liteframe.data.ffmpeg_log import FFmpegLog
-from liteframe.data.first_picture import FirstPicture, first_picture
+from liteframe.data.first_picture import FirstPicture, first_picture, picture_of
+from liteframe.data.nal_units import H264Pictures, Unread
+from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_open import error_text
 from liteframe.data.pyav_versions import codec_of, ends_of_samples
 from liteframe.errors import DecodeError
@@ -58,14 +60,14 @@ class _Packets:
         self.fresh, self.early = True, False
         self._times, self._keys = array("q"), bytearray()
         self._last_key_pts: int | None = None
-        self._starts_afresh = _idr_finder(stream)
+        self._starts_afresh, self._is_lone_field = _idr_finder(stream), field_finder(stream)
 
     def add(self, packet: Any) -> None:
         self.count += 1
         self.fresh = self.fresh and (not packet.is_keyframe or self._starts_afresh(packet))
         if packet.is_discard:
             self.discarded += 1
-        elif packet.pts is None or (self.codec == "mjpeg" and bytes(memoryview(packet)[:2]) != _JPEG_START):
+        elif packet.pts is None or not self._is_frame(packet):
             self.told = False
         elif self.codec != "vp8" or memoryview(packet)[0] >> 4 & 1:  # its alternate references are packets of their own
             self._times.append(packet.pts)
@@ -73,6 +75,11 @@ class _Packets:
             if packet.is_keyframe:
                 last, self._last_key_pts = self._last_key_pts, packet.pts
                 self.early = self.early or packet.dts is None or (last is not None and packet.dts <= last)
+
+    def _is_frame(self, packet: Any) -> bool:
+        if self.codec == "mjpeg":
+            return bytes(memoryview(packet)[:2]) == _JPEG_START
+        return self._is_lone_field is None or not self._is_lone_field(packet)
 
     def table(self, container_name: str) -> PacketTable | None:
         """None where packets do not tell."""
@@ -107,11 +114,12 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
     import av
 
     _require_whole(path, stream)
-    packets, first = _Packets(container, stream), None
+    packets, first, begun = _Packets(container, stream), None, False
     try:
         for packet in container.demux(stream):
             decode_progress.step()
-            if first is None:
+            begun = begun or packet.is_keyframe
+            if first is None and begun:
                 with log.listening():
                     first = first_picture(path, packet)
             if packet.size == 0:
@@ -127,6 +135,8 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
         ) from error
     if packets.count == 0:
         raise DecodeError(path, "its video stream is empty, or lies in another file: write it anew as one file")
+    if first is None:  # no key frame is called one
+        first = next(map(picture_of, frames_in_order(path, 1)), None)
     if first is None:
         raise DecodeError(path, "has no frame that can be decoded")
     return packets.table(container.format.name), first
@@ -181,6 +191,24 @@ def _idr_finder(stream: Any) -> Callable[[Any], bool]:
         return lambda packet: True
     length_bytes = length_bytes_of(stream)
     return lambda packet: _has_idr(memoryview(packet), length_bytes)
+
+
+def field_finder(stream: Any) -> Callable[[Any], bool] | None:
+    """A test of packets: is it, or may it be, one of the two fields of a frame? None where there are no fields."""
+    try:
+        pictures = H264Pictures(bytes(stream.codec_context.extradata or b"")) if codec_of(stream) == "h264" else None
+    except (Unread, IndexError):
+        return None
+    if pictures is None or not pictures.may_have_fields:
+        return None
+
+    def is_lone_field(packet: Any) -> bool:
+        try:
+            return pictures.is_lone_field(packet)
+        except (Unread, IndexError):
+            return True
+
+    return is_lone_field
 
 
 def length_bytes_of(stream: Any) -> int:

@@ -70,7 +70,8 @@ def _check_file(path: str, verify_frames: int, full: bool, truncated: bool, deco
     if decoded.frames == 0:
         return replace(row, frames=0, ok=False, error="has no frame that can be decoded")
     cut = [f"{CUT} ({scan.cut_short}); what is there is used"] if scan.cut_short else []
-    remarks = [*cut, *decoded.remarks, *(["is a single picture"] if decoded.frames == 1 else [])]
+    lost = [f"its first {scan.lost_s:.2f} s, before a key frame, cannot be shown"] if scan.lost_s else []
+    remarks = [*cut, *lost, *decoded.remarks, *(["is a single picture"] if decoded.frames == 1 else [])]
     read_by = "decord" if by_next else "pyav"
     frames, verified = decoded.frames, decoded.verified
     return replace(row, frames=frames, verified=verified, decoder=read_by, reason="; ".join(remarks))

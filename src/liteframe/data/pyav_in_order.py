@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import dropwhile, zip_longest
 from typing import Any
 
 from liteframe.data.cut_short import missing
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.pyav_open import error_text, open_file, open_video
+from liteframe.data.pyav_versions import codec_of
 from liteframe.errors import DecodeError
 
 # the last packet of these may be a part of one without anything telling
@@ -19,10 +21,42 @@ _AT_END = re.compile(r"Packet corrupt|ended prematurely|Truncating packet|partia
 def frames_in_order(path: str, count: int | None = None) -> Iterator[Any]:
     """All frames of the best stream, or the first `count`, as PyAV frames, in order of presentation.
 
+    Of a file that begins within a group of pictures, as a recording may, those from its first key frame on.
+
     Raises:
         DecodeError: a frame cannot be decoded, or was patched up by the decoder's error concealment. Of the frames
             behind the first `count`, those that the decoder needed before the last of them count, too.
     """
+    given = False
+    try:
+        for frame in _frames(path, count, from_key=False):
+            given = True
+            yield frame
+    except DecodeError:
+        if given or time_before_key(path) is None:
+            raise
+        yield from _frames(path, count, from_key=True)
+
+
+def time_before_key(path: str) -> int | None:
+    """The presentation time at which a file begins that begins within a group of pictures; otherwise None."""
+    import av
+
+    with open_video(path) as (container, stream, _):
+        times = list[int]()
+        try:
+            for packet in container.demux(stream):
+                if packet.is_keyframe:
+                    return min(times, default=None)
+                if packet.size and packet.pts is not None:
+                    times.append(packet.pts)
+        except av.error.FFmpegError:
+            pass  # damage is seen when it is decoded
+    return None
+
+
+def _frames(path: str, count: int | None, from_key: bool) -> Iterator[Any]:
+    """As `frames_in_order`, from the first packet on, or from the first key frame."""
     import av
 
     with open_video(path) as (container, stream, log):
@@ -30,12 +64,16 @@ def frames_in_order(path: str, count: int | None = None) -> Iterator[Any]:
             packets = container.demux(stream)
             if missing(file, container.format.name):  # a scan has allowed it
                 packets = _whole_packets(path, container, stream, log)
+        if from_key:
+            packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
         index = 0
         try:
             for frame in log.each(_decoded(packets, stream, count)):
                 if frame.is_corrupt:
                     raise DecodeError(path, f"frame {index} is damaged (the decoder could only conceal it)")
                 _require_no_damage(path, index, log)
+                if from_key and index == 0 and not frame.key_frame:
+                    raise DecodeError(path, "begins within a group of pictures, and none can be decoded on its own")
                 if count is None or index < count:
                     yield frame
                 index += 1
@@ -76,14 +114,20 @@ def _whole_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> It
 
 def _decoded(packets: Iterator[Any], stream: Any, count: int | None) -> Iterator[Any]:
     """Frames up to the first `count` and those that were decoded before the last of them."""
-    given = 0
+    given, layered = 0, codec_of(stream) == "vp9"
     for packet in packets:
-        for frame in packet.decode():
+        frames = packet.decode()
+        for frame in highest_layers(frames) if layered else frames:
             given += 1
             yield frame
         if count is not None and given >= count:
             yield from frames_held_back(stream)
             return
+
+
+def highest_layers(frames: list[Any]) -> list[Any]:
+    """Of the frames of one packet of VP9, the last of each time: those before it are lower layers of the picture."""
+    return [frame for frame, after in zip_longest(frames, frames[1:]) if after is None or after.pts != frame.pts]
 
 
 def frames_held_back(stream: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from liteframe.data.containers import is_unmistakable
 from liteframe.data.orientation import Orientation
 from liteframe.data.packet_table import PacketTable
 from liteframe.data.pyav_header import read_header
-from liteframe.data.pyav_in_order import frames_in_order
+from liteframe.data.pyav_in_order import frames_in_order, time_before_key
 from liteframe.data.pyav_open import file_head, open_video
 from liteframe.errors import DecodeError
 
@@ -43,6 +43,7 @@ class Scan:
         layout_doubt: why an MP4 or QuickTime file is not laid out in the plain way; empty where it is, and for others.
         container: FFmpeg's name of the format.
         cut_short: what the file lacks at its end; empty where nothing is known to be missing.
+        lost_s: seconds at its start that cannot be shown, as it begins within a group of pictures.
         unmistakable: the file begins as others of its format do, so that no FFmpeg takes it for another.
     """
 
@@ -69,6 +70,7 @@ class Scan:
     layout_doubt: str
     container: str
     cut_short: str
+    lost_s: float
     unmistakable: bool
 
     @property
@@ -140,8 +142,15 @@ def scan(path: str, by_decoding: bool = False, truncated: bool = False) -> Scan:
         layout_doubt=header.layout_doubt,
         container=header.container,
         cut_short=header.cut_short,
+        lost_s=_lost_at_start(path, pts_T) * header.time_base if counted else 0.0,
         unmistakable=is_unmistakable(header.container, file_head(path)),
     )
+
+
+def _lost_at_start(path: str, pts_T: np.ndarray | None) -> int:
+    """From where a file begins within a group of pictures to its first frame."""
+    begin = time_before_key(path)
+    return 0 if begin is None or pts_T is None else max(0, int(pts_T[0]) - begin)
 
 
 def _rate_and_duration(told: float, frames: int, shown_T: np.ndarray | None, time_base: float) -> tuple[float, float]:
@@ -175,8 +184,19 @@ def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray
         return pts_T, frames, None
     if not (steps > 0).any():
         return None, frames, None
-    joined = np.where(steps > 0, steps, np.median(steps[steps > 0]))  # parts that each begin anew, end to end
-    return None, frames, np.concatenate([[0.0], np.cumsum(joined)]) * time_base
+    return None, frames, _spread(steps) * time_base
+
+
+def _spread(steps: np.ndarray) -> np.ndarray:
+    """Times that ascend, from the steps between given ones: (steps + 1,) float64, the first 0.
+
+    Parts that each begin anew follow each other, and frames of one time share the time up to the next one.
+    """
+    usual = np.median(steps[steps > 0])
+    told_T = np.concatenate([[0.0], np.cumsum(np.where(steps < 0, usual, steps))])
+    new_N = np.flatnonzero(np.diff(told_T, prepend=-1.0))
+    known_N = np.append(told_T[new_N], told_T[-1] + usual)
+    return np.interp(np.arange(len(told_T)), np.append(new_N, len(told_T)), known_N)
 
 
 def _decoding_times(path: str) -> np.ndarray:

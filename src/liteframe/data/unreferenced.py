@@ -137,7 +137,7 @@ class _Mpeg4:
 
 
 _KINDS: dict[str, Callable[[bytes], Finder]] = {
-    "h264": lambda extradata: _Numbered(H264Pictures(extradata).read),
+    "h264": lambda extradata: _Numbered(H264Pictures(extradata, fields=False).read),
     "hevc": lambda extradata: _Numbered(HevcPictures(extradata).read),
     "mpeg4": lambda extradata: _Mpeg4(),
 }
