@@ -12,8 +12,7 @@ from remuxed_videos import with_message
 from test_mp4_packets import ODD, TOLD
 
 from liteframe.data import first_picture as module
-from liteframe.data.first_picture import FirstPicture, first_picture
-from liteframe.data.nal_units import starts_plainly
+from liteframe.data.first_picture import FirstPicture, first_picture, starts_plainly
 from liteframe.data.orientation import Orientation
 from liteframe.data.pyav_open import open_video
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from liteframe.data.nal_units import starts_plainly
+from liteframe.data.h26x_pictures import H264Pictures, HevcPictures
+from liteframe.data.nal_units import Unread, messages
 from liteframe.data.orientation import Orientation, orientation_of
 from liteframe.data.pyav_in_order import highest_layers
 from liteframe.data.pyav_open import MOST_PIXELS, error_text
 from liteframe.data.pyav_versions import argument_error, codec_of
 from liteframe.errors import DecodeError
+
+_ORIENTATION = 47
+_STARTS = {
+    "h264": (frozenset({5}), frozenset({6}), frozenset({9, 12})),
+    "hevc": (frozenset({19, 20}), frozenset({39}), frozenset({35, 38})),
+}
+"""Kinds of units of a picture that needs no others, of messages, and of what tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,32 @@ def _announced(packet: Any, told_orientation: Orientation) -> FirstPicture | Non
     if not starts_plainly(codec_of(packet.stream), bytes(context.extradata or b""), bytes(packet)):
         return None
     return FirstPicture(packet.pts, context.width, context.height, context.pix_fmt, told_orientation)
+
+
+def starts_plainly(codec: str, extradata: bytes, data: bytes) -> bool:
+    """Whether a first packet is one H.264 or HEVC picture that needs no others, and no message tells how it is turned.
+
+    False, too, where anything else is in the packet, such as parameters, or its units have no length in front.
+
+    Args:
+        codec: FFmpeg's name.
+        extradata: what the container holds for the decoder.
+        data: of the packet.
+    """
+    if codec not in _STARTS:
+        return False
+    of_pictures, of_messages, of_others = _STARTS[codec]
+    try:
+        reader = H264Pictures(extradata, fields=False) if codec == "h264" else HevcPictures(extradata)
+        units = reader.units.of(data)
+        kinds = {reader.units.kind(unit) for unit in units}
+        if not reader.units.length_bytes or not kinds & of_pictures or kinds - of_pictures - of_messages - of_others:
+            return False
+        told = [*units, *reader.units.of_container()]
+        remarks = [unit for unit in told if reader.units.kind(unit) in of_messages]
+        return not any(_ORIENTATION in messages(unit, reader.units.head_bytes) for unit in remarks)
+    except (Unread, IndexError):
+        return False
 
 
 def _decoded(path: str, packet: Any) -> Any:

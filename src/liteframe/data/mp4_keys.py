@@ -3,80 +3,98 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Container
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from liteframe.data import decode_progress
 from liteframe.data.mp4_samples import Samples
+from liteframe.data.nal_units import Units
+from liteframe.data.parameter_sets import ParameterSets
 
 _HEAD_BYTES = 512
-_UNITS = 64
+_UNITS, _MOST_UNIT = 64, 1 << 16
 _H264_IDR = 5
 _HEVC_RANDOM_ACCESS = range(16, 24)
 _AV1_SEQUENCE_HEADER, _AV1_DELIMITER = 1, 2
 
-KeyTest = Callable[[BinaryIO, int, int, int], bool]
-"""Of a file, where a sample begins, its bytes, and the bytes of the length in front of each of its units."""
+KeyTest = Callable[[BinaryIO, int, int, Units], bytes | None]
+"""Of a file, where a sample begins, its bytes, and how its units are laid out: what stands before its picture, None
+where that is no key frame of the codec."""
 
 
-def all_keys_are(codec: str, file: BinaryIO, samples: Samples, begin: int, length_bytes: int) -> bool:
+def all_keys_are(codec: str, file: BinaryIO, samples: Samples, begin: int, stream: Any) -> bool:
     """Whether all key samples from the sample `begin` on are what the tables say; then FFmpeg calls them so, too.
+
+    And whether decoding may begin at each of them, by the parameters that it then knows.
 
     Args:
         codec: one of `KEY_TESTS`.
         file: the whole file.
         samples: of its track.
         begin: the first sample that is read.
-        length_bytes: of the length in front of each unit of H.264 or HEVC; 0 where none is.
+        stream: of PyAV.
     """
     keys_K = begin + np.flatnonzero(samples.key_S[begin:])
     starts_K, sizes_K = samples.offsets_S[keys_K].tolist(), samples.sizes_S[keys_K].tolist()
-    test = KEY_TESTS[codec]
-    return all(test(file, start, size, length_bytes) for start, size in zip(starts_K, sizes_K, strict=True))
-
-
-def _has_unit(file: BinaryIO, start: int, size: int, length_bytes: int, wanted: Callable[[int], bool]) -> bool:
-    """Whether a sample has a unit whose first byte is as wanted, reading no more than the first bytes of each."""
-    if not length_bytes:
-        return False
-    position, end = start, start + size
-    for _ in range(_UNITS):
-        if position + length_bytes >= end:
+    test, units = KEY_TESTS[codec], Units(codec, bytes(stream.codec_context.extradata or b""))
+    parameters = ParameterSets(stream)
+    for start, size in zip(starts_K, sizes_K, strict=True):
+        decode_progress.step()
+        before = test(file, start, size, units)
+        if before is None or not parameters.are_known_in(before, True):
             return False
-        head = _read(file, position, length_bytes + 1)
-        if wanted(head[length_bytes]):
-            return True
-        position += length_bytes + int.from_bytes(head[:length_bytes], "big")
-    return False
+    return True
 
 
-def _h264(file: BinaryIO, start: int, size: int, length_bytes: int) -> bool:
-    return _has_unit(file, start, size, length_bytes, lambda first: first & 31 == _H264_IDR)
+def _before_picture(
+    file: BinaryIO, start: int, size: int, units: Units, pictures: range, wanted: Container[int]
+) -> bytes | None:
+    """The units in front of the first picture, with the first bytes of that; None where it is of another kind."""
+    if not units.length_bytes:
+        return None
+    position, end, before = start, start + size, b""
+    for _ in range(_UNITS):
+        if position + units.length_bytes >= end:
+            return None
+        head = _read(file, position, units.length_bytes + 1)
+        kind, whole = units.kind(head[units.length_bytes :]), int.from_bytes(head[: units.length_bytes], "big")
+        if kind in pictures:
+            return before + head if kind in wanted else None
+        if whole <= _MOST_UNIT:
+            before += _read(file, position, units.length_bytes + min(whole, end - position))
+        position += units.length_bytes + whole
+    return None
 
 
-def _hevc(file: BinaryIO, start: int, size: int, length_bytes: int) -> bool:
-    return _has_unit(file, start, size, length_bytes, lambda first: first >> 1 & 63 in _HEVC_RANDOM_ACCESS)
+def _h264(file: BinaryIO, start: int, size: int, units: Units) -> bytes | None:
+    return _before_picture(file, start, size, units, range(1, 6), (_H264_IDR,))
 
 
-def _vp9(file: BinaryIO, start: int, size: int, length_bytes: int) -> bool:
+def _hevc(file: BinaryIO, start: int, size: int, units: Units) -> bytes | None:
+    return _before_picture(file, start, size, units, range(32), _HEVC_RANDOM_ACCESS)
+
+
+def _vp9(file: BinaryIO, start: int, size: int, units: Units) -> bytes | None:
     first = _read(file, start, 1)[0]
     in_fourth_profile = first >> 4 & 3 == 3
     shown_before, kind = (first >> 2 & 1, first >> 1 & 1) if in_fourth_profile else (first >> 3 & 1, first >> 2 & 1)
-    return first >> 6 == 2 and not shown_before and kind == 0
+    return b"" if first >> 6 == 2 and not shown_before and kind == 0 else None
 
 
-def _av1(file: BinaryIO, start: int, size: int, length_bytes: int) -> bool:
-    return _read(file, start, 1)[0] >> 3 & 15 in (_AV1_SEQUENCE_HEADER, _AV1_DELIMITER)
+def _av1(file: BinaryIO, start: int, size: int, units: Units) -> bytes | None:
+    return b"" if _read(file, start, 1)[0] >> 3 & 15 in (_AV1_SEQUENCE_HEADER, _AV1_DELIMITER) else None
 
 
-def _mpeg4(file: BinaryIO, start: int, size: int, length_bytes: int) -> bool:
-    picture = re.search(rb"\x00\x00\x01\xb6(.)", _read(file, start, min(size, _HEAD_BYTES)), re.DOTALL)
-    return picture is not None and picture[1][0] >> 6 == 0
+def _mpeg4(file: BinaryIO, start: int, size: int, units: Units) -> bytes | None:
+    head = _read(file, start, min(size, _HEAD_BYTES))
+    picture = re.search(rb"\x00\x00\x01\xb6(.)", head, re.DOTALL)
+    return head[: picture.start()] if picture is not None and picture[1][0] >> 6 == 0 else None
 
 
-def _prores(file: BinaryIO, start: int, size: int, length_bytes: int) -> bool:
-    return True
+def _prores(file: BinaryIO, start: int, size: int, units: Units) -> bytes | None:
+    return b""
 
 
 def _read(file: BinaryIO, start: int, count: int) -> bytes:

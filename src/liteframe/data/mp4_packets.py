@@ -12,7 +12,7 @@ from liteframe.data.first_picture import FirstPicture, first_picture
 from liteframe.data.mp4_keys import KEY_TESTS, all_keys_are
 from liteframe.data.mp4_samples import Samples, read_samples
 from liteframe.data.orientation import Orientation
-from liteframe.data.packet_table import PacketTable, field_finder, length_bytes_of, require_within, table_of
+from liteframe.data.packet_table import PacketTable, field_finder, require_within, table_of
 from liteframe.data.pyav_open import open_file
 from liteframe.data.pyav_versions import codec_of
 
@@ -47,7 +47,7 @@ def read_tables(
         if samples.shown_S[:begin].any():
             return None
         key_S, shown_S = samples.key_S[begin:], samples.shown_S[begin:]
-        if not all_keys_are(codec, file, samples, begin, length_bytes_of(stream)):
+        if not all_keys_are(codec, file, samples, begin, stream):
             return None
     cts_P, dts_P, key_P = samples.cts_S[begin:][shown_S], samples.dts_S[begin:][shown_S], key_S[shown_S]
     if shown_S.all() and not key_P[0]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ import numpy as np
 from liteframe.data import decode_progress
 from liteframe.data.ffmpeg_log import FFmpegLog
 from liteframe.data.first_picture import FirstPicture, first_picture, picture_of
-from liteframe.data.nal_units import H264Pictures, Unread
+from liteframe.data.h26x_pictures import H264Pictures
+from liteframe.data.nal_units import Units, Unread
+from liteframe.data.parameter_sets import ParameterSets
 from liteframe.data.pyav_in_order import frames_in_order
 from liteframe.data.pyav_open import error_text
 from liteframe.data.pyav_versions import codec_of, ends_of_samples
@@ -30,6 +31,7 @@ _WITHOUT_INDEX = {"mpegts", "flv"}
 # others show pictures in the order in which they are decoded
 _REORDERING = {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "rv30", "rv40", "cavs"}
 _JPEG_START = b"\xff\xd8"
+_IDR = 5
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class _Packets:
         self._times, self._keys = array("q"), bytearray()
         self._last_key_pts: int | None = None
         self._starts_afresh, self._is_lone_field = _idr_finder(stream), field_finder(stream)
+        self._parameters = ParameterSets(stream)
 
     def add(self, packet: Any) -> None:
         self.count += 1
@@ -69,6 +72,8 @@ class _Packets:
             self.discarded += 1
         elif packet.pts is None or not self._is_frame(packet):
             self.told = False
+        elif self.told and not self._parameters.are_known_at(packet):
+            self.told = False  # what is sought would be decoded by others
         elif self.codec != "vp8" or memoryview(packet)[0] >> 4 & 1:  # its alternate references are packets of their own
             self._times.append(packet.pts)
             self._keys.append(packet.is_keyframe)
@@ -189,8 +194,8 @@ def _idr_finder(stream: Any) -> Callable[[Any], bool]:
     """A test of key packets: can decoding start afresh there? In H.264 at IDR pictures only; elsewhere times tell."""
     if codec_of(stream) != "h264":
         return lambda packet: True
-    length_bytes = length_bytes_of(stream)
-    return lambda packet: _has_idr(memoryview(packet), length_bytes)
+    units = Units("h264", bytes(stream.codec_context.extradata or b""))
+    return lambda packet: any(units.kind(unit) == _IDR for unit in units.of(memoryview(packet)))
 
 
 def field_finder(stream: Any) -> Callable[[Any], bool] | None:
@@ -209,24 +214,3 @@ def field_finder(stream: Any) -> Callable[[Any], bool] | None:
             return True
 
     return is_lone_field
-
-
-def length_bytes_of(stream: Any) -> int:
-    """Bytes of the length in front of each unit of H.264 or HEVC, 0 where start codes stand between them."""
-    extradata = stream.codec_context.extradata or b""
-    place = 21 if codec_of(stream) == "hevc" else 4
-    prefixed = len(extradata) > place and extradata[0] == 1
-    return (extradata[place] & 3) + 1 if prefixed else 0
-
-
-def _has_idr(data: memoryview, length_bytes: int) -> bool:
-    """Whether H.264 data, of units with a length in front or (0) with start codes between, holds an IDR picture."""
-    if not length_bytes:
-        return any(code[3] & 31 == 5 for code in re.findall(rb"\x00\x00\x01.", data, re.DOTALL))
-    position = 0
-    while position + length_bytes < len(data):
-        size = int.from_bytes(data[position : position + length_bytes], "big")
-        if data[position + length_bytes] & 31 == 5:
-            return True
-        position += length_bytes + size
-    return False

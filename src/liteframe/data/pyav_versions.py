@@ -45,6 +45,13 @@ def disposition_of(stream: Any) -> int | None:
     return stream.disposition.value if hasattr(stream, "disposition") else None
 
 
+def brings_parameters(packet: Any, container: str) -> bool:
+    """Whether a packet comes with new parameters for its decoder, or may: 14 does not tell."""
+    if hasattr(packet, "has_sidedata"):
+        return bool(packet.has_sidedata("new_extradata"))
+    return container == "flv"
+
+
 def ends_of_samples(stream: Any) -> np.ndarray:
     """Where the samples of a stream's index end in the file, (samples,) int64; () before 17."""
     return np.array([entry.pos + entry.size for entry in getattr(stream, "index_entries", ())], np.int64)

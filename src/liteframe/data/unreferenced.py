@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from liteframe.data.nal_units import H264Pictures, HevcPictures, Picture, Unread
+from liteframe.data.h26x_pictures import H264Pictures, HevcPictures, Picture
+from liteframe.data.nal_units import Unread
 from liteframe.data.pyav_versions import codec_of
 
 
