@@ -46,7 +46,7 @@ class DecodeError(DataError):
 
 
 class DecodeTimeout(DecodeError):
-    """Decoding made no progress for its deadline, or took 20 times as long, and was killed."""
+    """Decoding made no progress for its deadline, or took too long for the size of its file, and was killed."""
 
 
 class SkipLimitExceeded(DataError):

@@ -14,6 +14,7 @@ from liteframe.data.decode_pool import DecodePool
 from liteframe.data.frame_resize import FrameResize
 from liteframe.data.pyav_reader import read_in_order, read_sparse
 from liteframe.data.pyav_scan import scan
+from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import DecodeTimeout
 
@@ -48,6 +49,29 @@ def test_what_goes_on_without_end_is_ended(video: str, monkeypatch: pytest.Monke
     with DecodePool(deadline_s=0.6, decoder=SLOW) as pool:
         (result,) = pool.run([job(video, sleep=60)])
     assert isinstance(result, DecodeTimeout) and "not done after 1.2 s, though it goes on" in result.reason
+    assert result.reason.endswith("give it more by deadline_s")
+
+
+def test_a_large_file_may_take_longer_than_20_deadlines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a long one all frames may have to be decoded to be counted; a short one that never ends is ended."""
+    monkeypatch.setattr(decode_pool, "_MOST_DEADLINES", 1)
+    monkeypatch.setattr(decode_pool, "_BYTES_A_SECOND", 10_000)
+    path = write_video(tmp_path / "a.mkv", 8)
+    with DecodePool(deadline_s=0.6, decoder=SLOW, setting="data.decode_deadline_s") as pool:
+        (result,) = pool.run([job(str(path), sleep=1.2)])
+        assert isinstance(result, DecodeTimeout) and "give it more by data.decode_deadline_s" in result.reason
+        with path.open("ab") as file:
+            file.write(bytes(10_000 * 10))
+        (result,) = pool.run([job(str(path), sleep=1.2)])
+    assert isinstance(result, VideoFrames)
+
+
+def test_of_a_remote_video_the_copy_counts(tmp_path: Path) -> None:
+    cache, url = RemoteCache(str(tmp_path)), "https://example.org/a.mp4"
+    with DecodePool(remote_cache=cache) as pool:
+        assert pool._bytes_of(url) == 0
+        cache.copy_of(url).write_bytes(bytes(1000))
+        assert pool._bytes_of(url) == 1000
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ class ChatModel:
         model: the Video LLM.
         dtype: "bfloat16" or "float16", of autocast; "float32" converts the weights too, as any does those of
             the other half precision; None is the one of the LLM's.
-        decode_deadline_s: seconds without progress after which decoding a video is given up (20 times as many in all).
+        decode_deadline_s: seconds without progress after which decoding a video is given up (20 times as many in all,
+            and a second for each 32 KiB of the file).
 
     Raises:
         ConfigError: no such dtype.
@@ -80,7 +81,7 @@ class ChatModel:
             model.float()
         elif self.dtype is not None:
             _replace_other_half(model, self.dtype)
-        self._pool = DecodePool(deadline_s=decode_deadline_s, threads=threads_for(1))
+        self._pool = DecodePool(deadline_s=decode_deadline_s, threads=threads_for(1), setting="decode_deadline_s")
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(_CHUNK_CLIPS)
 

@@ -127,7 +127,7 @@ def check_command(
             so a check that was ended goes on by the same command.
         processes: How many files to check at the same time.
         deadline_s: Seconds without progress after which a file is given up and listed as not usable; one that goes on
-            has 20 times as many.
+            has 20 times as many and a second for each 32 KiB.
         verify_frames: At how many random positions a frame that is sought is compared with one that is read in order.
         root: Folder or URL that the paths of the list are relative to and do not leave; by default the list's own
             folder, and then they may.

@@ -86,7 +86,7 @@ class VideoDataModule(LightningDataModule):
         truncated: "error" counts a video that is cut short as one that cannot be decoded, "use" takes what is there.
         decode_processes: decode processes of each loader worker.
         decode_deadline_s: seconds without progress after which decoding a video is given up; each frame read begins
-            them anew, and 20 times as many are the most.
+            them anew, and 20 times as many and a second for each 32 KiB of the file are the most.
         num_workers: loader processes; 0 loads in the main process, decoding in its children all the same.
         prefetch_factor: batches that each loader worker prepares ahead; without workers none is.
         on_error: "error" stops at a row that cannot be used or a video that cannot be decoded, "skip" leaves it out and
@@ -167,7 +167,12 @@ class VideoDataModule(LightningDataModule):
         self._check_settings()
         threads = threads_for(decode_processes * max(1, num_workers))
         self._pool = DecodePool(
-            decode_processes, decode_deadline_s, decoder, remote_cache=remote_cache, threads=threads
+            decode_processes,
+            decode_deadline_s,
+            decoder,
+            remote_cache=remote_cache,
+            threads=threads,
+            setting="data.decode_deadline_s",
         )
 
     @property

@@ -13,14 +13,21 @@ from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
 
 
-def settled(path: str, answer: tuple[str, Any] | Lost) -> Any:
+def settled(path: str, answer: tuple[str, Any] | Lost, setting: str) -> Any:
     """The result of an answer, or the DecodeError that it stands for.
+
+    Args:
+        path: of the video.
+        answer: of a child, or why there is none.
+        setting: what gives it more time.
 
     Raises:
         ConfigError: it is one, and so no fault of this video.
     """
     if isinstance(answer, Lost):
-        return (DecodeTimeout if answer.timed_out else DecodeError)(path, answer.reason)
+        if answer.timed_out:
+            return DecodeTimeout(path, f"{answer.reason}; give it more by {setting}")
+        return DecodeError(path, answer.reason)
     kind, result = answer
     if kind == "crash":
         return DecodeError(path, result)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -68,18 +69,19 @@ class Lost(Exception):
 
 
 class _Alarm:
-    """Kills a process that says nothing for `deadline_s`, and one that is not done after `most_s`.
+    """Kills a process that says nothing for `deadline_s`, and one that is not done after `most_s()`.
 
     Used as a context manager.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], deadline_s: float, most_s: float) -> None:
-        self._process, self._late, self._deadline_s, self._most_s = process, threading.Event(), deadline_s, most_s
+    def __init__(self, process: subprocess.Popen[bytes], deadline_s: float, most_s: Callable[[], float]) -> None:
+        self._process, self._late, self._deadline_s, self._ask_most_s = process, threading.Event(), deadline_s, most_s
         self._lock, self._over = threading.Lock(), False
         self._started = self._heard = time.monotonic()
         self._start()
 
     def _start(self) -> None:
+        self._most_s = self._ask_most_s()
         left = self._most_s - (self._heard - self._started)
         self._timer = threading.Timer(max(0.0, min(self._deadline_s, left)), self._ring)
         self._timer.daemon = True
@@ -141,7 +143,7 @@ class Child:
         self.served = 0
         self._grow_pipe()
         try:
-            self._exchange(None, _START_DEADLINE_S, _START_DEADLINE_S)
+            self._exchange(None, _START_DEADLINE_S, lambda: _START_DEADLINE_S)
         except BaseException:
             self.close()
             raise
@@ -156,13 +158,13 @@ class Child:
             except OSError:
                 return  # over the user's limit of pipe memory: slower, not wrong
 
-    def ask(self, request: bytes, deadline_s: float, most_s: float) -> tuple[str, Any]:
+    def ask(self, request: bytes, deadline_s: float, most_s: Callable[[], float]) -> tuple[str, Any]:
         """The answer to `request`.
 
         Args:
             request: pickled.
             deadline_s: seconds without a sign that it goes on, after which the child is killed.
-            most_s: seconds after which it is killed in any case.
+            most_s: gives the seconds after which it is killed in any case; asked again as it goes on.
 
         Raises:
             Lost: there is no answer in time, or none that can be read; the child is dead then.
@@ -170,7 +172,7 @@ class Child:
         self.served += 1
         return self._exchange(request, deadline_s, most_s)
 
-    def _exchange(self, request: bytes | None, deadline_s: float, most_s: float) -> Any:
+    def _exchange(self, request: bytes | None, deadline_s: float, most_s: Callable[[], float]) -> Any:
         assert self.process.stdin is not None and self.process.stdout is not None
         with _Alarm(self.process, deadline_s, most_s) as alarm:
             try:

@@ -32,7 +32,9 @@ from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 _SHARE_OF_FIRST = 0.75
 """Of the deadline, for the first decoder."""
 _MOST_DEADLINES = 20
-"""A video takes no longer than so many deadlines, even if it goes on all the while."""
+"""A video of no size takes no longer than so many deadlines, even if it goes on all the while."""
+_BYTES_A_SECOND = 1 << 15
+"""A larger one has a second more for so many bytes: all of it may have to be decoded."""
 
 __all__ = ["DecodeJob", "DecodePool", "VideoFrames"]
 
@@ -43,18 +45,24 @@ class _TimeLeft:
 
     Attributes:
         idle: seconds that may pass without progress; those before a decoder was lost are gone.
-        all: seconds in all.
+        most_s: seconds that it may take in all; known better once it is fetched.
+        spent: of these.
     """
 
     idle: float
-    all: float
+    most_s: Callable[[], float]
+    spent: float = 0.0
+
+    def all(self) -> float:
+        """Seconds in all."""
+        return self.most_s() - self.spent
 
 
 class DecodePool:
     """Decodes videos in child processes, each job under its own deadline.
 
     The deadline is for progress: each frame read begins it anew, so that a long video is waited for and a hang is not.
-    In all, a job may take 20 deadlines.
+    In all, a job may take 20 deadlines and a second for each 32 KiB of its file.
 
     A job whose child dies is tried once more in another one. Where the decoder of `auto` has crashed twice, or has hung
     for most of the deadline, the next one is tried, if it is known to be right on such files.
@@ -71,6 +79,7 @@ class DecodePool:
         recycle_after: a child is replaced after so many jobs, which bounds what leaks in decoders can pile up.
         remote_cache: where children fetch videos with URLs; without it those are a ConfigError.
         threads: that each child may read one video with.
+        setting: the user's name of `deadline_s`, for messages.
     """
 
     def __init__(
@@ -81,6 +90,7 @@ class DecodePool:
         recycle_after: int = 2000,
         remote_cache: RemoteCache | None = None,
         threads: int = 1,
+        setting: str = "deadline_s",
     ) -> None:
         if processes < 1:
             raise ConfigError(f"processes: {processes} must be at least 1")
@@ -96,7 +106,7 @@ class DecodePool:
             decoder,
             recycle_after,
         )
-        self.remote_cache, self.threads = remote_cache, threads
+        self.remote_cache, self.threads, self.setting = remote_cache, threads, setting
         self._reset()
 
     def _reset(self) -> None:
@@ -108,7 +118,7 @@ class DecodePool:
         _pools.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache", "threads")
+        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache", "threads", "setting")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -192,7 +202,7 @@ class DecodePool:
     def _read(self, job: DecodeJob) -> Any:
         two = self.decoder == "auto" and decord_reader.available()
         requests = [self._request(job, name) for name in ((self.decoder, NEXT) if two else (self.decoder,))]
-        return settled(job.path, self._ask_in_turn(job.path, requests))
+        return settled(job.path, self._ask_in_turn(job.path, requests), self.setting)
 
     def _request(self, job: DecodeJob, decoder: str) -> bytes:
         modules = [] if job.sampler is None else [type(job.sampler).__module__]
@@ -203,15 +213,15 @@ class DecodePool:
 
     def _call(self, path: str, function: str, *arguments: tuple[Any, ...]) -> Any:
         requests = [request(function, each) for each in arguments]
-        return _or_error(path, lambda: settled(path, self._ask_in_turn(path, requests)))
+        return _or_error(path, lambda: settled(path, self._ask_in_turn(path, requests), self.setting))
 
     def _ask_in_turn(self, path: str, requests: Sequence[bytes]) -> tuple[str, Any] | Lost:
         """The answer to the first request; where its child is lost, to the second, if there is one and it succeeds."""
         deadline_s = self.deadline_s + self._fetching_s(path)
-        left = _TimeLeft(deadline_s, deadline_s * _MOST_DEADLINES)
+        left = _TimeLeft(deadline_s, lambda: deadline_s * _MOST_DEADLINES + self._bytes_of(path) // _BYTES_A_SECOND)
         answer = self._ask(requests[0], left, deadline_s * (_SHARE_OF_FIRST if len(requests) > 1 else 1.0))
         for message in requests[1:]:
-            if isinstance(answer, Lost) and left.all > 0:
+            if isinstance(answer, Lost) and left.all() > 0:
                 other = self._ask_once(message, left, deadline_s)
                 answer = other if not isinstance(other, Lost) and other[0] == "ok" else answer
         return answer
@@ -219,7 +229,7 @@ class DecodePool:
     def _ask(self, message: bytes, left: _TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
         """What a child answers, or why none did. One that dies may do so by chance: another is asked."""
         answer = self._ask_once(message, left, deadline_s)
-        if isinstance(answer, Lost) and not answer.timed_out and min(left.idle, left.all) > 0:
+        if isinstance(answer, Lost) and not answer.timed_out and min(left.idle, left.all()) > 0:
             return self._ask_once(message, left, deadline_s)
         return answer
 
@@ -235,8 +245,17 @@ class DecodePool:
             left.idle -= lost.idle_s
             return lost
         finally:
-            left.all -= time.monotonic() - started
+            left.spent += time.monotonic() - started
             self._give_back(child)
+
+    def _bytes_of(self, path: str) -> int:
+        """Of the file, or the copy of a remote one; 0 where there is none."""
+        if is_url(path):
+            path = "" if self.remote_cache is None else str(self.remote_cache.copy_of(path))
+        try:
+            return os.stat(path).st_size
+        except (OSError, ValueError):
+            return 0
 
     def _fetching_s(self, path: str) -> float:
         return self.remote_cache.deadline_s if self.remote_cache is not None and is_url(path) else 0.0

@@ -16,7 +16,7 @@ from liteframe.data.pyav_scan import Scan
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_decode import with_copy
 from liteframe.data.remote_file import is_url
-from liteframe.errors import DecodeError, DecodeTimeout, LiteFrameError
+from liteframe.errors import DecodeError, LiteFrameError
 from liteframe.progress import Meter
 
 
@@ -129,12 +129,11 @@ def check_many(
         for path in paths
     )
     with (
-        DecodePool(processes, deadline_s, remote_cache=remote_cache) as pool,
+        DecodePool(processes, deadline_s, remote_cache=remote_cache, setting="--deadline_s") as pool,
         Meter("check", len(paths), "files", enabled=progress) as meter,
     ):
         for index, result in pool.call(calls):
             meter.update()
             if isinstance(result, DecodeError):  # no answer: `check_video` has every other error in its row
-                hint = "; give it more by --deadline_s" if isinstance(result, DecodeTimeout) else ""
-                result = _unopened(paths[index], result.reason + hint, passing=True)
+                result = _unopened(paths[index], result.reason, passing=True)
             yield result

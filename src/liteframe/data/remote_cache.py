@@ -57,6 +57,10 @@ class RemoteCache:
         if sys.platform == "win32":
             raise ConfigError("data.remote_cache: Windows has no flock; copy the videos to a local folder instead")
 
+    def copy_of(self, url: str) -> Path:
+        """Where the copy of `url` lies, if there is one."""
+        return Path(self.folder, name_for(url))
+
     @contextmanager
     def local_copy(self, url: str) -> Iterator[str]:
         """Path of a whole copy of `url`, fetched first where it is not here; it stays until the body ends.
@@ -67,7 +71,7 @@ class RemoteCache:
             ConfigError: fsspec lacks a package for such URLs, or the folder cannot be used.
         """
         require_remote(url)
-        copy = Path(self.folder, name_for(url))
+        copy = self.copy_of(url)
         until = time.monotonic() + self.deadline_s
         with self._named():
             while (handle := _hold_as_noted(copy)) is None:
