@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from painted_videos import number_of, write_video
 
 import liteframe
+from liteframe.data import read_video as reading
 from liteframe.data.decode import read_frames
 from liteframe.data.sampling import Linspace
 from liteframe.data.transforms import resize_uint8
@@ -42,6 +44,20 @@ def test_rate_start_and_end(clip: Path) -> None:
 def test_a_file_may_be_given_as_a_url(clip: Path) -> None:
     assert liteframe.probe_video(clip.as_uri()).path == str(clip)
     assert len(liteframe.read_video(clip.as_uri(), frames=3).frames_THWC) == 3
+
+
+def test_one_child_is_left_whatever_the_deadlines_and_threads(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_pools", {})
+    for deadline_s in (50.0, 51.0, 52.5):
+        liteframe.read_video(clip, frames=2, deadline_s=deadline_s)
+    liteframe.probe_video(clip)
+    (pool,) = reading._pools.values()
+    assert len(pool.children()) == 1
+    with ThreadPoolExecutor(3) as threads:
+        videos = list(threads.map(lambda count: liteframe.read_video(clip, frames=count), range(2, 8)))
+    assert [len(video.indices) for video in videos] == [2, 3, 4, 5, 6, 7]
+    assert len(pool.children()) == 1
+    pool.close()
 
 
 def test_errors_name_the_file_or_the_setting(clip: Path, tmp_path: Path) -> None:

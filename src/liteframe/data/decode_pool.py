@@ -71,7 +71,7 @@ class DecodePool:
     its own children there.
 
     Args:
-        processes: how many children at most.
+        processes: how many children at most, for each thread that asks; of those that are idle, that many are kept.
         deadline_s: seconds without progress after which the child of a job is killed.
         decoder: "auto", "decord", "pyav", "torchcodec", or the import path "package.module:function" of a decoder of
             your own: `function(path: str, job: DecodeJob) -> VideoFrames`, called in a child. It may call
@@ -163,14 +163,18 @@ class DecodePool:
         with self._lock:
             return [child.process.pid for child in self._all if child.alive]
 
-    def run(self, jobs: Sequence[DecodeJob]) -> list[VideoFrames | DecodeError]:
+    def run(self, jobs: Sequence[DecodeJob], deadline_s: float | None = None) -> list[VideoFrames | DecodeError]:
         """Decodes `jobs`, several at a time; returns the videos, or why they fail, in the order of the jobs.
+
+        Args:
+            jobs: what to decode.
+            deadline_s: for these, in place of that of the pool.
 
         Raises:
             LiteFrameError: no fault of a video: a sampler fails on any, or no decode process can be started.
         """
         results: list[VideoFrames | DecodeError | None] = [None] * len(jobs)
-        for index, result in self._each([partial(self._decode, job) for job in jobs]):
+        for index, result in self._each([partial(self._decode, job, deadline_s or self.deadline_s) for job in jobs]):
             results[index] = result
         if any(result is None for result in results):
             raise RuntimeError("a decode call gave no answer")
@@ -196,13 +200,13 @@ class DecodePool:
         finally:
             self._stopping = False
 
-    def _decode(self, job: DecodeJob) -> VideoFrames | DecodeError:
-        return _or_error(job.path, lambda: checked(job, self._read(job)))
+    def _decode(self, job: DecodeJob, deadline_s: float) -> VideoFrames | DecodeError:
+        return _or_error(job.path, lambda: checked(job, self._read(job, deadline_s)))
 
-    def _read(self, job: DecodeJob) -> Any:
+    def _read(self, job: DecodeJob, deadline_s: float) -> Any:
         two = self.decoder == "auto" and decord_reader.available()
         requests = [self._request(job, name) for name in ((self.decoder, NEXT) if two else (self.decoder,))]
-        return settled(job.path, self._ask_in_turn(job.path, requests), self.setting)
+        return settled(job.path, self._ask_in_turn(job.path, requests, deadline_s), self.setting)
 
     def _request(self, job: DecodeJob, decoder: str) -> bytes:
         modules = [] if job.sampler is None else [type(job.sampler).__module__]
@@ -213,11 +217,11 @@ class DecodePool:
 
     def _call(self, path: str, function: str, *arguments: tuple[Any, ...]) -> Any:
         requests = [request(function, each) for each in arguments]
-        return _or_error(path, lambda: settled(path, self._ask_in_turn(path, requests), self.setting))
+        return _or_error(path, lambda: settled(path, self._ask_in_turn(path, requests, self.deadline_s), self.setting))
 
-    def _ask_in_turn(self, path: str, requests: Sequence[bytes]) -> tuple[str, Any] | Lost:
+    def _ask_in_turn(self, path: str, requests: Sequence[bytes], deadline_s: float) -> tuple[str, Any] | Lost:
         """The answer to the first request; where its child is lost, to the second, if there is one and it succeeds."""
-        deadline_s = self.deadline_s + self._fetching_s(path)
+        deadline_s += self._fetching_s(path)
         left = _TimeLeft(deadline_s, lambda: deadline_s * _MOST_DEADLINES + self._bytes_of(path) // _BYTES_A_SECOND)
         answer = self._ask(requests[0], left, deadline_s * (_SHARE_OF_FIRST if len(requests) > 1 else 1.0))
         for message in requests[1:]:
@@ -279,7 +283,7 @@ class DecodePool:
 
     def _give_back(self, child: Child) -> None:
         with self._lock:
-            if child in self._all and child.alive:
+            if child in self._all and child.alive and len(self._idle) < self.processes:
                 self._idle.append(child)
                 return
             self._all.discard(child)

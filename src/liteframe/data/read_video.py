@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cache
 from typing import Literal
 
 from liteframe.data.decode import VideoInfo
@@ -72,7 +71,7 @@ def read_video(
     local = local_path(path)
     chooses = sampler or (Linspace(by="time") if fps is None else FpsCapped(fps))
     job = DecodeJob(local, chooses, frames, start_s=start, end_s=end, size=size, truncated=truncated)
-    (found,) = decode_pool(decoder, deadline_s).run([job])
+    (found,) = _pool(decoder).run([job], deadline_s)
     if not isinstance(found, VideoFrames):
         raise found
     return found
@@ -86,13 +85,17 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
         DataError: a URL of another machine.
     """
     local = local_path(path)
-    ((_, found),) = decode_pool("auto", DEADLINE_S).call([(local, "liteframe.data.decode:probe", (local,))])
+    ((_, found),) = _pool("auto").call([(local, "liteframe.data.decode:probe", (local,))])
     if not isinstance(found, VideoInfo):
         raise found
     return found
 
 
-@cache
-def decode_pool(decoder: str, deadline_s: float) -> DecodePool:
-    """The pool that reads the files of this process, one at a time."""
-    return DecodePool(1, deadline_s, decoder, threads=threads_for(1))
+_pools: dict[str, DecodePool] = {}
+
+
+def _pool(decoder: str) -> DecodePool:
+    """The pool of a decoder that reads the files of this process; each thread that reads one has a child meanwhile."""
+    if decoder not in _pools:  # a pool that another thread makes now is as good, and has no children yet
+        _pools.setdefault(decoder, DecodePool(1, DEADLINE_S, decoder, threads=threads_for(1)))
+    return _pools[decoder]
