@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,48 @@ def test_one_child_is_left_whatever_the_deadlines_and_threads(clip: Path, monkey
     assert [len(video.indices) for video in videos] == [2, 3, 4, 5, 6, 7]
     assert len(pool.children()) == 1
     pool.close()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"size": size} for size in ((2.5, 3), 10, (10,), (3, True), "ab", (1, 2, 3), (float("nan"), 4))),
+        *({name: value} for name in ("start", "end") for value in ("3", True, float("nan"), 1j, [1])),
+        *({"frames": frames} for frames in (2.5, "3", True, -1, [4])),
+        *({"fps": fps} for fps in ("1", True, 0, float("nan"), [1])),
+        *({"sampler": sampler} for sampler in (lambda: None, Linspace, "Linspace", 3)),
+        *({"deadline_s": deadline} for deadline in ("3", None, 0, -1.0, float("inf"), True)),
+        *({"decoder": decoder} for decoder in (None, 3, ["pyav"], "vlc")),
+        *({"truncated": truncated} for truncated in (True, "maybe", ["use"])),
+        *({"path": path} for path in (None, 3, b"a.mp4", ["a.mp4"])),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_told_by_name(clip: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as error:
+        liteframe.read_video(**{"path": clip, **settings})
+    text = str(error.value)
+    assert text.startswith(next(iter(settings))) and ("give" in text or "none of" in text) and "\n" not in text
+
+
+def test_numbers_of_numpy_are_numbers(clip: Path) -> None:
+    small = np.array([20, 28])
+    video = liteframe.read_video(clip, frames=np.int64(3), size=small, start=np.float32(0.4), end=np.int32(1))  # type: ignore[arg-type]
+    assert video.frames_THWC.shape == (3, 20, 28, 3)
+    assert len(liteframe.read_video(clip, frames=5, size=[8, 8]).indices) == 5  # type: ignore[arg-type]
+
+
+def test_a_sampler_that_cannot_be_sent_is_no_fault_of_the_video(clip: Path) -> None:
+    class Local(Linspace):
+        """Of a class that no other process finds."""
+
+    with pytest.raises(ConfigError, match=r"Local.* cannot be sent .*; define its class in a module"):
+        liteframe.read_video(clip, sampler=Local())
+
+
+def test_no_file_is_asked_for_by_nothing() -> None:
+    with pytest.raises(ConfigError, match="path is None; give"):
+        liteframe.probe_video(None)  # type: ignore[arg-type]
 
 
 def test_errors_name_the_file_or_the_setting(clip: Path, tmp_path: Path) -> None:

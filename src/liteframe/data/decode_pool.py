@@ -23,6 +23,7 @@ from liteframe.data.decode_answers import checked, settled
 from liteframe.data.decode_child import Child, Lost, start_child
 from liteframe.data.decode_imports import folders_of
 from liteframe.data.decode_job import DecodeJob, VideoFrames
+from liteframe.data.decode_sampling import require_sendable
 from liteframe.data.decode_threads import as_they_come
 from liteframe.data.decode_worker import one_line, request
 from liteframe.data.remote_cache import RemoteCache
@@ -213,7 +214,11 @@ class DecodePool:
         if self.decoder not in DECODERS:
             modules.append(self.decoder.partition(":")[0])
         arguments = (job, decoder, self.remote_cache, self.threads)
-        return request("liteframe.data.decode_job:decode", arguments, folders_of(modules))
+        try:
+            return request("liteframe.data.decode_job:decode", arguments, folders_of(modules))
+        except Exception:  # whatever pickling raises
+            require_sendable(job.sampler)
+            raise
 
     def _call(self, path: str, function: str, *arguments: tuple[Any, ...]) -> Any:
         requests = [request(function, each) for each in arguments]

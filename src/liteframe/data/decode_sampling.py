@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import reprlib
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,18 @@ def sample_frames(job: DecodeJob, low: int, high: int, fps: float, times: FrameT
         if _fails_on_any(job.sampler, count):
             raise ConfigError(f"{job.path}: {fault}; correct the sampler") from error
         raise DecodeError(job.path, f"{fault}; correct the row, or leave it out") from error
+
+
+def require_sendable(sampler: Any) -> None:
+    """Raises ConfigError where a sampler cannot go to another process."""
+    try:
+        pickle.dumps(sampler)
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ConfigError(
+            f"the sampler {reprlib.repr(sampler)} cannot be sent to a decode process ({why}); define its class in a"
+            " module, and give it plain settings"
+        ) from error
 
 
 def _row_of_part(job: DecodeJob, low: int, high: int) -> dict[str, Any]:

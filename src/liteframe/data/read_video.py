@@ -8,11 +8,10 @@ from typing import Literal
 from liteframe.data.decode import VideoInfo
 from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.data.decode_pool import DecodePool
-from liteframe.data.frame_times import require_span
+from liteframe.data.read_settings import require_choice, require_path, require_size, require_way
 from liteframe.data.reader_threads import threads_for
 from liteframe.data.remote_file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, Linspace
-from liteframe.errors import ConfigError
 
 DEADLINE_S = 120.0
 
@@ -46,7 +45,7 @@ def read_video(
             own.
         fps: frames a second to take, those on screen at `start`, 1 / fps later, and so on; not with `sampler`.
         deadline_s: seconds without progress after which reading is given up; a long video goes on for up to 20 times as
-            many.
+            many, and a second for each 32 KiB.
         truncated: "error", or "use" for what is there of a file that is cut short; `info.cut_short` then says so.
 
     Returns:
@@ -57,20 +56,14 @@ def read_video(
         ConfigError: a setting makes no sense.
         DataError: a URL of another machine.
     """
-    if fps is not None and sampler is not None:
-        raise ConfigError("fps and sampler: each chooses the frames; give one of them")
-    if frames is not None and frames < 1:
-        raise ConfigError(f"frames is {frames}; give 1 or more")
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ConfigError(f"size is {size}; give (height, width) in pixels")
-    if fps is not None and not fps > 0:
-        raise ConfigError(f"fps is {fps}; give a rate above 0")
-    if truncated not in ("error", "use"):
-        raise ConfigError(f"truncated is {truncated!r}; give 'error' or 'use'")
-    require_span(start, end)
+    require_path(path)
+    require_choice(frames, sampler, fps, start, end)
+    require_size(size)
+    require_way(decoder, deadline_s, truncated)
     local = local_path(path)
     chooses = sampler or (Linspace(by="time") if fps is None else FpsCapped(fps))
-    job = DecodeJob(local, chooses, frames, start_s=start, end_s=end, size=size, truncated=truncated)
+    shape = None if size is None else (int(size[0]), int(size[1]))
+    job = DecodeJob(local, chooses, frames, start_s=start, end_s=end, size=shape, truncated=truncated)
     (found,) = _pool(decoder).run([job], deadline_s)
     if not isinstance(found, VideoFrames):
         raise found
@@ -82,8 +75,10 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
 
     Raises:
         DecodeError: the file cannot be read.
+        ConfigError: `path` is no text or path.
         DataError: a URL of another machine.
     """
+    require_path(path)
     local = local_path(path)
     ((_, found),) = _pool("auto").call([(local, "liteframe.data.decode:probe", (local,))])
     if not isinstance(found, VideoInfo):
