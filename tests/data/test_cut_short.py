@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from painted_videos import SIZE, number_of, picture, write_video
 
-from liteframe.data import decode
+from liteframe.data import cut_short, decode, decode_progress
 from liteframe.data.cut_short import CutShort
 from liteframe.data.decode import probe, read_frames_by
 from liteframe.data.decode_job import DecodeJob
@@ -66,9 +66,9 @@ def test_whole_files_and_recordings_without_a_length_are_whole(tmp_path: Path, n
     assert check_video(str(path)).ok
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", WHOLE | {name: _LIVE[name] for name in ("live.mkv", "live.webm")})
 def test_a_cut_anywhere_is_an_error_and_what_is_used_is_right(tmp_path: Path, name: str) -> None:
-    path = write_video(tmp_path / name, 60, **WHOLE[name])
+    path = write_video(tmp_path / name, 60, **{**WHOLE, **_LIVE}[name])
     data, rng, used = path.read_bytes(), random.Random(name), 0
     for share in (0.4, *(rng.uniform(0.3, 0.95) for _ in range(8))):
         path.write_bytes(data)
@@ -119,6 +119,44 @@ def test_damage_within_what_is_there_stays_an_error(tmp_path: Path) -> None:
     cut_at(path, len(data) * 3 // 4)
     with pytest.raises(DecodeError, match="damage"):
         probe(str(path), truncated=True)
+
+
+def test_damage_within_a_recording_is_no_cut(tmp_path: Path) -> None:
+    """A length that leads behind the end of the file may be wrong itself: then elements follow where it leads past."""
+    path = write_video(tmp_path / "a.mkv", 60, codec="libx264", options={"g": "12"}, container_options={"live": "1"})
+    data = bytearray(path.read_bytes())
+    blocks = [place for place in range(len(data)) if data[place : place + 1] == b"\xa3" and data[place + 3] == 0x81]
+    place = blocks[len(blocks) // 3]
+    data[place + 1 : place + 2] = b"\x10"
+    path.write_bytes(data)
+    decode.forget_scans()
+    for truncated in (False, True):
+        with pytest.raises(DecodeError) as error:
+            probe(str(path), truncated=truncated)
+        assert not isinstance(error.value, CutShort)
+
+
+def test_the_end_is_looked_for_in_few_steps_and_with_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, steps = list[int](), list[int]()
+    read = cut_short._read
+    monkeypatch.setattr(cut_short, "_read", lambda *given: reads.append(1) or read(*given))
+    monkeypatch.setattr(cut_short, "_MOST_FRAMES", 1000)
+    monkeypatch.setattr(cut_short, "_MOST_PARTS", 100)
+    monkeypatch.setattr(decode_progress, "step", lambda: steps.append(1))
+    head = b"DKIF\0\0" + struct.pack("<H", 32)
+    for name, kind, start, rest in (
+        ("zeros.ivf", "ivf", head.ljust(32, b"\0"), bytes(1 << 20)),
+        ("many.ivf", "ivf", head.ljust(32, b"\0"), (struct.pack("<IQ", 1, 0) + b"x") * 100_000),
+        ("many.avi", "avi", b"", struct.pack("<4sI4s", b"RIFF", 4, b"AVI ") * 100_000),
+    ):
+        (tmp_path / name).write_bytes(start + rest)
+        reads.clear()
+        with (tmp_path / name).open("rb") as file:
+            assert cut_short.missing(file, kind) == ""
+        assert len(reads) <= 1001
+    assert len(steps) >= 1000
 
 
 def test_flash_video_that_ends_between_packets(tmp_path: Path) -> None:

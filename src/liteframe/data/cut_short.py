@@ -7,6 +7,8 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
+from liteframe.data import decode_progress
+from liteframe.data.matroska_end import missing_of_matroska
 from liteframe.data.mp4_boxes import end_of_boxes
 from liteframe.errors import DecodeError
 
@@ -21,15 +23,21 @@ _ASF_HEAD, _ASF_FILE, _ASF_DATA = (
     )
 )
 _MXF_HEADER = bytes.fromhex("060e2b34020501010d0102010102")
-_SEGMENT = 0x18538067
 _FLV_KINDS = {8, 9, 18}
 _LAST_TAGS = 32
+_MOST_PARTS = 10_000
+_MOST_FRAMES = 1_000_000
+"""Nine hours at 30 frames a second; of a longer video the end is not looked at."""
 _RIFF_SLACK = 16
 """Bytes by which writers of AVI miscount the size of the file, and fill up its last chunk."""
 
 
 CUT = "is cut short"
 """How the reason of a file begins that ends before its time."""
+
+
+_last: tuple[tuple[int, int, int, int, str], str] | None = None
+"""The file that was asked for last, and the answer: each reader of a file asks."""
 
 
 class CutShort(DecodeError):
@@ -43,12 +51,18 @@ def missing(file: BinaryIO, container: str) -> str:
         file: opened, of any position.
         container: FFmpeg's name, of which the first word counts ("mov,mp4,...").
     """
-    size = os.fstat(file.fileno()).st_size
-    check = _CHECKS.get(container.split(",")[0])
+    global _last
+    found, kind = os.fstat(file.fileno()), container.split(",")[0]
+    key = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, kind
+    last = _last
+    if last is not None and last[0] == key:
+        return last[1]
     try:
-        return "" if check is None else check(file, size)
+        lacks = _CHECKS[kind](file, found.st_size) if kind in _CHECKS else ""
     except (struct.error, IndexError):  # a head that is no longer whole: FFmpeg will say so
-        return ""
+        lacks = ""
+    _last = key, lacks
+    return lacks
 
 
 def _read(file: BinaryIO, start: int, count: int) -> bytes:
@@ -58,34 +72,6 @@ def _read(file: BinaryIO, start: int, count: int) -> bytes:
 
 def _bytes_missing(end: int, size: int) -> str:
     return f"{end - size} of its {end} bytes are missing" if end > size else ""
-
-
-def _matroska(file: BinaryIO, size: int) -> str:
-    position = 0
-    for _ in range(8):  # a void or two may come before the segment
-        head = _read(file, position, 16)
-        identity, after = _ebml_number(head, 0, keep_marker=True)
-        length, body = _ebml_number(head, after, keep_marker=False)
-        if length is None or identity is None:
-            return ""
-        if identity == _SEGMENT:
-            return _bytes_missing(position + body + length, size)
-        position += body + length
-    return ""
-
-
-def _ebml_number(data: bytes, start: int, keep_marker: bool) -> tuple[int | None, int]:
-    """A number of EBML and where it ends; None where it says "unknown"."""
-    first = data[start]
-    length = 9 - first.bit_length() if first else 9
-    if length > 8 or start + length > len(data):
-        raise IndexError
-    value = int.from_bytes(data[start : start + length], "big")
-    if keep_marker:
-        return value, start + length
-    most = (1 << 7 * length) - 1
-    value &= most
-    return (None if value == most else value), start + length
 
 
 def _mp4(file: BinaryIO, size: int) -> str:
@@ -109,7 +95,9 @@ def _asf(file: BinaryIO, size: int) -> str:
 
 def _avi(file: BinaryIO, size: int) -> str:
     position = 0
-    while position + 12 <= size:  # files of more than a GiB have several
+    for _ in range(_MOST_PARTS):  # files of more than a GiB have several
+        if position + 12 > size:
+            break
         kind, length, form = struct.unpack("<4sI4s", _read(file, position, 12))
         if kind != b"RIFF" or not form.startswith(b"AVI") or length == 0:  # 0: never written, as by a recorder
             return ""
@@ -195,9 +183,15 @@ def _apng(file: BinaryIO, size: int) -> str:
 
 def _ivf(file: BinaryIO, size: int) -> str:
     position = int.from_bytes(_read(file, 6, 2), "little")
-    while position + 12 <= size:
-        position += 12 + int.from_bytes(_read(file, position, 4), "little")
-    return "" if position == size else "its last frame is not whole"
+    for _ in range(_MOST_FRAMES):
+        if position + 12 > size:
+            return "" if position == size else "its last frame is not whole"
+        decode_progress.step()
+        length = int.from_bytes(_read(file, position, 4), "little")
+        if not length:  # filling, or damage, which the demuxer sees
+            return ""
+        position += 12 + length
+    return ""
 
 
 def _mxf(file: BinaryIO, size: int) -> str:
@@ -217,7 +211,7 @@ def _swf(file: BinaryIO, size: int) -> str:
 
 
 _CHECKS: dict[str, Callable[[BinaryIO, int], str]] = {
-    "matroska": _matroska,
+    "matroska": missing_of_matroska,
     "mov": _mp4,
     "asf": _asf,
     "avi": _avi,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.data import decode_progress
 from liteframe.data.cut_short import CUT, CutShort, missing
 from liteframe.data.first_picture import FirstPicture, picture_of
 from liteframe.data.mp4_boxes import layout_doubt, track_matrix
@@ -116,6 +117,7 @@ def _last_time(container: Any, stream: Any) -> float:
     first = last = None
     try:
         for packet in container.demux(stream):
+            decode_progress.step()
             if packet.is_corrupt:
                 break
             if packet.size and packet.pts is not None:

@@ -105,7 +105,9 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
 
 def _riff_end(file: BinaryIO, size: int) -> int:
     position = 0
-    while position < size:
+    for _ in range(_MOST_BOXES):
+        if position >= size:
+            break
         file.seek(position)
         header = file.read(8)
         length = int.from_bytes(header[4:], "little")
