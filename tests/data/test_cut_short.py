@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,15 @@ def test_damage_within_a_recording_is_no_cut(tmp_path: Path) -> None:
     """A length that leads behind the end of the file may be wrong itself: then elements follow where it leads past."""
     path = write_video(tmp_path / "a.mkv", 60, codec="libx264", options={"g": "12"}, container_options={"live": "1"})
     data = bytearray(path.read_bytes())
+    for place in (match.end() for match in re.finditer(rb"\x1f\x43\xb6\x75", data)):  # clusters of no known length
+        count = 9 - data[place].bit_length()
+        data[place : place + count] = ((1 << 7 * count + 1) - 1).to_bytes(count, "big")
+    path.write_bytes(data)
+    assert probe(str(path)).frames == 60
+    cut_at(path, len(data) * 2 // 3)
+    with pytest.raises(CutShort):
+        probe(str(path))
+    assert 20 < probe(str(path), truncated=True).frames < 60
     blocks = [place for place in range(len(data)) if data[place : place + 1] == b"\xa3" and data[place + 3] == 0x81]
     place = blocks[len(blocks) // 3]
     data[place + 1 : place + 2] = b"\x10"
