@@ -42,6 +42,21 @@ def test_the_list_of_formats_names_real_ones_and_none_that_follows_names() -> No
     assert not {"hls", "dash", "concat", "sdp", "rtsp", "rtp", "imf", "image2", "lavfi", "vobsub", "tty"} & set(names)
 
 
+def test_what_cannot_be_opened_is_named_by_its_first_bytes(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "v.mp4", 4).read_bytes()
+    write_video(tmp_path / "photo.mjpeg", 1, "mjpeg", pixel_format="yuvj420p")
+    jpeg = (tmp_path / "photo.mjpeg").read_bytes()
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
+    for name, data, words in (
+        ("motion.mp4", jpeg + video, r"is a picture \(JPEG\)"),
+        ("b.mp4", heic, r"is a picture \(HEIC\)"),
+        ("._c.mp4", b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(4000), "is a side file of macOS, not the video"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DecodeError, match=words):
+            read_frames(str(tmp_path / name), [0])
+
+
 def test_moving_pictures_are_read_at_their_times(tmp_path: Path) -> None:
     """GIF, APNG and AVIF, under their own endings and those of a video; GIF counts hundredths of a second."""
     times = [0, 40, 120, 240, 280, 680, 720, 1000]

@@ -212,6 +212,24 @@ def test_lengths_that_are_a_little_wrong_are_no_cut(tmp_path: Path) -> None:
         assert scan(str(path)).frames == 24
 
 
+@pytest.mark.parametrize("kind", [b"free", b"skip", b"uuid", b"what"])
+def test_a_last_box_without_samples_may_be_cut(tmp_path: Path, kind: bytes) -> None:
+    path = write_video(tmp_path / "a.mp4", 24)
+    with path.open("ab") as file:
+        file.write(struct.pack(">I4s", 40_000, kind) + bytes(100))
+    assert scan(str(path)).frames == 24 and check_video(str(path)).note() == ""
+    (filled := tmp_path / "b.mp4").write_bytes(_with_filling_first(path.read_bytes()))
+    cut_at(filled, 200)
+    with pytest.raises(DecodeError, match="is cut short"):
+        probe(str(filled))
+
+
+def _with_filling_first(data: bytes) -> bytes:
+    """An MP4 of which nothing is there yet behind its first boxes but filling."""
+    (head_bytes,) = struct.unpack_from(">I", data)
+    return data[:head_bytes] + struct.pack(">I4s", 50_000, b"free") + bytes(50_000 - 8) + data[head_bytes:]
+
+
 def test_shared_videos_are_whole(shared_videos: Path) -> None:
     for path in sorted(shared_videos.glob("*.m*v")) + sorted(shared_videos.glob("*.mp4")):
         assert probe(str(path)).cut_short == ""

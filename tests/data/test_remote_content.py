@@ -32,6 +32,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"ab" * 3
         (b"\x1f\x8b\x08" + bytes(9), "a gzip archive"),
         (b"PK\x03\x04" + bytes(9), "a ZIP archive"),
         (b"%PDF-1.7", "a PDF"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X        ", "a side file of macOS, not the video"),
         (b"", "empty"),
     ],
 )

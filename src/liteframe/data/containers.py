@@ -34,6 +34,18 @@ _TEXT_LISTS = (
 )
 _XML_LIST = re.compile(rb"<(\w+:)?(MPD|SmoothStreamingMedia|CompositionPlaylist|AssetMap|asx|smil)\b", re.IGNORECASE)
 
+_PICTURE_STARTS = (
+    (re.compile(rb"\xff\xd8\xff"), "JPEG"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
+    (re.compile(rb".{4}ftyp(hei[cmsx]|mif[12])", re.DOTALL), "HEIC"),
+    (re.compile(rb".{4}ftypavif", re.DOTALL), "AVIF"),
+    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "WebP"),
+    (re.compile(rb"BM.{4}\0\0\0\0", re.DOTALL), "BMP"),
+    (re.compile(rb"II\*\0|MM\0\*"), "TIFF or camera raw"),
+    (re.compile(rb"8BPS\0"), "Photoshop"),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL"),
+)
+
 _FIRST_BYTES = {
     "mov": re.compile(rb".{4}(ftyp|moov|mdat|free|skip|wide|pnot|styp)", re.DOTALL),
     "matroska": re.compile(rb"\x1a\x45\xdf\xa3"),
@@ -65,7 +77,8 @@ def likely_kind(head: bytes) -> str:
     """What a file that cannot be opened as a video seems to be, by its first bytes, in words; empty for no idea."""
     if head and not head.strip(b"\0"):
         return "a row of zero bytes, as of a download that did not come to its end; fetch it again"
-    return not_a_video(head)
+    picture = next((kind for pattern, kind in _PICTURE_STARTS if pattern.match(head)), "")
+    return f"a picture ({picture}), not a video" if picture else not_a_video(head)
 
 
 def is_unmistakable(container: str, head: bytes) -> bool:

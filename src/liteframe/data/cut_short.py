@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from liteframe.data import decode_progress
 from liteframe.data.matroska_end import missing_of_matroska
-from liteframe.data.mp4_boxes import end_of_boxes
+from liteframe.data.mp4_boxes import Odd, boxes_in, end_of_boxes
 from liteframe.errors import DecodeError
 
 _TAIL_BYTES = 1 << 17
@@ -22,6 +22,7 @@ _ASF_HEAD, _ASF_FILE, _ASF_DATA = (
         "3626b2758e66cf11a6d900aa0062ce6c",
     )
 )
+_FILLING = {b"free", b"skip", b"wide", b"udta", b"uuid", b"meta", b"pnot"}
 _MXF_HEADER = bytes.fromhex("060e2b34020501010d0102010102")
 _FLV_KINDS = {8, 9, 18}
 _LAST_TAGS = 32
@@ -75,7 +76,23 @@ def _bytes_missing(end: int, size: int) -> str:
 
 
 def _mp4(file: BinaryIO, size: int) -> str:
-    return _bytes_missing(end_of_boxes(file, size), size)
+    lacks = _bytes_missing(end_of_boxes(file, size), size)
+    return "" if lacks and _lacks_filling_only(file, size) else lacks
+
+
+def _lacks_filling_only(file: BinaryIO, size: int) -> bool:
+    """Whether the box that goes on behind the end of a file holds no samples, and nothing is listed behind it.
+
+    Where the table of contents lists samples there, whoever reads it says so.
+    """
+    whole, place = set[bytes](), 0
+    try:
+        for kind, _, stop in boxes_in(file, 0, size):
+            whole.add(kind)
+            place = stop
+    except Odd:
+        pass
+    return _read(file, place + 4, 4) in _FILLING and b"moov" in whole and not whole & {b"moof", b"sidx"}
 
 
 def _asf(file: BinaryIO, size: int) -> str:

@@ -11,6 +11,7 @@ from liteframe.data import decode_progress
 from liteframe.data.cut_short import CUT, CutShort, missing
 from liteframe.data.first_picture import FirstPicture, picture_of
 from liteframe.data.mp4_boxes import layout_doubt, track_matrix
+from liteframe.data.mp4_entries import is_encrypted
 from liteframe.data.mp4_packets import read_tables
 from liteframe.data.orientation import Orientation, from_matrix
 from liteframe.data.packet_table import PacketTable, read_packets
@@ -66,7 +67,10 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
                 is_mp4 = container.format.name.startswith("mov,")
                 doubt = layout_doubt(file, stream.id) if is_mp4 else ""
                 matrix = track_matrix(file, stream.id) if is_mp4 else None
+                encrypted = is_mp4 and is_encrypted(file, stream.id)
                 turned = None if matrix is None else from_matrix(np.array(matrix))
+            if encrypted:
+                raise DecodeError(path, "is encrypted, and cannot be read: list a copy that is not")
             if lost and not truncated:
                 raise CutShort(path, _told(container, stream, lost))
             told: tuple[PacketTable | None, FirstPicture | None] | None

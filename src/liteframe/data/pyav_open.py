@@ -203,7 +203,8 @@ def _open_container(path: str, file: BinaryIO) -> Any:
 def _video_stream(path: str, container: Any) -> Any:
     stream = _shown_stream(container)
     if stream is None:
-        raise DecodeError(path, "has no video stream")
+        kind = likely_kind(file_head(path))
+        raise DecodeError(path, f"is {kind}" if kind else "has no video stream")
     context = stream.codec_context
     if context is None:
         raise DecodeError(path, "its video codec is not known to this FFmpeg")

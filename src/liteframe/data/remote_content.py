@@ -17,6 +17,7 @@ _TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 _STARTS = {
     b"version https://git-lfs.github.com/spec/": "a Git LFS pointer; fetch what it stands for (`git lfs pull`)",
     b"#EXTM3U": "a playlist",
+    b"\x00\x05\x16\x07": "a side file of macOS, not the video",
     b"%PDF-": "a PDF",
     b"PK\x03\x04": "a ZIP archive",
     b"\x1f\x8b": "a gzip archive",
