@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from liteframe.data import decord_reader
 from liteframe.data.check_frames import compare_by_decord, decode_and_compare
+from liteframe.data.check_remarks import remarks_on
 from liteframe.data.check_rows import CheckRow
 from liteframe.data.cut_short import CUT
 from liteframe.data.decode import NEXT, scan_cached
@@ -63,6 +64,7 @@ def _check_file(path: str, verify_frames: int, full: bool, truncated: bool, deco
         row = _opened(row, scan)
         by_next = decoder == NEXT
         decoded = compare_by_decord(scan, verify_frames) if by_next else decode_and_compare(scan, verify_frames, full)
+        more = [] if by_next else remarks_on(scan)
     except DecodeError as error:
         if decoder == NEXT:
             raise
@@ -71,7 +73,7 @@ def _check_file(path: str, verify_frames: int, full: bool, truncated: bool, deco
         return replace(row, frames=0, ok=False, error="has no frame that can be decoded")
     cut = [f"{CUT} ({scan.cut_short}); what is there is used"] if scan.cut_short else []
     lost = [f"its first {scan.lost_s:.2f} s, before a key frame, cannot be shown"] if scan.lost_s else []
-    remarks = [*cut, *lost, *decoded.remarks, *(["is a single picture"] if decoded.frames == 1 else [])]
+    remarks = [*cut, *lost, *decoded.remarks, *more, *(["is a single picture"] if decoded.frames == 1 else [])]
     read_by = "decord" if by_next else "pyav"
     frames, verified = decoded.frames, decoded.verified
     return replace(row, frames=frames, verified=verified, decoder=read_by, reason="; ".join(remarks))

@@ -1,0 +1,57 @@
+"""What `check` remarks on colours and on sound that begins first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from painted_videos import SIZE, picture, write_video
+from test_mp4_entries import with_box
+
+from liteframe.data.probe import check_video
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+@pytest.mark.parametrize("transfer, told", [("smpte2084", "PQ"), ("arib-std-b67", "HLG"), ("bt709", "")])
+def test_hdr_colours_are_told(tmp_path: Path, name: str, transfer: str, told: str) -> None:
+    path = write_video(tmp_path / name, 8, options={"x264-params": f"transfer={transfer}"})
+    words = f"its colours are {told} (HDR) and are not tone-mapped" if told else ""
+    row = check_video(str(path))
+    assert row.ok and row.reason == words
+
+
+def test_dolby_vision_of_profile_5_is_told(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 8)
+    data = path.read_bytes()
+    for profile, words in ((5, "its colours are Dolby Vision profile 5 (HDR) and are not tone-mapped"), (8, "")):
+        path.write_bytes(with_box(data, b"dvvC", bytes([1, 0, profile << 1, 13]) + bytes(20)))
+        assert check_video(str(path)).reason == words
+
+
+def write_with_sound(path: Path, late_s: float) -> Path:
+    """A second of sound, and one of pictures that begins `late_s` after it."""
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("libx264", rate=25), container.add_stream("aac", rate=16000)
+        video.width = video.height = SIZE
+        video.pix_fmt = "yuv420p"
+        for start in range(0, 16000, 1024):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            samples.sample_rate, samples.pts = 16000, start
+            container.mux(sound.encode(samples))
+        for number in range(25):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts = number + round(25 * late_s)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.flv"])
+def test_pictures_that_begin_after_the_sound_are_told(tmp_path: Path, name: str) -> None:
+    row = check_video(str(write_with_sound(tmp_path / name, 2.0)))
+    assert row.ok and row.frames == 25
+    assert "its first frame is shown 2." in row.reason and "times count from the first frame" in row.reason
+    assert check_video(str(write_with_sound(tmp_path / f"even{name}", 0.0))).reason == ""
