@@ -14,7 +14,7 @@ from liteframe.data.mp4_packets import read_tables
 from liteframe.data.orientation import Orientation, from_matrix
 from liteframe.data.packet_table import PacketTable, read_packets
 from liteframe.data.pyav_in_order import frames_in_order
-from liteframe.data.pyav_open import moving_streams, open_file, open_video
+from liteframe.data.pyav_open import moving_streams, open_file, open_video, packets_of
 from liteframe.data.pyav_versions import codec_of
 from liteframe.errors import DecodeError
 
@@ -67,7 +67,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
                 matrix = track_matrix(file, stream.id) if is_mp4 else None
                 turned = None if matrix is None else from_matrix(np.array(matrix))
             if lost and not truncated:
-                raise CutShort(path, _told(container, stream, lost))
+                raise CutShort(path, _told(path, container, stream, lost))
             told: tuple[PacketTable | None, FirstPicture | None] | None
             if lost:
                 told = None, next(map(picture_of, frames_in_order(path, 1)), None)
@@ -100,22 +100,22 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
     raise AssertionError
 
 
-def _told(container: Any, stream: Any, lost: str) -> str:
+def _told(path: str, container: Any, stream: Any, lost: str) -> str:
     """That a file is cut short, in seconds where they are known."""
-    there = _last_time(container, stream)
+    there = _last_time(path, container, stream)
     announces = container.format.name.split(",")[0] in _ANNOUNCING
     whole = container.duration / 1e6 if container.duration and announces else 0.0
     seconds = f"{there:.1f} of {whole:.1f} s are there, " if 0 < there < whole else ""
     return f"{CUT}: {seconds}{lost}; fetch or write it anew, or use what is there by data.truncated: use"
 
 
-def _last_time(container: Any, stream: Any) -> float:
+def _last_time(path: str, container: Any, stream: Any) -> float:
     """Seconds of video up to where packets end or are damaged."""
     import av
 
     first = last = None
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(path, container, stream):
             if packet.is_corrupt:
                 break
             if packet.size and packet.pts is not None:
