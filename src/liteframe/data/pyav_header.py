@@ -9,7 +9,7 @@ import numpy as np
 
 from liteframe.data.cut_short import CUT, CutShort, missing
 from liteframe.data.first_picture import FirstPicture, picture_of
-from liteframe.data.mp4_boxes import layout_doubt, track_matrix
+from liteframe.data.mp4_boxes import OddEdits, layout_doubt, track_matrix
 from liteframe.data.mp4_packets import read_tables
 from liteframe.data.orientation import Orientation, from_matrix
 from liteframe.data.packet_table import PacketTable, read_packets
@@ -63,7 +63,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
             with open_file(path) as file:
                 lost = missing(file, container.format.name)
                 is_mp4 = container.format.name.startswith("mov,")
-                doubt = layout_doubt(file, stream.id) if is_mp4 else ""
+                doubt = layout_doubt(file, stream.id) if is_mp4 else None
                 matrix = track_matrix(file, stream.id) if is_mp4 else None
                 turned = None if matrix is None else from_matrix(np.array(matrix))
             if lost and not truncated:
@@ -91,12 +91,13 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
                 rate=float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0),
                 sample_aspect=float(stream.sample_aspect_ratio or 0) or 1.0,
                 streams=len(moving_streams(container)),
-                layout_doubt=doubt,
+                layout_doubt=str(doubt or ""),
                 cut_short=lost,
                 told_orientation=turned or Orientation(),
                 first=first,
             )
-            return header, table
+            # FFmpeg gives packets of stretches that its decoder cannot show
+            return header, None if isinstance(doubt, OddEdits) else table
     raise AssertionError
 
 
