@@ -36,6 +36,7 @@ class Header:
         layout_doubt: why an MP4 or QuickTime file is not laid out in the plain way.
         cut_short: what it lacks at its end.
         told_orientation: how the container says that pictures are turned.
+        by_tables: few of its packets were read.
         first: the first picture.
     """
 
@@ -48,6 +49,7 @@ class Header:
     layout_doubt: str
     cut_short: str
     told_orientation: Orientation
+    by_tables: bool
     first: FirstPicture
 
 
@@ -94,6 +96,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
                 layout_doubt=str(doubt or ""),
                 cut_short=lost,
                 told_orientation=turned or Orientation(),
+                by_tables=by_tables and not lost,
                 first=first,
             )
             # FFmpeg gives packets of stretches that its decoder cannot show

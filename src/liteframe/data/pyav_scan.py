@@ -46,6 +46,7 @@ class Scan:
         container: FFmpeg's name of the format.
         cut_short: what the file lacks at its end; empty where nothing is known to be missing.
         lost_s: seconds at its start that cannot be shown, as it begins within a group of pictures.
+        whole_read: the whole file was read for this.
         unmistakable: the file begins as others of its format do, so that no FFmpeg takes it for another.
     """
 
@@ -73,6 +74,7 @@ class Scan:
     container: str
     cut_short: str
     lost_s: float
+    whole_read: bool
     unmistakable: bool
 
     @property
@@ -145,6 +147,7 @@ def scan(path: str, by_decoding: bool = False, truncated: bool = False) -> Scan:
         container=header.container,
         cut_short=header.cut_short,
         lost_s=_lost_at_start(path, pts_T) * header.time_base if counted else 0.0,
+        whole_read=counted or not header.by_tables,
         unmistakable=is_unmistakable(header.container, file_head(path)),
     )
 
