@@ -43,20 +43,26 @@ def frames_in_order(path: str, count: int | None = None) -> Iterator[Any]:
 
 
 def time_before_key(path: str) -> int | None:
-    """The presentation time at which a file begins that begins within a group of pictures; otherwise None."""
+    """The presentation time at which a file begins that begins within a group of pictures; otherwise None.
+
+    It then lacks a part of that group: where as many pictures as others have stand before the first key frame, that of
+    the first group is damaged.
+    """
     import av
 
+    times, keys, count = list[int](), list[int](), 0
     with open_video(path) as (container, stream, _):
-        times = list[int]()
         try:
             for packet in packets_of(path, container, stream):
                 if packet.is_keyframe:
-                    return min(times, default=None)
-                if packet.size and packet.pts is not None:
+                    keys.append(count)
+                elif packet.size and packet.pts is not None and not keys:
                     times.append(packet.pts)
+                count += packet.size > 0
         except av.error.FFmpegError:
             pass  # damage is seen when it is decoded
-    return None
+    longest = max((after - before for before, after in pairwise(keys)), default=0)
+    return min(times, default=None) if keys and keys[0] < longest else None
 
 
 def _frames(path: str, count: int | None, from_key: bool) -> Iterator[Any]:
