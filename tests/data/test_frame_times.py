@@ -115,6 +115,11 @@ def test_at_a_constant_rate_time_and_index_agree(video_fps: float, rounded_to: i
                 )
 
 
+def test_a_whole_video_begins_with_its_first_frame_however_short_that_is() -> None:
+    times = FrameTimes(np.array([0.0, 1e-6, 2e-6]), 0.0, 3e-6)
+    assert times.between(times.starts_T, None, None) == (0, 3) == times.between(times.starts_T, 0.0, None)
+
+
 def test_frames_without_times_are_at_a_constant_rate() -> None:
     def told(sampler: FrameSampler, fps: float | None) -> list[int]:
         return sampler.indices(50, 20, fps, np.random.default_rng(0), {}).tolist()  # type: ignore[no-any-return]

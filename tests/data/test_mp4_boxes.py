@@ -20,7 +20,7 @@ def track_of(path: Path) -> int:
 
 def doubt_of(path: Path, track: int) -> str:
     with open(path, "rb") as file:
-        return layout_doubt(file, track)
+        return str(layout_doubt(file, track) or "")
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov"])

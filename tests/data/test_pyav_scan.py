@@ -16,6 +16,7 @@ from painted_videos import SIZE, number_of, picture, write_video
 from remuxed_videos import remux
 
 from liteframe.data.decode import frame_times, probe, read_frames
+from liteframe.data.orientation import orientation_of
 from liteframe.data.pyav_scan import scan
 from liteframe.errors import DecodeError
 
@@ -62,12 +63,12 @@ def test_a_larger_stream_that_is_not_the_default_is_left(tmp_path: Path) -> None
     assert (probe(path).width, probe(path).height) == (SIZE, SIZE)
 
 
-def joined(path: Path, codec: str, parts: int) -> Path:
-    """A transport stream end to end with itself: times begin again, and packets are counted on."""
+def joined(path: Path, codec: str, parts: int, counted_on: bool) -> Path:
+    """A transport stream end to end with itself: times begin again, and the count of its packets goes on or not."""
     one = write_video(path, 30, codec=codec, options={"g": "10", "bf": "2"}).read_bytes()
     counters: dict[int, int] = {}
     data = bytearray(one * parts)
-    for start in range(0, len(data), _TS_PACKET):
+    for start in range(0, len(data) if counted_on else 0, _TS_PACKET):
         stream = (data[start + 1] & 31) << 8 | data[start + 2]
         if data[start + 3] & 16:
             counters[stream] = (counters.get(stream, -1) + 1) % 16
@@ -76,14 +77,24 @@ def joined(path: Path, codec: str, parts: int) -> Path:
     return path
 
 
+@pytest.mark.parametrize("counted_on", [True, False])
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
-def test_transport_streams_joined_end_to_end(tmp_path: Path, codec: str) -> None:
-    path = str(joined(tmp_path / "a.ts", codec, 3))
+def test_transport_streams_joined_end_to_end(tmp_path: Path, codec: str, counted_on: bool) -> None:
+    path = str(joined(tmp_path / "a.ts", codec, 3, counted_on))
     assert probe(path).frames == 90 and probe(path).fps == 25
     assert probe(path).duration == pytest.approx(3.6, abs=0.05)
     np.testing.assert_allclose(frame_times(path), np.arange(90) / 25, atol=1e-3)
     for indices in ([0, 29, 30, 31, 60, 89], [45], range(90)):
         assert [number_of(frame) for frame in read_frames(path, indices)] == [index % 30 for index in indices]
+
+
+def test_packets_that_are_missing_are_no_join(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.ts", 60, options={"g": "10", "bf": "2"})
+    data = path.read_bytes()
+    middle = len(data) // _TS_PACKET // 2 * _TS_PACKET
+    path.write_bytes(data[:middle] + data[middle + 3 * _TS_PACKET :])
+    with pytest.raises(DecodeError, match="damaged"):
+        read_frames(str(path), range(probe(str(path)).frames))
 
 
 _PLAIN, _B = {"g": "12", "bf": "0"}, {"g": "12", "bf": "3", "b_strategy": "0"}
@@ -177,3 +188,30 @@ def test_frames_of_one_time_share_the_time_up_to_the_next(tmp_path: Path) -> Non
     path = str(remux(whole, tmp_path / "pairs.mkv", pair))
     np.testing.assert_allclose(frame_times(path), np.arange(40) / 25, atol=1e-3)
     assert [number_of(frame) for frame in read_frames(path, [4, 5, 6, 39])] == [4, 5, 6, 39]
+
+
+def test_times_that_go_back_a_little_belong_to_frames_near_by(tmp_path: Path) -> None:
+    def swap(packets: list[Any]) -> list[Any]:
+        for number in range(3, len(packets) - 1, 7):
+            packets[number].pts, packets[number + 1].pts = packets[number + 1].pts, packets[number].pts
+        for packet in packets:
+            packet.pts += 400  # none is shown before it is decoded
+        return packets
+
+    whole = write_video(tmp_path / "whole.mkv", 40, codec="mjpeg", pixel_format="yuvj420p")
+    path = str(remux(whole, tmp_path / "swapped.mkv", swap))
+    np.testing.assert_allclose(frame_times(path), np.arange(40) / 25, atol=1e-3)
+    assert [number_of(frame) for frame in read_frames(path, [3, 4, 20, 39])] == [3, 4, 20, 39]
+
+
+def test_of_side_data_that_pyav_does_not_know_the_rotation_is_left() -> None:
+    """PyAV raises where a frame carries what its FFmpeg knows and it does not, such as EXIF."""
+
+    class Frame:
+        rotation = -90
+
+        @property
+        def side_data(self) -> Any:
+            raise ValueError("31 is not a valid Type")
+
+    assert orientation_of(Frame()).rotation == 270

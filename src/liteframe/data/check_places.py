@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data.pyav_open import open_video
+from liteframe.data.pyav_open import open_video, packets_of
 from liteframe.data.pyav_scan import Scan
 
 MOST_WHOLE = 2400
@@ -72,7 +72,7 @@ def read_place(scan: Scan, begin: int, run: range) -> Iterator[tuple[int, Any]]:
         try:
             if begin > 0:
                 container.seek(int(scan.pts_T[begin]), stream=stream, backward=True, any_frame=False)
-            for packet in log.each(container.demux(stream), demuxer=False):
+            for packet in log.each(packets_of(scan.path, container, stream), demuxer=False):
                 heeded = heeded or packet.pts == first
                 with log.listening(demuxer=False):
                     frames = packet.decode()

@@ -39,6 +39,7 @@ class CheckRow:
         rows: how many rows of the source are about the file.
         lacks: how many of them lack what, by the kinds of `liteframe.data.source_check.LACKS`.
         verified: how many of the frames were decoded; the others are known by their packets.
+        scan: when its frames are shown, for training not to read the file for it; empty where that costs little.
     """
 
     path: str
@@ -58,11 +59,12 @@ class CheckRow:
     rows: int = 1
     lacks: dict[str, int] = field(default_factory=dict)
     verified: int = 0
+    scan: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The row as `--output` writes it: `error` only where the file cannot be used."""
         row = asdict(self)
-        for name, needed in (("error", not self.ok), ("passing", self.passing)):
+        for name, needed in (("error", not self.ok), ("passing", self.passing), ("scan", self.scan)):
             if not needed:
                 del row[name]
         return row

@@ -22,6 +22,7 @@ from liteframe.data.frame_resize import FrameResize
 from liteframe.data.pyav_open import kept
 from liteframe.data.pyav_reader import TableMismatch
 from liteframe.data.pyav_scan import Scan
+from liteframe.data.scan_text import from_text
 from liteframe.errors import ConfigError, DecodeError
 
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
@@ -88,6 +89,10 @@ class _ScanCache:
                     return self._scans[key]
         return self.put(path, pyav_scan.scan(path, truncated=truncated))
 
+    def knows(self, path: str) -> bool:
+        with self._lock:
+            return any(self._key(path, cut) in self._scans for cut in (False, True))
+
     def put(self, path: str, scan: Scan) -> Scan:
         key = self._key(path, bool(scan.cut_short))
         if key is None:
@@ -139,6 +144,12 @@ def _info(scan: Scan, decoder: str) -> VideoInfo:
 def scan_cached(path: str, truncated: bool = False) -> Scan:
     """`pyav_scan.scan(path)`, cached by path, size and time of change."""
     return _scans.get(os.fspath(path), truncated)
+
+
+def remember_scan(path: str, text: object, size: object, mtime_ns: object) -> None:
+    """Takes over what `liteframe check` found out about a file, if the file is the same and nothing is known of it."""
+    if not _scans.knows(path) and (scan := from_text(text, path, size, mtime_ns)) is not None:
+        _scans.put(path, scan)
 
 
 def forget_scans() -> None:

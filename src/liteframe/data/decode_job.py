@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data.decode import DECODERS, NEXT, VideoInfo, frame_times, probe, read_frames_by
+from liteframe.data.decode import DECODERS, NEXT, VideoInfo, frame_times, probe, read_frames_by, remember_scan
 from liteframe.data.decode_sampling import sample_frames
 from liteframe.data.frame_times import FrameTimes, span_words
 from liteframe.data.remote_cache import RemoteCache
@@ -127,6 +127,8 @@ def _decode(job: DecodeJob, decoder: str, threads: int) -> VideoFrames:
     if decoder in ("auto", NEXT):
         _require_known_decoder(job)
     started, truncated = time.perf_counter(), job.truncated == "use"
+    if job.row.get("scan"):
+        remember_scan(job.path, *(job.row.get(name) for name in ("scan", "bytes", "mtime_ns")))
     info, recounted = probe(job.path, decoder, truncated), False
     while True:
         indices_T = _choose_frames(job, info)

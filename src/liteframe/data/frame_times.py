@@ -70,7 +70,7 @@ class FrameTimes:
         if begin > self.end - _CLOSE_S or (end is not None and end <= begin):
             return 0, 0
         first_T, last_T = np.minimum(self.starts_T, told_T), np.maximum(self.starts_T, told_T)
-        low = int(np.searchsorted(first_T, begin + _CLOSE_S, side="right")) - 1
+        low = 0 if begin <= first_T[0] else int(np.searchsorted(first_T, begin + _CLOSE_S, side="right")) - 1
         high = len(self) if end is None else int(np.searchsorted(last_T, end - _CLOSE_S))
         return low, max(high, low + 1)
 

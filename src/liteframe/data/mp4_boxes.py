@@ -25,8 +25,12 @@ class Odd(Exception):
     """Why a layout is not the plain one."""
 
 
-def layout_doubt(file: BinaryIO, track_id: int) -> str:
-    """Why a track is not laid out in the plain way; empty where it is.
+class OddEdits(Odd):
+    """Other than one stretch of a track is to be shown."""
+
+
+def layout_doubt(file: BinaryIO, track_id: int) -> Odd | None:
+    """Why a track is not laid out in the plain way; None where it is.
 
     Plain is one table of samples (no fragments), one kind of sample, and at most one stretch of it to be shown, perhaps
     after a pause.
@@ -34,8 +38,8 @@ def layout_doubt(file: BinaryIO, track_id: int) -> str:
     try:
         plain_track(file, track_id)
     except Odd as odd:
-        return str(odd)
-    return ""
+        return odd
+    return None
 
 
 def plain_track(file: BinaryIO, track_id: int) -> tuple[list[Box], list[Box]]:
@@ -135,9 +139,9 @@ def _require_one_edit(file: BinaryIO, box: Box) -> None:
     if edits == 2 and _edit(file, first, end, wide)[0] == _NO_PICTURE:
         edits, first = 1, first + size
     if edits > 1:
-        raise Odd(f"its edit list has {edits} parts")
+        raise OddEdits(f"its edit list has {edits} parts")
     if edits == 1 and (_edit(file, first, end, wide)[0] < 0 or _edit(file, first, end, wide)[1] != 1):
-        raise Odd("its edit list is not the usual one")
+        raise OddEdits("its edit list is not the usual one")
 
 
 def _edit(file: BinaryIO, start: int, end: int, wide: bool) -> tuple[int, int]:

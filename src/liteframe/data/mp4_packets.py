@@ -13,7 +13,7 @@ from liteframe.data.mp4_keys import KEY_TESTS, all_keys_are
 from liteframe.data.mp4_samples import Samples, read_samples
 from liteframe.data.orientation import Orientation
 from liteframe.data.packet_table import PacketTable, field_finder, require_within, table_of
-from liteframe.data.pyav_open import open_file
+from liteframe.data.pyav_open import open_file, packets_of
 from liteframe.data.pyav_versions import codec_of
 
 _COMPARED = 8
@@ -67,7 +67,7 @@ def _first_packets(
     packets: list[Any] = []
     first, shown = None, 0
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(path, container, stream):
             if first is None:
                 with log.listening():
                     first = first_picture(path, packet, told_orientation)

@@ -30,7 +30,10 @@ class Orientation:
 
 def orientation_of(frame: Any) -> Orientation:
     """The orientation that a frame of PyAV carries, from the file or its stream."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know all kinds of side data of its FFmpeg, such as EXIF
+        return Orientation(round(frame.rotation / 90) % 4 * 90)
     return Orientation() if matrix is None else from_matrix(np.frombuffer(bytes(matrix), np.int32))
 
 

@@ -16,7 +16,7 @@ from liteframe.data.first_picture import FirstPicture, first_picture, picture_of
 from liteframe.data.h26x_pictures import H264Pictures
 from liteframe.data.nal_units import Units, Unread
 from liteframe.data.parameter_sets import ParameterSets
-from liteframe.data.pyav_in_order import frames_in_order
+from liteframe.data.pyav_in_order import frames_in_order, packets_across_joins
 from liteframe.data.pyav_open import error_text
 from liteframe.data.pyav_versions import codec_of, ends_of_samples
 from liteframe.errors import DecodeError
@@ -121,7 +121,7 @@ def read_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> tupl
     _require_whole(path, stream)
     packets, first, begun = _Packets(container, stream), None, False
     try:
-        for packet in container.demux(stream):
+        for packet in packets_across_joins(path, container, stream, log):
             decode_progress.step()
             begun = begun or packet.is_keyframe
             if first is None and begun:

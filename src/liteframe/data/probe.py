@@ -17,6 +17,7 @@ from liteframe.data.pyav_scan import Scan
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_decode import with_copy
 from liteframe.data.remote_file import is_url
+from liteframe.data.scan_text import to_text
 from liteframe.errors import DecodeError, LiteFrameError
 from liteframe.progress import Meter
 
@@ -76,7 +77,8 @@ def _check_file(path: str, verify_frames: int, full: bool, truncated: bool, deco
     remarks = [*cut, *lost, *decoded.remarks, *more, *(["is a single picture"] if decoded.frames == 1 else [])]
     read_by = "decord" if by_next else "pyav"
     frames, verified = decoded.frames, decoded.verified
-    return replace(row, frames=frames, verified=verified, decoder=read_by, reason="; ".join(remarks))
+    text = to_text(scan) if frames == scan.frames else ""
+    return replace(row, frames=frames, verified=verified, decoder=read_by, reason="; ".join(remarks), scan=text)
 
 
 def _opened(row: CheckRow, scan: Scan) -> CheckRow:

@@ -10,13 +10,13 @@ import numpy as np
 from liteframe.data import decode_progress
 from liteframe.data.cut_short import CUT, CutShort, missing
 from liteframe.data.first_picture import FirstPicture, picture_of
-from liteframe.data.mp4_boxes import layout_doubt, track_matrix
+from liteframe.data.mp4_boxes import OddEdits, layout_doubt, track_matrix
 from liteframe.data.mp4_entries import is_encrypted
 from liteframe.data.mp4_packets import read_tables
 from liteframe.data.orientation import Orientation, from_matrix
 from liteframe.data.packet_table import PacketTable, read_packets
 from liteframe.data.pyav_in_order import frames_in_order
-from liteframe.data.pyav_open import moving_streams, open_file, open_video
+from liteframe.data.pyav_open import moving_streams, open_file, open_video, packets_of
 from liteframe.data.pyav_versions import codec_of
 from liteframe.errors import DecodeError
 
@@ -38,6 +38,7 @@ class Header:
         layout_doubt: why an MP4 or QuickTime file is not laid out in the plain way.
         cut_short: what it lacks at its end.
         told_orientation: how the container says that pictures are turned.
+        by_tables: few of its packets were read.
         first: the first picture.
     """
 
@@ -50,6 +51,7 @@ class Header:
     layout_doubt: str
     cut_short: str
     told_orientation: Orientation
+    by_tables: bool
     first: FirstPicture
 
 
@@ -65,14 +67,14 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
             with open_file(path) as file:
                 lost = missing(file, container.format.name)
                 is_mp4 = container.format.name.startswith("mov,")
-                doubt = layout_doubt(file, stream.id) if is_mp4 else ""
+                doubt = layout_doubt(file, stream.id) if is_mp4 else None
                 matrix = track_matrix(file, stream.id) if is_mp4 else None
                 encrypted = is_mp4 and is_encrypted(file, stream.id)
                 turned = None if matrix is None else from_matrix(np.array(matrix))
             if encrypted:
                 raise DecodeError(path, "is encrypted, and cannot be read: list a copy that is not")
             if lost and not truncated:
-                raise CutShort(path, _told(container, stream, lost))
+                raise CutShort(path, _told(path, container, stream, lost))
             told: tuple[PacketTable | None, FirstPicture | None] | None
             if lost:
                 told = None, next(map(picture_of, frames_in_order(path, 1)), None)
@@ -96,31 +98,33 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
                 rate=float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0),
                 sample_aspect=float(stream.sample_aspect_ratio or 0) or 1.0,
                 streams=len(moving_streams(container)),
-                layout_doubt=doubt,
+                layout_doubt=str(doubt or ""),
                 cut_short=lost,
                 told_orientation=turned or Orientation(),
+                by_tables=by_tables and not lost,
                 first=first,
             )
-            return header, table
+            # FFmpeg gives packets of stretches that its decoder cannot show
+            return header, None if isinstance(doubt, OddEdits) else table
     raise AssertionError
 
 
-def _told(container: Any, stream: Any, lost: str) -> str:
+def _told(path: str, container: Any, stream: Any, lost: str) -> str:
     """That a file is cut short, in seconds where they are known."""
-    there = _last_time(container, stream)
+    there = _last_time(path, container, stream)
     announces = container.format.name.split(",")[0] in _ANNOUNCING
     whole = container.duration / 1e6 if container.duration and announces else 0.0
     seconds = f"{there:.1f} of {whole:.1f} s are there, " if 0 < there < whole else ""
     return f"{CUT}: {seconds}{lost}; fetch or write it anew, or use what is there by data.truncated: use"
 
 
-def _last_time(container: Any, stream: Any) -> float:
+def _last_time(path: str, container: Any, stream: Any) -> float:
     """Seconds of video up to where packets end or are damaged."""
     import av
 
     first = last = None
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(path, container, stream):
             decode_progress.step()
             if packet.is_corrupt:
                 break

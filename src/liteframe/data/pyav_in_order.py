@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import dropwhile, zip_longest
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import dropwhile, pairwise, zip_longest
 from typing import Any
 
 from liteframe.data.cut_short import missing
 from liteframe.data.ffmpeg_log import FFmpegLog
-from liteframe.data.pyav_open import error_text, open_file, open_video
+from liteframe.data.pyav_open import error_text, open_file, open_video, packets_of
 from liteframe.data.pyav_versions import codec_of
 from liteframe.errors import DecodeError
 
 # the last packet of these may be a part of one without anything telling
 _WITHOUT_SIZES = {"mpegts", "mpeg", "asf", "gif", "apng"}
+_BEFORE_JOIN = 3
+"""Packets from the one that is taken for damaged to where times begin anew."""
+_CORRUPT = re.compile(r"Packet corrupt")
 _AT_END = re.compile(r"Packet corrupt|ended prematurely|Truncating packet|partial file")
 
 
@@ -39,20 +43,26 @@ def frames_in_order(path: str, count: int | None = None) -> Iterator[Any]:
 
 
 def time_before_key(path: str) -> int | None:
-    """The presentation time at which a file begins that begins within a group of pictures; otherwise None."""
+    """The presentation time at which a file begins that begins within a group of pictures; otherwise None.
+
+    It then lacks a part of that group: where as many pictures as others have stand before the first key frame, that of
+    the first group is damaged.
+    """
     import av
 
+    times, keys, count = list[int](), list[int](), 0
     with open_video(path) as (container, stream, _):
-        times = list[int]()
         try:
-            for packet in container.demux(stream):
+            for packet in packets_of(path, container, stream):
                 if packet.is_keyframe:
-                    return min(times, default=None)
-                if packet.size and packet.pts is not None:
+                    keys.append(count)
+                elif packet.size and packet.pts is not None and not keys:
                     times.append(packet.pts)
+                count += packet.size > 0
         except av.error.FFmpegError:
             pass  # damage is seen when it is decoded
-    return None
+    longest = max((after - before for before, after in pairwise(keys)), default=0)
+    return min(times, default=None) if keys and keys[0] < longest else None
 
 
 def _frames(path: str, count: int | None, from_key: bool) -> Iterator[Any]:
@@ -61,7 +71,7 @@ def _frames(path: str, count: int | None, from_key: bool) -> Iterator[Any]:
 
     with open_video(path) as (container, stream, log):
         with open_file(path) as file:
-            packets = container.demux(stream)
+            packets = packets_across_joins(path, container, stream, log)
             if missing(file, container.format.name):  # a scan has allowed it
                 packets = _whole_packets(path, container, stream, log)
         if from_key:
@@ -82,6 +92,51 @@ def _frames(path: str, count: int | None, from_key: bool) -> Iterator[Any]:
         _require_no_damage(path, index, log)
 
 
+def packets_across_joins(path: str, container: Any, stream: Any, log: FFmpegLog) -> Iterator[Any]:
+    """The packets of a stream. Where transport streams are joined end to end, what counts them begins anew.
+
+    FFmpeg then takes one of the last packets of the first for damaged, which is whole as far as its decoder is content.
+    """
+    packets = packets_of(path, container, stream)
+    return _forgiving_joins(packets, log) if container.format.name == "mpegts" else packets
+
+
+def _forgiving_joins(packets: Iterator[Any], log: FFmpegLog) -> Iterator[Any]:
+    held, more, told, marked = deque[Any](), True, "", False
+    while more or held:
+        told = _taken_out(log) or told  # perhaps heard while the file was opened
+        while more and len(held) <= _BEFORE_JOIN:
+            with log.listening(decoder=False):
+                packet = next(packets, None)
+            told = _taken_out(log) or told
+            more = packet is not None
+            held += [packet] if more else []
+        if held and held[0].is_corrupt:
+            marked = True
+            if _begins_anew(held):
+                held[0].is_corrupt = False
+            else:
+                log.damage = log.damage or told
+        elif not held and told and not marked:
+            log.damage = log.damage or told
+        if held:
+            yield held.popleft()
+
+
+def _taken_out(log: FFmpegLog) -> str:
+    """What was said of a damaged packet, which the packet itself says, too."""
+    told = log.damage if _CORRUPT.search(log.damage) else ""
+    if told:
+        log.forget()
+    return told
+
+
+def _begins_anew(packets: Iterable[Any]) -> bool:
+    """Whether times of decoding go back within some packets."""
+    times = [packet.dts for packet in packets if packet.dts is not None]
+    return any(after < before for before, after in pairwise(times))
+
+
 def _whole_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> Iterator[Any]:
     """The packets of a file that is cut short, up to the one at which the demuxer sees that.
 
@@ -92,7 +147,7 @@ def _whole_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> It
     if log.damage and not _AT_END.search(log.damage):  # heard while the file was opened, which may read it all
         raise DecodeError(path, f"is damaged: FFmpeg says {log.damage!r}")
     log.forget()
-    packets, held = container.demux(stream), None
+    packets, held = packets_of(path, container, stream), None
     while True:
         try:
             with log.listening(decoder=False):

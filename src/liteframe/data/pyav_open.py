@@ -220,6 +220,18 @@ def _video_stream(path: str, container: Any) -> Any:
     return stream
 
 
+def packets_of(path: str, container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream from where its container is.
+
+    Raises:
+        DecodeError: another stream begins on the way, which PyAV does not expect.
+    """
+    try:
+        yield from container.demux(stream)
+    except IndexError as error:
+        raise DecodeError(path, "has streams that begin on the way, which are not read here: write it anew") from error
+
+
 def moving_streams(container: Any) -> list[Any]:
     """The streams of a file that are videos, and no pictures of its cover."""
     return [stream for stream in container.streams.video if not _is_cover_picture(stream, container)]

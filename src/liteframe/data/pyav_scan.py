@@ -11,11 +11,13 @@ from liteframe.data.orientation import Orientation
 from liteframe.data.packet_table import PacketTable
 from liteframe.data.pyav_header import read_header
 from liteframe.data.pyav_in_order import frames_in_order, time_before_key
-from liteframe.data.pyav_open import file_head, open_video
+from liteframe.data.pyav_open import file_head, open_video, packets_of
 from liteframe.errors import DecodeError
 
 # they tell when frames are decoded, and FFmpeg guesses when they are shown
 _GUESSED = {"avi", "asf"}
+_MOST_REORDERED = 16
+"""Frames that H.264 and HEVC may hold back to show others before them."""
 _LAST = 10
 """Frames at the end whose distances tell how long the last one stays: packets do not, as some are decoded early."""
 
@@ -44,6 +46,7 @@ class Scan:
         container: FFmpeg's name of the format.
         cut_short: what the file lacks at its end; empty where nothing is known to be missing.
         lost_s: seconds at its start that cannot be shown, as it begins within a group of pictures.
+        whole_read: the whole file was read for this.
         unmistakable: the file begins as others of its format do, so that no FFmpeg takes it for another.
     """
 
@@ -71,6 +74,7 @@ class Scan:
     container: str
     cut_short: str
     lost_s: float
+    whole_read: bool
     unmistakable: bool
 
     @property
@@ -143,6 +147,7 @@ def scan(path: str, by_decoding: bool = False, truncated: bool = False) -> Scan:
         container=header.container,
         cut_short=header.cut_short,
         lost_s=_lost_at_start(path, pts_T) * header.time_base if counted else 0.0,
+        whole_read=counted or not header.by_tables,
         unmistakable=is_unmistakable(header.container, file_head(path)),
     )
 
@@ -184,15 +189,19 @@ def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray
         return pts_T, frames, None
     if not (steps > 0).any():
         return None, frames, None
-    return None, frames, _spread(steps) * time_base
+    return None, frames, _ascending(pts_T) * time_base
 
 
-def _spread(steps: np.ndarray) -> np.ndarray:
-    """Times that ascend, from the steps between given ones: (steps + 1,) float64, the first 0.
+def _ascending(pts_T: np.ndarray) -> np.ndarray:
+    """Times that ascend, made of such as do not: (T,) float64, the first 0.
 
-    Parts that each begin anew follow each other, and frames of one time share the time up to the next one.
+    Those that go back by no more than decoders reorder frames belong to frames near by. Parts that each begin anew
+    follow each other. Frames of one time share the time up to the next one.
     """
+    steps = np.diff(pts_T)
     usual = np.median(steps[steps > 0])
+    if -steps.min() <= _MOST_REORDERED * usual:
+        steps = np.diff(np.sort(pts_T))
     told_T = np.concatenate([[0.0], np.cumsum(np.where(steps < 0, usual, steps))])
     new_N = np.flatnonzero(np.diff(told_T, prepend=-1.0))
     known_N = np.append(told_T[new_N], told_T[-1] + usual)
@@ -202,5 +211,5 @@ def _spread(steps: np.ndarray) -> np.ndarray:
 def _decoding_times(path: str) -> np.ndarray:
     """When packets are decoded, (packets,) int64; () where one does not tell."""
     with open_video(path) as (container, stream, log), log.listening(decoder=False):
-        times = [packet.dts for packet in container.demux(stream) if packet.size]
+        times = [packet.dts for packet in packets_of(path, container, stream) if packet.size]
     return np.array([] if None in times else times, np.int64)

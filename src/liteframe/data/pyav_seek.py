@@ -12,7 +12,7 @@ import numpy as np
 
 from liteframe.data import decode_progress
 from liteframe.data.pyav_in_order import frames_held_back
-from liteframe.data.pyav_open import Opened
+from liteframe.data.pyav_open import Opened, packets_of
 from liteframe.data.pyav_scan import Scan
 from liteframe.data.unreferenced import Finder, Misjudged, unreferenced_finder
 
@@ -108,12 +108,12 @@ class Seeker:
     def _packets_from(self, key: int | None) -> Iterator[Any]:
         """Packets from the start, or from a key frame on that is `run_up` groups before the one asked for."""
         if key is None:
-            return self._container.demux(self._stream)
+            return packets_of(self._scan.path, self._container, self._stream)
         wanted = max(key - self._run_up, 0)
         for back in (0, 1, 2, 4):  # demuxers that seek by time of decoding land late
             time = int(self._scan.key_pts_K[max(wanted - back, 0)])
             self._container.seek(time, stream=self._stream, backward=True, any_frame=False)
-            packets = self._container.demux(self._stream)
+            packets = packets_of(self._scan.path, self._container, self._stream)
             first = next(packets, None)
             if first is not None and first.pts is not None and first.pts <= self._scan.key_pts_K[wanted]:
                 return chain([first], packets)
