@@ -12,6 +12,7 @@ from liteframe.data import decode_pool, decode_progress, decord_reader
 from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.frame_resize import FrameResize
+from liteframe.data.pyav_open import open_video, packets_of
 from liteframe.data.pyav_reader import read_in_order, read_sparse
 from liteframe.data.pyav_scan import scan
 from liteframe.data.remote_cache import RemoteCache
@@ -94,6 +95,18 @@ def test_every_way_to_read_says_that_it_goes_on(tmp_path: Path, steps: list[int]
     steps.clear()
     scan(path, by_decoding=True)
     assert len(steps) >= 120
+
+
+def test_packets_and_bytes_that_are_read_are_signs_of_life(tmp_path: Path, steps: list[int]) -> None:
+    path = str(write_video(tmp_path / "a.avi", 60, codec="mpeg4", options={"qscale": "1"}))
+    with open_video(path) as (container, stream, _):
+        assert steps  # FFmpeg has looked at its start
+        steps.clear()
+        assert len(list(packets_of(path, container, stream))) <= len(steps)
+        container.seek(0)
+        steps.clear()
+        next(container.demux(stream))
+        assert not steps  # what is read again and again may be a hang
 
 
 @pytest.mark.skipif(not decord_reader.available(), reason="decord is not installed")

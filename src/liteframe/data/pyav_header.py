@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data import decode_progress
 from liteframe.data.cut_short import CUT, CutShort, missing
 from liteframe.data.first_picture import FirstPicture, picture_of
 from liteframe.data.mp4_boxes import OddEdits, layout_doubt, track_matrix
@@ -125,7 +124,6 @@ def _last_time(path: str, container: Any, stream: Any) -> float:
     first = last = None
     try:
         for packet in packets_of(path, container, stream):
-            decode_progress.step()
             if packet.is_corrupt:
                 break
             if packet.size and packet.pts is not None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from liteframe.data import decode_progress
 from liteframe.data.containers import (
     HEAD_BYTES,
     SELF_CONTAINED,
@@ -49,9 +50,19 @@ class _PlainFile:
     """An open file under a name in which FFmpeg sees no protocol and no pattern of picture numbers, only an ending."""
 
     def __init__(self, file: BinaryIO, path: str) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._file, self._furthest = file, 0
+        self.seek, self.tell = file.seek, file.tell
         suffix = re.sub(r"[^a-z0-9.]", "", Path(path).suffix.lower())
         self.name = "video" if suffix in _PICTURE_SUFFIXES else f"video{suffix}"
+
+    def read(self, count: int) -> bytes:
+        """Up to `count` bytes, which are a sign of life where they had not been read before."""
+        data = self._file.read(count)
+        place = self._file.tell()
+        if place > self._furthest:
+            self._furthest = place
+            decode_progress.step()
+        return data
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
@@ -227,7 +238,9 @@ def packets_of(path: str, container: Any, stream: Any) -> Iterator[Any]:
         DecodeError: another stream begins on the way, which PyAV does not expect.
     """
     try:
-        yield from container.demux(stream)
+        for packet in container.demux(stream):
+            decode_progress.step()
+            yield packet
     except IndexError as error:
         raise DecodeError(path, "has streams that begin on the way, which are not read here: write it anew") from error
 
