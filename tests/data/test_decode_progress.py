@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from painted_videos import number_of, write_video
 
-from liteframe.data import decode_pool, decode_progress, decord_reader
+from liteframe.data import decode_progress, decord_reader, time_left
 from liteframe.data.decode_job import DecodeJob, VideoFrames
 from liteframe.data.decode_pool import DecodePool
 from liteframe.data.frame_resize import FrameResize
@@ -46,7 +46,7 @@ def test_a_hang_behind_work_is_ended(video: str) -> None:
 
 
 def test_what_goes_on_without_end_is_ended(video: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_pool, "_MOST_DEADLINES", 2)
+    monkeypatch.setattr(time_left, "_MOST_DEADLINES", 2)
     with DecodePool(deadline_s=0.6, decoder=SLOW) as pool:
         (result,) = pool.run([job(video, sleep=60)])
     assert isinstance(result, DecodeTimeout) and "not done after 1.2 s, though it goes on" in result.reason
@@ -55,8 +55,8 @@ def test_what_goes_on_without_end_is_ended(video: str, monkeypatch: pytest.Monke
 
 def test_a_large_file_may_take_longer_than_20_deadlines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a long one all frames may have to be decoded to be counted; a short one that never ends is ended."""
-    monkeypatch.setattr(decode_pool, "_MOST_DEADLINES", 1)
-    monkeypatch.setattr(decode_pool, "_BYTES_A_SECOND", 10_000)
+    monkeypatch.setattr(time_left, "_MOST_DEADLINES", 1)
+    monkeypatch.setattr(time_left, "_BYTES_A_SECOND", 10_000)
     path = write_video(tmp_path / "a.mkv", 8)
     with DecodePool(deadline_s=0.6, decoder=SLOW, setting="data.decode_deadline_s") as pool:
         (result,) = pool.run([job(str(path), sleep=1.2)])
@@ -69,10 +69,9 @@ def test_a_large_file_may_take_longer_than_20_deadlines(tmp_path: Path, monkeypa
 
 def test_of_a_remote_video_the_copy_counts(tmp_path: Path) -> None:
     cache, url = RemoteCache(str(tmp_path)), "https://example.org/a.mp4"
-    with DecodePool(remote_cache=cache) as pool:
-        assert pool._bytes_of(url) == 0
-        cache.copy_of(url).write_bytes(bytes(1000))
-        assert pool._bytes_of(url) == 1000
+    assert time_left.bytes_of(url, cache) == time_left.bytes_of(url, None) == 0
+    cache.copy_of(url).write_bytes(bytes(1000))
+    assert time_left.bytes_of(url, cache) == 1000
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,35 +27,13 @@ from liteframe.data.decode_threads import as_they_come
 from liteframe.data.decode_worker import one_line, request
 from liteframe.data.remote_cache import RemoteCache
 from liteframe.data.remote_file import is_url
+from liteframe.data.time_left import TimeLeft
 from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 
 _SHARE_OF_FIRST = 0.75
 """Of the deadline, for the first decoder."""
-_MOST_DEADLINES = 20
-"""A video of no size takes no longer than so many deadlines, even if it goes on all the while."""
-_BYTES_A_SECOND = 1 << 15
-"""A larger one has a second more for so many bytes: all of it may have to be decoded."""
 
 __all__ = ["DecodeJob", "DecodePool", "VideoFrames"]
-
-
-@dataclass
-class _TimeLeft:
-    """What remains for a video.
-
-    Attributes:
-        idle: seconds that may pass without progress; those before a decoder was lost are gone.
-        most_s: seconds that it may take in all; known better once it is fetched.
-        spent: of these.
-    """
-
-    idle: float
-    most_s: Callable[[], float]
-    spent: float = 0.0
-
-    def all(self) -> float:
-        """Seconds in all."""
-        return self.most_s() - self.spent
 
 
 class DecodePool:
@@ -227,7 +204,7 @@ class DecodePool:
     def _ask_in_turn(self, path: str, requests: Sequence[bytes], deadline_s: float) -> tuple[str, Any] | Lost:
         """The answer to the first request; where its child is lost, to the second, if there is one and it succeeds."""
         deadline_s += self._fetching_s(path)
-        left = _TimeLeft(deadline_s, lambda: deadline_s * _MOST_DEADLINES + self._bytes_of(path) // _BYTES_A_SECOND)
+        left = TimeLeft.of_video(path, deadline_s, self.remote_cache)
         answer = self._ask(requests[0], left, deadline_s * (_SHARE_OF_FIRST if len(requests) > 1 else 1.0))
         for message in requests[1:]:
             if isinstance(answer, Lost) and left.all() > 0:
@@ -235,14 +212,14 @@ class DecodePool:
                 answer = other if not isinstance(other, Lost) and other[0] == "ok" else answer
         return answer
 
-    def _ask(self, message: bytes, left: _TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
+    def _ask(self, message: bytes, left: TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
         """What a child answers, or why none did. One that dies may do so by chance: another is asked."""
         answer = self._ask_once(message, left, deadline_s)
         if isinstance(answer, Lost) and not answer.timed_out and min(left.idle, left.all()) > 0:
             return self._ask_once(message, left, deadline_s)
         return answer
 
-    def _ask_once(self, message: bytes, left: _TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
+    def _ask_once(self, message: bytes, left: TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
         try:
             child = self._take()  # whose start is not of the video's time
         except Lost as lost:
@@ -256,15 +233,6 @@ class DecodePool:
         finally:
             left.spent += time.monotonic() - started
             self._give_back(child)
-
-    def _bytes_of(self, path: str) -> int:
-        """Of the file, or the copy of a remote one; 0 where there is none."""
-        if is_url(path):
-            path = "" if self.remote_cache is None else str(self.remote_cache.copy_of(path))
-        try:
-            return os.stat(path).st_size
-        except (OSError, ValueError):
-            return 0
 
     def _fetching_s(self, path: str) -> float:
         return self.remote_cache.deadline_s if self.remote_cache is not None and is_url(path) else 0.0
