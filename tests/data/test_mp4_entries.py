@@ -6,12 +6,9 @@ import struct
 from pathlib import Path
 
 import av
-import pytest
 from painted_videos import write_video
 
-from liteframe.data.decode import probe
-from liteframe.data.mp4_entries import dolby_vision_profile, is_encrypted
-from liteframe.errors import DecodeError
+from liteframe.data.mp4_entries import dolby_vision_profile
 
 _WAY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")
 
@@ -26,19 +23,6 @@ def with_box(data: bytes, kind: bytes, body: bytes) -> bytes:
         (size,) = struct.unpack_from(">I", out, place)
         struct.pack_into(">I", out, place, size + 8 + len(body))
     return bytes(out)
-
-
-@pytest.mark.parametrize("container_options", [{}, {"movflags": "frag_keyframe+empty_moov"}])
-def test_an_encrypted_file_is_called_so(tmp_path: Path, container_options: dict[str, str]) -> None:
-    keys = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76" * 16, "encryption_kid": "a7" * 16}
-    path = write_video(tmp_path / "a.mp4", 12, container_options={**container_options, **keys})
-    for truncated in (False, True):
-        with pytest.raises(DecodeError, match="is encrypted"):
-            probe(str(path), truncated=truncated)
-    plain = write_video(tmp_path / "b.mp4", 12, container_options=container_options)
-    with plain.open("rb") as file:
-        assert not is_encrypted(file, 1)
-    assert probe(str(plain)).frames == 12
 
 
 def test_the_profile_of_dolby_vision(tmp_path: Path) -> None:

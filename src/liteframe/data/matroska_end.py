@@ -31,8 +31,8 @@ def missing_of_matroska(file: BinaryIO, size: int) -> str:
     position = 0
     for _ in range(8):  # a void or two may come before the segment
         head = _read(file, position, _HEAD_BYTES)
-        identity, after = _number(head, 0, keep_marker=True)
-        length, body = _number(head, after, keep_marker=False)
+        identity, after = ebml_number(head, 0, keep_marker=True)
+        length, body = ebml_number(head, after, keep_marker=False)
         if identity == _SEGMENT:
             if length is None:
                 return _missing_of_recording(file, position + body, size)
@@ -55,8 +55,8 @@ def _missing_of_recording(file: BinaryIO, position: int, size: int) -> str:
         decode_progress.step()
         head = _read(file, position, _HEAD_BYTES)
         try:
-            identity, after = _number(head, 0, keep_marker=True)
-            length, body = _number(head, after, keep_marker=False)
+            identity, after = ebml_number(head, 0, keep_marker=True)
+            length, body = ebml_number(head, after, keep_marker=False)
         except IndexError:
             return _CUT if head[0] and len(head) < _FULL_HEAD_BYTES else ""
         if identity not in _PARTS:
@@ -79,7 +79,7 @@ def _read(file: BinaryIO, start: int, count: int) -> bytes:
     return file.read(count)
 
 
-def _number(data: bytes, start: int, keep_marker: bool) -> tuple[int | None, int]:
+def ebml_number(data: bytes, start: int, keep_marker: bool) -> tuple[int | None, int]:
     """A number of EBML and where it ends; None where it says "unknown"."""
     first = data[start]
     length = 9 - first.bit_length() if first else 9

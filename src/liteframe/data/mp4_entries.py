@@ -15,7 +15,7 @@ _DOLBY_VISION = {b"dvcC", b"dvvC", b"dvwC"}
 _TRACK_ID_PLACES = 12, 20
 
 
-def is_encrypted(file: BinaryIO, track_id: int) -> bool:
+def has_encrypted_samples(file: BinaryIO, track_id: int) -> bool:
     """Whether the pictures of a track are, by the kind of its sample entry; False, too, where the layout is odd."""
     return any(kind in _ENCRYPTED for kind, _, _ in _sample_entries(file, track_id))
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.cut_short import CUT, CutShort, missing
+from liteframe.data.encryption import is_encrypted
 from liteframe.data.first_picture import FirstPicture, picture_of
 from liteframe.data.mp4_boxes import OddEdits, layout_doubt, track_matrix
-from liteframe.data.mp4_entries import is_encrypted
 from liteframe.data.mp4_packets import read_tables
 from liteframe.data.orientation import Orientation, from_matrix
 from liteframe.data.packet_table import PacketTable, read_packets
@@ -68,7 +68,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
                 is_mp4 = container.format.name.startswith("mov,")
                 doubt = layout_doubt(file, stream.id) if is_mp4 else None
                 matrix = track_matrix(file, stream.id) if is_mp4 else None
-                encrypted = is_mp4 and is_encrypted(file, stream.id)
+                encrypted = is_encrypted(file, container.format.name, stream.id)
                 turned = None if matrix is None else from_matrix(np.array(matrix))
             if encrypted:
                 raise DecodeError(path, "is encrypted, and cannot be read: list a copy that is not")
