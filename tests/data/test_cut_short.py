@@ -169,6 +169,27 @@ def test_the_end_is_looked_for_in_few_steps_and_with_signs_of_life(
     assert len(steps) >= 1000
 
 
+def test_a_broadcast_of_windows_media(tmp_path: Path) -> None:
+    """Its header tells no sizes, but those of packets."""
+    path = write_video(tmp_path / "a.wmv", 60, **_WMV)
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")) + 88] |= 1
+    path.write_bytes(data)
+    assert probe(str(path)).frames == 60  # as some do, it tells its size all the same
+    body = data.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c"))
+    (length,) = struct.unpack_from("<Q", data, body + 16)
+    data = data[: body + length]
+    data[body + 16 : body + 24] = bytes(8)
+    path.write_bytes(data)
+    decode.forget_scans()
+    assert probe(str(path)).frames == 60
+    cut_at(path, len(data) * 6 // 10 + 7)
+    with pytest.raises(CutShort, match="its last packet is not whole"):
+        probe(str(path))
+    frames, _ = read_frames_by(str(path), range(20), truncated=True)
+    assert [number_of(frame) for frame in frames] == list(range(20))
+
+
 def test_flash_video_that_ends_between_packets(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.flv", 100, **_H264)
     with av.open(str(path)) as container:

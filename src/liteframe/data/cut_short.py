@@ -23,6 +23,7 @@ _ASF_HEAD, _ASF_FILE, _ASF_DATA = (
     )
 )
 _FILLING = {b"free", b"skip", b"wide", b"udta", b"uuid", b"meta", b"pnot"}
+_ASF_DATA_HEAD_BYTES = 50
 _MXF_HEADER = bytes.fromhex("060e2b34020501010d0102010102")
 _FLV_KINDS = {8, 9, 18}
 _LAST_TAGS = 32
@@ -102,12 +103,17 @@ def _asf(file: BinaryIO, size: int) -> str:
     (header_bytes,) = struct.unpack_from("<Q", head, 16)
     header = _read(file, 0, min(header_bytes, _TAIL_BYTES))
     place = header.find(_ASF_FILE)
-    if place >= 0 and struct.unpack_from("<I", header, place + 88)[0] & 1:  # broadcast: sizes are not known
-        return ""
+    flags, least, most = struct.unpack_from("<3I", header, place + 88) if place >= 0 else (0, 0, 0)
     data = _read(file, header_bytes, 24)
     if data[:16] != _ASF_DATA:
-        return _bytes_missing(header_bytes + 24, size)
-    return _bytes_missing(header_bytes + struct.unpack_from("<Q", data, 16)[0], size)
+        return "" if flags & 1 else _bytes_missing(header_bytes + 24, size)
+    end = header_bytes + struct.unpack_from("<Q", data, 16)[0]
+    if not flags & 1:
+        return _bytes_missing(end, size)
+    # a broadcast, whose sizes are not known but for that of its packets
+    first = header_bytes + _ASF_DATA_HEAD_BYTES
+    whole = first < end <= size or not 0 < least == most or (size - first) % least == 0
+    return "" if whole else "its last packet is not whole"
 
 
 def _avi(file: BinaryIO, size: int) -> str:
