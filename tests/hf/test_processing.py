@@ -203,9 +203,11 @@ def test_a_loss_falls_on_the_labels() -> None:
 def test_files_are_decoded_in_a_process_that_can_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(manifest().parent / read_manifest(manifest())[0].path)
     processor()(videos=path)
-    children = read_video.decode_pool("auto", read_video.DEADLINE_S).children()
+    children = read_video.decode_pool("auto").children()
     assert len(children) == 1 and os.getpid() not in children
-    with DecodePool(1, deadline_s=0.001) as hurried, monkeypatch.context() as patched:
+    with DecodePool() as hurried, monkeypatch.context() as patched:
+        run = hurried.run
+        patched.setattr(hurried, "run", lambda jobs, deadline_s: run(jobs, 0.001))
         patched.setattr(read_video, "decode_pool", lambda *_: hurried)
         with pytest.raises(DecodeTimeout, match=path):
             processor()(videos=path)

@@ -64,7 +64,7 @@ def read_video(
     chooses = sampler or (Linspace(by="time") if fps is None else FpsCapped(fps))
     shape = None if size is None else (int(size[0]), int(size[1]))
     job = DecodeJob(local, chooses, frames, start_s=start, end_s=end, size=shape, truncated=truncated)
-    (found,) = _pool(decoder).run([job], deadline_s)
+    (found,) = decode_pool(decoder).run([job], deadline_s)
     if not isinstance(found, VideoFrames):
         raise found
     return found
@@ -80,7 +80,7 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
     """
     require_path(path)
     local = local_path(path)
-    ((_, found),) = _pool("auto").call([(local, "liteframe.data.decode:probe", (local,))])
+    ((_, found),) = decode_pool("auto").call([(local, "liteframe.data.decode:probe", (local,))])
     if not isinstance(found, VideoInfo):
         raise found
     return found
@@ -89,7 +89,7 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
 _pools: dict[str, DecodePool] = {}
 
 
-def _pool(decoder: str) -> DecodePool:
+def decode_pool(decoder: str) -> DecodePool:
     """The pool of a decoder that reads the files of this process; each thread that reads one has a child meanwhile."""
     if decoder not in _pools:  # a pool that another thread makes now is as good, and has no children yet
         _pools.setdefault(decoder, DecodePool(1, DEADLINE_S, decoder, threads=threads_for(1)))
