@@ -62,6 +62,7 @@ class InProcessPool:
         decoder: str = "auto",
         remote_cache: RemoteCache | None = None,
         threads: int = 1,
+        setting: str = "deadline_s",
     ) -> None:
         self.decoder, self.remote_cache = decoder, remote_cache
 
