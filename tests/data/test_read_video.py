@@ -74,7 +74,7 @@ def test_one_child_is_left_whatever_the_deadlines_and_threads(clip: Path, monkey
         *({"truncated": truncated} for truncated in (True, "maybe", ["use"])),
         *({"path": path} for path in (None, 3, b"a.mp4", ["a.mp4"])),
     ],
-    ids=str,
+    ids=lambda settings: ", ".join(settings),
 )
 def test_settings_that_make_no_sense_are_told_by_name(clip: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as error:
