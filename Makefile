@@ -30,7 +30,7 @@ demo: install
 	$(BIN)/liteframe pipeline tiny $(if $(SEED),--seed $(SEED))
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-av: install
 	.ci/test_av

@@ -251,10 +251,23 @@ def _decode(packet: Any, told: dict[str, Any]) -> None:
             if frame.key_frame:
                 told["keys"].append(len(told["frames"]))
             picture = frame.to_ndarray(format="rgb24")
-            told["frames"].append(cells(np.rot90(picture, frame.rotation % 360 // 90)))
+            told["frames"].append(cells(_upright(picture, frame.side_data.get("DISPLAYMATRIX"))))
             told["times"].append(frame.pts)
     except Exception as error:
         told.update(error=told["error"] or f"{type(error).__name__}: {error}", errors=told["errors"] + 1)
+
+
+def _upright(picture_HWC: np.ndarray, matrix: Any) -> np.ndarray:
+    """As the display matrix asks, where that is to mirror and to turn by right angles."""
+    if matrix is None:
+        return picture_HWC
+    (a, b), (c, d) = np.frombuffer(bytes(matrix), np.int32).astype(float).reshape(3, 3)[:2, :2]
+    sizes = np.hypot(a, b), np.hypot(c, d)
+    if not min(sizes) or abs(a * c + b * d) > 0.01 * sizes[0] * sizes[1] or min(abs(a), abs(b)) > 0.01 * sizes[0]:
+        return picture_HWC
+    mirrored = a * d < b * c
+    turned = np.angle(complex(-a, b) if mirrored else complex(a, -b))
+    return np.rot90(picture_HWC[:, ::-1] if mirrored else picture_HWC, round(turned / (np.pi / 2)) % 4)
 
 
 def _playlist(rng: random.Random, names: list[str]) -> bytes:
