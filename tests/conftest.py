@@ -8,6 +8,12 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # the threads of processes that run side by side wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import torch
+
+# torch decides at the first backward pass which threads it starts, and after some imports it starts more: from then on
+# no process that is forked from this one can train
+torch.ones(1, requires_grad=True).sum().backward()
+
 
 @pytest.fixture(scope="session")
 def shared_videos() -> Path:

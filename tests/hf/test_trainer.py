@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -54,13 +52,6 @@ def collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def train(folder: Path, batch: int, steps: int) -> tuple[float, dict[str, Tensor]]:
-    """In a process of its own: after a Trainer, what is forked from its process cannot train any more."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        loss, gradients = pool.apply(_train, (folder, batch, steps))
-    return loss, {name: torch.from_numpy(gradient) for name, gradient in gradients.items()}
-
-
-def _train(folder: Path, batch: int, steps: int) -> tuple[float, dict[str, np.ndarray]]:
     model, gradients = make_model(), Gradients()
     settings = TrainingArguments(
         str(folder),
@@ -77,8 +68,7 @@ def _train(folder: Path, batch: int, steps: int) -> tuple[float, dict[str, np.nd
     )
     trainer = Trainer(model, settings, collate, samples(model), callbacks=[gradients])  # type: ignore[arg-type]
     trainer.train()
-    loss = next(log["loss"] for log in trainer.state.log_history if "loss" in log)
-    return loss, {name: gradient.numpy() for name, gradient in gradients.found.items()}
+    return next(log["loss"] for log in trainer.state.log_history if "loss" in log), gradients.found
 
 
 def test_four_accumulated_batches_train_as_one(tmp_path: Path) -> None:
