@@ -55,6 +55,8 @@ def time_before_key(path: str) -> int | None:
         try:
             for packet in packets_of(path, container, stream):
                 if packet.is_keyframe:
+                    if count == 0:
+                        return None
                     keys.append(count)
                 elif packet.size and packet.pts is not None and not keys:
                     times.append(packet.pts)
