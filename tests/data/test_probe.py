@@ -62,8 +62,9 @@ def test_command_is_zero_where_all_is_usable(folder: Path, capsys: pytest.Captur
     assert "1 of 1 files usable" in capsys.readouterr().out
 
 
-def test_a_file_past_the_deadline_is_a_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = list(check_many([str(folder / "good.mp4")], processes=1, deadline_s=1e-6, progress=False))
+def test_a_file_past_the_deadline_is_a_row(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "long.mp4", 2000)
+    rows = list(check_many([str(path)], processes=1, deadline_s=1e-6, progress=False))
     assert not rows[0].ok and "no answer within" in rows[0].error and "--deadline_s" in rows[0].error
 
 

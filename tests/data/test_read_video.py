@@ -112,8 +112,10 @@ def test_errors_name_the_file_or_the_setting(clip: Path, tmp_path: Path) -> None
         liteframe.probe_video(broken)
     with pytest.raises(DataError, match="nothing is fetched"):
         liteframe.probe_video("https://example.org/a.mp4")
-    with pytest.raises(DecodeTimeout, match=r"clip\.mp4.*within"):
-        liteframe.read_video(clip, deadline_s=0.001)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(clip.read_bytes())
+    with pytest.raises(DecodeTimeout, match=r"bad\.mp4.*within"):
+        liteframe.read_video(bad, decoder="slow_decoders:sleeps_for_ever_on_bad", deadline_s=0.1)
     with pytest.raises(ConfigError, match="frames is 0"):
         liteframe.read_video(clip, frames=0)
     with pytest.raises(ConfigError, match="fps and sampler"):
