@@ -13,6 +13,8 @@ import liteframe
 
 PACKAGE = Path(liteframe.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
+SUBROOMS = {"bench.paper": 4}
+"""Higher than the room that they are in: this one runs recipes."""
 LEVELS = {"ops": 1, "models": 2, "data": 2, "stages": 3, "evaluation": 3, "bench": 3, "hf": 3}
 GROUND = {
     *(
@@ -36,7 +38,7 @@ def level(module: str) -> int:
     parts = module.split(".")
     if len(parts) < 2 or parts[1] in GROUND or parts[1] in liteframe.__all__:
         return 0
-    return LEVELS.get(parts[1], 4)
+    return SUBROOMS.get(".".join(parts[1:3]), LEVELS.get(parts[1], 4))
 
 
 def module_name(path: Path) -> str:

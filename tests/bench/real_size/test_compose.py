@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from liteframe.bench.encoder_arms import ENCODER_ARMS
-from liteframe.bench.latency_cells import stage_marks
 from liteframe.bench.latency_record import StageTime
 from liteframe.bench.real_size.compose import composed_rows, groups_of, prefill_stage
 from liteframe.bench.real_size.rows import Row, make_row, measured
@@ -13,6 +12,7 @@ from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.models.hosts import host_config
 from liteframe.planning.flops import head_cost, llm_cost, projector_cost, vision_tower_cost
+from report.real_shapes import stage_marks
 
 
 class PlainWork(LlmWork):
