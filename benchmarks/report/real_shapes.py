@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from liteframe.bench.frontier import shares
-from liteframe.bench.latency_record import LatencyRecord, LatencyRow, StageTime
-from liteframe.bench.latency_words import AT_RATE, BY_THE_FRAME, FITTED, LONGER, NO_TIME
+from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow, StageTime
 from liteframe.bench.methods import label
 from liteframe.bench.records import MODEL_STAGES
 
@@ -21,7 +20,7 @@ MARKS = {
     "◊": "computed; the record does not say how.",
     "¶": "the sum of stages that were timed apart from each other.",
 }
-_OF_NOTES = {AT_RATE: "†", BY_THE_FRAME: "‡", FITTED: "§", LONGER: "§"}
+_MARK_OF = {How.AT_RATE: "†", How.BY_THE_FRAME: "‡", How.EXTRAPOLATED: "§", How.UNTOLD: "◊"}
 _BEFORE = ("host_to_device", "normalize")
 
 
@@ -35,11 +34,7 @@ def legend(*tables: pd.DataFrame) -> str:
 
 def stage_marks(*stages: StageTime) -> str:
     """The marks that what is made from these stages bears, each once; empty if all were timed."""
-    found = {
-        next((mark for note, mark in _OF_NOTES.items() if stage.note.startswith(note)), "◊")
-        for stage in stages
-        if stage.computed
-    }
+    found = {_MARK_OF[stage.how] for stage in stages if stage.computed}
     return "".join(mark for mark in MARKS if mark in found)
 
 
@@ -300,7 +295,7 @@ def not_run(record: LatencyRecord) -> list[str]:
             cell.get("batch") or 1,
             str(cell.get("reason", "no reason recorded")),
         )
-        reason = f"{reason} of {budget_s:,.0f} s" if reason == NO_TIME and budget_s else reason
+        reason = f"{reason} of {budget_s:,.0f} s" if reason == "time budget" and budget_s else reason
         unit = "tokens" if suite == "prefill" else "frames"
         key = (suite, label(str(cell.get("arm", ""))), unit, f"batch {batch}" if batch > 1 else "", reason)
         together.setdefault(key, []).extend([str(cell["frames"])] if cell.get("frames") else [])
