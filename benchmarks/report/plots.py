@@ -308,37 +308,3 @@ def latency_over_frames(record: LatencyRecord, path: Path, title: str) -> None:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     save(figure, path)
-
-
-def encoder_bars(record: LatencyRecord, path: Path, title: str) -> None:
-    """Encode + project a frame of every encoder at its most shared frames; black: the least that the machine allows."""
-    found = [row for row in record.suite("encoder", batch=1) if row.encoder_ms and row.frames]
-    counts = [{row.frames for row in found if row.arm == name} for name in {row.arm for row in found}]
-    shared = max((count for count in set.intersection(*counts) if count), default=None)
-    best: dict[str, LatencyRow] = {row.arm: row for row in found if shared in (None, row.frames)}
-    rows = sorted(best.values(), key=_a_frame)
-    figure, panels = new_figure(10.0, 1.4 + 0.36 * len(rows), title)
-    axes = panels[0, 0]
-    for place, row in enumerate(rows):
-        value, floor, colour = _a_frame(row), _floor_a_frame(row), method(row.arm).colour
-        axes.barh(place, value, 0.66, color="white" if row.any_computed else colour, edgecolor=colour, zorder=5)
-        if floor is not None:
-            axes.plot([floor, floor], [place - 0.4, place + 0.4], color="white", linewidth=4.0, zorder=8)
-            axes.plot([floor, floor], [place - 0.4, place + 0.4], color="black", linewidth=1.8, zorder=9)
-        text = f" {milliseconds(value)}" + (
-            f", {value / floor:.1f}x the floor" if floor and not row.any_computed else ""
-        )
-        axes.text(value, place, text, va="center", fontsize=8.5, zorder=10)
-    axes.set_yticks(range(len(rows)), [label(row.arm) for row in rows], fontsize=9)
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0, 1.25 * max(map(_a_frame, rows))))
-    axes.set_xlabel(f"milliseconds a frame, encode + project of {shared} frames; black: FLOPs over the measured rate")
-    save(figure, path)
-
-
-def _a_frame(row: LatencyRow) -> float:
-    return (row.encoder_ms or 0.0) / (row.frames or 1)
-
-
-def _floor_a_frame(row: LatencyRow) -> float | None:
-    floors = [stage.floor["floor_ms"] for name, stage in row.stages.items() if stage.floor and name in MODEL_STAGES]
-    return sum(floors) / (row.frames or 1) if floors and row.stages["encode"].floor else None

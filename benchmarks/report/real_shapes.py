@@ -91,12 +91,6 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
 
 
-def over_floor(stage: StageTime | None) -> str:
-    """How many times the floor a timed stage takes."""
-    ratio = stage.floor.get("times_floor") if stage and stage.floor and not stage.computed else None
-    return "-" if ratio is None else times(ratio)
-
-
 def _without_empty(table: pd.DataFrame) -> pd.DataFrame:
     """Without the columns that hold nothing; the first stays."""
     keep = [place == 0 or not table[name].isin(["-", ""]).all() for place, name in enumerate(table)]
@@ -111,7 +105,7 @@ def headline(record: LatencyRecord, frames: Sequence[int], names: Sequence[str])
 
 
 def pipelines(record: LatencyRecord) -> pd.DataFrame:
-    """Every method and frame count by stage, with tokens at three points and how many runs they are from."""
+    """Every method, frame count and batch by stage, with tokens at three points and how many runs they are from."""
     rows = [
         {
             "method": label(row.arm),
@@ -124,9 +118,11 @@ def pipelines(record: LatencyRecord) -> pd.DataFrame:
             "model": model_ms(row),
             "first token": time_of(row.stages.get("first_token")),
             "time to first token": sum_of(row, row.ttft_ms),
+            "batch": row.batch,
+            "frames a second": figure(row.frames_per_s),
             "how": how(row),
         }
-        for row in record.suite("pipeline", batch=1)
+        for row in [*record.suite("pipeline"), *record.suite("throughput")]
     ]
     return _without_empty(pd.DataFrame(rows))
 
@@ -188,54 +184,6 @@ def descriptions(record: LatencyRecord) -> list[tuple[str, str]]:
     timed = dict.fromkeys(row.arm for row in record.rows if row.suite in ("encoder", "pipeline"))
     known = [record.arms[name] for name in timed if name in record.arms]
     return [(label(about.name), about.label + (f"; {about.note}" if about.note else "")) for about in known]
-
-
-def mixers(record: LatencyRecord) -> pd.DataFrame:
-    """The paper's Table 2: temporal mixers by time and work of one clip."""
-    rows = [(row, stage) for row in record.suite("mixer", batch=1) if (stage := row.stages.get("encode"))]
-    least = {row.frames: min(stage.ms for other, stage in rows if other.frames == row.frames) for row, _ in rows}
-    return pd.DataFrame(
-        {
-            "mixer": label(row.arm),
-            "frames": row.frames or "-",
-            "encode ms": time_of(stage),
-            "over the fastest": f"{stage.ms / least[row.frames]:.2f}x",
-            "GFLOP": figure(None if stage.flops is None else stage.flops / 1e9),
-            "over the floor": over_floor(stage),
-        }
-        for row, stage in rows
-    )
-
-
-def prefills(record: LatencyRecord) -> pd.DataFrame:
-    """The LLM alone, by prompt tokens."""
-    rows = []
-    for row in record.suite("prefill", batch=1):
-        stage = row.stages.get("prefill")
-        spread = [end for end in (stage.p10, stage.p90) if end is not None] if stage else []
-        rows.append(
-            {
-                "prompt tokens": f"{row.prompt_tokens or row.tokens_llm or '-'}",
-                "prefill ms": time_of(stage),
-                "p10 to p90": " to ".join(map(milliseconds, spread)) or "-",
-                "how": how(row),
-                "over the floor": over_floor(stage),
-                "first token ms": time_of(row.stages.get("first_token")),
-                "decode ms a token": time_of(row.stages.get("decode")),
-            }
-        )
-    return _without_empty(pd.DataFrame(rows)) if rows else pd.DataFrame()
-
-
-def throughputs(record: LatencyRecord) -> pd.DataFrame:
-    """Frames a second by batch: one video at a time (batch 1) beside several."""
-    rows = []
-    for row in record.suite("throughput"):
-        alone = record.row("pipeline", row.arm, row.frames or 0)
-        each = ["-" if one is None or one.frames_per_s is None else f"{one.frames_per_s:,.1f}" for one in (alone, row)]
-        rows.append([label(row.arm), row.frames or "-", row.batch, model_ms(row), *each, how(row)])
-    columns = ["method", "frames", "batch", "model ms", "frames/s at batch 1", "frames/s", "how"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def everything(record: LatencyRecord) -> pd.DataFrame:

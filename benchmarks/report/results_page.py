@@ -76,7 +76,6 @@ def _tiny(records: Records, rows: pd.DataFrame, means: pd.DataFrame) -> dict[str
         "cautions": tiny_world.cautions(means, rows, CHANCE),
         "equal_time": tiny_world.equal_time_table(tiny_world.equal_time(rows), STORY[1:]),
         "times": tiny_world.time_table(means),
-        "speed_ups": tiny_world.speed_up_table(means, STORY[1:]),
         "limits": tiny_world.limits(records),
         "memory": tiny_world.memory(rows),
     }
@@ -115,15 +114,13 @@ def _device(key: str, records: Records, means: pd.DataFrame) -> dict[str, Any]:
     accuracy = means.accuracy.xs(RELATIVES_AT, level="frames").to_dict()
     headline = real_shapes.headline(record, counts, list(dict.fromkeys(row.arm for row in record.suite("pipeline"))))
     ups, encoders = real_shapes.speed_ups(record, plots.REAL_STORY), real_shapes.encoders(record, accuracy)
-    prefills, mixers = real_shapes.prefills(record), real_shapes.mixers(record)
     return {
         "title": title, "key": key, "record": record,
         "source": source({f"records/latency_{key}.json": record.environment}),
         "settings": _settings(record.settings),
-        "headline": headline, "speed_ups": ups, "encoders": encoders, "mixers": mixers, "prefills": prefills,
-        "legend": real_shapes.legend(headline, ups, encoders, mixers, prefills),
+        "headline": headline, "speed_ups": ups, "encoders": encoders,
+        "legend": real_shapes.legend(headline, ups, encoders),
         "descriptions": real_shapes.descriptions(record),
-        "throughputs": real_shapes.throughputs(record),
         "limits": real_shapes.limits(record),
         "memory": real_shapes.memory(record),
         "shared": str(record.settings.get("memory", "")).startswith("resident set"),
@@ -155,5 +152,3 @@ def _draw(records: Records, means: pd.DataFrame, output: Output) -> None:
             plots.latency_over_frames(record, path, f"Latency against frames ({where})")
         for path in output.pictures([f"stages_{key}"]):
             plots.stage_bars(plots.bars_of_record(record), path, f"Where the model time of a video goes ({where})")
-        for path in output.pictures([f"encoders_{key}"]):
-            plots.encoder_bars(record, path, f"Encoders at real size ({where})")

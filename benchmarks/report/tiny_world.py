@@ -162,27 +162,6 @@ def speed_ups(means: pd.DataFrame) -> pd.DataFrame:
     return found[found.index.get_level_values("method") != TEACHER].dropna(how="all")
 
 
-def speed_up_table(means: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """The same in words, of some methods."""
-    found = speed_ups(means)
-    rows = [
-        {
-            "method": label(name),
-            "frames": frames,
-            **{
-                stage: f"{row[f'{stage}_speed_up']:.2f}x ({row[f'teacher_{stage}_share']:.0%}, "
-                f"{row[f'{stage}_ceiling']:.2f}x)"
-                for stage in ("encode", "prefill")
-            },
-            "model": f"{row['model_speed_up']:.2f}x",
-            "end to end": f"{row['total_speed_up']:.2f}x",
-        }
-        for (name, frames), row in found.iterrows()
-        if name in methods
-    ]
-    return pd.DataFrame(rows)
-
-
 def everything(means: pd.DataFrame) -> pd.DataFrame:
     """All numbers of the tiny world, a row a method and frame count, for the CSV."""
     whole = means.drop(columns=["down", "up"]).join(speed_ups(means))

@@ -170,11 +170,11 @@ def test_real_shapes(records: Records, unchanged: Unchanged) -> None:
         assert (real_shapes.model_ms(row), real_shapes.how(row)) == (before["model"], before["how"])
         assert real_shapes.encoder_ms(row) == before["encoder"]
         for name, (time, over) in before["stages"].items():
-            assert (real_shapes.time_of(row.stages[name]), real_shapes.over_floor(row.stages[name])) == (time, over)
-    mixers, prefills = real_shapes.mixers(record), real_shapes.prefills(record)
-    assert mixers.astype(str).to_numpy()[:, 1:].tolist() == [row[1:] for row in BEFORE["latency_mixers"]]
-    plain = [[cell.replace(",", "") for cell in row] for row in prefills.to_numpy().tolist()]
-    assert plain == [[cell.replace(",", "") for cell in row] for row in BEFORE["latency_prefill"]]
+            stage = row.stages[name]
+            floor = "-" if stage.computed or not stage.times_floor else real_shapes.times(stage.times_floor)
+            assert (real_shapes.time_of(stage), floor) == (time, over)
+    table = real_shapes.everything(record).set_index(["suite", "method", "frames", "prompt_tokens", "stage"])
+    assert len(table) == sum(len(before["stages"]) for before in BEFORE["latency"].values())
     ups = real_shapes.speed_ups(record).astype(str).to_numpy()[:, 1:].tolist()
     assert sorted(ups) == sorted(row[1:] for row in BEFORE["latency_speed_up"])
     encoders = real_shapes.encoders(record, {}).to_numpy()[:, 1:].tolist()

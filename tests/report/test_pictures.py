@@ -71,16 +71,6 @@ def test_bars_say_how_much_was_computed(tmp_path: Path) -> None:
     assert found["student", "64 frames"] == "computed"
 
 
-def test_bars_are_milliseconds_a_frame_with_their_floor(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.encoder_bars(_record(tmp_path, "cpu"), tmp_path / "a.png", "title")
-    axes = drawn[0].axes[0]
-    names = [tick.get_text() for tick in axes.get_yticklabels()]
-    widths = dict(zip(names, [bar.get_width() for bar in axes.patches], strict=True))
-    assert names[0] == "student" and widths["student"] == pytest.approx(47.0)
-    floors = {line.get_xdata()[0] for line in axes.lines}
-    assert any(floor == pytest.approx(82.0 / 3000.0 * 1e3) for floor in floors)
-
-
 def test_a_bar_is_cut_by_shares(tmp_path: Path, drawn: list[Figure]) -> None:
     bars = [Bar("teacher", "8 frames", {"encode": 30.0, "project": 0.0, "prefill": 10.0}, "partly computed")]
     plots.stage_bars(bars, tmp_path / "a.png", "title")
