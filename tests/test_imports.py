@@ -69,6 +69,22 @@ def test_the_law_sees_a_breach(tmp_path: Path) -> None:
     assert {level(name) for name in imported(file)} == {3, 4}
 
 
+def test_reports_stay_outside() -> None:
+    """What draws and tells is in `benchmarks/report`; of what measures, a run's own page draws its one picture."""
+    roots = {path: {name.split(".")[0] for name in _imports(path)} for path in FILES}
+    assert [path for path, names in roots.items() if names & {"report", "pandas", "scipy"}] == []
+    drawing = [
+        path.name for path, names in roots.items() if "matplotlib" in names and path.is_relative_to(PACKAGE / "bench")
+    ]
+    assert drawing == ["run_page.py"]
+
+
+def _imports(path: Path) -> list[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return named + [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+
+
 @pytest.mark.parametrize("module", ["liteframe", "liteframe.cli", "liteframe.configs", "liteframe.pipeline.recipe"])
 def test_import_is_cheap(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"

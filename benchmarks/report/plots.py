@@ -78,9 +78,8 @@ def round_numbers(values: Sequence[float], most: int) -> list[float]:
     return found
 
 
-def curve(axes: Axes, name: str, x: Sequence[float], rows: pd.DataFrame | None, **look: Any) -> None:
+def curve(axes: Axes, name: str, x: Sequence[float] | pd.Series, rows: pd.DataFrame, **look: Any) -> None:
     """A line of accuracies with their intervals, in the method's colour; `rows` has accuracy, low and high."""
-    assert rows is not None
     about, strong = method(name), name in STORY
     errors = [(rows.accuracy - rows.low).clip(lower=0), (rows.high - rows.accuracy).clip(lower=0)]
     usual: dict[str, Any] = {
@@ -160,8 +159,9 @@ def rivals(means: pd.DataFrame, path: Path, title: str, columns: int = 5) -> Non
         axes.set_xscale("log")
         ticks(axes, round_numbers(means.model_ms, 4))
         axes.tick_params(labelbottom=True)
-    figure.supxlabel("model time of a video, ms", fontsize=10)
-    figure.supylabel("accuracy", fontsize=10)
+        axes.set_xlabel("model time of a video, ms", fontsize=8)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("accuracy", fontsize=8)
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     save(figure, path)
