@@ -21,7 +21,6 @@ MARKS = {
     "¶": "the sum of stages that were timed apart from each other.",
 }
 _MARK_OF = {How.AT_RATE: "†", How.BY_THE_FRAME: "‡", How.EXTRAPOLATED: "§", How.UNTOLD: "◊"}
-_BEFORE = ("host_to_device", "normalize")
 
 
 def legend(*tables: pd.DataFrame) -> str:
@@ -49,11 +48,6 @@ def marked(text: str, marks: str) -> str:
     return f"{text} {marks}" if marks else text
 
 
-def time_of(stage: StageTime | None) -> str:
-    """A stage's milliseconds; a dash where it is not there."""
-    return "-" if stage is None else marked(milliseconds(stage.ms), stage_marks(stage))
-
-
 def sum_of(row: LatencyRow | None, ms: float | None) -> str:
     """A sum over a row's stages, or why there is none."""
     if row is None or (row.status == "ok" and ms is None):
@@ -69,16 +63,6 @@ def model_ms(row: LatencyRow | None) -> str:
 def encoder_ms(row: LatencyRow | None) -> str:
     """A row's encode + project, or why there is none."""
     return sum_of(row, row.encoder_ms if row else None)
-
-
-def how(row: LatencyRow) -> str:
-    """Timed in how many runs, or computed."""
-    if row.status != "ok":
-        return row.status
-    runs = [stage.n for stage in row.stages.values() if not stage.computed]
-    if not runs:
-        return "computed"
-    return f"{'partly computed, ' if row.any_computed else ''}{min(runs)} runs"
 
 
 def figure(value: float | None) -> str:
@@ -102,29 +86,6 @@ def headline(record: LatencyRecord, frames: Sequence[int], names: Sequence[str])
     found = {name: [record.row("pipeline", name, count) for count in frames] for name in names}
     rows = [[label(name), *map(model_ms, rows)] for name, rows in found.items() if any(rows)]
     return pd.DataFrame(rows, columns=["method", *(f"{count} frames" for count in frames)])
-
-
-def pipelines(record: LatencyRecord) -> pd.DataFrame:
-    """Every method, frame count and batch by stage, with tokens at three points and how many runs they are from."""
-    rows = [
-        {
-            "method": label(row.arm),
-            "frames": row.frames or "-",
-            "tokens: encoder": figure(row.tokens_encoder),
-            "LLM": figure(row.tokens_llm),
-            "per frame": figure(row.tokens_per_frame),
-            "mean over the LLM's layers": figure(row.tokens_mean_over_layers),
-            **{name.replace("_", " "): time_of(row.stages.get(name)) for name in (*_BEFORE, *MODEL_STAGES)},
-            "model": model_ms(row),
-            "first token": time_of(row.stages.get("first_token")),
-            "time to first token": sum_of(row, row.ttft_ms),
-            "batch": row.batch,
-            "frames a second": figure(row.frames_per_s),
-            "how": how(row),
-        }
-        for row in [*record.suite("pipeline"), *record.suite("throughput")]
-    ]
-    return _without_empty(pd.DataFrame(rows))
 
 
 def speed_ups(record: LatencyRecord, names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -187,28 +148,21 @@ def descriptions(record: LatencyRecord) -> list[tuple[str, str]]:
 
 
 def everything(record: LatencyRecord) -> pd.DataFrame:
-    """Every stage of every row: milliseconds, spread, floor, memory, for the CSV."""
-    return pd.DataFrame(
-        {
-            "suite": row.suite,
-            "method": row.arm,
-            "frames": row.frames,
-            "batch": row.batch,
-            "prompt_tokens": row.prompt_tokens,
-            "stage": name,
-            "ms": stage.ms,
-            "p10": stage.p10,
-            "p90": stage.p90,
-            "runs": stage.n,
-            "computed": stage.note if stage.computed else "",
-            "floor_ms": stage.floor["floor_ms"] if stage.floor else None,
-            "bound_by": stage.floor["bound"] if stage.floor else None,
-            "over_floor": stage.floor["times_floor"] if stage.floor and not stage.computed else None,
-            "peak_mib": stage.peak_mib,
-        }
-        for row in record.rows
-        for name, stage in row.stages.items()
+    """Every stage of every row, with the row's tokens and sums, for the CSV; a row that failed has no stage."""
+    of_row = (
+        *("suite", "arm", "frames", "batch", "prompt_tokens", "status", "tokens_encoder", "tokens_llm"),
+        *("tokens_mean_over_layers", "model_ms", "ttft_ms", "frames_per_s"),
     )
+    of_stage = ("ms", "p10", "p90", "n", "times_floor", "peak_mib")
+    rows = []
+    for row in record.rows:
+        whole = {name: getattr(row, name) for name in of_row}
+        rows += [
+            {**whole, "stage": name, **{field: getattr(stage, field) for field in of_stage}, "how": stage.how.value}
+            | {f"floor_{key}": (stage.floor or {}).get(key) for key in ("floor_ms", "bound")}
+            for name, stage in row.stages.items()
+        ] or [whole]
+    return pd.DataFrame(rows).rename(columns={"arm": "method", "floor_floor_ms": "floor_ms", "floor_bound": "bound_by"})
 
 
 def limits(record: LatencyRecord) -> str:

@@ -42,7 +42,7 @@ def write_results(folder: Path, check: bool = False) -> list[Path]:
 
 def tables(records: Records, rows: pd.DataFrame, means: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The long tables, which are CSV beside the page, by name."""
-    made = {"pipelines": real_shapes.pipelines, "stages": real_shapes.everything, "speed_ups": real_shapes.speed_ups}
+    made = {"real_shapes": real_shapes.everything, "speed_ups": real_shapes.speed_ups}
     return {
         "tiny_world": tiny_world.everything(means),
         "equal_time": tiny_world.equal_time(rows),

@@ -20,8 +20,9 @@ from liteframe.bench.paper.cells import AGAIN, CTD, LMA, TWO_SEEDS
 from report import real_shapes, tiny_world
 from report.claims import judged_claims
 from report.evidence import Estimate, Evidence
+from report.real_shapes import marked, stage_marks
 from report.records import ALL, Records, read_records
-from report.wording import by_seed, measured, why, words
+from report.wording import by_seed, measured, milliseconds, why, words
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE.parents[1] / "benchmarks" / "records"
@@ -167,14 +168,12 @@ def test_real_shapes(records: Records, unchanged: Unchanged) -> None:
     for row in record.rows:
         tokens = row.prompt_tokens if row.suite == "prefill" else ""
         before = BEFORE["latency"][f"{row.suite}|{row.arm}|{row.frames}|{row.batch}|{tokens}"]
-        assert (real_shapes.model_ms(row), real_shapes.how(row)) == (before["model"], before["how"])
-        assert real_shapes.encoder_ms(row) == before["encoder"]
+        assert (real_shapes.model_ms(row), real_shapes.encoder_ms(row)) == (before["model"], before["encoder"])
         for name, (time, over) in before["stages"].items():
             stage = row.stages[name]
             floor = "-" if stage.computed or not stage.times_floor else real_shapes.times(stage.times_floor)
-            assert (real_shapes.time_of(stage), floor) == (time, over)
-    table = real_shapes.everything(record).set_index(["suite", "method", "frames", "prompt_tokens", "stage"])
-    assert len(table) == sum(len(before["stages"]) for before in BEFORE["latency"].values())
+            assert (marked(milliseconds(stage.ms), stage_marks(stage)), floor) == (time, over)
+    assert len(real_shapes.everything(record)) == sum(len(before["stages"]) for before in BEFORE["latency"].values())
     ups = real_shapes.speed_ups(record).astype(str).to_numpy()[:, 1:].tolist()
     assert sorted(ups) == sorted(row[1:] for row in BEFORE["latency_speed_up"])
     encoders = real_shapes.encoders(record, {}).to_numpy()[:, 1:].tolist()

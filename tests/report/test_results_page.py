@@ -124,12 +124,11 @@ def test_mean_and_gain_are_those_of_the_seeds(records: Path) -> None:
 
 def test_computed_times_are_marked_and_timed_ones_are_not(records: Path) -> None:
     _with_latency(records, "cpu")
-    rows = {(row["method"], row["frames"]): row for row in _csv(records, "pipelines_cpu")}
-    assert not any(mark in cell for cell in rows["student", "8"].values() for mark in MARKS)
-    long = [rows["student", "512"][name] for name in ("encode", "project", "prefill", "model", "how")]
-    assert long == ["23,040 ‡", "1,024 ‡", "4,096 §", "28,160 ‡§", "computed"]
-    assert (rows["student", "64"]["prefill"], rows["student", "64"]["model"]) == ("512 †", "3,520 †‡")
     assert _line(_page(records), "student", "440")[1:] == ["440", "3,520 †‡", "28,160 ‡§"]
+    rows = [row for row in _csv(records, "real_shapes_cpu") if (row["suite"], row["method"]) == ("pipeline", "student")]
+    how = {(row["frames"], row["stage"]): row["how"] for row in rows}
+    assert {how["8", stage] for stage in ("encode", "project", "prefill")} == {"timed"}
+    assert how["512", "encode"] == "scaled by the frame" and how["512", "prefill"] == "longer than any that was timed"
 
 
 def test_ratios_bear_the_marks_of_both_their_times(records: Path) -> None:
@@ -170,12 +169,12 @@ def test_the_committed_record_says_how_every_stage_was_computed() -> None:
 
 def test_time_to_first_token_begins_in_the_main_memory_where_that_was_timed(records: Path) -> None:
     _with_latency(records, "gpu")
-    rows = {(row["method"], row["frames"], row["batch"]): row for row in _csv(records, "pipelines_gpu")}
-    row = rows["student", "8", "1"]
-    assert (row["host to device"], row["normalize"], row["first token"]) == ("4.00", "2.00", "1.00")
-    assert (row["model"], row["time to first token"]) == ("440", "447")
-    _with_latency(records, "cpu")
-    assert "normalize" not in _csv(records, "pipelines_cpu")[0]
+    rows = {(row["suite"], row["method"], row["frames"], row["stage"]): row for row in _csv(records, "real_shapes_gpu")}
+    stages = {
+        stage: rows["pipeline", "student", "8", stage] for stage in ("host_to_device", "normalize", "first_token")
+    }
+    assert [row["ms"] for row in stages.values()] == ["4", "2", "1"]
+    assert {(row["model_ms"], row["ttft_ms"]) for row in stages.values()} == {("440", "447")}
 
 
 def test_methods_that_reduce_tokens_are_told_with_their_mean_over_layers(records: Path) -> None:
@@ -190,9 +189,8 @@ def test_methods_that_reduce_tokens_are_told_with_their_mean_over_layers(records
     text = _page(records)
     assert "- FastV (inside the LLM): FastV to 16x; its prefill keeps no cache\n" in text
     assert text.count("- plain ViT-B: ViT-B/14") == 1
-    rows = {(row["method"], row["frames"]): row for row in _csv(records, "pipelines_gpu")}
-    assert rows["FastV (inside the LLM)", "8"]["mean over the LLM's layers"] == "252.5"
-    assert rows["plain ViT-B", "8"]["mean over the LLM's layers"] == "-"
+    layers = {row["method"]: row["tokens_mean_over_layers"] for row in _csv(records, "real_shapes_gpu")}
+    assert (layers["teacher+fastv"], layers["vit-b"]) == ("252.5", "")
 
 
 def test_memory_is_told_with_whose_it_is(records: Path) -> None:
@@ -204,7 +202,7 @@ def test_memory_is_told_with_whose_it_is(records: Path) -> None:
     path.unlink()
     _with_latency(records, "gpu")
     assert "Peak memory: " in _page(records) and "which holds all models" not in _page(records)
-    assert any(row["method"] == "teacher" and row["peak_mib"] for row in _csv(records, "stages_gpu"))
+    assert any(row["method"] == "teacher" and row["peak_mib"] for row in _csv(records, "real_shapes_gpu"))
 
 
 def test_a_time_budget_is_told_in_seconds_where_the_record_has_it(records: Path) -> None:
@@ -219,9 +217,9 @@ def test_a_time_budget_is_told_in_seconds_where_the_record_has_it(records: Path)
 
 def test_out_of_memory_and_what_was_not_run_are_told(records: Path) -> None:
     _with_latency(records, "gpu", lambda data: data.update(complete=False))
-    page, rows = _page(records), _csv(records, "pipelines_gpu")
+    page, rows = _page(records), _csv(records, "real_shapes_gpu")
     (failed,) = [row for row in rows if (row["method"], row["frames"], row["batch"]) == ("student", "8", "32")]
-    assert failed["model"] == failed["how"] == "out of memory"
+    assert (failed["status"], failed["stage"]) == ("out of memory", "")
     assert "the record is partial" in page and "MobileNet-v5, 16 / 32 frames: no time left" in page
     assert "- throughput, teacher, all tokens, 64 frames, batch 8: no time left\n" in page
     assert "- all, FastViT: cannot be made\n" in page
