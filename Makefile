@@ -12,11 +12,11 @@ help:
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make test-av   the reader's tests on the oldest and the newest PyAV (needs pip)"
 	@echo "make lint      ruff and mypy"
-	@echo "make bench     every arm on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (stops after"
+	@echo "make bench     every method on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (stops after"
 	@echo "               19 minutes); keeps both in benchmarks/records, then make results"
 	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU (stops after 9 minutes; PYTHON=python3: no install)"
 	@echo "make paper     the paper's tables, figures and claims on three seeds; hours, in pieces (HOURS=2)"
-	@echo "make results   benchmarks/RESULTS.md, its plots and the README's tables, from the records there are"
+	@echo "make results   benchmarks/RESULTS.md, its plots and tables, and the README's tables, from the records there are"
 	@echo "make clean     remove caches and builds; runs/ and .venv stay"
 
 install: $(STAMP)
@@ -56,7 +56,7 @@ bench-gpu:
 	PYTHONPATH=src $(PYTHON) -m liteframe.bench.real_size --device cuda --out $(RECORDS)/latency_gpu.json
 
 paper: install
-	$(BIN)/liteframe paper $(if $(HOURS),--hours $(HOURS))
+	$(BIN)/python benchmarks/paper.py $(if $(HOURS),--hours $(HOURS))
 
 clean:
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache

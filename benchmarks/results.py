@@ -1,7 +1,6 @@
-"""Makes `RESULTS.md` and its plots from the committed records: `python benchmarks/results.py`.
+"""Makes `RESULTS.md`, its plots and its tables from the committed records: `python benchmarks/results.py`.
 
-With `--check` nothing is written; the exit code is 1 where the page says something else than the records, or a plot
-that it shows is not there.
+With `--check` nothing is written; the exit code is 1 where a text is not what the records say, or a plot is missing.
 """
 
 from __future__ import annotations
@@ -9,25 +8,21 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from liteframe.bench.results_page import results_page
-from liteframe.bench.results_plots import draw, picture_names
-from liteframe.bench.results_records import read_records
 from liteframe.errors import LiteFrameError
+from report.results_page import write_results
 
 FOLDER = Path(__file__).resolve().parent
 
 
 def main(args: list[str], folder: Path = FOLDER) -> int:
-    records = read_records(folder / "records")
-    pictures = {name: f"plots/{name}.png" for name in picture_names(records)}
-    page, target = results_page(records, pictures), folder / "RESULTS.md"
-    if "--check" in args:
-        agrees = target.is_file() and target.read_text(encoding="utf-8") == page
-        return int(not agrees or not all((folder / path).is_file() for path in pictures.values()))
-    draw(records, folder / "plots")
-    target.write_text(page, encoding="utf-8")
-    print(f"written: {target}, {len(pictures)} plots")
-    return 0
+    check = "--check" in args
+    stale = write_results(folder, check)
+    print(
+        f"stale: {', '.join(map(str, stale))}"
+        if stale
+        else f"{'right' if check else 'written'}: {folder / 'RESULTS.md'}"
+    )
+    return int(bool(stale))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import liteframe
 
 PACKAGE = Path(liteframe.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
+SUBROOMS = {"bench.paper": 4}
+"""Higher than the room that they are in: this one runs recipes."""
 LEVELS = {"ops": 1, "models": 2, "data": 2, "stages": 3, "evaluation": 3, "bench": 3, "hf": 3}
 GROUND = {
     *(
@@ -36,7 +38,7 @@ def level(module: str) -> int:
     parts = module.split(".")
     if len(parts) < 2 or parts[1] in GROUND or parts[1] in liteframe.__all__:
         return 0
-    return LEVELS.get(parts[1], 4)
+    return SUBROOMS.get(".".join(parts[1:3]), LEVELS.get(parts[1], 4))
 
 
 def module_name(path: Path) -> str:
@@ -65,6 +67,22 @@ def test_the_law_sees_a_breach(tmp_path: Path) -> None:
     file = tmp_path / "bad.py"
     file.write_text("def f():\n    from liteframe.stages.ctd import CTDStage\n    import liteframe.cli\n")
     assert {level(name) for name in imported(file)} == {3, 4}
+
+
+def test_reports_stay_outside() -> None:
+    """What draws and tells is in `benchmarks/report`; of what measures, a run's own page draws its one picture."""
+    roots = {path: {name.split(".")[0] for name in _imports(path)} for path in FILES}
+    assert [path for path, names in roots.items() if names & {"report", "pandas", "scipy"}] == []
+    drawing = [
+        path.name for path, names in roots.items() if "matplotlib" in names and path.is_relative_to(PACKAGE / "bench")
+    ]
+    assert drawing == ["run_page.py"]
+
+
+def _imports(path: Path) -> list[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return named + [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
 
 
 @pytest.mark.parametrize("module", ["liteframe", "liteframe.cli", "liteframe.configs", "liteframe.pipeline.recipe"])

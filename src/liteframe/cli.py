@@ -47,7 +47,6 @@ FUNCTION_VERBS = {
     ),
     "saliency": ("measure WAP without the class token on a finished run", "liteframe.bench.saliency:saliency_command"),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
-    "paper": ("measure the paper's tables and figures on the tiny world", "liteframe.paper.command:paper_command"),
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.doctor:doctor_command"),
 }

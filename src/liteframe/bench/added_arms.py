@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from liteframe.bench.arm_names import recorded_arm
 from liteframe.bench.arms import ARMS, VARIANT_ARMS
-from liteframe.bench.records import RowRecord, rows_of
+from liteframe.bench.records import RowRecord, recorded_arm, rows_of
 from liteframe.bench.report import build_report
 from liteframe.errors import ConfigError
 

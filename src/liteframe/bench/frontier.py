@@ -50,20 +50,38 @@ def accuracy_at(rows: Sequence[RowRecord], ms: float, field: str = "model_ms") -
         ms: the latency.
         field: which latency, "model_ms" or "total_ms".
     """
-    if ms <= 0 or not rows:
-        raise ValueError(f"needs rows and a latency above 0, got {len(rows)} rows and {ms} ms")
-    points = sorted((_latency(row, field), row.frames, row.accuracy) for row in rows)
+    times = {row.frames: _latency(row, field) for row in rows}
+    accuracies = {row.frames: row.accuracy for row in rows}
+    weights, where = weights_at(times, ms)
+    if not weights:
+        return AtLatency(None, where, None)
+    accuracy = sum(weight * accuracies[frames] for frames, weight in weights.items())
+    return AtLatency(accuracy, where, (next(iter(weights)), next(reversed(weights))))
+
+
+def weights_at(times: Mapping[int, float], ms: float) -> tuple[dict[int, float], str]:
+    """How much each frame count of one arm counts at a latency, linear in its logarithm.
+
+    Args:
+        times: frame count -> milliseconds.
+        ms: the latency.
+
+    Returns:
+        Frame count -> weight, at most two and 1 together, none where no row is that fast; and `AtLatency.where`.
+    """
+    if ms <= 0 or not times:
+        raise ValueError(f"needs rows and a latency above 0, got {len(times)} rows and {ms} ms")
+    points = sorted((time, frames) for frames, time in times.items())
     if ms < points[0][0]:
-        return AtLatency(None, "faster than any row", None)
-    equal = [point for point in points if point[0] == ms]
-    if equal:
-        return AtLatency(equal[-1][2], "measured", (equal[-1][1], equal[-1][1]))
+        return {}, "faster than any row"
+    if equal := [frames for time, frames in points if time == ms]:
+        return {equal[-1]: 1.0}, "measured"
     if ms > points[-1][0]:
-        return AtLatency(points[-1][2], "slowest row", (points[-1][1], points[-1][1]))
-    right = next(index for index, point in enumerate(points) if point[0] > ms)
-    (ms_0, frames_0, accuracy_0), (ms_1, frames_1, accuracy_1) = points[right - 1], points[right]
+        return {points[-1][1]: 1.0}, "slowest row"
+    right = next(index for index, (time, _) in enumerate(points) if time > ms)
+    (ms_0, frames_0), (ms_1, frames_1) = points[right - 1], points[right]
     share = math.log(ms / ms_0) / math.log(ms_1 / ms_0)
-    return AtLatency(accuracy_0 + share * (accuracy_1 - accuracy_0), "interpolated", (frames_0, frames_1))
+    return {frames_0: 1.0 - share, frames_1: share}, "interpolated"
 
 
 def matched_latency(

@@ -1,14 +1,34 @@
-"""The record of `liteframe latency`, read and checked: arms, rows, the times of their stages."""
+"""The record of `liteframe latency`: what `real_size` writes and the reports read, methods, rows, times of stages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
 from liteframe.bench.records import MODEL_STAGES, read_json
 from liteframe.errors import DataError
+
+
+class How(str, Enum):
+    """How the time of a stage was found."""
+
+    TIMED = "timed"
+    AT_RATE = "operations over a rate measured at neighbouring lengths"
+    BY_THE_FRAME = "scaled by the frame"
+    EXTRAPOLATED = "longer than any that was timed"
+    UNTOLD = "computed"
+
+
+_NOTES = {
+    "by the frame": How.BY_THE_FRAME,
+    "operations over the rate": How.AT_RATE,
+    "layers and attention at a rate each": How.EXTRAPOLATED,
+    "longer than any that was run": How.EXTRAPOLATED,
+}
+"""Beginnings of notes, by which records of before the field ``how`` say it."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +37,10 @@ class StageTime:
 
     Attributes:
         ms: median.
-        computed: not measured; ``note`` says how, in the words of `latency_words`.
-        n: timed runs, 0 where computed; ``p10`` and ``p90`` are of them.
-        floor: ``floor_ms``, ``bound`` and ``times_floor``, or None.
+        computed: not measured; ``how`` and, in words, ``note`` say how.
+        n: timed runs, 0 where computed; ``p10``, ``p90`` and the raw ``samples`` are of them.
+        flops: of the stage; ``moved_bytes``, at least the weights, once.
+        floor: of `distance_to_floor`, or None; ``times_floor`` is its ratio.
     """
 
     ms: float
@@ -28,14 +49,18 @@ class StageTime:
     p10: float | None = None
     p90: float | None = None
     flops: float | None = None
+    moved_bytes: float = 0.0
     floor: dict[str, Any] | None = None
+    times_floor: float | None = None
     peak_mib: float | None = None
+    how: How = How.UNTOLD
     note: str = ""
+    samples: list[float] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """One cell: an arm at a number of frames (or, of the suite "prefill", of tokens)."""
+    """One cell: a method at a number of frames (or, of the suite "prefill", of tokens); see `real_size.command`."""
 
     suite: str
     arm: str
@@ -44,6 +69,7 @@ class LatencyRow:
     status: str
     computed: bool
     stages: dict[str, StageTime]
+    image_size: int | None = None
     tokens_encoder: int | None = None
     tokens_llm: int | None = None
     tokens_per_frame: float | None = None
@@ -52,6 +78,8 @@ class LatencyRow:
     model_ms: float | None = None
     ttft_ms: float | None = None
     frames_per_s: float | None = None
+    share: dict[str, float] | None = None
+    run_ms: dict[str, float] | None = None
     note: str = ""
 
     @property
@@ -81,6 +109,7 @@ class LatencyArm:
     gflops_per_frame: float | None = None
     tokens_encoder_per_frame: float | None = None
     tokens_per_frame: float | None = None
+    frames_per_group: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,11 +168,20 @@ def _row(values: Any, where: str) -> LatencyRow:
     stages = values.get("stages") if isinstance(values, Mapping) else None
     if not isinstance(stages, Mapping):
         raise DataError(f"{where}: field 'stages' is missing or no dict; run `liteframe latency` again")
-    times = {name: _made(StageTime, cell, f"{where}.stages.{name}") for name, cell in stages.items()}
+    times = {name: _stage(cell, f"{where}.stages.{name}") for name, cell in stages.items()}
     row = _made(LatencyRow, {**values, "stages": times}, where)
     if row.model_ms is None and set(MODEL_STAGES) <= set(times):
         raise DataError(f"{where}: field 'model_ms' is missing though encode, project and prefill are there")
     return row
+
+
+def _stage(values: Any, where: str) -> StageTime:
+    if not isinstance(values, Mapping):
+        return _made(StageTime, values, where)
+    note = str(values.get("note") or "")
+    told = next((how for beginning, how in _NOTES.items() if note.startswith(beginning)), How.UNTOLD)
+    how = How(values["how"]) if values.get("how") else told if values.get("computed") else How.TIMED
+    return _made(StageTime, {**values, "how": how}, where)
 
 
 def _made(kind: type[_Made], values: Any, where: str) -> _Made:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.atomic import atomic_write_text
-from liteframe.bench.arm_names import recorded_arm
 from liteframe.bounded_text import parse_json
 from liteframe.errors import DataError
 
@@ -228,6 +227,19 @@ def rows_of(report: Mapping[str, Any], name: str = "report") -> list[RowRecord]:
         return [replace(row, arm=recorded_arm(row.arm, settings.get(row.arm))) for row in rows]
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(f"{name}: {error}") from error
+
+
+def recorded_arm(arm: str, how: Mapping[str, Any] | None) -> str:
+    """The method that a row of a record is of, by the settings that stand in it: a method's defaults may have changed.
+
+    Args:
+        arm: as the record names it.
+        how: what the method said of itself; None where the record has nothing of that.
+    """
+    from liteframe.ops.compressors.registry import recorded_as  # here, because it takes torch, and records do not
+
+    base, plus, name = arm.partition("teacher+")
+    return arm if how is None or not plus else f"{base}{plus}{recorded_as(name, how)}"
 
 
 def read_stage_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -15,10 +15,12 @@ from liteframe.bench.frontier import (
     speed_ups,
     speed_ups_at_accuracy,
 )
-from liteframe.bench.notes import notes_from
-from liteframe.bench.page import page
 from liteframe.bench.records import RowRecord, rows_of, write_json
+from liteframe.bench.run_page import draw_frontier, page
 from liteframe.bench.tables import terminal
+
+WIDE = 1.5
+"""Noisy is a model time whose 90th percentile is so many times its 10th."""
 
 
 def build_report(
@@ -82,13 +84,30 @@ def build_report(
     }
 
 
+def notes_from(rows: Sequence[RowRecord], environment: Mapping[str, Any], chance: float | None) -> list[str]:
+    """What a reader of the numbers has to be warned of."""
+    at_chance = [row for row in rows if chance is not None and row.accuracy_low <= chance]
+    runs = {id(row): [row.spread[name]["n"] for name in ("encode", "prefill") if name in row.spread] for row in rows}
+    few = [row for row in rows if runs[id(row)] and min(runs[id(row)]) < 5]
+    models = [(row, row.spread["model"]) for row in rows if "model" in row.spread]
+    wide = [row for row, model in models if model["p90"] > WIDE * model["p10"]]
+    found = {
+        f"Not above chance ({chance}) by the interval": at_chance,
+        "Fewer than 5 timed runs": few,
+        f"The model time's 90th percentile is more than {WIDE} times the 10th": wide,
+    }
+    notes = [
+        f"{what}: {', '.join(f'{r.arm} at {r.frames}' for r in own)} frames." for what, own in found.items() if own
+    ]
+    return [*notes, "The checkout had changes that are not committed."] if environment.get("dirty") else notes
+
+
 def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> dict[str, Path]:
     """Write ``report.json``, ``report.md`` and ``pareto.png``; returns their paths by these names."""
-    from liteframe.bench.plots import plot_frontier
-
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    picture = plot_frontier(rows_of(report), target / "pareto.png")
+    picture = target / "pareto.png"
+    draw_frontier(rows_of(report), picture)
     markdown = target / "report.md"
     atomic_write_text(markdown, page(report, rows_of(report)))
     written = write_json(target / "report.json", report)

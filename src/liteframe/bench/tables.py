@@ -24,6 +24,13 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table, first column to the left and the others to the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    lines = ["| " + " | ".join(str(cell) for cell in cells) + " |" for cells in (header, rule, *rows)]
+    return "\n".join(lines)
+
+
 def milliseconds(value: float) -> str:
     """Three figures: 0.123, 1.23, 12.3, 123, 1234."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -67,7 +74,7 @@ def question_count(rows: Sequence[RowRecord]) -> str:
 
 
 def grid(rows: Sequence[RowRecord], cell: Callable[[RowRecord], str]) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of a table with a line an arm and a column a frame count."""
+    """Header and lines of a table with a line a method and a column a frame count."""
     frames = sorted({row.frames for row in rows})
     cells = {(row.arm, row.frames): cell(row) for row in rows}
     lines = [[arm, *(cells.get((arm, count), "-") for count in frames)] for arm in dict.fromkeys(r.arm for r in rows)]

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 import liteframe
-from liteframe.bench.page import markdown
+from liteframe.bench.tables import markdown
 from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder

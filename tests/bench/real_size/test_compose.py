@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from liteframe.bench.encoder_arms import ENCODER_ARMS
-from liteframe.bench.latency_cells import stage_marks
-from liteframe.bench.latency_record import StageTime
+from liteframe.bench.latency_record import LatencyRow
 from liteframe.bench.real_size.compose import composed_rows, groups_of, prefill_stage
-from liteframe.bench.real_size.rows import Row, make_row, measured
+from liteframe.bench.real_size.rows import make_row, measured
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.models.hosts import host_config
 from liteframe.planning.flops import head_cost, llm_cost, projector_cost, vision_tower_cost
+from report.real_shapes import stage_marks
 
 
 class PlainWork(LlmWork):
@@ -22,11 +22,11 @@ class PlainWork(LlmWork):
         self._linear, self._quadratic, self._head = 100.0, 1.0, 0.0
 
 
-def prefill_row(tokens: int, ms: float) -> Row:
+def prefill_row(tokens: int, ms: float) -> LatencyRow:
     return make_row("prefill", "llm", None, {"prefill": measured([ms] * 3, 1.0)}, prompt_tokens=tokens)
 
 
-def encoder_row(arm: str, frames: int, ms: float, tokens: int) -> Row:
+def encoder_row(arm: str, frames: int, ms: float, tokens: int) -> LatencyRow:
     stages = {"encode": measured([ms] * 3, 8.0), "project": measured([1.0] * 3, 2.0)}
     return make_row("encoder", arm, frames, stages, tokens_encoder=4 * tokens, tokens_llm=tokens)
 
@@ -34,14 +34,14 @@ def encoder_row(arm: str, frames: int, ms: float, tokens: int) -> Row:
 def test_a_measured_prefill_stays_and_others_take_the_rate() -> None:
     work = PlainWork()
     rows = [prefill_row(100, 2.0), prefill_row(400, 8.0)]
-    assert prefill_stage(100, rows, work) is rows[0]["stages"]["prefill"]
+    assert prefill_stage(100, rows, work) is rows[0].stages["prefill"]
     beyond = prefill_stage(1000, rows, work)
-    assert beyond["computed"] and beyond["n"] == 0 and "400 tokens" in beyond["note"]
-    assert beyond["ms"] == pytest.approx(8.0 * work.prefill(1000) / work.prefill(400))
-    assert prefill_stage(10, rows, work)["ms"] == pytest.approx(2.0 * work.prefill(10) / work.prefill(100))
+    assert beyond.computed and beyond.n == 0 and "400 tokens" in beyond.note
+    assert beyond.ms == pytest.approx(8.0 * work.prefill(1000) / work.prefill(400))
+    assert prefill_stage(10, rows, work).ms == pytest.approx(2.0 * work.prefill(10) / work.prefill(100))
     between = prefill_stage(200, rows, work)
     slow, quick = work.prefill(100) / 2.0, work.prefill(400) / 8.0
-    assert between["ms"] == pytest.approx(work.prefill(200) / ((slow + quick) / 2)), "halfway in the logarithm"
+    assert between.ms == pytest.approx(work.prefill(200) / ((slow + quick) / 2)), "halfway in the logarithm"
 
 
 def test_marks_are_those_of_how_a_time_was_found() -> None:
@@ -50,16 +50,13 @@ def test_marks_are_those_of_how_a_time_was_found() -> None:
         (tokens, lengths): prefill_stage(tokens, [prefill_row(length, length / 50) for length in lengths], work)
         for tokens, lengths in ((10, two), (250, two), (1000, two), (1000, four))
     }
-    marks = {
-        case: stage_marks(StageTime(stage["ms"], stage["computed"], note=stage["note"]))
-        for case, stage in found.items()
-    }
+    marks = {case: stage_marks(stage) for case, stage in found.items()}
     assert marks == {(10, two): "†", (250, two): "†", (1000, two): "§", (1000, four): "§"}
     rows = [encoder_row("student", 4, 100.0, 64), prefill_row(64, 1.0)]
     (row,) = composed_rows(rows, {"student": ENCODER_ARMS["student"]}, (8,), PlainWork(), 16384)
     for name in ("encode", "project"):
-        stage = row["stages"][name]
-        assert stage_marks(StageTime(stage["ms"], stage["computed"], note=stage["note"])) == "‡"
+        stage = row.stages[name]
+        assert stage_marks(stage) == "‡"
 
 
 def test_time_to_first_token_takes_in_what_was_measured_before_the_encoder() -> None:
@@ -67,10 +64,10 @@ def test_time_to_first_token_takes_in_what_was_measured_before_the_encoder() -> 
     model = {name: measured([ms] * 3) for name, ms in stages.items()}
     before = {"host_to_device": measured([3.0] * 3), "normalize": measured([2.0] * 3)}
     row = make_row("pipeline", "student", 8, {**before, **model})
-    assert (row["model_ms"], row["ttft_ms"]) == (50.0, 55.5)
-    assert make_row("pipeline", "student", 8, model)["ttft_ms"] == 50.5
+    assert (row.model_ms, row.ttft_ms) == (50.0, 55.5)
+    assert make_row("pipeline", "student", 8, model).ttft_ms == 50.5
     del model["first_token"]
-    assert make_row("pipeline", "student", 8, {**before, **model})["ttft_ms"] is None
+    assert make_row("pipeline", "student", 8, {**before, **model}).ttft_ms is None
 
 
 def test_far_prefills_have_a_rate_for_layers_and_one_for_attention() -> None:
@@ -82,41 +79,41 @@ def test_far_prefills_have_a_rate_for_layers_and_one_for_attention() -> None:
 
     rows = [prefill_row(tokens, ms(tokens)) for tokens in (16, 32, 64, 128)]
     far = prefill_stage(2048, rows, work)
-    assert far["ms"] == pytest.approx(ms(2048), rel=1e-3) and far["computed"]
-    assert "4 lengths up to 128" in far["note"] and "+0% off" in far["note"].replace("-0%", "+0%")
+    assert far.ms == pytest.approx(ms(2048), rel=1e-3) and far.computed
+    assert "4 lengths up to 128" in far.note and "+0% off" in far.note.replace("-0%", "+0%")
     at_once = work.prefill(2048) / (work.prefill(128) / ms(128))
-    assert far["ms"] < 0.95 * at_once, "one rate for all would be too slow"
+    assert far.ms < 0.95 * at_once, "one rate for all would be too slow"
     flat = [prefill_row(tokens, tokens / 10.0) for tokens in (64, 256, 1024)]
-    assert prefill_stage(4096, flat, work)["ms"] == pytest.approx(409.6, rel=1e-3), "no rate is below 0"
+    assert prefill_stage(4096, flat, work).ms == pytest.approx(409.6, rel=1e-3), "no rate is below 0"
 
 
 def test_a_prompt_that_ran_out_of_memory_is_computed() -> None:
     full = make_row("pipeline", "teacher", 8, {}, tokens_llm=1, status="out of memory")
     rows = [encoder_row("teacher", 4, 100.0, 1024), prefill_row(64, 1.0), full]
     found = composed_rows(rows, {"teacher": ENCODER_ARMS["teacher"]}, (8,), PlainWork(), 16384)
-    assert [row["frames"] for row in found] == [8] and found[0]["computed"]
+    assert [row.frames for row in found] == [8] and found[0].computed
 
 
 def test_encoders_grow_with_the_frames_from_the_longest_run_below() -> None:
     rows = [encoder_row("teacher", 4, 100.0, 1024), encoder_row("teacher", 8, 180.0, 2048), prefill_row(64, 1.0)]
     arms = {"teacher": ENCODER_ARMS["teacher"], "student": ENCODER_ARMS["student"]}
-    found = {row["frames"]: row for row in composed_rows(rows, arms, (8, 16, 64, 128), PlainWork(), 16384)}
-    assert {row["arm"] for row in found.values()} == {"teacher"}, "an encoder that was not run is not made up"
+    found = {row.frames: row for row in composed_rows(rows, arms, (8, 16, 64, 128), PlainWork(), 16384)}
+    assert {row.arm for row in found.values()} == {"teacher"}, "an encoder that was not run is not made up"
     assert sorted(found) == [8, 16, 64], "128 frames are more than the context holds"
-    assert not found[8]["stages"]["encode"]["computed"]
-    assert found[8]["computed"] and found[8]["stages"]["prefill"]["computed"]
-    assert found[16]["stages"]["encode"]["ms"] == pytest.approx(360.0)
-    assert found[16]["stages"]["encode"]["flops"] == 16
-    assert found[64]["tokens_llm"] == 16384
-    assert found[64]["prompt_tokens"] == 16384 + 64 * 8 + 64
-    assert sum(found[64]["share"].values()) == pytest.approx(1.0)
+    assert not found[8].stages["encode"].computed
+    assert found[8].computed and found[8].stages["prefill"].computed
+    assert found[16].stages["encode"].ms == pytest.approx(360.0)
+    assert found[16].stages["encode"].flops == 16
+    assert found[64].tokens_llm == 16384
+    assert found[64].prompt_tokens == 16384 + 64 * 8 + 64
+    assert sum(found[64].share.values()) == pytest.approx(1.0)
 
 
 def test_what_was_run_as_a_whole_is_not_composed_again() -> None:
     whole = make_row("pipeline", "teacher", 8, {}, tokens_llm=1)
     rows = [encoder_row("teacher", 4, 100.0, 1024), prefill_row(64, 1.0), whole]
     assert [
-        r["frames"] for r in composed_rows(rows, {"teacher": ENCODER_ARMS["teacher"]}, (8, 16), PlainWork(), 16384)
+        r.frames for r in composed_rows(rows, {"teacher": ENCODER_ARMS["teacher"]}, (8, 16), PlainWork(), 16384)
     ] == [16]
 
 

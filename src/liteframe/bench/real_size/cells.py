@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from liteframe.bench.latency import ArmSamples, interleave, require_same_settings
-from liteframe.bench.latency_words import NO_TIME
 from liteframe.bench.memory import StageMemory
 from liteframe.bench.timers import RunRule, synchronize
 
 OUT_OF_MEMORY = "out of memory"
+NO_TIME = "time budget"
+"""Why a cell was not run."""
 
 
 class Budget:

@@ -38,8 +38,8 @@ A row:
     run_ms     whole runs on the synchronised host clock, median, p10, p90, n; null where there are none
     frames_per_s  of model_ms, or of encode + project where there is no prefill
     stages     stage -> ms (median), p10, p90, n, samples (raw), computed, flops, moved_bytes (at least the weights,
-               once), floor (see `distance_to_floor`), times_floor, peak_mib (see `bench.memory`), note; of a computed
-               stage n is 0 and the spread null
+               once), floor (see `distance_to_floor`), times_floor, peak_mib (see `bench.memory`), how (`How`), note;
+               of a computed stage n is 0 and the spread null
 
 A `Frame` line is taken to add 8 tokens of text, the question 64. Causal attention counts half in the
 ``flops`` of a measured prefill, as its kernel may leave the rest out. A prefill that was not run at a length takes its

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from liteframe.bench.encoder_arms import EncoderArm
-from liteframe.bench.latency_words import AT_RATE, BY_THE_FRAME, FITTED, LONGER
-from liteframe.bench.real_size.rows import Row, Stage, computed, make_row
+from liteframe.bench.latency_record import How, LatencyRow, StageTime
+from liteframe.bench.real_size.rows import computed, make_row
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
 from liteframe.bench.real_size.work import LlmWork
 
+_RATE = "operations over the rate"
+
 
 def composed_rows(
-    rows: Sequence[Row], arms: dict[str, EncoderArm], frames: Sequence[int], work: LlmWork, context_tokens: int
-) -> list[Row]:
+    rows: Sequence[LatencyRow], arms: dict[str, EncoderArm], frames: Sequence[int], work: LlmWork, context_tokens: int
+) -> list[LatencyRow]:
     """Rows of the suite "pipeline" for every arm and frame count that was not run as a whole.
 
     A stage that a cell of the suites "encoder" or "prefill" has measured at that very size is taken over as it is.
@@ -29,16 +32,16 @@ def composed_rows(
         work: operations of the LLM.
         context_tokens: visual tokens that the LLM may be given.
     """
-    prefills = sorted(_with(rows, "prefill"), key=lambda row: row["prompt_tokens"])
-    run_whole = {(row["arm"], row["frames"]) for row in _with(rows, "pipeline")}
+    prefills = sorted(_with(rows, "prefill"), key=lambda row: row.prompt_tokens or 0)
+    run_whole = {(row.arm, row.frames) for row in _with(rows, "pipeline")}
     found = []
     for name, arm in arms.items():
-        encoders = sorted((row for row in _with(rows, "encoder") if row["arm"] == name), key=lambda row: row["frames"])
+        encoders = sorted((row for row in _with(rows, "encoder") if row.arm == name), key=lambda row: row.frames or 0)
         for count in frames if encoders and prefills else ():
             if (name, count) in run_whole:
                 continue
             row = _composed(name, arm, count, encoders, prefills, work)
-            if row["tokens_llm"] <= context_tokens:
+            if (row.tokens_llm or 0) <= context_tokens:
                 found.append(row)
     return found
 
@@ -48,7 +51,7 @@ def groups_of(arm: EncoderArm, frames: int) -> int:
     return -(-frames // (arm.frames_per_group or arm.compressor.frames_per_group))
 
 
-def prefill_stage(tokens: int, prefills: Sequence[Row], work: LlmWork) -> Stage:
+def prefill_stage(tokens: int, prefills: Sequence[LatencyRow], work: LlmWork) -> StageTime:
     """A prefill of `tokens` tokens, measured at that length or computed.
 
     Args:
@@ -56,40 +59,40 @@ def prefill_stage(tokens: int, prefills: Sequence[Row], work: LlmWork) -> Stage:
         prefills: rows of the suite "prefill", by rising length.
         work: operations of the LLM.
     """
-    lengths = [row["prompt_tokens"] for row in prefills]
+    lengths = [row.prompt_tokens or 0 for row in prefills]
     if tokens in lengths:
-        return prefills[lengths.index(tokens)]["stages"]["prefill"]
+        return prefills[lengths.index(tokens)].stages["prefill"]
     flops = work.prefill(tokens)
-    times = [row["stages"]["prefill"]["ms"] for row in prefills]
+    times = [row.stages["prefill"].ms for row in prefills]
     rates = [work.prefill(length) / ms for length, ms in zip(lengths, times, strict=True)]
     if tokens < lengths[0]:
-        return computed(flops / rates[0], flops, f"{AT_RATE} measured at {lengths[0]} tokens")
+        return computed(flops / rates[0], flops, How.AT_RATE, f"{_RATE} measured at {lengths[0]} tokens")
     if tokens > lengths[-1]:
-        return computed(*_beyond(tokens, lengths, times, work))
+        ms, note = _beyond(tokens, lengths, times, work)
+        return computed(ms, flops, How.EXTRAPOLATED, note)
     after = next(index for index, length in enumerate(lengths) if length > tokens)
     share = math.log(tokens / lengths[after - 1]) / math.log(lengths[after] / lengths[after - 1])
     rate = rates[after - 1] + share * (rates[after] - rates[after - 1])
-    note = f"{AT_RATE} between those measured at {lengths[after - 1]} and {lengths[after]} tokens"
-    return computed(flops / rate, flops, note)
+    note = f"{_RATE} between those measured at {lengths[after - 1]} and {lengths[after]} tokens"
+    return computed(flops / rate, flops, How.AT_RATE, note)
 
 
-def _beyond(tokens: int, lengths: Sequence[int], times: Sequence[float], work: LlmWork) -> tuple[float, float, str]:
-    """Milliseconds, operations and how they were found of a prefill longer than any that was run.
+def _beyond(tokens: int, lengths: Sequence[int], times: Sequence[float], work: LlmWork) -> tuple[float, str]:
+    """Milliseconds of a prefill longer than any that was run, and in words how they were found.
 
     Layers and attention have a rate each, since kernels skip what causal attention masks, and its share grows.
     """
-    flops = work.prefill(tokens)
     if len(lengths) < 3:
         rate = work.prefill(lengths[-1]) / times[-1]
-        return flops / rate, flops, f"{LONGER}: {AT_RATE} measured at {lengths[-1]} tokens"
+        return work.prefill(tokens) / rate, f"longer than any that was run: {_RATE} measured at {lengths[-1]} tokens"
     slopes = _slopes(lengths, times, work)
     from_shorter = work.parts(lengths[-1]) @ _slopes(lengths[:-1], times[:-1], work)
     off = from_shorter / times[-1] - 1
     note = (
-        f"{FITTED}, fitted to {len(lengths)} lengths up to {lengths[-1]} tokens; without the"
+        f"layers and attention at a rate each, fitted to {len(lengths)} lengths up to {lengths[-1]} tokens; without the"
         f" longest the fit is {off:+.0%} off there"
     )
-    return float(work.parts(tokens) @ slopes), flops, note
+    return float(work.parts(tokens) @ slopes), note
 
 
 def _slopes(lengths: Sequence[int], times: Sequence[float], work: LlmWork) -> NDArray[np.float64]:
@@ -104,16 +107,22 @@ def _slopes(lengths: Sequence[int], times: Sequence[float], work: LlmWork) -> ND
 
 
 def _composed(
-    name: str, arm: EncoderArm, frames: int, encoders: Sequence[Row], prefills: Sequence[Row], work: LlmWork
-) -> Row:
+    name: str,
+    arm: EncoderArm,
+    frames: int,
+    encoders: Sequence[LatencyRow],
+    prefills: Sequence[LatencyRow],
+    work: LlmWork,
+) -> LatencyRow:
     # Encoders go through frames or clips one like the other, so the time of one more is that of the last one.
-    base = next((row for row in reversed(encoders) if row["frames"] <= frames), encoders[0])
-    factor = frames / base["frames"]
+    base = next((row for row in reversed(encoders) if (row.frames or 0) <= frames), encoders[0])
+    timed = base.frames or 1
+    factor = frames / timed
     stages = {
-        stage: base["stages"][stage] if factor == 1 else _scaled(base["stages"][stage], factor, base["frames"])
+        stage: base.stages[stage] if factor == 1 else _scaled(base.stages[stage], factor, timed)
         for stage in ("encode", "project")
     }
-    tokens_llm = round(base["tokens_llm"] * factor)
+    tokens_llm = round((base.tokens_llm or 0) * factor)
     prompt = QUESTION_TOKENS + LINE_TOKENS * groups_of(arm, frames) + tokens_llm
     stages["prefill"] = prefill_stage(prompt, prefills, work)
     row = make_row(
@@ -121,19 +130,19 @@ def _composed(
         name,
         frames,
         stages,
-        image_size=base["image_size"],
-        tokens_encoder=round(base["tokens_encoder"] * factor),
+        image_size=base.image_size,
+        tokens_encoder=round((base.tokens_encoder or 0) * factor),
         tokens_llm=tokens_llm,
         prompt_tokens=prompt,
         note="composed of stages that were run apart or computed",
     )
-    return {**row, "computed": True}
+    return replace(row, computed=True)
 
 
-def _scaled(stage: Stage, factor: float, frames: int) -> Stage:
-    flops = None if stage["flops"] is None else stage["flops"] * factor
-    return computed(stage["ms"] * factor, flops, f"{BY_THE_FRAME}, from {frames} frames")
+def _scaled(stage: StageTime, factor: float, frames: int) -> StageTime:
+    flops = None if stage.flops is None else stage.flops * factor
+    return computed(stage.ms * factor, flops, How.BY_THE_FRAME, f"by the frame, from {frames} frames")
 
 
-def _with(rows: Sequence[Row], suite: str) -> list[Row]:
-    return [row for row in rows if row["suite"] == suite and row["status"] == "ok" and row["batch"] == 1]
+def _with(rows: Sequence[LatencyRow], suite: str) -> list[LatencyRow]:
+    return [row for row in rows if row.suite == suite and row.status == "ok" and row.batch == 1]

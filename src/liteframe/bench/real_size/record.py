@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from liteframe.bench.floor import best_limits, measure_limits
-from liteframe.bench.real_size.rows import Row, with_floors
+from liteframe.bench.latency_record import LatencyArm, LatencyRow
+from liteframe.bench.real_size.rows import with_floors
 from liteframe.bench.real_size.shapes import ATTENTION
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Subject
 from liteframe.bench.real_size.work import EncoderWork
@@ -21,7 +22,7 @@ CONTEXT_TOKENS = 16384
 
 
 @dataclass
-class LatencyRecord:
+class RunningRecord:
     """What a run has so far, written after every cell.
 
     Attributes:
@@ -35,17 +36,18 @@ class LatencyRecord:
     environment: dict[str, Any]
     settings: dict[str, Any]
     limits: dict[str, float]
-    arms: list[dict[str, Any]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    arms: list[LatencyArm] = field(default_factory=list)
+    rows: list[LatencyRow] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: LatencyRow) -> None:
         """A row more; the first of an arm says how many tokens it makes of a frame."""
         self.rows.append(row)
-        for arm in self.arms:
-            if arm["name"] == row["arm"] and arm["tokens_per_frame"] is None and row["status"] == "ok":
-                arm["tokens_encoder_per_frame"] = row["tokens_encoder"] / row["frames"]
-                arm["tokens_per_frame"] = row["tokens_per_frame"]
+        for place, arm in enumerate(self.arms):
+            if arm.name == row.arm and arm.tokens_per_frame is None and row.status == "ok":
+                assert row.tokens_encoder is not None and row.frames
+                encoder, llm = row.tokens_encoder / row.frames, row.tokens_per_frame
+                self.arms[place] = replace(arm, tokens_encoder_per_frame=encoder, tokens_per_frame=llm)
 
     def drop(self, suite: str, arm: str, frames: int | None, batch: int, reason: str) -> None:
         """Note a cell that was not run."""
@@ -60,8 +62,8 @@ class LatencyRecord:
         """The fields of the file beside environment and settings."""
         return {
             "limits": self.limits,
-            "arms": self.arms,
-            "rows": [with_floors(row, self.limits) for row in self.rows],
+            "arms": [asdict(arm) for arm in self.arms],
+            "rows": [asdict(with_floors(row, self.limits)) for row in self.rows],
             "dropped": self.dropped,
             "seconds": round(seconds, 1),
             "complete": complete,
@@ -74,26 +76,24 @@ class LatencyRecord:
 
 def new_record(
     path: Path, environment: dict[str, Any], settings: dict[str, Any], device: torch.device
-) -> LatencyRecord:
+) -> RunningRecord:
     """An empty record, with the machine's limits measured now."""
     shared = {"attention_kernel": ATTENTION, "question_tokens": QUESTION_TOKENS, "line_tokens": LINE_TOKENS}
     limits = measure_limits(device)
-    return LatencyRecord(path, environment, {**settings, **shared, "context_tokens": CONTEXT_TOKENS}, limits)
+    return RunningRecord(path, environment, {**settings, **shared, "context_tokens": CONTEXT_TOKENS}, limits)
 
 
-def describe_arm(subject: Subject, work: EncoderWork) -> dict[str, Any]:
-    """What the record says of an arm; its tokens are known after its first row (`LatencyRecord.add`)."""
+def describe_arm(subject: Subject, work: EncoderWork) -> LatencyArm:
+    """What the record says of an arm; its tokens are known after its first row (`RunningRecord.add`)."""
     arm = subject.arm
-    return {
-        "name": subject.name,
-        "group": arm.group,
-        "label": arm.label,
-        "note": arm.note,
-        "accuracy_relative": arm.accuracy_relative,
-        "image_size": subject.image_size,
-        "parameters_m": sum(weight.numel() for weight in subject.video_llm.backbone.parameters()) / 1e6,
-        "gflops_per_frame": work.encode(1) / 1e9,
-        "tokens_encoder_per_frame": None,
-        "tokens_per_frame": None,
-        "frames_per_group": getattr(subject.model, "frames_per_line", subject.model.frames_per_group),
-    }
+    return LatencyArm(
+        name=subject.name,
+        group=arm.group,
+        label=arm.label,
+        note=arm.note,
+        accuracy_relative=arm.accuracy_relative,
+        image_size=subject.image_size,
+        parameters_m=sum(weight.numel() for weight in subject.video_llm.backbone.parameters()) / 1e6,
+        gflops_per_frame=work.encode(1) / 1e9,
+        frames_per_group=getattr(subject.model, "frames_per_line", subject.model.frames_per_group),
+    )

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
-from liteframe.bench.arm_names import method_name
 from liteframe.bench.declared import declared
 from liteframe.bench.encoder_arms import ENCODER_ARMS, EncoderArm
 from liteframe.bench.real_size.quick_weights import QuickWeights
@@ -122,7 +121,7 @@ def build_subject(
     if name in POST_HOC_ARMS:
         inner = build_subject("teacher", shapes, llm, device, dtype, made)
         compressed = PostHocVideoLLM(inner.model, POST_HOC_ARMS[name], _RATIO)
-        label = f"InternViT-300M, {method_name(name)} at {_RATIO:g}x behind the projector"
+        label = f"InternViT-300M, {POST_HOC_ARMS[name]} at {_RATIO:g}x behind the projector"
         return Subject(name, EncoderArm(label, inner.arm.make, "post-hoc"), compressed, inner.image_size)
     if name in INSIDE_LLM:
         inner = build_subject("teacher", shapes, llm, device, dtype, made)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.latency_record import LatencyRow, StageTime
 from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, measure_cell
 from liteframe.bench.real_size.compose import composed_rows
-from liteframe.bench.real_size.record import CONTEXT_TOKENS, LatencyRecord, describe_arm
-from liteframe.bench.real_size.rows import Row, Stage, make_row, measured
+from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord, describe_arm
+from liteframe.bench.real_size.rows import make_row, measured
 from liteframe.bench.real_size.runs import WAP_ARM, Counts, EncoderRun, LlmRun, PipelineRun, Run
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
@@ -37,7 +39,7 @@ class Suite:
     """
 
     def __init__(
-        self, shapes: Shapes, device: torch.device, budget: Budget, record: LatencyRecord, decode_tokens: int
+        self, shapes: Shapes, device: torch.device, budget: Budget, record: RunningRecord, decode_tokens: int
     ) -> None:
         self.shapes, self.device, self.budget, self.record = shapes, device, budget, record
         self.decode_tokens = decode_tokens
@@ -69,13 +71,13 @@ class Suite:
         composed = {name: arm for name, arm in arms.items() if arm.group != "mixer"}
         rows += composed_rows(rows, composed, FRAMES, self.llm_work, CONTEXT_TOKENS)
         for name in composed:
-            timed = any((row["suite"], row["arm"]) == ("encoder", name) for row in rows)
+            timed = any((row.suite, row.arm) == ("encoder", name) for row in rows)
             reason = f"more than {CONTEXT_TOKENS} visual tokens" if timed else "its encoder was not timed"
-            lacking = set(FRAMES) - {row["frames"] for row in rows if (row["suite"], row["arm"]) == ("pipeline", name)}
+            lacking = set(FRAMES) - {row.frames for row in rows if (row.suite, row.arm) == ("pipeline", name)}
             for frames in sorted(lacking):
                 self.record.drop("pipeline", name, frames, 1, reason)
 
-    def cell(self, step: Step) -> list[Row]:
+    def cell(self, step: Step) -> list[LatencyRow]:
         """Rows of one step; arms that were not run for want of time are noted as dropped."""
         names = [name for name in step.arms if name in self.subjects or name == LLM]
         try:
@@ -84,7 +86,7 @@ class Suite:
             return [_out_of_memory(step, name, None) for name in names]
         output = self.decode_tokens if step.suite == "prefill" else int(step.suite in ("pipeline", "throughput"))
         settings = {name: self._settings(name, output) for name in names}
-        rows: list[Row] = []
+        rows: list[LatencyRow] = []
         with torch.inference_mode():
             outcomes = measure_cell(runs, settings, self.device, self.budget, self._guesses(step, names))
         for name, outcome in outcomes.items():
@@ -119,16 +121,16 @@ class Suite:
         guesses = {}
         for name in names:
             before = [
-                (row["batch"] * (row["frames"] or row["prompt_tokens"]), sum(s["ms"] for s in row["stages"].values()))
+                (row.batch * (row.frames or row.prompt_tokens or 1), sum(stage.ms for stage in row.stages.values()))
                 for row in self.record.rows
-                if (row["suite"], row["arm"]) == (step.suite, name) and row["stages"]
+                if (row.suite, row.arm) == (step.suite, name) and row.stages
             ]
             if before:
                 size, ms = max(before)
                 guesses[name] = ms / 1e3 * step.batch * step.frames / size
         return guesses
 
-    def _rows_of(self, step: Step, name: str, run: Run, outcome: Outcome) -> list[Row]:
+    def _rows_of(self, step: Step, name: str, run: Run, outcome: Outcome) -> list[LatencyRow]:
         if outcome.samples is None:
             if outcome.reason == OUT_OF_MEMORY:
                 return [_out_of_memory(step, name, self.subjects[name].image_size if name in self.subjects else None)]
@@ -141,7 +143,7 @@ class Suite:
         rows = [self._row(step, name, samples, peaks, run.counts, outcome.samples.run_ms)]
         if isinstance(run, EncoderRun) and run.with_wap:
             # The runs were longer by what the other arm does.
-            rows[0]["run_ms"] = None
+            rows[0] = replace(rows[0], run_ms=None)
             rows.append(self._wap_row(step, samples, peaks, run.wap_counts))
         return rows
 
@@ -154,7 +156,7 @@ class Suite:
         counts: Counts,
         run_ms: list[float],
         note: str = "",
-    ) -> Row:
+    ) -> LatencyRow:
         subject, work = self.subjects[name], self.work[name]
         llm, frames = subject.video_llm, step.frames * step.batch
         flops = {
@@ -185,7 +187,7 @@ class Suite:
 
     def _wap_row(
         self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], counts: Counts
-    ) -> Row:
+    ) -> LatencyRow:
         both = {
             "encode": [encode + wap for encode, wap in zip(samples["encode"], samples["wap"], strict=True)],
             "project": samples["wap_project"],
@@ -195,9 +197,9 @@ class Suite:
 
     def _llm_row(
         self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], run_ms: list[float]
-    ) -> Row:
+    ) -> LatencyRow:
         read = self.llm.weight_bytes()
-        stages: dict[str, Stage] = {}
+        stages: dict[str, StageTime] = {}
         for stage, times in samples.items():
             peak = peaks.get(stage)
             if stage == "prefill":
@@ -219,6 +221,6 @@ def arms_to_make(steps: list[Step]) -> list[str]:
     return names
 
 
-def _out_of_memory(step: Step, name: str, image_size: int | None) -> Row:
+def _out_of_memory(step: Step, name: str, image_size: int | None) -> LatencyRow:
     row = make_row(step.suite, name, step.frames, {}, batch=step.batch, image_size=image_size, status=OUT_OF_MEMORY)
-    return {**row, "frames": None, "prompt_tokens": step.frames} if name == LLM else row
+    return replace(row, frames=None, prompt_tokens=step.frames) if name == LLM else row

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from liteframe.bench.real_size.rows import Row
 from liteframe.bench.tables import aligned, milliseconds
 
 _TITLES = {
@@ -41,7 +40,7 @@ def _left_out(cell: Mapping[str, Any]) -> str:
     return f"{cell['suite']} {cell['arm']}{size}: {cell['reason']}"
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     stages = [stage for stage in _STAGES if any(stage in row["stages"] for row in rows)]
     whole = any(row["model_ms"] is not None for row in rows)
     batches = any(row["batch"] > 1 for row in rows)
@@ -51,7 +50,7 @@ def _table(rows: Sequence[Row]) -> str:
     return aligned(header, [_line(row, stages, whole, batches) for row in rows])
 
 
-def _line(row: Row, stages: Sequence[str], whole: bool, batches: bool) -> list[str]:
+def _line(row: Mapping[str, Any], stages: Sequence[str], whole: bool, batches: bool) -> list[str]:
     cells = [row["arm"], _or_dash(row["frames"]), *([str(row["batch"])] if batches else [])]
     cells.append(_or_dash(row["tokens_llm"]))
     if row["status"] != "ok":

@@ -1,0 +1,124 @@
+"""A method's accuracy at the model time of another, as weights of its own frame counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import median
+
+from liteframe.bench.frontier import weights_at
+from liteframe.bench.methods import label
+from liteframe.bench.records import MODEL_STAGES, RowRecord
+from liteframe.bench.timers import median_interval
+
+from .evidence import Estimate, Evidence, Point, Weights
+from .verdicts import CONTEXT, HOLDS, MISSING, OPEN, AtTime, Part, Reason, judge_difference
+
+MEDIANS, UNFAVOURABLE = ("median", "median"), ("high", "low")
+"""Where in the interval of its median the model time of the method, and of the baseline, is taken."""
+
+
+def times_of(rows: Sequence[RowRecord], method: str, end: str = "median") -> dict[int, float] | None:
+    """Frame count -> model time of a method, at that end of the 95 % interval of its median, "low" or "high".
+
+    The interval is that of the single runs' sums. None where a row has no samples.
+    """
+    own = [row for row in rows if row.arm == method]
+    if end == "median":
+        return {row.frames: row.model_ms for row in own}
+    if not all(row.samples.get(stage) for row in own for stage in MODEL_STAGES):
+        return None
+    times = {}
+    for row in own:
+        runs = [sum(run) for run in zip(*(row.samples[stage] for stage in MODEL_STAGES), strict=True)]
+        times[row.frames] = row.model_ms * median_interval(runs)[0 if end == "low" else 1] / median(runs)
+    return times
+
+
+def gain_at_time(
+    evidence: Evidence, method: str, baseline: str, frames: int, ends: tuple[str, str] = MEDIANS
+) -> Callable[[int], Weights | None]:
+    """Weights, by seed, of what a method reaches at the baseline's model time less what the baseline does."""
+
+    def weights(seed: int) -> Weights | None:
+        rows = evidence.times.get(seed, [])
+        own, others = (times_of(rows, name, end) for name, end in zip((method, baseline), ends, strict=True))
+        if not own or not others or frames not in others:
+            return None
+        at, _ = weights_at(own, others[frames])
+        total: dict[Point, float] = {(method, count): weight for count, weight in at.items()}
+        return {**total, (baseline, frames): -1.0} if at else None
+
+    return weights
+
+
+def at_time(evidence: Evidence, method: str, baseline: str, frames: int, what: str) -> Part:
+    """A method against another at the model time of one of the other's frame counts.
+
+    It holds only where it does with both methods' times at the unfavourable ends of their intervals too.
+    """
+    (found, part), (far, at_ends) = (
+        _judged(evidence, method, baseline, frames, what, ends) for ends in (MEDIANS, UNFAVOURABLE)
+    )
+    if found is None:
+        return part
+    no_far = at_ends.reasons[0] if far is None and at_ends.reasons else None
+    part = replace(part, measured=AtTime(found, far, no_far=no_far))
+    if far is not None:
+        part = replace(part, margin=min(found.mean, far.mean))
+    if part.verdict != HOLDS or at_ends.verdict == HOLDS:
+        return part
+    # without a number the reason stands in its place
+    more = at_ends.reasons if far is not None else ()
+    verdict = MISSING if at_ends.verdict == MISSING else OPEN
+    return replace(part, verdict=verdict, reasons=(Reason("not at the ends"), *more))
+
+
+def shown_at_times(
+    evidence: Evidence, method: str, baseline: str, frames: Sequence[int], what: str, why: str = ""
+) -> Part:
+    """The same at several of the other's frame counts, in one part that decides nothing."""
+    found = {}
+    for count in frames:
+        (usual, part), (far, at_ends) = (
+            _judged(evidence, method, baseline, count, what, ends) for ends in (MEDIANS, UNFAVOURABLE)
+        )
+        why_not = [each.reasons[0] if each.reasons else Reason("missing") for each in (part, at_ends)]
+        found[count] = AtTime(usual, far, why_not[0], why_not[1])
+    untimed = _untimed(evidence, method, baseline)
+    reasons = untimed or ((Reason(why),) if why else ())
+    any_known = any(at.medians is not None for at in found.values())
+    return Part(what, CONTEXT, found if any_known else None, tuple(reasons), methods=(method, baseline))
+
+
+def _judged(
+    evidence: Evidence, method: str, baseline: str, frames: int, what: str, ends: tuple[str, str]
+) -> tuple[Estimate | None, Part]:
+    """The difference with the times at these ends of their intervals, and what it says alone.
+
+    None where it is not measured, or where the method has no row that fast at some seed.
+    """
+    weights = gain_at_time(evidence, method, baseline, frames, ends)
+    wanted = evidence.wanted([(method, frames), (baseline, frames)])
+    timed = [seed for seed in wanted if {method, baseline} <= {row.arm for row in evidence.times.get(seed, ())}]
+    asked = [seed for seed in timed if seed in evidence.right.get((baseline, frames), {})]
+    unknown = [seed for seed in asked if _without_samples(evidence, seed, (method, baseline), ends)]
+    slow = [seed for seed in asked if seed not in unknown and weights(seed) is None]
+    about = (method, baseline)
+    if slow and asked == wanted and not unknown and evidence.frames_of(method):
+        name, values = ("never that fast", {}) if slow == wanted else ("not that fast", {"seeds": slow})
+        reason = Reason(name, {"method": label(method), **values})
+        return None, Part(what, OPEN, reasons=(reason,), methods=about)
+    lacking = (Reason("no samples", {"seeds": unknown}),) if unknown else _untimed(evidence, method, baseline)
+    found = evidence.combine(weights)
+    return found, replace(judge_difference(what, found, wanted, lacking), methods=about)
+
+
+def _untimed(evidence: Evidence, *methods: str) -> tuple[Reason, ...]:
+    seeds = evidence.untimed_seeds(*methods)
+    return (Reason("not timed", {"seeds": seeds}),) if seeds else ()
+
+
+def _without_samples(evidence: Evidence, seed: int, methods: Sequence[str], ends: tuple[str, str]) -> bool:
+    rows = evidence.times.get(seed, [])
+    return any(times_of(rows, name, end) is None for name, end in zip(methods, ends, strict=True))

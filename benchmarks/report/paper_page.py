@@ -1,0 +1,126 @@
+"""PAPER.md, its tables and its picture: the paper's claims, judged by the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from liteframe.bench.methods import STORY, label, methods, of_groups
+from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, DENSE_TOKENS, FRAMES, LONGEST, TWO_SEEDS, PaperCell
+
+from . import paper_tables as tables
+from . import plots, verdicts
+from .accuracy_claims import REDUCING, WAP
+from .claims import Judged, claims_table, counts, judged_claims, parts_table
+from .evidence import SAMPLES, Evidence
+from .provenance import made_by
+from .records import read_records
+from .render import Output, render
+from .time_claims import machine
+from .wording import words
+
+NOTES = "notes.md"
+"""Beside the records: what was tried to find out why a claim does not hold; it becomes a section of the page."""
+
+
+def write_paper(records: Path, check: bool = False) -> list[Path]:
+    """Writes the page two folders above the cells' records; returns what is stale where it only checks.
+
+    Raises:
+        DataError: a record cannot be read, or contradicts another.
+    """
+    evidence, output = Evidence(read_records(records.parent)), Output(records.parent.parent, check)
+    judged, notes = judged_claims(evidence), records / NOTES
+    output.text("PAPER.md", page(evidence, judged, notes.read_text(encoding="utf-8") if notes.is_file() else ""))
+    output.tables({"claims": parts_table(judged)})
+    if evidence.right:
+        output.tables({"paper_accuracy": tables.everything(evidence)})
+        for path in output.pictures(["ratios"]):
+            plots.ratios(evidence, path)
+    return output.stale
+
+
+def page(evidence: Evidence, judged: Judged, notes: str = "", cells: Sequence[PaperCell] = CELLS) -> str:
+    """The whole page; `notes` are what people found out about the numbers."""
+    latency, about = evidence.records.latency, {cell.name: cell.about for cell in cells}
+    names = [*STORY, *of_groups(*REDUCING)]
+    return render(
+        "paper.md.j2",
+        videos=_videos(evidence),
+        samples=SAMPLES,
+        judged=judged,
+        counts="; ".join(f"{verdict}: {count}" for verdict, count in counts(judged).items()),
+        claims=claims_table(judged),
+        wap=_wap(evidence),
+        table_1=tables.table_1(evidence),
+        other_budgets=tables.other_budgets(evidence),
+        other_base=tables.other_base(evidence),
+        other_settings=tables.other_settings(evidence),
+        by_frames=tables.by_frames(evidence),
+        by_ratio=tables.by_ratio(evidence),
+        table_2=tables.table_2(evidence),
+        machines={name: machine(record) for name, record in latency.items()},
+        complete={name: record.complete for name, record in latency.items()},
+        threads=_threads(evidence),
+        table_3=tables.table_3(evidence),
+        figure_6=tables.figure_6(evidence),
+        untimed=tables.untimed(evidence, list(dict.fromkeys(names))),
+        table_5=tables.table_5(evidence),
+        ablations=tables.ablations(evidence),
+        rivals=_rivals(),
+        found_out=notes.strip(),
+        open_cells=[(name, about[name], seeds) for name, seeds in evidence.records.open_cells.items()],
+        made_by=made_by(evidence.records.cells),
+        notes=words()["notes"],
+        V=verdicts,
+        missing=verdicts.MISSING,
+        frames=FRAMES,
+        longest=LONGEST,
+        dense=DENSE_TOKENS,
+        seeds=ALL_SEEDS,
+        two=TWO_SEEDS,
+    )
+
+
+def _videos(evidence: Evidence) -> str:
+    if not evidence.records.videos:
+        return f"held-out videos of {LONGEST} frames"
+    (videos, questions), *_ = sorted({(len(set(v.tolist())), v.size) for v in evidence.records.videos.values()})
+    return f"{videos:,} held-out videos of {LONGEST} frames a seed, {questions / videos:g} questions each"
+
+
+def _wap(evidence: Evidence) -> str:
+    """Similarity and scale of WAP, as the records say."""
+    for record in evidence.records.cells.values():
+        for row in record["rows"]:
+            how = row.get("how") or {}
+            if row["arm"] == WAP and how.get("similarity"):
+                return f"the {how['similarity']} with scale {how['scale']:g}"
+    return "the cosine with a scale"
+
+
+def _threads(evidence: Evidence) -> str:
+    found: set[Any] = {(report.get("environment") or {}).get("threads") for report in evidence.records.sweeps.values()}
+    known = sorted(count for count in found if count)
+    return f" ({', '.join(map(str, known))} threads)" if known else ""
+
+
+def _rivals() -> pd.DataFrame:
+    """A line for each rival that has official code, of what the registries say."""
+    from liteframe.models.llm_pruning import PRUNERS
+    from liteframe.models.tome_vit import ToMeTeacher
+    from liteframe.ops.compressors.registry import METHODS
+
+    built = {f"teacher+{name}": made.official for name, made in METHODS.items() if f"teacher+{name}" in methods()}
+    built |= {(name if "+" in name else f"teacher+{name}"): made.official for name, made in PRUNERS.items()}
+    built["tome-teacher+wap"] = ToMeTeacher.official
+    rows = [
+        [label(name), methods()[name].source, official.scope, official.differs, official.costs]
+        for name, official in built.items()
+        if official is not None
+    ]
+    columns = ["method", "source", "works within", "differs from the official code", "what that costs it"]
+    return pd.DataFrame(rows, columns=columns)

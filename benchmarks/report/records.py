@@ -1,0 +1,162 @@
+"""All records as one tidy table: a row is a record x method x frames x question type x seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from liteframe.bench.latency_record import LatencyRecord, read_latency
+from liteframe.bench.paper.cells import CELLS, CONTROL, PaperCell, plan
+from liteframe.bench.paper.records import open_arms, read_cell, record_path, row_arm
+from liteframe.bench.records import STAGES, RowRecord, read_json, rows_of
+from liteframe.errors import DataError
+
+from .one_world import OneWorld
+
+ALL = "all"
+"""Question type of a row that is about all questions; these rows have tokens, times and single answers too."""
+LARGEST_GAP = 0.01
+"""One question in a hundred: so far may two runs of the same model be apart, by rounding on other machines."""
+TIMES = tuple(f"{name}_ms" for name in (*STAGES, "model", "total"))
+COLUMNS = (
+    *("record", "kind", "seed", "base", "method", "frames", "type", "accuracy", "low", "high", "questions"),
+    *("renamed", "right", "tokens_encoder", "tokens", "tokens_asked", "tokens_mean_over_layers", *TIMES, "row"),
+)
+
+
+@dataclass
+class Records:
+    """All that was measured.
+
+    Attributes:
+        table: the tidy table. ``kind`` is "answers" (a cell, with every single answer in ``right``) or "sweep" (a
+            report of `liteframe bench`, with times, and the whole `RowRecord` in ``row``); ``base`` is "" for the run's
+            own base VLM or `CONTROL`; ``renamed`` says that the record calls the method otherwise.
+        videos: seed -> the video of each question.
+        cells: name and seed -> the record of a cell; ``open_cells``: name -> seeds that lack one, or a method of it.
+        sweeps: path -> report; ``mean_of``: the seeds that `tiny-seeds.json` averages.
+        latency: name of the record -> latencies at real shapes.
+    """
+
+    table: pd.DataFrame
+    videos: dict[int, np.ndarray] = field(default_factory=dict)
+    cells: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    open_cells: dict[str, list[int]] = field(default_factory=dict)
+    sweeps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    latency: dict[str, LatencyRecord] = field(default_factory=dict)
+    mean_of: list[int] = field(default_factory=list)
+
+
+def read_records(folder: Path, cells: Sequence[PaperCell] = CELLS) -> Records:
+    """Everything under the folder of records.
+
+    Raises:
+        DataError: a record cannot be read, or contradicts another.
+    """
+    found = Records(pd.DataFrame(columns=list(COLUMNS)))
+    rows = [*_cells(folder / "paper", cells, found), *_sweeps(folder, found)]
+    if rows:
+        found.table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for path in sorted(folder.glob("latency*.json")):
+        data = read_json(path)
+        if data.get("kind") == "latency" and data.get("settings", {}).get("size", "real") == "real":
+            found.latency[path.stem] = read_latency(path)
+    found.mean_of = _mean_of(folder, found.table)
+    require_same_models(found.table)
+    return found
+
+
+def _cells(folder: Path, cells: Sequence[PaperCell], found: Records) -> Iterator[dict[str, Any]]:
+    world, measured = OneWorld(), dict[tuple[str, int, int], str]()
+    for cell, seed in plan(cells=cells):
+        path, record = record_path(folder, cell, seed), read_cell(folder, cell, seed)
+        if record is None or open_arms(record, cell):
+            found.open_cells.setdefault(cell.name, []).append(seed)
+        if record is None:
+            continue
+        if (record["cell"], record["seed"]) != (cell.name, seed):
+            raise DataError(f"{path}: is the record of another cell; remove it")
+        found.videos[seed] = world.require(record, str(path))
+        found.cells[cell.name, seed] = record
+        for row in record["rows"]:
+            name, point = row_arm(row), (row_arm(row), int(row["frames"]), seed)
+            if name == row["arm"] and measured.setdefault(point, str(path)) != str(path):
+                raise DataError(f"{name} at {point[1]} frames, seed {seed}: measured in two cells; remove one record")
+            tokens = {"tokens_encoder": row["tokens"]["encoder"], "tokens": row["tokens"]["llm"]}
+            tokens |= {f"tokens_{key}": row["tokens"][key] for key in ("asked", "mean_over_layers")}
+            about = {"record": f"paper/seed{seed}/{path.name}", "kind": "answers", "renamed": name != row["arm"]}
+            right_Q = np.asarray(row["right"], dtype=np.float64)
+            yield from _by_type(row, seed, name, {**about, **tokens, "right": right_Q, "accuracy": right_Q.mean()})
+
+
+def _sweeps(folder: Path, found: Records) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("tiny*/report.json")):
+        name, report = path.relative_to(folder).as_posix(), read_json(path)
+        rows = rows_of(report, str(path))
+        if not rows:
+            raise DataError(f"{path}: field 'rows' is empty; run `liteframe bench` again")
+        found.sweeps[name] = report
+        seed = (report.get("settings") or {}).get("seed")
+        seed = int(path.parent.name.removeprefix("tiny-seed") or 0) if seed is None else int(seed)
+        for row in rows:
+            yield from _by_type(vars(row), seed, row.arm, _of_sweep(row, name))
+
+
+def _of_sweep(row: RowRecord, record: str) -> dict[str, Any]:
+    times = {name: float(getattr(row, name)) for name in TIMES}
+    tokens = ("tokens_encoder", "tokens", "tokens_asked", "tokens_mean_over_layers")
+    return {"record": record, "kind": "sweep", "renamed": False, "row": row, **times} | {
+        name: getattr(row, name) for name in tokens
+    }
+
+
+def _by_type(row: Mapping[str, Any], seed: int, method: str, of_all: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row about all questions, and one a question type."""
+    base = CONTROL if method.startswith(CONTROL) else ""
+    shared = {"seed": seed, "base": base, "method": method.removeprefix(CONTROL), "frames": int(row["frames"])}
+    whole = {"accuracy": row.get("accuracy"), "low": row.get("accuracy_low"), "high": row.get("accuracy_high")}
+    yield {**shared, "type": ALL, **whole, "questions": row.get("questions"), **of_all}
+    about = {name: of_all[name] for name in ("record", "kind", "renamed")}
+    counts = row.get("per_type_questions") or {}
+    for name, accuracy in (row.get("per_type") or {}).items():
+        yield {**shared, **about, "type": name, "accuracy": accuracy, "questions": counts.get(name)}
+
+
+def _mean_of(folder: Path, table: pd.DataFrame) -> list[int]:
+    """The seeds that the summary of seeds averages, which has to be of the reports that are here."""
+    path = folder / "tiny-seeds.json"
+    if not path.is_file():
+        return []
+    summary = read_json(path)
+    if not isinstance(summary.get("seeds"), list) or not isinstance(summary.get("rows"), list):
+        raise DataError(f"{path}: field 'seeds' or 'rows' is missing; write it with `liteframe seeds`")
+    seeds = [int(str(name).removeprefix("seed ")) for name in summary["seeds"]]
+    rows = table[(table.kind == "sweep") & (table.type == ALL)].set_index(["method", "frames", "seed"])["accuracy"]
+    if absent := [seed for seed in seeds if seed not in rows.index.get_level_values("seed")]:
+        raise DataError(f"{path}: field 'seeds' names seed {absent[0]}, of which there is no tiny*/report.json")
+    for row in summary["rows"]:
+        if [rows.get((row["arm"], row["frames"], seed)) for seed in seeds] != row["values"]:
+            raise DataError(
+                f"{path}: field 'values' of {row['arm']} at {row['frames']} frames is not what the reports say; make it"
+                f" again with `liteframe seeds` of the reports of seeds {', '.join(map(str, seeds))}"
+            )
+    return seeds
+
+
+def require_same_models(table: pd.DataFrame) -> None:
+    """Raises DataError where a sweep's accuracy is not that which a cell measured: its times are of other models."""
+    whole = table[(table.type == ALL) & (table.base == "") & ~table.renamed.astype(bool)]
+    keys = ["method", "frames", "seed"]
+    both = whole[whole.kind == "sweep"].merge(whole[whole.kind == "answers"], on=keys, suffixes=("", "_cell"))
+    apart = both[(both.accuracy - both.accuracy_cell).abs() > LARGEST_GAP]
+    for row in apart.itertuples():
+        raise DataError(
+            f"{row.record}: {row.method} at {row.frames} frames is right in {row.accuracy:.3f}, but in"
+            f" {row.accuracy_cell:.3f} by {row.record_cell}: they are of different models; run `make bench` or"
+            " `make paper` again"
+        )

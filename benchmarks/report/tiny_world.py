@@ -1,0 +1,246 @@
+"""The tiny world's half of RESULTS.md: means over the seeds, gains at equal time, and what has to be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from liteframe.bench.frontier import weights_at
+from liteframe.bench.methods import STORY, in_order, label
+from liteframe.bench.records import RowRecord
+from liteframe.errors import DataError
+
+from .records import ALL, TIMES, Records
+from .wording import listed, milliseconds
+
+TEACHER, WAP, CTD, LMA = STORY
+FLOORS = ("encode", "prefill")
+WIDE = 1.5
+"""A cell is noisy where the 90th percentile of its model time is so many times the 10th."""
+LEAST = "◁"
+"""Behind an accuracy that is of a method's slowest row: at that later time it may be higher."""
+_MEANS = ("accuracy", "tokens_encoder", "tokens", "tokens_asked", "tokens_mean_over_layers", *TIMES)
+
+
+def sweep_rows(records: Records, seeds: Sequence[int] | None = None) -> pd.DataFrame:
+    """The sweeps' rows about all questions, of the seeds that are averaged unless told otherwise."""
+    table, wanted = records.table, records.mean_of if seeds is None else seeds
+    return table[(table.kind == "sweep") & (table.type == ALL) & table.seed.isin(wanted)]
+
+
+def mean_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a method and frame count that all seeds have: means, and the interval of the mean accuracy.
+
+    The distances to the ends of the seeds' intervals add up as independent errors do, so the interval is the
+    uncertainty of these worlds and models from the videos that were asked about.
+
+    Raises:
+        DataError: no row is in all of them.
+    """
+    rows = rows.join(pd.DataFrame([_floors(row) for row in rows["row"]], index=rows.index))
+    floors = [name for name in rows if str(name).endswith("floor_ms")]
+    groups = rows.assign(down=(rows.accuracy - rows.low) ** 2, up=(rows.high - rows.accuracy) ** 2).groupby(
+        ["method", "frames"]
+    )
+    # A mean over fewer seeds than all would be of other worlds.
+    means = groups[[*_MEANS, *floors]].agg(lambda values: values.mean(skipna=False))
+    means[["down", "up"]] = np.sqrt(groups[["down", "up"]].sum()).div(groups.size(), axis=0)
+    means["low"], means["high"] = (means.accuracy - means.down).clip(lower=0), (means.accuracy + means.up).clip(upper=1)
+    means["questions"] = groups.questions.sum()
+    means = means[groups.size() == rows.seed.nunique()]
+    if means.empty:
+        raise DataError("the reports have no method and frame count in common; they are of different sweeps")
+    for name in FLOORS:
+        if f"{name}_floor_ms" in means:
+            means[f"{name}_over_floor"] = means[f"{name}_ms"] / means[f"{name}_floor_ms"]
+    order = {name: place for place, name in enumerate(in_order(means.index.get_level_values("method")))}
+    return means.sort_index(key=lambda level: level.map(order) if level.name == "method" else level)
+
+
+def _floors(row: RowRecord) -> dict[str, float]:
+    return {f"{name}_floor_ms": row.floor[name]["floor_ms"] for name in FLOORS if name in row.floor}
+
+
+def by_frames(means: pd.DataFrame, column: pd.Series, methods: Sequence[str] | None = None) -> pd.DataFrame:
+    """Texts of a column by method and frames; a dash where a method was not asked."""
+    wide = column.unstack("frames").reindex(in_order(means.index.get_level_values("method")))
+    wide = wide if methods is None else wide.loc[[name for name in methods if name in wide.index]]
+    wide = wide.fillna("-").rename(index=label).rename_axis("method").reset_index()
+    return wide.rename(columns=str)
+
+
+def accuracy_table(means: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by method and frames, with the half of its interval."""
+    half = np.maximum(means.accuracy - means.low, means.high - means.accuracy)
+    return by_frames(means, means.accuracy.map("{:.3f}".format) + " ± " + half.map("{:.3f}".format))
+
+
+def time_table(means: pd.DataFrame, methods: Sequence[str] | None = None) -> pd.DataFrame:
+    """Model time by method and frames."""
+    return by_frames(means, means.model_ms.map(milliseconds), methods)
+
+
+def against_wap(means: pd.DataFrame) -> pd.DataFrame:
+    """WAP less each method at equal frames, with a star where the intervals overlap, and the tokens that it leaves."""
+    wap, rows = means.loc[WAP], []
+    for name in in_order(means.index.get_level_values("method")):
+        own = means.loc[name]
+        if name in (TEACHER, WAP, LMA):
+            continue
+        both = wap.index.intersection(own.index)
+        gap = wap.accuracy[both] - own.accuracy[both]
+        apart = (wap.low[both] > own.high[both]) | (own.low[both] > wap.high[both])
+        seen = own.tokens_mean_over_layers.fillna(own.tokens)[both[-1]] / wap.tokens[both[-1]]
+        stars = {str(n): f"{gap[n]:+.3f}{'' if apart[n] else '*'}" for n in both}
+        rows.append(
+            {"method": label(name), **stars, "mean": f"{gap.mean():+.3f}", "tokens, times WAP's": f"{seen:.3g}"}
+        )
+    return pd.DataFrame(rows).fillna("-")
+
+
+def equal_time(rows: pd.DataFrame) -> pd.DataFrame:
+    """What every method reaches at the time of each of the teacher's rows, mean of the seeds' own comparisons.
+
+    ``accuracy`` and ``gain`` are missing where it has no row as fast in some seed; ``at_least`` where its slowest row,
+    which may be faster, stands in. Empty without a teacher.
+    """
+    found = []
+    seeds = {seed: own.set_index(["method", "frames"]) for seed, own in rows.groupby("seed")}
+    shared = [name for name in in_order(rows.method) if all(name in own.index for own in seeds.values())]
+    if TEACHER not in shared:
+        return pd.DataFrame(columns=["method", "by", "teacher_frames", "accuracy", "gain", "lowest", "at_least"])
+    counts = sorted(set.intersection(*(set(own.loc[TEACHER].index) for own in seeds.values())))
+    for name in shared[1:]:
+        for by, field in (("model", "model_ms"), ("end to end", "total_ms")):
+            for count in counts:
+                each = [_at_time(own, name, field, count) for own in seeds.values()]
+                accuracy, gain, least = zip(*each, strict=True)
+                known: dict[str, Any] = {"accuracy": np.mean(accuracy), "gain": np.mean(gain), "lowest": np.min(gain)}
+                found.append({"method": name, "by": by, "teacher_frames": count, **known, "at_least": any(least)})
+    return pd.DataFrame(found)
+
+
+def _at_time(rows: pd.DataFrame, name: str, field: str, frames: int) -> tuple[float, float, bool]:
+    """Accuracy at the teacher's time, the gain (neither a number where no row is as fast), and if they are at least."""
+    own, teacher = rows.loc[name], rows.loc[(TEACHER, frames)]
+    weights, where = weights_at(own[field].to_dict(), teacher[field])
+    if not weights:
+        return np.nan, np.nan, False
+    accuracy = sum(weight * own.accuracy[count] for count, weight in weights.items())
+    return accuracy, accuracy - teacher.accuracy, where == "slowest row"
+
+
+def equal_time_table(equal: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """The same in words, of some methods."""
+    own = equal[equal.method.isin(methods)].copy()
+    own["text"] = [
+        "-" if np.isnan(row.gain) else f"{row.accuracy:.3f} ({row.gain:+.3f}){' ' + LEAST if row.at_least else ''}"
+        for row in own.itertuples()
+    ]
+    wide = own.pivot(index=["method", "by"], columns="teacher_frames", values="text")
+    wide = wide.reindex([(name, by) for name in methods for by in ("model", "end to end")]).dropna(how="all")
+    wide = wide.rename(columns=lambda count: f"at the teacher's {count}").reset_index()
+    return wide.assign(method=wide.method.map(label)).rename_axis(columns=None)
+
+
+def speed_ups(means: pd.DataFrame) -> pd.DataFrame:
+    """Teacher over method at equal frames, by stage and as a whole; the teacher's shares, and Amdahl's ceilings.
+
+    Empty without a teacher.
+    """
+    if TEACHER not in means.index:
+        return pd.DataFrame()
+    times = [*(f"{name}_ms" for name in ("encode", "prefill", "model", "total"))]
+    teacher = means.loc[TEACHER].reindex(means.index.get_level_values("frames")).set_axis(means.index)
+    found = (teacher[times] / means[times]).rename(columns=lambda name: f"{name.removesuffix('_ms')}_speed_up")
+    for name in ("encode", "prefill"):
+        share = teacher[f"{name}_ms"] / teacher.model_ms
+        found[f"teacher_{name}_share"], found[f"{name}_ceiling"] = share, 1 / (1 - share)
+    return found[found.index.get_level_values("method") != TEACHER].dropna(how="all")
+
+
+def everything(means: pd.DataFrame) -> pd.DataFrame:
+    """All numbers of the tiny world, a row a method and frame count, for the CSV."""
+    whole = means.drop(columns=["down", "up"]).join(speed_ups(means))
+    names = whole.index.get_level_values("method").map(label)
+    whole.insert(0, "label", names)
+    return whole.reset_index()
+
+
+def cautions(means: pd.DataFrame, rows: pd.DataFrame, chance: float) -> list[str]:
+    """What the numbers demand to be said, losses as plainly as gains."""
+    said = []
+    if {TEACHER, LMA} <= set(means.index.get_level_values("method")):
+        best = {name: means.loc[name].sort_values("accuracy").iloc[-1] for name in (TEACHER, LMA)}
+        at = {
+            name: f"{row.accuracy:.3f} at {row.name} frames, {milliseconds(row.model_ms)} ms"
+            for name, row in best.items()
+        }
+        gap = best[LMA].accuracy - best[TEACHER].accuracy
+        said.append(
+            f"The best row of the student after LMA ({at[LMA]}) is {abs(gap):.3f} {'above' if gap >= 0 else 'below'}"
+            f" the teacher's best ({at[TEACHER]})."
+        )
+        slowest = means.loc[LMA].iloc[-1]
+        files = (slowest.decode_ms + slowest.preprocess_ms) / slowest.total_ms
+        said.append(f"At {slowest.name} frames decoding and preprocessing are {files:.0%} of its time end to end.")
+    if len(counts := sorted(set(means.questions))) > 1:
+        said.append(f"Rows answer different numbers of questions ({counts[0]:,.0f} to {counts[-1]:,.0f}).")
+    if at_chance := [_cell(cell) for cell in means[means.low <= chance].index]:
+        said.append(f"Not above chance ({chance:.2f}) by the interval: {', '.join(at_chance)} frames.")
+    faster = means.groupby("method").model_ms.diff() < 0
+    said += [
+        f"{_cell(cell)} frames took less model time than fewer: noise of the clock." for cell in means[faster].index
+    ]
+    if few := [_cell((row.arm, row.frames)) for row in rows["row"] if 0 < _runs(row) < 5]:
+        said.append(f"Fewer than 5 timed runs: {', '.join(dict.fromkeys(few))} frames.")
+    wide = rows.assign(wide=[_spread(row) > WIDE for row in rows["row"]]).groupby("seed").wide.agg(["sum", "size"])
+    if wide["sum"].any():
+        said.append(
+            f"In {listed(list(wide['sum']))} of {wide['size'].iloc[0]} cells of the seeds, each alone, the model time's"
+            f" 90th percentile is more than {WIDE} times the 10th (other work on the machine, or small cells)."
+        )
+    return said
+
+
+def _cell(cell: Any) -> str:
+    return f"{label(cell[0])} at {cell[1]}"
+
+
+def _runs(row: RowRecord) -> int:
+    return int(min((row.spread[name]["n"] for name in FLOORS if name in row.spread), default=0))
+
+
+def _spread(row: RowRecord) -> float:
+    model = row.spread.get("model")
+    return model["p90"] / model["p10"] if model and model["p10"] > 0 else 0.0
+
+
+def limits(records: Records) -> str:
+    """The machine's limits as the runs measured them, lowest to highest."""
+    of_seeds = [
+        report["limits"]
+        for report in records.sweeps.values()
+        if report.get("limits") and (report.get("settings") or {}).get("seed") in records.mean_of
+    ]
+    spans = []
+    for name, unit in (("bf16_gflops", "GFLOP/s bf16"), ("fp32_gflops", "GFLOP/s fp32"), ("bandwidth_gbs", "GB/s")):
+        if values := sorted(each[name] for each in of_seeds if name in each):
+            low, high = f"{values[0]:.0f}", f"{values[-1]:.0f}"
+            spans.append(f"{low if low == high else f'{low} to {high}'} {unit}")
+    return ", ".join(spans)
+
+
+def memory(rows: pd.DataFrame) -> str:
+    """Lowest and highest peak of a process, MiB; empty where none was measured."""
+    peaks = [peak for row in rows["row"] for peak in row.peak_mib.values()]
+    return f"{min(peaks):,.0f} to {max(peaks):,.0f}" if peaks else ""
+
+
+def left_out(rows: pd.DataFrame) -> list[str]:
+    """Methods at frame counts that only some seeds have."""
+    sizes = rows.groupby(["method", "frames"]).size()
+    return [_cell(cell) for cell in sizes[sizes < rows.seed.nunique()].index]

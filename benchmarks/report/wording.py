@@ -1,0 +1,134 @@
+"""Verdicts in words: the numbers of a part, each seed's own, and why it has no other verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from liteframe.bench.methods import tomllib_load
+
+from .evidence import Estimate
+from .verdicts import ENDS, HOLDS, MISSING, VERDICTS, AtTime, ByFrames, Figures, Growth, Measured, Part, Reason, Verdict
+
+
+@cache
+def words() -> dict[str, Any]:
+    """All of `wording.toml`."""
+    return tomllib_load(__file__)
+
+
+def interval(found: Estimate | None, signs: bool = False, wanted: Sequence[int] = ()) -> str:
+    """Mean and interval; in square brackets the seeds that there are, where some of those wanted are missing."""
+    if found is None:
+        return MISSING
+    sign = "+" if signs else ""
+    seeds = "" if set(found.seeds) >= set(wanted) else f" [{listed(found.seeds)}]"
+    return f"{found.mean:{sign}.3f} ({found.low:{sign}.3f} to {found.high:{sign}.3f}){seeds}"
+
+
+def signed(found: Estimate) -> str:
+    """A difference and its interval."""
+    return interval(found, signs=True)
+
+
+def each_seed(found: Estimate) -> str:
+    """Each seed's own difference."""
+    return ", ".join(f"seed {seed} {value:+.3f}" for seed, value in sorted(found.by_seed.items()))
+
+
+def reason(found: Reason | None) -> str:
+    """Why, as a sentence's end."""
+    if found is None:
+        return MISSING
+    values = {name: listed(value) if isinstance(value, list) else value for name, value in found.values.items()}
+    if found.name == "not timed":
+        first, *rest = found.values["seeds"]
+        values = {"first": first, "rest": f" (and {listed(rest)})" if rest else ""}
+    return str(words()["reasons"][found.name]).format(**values)
+
+
+def why(part: Part) -> str:
+    """All reasons of a part."""
+    joint = ": " if part.reasons and part.reasons[0].name == "not at the ends" else "; "
+    return joint.join(map(reason, part.reasons))
+
+
+def measured(found: Measured) -> str:
+    """The numbers of a part."""
+    if isinstance(found, Estimate):
+        return signed(found)
+    if isinstance(found, Growth):
+        return f"{signed(found.slope)} a doubling, the last less the first {signed(found.bend)}"
+    if isinstance(found, AtTime):
+        assert found.medians is not None
+        return f"{signed(found.medians)}; {ENDS}: {signed(found.far) if found.far else reason(found.no_far)}"
+    if isinstance(found, ByFrames):
+        known = {count: list(values.values()) for count, values in found.values.items() if values}
+        return "; ".join(f"{_range(values, found.shape)} at {count} frames" for count, values in known.items())
+    if isinstance(found, Figures):
+        return str(words()["figures"][found.name]).format(**found.values)
+    return "" if found is None else "; ".join(f"{_at(at)}, at {count} frames" for count, at in found.items())
+
+
+def _at(at: AtTime) -> str:
+    if at.medians is None:
+        return reason(at.no_medians)
+    return f"{signed(at.medians)}, then {signed(at.far) if at.far else reason(at.no_far)}"
+
+
+def by_seed(found: Measured) -> str:
+    """Each seed's own numbers."""
+    if isinstance(found, Estimate):
+        return each_seed(found)
+    if isinstance(found, Growth):
+        return f"{each_seed(found.slope)}; last less first {each_seed(found.bend)}"
+    if isinstance(found, AtTime):
+        own = each_seed(found.medians) if found.medians else ""
+        return f"{own}; {ENDS} {each_seed(found.far)}" if found.far else own
+    if isinstance(found, ByFrames):
+        return _ranges(list(found.values.values()), found.shape)
+    if isinstance(found, Mapping):
+        estimates = [at.medians.by_seed for at in found.values() if at.medians]
+        return _ranges(estimates, "+.3f", always=True)
+    return ""
+
+
+def _ranges(values: Sequence[Mapping[int, float]], shape: str, always: bool = False) -> str:
+    seeds = {
+        seed: [known[seed] for known in values if seed in known]
+        for seed in sorted({seed for known in values for seed in known})
+    }
+    return ", ".join(f"seed {seed} {_range(known, shape, always)}" for seed, known in seeds.items())
+
+
+def _range(values: Sequence[float], shape: str, always: bool = False) -> str:
+    low, high = format(min(values), shape), format(max(values), shape)
+    return low if low == high and not always else f"{low} to {high}"
+
+
+def decided_by(verdict: Verdict) -> str:
+    """The number that decides a claim."""
+    part = verdict.deciding
+    if part is None:
+        return ""
+    numbers, parts = measured(part.measured), [each for each in verdict.parts if each.verdict in VERDICTS]
+    if verdict.verdict == MISSING and len(parts) > 1:
+        lacking = sum(each.verdict == MISSING for each in parts)
+        example = "; ".join(filter(None, [numbers and f"{part.what}: {numbers}", why(part)]))
+        return ", ".join(filter(None, [f"{lacking} of {len(parts)} parts lack something", example]))
+    said = [numbers] if verdict.verdict == HOLDS else [numbers, why(part)]
+    return ": ".join(filter(None, [part.what, "; ".join(filter(None, said))]))
+
+
+def listed(values: Sequence[object], last: str = ", ") -> str:
+    """4, 5, 6; or with " and " before the last."""
+    texts = [str(value) for value in values]
+    return f"{', '.join(texts[:-1])}{last}{texts[-1]}" if len(texts) > 1 else "".join(texts)
+
+
+def milliseconds(value: float) -> str:
+    """Three figures: 0.12, 1.23, 12.3, 123, 1,234."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,187 @@
+"""Works through the cells: one after another, each under a lock, until all are done or the time is over."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from liteframe import runtime
+from liteframe.bench.arms import ATTENTION
+from liteframe.bench.environment import environment
+from liteframe.bench.paper.answers import answer
+from liteframe.bench.paper.arms import arms_for, trained_arms
+from liteframe.bench.paper.cells import CELLS, LONGEST, PaperCell, plan
+from liteframe.bench.paper.ground import Busy, RunVerb, Workplace, missing_of, require_ground, stages_of
+from liteframe.bench.paper.records import add_arms, open_arms, read_cell, rewrite_cell, row_arm, write_cell
+from liteframe.bench.paper.training import drop_stores, host_of, student_of, train
+from liteframe.bench.records import read_stage_records
+from liteframe.bench.tables import aligned
+from liteframe.errors import DataError
+from liteframe.pipeline.isolation import isolated
+
+Task = tuple[PaperCell, int]
+ArmCounts = Sequence[tuple[str, Sequence[int]]]
+"""Arms and the frame counts that they are asked at."""
+GUESSED_MINUTES = {"answers": 5.0, "train": 6.0, "ground": 14.0, "store": 2.0}
+"""Before any cell is done: of a cell by its kind, of a run, and of a feature store, on two CPU cores."""
+
+
+@dataclass
+class Worker:
+    """Makes the records of cells.
+
+    Attributes:
+        runs: folder of all runs.
+        records: folder of the records.
+        run_verb: runs one command line in this process.
+        cells: all that there are, chosen or not.
+        longest: frames of a video.
+    """
+
+    runs: Path
+    records: Path
+    run_verb: RunVerb
+    cells: Sequence[PaperCell] = CELLS
+    longest: int = LONGEST
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def work(self, tasks: Sequence[Task], hours: float | None = None) -> bool:
+        """Makes what is open of the tasks; True if all of them are done then.
+
+        A cell that fails is named, and the others are made all the same. One that another process works on is left to
+        that process.
+
+        Args:
+            tasks: in the order of work.
+            hours: no cell is begun that would go past them, judged by the cells that are done.
+        """
+        end = None if hours is None else time.monotonic() + 3600 * hours
+        busy: dict[Task, str] = {}
+        for cell, seed in tasks:
+            try:
+                if self.is_done(cell, seed):
+                    continue
+                if end is not None and time.monotonic() + 60 * self.minutes(cell, seed) > end:
+                    _say(f"{cell.name}, seed {seed}: would go past {hours:g} hours, so this ends here")
+                    break
+                self._one(cell, seed)
+            except Busy as error:
+                busy[cell, seed] = str(error)
+            except Exception as error:  # a night's work does not end at one method's mistake
+                traceback.print_exc()
+                self.failed[f"{cell.name}, seed {seed}"] = f"{type(error).__name__}: {error}"
+        for name, reason in self.failed.items():
+            _say(f"FAILED {name}: {reason}")
+        for reason in busy.values():
+            _say(f"left to another process: {reason}")
+        return all(self._readable(cell, seed) is not None for cell, seed in tasks)
+
+    def is_done(self, cell: PaperCell, seed: int) -> bool:
+        """Whether there is a record of the cell as it is now, with all of its arms as they work now."""
+        return _complete(read_cell(self.records, cell, seed), cell)
+
+    def _readable(self, cell: PaperCell, seed: int) -> dict[str, Any] | None:
+        """The whole record of a cell; None where it cannot be read either, which is for that cell's own turn to say."""
+        try:
+            record = read_cell(self.records, cell, seed)
+        except DataError:
+            return None
+        return record if _complete(record, cell) else None
+
+    def _one(self, cell: PaperCell, seed: int) -> None:
+        place = Workplace(self.runs, seed)
+        with place.alone(cell.name):
+            if self.is_done(cell, seed):
+                return
+            _say(f"{cell.name}, seed {seed}: {cell.about or cell.kind}")
+            require_ground(place, self.run_verb)
+            before = read_cell(self.records, cell, seed)
+            if before is None:
+                found = self._measure(cell, place, cell.arms)
+                written = write_cell(self.records, cell, seed, self._environment(), **found)
+            else:
+                found = self._measure(cell, place, _to_ask(before, cell))
+                written = rewrite_cell(self.records, cell, seed, add_arms(before, cell, self._environment(), **found))
+            _say(f"{cell.name}, seed {seed}: done in {found['seconds'] / 60:.1f} minutes, {written}")
+            drop_stores(place, self._stores_needed(seed))
+
+    def _environment(self) -> dict[str, Any]:
+        return environment("cpu", "bfloat16", str(ATTENTION), malloc={"tuned": runtime.malloc_is_tuned})
+
+    def _measure(self, cell: PaperCell, place: Workplace, wanted: ArmCounts) -> dict[str, Any]:
+        stages, spent = stages_of(place.ground), 0.0
+        if cell.training is not None:
+            stages += train(cell, place, self.run_verb)
+            spent = sum(record["seconds"] for record in read_stage_records(place.of(cell.name)))
+        started = time.monotonic()
+        with isolated(place.seed):
+            if cell.training is None or cell.training.host is not None:
+                arms = arms_for(place.ground, wanted, host_of(cell, place))
+            else:
+                arms = trained_arms(place.ground, student_of(cell, place), wanted)
+            answers = answer(place.ground, arms, f"{cell.name}, seed {place.seed}", self.longest)
+        return {"seconds": spent + time.monotonic() - started, "stages": stages, "answers": answers}
+
+    def _stores_needed(self, seed: int) -> set[str]:
+        open_cells = [cell for cell in self.cells if seed in cell.seeds and self._readable(cell, seed) is None]
+        bases = {cell.training.base for cell in open_cells if cell.training}
+        learning = [*open_cells, *(cell for cell in self.cells if cell.name in bases)]
+        return {cell.training.store for cell in learning if cell.training and cell.training.store}
+
+    def minutes(self, cell: PaperCell, seed: int) -> float:
+        """What a cell took, or will take by its other seeds, its group, its kind or a guess, with what it lacks."""
+        return self._minutes(cell, seed, self._taken())
+
+    def listing(self, tasks: Sequence[Task]) -> str:
+        """A line a task: done or open, and its minutes."""
+        lines, total, taken = [], 0.0, self._taken()
+        for cell, seed in tasks:
+            done, minutes = (cell.name, seed) in taken, self._minutes(cell, seed, taken)
+            total += 0.0 if done else minutes
+            said = f"{minutes:.1f}" if done else f"about {minutes:.1f}"
+            lines.append([cell.name, cell.group, str(seed), "done" if done else "open", said])
+        table = aligned(["cell", "group", "seed", "", "minutes"], lines)
+        return f"{table}\n\nabout {total:.0f} minutes of open cells"
+
+    def _taken(self) -> dict[tuple[str, int], tuple[PaperCell, float]]:
+        """Name and seed of each cell that is done -> the cell, and the minutes that it took."""
+        records = {(cell, seed): self._readable(cell, seed) for cell, seed in plan(cells=self.cells)}
+        return {(cell.name, seed): (cell, record["seconds"] / 60) for (cell, seed), record in records.items() if record}
+
+    def _minutes(self, cell: PaperCell, seed: int, taken: Mapping[tuple[str, int], tuple[PaperCell, float]]) -> float:
+        if (cell.name, seed) in taken:
+            return taken[cell.name, seed][1]
+        place, lacking = Workplace(self.runs, seed), 0.0
+        if missing_of(place.ground):
+            lacking += GUESSED_MINUTES["ground"]
+        store = cell.training.store if cell.training else None
+        if store is not None and not (place.store(store) / "cache" / "store" / "COMPLETE").exists():
+            lacking += GUESSED_MINUTES["store"]
+        for alike in (
+            lambda other: other.name == cell.name,
+            lambda other: (other.group, other.kind) == (cell.group, cell.kind),
+            lambda other: other.kind == cell.kind,
+        ):
+            if found := [minutes for other, minutes in taken.values() if alike(other)]:
+                return fmean(found) + lacking
+        return GUESSED_MINUTES[cell.kind] + lacking
+
+
+def _complete(record: Mapping[str, Any] | None, cell: PaperCell) -> bool:
+    return record is not None and not open_arms(record, cell)
+
+
+def _to_ask(record: Mapping[str, Any], cell: PaperCell) -> ArmCounts:
+    """The arms that a record lacks, and one point that it has, by which the models are seen to be the same."""
+    kept = [(row["frames"], row["arm"]) for row in record["rows"] if row_arm(row) == row["arm"]]
+    known = [(arm, (count,)) for count, arm in sorted(kept)[:1]]
+    return [*known, *open_arms(record, cell)]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,46 @@
+"""The registry of methods has all that is measured, told apart; everything on the page has a cell."""
+
+from __future__ import annotations
+
+from matplotlib.markers import MarkerStyle
+
+from liteframe.bench.arms import ARMS, VARIANT_ARMS
+from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.methods import in_order, label, method, methods, of_groups
+from liteframe.bench.paper.cells import BUDGETS, CELLS, CTD, FRAMES, LMA, MIXERS, RATIOS, frames_at
+from report.accuracy_claims import REDUCING, counted
+from report.paper_tables import BEYOND_16X
+from report.time_claims import MIXER_NAMES
+from report.wording import words
+
+GROUPS = {
+    *("teacher", "pool", "wap", "named", "other", "own budget", "inside the encoder", "inside the LLM"),
+    *("setting", "ratio", "student", "encoder", "mixer"),
+}
+
+
+def test_all_that_is_measured_has_an_entry_told_apart() -> None:
+    assert {*ARMS, *VARIANT_ARMS, *ENCODER_ARMS, *RATIOS} <= methods().keys()
+    assert len({each.label for each in methods().values()}) == len(methods())
+    drawn = {name: (each.colour, each.marker) for name, each in methods().items() if name != "student"}
+    assert len(set(drawn.values())) == len(drawn)
+    for each in methods().values():
+        assert each.group in GROUPS and MarkerStyle(each.marker) and each.colour.startswith("#")
+        assert each.same_as is None or each.same_as in methods()
+
+
+def test_an_unknown_method_has_its_own_name_and_comes_last() -> None:
+    assert label("brand-new") == "brand-new" and method("brand-new").group == "unnamed"
+    assert in_order(["brand-new", CTD, "teacher", CTD]) == ["teacher", CTD, "brand-new"]
+
+
+def test_everything_on_the_page_has_a_cell() -> None:
+    measured = {(arm, frames) for cell in CELLS for arm, counts in cell.arms for frames in counts}
+    wanted = {"teacher", *of_groups(*REDUCING), CTD, LMA, *BEYOND_16X}
+    wanted |= {name for students in words()["ablations"].values() for name in students}
+    wanted |= {f"{stage}-{mixer}" for stage in ("ctd", "lma") for mixer in MIXERS}
+    assert {(name, frames) for name in wanted for frames in FRAMES} <= measured
+    filled = {(name, n) for name, ratio in RATIOS.items() for budget in BUDGETS if (n := frames_at(budget, ratio))}
+    assert filled <= measured
+    assert set(words()["mixers"]) == set(MIXER_NAMES) == {"depthwise", *MIXERS}
+    assert "teacher+prumerge+" not in counted(*REDUCING)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from latency_toys import toy_latency
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from liteframe.bench.latency_record import LatencyRecord, read_latency
+from liteframe.bench.methods import label, method
+from liteframe.bench.records import RowRecord
+from report import plots
+from report.plots import Bar
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved, oldest first."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: figures.append(figure) or file.write(b"png"))
+    return figures
+
+
+def _record(tmp_path: Path, device: str, change: Callable[[dict[str, Any]], object] = lambda _: None) -> LatencyRecord:
+    data = toy_latency(device)
+    change(data)
+    path = tmp_path / "latency.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return read_latency(path)
+
+
+def _points(axes: Axes) -> dict[tuple[float, float], bool]:
+    """Markers by place: whether they are hollow."""
+    return {
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0])): line.get_markerfacecolor() == "white"
+        for line in axes.lines
+        if len(line.get_xdata()) == 1
+    }
+
+
+def test_computed_points_are_hollow_and_timed_ones_filled(tmp_path: Path, drawn: list[Figure]) -> None:
+    plots.latency_over_frames(_record(tmp_path, "cpu"), tmp_path / "a.png", "title")
+    encode, _, model = (_points(axes) for axes in drawn[0].axes)
+    assert encode[8, 0.36] is False and encode[64, 2.88] is True
+    assert model[8, 0.44] is False and model[512, 28.16] is True
+
+
+def test_seconds_beyond_ten_of_them(tmp_path: Path, drawn: list[Figure]) -> None:
+    plots.stage_bars([Bar("a", "8 frames", {"encode": 3000.0})], tmp_path / "a.png", "title")
+    bars = [Bar("a", "8 frames", {"encode": 3000.0}), Bar("a", "64 frames", {"encode": 24000.0})]
+    plots.stage_bars(bars, tmp_path / "a.png", "title")
+    ms, seconds = ({text.get_text() for text in figure.axes[0].texts} for figure in drawn)
+    assert "3,000 ms" in ms and {"3.00 s", "24.0 s"} <= seconds
+
+
+def test_bars_say_how_much_was_computed(tmp_path: Path) -> None:
+    def timed_encode(data: dict[str, Any]) -> None:
+        for row in data["rows"]:
+            if (row["suite"], row["arm"], row["frames"]) == ("pipeline", "teacher", 64):
+                row["stages"]["encode"]["computed"] = False
+
+    record = _record(tmp_path, "cpu", timed_encode)
+    found = {(bar.group, bar.name): bar.note for bar in plots.bars_of_record(record)}
+    assert found[label("teacher"), "8 frames"] == ""
+    assert found[label("teacher"), "64 frames"] == "partly computed"
+    assert found["student", "64 frames"] == "computed"
+
+
+def test_a_bar_is_cut_by_shares(tmp_path: Path, drawn: list[Figure]) -> None:
+    bars = [Bar("teacher", "8 frames", {"encode": 30.0, "project": 0.0, "prefill": 10.0}, "partly computed")]
+    plots.stage_bars(bars, tmp_path / "a.png", "title")
+    axes = drawn[0].axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.75, 0.0, 0.25])
+    assert "40.0 ms (partly computed)" in {text.get_text() for text in axes.texts}
+
+
+def test_a_method_has_one_colour_and_the_same_in_every_picture(
+    fake_rows: Callable[..., list[RowRecord]], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    rows = [
+        {"method": r.arm, "frames": r.frames, "model_ms": r.model_ms, "total_ms": r.total_ms}
+        | {"accuracy": r.accuracy, "low": r.accuracy_low, "high": r.accuracy_high}
+        for r in fake_rows()
+    ]
+    means = pd.DataFrame(rows).set_index(["method", "frames"])
+    plots.frontier(means, tmp_path / "a.png", "title")
+    plots.rivals(means, tmp_path / "b.png", "title")
+    colours = [_colours(figure.axes[0]) for figure in drawn]
+    assert colours[0] == {label(name): method(name).colour for name in means.index.levels[0]}
+    assert {text: colour for text, colour in colours[1].items() if text != "_"}.items() <= colours[0].items()
+    for axes in drawn[1].axes[:3]:
+        name = next(name for name in means.index.levels[0] if label(name) == axes.get_title())
+        assert axes.title.get_color() == method(name).colour
+
+
+def _colours(axes: Axes) -> dict[str, Any]:
+    handles, labels = axes.get_legend_handles_labels()
+    return {text: line[0].get_color() for text, line in zip(labels, handles, strict=True)}
+
+
+def test_the_gain_at_equal_time_is_drawn(
+    fake_rows: Callable[..., list[RowRecord]], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    rows = [vars(row) | {"low": row.accuracy_low, "high": row.accuracy_high} for row in fake_rows()]
+    plots.frontier(
+        pd.DataFrame(rows).set_index(["arm", "frames"]).rename_axis(["method", "frames"]), tmp_path / "a", ""
+    )
+    model, total = ({text.get_text() for text in axes.texts} for axes in drawn[0].axes)
+    assert "+0.17" in model and "+0.13" in total

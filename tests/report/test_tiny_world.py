@@ -1,0 +1,112 @@
+"""Means of seeds with their intervals, and comparisons at equal time, against the sweep's own functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from liteframe.bench.frontier import matched_latency
+from liteframe.bench.records import RowRecord, write_json
+from liteframe.bench.report import build_report
+from liteframe.errors import DataError
+from report import tiny_world
+from report.records import read_records
+
+Rows = Callable[..., list[RowRecord]]
+
+
+def table_of(folder: Path, *seeds: list[RowRecord]) -> pd.DataFrame:
+    """The tidy rows of sweeps with these rows."""
+    for seed, rows in enumerate(seeds):
+        write_json(folder / f"tiny-seed{seed}" / "report.json", build_report({}, [], rows, {"seed": seed}))
+    return tiny_world.sweep_rows(read_records(folder), range(len(seeds)))
+
+
+def test_rows_of_seeds_become_one(fake_rows: Rows, tmp_path: Path) -> None:
+    seeds = [fake_rows(), fake_rows(0.02), fake_rows(-0.02)]
+    seeds[1] = [replace(row, encode_ms=row.encode_ms + 3.0) for row in seeds[1]]
+    row = tiny_world.mean_rows(table_of(tmp_path, *seeds)).loc["teacher+wap", 16]
+    first = next(r for r in seeds[0] if (r.arm, r.frames) == ("teacher+wap", 16))
+    assert row.accuracy == pytest.approx(first.accuracy) and row.questions == 3 * first.questions
+    assert row.high - row.accuracy == pytest.approx(0.02 / sqrt(3))
+    assert row.encode_ms == pytest.approx(first.encode_ms + 1.0) and row.model_ms == pytest.approx(first.model_ms + 1.0)
+    assert row.encode_over_floor == pytest.approx(row.encode_ms / row.encode_floor_ms)
+
+
+def test_interval_of_a_mean_is_that_of_drawing_the_seeds_apart(fake_rows: Rows, tmp_path: Path) -> None:
+    centres, spreads = [0.5, 0.6, 0.7], [0.01, 0.02, 0.03]
+    ends = [(c - 1.96 * s, c + 1.96 * s) for c, s in zip(centres, spreads, strict=True)]
+    first = fake_rows()[0]
+    seeds = [
+        [replace(first, accuracy=c, accuracy_low=low, accuracy_high=high)]
+        for c, (low, high) in zip(centres, ends, strict=True)
+    ]
+    row = tiny_world.mean_rows(table_of(tmp_path, *seeds)).iloc[0]
+    generator = np.random.default_rng(0)
+    draws = np.mean([generator.normal(c, s, 200_000) for c, s in zip(centres, spreads, strict=True)], axis=0)
+    assert (row.accuracy, row.low, row.high) == pytest.approx((0.6, *np.percentile(draws, [2.5, 97.5])), abs=2e-4)
+
+
+def test_rows_that_a_seed_lacks_are_left_out_and_named(fake_rows: Rows, tmp_path: Path) -> None:
+    fewer = [row for row in fake_rows() if (row.arm, row.frames) != ("teacher", 64)]
+    rows = table_of(tmp_path, fake_rows(), fewer)
+    assert ("teacher", 64) not in tiny_world.mean_rows(rows).index
+    assert tiny_world.left_out(rows) == ["teacher, all tokens at 64"]
+    with pytest.raises(DataError, match="no method and frame count in common"):
+        tiny_world.mean_rows(table_of(tmp_path, fewer, [replace(row, arm=f"no {row.arm}") for row in fewer]))
+
+
+def test_budgets_asked_for_need_every_seed(fake_rows: Rows, tmp_path: Path) -> None:
+    first, second = ([replace(fake_rows()[0], tokens_asked=n, tokens_mean_over_layers=5.5)] for n in (8, 12))
+    row = tiny_world.mean_rows(table_of(tmp_path, first, second)).iloc[0]
+    assert (row.tokens_asked, row.tokens_mean_over_layers) == (10, 5.5)
+    row = tiny_world.mean_rows(table_of(tmp_path, first, fake_rows()[:1])).iloc[0]
+    assert np.isnan(row.tokens_asked) and np.isnan(row.tokens_mean_over_layers)
+
+
+def test_gains_at_equal_time_are_means_of_the_seeds_own(fake_rows: Rows, tmp_path: Path) -> None:
+    slow = [replace(row, encode_ms=4.0 * row.encode_ms) if row.arm == "liteframe-lma" else row for row in fake_rows()]
+    seeds = [fake_rows(), slow, fake_rows(0.02)]
+    found = tiny_world.equal_time(table_of(tmp_path, *seeds)).set_index(["method", "by", "teacher_frames"])
+    for by, field in (("model", "model_ms"), ("end to end", "total_ms")):
+        for frames in (8, 16, 32, 64):
+            matches = [matched_latency(rows, frames=[frames], fields=[field])[0] for rows in seeds]
+            row = found.loc["liteframe-lma", by, frames]
+            if any(match["gain"] is None for match in matches):
+                assert np.isnan(row.gain)
+            else:
+                assert row.gain == pytest.approx(np.mean([match["gain"] for match in matches]))
+                assert row.lowest == pytest.approx(min(match["gain"] for match in matches))
+            assert row.at_least == any(match["where"] == "slowest row" for match in matches)
+
+
+def test_overlaps_and_tokens_stand_beside_what_wap_gains(fake_rows: Rows, tmp_path: Path) -> None:
+    def dearer(row: RowRecord) -> RowRecord:
+        more = {"tokens": 16 * row.frames, "tokens_mean_over_layers": 6.0 * row.frames}
+        return replace(row, arm="teacher+fastv", **more)
+
+    rows = [*fake_rows(), *(dearer(row) for row in fake_rows() if row.arm == "teacher+max")]
+    table = tiny_world.against_wap(tiny_world.mean_rows(table_of(tmp_path, rows))).set_index("method")
+    assert list(table.loc["max pooling"]) == ["-0.006*", "-0.011*", "-0.006*", "-0.014*", "-0.009", "1"]
+    assert table.loc["FastV (inside the LLM)", "tokens, times WAP's"] == "6"
+
+
+def test_cautions(fake_rows: Rows, tmp_path: Path) -> None:
+    first, second = fake_rows(), fake_rows(0.02)
+    for row in second[:2]:
+        row.spread["model"]["p90"] = 1000.0
+    first[1], second[1] = (replace(rows[1], encode_ms=0.01, prefill_ms=0.01) for rows in (first, second))
+    first[3].spread["encode"]["n"] = 3
+    rows = table_of(tmp_path, first, second)
+    said = " ".join(tiny_world.cautions(tiny_world.mean_rows(rows), rows, chance=0.48))
+    assert "is 0.013 below the teacher's best" in said
+    assert "Not above chance (0.48) by the interval:" in said and "max pooling at 8" in said
+    assert "teacher, all tokens at 16 frames took less model time than fewer" in said
+    assert "Fewer than 5 timed runs: teacher, all tokens at 64 frames." in said
+    assert "In 0, 2 of 30 cells of the seeds, each alone" in said
