@@ -63,14 +63,15 @@ def cases(folder: Path, scale: float) -> Iterator[Case]:
     yield Case(f"{_WINDOWS} times 4 frames in a row, 720p", grouped.make(folder), windows, grouped.group)
     full = Clip("full_range", 600, 480, 640, group=60, pixel_format="yuvj420p")
     yield _sparse(f"32 of {full.frames} frames, yuvj420p", full, folder, 32)
-    short = Clip("short", 64, 240, 320, group=30)
-    yield Case(
-        f"all {short.frames} frames, 240p", short.make(folder), [list(range(short.frames))] * _WINDOWS, short.group
-    )
+    ten_seconds = Clip("ten_seconds", 300, 256, 340)
+    yield _sparse(f"64 of {ten_seconds.frames} frames, 256p, one group", ten_seconds, folder, 64, times=_WINDOWS)
+    for short in (Clip("short_480p", 64, 480, 640, group=30), Clip("short", 64, 240, 320, group=30)):
+        reads = [list(range(short.frames))] * _WINDOWS
+        yield Case(f"all {short.frames} frames, {short.height}p", short.make(folder), reads, short.group)
 
 
-def _sparse(name: str, clip: Clip, folder: Path, count: int) -> Case:
-    return Case(name, clip.make(folder), [list(uniform_midpoints(clip.frames, count))], clip.group)
+def _sparse(name: str, clip: Clip, folder: Path, count: int, times: int = 1) -> Case:
+    return Case(name, clip.make(folder), [list(uniform_midpoints(clip.frames, count))] * times, clip.group)
 
 
 def real_cases(folder: Path) -> Iterator[Case]:
