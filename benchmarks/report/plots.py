@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def rivals(means: pd.DataFrame, path: Path, title: str, columns: int = 5) -> Non
                 curve(axes, story, means.loc[story].model_ms, means.loc[story], **look)
         look = {"linewidth": 2.0, "linestyle": "-", "zorder": 30, "label": "_"}
         curve(axes, name, means.loc[name].model_ms, means.loc[name], **look)
-        axes.set_title(label(name), fontsize=8.5, color=method(name).colour, weight="bold")
+        axes.set_title(fill(label(name), 28), fontsize=8.5, color=method(name).colour, weight="bold")
         axes.set_xscale("log")
         ticks(axes, round_numbers(means.model_ms, 4))
         axes.tick_params(labelbottom=True)
