@@ -27,8 +27,8 @@ from decoding.clips import Clip
 from decoding.readers import OURS, Reader, readers
 from liteframe.bench.environment import environment
 from liteframe.bench.records import write_record
-from liteframe.data.decode import probe
-from liteframe.data.index_rules import uniform_midpoints
+from liteframe.data.decoding.decode import probe
+from liteframe.data.sampling.index_rules import uniform_midpoints
 
 _WINDOWS = 8
 

@@ -16,7 +16,7 @@ import numpy as np
 from liteframe.bench.environment import environment
 from liteframe.bench.memory import peak_mib, reset_peak
 from liteframe.bench.records import write_record
-from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import Linspace
 
 SIZES = {"1080p": (1920, 1080), "4K": (3840, 2160)}

@@ -19,7 +19,7 @@ from typing import Any
 import av
 import numpy as np
 
-from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import RandomSegment
 
 

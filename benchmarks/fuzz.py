@@ -22,8 +22,8 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARAL
 
 from fuzz.kinds import KINDS
 from fuzz.run import Setting, Tally, fuzz, prepare, tasks_of
-from liteframe.atomic import atomic_write_json
 from liteframe.bench.environment import environment
+from liteframe.system.atomic import atomic_write_json
 
 
 def record_of(setting: Setting, tally: Tally, seconds: float) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from liteframe.bench.records import read_json, rows_of
+from liteframe.bench.records import rows_of
 from liteframe.bench.seeds import seeds_command
 from liteframe.errors import ConfigError, LiteFrameError
+from liteframe.system.json_files import read_json
 
 RECORDS = Path(__file__).resolve().parent / "records"
 _FILES = ("report.json", "report.md", "pareto.png")

@@ -25,10 +25,10 @@ from typing import Any
 import torch
 import yaml
 
-from liteframe.atomic import atomic_write_json
-from liteframe.configs import find_config
+from liteframe.command.configs import find_config
 from liteframe.pipeline.recipe import StageSpec, read_recipe
 from liteframe.pipeline.records import done_path, progress_path, read_record
+from liteframe.system.atomic import atomic_write_json
 
 COMPARED = ("*.safetensors", "*.jsonl", "*.mp4", "adapter_config.json")
 SMALL_STEPS, SMALL_WORLD = 24, ["--train=48", "--val=4", "--test=8"]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from liteframe.bench.paper.cells import plan
 from liteframe.bench.paper.work import Worker
-from liteframe.cli import dispatch
+from liteframe.command.cli import dispatch
+from liteframe.command.lightning_cli import quieten
 from liteframe.errors import ConfigError, LiteFrameError
-from liteframe.lightning_cli import quieten
-from liteframe.runtime import share_cores, tune_malloc
+from liteframe.system.runtime import share_cores, tune_malloc
 from report.paper_page import write_paper
 
 RECORDS = Path(__file__).resolve().parent / "records" / "paper"

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLProcessor
 
-from liteframe.models.tiny import internvl_processor, internvl_tokenizer
+from liteframe.tiny.models import internvl_processor, internvl_tokenizer
 from tiny_world import home
 
 CHATML = (

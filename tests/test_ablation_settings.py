@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from liteframe.configs import resolve_config_args
-from liteframe.lightning_cli import import_stages
+from liteframe.command.configs import resolve_config_args
+from liteframe.command.lightning_cli import import_stages
 from liteframe.planning.build import BuildOnly
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")

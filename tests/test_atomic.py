@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.atomic import (
+from liteframe.system.atomic import (
     atomic_open,
     atomic_write_json,
     atomic_write_text,
@@ -87,7 +87,7 @@ def test_json_that_cannot_be_written_leaves_the_old_file(path: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
 def test_what_a_killed_writer_leaves_is_found_by_the_name_of_its_file(path: Path) -> None:
     code = (
-        "import os, signal, sys; from liteframe.atomic import atomic_open\n"
+        "import os, signal, sys; from liteframe.system.atomic import atomic_open\n"
         "with atomic_open(sys.argv[1]) as file:\n    os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -signal.SIGKILL

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from liteframe.bounded_text import MAX_DEPTH, MAX_YAML_ITEMS, depth_of, parse_json, parse_yaml
 from liteframe.errors import ConfigError, StoreError
+from liteframe.system.bounded_text import MAX_DEPTH, MAX_YAML_ITEMS, depth_of, parse_json, parse_yaml
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 

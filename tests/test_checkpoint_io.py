@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.errors import CheckpointError
+from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 
 CONTENT = {
     "state_dict": {"weight": torch.arange(40.0), "bias": torch.ones(3, dtype=torch.bfloat16)},

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from liteframe import cli
-from liteframe.data import read_video
+from liteframe.command import cli
+from liteframe.data.decoding import read_video
 from liteframe.errors import ConfigError
 from toy_stage import write_toy_config
 
@@ -28,7 +28,7 @@ def run_process(args: list[str], cwd: Path, **environment: str) -> subprocess.Co
 
 def test_help_lists_all_verbs_without_loading_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from liteframe.cli import main; assert main(['--help']) == 0; "
+        "import sys; from liteframe.command.cli import main; assert main(['--help']) == 0; "
         "assert not {'torch', 'lightning', 'jsonargparse', 'numpy'} & set(sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -250,7 +250,7 @@ def test_a_gpu_without_memory_enough_is_named_with_what_to_do(
 ) -> None:
     import torch
 
-    from liteframe.lightning_cli import StageCLI
+    from liteframe.command.lightning_cli import StageCLI
 
     def fill(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has 1 GiB free.")
@@ -328,7 +328,7 @@ def test_means_that_are_of_all_ranks_already_are_not_warned_about(name: str, sai
     import torch
     from lightning.pytorch.trainer.connectors.logger_connector import result
 
-    from liteframe.lightning_cli import quieten
+    from liteframe.command.lightning_cli import quieten
 
     with warnings.catch_warnings(record=True) as caught, pytest.MonkeyPatch.context() as patched:
         warnings.simplefilter("always")

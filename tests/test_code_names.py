@@ -14,11 +14,11 @@ import jsonargparse
 import pytest
 import yaml
 
-from liteframe import cli, code_names
-from liteframe.code_names import KNOWN, Names, is_known, split_flag, words_of_a_recipe
-from liteframe.configs import find_config, shipped_configs
+from liteframe.command import cli, code_names
+from liteframe.command.code_names import KNOWN, Names, is_known, split_flag, words_of_a_recipe
+from liteframe.command.configs import find_config, shipped_configs
+from liteframe.command.import_policy import parse_by_trust
 from liteframe.errors import ConfigError
-from liteframe.import_policy import parse_by_trust
 from liteframe.pipeline.recipe import read_recipe
 from liteframe.stages.ctd import CTDStage
 
@@ -31,8 +31,8 @@ def payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     settings = dict(jsonargparse._common.parsing_settings)  # type: ignore[attr-defined]
-    monkeypatch.setattr("liteframe.import_policy._closed", False)
-    monkeypatch.setattr("liteframe.import_policy._opened", set())
+    monkeypatch.setattr("liteframe.command.import_policy._closed", False)
+    monkeypatch.setattr("liteframe.command.import_policy._opened", set())
     lines = ["import pathlib", f"pathlib.Path({str(tmp_path / 'ran')!r}).touch()", "def run(*args): pass"]
     lines += ["from liteframe.stages.ctd import CTDStage", "class Stage(CTDStage): pass"]
     (tmp_path / "payload.py").write_text("\n".join(lines))
@@ -172,7 +172,12 @@ def test_known_names_are_classes_that_are_there() -> None:
         for name in classes:
             assert inspect.isclass(getattr(import_module(package), name)), name
             assert is_known(name) and is_known(f"{package}.{name}")
-    for name in ("LambdaCallback", "os.CTDStage", "liteframe.cli.main", "lightning.pytorch.callbacks.LambdaCallback"):
+    for name in (
+        "LambdaCallback",
+        "os.CTDStage",
+        "liteframe.command.cli.main",
+        "lightning.pytorch.callbacks.LambdaCallback",
+    ):
         assert not is_known(name)
 
 

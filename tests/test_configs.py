@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.configs import find_config, resolve_config_args, shipped_configs
+from liteframe.command.configs import find_config, resolve_config_args, shipped_configs
 from liteframe.errors import ConfigError
 
 SHIPPED = sorted(path.relative_to(shipped_configs()).as_posix() for path in shipped_configs().rglob("*.yaml"))
@@ -64,7 +64,7 @@ def test_every_config_parses(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_stage_of_a_recipe_parses(name: str) -> None:
-    from liteframe.cli import FUNCTION_VERBS, STAGE_VERBS
+    from liteframe.command.cli import FUNCTION_VERBS, STAGE_VERBS
     from liteframe.pipeline.recipe import read_recipe
 
     for stage in read_recipe(str(shipped_configs() / name)).stages:
@@ -77,7 +77,7 @@ def test_every_stage_of_a_recipe_parses(name: str) -> None:
 
 def parse(verb: str, args: list[str]) -> None:
     """Parses as the command does, without building anything."""
-    from liteframe.lightning_cli import StageCLI, import_stages
+    from liteframe.command.lightning_cli import StageCLI, import_stages
 
     class ParseOnly(StageCLI):
         def instantiate_classes(self) -> None:

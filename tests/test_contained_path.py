@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.contained_path import OutsideRoot, contained
+from liteframe.system.contained_path import OutsideRoot, contained
 
 
 @pytest.fixture

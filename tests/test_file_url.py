@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.file_url import NotHere, without_file_url
+from liteframe.system.file_url import NotHere, without_file_url
 
 
 @pytest.mark.parametrize("start", ["file://", "file:", "FILE://", "file://localhost", "file://LOCALHOST"])

@@ -24,7 +24,7 @@ from fuzz.lists import Lists
 from fuzz.outcome import Input, Kind, judge
 from fuzz.run import Setting, Tally, fuzz, make_input, prepare
 from fuzz.workers import Gone, Killable
-from liteframe.checkpoint_io import AtomicCheckpointIO
+from liteframe.system.checkpoint_io import AtomicCheckpointIO
 
 NAMES = ["../x", "/x/witness", "http://127.0.0.1:1/clip.mp4", "os:system", "touch /x"]
 

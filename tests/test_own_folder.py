@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from liteframe.errors import ConfigError
-from liteframe.own_folder import LISTING, list_files, replace_folder, require_replaceable, require_unchanged
+from liteframe.system.own_folder import LISTING, list_files, replace_folder, require_replaceable, require_unchanged
 
 
 def write(target: Path, text: str) -> None:
@@ -100,7 +100,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from liteframe.own_folder import replace_folder
+from liteframe.system.own_folder import replace_folder
 moment, target = int(sys.argv[1]), Path(sys.argv[2])
 real, calls = Path.rename, []
 def rename(self, other):

@@ -45,13 +45,13 @@ def test_the_metadata_names_command_and_version(wheel: Path) -> None:
     metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
     assert metadata["Version"] == liteframe.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert "liteframe = liteframe.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+    assert "liteframe = liteframe.command.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
 
 
 def test_configs_are_found_inside_the_wheel(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
-    code = "from liteframe.configs import find_config; print(find_config('trainer/cpu.yaml'))"
+    code = "from liteframe.command.configs import find_config; print(find_config('trainer/cpu.yaml'))"
     environment = {**os.environ, "PYTHONPATH": str(site)}
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True

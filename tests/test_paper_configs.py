@@ -11,12 +11,12 @@ import pytest
 import torch
 import yaml
 
-from liteframe import cli
-from liteframe.configs import resolve_config_args, shipped_configs
+from liteframe.command import cli
+from liteframe.command.configs import resolve_config_args, shipped_configs
+from liteframe.command.lightning_cli import import_stages
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.lightning_cli import import_stages
 from liteframe.models.backbone import WAP
-from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage

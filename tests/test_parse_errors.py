@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from liteframe import cli
-from liteframe.parse_errors import configs_of
+from liteframe.command import cli
+from liteframe.command.parse_errors import configs_of
 from toy_stage import write_toy_config
 
 

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from liteframe import progress
-from liteframe.progress import Meter, track
+from liteframe.system import progress
+from liteframe.system.progress import Meter, track
 
 
 def test_lines_tell_count_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from liteframe.configs import resolve_config_args
-from liteframe.data.batching import TrainBatchSampler
-from liteframe.data.manifest import VideoSource
+from liteframe.command.configs import resolve_config_args
+from liteframe.command.lightning_cli import import_stages
+from liteframe.command.stage_parser import takes_text
+from liteframe.data.loading.batching import TrainBatchSampler
 from liteframe.data.sampling import FpsCapped, FrameSampler, RandomSegment
+from liteframe.data.sources.manifest import VideoSource
 from liteframe.errors import ConfigError
-from liteframe.lightning_cli import import_stages
-from liteframe.models.encoder_config import EncoderSettings
+from liteframe.models.student.encoder_config import EncoderSettings
 from liteframe.models.teachers import TeacherSource
 from liteframe.planning.build import BuildOnly
-from liteframe.stage_parser import takes_text
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LoraSettings
 

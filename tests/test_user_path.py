@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from liteframe import cli
-from liteframe.data.manifest import read_manifest
+from liteframe.command import cli
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ConfigError
-from liteframe.user_path import user_path, with_user_paths
+from liteframe.system.user_path import user_path, with_user_paths
 from toy_stage import write_toy_config
 
 

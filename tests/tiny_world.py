@@ -22,19 +22,19 @@ from lightning.pytorch import Trainer
 from peft import LoraConfig, get_peft_model
 
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.decode_job import DecodeJob, VideoFrames, decode
-from liteframe.data.frame_spec import FrameSpec
-from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames, decode
+from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.sampling import RandomSegment, UniformMidpoints
-from liteframe.data.synthetic_files import make_row
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import DecodeError
-from liteframe.models.adapted import save_adapted
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.host_loading import load_host
-from liteframe.models.tiny import build_tiny_host
-from liteframe.models.training_record import TrainingRecord
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
-from liteframe.own_folder import list_files, listing_sha256
+from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.video_llm.adapted import save_adapted
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.system.own_folder import list_files, listing_sha256
+from liteframe.tiny.models import build_tiny_host
+from liteframe.tiny.synthetic_files import make_row
 
 TRAIN, TEST = 9, 3
 WAP_SETTINGS: dict[str, Any] = {"similarity": "cosine", "scale": 20.0}

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from liteframe.data.decode import forget_scans, read_frames
+from liteframe.data.decoding.decode import forget_scans, read_frames
 
 Reader = Callable[[str, Sequence[int], int], np.ndarray]
 """(path, increasing indices, frames between key frames) to frames (T, height, width, 3) uint8."""

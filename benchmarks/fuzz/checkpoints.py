@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from fuzz.mutate import damage_file
 from fuzz.outcome import Input, Verdict
-from liteframe.checkpoint_io import AtomicCheckpointIO
+from liteframe.system.checkpoint_io import AtomicCheckpointIO
 
 _HOSTILE = ("pickle in zip", "plain pickle", "legacy", "address", "folder", "link")
 

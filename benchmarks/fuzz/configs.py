@@ -14,15 +14,15 @@ import yaml
 
 from fuzz.mutate import damage_file, mutate_tree, to_json
 from fuzz.outcome import Input, Verdict
-from liteframe.configs import resolve_config_args, shipped_configs
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.command.configs import resolve_config_args, shipped_configs
+from liteframe.command.lightning_cli import StageCLI, import_stages
 from liteframe.data.sampling import FpsCapped
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.hf.run_folder import RunFolder
-from liteframe.lightning_cli import StageCLI, import_stages
-from liteframe.models.training_record import TrainingRecord
-from liteframe.own_folder import list_files, listing_sha256
+from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.pipeline.recipe import read_recipe
-from liteframe.user_path import user_path
+from liteframe.system.own_folder import list_files, listing_sha256
+from liteframe.system.user_path import user_path
 
 _STAGES = ("tiny/ctd.yaml", "tiny/lma.yaml", "ctd.yaml", "lma.yaml", "tiny/pretrain_llm.yaml")
 _BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -16,15 +16,15 @@ from pyarrow import parquet
 from fuzz.media import paint, write_clip
 from fuzz.mutate import damage_file, mutate_tree, to_json
 from fuzz.outcome import Input, Verdict, of_error
-from liteframe.data.batching import SequentialRequests
-from liteframe.data.conversations import choices_of, has_placeholder, turns_of
-from liteframe.data.dataset import ClipSettings, VideoDataset
-from liteframe.data.decode_pool import DecodePool
-from liteframe.data.loader import VideoLoader
-from liteframe.data.manifest import each_row, read_manifest
+from liteframe.data.checking.source_check import check_source
+from liteframe.data.decoding.processes.pool import DecodePool
+from liteframe.data.loading.batching import SequentialRequests
+from liteframe.data.loading.dataset import ClipSettings, VideoDataset
+from liteframe.data.loading.loader import VideoLoader
+from liteframe.data.loading.skips import SkipLedger
 from liteframe.data.sampling import UniformMidpoints
-from liteframe.data.skips import SkipLedger
-from liteframe.data.source_check import check_source
+from liteframe.data.sources.conversations import choices_of, has_placeholder, turns_of
+from liteframe.data.sources.manifest import each_row, read_manifest
 from liteframe.errors import LiteFrameError, ManifestError
 
 _TURNS = [{"from": "human", "value": "<video>\nWhat happens?"}, {"from": "gpt", "value": "A ball rolls."}]

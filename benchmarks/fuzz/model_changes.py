@@ -14,7 +14,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from fuzz.mutate import damage_file, mutate_tree, to_json
-from liteframe.own_folder import LISTING
+from liteframe.system.own_folder import LISTING
 
 _ABSURD = (0, -1, 3, 10**4, 10**6, 10**9, 10**12, 1e30, float("nan"), "1", None, [])
 _TEMPLATES = (

@@ -13,15 +13,15 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, Qwen2
 
 from fuzz.model_changes import CHANGES
 from fuzz.outcome import Input, Verdict
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
-from liteframe.models.adapted import save_adapted
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.host_loading import load_host
-from liteframe.models.tiny import tiny_processor
-from liteframe.models.training_record import TrainingRecord
-from liteframe.own_folder import drop_listing, is_own, list_files
+from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.video_llm.adapted import save_adapted
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.system.own_folder import drop_listing, is_own, list_files
+from liteframe.tiny.models import tiny_processor
 
 _SEEDS = {"encoder": "encoder", "host": "host", "run/export": "lma", "model": "model", "merged": "merged"}
 

@@ -13,8 +13,8 @@ import torch
 
 from fuzz.mutate import damage_file, mutate_tree, to_json
 from fuzz.outcome import Input, Verdict
-from liteframe.data.feature_store import FeatureStore, StoreKey
-from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
+from liteframe.data.store.feature_store import FeatureStore, StoreKey
+from liteframe.data.store.writer import FeatureStoreWriter, finalize
 
 _SAMPLES, _SHAPE = 8, (2, 2, 2, 16)
 _SHARD_MB = 3 * 2 * 2 * 2 * 16 * 2 / 1e6

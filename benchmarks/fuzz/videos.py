@@ -18,8 +18,8 @@ from fuzz.media import paint, write_clip
 from fuzz.mutate import damage_file
 from fuzz.outcome import Input, Verdict, of_error
 from fuzz.workers import Gone, Killable
-from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
-from liteframe.data.probe import check_video
+from liteframe.data.checking.probe import check_video
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import DecodeError
 

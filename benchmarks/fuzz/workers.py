@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from liteframe.runtime import die_with_parent
+from liteframe.system.runtime import die_with_parent
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _fork = multiprocessing.get_context("fork")

@@ -110,8 +110,8 @@ def _threads(evidence: Evidence) -> str:
 
 def _rivals() -> pd.DataFrame:
     """A line for each rival that has official code, of what the registries say."""
-    from liteframe.models.llm_pruning import PRUNERS
-    from liteframe.models.tome_vit import ToMeTeacher
+    from liteframe.models.rivals.llm_pruning import PRUNERS
+    from liteframe.models.rivals.tome_vit import ToMeTeacher
     from liteframe.ops.compressors.registry import METHODS
 
     built = {f"teacher+{name}": made.official for name, made in METHODS.items() if f"teacher+{name}" in methods()}

@@ -19,12 +19,12 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from liteframe.atomic import atomic_open
 from liteframe.bench.frontier import weights_at
 from liteframe.bench.latency_record import LatencyRecord, LatencyRow
 from liteframe.bench.methods import STORY, label, method
 from liteframe.bench.paper.cells import BUDGETS, FRAMES, LONGEST, RATIOS, frames_at
 from liteframe.bench.records import MODEL_STAGES, STAGES
+from liteframe.system.atomic import atomic_open
 
 from .evidence import Evidence
 from .wording import milliseconds

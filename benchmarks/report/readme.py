@@ -10,7 +10,7 @@ import pandas as pd
 
 from liteframe.bench.latency_record import read_latency
 from liteframe.bench.methods import STORY, in_order, label, of_groups
-from liteframe.bench.records import read_json
+from liteframe.system.json_files import read_json
 
 from . import real_shapes
 from .provenance import measured_on

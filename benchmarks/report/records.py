@@ -13,8 +13,9 @@ import pandas as pd
 from liteframe.bench.latency_record import LatencyRecord, read_latency
 from liteframe.bench.paper.cells import CELLS, CONTROL, PaperCell, plan
 from liteframe.bench.paper.records import open_arms, read_cell, record_path, row_arm
-from liteframe.bench.records import STAGES, RowRecord, read_json, rows_of
+from liteframe.bench.records import STAGES, RowRecord, rows_of
 from liteframe.errors import DataError
+from liteframe.system.json_files import read_json
 
 from .one_world import OneWorld
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from liteframe.atomic import atomic_write_text
+from liteframe.system.atomic import atomic_write_text
 
 from .verdicts import Reason
 from .wording import listed, reason

@@ -19,6 +19,6 @@ def forget_current_folder() -> None:
 if __name__ == "__main__":
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
         forget_current_folder()
-    from liteframe.cli import main
+    from liteframe.command.cli import main
 
     sys.exit(main())

@@ -8,8 +8,8 @@ import torch
 from liteframe.bench.encoder_arms import ENCODER_ARMS
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.errors import ConfigError
-from liteframe.models.temporal import TEMPORAL_MIXERS
-from liteframe.models.video_llm import LiteFrameBackbone
+from liteframe.models.student.temporal import TEMPORAL_MIXERS
+from liteframe.models.video_llm.model import LiteFrameBackbone
 
 TOKENS = {
     "teacher": (4, 32, 32, 1024),

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from liteframe.bench.floor import distance_to_floor, flops_of, matrix_rate
 from liteframe.bench.latency import MUST_AGREE, VoidRun, interleave, setting_differences
 from liteframe.bench.memory import StageMemory
-from liteframe.bench.timers import RunRule
+from liteframe.system.timers import RunRule
 
 _SETTINGS = {"dtype": "bf16", "attention_kernel": "sdpa", "llm": "tiny", "prompt": "plain", "output_length": 1}
 

@@ -8,12 +8,12 @@ import pytest
 
 from liteframe.bench.arms import exports_of
 from liteframe.bench.questions import videos_for
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
-from liteframe.models.host_loading import load_host
-from liteframe.models.post_hoc import PostHocVideoLLM
-from liteframe.models.video_llm import VideoLLM
-from liteframe.own_folder import list_files, listing_sha256
+from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.system.own_folder import list_files, listing_sha256
 from tiny_world import host_folder, manifest
 
 

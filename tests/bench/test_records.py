@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.bench.records import STAGES, RowRecord, read_json, rows_of, write_json, write_record
+from liteframe.bench.records import STAGES, RowRecord, rows_of, write_record
 from liteframe.errors import DataError
+from liteframe.system.json_files import read_json, write_json
 
 _ACCURACY = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "questions": 8, "videos": 2}
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.bench.records import RowRecord, read_json, rows_of
+from liteframe.bench.records import RowRecord, rows_of
 from liteframe.bench.report import build_report, notes_from, table_text, write_report
 from liteframe.bench.run_page import draw_frontier
+from liteframe.system.json_files import read_json
 
 Rows = Callable[..., list[RowRecord]]
 _STAGES = [{"name": "synth", "seconds": 31.2}, {"name": "ctd", "seconds": 118.0, "steps": 900}]

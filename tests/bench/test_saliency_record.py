@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from liteframe import cli
 from liteframe.bench.saliency import arms_of, rows_against
+from liteframe.command import cli
 from liteframe.errors import ConfigError
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
 from liteframe.models.backbone import WAP, Pool

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.bench.records import RowRecord, read_json, write_json
+from liteframe.bench.records import RowRecord
 from liteframe.bench.report import build_report
 from liteframe.bench.seeds import seeds_command, seeds_table, summarise_seeds, targets_check
 from liteframe.errors import DataError
+from liteframe.system.json_files import read_json, write_json
 
 Rows = Callable[..., list[RowRecord]]
 

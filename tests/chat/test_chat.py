@@ -13,16 +13,16 @@ import pytest
 import torch
 
 import liteframe
-from liteframe import cli
 from liteframe.chat.model import ChatModel
-from liteframe.data.decode import read_frames
-from liteframe.data.index_rules import uniform_midpoints
+from liteframe.command import cli
+from liteframe.data.decoding.decode import read_frames
+from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError
 from liteframe.hf.loading import load_video_llm
-from liteframe.models.adapted import save_adapted
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.host_loading import load_host
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.video_llm.adapted import save_adapted
+from liteframe.models.video_llm.host_loading import load_host
 from tiny_world import InProcessPool, encoder_folder, home, host_folder, manifest
 
 QUESTION, NEXT = "color of the star", "color of the box"

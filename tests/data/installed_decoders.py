@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from liteframe.data.decode import DECODERS
+from liteframe.data.decoding.decode import DECODERS
 
 CHOOSY = ("decord", "torchcodec")
 INSTALLED = tuple(name for name in DECODERS if name not in CHOOSY or importlib.util.find_spec(name) is not None)

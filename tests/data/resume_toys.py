@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from liteframe.data.decode import VideoInfo
-from liteframe.data.decode_job import DecodeJob, VideoFrames
+from liteframe.data.decoding.decode import VideoInfo
+from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames
 
 
 class FakePool:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data import decode_progress, decord_reader
-from liteframe.data.decode import read_frames_by
-from liteframe.data.decode_job import DecodeJob, VideoFrames, decode
-from liteframe.data.decode_memory import machine_bytes
+from liteframe.data.decoding import decord_reader, heartbeat
+from liteframe.data.decoding.decode import read_frames_by
+from liteframe.data.decoding.memory import machine_bytes
+from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames, decode
 from liteframe.data.sampling import FrameSampler, UniformMidpoints
 from liteframe.errors import DataError, DecodeError
 
@@ -30,7 +30,7 @@ def goes_on_slowly(path: str, job: DecodeJob) -> VideoFrames:
     """Takes `job.row["sleep"]` seconds, and says all the while that it goes on; then hangs if the row says so."""
     for _ in range(round(job.row["sleep"] / 0.1)):
         time.sleep(0.1)
-        decode_progress.step()
+        heartbeat.step()
     if job.row.get("hangs"):
         ctypes.PyDLL(None).sleep(600)
     return decode(job, "pyav")
@@ -186,7 +186,7 @@ class CrashingPyav(UniformMidpoints):
     """Makes PyAV crash in the decode process."""
 
     def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
-        from liteframe.data import pyav_reader
+        from liteframe.data.decoding.pyav import reader as pyav_reader
 
         pyav_reader.read_sparse = self.misbehave
         return super().indices(total, count, fps, rng, row)

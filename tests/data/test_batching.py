@@ -5,7 +5,13 @@ from itertools import islice
 
 import pytest
 
-from liteframe.data.batching import BatchShape, SampleRequest, SequentialRequests, TrainBatchSampler, sample_seed
+from liteframe.data.loading.batching import (
+    BatchShape,
+    SampleRequest,
+    SequentialRequests,
+    TrainBatchSampler,
+    sample_seed,
+)
 from liteframe.errors import ConfigError
 
 MIX = [BatchShape(4, 6, weight=2.0), BatchShape(8, 4), BatchShape(16, 2, weight=0.5)]

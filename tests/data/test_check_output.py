@@ -19,12 +19,13 @@ import pytest
 from painted_videos import number_of, write_video
 
 import liteframe
-from liteframe.data import check_command
-from liteframe.data.check_command import check
-from liteframe.data.check_output import CheckOutput
-from liteframe.data.check_rows import CheckRow, Table, one_line
-from liteframe.data.probe import check_many, check_video
+from liteframe.data.checking import command as check_command
+from liteframe.data.checking.command import check
+from liteframe.data.checking.output import CheckOutput
+from liteframe.data.checking.probe import check_many, check_video
+from liteframe.data.checking.rows import CheckRow, Table
 from liteframe.errors import ConfigError, DecodeError
+from liteframe.system.printable import printable
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +252,7 @@ def test_a_source_that_is_not_there_leaves_no_output(tmp_path: Path) -> None:
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
     row = CheckRow("/v/a\x1b[2J\n.mp4", False, "broken\nin two\x07")
-    assert one_line("a\x1b[2J\n") == "a\\x1b[2J\\x0a" and one_line("\u202ea\udcff") == "\\u202ea\\udcff"
+    assert printable("a\x1b[2J\n") == "a\\x1b[2J\\x0a" and printable("\u202ea\udcff") == "\\u202ea\\udcff"
     shown = Table([row.path])
     assert not {"\x1b", "\n", "\x07"} & {*shown.line(row)} and shown.head().startswith("file")
 

@@ -10,7 +10,7 @@ import pytest
 from painted_videos import SIZE, picture, write_video
 from test_mp4_entries import with_box
 
-from liteframe.data.probe import check_video
+from liteframe.data.checking.probe import check_video
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])

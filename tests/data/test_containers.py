@@ -10,8 +10,8 @@ import pytest
 from hostile_videos import PLAYLISTS
 from painted_videos import number_of, restore_priority, write_video
 
-from liteframe.data.containers import HEAD_BYTES, SELF_CONTAINED, is_unmistakable, playlist_kind
-from liteframe.data.decode import frame_times, read_frames
+from liteframe.data.decoding.containers.formats import HEAD_BYTES, SELF_CONTAINED, is_unmistakable, playlist_kind
+from liteframe.data.decoding.decode import frame_times, read_frames
 from liteframe.errors import DecodeError
 
 

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liteframe.data.conversations import choices_of, has_placeholder, has_questions, right_option, turns_of, type_of
+from liteframe.data.sources.conversations import (
+    choices_of,
+    has_placeholder,
+    has_questions,
+    right_option,
+    turns_of,
+    type_of,
+)
 from liteframe.errors import ManifestError
 
 QUESTIONS = [{"question": f"q{n}", "answer": f"a{n}", "options": ["x", "y"], "type": "t"} for n in range(5)]

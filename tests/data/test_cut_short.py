@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from painted_videos import SIZE, number_of, picture, write_video
 
-from liteframe.data import cut_short, decode, decode_progress
-from liteframe.data.cut_short import CutShort
-from liteframe.data.decode import probe, read_frames_by
-from liteframe.data.decode_job import DecodeJob
-from liteframe.data.decode_job import decode as decode_job
-from liteframe.data.probe import check_video
-from liteframe.data.pyav_scan import scan
+from liteframe.data.checking.probe import check_video
+from liteframe.data.decoding import decode, heartbeat
+from liteframe.data.decoding.containers import cut_short
+from liteframe.data.decoding.containers.cut_short import CutShort
+from liteframe.data.decoding.decode import probe, read_frames_by
+from liteframe.data.decoding.processes.job import DecodeJob
+from liteframe.data.decoding.processes.job import decode as decode_job
+from liteframe.data.decoding.pyav.scan import scan
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import DecodeError
 
@@ -156,7 +157,7 @@ def test_the_end_is_looked_for_in_few_steps_and_with_signs_of_life(
     monkeypatch.setattr(cut_short, "_read", lambda *given: reads.append(1) or read(*given))
     monkeypatch.setattr(cut_short, "_MOST_FRAMES", 1000)
     monkeypatch.setattr(cut_short, "_MOST_PARTS", 100)
-    monkeypatch.setattr(decode_progress, "step", lambda: steps.append(1))
+    monkeypatch.setattr(heartbeat, "step", lambda: steps.append(1))
     head = b"DKIF\0\0" + struct.pack("<H", 32)
     for name, kind, start, rest in (
         ("zeros.ivf", "ivf", head.ljust(32, b"\0"), bytes(1 << 20)),

@@ -14,22 +14,22 @@ from painted_videos import number_of, write_video
 from resume_toys import FakePool, Recorder, make_trainer
 from video_server import serving
 
-from liteframe.data.batching import BatchShape
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.feature_store import StoreKey
-from liteframe.data.feature_store_finalize import finalize
-from liteframe.data.feature_store_writer import FeatureStoreWriter
-from liteframe.data.manifest import VideoSource, read_manifest
-from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.loading.batching import BatchShape
+from liteframe.data.loading.skips import SkipLedger
+from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.sampling import KeyFrames, Linspace, RandomSegment, UniformMidpoints
-from liteframe.data.skips import SkipLedger
+from liteframe.data.sources.manifest import VideoSource, read_manifest
+from liteframe.data.store.feature_store import StoreKey
+from liteframe.data.store.finalize import finalize
+from liteframe.data.store.writer import FeatureStoreWriter
 from liteframe.data.transforms import denormalize
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, SkipLimitExceeded, StoreMismatch
 
 LENGTHS = [3, 20, 8, 5, 40]
 SLEEPER = """
 import time
-from liteframe.data.decode_job import decode as right
+from liteframe.data.decoding.processes.job import decode as right
 
 def decode(path, job):
     if "sleeper" in path:

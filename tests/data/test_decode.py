@@ -15,13 +15,16 @@ import torch
 from installed_decoders import CHOOSY, INSTALLED
 from painted_videos import number_of, write_sizes, write_video
 
-from liteframe.data import decode, decode_memory, decord_reader, packet_table, pyav_open
-from liteframe.data.decode import frame_times, probe, read_frames, read_frames_by
-from liteframe.data.decode_job import DecodeJob
-from liteframe.data.decode_job import decode as decode_job
-from liteframe.data.pyav_in_order import frames_in_order
-from liteframe.data.pyav_reader import Converter
-from liteframe.data.pyav_scan import scan
+from liteframe.data.decoding import decode, decord_reader
+from liteframe.data.decoding import memory as decode_memory
+from liteframe.data.decoding.decode import frame_times, probe, read_frames, read_frames_by
+from liteframe.data.decoding.processes.job import DecodeJob
+from liteframe.data.decoding.processes.job import decode as decode_job
+from liteframe.data.decoding.pyav import opening as pyav_open
+from liteframe.data.decoding.pyav import packet_table
+from liteframe.data.decoding.pyav.in_order import frames_in_order
+from liteframe.data.decoding.pyav.reader import Converter
+from liteframe.data.decoding.pyav.scan import scan
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError
 
@@ -335,13 +338,10 @@ def test_the_corrupted_shared_video_is_a_named_error(shared_videos: Path) -> Non
 
 
 def test_decoding_imports_no_torch() -> None:
-    code = "import sys, liteframe.data.decode_pool, liteframe.data.decode_worker; sys.exit('torch' in sys.modules)"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        ).returncode
-        == 0
-    )
+    modules = "liteframe.data.decoding.processes.pool, liteframe.data.decoding.processes.worker"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("size", [None, (96, 48)])

@@ -17,8 +17,9 @@ from slow_decoders import (
     PickySampler,
 )
 
-from liteframe.data import decode_child, decord_reader
-from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
+from liteframe.data.decoding import decord_reader
+from liteframe.data.decoding.processes import child as decode_child
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import KeyFrames, UniformMidpoints
 from liteframe.errors import DecodeError, DecodeTimeout, LiteFrameError
 

@@ -11,13 +11,13 @@ import pytest
 from painted_videos import write_video
 
 import liteframe
-from liteframe.data.decode_imports import folders_of, import_path
+from liteframe.data.decoding.processes.imports import folders_of, import_path
 
 PACKAGE = str(Path(liteframe.__file__).resolve().parents[1])
 MARK = "ran.txt"
 TRAP = f"import os, pathlib\npathlib.Path({{folder!r}}, {MARK!r}).open('a').write(__name__ + ' ')\nraise ImportError\n"
 OWN = """
-from liteframe.data.decode_job import decode
+from liteframe.data.decoding.processes.job import decode
 from liteframe.data.sampling import UniformMidpoints
 
 class Own(UniformMidpoints):
@@ -30,7 +30,7 @@ def read(path, job):
 """
 POOL = """
 import sys
-from liteframe.data.decode_pool import DecodeJob, DecodePool
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
 from liteframe.data.sampling import UniformMidpoints
 decoder, sampler = sys.argv[1:3]
 if sampler:
@@ -75,7 +75,7 @@ def run(folder: Path, *words: str, python_path: str = PACKAGE) -> str:
 def test_the_command_runs_nothing_of_the_videos_folder(folder: Path) -> None:
     assert "1 of 1 files usable" in run(folder, "-m", "liteframe", "check", ".")
     script = folder.parent / f"{folder.name}-script.py"  # as the `liteframe` command, which lies elsewhere
-    script.write_text("import sys\nfrom liteframe.cli import main\nsys.exit(main())\n")
+    script.write_text("import sys\nfrom liteframe.command.cli import main\nsys.exit(main())\n")
     assert "1 of 1 files usable" in run(folder, str(script), "check", ".")
 
 
@@ -86,7 +86,7 @@ def test_synth_starts_processes_that_run_nothing_of_the_folder(folder: Path) -> 
         (folder / f"{name}.py").write_text(TRAP.format(folder=str(folder)))
     script = folder.parent / f"{folder.name}-script.py"
     script.write_text(
-        "from liteframe.data.synthetic_files import synth_command\n"
+        "from liteframe.tiny.synthetic_files import synth_command\n"
         "if __name__ == '__main__':\n    synth_command('world', train=1, val=1, test=1, processes=1)\n"
     )
     run(folder, str(script))

@@ -10,14 +10,14 @@ import pytest
 from painted_videos import write_video
 
 import liteframe
-from liteframe.data import decode
-from liteframe.data.decode import read_frames
+from liteframe.data.decoding import decode
+from liteframe.data.decoding.decode import read_frames
 from liteframe.errors import DecodeError
 
 _PROGRAM = """
 import mmap, sys
 sys.path.insert(0, {source!r})
-from liteframe.data import decode_memory
+from liteframe.data.decoding import memory as decode_memory
 import numpy as np
 decode_memory.machine_bytes = lambda: 0
 decode_memory.limit_own_memory()

@@ -15,7 +15,7 @@ import pytest
 from painted_videos import number_of, write_video
 from slow_decoders import FailingSampler, GreedySampler
 
-from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import FpsCapped, KeyFrames, RandomSegment, UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, LiteFrameError
 
@@ -204,7 +204,7 @@ def test_a_pool_can_be_sent_to_another_process(pool: DecodePool, video: str) -> 
 def test_children_die_with_a_parent_that_is_killed(video: str) -> None:
     code = (
         "import sys, time\n"
-        "from liteframe.data.decode_pool import DecodeJob, DecodePool\n"
+        "from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool\n"
         "from liteframe.data.sampling import UniformMidpoints\n"
         "pool = DecodePool(deadline_s=60, decoder='slow_decoders:process_id')\n"
         f"(result,) = pool.run([DecodeJob({video!r}, UniformMidpoints(), 4)])\n"

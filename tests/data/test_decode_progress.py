@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from painted_videos import number_of, write_video
 
-from liteframe.data import decode_progress, decord_reader, time_left
-from liteframe.data.decode_job import DecodeJob, VideoFrames
-from liteframe.data.decode_pool import DecodePool
-from liteframe.data.frame_resize import FrameResize
-from liteframe.data.pyav_open import open_video, packets_of
-from liteframe.data.pyav_reader import read_in_order, read_sparse
-from liteframe.data.pyav_scan import scan
-from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.decoding import decord_reader, heartbeat
+from liteframe.data.decoding.frame_resize import FrameResize
+from liteframe.data.decoding.processes import time_left
+from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames
+from liteframe.data.decoding.processes.pool import DecodePool
+from liteframe.data.decoding.pyav.opening import open_video, packets_of
+from liteframe.data.decoding.pyav.reader import read_in_order, read_sparse
+from liteframe.data.decoding.pyav.scan import scan
+from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import DecodeTimeout
 
@@ -77,10 +78,10 @@ def test_of_a_remote_video_the_copy_counts(tmp_path: Path) -> None:
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     made: list[int] = []
-    monkeypatch.setattr(decode_progress, "_SECONDS_APART", 0.0)
-    decode_progress.report_to(lambda: made.append(1))
+    monkeypatch.setattr(heartbeat, "_SECONDS_APART", 0.0)
+    heartbeat.report_to(lambda: made.append(1))
     yield made
-    decode_progress.report_to(None)
+    heartbeat.report_to(None)
 
 
 def test_every_way_to_read_says_that_it_goes_on(tmp_path: Path, steps: list[int]) -> None:

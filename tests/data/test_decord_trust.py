@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from painted_videos import number_of, write_video
 
-from liteframe.data import decord_reader
-from liteframe.data.decord_trust import PROVEN, decord_doubt
-from liteframe.data.frame_resize import FrameResize
-from liteframe.data.pyav_scan import scan
+from liteframe.data.decoding import decord_reader
+from liteframe.data.decoding.decord_trust import PROVEN, decord_doubt
+from liteframe.data.decoding.frame_resize import FrameResize
+from liteframe.data.decoding.pyav.scan import scan
 
 _VFR = np.cumsum(np.random.default_rng(0).integers(1, 200, 60)).tolist()
 _X264: dict[str, dict[str, Any]] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from liteframe.data.conversations import turns_of
-from liteframe.data.manifest import read_manifest
-from liteframe.models.prompts import IGNORE, PromptBuilder
-from liteframe.models.tiny import tiny_processor
+from liteframe.data.sources.conversations import turns_of
+from liteframe.data.sources.manifest import read_manifest
+from liteframe.models.video_llm.prompts import IGNORE, PromptBuilder
+from liteframe.tiny.models import tiny_processor
 
 
 def test_only_answers_are_learnt_wherever_the_placeholder_stands(tmp_path: Path) -> None:

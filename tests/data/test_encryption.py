@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from painted_videos import write_video
 
-from liteframe.data.decode import probe
-from liteframe.data.encryption import is_encrypted
+from liteframe.data.decoding.containers.encryption import is_encrypted
+from liteframe.data.decoding.decode import probe
 from liteframe.errors import DecodeError
 
 

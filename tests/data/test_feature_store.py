@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from liteframe.data.feature_store import FeatureStore, StoreKey, data_digest, estimate, is_complete
-from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
 from liteframe.data.sampling import FpsCapped
+from liteframe.data.store.feature_store import FeatureStore, StoreKey, data_digest, estimate, is_complete
+from liteframe.data.store.writer import FeatureStoreWriter, finalize
 from liteframe.errors import StoreError, StoreMismatch
 
 IDS = [f"clip-{n:02d}" for n in range(11)]

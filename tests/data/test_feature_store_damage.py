@@ -15,11 +15,11 @@ import pytest
 import torch
 from test_feature_store import IDS, SHARD_MB, hashes, make, make_key, record_of, targets_of, write
 
-from liteframe.data import feature_store_finalize
-from liteframe.data.feature_store import FeatureStore
-from liteframe.data.feature_store_files import is_own
-from liteframe.data.feature_store_json import sealed, unseal
-from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
+from liteframe.data.store import finalize as feature_store_finalize
+from liteframe.data.store.feature_store import FeatureStore
+from liteframe.data.store.files import is_own
+from liteframe.data.store.sealed_json import sealed, unseal
+from liteframe.data.store.writer import FeatureStoreWriter, finalize
 from liteframe.errors import StoreError
 
 FEW = IDS[:5]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from liteframe.data.feature_store_entries import DTYPES, Entry, is_finite, source_of
-from liteframe.data.feature_store_json import unseal
+from liteframe.data.store.entries import DTYPES, Entry, is_finite, source_of
+from liteframe.data.store.sealed_json import unseal
 from liteframe.errors import StoreError
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from test_feature_store import IDS, hashes, make, make_key, write
 
-from liteframe.data.feature_store_files import remove_leftovers
-from liteframe.data.feature_store_folder import require_writable
-from liteframe.data.feature_store_removal import remove_store
-from liteframe.data.feature_store_writer import FeatureStoreWriter
+from liteframe.data.store.files import remove_leftovers
+from liteframe.data.store.folder import require_writable
+from liteframe.data.store.removal import remove_store
+from liteframe.data.store.writer import FeatureStoreWriter
 from liteframe.errors import StoreError
 
 THEIRS = (

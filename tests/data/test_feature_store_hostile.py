@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 from test_feature_store import IDS, SHARD_MB, make, make_key, write
 
-from liteframe.data.feature_store import FeatureStore, read_key
-from liteframe.data.feature_store_json import canonical_json, sealed, unseal
-from liteframe.data.feature_store_writer import FeatureStoreWriter, finalize
+from liteframe.data.store.feature_store import FeatureStore, read_key
+from liteframe.data.store.sealed_json import canonical_json, sealed, unseal
+from liteframe.data.store.writer import FeatureStoreWriter, finalize
 from liteframe.errors import StoreError
 
 HUGE = 10**12

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.feature_store_videos import VideoPlaces, difference, folder_of_sources, video_facts
-from liteframe.data.manifest import VideoSource
+from liteframe.data.sources.manifest import VideoSource
+from liteframe.data.store.videos import VideoPlaces, difference, folder_of_sources, video_facts
 from liteframe.errors import DecodeError
 
 

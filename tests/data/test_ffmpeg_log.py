@@ -11,9 +11,9 @@ import av.logging
 import pytest
 from painted_videos import number_of, write_video
 
-from liteframe.data.decode import read_frames
-from liteframe.data.ffmpeg_log import FFmpegLog
-from liteframe.data.pyav_scan import scan
+from liteframe.data.decoding.decode import read_frames
+from liteframe.data.decoding.ffmpeg_log import FFmpegLog
+from liteframe.data.decoding.pyav.scan import scan
 from liteframe.errors import DecodeError
 
 

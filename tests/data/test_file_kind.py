@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from painted_videos import write_video
 
-from liteframe.data.manifest import read_manifest
 from liteframe.data.sources.file_kind import is_video
+from liteframe.data.sources.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from painted_videos import write_video
 from remuxed_videos import with_message
 from test_mp4_packets import ODD, TOLD
 
-from liteframe.data import first_picture as module
-from liteframe.data.first_picture import FirstPicture, first_picture, starts_plainly
-from liteframe.data.orientation import Orientation
-from liteframe.data.pyav_open import open_video
+from liteframe.data.decoding.orientation import Orientation
+from liteframe.data.decoding.pyav import first_picture as module
+from liteframe.data.decoding.pyav.first_picture import FirstPicture, first_picture, starts_plainly
+from liteframe.data.decoding.pyav.opening import open_video
 
 ANNOUNCED = {"b_frames.mp4", "each_a_key.mp4", "rate.mp4", "ten_bit.mp4", "quicktime.mov", "hevc.mp4", "hevc.mov"}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from liteframe.data.frame_resize import FrameResize
+from liteframe.data.decoding.frame_resize import FrameResize
 from liteframe.data.transforms import resize_uint8
 
 SIZES = [

@@ -13,10 +13,10 @@ import pytest
 from painted_videos import number_of, write_video
 
 import liteframe
-from liteframe.data.decode_job import DecodeJob, decode
-from liteframe.data.frame_times import FrameTimes
-from liteframe.data.index_rules import linspace
+from liteframe.data.decoding.processes.job import DecodeJob, decode
 from liteframe.data.sampling import FpsCapped, FrameSampler, Linspace, UniformMidpoints
+from liteframe.data.sampling.frame_times import FrameTimes
+from liteframe.data.sampling.index_rules import linspace
 from liteframe.errors import ConfigError, DataError, DecodeError
 
 SCREEN_MS = [*range(0, 1000, 20), *range(1000, 9000, 1000)]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.manifest import read_manifest
 from liteframe.data.sources import json_text
 from liteframe.data.sources.json_text import json_rows
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ManifestError
 
 GOOD = [b'{"path": "good.mp4"}', b'{"path": "other.mp4", "x": [1, {"y": "]}"}]}']

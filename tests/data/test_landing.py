@@ -11,10 +11,12 @@ import pytest
 from painted_videos import number_of, write_video
 from remuxed_videos import remux
 
-from liteframe.data import decode, pyav_open, pyav_reader
-from liteframe.data.pyav_in_order import frames_in_order
-from liteframe.data.pyav_reader import Converter, read_sparse
-from liteframe.data.pyav_scan import scan
+from liteframe.data.decoding import decode
+from liteframe.data.decoding.pyav import opening as pyav_open
+from liteframe.data.decoding.pyav import reader as pyav_reader
+from liteframe.data.decoding.pyav.in_order import frames_in_order
+from liteframe.data.decoding.pyav.reader import Converter, read_sparse
+from liteframe.data.decoding.pyav.scan import scan
 from liteframe.errors import DecodeError
 
 _FRAMES = 36

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from liteframe.data import limits
-from liteframe.data.batching import BatchShape
-from liteframe.data.check_command import check_command
+from liteframe.data.checking.command import check_command
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.frame_spec import FrameSpec
-from liteframe.data.manifest import VideoSource
+from liteframe.data.loading.batching import BatchShape
+from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.data.sources.manifest import VideoSource
 from liteframe.errors import ConfigError
 
 NAN, INF = float("nan"), float("inf")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from liteframe.contained_path import OutsideRoot
-from liteframe.data.list_root import ListRoot
-from liteframe.data.manifest import read_manifest
-from liteframe.data.source_check import check_source
+from liteframe.data.checking.source_check import check_source
+from liteframe.data.sources.list_root import ListRoot
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ManifestError
+from liteframe.system.contained_path import OutsideRoot
 
 
 @pytest.fixture

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 from painted_videos import write_video
 
-from liteframe.data.batching import SequentialRequests
-from liteframe.data.loader import VideoLoader
-from liteframe.data.loader_processes import _NamedDeaths
+from liteframe.data.loading.batching import SequentialRequests
+from liteframe.data.loading.loader import VideoLoader
+from liteframe.data.loading.loader_processes import _NamedDeaths
 from liteframe.errors import DataError
 
 BUSY = """
 import sys
-from liteframe.data.batching import SequentialRequests
-from liteframe.data.dataset import ClipSettings, VideoDataset
-from liteframe.data.decode_pool import DecodePool
-from liteframe.data.loader import VideoLoader
+from liteframe.data.loading.batching import SequentialRequests
+from liteframe.data.loading.dataset import ClipSettings, VideoDataset
+from liteframe.data.decoding.processes.pool import DecodePool
+from liteframe.data.loading.loader import VideoLoader
 from liteframe.data.sampling import UniformMidpoints
-from liteframe.data.video_row import VideoRow
+from liteframe.data.sources.video_row import VideoRow
 
 rows = [VideoRow(f"{sys.argv[1]}/bad{number}.mp4", str(number)) for number in range(4)]
 pool = DecodePool(deadline_s=600.0, decoder="slow_decoders:sleeps_for_ever_on_bad")

@@ -9,8 +9,8 @@ from unittest import mock
 import pytest
 from painted_videos import write_video
 
-from liteframe.data.decode import probe
-from liteframe.data.manifest import VIDEO_SUFFIXES, read_manifest, read_manifests
+from liteframe.data.decoding.decode import probe
+from liteframe.data.sources.manifest import VIDEO_SUFFIXES, read_manifest, read_manifests
 from liteframe.errors import ManifestError
 
 

@@ -7,8 +7,8 @@ from itertools import islice
 
 import pytest
 
-from liteframe.data.batching import BatchShape, TrainBatchSampler, require_same_data
-from liteframe.data.mixing import Mixture
+from liteframe.data.loading.batching import BatchShape, TrainBatchSampler, require_same_data
+from liteframe.data.loading.mixing import Mixture
 from liteframe.errors import ConfigError
 
 ROWS, WEIGHTS = [5, 40, 15], [3.0, 1.0, 2.0]

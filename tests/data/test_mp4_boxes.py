@@ -8,7 +8,7 @@ import pytest
 from hostile_videos import rewrite
 from painted_videos import write_video
 
-from liteframe.data.mp4_boxes import layout_doubt
+from liteframe.data.decoding.containers.mp4_boxes import layout_doubt
 
 _EDITS = (b"moov", b"trak", b"edts", b"elst")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 from painted_videos import write_video
 
-from liteframe.data.mp4_entries import dolby_vision_profile
+from liteframe.data.decoding.containers.mp4_entries import dolby_vision_profile
 
 _WAY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")
 

@@ -15,12 +15,13 @@ import pytest
 from hostile_videos import rewrite
 from painted_videos import SIZE, number_of, picture, write_video
 
-from liteframe.data import mp4_packets, pyav_open
-from liteframe.data.decode import read_frames
-from liteframe.data.mp4_packets import read_tables
-from liteframe.data.packet_table import PacketTable, read_packets
-from liteframe.data.pyav_open import open_video
-from liteframe.data.pyav_scan import scan
+from liteframe.data.decoding.decode import read_frames
+from liteframe.data.decoding.pyav import mp4_packets
+from liteframe.data.decoding.pyav import opening as pyav_open
+from liteframe.data.decoding.pyav.mp4_packets import read_tables
+from liteframe.data.decoding.pyav.opening import open_video
+from liteframe.data.decoding.pyav.packet_table import PacketTable, read_packets
+from liteframe.data.decoding.pyav.scan import scan
 from liteframe.errors import DecodeError
 
 _VFR = np.cumsum(np.random.default_rng(0).integers(1, 200, 60)).tolist()

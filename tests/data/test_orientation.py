@@ -11,9 +11,9 @@ import pytest
 from painted_videos import SIZE, picture, write_video
 from remuxed_videos import with_message
 
-from liteframe.data.decode import probe, read_frames
-from liteframe.data.orientation import from_matrix
-from liteframe.data.pyav_scan import scan
+from liteframe.data.decoding.decode import probe, read_frames
+from liteframe.data.decoding.orientation import from_matrix
+from liteframe.data.decoding.pyav.scan import scan
 from liteframe.errors import DecodeError
 
 _ONE = 1 << 16

@@ -15,10 +15,10 @@ from hostile_videos import rewrite
 from painted_videos import write_video
 from remuxed_videos import remux
 
-from liteframe.data.decode import forget_scans, read_frames
-from liteframe.data.nal_units import Units
-from liteframe.data.parameter_sets import ParameterSets
-from liteframe.data.pyav_in_order import frames_in_order
+from liteframe.data.decoding.bitstream.nal_units import Units
+from liteframe.data.decoding.bitstream.parameter_sets import ParameterSets
+from liteframe.data.decoding.decode import forget_scans, read_frames
+from liteframe.data.decoding.pyav.in_order import frames_in_order
 
 _HALF = 24
 _STBL = (b"moov", b"trak", b"mdia", b"minf", b"stbl")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.manifest import read_manifest
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ManifestError
 
 pa = pytest.importorskip("pyarrow")

@@ -13,9 +13,9 @@ from hostile_videos import PLAYLISTS, with_external_track
 from installed_decoders import CHOOSY, INSTALLED
 from painted_videos import number_of, write_video
 
-from liteframe.data import decord_reader
-from liteframe.data.decode import probe, read_frames, read_frames_by
-from liteframe.data.decode_pool import DecodeJob, DecodePool
+from liteframe.data.decoding import decord_reader
+from liteframe.data.decoding.decode import probe, read_frames, read_frames_by
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
 from liteframe.errors import DecodeError, DecodeTimeout
 
 

@@ -12,17 +12,21 @@ import numpy as np
 import pytest
 from painted_videos import number_of, write_sizes, write_video
 
-from liteframe.data import check_frames, check_places, decode_pool, decord_reader, probe
-from liteframe.data.check_command import check_command
-from liteframe.data.check_places import Odd, read_place
-from liteframe.data.check_rows import CheckRow
-from liteframe.data.decode import NEXT
-from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
-from liteframe.data.manifest import read_manifest
-from liteframe.data.probe import check_many, check_video
-from liteframe.data.pyav_reader import TableMismatch, read_sparse
-from liteframe.data.pyav_scan import Scan, scan
+from liteframe.data.checking import frames as check_frames
+from liteframe.data.checking import places as check_places
+from liteframe.data.checking import probe
+from liteframe.data.checking.command import check_command
+from liteframe.data.checking.places import Odd, read_place
+from liteframe.data.checking.probe import check_many, check_video
+from liteframe.data.checking.rows import CheckRow
+from liteframe.data.decoding import decord_reader
+from liteframe.data.decoding.decode import NEXT
+from liteframe.data.decoding.processes import pool as decode_pool
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
+from liteframe.data.decoding.pyav.reader import TableMismatch, read_sparse
+from liteframe.data.decoding.pyav.scan import Scan, scan
 from liteframe.data.sampling import UniformMidpoints
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import DecodeError
 
 

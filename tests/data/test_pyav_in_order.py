@@ -14,9 +14,9 @@ from field_videos import write_fields
 from painted_videos import SIZE, number_of, picture, write_video
 from remuxed_videos import remux
 
-from liteframe.data.decode import frame_times, probe, read_frames
-from liteframe.data.probe import check_video
-from liteframe.data.pyav_in_order import frames_in_order
+from liteframe.data.checking.probe import check_video
+from liteframe.data.decoding.decode import frame_times, probe, read_frames
+from liteframe.data.decoding.pyav.in_order import frames_in_order
 from liteframe.errors import DecodeError
 
 _GROUP = 12

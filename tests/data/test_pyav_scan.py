@@ -15,9 +15,9 @@ import pytest
 from painted_videos import SIZE, number_of, picture, write_video
 from remuxed_videos import remux
 
-from liteframe.data.decode import frame_times, probe, read_frames
-from liteframe.data.orientation import orientation_of
-from liteframe.data.pyav_scan import scan
+from liteframe.data.decoding.decode import frame_times, probe, read_frames
+from liteframe.data.decoding.orientation import orientation_of
+from liteframe.data.decoding.pyav.scan import scan
 from liteframe.errors import DecodeError
 
 _TS_PACKET = 188
@@ -160,7 +160,7 @@ def test_sizes_that_headers_claim_are_refused_before_pictures_are_made(tmp_path:
     avi.write_bytes(data)
     code = (
         "import sys; sys.path.insert(0, {source!r})\n"
-        "from liteframe.data.decode import read_frames\n"
+        "from liteframe.data.decoding.decode import read_frames\n"
         "from liteframe.errors import DecodeError\n"
         "try: read_frames({path!r}, [0])\n"
         "except DecodeError as error: print(error.reason)\n"

@@ -9,8 +9,8 @@ import pytest
 from painted_videos import number_of, write_video
 
 import liteframe
-from liteframe.data import read_video as reading
-from liteframe.data.decode import read_frames
+from liteframe.data.decoding import read_video as reading
+from liteframe.data.decoding.decode import read_frames
 from liteframe.data.sampling import Linspace
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError, DecodeTimeout

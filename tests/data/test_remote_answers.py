@@ -16,11 +16,11 @@ from painted_videos import number_of, write_video
 from test_remote_content import PAGE, POINTER
 from video_server import VIDEO_START, Answer, Server, serving
 
-from liteframe.data import remote_cache
-from liteframe.data.decode_job import DecodeJob, decode
-from liteframe.data.probe import check_video
-from liteframe.data.remote_cache import RemoteCache
-from liteframe.data.remote_file import name_for
+from liteframe.data.checking.probe import check_video
+from liteframe.data.decoding.processes.job import DecodeJob, decode
+from liteframe.data.remote import cache as remote_cache
+from liteframe.data.remote.cache import RemoteCache
+from liteframe.data.remote.file import name_for
 from liteframe.errors import DecodeError, DecodeTimeout
 
 

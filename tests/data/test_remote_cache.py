@@ -17,10 +17,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 from painted_videos import number_of, write_video
 from video_server import VIDEO_START, Server, serving
 
-from liteframe.data import remote_cache
-from liteframe.data.decode_pool import DecodeJob, DecodePool, VideoFrames
-from liteframe.data.remote_cache import RemoteCache
-from liteframe.data.remote_file import name_for
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
+from liteframe.data.remote import cache as remote_cache
+from liteframe.data.remote.cache import RemoteCache
+from liteframe.data.remote.file import name_for
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
 
 KILOBYTE = 1000
@@ -92,7 +92,7 @@ def test_where_all_is_in_use_a_download_waits(server: Server, tmp_path: Path) ->
 FETCHER = """
 import os, sys, time
 from pathlib import Path
-from liteframe.data.remote_cache import RemoteCache
+from liteframe.data.remote.cache import RemoteCache
 folder, root, seed = sys.argv[1:]
 cache = RemoteCache(folder, 0.001)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.remote_checksums import Digests, checksums_of_headers, checksums_of_info
+from liteframe.data.remote.checksums import Digests, checksums_of_headers, checksums_of_info
 
 BODY = b"frames"
 MD5, SHA1, SHA256 = (hashlib.new(kind, BODY) for kind in ("md5", "sha1", "sha256"))

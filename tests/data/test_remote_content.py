@@ -9,7 +9,7 @@ import pytest
 from painted_videos import write_video
 from video_server import VIDEO_START
 
-from liteframe.data.remote_content import HEAD_BYTES, missing_bytes, not_a_video
+from liteframe.data.remote.content import HEAD_BYTES, missing_bytes, not_a_video
 
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Google Drive - Quota exceeded</title></head><body>Sorry</body></html>"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"ab" * 32 + b"\nsize 27086121\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.remote_faults import BadBody, in_words, is_refusal, retry_after_s, status_of
+from liteframe.data.remote.faults import BadBody, in_words, is_refusal, retry_after_s, status_of
 
 
 class Fault(Exception):

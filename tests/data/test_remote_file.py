@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from video_server import VIDEO_START, Answer, serving
 
-from liteframe.data.remote_cache import RemoteCache
-from liteframe.data.remote_file import name_for, open_url, require_remote, require_same_safety
+from liteframe.data.remote.cache import RemoteCache
+from liteframe.data.remote.file import name_for, open_url, require_remote, require_same_safety
 from liteframe.errors import DecodeError
 
 

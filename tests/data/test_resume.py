@@ -11,11 +11,11 @@ import pytest
 import torch
 from resume_toys import FakePool, Recorder, make_trainer
 
-from liteframe.data.batching import BatchShape
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.manifest import VideoSource, read_sources
-from liteframe.data.row_table import RowTable
-from liteframe.data.training_samples import GONE, TrainingSamples, of_rows
+from liteframe.data.loading.batching import BatchShape
+from liteframe.data.loading.training_samples import GONE, TrainingSamples, of_rows
+from liteframe.data.sources.manifest import VideoSource, read_sources
+from liteframe.data.sources.row_table import RowTable
 from liteframe.errors import ConfigError
 
 STEPS = 12

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.decode import DECODERS
-from liteframe.data.manifest import read_manifest
-from liteframe.data.row_fields import DECODER_CHOICES
-from liteframe.data.source_check import check_source
+from liteframe.data.checking.source_check import check_source
+from liteframe.data.decoding.decode import DECODERS
+from liteframe.data.sources.manifest import read_manifest
+from liteframe.data.sources.row_fields import DECODER_CHOICES
 from liteframe.errors import ManifestError
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch.multiprocessing  # noqa: F401 (teaches the pickler of processes to share tensors)
 
-from liteframe.data.manifest import VideoSource, read_manifest, read_sources
-from liteframe.data.row_table import IdSet, RowTable, id_key, id_keys
-from liteframe.data.video_row import VideoRow
+from liteframe.data.sources.manifest import VideoSource, read_manifest, read_sources
+from liteframe.data.sources.row_table import IdSet, RowTable, id_key, id_keys
+from liteframe.data.sources.video_row import VideoRow
 
 ROWS = [
     VideoRow("/a.mp4", "a"),

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liteframe.data.index_rules import fps_capped, linspace, random_segment, uniform_midpoints
-from liteframe.data.key_frames import shift_keys
 from liteframe.data.sampling import (
     FpsCapped,
     FrameSampler,
@@ -19,6 +17,8 @@ from liteframe.data.sampling import (
     UniformMidpoints,
     sampler_from,
 )
+from liteframe.data.sampling.index_rules import fps_capped, linspace, random_segment, uniform_midpoints
+from liteframe.data.sampling.key_frames import shift_keys
 from liteframe.errors import DataError
 
 SAMPLERS: list[FrameSampler] = [
@@ -137,7 +137,7 @@ def test_bad_settings_are_refused() -> None:
 
 
 def test_import_is_torch_free() -> None:
-    code = "import sys, liteframe.data.sampling, liteframe.data.manifest; sys.exit('torch' in sys.modules)"
+    code = "import sys, liteframe.data.sampling, liteframe.data.sources.manifest; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 from painted_videos import number_of, write_video
 
-from liteframe.data import decode, pyav_scan
-from liteframe.data.check_output import CheckOutput
-from liteframe.data.decode import forget_scans
-from liteframe.data.decode_job import DecodeJob
-from liteframe.data.probe import check_video
-from liteframe.data.pyav_scan import Scan, scan
+from liteframe.data.checking.output import CheckOutput
+from liteframe.data.checking.probe import check_video
+from liteframe.data.decoding import decode
+from liteframe.data.decoding.decode import forget_scans
+from liteframe.data.decoding.processes.job import DecodeJob
+from liteframe.data.decoding.pyav import scan as pyav_scan
+from liteframe.data.decoding.pyav.scan import Scan, scan
+from liteframe.data.decoding.pyav.scan_text import from_text, to_text
 from liteframe.data.sampling import Linspace
-from liteframe.data.scan_text import from_text, to_text
 
 _TIMES = np.cumsum(np.random.default_rng(0).integers(1, 200, 60)).tolist()
 FILES: dict[str, dict[str, Any]] = {
@@ -66,7 +67,7 @@ def test_a_row_saves_the_scan_and_frames_are_the_same(tmp_path: Path, monkeypatc
 def decode_job(job: DecodeJob, row: dict[str, Any]) -> Any:
     from dataclasses import replace
 
-    from liteframe.data.decode_job import decode as run
+    from liteframe.data.decoding.processes.job import decode as run
 
     forget_scans()
     return run(replace(job, row=row), "auto")

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from painted_videos import number_of, write_video
 
-from liteframe.data import decode, pyav_reader
-from liteframe.data.decode import probe, read_frames
-from liteframe.data.pyav_in_order import frames_in_order
-from liteframe.data.pyav_reader import Converter, read_in_order
-from liteframe.data.pyav_scan import scan
+from liteframe.data.decoding import decode
+from liteframe.data.decoding.decode import probe, read_frames
+from liteframe.data.decoding.pyav import reader as pyav_reader
+from liteframe.data.decoding.pyav.in_order import frames_in_order
+from liteframe.data.decoding.pyav.reader import Converter, read_in_order
+from liteframe.data.decoding.pyav.scan import scan
 from liteframe.errors import DecodeError
 
 _X265 = "keyint=10:log-level=none:open-gop=1:pools=1"

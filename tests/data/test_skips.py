@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.data.skips import SkipLedger, Skipped, set_aside
+from liteframe.data.loading.skips import SkipLedger, Skipped, set_aside
 from liteframe.errors import ConfigError, SkipLimitExceeded
 
 

@@ -10,10 +10,10 @@ import pytest
 from painted_videos import write_video
 from video_server import serving
 
-from liteframe.data.check_command import check_command
-from liteframe.data.manifest import read_manifest
-from liteframe.data.remote_cache import RemoteCache
-from liteframe.data.source_check import LACKS, check_source
+from liteframe.data.checking.command import check_command
+from liteframe.data.checking.source_check import LACKS, check_source
+from liteframe.data.remote.cache import RemoteCache
+from liteframe.data.sources.manifest import read_manifest
 
 GOOD = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "A star."}]
 UNPLACED = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A star."}]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.data.manifest import VideoSource
-from liteframe.data.mixing import Mixture
-from liteframe.data.source_report import report_sources
+from liteframe.data.loading.mixing import Mixture
+from liteframe.data.loading.source_report import report_sources
+from liteframe.data.sources.manifest import VideoSource
 from liteframe.errors import ConfigError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.conversations import turns_of
-from liteframe.data.manifest import VideoSource, read_manifest, read_manifests
+from liteframe.data.sources.conversations import turns_of
+from liteframe.data.sources.manifest import VideoSource, read_manifest, read_manifests
 from liteframe.errors import ConfigError, ManifestError
 
 TALK = [

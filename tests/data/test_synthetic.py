@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from liteframe.data import synthetic
-from liteframe.data.decode import probe, read_frames
-from liteframe.data.synthetic import (
+from liteframe.data.decoding.decode import probe, read_frames
+from liteframe.errors import ConfigError
+from liteframe.tiny import synthetic
+from liteframe.tiny.synthetic import (
     COLOR_NAMES,
     COLORS,
     DIRECTIONS,
@@ -22,8 +23,7 @@ from liteframe.data.synthetic import (
     TRAIN_DURATIONS,
     Scene,
 )
-from liteframe.data.synthetic_files import make_row, synth_command, write_video
-from liteframe.errors import ConfigError
+from liteframe.tiny.synthetic_files import make_row, synth_command, write_video
 from tiny_world import manifest
 
 CENTERS = np.arange(SIZE // PATCH) * PATCH + PATCH // 2

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from painted_videos import write_video
 
-from liteframe.data import torchcodec_reader
-from liteframe.data.decode import read_frames, read_frames_by
-from liteframe.data.pyav_scan import scan
-from liteframe.data.torchcodec_reader import PROVEN, torchcodec_refusal
+from liteframe.data.decoding import torchcodec_reader
+from liteframe.data.decoding.decode import read_frames, read_frames_by
+from liteframe.data.decoding.pyav.scan import scan
+from liteframe.data.decoding.torchcodec_reader import PROVEN, torchcodec_refusal
 from liteframe.errors import ConfigError, DecodeError
 
 needs_torchcodec = pytest.mark.skipif(
@@ -85,7 +85,7 @@ def test_without_it_the_error_says_what_to_install(tmp_path: Path, monkeypatch: 
 def test_other_decoders_do_not_import_it(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", 4)
     code = (
-        "import sys; from liteframe.data.decode import read_frames; "
+        "import sys; from liteframe.data.decoding.decode import read_frames; "
         f"read_frames({str(path)!r}, [0]); sys.exit(bool({{'torch', 'torchcodec'}} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -11,12 +11,13 @@ import pytest
 from painted_videos import write_video
 from remuxed_videos import remux
 
-from liteframe.data import decode, pyav_reader
-from liteframe.data.decode import read_frames
-from liteframe.data.pyav_in_order import frames_in_order
-from liteframe.data.pyav_reader import Converter, read_in_order
-from liteframe.data.pyav_scan import Scan, scan
-from liteframe.data.unreferenced import PROVEN, Misjudged, unreferenced_finder
+from liteframe.data.decoding import decode
+from liteframe.data.decoding.bitstream.unreferenced import PROVEN, Misjudged, unreferenced_finder
+from liteframe.data.decoding.decode import read_frames
+from liteframe.data.decoding.pyav import reader as pyav_reader
+from liteframe.data.decoding.pyav.in_order import frames_in_order
+from liteframe.data.decoding.pyav.reader import Converter, read_in_order
+from liteframe.data.decoding.pyav.scan import Scan, scan
 
 _FRAMES = 48
 _X264 = "keyint=24:b-adapt=0:scenecut=0:"

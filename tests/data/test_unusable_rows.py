@@ -17,14 +17,14 @@ import torch
 from painted_videos import write_video
 from resume_toys import FakePool, Recorder, make_trainer
 
-from liteframe.data.batching import BatchShape
-from liteframe.data.check_command import check
-from liteframe.data.conversations import turns_of
+from liteframe.data.checking.command import check
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.decode_job import DecodeJob
-from liteframe.data.manifest import VideoSource, read_manifest
+from liteframe.data.decoding.processes.job import DecodeJob
+from liteframe.data.decoding.video_file import fault_of
+from liteframe.data.loading.batching import BatchShape
 from liteframe.data.sampling import KeyFrames
-from liteframe.data.video_file import fault_of
+from liteframe.data.sources.conversations import turns_of
+from liteframe.data.sources.manifest import VideoSource, read_manifest
 from liteframe.errors import DecodeError, ManifestError, SkipLimitExceeded
 
 BAD = [
@@ -150,7 +150,7 @@ def test_frames_that_cannot_be_resized_are_a_fault_of_their_row(
     def full(frames: Any, size: Any) -> torch.Tensor:
         raise RuntimeError("not enough memory: you tried to allocate 10 GB")
 
-    monkeypatch.setattr("liteframe.data.dataset.resize_uint8", full)
+    monkeypatch.setattr("liteframe.data.loading.dataset.resize_uint8", full)
     source = listed(tmp_path / "x.jsonl", [], good=1)
     with pytest.raises(DecodeError, match=r"0\.mp4: its frames cannot be resized: RuntimeError: not enough memory"):
         list(data(val=source).loader("val"))

@@ -10,17 +10,17 @@ import pytest
 import yaml
 from lightning.pytorch import Callback
 
-from liteframe import cli
-from liteframe.data.batching import BatchShape
+from liteframe.command import cli
+from liteframe.data.loading.batching import BatchShape
+from liteframe.data.loading.unused_settings import require_used
 from liteframe.data.sampling import KeyFrames, Linspace, RandomSegment, UniformMidpoints
-from liteframe.data.unused_settings import require_used
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.pretrain import HostPretrainStage
 from liteframe.stages.stage import Stage
+from liteframe.tiny.pretrain import HostPretrainStage
 from tiny_world import (
     ENCODER,
     WAP_SETTINGS,

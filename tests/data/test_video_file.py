@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from painted_videos import write_video
 
-from liteframe.data.check_command import check
-from liteframe.data.manifest import read_manifest
-from liteframe.data.video_file import fault_of
+from liteframe.data.checking.command import check
+from liteframe.data.decoding.video_file import fault_of
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ManifestError
 
 CASES = {

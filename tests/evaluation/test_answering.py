@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from liteframe.data import synthetic
-from liteframe.data.index_rules import uniform_midpoints
+from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize
 from liteframe.errors import DataError
 from liteframe.evaluation.answering import Cell, answer_all, option_ids
 from liteframe.models.backbone import WAP, Pool
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.host_loading import load_host
+from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.tiny import synthetic
 from tiny_world import encoder_folder, host_folder, manifest
 
 TOTAL = 16

@@ -14,7 +14,7 @@ from liteframe.data.transforms import normalize
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from tiny_world import ENCODER, host_folder
 
 QUESTION = "color of the star"

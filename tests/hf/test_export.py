@@ -15,19 +15,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, InternVLForConditionalGeneration
 
-from liteframe import cli
+from liteframe.command import cli
 from liteframe.errors import ConfigError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.hf.run_folder import RunFolder
-from liteframe.models.adapted import load_adapted
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.host_loading import load_host
-from liteframe.models.tiny import build_tiny_host
-from liteframe.models.training_record import TeacherName, TrainingRecord
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
-from liteframe.own_folder import LISTING
+from liteframe.models.folders.training_record import TeacherName, TrainingRecord
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.video_llm.adapted import load_adapted
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.system.own_folder import LISTING
+from liteframe.tiny.models import build_tiny_host
 from tiny_world import encoder_folder, home, host_folder, lma_run_folder, sha256_of
 
 QUESTION = "color of the star"

@@ -15,7 +15,7 @@ import pytest
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.hf import LiteFrameForConditionalGeneration
 from liteframe.hf.export import export_command
-from liteframe.own_folder import LISTING, list_files, listing_sha256, require_unchanged
+from liteframe.system.own_folder import LISTING, list_files, listing_sha256, require_unchanged
 from tiny_world import host_folder, lma_run_folder
 
 

@@ -11,7 +11,7 @@ import torch
 from liteframe.errors import ConfigError
 from liteframe.hf import onnx
 from liteframe.hf.export import export_command
-from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameEncoder
 from tiny_world import encoder_folder
 
 

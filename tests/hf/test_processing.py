@@ -13,18 +13,18 @@ from PIL import Image
 from tokenizers import processors
 from torch import Tensor
 
-from liteframe.data import read_video
-from liteframe.data.decode import read_frames
-from liteframe.data.decode_pool import DecodePool
-from liteframe.data.index_rules import uniform_midpoints
-from liteframe.data.manifest import read_manifest
+from liteframe.data.decoding import read_video
+from liteframe.data.decoding.decode import read_frames
+from liteframe.data.decoding.processes.pool import DecodePool
+from liteframe.data.sampling.index_rules import uniform_midpoints
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError, DecodeTimeout, GeometryError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor, modeling
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.host_loading import load_host
-from liteframe.models.prompts import PromptBuilder
-from liteframe.models.tiny import tiny_processor
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.prompts import PromptBuilder
+from liteframe.tiny.models import tiny_processor
 from tiny_world import encoder_folder, host_folder, manifest
 
 QUESTION = "color of the star"

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.host_loading import load_host
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.video_llm.host_loading import load_host
 from tiny_world import encoder_folder, host_folder
 
 ANSWERS = (1, 9, 3, 6)

@@ -13,16 +13,16 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor
 
 import liteframe
-from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.sampling import FpsCapped, FrameSampler, RandomSegment, UniformMidpoints
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.hf.run_folder import RunFolder
-from liteframe.models.adapted import load_adapted
-from liteframe.models.training_record import RECORD, TeacherName, TrainingRecord
-from liteframe.own_folder import LISTING, list_files, require_unchanged
+from liteframe.models.folders.training_record import RECORD, TeacherName, TrainingRecord
+from liteframe.models.video_llm.adapted import load_adapted
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage, LoraSettings
+from liteframe.system.own_folder import LISTING, list_files, require_unchanged
 from tiny_world import (
     ENCODER,
     WAP_SETTINGS,
@@ -40,7 +40,7 @@ SECRET = "sk-live-0123456789abcdef"
 
 def train_lma(run: Path, **data: Any) -> Path:
     """One step of LMA on two kinds of batches; its export."""
-    from liteframe.data.batching import BatchShape
+    from liteframe.data.loading.batching import BatchShape
 
     stage = LMAStage(
         str(host_folder()), str(encoder_folder()), LoraSettings(2, 4, ["q_proj"]), attention="eager", llm_lr=1e-3
@@ -182,7 +182,7 @@ def test_ctd_says_on_which_frames_it_was_trained(kind: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", None])
 def test_an_adapter_is_merged_in_float32(dtype: str | None, tmp_path: Path) -> None:
     """Against W + alpha / r * B A, written out, on a host in bfloat16."""
-    from liteframe.models.host_loading import load_host
+    from liteframe.models.video_llm.host_loading import load_host
 
     host, processor = load_host(str(host_folder()))
     host.to(torch.bfloat16).save_pretrained(tmp_path / "host")
@@ -211,7 +211,7 @@ def test_an_adapter_is_merged_in_float32(dtype: str | None, tmp_path: Path) -> N
 
 
 def test_chat_in_float32_merges_in_float32(tmp_path: Path) -> None:
-    from liteframe.models.host_loading import load_host
+    from liteframe.models.video_llm.host_loading import load_host
 
     host, processor = load_host(str(host_folder()))
     host.to(torch.bfloat16).save_pretrained(tmp_path / "host")

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from liteframe.errors import ConfigError
-from liteframe.models.adapted import load_adapted, save_adapted
-from liteframe.models.host_loading import load_host
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.adapted import load_adapted, save_adapted
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from tiny_world import adapted_model, host_folder
 
 QUESTIONS = [["color of the star", "color of the ball"]]

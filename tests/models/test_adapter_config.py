@@ -10,9 +10,9 @@ import pytest
 from peft import LoraConfig
 
 from liteframe.errors import ConfigError
-from liteframe.models.adapted import load_adapter
-from liteframe.models.adapter_config import read_adapter_config
-from liteframe.models.host_loading import load_host
+from liteframe.models.video_llm.adapted import load_adapter
+from liteframe.models.video_llm.adapter_config import read_adapter_config
+from liteframe.models.video_llm.host_loading import load_host
 from tiny_world import host_folder, lma_run_folder
 
 ADAPTER = "adapter_config.json"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
-from liteframe.models.attention_probe import AttentionProbe, attention_row
+from liteframe.models.rivals.attention_probe import AttentionProbe, attention_row
 from liteframe.models.teachers import InternVLTeacher
 
 

@@ -14,10 +14,10 @@ from transformers import InternVLProcessor
 from host_world import CHATML, bpe_processor
 from liteframe.errors import ConfigError
 from liteframe.hf.processing import LiteFrameProcessor
-from liteframe.models import chat_template
-from liteframe.models.chat_template import render, require_bounded
-from liteframe.models.prompts import PromptBuilder
-from liteframe.models.tiny import tiny_processor
+from liteframe.models.video_llm import chat_template
+from liteframe.models.video_llm.chat_template import render, require_bounded
+from liteframe.models.video_llm.prompts import PromptBuilder
+from liteframe.tiny.models import tiny_processor
 
 MESSAGES: list[dict[str, Any]] = [
     {"role": "system", "content": [{"type": "text", "text": "Be <b>short</b> & 'kind'.\n"}]},

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from liteframe.models.backbone import Dense, Pool
-from liteframe.models.compression import default_clip, place_strides
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.host_loading import load_host
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.from_teacher import default_clip, place_strides
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.ops.pooling import average_pool
 from tiny_world import ENCODER, host_folder
 

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from liteframe.errors import ConfigError, GeometryError
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder, check_size
-from liteframe.models.encoder_config import EncoderSettings
-from liteframe.models.temporal import DepthwiseTemporalConv, StridedDownsample
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder_config import EncoderSettings
+from liteframe.models.student.temporal import DepthwiseTemporalConv, StridedDownsample
+from liteframe.ops.pooling import check_size
 
 CHECKPOINTING_RENAMED = "ignore:.gradient_checkpointing_enable. is deprecated:FutureWarning"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from activation_bytes import saved_bytes
 from liteframe.errors import ConfigError
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from tiny_world import ENCODER
 
 WAYS: list[dict[str, Any]] = [

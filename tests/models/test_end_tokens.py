@@ -18,11 +18,11 @@ from liteframe.errors import ConfigError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.generation import Conversation, answer_batch, prompt_ids
-from liteframe.models.host_loading import load_host
-from liteframe.models.tiny import tiny_config
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.tiny.models import tiny_config
 from tiny_world import ENCODER, home
 
 QUESTION, MOST = "color of the star", 12

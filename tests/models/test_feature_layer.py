@@ -15,12 +15,12 @@ from transformers import InternVLForConditionalGeneration
 from host_world import bpe_processor, family_config
 from liteframe.data.transforms import IMAGENET_MEAN, normalize
 from liteframe.errors import ConfigError
-from liteframe.models.attention_probe import AttentionProbe
-from liteframe.models.host_loading import load_host
+from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.models.rivals.attention_probe import AttentionProbe
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.training_record import TrainingRecord
-from liteframe.models.video_llm import VideoLLM
-from liteframe.own_folder import list_files
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.system.own_folder import list_files
 from tiny_world import home
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}

@@ -9,10 +9,10 @@ from transformers import InternVLForConditionalGeneration
 
 from host_world import bpe_processor
 from liteframe.errors import DataError
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.generation import Conversation, answer_batch, prompt_ids
-from liteframe.models.tiny import tiny_config, tiny_processor
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.tiny.models import tiny_config, tiny_processor
 from tiny_world import encoder_folder
 
 QUESTIONS = ["color of the star", "color of the ball", "color of the first triangle"]

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from transformers import InternVLForConditionalGeneration
 
 from host_world import FAMILY, TOKENS, bpe_processor, family_config, family_folder, family_host
-from liteframe.configs import shipped_configs
+from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
-from liteframe.models.host_loading import load_host
-from liteframe.models.hosts import host_config, published_hosts
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.hosts import host_config, published_hosts
+from liteframe.models.video_llm.model import VideoLLM
 
 PUBLISHED = {
     "internvl3-1b": 0.94e9,
@@ -56,8 +56,8 @@ class TestPublishedSizes:
         def refuse(*_: Any, **__: Any) -> None:
             raise AssertionError("the hub was asked")
 
-        monkeypatch.setattr("liteframe.models.model_folder.file_exists", refuse)
-        monkeypatch.setattr("liteframe.models.model_folder.try_to_load_from_cache", refuse)
+        monkeypatch.setattr("liteframe.models.folders.model_folder.file_exists", refuse)
+        monkeypatch.setattr("liteframe.models.folders.model_folder.try_to_load_from_cache", refuse)
         for path in sorted((shipped_configs() / "hosts").glob("*.json")):
             source = json.loads(path.read_text())["source"]
             assert host_config(source).to_dict() == host_config(path.stem).to_dict()

@@ -12,9 +12,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import Qwen3Config, Qwen3Model
 
 from liteframe.errors import ConfigError
-from liteframe.models.host_loading import load_host
-from liteframe.models.llm_pruning import FastV, PrunedVideoLLM, Pruner, PyramidDrop, last_token_attention
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, Pruner, PyramidDrop, last_token_attention
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import VideoLLM
 from tiny_world import host_folder
 
 QUESTIONS = ["color of the star", "color of the first triangle"]

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from host_world import family_folder
 from liteframe.errors import ConfigError
 from liteframe.hf.loading import load_video_llm
-from liteframe.models.adapted import load_adapted
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.host_loading import load_host
-from liteframe.models.model_folder import model_file, require_data_only
-from liteframe.models.prompts import PromptBuilder
+from liteframe.models.folders.model_folder import model_file, require_data_only
+from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher, QwenVL, Siglip, TimmViT
-from liteframe.own_folder import list_files
+from liteframe.models.video_llm.adapted import load_adapted
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.prompts import PromptBuilder
+from liteframe.system.own_folder import list_files
 from small_teachers import qwen_folder, siglip_folder, timm_folder
 from tiny_world import encoder_folder, host_folder, lma_run_folder
 
@@ -330,7 +330,7 @@ class TestTokenizer:
 
     def test_a_panic_over_a_text_is_named(self, host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The library bounds the search itself, and then leaves by an error of its own kind."""
-        monkeypatch.setattr("liteframe.models.model_folder.require_bounded_steps", lambda *args: None)
+        monkeypatch.setattr("liteframe.models.folders.model_folder.require_bounded_steps", lambda *args: None)
         change(host / "tokenizer.json", pre_tokenizer={**SPLIT, "pattern": {"Regex": "(a+)+$"}})
         builder = PromptBuilder(load_host(str(host))[1])
         with pytest.raises(ConfigError, match="tokenizer fails on a text"):

@@ -10,9 +10,9 @@ import torch
 
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import WAP
-from liteframe.models.host_loading import load_host
-from liteframe.models.post_hoc import PostHocVideoLLM
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import VideoLLM
 from liteframe.ops.compressors import registry
 from liteframe.ops.compressors.features import Compressed, Features, compressed
 from tiny_world import host_folder

@@ -10,8 +10,8 @@ from transformers import InternVLProcessor
 
 from host_world import TOKENS, bpe_processor
 from liteframe.errors import ConfigError
-from liteframe.models.prompts import IGNORE, PromptBuilder, Turn
-from liteframe.models.tiny import tiny_processor
+from liteframe.models.video_llm.prompts import IGNORE, PromptBuilder, Turn
+from liteframe.tiny.models import tiny_processor
 
 TURNS: list[Turn] = [("color of the star", "red"), ("color of the ball", "left"), ("color of the box", "blue")]
 

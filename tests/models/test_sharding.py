@@ -14,11 +14,11 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from host_world import family_folder
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.host_loading import load_host
-from liteframe.models.prompts import Turn
-from liteframe.models.sharding import gather, shard
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.prompts import Turn
+from liteframe.models.video_llm.sharding import gather, shard
 from tiny_world import ENCODER, run_ranks
 
 TALKS: list[list[Turn]] = [[("color of the star", "red")], [("color of the ball", "blue")]]

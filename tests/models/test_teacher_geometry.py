@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from liteframe.errors import ConfigError, GeometryError
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.from_teacher import fields_of_geometry
 from liteframe.models.teachers import TeacherGeometry
 
 INTERNVL = TeacherGeometry(1024, 14, 448)
@@ -26,7 +27,7 @@ def test_the_block_makes_one_token_of_four_frames_and_two_by_two_patches() -> No
 
 def test_the_student_of_internvl3_is_the_papers() -> None:
     papers = LiteFrameConfig().to_dict()
-    followed = INTERNVL.student(INTERNVL.block())
+    followed = fields_of_geometry(INTERNVL, INTERNVL.block())
     assert followed == {name: papers[name] for name in followed} and "image_size" in followed
 
 
@@ -36,7 +37,7 @@ def test_the_student_of_internvl3_is_the_papers() -> None:
 def test_grids_of_odd_sides_are_enlarged_to_the_next_legal_one(
     geometry: TeacherGeometry, image_size: int | None
 ) -> None:
-    config = LiteFrameConfig(**geometry.student(geometry.block()))
+    config = LiteFrameConfig(**fields_of_geometry(geometry, geometry.block()))
     assert config.image_size == (image_size or LiteFrameConfig().image_size)
     assert (config.patch_size, config.output_size) == (geometry.patch_size, geometry.width)
 
@@ -48,7 +49,7 @@ def test_a_token_of_the_student_stands_for_a_block_of_the_teacher(
 ) -> None:
     """Whatever the block: on the same frames both make the same grid."""
     fields = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = LiteFrameConfig(**{"image_size": 112, **geometry.student(block, [1, 2]), **fields})
+    config = LiteFrameConfig(**{"image_size": 112, **fields_of_geometry(geometry, block, [1, 2]), **fields})
     frames, height, width = (2 * side for side in geometry.cell(block))
     grid = geometry.grid(frames, height, width)
     pooled = tuple(size // step for size, step in zip(grid, block, strict=True))

@@ -10,9 +10,15 @@ from torch import nn
 from torch.nn import functional
 
 from liteframe.errors import ConfigError
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.temporal import TEMPORAL_MIXERS, FullTemporalConv, MixerSettings, TemporalAttention, make_mixer
-from liteframe.models.vit import Block
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.temporal import (
+    TEMPORAL_MIXERS,
+    FullTemporalConv,
+    MixerSettings,
+    TemporalAttention,
+    make_mixer,
+)
+from liteframe.models.student.vit import Block
 
 OWN_WEIGHTS = {
     "depthwise": {"weight", "bias"},

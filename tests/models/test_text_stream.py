@@ -7,8 +7,8 @@ import random
 import pytest
 from test_prompts import bpe_processor
 
-from liteframe.models.text_stream import TextStream, decode
-from liteframe.models.tiny import tiny_tokenizer
+from liteframe.models.video_llm.text_stream import TextStream, decode
+from liteframe.tiny.models import tiny_tokenizer
 
 
 def pieces_of(tokenizer: object, ids: list[int]) -> list[str]:

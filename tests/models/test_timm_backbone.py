@@ -13,7 +13,7 @@ from torch import nn
 
 from liteframe.data.transforms import denormalize, normalize
 from liteframe.errors import ConfigError, GeometryError
-from liteframe.models.timm_backbone import TimmBackbone
+from liteframe.models.rivals.timm_backbone import TimmBackbone
 from small_teachers import randomise, timm_model
 
 SMALL: dict[str, Any] = {"layers": (1, 1, 1, 1, 1), "embed_dims": (8, 16, 32, 32, 32)}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, InternVLForConditionalGeneration, InternVLProcessor
 
-from liteframe.data import synthetic
+from liteframe.models.student.vit import sincos_positions
 from liteframe.models.teachers import weights_sha256
-from liteframe.models.tiny import build_tiny_host, tiny_tokenizer
-from liteframe.models.vit import sincos_positions
+from liteframe.tiny import synthetic
+from liteframe.tiny.models import build_tiny_host, tiny_tokenizer
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_chance_alone() -> None:

@@ -9,8 +9,8 @@ from transformers import InternVLVisionConfig, InternVLVisionModel
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
+from liteframe.models.rivals.tome_vit import MergedTokens, ToMeTeacher, merging_layer
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.tome_vit import MergedTokens, ToMeTeacher, merging_layer
 from small_teachers import randomise
 
 VARIANTS = {

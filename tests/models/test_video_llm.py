@@ -13,9 +13,9 @@ from transformers import Qwen2Config
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Pool
-from liteframe.models.host_loading import load_host
-from liteframe.models.prompts import Turn
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.prompts import Turn
 from tiny_world import host_folder
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}

@@ -6,10 +6,10 @@ from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from liteframe.errors import ConfigError
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.init_from_timm import load_timm_weights
-from liteframe.models.temporal import TEMPORAL_MIXERS
-from liteframe.models.vit import resize_positions
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.init_from_timm import load_timm_weights
+from liteframe.models.student.temporal import TEMPORAL_MIXERS
+from liteframe.models.student.vit import resize_positions
 from small_teachers import timm_folder
 
 

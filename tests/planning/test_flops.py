@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import InternVLVisionModel
 
 from host_world import TEXTS, TOKENS, TOWERS, family_config, family_host
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.hosts import host_config
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.temporal import TEMPORAL_MIXERS
 from liteframe.models.teachers import project_tokens
-from liteframe.models.temporal import TEMPORAL_MIXERS
+from liteframe.models.video_llm.hosts import host_config
 from liteframe.planning.flops import (
     adapter_cost,
     head_cost,

@@ -11,8 +11,8 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import Qwen3Config, Qwen3Model
 
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.temporal import TEMPORAL_MIXERS
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.temporal import TEMPORAL_MIXERS
 from liteframe.planning.memory import Part, llm_activations, memory, student_activations
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

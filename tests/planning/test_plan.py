@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from liteframe import cli
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.command import cli
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
-from liteframe.models.encoder import LiteFrameConfig
+from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.models.student.encoder import LiteFrameConfig
 from liteframe.models.teachers import InternVL, Siglip
-from liteframe.models.training_record import TrainingRecord
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
 from liteframe.planning.lma_plan import LINE_TOKENS
@@ -30,8 +30,8 @@ def no_network_and_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the hub was asked")
 
-    monkeypatch.setattr("liteframe.models.model_folder.file_exists", refuse)
-    monkeypatch.setattr("liteframe.models.model_folder.try_to_load_from_cache", refuse)
+    monkeypatch.setattr("liteframe.models.folders.model_folder.file_exists", refuse)
+    monkeypatch.setattr("liteframe.models.folders.model_folder.try_to_load_from_cache", refuse)
     monkeypatch.chdir(tmp_path)
 
 
@@ -125,7 +125,7 @@ def test_models_and_data_that_are_here_are_counted(tmp_path: Path) -> None:
     assert plan["stage"]["clip_tokens"] == {"patches": 256, "after the student": 16, "after the pixel shuffle": 4}
     parts = {part["name"]: part for part in plan["stage"]["parts"]}
     assert parts["LLM"]["bytes_each"] == 4
-    from liteframe.models.host_loading import load_host
+    from liteframe.models.video_llm.host_loading import load_host
 
     host, _ = load_host(str(host_folder()))
     own = sum(parameter.numel() for parameter in host.model.language_model.parameters())

@@ -10,7 +10,8 @@ import pytest
 
 import made_up_cells
 import made_up_rows
-from liteframe.bench.records import RowRecord, write_json
+from liteframe.bench.records import RowRecord
+from liteframe.system.json_files import write_json
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from reading import no_evidence, read_evidence
 from liteframe.bench.methods import of_groups
 from liteframe.bench.paper.cells import CONTROL, FRAMES, LMA, LONGEST, find_cell
 from liteframe.bench.paper.records import record_path
-from liteframe.bench.records import write_json
+from liteframe.system.json_files import write_json
 from report.accuracy_claims import AT_16X, REDUCING, TOME_QUARTER, counted
 from report.claims import Claim, claims
 from report.evidence import Evidence

@@ -15,11 +15,11 @@ from reading import read_evidence
 
 from liteframe.bench.methods import label, of_groups
 from liteframe.bench.paper.cells import CELLS, FRAMES, PaperCell, find_cell
-from liteframe.bench.records import write_json
-from liteframe.configs import shipped_configs
+from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.tiny import build_tiny_host
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.system.json_files import write_json
+from liteframe.tiny.models import build_tiny_host
 from report import plots
 from report.accuracy_claims import REDUCING
 from report.claims import claims, judged_claims, parts_table

@@ -15,10 +15,11 @@ import pytest
 from latency_toys import toy_latency
 
 from liteframe.bench.latency_record import read_latency
-from liteframe.bench.records import RowRecord, write_json
+from liteframe.bench.records import RowRecord
 from liteframe.bench.report import build_report, write_report
 from liteframe.bench.seeds import seeds_command
 from liteframe.errors import ConfigError, DataError
+from liteframe.system.json_files import write_json
 from report.real_shapes import legend, stage_marks
 from report.records import Records, read_records
 from report.render import csv

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from liteframe.bench.frontier import matched_latency
-from liteframe.bench.records import RowRecord, write_json
+from liteframe.bench.records import RowRecord
 from liteframe.bench.report import build_report
 from liteframe.errors import DataError
+from liteframe.system.json_files import write_json
 from report import tiny_world
 from report.records import read_records
 

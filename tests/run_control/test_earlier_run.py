@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe import cli
+from liteframe.command import cli
 from liteframe.run_control.earlier_run import checkpoints_in, first_difference, last_checkpoint
 from toy_stage import write_toy_config
 
@@ -127,7 +127,7 @@ def test_checkpoints_of_others_are_not_the_runs(place: str, here: Path, capsys: 
 def test_what_lightning_wrote_elsewhere_is_a_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
-    from liteframe.checkpoint_io import read_checkpoint
+    from liteframe.system.checkpoint_io import read_checkpoint
 
     kept = "--trainer.callbacks.init_args.dirpath=kept"
     assert run(kept) == 0
@@ -160,7 +160,7 @@ def test_another_stage_does_not_go_on_with_a_run(here: Path, capsys: pytest.Capt
 def test_a_checkpoint_that_does_not_fit_leaves_the_config(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
-    from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+    from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 
     assert run() == 0
     path = here / "run/checkpoints/last.ckpt"

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from liteframe import cli
-from liteframe.checkpoint_io import read_checkpoint
-from liteframe.lightning_cli import import_stages
+from liteframe.command import cli
+from liteframe.command.lightning_cli import import_stages
 from liteframe.run_control import stop_signals
+from liteframe.system.checkpoint_io import read_checkpoint
 from toy_stage import write_toy_config
 
 SCRIPT = Path(__file__).with_name("short_patience.py")

@@ -10,17 +10,17 @@ import torch
 from lightning.pytorch import Callback
 from test_lma import slow_loss
 
-from liteframe.data.decode import read_frames
-from liteframe.data.feature_store import FeatureStore
+from liteframe.data.decoding.decode import read_frames
 from liteframe.data.sampling import UniformMidpoints
+from liteframe.data.store.feature_store import FeatureStore
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, StoreMismatch
-from liteframe.models.adapted import load_adapted
 from liteframe.models.backbone import WAP, Dense, Pool
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.host_loading import load_host
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher, Siglip
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.adapted import load_adapted
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.evaluate import EvaluateStage

@@ -12,8 +12,7 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor, nn
 
-from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from liteframe.data.manifest import read_manifest
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ConfigError
 from liteframe.run_control.graceful_stop import GracefulStop
 from liteframe.run_control.saving import LastCheckpoint
@@ -21,6 +20,7 @@ from liteframe.stages.accumulation import StepMean
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.losses import ctd_loss
 from liteframe.stages.stage import OptimizerSettings
+from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from tiny_world import encoder_folder, host_folder, make_trainer, manifest, video_data
 
 ANSWERS = ("red", "color of the first triangle green left up down", "blue left", "left left left left", "green")

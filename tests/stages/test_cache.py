@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from liteframe import cli
-from liteframe.data.decode import read_frames
-from liteframe.data.feature_store import FeatureStore
-from liteframe.data.manifest import read_manifest
+from liteframe.command import cli
+from liteframe.data.decoding.decode import read_frames
 from liteframe.data.sampling import RandomSegment, UniformMidpoints
+from liteframe.data.sources.manifest import read_manifest
+from liteframe.data.store.feature_store import FeatureStore
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError, SkipLimitExceeded, StoreError, StoreMismatch
 from liteframe.models.backbone import WAP
@@ -161,7 +161,7 @@ def test_two_ranks_and_a_broken_video_give_the_bytes_of_one(tmp_path: Path) -> N
 
 def killed(rank: int, folder: Path, when: int) -> None:
     """A run that is killed in the middle of writing its `when`-th part: the shard is there, its sidecar is not."""
-    from liteframe.data import feature_store_writer
+    from liteframe.data.store import writer as feature_store_writer
 
     count = 0
     write = feature_store_writer.write_sidecar
@@ -317,7 +317,7 @@ def test_a_store_that_cannot_be_written_is_said_before_the_teacher_is_loaded(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_gets_full_keeps_what_was_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = run(tmp_path / "straight", shard_mb=0.5)
-    from liteframe.data import feature_store_writer
+    from liteframe.data.store import writer as feature_store_writer
 
     count, write = 0, feature_store_writer.write_tensors
 

@@ -14,12 +14,12 @@ import pytest
 from transformers import InternVLProcessor
 
 from host_world import TOKENS, bpe_processor
-from liteframe.data.conversations import PARTS
+from liteframe.data.sources.conversations import PARTS
 from liteframe.errors import ConfigError, DataError, ManifestError
-from liteframe.models.prompts import PromptBuilder, Turn
-from liteframe.models.tiny import tiny_processor
+from liteframe.models.video_llm.prompts import PromptBuilder, Turn
 from liteframe.stages.conversation_check import ConversationCheck, context_length
 from liteframe.stages.lma import LMAStage, LoraSettings
+from liteframe.tiny.models import tiny_processor
 from tiny_world import decoding_in_process, encoder_folder, host_folder, make_trainer, manifest, video_data
 
 TURNS: list[Turn] = [

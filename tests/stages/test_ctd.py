@@ -9,10 +9,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from liteframe.data.feature_store import FeatureStore
 from liteframe.data.sampling import UniformMidpoints
+from liteframe.data.store.feature_store import FeatureStore
 from liteframe.errors import ConfigError, StoreMismatch
-from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage, encoder_config
 from liteframe.stages.stage import OptimizerSettings

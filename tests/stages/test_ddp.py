@@ -12,11 +12,11 @@ import torch
 from lightning.pytorch import Callback
 from safetensors.torch import load_file, save_file
 
-from liteframe.data.manifest import read_manifest
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
 from liteframe.stages.stage import OptimizerSettings, Stage
+from liteframe.tiny.pretrain import HostPretrainStage, TimmPretrainStage
 from tiny_world import (
     ENCODER,
     WAP_SETTINGS,

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from liteframe.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from liteframe.errors import CheckpointError, DivergedError
-from liteframe.own_folder import require_unchanged
 from liteframe.run_control.saving import LastCheckpoint
 from liteframe.stages.stage import OptimizerSettings, Stage
+from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from liteframe.system.own_folder import require_unchanged
 from tiny_world import make_trainer
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from liteframe.data.manifest import read_manifest
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import DataError, ManifestError
 from liteframe.hf.loading import load_video_llm
 from liteframe.stages.evaluate import EvaluateStage

@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 from lightning.pytorch import Callback, LightningModule
 
-from liteframe.data.batching import BatchShape
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.loading.batching import BatchShape
 from liteframe.data.sampling import FpsCapped, Linspace, RandomSegment, UniformMidpoints
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError, StoreMismatch
-from liteframe.models.adapted import save_adapted
 from liteframe.models.backbone import WAP
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.host_loading import load_host
+from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.teachers import Siglip
-from liteframe.models.training_record import TrainingRecord
+from liteframe.models.video_llm.adapted import save_adapted
+from liteframe.models.video_llm.host_loading import load_host
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage, VisionPretrainStage
 from liteframe.stages.teaching import teacher_frames
+from liteframe.tiny.pretrain import HostPretrainStage, TimmPretrainStage, VisionPretrainStage
 from small_teachers import siglip_folder
 from tiny_world import (
     ENCODER,

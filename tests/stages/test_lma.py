@@ -13,16 +13,16 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import InternVLForConditionalGeneration
 
-from liteframe.data.conversations import turns_of
-from liteframe.data.manifest import read_manifest
+from liteframe.data.sources.conversations import turns_of
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ConfigError, ManifestError
-from liteframe.models.adapted import load_adapted
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.host_loading import load_host
-from liteframe.models.tiny import build_tiny_host
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.video_llm.adapted import load_adapted
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
+from liteframe.tiny.models import build_tiny_host
 from tiny_world import encoder_folder, host_folder, make_trainer, manifest, video_data
 
 

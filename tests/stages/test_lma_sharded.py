@@ -13,11 +13,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
 from safetensors.torch import load_file
 
-from liteframe.checkpoint_io import AtomicCheckpointIO
-from liteframe.data.manifest import read_manifest
-from liteframe.models.adapted import load_adapted
+from liteframe.data.sources.manifest import read_manifest
+from liteframe.models.video_llm.adapted import load_adapted
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
+from liteframe.system.checkpoint_io import AtomicCheckpointIO
 from tiny_world import encoder_folder, host_folder, make_trainer, manifest, run_ranks, video_data
 
 

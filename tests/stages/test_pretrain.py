@@ -16,16 +16,16 @@ from lightning.pytorch import Callback
 from liteframe.data.sampling import KeyFrames
 from liteframe.data.transforms import IMAGENET_MEAN
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.init_from_timm import load_timm_weights
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.init_from_timm import load_timm_weights
 from liteframe.models.teachers import InternVLTeacher, TimmViT
-from liteframe.models.tiny import tiny_timm_vit
-from liteframe.own_folder import list_files
-from liteframe.stages import pretrain
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.means import Means, SummedLoss
-from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
 from liteframe.stages.stage import OptimizerSettings
+from liteframe.system.own_folder import list_files
+from liteframe.tiny import pretrain
+from liteframe.tiny.models import tiny_timm_vit
+from liteframe.tiny.pretrain import HostPretrainStage, TimmPretrainStage
 from tiny_world import ENCODER, host_folder, make_trainer, manifest, video_data
 
 KINDS = ("needle", "motion", "order")

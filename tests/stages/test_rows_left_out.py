@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from liteframe.data.conversations import choices_of
+from liteframe.data.sources.conversations import choices_of
 from liteframe.errors import DataError, ManifestError, SkipLimitExceeded
 from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
 from liteframe.stages.stage import OptimizerSettings, Stage
+from liteframe.tiny.pretrain import HostPretrainStage, TimmPretrainStage
 from tiny_world import decoding_in_process, encoder_folder, host_folder, make_trainer, manifest, video_data
 
 BAD = [

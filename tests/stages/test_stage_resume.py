@@ -13,14 +13,14 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from liteframe.checkpoint_io import AtomicCheckpointIO
-from liteframe.data.batching import BatchShape
+from liteframe.data.loading.batching import BatchShape
 from liteframe.data.sampling import KeyFrames
 from liteframe.errors import ConfigError
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.pretrain import HostPretrainStage, VisionPretrainStage
 from liteframe.stages.stage import OptimizerSettings, Stage
+from liteframe.system.checkpoint_io import AtomicCheckpointIO
+from liteframe.tiny.pretrain import HostPretrainStage, VisionPretrainStage
 from tiny_world import (
     ENCODER,
     WAP_SETTINGS,

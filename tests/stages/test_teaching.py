@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from liteframe import cli
-from liteframe.data.decode import read_frames
-from liteframe.data.feature_store import FeatureStore
+from liteframe.command import cli
+from liteframe.data.decoding.decode import read_frames
 from liteframe.data.sampling import UniformMidpoints
+from liteframe.data.store.feature_store import FeatureStore
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP
-from liteframe.models.encoder import LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVL, QwenVL, Siglip, TeacherSource, TimmViT
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage

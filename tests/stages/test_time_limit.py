@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import timer
 
-from liteframe import cli
+from liteframe.command import cli
 from liteframe.stages.optim import lr_factor, with_warmup_cosine
 from toy_stage import write_toy_config
 

@@ -12,17 +12,17 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
-from liteframe.data.conversations import turns_of
-from liteframe.data.feature_store import FeatureStore
-from liteframe.data.manifest import read_manifest
+from liteframe.data.sources.conversations import turns_of
+from liteframe.data.sources.manifest import read_manifest
+from liteframe.data.store.feature_store import FeatureStore
 from liteframe.errors import ManifestError
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
 from liteframe.stages.stage import OptimizerSettings, Stage
+from liteframe.tiny.pretrain import HostPretrainStage, TimmPretrainStage
 from tiny_world import (
     ENCODER,
     WAP_SETTINGS,

@@ -11,22 +11,22 @@ from typing import Any
 
 from transformers import InternVLForConditionalGeneration, ProcessorMixin
 
-from liteframe.data.feature_store import FeatureStore
+from liteframe.data.store.feature_store import FeatureStore
 from liteframe.errors import ConfigError
-from liteframe.models.adapted import frames_of, load_adapted
-from liteframe.models.answering_model import AnsweringModel
-from liteframe.models.attention_probe import AttentionProbe
 from liteframe.models.backbone import WAP, Compressor, Pool
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.host_loading import load_host
-from liteframe.models.llm_pruning import FastV, PrunedVideoLLM, PyramidDrop
-from liteframe.models.post_hoc import PostHocVideoLLM
+from liteframe.models.rivals.attention_probe import AttentionProbe
+from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, PyramidDrop
+from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.rivals.tome_vit import ToMeTeacher, merges_to_leave
+from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.tome_vit import ToMeTeacher, merges_to_leave
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.adapted import frames_of, load_adapted
+from liteframe.models.video_llm.answering_model import AnsweringModel
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS, VARIANTS
 from liteframe.ops.pooling import Block
-from liteframe.own_folder import listing_sha256
+from liteframe.system.own_folder import listing_sha256
 
 ATTENTION = {"vision_config": "eager", "text_config": "sdpa"}
 """Fastest on a CPU: plain for the 65 tokens of a tiny frame, fused for the LLM's long prompts. The same in all arms."""

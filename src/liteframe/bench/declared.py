@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from liteframe.models.temporal import TemporalAttention
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.student.temporal import TemporalAttention
+from liteframe.models.video_llm.model import VideoLLM
 
 
 def declared(model: Any, prompt: str, output_length: int) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from transformers import InternVLVisionModel
 
 from liteframe.bench.real_size.shapes import ATTENTION, Shapes
 from liteframe.models.backbone import WAP, Compressor, Dense
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.rivals.timm_backbone import TimmBackbone
+from liteframe.models.rivals.tome_vit import ToMeTeacher
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.temporal import TEMPORAL_MIXERS
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.temporal import TEMPORAL_MIXERS
-from liteframe.models.timm_backbone import TimmBackbone
-from liteframe.models.tome_vit import ToMeTeacher
-from liteframe.models.video_llm import LiteFrameBackbone
+from liteframe.models.video_llm.model import LiteFrameBackbone
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from liteframe.bench.timers import measure, synchronize
+from liteframe.system.timers import measure, synchronize
 
 
 def matrix_rate(dtype: torch.dtype, device: str | torch.device = "cpu", size: int | None = None) -> float:

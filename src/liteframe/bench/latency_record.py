@@ -8,8 +8,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from liteframe.bench.records import MODEL_STAGES, read_json
+from liteframe.bench.records import MODEL_STAGES
 from liteframe.errors import DataError
+from liteframe.system.json_files import read_json
 
 
 class How(str, Enum):

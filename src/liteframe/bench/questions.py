@@ -8,9 +8,9 @@ from typing import Any
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
-from liteframe.models.answering_model import AnsweringModel
-from liteframe.models.video_llm import VideoLLM
-from liteframe.progress import track
+from liteframe.models.video_llm.answering_model import AnsweringModel
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.system.progress import track
 
 
 def manifest_of_run(run: Path, split: str) -> Path:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from liteframe.atomic import atomic_write_text
-from liteframe.bounded_text import parse_json
 from liteframe.errors import DataError
+from liteframe.system.json_files import write_json
 
 MODEL_STAGES = ("encode", "project", "prefill")
 FILE_STAGES = ("decode", "preprocess")
@@ -120,7 +117,7 @@ class RowRecord:
             floor: stage -> ``distance_to_floor``.
             tokens_asked, tokens_mean_over_layers, tokens_prompt: as the fields.
         """
-        from liteframe.bench.timers import summary
+        from liteframe.system.timers import summary
 
         missing = [name for name in STAGES if not len(samples.get(name, ()))]
         if missing:
@@ -174,38 +171,6 @@ class RowRecord:
             raise ValueError(f"row of {values.get('arm')!r}: {error}") from error
 
 
-def write_json(path: str | os.PathLike[str], data: Mapping[str, Any]) -> Path:
-    """Write JSON whole or not at all; lists of numbers stay on one line.
-
-    Raises:
-        ValueError: a number is not finite (JSON has no word for it).
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = _numbers_on_one_line(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False))
-    atomic_write_text(target, text + "\n")
-    return target
-
-
-def _numbers_on_one_line(text: str) -> str:
-    number = r"-?\d[\d.eE+-]*"
-    return re.sub(
-        rf"\[\s*({number}(?:,\s+{number})*)\s*\]", lambda hit: "[" + re.sub(r"\s+", " ", hit.group(1)) + "]", text
-    )
-
-
-def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The object in a JSON file; ``DataError`` names a file that cannot be read."""
-    try:
-        text = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: not a readable record ({error}); run the bench again") from error
-    data = parse_json(text, str(path), DataError)
-    if not isinstance(data, dict):
-        raise DataError(f"{path}: a record must be a JSON object, this is a {type(data).__name__}")
-    return data
-
-
 def write_record(
     path: str | os.PathLike[str],
     kind: str,
@@ -240,9 +205,3 @@ def recorded_arm(arm: str, how: Mapping[str, Any] | None) -> str:
 
     base, plus, name = arm.partition("teacher+")
     return arm if how is None or not plus else f"{base}{plus}{recorded_as(name, how)}"
-
-
-def read_stage_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The finished stages of a pipeline's run, in the order in which they ran: name, seconds, budget_s, ..."""
-    records = [read_json(path) for path in Path(run).glob("*/done.json")]
-    return sorted(records, key=lambda record: record.get("position", 0))

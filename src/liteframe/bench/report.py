@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liteframe.atomic import atomic_write_text
 from liteframe.bench.frontier import (
     baseline_shares,
     matched_latency,
@@ -15,9 +14,11 @@ from liteframe.bench.frontier import (
     speed_ups,
     speed_ups_at_accuracy,
 )
-from liteframe.bench.records import RowRecord, rows_of, write_json
+from liteframe.bench.records import RowRecord, rows_of
 from liteframe.bench.run_page import draw_frontier, page
 from liteframe.bench.tables import terminal
+from liteframe.system.atomic import atomic_write_text
+from liteframe.system.json_files import write_json
 
 WIDE = 1.5
 """Noisy is a model time whose 90th percentile is so many times its 10th."""

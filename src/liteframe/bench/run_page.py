@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liteframe.atomic import atomic_open
 from liteframe.bench.methods import in_order, method
 from liteframe.bench.records import STAGES, RowRecord
-from liteframe.bench.tables import FIELD_NAMES, grid, markdown, milliseconds, or_dash, question_count, signed
+from liteframe.bench.tables import FIELD_NAMES, grid, question_count
+from liteframe.system.atomic import atomic_open
+from liteframe.system.tables import markdown, milliseconds, or_dash, signed
 
 
 def page(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:

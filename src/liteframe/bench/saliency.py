@@ -12,14 +12,15 @@ import torch
 from liteframe.bench.arms import ATTENTION, RunParts
 from liteframe.bench.environment import environment
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
-from liteframe.bench.records import read_stage_records, write_record
-from liteframe.bench.tables import aligned
+from liteframe.bench.records import write_record
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
-from liteframe.models.answering_model import AnsweringModel
 from liteframe.models.backbone import WAP, Compressor, Pool
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.video_llm.answering_model import AnsweringModel
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.system.stage_records import read_stage_records
+from liteframe.system.tables import aligned
 
 REFERENCE = "class_token"
 UNIFORM = "none"

@@ -9,10 +9,11 @@ from statistics import fmean
 from typing import Any
 
 from liteframe.bench.frontier import matched_latency, row_at
-from liteframe.bench.records import RowRecord, read_json, rows_of, write_record
-from liteframe.bench.tables import aligned
+from liteframe.bench.records import RowRecord, rows_of, write_record
 from liteframe.errors import DataError
-from liteframe.own_record import require_own_record
+from liteframe.system.json_files import read_json
+from liteframe.system.own_record import require_own_record
+from liteframe.system.tables import aligned
 
 SEED_SLACK = 0.02
 """How far one seed may lie below a target that the mean has to reach."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from liteframe import runtime
 from liteframe.bench.added_arms import WITNESS, require_same_run, with_arms
 from liteframe.bench.arms import ATTENTION, Arm, arms_of_run, exports_of
 from liteframe.bench.declared import declared
@@ -16,17 +15,20 @@ from liteframe.bench.environment import environment
 from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import ArmSamples, interleave
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
-from liteframe.bench.records import RowRecord, read_json, read_stage_records
+from liteframe.bench.records import RowRecord
 from liteframe.bench.report import build_report, table_text, write_report
-from liteframe.bench.timers import RunRule
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.decode import forget_scans, probe, read_frames
-from liteframe.data.index_rules import uniform_midpoints
+from liteframe.data.decoding.decode import forget_scans, probe, read_frames
+from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all
-from liteframe.models.answering_model import AnsweringModel
-from liteframe.progress import track
+from liteframe.models.video_llm.answering_model import AnsweringModel
+from liteframe.system import runtime
+from liteframe.system.json_files import read_json
+from liteframe.system.progress import track
+from liteframe.system.stage_records import read_stage_records
+from liteframe.system.timers import RunRule
 
 _LATENCY_VIDEOS = 16
 _CELL_SECONDS = 0.6

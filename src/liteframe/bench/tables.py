@@ -1,4 +1,4 @@
-"""Tables of plain text, for the terminal."""
+"""What `liteframe bench` prints: accuracy, latency and latency matched, as tables of plain text."""
 
 from __future__ import annotations
 
@@ -6,34 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from liteframe.bench.records import RowRecord
+from liteframe.system.tables import aligned, milliseconds, or_dash, signed
 
 _COLUMNS_AT_ONCE = 6
 FIELD_NAMES = {"model_ms": "model", "total_ms": "end to end"}
-
-
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain text, columns two spaces apart."""
-    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (header, *rows)
-    ]
-    return "\n".join(lines)
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table, first column to the left and the others to the right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    lines = ["| " + " | ".join(str(cell) for cell in cells) + " |" for cells in (header, rule, *rows)]
-    return "\n".join(lines)
-
-
-def milliseconds(value: float) -> str:
-    """Three figures: 0.123, 1.23, 12.3, 123, 1234."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def terminal(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
@@ -88,16 +64,6 @@ def _grids(rows: Sequence[RowRecord], cell: Callable[[RowRecord], str]) -> list[
         keep = [0, *range(start, min(len(header), start + _COLUMNS_AT_ONCE))]
         blocks.append(aligned([header[i] for i in keep], [[line[i] for i in keep] for line in lines]))
     return blocks
-
-
-def or_dash(value: float | None) -> str:
-    """Three decimals, or a dash for None."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def signed(value: float | None) -> str:
-    """Three decimals with a sign, or a dash for None."""
-    return "-" if value is None else f"{value:+.3f}"
 
 
 def _shown_arm(report: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from liteframe.bench.timers import synchronize
+from liteframe.system.timers import synchronize
 
 STAGES = ("decode", "preprocess", "encode", "project", "prefill", "token", "llm")
 

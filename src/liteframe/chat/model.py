@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from liteframe.chat.answer import Answer, Stopwatch
-from liteframe.data.decode_pool import DecodeJob, DecodePool
-from liteframe.data.frame_times import require_span
-from liteframe.data.reader_threads import threads_for
-from liteframe.data.remote_file import local_path
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
+from liteframe.data.decoding.processes.reader_threads import threads_for
+from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, UniformMidpoints
+from liteframe.data.sampling.frame_times import require_span
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError
 from liteframe.hf.loading import load_video_llm
-from liteframe.models.generation import Conversation, answer_batch, prompt_ids
-from liteframe.models.text_stream import TextStream, decode
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.text_stream import TextStream, decode
 
 _CHUNK_CLIPS = 16
 _USUAL_FRAMES = 64

@@ -15,22 +15,15 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from liteframe.data.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
-from liteframe.data.dataset import ClipSettings, SampleCheck, VideoDataset, open_store, window_ids
-from liteframe.data.decode_pool import DecodePool
-from liteframe.data.feature_store import FeatureStore, StoreKey, read_key
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.decoding.processes.pool import DecodePool
+from liteframe.data.decoding.processes.reader_threads import threads_for
 from liteframe.data.limits import require_batches_fit, require_possible
-from liteframe.data.loader import VideoLoader
-from liteframe.data.manifest import RowCheck, Sources, VideoRow, as_sources, read_sources
-from liteframe.data.reader_threads import threads_for
-from liteframe.data.remote_cache import RemoteCache
-from liteframe.data.row_checks import row_check
-from liteframe.data.row_table import IdSet, RowTable, id_keys
-from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
-from liteframe.data.skips import SkipLedger, Skipped, set_aside
-from liteframe.data.source_report import report_sources
-from liteframe.data.training_samples import (
+from liteframe.data.loading.batching import BatchShape, SequentialRequests, TrainBatchSampler, require_same_data
+from liteframe.data.loading.dataset import ClipSettings, SampleCheck, VideoDataset, open_store, window_ids
+from liteframe.data.loading.loader import VideoLoader
+from liteframe.data.loading.skips import SkipLedger, Skipped, set_aside
+from liteframe.data.loading.source_report import report_sources
+from liteframe.data.loading.training_samples import (
     TrainingSamples,
     of_all_rows,
     of_contents,
@@ -38,10 +31,17 @@ from liteframe.data.training_samples import (
     report_changes,
     require_ids,
 )
+from liteframe.data.loading.unused_settings import require_used, said_of_training
+from liteframe.data.remote.cache import RemoteCache
+from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
+from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.data.sources.manifest import RowCheck, Sources, VideoRow, as_sources, read_sources
+from liteframe.data.sources.row_checks import row_check
+from liteframe.data.sources.row_table import IdSet, RowTable, id_keys
+from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.data.transforms import normalize
-from liteframe.data.unused_settings import require_used, said_of_training
 from liteframe.errors import ConfigError, DataError, ManifestError
-from liteframe.run_seed import own_or_run_seed
+from liteframe.system.run_seed import own_or_run_seed
 
 _FRAMES = _BATCH_SIZE = 8
 _USUAL_SIDE = 448

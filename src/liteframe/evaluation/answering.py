@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liteframe.data.index_rules import uniform_midpoints
+from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.errors import DataError
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
-from liteframe.models.answering_model import AnsweringModel
 from liteframe.models.backbone import VisionTokens
+from liteframe.models.video_llm.answering_model import AnsweringModel
 
 Cell = tuple[str, int]
 """Name of an arm and a frame count."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from liteframe.data.conversations import MOST_TYPE_BYTES
-from liteframe.data.remote_file import is_url
+from liteframe.data.remote.file import is_url
+from liteframe.data.sources.conversations import MOST_TYPE_BYTES
 from liteframe.errors import DataError
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
 

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Aut
 from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 
 __all__ = [
     "LiteFrameConfig",

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 import liteframe
-from liteframe.bench.tables import markdown
 from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
+from liteframe.system.tables import markdown
 
 _USE = """\
 ## Use

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 from transformers import AutoConfig, PretrainedConfig, Qwen2Config
 
 from liteframe.errors import ConfigError
-from liteframe.models.encoder import LiteFrameConfig, check_size
-from liteframe.models.strict import StrictPretrainedConfig
+from liteframe.models.folders.strict import StrictPretrainedConfig
+from liteframe.models.student.encoder import LiteFrameConfig
+from liteframe.ops.pooling import check_size
 
 
 class LiteFrameVideoConfig(StrictPretrainedConfig):

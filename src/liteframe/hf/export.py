@@ -9,22 +9,22 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from liteframe.data.frame_spec import FrameSpec
 from liteframe.data.sampling import is_known
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.hf.card import model_card
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.onnx import export_onnx
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
-from liteframe.models.adapted import adapter_of, load_adapter, load_parts, merge_adapter
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.foreign_errors import named_errors
-from liteframe.models.host_loading import load_host
-from liteframe.models.model_folder import ADAPTER_FILES
-from liteframe.models.prompts import PromptBuilder
-from liteframe.models.video_llm import end_ids
-from liteframe.own_folder import replace_folder
+from liteframe.models.folders.foreign_errors import named_errors
+from liteframe.models.folders.model_folder import ADAPTER_FILES
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.video_llm.adapted import adapter_of, load_adapter, load_parts, merge_adapter
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import end_ids
+from liteframe.models.video_llm.prompts import PromptBuilder
+from liteframe.system.own_folder import replace_folder
 
 _ADAPTER = "adapter"
 _DTYPES = ("float32", "bfloat16", "float16")

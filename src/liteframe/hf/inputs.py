@@ -13,8 +13,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from liteframe.data.read_video import read_video as read_file
-from liteframe.data.remote_file import local_path
+from liteframe.data.decoding.read_video import read_video as read_file
+from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
-from liteframe.models.adapted import frames_of, is_adapted, load_adapted
-from liteframe.models.host_loading import load_host
-from liteframe.models.model_folder import CONFIG, local_folder, model_file, read_json_file
-from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM, end_ids, not_applied
+from liteframe.models.folders.model_folder import CONFIG, local_folder, model_file, read_json_file
+from liteframe.models.video_llm.adapted import frames_of, is_adapted, load_adapted
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import HostParts, LiteFrameBackbone, VideoLLM, end_ids, not_applied
 
 
 def load_video_llm(

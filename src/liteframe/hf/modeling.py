@@ -14,12 +14,12 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
-from liteframe.models.adapted import merge_adapter
-from liteframe.models.encoder import LiteFrameEncoder
-from liteframe.models.model_folder import model_subfolder
-from liteframe.models.strict import StrictPreTrainedModel, open_folder
+from liteframe.models.folders.model_folder import model_subfolder
+from liteframe.models.folders.strict import StrictPreTrainedModel, open_folder
+from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import project_tokens
-from liteframe.models.video_llm import put_in_places
+from liteframe.models.video_llm.adapted import merge_adapter
+from liteframe.models.video_llm.model import put_in_places
 
 CLIPS_AT_ONCE = 16
 """Clips that go through the encoder together. Clips do not see each other, so this bounds the memory, nothing else."""

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liteframe.atomic import atomic_open
 from liteframe.errors import ConfigError
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.system.atomic import atomic_open
 
 _NEEDED = ("onnx", "onnxscript")
 

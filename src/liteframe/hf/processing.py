@@ -14,12 +14,12 @@ from liteframe.data.sampling import FrameSampler, sampler_from
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
 from liteframe.hf.inputs import list_of, read_image, read_video
-from liteframe.models.chat_template import render, require_bounded, template_of
-from liteframe.models.config_limits import require_sane
-from liteframe.models.foreign_errors import named_errors
-from liteframe.models.prompts import image_text, video_text
-from liteframe.models.strict import open_folder
-from liteframe.own_folder import drop_listing
+from liteframe.models.folders.config_limits import require_sane
+from liteframe.models.folders.foreign_errors import named_errors
+from liteframe.models.folders.strict import open_folder
+from liteframe.models.video_llm.chat_template import render, require_bounded, template_of
+from liteframe.models.video_llm.prompts import image_text, video_text
+from liteframe.system.own_folder import drop_listing
 
 _RENDERED = "liteframe_text"
 _UNBOUNDED = ("continue_final_message", "return_assistant_tokens_mask", "sanitize_control_tokens")

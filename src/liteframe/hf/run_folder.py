@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from liteframe.bench.records import RowRecord, read_json, rows_of
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.bench.records import RowRecord, rows_of
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError, DataError
-from liteframe.models.adapted import frames_of, host_of, is_adapted
-from liteframe.models.training_record import TrainingRecord
-from liteframe.own_folder import listing_sha256
+from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.models.video_llm.adapted import frames_of, host_of, is_adapted
+from liteframe.system.json_files import read_json
+from liteframe.system.own_folder import listing_sha256
 
 _ENCODER = "config.json"
 

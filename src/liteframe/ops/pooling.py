@@ -38,6 +38,22 @@ def check_blocks(grid: Sequence[int], block: Block) -> None:
             )
 
 
+def check_size(height: int, width: int, multiple_of: int | tuple[int, int] = 28) -> None:
+    """Refuse frames that do not fill the token grid: multiples of 28 px in the paper, of 56 with the pixel shuffle.
+
+    Raises:
+        GeometryError: names the axis and the nearest legal sizes on both sides.
+    """
+    steps = (multiple_of, multiple_of) if isinstance(multiple_of, int) else multiple_of
+    wrong = [
+        f"{axis} {size} is not a multiple of {step} px (nearest legal: {legal_sizes(size, step)})"
+        for axis, size, step in zip(("height", "width"), (height, width), steps, strict=True)
+        if size < 1 or size % step
+    ]
+    if wrong:
+        raise GeometryError(f"frames of {height} x {width} px: " + "; ".join(wrong))
+
+
 def gather_blocks(tokens_BTHWC: Tensor, block: Block) -> Tensor:
     """Bring each block's tokens together: ``(B, T, H, W, C)`` to ``(B, T/t, H/h, W/w, t, h*w, C)``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from liteframe.cli import FUNCTION_VERBS, STAGE_VERBS, dispatch
+from liteframe.command.cli import FUNCTION_VERBS, STAGE_VERBS, dispatch
 from liteframe.errors import ConfigError
 from liteframe.pipeline.recipe import read_recipe
 from liteframe.pipeline.runner import PipelineRunner

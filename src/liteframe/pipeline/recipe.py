@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from liteframe.bounded_text import parse_yaml
-from liteframe.code_names import require_known_recipe
-from liteframe.configs import find_config, shipped_configs
-from liteframe.contained_path import OutsideRoot, contained
+from liteframe.command.code_names import require_known_recipe
+from liteframe.command.configs import find_config, shipped_configs
 from liteframe.errors import ConfigError
+from liteframe.system.bounded_text import parse_yaml
+from liteframe.system.contained_path import OutsideRoot, contained
 
 SET_ASIDE = "set-aside"
 """Folder in a run for what stages made that ran again."""

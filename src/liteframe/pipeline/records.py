@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import liteframe
-from liteframe.atomic import atomic_write_json
-from liteframe.bounded_text import parse_json
-from liteframe.configs import find_config
+from liteframe.command.configs import find_config
 from liteframe.errors import ConfigError
 from liteframe.pipeline.recipe import StageSpec
+from liteframe.system.atomic import atomic_write_json
+from liteframe.system.bounded_text import parse_json
 
 _SECONDS_BETWEEN_WRITES = 5.0
 

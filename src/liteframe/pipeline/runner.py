@@ -8,12 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from liteframe.atomic import atomic_write_json
-from liteframe.bench.records import read_stage_records
-from liteframe.cli import CHILD_ARGS, STAGE_VERBS
-from liteframe.code_names import ALLOW_CODE, words_of_a_recipe
+from liteframe.command.cli import CHILD_ARGS, STAGE_VERBS
+from liteframe.command.code_names import ALLOW_CODE, words_of_a_recipe
 from liteframe.errors import ConfigError, LiteFrameError
-from liteframe.own_folder import listing_sha256
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import SET_ASIDE, Recipe, StageSpec
 from liteframe.pipeline.records import (
@@ -25,7 +22,10 @@ from liteframe.pipeline.records import (
     progress_path,
     read_record,
 )
-from liteframe.runtime import RunLock
+from liteframe.system.atomic import atomic_write_json
+from liteframe.system.own_folder import listing_sha256
+from liteframe.system.runtime import RunLock
+from liteframe.system.stage_records import read_stage_records
 
 _REPORTS = ("report.md", "report.json", "pareto.png")
 

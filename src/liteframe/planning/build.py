@@ -11,13 +11,13 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from liteframe.configs import checked_config
+from liteframe.command.configs import checked_config
+from liteframe.command.lightning_cli import StageCLI, import_stages, own_errors, quieten
+from liteframe.command.trainer_settings import require_mesh
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.feature_store import read_key
-from liteframe.data.unused_settings import require_used
+from liteframe.data.loading.unused_settings import require_used
+from liteframe.data.store.feature_store import read_key
 from liteframe.errors import ConfigError
-from liteframe.lightning_cli import StageCLI, import_stages, own_errors, quieten
-from liteframe.trainer_settings import require_mesh
 
 _UNPLANNED = (
     *("fast_dev_run", "limit_predict_batches", "limit_train_batches", "max_time", "min_epochs", "min_steps"),

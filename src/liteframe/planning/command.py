@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from liteframe.atomic import atomic_write_json
 from liteframe.errors import ConfigError
-from liteframe.own_record import require_own_record
 from liteframe.planning.build import build
 from liteframe.planning.plan import ACHIEVED_TFLOPS, make_plan
 from liteframe.planning.report import as_json, as_text
 from liteframe.planning.stage_plans import plan_stage
+from liteframe.system.atomic import atomic_write_json
+from liteframe.system.own_record import require_own_record
 
 _FIELDS = ("stage", "memory", "parameters")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from liteframe.models.encoder_config import LiteFrameConfig
-from liteframe.models.temporal import JOINT
+from liteframe.models.student.encoder_config import LiteFrameConfig
+from liteframe.models.student.temporal import JOINT
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from transformers import InternVLForConditionalGeneration
 
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.frame_spec import FrameSpec
-from liteframe.models.adapted import frames_of
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.hosts import host_config
+from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.video_llm.adapted import frames_of
+from liteframe.models.video_llm.hosts import host_config
 from liteframe.planning.flops import adapter_cost, head_cost, llm_cost, projector_cost, student_cost
 from liteframe.planning.memory import (
     Part,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from liteframe.models.encoder_config import LiteFrameConfig
+from liteframe.models.student.encoder_config import LiteFrameConfig
 from liteframe.planning.flops import head_size, is_sparse, linear_shapes, student_grid
 
 GIB = 2**30

@@ -12,10 +12,10 @@ from torch import nn
 from transformers import InternVLVisionModel
 
 from liteframe.errors import ConfigError
-from liteframe.models.encoder import LiteFrameConfig, check_size
-from liteframe.models.hosts import host_config
+from liteframe.models.student.encoder import LiteFrameConfig
 from liteframe.models.teachers import InternVL, TeacherSource, read_config
-from liteframe.ops.pooling import Block
+from liteframe.models.video_llm.hosts import host_config
+from liteframe.ops.pooling import Block, check_size
 from liteframe.planning.flops import student_grid
 from liteframe.planning.memory import Part
 

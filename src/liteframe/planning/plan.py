@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.data.datamodule import Split, VideoDataModule
-from liteframe.data.feature_store import Estimate, FeatureStore, estimate
-from liteframe.data.unused_settings import said_of_training
+from liteframe.data.loading.unused_settings import said_of_training
+from liteframe.data.store.feature_store import Estimate, FeatureStore, estimate
 from liteframe.planning.build import Machine
 from liteframe.planning.memory import Memory, memory
 from liteframe.planning.parts import StagePlan

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from liteframe.bench.tables import aligned
 from liteframe.planning.memory import GIB
 from liteframe.planning.plan import Plan
+from liteframe.system.tables import aligned
 
 
 def as_text(plan: Plan, gpu_gib: float) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.feature_store import read_key
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.data.store.feature_store import read_key
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
-from liteframe.models.compression import default_clip
+from liteframe.models.student.from_teacher import default_clip
 from liteframe.ops.pooling import check_blocks
 from liteframe.planning.flops import Cost, student_cost, vision_tower_cost
 from liteframe.planning.lma_plan import plan_lma

@@ -11,11 +11,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from liteframe.atomic import atomic_write_text
-from liteframe.bounded_text import parse_yaml
-from liteframe.checkpoint_io import is_run_checkpoint
 from liteframe.errors import ConfigError
-from liteframe.own_folder import is_own, require_place, require_replaceable
+from liteframe.system.atomic import atomic_write_text
+from liteframe.system.bounded_text import parse_yaml
+from liteframe.system.checkpoint_io import is_run_checkpoint
+from liteframe.system.own_folder import is_own, require_place, require_replaceable
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints in its run folder, where its config names no other."""

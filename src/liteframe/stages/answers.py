@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from liteframe.data.conversations import Turn, turns_of
-from liteframe.models.video_llm import VideoLLM
+from liteframe.data.sources.conversations import Turn, turns_of
+from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.distributed import gather_objects
 from liteframe.stages.losses import answer_loss
 from liteframe.stages.means import SummedLoss

@@ -14,16 +14,16 @@ import torch
 from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.feature_store import FeatureStore, StoreKey, data_digest, estimate
-from liteframe.data.feature_store_catalogue import listed_shards, rekey
-from liteframe.data.feature_store_files import INDEX_FILE
-from liteframe.data.feature_store_folder import require_writable, stored_key
-from liteframe.data.feature_store_videos import difference, folder_of_sources, video_facts
-from liteframe.data.feature_store_writer import FeatureStoreWriter, SampleRefused, finalize
-from liteframe.data.manifest import VideoRow
-from liteframe.data.remote_file import is_url
+from liteframe.data.decoding.video_file import fault_of
+from liteframe.data.remote.file import is_url
+from liteframe.data.sources.manifest import VideoRow
+from liteframe.data.store.catalogue import listed_shards, rekey
+from liteframe.data.store.feature_store import FeatureStore, StoreKey, data_digest, estimate
+from liteframe.data.store.files import INDEX_FILE
+from liteframe.data.store.folder import require_writable, stored_key
+from liteframe.data.store.videos import difference, folder_of_sources, video_facts
+from liteframe.data.store.writer import FeatureStoreWriter, SampleRefused, finalize
 from liteframe.data.transforms import denormalize, describe_geometry
-from liteframe.data.video_file import fault_of
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP, VisionTokens
 from liteframe.models.teachers import Teacher, TeacherSource

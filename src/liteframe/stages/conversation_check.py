@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from liteframe.data.check_rows import one_line
-from liteframe.data.conversations import PARTS, field_of_text, field_of_turns, turns_of
+from liteframe.data.sources.conversations import PARTS, field_of_text, field_of_turns, turns_of
 from liteframe.errors import DataError
-from liteframe.models.prompts import PromptBuilder, Turn
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.prompts import PromptBuilder, Turn
+from liteframe.system.printable import printable
 
 _LONGEST_TOKENIZER = 10**9
 _SLACK = 4
@@ -104,5 +104,5 @@ def context_length(model: VideoLLM) -> int | None:
 
 
 def _refused(row: dict[str, Any], what: str, field: str | None = None) -> DataError:
-    where = one_line(f"{row.get('path')} (id {row.get('id')})")
+    where = printable(f"{row.get('path')} (id {row.get('id')})")
     return DataError(f"{where}: field {field or field_of_turns(row)}: {what}")

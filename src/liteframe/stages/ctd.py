@@ -11,13 +11,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from liteframe.data.feature_store import FeatureStore, StoreKey, read_key
+from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.errors import ConfigError
-from liteframe.models.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.encoder_config import EncoderSettings
-from liteframe.models.init_from_timm import load_timm_weights
+from liteframe.models.folders.training_record import TeacherName, TrainingRecord
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder_config import EncoderSettings
+from liteframe.models.student.from_teacher import student_fields
+from liteframe.models.student.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
-from liteframe.models.training_record import TeacherName, TrainingRecord
 from liteframe.stages.following import follow_frames
 from liteframe.stages.losses import ctd_loss, fold_statistics_into_head, standardise
 from liteframe.stages.pictures import similarity_picture
@@ -28,7 +29,6 @@ from liteframe.stages.teaching import (
     Target,
     check_teacher,
     require_target,
-    student_fields,
     target_maker,
     teacher_frames,
     teacher_source,

@@ -12,15 +12,15 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from liteframe.atomic import atomic_write_json
-from liteframe.data.conversations import choices_of, right_option, type_of
+from liteframe.data.sources.conversations import choices_of, right_option, type_of
 from liteframe.errors import DataError
 from liteframe.evaluation.answering import option_ids
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
 from liteframe.hf.loading import load_video_llm
-from liteframe.models.generation import prompt_ids, require_room
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.video_llm.generation import prompt_ids, require_room
+from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.following import follow_frames
+from liteframe.system.atomic import atomic_write_json
 
 _LETTERS_ASKED = "Answer with the letter of the right option."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.sampling.frame_spec import FrameSpec
 
 
 def follow_frames(stage: LightningModule, frames: FrameSpec, source: str) -> tuple[int, int] | None:

@@ -13,16 +13,16 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from liteframe.data.conversations import turns_of
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.data.sources.conversations import turns_of
 from liteframe.errors import ConfigError
-from liteframe.models.adapted import frames_of, save_adapted
-from liteframe.models.encoder import LiteFrameEncoder
 from liteframe.models.gradient_checkpointing import checkpoint_layers
-from liteframe.models.host_loading import load_host
-from liteframe.models.sharding import gather, shard
+from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import read_config
-from liteframe.models.video_llm import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.adapted import frames_of, save_adapted
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.sharding import gather, shard
 from liteframe.stages.answers import answer_step, validation_answers
 from liteframe.stages.conversation_check import ConversationCheck, context_length, tokens_per_group
 from liteframe.stages.following import follow_frames

@@ -18,17 +18,17 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_only
 
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.dataset import SampleCheck
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.loading.dataset import SampleCheck
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import CheckpointError, ConfigError
 from liteframe.models.finite import not_finite
-from liteframe.models.training_record import TrainingRecord
-from liteframe.own_folder import replace_folder, require_replaceable
-from liteframe.run_seed import own_or_run_seed
+from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.stages.accumulation import StepMean
 from liteframe.stages.divergence import FiniteWatch, require_finite_weights, tensors_in
 from liteframe.stages.means import Means, SummedLoss, gathered_means
 from liteframe.stages.optim import OptimizerName, with_warmup_cosine
+from liteframe.system.own_folder import replace_folder, require_replaceable
+from liteframe.system.run_seed import own_or_run_seed
 
 
 @dataclass

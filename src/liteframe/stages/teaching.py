@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from typing import Any, Literal
 
-from liteframe.data.frame_spec import FrameSpec
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP, Block, Dense, Pool
-from liteframe.models.compression import PAPER_PLACES, default_clip, place_strides
-from liteframe.models.encoder_config import strides_of
+from liteframe.models.student.from_teacher import default_clip
 from liteframe.models.teachers import PAPER_BLOCK, InternVL, Teacher, TeacherSource
 
 Similarity = Literal["dot", "cosine"]
@@ -18,9 +17,6 @@ Saliency = Literal["class_token", "mean_token", "attention_pool", "norm"]
 Target = Literal["wap", "average", "max", "dense"]
 """What the student is taught: WAP of the teacher's tokens, their mean or maximum over such blocks, or all of them."""
 TargetMaker = WAP | Pool | Dense
-
-_FOLLOWING = {"patch_size", "output_size", "image_size", "clip_frames", "downsample_strides"}
-"""Fields of the student's config that follow from a teacher's geometry, see `TeacherGeometry.student`."""
 
 
 def teacher_source(teacher: str | TeacherSource) -> TeacherSource:
@@ -80,38 +76,6 @@ def require_target(key: Mapping[str, Any], compressor: TargetMaker, source: str)
             f"{source}: this feature store was made under other settings. model.target: stored {stored!r}, this run"
             f" wants {wanted!r}. Set it back to the stored value, or make another store"
         )
-
-
-def student_fields(
-    teacher: str | TeacherSource | None, compressor: TargetMaker, given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Fields of the student's config: those that were given, and the rest as the targets have it.
-
-    Of a teacher given by `class_path` patches, width and size follow; of every teacher strides and clip, from what a
-    target stands for. An InternVL's tokens are a frame and a patch. Where every token is a target, the student is a
-    plain ViT that sees one token's frames at a time.
-
-    Raises:
-        ConfigError: the teacher's config cannot be read, there is no place for the strides, or they are none.
-    """
-    fields = dict(given)
-    if "downsample_strides" in fields:
-        fields["downsample_strides"] = strides_of(fields["downsample_strides"])
-    places: Sequence[int] = fields.get("downsample_after", PAPER_PLACES)
-    if isinstance(teacher, TeacherSource) and not set(fields) >= _FOLLOWING:
-        followed = teacher.geometry().student(compressor.block, places)
-    else:
-        after, strides = place_strides(compressor.block, places) if "downsample_strides" not in fields else ([], [])
-        followed = {"downsample_after": after, "downsample_strides": strides}
-    if "downsample_strides" in fields:
-        followed.pop("downsample_after")
-    else:
-        fields.pop("downsample_after", None)
-    fields = {**followed, **fields}
-    if "clip_frames" not in given:
-        spanned = prod(int(stride[0]) for stride in fields["downsample_strides"])
-        fields["clip_frames"] = spanned if isinstance(compressor, Dense) else default_clip(spanned)
-    return fields
 
 
 def teacher_frames(teacher: Teacher, compressor: TargetMaker) -> FrameSpec:

@@ -13,17 +13,17 @@ from liteframe.bench.paper.cells import CELLS, STORES, PaperCell, Training, find
 from liteframe.bench.paper.ground import Busy, Workplace
 from liteframe.bench.paper.training import drop_stores, recipe_of, student_of, train
 from liteframe.bench.paper.work import Worker
-from liteframe.configs import resolve_config_args
-from liteframe.data.feature_store import StoreKey
-from liteframe.data.feature_store_index import write_key
+from liteframe.command.configs import resolve_config_args
+from liteframe.command.lightning_cli import import_stages
+from liteframe.data.store.feature_store import StoreKey
+from liteframe.data.store.index import write_key
 from liteframe.errors import LiteFrameError
-from liteframe.lightning_cli import import_stages
 from liteframe.models.backbone import WAP, Pool
 from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage
-from liteframe.stages.pretrain import HostPretrainStage, TimmPretrainStage
+from liteframe.tiny.pretrain import HostPretrainStage, TimmPretrainStage
 
 PROMISED = {"predict": "store/COMPLETE", "fit": "export/model.safetensors"}
 

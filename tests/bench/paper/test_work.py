@@ -20,11 +20,11 @@ from liteframe.bench.paper.cells import PaperCell, Training
 from liteframe.bench.paper.ground import Busy, Workplace, missing_of, require_ground
 from liteframe.bench.paper.records import read_cell, record_path, write_cell
 from liteframe.bench.paper.work import Worker
-from liteframe.cli import dispatch
+from liteframe.command.cli import dispatch
 from liteframe.errors import ConfigError
-from liteframe.models.host_loading import load_host
-from liteframe.models.video_llm import VideoLLM
-from liteframe.runtime import RunLock
+from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.system.runtime import RunLock
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
 
 CELLS = tuple(

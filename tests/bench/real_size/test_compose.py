@@ -10,7 +10,7 @@ from liteframe.bench.real_size.compose import composed_rows, groups_of, prefill_
 from liteframe.bench.real_size.rows import make_row, measured
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
-from liteframe.models.hosts import host_config
+from liteframe.models.video_llm.hosts import host_config
 from liteframe.planning.flops import head_cost, llm_cost, projector_cost, vision_tower_cost
 from report.real_shapes import stage_marks
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from liteframe import cli
 from liteframe.bench.encoder_arms import ENCODER_ARMS
 from liteframe.bench.real_size import __main__ as module
 from liteframe.bench.real_size import steps
@@ -18,8 +17,9 @@ from liteframe.bench.real_size.command import run_latency
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.suite import Suite
 from liteframe.bench.real_size.table import latency_text
-from liteframe.bench.records import read_json
+from liteframe.command import cli
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
+from liteframe.system.json_files import read_json
 
 POST_HOC = {f"teacher+{name}" for name in METHODS} - {f"teacher+{name}" for name in ON_BLOCKS}
 INSIDE_LLM = {"teacher+fastv", "teacher+pyramiddrop"}

@@ -12,7 +12,7 @@ import torch
 from liteframe.bench.real_size.runs import PipelineRun, prompt_ids
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.subjects import Llm, Subject, build_subject
-from liteframe.models.video_llm import VideoLLM
+from liteframe.models.video_llm.model import VideoLLM
 
 CPU = torch.device("cpu")
 

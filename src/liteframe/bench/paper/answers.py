@@ -14,10 +14,10 @@ import torch
 from liteframe.bench.arms import Arm
 from liteframe.bench.paper.cells import LONGEST
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
-from liteframe.data.index_rules import uniform_midpoints
+from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
-from liteframe.models.answering_model import AnsweringModel
+from liteframe.models.video_llm.answering_model import AnsweringModel
 
 SPLIT = "test"
 BATCH = 8

@@ -9,8 +9,8 @@ from pathlib import Path
 from liteframe.bench.arms import ARMS, VARIANT_ARMS, Arm, RunParts
 from liteframe.bench.paper.cells import CONTROL
 from liteframe.errors import ConfigError
-from liteframe.models.adapted import is_adapted
 from liteframe.models.backbone import Compressor, Pool
+from liteframe.models.video_llm.adapted import is_adapted
 
 RATIO = 16
 """Dense tokens for one that an arm of Table 1 keeps."""

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from liteframe.bench.records import read_stage_records
 from liteframe.errors import ConfigError
 from liteframe.pipeline.recipe import read_recipe
 from liteframe.pipeline.runner import PipelineRunner
-from liteframe.runtime import RunLock, is_locked
+from liteframe.system.runtime import RunLock, is_locked
+from liteframe.system.stage_records import read_stage_records
 
 RECIPE = "tiny"
 LEFT_OUT = "bench"

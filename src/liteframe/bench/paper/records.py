@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.bench.paper.cells import PaperCell
-from liteframe.bench.records import read_json, recorded_arm, write_json, write_record
+from liteframe.bench.records import recorded_arm, write_record
 from liteframe.errors import DataError
+from liteframe.system.json_files import read_json, write_json
 
 _FIELDS = ("kind", "cell", "seed", "settings", "environment", "seconds", "stages", "videos", "rows")
 _KINDS: dict[str, Any] = {"environment": dict, "seconds": (int, float), "stages": list, "videos": list, "rows": list}

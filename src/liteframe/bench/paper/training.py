@@ -8,7 +8,7 @@ from typing import Any
 
 from liteframe.bench.paper.cells import STORES, PaperCell, Training, find_cell
 from liteframe.bench.paper.ground import RunVerb, Workplace, stages_of
-from liteframe.data.feature_store_removal import remove_store
+from liteframe.data.store.removal import remove_store
 from liteframe.errors import StoreError
 from liteframe.pipeline.recipe import Recipe, StageSpec
 from liteframe.pipeline.records import done_path, fingerprint, read_record

@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from liteframe import runtime
 from liteframe.bench.arms import ATTENTION
 from liteframe.bench.environment import environment
 from liteframe.bench.paper.answers import answer
@@ -19,10 +18,11 @@ from liteframe.bench.paper.cells import CELLS, LONGEST, PaperCell, plan
 from liteframe.bench.paper.ground import Busy, RunVerb, Workplace, missing_of, require_ground, stages_of
 from liteframe.bench.paper.records import add_arms, open_arms, read_cell, rewrite_cell, row_arm, write_cell
 from liteframe.bench.paper.training import drop_stores, host_of, student_of, train
-from liteframe.bench.records import read_stage_records
-from liteframe.bench.tables import aligned
 from liteframe.errors import DataError
 from liteframe.pipeline.isolation import isolated
+from liteframe.system import runtime
+from liteframe.system.stage_records import read_stage_records
+from liteframe.system.tables import aligned
 
 Task = tuple[PaperCell, int]
 ArmCounts = Sequence[tuple[str, Sequence[int]]]

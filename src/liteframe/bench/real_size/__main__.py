@@ -7,7 +7,7 @@ import sys
 
 from liteframe.bench.real_size.command import latency_command
 from liteframe.errors import LiteFrameError
-from liteframe.runtime import tune_malloc
+from liteframe.system.runtime import tune_malloc
 
 
 def main(args: list[str] | None = None) -> int:

@@ -54,7 +54,6 @@ from pathlib import Path
 
 import torch
 
-from liteframe import runtime
 from liteframe.bench.environment import environment
 from liteframe.bench.memory import reset_peak
 from liteframe.bench.real_size.cells import Budget, rule_for
@@ -64,7 +63,8 @@ from liteframe.bench.real_size.steps import steps_for
 from liteframe.bench.real_size.suite import DTYPE, Suite, arms_to_make
 from liteframe.bench.real_size.table import latency_text
 from liteframe.errors import ConfigError
-from liteframe.own_record import require_own_record
+from liteframe.system import runtime
+from liteframe.system.own_record import require_own_record
 
 HOSTS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
 BUDGETS_S = {"cpu": 1140.0, "cuda": 520.0}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from liteframe.bench.floor import distance_to_floor
 from liteframe.bench.latency_record import How, LatencyRow, StageTime
 from liteframe.bench.records import MODEL_STAGES
-from liteframe.bench.timers import summary
+from liteframe.system.timers import summary
 
 BEFORE_ENCODING = ("host_to_device", "normalize")
 """Stages of a run as a whole, in front of those of the model."""

@@ -14,7 +14,7 @@ from liteframe.bench.encoder_arms import ENCODER_ARMS
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Llm, Subject
 from liteframe.data.transforms import normalize
 from liteframe.models.backbone import Dense, VisionTokens
-from liteframe.models.llm_pruning import PrunedVideoLLM
+from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 
 Run = Callable[[Any], None]
 """One run, called with what times it or watches its memory."""

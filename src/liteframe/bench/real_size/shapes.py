@@ -8,7 +8,7 @@ from typing import Any
 from transformers import InternVLConfig, InternVLVisionConfig
 
 from liteframe.errors import ConfigError
-from liteframe.models.hosts import host_config
+from liteframe.models.video_llm.hosts import host_config
 
 SIZES = ("real", "tiny")
 ATTENTION = "sdpa"

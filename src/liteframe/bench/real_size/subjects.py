@@ -16,12 +16,12 @@ from liteframe.bench.declared import declared
 from liteframe.bench.encoder_arms import ENCODER_ARMS, EncoderArm
 from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.real_size.shapes import Shapes
-from liteframe.models.llm_pruning import FastV, PrunedVideoLLM, Pruner, PyramidDrop
-from liteframe.models.post_hoc import PostHocVideoLLM
+from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, Pruner, PyramidDrop
+from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import Teacher
-from liteframe.models.tiny import tiny_processor
-from liteframe.models.video_llm import HostParts, LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.model import HostParts, LiteFrameBackbone, VideoLLM
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
+from liteframe.tiny.models import tiny_processor
 
 QUESTION_TOKENS = 64
 """Text of the prompt besides the `Frame` lines; fixed, the same in all arms."""
@@ -74,7 +74,7 @@ class Subject:
     Attributes:
         name: of the arm.
         arm: what the registry says of it.
-        model: a `VideoLLM`, or one of `liteframe.models.post_hoc` or `liteframe.models.llm_pruning` around it.
+        model: a `VideoLLM`, or one of `liteframe.models.rivals` around it.
         image_size: side of its frames in pixels.
     """
 

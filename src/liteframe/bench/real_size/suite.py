@@ -20,9 +20,9 @@ from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
 from liteframe.bench.real_size.subjects import QUESTION_TOKENS, Backbones, Llm, Subject, build_subject, module_bytes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.errors import ConfigError
-from liteframe.models.llm_pruning import PrunedVideoLLM
-from liteframe.models.video_llm import LiteFrameBackbone
-from liteframe.progress import track
+from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
+from liteframe.models.video_llm.model import LiteFrameBackbone
+from liteframe.system.progress import track
 
 DTYPE = torch.bfloat16
 

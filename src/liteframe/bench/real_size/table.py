@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from liteframe.bench.tables import aligned, milliseconds
+from liteframe.system.tables import aligned, milliseconds
 
 _TITLES = {
     "encoder": "Encoders: milliseconds of a video",

@@ -13,7 +13,7 @@ from transformers import AutoModel
 from liteframe.bench.floor import flops_of
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.subjects import Subject
-from liteframe.models.video_llm import LiteFrameBackbone
+from liteframe.models.video_llm.model import LiteFrameBackbone
 
 
 class EncoderWork:

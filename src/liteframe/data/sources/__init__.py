@@ -1,1 +1,1 @@
-"""One file for each form that lists of videos are found in; `liteframe.data.manifest` chooses among them."""
+"""One file for each form that lists of videos are found in; `liteframe.data.sources.manifest` chooses among them."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from liteframe.data.video_file import pictures_in
-from liteframe.data.video_row import VideoRow
+from liteframe.data.decoding.video_file import pictures_in
+from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
 
 VIDEO_SUFFIXES = frozenset(

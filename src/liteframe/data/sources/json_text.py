@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from liteframe.bounded_text import MAX_DEPTH, depth_of
-from liteframe.data.row_fields import MAX_TEXT, require_short, require_text
+from liteframe.data.sources.row_fields import MAX_TEXT, require_short, require_text
 from liteframe.errors import ManifestError
+from liteframe.system.bounded_text import MAX_DEPTH, depth_of
 
 MAX_ROW = 16 << 20
 """Characters of one row; more of them are no row of a list of videos."""

@@ -18,7 +18,7 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     """`fields` with the row's video as `path` and its turns as `conversations`.
 
     A video stands in `video`, or in a `videos` of one. Where the row has a `data_source` and the root a folder of that
-    name, the video is in there, as LLaVA-Video-178K is unpacked: `liteframe.data.list_root` sees to that.
+    name, the video is in there, as LLaVA-Video-178K is unpacked: `liteframe.data.sources.list_root` sees to that.
 
     Raises:
         ManifestError: the row names several videos.

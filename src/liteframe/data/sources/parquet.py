@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from liteframe.data.row_fields import MAX_TEXT, require_short
+from liteframe.data.sources.row_fields import MAX_TEXT, require_short
 from liteframe.errors import ConfigError, ManifestError
 
 _ROWS_AT_A_TIME = 4096

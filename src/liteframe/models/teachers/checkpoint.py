@@ -13,8 +13,8 @@ from transformers import AutoConfig
 
 from liteframe.errors import ConfigError
 from liteframe.models.finite import require_finite
-from liteframe.models.foreign_errors import named_errors, one_line
-from liteframe.models.model_folder import (
+from liteframe.models.folders.foreign_errors import named_errors, one_line
+from liteframe.models.folders.model_folder import (
     CONFIG,
     INDEX,
     SINGLE,
@@ -25,7 +25,7 @@ from liteframe.models.model_folder import (
     require_data_only,
     shards,
 )
-from liteframe.own_folder import require_unchanged
+from liteframe.system.own_folder import require_unchanged
 
 Module = TypeVar("Module", bound=nn.Module)
 Colour = tuple[float, float, float]

@@ -1,16 +1,14 @@
-"""What one token of a teacher stands for, and what of the student and of WAP follows from it."""
+"""What one token of a teacher stands for, and which blocks of them WAP can make one token of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
 from liteframe.errors import ConfigError, GeometryError
-from liteframe.models.compression import PAPER_PLACES, default_clip, place_strides
-from liteframe.models.encoder import check_size
-from liteframe.ops.pooling import Block, legal_sizes
+from liteframe.ops.pooling import Block, check_size, legal_sizes
 
 PAPER_BLOCK: Block = (4, 2, 2)
 """Frames and patches that the paper makes one token of (section 4.1, 16 times fewer)."""
@@ -93,33 +91,6 @@ class TeacherGeometry:
         _, rows, columns = self.cell(block)
         step = lcm(rows, columns)
         return None if self.image_size is None else -(-self.image_size // step) * step
-
-    def student(self, block: Block = PAPER_BLOCK, places: Sequence[int] = PAPER_PLACES) -> dict[str, Any]:
-        """Fields of `LiteFrameConfig` with which a token of the student stands for one block of this teacher's.
-
-        The student's own patches are the teacher's, and they are merged as `place_strides` says, in clips of
-        `default_clip` frames. Frames of the size that the teacher was trained on are enlarged to the next one that
-        blocks fill: 392 px in place of 384 for patches of 14 and blocks of 2 x 2.
-
-        Args:
-            block: frames, rows and columns of tokens.
-            places: blocks of the student after which it merges, where there is something to merge.
-
-        Raises:
-            ConfigError: `places` is empty, and there is something to merge.
-        """
-        frames, rows, columns = self.cell(block)
-        after, strides = place_strides((frames, rows // self.patch_size, columns // self.patch_size), places)
-        fields: dict[str, Any] = {
-            "patch_size": self.patch_size,
-            "output_size": self.width,
-            "clip_frames": default_clip(frames),
-            "downsample_after": after,
-            "downsample_strides": strides,
-        }
-        if (side := self.frame_side(block)) is not None:
-            fields["image_size"] = side
-        return fields
 
     def describe(self) -> dict[str, Any]:
         """For the key of a feature store."""

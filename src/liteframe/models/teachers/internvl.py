@@ -14,12 +14,12 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.model_folder import local_folder
+from liteframe.models.folders.model_folder import local_folder
+from liteframe.models.folders.training_record import RECORD
 from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
-from liteframe.models.training_record import RECORD
-from liteframe.own_folder import is_own
+from liteframe.system.own_folder import is_own
 
 _VISION = "vision_tower."
 _PROJECTOR = "multi_modal_projector."

@@ -14,14 +14,14 @@ from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.finite import require_finite_module
-from liteframe.models.foreign_errors import one_line
-from liteframe.models.model_folder import CONFIG, SINGLE, local_folder, model_file, require_data_only
-from liteframe.models.strict import require_fitting_size
+from liteframe.models.folders.foreign_errors import one_line
+from liteframe.models.folders.model_folder import CONFIG, SINGLE, local_folder, model_file, require_data_only
+from liteframe.models.folders.strict import require_fitting_size
 from liteframe.models.teachers.checkpoint import Colour, colour
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
 from liteframe.ops.saliency import attention_pool_query
-from liteframe.own_folder import require_unchanged
+from liteframe.system.own_folder import require_unchanged
 
 _SOURCES = {"hf-hub": True, "hf_hub": True, "local-dir": False}
 """What timm knows before a colon: whether a hub id follows, or a folder."""

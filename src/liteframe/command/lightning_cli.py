@@ -1,0 +1,373 @@
+"""``liteframe fit|validate|test|predict``: LightningCLI with the house's defaults."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pkgutil
+import re
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError
+from jsonargparse.typing import PositiveFloat
+from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks.progress import ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from transformers.utils.logging import disable_progress_bar
+
+import liteframe.stages
+from liteframe.command.cli import CHILD_ARGS
+from liteframe.command.import_policy import parse_by_trust
+from liteframe.command.parse_errors import behind_its_file, parse_error_line
+from liteframe.command.stage_parser import StageParser
+from liteframe.command.stage_progress import StageProgress
+from liteframe.command.trainer_settings import is_said_by_lightning, require_mesh, require_possible_run, trainer_fault
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
+from liteframe.run_control import stop_signals
+from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name, last_checkpoint
+from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
+from liteframe.run_control.launcher import use_watched_launcher
+from liteframe.run_control.loopback import meet_on_loopback
+from liteframe.run_control.saving import LastCheckpoint
+from liteframe.run_control.stop_signals import Stopped
+from liteframe.stages.stage import Stage
+from liteframe.system.atomic import disk_fault
+from liteframe.system.bounded_text import parse_yaml
+from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
+from liteframe.system.runtime import RunLock
+from liteframe.system.user_path import with_user_paths
+
+_RUN_FOLDER = "runs/unnamed"
+_CHECKPOINT_STEPS = 100
+_STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step", "predict": "predict_step"}
+_QUIET_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*there is no last checkpoint available.*",
+    ".*exists and is not empty.*",
+    ".*LeafSpec.*is deprecated.*",
+    ".*is_gradient_checkpointing.*is deprecated.*",  # said of peft
+    ".*but have no `validation_step`.*",
+    ".*is smaller than the logging interval.*",
+    ".*predict returned None.*",
+    ".*Total length of `.*` across ranks is zero.*",
+    ".*module.s. in eval mode at the start of training.*",
+    r".*`self\.log\('(val|test)/.*sync_dist=True.*",  # these means are of all ranks already
+    ".*FSDP2-wrapped module .* returned a view tensor.*",
+)
+
+
+def run_stage(verb: str, args: list[str]) -> None:
+    """Parses ``args`` (configs as paths), builds stage, data and trainer, and runs ``verb``.
+
+    Raises:
+        SystemExit: if the arguments do not parse; jsonargparse has said why.
+        LiteFrameError: what the stage raises.
+    """
+    import_stages()
+    quieten()
+    try:
+        StageCLI(verb, args)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"not enough memory on the GPU ({str(error).split('. ')[0]}); `liteframe plan` with the same --config says"
+            " what the stage takes: take smaller batches (data.batch_size, data.shapes), gradient checkpointing, or"
+            " share the weights out (--config trainer/fsdp.yaml)"
+        ) from error
+
+
+def quieten() -> None:
+    """Silences what the libraries say that a user cannot act on, unless LITEFRAME_DEBUG is 1."""
+    if os.environ.get("LITEFRAME_DEBUG") == "1":
+        return
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    disable_progress_bar()  # transformers shows one for a file that loads in a blink
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _say_unless_disk
+    for message in _QUIET_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _say_unless_disk(thread: threading.ExceptHookArgs) -> None:
+    """The loggers' own threads meet a full disk too, and the main one says so in a line."""
+    if thread.exc_value is None or disk_fault(thread.exc_value) is None:
+        threading.__excepthook__(thread)
+
+
+def import_stages() -> None:
+    """Imports every stage, so that a config may name a class without its module."""
+    for module in pkgutil.iter_modules(liteframe.stages.__path__):
+        import_module(f"liteframe.stages.{module.name}")
+
+
+@contextmanager
+def _named(trainer: Trainer, stopping: GracefulStop) -> Iterator[None]:
+    """Says in one line what a checkpoint that does not fit, a lost rank, or Ctrl-C before the first step comes to."""
+    try:
+        yield
+    except SystemExit as leaving:
+        if not isinstance(leaving, Stopped) and isinstance(leaving.__context__, KeyboardInterrupt):
+            raise Stopped(signal.SIGINT) from leaving  # Lightning's own code for it is 1
+        raise
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from error
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if trainer.world_size > 1 and _is_of_ranks(error):
+            if stop_signals.current is not None and stop_signals.current.requested is not None:
+                raise Stopped(stop_signals.current.requested) from error  # the others have stopped for it already
+            raise RankError(
+                f"rank {trainer.global_rank}: another rank has ended or does not answer"
+                f" ({str(error).splitlines()[0]}); last heard: {stopping.heard_of_others or 'nothing'}. {stopping.kept}"
+            ) from error
+        connector: Any = trainer._checkpoint_connector
+        if connector._ckpt_path and not stopping.begun:  # from the moment it is read until all of it has been taken in
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise CheckpointError(
+                f"{connector._ckpt_path}: does not fit this run ({reason}); go on from a checkpoint of the same config"
+            ) from error
+        if isinstance(error, ValueError) and is_said_by_lightning(error):
+            raise ConfigError(f"trainer: {str(error).strip()}") from error
+        raise
+
+
+def _is_of_ranks(error: BaseException) -> bool:
+    words = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL", "DistBackendError", "TCPStore")
+    return isinstance(error, RuntimeError) and any(word in f"{type(error).__name__} {error}" for word in words)
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Takes what a class of the config raised out of what jsonargparse says of one that could not be built.
+
+    Raises:
+        LiteFrameError: that which was raised, or a ConfigError that tells what another library said.
+    """
+    try:
+        yield
+    except ValueError as error:
+        causes: list[BaseException] = [error]
+        while following := causes[-1].__cause__ or causes[-1].__context__:
+            causes.append(following)
+        own = next((cause for cause in causes if isinstance(cause, LiteFrameError)), None)
+        if own is not None:
+            raise own from error
+        if isinstance(causes[-1], (ImportError, MisconfigurationException, OSError)):
+            kind = re.search(r"class_path '([\w.]+)'", " ".join(map(str, causes)))
+            raise ConfigError(f"{kind[1] if kind else 'the config'}: {causes[-1]}") from error
+        raise
+
+
+class StageCLI(LightningCLI):
+    """LightningCLI for one verb; the config's ``class_path`` decides which stage and which data.
+
+    Args:
+        verb: fit, validate, test or predict.
+        args: the words after the verb.
+    """
+
+    def __init__(self, verb: str, args: list[str]) -> None:
+        self.verb = verb
+        parser_kwargs = {
+            "prog": "liteframe",
+            "description": None,
+            "exit_on_error": False,
+            verb: {"prog": f"liteframe {verb}"},
+        }
+        super().__init__(
+            model_class=LightningModule,
+            datamodule_class=VideoDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=RunConfig,
+            save_config_kwargs={"config_filename": config_name(verb)},
+            seed_everything_default=0,
+            trainer_defaults={
+                "default_root_dir": _RUN_FOLDER,
+                "use_distributed_sampler": False,
+                "enable_model_summary": False,
+            },
+            parser_kwargs=parser_kwargs,
+            parser_class=StageParser,
+            auto_configure_optimizers=False,
+            args=[verb, *args],
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Only the verb that was asked for: building the options of all four takes seconds."""
+        return {self.verb: LightningCLI.subcommands()[self.verb] | {"return_predictions"}}
+
+    def instantiate_classes(self) -> None:
+        """As LightningCLI; an error of ours that jsonargparse wrapped comes out as it was."""
+        with own_errors():
+            super().instantiate_classes()
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses what was given; ``sys.argv`` stays as it is, because DDP's children are started from it."""
+        words = list(args) if isinstance(args, list) else sys.argv[1:]
+        try:
+            config = parse_by_trust(parser.parse_args, words)
+        except ArgumentError as error:  # whose usage is two hundred lines long
+            said, tip = parse_error_line(error.message, words), f"`liteframe {self.verb} --help` lists the settings"
+            print(f"liteframe: error: {said}; {tip}", file=sys.stderr)
+            raise SystemExit(2) from error
+        self.config = with_user_paths(config)
+        try:
+            require_possible_run(self.config[self.verb])
+        except ConfigError as error:  # begins with the setting
+            raise ConfigError(behind_its_file(str(error), str(error).partition(" ")[0], words)) from error
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.add_argument(
+            "--rank_timeout_s",
+            type=PositiveFloat | None,
+            default=None,
+            help=f"seconds after which a run ends because another rank is frozen ({DEFAULT_LIMIT_S:g} if not given) or,"
+            " where given, because no rank gets anywhere in training, validation or test",
+        )
+        if subcommand == "predict":
+            parser.add_argument(
+                "--estimate", action="store_true", help="say how many gigabytes and hours it would take, and stop"
+            )
+        return parser
+
+    def before_instantiate_classes(self) -> None:
+        """Hands ``--estimate`` to the stage."""
+        config = self.config[self.verb]
+        if config.get("estimate"):
+            init_args = config.model.init_args
+            if "estimate" not in init_args:
+                raise ConfigError(f"--estimate: {config.model.class_path} cannot estimate; it is for the cache stage")
+            init_args.estimate = True
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        config["default_root_dir"] = config.get("default_root_dir") or _RUN_FOLDER
+        given = _as_list(config.get("callbacks"))
+        if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given):
+            callbacks = [*callbacks, StageProgress()]
+        if config.get("enable_checkpointing") is not False and not any(isinstance(c, ModelCheckpoint) for c in given):
+            callbacks = [*callbacks, LastCheckpoint(_CHECKPOINT_STEPS)]
+        if config.get("logger") in (None, True):
+            # One run folder, not version after version: that is where a broken run finds its last checkpoint.
+            config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
+        if config.get("logger") is not False and self.verb == "fit":
+            callbacks = [*callbacks, LearningRateMonitor("step")]
+        self._stopping = GracefulStop(self.config[self.verb].get("rank_timeout_s"))
+        callbacks = [*callbacks, self._stopping]
+        try:
+            trainer = super()._instantiate_trainer(config, callbacks)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise trainer_fault(config, error) from error
+        # The last of them writes a folder if it is told to, and then asks nobody how.
+        writes_one_file = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy))
+        if writes_one_file and not any(isinstance(plugin, CheckpointIO) for plugin in _as_list(config.get("plugins"))):
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        most = 4 * (os.cpu_count() or 1) + 16
+        if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most:
+            raise ConfigError(f"trainer.devices is {trainer.num_devices}: on this CPU give at most {most} processes")
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            sizes = trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size
+            require_mesh(*sizes, trainer.num_devices, trainer.num_nodes)
+        _keep_in_run_folder(trainer)
+        meet_on_loopback(trainer)
+        use_watched_launcher(trainer, self._stopping.watch_children)
+        return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs the verb, alone in its run folder, if the stage has a step for it."""
+        if not is_overridden(_STEPS[subcommand], self.model):
+            raise ConfigError(
+                f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
+            )
+        checkpoint = self._checkpoint(self.config[subcommand].get("ckpt_path"))
+        self.config_init[subcommand].ckpt_path = checkpoint
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._new_run(checkpoint).require_room()  # before any rank writes, so that all see the same
+        alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
+        with alone, _named(self.trainer, self._stopping):
+            super()._run_subcommand(subcommand)
+
+    def _new_run(self, checkpoint: str | None) -> NewRun:
+        folder = Path(self.trainer.default_root_dir)
+        return NewRun(
+            self.verb,
+            folder,
+            parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config"),
+            checkpoint,
+            self.model.export_folder(folder) if isinstance(self.model, Stage) else None,
+            self._checkpoint_folders(),
+            of_pipeline=CHILD_ARGS in os.environ,
+        )
+
+    def _checkpoint_folders(self) -> tuple[Path, ...]:
+        return tuple(Path(saver.dirpath) for saver in _savers(self.trainer) if saver.dirpath)
+
+    def _parse_ckpt_path(self) -> None:
+        """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
+
+    def _checkpoint(self, given: str | None) -> str | None:
+        """The file that ``--ckpt_path`` stands for; None to begin anew.
+
+        Raises:
+            CheckpointError: it is no checkpoint of this machine's, or there is none in the run folder.
+        """
+        if given is None or given == "hpc":
+            return given
+        if given in ("", "best"):
+            raise CheckpointError(f"--ckpt_path is {given or 'empty'}; give a checkpoint's file, `last` or `auto`")
+        if given in ("last", "auto"):
+            folder = Path(self.trainer.default_root_dir)
+            last = last_checkpoint(folder, *self._checkpoint_folders())
+            if last is None and given == "auto":
+                rank_zero_only(print)(f"--ckpt_path auto: no checkpoint in {folder} yet, so the run begins anew")
+                return None
+            if last is None:
+                raise CheckpointError(
+                    f"--ckpt_path last: no checkpoint in {folder.absolute()}; correct --trainer.default_root_dir, or"
+                    " leave --ckpt_path out to begin anew (`auto` goes on where there is a checkpoint, else begins)"
+                )
+            given = str(last)
+        require_checkpoint_file(given)
+        if not isinstance(self.trainer.strategy.checkpoint_io, AtomicCheckpointIO) or isinstance(
+            self.trainer.strategy, ModelParallelStrategy
+        ):
+            read_checkpoint(given, mmap=True)  # read by other code later, which asks less
+        return given
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predicts without keeping the outputs in memory: stages write what they make."""
+        self.trainer.predict(**kwargs, return_predictions=False)
+
+
+def _savers(trainer: Trainer) -> list[ModelCheckpoint]:
+    return [saver for saver in trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
+
+
+def _keep_in_run_folder(trainer: Trainer) -> None:
+    """Lightning would put checkpoints wherever a logger writes, where a run that goes on does not look."""
+    for saver in _savers(trainer):
+        saver.dirpath = saver.dirpath or os.path.join(trainer.default_root_dir, CHECKPOINTS)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,0 +1,45 @@
+"""What `liteframe check` says of files that are read, and whose colours or times may be others than one expects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from liteframe.data.decoding.containers.mp4_entries import dolby_vision_profile
+from liteframe.data.decoding.pyav.opening import open_file, open_video
+from liteframe.data.decoding.pyav.scan import Scan
+
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+"""By the numbers of H.273."""
+_OWN_COLOURS = 5
+"""The profile of Dolby Vision whose pictures have colours that nothing else shows."""
+_LATE_S = 0.1
+
+
+def remarks_on(scan: Scan) -> list[str]:
+    """Of a file that is read: that its colours are HDR, and that its sound begins before its pictures."""
+    with open_video(scan.path) as (container, stream, _):
+        colours, late_s = _hdr_colours(scan, stream), _late_s(scan, container, stream)
+    remarks = [f"its colours are {colours} (HDR) and are not tone-mapped"] if colours else []
+    if late_s > _LATE_S:
+        begins = f"its first frame is shown {late_s:.1f} s after the sound begins"
+        remarks.append(f"{begins}; times count from the first frame")
+    return remarks
+
+
+def _hdr_colours(scan: Scan, stream: Any) -> str:
+    if scan.container.startswith("mov,"):
+        with open_file(scan.path) as file:
+            if dolby_vision_profile(file, stream.id) == _OWN_COLOURS:
+                return f"Dolby Vision profile {_OWN_COLOURS}"
+    return _HDR_TRANSFERS.get(int(stream.codec_context.color_trc or 0), "")
+
+
+def _late_s(scan: Scan, container: Any, stream: Any) -> float:
+    """Seconds from the first sound to the first picture of a file, of which those that cannot be shown do not count."""
+    sounds = [
+        float(sound.start_time * sound.time_base) for sound in container.streams.audio if sound.start_time is not None
+    ]
+    first = stream.start_time if scan.pts_T is None else int(scan.pts_T[0])
+    if not sounds or first is None:
+        return 0.0
+    return first * scan.time_base - scan.lost_s - min(sounds)

@@ -1,0 +1,162 @@
+"""Reads frames with decord 0.6.0, whose habits need watching.
+
+It repeats the last good frame where a frame is bad, conceals damage without an error, and spins at the end of truncated
+files; so its log is read after each call, and anything in it is an error here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from liteframe.data.decoding import heartbeat
+from liteframe.data.decoding.frame_resize import FrameResize
+from liteframe.errors import DecodeError
+
+# so often decord polls for its last frames: below 1,000 good files fail, its own default of 10,240 stalls on bad ones
+_EOF_RETRIES = "2048"
+_CHUNK_BYTES = 16 << 20
+_LOG_LINE = re.compile(
+    r"^\[[\w,. -]+ @ 0x[0-9a-f]+\].*$|^\s*Last message repeated.*$|^Truncating packet of size.*$", re.MULTILINE
+)
+_stderr_lock = threading.Lock()
+
+
+@cache
+def available() -> bool:
+    """Whether decord is installed (it is not made for ARM Macs)."""
+    return importlib.util.find_spec("decord") is not None
+
+
+def _decord() -> Any:
+    os.environ.setdefault("DECORD_EOF_RETRY_MAX", _EOF_RETRIES)  # read once, when decord is loaded
+    import decord
+
+    decord.logging.set_level(decord.logging.INFO)  # concealed errors are logged at this level only
+    return decord
+
+
+class _Log:
+    text = ""
+
+
+@contextmanager
+def watched_log() -> Iterator[_Log]:
+    """Catches what FFmpeg inside decord writes to file descriptor 2; all other text goes on to stderr."""
+    log = _Log()
+    with _stderr_lock, tempfile.TemporaryFile() as sink:
+        sys.stderr.flush()
+        try:
+            kept = os.dup(2)
+        except OSError:  # no stderr at all
+            yield log
+            return
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield log
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            sink.seek(0)
+            written = sink.read().decode("utf-8", "replace")
+            log.text = "\n".join(line.strip() for line in _LOG_LINE.findall(written))
+            other = _LOG_LINE.sub("", written).strip()
+            if other:
+                os.write(2, (other + "\n").encode())
+
+
+def read(path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool) -> np.ndarray:
+    """Frames at strictly increasing `indices`, (T, height, width, 3) uint8.
+
+    Args:
+        path: the video.
+        indices: positions by presentation time.
+        frames: how many distinct frames the file has.
+        resize: from the size that frames must have to the one that they are scaled to, one at a time.
+        in_order: decode from the first frame on without seeking, for files whose frames decord miscounts after a seek.
+
+    Raises:
+        DecodeError: decord fails, logs damage, or sees another number or size of frames.
+    """
+    decord = _decord()
+    with watched_log() as log:
+        out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)
+        if failure and "Unable to handle EOF" in failure:  # also what a busy machine looks like
+            out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)
+    if log.text:
+        raise DecodeError(path, f"decord reports damage: {log.text.splitlines()[0]}")
+    if out_THWC is None:
+        raise DecodeError(path, f"decord cannot read it: {failure}")
+    return out_THWC
+
+
+def _attempt(
+    decord: Any, path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool
+) -> tuple[np.ndarray | None, str | None]:
+    """The frames, or why decord failed."""
+    try:
+        return _read(decord, path, indices, frames, resize, in_order), None
+    except DecodeError:
+        raise
+    except Exception as error:  # decord raises bare DECORDError, RuntimeError and AssertionError alike
+        return None, _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if not line.lstrip().startswith("[bt]")]
+    told = [line.rsplit("] ", 1)[-1] for line in lines if "failed" in line or "Unable" in line or "Error" in line]
+    return (told[0] if told else type(error).__name__)[:200]
+
+
+def _read(
+    decord: Any, path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool
+) -> np.ndarray:
+    # An absolute path is no protocol, whatever colons the file's name has.
+    reader = decord.VideoReader(os.path.abspath(path), ctx=decord.cpu(0), num_threads=1)
+    if not in_order and len(reader) != frames:
+        raise DecodeError(path, f"decord counts {len(reader)} frames, the file shows {frames}")
+    out_THWC = np.empty((len(indices), *resize.size, 3), np.uint8)
+    if in_order:
+        _fill_in_order(reader.next, path, indices, resize, out_THWC)
+    else:
+        step = max(1, _CHUNK_BYTES // math.prod((*resize.source, 3)))
+        for start in range(0, len(indices), step):
+            chunk = [int(index) for index in indices[start : start + step]]
+            frames_THWC = reader.get_batch(chunk).asnumpy()
+            _check(path, frames_THWC.shape, (len(chunk), *resize.source, 3))
+            heartbeat.step()
+            for slot, frame_HWC in enumerate(frames_THWC, start):
+                out_THWC[slot] = resize(frame_HWC)
+    reader.seek(0)  # otherwise decoded frames that were not asked for are never given back
+    return out_THWC
+
+
+def _fill_in_order(
+    next_frame: Callable[[], Any], path: str, indices: Sequence[int], resize: FrameResize, out_THWC: np.ndarray
+) -> None:
+    slot = 0
+    for index in range(int(indices[-1]) + 1):
+        frame = next_frame()
+        heartbeat.step()
+        if index == indices[slot]:
+            frame_HWC = frame.asnumpy()
+            _check(path, frame_HWC.shape, (*resize.source, 3))
+            out_THWC[slot] = resize(frame_HWC)
+            slot += 1
+
+
+def _check(path: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if shape != wanted:
+        raise DecodeError(path, f"decord gives frames of shape {shape} where {wanted} was expected")

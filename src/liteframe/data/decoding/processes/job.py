@@ -1,0 +1,160 @@
+"""One decoding job: which frames of which video, and what comes back.
+
+The sampler runs here, where the true number of frames is known.
+"""
+
+from __future__ import annotations
+
+import importlib
+import reprlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from liteframe.data.decoding.decode import DECODERS, NEXT, VideoInfo, frame_times, probe, read_frames_by, remember_scan
+from liteframe.data.decoding.processes.choice import sample_frames
+from liteframe.data.decoding.processes.remote_decode import with_copy
+from liteframe.data.remote.cache import RemoteCache
+from liteframe.data.remote.file import is_url
+from liteframe.data.sampling.frame_times import FrameTimes, span_words
+from liteframe.errors import ConfigError, DecodeError
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """Which frames of one video to decode.
+
+    Attributes:
+        path: the video, a file or a URL.
+        sampler: a `liteframe.data.sampling.FrameSampler`; not used with `indices`.
+        num_frames: how many frames to sample at most; None for as many as the sampler takes.
+        seed: of the random generator given to the sampler.
+        row: the manifest row; `row["decoder"]` must be one of `DECODERS`. It does not choose decord, as older lists of
+            `liteframe check` do: only the setting does.
+        start_s: only the frame on screen at this second, and those after it.
+        end_s: only frames that come on screen before this second.
+        indices: exactly these frames, in this order.
+        size: (height, width) that frames are scaled to, bicubic with antialias; None for that of the video. A decoder
+            of your own may leave it to the data module.
+        truncated: "error", or "use" for what is there of files that are cut short.
+    """
+
+    path: str
+    sampler: Any = None
+    num_frames: int | None = None
+    seed: int = 0
+    row: dict[str, Any] = field(default_factory=dict)
+    start_s: float | None = None
+    end_s: float | None = None
+    indices: tuple[int, ...] | None = None
+    size: tuple[int, int] | None = None
+    truncated: str = "error"
+
+
+@dataclass
+class VideoFrames:
+    """Frames of a video.
+
+    Attributes:
+        frames_THWC: uint8, RGB, upright.
+        indices: int64 (T,), positions in the file by presentation time.
+        info: what the file holds and which decoder read it.
+        decode_s: seconds spent on opening, seeking, decoding and scaling.
+        times_s: float64 (T,), seconds from the first frame of the file to each; None where a decoder of your own does
+            not tell.
+    """
+
+    frames_THWC: np.ndarray
+    indices: np.ndarray
+    info: VideoInfo
+    decode_s: float
+    times_s: np.ndarray | None = None
+
+    @property
+    def decoder(self) -> str:
+        """The one that read the frames."""
+        return self.info.decoder
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """The function of an import path "package.module:function", which is never one that data name.
+
+    Raises:
+        ConfigError: there is no such module or function.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # whatever the module itself raises too
+        raise ConfigError(f"{name!r} is not an importable 'package.module:function': {error}") from error
+    if not callable(function):
+        raise ConfigError(f"{name!r} is not a function but {type(function).__name__}")
+    return function
+
+
+def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None, threads: int = 1) -> VideoFrames:
+    """Samples and reads the frames of one job by `threads`; where its video is remote, it comes from `cache`.
+
+    Raises:
+        DecodeError: the file is damaged, has no frame between `start_s` and `end_s`, or cannot be fetched; its row
+            names an unknown decoder, or the sampler fails on it.
+        ConfigError: the sampler fails on any video; a remote video without a cache.
+    """
+    if not is_url(job.path):
+        return _decode(job, decoder, threads)
+    video = with_copy(job.path, cache, lambda path: _decode(replace(job, path=path), decoder, threads))
+    return replace(video, info=replace(video.info, path=job.path)) if isinstance(video, VideoFrames) else video
+
+
+def _require_known_decoder(job: DecodeJob) -> None:
+    choice = job.row.get("decoder")
+    if choice is None or choice == "":
+        return
+    if not isinstance(choice, str) or choice not in DECODERS:
+        raise DecodeError(
+            job.path,
+            f"its row's field 'decoder' is {reprlib.repr(choice)}, which is none of {', '.join(DECODERS)}: correct it"
+            " or leave it out; a decoder of your own is named by the setting data.decoder only",
+        )
+
+
+def _decode(job: DecodeJob, decoder: str, threads: int) -> VideoFrames:
+    if decoder not in (*DECODERS, NEXT):
+        return load_function(decoder)(job.path, job)
+    if decoder in ("auto", NEXT):
+        _require_known_decoder(job)
+    started, truncated = time.perf_counter(), job.truncated == "use"
+    if job.row.get("scan"):
+        remember_scan(job.path, *(job.row.get(name) for name in ("scan", "bytes", "mtime_ns")))
+    info, recounted = probe(job.path, decoder, truncated), False
+    while True:
+        indices_T = _choose_frames(job, info)
+        try:
+            frames_THWC, used = read_frames_by(
+                job.path, indices_T, decoder, size=job.size, threads=threads, truncated=truncated
+            )
+        except DecodeError:
+            used = probe(job.path, decoder, truncated)
+            if recounted or used.frames == info.frames:
+                raise
+        else:
+            if recounted or used.frames == info.frames:
+                break
+        info, recounted = used, True  # decoding showed another number of frames than the packets: sample again
+    times_T = frame_times(job.path, truncated)[indices_T]
+    return VideoFrames(frames_THWC, indices_T, used, time.perf_counter() - started, times_T)
+
+
+def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
+    if job.indices is not None:
+        return np.asarray(job.indices, np.int64)
+    told_T = frame_times(job.path, job.truncated == "use")
+    times = FrameTimes.of_video(told_T, info.duration, info.fps)
+    low, high = times.between(told_T, job.start_s, job.end_s)
+    if low == high:
+        span = span_words(job.start_s, job.end_s)
+        raise DecodeError(job.path, f"has no frame {span}: it is {info.duration:.2f} s long")
+    return sample_frames(job, low, high, info.fps, times.part(low, high, job.start_s, job.end_s)) + low

@@ -1,0 +1,134 @@
+"""What an open video says of itself, and its first picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from liteframe.data.decoding.containers.cut_short import CUT, CutShort, missing
+from liteframe.data.decoding.containers.encryption import is_encrypted
+from liteframe.data.decoding.containers.mp4_boxes import OddEdits, layout_doubt, track_matrix
+from liteframe.data.decoding.orientation import Orientation, from_matrix
+from liteframe.data.decoding.pyav.first_picture import FirstPicture, picture_of
+from liteframe.data.decoding.pyav.in_order import frames_in_order
+from liteframe.data.decoding.pyav.mp4_packets import read_tables
+from liteframe.data.decoding.pyav.opening import moving_streams, open_file, open_video, packets_of
+from liteframe.data.decoding.pyav.packet_table import PacketTable, read_packets
+from liteframe.data.decoding.pyav_versions import codec_of
+from liteframe.errors import DecodeError
+
+# others tell how long they are by what is there
+_ANNOUNCING = {"mov", "matroska", "flv", "asf", "avi"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an open file says of itself and its video stream.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        container: FFmpeg's name of the format.
+        time_base: seconds that its times are counted in.
+        rate: frames a second, by the container or by FFmpeg's guess; 0 where there is none.
+        sample_aspect: width of a stored pixel by its height.
+        streams: video streams, covers aside.
+        layout_doubt: why an MP4 or QuickTime file is not laid out in the plain way.
+        cut_short: what it lacks at its end.
+        told_orientation: how the container says that pictures are turned.
+        by_tables: few of its packets were read.
+        first: the first picture.
+    """
+
+    codec: str
+    container: str
+    time_base: float
+    rate: float
+    sample_aspect: float
+    streams: int
+    layout_doubt: str
+    cut_short: str
+    told_orientation: Orientation
+    by_tables: bool
+    first: FirstPicture
+
+
+def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]:
+    """The header of a video, and the table of its packets where they tell the frames.
+
+    Raises:
+        DecodeError: it is damaged, or has no frame that can be decoded.
+        CutShort: it is cut short, and not `truncated`.
+    """
+    for by_tables in (True, False):
+        with open_video(path, keep=True) as (container, stream, log):
+            with open_file(path) as file:
+                lost = missing(file, container.format.name)
+                is_mp4 = container.format.name.startswith("mov,")
+                doubt = layout_doubt(file, stream.id) if is_mp4 else None
+                matrix = track_matrix(file, stream.id) if is_mp4 else None
+                encrypted = is_encrypted(file, container.format.name, stream.id)
+                turned = None if matrix is None else from_matrix(np.array(matrix))
+            if encrypted:
+                raise DecodeError(path, "is encrypted, and cannot be read: list a copy that is not")
+            if lost and not truncated:
+                raise CutShort(path, _told(path, container, stream, lost))
+            told: tuple[PacketTable | None, FirstPicture | None] | None
+            if lost:
+                told = None, next(map(picture_of, frames_in_order(path, 1)), None)
+            else:
+                with log.listening(decoder=False):
+                    if by_tables:
+                        told = read_tables(path, container, stream, log, turned)
+                    else:
+                        told = read_packets(path, container, stream, log)
+            if told is None:
+                continue
+            if log.damage and not lost:
+                raise DecodeError(path, f"is damaged: FFmpeg says {log.damage!r}")
+            table, first = told
+            if first is None:
+                raise DecodeError(path, "has no frame that can be decoded")
+            header = Header(
+                codec=codec_of(stream),
+                container=container.format.name,
+                time_base=float(stream.time_base),
+                rate=float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0),
+                sample_aspect=float(stream.sample_aspect_ratio or 0) or 1.0,
+                streams=len(moving_streams(container)),
+                layout_doubt=str(doubt or ""),
+                cut_short=lost,
+                told_orientation=turned or Orientation(),
+                by_tables=by_tables and not lost,
+                first=first,
+            )
+            # FFmpeg gives packets of stretches that its decoder cannot show
+            return header, None if isinstance(doubt, OddEdits) else table
+    raise AssertionError
+
+
+def _told(path: str, container: Any, stream: Any, lost: str) -> str:
+    """That a file is cut short, in seconds where they are known."""
+    there = _last_time(path, container, stream)
+    announces = container.format.name.split(",")[0] in _ANNOUNCING
+    whole = container.duration / 1e6 if container.duration and announces else 0.0
+    seconds = f"{there:.1f} of {whole:.1f} s are there, " if 0 < there < whole else ""
+    return f"{CUT}: {seconds}{lost}; fetch or write it anew, or use what is there by data.truncated: use"
+
+
+def _last_time(path: str, container: Any, stream: Any) -> float:
+    """Seconds of video up to where packets end or are damaged."""
+    import av
+
+    first = last = None
+    try:
+        for packet in packets_of(path, container, stream):
+            if packet.is_corrupt:
+                break
+            if packet.size and packet.pts is not None:
+                first = packet.pts if first is None else min(first, packet.pts)
+                last = packet.pts if last is None else max(last, packet.pts)
+    except av.error.FFmpegError:
+        pass  # the end of what is there
+    return 0.0 if first is None or last is None else float((last - first) * stream.time_base)

@@ -1,0 +1,132 @@
+"""Reads frames with PyAV, in order or by seeking.
+
+A frame's index is its rank by presentation time among the frames that a player shows. Sparse reads seek to the key
+frame before and identify every frame by its presentation time; where anything looks odd, the file is read in order from
+its start instead, which decides.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from liteframe.data.decoding.bitstream.unreferenced import PROVEN
+from liteframe.data.decoding.frame_resize import FrameResize
+from liteframe.data.decoding.orientation import upright
+from liteframe.data.decoding.pyav.in_order import frames_in_order
+from liteframe.data.decoding.pyav.opening import reopen_video
+from liteframe.data.decoding.pyav.scan import Scan
+from liteframe.data.decoding.pyav.seek import Run, Seeker, SeekMiss, plan
+from liteframe.data.decoding.pyav_versions import rgb_converter
+
+_WORTH_A_THREAD = 20_000_000
+"""Pixels that take longer to decode than another thread takes to open the file."""
+
+
+class TableMismatch(Exception):
+    """The frames that a decoder gives are not those the container announces: count them by decoding."""
+
+
+class Converter:
+    """PyAV frames to upright RGB arrays (height, width, 3) uint8; those of another size than the first are scaled.
+
+    Args:
+        scan: of the file.
+        size: (height, width) that frames are scaled to; None for that of the file.
+    """
+
+    def __init__(self, scan: Scan, size: tuple[int, int] | None = None) -> None:
+        self._scan, self._rgb = scan, rgb_converter()
+        self.size = (scan.height, scan.width) if size is None else size
+        self._resize = FrameResize((scan.height, scan.width), self.size)
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        picture_HWC = upright(self._rgb(frame), self._scan.orientation)
+        if picture_HWC.shape[:2] != self._resize.source:  # streams may change their size on the way
+            self._resize = FrameResize(picture_HWC.shape[:2], self.size)
+        return self._resize(picture_HWC)
+
+
+def read_sparse(
+    scan: Scan, indices: Sequence[int], size: tuple[int, int] | None = None, threads: int = 1
+) -> np.ndarray:
+    """Frames at strictly increasing `indices`, (T, height, width, 3) uint8, by seeking where that is safe.
+
+    Args:
+        scan: of the file.
+        indices: positions by presentation time.
+        size: (height, width) that frames are scaled to, one at a time in each thread; None for that of the file.
+        threads: that may read different parts of the file at the same time.
+
+    Raises:
+        DecodeError: a frame on the way is damaged.
+        TableMismatch: the file shows other frames than its packets say.
+    """
+    if scan.pts_T is not None and not scan.by_decoding:
+        attempts = [(0, True), (1, True), (1, False)] if scan.codec in PROVEN else [(0, False), (1, False)]
+        for run_up, sparing in attempts:
+            try:
+                return _seek_and_read(scan, indices, size, threads, run_up, sparing)
+            except SeekMiss:
+                continue
+    return read_in_order(scan, indices, size)  # the authority on files that cannot be sought
+
+
+def read_in_order(scan: Scan, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
+    """As `read_sparse`, decoding every frame from the start up to the last one asked for."""
+    convert, slot = Converter(scan, size), 0
+    out_THWC = np.empty((len(indices), *convert.size, 3), np.uint8)
+    for index, frame in enumerate(frames_in_order(scan.path, indices[-1] + 1)):
+        if scan.pts_T is not None and (index >= scan.frames or frame.pts != scan.pts_T[index]):
+            raise TableMismatch
+        if index == indices[slot]:
+            out_THWC[slot] = convert(frame)
+            slot += 1
+    if slot < len(indices):
+        raise TableMismatch
+    return out_THWC
+
+
+def _seek_and_read(
+    scan: Scan, indices: Sequence[int], size: tuple[int, int] | None, threads: int, run_up: int, sparing: bool
+) -> np.ndarray:
+    """Frames by seeking; see `Seeker` for the last two arguments."""
+    runs = deque(plan(scan, list(indices), run_up))
+    pixels = sum(run.cost for run in runs) * scan.width * scan.height
+    threads = min(threads, len(runs), 1 + pixels // _WORTH_A_THREAD)
+    out_THWC = np.empty((len(indices), *(size or (scan.height, scan.width)), 3), np.uint8)
+
+    def read() -> None:
+        convert = Converter(scan, size)
+
+        def use(slot: int, frame: Any) -> None:
+            out_THWC[slot] = convert(frame)
+
+        with reopen_video(scan.path) as (opened, fresh):
+            seeker = Seeker(opened, fresh, scan, run_up, sparing)
+            while (run := _taken(runs)) is not None:
+                try:
+                    seeker.read(run, use)
+                except BaseException:
+                    runs.clear()  # for the other threads to end
+                    raise
+
+    if threads <= 1:
+        read()
+        return out_THWC
+    # each in a file of its own: what FFmpeg says is heard by thread, so its own threads could not be heard
+    with ThreadPoolExecutor(threads, "liteframe-read") as pool:
+        for done in [pool.submit(read) for _ in range(threads)]:
+            done.result()
+    return out_THWC
+
+
+def _taken(runs: deque[Run]) -> Run | None:
+    try:
+        return runs.popleft()
+    except IndexError:
+        return None

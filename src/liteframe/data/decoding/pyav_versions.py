@@ -1,0 +1,81 @@
+"""What differs between the PyAVs from 14 on, said once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from liteframe.data.decoding.containers.formats import lists_streams
+
+_DECODED_CODECS = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
+
+
+def argument_error() -> type[Exception]:
+    """What FFmpeg's "invalid argument" is raised as."""
+    import av
+
+    names = vars(av.error)
+    return names.get("ArgumentError") or names["ValueError"]  # before 17
+
+
+def open_options(head: bytes, options: dict[str, str]) -> dict[str, dict[str, str]]:
+    """How `av.open` takes options, those of its decoders too.
+
+    Before 17 PyAV crashes where it has some for the decoders of a container that lists its streams on the way only.
+    """
+    import av
+
+    safe = int(av.__version__.split(".")[0]) >= 17 or lists_streams(head)
+    return {"options" if safe else "container_options": options}
+
+
+def codec_of(stream: Any) -> str:
+    """FFmpeg's name of the codec of a stream, whichever of its decoders reads it."""
+    codec = stream.codec_context.codec
+    if hasattr(codec, "canonical_name"):
+        return codec.canonical_name
+    return _DECODED_CODECS.get(codec.name, codec.name)  # 14
+
+
+def disposition_of(stream: Any) -> int | None:
+    """FFmpeg's flags of a stream; None where PyAV does not tell, as 14.0."""
+    return stream.disposition.value if hasattr(stream, "disposition") else None
+
+
+def brings_parameters(packet: Any, container: str) -> bool:
+    """Whether a packet comes with new parameters for its decoder, or may: 14 does not tell."""
+    if hasattr(packet, "has_sidedata"):
+        return bool(packet.has_sidedata("new_extradata"))
+    return container == "flv"
+
+
+def ends_of_samples(stream: Any) -> np.ndarray:
+    """Where the samples of a stream's index end in the file, (samples,) int64; () before 17."""
+    return np.array([entry.pos + entry.size for entry in getattr(stream, "index_entries", ())], np.int64)
+
+
+def rgb_converter() -> Callable[[Any], np.ndarray]:
+    """A function of frames to their pictures (height, width, 3) uint8, as they are stored.
+
+    Decode processes run side by side, and for a small frame starting threads costs ten times the conversion.
+    """
+    from av.video.reformatter import VideoReformatter
+
+    reformatter, options = VideoReformatter(), {"threads": 1} if _has_threads() else {}
+    return lambda frame: reformatter.reformat(frame, format="rgb24", **options).to_ndarray()
+
+
+@cache
+def _has_threads() -> bool:
+    """Whether conversion can be told how many threads to start; where it cannot, it starts none."""
+    from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
+
+    try:
+        VideoReformatter().reformat(VideoFrame(16, 16, "yuv420p"), format="rgb24", threads=1)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,231 @@
+"""Which samples make up which batch, as a function of the step: the same on every run, at any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+
+from liteframe.data.loading.mixing import Mixture
+from liteframe.data.sampling import FrameSampler
+from liteframe.errors import ConfigError
+
+_SHAPE_STREAM = 1
+_SAMPLE_STREAM = 3
+
+
+@dataclass
+class BatchShape:
+    """One kind of training batch.
+
+    Args:
+        frames: frames a video.
+        batch_size: videos a batch, on each rank.
+        weight: how often this shape is drawn, relative to the others.
+        sampler: which frames; by default the data module's `train_sampler`.
+        question_types: of rows with `questions`, the types that are asked; all if None.
+    """
+
+    frames: int
+    batch_size: int
+    weight: float = 1.0
+    sampler: FrameSampler | None = None
+    question_types: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """What a dataset is asked for: sample `index`, `num_frames` of it, chosen with `seed` by the sampler of `shape`.
+
+    With `blank` for nothing but a sample without frames, in a batch that keeps a rank in step with the others.
+    """
+
+    index: int
+    num_frames: int
+    seed: int
+    shape: int = 0
+    blank: bool = False
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """Seed of one sample's own randomness: of the run's seed, the pass over the data and the sample, nothing else."""
+    state = np.random.SeedSequence([seed, _SAMPLE_STREAM, epoch, index]).generate_state(2, np.uint32)
+    return int(state[0]) << 31 | int(state[1]) >> 1
+
+
+class TrainBatchSampler:
+    """Batches of an endless training run, each a function of the settings and the step alone.
+
+    A pass over the data is a seeded permutation, or with weighted sources the order of their `Mixture`. The global
+    batch of a step takes its next entries, and rank r the r-th slice, so two ranks with half the batch see together
+    what one sees with the whole. A global batch that a pass cannot fill any more is dropped, and a new pass begins.
+    With several shapes, that of a step is drawn from the seed and the step: equal on all ranks.
+
+    Args:
+        rows: number of samples.
+        shapes: kinds of batches.
+        seed: of order, shapes and samples.
+        rank, world_size: of this process, and how many there are.
+        start_step: the first step to give; may be set anew before each `iter`.
+        mixture: the sources that the samples come from, where they are to be mixed by weight.
+
+    Raises:
+        ConfigError: no shapes, an impossible one, or fewer samples than a global batch.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        shapes: Sequence[BatchShape],
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start_step: int = 0,
+        mixture: Mixture | None = None,
+    ) -> None:
+        if not shapes:
+            raise ConfigError("data.shapes is empty; name at least one shape, or leave it out")
+        for shape in shapes:
+            if shape.frames < 1 or shape.batch_size < 1 or not shape.weight > 0:
+                raise ConfigError(f"data.shapes: {shape}: frames, batch_size and weight must be above 0")
+            if shape.batch_size * world_size > rows:
+                raise ConfigError(
+                    f"data.batch_size: a global batch is {shape.batch_size} videos on each of {world_size} ranks, but"
+                    f" there are only {rows} training samples; take a smaller batch, or more videos"
+                )
+        self.rows, self.shapes, self.seed = rows, list(shapes), seed
+        self.rank, self.world_size, self.start_step = rank, world_size, start_step
+        self.mixture = mixture or Mixture([rows])
+
+    def __len__(self) -> int:
+        """Steps that are called an epoch: those of one pass; with several shapes, of a pass of the mean batch size."""
+        weights = np.array([shape.weight for shape in self.shapes])
+        sizes = np.array([shape.batch_size * self.world_size for shape in self.shapes])
+        return int(self.rows * weights.sum() / (weights * sizes).sum() + 1e-9)
+
+    def __iter__(self) -> Iterator[list[SampleRequest]]:
+        """The batches of `len(self)` steps from `start_step` on."""
+        return islice(self.batches(self.start_step), len(self))
+
+    def batches(self, start_step: int) -> Iterator[list[SampleRequest]]:
+        """This rank's batches from `start_step` on, without end."""
+        order_N = passes_N = np.empty(0, dtype=np.int64)
+        order_epoch = -1
+        for epoch, offset, number in islice(self._plan(), start_step, None):
+            if epoch != order_epoch:
+                order_N, passes_N = self.mixture.order(self.seed, epoch)
+                order_epoch = epoch
+            shape = self.shapes[number]
+            first = offset + self.rank * shape.batch_size
+            mine = slice(first, first + shape.batch_size)
+            yield [
+                SampleRequest(index, shape.frames, sample_seed(self.seed, number_of_pass, index), number)
+                for index, number_of_pass in zip(order_N[mine].tolist(), passes_N[mine].tolist(), strict=True)
+            ]
+
+    def describe(self) -> dict[str, Any]:
+        """What the order of the samples depends on, in plain values, whatever the number of ranks."""
+        shapes = [
+            [
+                shape.frames,
+                shape.batch_size * self.world_size,
+                float(shape.weight),
+                str(shape.sampler),
+                shape.question_types,
+            ]
+            for shape in self.shapes
+        ]
+        return {"rows": self.rows, "seed": self.seed, "shapes": shapes} | self.mixture.describe()
+
+    def _plan(self) -> Iterator[tuple[int, int, int]]:
+        """For each step from 0 on: pass over the data, offset of the global batch in it, number of the shape."""
+        sizes = [shape.batch_size * self.world_size for shape in self.shapes]
+        epoch = offset = 0
+        for number in self._shape_numbers():
+            if offset + sizes[number] > self.rows:
+                epoch, offset = epoch + 1, 0
+            yield epoch, offset, number
+            offset += sizes[number]
+
+    def _shape_numbers(self) -> Iterator[int]:
+        bounds = np.cumsum([shape.weight for shape in self.shapes])
+        rng = np.random.default_rng([self.seed, _SHAPE_STREAM])
+        for _ in count():
+            drawn = np.searchsorted(bounds, rng.random(1024) * bounds[-1], side="right")
+            yield from np.minimum(drawn, len(bounds) - 1).tolist()
+
+
+def require_same_data(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises ConfigError, naming what differs, if a checkpoint's description of its training data is not this run's."""
+    odd = [
+        f"{name}: {before.get(name)} in the checkpoint, {now.get(name)} now"
+        for name in {**now, **before}
+        if before.get(name) != now.get(name)
+    ]
+    if odd:
+        raise ConfigError(
+            f"data: the training data are not those of the checkpoint ({'; '.join(odd)}), so the run cannot go on"
+            " from it; set them back, or start a new run"
+        )
+
+
+class SequentialRequests:
+    """Each sample exactly once over all ranks, in order, for validation, test and prediction.
+
+    Rank r takes samples r, r + world_size, ...: nothing is padded or repeated, so ranks may differ by one sample.
+
+    Args:
+        rows: number of samples.
+        num_frames: frames to ask for.
+        batch_size: samples a batch; the last one may be smaller.
+        seed: of samplers with chance.
+        rank, world_size: of this process, and how many there are.
+        done: gives the samples to leave out, asked for at each `iter`. They are dropped after the split over ranks, so
+            a rank that knows of more done ones than another takes nobody's samples.
+        in_step: a rank with fewer batches than another ends with blank ones, so that all run equally many: for steps
+            in which ranks wait for each other.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        num_frames: int,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        done: Callable[[], Collection[int]] | None = None,
+        in_step: bool = False,
+    ) -> None:
+        if num_frames < 1 or batch_size < 1:
+            raise ConfigError(f"data.frames and data.batch_size must be above 0, not {num_frames} and {batch_size}")
+        self.num_frames, self.batch_size, self.seed = num_frames, batch_size, seed
+        self._shares = [range(first, rows, world_size) for first in range(world_size)]
+        self._rank, self._done, self._in_step = rank, done, in_step
+
+    def indices(self) -> Sequence[int]:
+        """This rank's samples that are not done."""
+        return self._left(self._rank)
+
+    def __len__(self) -> int:
+        """Batches of the rank that has most, so that no rank leaves out what all wait for at the end of the loop."""
+        return max(-(-len(self._left(rank)) // self.batch_size) for rank in range(len(self._shares)))
+
+    def __iter__(self) -> Iterator[list[SampleRequest]]:
+        indices = self.indices()
+        for first in range(0, len(indices), self.batch_size):
+            yield [self._request(index) for index in indices[first : first + self.batch_size]]
+        if self._in_step:
+            for _ in range(-(-len(indices) // self.batch_size), len(self)):
+                yield [replace(self._request(0), blank=True)]
+
+    def _left(self, rank: int) -> Sequence[int]:
+        done = self._done() if self._done is not None else ()
+        share = self._shares[rank]
+        return [index for index in share if index not in done] if done else share
+
+    def _request(self, index: int) -> SampleRequest:
+        return SampleRequest(index, self.num_frames, sample_seed(self.seed, 0, index))

@@ -1,0 +1,305 @@
+"""Questions and answers of a manifest row, in whichever of the known forms it gives them."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from string import ascii_uppercase
+from typing import Any, Literal
+
+import numpy as np
+
+from liteframe.errors import ManifestError
+from liteframe.system.printable import printable
+
+Turn = tuple[str, str]
+Part = Literal["question", "answer"]
+PARTS: tuple[Part, Part] = ("question", "answer")
+"""What a turn consists of, in order."""
+MOST_TYPE_BYTES = 64
+
+_ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
+_LETTERED = re.compile(r"\(?(?P<letter>[A-Z])[.):]\s*")
+_ANNOUNCED = re.compile(r"(?:the )?(?:correct )?(?:answer|option)(?: is)?(?:\s*:\s*|\s+)", re.IGNORECASE)
+_LETTER = re.compile(
+    r"(?:\((?P<inner>[A-Z])\)|(?P<outer>[A-Z]))(?:[.):]+|(?=\s)|$)\s*(?P<text>.*)", re.IGNORECASE | re.DOTALL
+)
+_PLACEHOLDER = re.compile(r"<(?:video|image)>\n?")
+_PLACES = re.compile(r"<IMG_CONTEXT>|</?img>|<\|im_(?:start|end)\|>|<\|video_pad\|>|<\|image_pad\|>")
+"""What stands for visual tokens or ends of turns in the prompts of hosts: in a text it would count as such."""
+
+
+def has_questions(row: dict[str, Any]) -> bool:
+    """Whether the row gives questions at all, readable or not."""
+    single = row.get("question") is not None and row.get("answer") is not None
+    return bool(row.get("conversations") or row.get("questions") or single)
+
+
+def has_placeholder(row: dict[str, Any]) -> bool:
+    """Whether a question of the row's `conversations` says where the video goes."""
+    said = _said(row["conversations"], _where(row))
+    return any(role == "question" and _PLACEHOLDER.search(text) for role, text in said)
+
+
+def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: int | None = None) -> list[Turn]:
+    """Question-answer pairs of a row: from `conversations`, from `questions`, or from `question` and `answer`.
+
+    Conversations are those of ShareGPT (`from`: human, gpt, system; `value`) or of chat messages (`role`: user,
+    assistant, system; `content`, a text or a list of parts). What a system turn at their head says comes before the
+    first question, because not every host's chat template has a place for it. Placeholders of the video (`<video>`,
+    `<image>`), wherever they stand in questions, are left out: the prompt puts it at the head of the first. In answers
+    they are text, which a stage refuses whose host has tokens of these names.
+
+    Args:
+        row: a manifest row as a dict.
+        rng: shuffles `questions`, which do not build on each other; `conversations` keep their order.
+        most: at most this many of `questions`.
+
+    Raises:
+        ManifestError: the row has none of the three forms, one that cannot be read, or one whose texts hold what stands
+            for visual tokens or the ends of turns.
+    """
+    where = _where(row)
+    turns = _turns(row, where)
+    for number, turn in enumerate(turns):
+        for part, text in zip(PARTS, turn, strict=True):
+            if match := _PLACES.search(text):
+                raise _not_plain(match[0], where, *field_of_text(row, number, part))
+    if row.get("conversations") or not row.get("questions"):
+        return turns
+    order = range(len(turns)) if rng is None else rng.permutation(len(turns)).tolist()
+    return [turns[number] for number in order][:most]
+
+
+def field_of_turns(row: dict[str, Any]) -> str:
+    """Name of the field that `turns_of` reads."""
+    return next((name for name in ("conversations", "questions") if row.get(name)), "question")
+
+
+def field_of_text(row: dict[str, Any], number: int, part: Part) -> tuple[str, str]:
+    """The field that holds a text of `turns_of`, and where in it, as words behind "leave it out".
+
+    Args:
+        row: a manifest row as a dict.
+        number: of the turn, from 0, without `rng`.
+        part: of the turn.
+    """
+    if row.get("conversations"):
+        has_system = _said(row["conversations"][:1], "")[0][0] == "system"
+        return "conversations", f" of turn {2 * number + 1 + (part == 'answer') + has_system}"
+    if row.get("questions"):
+        return "questions", f" of the {part} of item {number + 1}"
+    return part, ""
+
+
+def with_options(row: dict[str, Any]) -> dict[str, Any] | None:
+    """The row with those of its questions alone that have options to choose from; None where none has."""
+    asked = row.get("questions")
+    if not asked:
+        return row if row.get("options") is not None and row.get("question") is not None else None
+    chosen = [item for item in asked if isinstance(item, dict) and item.get("options") is not None]
+    return {**row, "questions": chosen} if chosen else None
+
+
+def _turns(row: dict[str, Any], where: str) -> list[Turn]:
+    if row.get("conversations"):
+        return _dialogue(_said(row["conversations"], where), where)
+    if row.get("questions"):
+        for item in row["questions"]:
+            if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("question", "answer")):
+                raise ManifestError(
+                    f"{where}: field questions: wanted objects with a 'question' and an 'answer',"
+                    f" got {reprlib.repr(item)}"
+                )
+        return [(_plain(item["question"]), item["answer"]) for item in row["questions"]]
+    if has_questions(row):
+        return [(_plain(row["question"]), row["answer"])]
+    raise ManifestError(f"{where}: no conversations, no questions, no question with an answer; this stage needs one")
+
+
+def of_types(row: dict[str, Any], types: list[str] | None) -> dict[str, Any]:
+    """The row with those of its `questions` alone whose `type` is one of `types`; all if None."""
+    if types is None or not row.get("questions"):
+        return row
+    return {**row, "questions": [asked for asked in row["questions"] if asked.get("type") in types]}
+
+
+def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The multiple-choice questions of a row: its `questions`, or the one in its own fields.
+
+    Placeholders of the video are left out, as in `turns_of`, and so are letters that the options bring along (``A.``,
+    ``(B)``), if each brings its own and a text.
+
+    Raises:
+        ManifestError: there is none, or one lacks a `question`, two `options` or more, or an `answer` that is one of
+            them or its letter; or a text is empty, or a `type` longer than `MOST_TYPE_BYTES`.
+    """
+    where = _where(row)
+    asked = row.get("questions") or ([row] if row.get("question") is not None else [])
+    if not asked:
+        raise ManifestError(f"{where}: no questions, and no question; evaluation needs one of these fields")
+    return [
+        _choice(item, where, f" (item {number} of questions)" if row.get("questions") else "")
+        for number, item in enumerate(asked, start=1)
+    ]
+
+
+def type_of(question: dict[str, Any]) -> str:
+    """The name that a question is counted under; "all" where it has none."""
+    kind = question.get("type")
+    return "all" if kind is None else str(kind)
+
+
+def _choice(item: Any, where: str, of: str) -> dict[str, Any]:
+    """One question as `choices_of` gives it; `of` says which one, behind a message."""
+    _require_choice(item, where, of)
+    choice = _unlettered({**item, "question": _plain(item["question"])})
+    if not choice["question"]:
+        raise ManifestError(f"{where}: field question: the question is empty{of}; write what is asked, or leave it out")
+    if len(type_of(choice).encode(errors="surrogatepass")) > MOST_TYPE_BYTES:
+        raise ManifestError(
+            f"{where}: field type: {reprlib.repr(type_of(choice))} is longer than {MOST_TYPE_BYTES} bytes{of}; use a"
+            " shorter name"
+        )
+    if right_option(choice) is None:
+        raise ManifestError(
+            f"{where}: field answer: {reprlib.repr(choice['answer'])} is none of the options"
+            f" {reprlib.repr(choice['options'])}, nor the letter of one, or it may be two of them{of}; give the letter"
+            " or the text of one"
+        )
+    return choice
+
+
+def _require_choice(item: Any, where: str, of: str) -> None:
+    options = item.get("options") if isinstance(item, dict) else None
+    if not (isinstance(options, list) and len(options) > 1 and all(isinstance(option, str) for option in options)):
+        raise ManifestError(
+            f"{where}: field options: wanted two texts or more to choose from, got {reprlib.repr(options)}{of}"
+        )
+    if not all(option.strip() for option in options):
+        raise ManifestError(f"{where}: field options: one of {reprlib.repr(options)} is empty{of}; write it out")
+    if not all(isinstance(item.get(part), str) for part in PARTS):
+        raise ManifestError(
+            f"{where}: wanted texts in 'question' and 'answer' (a number may count from 0 or 1), got"
+            f" {reprlib.repr(item)}{of}"
+        )
+    for field, text in (("question", item["question"]), *(("options", option) for option in options)):
+        if match := _PLACES.search(text):
+            raise _not_plain(match[0], where, field, of)
+
+
+def right_option(question: dict[str, Any]) -> int | None:
+    """Place of the option that is the answer; None where it is none, or may be one of two.
+
+    A row gives it as the option's text (spaces, case and a full stop at its end do not matter), as its letter (``C``,
+    ``c``, ``(C)``, ``C.``, ``Answer: C``), or as both (``C. a ball``), which have to agree. A number is a text: it may
+    count from 0 or from 1.
+
+    Args:
+        question: as `choices_of` gives it.
+    """
+    options, answer = question["options"], question["answer"]
+    said = _unannounced(answer)
+    by_text = options.index(answer) if answer in options else _place_of_text(options, answer)
+    by_text = _place_of_text(options, said) if by_text is None else by_text
+    by_letter = _place_of_letter(options, said)
+    if said != answer.strip() and (whole := _place_of_text(options, answer)) is not None:
+        return whole  # "Option B", where options are called so: its letter is none
+    if by_text is None or by_letter is None or options[by_text] == options[by_letter]:
+        return by_letter if by_text is None else by_text
+    return None
+
+
+def _unannounced(answer: str) -> str:
+    match = _ANNOUNCED.match(answer.strip())
+    return answer.strip()[match.end() if match else 0 :]
+
+
+def _place_of_text(options: list[str], answer: str) -> int | None:
+    alike = [place for place, option in enumerate(options) if _bare(option) == _bare(answer)]
+    return alike[0] if len({options[place] for place in alike}) == 1 and _bare(answer) else None
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.split()).rstrip(".").casefold()
+
+
+def _place_of_letter(options: list[str], answer: str) -> int | None:
+    match = _LETTER.fullmatch(answer)
+    if match is None:
+        return None
+    place = ascii_uppercase.index((match["inner"] or match["outer"]).upper())
+    if place >= len(options) or (match["text"] and _bare(match["text"]) != _bare(options[place])):
+        return None
+    return place
+
+
+def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
+    options, answer = item["options"], item["answer"]
+    found = [_LETTERED.match(option) for option in options]
+    letters = [match["letter"] for match in found if match]
+    if letters != list(ascii_uppercase[: len(options)]):
+        return item
+    answer = letters[options.index(answer)] if answer in options else answer
+    plain = [option[match.end() :] for option, match in zip(options, found, strict=True) if match]
+    return {**item, "options": plain, "answer": answer} if all(map(str.strip, plain)) else item
+
+
+def _where(row: dict[str, Any]) -> str:
+    return printable(f"{row.get('path')} (id {row.get('id')})")
+
+
+def _not_plain(found: str, where: str, field: str, of: str = "") -> ManifestError:
+    return ManifestError(
+        f"{where}: field {field}: holds {found!r}, which stands for something else in a prompt; leave it out{of} (the"
+        " place of a video is written <video>)"
+    )
+
+
+def _said(turns: list[dict[str, Any]], where: str) -> list[tuple[str, str]]:
+    """Role and text of each turn, in either spelling."""
+    said = []
+    for number, turn in enumerate(turns, start=1):
+        name, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+        text = _joined(text) if isinstance(text, list) else text
+        role = _ROLES.get(name.lower()) if isinstance(name, str) else None
+        if role is None or not isinstance(text, str):
+            raise ManifestError(
+                f"{where}: field conversations: turn {number} is of {reprlib.repr(name)} and says {reprlib.repr(text)};"
+                f" wanted one of {', '.join(_ROLES)} in 'from' (or 'role') and a text in 'value' (or 'content')"
+            )
+        said.append((role, text))
+    return said
+
+
+def _joined(parts: list[Any]) -> Any:
+    """The text of a message in parts; `parts` themselves where one is no part of a message."""
+    texts = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else "<video>\n"
+        if not isinstance(part, dict) or not isinstance(text, str):
+            return parts
+        texts.append(text)
+    return "".join(texts)
+
+
+def _dialogue(said: list[tuple[str, str]], where: str) -> list[Turn]:
+    system = _plain(said[0][1]) if said[0][0] == "system" else ""
+    spoken = said[1:] if said[0][0] == "system" else said
+    roles = [role for role, _ in spoken]
+    if not roles or roles != ["question", "answer"] * (len(roles) // 2):
+        raise ManifestError(
+            f"{where}: field conversations: wanted questions and answers by turns, at most one system turn before them,"
+            f" got {reprlib.repr([role for role, _ in said])}"
+        )
+    turns = [(_plain(asked), answer) for (_, asked), (_, answer) in zip(spoken[::2], spoken[1::2], strict=True)]
+    if system:
+        turns[0] = (f"{system}\n\n{turns[0][0]}", turns[0][1])
+    return turns
+
+
+def _plain(question: str) -> str:
+    """A question without the placeholders of its video: where that goes is the prompt's to say."""
+    while _PLACEHOLDER.search(question):  # taking one out can make another one of what stood around it
+        question = _PLACEHOLDER.sub("", question)
+    return question.strip()

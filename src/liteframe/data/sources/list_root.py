@@ -1,0 +1,137 @@
+"""Where the names in a list of videos lead: below its root, where it has one."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from functools import lru_cache
+from urllib.parse import unquote
+
+from liteframe.data.remote.file import is_url
+from liteframe.system.contained_path import OutsideRoot, contained
+from liteframe.system.file_url import NotHere, without_file_url
+from liteframe.system.user_path import in_home
+
+_NO_PART_OF_A_URL = re.compile(r"[\x00-\x1f\x7f\\]|::")
+_MOST_DECODINGS = 4
+
+
+class ListRoot:
+    """What the names in a list are relative to.
+
+    A list without a root is its user's own: it may name absolute paths (also as `file://`), `~`, `..` and URLs. With
+    one, a folder or a URL, no name, `..` or link leads out of it. The folder that a row's `data_source` names is the
+    root of that row's video.
+
+    It remembers what it saw of each folder, so it is for one reading of one list.
+
+    Args:
+        folder: that the list lies in.
+        root: folder or URL that was given; None for none.
+    """
+
+    def __init__(self, folder: str, root: str | None = None) -> None:
+        self.is_url = root is not None and is_url(root)
+        self.base: str = root.rstrip("/") if root is not None and self.is_url else os.path.abspath(root or folder)
+        self._files = _HeldFolder(self.base) if root is not None and not self.is_url else None
+        self._source_folder = lru_cache(maxsize=1024)(self._find_source_folder)
+
+    def locate(self, name: str, data_source: str | None = None) -> str:
+        """The absolute path or URL of `name`.
+
+        Args:
+            name: of a video, as the row gives it.
+            data_source: what the row gives as that; where the root has a folder of this name, `name` lies in there.
+
+        Raises:
+            OutsideRoot: it leads out of the root, or of the folder.
+        """
+        try:
+            name = without_file_url(name)
+        except NotHere as error:
+            raise OutsideRoot(str(error)) from error
+        if self.is_url:
+            return self._below_url(name)
+        if is_url(name):
+            if self._files is not None:
+                raise OutsideRoot(f"{name!r} is a URL, and the root is the folder {self.base}")
+            return name
+        if self._files is None:
+            name = in_home(name)
+        source = self._source_folder(data_source) if data_source and not os.path.isabs(name) else None
+        if source is not None:
+            return source.locate(name)
+        return self._files.locate(name) if self._files is not None else os.path.normpath(os.path.join(self.base, name))
+
+    def short_name(self, name: str, path: str) -> str:
+        """The id of a row that gives none: what `locate` made of `name`, as seen from the root."""
+        if self.is_url or is_url(path):
+            return name
+        start = self.base + os.sep
+        short = path[len(start) :] if path.startswith(start) else os.path.relpath(path, self.base)
+        return short.replace(os.sep, "/") if os.sep != "/" else short
+
+    def _below_url(self, name: str) -> str:
+        below = name
+        if is_url(name):
+            if not name.startswith(self.base + "/"):
+                raise OutsideRoot(f"{name!r} is a URL that leads out of {self.base}")
+            below = name[len(self.base) + 1 :]
+        for spelling in _decoded(below):
+            leads_out = posixpath.normpath(spelling).partition("/")[0] in ("..", ".", "")
+            if leads_out or spelling.startswith("/") or _NO_PART_OF_A_URL.search(spelling):
+                raise OutsideRoot(f"{name!r} leads out of {self.base}")
+        path, mark, query = below.partition("?")
+        return f"{self.base}/{posixpath.normpath(path)}{mark}{query}"
+
+    def _find_source_folder(self, data_source: str) -> _HeldFolder | None:
+        folder = os.path.normpath(os.path.join(self.base, data_source))
+        if is_url(data_source) or not os.path.isdir(folder):
+            return None
+        if self._files is None:
+            return _HeldFolder(folder)
+        try:
+            return _HeldFolder(str(contained(self.base, data_source)), outermost=self.base)
+        except OutsideRoot as error:
+            raise OutsideRoot(f"its data_source {error}") from error
+
+
+class _HeldFolder:
+    """A folder that names do not lead out of; they are held to `outermost` where links lie."""
+
+    def __init__(self, folder: str, outermost: str | None = None) -> None:
+        self.folder, self._outermost = folder, outermost or folder
+        self._start = folder.rstrip(os.sep) + os.sep
+        self._seen: dict[str, OutsideRoot | frozenset[str]] = {}
+
+    def locate(self, name: str) -> str:
+        path = os.path.normpath(self._start + name) if not os.path.isabs(name) else os.path.normpath(name)
+        if "\0" in path or not path.startswith(self._start):
+            return str(contained(self.folder, name))
+        parent, _, file = path.rpartition(os.sep)
+        seen = self._seen.get(parent)
+        if seen is None:
+            seen = self._seen[parent] = self._look(parent)
+        if isinstance(seen, OutsideRoot):
+            raise OutsideRoot(f"{name!r}: {seen}")
+        return str(contained(self._outermost, path)) if file in seen else path
+
+    def _look(self, parent: str) -> OutsideRoot | frozenset[str]:
+        """Names of the links in a folder, read at one go: asking for each file would take a network disk too long."""
+        try:
+            contained(self._outermost, parent)
+            with os.scandir(parent) as entries:
+                return frozenset(entry.name for entry in entries if entry.is_symlink())
+        except OutsideRoot as error:
+            return error
+        except OSError:
+            return frozenset()  # not there, or not to be read: then neither is the video
+
+
+def _decoded(name: str) -> list[str]:
+    """The spellings that a server may make of `name` by taking `%2e` and the like for what they stand for."""
+    spellings = [name]
+    while len(spellings) <= _MOST_DECODINGS and (further := unquote(spellings[-1])) != spellings[-1]:
+        spellings.append(further)
+    return spellings

@@ -1,0 +1,131 @@
+"""One row of a list of videos, and how it is read from whatever fields the list gives."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from liteframe.data.sources.list_root import ListRoot
+from liteframe.data.sources.llava import manifest_fields
+from liteframe.data.sources.row_fields import MAX_NAME, RowFields
+from liteframe.errors import ManifestError
+from liteframe.system.contained_path import OutsideRoot
+
+
+@dataclass
+class VideoRow:
+    """One row of a manifest.
+
+    Attributes:
+        path: absolute path of the video file, or its URL.
+        id: unique name of the row; by default the path relative to the manifest's folder (or to `root`). A row that
+            cannot be read has its place in the list as path and id.
+        question, options, answer: one question about the video, where there is one.
+        conversations: turns of a dialogue, each a dict, where there are any.
+        start, end: part of the video to use, in seconds.
+        error: why the row cannot be used, as `liteframe check` found of its file, or as reading the list did; such a
+            row is never opened.
+        extra: every other field of the row; a `decoder` in there is "auto", "decord", "pyav" or "torchcodec".
+        place: of the row in its list (`file:3`), for messages; empty for the videos of a folder.
+        own_id: the id that the row itself gives, if no other row of its list may have that too.
+        name: the path as seen from the manifest's folder (or `root`); empty for the path itself.
+    """
+
+    path: str
+    id: str
+    question: str | None = None
+    options: list[str] | None = None
+    answer: str | None = None
+    conversations: list[dict[str, Any]] | None = None
+    start: float | None = None
+    end: float | None = None
+    error: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False, repr=False)
+    own_id: str | None = field(default=None, compare=False, repr=False)
+    name: str = field(default="", compare=False, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as one flat dict: `extra` is merged at the top level, fields of the class win.
+
+        Without `place`, `own_id` and `name`, which tell how it was read.
+        """
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.compare and f.name != "extra"}
+        return {**self.extra, **own}
+
+    def content(self) -> str:
+        """What a run learns from: the part of the video, and what is asked and said about it."""
+        read = [self.name or self.path, self.start, self.end, self.question, self.options, self.answer]
+        return json.dumps([*read, self.conversations, self.extra.get("questions")], default=repr)
+
+
+@dataclass
+class ParsedRow:
+    """A row as read: `gives_id` where it names itself, `foreign` where it is not in the fields of a manifest."""
+
+    row: VideoRow
+    gives_id: bool
+    foreign: bool
+
+
+def parse_row(found: Any, where: str, root: ListRoot) -> ParsedRow:
+    """Reads the fields of one row.
+
+    Args:
+        found: a dict of fields; a ManifestError, which stands for a row that could not be read, is raised.
+        where: place of the row, for messages.
+        root: what its path is relative to.
+
+    Raises:
+        ManifestError: a field is missing or of the wrong kind, or leads out of the root; names place and field.
+    """
+    if isinstance(found, ManifestError):
+        raise found
+    if not isinstance(found, dict):
+        raise ManifestError(f"{where}: a row is a JSON object with at least 'path', not {type(found).__name__}")
+    foreign = "path" not in found
+    row = RowFields(manifest_fields(found, where) if foreign else found, where)
+    data_source = row.rest.get("data_source") if foreign else None
+    name, given_id = row.text("path", MAX_NAME), row.name("id")
+    if not name or "\0" in name:
+        raise ManifestError(
+            f"{where}: field 'path' (or 'video'): the path of a video file is needed, not {reprlib.repr(name)}; add it"
+            " to the row"
+        )
+    start, end = row.seconds("start"), row.seconds("end")
+    if end is not None and end <= (start or 0.0):
+        raise row.fault("end", f"{end} s is not after the start at {start or 0.0} s; swap or drop them")
+    row.choose_decoder(foreign)
+    questions = row.items("questions", dict, "objects")
+    if questions is not None:
+        row.rest["questions"] = questions
+    try:
+        path = root.locate(name, data_source if isinstance(data_source, str) else None)
+    except OutsideRoot as error:
+        raise row.fault(
+            "video" if foreign else "path", f"{error}; correct the row, or drop the root if the list is to be trusted"
+        ) from error
+    short_name = root.short_name(name, path)
+    parsed = VideoRow(
+        path=path,
+        id=given_id if given_id is not None else short_name,
+        question=row.text("question"),
+        options=row.items("options", str, "strings"),
+        answer=row.text("answer"),
+        conversations=row.items("conversations", dict, "objects"),
+        start=start,
+        end=end,
+        error=row.text("error"),
+        extra=row.rest,
+        place=where,
+        own_id=None if foreign else given_id,
+        name=short_name,
+    )
+    return ParsedRow(parsed, given_id is not None, foreign)
+
+
+def unusable(where: str, error: ManifestError) -> VideoRow:
+    """What stands for a row that cannot be read, so that it is skipped, listed and counted."""
+    return VideoRow(path=where, id=where, error=str(error))

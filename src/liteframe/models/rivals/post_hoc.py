@@ -1,0 +1,191 @@
+"""A Video LLM with a post-hoc compressor that breaks the grid: what it leaves of a frame differs from frame to frame.
+
+Such a method runs on what the LLM would see, after pixel shuffle and projector; keys and class attention are brought
+onto the same grid. What is left stands in `Frame` lines that hold unequal numbers of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from liteframe.errors import ConfigError, GeometryError
+from liteframe.models.backbone import VisionTokens
+from liteframe.models.rivals.attention_probe import AttentionProbe
+from liteframe.models.rivals.wrapped import WrappedVideoLLM
+from liteframe.models.teachers import InternVLTeacher
+from liteframe.models.teachers.internvl import pixel_shuffle
+from liteframe.models.video_llm.answering_model import TokenCounts
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.prompts import Line
+from liteframe.ops.compressors.features import Compressed, Features
+from liteframe.ops.compressors.registry import method as method_named
+
+_OF_THE_LAST_LAYER = {"keys_THWK", "cls_attention_THW"}
+
+
+@dataclass(frozen=True)
+class CompressedVideo:
+    """What the LLM sees of one video.
+
+    Attributes:
+        compressed: tokens of the LLM's width.
+        lines: number of each `Frame` line and how many of the tokens stand in it; lines without any are left out.
+    """
+
+    compressed: Compressed
+    lines: list[Line]
+
+
+class PostHocVideoLLM(WrappedVideoLLM):
+    """A Video LLM whose visual tokens are compressed by a method of `ops.compressors`.
+
+    Args:
+        inner: the Video LLM as it is without; its backbone must be an InternVL's, and nothing compressed before.
+        method: name in the registry.
+        ratio: how many times fewer tokens are asked for.
+        frames_per_line: frames of a `Frame` line; with 4 of them prompts are as short as those of WAP at 16x, but a
+            frozen LLM answers worse.
+        settings: of the method; its own defaults where not given, but that what is compared is averaged over heads
+            where the method can: VisionZip's keys over the encoder's, ToMe's tokens over the LLM's.
+
+    Raises:
+        ConfigError: an unknown method, a ratio below 1, a backbone of another kind, or a compressor in `inner`.
+    """
+
+    def __init__(
+        self,
+        inner: VideoLLM,
+        method: str,
+        ratio: float = 16.0,
+        frames_per_line: int = 1,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(inner)
+        if ratio < 1:
+            raise ConfigError(f"ratio is {ratio}; a compressor leaves 1/ratio of the tokens, so give 1 or more")
+        if frames_per_line < 1:
+            raise ConfigError(f"frames_per_line is {frames_per_line}; give 1 or more")
+        if inner.frames_per_group != 1:
+            raise ConfigError(
+                f"{method} is applied to every frame's tokens, but a group of this model spans"
+                f" {inner.frames_per_group} frames; give it a backbone and compressor that keep frames apart"
+            )
+        self.method, self.ratio, self.frames_per_line = method, ratio, frames_per_line
+        self._method = method_named(method)
+        if method == "wap":
+            raise ConfigError("WAP compares tokens with class tokens, before the projector: VideoLLM(compressor=WAP())")
+        needs = self._method.needs_with(settings or {})
+        if _OF_THE_LAST_LAYER & needs:
+            if isinstance(inner.backbone, InternVLTeacher):
+                self.backbone = AttentionProbe(inner.backbone)
+            elif not isinstance(inner.backbone, AttentionProbe):
+                raise ConfigError(f"{method} needs an InternVL's encoder, not {type(inner.backbone).__name__}")
+        takes = signature(self._method.function).parameters
+        heads = {"heads": self._heads("keys_THWK" in needs)} if "heads" in takes else {}
+        self._defaults = {name: each.default for name, each in takes.items() if each.default is not each.empty}
+        self.settings = {**heads, **(settings or {})}
+
+    def encode(self, frames_BTCHW: Tensor) -> VisionTokens:
+        """Dense tokens, with what the method needs of the last layer."""
+        return self.compress(self.backbone(frames_BTCHW))
+
+    def compress(self, vision: VisionTokens) -> VisionTokens:
+        """Nothing yet: these methods work on projected tokens."""
+        return vision
+
+    def project(self, vision: VisionTokens) -> list[CompressedVideo]:
+        """Projects every token, then compresses each video."""
+        visual_BTNC = self.inner.project(vision.tokens_BTHWC)
+        return [self._compress_video(features) for features in self._features(vision, visual_BTNC)]
+
+    def token_counts(self, vision: VisionTokens, visual: list[CompressedVideo]) -> TokenCounts:
+        """Of the first video; all of its tokens leave the encoder."""
+        given = visual[0].compressed
+        return TokenCounts(vision.tokens_BTHWC.shape[1:4].numel(), given.given, given.asked)
+
+    def prompt_ids(self, visual: list[CompressedVideo], question: str) -> list[int]:
+        """Of the first video."""
+        before, after = self.prompts.question_ids_of_lines(question, visual[0].lines)
+        return [*before, *after]
+
+    def prefill(self, visual: list[CompressedVideo], ids_L: list[int]) -> Tensor:
+        """Logits (1, vocabulary) after a whole prompt about one video.
+
+        Raises:
+            GeometryError: several videos, whose prompts differ.
+        """
+        if len(visual) > 1:
+            raise GeometryError(f"{len(visual)} videos were given; a post-hoc arm is prefilled video by video")
+        return self.inner.prefill(visual[0].compressed.tokens_MC[None, None], ids_L)
+
+    @torch.no_grad()
+    def first_answer_logits(self, visual: list[CompressedVideo], questions_B: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Logits (questions, vocabulary) of the first answer token; video by video, as their prompts differ."""
+        logits = []
+        for video, questions in zip(visual, questions_B, strict=True):
+            prompts = [self.prompts.question_ids_of_lines(question, video.lines) for question in questions]
+            tokens_11MC = video.compressed.tokens_MC[None, None]
+            (hidden_QC,) = self.inner.hidden_after(tokens_11MC, prompts[0][0], [[ids for _, ids in prompts]])
+            logits.append(self.inner.lm_head(hidden_QC))
+        return logits
+
+    def describe(self) -> dict[str, Any]:
+        """For a record: all settings, those that were not given too."""
+        return {
+            "compressor": self.method,
+            "ratio": self.ratio,
+            "on": "projected tokens",
+            "frames_per_line": self.frames_per_line,
+            **({"absent": self._method.absent} if self._method.absent else {}),
+            **self._defaults,
+            **self.settings,
+        }
+
+    def _heads(self, of_keys: bool) -> int:
+        """Heads that keys of the encoder, or tokens of the LLM's width, are cut into."""
+        if of_keys:
+            assert isinstance(self.backbone, AttentionProbe)
+            return self.backbone.heads
+        config = self.language_model.config
+        return config.num_attention_heads if config.hidden_size % config.num_attention_heads == 0 else 1
+
+    def _compress_video(self, features: Features) -> CompressedVideo:
+        keep = max(1, round(features.count / self.ratio))
+        result = self._method.function(features, keep, **self.settings)
+        tokens_a_line = self.frames_per_line * features.grid[1] * features.grid[2]
+        line_M, count_M = (result.places_M // tokens_a_line).unique_consecutive(return_counts=True)
+        return CompressedVideo(result, list(zip((line_M + 1).tolist(), count_M.tolist(), strict=True)))
+
+    def _features(self, vision: VisionTokens, visual_BTNC: Tensor) -> list[Features]:
+        """Of each video, on the grid of projected tokens."""
+        B, T, H, W = vision.tokens_BTHWC.shape[:4]
+        ratio = self.inner.downsample_ratio
+        grid = (T, round(H * ratio), round(W * ratio))
+        keys_BTHWK = vision.keys_BTHWK
+        attention_BTHW = vision.cls_attention_BTHW
+        shuffled_keys = None if keys_BTHWK is None else _shuffled(keys_BTHWK, ratio)
+        # A projected token is as salient as its patches together; it matches another as their mean keys do.
+        keys = None if shuffled_keys is None else shuffled_keys.mean(dim=-2)
+        salience = None if attention_BTHW is None else _shuffled(attention_BTHW[..., None], ratio).sum(dim=(-2, -1))
+        return [
+            Features(
+                visual_BTNC[video].reshape(*grid, -1),
+                None if vision.cls_BTC is None else vision.cls_BTC[video],
+                None if keys is None else keys[video],
+                None if salience is None else salience[video],
+            )
+            for video in range(B)
+        ]
+
+
+def _shuffled(values_BTHWK: Tensor, ratio: float) -> Tensor:
+    """Values of the patches behind each projected token, (B, T, H', W', patches, K)."""
+    B, T = values_BTHWK.shape[:2]
+    together = pixel_shuffle(values_BTHWK.flatten(0, 1), ratio).unflatten(0, (B, T))
+    return together.unflatten(-1, (-1, values_BTHWK.shape[-1]))

@@ -1,0 +1,38 @@
+"""What a model around a Video LLM shares with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.prompts import PromptBuilder
+
+
+class WrappedVideoLLM(nn.Module):
+    """A Video LLM of which some steps are done otherwise; the rest is the inner one's.
+
+    Args:
+        inner: as it is without.
+    """
+
+    def __init__(self, inner: VideoLLM) -> None:
+        super().__init__()
+        self.inner = inner
+        self.backbone: nn.Module = inner.backbone
+
+    @property
+    def frames_per_group(self) -> int:
+        """Frames that one group of tokens spans."""
+        return self.inner.frames_per_group
+
+    @property
+    def language_model(self) -> Any:
+        """The host's LLM."""
+        return self.inner.language_model
+
+    @property
+    def prompts(self) -> PromptBuilder:
+        """Of the host."""
+        return self.inner.prompts

@@ -1,0 +1,204 @@
+"""LiteFrame's student encoder as a Hugging Face model (paper, section 3): a ViT-Base/14 that drops tokens on its way.
+
+A clip of 4 frames of 448 px has 4 x 32 x 32 tokens (frames, rows, columns), 2 x 16 x 16 after block 4 and 1 x 16 x 16
+after block 8; it leaves in the teacher's feature space, before the host's pixel shuffle. Clips do not see each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from liteframe.errors import ConfigError, GeometryError
+from liteframe.models.folders.strict import StrictPreTrainedModel
+from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
+from liteframe.models.student.encoder_config import LiteFrameConfig
+from liteframe.models.student.self_attention import ZeroLinear
+from liteframe.models.student.temporal import (
+    WITH_FRAME_POSITIONS,
+    DepthwiseTemporalConv,
+    FramePositions,
+    FullTemporalConv,
+    StridedDownsample,
+)
+from liteframe.models.student.vit import Block, PatchEmbedding, sincos_positions
+from liteframe.ops.pooling import check_size
+
+__all__ = ["LiteFrameConfig", "LiteFrameEncoder", "LiteFrameOutput"]
+
+
+@dataclass
+class LiteFrameOutput(ModelOutput):
+    """What the encoder gives.
+
+    Attributes:
+        last_hidden_state: ``(B, T', H', W', output_size)``, in the teacher's feature space; T' counts groups of
+            ``stride[0]`` frames, of which a clip holds one in the paper. Groups that hold no frame at all but what
+            fills up the last clip are cut off.
+        valid_frames: ``(B,)`` int64, how many input frames are real; the rest repeat the last one.
+    """
+
+    last_hidden_state: Tensor | None = None
+    valid_frames: Tensor | None = None
+
+
+class LiteFrameEncoder(StrictPreTrainedModel):
+    """The student: frames to compressed tokens in the teacher's feature space, clip by clip."""
+
+    config_class = LiteFrameConfig
+    config: LiteFrameConfig
+    base_model_prefix = "encoder"
+    main_input_name = "frames_BTCHW"
+    supports_gradient_checkpointing = True
+    chunk_clips: int | None = None
+    checkpoint_chunks = False
+    _supports_sdpa = True
+    _no_split_modules = ["Block"]  # noqa: RUF012 (the base class declares it so)
+
+    def __init__(self, config: LiteFrameConfig) -> None:
+        super().__init__(config)
+        width = config.hidden_size
+        # Read once: attributes of a transformers config are slow, and forward has to be quick on eight frames.
+        self.clip_frames, self.patch_size, self.in_channels = config.clip_frames, config.patch_size, config.num_channels
+        self.size_multiple, self.frames_per_group = config.size_multiple, config.stride[0]
+        self.patch_embedding = PatchEmbedding(config.image_size, config.patch_size, config.num_channels, width)
+        attends = config.temporal_mixer in WITH_FRAME_POSITIONS and config.clip_frames > 1
+        self.frame_positions = FramePositions(config.clip_frames, width) if attends else None
+        self.blocks = nn.ModuleList()
+        self.downsamples = nn.ModuleDict()
+        strides = dict(zip(config.downsample_after, config.downsample_strides, strict=True))
+        frames = config.clip_frames
+        for depth in range(1, config.num_hidden_layers + 1):
+            self.blocks.append(
+                Block(
+                    channels=width,
+                    heads=config.num_attention_heads,
+                    mlp_channels=int(width * config.mlp_ratio),
+                    frames=frames,
+                    mixer=config.temporal_mixer,
+                    mixer_kernel=config.temporal_kernel,
+                    norm_eps=config.layer_norm_eps,
+                    qkv_bias=config.qkv_bias,
+                    attention=config.attention,
+                )
+            )
+            if depth in strides:
+                t, h, w = strides[depth]
+                self.downsamples[str(depth)] = StridedDownsample(width, (t, h, w))
+                frames //= t
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.head = nn.Linear(width, config.output_size)
+        self.post_init()
+
+    def save_memory(self, chunk_clips: int | None = None, checkpoint: bool = False) -> None:
+        """Bounds the memory of activations; no output and no gradient changes, as clips do not see each other.
+
+        Args:
+            chunk_clips: clips of a batch that are encoded at a time; None is all of them.
+            checkpoint: gradient checkpointing, in training: activations are computed again in the backward pass, chunk
+                after chunk, so that those of one chunk are held at a time; without chunks, layer after layer.
+
+        Raises:
+            ConfigError: `chunk_clips` below 1.
+        """
+        if chunk_clips is not None and chunk_clips < 1:
+            raise ConfigError(f"chunk_clips is {chunk_clips}; give 1 or more clips, or null for all at a time")
+        self.chunk_clips, self.checkpoint_chunks = chunk_clips, checkpoint and chunk_clips is not None
+        if checkpoint and chunk_clips is None:
+            checkpoint_layers(self)
+
+    def forward(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None = None) -> LiteFrameOutput:
+        """Encode videos of any number of frames; the last clip is filled up with the last frame.
+
+        Args:
+            frames_BTCHW: normalised pixels; height and width multiples of ``config.size_multiple``.
+            valid_frames_B: frames that are real, where the caller has padded already (by repeating the last frame,
+                as here); passed on to the output. None means all.
+
+        Raises:
+            GeometryError: a shape or size that the encoder cannot take; the message names the nearest legal one.
+        """
+        self._check_frames(frames_BTCHW, valid_frames_B)
+        batch, frames = frames_BTCHW.shape[:2]
+        clips, chunk = -(-frames // self.clip_frames), self.chunk_clips
+        if chunk is None or chunk >= batch * clips:
+            features = self._encode_chunk(frames_BTCHW)
+        else:
+            features = torch.cat(
+                [
+                    torch.cat([self._encode_chunk(part) for part in videos.split(chunk * self.clip_frames, 1)], dim=1)
+                    for videos in frames_BTCHW.split(max(1, chunk // clips))
+                ]
+            )
+        features = features[:, : -(-frames // self.frames_per_group)]
+        if valid_frames_B is None:
+            valid_frames_B = torch.full((batch,), frames, dtype=torch.int64, device=frames_BTCHW.device)
+        return LiteFrameOutput(last_hidden_state=features, valid_frames=valid_frames_B)
+
+    def _encode_chunk(self, frames_BTCHW: Tensor) -> Tensor:
+        if self.checkpoint_chunks and self.training and torch.is_grad_enabled():
+            return checkpointed(self._encode, frames_BTCHW)
+        return self._encode(frames_BTCHW)
+
+    def _encode(self, frames_BTCHW: Tensor) -> Tensor:
+        """Frames of whole clips, but for the last, to features ``(B, T', H', W', output_size)``."""
+        batch, frames, _, height, width = frames_BTCHW.shape
+        t, h, w = self.clip_frames, height // self.patch_size, width // self.patch_size
+
+        tokens = self.patch_embedding(frames_BTCHW.flatten(0, 1))
+        if missing := -frames % self.clip_frames:
+            # Repeating the embedded frame is repeating the frame, for a fraction of the bytes.
+            tokens_BTNC = tokens.unflatten(0, (batch, frames))
+            last = tokens_BTNC[:, -1:].expand(-1, missing, -1, -1)
+            tokens = torch.cat([tokens_BTNC, last], dim=1).flatten(0, 1)
+
+        if self.frame_positions is not None:
+            tokens = self.frame_positions(tokens)
+        for depth, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens)
+            if str(depth) in self.downsamples:
+                tokens_BTHWC = self.downsamples[str(depth)](tokens.reshape(-1, t, h, w, tokens.shape[-1]))
+                t, h, w = tokens_BTHWC.shape[1:4]
+                tokens = tokens_BTHWC.reshape(-1, h * w, tokens.shape[-1])
+        return self.head(self.norm(tokens)).view(batch, -1, h, w, self.head.out_features)
+
+    def _check_frames(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None) -> None:
+        shape = tuple(frames_BTCHW.shape)
+        if len(shape) != 5:
+            raise GeometryError(f"frames must have the axes (B, T, C, H, W), got shape {shape}")
+        if shape[0] < 1 or shape[1] < 1:
+            raise GeometryError(f"frames of shape {shape} hold no frame: batch and T must be at least 1")
+        if shape[2] != self.in_channels:
+            raise GeometryError(f"frames have {shape[2]} channels, the encoder takes {self.in_channels}")
+        if not frames_BTCHW.is_floating_point():
+            raise GeometryError(f"frames are {frames_BTCHW.dtype}; normalise them to floating point first")
+        if valid_frames_B is not None and valid_frames_B.shape != shape[:1]:
+            raise GeometryError(f"valid_frames_B has shape {tuple(valid_frames_B.shape)}, expected {shape[:1]}")
+        check_size(shape[3], shape[4], self.size_multiple)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, PatchEmbedding):
+            if self.config.position_init == "sincos":
+                waves_a_side = self.config.hidden_size // 4
+                rates_F = 10000.0 ** (-torch.arange(waves_a_side, dtype=torch.float32) / waves_a_side)
+                waves = sincos_positions(*module.grid, rates_F)
+                init.copy_(module.position, waves * self.config.position_scale)
+            else:
+                init.normal_(module.position, std=self.config.initializer_range)
+        elif isinstance(module, StridedDownsample):
+            # Nearly the mean of the block; the noise lets the taps of a channel part.
+            share = 1 / prod(module.stride)
+            init.normal_(module.weight, mean=share, std=0.1 * share)
+            init.zeros_(module.bias)
+        elif isinstance(module, FramePositions):
+            init.zeros_(module.weight)
+        elif isinstance(module, DepthwiseTemporalConv | FullTemporalConv | ZeroLinear):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)

@@ -1,0 +1,147 @@
+"""Greedy answers: a conversation about one video that computes no token twice, or a batch of videos at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers.cache_utils import DynamicCache
+
+from liteframe.errors import DataError
+from liteframe.models.video_llm.model import VideoLLM
+
+
+class Conversation:
+    """Questions about one video, in turns; no token goes through the LLM twice.
+
+    Args:
+        model: the Video LLM.
+        visual_BTNC: what its LLM sees of the video, (1, T, N, C_llm).
+        dtype: of autocast; None is none.
+
+    Attributes:
+        ids: all that was said so far, prompts and answers; an answer's end is in the prompt that follows it.
+    """
+
+    def __init__(self, model: VideoLLM, visual_BTNC: Tensor, dtype: torch.dtype | None = None) -> None:
+        self.model, self.visual_BTNC, self.dtype = model, visual_BTNC, dtype
+        self.ids: list[int] = []
+        self._questions: list[str] = []
+        self._cache = DynamicCache(config=model.language_model.config)
+
+    @property
+    def cached(self) -> int:
+        """Tokens whose keys and values are there."""
+        return self._cache.get_seq_length()
+
+    @torch.inference_mode()
+    def reply(self, question: str, max_tokens: int) -> Iterator[int]:
+        """Ids of the answer one by one, without the token that ends it.
+
+        Left early, or cut off at `max_tokens`, the answer counts as ended there in the turns that follow.
+
+        Raises:
+            DataError: the question has words or tokens that the model does not take, or the LLM's context is full.
+        """
+        prompts, ends = self.model.prompts, self.model.end_ids
+        prompts.check_question(question)
+        if self._questions:
+            asked = prompts.follow_up_ids(self._questions, question)
+        else:
+            asked = prompt_ids(self.model, self.visual_BTNC, question)
+        require_room(self.model, len(self.ids) + len(asked), max_tokens)
+        self.ids += asked
+        self._questions.append(question)
+        for _ in range(max_tokens):
+            token = int(self._next_logits().argmax())
+            if token in ends:
+                return
+            self.ids.append(token)
+            yield token
+
+    def _next_logits(self) -> Tensor:
+        """Logits (vocabulary) of the token after `ids`; what is not in the cache goes through the LLM."""
+        model = self.model
+        unseen_BL = torch.tensor([self.ids[self.cached :]], device=self.visual_BTNC.device)
+        with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
+            embeds_BLC = model.embed(unseen_BL, None if self.cached else self.visual_BTNC)
+            return model.lm_head(model.hidden_states(embeds_BLC, cache=self._cache)[0, -1])
+
+
+@torch.inference_mode()
+def answer_batch(
+    model: VideoLLM,
+    visuals: Sequence[Tensor],
+    questions: Sequence[str],
+    max_tokens: int,
+    dtype: torch.dtype | None = None,
+) -> list[list[int]]:
+    """Ids of a greedy answer to one question about each video, all videos at a time.
+
+    Args:
+        model: the Video LLM.
+        visuals: what its LLM sees of each video, (1, T, N, C_llm); T may differ.
+        questions: one for each video.
+        max_tokens: of an answer.
+        dtype: of autocast; None is none.
+
+    Raises:
+        DataError: as `Conversation.reply`.
+    """
+    device = visuals[0].device
+    for question in questions:
+        model.prompts.check_question(question)
+    prompts = [prompt_ids(model, visual, asked) for visual, asked in zip(visuals, questions, strict=True)]
+    require_room(model, max(len(ids) for ids in prompts), max_tokens)
+    lengths_B = torch.tensor([len(ids) for ids in prompts], device=device)
+    cache = DynamicCache(config=model.language_model.config)
+    answers: list[list[int]] = [[] for _ in prompts]
+    going, ends = set(range(len(prompts))), model.end_ids
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        embeds = [
+            model.embed(torch.tensor([ids], device=device), visual)[0]
+            for ids, visual in zip(prompts, visuals, strict=True)
+        ]
+        # Padded on the right, where no real token looks; only what follows has to be told to leave the padding out.
+        hidden_BLC = model.hidden_states(pad_sequence(embeds, batch_first=True), cache=cache)
+        mask_BL = (torch.arange(hidden_BLC.shape[1], device=device)[None] < lengths_B[:, None]).long()
+        logits_BV = model.lm_head(hidden_BLC[torch.arange(len(prompts), device=device), lengths_B - 1])
+        for step in range(max_tokens):
+            tokens_B = logits_BV.argmax(dim=-1)
+            for index, token in enumerate(tokens_B.tolist()):
+                if token in ends:
+                    going.discard(index)
+                elif index in going:
+                    answers[index].append(token)
+            if not going or step + 1 == max_tokens:
+                break
+            mask_BL = torch.nn.functional.pad(mask_BL, (0, 1), value=1)
+            embeds_BLC = model.embed(tokens_B[:, None], None)
+            hidden_BLC = model.hidden_states(embeds_BLC, (lengths_B + step)[:, None], cache, mask_BL)
+            logits_BV = model.lm_head(hidden_BLC[:, -1])
+    return answers
+
+
+def prompt_ids(model: VideoLLM, visual_BTNC: Tensor, question: str) -> list[int]:
+    """Ids of a first question about a video. Raises DataError where the tokenizer has no words for its lines."""
+    groups, tokens = visual_BTNC.shape[1:3]
+    video, asked = model.prompts.question_ids(question, groups, tokens)
+    if model.prompts.tokenizer.unk_token_id in video:
+        raise DataError(
+            f"the model's vocabulary has no number for each of {groups} groups of frames; look at fewer frames"
+        )
+    return [*video, *asked]
+
+
+def require_room(model: VideoLLM, prompt: int, answer: int) -> None:
+    """Raises DataError where a prompt of that many tokens and its answer are more than the LLM's context takes."""
+    if answer < 1:
+        raise DataError(f"max_tokens is {answer}; give 1 or more")
+    limit = getattr(model.language_model.config, "max_position_embeddings", None)
+    if limit is not None and prompt + answer > limit:
+        raise DataError(
+            f"the prompt has {prompt} tokens and the answer may have {answer}, the LLM takes {limit} in all; look at"
+            " fewer frames, allow fewer tokens, or start a new conversation"
+        )

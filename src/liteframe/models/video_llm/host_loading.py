@@ -1,0 +1,84 @@
+"""Reads a host, weights and processor, from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoProcessor, InternVLConfig, InternVLForConditionalGeneration, ProcessorMixin
+
+from liteframe.errors import ConfigError
+from liteframe.models.finite import require_finite_module
+from liteframe.models.folders.foreign_errors import named_errors
+from liteframe.models.folders.strict import require_fitting_size
+from liteframe.models.teachers import read_config, require_readable, weight_files
+from liteframe.models.video_llm.chat_template import require_bounded, template_of
+from liteframe.models.video_llm.hosts import require_internvl
+
+
+def load_host(
+    source: str, attention: str | dict[str, str] | None = None
+) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
+    """A host and its processor from a folder or hub id: any size of the family, dense or mixture of experts.
+
+    Args:
+        source: in transformers' format.
+        attention: "eager", "sdpa", one for each of {"vision_config": ..., "text_config": ...}, or None.
+
+    Raises:
+        ConfigError: nothing there, another family, a shard that is missing or damaged, weights that do not fit the
+            config, or a processor that does not fit the model.
+    """
+    config = require_internvl(read_config(source), source)
+    require_readable(config, source)
+    folder = Path(weight_files(source)[0]).parent
+    advice = "copy or download them again"
+    with named_errors(f"{source}: the weights cannot be read", advice):
+        require_fitting_size(lambda: InternVLForConditionalGeneration(config), folder)
+        loaded: Any = InternVLForConditionalGeneration.from_pretrained(
+            str(folder),
+            attn_implementation=attention,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    model, info = loaded
+    for kind in ("missing", "unexpected"):
+        if names := sorted(info[f"{kind}_keys"]):
+            raise ConfigError(f"{source}: {len(names)} {kind} weights, first {names[0]}; they are of another model")
+    if odd := sorted(info["mismatched_keys"]):
+        name, found, wanted = odd[0]
+        raise ConfigError(
+            f"{source}: {len(odd)} weights of another shape, first {name}: {tuple(found)} in the file,"
+            f" {tuple(wanted)} by config.json; the two are of different sizes of the family"
+        )
+    require_finite_module(model, source)
+    return model, _load_processor(source, folder, config)
+
+
+def _load_processor(source: str, folder: Path, config: InternVLConfig) -> ProcessorMixin:
+    """The processor of a host folder, which must agree with the model about the tokens that stand for the video."""
+    advice = "copy tokenizer and processor from the published host again"
+    with named_errors(f"{source}: its processor cannot be read", advice):
+        try:
+            processor: Any = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False)
+        except AttributeError as error:
+            raise ConfigError(f"{source}: the tokenizer lacks a token of the family ({error}); {advice}") from error
+    image_token = getattr(processor, "image_token", None)
+    if not isinstance(processor, ProcessorMixin) or image_token is None:
+        raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a host; {advice}")
+    require_bounded(template_of(processor, source), source)
+    tokenizer = processor.tokenizer
+    known, wanted = tokenizer.get_vocab().get(image_token), config.image_token_id
+    if known != wanted:
+        raise ConfigError(
+            f"{source}: the tokenizer's id of the image token {image_token!r} is {known}, image_token_id of"
+            f" config.json is {wanted}; {advice}"
+        )
+    text: Any = config.text_config
+    if len(tokenizer) > text.vocab_size:
+        raise ConfigError(
+            f"{source}: the tokenizer has {len(tokenizer)} tokens, the LLM embeddings for {text.vocab_size}; {advice}"
+        )
+    return processor

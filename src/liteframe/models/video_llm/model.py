@@ -1,0 +1,376 @@
+"""A Video LLM = backbone + compressor + projector + LLM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import lcm
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import InternVLForConditionalGeneration, InternVLVisionModel, PreTrainedModel, ProcessorMixin
+from transformers.cache_utils import Cache, DynamicCache
+
+from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from liteframe.errors import ConfigError, GeometryError
+from liteframe.models.backbone import Compressor, Dense, VisionTokens
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.teachers import InternVLTeacher, feature_layer, pixel_colours, project_tokens
+from liteframe.models.teachers.checkpoint import Colour
+from liteframe.models.video_llm.answering_model import TokenCounts
+from liteframe.models.video_llm.prompts import IGNORE, PromptBuilder, Turn
+from liteframe.ops.pooling import check_size
+
+
+class LiteFrameBackbone(nn.Module):
+    """The student as a backbone: its tokens are compressed already, and it has no class token.
+
+    Args:
+        encoder: the student.
+        image_size: height and width in pixels that frames are best resized to; by default those of its config.
+
+    Attributes:
+        frames_per_group: frames that one of its tokens spans.
+        clip_frames: frames that see each other.
+        frame_wise: each frame is encoded on its own.
+        size_multiple: pixels that height and width of a frame are multiples of.
+    """
+
+    def __init__(self, encoder: LiteFrameEncoder, image_size: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.frames_per_group, self.clip_frames = encoder.config.stride[0], encoder.config.clip_frames
+        self.frame_wise = self.clip_frames == 1
+        side = encoder.config.image_size
+        self.image_size: tuple[int, int] = image_size or (side, side)
+        self.size_multiple = encoder.config.size_multiple
+
+    def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
+        return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
+
+
+def put_in_places(embeds_BLC: Tensor, places_BL: Tensor, visual_MNC: Tensor, places: int | None = None) -> Tensor:
+    """The embeddings with the visual tokens, in their order, where `places_BL` is true.
+
+    Args:
+        embeds_BLC: of prompts.
+        places_BL: where visual tokens go.
+        visual_MNC: the visual tokens.
+        places: how many places there are; None counts them, for which a GPU has to be waited for.
+
+    Raises:
+        ConfigError: places and visual tokens differ in number.
+    """
+    places, given = int(places_BL.sum()) if places is None else places, visual_MNC.shape[0] * visual_MNC.shape[1]
+    if places != given:
+        raise ConfigError(f"the prompts have {places} places for visual tokens, the videos give {given}")
+    return embeds_BLC.masked_scatter(places_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
+
+
+_CHANGE_GREEDY_ANSWERS: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("repetition_penalty", "guidance_scale", "encoder_repetition_penalty", "num_beams"), (1,)),
+    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_length", "min_new_tokens"), (0,)),
+    **dict.fromkeys(("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"), ([], {})),
+    **dict.fromkeys(("forced_bos_token_id", "forced_eos_token_id", "stop_strings"), ([],)),
+}
+"""Settings of a generation config, with the values at which they change nothing."""
+
+
+@dataclass(frozen=True)
+class HostParts:
+    """What a Video LLM needs of its host.
+
+    Attributes:
+        projector, language_model, lm_head: the host's modules.
+        downsample_ratio: of its pixel shuffle.
+        image_token_id: stands in a prompt where a visual token goes.
+        end_ids: tokens of which each ends an answer, as its generation config says.
+        not_applied: what its generation config asks for beside, and is not done here, see `not_applied`.
+        vision_tower: its own image encoder, if it has one.
+        feature_layer: of that encoder, see `InternVLTeacher`.
+        pixels: mean and deviation of those that it was trained on.
+    """
+
+    projector: nn.Module
+    language_model: PreTrainedModel
+    lm_head: nn.Module
+    downsample_ratio: float
+    image_token_id: int
+    end_ids: tuple[int, ...] = ()
+    vision_tower: InternVLVisionModel | None = None
+    feature_layer: int = -1
+    pixels: tuple[Colour, Colour] = (IMAGENET_MEAN, IMAGENET_STD)
+    not_applied: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, host: InternVLForConditionalGeneration) -> HostParts:
+        """The parts of an InternVL; it shares its modules. Raises ConfigError for a layer that cannot be read."""
+        model, config = host.model, host.config
+        return cls(
+            model.multi_modal_projector,
+            model.language_model,
+            host.lm_head,
+            config.downsample_ratio,
+            config.image_token_id,
+            end_ids(host.generation_config),
+            model.vision_tower,
+            feature_layer(config, config.name_or_path or "the host"),
+            pixel_colours(config.name_or_path),
+            not_applied(host.generation_config),
+        )
+
+
+def end_ids(generation: Any) -> tuple[int, ...]:
+    """Tokens of which each ends an answer, as a generation config says: one id, several, or none.
+
+    Raises:
+        ConfigError: something that is no id.
+    """
+    given = getattr(generation, "eos_token_id", None)
+    listed = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    if not all(type(number) is int and number >= 0 for number in listed):
+        raise ConfigError(
+            f"generation_config.json: eos_token_id is {str(given)[:60]}; it must be an id or a list of ids"
+        )
+    return tuple(dict.fromkeys(listed))
+
+
+def not_applied(generation: Any) -> tuple[str, ...]:
+    """Settings of a generation config that change greedy answers, and that answers here do not follow."""
+    found = {name: getattr(generation, name, None) for name in _CHANGE_GREEDY_ANSWERS}
+    return tuple(
+        f"{name} {value}" for name, value in found.items() if value not in (None, *_CHANGE_GREEDY_ANSWERS[name])
+    )
+
+
+class VideoLLM(nn.Module):
+    """Answers questions about frames, with any backbone and compressor before the host's projector and LLM.
+
+    Args:
+        host: gives projector and LLM (its own vision tower serves only if it is the backbone).
+        processor: the host's processor.
+        backbone: ``frames_BTCHW`` to `VisionTokens`; None is the host's own vision tower.
+        compressor: `VisionTokens` to ``tokens_BTHWC``; None keeps every token.
+        frames_per_group: frames behind one `Frame` line of the prompt; None is what a token of the backbone spans
+            times what the compressor makes one of.
+        trained: the frames that it was trained on, where that is known.
+    """
+
+    def __init__(
+        self,
+        host: InternVLForConditionalGeneration | HostParts,
+        processor: ProcessorMixin,
+        backbone: nn.Module | None = None,
+        compressor: Compressor | None = None,
+        frames_per_group: int | None = None,
+        trained: FrameSpec | None = None,
+    ) -> None:
+        super().__init__()
+        parts = host if isinstance(host, HostParts) else HostParts.of(host)
+        if backbone is None:
+            assert parts.vision_tower is not None, "a host without an image encoder needs a backbone"
+            # Without the projector, which the teacher would freeze along with itself.
+            backbone = InternVLTeacher(
+                parts.vision_tower, None, parts.downsample_ratio, parts.feature_layer, *parts.pixels
+            )
+        self.backbone = backbone
+        self.compressor = compressor or Dense()
+        self.projector = parts.projector
+        self.language_model = parts.language_model
+        self.lm_head = parts.lm_head
+        self.downsample_ratio = parts.downsample_ratio
+        self.image_token_id = parts.image_token_id
+        spanned = getattr(backbone, "frames_per_group", 1)
+        self.frames_per_group = frames_per_group or spanned * self.compressor.frames_per_group
+        self.prompts = PromptBuilder(processor, parts.end_ids)
+        self.trained = trained or FrameSpec()
+        self.not_applied = parts.not_applied
+        self._end_ids = parts.end_ids
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens of which each ends an answer: those of the host's generation config, and the tokenizer's own.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        own = self.prompts.tokenizer.eos_token_id
+        return frozenset(self._end_ids if own is None else (*self._end_ids, own)) or frozenset([self.prompts.end_id])
+
+    @property
+    def frames(self) -> FrameSpec:
+        """The frames that it was made for: those of its training where known, else those of its encoder."""
+        size = self.trained.image_size or getattr(self.backbone, "image_size", None)
+        return replace(self.trained, image_size=size, clip_frames=self.clip_frames)
+
+    def require_size(self, size: tuple[int, int], field: str) -> None:
+        """Refuses frames of `size` = (height, width) that its tokens and the pixel shuffle do not fill.
+
+        Raises:
+            ConfigError: names the field and the nearest sizes that they do.
+        """
+        rows, columns = getattr(self.backbone, "size_multiple", (1, 1))
+        block = round(1 / self.downsample_ratio)
+        try:
+            check_size(size[0], size[1], (rows * block, columns * block))
+        except GeometryError as error:
+            raise ConfigError(f"{field}: {error}") from error
+
+    def encode(self, frames_BTCHW: Tensor) -> Tensor:
+        """Compressed tokens on the grid, (B, T', H', W', C)."""
+        return self.compress(self.backbone(frames_BTCHW))
+
+    def compress(self, vision: VisionTokens) -> Tensor:
+        """What the compressor leaves of a backbone's tokens, (B, T', H', W', C)."""
+        return self.compressor(vision)
+
+    def project(self, tokens_BTHWC: Tensor) -> Tensor:
+        """What the LLM sees of the video: (B, T', N, C_llm)."""
+        if not torch.is_autocast_enabled(tokens_BTHWC.device.type):
+            # Encoders are kept in float32, hosts often in bfloat16.
+            tokens_BTHWC = tokens_BTHWC.to(next(self.projector.parameters()).dtype)
+        return project_tokens(self.projector, tokens_BTHWC, self.downsample_ratio)
+
+    def token_counts(self, encoded_BTHWC: Tensor, visual_BTNC: Tensor) -> TokenCounts:
+        """Tokens of a video, of what `encode` and `project` gave."""
+        return TokenCounts(encoded_BTHWC.shape[1:4].numel(), visual_BTNC.shape[1:3].numel())
+
+    def describe(self) -> dict[str, Any]:
+        """How tokens become fewer, for a record."""
+        return {**getattr(self.backbone, "reduction", {}), **self.compressor.describe()}
+
+    @property
+    def clip_frames(self) -> int:
+        """The fewest frames that can be encoded apart from those after them, at their multiples."""
+        return lcm(self.frames_per_group, getattr(self.backbone, "clip_frames", 1))
+
+    def groups(self, valid_frames_B: Tensor) -> list[int]:
+        """`Frame` lines of the prompt for videos of that many frames; the last group may be filled up."""
+        return [-(-int(valid) // self.frames_per_group) for valid in valid_frames_B]
+
+    def embed(
+        self,
+        input_ids_BL: Tensor,
+        visual_BTNC: Tensor | None,
+        groups_B: list[int] | None = None,
+        places: int | None = None,
+    ) -> Tensor:
+        """Embeddings of prompts, with the visual tokens in their places: (B, L, C_llm).
+
+        Args:
+            input_ids_BL: prompts.
+            visual_BTNC: what the LLM sees of the videos.
+            groups_B: how many of the T groups of each video its prompt has places for; all if None.
+            places: for visual tokens, in all prompts; None counts them, for which a GPU has to be waited for.
+
+        Raises:
+            ConfigError: places and visual tokens differ in number.
+        """
+        embeds_BLC = self.language_model.get_input_embeddings()(input_ids_BL)
+        if visual_BTNC is None:
+            return embeds_BLC
+        mask_BL = input_ids_BL == self.image_token_id
+        visual = visual_BTNC.flatten(0, 1)
+        if groups_B is not None:
+            T = visual_BTNC.shape[1]
+            kept = torch.arange(T)[None] < torch.tensor(groups_B)[:, None]
+            visual = visual[kept.flatten().to(visual.device)]
+        return put_in_places(embeds_BLC, mask_BL, visual, places)
+
+    def hidden_states(
+        self,
+        embeds_BLC: Tensor,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+        mask_BL: Tensor | None = None,
+    ) -> Tensor:
+        """Last hidden states of the LLM, (B, L, C_llm).
+
+        An explicit mask goes along with positions that have gaps: without one, transformers reads each gap as the
+        start of another packed sequence. With a cache, `mask_BL` also counts the tokens in there.
+        """
+        if mask_BL is None and position_ids is not None and cache is None:
+            mask_BL = torch.ones(embeds_BLC.shape[:2], dtype=torch.long, device=embeds_BLC.device)
+        return self.language_model(
+            inputs_embeds=embeds_BLC,
+            attention_mask=mask_BL,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+    def answer_logits(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        visual_BTNC: Tensor,
+        groups_B: list[int],
+        step: int = 1,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (M, vocabulary) and labels (M,) of the M answer tokens of a batch; the head is run on those alone.
+
+        Args:
+            conversations: question-answer pairs of each video.
+            visual_BTNC: what the LLM sees of the videos.
+            groups_B: groups that count, for each video.
+            step: between the numbers of `Frame` lines; positions have gaps to match, as if the lines between had been
+                left out of the prompt of a longer video.
+        """
+        prompts = self.prompts.batch(conversations, groups_B, visual_BTNC.shape[2], step).to(visual_BTNC.device)
+        embeds_BLC = self.embed(prompts.input_ids_BL, visual_BTNC, groups_B)
+        hidden_BLC = self.hidden_states(embeds_BLC, None if step == 1 else prompts.positions_BL)
+        targets_BL = prompts.labels_BL[:, 1:]
+        picked_BL = targets_BL != IGNORE
+        return self.lm_head(hidden_BLC[:, :-1][picked_BL]), targets_BL[picked_BL]
+
+    def prompt_ids(self, visual_BTNC: Tensor, question: str) -> list[int]:
+        """Ids of a prompt that asks a question about such a video, up to where the answer begins."""
+        before, after = self.prompts.question_ids(question, *visual_BTNC.shape[1:3])
+        return [*before, *after]
+
+    def prefill(self, visual_BTNC: Tensor, ids_L: list[int]) -> Tensor:
+        """Logits (B, vocabulary) of the first answer token after a whole prompt."""
+        B = visual_BTNC.shape[0]
+        ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(B, -1)
+        embeds_BLC = self.embed(ids_BL, visual_BTNC, places=B * ids_L.count(self.image_token_id))
+        return self.lm_head(self.hidden_states(embeds_BLC)[:, -1])
+
+    @torch.no_grad()
+    def first_answer_logits(self, visual_BTNC: Tensor, questions_B: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Logits (questions, vocabulary) of the first answer token, for each video of a batch of equal lengths."""
+        return [self.lm_head(hidden_QC) for hidden_QC in self.before_answers(visual_BTNC, questions_B)]
+
+    @torch.no_grad()
+    def before_answers(self, visual_BTNC: Tensor, questions_B: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Hidden states (questions, C_llm) before the first answer token, for each video of a batch of equal lengths.
+
+        Keys and values of a video are computed once and shared by its questions, of which each video has as many.
+        """
+        T, N = visual_BTNC.shape[1:3]
+        prompts = [[self.prompts.question_ids(question, T, N) for question in asked] for asked in questions_B]
+        return self.hidden_after(visual_BTNC, prompts[0][0][0], [[ids for _, ids in asked] for asked in prompts])
+
+    @torch.no_grad()
+    def hidden_after(
+        self, visual_BTNC: Tensor, prefix_L: list[int], rests_B: Sequence[Sequence[list[int]]]
+    ) -> list[Tensor]:
+        """Hidden states (questions, C_llm) at the end of prompts that begin alike, for each video of a batch.
+
+        Args:
+            visual_BTNC: what the LLM sees of the videos.
+            prefix_L: ids up to and with the video, the same for all videos.
+            rests_B: ids of each question behind it; as many for each video.
+        """
+        device = visual_BTNC.device
+        cache = DynamicCache(config=self.language_model.config)
+        prefix_BL = torch.tensor([prefix_L], device=device).expand(visual_BTNC.shape[0], -1)
+        self.hidden_states(self.embed(prefix_BL, visual_BTNC), cache=cache)
+        each = len(rests_B[0])
+        cache.batch_repeat_interleave(each)
+        rest = [ids for rests in rests_B for ids in rests]
+        longest = max(len(ids) for ids in rest)
+        padded = [ids + [self.prompts.pad_id] * (longest - len(ids)) for ids in rest]
+        hidden = self.hidden_states(self.embed(torch.tensor(padded, device=device), None), cache=cache)
+        last = torch.tensor([len(ids) - 1 for ids in rest], device=device)
+        return list(hidden[torch.arange(len(rest), device=device), last].split(each))

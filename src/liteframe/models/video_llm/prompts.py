@@ -1,0 +1,295 @@
+"""Token ids of a video and a conversation, through the host's own chat template.
+
+A host sees a video as `Frame1: <img>...</img>` lines, one a frame. A compressed clip of several frames takes the place
+of one frame, so that a frozen LLM meets no wording that it does not know: `Frame1:` is then the first clip.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import ProcessorMixin
+
+from liteframe.errors import ConfigError, DataError
+from liteframe.models.folders.foreign_errors import named_errors
+from liteframe.models.video_llm.chat_template import render, template_of
+
+IGNORE = -100
+_STAND_IN = "answer"
+_FEW_WORDS = 100
+Turn = tuple[str, str]
+"""A question and its answer."""
+Line = tuple[int, int]
+"""Number of a `Frame` line and how many visual tokens stand in it."""
+
+
+def image_text(processor: Any, tokens: int) -> str:
+    """What stands for an image, or for the clip of a `Frame` line: its places between the host's two tokens."""
+    return f"{processor.start_image_token}{processor.image_token * tokens}{processor.end_image_token}"
+
+
+def lines_text(processor: Any, lines: Iterable[Line]) -> str:
+    """The `Frame` lines that stand for a video, one for each number and count of tokens."""
+    return "\n".join(f"Frame{number}: {image_text(processor, tokens)}" for number, tokens in lines)
+
+
+def video_text(processor: Any, groups: int, tokens_per_group: int, step: int = 1) -> str:
+    """The lines that stand for a video of `groups` frames (or clips), numbered 1, 1 + step, 1 + 2 step, ..."""
+    return lines_text(processor, ((1 + i * step, tokens_per_group) for i in range(groups)))
+
+
+@dataclass
+class PromptBatch:
+    """Right-padded token ids; `labels_BL` is `IGNORE` everywhere but on the answers (and the token that ends them).
+
+    `positions_BL` counts tokens from 0, with gaps where `Frame` lines are left out.
+    """
+
+    input_ids_BL: Tensor
+    labels_BL: Tensor
+    positions_BL: Tensor
+
+    def to(self, device: torch.device) -> PromptBatch:
+        return PromptBatch(self.input_ids_BL.to(device), self.labels_BL.to(device), self.positions_BL.to(device))
+
+
+class PromptBuilder:
+    """Builds prompts for a host from its processor.
+
+    Args:
+        processor: the host folder's processor (InternVL's, or one with the same attributes).
+        end_ids: tokens that end an answer, beside the tokenizer's own.
+
+    Attributes:
+        max_length: tokens of a conversation in a `batch`, with its video; turns that go beyond are left out.
+
+    Raises:
+        ConfigError: the processor has no chat template, or its tokenizer lacks the image tokens.
+    """
+
+    def __init__(self, processor: ProcessorMixin, end_ids: Collection[int] = ()) -> None:
+        self.processor: Any = processor
+        self._end_ids = end_ids
+        self.max_length: int | None = None
+        self.tokenizer = processor.tokenizer
+        for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
+            if not isinstance(token := getattr(processor, name, None), str) or not token:
+                raise ConfigError(f"the host's processor has no {name}; use the processor saved with the host model")
+        self._where = self.tokenizer.name_or_path or "the host"
+        self._chat_template = template_of(processor, "the host's processor")
+        self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        self._video_ids = lru_cache(maxsize=256)(self._tokenise_video)
+        self._around_video = lru_cache(maxsize=4096)(self._tokenise_question)
+        self.first_token = lru_cache(maxsize=4096)(self._first_token)
+
+    def __reduce__(self) -> Any:
+        return _restored, (self.processor, self._end_ids, self.max_length)
+
+    def video_text(self, groups: int, tokens_per_group: int, step: int = 1) -> str:
+        """As the function `video_text`, for this host."""
+        return video_text(self.processor, groups, tokens_per_group, step)
+
+    def _tokenise(self, text: str) -> list[int]:
+        with named_errors(f"{self._where}: the tokenizer fails on a text", "copy that of the published host again"):
+            return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def _tokenise_video(self, groups: int, tokens_per_group: int, step: int) -> tuple[int, ...]:
+        return tuple(self._tokenise(self.video_text(groups, tokens_per_group, step)))
+
+    def _template(self, turns: Sequence[Turn], question: str | None, has_video: bool = True) -> str:
+        messages = []
+        for index, (asked, answer) in enumerate([*turns, (question, None)] if question is not None else turns):
+            content = [{"type": "text", "text": asked}]
+            if index == 0 and has_video:
+                content.insert(0, {"type": "video"})
+            messages.append({"role": "user", "content": content})
+            if answer is not None:
+                messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        # Not the processor's own rendering, which knows no end.
+        variables = {**self.tokenizer.special_tokens_map, "add_generation_prompt": question is not None}
+        return render(self._chat_template, messages, variables, self._where)[0]
+
+    def question_ids(
+        self, question: str, groups: int, tokens_per_group: int, step: int = 1
+    ) -> tuple[list[int], list[int]]:
+        """Ids up to and with the video, and ids from the question to where the answer begins."""
+        before, after = self._around_video(question)
+        return [*before, *self._video_ids(groups, tokens_per_group, step)], list(after)
+
+    def question_ids_of_lines(self, question: str, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
+        """As `question_ids`, where lines differ in their tokens."""
+        before, after = self._around_video(question)
+        return [*before, *self._tokenise(lines_text(self.processor, lines))], list(after)
+
+    def _tokenise_question(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids before and behind the video of a prompt that asks `question`."""
+        parts = self._template([], question).split(self.processor.video_token)
+        if len(parts) != 2:
+            raise ConfigError(
+                f"{self._where}: the chat template writes {self.processor.video_token!r} {len(parts) - 1} times into a"
+                " prompt of one video; copy tokenizer and processor from the published host again"
+            )
+        return tuple(self._tokenise(parts[0])), tuple(self._tokenise(parts[1]))
+
+    def follow_up_ids(self, questions: Sequence[str], question: str) -> list[int]:
+        """Ids between an answer and the next: what ends the answer to the last of `questions`, then `question`."""
+        # The answers are known as tokens; where they stand in the text, a stand-in tells.
+        turns = [(asked, _STAND_IN) for asked in questions]
+        before, answered = self._template(turns[:-1], questions[-1]), self._template(turns, None)
+        asked = self._template(turns, question)
+        if not answered.startswith(before + _STAND_IN) or not asked.startswith(answered):
+            raise ConfigError(
+                f"{self._where}: the chat template does not extend a conversation by the next question; ask it alone"
+            )
+        return self._tokenise(answered[len(before) + len(_STAND_IN) :]) + self._tokenise(asked[len(answered) :])
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends an answer. Raises ConfigError where the tokenizer has none."""
+        if self.tokenizer.eos_token_id is None:
+            raise ConfigError(f"{self._where}: the tokenizer has no eos_token, so no answer would end; set one")
+        return self.tokenizer.eos_token_id
+
+    def check_question(self, question: str) -> None:
+        """Raises DataError where a question is empty, or has words or special tokens that it may not have."""
+        if not question.strip():
+            raise DataError("the question is empty")
+        unknown_id = self.tokenizer.unk_token_id
+        ids = set(self._tokenise(question)) - {unknown_id}
+        special = {number: str(token) for number, token in self._special_tokens().items() if number in ids}
+        if special:
+            raise DataError(f"the question holds {min(special.values())!r}, which a question may not; leave it out")
+        if unknown_id is None:
+            return
+        unknown = [word for word in dict.fromkeys(question.split()) if unknown_id in self._tokenise(word)]
+        if unknown:
+            raise DataError(
+                f"the model does not know the words {', '.join(map(repr, unknown))}; it knows {self._known_words()}"
+            )
+
+    def built_in(self, text: str) -> str | None:
+        """A token in a text that prompts or batches are built of, which would count as such; None for none."""
+        found = self._structure.keys() & set(self._tokenise(text))
+        return self._structure[min(found)] if found else None
+
+    @cached_property
+    def _structure(self) -> dict[int, str]:
+        """The tokens, by id, that stand for videos, around turns and at the end of answers, or that fill batches."""
+        tokenizer = self.tokenizer
+        added = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items()}
+        # By their roles, as a host may have more special tokens, which its answers are made of: "<ref>", "<box>".
+        roles = ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "mask_token_id")
+        used = {getattr(tokenizer, role, None) for role in roles} | {*self._end_ids}
+        used |= {*self.conversation([(_STAND_IN, _STAND_IN)] * 2, 1, 1)[0]}
+        used.add(tokenizer.convert_tokens_to_ids(self.processor.video_token))
+        own = [getattr(self.processor, f"{name}_token") for name in ("start_image", "end_image", "image")]
+        named = {tokenizer.convert_tokens_to_ids(token): token for token in own}
+        found = {number: token for number, token in added.items() if number in used} | named
+        return {number: token for number, token in found.items() if number != tokenizer.unk_token_id}
+
+    def prepare(self) -> None:
+        """Does now what `built_in` and `template_tokens` do once."""
+        _ = self._structure, self.template_tokens
+
+    def text_tokens(self, turns: Sequence[Turn]) -> int:
+        """Tokens of the texts of turns alone."""
+        return sum(len(self._tokenise(text)) for turn in turns for text in turn)
+
+    def video_tokens(self, groups: int, tokens_per_group: int) -> int:
+        """Tokens of the `Frame` lines of a video."""
+        return len(self._video_ids(groups, tokens_per_group, 1))
+
+    @cached_property
+    def template_tokens(self) -> tuple[int, int]:
+        """Tokens of the template around one turn about a video, and of each further turn, without their texts."""
+        turn = (_STAND_IN, _STAND_IN)
+        one, two = (len(self.conversation([turn] * count, 0, 0)[0]) for count in (1, 2))
+        each = self.text_tokens([turn])
+        return one - each, two - one - each
+
+    def _special_tokens(self) -> dict[int, Any]:
+        return {number: token for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+
+    def _known_words(self) -> str:
+        special = self._special_tokens()
+        words = (word for word, number in self.tokenizer.get_vocab().items() if number not in special)
+        known = sorted(word for word in words if not re.fullmatch(r"Frame\d+:", word))
+        return ", ".join(known) if len(known) <= _FEW_WORDS else f"{len(known)} others"
+
+    def _first_token(self, text: str) -> int:
+        """Raises DataError where the text is no token at all."""
+        ids = self._tokenise(text)
+        if not ids:
+            raise DataError(f"the option {text!r} has no token for this model; write it otherwise")
+        return ids[0]
+
+    def conversation(
+        self, turns: Sequence[Turn], groups: int, tokens_per_group: int, step: int = 1, most: int | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Ids of a whole conversation and their labels; loss falls on the answers only.
+
+        Turns from the one on that ends behind `most` tokens are left out, but never the first.
+        """
+        prefix, _ = self.question_ids(turns[0][0], groups, tokens_per_group, step)
+        ids, labels = list(prefix), [IGNORE] * len(prefix)
+        done = self._template([], turns[0][0]).index(self.processor.video_token) + len(self.processor.video_token)
+        for index, (question, _answer) in enumerate(turns):
+            asked = self._template(turns[:index], question)
+            answered = self._template(turns[: index + 1], None)
+            if not answered.startswith(asked):
+                raise ConfigError(
+                    f"{self._where}: the chat template does not extend a prompt by its answer; take another"
+                )
+            question_ids, answer_ids = self._tokenise(asked[done:]), self._tokenise(answered[len(asked) :])
+            if index and most is not None and len(ids) + len(question_ids) + len(answer_ids) > most:
+                break
+            ids += question_ids + answer_ids
+            labels += [IGNORE] * len(question_ids) + self._answer_labels(answer_ids)
+            done = len(answered)
+        return ids, labels
+
+    def _answer_labels(self, answer_ids: list[int]) -> list[int]:
+        """The ids up to the token that ends the answer; the line break that ChatML puts after it is not learnt."""
+        end = self.tokenizer.eos_token_id
+        after = answer_ids[::-1].index(end) if end in answer_ids else 0
+        return [*answer_ids[: len(answer_ids) - after], *[IGNORE] * after]
+
+    def batch(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        groups_B: Sequence[int],
+        tokens_per_group: int,
+        step: int = 1,
+    ) -> PromptBatch:
+        """Conversations about videos, padded on the right; one about a video of no groups has no labels."""
+        pairs = []
+        for turns, groups in zip(conversations, groups_B, strict=True):
+            ids, labels = self.conversation(turns, groups, tokens_per_group, step, self.max_length)
+            pairs.append((ids, labels if groups else [IGNORE] * len(labels)))
+        longest = max(len(ids) for ids, _ in pairs)
+        input_ids_BL = torch.tensor([ids + [self.pad_id] * (longest - len(ids)) for ids, _ in pairs])
+        return PromptBatch(
+            input_ids_BL,
+            torch.tensor([labels + [IGNORE] * (longest - len(labels)) for _, labels in pairs]),
+            self._positions(input_ids_BL, tokens_per_group, step),
+        )
+
+    def _positions(self, input_ids_BL: Tensor, tokens_per_group: int, step: int) -> Tensor:
+        """Each line leaves a gap of `step` - 1 lines behind it."""
+        line = len(self._video_ids(2, tokens_per_group, 1)) - len(self._video_ids(1, tokens_per_group, 1))
+        ends_BL = (input_ids_BL == self.tokenizer.convert_tokens_to_ids(self.processor.end_image_token)).long()
+        lines_before_BL = ends_BL.cumsum(dim=1) - ends_BL
+        return torch.arange(input_ids_BL.shape[1]) + (step - 1) * line * lines_before_BL
+
+
+def _restored(processor: ProcessorMixin, end_ids: Collection[int], max_length: int | None) -> PromptBuilder:
+    """A copy in another process, with caches of its own."""
+    prompts = PromptBuilder(processor, end_ids)
+    prompts.max_length = max_length
+    return prompts

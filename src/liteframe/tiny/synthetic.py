@@ -1,0 +1,226 @@
+"""The tiny world: videos drawn from a seed, with questions that need many frames to answer.
+
+Every video shows a ``box`` that stays, a ``ball`` that sweeps through the frame once, a ``star`` that flashes for a
+few frames (the needle) and two ``triangle`` events, one in each half (the order). Each kind of object has a texture of
+its own, because a small ViT learns textures long before it learns outlines. Scenes are plain numbers, so labels for
+any frame and any patch follow from them; pixels are written as H.264 files by `liteframe.tiny.synthetic_files`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+FRAMES = 128
+SIZE = 112
+PATCH = 14
+FPS = 16
+COLORS = {
+    "red": (225, 45, 45),
+    "green": (45, 190, 60),
+    "blue": (60, 90, 240),
+    "yellow": (235, 220, 50),
+    "magenta": (220, 60, 210),
+    "cyan": (50, 210, 220),
+    "white": (238, 238, 238),
+    "orange": (245, 145, 35),
+}
+COLOR_NAMES = tuple(COLORS)
+DIRECTIONS = ("left", "right", "up", "down")
+KINDS = ("box", "ball", "star", "triangle")
+NUM_PATCH_LABELS = 1 + len(KINDS) * len(COLORS)
+QUESTIONS = {
+    "needle": "color of the star",
+    "order": "color of the first triangle",
+    "motion": "which way the ball moves",
+    "persist": "color of the box",
+    "ball": "color of the ball",
+}
+TEST_TYPES = ("needle", "order", "motion", "persist")
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How many frames the flashing objects stay; one value is drawn for each event."""
+
+    star: tuple[int, ...]
+    triangle: tuple[int, ...]
+
+
+TRAIN_DURATIONS = Durations(star=(2, 4, 8, 16, 32), triangle=(4, 8, 16, 32))
+TEST_DURATIONS = Durations(star=(1, 2, 4, 8), triangle=(4, 8))
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object at a place: kind, colour index, centre (x, y) and radius in pixels, frames [start, stop)."""
+
+    kind: str
+    color: int
+    x: int
+    y: int
+    r: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that is in a video. The ball moves: its place in a frame is `ball_center`."""
+
+    background: tuple[int, int, int]
+    texture: int
+    box: Thing
+    ball: Thing
+    direction: str
+    star: Thing
+    triangles: tuple[Thing, Thing]
+
+    def things(self) -> tuple[Thing, ...]:
+        """All objects, from the one farthest back to the one in front."""
+        return (self.box, self.ball, *self.triangles, self.star)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Scene:
+        things = {name: Thing(**fields[name]) for name in ("box", "ball", "star")}
+        return cls(
+            background=tuple(fields["background"]),
+            texture=fields["texture"],
+            direction=fields["direction"],
+            triangles=(Thing(**fields["triangles"][0]), Thing(**fields["triangles"][1])),
+            **things,
+        )
+
+
+def draw_scene(rng: np.random.Generator, durations: Durations) -> Scene:
+    """A random scene. The two triangles differ in colour, or their order could not be asked for."""
+
+    def place(kind: str, color: int, low: int, high: int, start: int, stop: int) -> Thing:
+        r = int(rng.integers(low, high + 1))
+        x, y = (int(v) for v in rng.integers(r + 1, SIZE - r - 1, size=2))
+        return Thing(kind, color, x, y, r, start, stop)
+
+    def flash(kind: str, color: int, choices: tuple[int, ...], first: int, last: int) -> Thing:
+        length = int(rng.choice(choices))
+        start = int(rng.integers(first, last - length + 1))
+        return place(kind, color, 17, 24, start, start + length)
+
+    box, ball, star = (int(c) for c in rng.integers(0, len(COLORS), size=3))
+    early, late = (int(c) for c in rng.choice(len(COLORS), size=2, replace=False))
+    half = FRAMES // 2
+    return Scene(
+        background=tuple(int(v) for v in rng.integers(10, 60, size=3)),  # type: ignore[arg-type]
+        texture=int(rng.integers(0, 2**31)),
+        box=place("box", box, 11, 18, 0, FRAMES),
+        ball=Thing(  # type: ignore[call-arg]
+            "ball", ball, *(int(v) for v in rng.integers(36, 77, size=2)), int(rng.integers(10, 15)), 0, FRAMES
+        ),
+        direction=str(rng.choice(DIRECTIONS)),
+        star=flash("star", star, durations.star, 0, FRAMES),
+        triangles=(
+            flash("triangle", early, durations.triangle, 0, half),
+            flash("triangle", late, durations.triangle, half, FRAMES),
+        ),
+    )
+
+
+def ball_center(scene: Scene, frame: int) -> tuple[int, int]:
+    """Place (x, y) of the ball in a frame: one sweep from edge to edge over the video, in `scene.direction`."""
+    way = scene.ball.r + (SIZE - 2 * scene.ball.r) * frame / (FRAMES - 1)
+    if scene.direction in ("left", "up"):
+        way = SIZE - way
+    along = round(way)
+    return (along, scene.ball.y) if scene.direction in ("left", "right") else (scene.ball.x, along)
+
+
+def _outline(kind: str, dx: np.ndarray, dy: np.ndarray, r: int) -> np.ndarray:
+    """Whether points at (dx, dy) from the centre lie in the object."""
+    if kind == "box":
+        return (abs(dx) <= r) & (abs(dy) <= r)
+    if kind == "ball":
+        return dx * dx + dy * dy <= r * r
+    if kind == "star":
+        return (np.maximum(abs(dx), abs(dy)) <= 0.72 * r) | (abs(dx) + abs(dy) <= r)
+    return (dy <= 0.8 * r) & (abs(dx) <= (dy + r) * 0.62)
+
+
+def _bright(kind: str, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """The texture of a kind: where it shows its full colour (elsewhere a darker one)."""
+    if kind == "ball":
+        return ((dx // 4) + (dy // 4)) % 2 == 0
+    if kind == "star":
+        return (dx // 4) % 2 == 0
+    if kind == "triangle":
+        return (dy // 4) % 2 == 0
+    return np.ones((1, 1), dtype=bool)
+
+
+def _sprite(thing: Thing) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (2r + 1, 2r + 1, 3) of an object, and where it is opaque."""
+    d = np.arange(-thing.r, thing.r + 1)
+    inside = _outline(thing.kind, d[None, :], d[:, None], thing.r)
+    bright = np.broadcast_to(_bright(thing.kind, d[None, :], d[:, None]), inside.shape)
+    color = np.array(COLORS[COLOR_NAMES[thing.color]], dtype=np.float32)
+    return np.where(bright[..., None], color, color * 0.3).astype(np.uint8), inside
+
+
+def _paint(frames_THWC: np.ndarray, sprite: tuple[np.ndarray, np.ndarray], x: int, y: int) -> None:
+    """Puts a sprite with its centre at (x, y) into the frames; what would lie outside is cut off."""
+    color, inside = sprite
+    left, top = x - len(inside) // 2, y - len(inside) // 2
+    rows = slice(max(0, -top), min(len(inside), SIZE - top))
+    columns = slice(max(0, -left), min(len(inside), SIZE - left))
+    region = frames_THWC[:, top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+    np.copyto(region, color[rows, columns], where=inside[rows, columns, None])
+
+
+def render(scene: Scene) -> np.ndarray:
+    """All frames of a scene, uint8 (128, 112, 112, 3), RGB."""
+    noise = np.random.default_rng(scene.texture).integers(-10, 11, size=(SIZE, SIZE, 1))
+    still = np.clip(np.array(scene.background) + noise, 0, 255).astype(np.uint8)
+    frames_THWC = np.repeat(still[None], FRAMES, axis=0)
+    _paint(frames_THWC, _sprite(scene.box), scene.box.x, scene.box.y)
+    ball = _sprite(scene.ball)
+    for frame in range(FRAMES):
+        _paint(frames_THWC[frame : frame + 1], ball, *ball_center(scene, frame))
+    for thing in (*scene.triangles, scene.star):
+        _paint(frames_THWC[thing.start : thing.stop], _sprite(thing), thing.x, thing.y)
+    return frames_THWC
+
+
+def patch_labels(scene: Scene, frame_indices: np.ndarray) -> np.ndarray:
+    """What lies at the centre of each patch: int64 (T, 8, 8), 0 for the background, else 1 + kind * 8 + colour."""
+    centers = np.arange(SIZE // PATCH) * PATCH + PATCH // 2
+    labels_THW = np.zeros((len(frame_indices), len(centers), len(centers)), dtype=np.int64)
+    for row, frame in enumerate(frame_indices):
+        for thing in scene.things():
+            if not thing.start <= frame < thing.stop:
+                continue
+            x, y = ball_center(scene, int(frame)) if thing.kind == "ball" else (thing.x, thing.y)
+            inside = _outline(thing.kind, centers[None, :] - x, centers[:, None] - y, thing.r)
+            labels_THW[row][inside] = 1 + KINDS.index(thing.kind) * len(COLORS) + thing.color
+    return labels_THW
+
+
+def questions(scene: Scene, rng: np.random.Generator, types: tuple[str, ...] = TEST_TYPES) -> list[dict[str, Any]]:
+    """Four-way questions about a scene. The later triangle's colour is always among the options of `order`."""
+
+    def color_options(right: int, wrong: tuple[int, ...] = ()) -> list[str]:
+        others = [c for c in rng.permutation(len(COLORS)) if c != right and c not in wrong]
+        chosen = [right, *wrong, *others][:4]
+        return [COLOR_NAMES[c] for c in rng.permutation(chosen)]
+
+    early, late = scene.triangles
+    table = {
+        "needle": (color_options(scene.star.color), COLOR_NAMES[scene.star.color]),
+        "order": (color_options(early.color, (late.color,)), COLOR_NAMES[early.color]),
+        "motion": ([str(d) for d in rng.permutation(DIRECTIONS)], scene.direction),
+        "persist": (color_options(scene.box.color), COLOR_NAMES[scene.box.color]),
+        "ball": (color_options(scene.ball.color), COLOR_NAMES[scene.ball.color]),
+    }
+    return [{"type": t, "question": QUESTIONS[t], "options": table[t][0], "answer": table[t][1]} for t in types]
