@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+
+_TO_SAMPLE_ENTRY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")
 
 
 def remux(path: Path, copy: Path, change: Callable[[list[Any]], list[Any]]) -> Path:
@@ -43,3 +46,15 @@ def with_message(source: Path, target: Path, options: str) -> Path:
                 done.stream = copy
                 after.mux(done)
     return target
+
+
+def with_box(data: bytes, kind: bytes, body: bytes) -> bytes:
+    """An MP4 whose table of contents is at its end, with a box more in its sample entry."""
+    out, place = bytearray(data), 0
+    places = [place := data.index(kind, place) - 4 for kind in _TO_SAMPLE_ENTRY]
+    (size,) = struct.unpack_from(">I", data, places[-1])
+    out[places[-1] + size : places[-1] + size] = struct.pack(">I4s", 8 + len(body), kind) + body
+    for place in places:
+        (size,) = struct.unpack_from(">I", out, place)
+        struct.pack_into(">I", out, place, size + 8 + len(body))
+    return bytes(out)

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from painted_videos import SIZE, picture, write_video
-from test_mp4_entries import with_box
+from remuxed_videos import with_box
 
 from liteframe.data.checking.probe import check_video
 

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import av
 from painted_videos import write_video
+from remuxed_videos import with_box
 
 from liteframe.data.decoding.containers.mp4_entries import dolby_vision_profile
-
-_WAY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")
-
-
-def with_box(data: bytes, kind: bytes, body: bytes) -> bytes:
-    """An MP4 whose table of contents is at its end, with a box more in its sample entry."""
-    out, place = bytearray(data), 0
-    places = [place := data.index(kind, place) - 4 for kind in _WAY]
-    (size,) = struct.unpack_from(">I", data, places[-1])
-    out[places[-1] + size : places[-1] + size] = struct.pack(">I4s", 8 + len(body), kind) + body
-    for place in places:
-        (size,) = struct.unpack_from(">I", out, place)
-        struct.pack_into(">I", out, place, size + 8 + len(body))
-    return bytes(out)
 
 
 def test_the_profile_of_dolby_vision(tmp_path: Path) -> None:

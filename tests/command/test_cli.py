@@ -20,7 +20,7 @@ from toy_stage import write_toy_config
 
 def run_process(args: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, from another folder."""
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     variables = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment}
     command = [sys.executable, "-m", "liteframe", *args]
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=200)
