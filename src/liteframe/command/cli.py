@@ -40,7 +40,7 @@ FUNCTION_VERBS = {
         "write a finished run as a Hugging Face folder, or its encoder as ONNX",
         "liteframe.hf.export:export_command",
     ),
-    "bench": ("measure accuracy and latency of every arm of a finished run", "liteframe.bench.sweep:bench_command"),
+    "bench": ("measure accuracy and latency of every method on a finished run", "liteframe.bench.sweep:bench_command"),
     "latency": (
         "measure latency at the paper's real shapes, with random weights",
         "liteframe.bench.real_size.command:latency_command",

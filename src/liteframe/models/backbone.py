@@ -1,7 +1,7 @@
 """What every vision backbone gives, and the compressors that make fewer tokens of it.
 
 A backbone turns ``frames_BTCHW`` into `VisionTokens`; a compressor turns those into ``tokens_BTHWC`` with fewer tokens.
-Every arm of every comparison is such a pair, so nothing is measured with code of its own.
+Every method of every comparison is such a pair, so nothing is measured with code of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class VisionTokens:
 
     @property
     def saliencies(self) -> tuple[str, ...]:
-        """Names of the saliencies that WAP can weigh these tokens by."""
+        """Names of the importance scores that WAP can weight these tokens by."""
         return saliencies_with(self.cls_BTC is not None, self.pool_query_C is not None)
 
     def at(self, places_T: Tensor) -> VisionTokens:
@@ -62,7 +62,7 @@ class VisionTokens:
 
 
 def saliencies_with(class_token: bool, attention_pool: bool) -> tuple[str, ...]:
-    """Names of the saliencies of an encoder that has, or has not, a class token and an attention pooling."""
+    """Names of the importance scores of an encoder that has, or has not, a class token and an attention pooling."""
     lacks = {name for name, there in (("class_token", class_token), ("attention_pool", attention_pool)) if not there}
     return tuple(name for name in SALIENCIES if name not in lacks)
 
@@ -134,7 +134,7 @@ class WAP:
         return wap_weights(tokens_BTHWC, self._query(vision), self.block, self.similarity, self.scale)
 
     def require(self, saliencies: Sequence[str], of: str = "this backbone") -> None:
-        """Raises ConfigError where an encoder with these saliencies lacks the one that is asked for."""
+        """Raises ConfigError where an encoder with these importance scores lacks the one that is asked for."""
         if self.saliency not in saliencies:
             raise ConfigError(
                 f"WAP needs a {self.saliency.replace('_', ' ')}, and {of} has none;"

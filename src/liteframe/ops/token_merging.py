@@ -1,10 +1,10 @@
 """Bipartite soft matching for a batch of frames, as ToMe has it in every layer of a ViT.
 
 Source: Bolya et al., "Token Merging: Your ViT But Faster" (ICLR 2023, arXiv 2210.09461); the official code is
-CC-BY-NC, and this is written from the description, not copied. Tokens are parted alternately into A (even places) and
-B (odd ones), each of A finds its most similar in B by the cosine of keys, the `merges` most similar pairs merge, and a
-merged token is the mean of its members weighted by the patches they stand for. What is left comes in the order: those
-of A that stay, then all of B.
+CC-BY-NC, and this is written from the description, not copied. Tokens are parted alternately into A (even positions)
+and B (odd ones), each of A finds its most similar in B by the cosine of keys, the `merges` most similar pairs merge,
+and a merged token is the mean of its members weighted by the patches they stand for. What is left comes in the order:
+those of A that stay, then all of B.
 
 `ops.compressors.tome` is the same matching after the encoder, on one video at a time, until a budget is met.
 """
@@ -24,9 +24,9 @@ class Matching(NamedTuple):
     """Who merges with whom, among N tokens of each frame.
 
     Attributes:
-        sources_BR: places of the tokens of A that go, the most similar first.
-        targets_BR: where in B each of them goes: number t is place 2 t + 1.
-        kept_BU: places of the tokens of A that stay, ascending.
+        sources_BR: positions of the tokens of A that go, the most similar first.
+        targets_BR: where in B each of them goes: number t is position 2 t + 1.
+        kept_BU: positions of the tokens of A that stay, ascending.
     """
 
     sources_BR: Tensor
@@ -68,7 +68,7 @@ def merge_tokens(matching: Matching, tokens_BNC: Tensor, sizes_BN: Tensor) -> tu
 
 
 def new_places(matching: Matching, count: int) -> Tensor:
-    """Where each of the `count` tokens is after merging, int64 ``(B, N)``; members of one token share its place."""
+    """Where each of the `count` tokens is after merging, int64 ``(B, N)``; members of one token share its position."""
     sources_BR, targets_BR, kept_BU = matching
     batch, kept = kept_BU.shape
     places_BN = torch.empty(batch, count, dtype=torch.int64, device=kept_BU.device)
@@ -78,7 +78,7 @@ def new_places(matching: Matching, count: int) -> Tensor:
 
 
 def unmerge_tokens(tokens_BMC: Tensor, places_BN: Tensor) -> Tensor:
-    """A copy of its merged token at every place, ``(B, N, C)``."""
+    """A copy of its merged token at every position, ``(B, N, C)``."""
     return _rows(tokens_BMC, places_BN)
 
 

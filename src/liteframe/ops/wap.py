@@ -67,8 +67,8 @@ def saliency_pool(tokens_BTHWC: Tensor, saliency_BTHW: Tensor, block: Block = (4
     """
     if saliency_BTHW.shape != tokens_BTHWC.shape[:-1]:
         raise GeometryError(
-            f"saliencies of shape {tuple(saliency_BTHW.shape)} do not fit tokens of shape {tuple(tokens_BTHWC.shape)}: "
-            "one number a token is needed"
+            f"importance scores of shape {tuple(saliency_BTHW.shape)} do not fit tokens of shape"
+            f" {tuple(tokens_BTHWC.shape)}: one number a token is needed"
         )
     weights = _softmax_of_blocks(saliency_BTHW, block, scale)
     return _weighted_mean(weights, gather_blocks(tokens_BTHWC, block).to(weights.dtype)).to(tokens_BTHWC.dtype)
@@ -78,15 +78,15 @@ def saliency_weights(saliency_BTHW: Tensor, block: Block = (4, 2, 2), scale: flo
     """Softmax, over each block's tokens, of a number a token: their weights, on the uncompressed grid.
 
     Args:
-        saliency_BTHW: how much each token matters.
+        saliency_BTHW: importance score of each token.
         block: frames, rows and columns of a block.
-        scale: factor on the saliency before the softmax.
+        scale: factor on the importance scores before the softmax.
 
     Returns:
-        ``(B, T, H, W)``, float32 (float64 for float64 saliencies).
+        ``(B, T, H, W)``, float32 (float64 for float64 scores).
 
     Raises:
-        GeometryError: an axis that the block does not divide, or saliencies that do not fit the tokens.
+        GeometryError: an axis that the block does not divide, or scores that do not fit the tokens.
     """
     return _on_grid(_softmax_of_blocks(saliency_BTHW, block, scale), block)
 
@@ -103,7 +103,7 @@ def _weighted_mean(weights: Tensor, tokens: Tensor) -> Tensor:
 
 
 def _on_grid(weights: Tensor, block: Block) -> Tensor:
-    """Weights ``(B, T/t, H/h, W/w, t*h*w)`` back at the places of their tokens, ``(B, T, H, W)``."""
+    """Weights ``(B, T/t, H/h, W/w, t*h*w)`` back at the positions of their tokens, ``(B, T, H, W)``."""
     batch, frames, rows, columns = weights.shape[:4]
     t, h, w = block
     split = weights.unflatten(-1, (t, h, w)).permute(0, 1, 4, 2, 5, 3, 6)

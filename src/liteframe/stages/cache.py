@@ -57,7 +57,7 @@ class CacheStage(LightningModule):
         scale: factor before WAP's softmax; null is 1/sqrt(channels) for "dot".
         saliency: "class_token"; or what stands in for it: "mean_token", "attention_pool" or "norm", see `WAP`.
         target: "wap"; "average" or "max" pooling over the same blocks; or "dense", every token as it is.
-        attention: kernel of the teacher, "eager" or "sdpa"; null is its library's choice.
+        attention: attention implementation of the teacher, "eager" or "sdpa"; null is its library's choice.
         dtype: of the stored targets.
         store_frames: keep the decoded frames beside the targets, so that CTD decodes nothing.
         shard_mb: size at which a shard is cut, in megabytes.

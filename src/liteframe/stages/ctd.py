@@ -51,7 +51,7 @@ class CTDStage(Stage):
         saliency: "class_token"; or what stands in for it: "mean_token", "attention_pool" or "norm", see `WAP`.
         target: "wap"; "average" or "max" pooling over the same blocks; or "dense", every token of the teacher, for a
             plain ViT that compresses nothing.
-        attention: kernel of the teacher, "eager" or "sdpa"; null is its library's choice.
+        attention: attention implementation of the teacher, "eager" or "sdpa"; null is its library's choice.
         target_dtype: on-the-fly targets are rounded to it, as a store's are; null keeps the teacher's.
         standardise: learn targets with mean 0 and deviation 1 in each channel; undone in the head on export.
         statistics: feature store whose statistics standardise on-the-fly targets; that of `data.store` otherwise.

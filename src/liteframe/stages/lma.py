@@ -65,7 +65,7 @@ class LMAStage(Stage):
         checkpoint_encoder: gradient checkpointing of the encoder, chunk by chunk where `encoder_chunk_clips` is set.
         encoder_chunk_clips: clips of a batch that the encoder takes at a time; null is all. With `checkpoint_encoder`,
             what the encoder keeps grows with the frames by the tokens that it gives, and by nothing else.
-        attention: kernel of the LLM, "eager" or "sdpa"; null is transformers' choice.
+        attention: attention implementation of the LLM, "eager" or "sdpa"; null is transformers' choice.
         questions_per_video: of a row with several `questions`, how many are asked at a time; null is all.
         max_length: tokens of a conversation with its video; null is what the LLM takes. A row with more is an error,
             or skipped, as `data.on_error` says.
@@ -254,7 +254,7 @@ def _unmatched(adapted: PeftModel, targets: Sequence[str]) -> list[str]:
 
 
 def _linear_layers(language_model: torch.nn.Module) -> list[str]:
-    """Names of the linear layers, without their places."""
+    """Names of the linear layers, without their paths."""
     layers = language_model.named_modules()
     own = {name.removesuffix(".base_layer") for name, layer in layers if isinstance(layer, torch.nn.Linear)}
     return sorted({name.rpartition(".")[2] for name in own if ".lora_" not in name})

@@ -102,7 +102,7 @@ def check_teacher(
         clip_frames: of the data, which pads samples to whole clips.
 
     Raises:
-        ConfigError: names the saliencies that there are, or the nearest sizes that are legal.
+        ConfigError: names the importance scores that there are, or the nearest sizes that are legal.
     """
     if isinstance(compressor, WAP):
         compressor.require(teacher.saliencies, source.source)

@@ -116,7 +116,7 @@ class HostPretrainStage(Stage):
         gapless_types: question types that are not asked where frames are left out. A batch that asks nothing else
             leaves none out.
         questions_per_video: how many of a row's `questions` are asked at a time; null is all.
-        attention: kernel of the model, "eager" or "sdpa"; null is transformers' choice.
+        attention: attention implementation of the model, "eager" or "sdpa"; null is transformers' choice.
         optimizer: see `OptimizerSettings`.
         seed: of steps and the questions' order.
         out: folder of the exported host; by default `export` in the run folder.

@@ -55,7 +55,7 @@ TEST_DURATIONS = Durations(star=(1, 2, 4, 8), triangle=(4, 8))
 
 @dataclass(frozen=True)
 class Thing:
-    """An object at a place: kind, colour index, centre (x, y) and radius in pixels, frames [start, stop)."""
+    """An object at a position: kind, colour index, centre (x, y) and radius in pixels, frames [start, stop)."""
 
     kind: str
     color: int
@@ -68,7 +68,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that is in a video. The ball moves: its place in a frame is `ball_center`."""
+    """Everything that is in a video. The ball moves: its position in a frame is `ball_center`."""
 
     background: tuple[int, int, int]
     texture: int

@@ -54,7 +54,8 @@ class StoreKey:
     """Everything that the numbers in a feature store depend on; two stores with equal keys are interchangeable.
 
     Args:
-        teacher: class, sha256 of the weights, layer that is read, attention kernel, pixels that are not ImageNet's.
+        teacher: class, sha256 of the weights, layer that is read, attention implementation, pixels that are not
+            ImageNet's.
         compressor: name, block (t, h, w), similarity, scale, saliency.
         geometry: image size, patch size, normalisation, frames and patches of a token where those are more than one.
         sampling: the sampler's ``describe()``, frames, windows a video, seed. A sampler that chooses by time says so

@@ -64,7 +64,7 @@ def _check_field(name: str, value: Any, where: str, path: str) -> None:
     if name.endswith(("attn_implementation", "experts_implementation")) or name == "_attn_implementation_internal":
         kernels = list(value.values()) if isinstance(value, dict) else [value]
         if any(isinstance(kernel, dict | list) or kernel not in _KERNELS for kernel in kernels):
-            raise ConfigError(f"{where}: {path} is {_short(value)}, a kernel from elsewhere; remove it")
+            raise ConfigError(f"{where}: {path} is {_short(value)}, attention code from elsewhere; remove it")
     if name in ("dtype", "torch_dtype") and (isinstance(value, dict | list) or value not in _DTYPES):
         raise ConfigError(f"{where}: {path} is {_short(value)}; it can be float32, bfloat16 or float16")
     most = next((most for pattern, most in _SIZES if re.fullmatch(pattern, name)), None)

@@ -1,4 +1,4 @@
-"""What post-hoc compressors ask of the encoder's last layer, without another attention kernel."""
+"""What post-hoc compressors ask of the encoder's last layer, without another attention implementation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from liteframe.models.teachers import InternVLTeacher
 class AttentionProbe(nn.Module):
     """An InternVL's image encoder that also gives the keys and the class token's attention of its last layer.
 
-    The layer runs with the kernel that it has; queries and keys are caught on their way there, and one row of the
-    attention, the class token's, is computed from them once more.
+    The layer runs with the attention implementation that it has; queries and keys are caught on their way there, and
+    one row of the attention, the class token's, is computed from them once more.
 
     Args:
         teacher: shares its modules.

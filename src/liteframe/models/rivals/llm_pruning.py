@@ -112,7 +112,7 @@ class PrunedVideoLLM(WrappedVideoLLM):
             )
         kernel = language_model.config._attn_implementation
         if kernel not in ("eager", "sdpa"):
-            raise ConfigError(f"{type(pruner).__name__} runs with the kernels eager and sdpa, not {kernel!r}")
+            raise ConfigError(f"{type(pruner).__name__} runs with attention eager or sdpa, not {kernel!r}")
         if getattr(language_model, "has_sliding_layers", False):
             raise ConfigError(f"{type(pruner).__name__} cannot prune an LLM with sliding windows of attention")
         pruner.plan(1, len(layers))
@@ -198,7 +198,7 @@ class PrunedVideoLLM(WrappedVideoLLM):
 def last_token_attention(layer: Any, hidden_1LC: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """Attention that the last token pays to each token in a layer, mean over heads, (L,) in float32.
 
-    Computed beside the layer, for this one query row, so that the layer may run with any kernel.
+    Computed beside the layer, for this one query row, so that the layer may run with any attention implementation.
 
     Args:
         layer: of the LLM.
@@ -222,7 +222,7 @@ def last_token_attention(layer: Any, hidden_1LC: Tensor, rotary: tuple[Tensor, T
 
 
 def _causal_mask(config: Any, hidden_1LC: Tensor) -> Tensor | None:
-    """None for kernels that are causal by themselves; the plain one takes what it adds to the logits."""
+    """None for attention implementations that are causal by themselves; what eager attention adds to the logits."""
     if config._attn_implementation != "eager":
         return None
     length = hidden_1LC.shape[1]

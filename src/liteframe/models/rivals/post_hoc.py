@@ -121,7 +121,7 @@ class PostHocVideoLLM(WrappedVideoLLM):
             GeometryError: several videos, whose prompts differ.
         """
         if len(visual) > 1:
-            raise GeometryError(f"{len(visual)} videos were given; a post-hoc arm is prefilled video by video")
+            raise GeometryError(f"{len(visual)} videos were given; a post-hoc method is prefilled video by video")
         return self.inner.prefill(visual[0].compressed.tokens_MC[None, None], ids_L)
 
     @torch.no_grad()

@@ -37,9 +37,9 @@ class LiteFrameConfig(StrictPretrainedConfig):
         temporal_mixer: what mixes the frames of a clip, wherever it still has more than one (paper, tables 2 and 5):
             ``"depthwise"``, after each block a convolution over time for each channel, the fastest and most accurate
             of the tables; ``"full"``, a convolution that mixes the channels too; ``"attention"``, interleaved temporal
-            attention: after each block a self-attention among the frames at each place of the grid; ``"joint"``, joint
-            space-time attention: the block's own attention runs among all tokens of the clip, without weights of its
-            own; ``"none"``, so that the strided convolutions alone do.
+            attention: after each block a self-attention among the frames at each position of the grid; ``"joint"``,
+            joint space-time attention: the block's own attention runs among all tokens of the clip, without weights
+            of its own; ``"none"``, so that the strided convolutions alone do.
         temporal_kernel: frames that a temporal convolution spans, odd.
         layer_norm_eps: epsilon of all LayerNorms.
         qkv_bias: whether query, key and value have biases.

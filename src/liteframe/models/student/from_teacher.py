@@ -32,7 +32,8 @@ def student_fields(
     plain ViT that sees one token's frames at a time.
 
     Raises:
-        ConfigError: the teacher's config cannot be read, there is no place for the strides, or they are none.
+        ConfigError: the teacher's config cannot be read, `downsample_after` names no block for the strides, or they
+            are none.
     """
     fields = dict(given)
     if "downsample_strides" in fields:
@@ -88,16 +89,16 @@ def fields_of_geometry(
 def place_strides(stride: Block, places: Sequence[int] = PAPER_PLACES) -> tuple[list[int], list[list[int]]]:
     """`downsample_after` and `downsample_strides` of a student whose token stands for `stride`.
 
-    Rows and columns are merged at the first place. Frames are halved at each as long as they can be, and merged by what
-    is left at the last: (4, 2, 2) is the paper's (2, 2, 2) and (2, 1, 1), (8, 2, 2) is (2, 2, 2) and (4, 1, 1). Places
-    with nothing left to merge are dropped.
+    Rows and columns are merged after the first block of `places`. Frames are halved at each as long as they can be,
+    and merged by what is left at the last: (4, 2, 2) is the paper's (2, 2, 2) and (2, 1, 1), (8, 2, 2) is (2, 2, 2)
+    and (4, 1, 1). Blocks with nothing left to merge are dropped.
 
     Args:
         stride: frames, rows and columns of patches that become one token.
         places: blocks, counted from 1, after which to merge.
 
     Raises:
-        ConfigError: something is to be merged, and there is no place.
+        ConfigError: something is to be merged, and `places` is empty.
     """
     if prod(stride) > 1 and not places:
         raise ConfigError(

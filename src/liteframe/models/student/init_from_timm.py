@@ -1,4 +1,4 @@
-"""Start the student from the weights of a timm vision transformer, by an explicit map: what has no place raises."""
+"""Starts the student from the weights of a timm vision transformer; a weight that maps to nothing is an error."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def load_timm_weights(
         Names of the encoder's weights that were left as they are: temporal mixers, strided convolutions, the head.
 
     Raises:
-        ConfigError: no such model, not a plain ViT, settings that differ, or a weight without a place of its shape,
-            by name.
+        ConfigError: no such model, not a plain ViT, settings that differ, or a weight that no parameter of its shape
+            takes, by name.
     """
     source: Any = timm_model_or_name
     if isinstance(source, str):
@@ -70,7 +70,7 @@ def load_timm_weights(
             continue
         name = next((re.sub(pattern, ours, key) for pattern, ours in _MAP if re.fullmatch(pattern, key)), None)
         if name is None or name not in targets:
-            homeless.append(f"{key} has no place in the encoder")
+            homeless.append(f"{key} fits no parameter of the encoder")
         elif targets[name].shape != value.shape:
             homeless.append(f"{key} has shape {tuple(value.shape)}, {name} takes {tuple(targets[name].shape)}")
         else:

@@ -1,4 +1,4 @@
-"""Multi-head self-attention among tokens that stand in a row: those of a frame, of a clip, or of one place in time."""
+"""Multi-head self-attention over sequences of tokens: of a frame, of a clip, or of one position over time."""
 
 from __future__ import annotations
 

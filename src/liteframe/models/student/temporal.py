@@ -1,6 +1,6 @@
 """Where the student mixes and drops frames: temporal mixers, and the strided convolution between its stages.
 
-Paper, section 3 (student encoder): a depth-wise 1-D convolution over time after every block whose clip still has more
+Section 4.1 of the paper: a depth-wise 1-D convolution over time after every block whose clip still has more
 than one frame, and depth-wise strided convolutions after two of the blocks. Tables 2 and 5 set it against a full
 convolution, interleaved temporal attention and joint attention over space and time.
 """
@@ -77,10 +77,10 @@ class FullTemporalConv(_TemporalConv):
 
 
 class TemporalAttention(nn.Module):
-    """Residual pre-norm self-attention among the frames of a clip, at each place of the grid on its own.
+    """Residual pre-norm self-attention among the frames of a clip, at each position of the grid on its own.
 
     The output projection starts at zero, so the mixer starts as the identity. Rows of a few frames are multiplied as
-    plain matrices whatever kernel the blocks have, as fused ones are made for long rows.
+    plain matrices whatever attention implementation the blocks use, as fused ones are made for long rows.
     """
 
     def __init__(self, settings: MixerSettings) -> None:

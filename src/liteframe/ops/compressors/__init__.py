@@ -1,4 +1,4 @@
-"""Post-hoc compressors: pure functions from the features of one video and a token budget to fewer tokens and places.
+"""Post-hoc compressors: pure functions from a video's features and a token budget to fewer tokens and their positions.
 
 `registry` has them by name; each method is a file, which names its source and what was decided here.
 """

@@ -3,9 +3,9 @@
 Source: Tao et al., "DyCoke: Dynamic Compression of Tokens for Fast Video Large Language Models" (CVPR 2025, arXiv
 2411.15024), token temporal merging (TTM); the official repository (KD-TAO/DyCoke) was read, of the paper only its
 opening and what others quote. As there: in a group the first frame stays whole; the second is compared with the first,
-the fourth with the third, the third with the first, token by token at the same place by cosine; of each of these frames
-the most similar tokens are dropped, the rest stay as they are. Despite the name nothing is averaged. The second half of
-the method, which prunes the LLM's cache while it decodes, is not here.
+the fourth with the third, the third with the first, token by token at the same position by cosine; of each of these
+frames the most similar tokens are dropped, the rest stay as they are. Despite the name nothing is averaged. The second
+half of the method, which prunes the LLM's cache while it decodes, is not here.
 
 The paper drops a share of 0.7 in each compared frame, which leaves 0.475 of all tokens. Decided here: the share follows
 from the budget, spread evenly over the compared frames. By nature the first frame of every group stays, so below that

@@ -128,7 +128,7 @@ def segment_shares(
 def _merge(
     tokens_FNC: Tensor, salient_FN: Tensor, anchors: list[int], anchor_weight: float, neighbours: int, join: bool
 ) -> list[tuple[Tensor, Tensor]]:
-    """DTM of one segment: merged tokens and their places in it, for each anchor frame."""
+    """DTM of one segment: merged tokens and their positions in it, for each anchor frame."""
     count = tokens_FNC.shape[1]
     free_P = (~salient_FN).flatten().nonzero().squeeze(-1)
     free_PC = tokens_FNC.flatten(0, 1)[free_P]

@@ -1,4 +1,4 @@
-"""What every post-hoc compressor takes, the features of one video, and what it gives: fewer tokens and their places.
+"""What every post-hoc compressor takes, the features of one video, and what it gives: fewer tokens and their positions.
 
 A compressor sees a grid and does not ask which: the encoder's own, or what the LLM would see after the pixel shuffle,
 with keys and class attention brought onto the same grid by the caller.
@@ -89,7 +89,7 @@ class Compressed:
     """The tokens of one video that the LLM is shown.
 
     Attributes:
-        tokens_MC: in the dtype of the features' tokens, in the order of their places.
+        tokens_MC: in the dtype of the features' tokens, in the order of their positions.
         places_M: where each token stands, as an index into T*H*W; int64, ascending, no two alike.
         asked: how many tokens were asked for.
         given: how many there are; other than `asked` only where the method's docstring says why.

@@ -4,9 +4,9 @@ Source: Shao et al., "HoliTom: Holistic Token Merging for Fast Video Large Langu
 2505.21334), the outer-LLM part; the official repository (cokeshao/HoliTom) was read, of the paper only its opening and
 what others quote; the settings are the repository's. As there:
 
-- A place stands still in a window of frames if each two neighbouring frames have a cosine above `threshold` there.
-  Windows part the video so that still places times (frames - 1), summed over windows, is largest; dynamic programming
-  finds them.
+- A position is static in a window of frames if each two neighbouring frames have a cosine above `threshold` there.
+  Windows part the video so that static positions times (frames - 1), summed over windows, is largest; dynamic
+  programming finds them.
 - Still tokens of a window become their mean. With what that leaves, the share to keep is `keep` over what is left.
 - Of moving tokens each frame keeps the highest attention, unchanged. Of still tokens the best density peaks (DPC-KNN)
   are centres, the others go to the nearest; a centre becomes w * centre + (1 - w) * mean of its members with
@@ -86,7 +86,7 @@ def windows(same_SN: Tensor) -> list[tuple[int, int]]:
     """The windows that let the most tokens go, each as its first frame and the one after its last.
 
     Args:
-        same_SN: for each transition between frames, bool, which places stay as they were; none for a single frame.
+        same_SN: for each transition between frames, bool, which positions stay as they were; none for a single frame.
     """
     still = _still_counts(same_SN)
     frames = same_SN.shape[0] + 1

@@ -136,6 +136,6 @@ def _merge(tokens_FNC: Tensor, keys_FNK: Tensor, attention_FN: Tensor, chosen_FM
 
 
 def _extra(tokens_FNC: Tensor, attention_FN: Tensor, chosen_FN: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of a frame's tokens that were not chosen, weighted by attention, and the place of the weightiest."""
+    """The sum of a frame's tokens that were not chosen, weighted by attention, and the largest weight's position."""
     weights_F1N = attention_FN.masked_fill(chosen_FN, 0).to(tokens_FNC.dtype).unsqueeze(1)
     return product(weights_F1N, tokens_FNC), attention_FN.masked_fill(chosen_FN, -1).argmax(dim=-1, keepdim=True)

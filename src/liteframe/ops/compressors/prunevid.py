@@ -7,7 +7,7 @@ read, of the paper only its opening and what others quote; the settings are the 
 - Frames, each the mean of its tokens, are clustered by DPC-KNN into a quarter as many clusters, and the clusters made
   into segments without gaps: a cluster keeps its longest stretch if that is longer than one frame (all stretches of
   that length), and what lies between joins the longer neighbour, the left one of equals.
-- A place stands still in a segment if the mean cosine over all pairs of its frames is above `threshold`; its tokens
+- A position is static in a segment if the mean cosine over all pairs of its frames is above `threshold`; its tokens
   become their mean.
 - Still tokens of a segment, and moving tokens of each frame, are clustered by DPC-KNN; a cluster becomes its mean.
 
@@ -51,7 +51,7 @@ def prunevid(
         features: only the tokens are needed.
         keep: tokens of the whole video.
         temporal: clusters of frames for each frame, rounded down, at least 1.
-        threshold: mean cosine above which a place stands still.
+        threshold: mean cosine above which a position is static.
         neighbours: k of the densities.
 
     Raises:
@@ -126,7 +126,7 @@ def _still(tokens_FNC: Tensor, threshold: float) -> Tensor:
 
 
 def _cluster(tokens_FPC: Tensor, number: int, neighbours: int) -> tuple[Tensor, Tensor]:
-    """Means of `number` clusters in each row, ``(F, number, C)``, and the places of their centres ``(F, number)``."""
+    """Means of `number` clusters in each row, ``(F, number, C)``, and their centres' positions ``(F, number)``."""
     order_FP, distances_FPP = density_peaks(tokens_FPC, neighbours)
     centre_FM = order_FP[:, :number]
     labels_FP = nearest_centre(centre_FM, distances_FPP, [number] * tokens_FPC.shape[0])

@@ -22,7 +22,7 @@ def cosines(left_NC: Tensor, right_MC: Tensor) -> Tensor:
 
 
 def paired_cosines(left_NC: Tensor, right_NC: Tensor) -> Tensor:
-    """Cosine of each vector with the one at the same place, ``(..., N)``."""
+    """Cosine of each vector with the one at the same position, ``(..., N)``."""
     return (F.normalize(left_NC, dim=-1) * F.normalize(right_NC, dim=-1)).sum(dim=-1)
 
 

@@ -11,7 +11,7 @@ from liteframe.ops.compressors.budget import proportional
 
 
 class Segment(NamedTuple):
-    """Frames `start` to `end` (which is not among them), and which places stand still all through them, bool (N,)."""
+    """Frames `start` to `end` (which is not among them), and which positions are static all through them, bool (N,)."""
 
     start: int
     end: int

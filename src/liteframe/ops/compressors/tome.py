@@ -31,7 +31,7 @@ SCOPES = ("clip", "frame", "video")
 
 
 class Merged(NamedTuple):
-    """Tokens of P parts of a video, which merge apart: with their keys, the patches that each stands for, and places.
+    """Tokens of P parts of a video, which merge apart: with their keys, patch counts and positions.
 
     The order of tokens within a part is the same in all four.
     """
