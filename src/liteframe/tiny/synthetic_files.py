@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.decoding.processes.parent_watch import end_with_parent
+from liteframe.data.decoding.pyav_versions import frame_converter
 from liteframe.errors import ConfigError
 from liteframe.system.atomic import atomic_open, atomic_write_json, atomic_write_text
 from liteframe.system.bounded_text import parse_json
@@ -27,9 +28,8 @@ _SPLITS = {"train": 0, "val": 1, "test": 2}
 def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -> None:
     """Encodes uint8 RGB frames (T, H, W, 3) as H.264 in an MP4 that appears under its name only when it is whole."""
     import av
-    from av.video.reformatter import VideoReformatter
 
-    to_yuv = VideoReformatter()
+    to_yuv = frame_converter("yuv420p")
     # There are thousands, and a wait for the disk after each would be long.
     with atomic_open(path, sync=False) as file, av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
@@ -39,7 +39,7 @@ def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -
         stream.options = {"preset": "ultrafast", "crf": "18", "g": "16"}
         for frame in frames_THWC:
             rgb = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            container.mux(stream.encode(to_yuv.reformat(rgb, format="yuv420p", threads=1)))
+            container.mux(stream.encode(to_yuv(rgb)))
         container.mux(stream.encode(None))
 
 

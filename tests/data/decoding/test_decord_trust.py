@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from painted_videos import number_of, write_video
@@ -70,6 +71,8 @@ def test_decord_is_right_where_it_is_not_doubted(tmp_path: Path, name: str) -> N
 def test_what_is_not_proven_is_doubted(tmp_path: Path, name: str) -> None:
     settings, doubt = _DOUBTED[name]
     told = decord_doubt(scan(str(write_video(tmp_path / name, 60, **settings))))
+    if name.endswith(".flv") and int(av.__version__.split(".")[0]) < 17:  # which do not tell of new parameters
+        doubt = "timestamps do not tell the frames"
     assert doubt in told
 
 

@@ -58,14 +58,20 @@ def ends_of_samples(stream: Any) -> np.ndarray:
 
 
 def rgb_converter() -> Callable[[Any], np.ndarray]:
-    """A function of frames to their pictures (height, width, 3) uint8, as they are stored.
+    """A function of frames to their pictures (height, width, 3) uint8, as they are stored."""
+    convert = frame_converter("rgb24")
+    return lambda frame: convert(frame).to_ndarray()
 
-    Decode processes run side by side, and for a small frame starting threads costs ten times the conversion.
+
+def frame_converter(pixel_format: str) -> Callable[[Any], Any]:
+    """A function of frames to frames of FFmpeg's `pixel_format`, in one thread.
+
+    Processes run side by side, and for a small frame starting threads costs ten times the conversion.
     """
     from av.video.reformatter import VideoReformatter
 
     reformatter, options = VideoReformatter(), {"threads": 1} if _has_threads() else {}
-    return lambda frame: reformatter.reformat(frame, format="rgb24", **options).to_ndarray()
+    return lambda frame: reformatter.reformat(frame, format=pixel_format, **options)
 
 
 @cache

@@ -16,18 +16,22 @@ _SEGMENT, _TRACKS, _TRACK, _TYPE, _CLUSTER = 0x18538067, 0x1654AE6B, 0xAE, 0x83,
 _TO_ENCRYPTION = (0x6D80, 0x6240, 0x5035)
 _VIDEO = b"\1"
 _HEAD_BYTES = 1 << 16
+_FIRST_TRACKS = range(1, 9)
+IS_ENCRYPTED = "is encrypted, and cannot be read: list a copy that is not"
+"""What is said of such a file."""
 
 
-def is_encrypted(file: BinaryIO, container: str, track_id: int) -> bool:
+def is_encrypted(file: BinaryIO, container: str, track_id: int | None = None) -> bool:
     """Whether the pictures of a file are; False, too, where its head is odd.
 
     Args:
         file: opened, of any position.
-        container: FFmpeg's name.
-        track_id: FFmpeg's number of the stream, of which MP4 tells it.
+        container: FFmpeg's name, or the first word of it.
+        track_id: FFmpeg's number of the stream, of which MP4 tells it; None for any of the first tracks.
     """
-    if container.startswith("mov,"):
-        return has_encrypted_samples(file, track_id)
+    if container.split(",")[0] == "mov":
+        tracks = _FIRST_TRACKS if track_id is None else (track_id,)
+        return any(has_encrypted_samples(file, track) for track in tracks)
     if container == "asf":
         head = _head(file)
         header = head[: int.from_bytes(head[16:24], "little")]

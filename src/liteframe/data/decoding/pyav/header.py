@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.decoding.containers.cut_short import CUT, CutShort, missing
-from liteframe.data.decoding.containers.encryption import is_encrypted
+from liteframe.data.decoding.containers.encryption import IS_ENCRYPTED, is_encrypted
 from liteframe.data.decoding.containers.mp4_boxes import OddEdits, layout_doubt, track_matrix
 from liteframe.data.decoding.orientation import Orientation, from_matrix
 from liteframe.data.decoding.pyav.first_picture import FirstPicture, picture_of
@@ -71,7 +71,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
                 encrypted = is_encrypted(file, container.format.name, stream.id)
                 turned = None if matrix is None else from_matrix(np.array(matrix))
             if encrypted:
-                raise DecodeError(path, "is encrypted, and cannot be read: list a copy that is not")
+                raise DecodeError(path, IS_ENCRYPTED)
             if lost and not truncated:
                 raise CutShort(path, _told(path, container, stream, lost))
             told: tuple[PacketTable | None, FirstPicture | None] | None

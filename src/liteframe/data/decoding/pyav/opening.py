@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.containers.cut_short import missing
+from liteframe.data.decoding.containers.encryption import IS_ENCRYPTED, is_encrypted
 from liteframe.data.decoding.containers.formats import (
     HEAD_BYTES,
     SELF_CONTAINED,
@@ -206,6 +207,8 @@ def _open_container(path: str, file: BinaryIO) -> Any:
             why = "it is not in a format that is read here, or damaged: convert it, to MP4 for one"
         if kind := likely_kind(head):
             raise DecodeError(path, f"is {kind}") from error
+        if is_encrypted(file, container_of(head)):
+            raise DecodeError(path, IS_ENCRYPTED) from error
         if lost := missing(file, container_of(head)):
             raise DecodeError(path, f"is cut short, and cannot be opened: {lost}; fetch or write it anew") from error
         raise DecodeError(path, f"cannot be opened: {why}") from error
