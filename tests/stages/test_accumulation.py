@@ -191,8 +191,12 @@ def test_clipping_looks_at_each_accumulated_batch_by_itself() -> None:
         share, means = step.add(ctd_loss(student[part], target[part], clip_sigma=1.5), 2)
         step.shrink([student])
         (share / 2).backward()
+    axes = (0, 1, 2, 3)  # by channel
     kept = torch.cat(
-        [abs(r - r.mean()) <= 1.5 * r.std(correction=0) for r in ((student - target)[:1], (student - target)[1:])]
+        [
+            abs(r - r.mean(axes, keepdim=True)) <= 1.5 * r.std(axes, correction=0, keepdim=True)
+            for r in ((student - target)[:1], (student - target)[1:])
+        ]
     )
     assert kept.sum() < kept.numel()
     expected = torch.where(kept, 2 * (student - target), 0.0).detach() / kept.sum()

@@ -175,8 +175,12 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
         encoder_config({"depth": 3})
     with pytest.raises(ConfigError, match=r"data\.store.*model\.teacher"):
         fit(tmp_path, stage(), train=str(manifest()))
-    with pytest.raises(ConfigError, match=r"model\.statistics"):
-        fit(tmp_path, stage(teacher=str(host_folder()), standardise=True), train=str(manifest()))
+    for settings, name in (
+        ({"statistics_batches": 0}, "statistics_batches"),
+        ({"clip": "clamp", "clip_sigma": None}, "clip"),
+    ):
+        with pytest.raises(ConfigError, match=rf"model\.{name} is"):
+            stage(**settings)
     with pytest.raises(StoreMismatch, match=r"compressor\.scale: stored 20\.0, this run wants 5\.0"):
         fit(tmp_path, stage(scale=5.0), store=str(store_folder()))
     with pytest.raises(StoreMismatch, match=r"geometry\.image_size"):
@@ -203,7 +207,7 @@ def test_validation_measures_with_the_teacher(tmp_path: Path) -> None:
     module = stage(teacher=str(host_folder()))
     videos = video_data(val=str(manifest("test")), train=str(manifest()))
     found = make_trainer(tmp_path).validate(module, videos, verbose=False)
-    assert found[0]["val/loss"] > 0 and -1 <= found[0]["val/cosine"] <= 1
+    assert found[0]["val/loss"] > 0 and -1 <= found[0]["val/centred_cosine"] <= 1
 
 
 def test_broken_videos_are_left_out(tmp_path: Path) -> None:

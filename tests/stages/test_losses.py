@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from liteframe.stages.accumulation import StepMean
-from liteframe.stages.losses import answer_loss, ctd_loss, fold_statistics_into_head, standardise
+from liteframe.stages.losses import Clip, answer_loss, ctd_loss, fold_statistics_into_head, standardise
 from liteframe.stages.means import SummedLoss
 
 SHAPE = (4, 2, 3, 3, 8)
@@ -26,17 +26,27 @@ def mean(loss: SummedLoss) -> torch.Tensor:
     return StepMean().add(loss, 1)[0]
 
 
-def slow_ctd(student: torch.Tensor, target: torch.Tensor, weight_BT: torch.Tensor, sigma: float) -> tuple[float, int]:
-    """Loss and number of dropped elements, written as one would say it."""
-    residuals = []
-    for b in range(student.shape[0]):
-        for t in range(student.shape[1]):
-            if weight_BT[b, t] > 0:
-                residuals += (student[b, t] - target[b, t]).double().flatten().tolist()
-    mean = sum(residuals) / len(residuals)
-    spread = (sum((r - mean) ** 2 for r in residuals) / len(residuals)) ** 0.5
-    kept = [r for r in residuals if abs(r - mean) <= sigma * spread]
-    return sum(r * r for r in kept) / len(kept), len(residuals) - len(kept)
+def slow_ctd(
+    student: torch.Tensor, target: torch.Tensor, weight_BT: torch.Tensor, sigma: float, clip: str
+) -> tuple[float, list[float]]:
+    """Loss, and the share of clipped elements of each channel, written as one would say it."""
+    losses, shares = [], []
+    for channel in range(student.shape[-1]):
+        residuals = []
+        for b in range(student.shape[0]):
+            for t in range(student.shape[1]):
+                if weight_BT[b, t] > 0:
+                    residuals += (student[b, t, ..., channel] - target[b, t, ..., channel]).double().flatten().tolist()
+        mean = sum(residuals) / len(residuals) if clip == "drop" else 0.0
+        limit = sigma * (sum((r - mean) ** 2 for r in residuals) / len(residuals)) ** 0.5
+        within = [abs(r - mean) <= limit for r in residuals]
+        for r, inside in zip(residuals, within, strict=True):
+            if inside:
+                losses.append(r * r)
+            elif clip == "clamp":  # the parabola goes on as its tangent
+                losses.append(limit**2 + 2 * limit * (abs(r) - limit))
+        shares.append(1 - sum(within) / len(within))
+    return sum(losses) / len(losses), shares
 
 
 def test_zero_at_equality_and_scalar() -> None:
@@ -45,8 +55,8 @@ def test_zero_at_equality_and_scalar() -> None:
         out = ctd_loss(tokens, tokens.clone(), clip_sigma=sigma)
         values = out.means.values()
         assert out.total.shape == values["loss"].shape == ()
-        assert out.total == 0 and values["loss"] == 0 and values.get("dropped", 0) == 0
-        assert values["cosine"] == pytest.approx(1, abs=1e-6)
+        assert out.total == 0 and values["loss"] == 0 and values.get("clipped", 0) == 0
+        assert values["centred_cosine"] == pytest.approx(1, abs=1e-6) and values["explained_variance"] == 1
 
 
 def test_without_options_it_is_the_mean_squared_error() -> None:
@@ -55,7 +65,8 @@ def test_without_options_it_is_the_mean_squared_error() -> None:
     values = out.means.values()
     torch.testing.assert_close(mean(out), functional.mse_loss(student, target))
     torch.testing.assert_close(values["loss"], mean(out))
-    torch.testing.assert_close(values["cosine"], functional.cosine_similarity(student, target, dim=-1).mean())
+    torch.testing.assert_close(values["mse"], mean(out))
+    torch.testing.assert_close(values["centred_cosine"], functional.cosine_similarity(student, target, dim=-1).mean())
 
 
 def test_gradient_goes_to_the_student_only() -> None:
@@ -63,33 +74,66 @@ def test_gradient_goes_to_the_student_only() -> None:
     out = ctd_loss(student, target, clip_sigma=3.0)
     mean(out).backward()
     assert student.grad is not None and student.grad.abs().sum() > 0 and target.grad is None
-    assert set(out.means.values()) == {"loss", "cosine", "dropped"}
+    names = {"loss", "mse", "explained_variance", "centred_cosine", "clipped", "clipped_worst"}
+    assert set(out.means.values()) == names
     assert not any(value.requires_grad for value in out.means.values().values())
 
 
+@pytest.mark.parametrize("clip", ["drop", "clamp"])
 @pytest.mark.parametrize("offset", [0.0, 4.0])
-def test_clipping_drops_the_outliers_of_a_slow_reference(offset: float) -> None:
-    student, target = draw(*SHAPE).requires_grad_(), draw(*SHAPE, seed=1) + offset
-    far = torch.rand(SHAPE, generator=torch.Generator().manual_seed(2)) < 0.02
+def test_clipping_is_that_of_a_slow_reference_by_channel(offset: float, clip: Clip) -> None:
+    shape = (4, 2, 5, 5, 6)
+    student, target = draw(*shape).requires_grad_(), draw(*shape, seed=1) + offset * torch.arange(6)
+    far = torch.rand(shape, generator=torch.Generator().manual_seed(2)) < 0.02 * torch.arange(6)
     target = torch.where(far, target + 25, target)
-    weight_BT = torch.ones(SHAPE[:2])
+    weight_BT = torch.ones(shape[:2])
     weight_BT[1, 1] = 0
-    out = ctd_loss(student, target, weight_BT, clip_sigma=3.0)
-    value, dropped = slow_ctd(student.detach(), target, weight_BT, 3.0)
-    assert dropped > 0
+    out = ctd_loss(student, target, weight_BT, 3.0, clip)
+    value, shares = slow_ctd(student.detach(), target, weight_BT, 3.0, clip)
     values = out.means.values()
     assert values["loss"].item() == pytest.approx(value, rel=1e-5)
-    assert values["dropped"].item() == pytest.approx(dropped / weight_BT.sum().item() / (3 * 3 * 8), rel=1e-5)
+    assert values["clipped"].item() == pytest.approx(sum(shares) / 6, rel=1e-5)
+    assert values["clipped_worst"].item() == pytest.approx(max(shares), rel=1e-5) and max(shares) > 0
     mean(out).backward()
-    assert student.grad is not None
-    expected = far | (weight_BT == 0)[:, :, None, None, None]
-    assert torch.equal(student.grad == 0, expected)
+    residual = (student - target).detach()
+    assert student.grad is not None and not student.grad[weight_BT == 0].any()
+    gradient, residual = student.grad[weight_BT > 0], residual[weight_BT > 0]
+    if clip == "drop":
+        assert (gradient == 0).float().mean((0, 1, 2)).tolist() == pytest.approx(shares, rel=1e-5)
+        assert ((gradient == 0) | (gradient.sign() == residual.sign())).all()
+    else:
+        assert torch.equal(gradient.sign(), residual.sign())
+
+
+def test_a_channel_that_is_far_off_is_learnt_all_the_same() -> None:
+    """By one deviation of all channels, such a channel is beyond the limit, and never gets a gradient."""
+    clips: tuple[Clip, ...] = ("drop", "clamp")
+    for clip in clips:
+        student, target = nn.Parameter(torch.zeros(128)), draw(4, 2, 4, 4, 128) + 60 * (torch.arange(128) == 7)
+        ctd_loss(student.expand_as(target), target, clip_sigma=3.0, clip=clip).total.backward()
+        assert student.grad is not None and student.grad[7].abs() > 100 * student.grad[8].abs()
+
+
+def test_what_is_logged_is_learning() -> None:
+    """A student that gives every channel's mean has learnt nothing, though its cosine with the targets is high."""
+    centre_C = torch.tensor([30.0, -20.0, 10.0, 5.0] + [0.0] * 12)
+    target = draw(4, 2, 3, 3, 16) * 2 + centre_C
+    constant = centre_C.expand_as(target)
+    assert functional.cosine_similarity(constant, target, dim=-1).mean() > 0.95
+    values = ctd_loss(constant, target, centre_C=centre_C).means.values()
+    assert values["explained_variance"] == pytest.approx(0, abs=1e-6) and values["centred_cosine"] == 0
+    half = centre_C + (target - centre_C) / 2
+    values = ctd_loss(half, target, centre_C=centre_C).means.values()
+    assert values["explained_variance"] == pytest.approx(0.75, rel=1e-5)
+    assert values["centred_cosine"] == pytest.approx(1, rel=1e-5)
+    clipped = ctd_loss(half, target, clip_sigma=1.5, centre_C=centre_C).means.values()
+    assert clipped["mse"] == values["mse"] > clipped["loss"]
 
 
 def test_equal_residuals_are_not_outliers() -> None:
     target = draw(*SHAPE)
-    assert ctd_loss(torch.full(SHAPE, 0.1), torch.zeros(SHAPE), clip_sigma=3.0).means.values()["dropped"] == 0
-    assert ctd_loss(target + 1e-3, target, clip_sigma=3.0).means.values()["dropped"] < 1 / 9
+    assert ctd_loss(torch.full(SHAPE, 0.1), torch.zeros(SHAPE), clip_sigma=3.0).means.values()["clipped"] == 0
+    assert ctd_loss(target + 1e-3, target, clip_sigma=3.0).means.values()["clipped"] < 1 / 9
 
 
 def test_blank_samples_do_nothing_whatever_they_hold() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +22,8 @@ from liteframe.models.student.from_teacher import student_fields
 from liteframe.models.student.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
 from liteframe.stages.following import follow_frames
-from liteframe.stages.losses import ctd_loss, fold_statistics_into_head, standardise
+from liteframe.stages.losses import Clip, ctd_loss, fold_statistics_into_head, standardise
+from liteframe.stages.means import ChannelMoments
 from liteframe.stages.pictures import similarity_picture
 from liteframe.stages.stage import OptimizerSettings, Stage
 from liteframe.stages.teaching import (
@@ -53,11 +56,15 @@ class CTDStage(Stage):
             plain ViT that compresses nothing.
         attention: attention implementation of the teacher, "eager" or "sdpa"; null is its library's choice.
         target_dtype: on-the-fly targets are rounded to it, as a store's are; null keeps the teacher's.
-        standardise: learn targets with mean 0 and deviation 1 in each channel; undone in the head on export.
-        statistics: feature store whose statistics standardise on-the-fly targets; that of `data.store` otherwise.
-        clip_sigma: leave out elements whose residual is further than this many deviations from the mean residual, both
-            of the batch of all ranks; of each accumulated batch by itself with `accumulate_grad_batches`. Validation
-            counts every element.
+        standardise: learn targets with mean 0 and deviation 1 in each channel; undone in the head on export. False
+            learns them as they are, from a head that begins at their mean.
+        statistics: feature store whose means and deviations by channel are those of on-the-fly targets. By default they
+            are of `data.store`, or taken from the first `statistics_batches` before the first step.
+        statistics_batches: batches of each rank that on-the-fly targets are measured on.
+        clip_sigma: clip residuals that are further than this many deviations from their channel's, see `ctd_loss`, once
+            the learning rate has warmed up. Deviations are of the batch of all ranks; of each accumulated batch by
+            itself with `accumulate_grad_batches`. Validation clips nothing.
+        clip: "drop" leaves clipped elements out, "clamp" keeps them with the gradient of the limit.
         timm_weights: name of a timm ViT whose pretrained weights the student starts from, or a folder that timm wrote,
             as `ablations/pretrain_timm_vit.yaml` makes a tiny one; null starts from scratch.
         checkpoint_encoder: gradient checkpointing of the student, chunk by chunk where `encoder_chunk_clips` is set.
@@ -81,9 +88,11 @@ class CTDStage(Stage):
         target: Target = "wap",
         attention: str | None = None,
         target_dtype: Literal["bfloat16", "float16", "float32"] | None = None,
-        standardise: bool = False,
+        standardise: bool = True,
         statistics: str | None = None,
+        statistics_batches: int = 16,
         clip_sigma: float | None = 3.0,
+        clip: Clip = "drop",
         timm_weights: str | None = None,
         checkpoint_encoder: bool = False,
         encoder_chunk_clips: int | None = None,
@@ -104,11 +113,15 @@ class CTDStage(Stage):
         self._teacher_source = None if teacher is None else teacher_source(teacher)
         self.target_dtype = target_dtype
         self.standardise, self.statistics_source = standardise, statistics
-        if statistics is not None and not standardise:
-            raise ConfigError("model.statistics is set, but model.standardise is false; set it to true, or leave both")
+        if statistics_batches < 1:
+            raise ConfigError(f"model.statistics_batches is {statistics_batches}; give 1 or more")
+        self.statistics_batches, self._has_statistics, self._warm_after = statistics_batches, False, 0.0
         if clip_sigma is not None and clip_sigma <= 1:
             raise ConfigError(f"model.clip_sigma is {clip_sigma}; it must be above 1, or null for no clipping")
-        self.clip_sigma, self.timm_weights, self.picture_every = clip_sigma, timm_weights, picture_every
+        if clip == "clamp" and clip_sigma is None:
+            raise ConfigError("model.clip is clamp, but model.clip_sigma is null; set model.clip_sigma, or leave both")
+        self.clip_sigma, self.clip = clip_sigma, clip
+        self.timm_weights, self.picture_every = timm_weights, picture_every
         self.teacher: Teacher | None = None
         width = self.encoder_config.output_size
         self.mean_C: Tensor
@@ -127,16 +140,12 @@ class CTDStage(Stage):
         if store is not None:
             self._check_store(store)
             self._require_used()
-        if self.standardise:
-            if self.statistics_source:
-                require_target(read_key(self.statistics_source).compressor, self.compressor, self.statistics_source)
-                store = FeatureStore.open(self.statistics_source, {"compressor": self.compressor.describe()})
-                self._require_fit(self._geometry_of(store), self.statistics_source)
-            if store is None:
-                raise ConfigError("model.standardise needs statistics: set model.statistics to a feature store")
-            mean_C, std_C = store.statistics
-            self.mean_C.copy_(mean_C)
-            self.std_C.copy_(std_C)
+        if self.statistics_source:
+            require_target(read_key(self.statistics_source).compressor, self.compressor, self.statistics_source)
+            store = FeatureStore.open(self.statistics_source, {"compressor": self.compressor.describe()})
+            self._require_fit(self._geometry_of(store), self.statistics_source)
+        if store is not None:
+            self._take_statistics(*store.statistics)
 
     def _require_used(self) -> None:
         """Raises ConfigError where a setting of the teacher, or validation, has none to act on."""
@@ -196,6 +205,44 @@ class CTDStage(Stage):
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
 
+    def _take_statistics(self, mean_C: Tensor, std_C: Tensor) -> None:
+        self.mean_C.copy_(mean_C)
+        self.std_C.copy_(std_C)
+        self._has_statistics = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["target_statistics"] = {"mean_C": self.mean_C.cpu(), "std_C": self.std_C.cpu()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if (statistics := checkpoint.get("target_statistics")) is not None and not self._has_statistics:
+            self._take_statistics(statistics["mean_C"], statistics["std_C"])
+
+    def on_train_start(self) -> None:
+        if not self._has_statistics:
+            self._take_statistics(*self._measured_statistics())
+        if not self.standardise and self.global_step == 0:
+            with torch.no_grad():
+                self.encoder.head.bias.copy_(self.mean_C)
+        steps = self.trainer.estimated_stepping_batches
+        # Residuals of a head that knows nothing yet are no outliers.
+        self._warm_after = self.optimizer_settings.warmup_fraction * steps if math.isfinite(steps) else 0.0
+        super().on_train_start()
+
+    @torch.no_grad()
+    def _measured_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the teacher's targets by channel, over the first batches of all ranks."""
+        trainer: Any = self.trainer
+        loader, moments = trainer.datamodule.train_dataloader(), ChannelMoments(len(self.mean_C), self.device)
+        for batch in islice(loader, self.statistics_batches):
+            batch = trainer.datamodule.on_after_batch_transfer(trainer.strategy.batch_to_device(batch), 0)
+            with trainer.precision_plugin.forward_context():
+                targets_BTHWC = self._raw_targets(batch)
+            moments.add(targets_BTHWC[self._weights(batch, targets_BTHWC.shape[1]) > 0])
+        loader.close()
+        return moments.over_ranks()
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
         batches = self.trainer.accumulate_grad_batches
@@ -207,28 +254,34 @@ class CTDStage(Stage):
 
     def targets(self, batch: dict[str, Any]) -> Tensor:
         """What the student has to give, (B, T', H', W', C): the batch's, or made of the teacher's tokens."""
-        if "targets_BTHWC" in batch:
-            raw = batch["targets_BTHWC"]
-        else:
-            assert self.teacher is not None
-            # As the caching stage computes them: in the trainer's precision, then rounded to the stored dtype.
-            raw = self.compressor(self.teacher(batch["frames_BTCHW"]))
-            if self.target_dtype is not None:
-                raw = raw.to(getattr(torch, self.target_dtype))
+        raw = self._raw_targets(batch)
         return standardise(raw, self.mean_C, self.std_C) if self.standardise else raw
+
+    def _raw_targets(self, batch: dict[str, Any]) -> Tensor:
+        if "targets_BTHWC" in batch:
+            return batch["targets_BTHWC"]
+        assert self.teacher is not None
+        # As the caching stage computes them: in the trainer's precision, then rounded to the stored dtype.
+        raw = self.compressor(self.teacher(batch["frames_BTCHW"]))
+        return raw if self.target_dtype is None else raw.to(getattr(torch, self.target_dtype))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         student_BTHWC, targets_BTHWC, weight_BT = self._tokens(batch)
         if self.pictures_due(self.picture_every):
             picture = similarity_picture(batch["frames_BTCHW"][0], student_BTHWC[0].detach(), targets_BTHWC[0])
             self.log_picture("ctd/cosine", picture)
-        return self.training_loss(ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, self.clip_sigma))
+        clip_sigma = self.clip_sigma if self.global_step >= self._warm_after else None
+        loss = ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, clip_sigma, self.clip, self._centre_C())
+        return self.training_loss(loss)
+
+    def _centre_C(self) -> Tensor | None:
+        return None if self.standardise else self.mean_C
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Measures over all elements: which of them `clip_sigma` drops depends on what else is in their batch."""
         if self.teacher is None:
             raise ConfigError("validating CTD needs model.teacher, as validation videos have no stored targets")
-        self.note_validation(ctd_loss(*self._tokens(batch)))
+        self.note_validation(ctd_loss(*self._tokens(batch), centre_C=self._centre_C()))
 
     def _tokens(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens of the student, those that it has to give, and which groups of frames count."""
@@ -236,9 +289,12 @@ class CTDStage(Stage):
         groups = targets_BTHWC.shape[1]
         # A store keeps no groups that hold nothing but padding; samples are filled up to whole clips all the same.
         student_BTHWC = self.encoder(batch["frames_BTCHW"]).last_hidden_state[:, :groups]
+        return student_BTHWC, targets_BTHWC, self._weights(batch, groups)
+
+    def _weights(self, batch: dict[str, Any], groups: int) -> Tensor:
+        """1 for groups of frames that hold some of the video, 0 for those that fill up a clip or a batch: (B, T')."""
         first_frames_T = torch.arange(groups, device=self.device) * self.encoder_config.stride[0]
-        weight_BT = (first_frames_T < batch["valid_frames_B"][:, None]).float()
-        return student_BTHWC, targets_BTHWC, weight_BT
+        return (first_frames_T < batch["valid_frames_B"][:, None]).float()
 
     def finished_encoder(self) -> LiteFrameEncoder:
         """A copy that gives raw teacher features: the statistics are folded into its head."""
@@ -252,7 +308,7 @@ class CTDStage(Stage):
         return encoder
 
     def settings(self) -> dict[str, Any]:
-        names = ("target_dtype", "standardise", "clip_sigma")
+        names = ("target_dtype", "standardise", "clip_sigma", "clip")
         return super().settings() | {"target": self.compressor.describe()} | {n: getattr(self, n) for n in names}
 
     def training_record(self) -> TrainingRecord:

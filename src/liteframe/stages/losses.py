@@ -7,11 +7,15 @@ spread over them changes a gradient.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch.nn import functional
 
 from liteframe.stages.distributed import all_reduce_sum
 from liteframe.stages.means import Means, SummedLoss
+
+Clip = Literal["drop", "clamp"]
 
 
 def sum_of(values: torch.Tensor) -> torch.Tensor:
@@ -19,33 +23,35 @@ def sum_of(values: torch.Tensor) -> torch.Tensor:
     return values.sum(dtype=torch.float32 if values.device.type == "mps" else torch.float64)
 
 
-def _kept(residual_BTHWC: torch.Tensor, counts: torch.Tensor, clip_sigma: float) -> torch.Tensor:
-    total, first = all_reduce_sum(torch.stack([sum_of(counts), sum_of(residual_BTHWC * counts)])).unbind()
-    mean = (first / total.clamp(min=1)).to(residual_BTHWC.dtype)
-    distance = (residual_BTHWC - mean).abs()
-    variance = all_reduce_sum(sum_of(distance.square() * counts)) / total.clamp(min=1)
-    return (distance <= clip_sigma * variance.sqrt()) & counts
-
-
 def ctd_loss(
     student_BTHWC: torch.Tensor,
     target_BTHWC: torch.Tensor,
     weight_BT: torch.Tensor | None = None,
     clip_sigma: float | None = None,
+    clip: Clip = "drop",
+    centre_C: torch.Tensor | None = None,
 ) -> SummedLoss:
-    """Squared error between the student's tokens and the compressed teacher's, over kept elements (paper, CTD).
+    """Squared error between the student's tokens and the compressed teacher's (paper, section 4.2).
 
-    Its means are "loss", over the kept elements; "cosine", the similarity of student and target tokens; and, where
-    elements are dropped, "dropped", the fraction of those beyond the limit.
+    Its means are
+
+    - "loss", over the elements that are kept, and "mse", over all of them;
+    - "explained_variance", 1 for a perfect student and 0 for one that gives `centre_C` everywhere;
+    - "centred_cosine", the similarity of student and target tokens, both less `centre_C`;
+    - where residuals are clipped, "clipped", the share of elements beyond the limit, and "clipped_worst", that of the
+      channel where it is largest.
 
     Args:
         student_BTHWC: tokens of the student; gradient flows to these only.
         target_BTHWC: same shape.
         weight_BT: 1 for clips that count and 0 for those that do not (padding, blank samples); all count if None.
-        clip_sigma: drop elements whose residual is further from the mean residual than this many standard deviations
-            of the residuals (appendix, as read by others: 3). Both are taken over the batches of all ranks, so every
-            rank must call this; where gradients are accumulated, over each of the accumulated batches by itself, as
-            the later ones are not known yet. All are kept if None, which communicates nothing.
+        clip_sigma: residuals further than this many standard deviations of their channel's residuals are clipped
+            (appendix, as read by others: 3). Deviations are taken over the batches of all ranks, so every rank must
+            call this; where gradients are accumulated, over each of the accumulated batches by itself, as the later
+            ones are not known yet. None clips nothing, and communicates nothing.
+        clip: "drop" leaves elements out whose residual is that far from the mean residual of their channel; "clamp"
+            keeps them, with the gradient of a residual at the limit (Huber's loss), the limit counted from 0.
+        centre_C: mean of the targets by channel; 0 if None, as standardised targets have it.
 
     Raises:
         ValueError: shapes differ, or `clip_sigma` is not above 1 (which could drop everything).
@@ -55,24 +61,75 @@ def ctd_loss(
     if clip_sigma is not None and clip_sigma <= 1:
         raise ValueError(f"clip_sigma must be above 1, got {clip_sigma}")
     precision = torch.promote_types(student_BTHWC.dtype, torch.float32)
-    target_BTHWC = target_BTHWC.detach().to(precision)
+    student_BTHWC, target_BTHWC = student_BTHWC.to(precision), target_BTHWC.detach().to(precision)
     if weight_BT is None:
         weight_BT = torch.ones(student_BTHWC.shape[:2], device=student_BTHWC.device)
     counts_BT = weight_BT.to(student_BTHWC.device) > 0
     counts = counts_BT[:, :, None, None, None].expand_as(student_BTHWC)
     # where, not a product: what lies in a blank sample may be anything, and nan * 0 is nan.
-    residual = torch.where(counts, student_BTHWC.to(precision) - target_BTHWC, 0.0)
+    residual = torch.where(counts, student_BTHWC - target_BTHWC, 0.0)
+    means = _distances(residual.detach(), student_BTHWC.detach(), target_BTHWC, counts, centre_C)
+    if clip_sigma is None:
+        squares, kept = residual.square().sum(), counts
+    else:
+        kept, limit_C = _within(residual.detach(), counts, clip_sigma, about_mean=clip == "drop")
+        means |= _clipped(kept, counts)
+        if clip == "drop":
+            squares = torch.where(kept, residual, 0.0).square().sum()
+        else:
+            clamped = torch.minimum(torch.maximum(residual.detach(), -limit_C), limit_C)
+            squares = torch.where(kept, residual.square(), clamped * (2 * residual - clamped)).sum()
+            kept = counts
+    return SummedLoss(squares, Means({"loss": (sum_of(squares), sum_of(kept)), **means}))
 
-    with torch.no_grad():
-        kept = counts if clip_sigma is None else _kept(residual.detach(), counts, clip_sigma)
-        cosine_BTHW = functional.cosine_similarity(student_BTHWC.detach().to(precision), target_BTHWC, dim=-1)
-        counts_BTHW = counts[..., 0]
-        cosine = sum_of(torch.where(counts_BTHW, cosine_BTHW, 0.0))
-    squares = torch.where(kept, residual, 0.0).square().sum()
-    means = {"loss": (sum_of(squares), sum_of(kept)), "cosine": (cosine, sum_of(counts_BTHW))}
-    if clip_sigma is not None:
-        means["dropped"] = (sum_of(counts & ~kept), sum_of(counts))
-    return SummedLoss(squares, Means(means))
+
+@torch.no_grad()
+def _within(
+    residual_BTHWC: torch.Tensor, counts: torch.Tensor, clip_sigma: float, about_mean: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which elements are within the limit of their channel, and that limit (C,), over all ranks."""
+    tokens, first_C = sum_of(counts[..., 0]), _by_channel(residual_BTHWC)
+    total, *_ = sums = all_reduce_sum(torch.cat([tokens[None], first_C]))
+    mean_C = (sums[1:] / total.clamp(min=1)).to(residual_BTHWC.dtype) if about_mean else residual_BTHWC.new_zeros(())
+    distance = (residual_BTHWC - mean_C).abs()
+    variance_C = all_reduce_sum(_by_channel(distance.square() * counts)) / total.clamp(min=1)
+    limit_C = (clip_sigma * variance_C.sqrt()).to(distance.dtype)
+    return (distance <= limit_C) & counts, limit_C
+
+
+@torch.no_grad()
+def _distances(
+    residual: torch.Tensor,
+    student: torch.Tensor,
+    target: torch.Tensor,
+    counts: torch.Tensor,
+    centre_C: torch.Tensor | None,
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Sums and counts of what says how near the student is, whatever is clipped."""
+    if centre_C is not None:
+        student, target = student - centre_C.to(student), target - centre_C.to(target)
+    counts_BTHW = counts[..., 0]
+    cosine_BTHW = functional.cosine_similarity(student, target, dim=-1)
+    error, spread = sum_of(residual.square()), sum_of(torch.where(counts, target, 0.0).square())
+    return {
+        "mse": (error, sum_of(counts)),
+        "explained_variance": (spread - error, spread),
+        "centred_cosine": (sum_of(torch.where(counts_BTHW, cosine_BTHW, 0.0)), sum_of(counts_BTHW)),
+    }
+
+
+@torch.no_grad()
+def _clipped(kept: torch.Tensor, counts: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    tokens, clipped_C = sum_of(counts[..., 0]), _by_channel((counts & ~kept).float())
+    all_tokens, *_ = sums = all_reduce_sum(torch.cat([tokens[None], clipped_C]))
+    worst = sums[1:].max() / all_tokens.clamp(min=1)
+    return {"clipped": (clipped_C.sum(), sum_of(counts)), "clipped_worst": (worst * tokens, tokens)}
+
+
+def _by_channel(values_BTHWC: torch.Tensor) -> torch.Tensor:
+    """Sums (C,), in float64 as `sum_of`."""
+    wide = torch.float32 if values_BTHWC.device.type == "mps" else torch.float64
+    return values_BTHWC.sum(dim=(0, 1, 2, 3), dtype=wide)
 
 
 def answer_loss(logits_BLV: torch.Tensor, labels_BL: torch.Tensor, ignore_index: int = -100) -> SummedLoss:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from liteframe.data.store.statistics import MIN_STD
+from liteframe.errors import DataError
 from liteframe.stages.distributed import all_reduce_sum, gather_objects
 
 
@@ -45,7 +47,10 @@ class Means:
 
     def values(self) -> dict[str, Tensor]:
         """The means in float32; 0 where nothing counts."""
-        return {name: (total / count.clamp(min=1)).float() for name, (total, count) in self.parts.items()}
+        found = {}
+        for name, (total, count) in self.parts.items():
+            found[name] = torch.where(count > 0, total / count, 0.0).float()
+        return found
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,38 @@ class SummedLoss:
     def count(self) -> Tensor:
         """What `total` is to be divided by, of this batch alone."""
         return self.means.parts["loss"][1]
+
+
+class ChannelMoments:
+    """Sums, by channel, of values of which mean and deviation are asked.
+
+    Args:
+        channels: of the values.
+        device: that the ranks communicate on.
+    """
+
+    def __init__(self, channels: int, device: torch.device) -> None:
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self._sums = torch.zeros(2 * channels + 1, dtype=wide, device=device)
+
+    def add(self, values: Tensor) -> None:
+        """Takes in values (..., C)."""
+        values_NC = values.detach().reshape(-1, values.shape[-1]).to(self._sums)
+        count = values_NC.new_tensor([len(values_NC)])
+        self._sums += torch.cat([count, values_NC.sum(0), values_NC.square().sum(0)])
+
+    def over_ranks(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (C,) over all ranks, float32; a collective.
+
+        Raises:
+            DataError: there were no values on any rank.
+        """
+        count, *_ = sums = all_reduce_sum(self._sums)
+        if count == 0:
+            raise DataError("no batch holds a frame that could be read, so nothing is known of the targets")
+        mean_C, square_C = (sums[1:] / count).chunk(2)
+        deviation_C = (square_C - mean_C.square()).clamp(min=0).sqrt().clamp(min=MIN_STD)
+        return mean_C.float(), deviation_C.float()
 
 
 def gathered_means(own: Means | None) -> dict[str, float]:

@@ -107,8 +107,6 @@ def test_a_setting_without_effect_is_refused(stage: Any, settings: Any, message:
 
 
 def test_a_model_says_so_where_it_is_built() -> None:
-    with pytest.raises(ConfigError, match=r"model\.statistics is set, but model\.standardise is false"):
-        ctd(statistics="store")
     host = str(host_folder())
     for settings, name in (
         ({"pooled_by": "average"}, "pooled_too"),

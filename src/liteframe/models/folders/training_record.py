@@ -23,7 +23,16 @@ from liteframe.system.own_folder import is_foreign
 RECORD = "trained.json"
 _MODEL = (
     *("seed", "optimizer", "lora", "train_llm", "train_encoder", "train_projector", "llm_lr", "encoder_lr"),
-    *("projector_lr", "questions_per_video", "target", "target_dtype", "standardise", "clip_sigma", "pooled_too"),
+    *(
+        "projector_lr",
+        "questions_per_video",
+        "target",
+        "target_dtype",
+        "standardise",
+        "clip_sigma",
+        "clip",
+        "pooled_too",
+    ),
     *("longest_video", "max_length", "truncate"),
 )
 _DATA = ("samples", "shapes", "seed", "store", "differs")

@@ -1,0 +1,103 @@
+"""Targets whose channels have large means are learnt: from a store, or measured on the first batches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from safetensors.torch import load_file, save_file
+
+from liteframe.data.transforms import normalize
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.teachers import InternVLTeacher
+from liteframe.stages.ctd import CTDStage
+from liteframe.stages.means import ChannelMoments
+from liteframe.stages.stage import OptimizerSettings
+from tiny_world import ENCODER, WAP_SETTINGS, decoding_in_process, host_folder, make_trainer, manifest, video_data
+
+OFFSETS = {5: 10.0, 77: -60.0}
+"""Channel -> mean: large image encoders without a norm at their end have such channels."""
+
+
+@pytest.fixture(scope="module")
+def offset_host(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tiny host with those means in the features of its image encoder."""
+    folder = tmp_path_factory.mktemp("host")
+    for path in host_folder().iterdir():
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+            name = "model.vision_tower.layernorm.bias"
+            (bias,) = [key for key in tensors if key.endswith(name.removeprefix("model."))]
+            for channel, mean in OFFSETS.items():
+                tensors[bias][channel] += mean
+            save_file(tensors, folder / path.name, {"format": "pt"})
+        else:
+            (folder / path.name).write_bytes(path.read_bytes())
+    return str(folder)
+
+
+class SaveAtEnd(Callback):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+def stage(host: str, out: Path, **settings: Any) -> CTDStage:
+    optimizer = OptimizerSettings(lr=3e-3, warmup_fraction=0.2)
+    shared: dict[str, Any] = {"picture_every": 0, "seed": 0, **WAP_SETTINGS, **settings}
+    return CTDStage(ENCODER, host, optimizer=optimizer, out=str(out), **shared)
+
+
+def fit(folder: Path, module: CTDStage, steps: int = 30, **more: Any) -> dict[str, float]:
+    trainer = make_trainer(folder, max_steps=steps, **more)
+    with decoding_in_process():
+        trainer.fit(module, video_data(train=str(manifest())))
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+@pytest.mark.parametrize(("standardise", "clip"), [(True, "drop"), (True, "clamp"), (False, "drop"), (False, "clamp")])
+def test_channels_of_large_mean_are_learnt(offset_host: str, standardise: bool, clip: Any, tmp_path: Path) -> None:
+    logged = fit(tmp_path, stage(offset_host, tmp_path / "out", standardise=standardise, clip=clip))
+    student = LiteFrameEncoder.from_pretrained(tmp_path / "out").eval()
+    teacher = InternVLTeacher.from_pretrained(offset_host)
+    batch = next(iter(video_data(train=str(manifest())).loader("train", batch_size=4)))
+    frames = normalize(batch["frames_BTCHW"])
+    with torch.no_grad():
+        given = student(frames).last_hidden_state
+        wanted = stage(offset_host, tmp_path / "x").compressor(teacher(frames))
+    for channel in OFFSETS:
+        assert given[..., channel].mean() == pytest.approx(wanted[..., channel].mean(), abs=1.0)
+    assert logged["train/clipped_worst"] < 0.2
+    if not standardise:  # in the units of the targets, what is logged is what the export does
+        assert logged["train/mse"] == pytest.approx(float((given - wanted).square().mean()), rel=0.3)
+
+
+def test_they_are_measured_on_the_first_batches_and_kept_in_the_checkpoint(offset_host: str, tmp_path: Path) -> None:
+    module = stage(offset_host, tmp_path / "out", statistics_batches=2)
+    checkpoint = tmp_path / "two.ckpt"
+    fit(tmp_path, module, 2, callbacks=[SaveAtEnd(checkpoint)])
+    mean_C, std_C = module.mean_C.clone(), module.std_C.clone()
+    assert mean_C[77] == pytest.approx(-60, abs=3) and (std_C > 0).all()
+    again = stage(offset_host, tmp_path / "later", statistics_batches=1)
+    trainer = make_trainer(tmp_path / "again", max_steps=4)
+    with decoding_in_process():
+        trainer.fit(again, video_data(train=str(manifest())), ckpt_path=str(checkpoint))
+    assert torch.equal(again.mean_C, mean_C) and torch.equal(again.std_C, std_C)
+    record = json.loads((tmp_path / "later" / "trained.json").read_text())
+    assert record["model"]["standardise"] is True and record["model"]["clip"] == "drop"
+
+
+def test_moments_are_those_of_all_values_together() -> None:
+    values = torch.randn(40, 3) * torch.tensor([1.0, 9.0, 0.0]) + torch.tensor([0.0, 500.0, -2.0])
+    moments = ChannelMoments(3, torch.device("cpu"))
+    for part in values.split([1, 30, 9]):
+        moments.add(part.reshape(-1, 1, 3))
+    mean_C, std_C = moments.over_ranks()
+    torch.testing.assert_close(mean_C, values.mean(0))
+    torch.testing.assert_close(std_C, values.std(0, correction=0).clamp(min=1e-6), rtol=1e-4, atol=1e-6)
