@@ -14,15 +14,13 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
+from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
 from liteframe.models.folders.model_folder import model_subfolder
 from liteframe.models.folders.strict import StrictPreTrainedModel, open_folder
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import project_tokens
 from liteframe.models.video_llm.adapted import merge_adapter
 from liteframe.models.video_llm.model import put_in_places
-
-CLIPS_AT_ONCE = 16
-"""Clips that go through the encoder together. Clips do not see each other, so this bounds the memory, nothing else."""
 
 _LOSS_KWARGS = ("num_items_in_batch", "shift_labels", "ignore_index")
 """What transformers' causal-LM loss takes beside logits and labels."""
@@ -124,8 +122,10 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             pixel_values_videos: normalised pixels (clips, clip_frames, C, H, W).
             clip_groups: how many groups of each clip count, (clips,); None is all.
         """
-        parts = pixel_values_videos.to(self.encoder.head.weight.dtype).split(CLIPS_AT_ONCE)
-        features = torch.cat([self.encoder(part).last_hidden_state for part in parts])
+        pixels = pixel_values_videos.to(self.encoder.head.weight.dtype)
+        features = encode_chunks(
+            lambda part: self.encoder(part).last_hidden_state, pixels, self.encoder.clip_frames, CLIPS_AT_ONCE
+        )
         visual = project_tokens(self.projector, features, self.config.downsample_ratio)
         if clip_groups is None:
             return visual.flatten(0, 1)

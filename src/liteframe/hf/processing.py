@@ -1,4 +1,9 @@
-"""From videos, images and a conversation to what `LiteFrameForConditionalGeneration` takes."""
+"""From videos, images and a conversation to what `LiteFrameForConditionalGeneration` takes.
+
+Prompts are text here, of any number of videos and images, as transformers' users write them. Training and chat take
+token ids of one video from `PromptBuilder`, which keeps its parts apart: for labels, and for keys and values that
+several questions share. The template's rendering and the wording of videos and images are the same functions.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ from liteframe.models.folders.config_limits import require_sane
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.strict import open_folder
 from liteframe.models.video_llm.chat_template import render, require_bounded, template_of
-from liteframe.models.video_llm.prompts import image_text, video_text
+from liteframe.models.video_llm.prompts import image_text, require_visual_tokens, video_text
 from liteframe.system.own_folder import drop_listing
 
 _RENDERED = "liteframe_text"
@@ -79,9 +84,7 @@ class LiteFrameProcessor(ProcessorMixin):
         self.end_image_token = tokenizer.end_image_token
         self.image_token = tokenizer.context_image_token
         self.video_token = tokenizer.video_token
-        for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
-            if not isinstance(token := getattr(self, name), str) or not token:
-                raise ConfigError(f"{tokenizer.name_or_path}: {name} of the tokenizer is {token!r}; copy it again")
+        require_visual_tokens(self, f"{tokenizer.name_or_path}: the tokenizer")
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:  # type: ignore[override]

@@ -15,6 +15,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from liteframe.errors import ConfigError, GeometryError
+from liteframe.models.clip_chunks import encode_chunks
 from liteframe.models.folders.strict import StrictPreTrainedModel
 from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
 from liteframe.models.student.encoder_config import LiteFrameConfig
@@ -125,16 +126,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         """
         self._check_frames(frames_BTCHW, valid_frames_B)
         batch, frames = frames_BTCHW.shape[:2]
-        clips, chunk = -(-frames // self.clip_frames), self.chunk_clips
-        if chunk is None or chunk >= batch * clips:
-            features = self._encode_chunk(frames_BTCHW)
-        else:
-            features = torch.cat(
-                [
-                    torch.cat([self._encode_chunk(part) for part in videos.split(chunk * self.clip_frames, 1)], dim=1)
-                    for videos in frames_BTCHW.split(max(1, chunk // clips))
-                ]
-            )
+        features = encode_chunks(self._encode_chunk, frames_BTCHW, self.clip_frames, self.chunk_clips)
         features = features[:, : -(-frames // self.frames_per_group)]
         if valid_frames_B is None:
             valid_frames_B = torch.full((batch,), frames, dtype=torch.int64, device=frames_BTCHW.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,11 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.folders.model_folder import local_folder
 from liteframe.models.folders.training_record import RECORD
-from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
+from liteframe.models.teachers.checkpoint import Colour, build, read_normalization
 from liteframe.models.teachers.geometry import TeacherGeometry
-from liteframe.models.teachers.teacher import Teacher, TeacherSource
+from liteframe.models.teachers.teacher import TeacherSource, TransformersTeacher
 from liteframe.system.own_folder import is_own
 
-_VISION = "vision_tower."
 _PROJECTOR = "multi_modal_projector."
 
 
@@ -33,7 +32,7 @@ def pixel_shuffle(tokens_BHWC: Tensor, ratio: float = 0.5) -> Tensor:
     return blocks.permute(0, 1, 3, 2, 4, 5).reshape(B, H // k, W // k, k * k * C)
 
 
-class InternVLTeacher(Teacher):
+class InternVLTeacher(TransformersTeacher):
     """The vision tower and projector of an InternVL.
 
     Args:
@@ -45,6 +44,13 @@ class InternVLTeacher(Teacher):
         mean, std: of the pixels that it was trained on, see `Teacher`.
     """
 
+    family = "InternVL"
+    whole_types = ("internvl",)
+    towers: ClassVar[dict[str, Any]] = {"internvl_vision": InternVLVisionModel}
+    prefix = "vision_tower."
+    other_prefixes = (_PROJECTOR,)
+    pixels = (IMAGENET_MEAN, IMAGENET_STD)
+
     def __init__(
         self,
         vision_tower: InternVLVisionModel,
@@ -54,7 +60,7 @@ class InternVLTeacher(Teacher):
         mean: Colour = IMAGENET_MEAN,
         std: Colour = IMAGENET_STD,
     ) -> None:
-        super().__init__(vision_tower, _geometry(vision_tower.config, "the image encoder"), mean, std, class_token=True)
+        super().__init__(vision_tower, mean, std, class_token=True)
         self.feature_layer = feature_layer
         self.projector = projector if projector is None else projector.requires_grad_(False).eval()
         self.downsample_ratio = downsample_ratio
@@ -67,36 +73,31 @@ class InternVLTeacher(Teacher):
         return cls(model.vision_tower, model.multi_modal_projector, host.config.downsample_ratio, layer, *pixels)
 
     @classmethod
-    def from_pretrained(
-        cls, source: str, attention: str | None = None, dtype: torch.dtype | None = None
-    ) -> InternVLTeacher:
-        """Reads vision tower and projector, and nothing of the LLM, from a folder or hub id in transformers' format.
+    def geometry_of(cls, config: Any, source: str) -> TeacherGeometry:
+        for name in ("image_size", "patch_size"):
+            height, width = getattr(config, name)
+            if height != width:
+                raise ConfigError(
+                    f"{source}: {name} of the image encoder is {height} x {width}; only squares can be read"
+                )
+        return TeacherGeometry(config.hidden_size, config.patch_size[0], config.image_size[0])
 
-        Args:
-            source: an `InternVLForConditionalGeneration` or an `InternVLVisionModel`.
-            attention: "eager", "sdpa" or None for the library's choice.
-            dtype: of the weights; None is float32, whatever the file's.
+    @classmethod
+    def require_readable(cls, whole: InternVLConfig, source: str) -> None:
+        require_readable(whole, source)
 
-        Raises:
-            ConfigError: the folder is missing, of another family, or lacks or has unexpected weights.
-        """
-        config, vision_config = _read_configs(source)
-        host_config = config if isinstance(config, InternVLConfig) else None
-        if host_config is not None:
-            require_readable(host_config, source)
-        layer = -1 if host_config is None else feature_layer(host_config, source)
-        if attention is not None:
-            vision_config._attn_implementation = attention
-        tensors = read_tensors(source, (_VISION, _PROJECTOR) if host_config else ("",))
-        vision = {k.removeprefix(_VISION): v for k, v in tensors.items() if not k.startswith(_PROJECTOR)}
-        tower = build(lambda: InternVLVisionModel(vision_config), vision, source)
-        projector = None
-        if host_config is not None:
-            weights = {k.removeprefix(_PROJECTOR): v for k, v in tensors.items() if k.startswith(_PROJECTOR)}
-            projector = build(lambda: InternVLMultiModalProjector(host_config), weights, source)
-        ratio = host_config.downsample_ratio if host_config else 0.5
-        teacher = cls(tower, projector, ratio, layer, *pixel_colours(str(local_folder(source))))
-        return teacher.to(dtype) if dtype is not None else teacher
+    @classmethod
+    def parts_of(cls, whole: InternVLConfig, tensors: dict[str, Tensor], source: str) -> dict[str, Any]:
+        weights = {k.removeprefix(_PROJECTOR): v for k, v in tensors.items() if k.startswith(_PROJECTOR)}
+        return {
+            "projector": build(lambda: InternVLMultiModalProjector(whole), weights, source),
+            "downsample_ratio": whole.downsample_ratio,
+            "feature_layer": feature_layer(whole, source),
+        }
+
+    @classmethod
+    def read_pixels(cls, source: str) -> tuple[Colour, Colour]:
+        return pixel_colours(str(local_folder(source)))
 
     @property
     def vision_tower(self) -> InternVLVisionModel:
@@ -160,13 +161,8 @@ class InternVL(TeacherSource):
         source: folder or hub id.
     """
 
+    teacher = InternVLTeacher
     source: str
-
-    def geometry(self) -> TeacherGeometry:
-        return _geometry(_read_configs(self.source)[1], self.source)
-
-    def load(self, attention: str | None = None) -> InternVLTeacher:
-        return InternVLTeacher.from_pretrained(self.source, attention)
 
 
 def project_tokens(projector: nn.Module, tokens_BTHWC: Tensor, ratio: float) -> Tensor:
@@ -174,15 +170,6 @@ def project_tokens(projector: nn.Module, tokens_BTHWC: Tensor, ratio: float) -> 
     B, T = tokens_BTHWC.shape[:2]
     shuffled = pixel_shuffle(tokens_BTHWC.flatten(0, 1), ratio)
     return projector(shuffled.reshape(B, T, -1, shuffled.shape[-1]))
-
-
-def _read_configs(source: str) -> tuple[Any, Any]:
-    """The config of a folder or hub id, and that of the vision encoder in it."""
-    config = read_config(source)
-    vision_config: Any = config.vision_config if isinstance(config, InternVLConfig) else config
-    if vision_config.model_type != "internvl_vision":
-        raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the InternVL family")
-    return config, vision_config
 
 
 def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
@@ -207,7 +194,7 @@ def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
 def require_readable(config: InternVLConfig, source: str) -> None:
     """Raises ConfigError, by the name of the field, where a host's config asks for what is done otherwise here."""
     feature_layer(config, source)
-    _geometry(config.vision_config, source)
+    InternVLTeacher.geometry_of(config.vision_config, source)
     ratio = config.downsample_ratio
     if not 0 < ratio <= 1 or abs(1 / ratio - round(1 / ratio)) > 1e-6:
         raise ConfigError(f"{source}: downsample_ratio of config.json is {ratio}; it must be 1, 1/2, 1/3, ...")
@@ -232,11 +219,3 @@ def feature_layer(config: InternVLConfig, source: str) -> int:
             " read: the patches without the class token"
         )
     return layer
-
-
-def _geometry(config: Any, source: str) -> TeacherGeometry:
-    for name in ("image_size", "patch_size"):
-        height, width = getattr(config, name)
-        if height != width:
-            raise ConfigError(f"{source}: {name} of the image encoder is {height} x {width}; only squares can be read")
-    return TeacherGeometry(config.hidden_size, config.patch_size[0], config.image_size[0])

@@ -29,6 +29,13 @@ Line = tuple[int, int]
 """Number of a `Frame` line and how many visual tokens stand in it."""
 
 
+def require_visual_tokens(processor: Any, where: str) -> None:
+    """Raises ConfigError, with `where`, if a processor lacks a token that images and videos are written with."""
+    for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
+        if not isinstance(token := getattr(processor, name, None), str) or not token:
+            raise ConfigError(f"{where} has no {name}; use the processor saved with the model")
+
+
 def image_text(processor: Any, tokens: int) -> str:
     """What stands for an image, or for the clip of a `Frame` line: its places between the host's two tokens."""
     return f"{processor.start_image_token}{processor.image_token * tokens}{processor.end_image_token}"
@@ -78,9 +85,7 @@ class PromptBuilder:
         self._end_ids = end_ids
         self.max_length: int | None = None
         self.tokenizer = processor.tokenizer
-        for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
-            if not isinstance(token := getattr(processor, name, None), str) or not token:
-                raise ConfigError(f"the host's processor has no {name}; use the processor saved with the host model")
+        require_visual_tokens(processor, "the host's processor")
         self._where = self.tokenizer.name_or_path or "the host"
         self._chat_template = template_of(processor, "the host's processor")
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
