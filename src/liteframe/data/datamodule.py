@@ -125,8 +125,8 @@ class VideoDataModule(LightningDataModule):
         sources = {"train": train, "val": val, "test": test, "predict": predict}
         self.sources = {split: as_sources(given) if given else [] for split, given in sources.items()}
         self.store_path, self.store_root = store, store_root
-        optional = {"frames": frames, "batch_size": batch_size, "shapes": shapes, "train_sampler": train_sampler}
-        optional |= {"sampler": sampler, "image_size": image_size, "clip_frames": clip_frames}
+        optional: dict[str, Any] = {"frames": frames, "batch_size": batch_size, "shapes": shapes, "sampler": sampler}
+        optional |= {"train_sampler": train_sampler, "image_size": image_size, "clip_frames": clip_frames}
         self.given = {name for name, value in optional.items() if value is not None}
         """Of the settings whose default depends on others, those that were given."""
         self.frames = _FRAMES if frames is None else frames
