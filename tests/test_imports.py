@@ -30,6 +30,7 @@ ROOMS = {
     "models": [
         *(
             "finite",
+            "flop_count",
             "gradient_checkpointing",
             "clip_chunks",
             "folders",

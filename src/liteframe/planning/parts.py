@@ -16,7 +16,6 @@ from liteframe.models.student.encoder import LiteFrameConfig
 from liteframe.models.teachers import InternVL, TeacherSource, read_config
 from liteframe.models.video_llm.hosts import host_config
 from liteframe.ops.pooling import Block, check_size
-from liteframe.planning.flops import student_grid
 from liteframe.planning.memory import Part
 
 SHUFFLED = "after the pixel shuffle"
@@ -143,7 +142,7 @@ def require_width(config: LiteFrameConfig, vision: Any, source: str) -> None:
 def student_points(config: LiteFrameConfig, size: tuple[int, int], ratio: float) -> dict[str, int]:
     """Tokens of a clip at each point. Raises GeometryError for frames that do not fill the grid."""
     check_size(*size, config.size_multiple)
-    patches = prod(student_grid(config, size))
+    patches = config.clip_frames * prod(side // config.patch_size for side in size)
     return with_shuffle({"patches": patches, "after the student": patches // prod(config.stride)}, ratio)
 
 
