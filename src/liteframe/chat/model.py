@@ -258,7 +258,7 @@ def load(model: str | Path, device: str = "auto", dtype: str | None = None, atte
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
-        attention: kernel of the LLM, "eager" or "sdpa"; None is transformers' choice.
+        attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.

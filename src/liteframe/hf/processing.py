@@ -39,21 +39,21 @@ _NOT_FOR_TEMPLATES = (
 
 
 class LiteFrameProcessor(ProcessorMixin):
-    """Frames to clips, and prompts with a place for every visual token that the LLM will see.
+    """Frames to clips, and prompts with a position for every visual token that the LLM will see.
 
     A video becomes `Frame1: <img>...</img>` lines, one for each group of frames that a token spans, as in LMA; its
     last clip is filled up with its last frame. A still image is a clip of that image repeated, of which one group
-    counts, in the host's wording of an image: `<img>...</img>`.
+    counts, in the base VLM's wording of an image: `<img>...</img>`.
 
     Args:
-        tokenizer: the host's.
+        tokenizer: the base VLM's.
         image_size: height and width in pixels that frames are squashed to.
         clip_frames: frames that the encoder takes together.
         tokens_per_clip: what the LLM sees of them.
         num_frames: frames taken of a video file, at most, unless a call says otherwise.
         sampler: name and settings of what chooses the frames, as `FrameSampler.describe` gives them; null is
             UniformMidpoints.
-        chat_template: the host's.
+        chat_template: the base VLM's.
         frames_per_group: frames that a token spans; null is all of a clip.
 
     Raises:
@@ -161,7 +161,7 @@ class LiteFrameProcessor(ProcessorMixin):
             kwargs: for the tokenizer.
 
         Raises:
-            DataError: videos or images and their places differ in number, or one of them cannot be used.
+            DataError: videos or images and their placeholders differ in number, or one of them cannot be used.
             ConfigError: tensors of another library.
         """
         if return_tensors != "pt":
@@ -203,7 +203,7 @@ class LiteFrameProcessor(ProcessorMixin):
         return BatchFeature(data)
 
     def _fill(self, texts: list[str], visuals: dict[str, list[Any]], add: Any) -> list[str]:
-        """The prompts with each token of an image or video replaced by its places."""
+        """The prompts with each token of an image or video replaced by its positions."""
         tokens = {"image": self.image_token, "video": self.video_token}
         for kind, token in tokens.items():
             places = sum(text.count(token) for text in texts)

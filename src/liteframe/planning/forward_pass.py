@@ -80,7 +80,7 @@ def student_pass(config: LiteFrameConfig, image_size: tuple[int, int]) -> Forwar
 
 
 def projector_pass(projector: Any) -> ForwardPass:
-    """One visual token, counted after the pixel shuffle, through the host's projector."""
+    """One visual token, counted after the pixel shuffle, through the base VLM's projector."""
     width = projector.linear_1.in_features
     return forward_pass(projector, lambda tokens: torch.empty(tokens, width, dtype=torch.bfloat16).requires_grad_())
 

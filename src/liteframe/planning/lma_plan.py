@@ -168,7 +168,7 @@ def _count(stage: LMAStage, config: Any, encoder: LiteFrameConfig, size: tuple[i
     added = sum(times * _trained(layer) for times, layer in zip(copies, llm.layers, strict=True))
     parts = [
         part("encoder", student, stage.train_encoder),
-        # In float32 if it is trained, whatever the host's weights are in.
+        # In float32 if it is trained, whatever the base VLM's weights are in.
         part("projector", projector, stage.train_projector, 4 if stage.train_projector else itemsize),
         Part("LLM", own + head, 0, itemsize, outside + 2 * layer),
         Part("adapters", added, added, 4, 2 * added // sum(copies)),
@@ -196,5 +196,5 @@ def _student_config(folder: str, vision: Any) -> tuple[LiteFrameConfig, list[str
     """The encoder that CTD exported, or the paper's where it is not there yet."""
     if (Path(folder) / "config.json").is_file():
         return LiteFrameConfig.from_pretrained(folder), []
-    note = f"{folder} is not here yet: the paper's encoder is assumed, with the host's feature width"
+    note = f"{folder} is not here yet: the paper's encoder is assumed, with the base VLM's feature width"
     return LiteFrameConfig(output_size=vision.hidden_size), [note]

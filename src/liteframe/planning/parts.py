@@ -95,7 +95,7 @@ def part(name: str, module: nn.Module, trained: bool, bytes_each: int = 4) -> Pa
 
 
 def vision_config(teacher: str | TeacherSource) -> tuple[Any, float]:
-    """The image encoder's config of a teacher, and the ratio of its host's pixel shuffle (0.5 without a host).
+    """The image encoder's config of a teacher, and the ratio of its base VLM's pixel shuffle (0.5 without a base VLM).
 
     Raises:
         ConfigError: it is no InternVL.
@@ -147,7 +147,7 @@ def student_points(config: LiteFrameConfig, size: tuple[int, int], ratio: float)
 
 
 def with_shuffle(points: dict[str, int], ratio: float) -> dict[str, int]:
-    """The points and one more, where the host's pixel shuffle has moved tokens into channels."""
+    """The points and one more, where the base VLM's pixel shuffle has moved tokens into channels."""
     return {**points, SHUFFLED: round(list(points.values())[-1] * ratio**2)}
 
 

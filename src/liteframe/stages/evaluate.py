@@ -37,7 +37,7 @@ class EvaluateStage(LightningModule):
             then reads with its own encoder.
         choices: "letters" lists the options under the question as A., B., ... and asks for a letter; "words" asks the
             question as it is and compares the options' own first tokens.
-        attention: kernel of the LLM, "eager" or "sdpa"; null is transformers' choice.
+        attention: attention implementation of the LLM, "eager" or "sdpa"; null is transformers' choice.
         encoder_chunk_frames: frames of a video that its encoder takes at a time, rounded up to whole clips; null is
             all. No answer depends on it.
     """

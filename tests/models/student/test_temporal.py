@@ -18,7 +18,7 @@ from liteframe.models.student.temporal import (
     TemporalAttention,
     make_mixer,
 )
-from liteframe.models.student.vit import Block
+from liteframe.models.student.vit import TransformerBlock
 
 OWN_WEIGHTS = {
     "depthwise": {"weight", "bias"},
@@ -85,7 +85,7 @@ def test_temporal_attention_equals_multihead_attention_at_each_place() -> None:
 
 
 def test_joint_attention_equals_multihead_attention_among_all_tokens_of_the_clip() -> None:
-    block: Any = randomise(Block(12, 3, 24, frames=4, mixer="joint"))
+    block: Any = randomise(TransformerBlock(12, 3, 24, frames=4, mixer="joint"))
     reference = torchs_attention(block.attn, 12, 3)
     tokens = torch.randn(2 * 4, 5, 12)
     with torch.no_grad():

@@ -119,7 +119,7 @@ class PipelineRun:
         """
         model, llm = self.subject.model, self.subject.video_llm
         assert self._ids_BL is not None and self._visual_L is not None, "the first run makes the prompt"
-        embeds_BLC = llm.embed(self._ids_BL, visual_BTNC, places=visual_BTNC.shape[:3].numel())
+        embeds_BLC = llm.embed(self._ids_BL, visual_BTNC, visual_count=visual_BTNC.shape[:3].numel())
         if isinstance(model, PrunedVideoLLM):
             tokens = visual_BTNC.shape[1:3].numel()
             states = [model.last_state(embeds_1LC, self._visual_L, tokens) for embeds_1LC in embeds_BLC.split(1)]

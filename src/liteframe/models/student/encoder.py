@@ -1,7 +1,8 @@
-"""LiteFrame's student encoder as a Hugging Face model (paper, section 3): a ViT-Base/14 that drops tokens on its way.
+"""LiteFrame's student encoder as a Hugging Face model (paper, section 4.1): a ViT-Base/14 that drops tokens on its way.
 
 A clip of 4 frames of 448 px has 4 x 32 x 32 tokens (frames, rows, columns), 2 x 16 x 16 after block 4 and 1 x 16 x 16
-after block 8; it leaves in the teacher's feature space, before the host's pixel shuffle. Clips do not see each other.
+after block 8; it leaves in the teacher's feature space, before the base VLM's pixel shuffle. Clips do not see each
+other.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from liteframe.models.student.temporal import (
     FullTemporalConv,
     StridedDownsample,
 )
-from liteframe.models.student.vit import Block, PatchEmbedding, sincos_positions
+from liteframe.models.student.vit import PatchEmbedding, TransformerBlock, sincos_positions
 from liteframe.ops.pooling import check_size
 
 __all__ = ["LiteFrameConfig", "LiteFrameEncoder", "LiteFrameOutput"]
@@ -39,8 +40,7 @@ class LiteFrameOutput(ModelOutput):
 
     Attributes:
         last_hidden_state: ``(B, T', H', W', output_size)``, in the teacher's feature space; T' counts groups of
-            ``stride[0]`` frames, of which a clip holds one in the paper. Groups that hold no frame at all but what
-            fills up the last clip are cut off.
+            ``stride[0]`` frames (one group a clip in the paper). Groups that are all padding are cut off.
         valid_frames: ``(B,)`` int64, how many input frames are real; the rest repeat the last one.
     """
 
@@ -59,7 +59,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
     chunk_clips: int | None = None
     checkpoint_chunks = False
     _supports_sdpa = True
-    _no_split_modules = ["Block"]  # noqa: RUF012 (the base class declares it so)
+    _no_split_modules = ["TransformerBlock"]  # noqa: RUF012 (the base class declares it so)
 
     def __init__(self, config: LiteFrameConfig) -> None:
         super().__init__(config)
@@ -76,7 +76,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         frames = config.clip_frames
         for depth in range(1, config.num_hidden_layers + 1):
             self.blocks.append(
-                Block(
+                TransformerBlock(
                     channels=width,
                     heads=config.num_attention_heads,
                     mlp_channels=int(width * config.mlp_ratio),

@@ -1,4 +1,4 @@
-"""Where the student mixes and drops frames: temporal mixers, and the strided convolution between its stages.
+"""Where the student mixes and drops frames: temporal mixers, and the strided convolution between its blocks.
 
 Section 4.1 of the paper: a depth-wise 1-D convolution over time after every block whose clip still has more
 than one frame, and depth-wise strided convolutions after two of the blocks. Tables 2 and 5 set it against a full

@@ -1,4 +1,4 @@
-"""InternVL's image encoder as a teacher: the paper's, with the host's projector where there is a host."""
+"""InternVL's image encoder as a teacher: the paper's, with the base VLM's projector where there is a base VLM."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class InternVLTeacher(TransformersTeacher):
 
     Args:
         vision_tower: the image encoder.
-        projector: the host's projector, or None for an encoder on its own.
-        downsample_ratio: of the host's pixel shuffle.
-        feature_layer: whose output the host reads, as its `vision_feature_layer` says: -1 is the encoder's own output,
-            behind its last norm; else a number among the embeddings and what each layer gives.
+        projector: the base VLM's projector, or None for an encoder on its own.
+        downsample_ratio: of the base VLM's pixel shuffle.
+        feature_layer: whose output the base VLM reads, as its `vision_feature_layer` says: -1 is the encoder's own
+            output, behind its last norm; else a number among the embeddings and what each layer gives.
         mean, std: of the pixels that it was trained on, see `Teacher`.
     """
 
@@ -67,8 +67,8 @@ class InternVLTeacher(TransformersTeacher):
 
     @classmethod
     def from_host(cls, host: InternVLForConditionalGeneration) -> InternVLTeacher:
-        """Shares the modules of a host that is in memory."""
-        layer, pixels = feature_layer(host.config, "the host"), pixel_colours(host.config.name_or_path)
+        """Shares the modules of a base VLM that is in memory."""
+        layer, pixels = feature_layer(host.config, "the base VLM"), pixel_colours(host.config.name_or_path)
         model = host.model
         return cls(model.vision_tower, model.multi_modal_projector, host.config.downsample_ratio, layer, *pixels)
 
@@ -126,7 +126,7 @@ class InternVLTeacher(TransformersTeacher):
         )
 
     def _features(self, frames_FCHW: Tensor) -> Tensor:
-        """What the host reads, (F, 1 + N, C), with the class token in front; layers behind it are not run."""
+        """What the base VLM reads, (F, 1 + N, C), with the class token in front; layers behind it are not run."""
         tower: Any = self.vision_tower
         if self.feature_layer == -1:
             return tower(pixel_values=frames_FCHW).last_hidden_state
@@ -149,7 +149,7 @@ class InternVLTeacher(TransformersTeacher):
     def project(self, tokens_BTHWC: Tensor) -> Tensor:
         """Tokens as the LLM sees them: (B, T, H * W * ratio^2, width of the LLM)."""
         if self.projector is None:
-            raise ConfigError("this teacher is an encoder on its own; load it from a host to project its features")
+            raise ConfigError("this teacher is an encoder on its own; load it from a base VLM to project its features")
         return project_tokens(self.projector, tokens_BTHWC, self.downsample_ratio)
 
 
@@ -173,13 +173,13 @@ def project_tokens(projector: nn.Module, tokens_BTHWC: Tensor, ratio: float) -> 
 
 
 def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
-    """Mean and standard deviation of the pixels that a host was trained on, as its image processor says.
+    """Mean and standard deviation of the pixels that a base VLM was trained on, as its image processor says.
 
-    Exports of liteframe's of before they carried a record saw them as ImageNet's are, though the tiny host's say
+    Exports of liteframe's of before they carried a record saw them as ImageNet's are, though the tiny base VLM's say
     otherwise.
 
     Args:
-        folder: of the host; anything else stands for a host that was made in memory, and is as ImageNet.
+        folder: of the base VLM; anything else stands for a base VLM that was made in memory, and is as ImageNet.
 
     Raises:
         ConfigError: as `read_normalization`.
@@ -192,7 +192,7 @@ def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
 
 
 def require_readable(config: InternVLConfig, source: str) -> None:
-    """Raises ConfigError, by the name of the field, where a host's config asks for what is done otherwise here."""
+    """Raises ConfigError, by the name of the field, where a base VLM's config asks for what is done otherwise here."""
     feature_layer(config, source)
     InternVLTeacher.geometry_of(config.vision_config, source)
     ratio = config.downsample_ratio
@@ -201,7 +201,7 @@ def require_readable(config: InternVLConfig, source: str) -> None:
 
 
 def feature_layer(config: InternVLConfig, source: str) -> int:
-    """Which of its image encoder's layers a host reads.
+    """Which of its image encoder's layers a base VLM reads.
 
     Raises:
         ConfigError: several, one that the encoder does not have, or the class token along with the patches.

@@ -33,7 +33,7 @@ class Teacher(nn.Module, ABC):
     """
 
     frame_wise = True
-    """Each frame is encoded on its own, so features of some frames are those of all at their places."""
+    """Each frame is encoded on its own, so features of some frames are those of all at their positions."""
 
     def __init__(
         self,
@@ -100,12 +100,12 @@ class Teacher(nn.Module, ABC):
 
     @property
     def saliencies(self) -> tuple[str, ...]:
-        """Names of the saliencies that WAP can weigh its tokens by."""
+        """Names of the importance scores that WAP can weight its tokens by."""
         return saliencies_with(self.class_token, self.pool_query_C is not None)
 
     @property
     def attention(self) -> str | None:
-        """Kernel of its attention, "eager" or "sdpa"."""
+        """Its attention implementation, "eager" or "sdpa"."""
         config: Any = self.tower.config
         return config._attn_implementation
 
@@ -126,7 +126,8 @@ class Teacher(nn.Module, ABC):
 
     @torch.no_grad()
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
-        """Dense tokens (B, T, H, W, C) of frames that are normalised as ImageNet is, and what there is of saliency.
+        """Dense tokens (B, T, H, W, C) of frames that are normalised as ImageNet is, and what there is to score
+        importance by.
 
         Raises:
             GeometryError: whole tokens do not fill the frames; names the nearest sizes that they do.
