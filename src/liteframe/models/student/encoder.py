@@ -23,10 +23,9 @@ from liteframe.models.student.encoder_config import LiteFrameConfig
 from liteframe.models.student.self_attention import ZeroLinear
 from liteframe.models.student.temporal import (
     WITH_FRAME_POSITIONS,
-    DepthwiseTemporalConv,
     FramePositions,
-    FullTemporalConv,
     StridedDownsample,
+    TemporalMixer,
 )
 from liteframe.models.student.vit import PatchEmbedding, TransformerBlock, sincos_positions
 from liteframe.ops.pooling import check_size
@@ -191,6 +190,9 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, FramePositions):
             init.zeros_(module.weight)
-        elif isinstance(module, DepthwiseTemporalConv | FullTemporalConv | ZeroLinear):
+        elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
+        elif isinstance(module, TemporalMixer):
+            for parameter in module.starting_at_zero():
+                init.zeros_(parameter)
