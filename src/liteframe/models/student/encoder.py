@@ -94,6 +94,10 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.head = nn.Linear(width, config.output_size)
         self.post_init()
+        for module in self.modules():  # transformers asks about no module that has no weights of its own
+            if isinstance(module, TemporalMixer):
+                for parameter in module.starting_at_zero():
+                    parameter.data.zero_()
 
     def save_memory(self, chunk_clips: int | None = None, checkpoint: bool = False) -> None:
         """Bounds the memory of activations; no output and no gradient changes, as clips do not see each other.
@@ -193,6 +197,3 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, TemporalMixer):
-            for parameter in module.starting_at_zero():
-                init.zeros_(parameter)
