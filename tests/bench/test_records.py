@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.bench.records import STAGES, RowRecord, rows_of, write_record
+from liteframe.bench.records import STAGES, RowRecord, from_fields, rows_of, write_record
 from liteframe.errors import DataError
 from liteframe.system.json_files import read_json, write_json
 
@@ -31,7 +31,7 @@ def test_row_adds_up_and_keeps_its_samples() -> None:
     assert row.spread["model"]["median"] == pytest.approx(7.1)  # of the runs 5.2, 7.1, 11.3
     assert "total" not in row.spread  # stages were timed in different runs
     assert row.samples["encode"] == [3.0, 5.0, 4.0]
-    assert RowRecord.from_dict(json.loads(json.dumps(row.to_dict()))) == row
+    assert from_fields(RowRecord, json.loads(json.dumps(row.to_dict())), "a row") == row
 
 
 def test_impossible_rows_are_refused() -> None:

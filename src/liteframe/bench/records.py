@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from liteframe.errors import DataError
 from liteframe.system.json_files import write_json
@@ -157,18 +157,29 @@ class RowRecord:
         """All fields, the computed ones too."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RowRecord:
-        """The row of ``to_dict``; fields that it does not know are ignored, sums are made again.
 
-        Raises:
-            ValueError: a field is missing; the message names it.
-        """
-        names = {item.name for item in fields(cls) if item.init}
-        try:
-            return cls(**{name: value for name, value in values.items() if name in names})
-        except TypeError as error:
-            raise ValueError(f"row of {values.get('arm')!r}: {error}") from error
+_Made = TypeVar("_Made")
+
+
+def from_fields(kind: type[_Made], values: Any, where: str, remedy: str = "measure it again") -> _Made:
+    """A dataclass of a record from its JSON object; fields that it does not know are ignored, sums are made again.
+
+    Args:
+        kind: of the dataclass.
+        values: the object.
+        where: file and place in it, for errors.
+        remedy: what to do about a record that is broken.
+
+    Raises:
+        DataError: a field is missing, or holds what it cannot; the message names it.
+    """
+    if not isinstance(values, Mapping):
+        raise DataError(f"{where}: is no object of fields; {remedy}")
+    names = {item.name for item in fields(kind) if item.init}  # type: ignore[arg-type]
+    try:
+        return kind(**{name: value for name, value in values.items() if name in names})
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: {error}; {remedy}") from error
 
 
 def write_record(
@@ -186,12 +197,9 @@ def rows_of(report: Mapping[str, Any], name: str = "report") -> list[RowRecord]:
     """The rows of a report, each under the arm that it is of by its settings; ``DataError`` names what is wrong."""
     if not isinstance(report.get("rows"), list):
         raise DataError(f"{name}: has no list 'rows'; it is not a report of the sweep")
-    try:
-        settings = (report.get("settings") or {}).get("compressors") or {}
-        rows = [RowRecord.from_dict(row) for row in report["rows"]]
-        return [replace(row, arm=recorded_arm(row.arm, settings.get(row.arm))) for row in rows]
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DataError(f"{name}: {error}") from error
+    settings = (report.get("settings") or {}).get("compressors") or {}
+    rows = [from_fields(RowRecord, row, f"{name}: rows[{index}]") for index, row in enumerate(report["rows"])]
+    return [replace(row, arm=recorded_arm(row.arm, settings.get(row.arm))) for row in rows]
 
 
 def recorded_arm(arm: str, how: Mapping[str, Any] | None) -> str:
