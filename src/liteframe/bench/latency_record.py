@@ -96,7 +96,7 @@ class LatencyRow:
 
 @dataclass(frozen=True)
 class LatencyArm:
-    """What an arm is: size, work, and what of the tiny world may stand for its accuracy."""
+    """What a method is: size, work, and what of the tiny world may stand for its accuracy."""
 
     name: str
     group: str
@@ -124,7 +124,7 @@ class LatencyRecord:
     complete: bool
 
     def suite(self, name: str, arm: str | None = None, batch: int | None = None) -> list[LatencyRow]:
-        """The rows of a suite, all of them or an arm's, as they come."""
+        """The rows of a suite, all of them or a method's, as they come."""
         found = [row for row in self.rows if row.suite == name and arm in (None, row.arm)]
         return [row for row in found if batch in (None, row.batch)]
 

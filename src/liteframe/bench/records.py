@@ -18,13 +18,13 @@ STAGES = (*FILE_STAGES, *MODEL_STAGES)
 
 @dataclass
 class RowRecord:
-    """One arm at one frame count: how often it is right and how long a video takes.
+    """One method at one frame count: how often it is right and how long a video takes.
 
     Times are medians in milliseconds for one video; ``model_ms`` = encode + project + prefill and ``total_ms`` = that
     + decode + preprocess, so that the columns add up.
 
     Attributes:
-        arm: name of the arm.
+        arm: name of the method.
         frames: frames of a video.
         tokens: what the LLM sees of a video; ``tokens_encoder`` is the encoder's output, ``tokens_per_frame`` is
             ``tokens`` over ``frames``.
@@ -94,28 +94,18 @@ class RowRecord:
         cls,
         arm: str,
         frames: int,
-        tokens: int,
-        tokens_encoder: int,
         accuracy: Mapping[str, Any],
         samples: Mapping[str, Sequence[float]],
-        peak_mib: Mapping[str, float] | None = None,
-        floor: Mapping[str, Mapping[str, Any]] | None = None,
-        tokens_asked: int | None = None,
-        tokens_mean_over_layers: float | None = None,
-        tokens_prompt: int | None = None,
+        **about: Any,
     ) -> RowRecord:
         """A row from what was measured.
 
         Args:
-            arm: name of the arm.
+            arm: name of the method.
             frames: frames of a video.
-            tokens: what the LLM sees of it.
-            tokens_encoder: what the encoder gives.
             accuracy: what ``MultipleChoiceAccuracy.compute`` returned.
             samples: stage -> raw milliseconds; the five of ``STAGES`` at least.
-            peak_mib: stage -> MiB.
-            floor: stage -> ``distance_to_floor``.
-            tokens_asked, tokens_mean_over_layers, tokens_prompt: as the fields.
+            about: tokens, peak memory and floors, as the fields.
         """
         from liteframe.system.timers import summary
 
@@ -127,30 +117,18 @@ class RowRecord:
         for name, parts in (("model", MODEL_STAGES), ("total", STAGES)):
             if len({len(raw[part]) for part in parts}) == 1:
                 spread[name] = summary([sum(run) for run in zip(*(raw[part] for part in parts), strict=True)])
+        times: dict[str, Any] = {f"{name}_ms": spread[name]["median"] for name in STAGES}
+        scores = {name: accuracy[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "questions", "videos")}
         return cls(
-            arm=arm,
-            frames=frames,
-            tokens=tokens,
-            tokens_encoder=tokens_encoder,
-            tokens_asked=tokens_asked,
-            tokens_mean_over_layers=tokens_mean_over_layers,
-            tokens_prompt=tokens_prompt,
-            accuracy=accuracy["accuracy"],
-            accuracy_low=accuracy["accuracy_low"],
-            accuracy_high=accuracy["accuracy_high"],
-            questions=accuracy["questions"],
-            videos=accuracy["videos"],
+            arm,
+            frames,
+            **about,
+            **scores,
+            **times,
             per_type=dict(accuracy.get("per_type", {})),
-            decode_ms=spread["decode"]["median"],
-            preprocess_ms=spread["preprocess"]["median"],
-            encode_ms=spread["encode"]["median"],
-            project_ms=spread["project"]["median"],
-            prefill_ms=spread["prefill"]["median"],
             extra_ms={name: spread[name]["median"] for name in raw if name not in STAGES},
             spread=spread,
             samples=raw,
-            peak_mib=dict(peak_mib or {}),
-            floor={name: dict(values) for name, values in (floor or {}).items()},
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -194,12 +172,15 @@ def write_record(
 
 
 def rows_of(report: Mapping[str, Any], name: str = "report") -> list[RowRecord]:
-    """The rows of a report, each under the arm that it is of by its settings; ``DataError`` names what is wrong."""
+    """The rows of a report, each under the method that it is of by its settings; ``DataError`` names what is wrong."""
     if not isinstance(report.get("rows"), list):
         raise DataError(f"{name}: has no list 'rows'; it is not a report of the sweep")
-    settings = (report.get("settings") or {}).get("compressors") or {}
     rows = [from_fields(RowRecord, row, f"{name}: rows[{index}]") for index, row in enumerate(report["rows"])]
-    return [replace(row, arm=recorded_arm(row.arm, settings.get(row.arm))) for row in rows]
+    try:
+        settings = (report.get("settings") or {}).get("compressors") or {}
+        return [replace(row, arm=recorded_arm(row.arm, settings.get(row.arm))) for row in rows]
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DataError(f"{name}: field 'settings': {error}") from error
 
 
 def recorded_arm(arm: str, how: Mapping[str, Any] | None) -> str:

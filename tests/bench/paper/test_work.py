@@ -291,7 +291,7 @@ def test_a_cell_with_another_host_is_asked_before_it(
 
 
 def test_an_unknown_arm_is_named(micro_run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"arm 'teacher\+magic' is unknown; there are teacher, .*teacher\+wap-4x"):
+    with pytest.raises(ConfigError, match=r"method 'teacher\+magic' is unknown; there are teacher, .*teacher\+wap-4x"):
         arms_for(micro_run, [("teacher+magic", (8,))])
 
 

@@ -1,4 +1,4 @@
-"""The answers of arms to the test questions of a run, one by one, so that arms can be compared question by question."""
+"""Answers to the test questions of a run, one by one, so that methods can be compared question by question."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BATCH = 8
 
 
 def answer(ground: Path, arms: Sequence[Arm], name: str, longest: int = LONGEST) -> Answers:
-    """Asks every arm every question of the run's test videos.
+    """Asks every method every question of the run's test videos.
 
     Args:
         ground: folder of the run.
         arms: with the frame counts that they are asked at.
         name: shown beside the progress.
-        longest: frames that are decoded of a video; those of an arm are picked among them.
+        longest: frames that are decoded of a video; those of a method are picked among them.
     """
     models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
     manifest = manifest_of_run(ground, SPLIT)

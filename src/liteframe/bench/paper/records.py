@@ -76,7 +76,7 @@ class CellRecord(Answers):
         settings: of `PaperCell.describe`.
         seconds: that it took, the training of its student with it.
         stages: that made the models: name, seconds, tries, code, digest; the last two may be None.
-        again: arms, seconds and environment of each time that methods were measured anew.
+        again: methods, seconds and environment of each time that methods were measured anew.
     """
 
     kind: str = field(kw_only=True)

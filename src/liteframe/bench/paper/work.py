@@ -26,7 +26,7 @@ from liteframe.system.tables import aligned
 
 Task = tuple[PaperCell, int]
 ArmCounts = Sequence[tuple[str, Sequence[int]]]
-"""Arms and the frame counts that they are asked at."""
+"""Methods and the frame counts that they are asked at."""
 GUESSED_MINUTES = {"answers": 5.0, "train": 6.0, "ground": 14.0, "store": 2.0}
 """Before any cell is done: of a cell by its kind, of a run, and of a feature store, on two CPU cores."""
 
@@ -82,7 +82,7 @@ class Worker:
         return all(self._readable(cell, seed) is not None for cell, seed in tasks)
 
     def is_done(self, cell: PaperCell, seed: int) -> bool:
-        """Whether there is a record of the cell as it is now, with all of its arms as they work now."""
+        """Whether there is a record of the cell as it is now, with all of its methods as they work now."""
         return _complete(read_cell(self.records, cell, seed), cell)
 
     def _readable(self, cell: PaperCell, seed: int) -> CellRecord | None:

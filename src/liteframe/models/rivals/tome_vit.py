@@ -71,7 +71,7 @@ class ToMeTeacher(InternVLTeacher):
 
     official = Official(
         "a frame",
-        "the arm leaves 1/16 of a frame's patches and puts them back on the grid for WAP, so tokens become fewer twice;"
+        "it leaves 1/16 of a frame's patches and puts them back on the grid for WAP, so tokens become fewer twice;"
         " beside it stands one that leaves 1/4, which WAP's blocks take anyway",
         "of 1/16 the double reduction: 0.631 at 64 frames, with 1/4 left 0.841, WAP alone 0.828 (320 questions)",
     )
