@@ -74,7 +74,8 @@ def made_by(records: Iterable[CellRecord]) -> pd.DataFrame:
         for what, where in made:
             versions = {name: where["packages"][name] for name in ("torch", "transformers")}
             about = {"cell": record.cell, "seed": record.seed, "methods": what, "device": where["device"]}
-            about |= {"threads": where["threads"], **versions, "dtype": where["dtype"], "commit": commit(where)}
+            about |= {"threads": where["threads"], **versions, "dtype": where["dtype"]}
+            about |= {"commit": str(where.get("commit"))[:12], "uncommitted changes": bool(where.get("dirty"))}
             rows.append({**about, "code of stages": codes})
     return pd.DataFrame(rows)
 
@@ -83,7 +84,12 @@ def in_short(made: pd.DataFrame) -> str:
     """Machines and versions of all records, each once."""
     if made.empty:
         return "no record yet"
-    values = {name: listed(list(made[name].unique()), " and ") for name in ("device", "threads", "dtype")}
-    versions = ", ".join(f"{name} {listed(list(made[name].unique()), ' and ')}" for name in ("torch", "transformers"))
-    commits = made["commit"].str.split(" ").str[1].unique()
-    return f"{values['device']}, {values['threads']} threads, {values['dtype']}, {versions}, commits {listed(commits)}"
+    names = {
+        "device": "{}",
+        "threads": "{} threads",
+        "dtype": "{}",
+        "torch": "torch {}",
+        "transformers": "transformers {}",
+    }
+    names["commit"] = "commits {}"
+    return ", ".join(text.format(listed(list(made[name].unique()), " and ")) for name, text in names.items())

@@ -178,15 +178,15 @@ def limits(record: LatencyRecord) -> str:
 def not_run(record: LatencyRecord) -> list[str]:
     """What was not run, and why; and that the record is not whole, if so."""
     lines = [] if record.complete else ["The run was not finished: the record is partial."]
-    budget_s, together = record.settings.get("budget_s"), dict[tuple[str, str], list[str]]()
+    budget_s, together = record.settings.get("budget_s"), dict[tuple[str, str, str], list[str]]()
     for cell in record.dropped:
-        batch, reason = cell.get("batch") or 1, str(cell.get("reason", "no reason recorded"))
+        suite, batch = cell.get("suite", ""), cell.get("batch") or 1
+        reason = str(cell.get("reason", "no reason recorded"))
         if reason == "time budget" and budget_s:
             reason = f"{reason} of {budget_s:,.0f} s"
-        several = f" (batch {batch})" if batch > 1 else ""
-        about = f"{cell.get('suite', '')}{several}, {label(str(cell.get('arm', '')))}"
-        together.setdefault((about, reason), []).extend([str(cell["frames"])] if cell.get("frames") else [])
-    for (about, reason), counts in together.items():
-        unit = "tokens" if about.startswith("prefill") else "frames"
-        lines.append(f"{about}{', ' if counts else ''}{' / '.join(counts)}{f' {unit}' if counts else ''}: {reason}")
+        about = f"{suite}{f' (batch {batch})' if batch > 1 else ''}, {label(str(cell.get('arm', '')))}"
+        unit = "tokens" if suite == "prefill" else "frames"
+        together.setdefault((about, unit, reason), []).extend([str(cell["frames"])] if cell.get("frames") else [])
+    for (about, unit, reason), counts in together.items():
+        lines.append(": ".join([", ".join([about, *([f"{' / '.join(counts)} {unit}"] if counts else [])]), reason]))
     return lines

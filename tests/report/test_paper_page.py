@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from reading import read_evidence
@@ -26,7 +27,7 @@ from report.accuracy_claims import REDUCING
 from report.claims import claims, judged_claims, parts_table
 from report.evidence import Evidence
 from report.paper_page import page, write_paper
-from report.paper_tables import reductions
+from report.paper_tables import differences, reductions
 from report.verdicts import MISSING
 from report.wording import words
 
@@ -111,6 +112,26 @@ def test_another_base_vlm_stands_beside_the_first(records: Path, fill: Any) -> N
     (records / "seed5" / "control.json").unlink()
     table = reductions(read_evidence(records, cells), ["teacher+tome"])
     assert table["on the other base VLM"][0].endswith(" [4]")
+
+
+def test_differences_beside_the_page_are_of_the_same_questions(records: Path, fill: Any) -> None:
+    fill(records, some)
+    evidence = read_evidence(records)
+    table = differences(evidence).set_index(["base VLM", "method", "less"])
+    for base, method, less, seeds in (
+        ("WAP", "teacher+wap", "teacher+tome-keys", (4, 5, 6)),
+        ("average", "teacher+wap", "teacher+visionzip", (4, 5)),
+        ("WAP", "ctd-full", "liteframe-ctd", (4, 5)),
+    ):
+        names = [f"control:{name}" if base == "average" else name for name in (method, less)]
+        by_seed = [
+            np.mean([evidence.right[names[0], n][seed] - evidence.right[names[1], n][seed] for n in FRAMES])
+            for seed in seeds
+        ]
+        row = table.loc[base, method, less]
+        assert [row[f"seed {seed}"] for seed in seeds] == pytest.approx(by_seed)
+        assert row.difference == pytest.approx(np.mean(by_seed)) and row.low < row.difference < row.high
+    assert not table.index.duplicated().any()
 
 
 def test_two_trainings_of_the_same_are_shown(records: Path, fill: Any) -> None:
