@@ -68,7 +68,7 @@ class Answers:
     manifest: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellRecord(Answers):
     """A cell that was measured at a seed.
 
@@ -79,15 +79,15 @@ class CellRecord(Answers):
         again: methods, seconds and environment of each time that methods were measured anew.
     """
 
-    kind: str = field(kw_only=True)
-    environment: dict[str, Any] = field(kw_only=True)
-    settings: dict[str, Any] = field(kw_only=True)
-    cell: str = field(kw_only=True)
-    group: str = field(kw_only=True)
-    seed: int = field(kw_only=True)
-    seconds: float = field(kw_only=True)
-    stages: list[dict[str, Any]] = field(kw_only=True)
-    again: list[dict[str, Any]] = field(kw_only=True, default_factory=list)
+    kind: str
+    environment: dict[str, Any]
+    settings: dict[str, Any]
+    cell: str
+    group: str
+    seed: int
+    seconds: float
+    stages: list[dict[str, Any]]
+    again: list[dict[str, Any]] = field(default_factory=list)
 
     def open_arms(self, cell: PaperCell) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Methods of the cell, with their frame counts, without a row here: they worked otherwise then."""
@@ -110,9 +110,7 @@ def new_cell(
 ) -> CellRecord:
     """The record of a cell that has none yet; see `CellRecord`."""
     return CellRecord(
-        answers.videos,
-        answers.rows,
-        answers.manifest,
+        **vars(answers),
         kind=cell.kind,
         environment=dict(environment),
         settings=cell.describe(),
