@@ -53,7 +53,7 @@ def test_an_undeclared_setting_is_a_difference_too() -> None:
     lacking = {key: value for key, value in _SETTINGS.items() if key != "prompt"}
     assert list(setting_differences({"a": lacking, "b": lacking})) == ["prompt"]
     assert setting_differences({"a": _SETTINGS, "b": dict(_SETTINGS)}) == {}
-    with pytest.raises(ValueError, match="different arms"):
+    with pytest.raises(ValueError, match="different methods"):
         interleave({"a": print}, {"b": _SETTINGS})
 
 
