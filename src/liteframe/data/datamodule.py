@@ -25,7 +25,7 @@ from liteframe.data.loading.skips import SkipLedger
 from liteframe.data.loading.source_report import report_sources
 from liteframe.data.loading.split_rows import mark_refused, read_split
 from liteframe.data.loading.stage_checks import StageChecks
-from liteframe.data.loading.training_data import TrainingData, samples_of
+from liteframe.data.loading.training_data import TrainingData, samples_of, trained_frames
 from liteframe.data.loading.training_samples import TrainingSamples, report_changes
 from liteframe.data.loading.unused_settings import require_consistent, require_used, said_of_training
 from liteframe.data.remote.cache import RemoteCache
@@ -402,7 +402,7 @@ class VideoDataModule(LightningDataModule):
 
     def trained_frames(self) -> FrameSpec:
         """The frames that training is on, for the record of what comes of it; a sampler only if all shapes share it."""
-        return self._training().frames(self.settings)
+        return trained_frames(self.shapes, self.store, self.settings)
 
     def describe_training(self) -> dict[str, Any]:
         """Settings of the training data in plain values, without names of files."""

@@ -108,16 +108,6 @@ class TrainingData:
         shapes = [[own, *rest] for own, (_, *rest) in zip(frames, before["shapes"], strict=False)]
         return self.samples, before | self.samples.describe() | {"shapes": shapes}
 
-    def frames(self, settings: ClipSettings) -> FrameSpec:
-        """The frames that training is on; a sampler only if all shapes share it."""
-        shared: FrameSampler | None = None
-        if isinstance(self.source, RowTable):
-            most: int | None = max(shape.frames for shape in self.shapes)
-            shared = self.samplers[0] if all(sampler == self.samplers[0] for sampler in self.samplers) else None
-        else:
-            most = frames_of_store(self.source.key).most_frames
-        return FrameSpec(settings.image_size, settings.clip_frames, shared, most)
-
     def record(self, differs: Collection[str]) -> dict[str, Any]:
         """The settings in plain values, without names of files.
 
@@ -143,3 +133,12 @@ def _sampler_words(sampler: FrameSampler) -> dict[str, str]:
     """Name of a sampler, and that it chooses by time if it does."""
     by_time = {"by": "time"} if getattr(sampler, "by", None) == "time" else {}
     return {"sampler": type(sampler).__name__, **by_time}
+
+
+def trained_frames(shapes: Sequence[BatchShape], store: FeatureStore | None, settings: ClipSettings) -> FrameSpec:
+    """The frames that training is on; a sampler only if all shapes share it."""
+    if store is not None:
+        return FrameSpec(settings.image_size, settings.clip_frames, None, frames_of_store(store.key).most_frames)
+    samplers = [shape.sampler for shape in shapes]
+    shared = samplers[0] if all(sampler == samplers[0] for sampler in samplers) else None
+    return FrameSpec(settings.image_size, settings.clip_frames, shared, max(shape.frames for shape in shapes))
