@@ -1,7 +1,7 @@
 """Keeps a run's sweep among the committed records: `python benchmarks/keep_run.py runs/tiny-seed4`.
 
-The report, its page and its picture are copied to `benchmarks/records/<name of the run>`, over an older copy. If the
-run is one of those that `tiny-seeds.json` averages, that summary is made again; others are shown beside the means.
+The report is copied to `benchmarks/records/<name of the run>`, over an older copy. If the run is one of those that
+`tiny-seeds.json` averages, that summary is made again; the pages show those alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.system.json_files import read_json
 
 RECORDS = Path(__file__).resolve().parent / "records"
-_FILES = ("report.json", "report.md", "pareto.png")
 
 
 def keep(run: Path, records: Path = RECORDS) -> Path:
@@ -26,18 +25,16 @@ def keep(run: Path, records: Path = RECORDS) -> Path:
         ConfigError: the run has no report yet, or its name does not begin with "tiny".
         DataError: the report cannot be read.
     """
-    missing = [name for name in _FILES if not (run / name).is_file()]
-    if missing:
-        raise ConfigError(f"{run} has no {', '.join(missing)}; run `liteframe bench {run}` first")
+    if not (run / "report.json").is_file():
+        raise ConfigError(f"{run} has no report.json; run `liteframe bench {run}` first")
     if not run.name.startswith("tiny"):
         raise ConfigError(f"{run}: the name of a run that is kept begins with 'tiny', as `make demo` names it")
     report = read_json(run / "report.json")
     rows_of(report, str(run / "report.json"))
     target = records / run.name
     target.mkdir(parents=True, exist_ok=True)
-    for name in _FILES:
-        shutil.copyfile(run / name, target / name)
-    print(f"kept: {', '.join(_FILES)} of {run} in {target}")
+    shutil.copyfile(run / "report.json", target / "report.json")
+    print(f"kept: report.json of {run} in {target}")
     summary = records / "tiny-seeds.json"
     seeds = read_json(summary).get("seeds", []) if summary.is_file() else []
     if f"seed {report.get('settings', {}).get('seed')}" in seeds:

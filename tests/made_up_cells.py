@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from liteframe.bench.paper.cells import CELLS, PaperCell
-from liteframe.bench.paper.records import write_cell
+from liteframe.bench.paper.records import AnswerRow, Answers, new_cell, write_cell
+from liteframe.models.video_llm.answering_model import TokenCounts
 
 VIDEOS, QUESTIONS = 40, 4
 ENVIRONMENT: dict[str, Any] = {
@@ -33,20 +34,15 @@ def fill(
     Args:
         accuracy: of an arm, a frame count and a seed.
     """
-    tokens = {"encoder": 64, "llm": 16, "asked": 16, "mean_over_layers": None}
+    tokens = TokenCounts(64, 16, 16)
     for cell in cells:
         for seed in set(cell.seeds) & set(seeds):
             ease_Q = np.random.default_rng(seed).permutation(np.linspace(0, 1, VIDEOS * QUESTIONS))
             rows = [
-                {
-                    "arm": arm,
-                    "frames": n,
-                    "tokens": tokens,
-                    "right": (ease_Q < accuracy(arm, n, seed)).astype(int).tolist(),
-                }
+                AnswerRow(arm, n, tokens, (ease_Q < accuracy(arm, n, seed)).astype(int).tolist())
                 for arm, counts in cell.arms
                 for n in counts
             ]
-            answers = {"videos": np.repeat(np.arange(VIDEOS), QUESTIONS).tolist(), "rows": rows}
+            answers = Answers(np.repeat(np.arange(VIDEOS), QUESTIONS).tolist(), rows)
             stages = [{"name": "ctd", "seconds": 1.0, "tries": 1, "code": "feed", "digest": "beef"}]
-            write_cell(records, cell, seed, ENVIRONMENT, 60.0 * seed, stages, answers)
+            write_cell(records, cell, new_cell(cell, seed, ENVIRONMENT, 60.0 * seed, stages, answers))

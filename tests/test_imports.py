@@ -28,7 +28,18 @@ ROOMS = {
         *("torchcodec_reader", "decode", "processes", "read_video"),
     ],
     "models": [
-        *("finite", "gradient_checkpointing", "folders", "backbone", "teachers", "student", "video_llm", "rivals"),
+        *(
+            "finite",
+            "flop_count",
+            "gradient_checkpointing",
+            "clip_chunks",
+            "folders",
+            "backbone",
+            "teachers",
+            "student",
+            "video_llm",
+            "rivals",
+        ),
     ],
 }
 """Inside a package: a room imports from those before it alone."""

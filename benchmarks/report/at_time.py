@@ -57,9 +57,7 @@ def at_time(evidence: Evidence, method: str, baseline: str, frames: int, what: s
 
     It holds only where it does with both methods' times at the unfavourable ends of their intervals too.
     """
-    (found, part), (far, at_ends) = (
-        _judged(evidence, method, baseline, frames, what, ends) for ends in (MEDIANS, UNFAVOURABLE)
-    )
+    (found, part), (far, at_ends) = _both(evidence, method, baseline, frames, what)
     if found is None:
         return part
     no_far = at_ends.reasons[0] if far is None and at_ends.reasons else None
@@ -80,15 +78,17 @@ def shown_at_times(
     """The same at several of the other's frame counts, in one part that decides nothing."""
     found = {}
     for count in frames:
-        (usual, part), (far, at_ends) = (
-            _judged(evidence, method, baseline, count, what, ends) for ends in (MEDIANS, UNFAVOURABLE)
-        )
+        (usual, part), (far, at_ends) = _both(evidence, method, baseline, count, what)
         why_not = [each.reasons[0] if each.reasons else Reason("missing") for each in (part, at_ends)]
         found[count] = AtTime(usual, far, why_not[0], why_not[1])
     untimed = _untimed(evidence, method, baseline)
     reasons = untimed or ((Reason(why),) if why else ())
     any_known = any(at.medians is not None for at in found.values())
     return Part(what, CONTEXT, found if any_known else None, tuple(reasons), methods=(method, baseline))
+
+
+def _both(evidence: Evidence, method: str, baseline: str, frames: int, what: str) -> list[tuple[Estimate | None, Part]]:
+    return [_judged(evidence, method, baseline, frames, what, ends) for ends in (MEDIANS, UNFAVOURABLE)]
 
 
 def _judged(

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import bootstrap
 
-from liteframe.bench.paper.cells import AGAIN, ALL_SEEDS, CELLS, CONTROL, FRAMES, PaperCell
+from liteframe.bench.paper.cells import AGAIN, ALL_SEEDS, CELLS, FRAMES, PaperCell
 from liteframe.bench.records import RowRecord
 
 from .records import ALL, Records
 
 SAMPLES, LEVEL = 2000, 0.95
 Point = tuple[str, int]
-"""A method (with `CONTROL` before it on that base VLM) and a frame count."""
+"""A method (with `cells.CONTROL` before it on that base VLM) and a frame count."""
 Weights = Mapping[Point, float]
 """A sum of accuracies, each with a weight: a difference, a mean over frame counts, or a value between two of them."""
 
@@ -184,6 +184,3 @@ def difference(method: str, other: str, frames: Sequence[int] = FRAMES) -> dict[
 
 def _or_none(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else float(value)
-
-
-__all__ = ["CONTROL", "Estimate", "Evidence", "Point", "Weights", "difference", "estimate"]

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from liteframe.bench.methods import STORY, label, methods, of_groups
-from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, DENSE_TOKENS, FRAMES, LONGEST, TWO_SEEDS, PaperCell
+from liteframe.bench.methods import label, methods
+from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, DENSE_TOKENS, LONGEST, TWO_SEEDS, PaperCell
 
 from . import paper_tables as tables
-from . import plots, verdicts
-from .accuracy_claims import REDUCING, WAP
+from . import plots, provenance, verdicts
+from .accuracy_claims import WAP
 from .claims import Judged, claims_table, counts, judged_claims, parts_table
 from .evidence import SAMPLES, Evidence
-from .provenance import made_by
 from .records import read_records
 from .render import Output, render
 from .time_claims import machine
 from .wording import words
 
+TABLES = (
+    *("table_1", "other_budgets", "by_ratio", "table_2", "story", "figure_6"),
+    *("table_5", "training_noise", "ablations"),
+)
+"""Of `paper_tables`, as the template calls them."""
 NOTES = "notes.md"
 """Beside the records: what was tried to find out why a claim does not hold; it becomes a section of the page."""
 
@@ -37,7 +40,13 @@ def write_paper(records: Path, check: bool = False) -> list[Path]:
     output.text("PAPER.md", page(evidence, judged, notes.read_text(encoding="utf-8") if notes.is_file() else ""))
     output.tables({"claims": parts_table(judged)})
     if evidence.right:
-        output.tables({"paper_accuracy": tables.everything(evidence)})
+        output.tables(
+            {
+                "paper_accuracy": tables.accuracies(evidence),
+                "paper_differences": tables.differences(evidence),
+                "paper_made_by": provenance.made_by(evidence.records.cells.values()),
+            }
+        )
         for path in output.pictures(["ratios"]):
             plots.ratios(evidence, path)
     return output.stale
@@ -46,38 +55,23 @@ def write_paper(records: Path, check: bool = False) -> list[Path]:
 def page(evidence: Evidence, judged: Judged, notes: str = "", cells: Sequence[PaperCell] = CELLS) -> str:
     """The whole page; `notes` are what people found out about the numbers."""
     latency, about = evidence.records.latency, {cell.name: cell.about for cell in cells}
-    names = [*STORY, *of_groups(*REDUCING)]
     return render(
         "paper.md.j2",
+        **{name: getattr(tables, name)(evidence) for name in TABLES},
         videos=_videos(evidence),
         samples=SAMPLES,
         judged=judged,
         counts="; ".join(f"{verdict}: {count}" for verdict, count in counts(judged).items()),
         claims=claims_table(judged),
         wap=_wap(evidence),
-        table_1=tables.table_1(evidence),
-        other_budgets=tables.other_budgets(evidence),
-        other_base=tables.other_base(evidence),
-        other_settings=tables.other_settings(evidence),
-        by_frames=tables.by_frames(evidence),
-        by_ratio=tables.by_ratio(evidence),
-        table_2=tables.table_2(evidence),
         machines={name: machine(record) for name, record in latency.items()},
         complete={name: record.complete for name, record in latency.items()},
-        threads=_threads(evidence),
-        table_3=tables.table_3(evidence),
-        figure_6=tables.figure_6(evidence),
-        untimed=tables.untimed(evidence, list(dict.fromkeys(names))),
-        table_5=tables.table_5(evidence),
-        ablations=tables.ablations(evidence),
         rivals=_rivals(),
         found_out=notes.strip(),
         open_cells=[(name, about[name], seeds) for name, seeds in evidence.records.open_cells.items()],
-        made_by=made_by(evidence.records.cells),
+        made_by=provenance.in_short(provenance.made_by(evidence.records.cells.values())),
         notes=words()["notes"],
         V=verdicts,
-        missing=verdicts.MISSING,
-        frames=FRAMES,
         longest=LONGEST,
         dense=DENSE_TOKENS,
         seeds=ALL_SEEDS,
@@ -95,17 +89,10 @@ def _videos(evidence: Evidence) -> str:
 def _wap(evidence: Evidence) -> str:
     """Similarity and scale of WAP, as the records say."""
     for record in evidence.records.cells.values():
-        for row in record["rows"]:
-            how = row.get("how") or {}
-            if row["arm"] == WAP and how.get("similarity"):
-                return f"the {how['similarity']} with scale {how['scale']:g}"
+        for row in record.rows:
+            if row.arm == WAP and row.how and row.how.get("similarity"):
+                return f"the {row.how['similarity']} with scale {row.how['scale']:g}"
     return "the cosine with a scale"
-
-
-def _threads(evidence: Evidence) -> str:
-    found: set[Any] = {(report.get("environment") or {}).get("threads") for report in evidence.records.sweeps.values()}
-    known = sorted(count for count in found if count)
-    return f" ({', '.join(map(str, known))} threads)" if known else ""
 
 
 def _rivals() -> pd.DataFrame:
@@ -122,5 +109,4 @@ def _rivals() -> pd.DataFrame:
         for name, official in built.items()
         if official is not None
     ]
-    columns = ["method", "source", "works within", "differs from the official code", "what that costs it"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["method", "source", "scope", "differs", "costs"])

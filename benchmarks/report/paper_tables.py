@@ -1,8 +1,8 @@
-"""The tables of PAPER.md, each from the evidence alone."""
+"""The tables of PAPER.md, each from the evidence alone; the whole numbers are CSV beside the page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 import pandas as pd
@@ -23,15 +23,15 @@ from liteframe.bench.paper.cells import (
 )
 
 from .accuracy_claims import AT_16X, REDUCING, WAP
-from .evidence import Evidence, Point
+from .evidence import Evidence
 from .records import ALL
 from .time_claims import MIXER_NAMES, stages_ms
 from .verdicts import MISSING
 from .wording import each_seed, interval, milliseconds, signed, words
 
-NO_TIME = "not timed"
+FEW, MANY = min(FRAMES), max(FRAMES)
 BEYOND_16X = ("teacher", "teacher+dycoke", "teacher+fastv", "teacher+pyramiddrop")
-"""Of Table 1, those whose LLM sees more than one token in 16: all, as many as the method leaves, or all at first."""
+"""Methods whose LLM sees more than one token in 16: all, as many as the method leaves, or all at first."""
 
 
 def table_1(evidence: Evidence) -> pd.DataFrame:
@@ -40,51 +40,49 @@ def table_1(evidence: Evidence) -> pd.DataFrame:
 
 
 def other_budgets(evidence: Evidence) -> pd.DataFrame:
-    """The methods of Table 1 whose LLM sees more."""
+    """The methods whose LLM sees more."""
     return reductions(evidence, BEYOND_16X)
 
 
-def other_base(evidence: Evidence) -> pd.DataFrame:
-    """Table 1 on the base VLM that learnt other pooled tokens; empty where nothing was measured on it."""
-    asked = [name for name in ("teacher", *of_groups(*REDUCING)) if evidence.frames_of(CONTROL + name)]
-    return reductions(evidence, asked, CONTROL) if asked else pd.DataFrame()
-
-
-def other_settings(evidence: Evidence) -> pd.DataFrame:
-    """Rivals with other settings than those that they are compared with, beside these; FastVID's where measured."""
-    scopes = ["teacher+tome", *(name for name in of_groups("setting") if name.startswith("teacher+tome"))]
-    rest = [name for name in ("teacher+fastvid", "teacher+fastvid-apart") if evidence.frames_of(name)]
-    return reductions(evidence, [*scopes, *rest])
-
-
-def reductions(evidence: Evidence, names: Sequence[str], base: str = "") -> pd.DataFrame:
-    """Accuracy by frames, WAP less each, and the tokens that it was asked for and gave."""
+def reductions(evidence: Evidence, names: Sequence[str]) -> pd.DataFrame:
+    """Accuracy at the fewest and the most frames, WAP less each on both base VLMs, tokens asked for and given."""
     rows = []
     for name in names:
-        own = base + name
-        wanted = evidence.wanted((own, count) for count in FRAMES) or ALL_SEEDS
-        less = "" if name == WAP else interval(evidence.gain(base + WAP, own), signs=True, wanted=wanted)
-        known = {f"{count} frames": interval(evidence.accuracy(own, count), wanted=wanted) for count in FRAMES}
-        tokens = {f"tokens at {max(FRAMES)}: asked / given": _tokens(evidence, own)}
-        rows.append({"reduction": label(name), **known, "WAP less this": less, **tokens})
+        known = {f"{n} frames": interval(evidence.accuracy(name, n), wanted=ALL_SEEDS) for n in (FEW, MANY)}
+        less = {
+            title: _wap_less(evidence, name, base)
+            for base, title in (("", "WAP less this"), (CONTROL, "on the other base VLM"))
+        }
+        rows.append({"reduction": label(name), **known, **less, f"tokens at {MANY}": _tokens(evidence, name)})
     return pd.DataFrame(rows)
 
 
+def _wap_less(evidence: Evidence, name: str, base: str) -> str:
+    wanted = evidence.wanted([(base + name, FEW)])
+    if name == WAP or not wanted:
+        return "-"
+    return interval(evidence.gain(base + WAP, base + name), signs=True, wanted=wanted)
+
+
 def _tokens(evidence: Evidence, name: str) -> str:
-    tokens = evidence.tokens.get((name, max(FRAMES)))
+    tokens = evidence.tokens.get((name, MANY))
     if tokens is None:
         return MISSING
     asked, mean = tokens["asked"], tokens["mean_over_layers"]
-    given = f"{tokens['llm']:g}" if mean is None else f"{mean:.0f}, mean over the LLM's layers"
-    return f"{'-' if asked is None else f'{asked:g}'} / {given}"
+    given = f"{tokens['llm']:g}" if mean is None else f"{mean:.0f} a layer"
+    return given if asked in (None, tokens["llm"]) else f"{given} for {asked:g} asked"
 
 
-def by_frames(evidence: Evidence) -> pd.DataFrame:
-    """Figure 3, left: accuracy by frames. The teacher has no 128."""
-    counts, rows = (*FRAMES, LONGEST), []
+def story(evidence: Evidence) -> pd.DataFrame:
+    """Table 3: accuracy, and model time where a sweep has it. The teacher has no 128 frames."""
+    rows = []
     for name in STORY:
-        known = {f"{n} frames": interval(evidence.accuracy(name, n), wanted=ALL_SEEDS) for n in counts}
-        rows.append({"method": label(name), **known} | ({f"{LONGEST} frames": "-"} if name == "teacher" else {}))
+        cells = {}
+        for n in (*FRAMES, LONGEST):
+            found, ms = evidence.accuracy(name, n), evidence.milliseconds(name, n)
+            time = f", {milliseconds(fmean(ms.values()))} ms" if ms else ""
+            cells[f"{n} frames"] = f"{found.mean:.3f}{time}" if found else "-"
+        rows.append({"method": label(name), **cells})
     return pd.DataFrame(rows)
 
 
@@ -116,100 +114,107 @@ def table_2(evidence: Evidence) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def table_3(evidence: Evidence) -> pd.DataFrame:
-    """Accuracy beside latency, for the methods of the story."""
-    fields = {"encode ms": "encode_ms", "prefill ms": "prefill_ms", "model ms": "model_ms", "end to end ms": "total_ms"}
-    rows = []
-    for name in STORY:
-        for count in (*FRAMES, LONGEST):
-            if count not in evidence.frames_of(name) or (name, count) == (WAP, LONGEST):
-                continue
-            times = {title: evidence.milliseconds(name, count, field) for title, field in fields.items()}
-            shown = {title: milliseconds(fmean(ms.values())) if ms else NO_TIME for title, ms in times.items()}
-            accuracy = interval(evidence.accuracy(name, count), wanted=ALL_SEEDS)
-            rows.append({"method": label(name), "frames": count, "accuracy": accuracy, **shown})
-    return pd.DataFrame(rows)
-
-
 def figure_6(evidence: Evidence) -> pd.DataFrame:
     """The student after CTD, the LLM frozen, against every reduction."""
     rows = []
     for name in of_groups(*REDUCING):
         times = []
-        for count in (min(FRAMES), max(FRAMES)):
+        for count in (FEW, MANY):
             own, other = evidence.milliseconds(CTD, count), evidence.milliseconds(name, count)
             shared = sorted(own.keys() & other.keys())
-            times.append(f"{fmean(other[s] / own[s] for s in shared):.1f}" if shared else NO_TIME)
+            times.append(f"{fmean(other[s] / own[s] for s in shared):.1f}" if shared else "not timed")
         rows.append([label(name), interval(evidence.gain(CTD, name), signs=True, wanted=ALL_SEEDS), *times])
-    columns = ["reduction", "student less this, mean of 8 to 64 frames", "times slower at 8 frames", "at 64 frames"]
+    columns = ["reduction", "student less this", f"times slower at {FEW} frames", f"at {MANY} frames"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def untimed(evidence: Evidence, names: Sequence[str]) -> dict[str, object]:
-    """The methods that some sweep has not timed, and the seeds; empty where all are."""
-    lacking = [label(name) for name in names if evidence.untimed_seeds(name)]
-    return {"names": lacking, "seeds": evidence.untimed_seeds(*names)} if lacking else {}
+def _mixers(stage: str, own: str) -> dict[str, str]:
+    mixers = words()["mixers"]
+    students = {own if mixer == "depthwise" else f"{stage}-{mixer}": text for mixer, text in mixers.items()}
+    return {**students, AGAIN[own]: f"{mixers['depthwise']}, trained again"}
 
 
-def table_5(evidence: Evidence) -> list[dict[str, object]]:
-    """The mixers' accuracy after CTD and after LMA, and what two trainings of the same differ by."""
-    parts = []
-    for stage, own, title in (("ctd", CTD, "After CTD, the LLM frozen"), ("lma", LMA, "After LMA")):
-        mixers = words()["mixers"]
-        students = {own if mixer == "depthwise" else f"{stage}-{mixer}": text for mixer, text in mixers.items()}
-        students[AGAIN[own]] = f"{mixers['depthwise']}, trained again"
+def table_5(evidence: Evidence) -> pd.DataFrame:
+    """The mixers' accuracy after CTD and after LMA, each less the paper's."""
+    halves = []
+    for stage, own, title in (("ctd", CTD, "after CTD"), ("lma", LMA, "after LMA")):
+        table = compared(evidence, _mixers(stage, own), "mixer").drop(columns=f"{FEW} frames").set_index("mixer")
+        halves.append(table.set_axis([f"{title}, {MANY} frames", f"{title}, less depth-wise"], axis=1))
+    return pd.concat(halves, axis=1).reset_index()
+
+
+def training_noise(evidence: Evidence) -> dict[str, str]:
+    """What two trainings of the same student differ by, after CTD and after LMA."""
+    said = {}
+    for own, title in ((CTD, "after CTD"), (LMA, "after LMA")):
         found, largest = evidence.gain(AGAIN[own], own), evidence.training_noise(own)
-        noise = (
-            f"{MISSING}."
-            if found is None or largest is None
-            else f"{signed(found)}, {each_seed(found)}; the largest, {largest:.3f}, is what a difference must exceed at"
-            " each seed."
-        )
-        table = compared(evidence, students, "mixer", "less depth-wise")
-        parts.append({"title": title, "table": table, "noise": noise})
-    return parts
+        said[title] = MISSING
+        if found is not None and largest is not None:
+            said[title] = f"{signed(found)}, {each_seed(found)}; the largest is {largest:.3f}"
+    return said
 
 
-def ablations(evidence: Evidence) -> dict[str, pd.DataFrame]:
-    """All the other settings, by title."""
-    return {
-        title: compared(evidence, students, "setting", tokens=title == "Compression")
+def ablations(evidence: Evidence) -> pd.DataFrame:
+    """All the other settings, each less the first of its kind."""
+    tables = [
+        compared(evidence, students, "setting").assign(ablation=[title, *[""] * (len(students) - 1)])
         for title, students in words()["ablations"].items()
-    }
+    ]
+    whole = pd.concat(tables)
+    return whole[["ablation", *whole.columns.drop("ablation")]]
 
 
-def compared(
-    evidence: Evidence, students: Mapping[str, str], what: str, less: str = "less the first", tokens: bool = False
-) -> pd.DataFrame:
-    """Students on two seeds, each less the first of them; with ``tokens`` what the LLM sees at the most frames."""
+def compared(evidence: Evidence, students: dict[str, str], what: str) -> pd.DataFrame:
+    """Students on two seeds, each less the first of them."""
     first, rows = next(iter(students)), []
     for name, text in students.items():
-        llm = evidence.tokens.get((name, max(FRAMES)), {}).get("llm")
-        given = {f"tokens to the LLM at {max(FRAMES)} frames": MISSING if llm is None else f"{llm:g}"}
-        known = {f"{n} frames": interval(evidence.accuracy(name, n, TWO_SEEDS), wanted=TWO_SEEDS) for n in FRAMES}
+        known = {f"{n} frames": interval(evidence.accuracy(name, n, TWO_SEEDS), wanted=TWO_SEEDS) for n in (FEW, MANY)}
         gain = interval(evidence.gain(name, first, TWO_SEEDS), signs=True, wanted=TWO_SEEDS) if name != first else ""
-        rows.append({what: text, **(given if tokens else {}), **known, less: gain})
+        rows.append({what: text, **known, "less the first": gain})
     return pd.DataFrame(rows)
 
 
-def everything(evidence: Evidence) -> pd.DataFrame:
+def accuracies(evidence: Evidence) -> pd.DataFrame:
     """Accuracy of every method, frame count and question type, over its seeds and at each, for the CSV."""
     answers = evidence.records.table
     answers = answers[(answers.kind == "answers") & (answers.type != ALL)]
     types = answers.pivot_table(index=["base", "method", "frames"], columns="type", values="accuracy")
     rows = []
-    for name, frames in sorted(evidence.right, key=_order):
-        found = evidence.accuracy(name, frames)
+    for name, frames in sorted(evidence.right, key=lambda point: (point[0].startswith(CONTROL), *point)):
+        found, tokens = evidence.accuracy(name, frames), evidence.tokens[name, frames]
         assert found is not None
-        base, method = ("average", name.removeprefix(CONTROL)) if name.startswith(CONTROL) else ("", name)
-        key = (CONTROL if base else "", method, frames)
+        base, method = _base(name)
+        key = (base and CONTROL, method, frames)
         means = types.loc[key].to_dict() if key in types.index else {}
-        seeds = {f"seed {seed}": value for seed, value in sorted(found.by_seed.items())}
-        interval_ = {"accuracy": found.mean, "low": found.low, "high": found.high}
-        rows.append({"base VLM": base or "WAP", "method": method, "frames": frames, **interval_, **seeds, **means})
-    columns = ["base VLM", "method", "frames", "accuracy", "low", "high", *(f"seed {seed}" for seed in ALL_SEEDS)]
-    return pd.DataFrame(rows, columns=[*columns, *types.columns])
+        known = {"accuracy": found.mean, "low": found.low, "high": found.high, **_seeds(found.by_seed), **means}
+        tokens = {f"tokens {what}": value for what, value in tokens.items()}
+        rows.append({"base VLM": base or "WAP", "method": method, "frames": frames, **known, **tokens})
+    return pd.DataFrame(rows)
 
 
-def _order(point: Point) -> tuple[bool, str, int]:
-    return point[0].startswith(CONTROL), point[0], point[1]
+def differences(evidence: Evidence) -> pd.DataFrame:
+    """Every difference of the page's tables, mean of 8 to 64 frames, over its seeds and at each, for the CSV."""
+    rows = []
+    for method, less, seeds in dict.fromkeys(_pairs()):
+        if found := evidence.gain(method, less, seeds):
+            (base, name), (_, other) = _base(method), _base(less)
+            known = {"difference": found.mean, "low": found.low, "high": found.high, **_seeds(found.by_seed)}
+            rows.append({"base VLM": base or "WAP", "method": name, "less": other, **known})
+    return pd.DataFrame(rows)
+
+
+def _pairs() -> Iterator[tuple[str, str, tuple[int, ...] | None]]:
+    reducing = [name for name in ("teacher", *of_groups(*REDUCING, "setting")) if name != WAP]
+    yield from ((base + WAP, base + name, None) for base in ("", CONTROL) for name in reducing)
+    yield from ((CTD, name, None) for name in (WAP, *reducing))
+    trained = [_mixers("ctd", CTD), _mixers("lma", LMA), *words()["ablations"].values()]
+    yield from ((name, first, TWO_SEEDS) for first, *others in trained for name in others)
+
+
+def _base(name: str) -> tuple[str, str]:
+    """The base VLM other than the run's own, named by the tokens that it learnt, and the method."""
+    return ("average" if name.startswith(CONTROL) else ""), name.removeprefix(CONTROL)
+
+
+def _seeds(by_seed: dict[int, float]) -> dict[str, float | None]:
+    return {f"seed {seed}": by_seed.get(seed) for seed in ALL_SEEDS}

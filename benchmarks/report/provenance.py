@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from liteframe.bench.methods import label
+from liteframe.bench.paper.records import CellRecord
 
 from .wording import listed
 
 
 def measured_on(environment: Mapping[str, Any]) -> str:
-    """Device, threads, dtype, attention, versions, commit and date, as far as the record has them."""
+    """Device, threads, dtype, attention, versions and commit, as far as the record has them."""
     packages, on_gpu = environment.get("packages") or {}, environment.get("device_type") == "cuda"
     attention = environment.get("attention_kernel")
     parts = [
@@ -25,7 +28,6 @@ def measured_on(environment: Mapping[str, Any]) -> str:
         "torch.compile" if environment.get("compiled") else "",
         *(f"{name} {packages[name]}" for name in ("torch", "transformers") if packages.get(name)),
         commit(environment),
-        str(environment.get("date") or ""),
     ]
     return ", ".join(filter(None, parts))
 
@@ -49,48 +51,45 @@ def source(environments: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(f"{link}: {line}" for link, line in lines.items())
 
 
-def added_later(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each time that methods were added to a report, with what the teacher took then and now."""
-    lines = []
-    for name, report in reports.items():
-        for note in (report.get("settings") or {}).get("added") or ():
-            times = ", ".join(
-                f"{ms['now']:.1f} and {ms['then']:.1f} ms at {frames} frames"
-                for frames, ms in note["teacher_model_ms"].items()
-            )
-            methods = ", ".join(map(label, note["arms"]))
-            lines.append(
-                f"*Added to [{name}]({name}) later: {methods}; {measured_on(note['environment'])}. The teacher's model"
-                f" time then and at the time of the report: {times}.*"
-            )
-    return lines
-
-
-def made_by(records: Mapping[tuple[str, int], Mapping[str, Any]]) -> list[str]:
-    """Machines, versions and code of the cells' records, each said once.
-
-    Args:
-        records: cell and seed -> record.
-    """
-    machines: dict[str, int] = {}
-    codes: dict[str, set[str]] = {}
-    for record in records.values():
-        text = _machine(record["environment"])
-        machines[text] = machines.get(text, 0) + 1
-        for stage in record["stages"]:
-            codes.setdefault(str(stage.get("code"))[:10], set()).add(str(stage["name"]).split(" ")[0])
-    lines = [f"{count} records: {text}" for text, count in sorted(machines.items())]
-    lines += [
-        f"of {cell}, seed {seed}, later: {', '.join(map(label, again['arms']))}: {_machine(again['environment'])}"
-        for (cell, seed), record in sorted(records.items())
-        for again in record.get("again", ())
+def added_later(reports: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Methods that were added to a report, on what, and the teacher's model time then and at the time of the report."""
+    rows = [
+        {"report": name, "methods": listed([label(arm) for arm in note["arms"]]), "frames": int(frames)}
+        | {"teacher ms, report": ms["then"], "teacher ms, when added": ms["now"]}
+        | {"measured on": measured_on(note["environment"])}
+        for name, report in reports.items()
+        for note in (report.get("settings") or {}).get("added") or ()
+        for frames, ms in note["teacher_model_ms"].items()
     ]
-    return lines + [f"code {code} trained or made: {', '.join(sorted(names))}" for code, names in sorted(codes.items())]
+    return pd.DataFrame(rows)
 
 
-def _machine(where: Mapping[str, Any]) -> str:
-    packages = where["packages"]
-    return (
-        f"{where['device']}, {where['threads']} threads, torch {packages['torch']}, transformers "
-        f"{packages['transformers']}, {where['dtype']}, {commit(where)}"
-    )
+def made_by(records: Iterable[CellRecord]) -> pd.DataFrame:
+    """What each cell was measured on, methods that were measured anew on lines of their own, and the code of stages."""
+    rows = []
+    for record in records:
+        codes = "; ".join(f"{stage['name']} {str(stage.get('code'))[:10]}" for stage in record.stages)
+        made: list[tuple[str, Mapping[str, Any]]] = [("all", record.environment)]
+        made += [(listed([label(arm) for arm in again["arms"]]), again["environment"]) for again in record.again]
+        for what, where in made:
+            versions = {name: where["packages"][name] for name in ("torch", "transformers")}
+            about = {"cell": record.cell, "seed": record.seed, "methods": what, "device": where["device"]}
+            about |= {"threads": where["threads"], **versions, "dtype": where["dtype"]}
+            about |= {"commit": str(where.get("commit"))[:12], "uncommitted changes": bool(where.get("dirty"))}
+            rows.append({**about, "code of stages": codes})
+    return pd.DataFrame(rows)
+
+
+def in_short(made: pd.DataFrame) -> str:
+    """Machines and versions of all records, each once."""
+    if made.empty:
+        return "no record yet"
+    names = {
+        "device": "{}",
+        "threads": "{} threads",
+        "dtype": "{}",
+        "torch": "torch {}",
+        "transformers": "transformers {}",
+    }
+    names["commit"] = "commits {}"
+    return ", ".join(text.format(listed(list(made[name].unique()), " and ")) for name, text in names.items())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from liteframe.bench.latency_record import read_latency
-from liteframe.bench.methods import STORY, in_order, label, of_groups
+from liteframe.bench.latency_record import LatencyRecord
+from liteframe.bench.methods import STORY, of_groups
 from liteframe.system.json_files import read_json
 
-from . import real_shapes
+from . import real_shapes, tiny_world
 from .provenance import measured_on
+from .records import Records, read_records
 from .render import markdown, render
 from .wording import milliseconds
 
@@ -27,46 +29,44 @@ SCORES = {
 COMMANDS = {"latency_cpu": "make bench", "latency_gpu": "make bench-gpu"}
 
 
-def blocks(records: Path) -> dict[str, str]:
-    """Name of the markers in the README -> what stands between them."""
+def blocks(folder: Path) -> dict[str, str]:
+    """Name of the markers in the README -> what stands between them, from the records in a folder."""
+    records = read_records(folder, cells=())
     return {
-        "results": results(read_json(records / "tiny-seeds.json")),
-        "saliency": saliency(read_json(records / "saliency-seed4.json")),
-        "latency": latency({command: records / f"{name}.json" for name, command in COMMANDS.items()}),
+        "results": results(records),
+        "saliency": saliency(read_json(folder / "saliency-seed4.json")),
+        "latency": latency(records.latency),
     }
 
 
-def results(summary: Mapping[str, Any]) -> str:
-    """Accuracy, model time and gains at equal time, from the summary of seeds."""
-    rows, seeds = pd.DataFrame(summary["rows"]), summary["seeds"]
+def results(records: Records) -> str:
+    """Accuracy, model time and gains at equal time, means of the seeds."""
+    rows, seeds = tiny_world.sweep_rows(records), records.mean_of
+    means, equal = tiny_world.mean_rows(rows), tiny_world.equal_time(rows)
+    name = means.index.get_level_values("method")
+    accuracy = means.accuracy[name.isin([*STORY, *of_groups("pool")])].map("{:.3f}".format)
+    times = means.model_ms[name.isin(["teacher", "teacher+wap", "liteframe-lma"])].map(milliseconds)
     gains = [
         {
-            "by": "in model time" if match["field"] == "model_ms" else "end to end, with decoding",
-            "frames": match["frames"],
-            "mean": _signed(match["mean"]),
-            "lowest": _signed(match["lowest"]) if len(seeds) > 1 else "",
+            "by": "in model time" if row.by == "model" else "end to end, with decoding",
+            "frames": row.teacher_frames,
+            "mean": _signed(row.gain),
+            "lowest": _signed(row.lowest) if len(seeds) > 1 else "",
         }
-        for match in summary["matched_latency"]
+        for row in equal[equal.method == "liteframe-lma"].itertuples()
     ]
-    shown = rows[rows.arm.isin([*STORY, *of_groups("pool")])]
-    timed = rows[rows.arm.isin(["teacher", "teacher+wap", "liteframe-lma"])]
     return render(
         "readme_results.md.j2",
-        over=f"mean of {len(seeds)} seeds" if len(seeds) > 1 else f"{seeds[0]} alone",
-        questions=int(rows.questions.max()) // len(seeds),
-        accuracy=_by_frames(shown.assign(text=shown.accuracy.map("{:.3f}".format))),
-        times=_by_frames(timed.assign(text=timed.model_ms.map(milliseconds))),
+        over=f"mean of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]} alone",
+        questions=int(means.questions.max()) // len(seeds),
+        accuracy=tiny_world.by_frames(accuracy),
+        times=tiny_world.by_frames(times),
         gains=gains,
     ).strip()
 
 
-def _by_frames(rows: pd.DataFrame) -> pd.DataFrame:
-    wide = rows.pivot(index="arm", columns="frames", values="text").reindex(in_order(rows.arm)).fillna("-")
-    return wide.rename(index=label).rename_axis("method").reset_index().rename(columns=str)
-
-
-def _signed(value: float | None) -> str:
-    return "out of range" if value is None else f"{value:+.3f}"
+def _signed(value: float) -> str:
+    return "out of range" if isnan(value) else f"{value:+.3f}"
 
 
 def saliency(record: Mapping[str, Any]) -> str:
@@ -77,14 +77,13 @@ def saliency(record: Mapping[str, Any]) -> str:
     return markdown(wide.rename_axis("importance score").reset_index())
 
 
-def latency(commands: Mapping[str, Path]) -> str:
+def latency(records: Mapping[str, LatencyRecord]) -> str:
     """Model time at the paper's real shapes, a table for each command that has left its record."""
     parts: list[dict[str, Any]] = []
-    for command, path in commands.items():
-        if not path.exists():
+    for name, command in COMMANDS.items():
+        if (record := records.get(name)) is None:
             parts.append({"command": command, "table": None})
             continue
-        record = read_latency(path)
         table = real_shapes.headline(record, FRAMES, ("teacher", "teacher+wap", "student"))
         base = f", base VLM {record.settings['host']}" if "host" in record.settings else ""
         where = f"{measured_on(record.environment)}{base}"

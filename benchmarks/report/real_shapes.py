@@ -175,33 +175,18 @@ def limits(record: LatencyRecord) -> str:
     return f"{rates}.{warning}" if rates else ""
 
 
-def memory(record: LatencyRecord) -> str:
-    """Lowest and highest peak, and whose the highest is."""
-    stages = [(stage.peak_mib, row) for row in record.rows for stage in row.stages.values()]
-    peaks = [(peak, row) for peak, row in stages if peak is not None]
-    if not peaks:
-        return ""
-    most, row = max(peaks, key=lambda pair: pair[0])
-    size = f"{row.frames} frames" if row.frames else f"{row.prompt_tokens} tokens"
-    return f"{min(peak for peak, _ in peaks):,.0f} to {most:,.0f} MiB, the highest of {label(row.arm)}, {size}"
-
-
 def not_run(record: LatencyRecord) -> list[str]:
     """What was not run, and why; and that the record is not whole, if so."""
     lines = [] if record.complete else ["The run was not finished: the record is partial."]
-    together: dict[tuple[str, ...], list[str]] = {}
-    budget_s = record.settings.get("budget_s")
+    budget_s, together = record.settings.get("budget_s"), dict[tuple[str, str, str], list[str]]()
     for cell in record.dropped:
-        suite, batch, reason = (
-            cell.get("suite", ""),
-            cell.get("batch") or 1,
-            str(cell.get("reason", "no reason recorded")),
-        )
-        reason = f"{reason} of {budget_s:,.0f} s" if reason == "time budget" and budget_s else reason
+        suite, batch = cell.get("suite", ""), cell.get("batch") or 1
+        reason = str(cell.get("reason", "no reason recorded"))
+        if reason == "time budget" and budget_s:
+            reason = f"{reason} of {budget_s:,.0f} s"
+        about = f"{suite}{f' (batch {batch})' if batch > 1 else ''}, {label(str(cell.get('arm', '')))}"
         unit = "tokens" if suite == "prefill" else "frames"
-        key = (suite, label(str(cell.get("arm", ""))), unit, f"batch {batch}" if batch > 1 else "", reason)
-        together.setdefault(key, []).extend([str(cell["frames"])] if cell.get("frames") else [])
-    for (suite, name, unit, batch, reason), counts in together.items():
-        parts = [suite, name, f"{' / '.join(counts)} {unit}" if counts else "", batch]
-        lines.append(f"{', '.join(filter(None, parts))}: {reason}")
+        together.setdefault((about, unit, reason), []).extend([str(cell["frames"])] if cell.get("frames") else [])
+    for (about, unit, reason), counts in together.items():
+        lines.append(": ".join([", ".join([about, *([f"{' / '.join(counts)} {unit}"] if counts else [])]), reason]))
     return lines

@@ -12,17 +12,17 @@ import pandas as pd
 
 from liteframe.bench.latency_record import LatencyRecord, read_latency
 from liteframe.bench.paper.cells import CELLS, CONTROL, PaperCell, plan
-from liteframe.bench.paper.records import open_arms, read_cell, record_path, row_arm
+from liteframe.bench.paper.records import CellRecord, read_cell, record_path
 from liteframe.bench.records import STAGES, RowRecord, rows_of
 from liteframe.errors import DataError
 from liteframe.system.json_files import read_json
-
-from .one_world import OneWorld
 
 ALL = "all"
 """Question type of a row that is about all questions; these rows have tokens, times and single answers too."""
 LARGEST_GAP = 0.01
 """One question in a hundred: so far may two runs of the same model be apart, by rounding on other machines."""
+RUN_STAGES = ("world", "pretrain-vision", "pretrain-projector", "pretrain-llm", "cache", "ctd", "lma")
+"""Of the run that the cells of a seed stand on; a cell's own stages come after them in its record."""
 TIMES = tuple(f"{name}_ms" for name in (*STAGES, "model", "total"))
 COLUMNS = (
     *("record", "kind", "seed", "base", "method", "frames", "type", "accuracy", "low", "high", "questions"),
@@ -46,7 +46,7 @@ class Records:
 
     table: pd.DataFrame
     videos: dict[int, np.ndarray] = field(default_factory=dict)
-    cells: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    cells: dict[tuple[str, int], CellRecord] = field(default_factory=dict)
     open_cells: dict[str, list[int]] = field(default_factory=dict)
     sweeps: dict[str, dict[str, Any]] = field(default_factory=dict)
     latency: dict[str, LatencyRecord] = field(default_factory=dict)
@@ -73,26 +73,48 @@ def read_records(folder: Path, cells: Sequence[PaperCell] = CELLS) -> Records:
 
 
 def _cells(folder: Path, cells: Sequence[PaperCell], found: Records) -> Iterator[dict[str, Any]]:
-    world, measured = OneWorld(), dict[tuple[str, int, int], str]()
+    said: dict[tuple[int, str], tuple[str, Any]] = {}
     for cell, seed in plan(cells=cells):
         path, record = record_path(folder, cell, seed), read_cell(folder, cell, seed)
-        if record is None or open_arms(record, cell):
+        if record is None or record.open_arms(cell):
             found.open_cells.setdefault(cell.name, []).append(seed)
         if record is None:
             continue
-        if (record["cell"], record["seed"]) != (cell.name, seed):
+        if (record.cell, record.seed) != (cell.name, seed):
             raise DataError(f"{path}: is the record of another cell; remove it")
-        found.videos[seed] = world.require(record, str(path))
+        _require_one_world(record, str(path), said)
+        found.videos.setdefault(seed, np.asarray(record.videos))
         found.cells[cell.name, seed] = record
-        for row in record["rows"]:
-            name, point = row_arm(row), (row_arm(row), int(row["frames"]), seed)
-            if name == row["arm"] and measured.setdefault(point, str(path)) != str(path):
-                raise DataError(f"{name} at {point[1]} frames, seed {seed}: measured in two cells; remove one record")
-            tokens = {"tokens_encoder": row["tokens"]["encoder"], "tokens": row["tokens"]["llm"]}
-            tokens |= {f"tokens_{key}": row["tokens"][key] for key in ("asked", "mean_over_layers")}
-            about = {"record": f"paper/seed{seed}/{path.name}", "kind": "answers", "renamed": name != row["arm"]}
-            right_Q = np.asarray(row["right"], dtype=np.float64)
-            yield from _by_type(row, seed, name, {**about, **tokens, "right": right_Q, "accuracy": right_Q.mean()})
+        for row in record.rows:
+            point = (seed, f"{row.method} at {row.frames} frames")
+            if row.method == row.arm and said.setdefault(point, (str(path), None))[0] != str(path):
+                raise DataError(f"{point[1]}, seed {seed}: measured in two cells; remove one record")
+            tokens: dict[str, Any] = {"tokens": row.tokens.llm}
+            tokens |= {f"tokens_{name}": value for name, value in vars(row.tokens).items() if name != "llm"}
+            about = {"record": f"paper/seed{seed}/{path.name}", "kind": "answers", "renamed": row.method != row.arm}
+            right_Q = np.asarray(row.right, dtype=np.float64)
+            whole = {**about, **tokens, "right": right_Q, "accuracy": right_Q.mean()}
+            yield from _by_type(vars(row), seed, row.method, whole)
+
+
+def _require_one_world(record: CellRecord, name: str, said: dict[tuple[int, str], tuple[str, Any]]) -> None:
+    """Raises DataError where a record is of other questions, world or run than the first of its seed that said it.
+
+    Records of earlier code say less.
+    """
+    own: dict[str, Any] = {"list of questions": record.videos}
+    if record.manifest:
+        own["manifest"] = record.manifest
+    for stage in record.stages:
+        if stage["name"] in RUN_STAGES and stage.get("digest"):
+            own.setdefault(f"stage {stage['name']}", stage["digest"])
+    for what, value in own.items():
+        before, known = said.setdefault((record.seed, what), (name, value))
+        if known != value:
+            raise DataError(
+                f"{name}: its {what} is not that of {before}; remove those that were made on another world or run, and"
+                " run `make paper`"
+            )
 
 
 def _sweeps(folder: Path, found: Records) -> Iterator[dict[str, Any]]:

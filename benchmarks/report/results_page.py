@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from liteframe.bench.latency_record import LatencyRecord
-from liteframe.bench.methods import STORY, label
+from liteframe.bench.methods import STORY, label, of_groups
 from liteframe.errors import DataError
 
 from . import plots, real_shapes, tiny_world
@@ -32,73 +32,62 @@ def write_results(folder: Path, check: bool = False) -> list[Path]:
     records, output = read_records(folder / "records"), Output(folder, check)
     if not records.mean_of:
         raise DataError(f"{folder / 'records' / 'tiny-seeds.json'}: is missing; write it with `liteframe seeds`")
-    rows = tiny_world.sweep_rows(records)
-    means = tiny_world.mean_rows(rows)
-    output.text("RESULTS.md", page(records, rows, means))
-    output.tables(tables(records, rows, means))
-    _draw(records, means, output)
+    output.text("RESULTS.md", page(records))
+    output.tables(tables(records))
+    _draw(records, output)
     return output.stale
 
 
-def tables(records: Records, rows: pd.DataFrame, means: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def tables(records: Records) -> dict[str, pd.DataFrame]:
     """The long tables, which are CSV beside the page, by name."""
+    rows = tiny_world.sweep_rows(records)
     made = {"real_shapes": real_shapes.everything, "speed_ups": real_shapes.speed_ups}
     return {
-        "tiny_world": tiny_world.everything(means),
+        "tiny_world": tiny_world.everything(tiny_world.mean_rows(rows)),
         "equal_time": tiny_world.equal_time(rows),
+        "added_later": added_later(_reports(records)),
         **{f"{name}_{key}": make(record) for key, record in _devices(records).items() for name, make in made.items()},
     }
 
 
-def page(records: Records, rows: pd.DataFrame, means: pd.DataFrame) -> str:
-    """The whole of RESULTS.md; `rows` are those of the seeds, `means` their means."""
+def page(records: Records) -> str:
+    """The whole of RESULTS.md."""
+    rows, means = tiny_world.sweep_rows(records), _means(records)
+    reports, equal = _reports(records), tiny_world.equal_time(rows)
     return render(
         "results.md.j2",
         seeds=records.mean_of,
         chance=CHANCE,
-        tiny=_tiny(records, rows, means),
+        source=source({name: report.get("environment") or {} for name, report in reports.items()}),
+        added=added_later(reports),
+        questions=means.questions.min(),
+        left_out=tiny_world.left_out(rows),
+        accuracy=tiny_world.accuracy_table(means),
+        cautions=tiny_world.cautions(means, rows, CHANCE),
+        equal_time=tiny_world.equal_time_table(equal, STORY[1:]),
+        times=tiny_world.time_table(means),
         absent=_absent(),
-        others=_others(records),
         devices=[_device(key, records, means) for key in DEVICES],
         relatives_at=RELATIVES_AT,
     )
 
 
-def _tiny(records: Records, rows: pd.DataFrame, means: pd.DataFrame) -> dict[str, Any]:
-    reports = {f"records/{name}": records.sweeps[name] for name in dict.fromkeys(rows.record)}
-    return {
-        "source": source({name: report.get("environment") or {} for name, report in reports.items()}),
-        "added": added_later(reports),
-        "questions": means.questions.min(),
-        "left_out": tiny_world.left_out(rows),
-        "accuracy": tiny_world.accuracy_table(means),
-        "against_wap": tiny_world.against_wap(means),
-        "cautions": tiny_world.cautions(means, rows, CHANCE),
-        "equal_time": tiny_world.equal_time_table(tiny_world.equal_time(rows), STORY[1:]),
-        "times": tiny_world.time_table(means),
-        "limits": tiny_world.limits(records),
-        "memory": tiny_world.memory(rows),
-    }
+def _means(records: Records) -> pd.DataFrame:
+    """Of the methods that are compared; other settings of them stand in the CSV alone."""
+    means = tiny_world.mean_rows(tiny_world.sweep_rows(records))
+    return means[~means.index.get_level_values("method").isin(of_groups("setting"))]
 
 
-def _absent() -> pd.DataFrame:
+def _reports(records: Records) -> dict[str, dict[str, Any]]:
+    names = dict.fromkeys(tiny_world.sweep_rows(records).record)
+    return {f"records/{name}": records.sweeps[name] for name in names}
+
+
+def _absent() -> list[str]:
     """What of a compressor's paper is not built here, as its line in the registry says."""
     from liteframe.ops.compressors.registry import METHODS
 
-    rows = [[label(f"teacher+{name}"), made.absent] for name, made in METHODS.items() if made.absent]
-    return pd.DataFrame(rows, columns=["method", "what it does besides, not built here"])
-
-
-def _others(records: Records) -> list[dict[str, Any]]:
-    """Runs that were kept and are in no mean."""
-    found = []
-    for seed in sorted(set(tiny_world.sweep_rows(records, records.table.seed.unique()).seed) - set(records.mean_of)):
-        rows = tiny_world.sweep_rows(records, [seed])
-        means, (name, *_) = tiny_world.mean_rows(rows), rows.record
-        about = source({f"records/{name}": records.sweeps[name].get("environment") or {}})
-        tables = {"accuracy": tiny_world.accuracy_table(means), "times": tiny_world.time_table(means)}
-        found.append({"name": f"seed {seed}", "source": about, **tables})
-    return found
+    return [f"{label(f'teacher+{name}')}'s {made.absent}" for name, made in METHODS.items() if made.absent]
 
 
 def _devices(records: Records) -> dict[str, LatencyRecord]:
@@ -122,8 +111,6 @@ def _device(key: str, records: Records, means: pd.DataFrame) -> dict[str, Any]:
         "legend": real_shapes.legend(headline, ups, encoders),
         "descriptions": real_shapes.descriptions(record),
         "limits": real_shapes.limits(record),
-        "memory": real_shapes.memory(record),
-        "shared": str(record.settings.get("memory", "")).startswith("resident set"),
         "not_run": real_shapes.not_run(record),
     }  # fmt: skip
 
@@ -137,18 +124,19 @@ def _settings(settings: Mapping[str, Any]) -> str:
     return f"Settings: {text}." if text else ""
 
 
-def _draw(records: Records, means: pd.DataFrame, output: Output) -> None:
+def _draw(records: Records, output: Output) -> None:
     of = f"mean of {len(records.mean_of)} seeds" if len(records.mean_of) > 1 else f"seed {records.mean_of[0]}"
+    means = _means(records)
     for path in output.pictures(["frontier"]):
         plots.frontier(means, path, f"Tiny world: accuracy against time to answer ({of}, 95 % intervals)")
     for path in output.pictures(["rivals"] if set(means.index.get_level_values("method")) - set(STORY) else []):
         plots.rivals(means, path, f"Tiny world: the other methods one by one ({of}, 95 % intervals)")
     for path in output.pictures(["tiny_stages"]):
-        bars = plots.bars_of_means(means, ("teacher", "teacher+wap", "liteframe-lma"))
-        plots.stage_bars(bars, path, f"Tiny world: where the time of a video goes ({of})")
+        table = plots.stages_of_means(means, ("teacher", "teacher+wap", "liteframe-lma"))
+        plots.stage_bars(table, path, f"Tiny world: where the time of a video goes ({of})")
     for key, record in _devices(records).items():
         where = f"{record.environment.get('device')}, base VLM {record.settings.get('host')}, batch 1"
         for path in output.pictures([f"frames_{key}"]):
             plots.latency_over_frames(record, path, f"Latency against frames ({where})")
         for path in output.pictures([f"stages_{key}"]):
-            plots.stage_bars(plots.bars_of_record(record), path, f"Where the model time of a video goes ({where})")
+            plots.stage_bars(plots.stages_of_record(record), path, f"Where the model time of a video goes ({where})")

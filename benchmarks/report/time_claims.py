@@ -21,6 +21,9 @@ FRAMES_64, MOST_FRAMES, MOST_SHARE = 64, 512, 0.65
 """Of the paper's figures: the base VLM's frames, the student's that are 8 times as many, and its part of the time."""
 
 
+_NO_RECORD = Part("at the paper's shapes", MISSING, reasons=(Reason("run latency"),))
+
+
 def machine(record: LatencyRecord) -> str:
     """In a few words, with the base VLM."""
     device, base = record.environment.get("device", "unknown device"), record.settings.get("host")
@@ -90,14 +93,16 @@ def _by_frames(
     return replace(part, methods=names)
 
 
-def _ratios(evidence: Evidence, name: str, other: str, times: int = 1) -> dict[int, dict[int, float]]:
-    """Frames -> seed -> model time of a method (with so many times the frames) over another's."""
-    pairs = {
-        few: (evidence.milliseconds(name, times * few), evidence.milliseconds(other, few))
-        for few in (FRAMES if times == 1 else (8, 16))
-    }
-    return {few: {seed: own[seed] / rest[seed] for seed in sorted(own.keys() & rest.keys())}
-            for few, (own, rest) in pairs.items()}  # fmt: skip
+def _ratios(
+    evidence: Evidence, own: tuple[str, str], other: tuple[str, str], counts: Sequence[int] = FRAMES, times: int = 1
+) -> dict[int, dict[int, float]]:
+    """Frames -> seed -> a time (method, field) with so many times the frames over another."""
+    found: dict[int, dict[int, float]] = {}
+    for count in counts:
+        one = evidence.milliseconds(own[0], times * count, own[1])
+        rest = evidence.milliseconds(other[0], count, other[1])
+        found[count] = {seed: one[seed] / rest[seed] for seed in sorted(one.keys() & rest.keys())}
+    return found
 
 
 def frozen_is_faster(evidence: Evidence) -> list[Part]:
@@ -105,7 +110,7 @@ def frozen_is_faster(evidence: Evidence) -> list[Part]:
     return [
         _by_frames(
             f"model time of {label(name)} over that of the student after CTD, equal frames",
-            _ratios(evidence, name, CTD),
+            _ratios(evidence, (name, "model_ms"), (CTD, "model_ms")),
             lambda ratio: ratio > 1,
             ".1f",
             evidence.untimed_seeds(CTD, name),
@@ -117,28 +122,16 @@ def frozen_is_faster(evidence: Evidence) -> list[Part]:
 
 def bottleneck(evidence: Evidence) -> list[Part]:
     """The encoder's share of the model time: by how much it is larger with WAP at 16x, and whether it is over half."""
-    shares = {
-        name: {
-            count: {
-                seed: encode / evidence.milliseconds(name, count)[seed]
-                for seed, encode in evidence.milliseconds(name, count, "encode_ms").items()
-                if seed in ALL_SEEDS
-            }
-            for count in FRAMES
-        }
-        for name in (TEACHER, WAP)
-    }
+    own, other = (_ratios(evidence, (name, "encode_ms"), (name, "model_ms")) for name in (WAP, TEACHER))
     shifts = {
-        count: {
-            seed: own - shares[TEACHER][count][seed] for seed, own in known.items() if seed in shares[TEACHER][count]
-        }
-        for count, known in shares[WAP].items()
+        count: {seed: share - other[count][seed] for seed, share in known.items() if seed in other[count]}
+        for count, known in own.items()
     }
     untimed = evidence.untimed_seeds(TEACHER, WAP)
     less, half = "tiny world: the share with WAP less that without", "tiny world: the share with WAP, over half"
     return [
         _by_frames(less, shifts, lambda shift: shift > 0, "+.0%", untimed, (TEACHER, WAP)),
-        _by_frames(half, shares[WAP], lambda share: share > 0.5, ".0%", untimed, (TEACHER, WAP)),
+        _by_frames(half, own, lambda share: share > 0.5, ".0%", untimed, (TEACHER, WAP)),
         *_real_bottleneck(evidence),
     ]
 
@@ -146,22 +139,22 @@ def bottleneck(evidence: Evidence) -> list[Part]:
 def _real_bottleneck(evidence: Evidence) -> list[Part]:
     parts = []
     for record in _complete(evidence):
-        shifts, with_wap, computed = [], [], False
-        for count in shared_frames(record, "pipeline", TEACHER, WAP):
-            rows = [row for name in (WAP, TEACHER) if (row := row_of(record, "pipeline", name, count)) and row.model_ms]
-            if len(rows) == 2:
-                own, other = (row.stages["encode"].ms / (row.model_ms or 1.0) for row in rows)
-                shifts.append(own - other)
-                with_wap.append(own)
-                computed = computed or any(row.computed or row.any_computed for row in rows)
-        for what, values, cases in (
-            ("the share with WAP less that without", shifts, [shift > 0 for shift in shifts]),
-            ("the share with WAP, over half", with_wap, [share > 0.5 for share in with_wap]),
+        counts = shared_frames(record, "pipeline", TEACHER, WAP)
+        pairs = [[row_of(record, "pipeline", name, count) for name in (WAP, TEACHER)] for count in counts]
+        known = [[row for row in pair if row and row.model_ms] for pair in pairs]
+        whole = [pair for pair in known if len(pair) == 2]
+        shares = [[row.stages["encode"].ms / (row.model_ms or 1.0) for row in pair] for pair in whole]
+        computed = any(row.computed or row.any_computed for pair in whole for row in pair)
+        shifts, with_wap = [own - other for own, other in shares], [own for own, _ in shares]
+        for what, values, least in (
+            ("the share with WAP less that without", shifts, 0.0),
+            ("the share with WAP, over half", with_wap, 0.5),
         ):
             shown = Figures("share", {"low": min(values), "high": max(values)}) if values else None
+            cases = [value > least for value in values]
             part = judge_cases(f"{machine(record)}: {what}", cases, shown, (Reason("no whole model"),))
             parts.append(_unless_computed(part, computed))
-    return parts or [Part("at the paper's shapes", MISSING, reasons=(Reason("run latency"),))]
+    return parts or [_NO_RECORD]
 
 
 def sizes(evidence: Evidence) -> list[Part]:
@@ -172,7 +165,7 @@ def sizes(evidence: Evidence) -> list[Part]:
         if own is not None and other is not None:
             shown = Figures("sizes", {"own": own, "other": other})
             return [judge_cases(what, [abs(own - 87) <= 1 and abs(other - 304) <= 1], shown)]
-    return [Part(what, MISSING, reasons=(Reason("run latency"),))]
+    return [replace(_NO_RECORD, what=what)]
 
 
 def mixer_costs(evidence: Evidence) -> list[Part]:
@@ -190,36 +183,33 @@ def mixer_costs(evidence: Evidence) -> list[Part]:
     for record in _complete(evidence)[:1]:
         work = {name: getattr(record.arms.get(arm), "gflops_per_frame", None) for name, arm in MIXER_NAMES.items()}
         for mixer in others:
-            own_work, other_work = work["depthwise"], work[mixer]
-            if own_work is not None and other_work is not None:
-                shown = Figures("operations", {"own": own_work, "other": other_work})
-                parts.append(judge_cases(f"fewer operations than {mixer}", [own_work < other_work], shown))
-    return parts or [Part("at the paper's shapes", MISSING, reasons=(Reason("run latency"),))]
+            if (least := work["depthwise"]) is not None and (most := work[mixer]) is not None:
+                shown = Figures("operations", {"own": least, "other": most})
+                parts.append(judge_cases(f"fewer operations than {mixer}", [least < most], shown))
+    return parts or [_NO_RECORD]
 
 
 def eight_times_frames(evidence: Evidence) -> list[Part]:
     """Time of the student with 8 times the teacher's frames, to the first token, on a GPU with the paper's base VLM."""
     what = f"{MOST_FRAMES} frames of the student over {FRAMES_64} of the teacher, at most {MOST_SHARE:.2f} of its time"
     parts = []
-    for record in _complete(evidence):
-        own, other = (
-            row_of(record, "pipeline", name, count) for name, count in ((STUDENT, MOST_FRAMES), (TEACHER, FRAMES_64))
-        )
-        if not _is_the_papers(record) or own is None or other is None or not own.model_ms or not other.model_ms:
+    for record in filter(_is_the_papers, _complete(evidence)):
+        own = row_of(record, "pipeline", STUDENT, MOST_FRAMES)
+        other = row_of(record, "pipeline", TEACHER, FRAMES_64)
+        if own is None or other is None or not own.model_ms or not other.model_ms:
             continue
-        both = own.ttft_ms and other.ttft_ms
-        ratio = own.ttft_ms / other.ttft_ms if own.ttft_ms and other.ttft_ms else own.model_ms / other.model_ms
-        shown = Figures("first token" if both else "model time", {"ratio": ratio})
-        part = judge_cases(f"{machine(record)}: {what}", [ratio <= MOST_SHARE], shown)
+        shown = Figures("model time", {"ratio": own.model_ms / other.model_ms})
+        if own.ttft_ms and other.ttft_ms:
+            shown = Figures("first token", {"ratio": own.ttft_ms / other.ttft_ms})
+        part = judge_cases(f"{machine(record)}: {what}", [shown.values["ratio"] <= MOST_SHARE], shown)
         parts.append(_unless_computed(part, any(row.computed or row.any_computed for row in (own, other))))
-    ratios = _ratios(evidence, LMA, TEACHER, times=8)
-    tiny = []
+    parts = parts or [Part(what, MISSING, reasons=(Reason("run on a GPU"),))]
+    ratios = _ratios(evidence, (LMA, "model_ms"), (TEACHER, "model_ms"), (8, 16), times=8)
     if any(ratios.values()):
         text = "tiny world, model time over the teacher's with 8 times its frames"
-        tiny = [
-            as_context(_by_frames(text, ratios, lambda ratio: ratio < 1, ".2f", (), (LMA, TEACHER)), "few operations")
-        ]
-    return [*(parts or [Part(what, MISSING, reasons=(Reason("run on a GPU"),))]), *tiny]
+        tiny = _by_frames(text, ratios, lambda ratio: ratio < 1, ".2f", names=(LMA, TEACHER))
+        parts.append(as_context(tiny, "few operations"))
+    return parts
 
 
 def encoder_factor(evidence: Evidence) -> list[Part]:

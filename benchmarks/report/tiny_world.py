@@ -64,41 +64,21 @@ def _floors(row: RowRecord) -> dict[str, float]:
     return {f"{name}_floor_ms": row.floor[name]["floor_ms"] for name in FLOORS if name in row.floor}
 
 
-def by_frames(means: pd.DataFrame, column: pd.Series, methods: Sequence[str] | None = None) -> pd.DataFrame:
-    """Texts of a column by method and frames; a dash where a method was not asked."""
-    wide = column.unstack("frames").reindex(in_order(means.index.get_level_values("method")))
-    wide = wide if methods is None else wide.loc[[name for name in methods if name in wide.index]]
-    wide = wide.fillna("-").rename(index=label).rename_axis("method").reset_index()
-    return wide.rename(columns=str)
+def by_frames(texts: pd.Series) -> pd.DataFrame:
+    """Texts by method and frames; a dash where a method was not asked."""
+    wide = texts.unstack("frames").reindex(in_order(texts.index.get_level_values("method"))).fillna("-")
+    return wide.rename(index=label).rename_axis("method").reset_index().rename(columns=str)
 
 
 def accuracy_table(means: pd.DataFrame) -> pd.DataFrame:
     """Accuracy by method and frames, with the half of its interval."""
     half = np.maximum(means.accuracy - means.low, means.high - means.accuracy)
-    return by_frames(means, means.accuracy.map("{:.3f}".format) + " ± " + half.map("{:.3f}".format))
+    return by_frames(means.accuracy.map("{:.3f}".format) + " ± " + half.map("{:.3f}".format))
 
 
-def time_table(means: pd.DataFrame, methods: Sequence[str] | None = None) -> pd.DataFrame:
+def time_table(means: pd.DataFrame) -> pd.DataFrame:
     """Model time by method and frames."""
-    return by_frames(means, means.model_ms.map(milliseconds), methods)
-
-
-def against_wap(means: pd.DataFrame) -> pd.DataFrame:
-    """WAP less each method at equal frames, with a star where the intervals overlap, and the tokens that it leaves."""
-    wap, rows = means.loc[WAP], []
-    for name in in_order(means.index.get_level_values("method")):
-        own = means.loc[name]
-        if name in (TEACHER, WAP, LMA):
-            continue
-        both = wap.index.intersection(own.index)
-        gap = wap.accuracy[both] - own.accuracy[both]
-        apart = (wap.low[both] > own.high[both]) | (own.low[both] > wap.high[both])
-        seen = own.tokens_mean_over_layers.fillna(own.tokens)[both[-1]] / wap.tokens[both[-1]]
-        stars = {str(n): f"{gap[n]:+.3f}{'' if apart[n] else '*'}" for n in both}
-        rows.append(
-            {"method": label(name), **stars, "mean": f"{gap.mean():+.3f}", "tokens, times WAP's": f"{seen:.3g}"}
-        )
-    return pd.DataFrame(rows).fillna("-")
+    return by_frames(means.model_ms.map(milliseconds))
 
 
 def equal_time(rows: pd.DataFrame) -> pd.DataFrame:
@@ -171,32 +151,21 @@ def everything(means: pd.DataFrame) -> pd.DataFrame:
 
 
 def cautions(means: pd.DataFrame, rows: pd.DataFrame, chance: float) -> list[str]:
-    """What the numbers demand to be said, losses as plainly as gains."""
+    """What the numbers demand to be said, losses as plainly as gains; reports have more of it in their ``notes``."""
     said = []
     if {TEACHER, LMA} <= set(means.index.get_level_values("method")):
-        best = {name: means.loc[name].sort_values("accuracy").iloc[-1] for name in (TEACHER, LMA)}
-        at = {
-            name: f"{row.accuracy:.3f} at {row.name} frames, {milliseconds(row.model_ms)} ms"
-            for name, row in best.items()
-        }
-        gap = best[LMA].accuracy - best[TEACHER].accuracy
+        teacher, student = (means.loc[name].sort_values("accuracy").iloc[-1] for name in (TEACHER, LMA))
+        at = [f"{row.accuracy:.3f} at {row.name} frames, {milliseconds(row.model_ms)} ms" for row in (student, teacher)]
+        gap = student.accuracy - teacher.accuracy
         said.append(
-            f"The best row of the student after LMA ({at[LMA]}) is {abs(gap):.3f} {'above' if gap >= 0 else 'below'}"
-            f" the teacher's best ({at[TEACHER]})."
+            f"The best row of the student after LMA ({at[0]}) is {abs(gap):.3f} {'above' if gap >= 0 else 'below'} the"
+            f" teacher's best ({at[1]})."
         )
         slowest = means.loc[LMA].iloc[-1]
         files = (slowest.decode_ms + slowest.preprocess_ms) / slowest.total_ms
         said.append(f"At {slowest.name} frames decoding and preprocessing are {files:.0%} of its time end to end.")
-    if len(counts := sorted(set(means.questions))) > 1:
-        said.append(f"Rows answer different numbers of questions ({counts[0]:,.0f} to {counts[-1]:,.0f}).")
-    if at_chance := [_cell(cell) for cell in means[means.low <= chance].index]:
+    if at_chance := [f"{label(name)} at {frames}" for name, frames in means[means.low <= chance].index]:
         said.append(f"Not above chance ({chance:.2f}) by the interval: {', '.join(at_chance)} frames.")
-    faster = means.groupby("method").model_ms.diff() < 0
-    said += [
-        f"{_cell(cell)} frames took less model time than fewer: noise of the clock." for cell in means[faster].index
-    ]
-    if few := [_cell((row.arm, row.frames)) for row in rows["row"] if 0 < _runs(row) < 5]:
-        said.append(f"Fewer than 5 timed runs: {', '.join(dict.fromkeys(few))} frames.")
     wide = rows.assign(wide=[_spread(row) > WIDE for row in rows["row"]]).groupby("seed").wide.agg(["sum", "size"])
     if wide["sum"].any():
         said.append(
@@ -206,41 +175,12 @@ def cautions(means: pd.DataFrame, rows: pd.DataFrame, chance: float) -> list[str
     return said
 
 
-def _cell(cell: Any) -> str:
-    return f"{label(cell[0])} at {cell[1]}"
-
-
-def _runs(row: RowRecord) -> int:
-    return int(min((row.spread[name]["n"] for name in FLOORS if name in row.spread), default=0))
-
-
 def _spread(row: RowRecord) -> float:
     model = row.spread.get("model")
     return model["p90"] / model["p10"] if model and model["p10"] > 0 else 0.0
 
 
-def limits(records: Records) -> str:
-    """The machine's limits as the runs measured them, lowest to highest."""
-    of_seeds = [
-        report["limits"]
-        for report in records.sweeps.values()
-        if report.get("limits") and (report.get("settings") or {}).get("seed") in records.mean_of
-    ]
-    spans = []
-    for name, unit in (("bf16_gflops", "GFLOP/s bf16"), ("fp32_gflops", "GFLOP/s fp32"), ("bandwidth_gbs", "GB/s")):
-        if values := sorted(each[name] for each in of_seeds if name in each):
-            low, high = f"{values[0]:.0f}", f"{values[-1]:.0f}"
-            spans.append(f"{low if low == high else f'{low} to {high}'} {unit}")
-    return ", ".join(spans)
-
-
-def memory(rows: pd.DataFrame) -> str:
-    """Lowest and highest peak of a process, MiB; empty where none was measured."""
-    peaks = [peak for row in rows["row"] for peak in row.peak_mib.values()]
-    return f"{min(peaks):,.0f} to {max(peaks):,.0f}" if peaks else ""
-
-
 def left_out(rows: pd.DataFrame) -> list[str]:
     """Methods at frame counts that only some seeds have."""
     sizes = rows.groupby(["method", "frames"]).size()
-    return [_cell(cell) for cell in sizes[sizes < rows.seed.nunique()].index]
+    return [f"{label(name)} at {frames}" for name, frames in sizes[sizes < rows.seed.nunique()].index]

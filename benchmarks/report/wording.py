@@ -121,10 +121,10 @@ def decided_by(verdict: Verdict) -> str:
     return ": ".join(filter(None, [part.what, "; ".join(filter(None, said))]))
 
 
-def listed(values: Sequence[object], last: str = ", ") -> str:
+def listed(values: Sequence[object], last: str = ", ", between: str = ", ") -> str:
     """4, 5, 6; or with " and " before the last."""
-    texts = [str(value) for value in values]
-    return f"{', '.join(texts[:-1])}{last}{texts[-1]}" if len(texts) > 1 else "".join(texts)
+    *first, end = map(str, values) if len(values) else ("",)
+    return f"{between.join(first)}{last}{end}" if first else end
 
 
 def milliseconds(value: float) -> str:

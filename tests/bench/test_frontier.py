@@ -64,7 +64,7 @@ def test_matched_latency_by_both_fields() -> None:
     assert matches["model_ms", 32]["gain"] is None and matches["model_ms", 32]["arm_frames"] is None
     total = matches["total_ms", 8]  # 12 ms lies between 10 and 16
     assert total["arm_accuracy"] == pytest.approx(0.6 + 0.2 * math.log(1.2) / math.log(1.6))
-    with pytest.raises(ValueError, match="no rows of arm 'other'"):
+    with pytest.raises(ValueError, match="no rows of method 'other'"):
         matched_latency(_STUDENT, arm="other")
 
 

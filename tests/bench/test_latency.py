@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import importlib.util
 import mmap
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from liteframe.bench import memory
 from liteframe.bench.floor import distance_to_floor, flops_of, matrix_rate
 from liteframe.bench.latency import MUST_AGREE, VoidRun, interleave, setting_differences
 from liteframe.bench.memory import StageMemory
@@ -48,20 +53,36 @@ def test_an_undeclared_setting_is_a_difference_too() -> None:
     lacking = {key: value for key, value in _SETTINGS.items() if key != "prompt"}
     assert list(setting_differences({"a": lacking, "b": lacking})) == ["prompt"]
     assert setting_differences({"a": _SETTINGS, "b": dict(_SETTINGS)}) == {}
-    with pytest.raises(ValueError, match="different arms"):
+    with pytest.raises(ValueError, match="different methods"):
         interleave({"a": print}, {"b": _SETTINGS})
 
 
 def test_memory_peak_sees_a_large_buffer() -> None:
-    memory = StageMemory()
-    with memory.stage("small"):
+    peaks = StageMemory()
+    with peaks.stage("small"):
         pass
     # Not from the heap, which may have as much to give again.
-    with memory.stage("large"), mmap.mmap(-1, 64 * 2**20) as pages:
+    with peaks.stage("large"), mmap.mmap(-1, 64 * 2**20) as pages:
         pages.write(b"1" * len(pages))
-    if memory.kind != "resident set":
+    if peaks.kind != "resident set":
         pytest.skip("this system cannot reset the peak")
-    assert memory.peaks_mib["large"] > memory.peaks_mib["small"] + 40
+    assert peaks.peaks_mib["large"] > peaks.peaks_mib["small"] + 40
+
+
+def test_the_peak_of_windows_which_has_no_resource_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    spec = importlib.util.spec_from_file_location("memory_there", memory.__file__)
+    assert spec is not None and spec.loader is not None
+    there = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(there)
+    nowhere = Path("/nowhere/at/all")
+    monkeypatch.setattr(there, "_CLEAR", nowhere)
+    monkeypatch.setattr(there, "_STATUS", nowhere)
+    monkeypatch.setattr(there, "sys", SimpleNamespace(platform="win32"))
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=3 * 2**20))
+    monkeypatch.setattr(there.psutil, "Process", lambda: process)
+    assert there.reset_peak() == "resident set since start"
+    assert there.peak_mib() == 3
 
 
 def test_flops_of_a_layer_a_convolution_and_attention() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.bench.records import STAGES, RowRecord, rows_of, write_record
+from liteframe.bench.records import STAGES, RowRecord, from_fields, rows_of, write_record
 from liteframe.errors import DataError
 from liteframe.system.json_files import read_json, write_json
 
@@ -23,7 +23,7 @@ def test_row_adds_up_and_keeps_its_samples() -> None:
         "prefill": [2.0, 2.0, 7.0],
         "first_token": [0.5],
     }
-    row = RowRecord.from_samples("teacher", 8, 128, 512, _ACCURACY, samples)
+    row = RowRecord.from_samples("teacher", 8, _ACCURACY, samples, tokens=128, tokens_encoder=512)
     assert (row.decode_ms, row.encode_ms, row.project_ms, row.prefill_ms) == (9.0, 4.0, 0.2, 2.0)
     assert row.model_ms == pytest.approx(row.encode_ms + row.project_ms + row.prefill_ms) == pytest.approx(6.2)
     assert row.total_ms == pytest.approx(6.2 + 9.0 + 1.0)
@@ -31,12 +31,12 @@ def test_row_adds_up_and_keeps_its_samples() -> None:
     assert row.spread["model"]["median"] == pytest.approx(7.1)  # of the runs 5.2, 7.1, 11.3
     assert "total" not in row.spread  # stages were timed in different runs
     assert row.samples["encode"] == [3.0, 5.0, 4.0]
-    assert RowRecord.from_dict(json.loads(json.dumps(row.to_dict()))) == row
+    assert from_fields(RowRecord, json.loads(json.dumps(row.to_dict())), "a row") == row
 
 
 def test_impossible_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="no samples of decode, preprocess, project, prefill"):
-        RowRecord.from_samples("teacher", 8, 1, 1, _ACCURACY, {"encode": [1.0]})
+        RowRecord.from_samples("teacher", 8, _ACCURACY, {"encode": [1.0]}, tokens=1)
     good = {"arm": "a", "frames": 8, "tokens": 8, **{f"{name}_ms": 1.0 for name in STAGES}}
     with pytest.raises(ValueError, match="must lie in"):
         RowRecord(**{**good, **_ACCURACY, "accuracy": 1.2})

@@ -67,7 +67,7 @@ def test_a_report_without_students_or_teacher_is_still_a_report(fake_rows: Rows,
         assert wanted in table_text(report)
     with pytest.raises(ValueError, match="needs rows"):
         build_report({}, [], [])
-    with pytest.raises(ValueError, match="same arm and frame count"):
+    with pytest.raises(ValueError, match="same method and frame count"):
         build_report({}, [], [*rows, rows[0]])
     with pytest.raises(ValueError, match="'name' and 'seconds'"):
         build_report({}, [{"name": "x"}], rows)

@@ -204,7 +204,7 @@ def test_only_an_internvl_that_was_the_teacher_is_the_host(tmp_path: Path) -> No
         write_teacher(tmp_path / "ctd" / "export", "InternVL", source)
         assert RunFolder.open(tmp_path / "ctd").host(None) == source
     write_teacher(tmp_path / "ctd" / "export", "Siglip", "org/siglip")
-    with pytest.raises(ConfigError, match=r"distilled from Siglip .* no host; .*--host"):
+    with pytest.raises(ConfigError, match=r"distilled from Siglip .* no base VLM; .*--host"):
         RunFolder.open(tmp_path / "ctd").host(None)
 
 
@@ -255,6 +255,6 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     wide = LiteFrameEncoder.from_pretrained(encoder_folder()).config
     wide.output_size = 64
     LiteFrameEncoder(wide).save_pretrained(tmp_path / "narrow")
-    with pytest.raises(ConfigError, match="width 64, the host takes 128"):
+    with pytest.raises(ConfigError, match="width 64, the base VLM takes 128"):
         export_command(str(tmp_path / "narrow"), str(tmp_path / "out"), host=str(host_folder()))
     assert not (tmp_path / "out").exists()

@@ -233,7 +233,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'np'; only 'pt'"):
         processor()(text=VIDEO, videos=video(4), return_tensors="np")
     made = processor()(text=VIDEO, videos=video(8))
-    with pytest.raises(ConfigError, match="8 places for visual tokens, the videos give 4"):
+    with pytest.raises(ConfigError, match="8 positions for visual tokens, the videos give 4"):
         model()(input_ids=made["input_ids"], pixel_values_videos=made["pixel_values_videos"][:1])
     with pytest.raises(GeometryError, match="height 100 is not a multiple of 56 px"):
         model().config.tokens_per_clip(100, 112)

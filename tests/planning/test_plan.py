@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from liteframe.command import cli
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig
+from liteframe.models.student.temporal import TEMPORAL_MIXERS
 from liteframe.models.teachers import InternVL, Siglip
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
@@ -205,6 +208,30 @@ def test_a_teacher_by_class_path_is_planned_if_it_is_an_internvl() -> None:
     assert vision_config(InternVL(str(host_folder())))[0].to_dict() == vision_config(str(host_folder()))[0].to_dict()
     with pytest.raises(ConfigError, match=r"Siglip nowhere: only stages whose teacher is an InternVL can be planned"):
         vision_config(Siglip("nowhere"))
+
+
+class Gated(nn.Module):
+    """A mixer that no plan knows."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, channels)
+
+    def forward(self, tokens_BTNC: Tensor) -> Tensor:
+        return tokens_BTNC + F.gelu(self.linear(tokens_BTNC))
+
+
+def test_a_new_mixer_is_planned_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TEMPORAL_MIXERS, "gated", lambda settings: Gated(settings.channels))
+    plain, gated = (
+        planned(tmp_path, "ctd.yaml", set=[f"model.encoder.temporal_mixer={name}"])["stage"]["batches"][0]
+        for name in ("none", "gated")
+    )
+    # Blocks 1 to 4 see 4 frames of 1024 tokens, 5 to 8 see 2 of 256; the rest see one frame. Four clips a video.
+    tokens = 4 * (4 * 4 * 1024 + 4 * 2 * 256)
+    assert gated["flops"]["student"] - plain["flops"]["student"] == 3 * 2 * 768**2 * tokens
+    more = gated["activations"] - plain["activations"]
+    assert more == plain["batch_size"] * 2 * 2 * 768 * tokens, "what goes into the product and what comes out, bfloat16"
 
 
 @pytest.mark.parametrize(("block", "of_clip", "of_video"), [([8, 2, 2], 64, 128), ([2, 2, 2], 128, 512)])

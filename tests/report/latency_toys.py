@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from liteframe.bench.latency_record import How
+
 _ARMS = (
     ("teacher", "main", "InternViT-300M", None, 304.0, 727.0, 1024, 256),
     ("teacher+wap", "main", "InternViT-300M + WAP", "teacher+wap", 304.0, 727.0, 64, 16),
@@ -23,12 +25,10 @@ _MS = {
     "student-conv": 60.0,
 }
 _RATE = 3000.0
-_BY_THE_FRAME = "by the frame, from 16 frames"
-_BETWEEN = "operations over the rate between those measured at 256 and 4096 tokens"
-_BEYOND = "layers and attention at a rate each, fitted to 4 lengths up to 4096 tokens"
+_BY_THE_FRAME, _BETWEEN, _BEYOND = How.BY_THE_FRAME.value, How.AT_RATE.value, How.EXTRAPOLATED.value
 
 
-def toy_stage(ms: float, computed: bool = False, gflops: float | None = None, note: str = "") -> dict[str, Any]:
+def toy_stage(ms: float, computed: bool = False, gflops: float | None = None, how: str = "") -> dict[str, Any]:
     """A stage's cell."""
     floor_ms = gflops / _RATE * 1e3 if gflops else None
     floor = {"floor_ms": floor_ms, "bound": "compute", "times_floor": ms / floor_ms} if floor_ms else None
@@ -43,7 +43,7 @@ def toy_stage(ms: float, computed: bool = False, gflops: float | None = None, no
         "floor": floor,
         "times_floor": floor["times_floor"] if floor else None,
         "peak_mib": None if computed else 1500.0 + ms / 10,
-        "note": note if computed else "",
+        "how": how,
     }
 
 
@@ -76,7 +76,7 @@ def toy_latency(device: str = "cpu") -> dict[str, Any]:
         rows.append(_row("mixer", arm, 4, {"encode": toy_stage(4 * _MS[arm], gflops=4 * about[arm])}))
     for tokens in (256, 1024, 4096):
         computed = device == "cpu" and tokens == 4096
-        stages = {"prefill": toy_stage(tokens * 0.5, computed, gflops=tokens * 1.0, note=_BETWEEN)}
+        stages = {"prefill": toy_stage(tokens * 0.5, computed, gflops=tokens * 1.0, how=_BETWEEN)}
         rows.append(_row("prefill", "llm", None, stages, tokens_llm=tokens, prompt_tokens=tokens))
     for arm, most in (("teacher", 64), ("teacher+wap", 512), ("student", 512), ("vit-b", 64), ("fastvit", 64)):
         for frames in (8, 64, 512):
@@ -85,8 +85,8 @@ def toy_latency(device: str = "cpu") -> dict[str, Any]:
             computed, tokens_llm = device == "cpu" and frames > 16, frames * given[arm][1]
             stages = {
                 "encode": toy_stage(frames * _MS[arm], computed, frames * about[arm], _BY_THE_FRAME),
-                "project": toy_stage(2.0 * frames, computed, note=_BY_THE_FRAME),
-                "prefill": toy_stage(0.5 * tokens_llm, computed, note=_BETWEEN if tokens_llm < 4096 else _BEYOND),
+                "project": toy_stage(2.0 * frames, computed, how=_BY_THE_FRAME),
+                "prefill": toy_stage(0.5 * tokens_llm, computed, how=_BETWEEN if tokens_llm < 4096 else _BEYOND),
             }
             around = {"host_to_device": toy_stage(4.0), "normalize": toy_stage(2.0), "first_token": toy_stage(1.0)}
             stages |= around if device == "gpu" else {}

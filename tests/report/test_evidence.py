@@ -13,7 +13,7 @@ from reading import no_evidence, read_evidence
 
 from liteframe.bench.frontier import accuracy_at, rows_of_arm, weights_at
 from liteframe.bench.paper.cells import CELLS, CTD, LMA, PaperCell, find_cell
-from liteframe.bench.paper.records import open_arms, read_cell, record_path
+from liteframe.bench.paper.records import read_cell, record_path
 from liteframe.errors import DataError
 from report.accuracy_claims import at_budget, bend, slope
 from report.at_time import gain_at_time
@@ -69,17 +69,18 @@ def test_a_record_of_other_settings_is_open_again(records: Path, fill: Callable[
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record.pop("rows"), r"teacher\.json: not the record of a cell, it has no 'rows'; remove it"),
+        (lambda record: record.pop("rows"), r"teacher\.json: .*missing.*'rows'; remove it"),
         (
             lambda record: record["rows"][0]["right"].pop(),
-            r"teacher\.json: row of teacher at 8 frames: field 'right' has 159 answers to 160 questions; remove it",
+            r"teacher\.json: rows\[0\]: field 'right' is not a 0 or 1 for each of 160 questions; remove it",
         ),
-        (lambda record: record["rows"][1]["right"].__setitem__(3, 2), "at 16 frames: field 'right' has something else"),
-        (lambda record: record["rows"][1]["right"].__setitem__(3, True), "field 'right' has something else than 0"),
-        (lambda record: record["rows"][0].pop("right"), "at 8 frames: field 'right' has no answers to 160 questions"),
-        (lambda record: record["rows"][3].pop("tokens"), "at 64 frames: field 'tokens' lacks some of encoder, llm"),
+        (lambda record: record["rows"][1]["right"].__setitem__(3, 2), r"rows\[1\]: field 'right' is not a 0 or 1"),
+        (lambda record: record["rows"][1]["right"].__setitem__(3, True), r"rows\[1\]: field 'right' is not a 0 or 1"),
+        (lambda record: record["rows"][0].pop("right"), r"rows\[0\]: .*missing.*'right'"),
+        (lambda record: record["rows"][3].pop("tokens"), r"rows\[3\]: .*missing.*'tokens'"),
+        (lambda record: record["rows"][2]["tokens"].pop("llm"), r"rows\[2\]: field 'tokens' has no 'llm'"),
         (lambda record: record["rows"].pop(), r"field 'rows' is not the cell's .* see \('teacher', 64\); remove it"),
-        (lambda record: record["rows"].reverse(), "field 'rows' is not the cell's arms and frames, see their order"),
+        (lambda record: record["rows"].reverse(), "field 'rows' is not the cell's methods and frames, see their order"),
         (lambda record: record["rows"][0].update(arm="x"), r"field 'rows' is not the cell's .* see \('x', 8\)"),
         (lambda record: record.update(environment=None), "teacher.json: field 'environment' is NoneType; remove it"),
         (lambda record: record["environment"].pop("packages"), "field 'environment' has no 'packages'"),
@@ -88,7 +89,7 @@ def test_a_record_of_other_settings_is_open_again(records: Path, fill: Callable[
         (lambda record: record.update(seed=5), r"teacher\.json: is the record of another cell; remove it"),
         (
             lambda record: record.update(videos=[0] * 160),
-            r"pooling\.json: its questions are not those of \S*teacher\.json; remove those",
+            r"pooling\.json: its list of questions is not that of \S*teacher\.json; remove those",
         ),
         (
             lambda record: record["stages"][0].update(digest="dead"),
@@ -242,4 +243,4 @@ def test_what_a_cell_measured_anew_counts_and_not_the_older_record(records: Path
     found = read_evidence(records).accuracy("teacher+tome-video", 8, [4])
     assert found is not None and found.mean > 0
     twice = read_cell(records, merging, 4)
-    assert twice is not None and open_arms(twice, merging) == (("teacher+tome", (8, 16, 32, 64)),)
+    assert twice is not None and twice.open_arms(merging) == (("teacher+tome", (8, 16, 32, 64)),)

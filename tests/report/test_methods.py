@@ -20,7 +20,8 @@ GROUPS = {
 
 
 def test_all_that_is_measured_has_an_entry_told_apart() -> None:
-    assert {*ARMS, *VARIANT_ARMS, *ENCODER_ARMS, *RATIOS} <= methods().keys()
+    encoders = {name for name, each in ENCODER_ARMS.items() if each.group != "mixer"} | set(MIXER_NAMES.values())
+    assert {*ARMS, *VARIANT_ARMS, *encoders, *RATIOS} <= methods().keys()
     assert len({each.label for each in methods().values()}) == len(methods())
     drawn = {name: (each.colour, each.marker) for name, each in methods().items() if name != "student"}
     assert len(set(drawn.values())) == len(drawn)

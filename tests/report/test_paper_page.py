@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from reading import read_evidence
@@ -25,6 +27,7 @@ from report.accuracy_claims import REDUCING
 from report.claims import claims, judged_claims, parts_table
 from report.evidence import Evidence
 from report.paper_page import page, write_paper
+from report.paper_tables import differences, reductions
 from report.verdicts import MISSING
 from report.wording import words
 
@@ -51,7 +54,7 @@ def test_the_page_of_no_records_promises_nothing(tmp_path: Path) -> None:
     assert "**holds**" not in text and "**does not hold**" not in text and "**cannot be told**" not in text
     assert text.count("**not measured yet**") + text.count("**not measurable here**") == len(CLAIMS)
     assert f"Of {len(CLAIMS)} claims: holds: 0; does not hold: 0; cannot be told: 0; not measured yet: " in text
-    assert "No record yet." in text
+    assert "Measured on no record yet;" in text
     for arm in REDUCTIONS:
         assert label(arm) in text
     assert "`make bench RUN=runs/tiny-seed4` (and 5, 6)" in text
@@ -73,57 +76,69 @@ def test_every_number_stands_where_it_belongs(records: Path, fill: Any, shapes_r
     write_json(records.parent / "latency_cpu.json", shapes_record(depthwise=10.0, full=14.0))
     evidence = read_evidence(records)
     text = page_of(evidence)
-    found = evidence.accuracy("teacher+tome", 16)
-    assert found is not None
-    table = text.partition("## Table 1")[2].partition("**Another base VLM.**")[0]
+    found, less = evidence.accuracy("teacher+tome", 64), evidence.gain("control:teacher+wap", "control:teacher+tome")
+    assert found is not None and less is not None
+    table = text.partition("## Table 1")[2].partition("## Figure 3")[0]
     (line,) = [line for line in table.splitlines() if line.startswith("| ToMe in clips |")]
-    assert "16 / 16" in line
     assert line.split(" | ")[2] == f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
-    assert "Nothing: every cell has its record." in text
+    assert line.split(" | ")[4:] == [f"{less.mean:+.3f} ({less.low:+.3f} to {less.high:+.3f})", "16 |"]
+    assert "Every cell has its record." in text
     assert "| depth-wise convolution (the paper's) | 11.0 | 80.0 | 87.0 |" in text, "encode + project"
     assert f"| joint space-time attention |{f' {MISSING} |' * 3}" in text
     assert (
         "40 held-out videos of 128 frames a seed, 4 questions each" in text
-        and "videos are drawn anew 2,000 times" in " ".join(text.split())
+        and "from 2,000 bootstrap draws of whole videos" in " ".join(text.split())
     )
-    assert "| 4x: (1, 2, 2) | 16 |" in text, "tokens to the LLM"
     assert text == page_of(read_evidence(records))
 
 
 def test_other_budgets_stand_apart(records: Path, fill: Any) -> None:
     fill(records, some)
     text = page_of(read_evidence(records))
-    first, others = text.partition("## Table 1")[2].partition("**Another base VLM.**")[0].split("**Other budgets.**")
+    first, others = text.partition("## Table 1")[2].partition("## Figure 3")[0].split("These do not reach 16x")
     for arm in ("teacher, all tokens", "DyCoke", "FastV (inside the LLM)", "PyramidDrop (inside the LLM)"):
         assert f"| {arm} |" in others and f"| {arm} |" not in first
     assert "| FastVID |" in first and "| FastVID |" not in others
 
 
-def test_another_host_has_a_table_of_its_own(records: Path, fill: Any) -> None:
+def test_another_base_vlm_stands_beside_the_first(records: Path, fill: Any) -> None:
     names = [f"control:teacher+{name}" for name in ("average", "wap", "tome")]
     cell = PaperCell("control", "control", tuple((name, FRAMES) for name in names), (4, 5))
-    others = [other for other in CELLS if other.name != "control"]
-    cells = (*others, cell)
+    cells = (*[other for other in CELLS if other.name != "control"], cell)
     fill(records, lambda arm, n, seed: 0.7 if arm == "control:teacher+wap" else 0.4, cells)
-    text = page_of(read_evidence(records, cells), cells)
-    table = text.partition("**Another base VLM.**")[2].partition("**Other settings.**")[0]
-    rows = {line.split(" | ")[0][2:]: line for line in table.splitlines() if line.startswith("| ")}
-    assert list(rows) == ["reduction", "---", "average pooling", "WAP", "ToMe in clips"]
-    assert "0.7" in rows["WAP"] and "+0.3" in rows["ToMe in clips"] and "[4, 5]" not in rows["ToMe in clips"], (
-        "it has two seeds"
-    )
-    alone = page_of(read_evidence(records, others), others).partition("**Another base VLM.**")[2]
-    assert MISSING in alone.partition("**Other settings.**")[0]
+    table = reductions(read_evidence(records, cells), [f"teacher+{name}" for name in ("average", "wap", "tome", "max")])
+    assert [text.split(" ")[0] for text in table["on the other base VLM"]] == ["+0.300", "-", "+0.300", "-"]
+    assert not table["on the other base VLM"].str.contains("[", regex=False).any(), "it has two seeds"
+    (records / "seed5" / "control.json").unlink()
+    table = reductions(read_evidence(records, cells), ["teacher+tome"])
+    assert table["on the other base VLM"][0].endswith(" [4]")
+
+
+def test_differences_beside_the_page_are_of_the_same_questions(records: Path, fill: Any) -> None:
+    fill(records, some)
+    evidence = read_evidence(records)
+    table = differences(evidence).set_index(["base VLM", "method", "less"])
+    for base, method, less, seeds in (
+        ("WAP", "teacher+wap", "teacher+tome-keys", (4, 5, 6)),
+        ("average", "teacher+wap", "teacher+visionzip", (4, 5)),
+        ("WAP", "ctd-full", "liteframe-ctd", (4, 5)),
+    ):
+        names = [f"control:{name}" if base == "average" else name for name in (method, less)]
+        by_seed = [
+            np.mean([evidence.right[names[0], n][seed] - evidence.right[names[1], n][seed] for n in FRAMES])
+            for seed in seeds
+        ]
+        row = table.loc[base, method, less]
+        assert [row[f"seed {seed}"] for seed in seeds] == pytest.approx(by_seed)
+        assert row.difference == pytest.approx(np.mean(by_seed)) and row.low < row.difference < row.high
+    assert not table.index.duplicated().any()
 
 
 def test_two_trainings_of_the_same_are_shown(records: Path, fill: Any) -> None:
     fill(records, lambda arm, n, seed: 0.55 if arm == "ctd-again" else 0.5)
     text = page_of(read_evidence(records)).partition("## Table 5")[2]
     assert "| depth-wise convolution (the paper's), trained again | 0.5" in text and "less depth-wise |" in text
-    assert (
-        "Noise of training: +0.050" in text
-        and "the largest, 0.050, is what a difference must exceed at each seed" in text
-    )
+    assert "Noise of training after CTD: +0.050" in text and "the largest is 0.050." in text
 
 
 def test_each_part_is_listed_with_its_seeds(records: Path, fill: Any) -> None:
@@ -154,11 +169,11 @@ def test_missing_cells_and_seeds_are_said(records: Path, fill: Any) -> None:
     fill(records, some, [find_cell("teacher")])
     fill(records, some, [find_cell("pooling")], seeds=(4, 6))
     lines = page_of(read_evidence(records)).splitlines()
-    assert sum(line.startswith("| FastVID |") and line.count(MISSING) >= 4 for line in lines) == 1
-    (wap,) = [line for line in lines if line.startswith("| max pooling |") and "[4, 6]" in line and "/" in line]
-    assert wap.count("[4, 6]") == 5
-    assert "- pooling (grids, 16x): seed 5" in lines
-    assert not any(line.startswith("- teacher (") for line in lines)
+    assert sum(line.startswith("| FastVID |") and line.count(MISSING) == 5 for line in lines) == 1
+    (pool,) = [line for line in lines if line.startswith("| max pooling |") and "[4, 6]" in line]
+    assert pool.count("[4, 6]") == 3 and pool.count(MISSING) == 1
+    assert "- not measured yet: pooling (grids, 16x): seed 5" in lines
+    assert not any(line.startswith("- not measured yet: teacher (") for line in lines)
 
 
 NEW_METHOD = """
@@ -188,7 +203,8 @@ def test_the_page_is_written_with_its_tables_and_picture(records: Path, fill: An
     target, picture = records.parents[1] / "PAPER.md", records.parents[1] / "plots" / "ratios.png"
     assert target in write_paper(records, check=True) and not target.exists()
     assert write_paper(records) == [] and write_paper(records, check=True) == []
-    assert sorted(path.name for path in (target.parent / "tables").iterdir()) == ["claims.csv", "paper_accuracy.csv"]
+    linked = set(re.findall(r"\(tables/([^)]+)\)", target.read_text())) - {"tiny_world.csv"}
+    assert {path.name for path in (target.parent / "tables").iterdir()} == linked
     first = picture.read_bytes()
     assert first[:4] == b"\x89PNG"
     plots.ratios(read_evidence(records), picture)

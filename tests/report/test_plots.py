@@ -10,12 +10,12 @@ import pytest
 from latency_toys import toy_latency
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from liteframe.bench.latency_record import LatencyRecord, read_latency
-from liteframe.bench.methods import label, method
+from liteframe.bench.methods import STORY, label, method
 from liteframe.bench.records import RowRecord
 from report import plots
-from report.plots import Bar
 
 
 @pytest.fixture
@@ -50,10 +50,14 @@ def test_computed_points_are_hollow_and_timed_ones_filled(tmp_path: Path, drawn:
     assert model[8, 0.44] is False and model[512, 28.16] is True
 
 
+def _bars(ms: dict[int, dict[str, Any]]) -> pd.DataFrame:
+    index = pd.MultiIndex.from_tuples([("a", frames) for frames in ms], names=["method", "frames"])
+    return pd.DataFrame(list(ms.values()), index)
+
+
 def test_seconds_beyond_ten_of_them(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.stage_bars([Bar("a", "8 frames", {"encode": 3000.0})], tmp_path / "a.png", "title")
-    bars = [Bar("a", "8 frames", {"encode": 3000.0}), Bar("a", "64 frames", {"encode": 24000.0})]
-    plots.stage_bars(bars, tmp_path / "a.png", "title")
+    plots.stage_bars(_bars({8: {"encode": 3000.0}}), tmp_path / "a.png", "title")
+    plots.stage_bars(_bars({8: {"encode": 3000.0}, 64: {"encode": 24000.0}}), tmp_path / "a.png", "title")
     ms, seconds = ({text.get_text() for text in figure.axes[0].texts} for figure in drawn)
     assert "3,000 ms" in ms and {"3.00 s", "24.0 s"} <= seconds
 
@@ -65,18 +69,18 @@ def test_bars_say_how_much_was_computed(tmp_path: Path) -> None:
                 row["stages"]["encode"]["computed"] = False
 
     record = _record(tmp_path, "cpu", timed_encode)
-    found = {(bar.group, bar.name): bar.note for bar in plots.bars_of_record(record)}
-    assert found[label("teacher"), "8 frames"] == ""
-    assert found[label("teacher"), "64 frames"] == "partly computed"
-    assert found["student", "64 frames"] == "computed"
+    notes = plots.stages_of_record(record).note
+    assert notes["teacher", 8] == "" and notes["teacher", 64] == "partly computed"
+    assert notes["student", 64] == "computed"
 
 
 def test_a_bar_is_cut_by_shares(tmp_path: Path, drawn: list[Figure]) -> None:
-    bars = [Bar("teacher", "8 frames", {"encode": 30.0, "project": 0.0, "prefill": 10.0}, "partly computed")]
+    bars = _bars({8: {"encode": 30.0, "project": 0.0, "prefill": 10.0, "note": "partly computed"}})
     plots.stage_bars(bars, tmp_path / "a.png", "title")
     axes = drawn[0].axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.75, 0.0, 0.25])
-    assert "40.0 ms (partly computed)" in {text.get_text() for text in axes.texts}
+    texts = {text.get_text() for text in axes.texts}
+    assert {"40.0 ms (partly computed)", "75%", "25%"} <= texts and "0%" not in texts
 
 
 def test_a_method_has_one_colour_and_the_same_in_every_picture(
@@ -90,17 +94,23 @@ def test_a_method_has_one_colour_and_the_same_in_every_picture(
     means = pd.DataFrame(rows).set_index(["method", "frames"])
     plots.frontier(means, tmp_path / "a.png", "title")
     plots.rivals(means, tmp_path / "b.png", "title")
-    colours = [_colours(figure.axes[0]) for figure in drawn]
-    assert colours[0] == {label(name): method(name).colour for name in means.index.levels[0]}
-    assert {text: colour for text, colour in colours[1].items() if text != "_"}.items() <= colours[0].items()
-    for axes in drawn[1].axes[:3]:
+    story = {label(name): method(name).colour for name in means.index.levels[0] if name in STORY}
+    first, second = (_colours(figure.axes[0]) for figure in drawn)
+    assert first == story | {plots.OTHERS: "#BBBBBB"} and second.items() <= story.items()
+    others = set(means.index.levels[0]) - set(STORY)
+    assert sum(line.get_color() == "#BBBBBB" for line in drawn[0].axes[0].lines) == len(others) > 0
+    for axes in drawn[1].axes[: len(others)]:
         name = next(name for name in means.index.levels[0] if label(name) == axes.get_title())
         assert axes.title.get_color() == method(name).colour
 
 
 def _colours(axes: Axes) -> dict[str, Any]:
     handles, labels = axes.get_legend_handles_labels()
-    return {text: line[0].get_color() for text, line in zip(labels, handles, strict=True)}
+    return {
+        text: (line if isinstance(line, Line2D) else line[0]).get_color()
+        for text, line in zip(labels, handles, strict=True)
+        if text != "_"
+    }
 
 
 def test_the_gain_at_equal_time_is_drawn(

@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 from latency_toys import toy_latency
 
-from liteframe.bench.latency_record import read_latency
+from liteframe.bench.latency_record import How, read_latency
 from liteframe.bench.records import RowRecord
 from liteframe.bench.report import build_report, write_report
 from liteframe.bench.seeds import seeds_command
 from liteframe.errors import ConfigError, DataError
 from liteframe.system.json_files import write_json
-from report.real_shapes import legend, stage_marks
-from report.records import Records, read_records
+from report.real_shapes import legend
+from report.records import read_records
 from report.render import csv
 from report.results_page import page, tables
 from report.tiny_world import mean_rows, sweep_rows
@@ -63,20 +63,12 @@ def _with_latency(records: Path, device: str, change: Callable[[dict[str, Any]],
 
 
 def _page(records: Path) -> str:
-    return page_of(read_records(records))
-
-
-def page_of(records: Records) -> str:
-    rows = sweep_rows(records)
-    return page(records, rows, mean_rows(rows))
+    return page(read_records(records))
 
 
 def _csv(records: Path, name: str) -> list[dict[str, str]]:
     """The lines of a CSV beside the page."""
-    found = read_records(records)
-    rows = sweep_rows(found)
-    text = csv(tables(found, rows, mean_rows(rows))[name])
-    return list(DictReader(text.splitlines()))
+    return list(DictReader(csv(tables(read_records(records))[name]).splitlines()))
 
 
 def _line(page: str, *starts: str) -> list[str]:
@@ -158,14 +150,18 @@ def test_a_legend_explains_the_marks_of_its_table_and_no_others() -> None:
 
 def test_the_committed_record_says_how_every_stage_was_computed() -> None:
     record = read_latency(ROOT / "benchmarks" / "records" / "latency_cpu.json")
-    computed = [stage for row in record.rows for stage in row.stages.values() if stage.computed]
-    by_note = {stage.note.split(",")[0].split(" measured")[0]: stage_marks(stage) for stage in computed}
-    assert by_note == {
-        "by the frame": "‡",
-        "operations over the rate": "†",
-        "operations over the rate between those": "†",
-        "layers and attention at a rate each": "§",
-    }
+    how = {stage.how for row in record.rows for stage in row.stages.values() if stage.computed}
+    assert how == {How.BY_THE_FRAME, How.AT_RATE, How.EXTRAPOLATED}
+
+
+def test_a_record_of_before_the_field_how_does_not_say_it(records: Path) -> None:
+    path = _with_latency(records, "cpu")
+    data = json.loads(path.read_text())
+    for row in data["rows"]:
+        for stage in row["stages"].values():
+            stage.pop("how", None)
+    path.write_text(json.dumps(data))
+    assert _line(_page(records), "student", "440")[1:] == ["440", "3,520 ◊", "28,160 ◊"]
 
 
 def test_time_to_first_token_begins_in_the_main_memory_where_that_was_timed(records: Path) -> None:
@@ -194,26 +190,14 @@ def test_methods_that_reduce_tokens_are_told_with_their_mean_over_layers(records
     assert (layers["teacher+fastv"], layers["vit-b"]) == ("252.5", "")
 
 
-def test_memory_is_told_with_whose_it_is(records: Path) -> None:
-    path = _with_latency(records, "cpu")
-    rows = json.loads(path.read_text())["rows"]
-    peaks = [stage["peak_mib"] for row in rows for stage in row["stages"].values() if stage["peak_mib"]]
-    said = f"{min(peaks):,.0f} to {max(peaks):,.0f} MiB"
-    assert f"Peak memory of the whole process, which holds all models: {said}" in _page(records)
-    path.unlink()
-    _with_latency(records, "gpu")
-    assert "Peak memory: " in _page(records) and "which holds all models" not in _page(records)
-    assert any(row["method"] == "teacher" and row["peak_mib"] for row in _csv(records, "real_shapes_gpu"))
-
-
 def test_a_time_budget_is_told_in_seconds_where_the_record_has_it(records: Path) -> None:
     def short_of_time(data: dict[str, Any]) -> None:
         data["dropped"][0]["reason"] = "time budget"
 
     _with_latency(records, "cpu", short_of_time)
-    assert "- encoder, MobileNet-v5, 16 frames: time budget\n" in _page(records)
+    assert "- Not run: encoder, MobileNet-v5, 16 frames: time budget\n" in _page(records)
     _with_latency(records, "cpu", lambda data: (short_of_time(data), data["settings"].update(budget_s=1020.0)))
-    assert "- encoder, MobileNet-v5, 16 frames: time budget of 1,020 s\n" in _page(records)
+    assert "- Not run: encoder, MobileNet-v5, 16 frames: time budget of 1,020 s\n" in _page(records)
 
 
 def test_out_of_memory_and_what_was_not_run_are_told(records: Path) -> None:
@@ -222,8 +206,8 @@ def test_out_of_memory_and_what_was_not_run_are_told(records: Path) -> None:
     (failed,) = [row for row in rows if (row["method"], row["frames"], row["batch"]) == ("student", "8", "32")]
     assert (failed["status"], failed["stage"]) == ("out of memory", "")
     assert "the record is partial" in page and "MobileNet-v5, 16 / 32 frames: no time left" in page
-    assert "- throughput, teacher, all tokens, 64 frames, batch 8: no time left\n" in page
-    assert "- all, FastViT: cannot be made\n" in page
+    assert "- Not run: throughput (batch 8), teacher, all tokens, 64 frames: no time left\n" in page
+    assert "- Not run: all, FastViT: cannot be made\n" in page
 
 
 def test_floors_that_were_beaten_show_limits_measured_too_low(records: Path) -> None:
@@ -313,6 +297,6 @@ def test_a_run_is_kept_only_with_its_report_and_renews_the_summary(
     keep(other, records)
     found = read_records(records)
     assert found.mean_of == [4, 5] and set(found.table.seed) == {0, 4, 5}
-    assert "Another run, seed 0, not in the means" in page_of(found)
+    assert [path.name for path in (records / "tiny").iterdir()] == ["report.json"]
     with pytest.raises(ConfigError, match="begins with 'tiny'"):
         keep(run.rename(tmp_path / "mine"), records)

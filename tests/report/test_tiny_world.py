@@ -87,27 +87,13 @@ def test_gains_at_equal_time_are_means_of_the_seeds_own(fake_rows: Rows, tmp_pat
             assert row.at_least == any(match["where"] == "slowest row" for match in matches)
 
 
-def test_overlaps_and_tokens_stand_beside_what_wap_gains(fake_rows: Rows, tmp_path: Path) -> None:
-    def dearer(row: RowRecord) -> RowRecord:
-        more = {"tokens": 16 * row.frames, "tokens_mean_over_layers": 6.0 * row.frames}
-        return replace(row, arm="teacher+fastv", **more)
-
-    rows = [*fake_rows(), *(dearer(row) for row in fake_rows() if row.arm == "teacher+max")]
-    table = tiny_world.against_wap(tiny_world.mean_rows(table_of(tmp_path, rows))).set_index("method")
-    assert list(table.loc["max pooling"]) == ["-0.006*", "-0.011*", "-0.006*", "-0.014*", "-0.009", "1"]
-    assert table.loc["FastV (inside the LLM)", "tokens, times WAP's"] == "6"
-
-
 def test_cautions(fake_rows: Rows, tmp_path: Path) -> None:
     first, second = fake_rows(), fake_rows(0.02)
     for row in second[:2]:
         row.spread["model"]["p90"] = 1000.0
     first[1], second[1] = (replace(rows[1], encode_ms=0.01, prefill_ms=0.01) for rows in (first, second))
-    first[3].spread["encode"]["n"] = 3
     rows = table_of(tmp_path, first, second)
     said = " ".join(tiny_world.cautions(tiny_world.mean_rows(rows), rows, chance=0.48))
     assert "is 0.013 below the teacher's best" in said
     assert "Not above chance (0.48) by the interval:" in said and "max pooling at 8" in said
-    assert "teacher, all tokens at 16 frames took less model time than fewer" in said
-    assert "Fewer than 5 timed runs: teacher, all tokens at 64 frames." in said
     assert "In 0, 2 of 30 cells of the seeds, each alone" in said

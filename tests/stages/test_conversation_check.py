@@ -92,7 +92,7 @@ def test_tokens_that_prompts_are_built_of_are_named_and_others_are_text() -> Non
     check = ConversationCheck(PromptBuilder(processor), 4, TOKENS, None)
     assert not refuses(check, talk([("find <ref>it</ref>", "<ref>ball</ref>, a <box> <|im_sta rt|>")]), 8)
     for turn in (("what <turn>", "red"), ("what", "red<turn>user")):
-        with pytest.raises(DataError, match="field conversations: holds '<turn>', which prompts of this host"):
+        with pytest.raises(DataError, match="field conversations: holds '<turn>', which prompts of this base VLM"):
             check(talk([TURNS[0], turn]), 8)
 
 

@@ -1,4 +1,4 @@
-"""Arms measured after a sweep: their rows go into its report, and the report says where and when they were measured.
+"""Methods measured after a sweep: their rows go into its report, and the report says where and when they were measured.
 
 The teacher is measured along. Its answers show that the run is the same, its times whether the machine is.
 """
@@ -14,7 +14,7 @@ from liteframe.bench.report import build_report
 from liteframe.errors import ConfigError
 
 WITNESS = "teacher"
-"""The arm that is measured along; its rows stay as they were."""
+"""The method that is measured along; its rows stay as they were."""
 LARGEST_GAP = 0.01
 """One question in a hundred: so far may the witness be apart, by rounding on other machines."""
 
@@ -22,7 +22,7 @@ LARGEST_GAP = 0.01
 def require_same_run(
     report: Mapping[str, Any], settings: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Raises ConfigError where a report is of another run, seed, split or stage than arms to be added to it."""
+    """Raises ConfigError where a report is of another run, seed, split or stage than methods to be added to it."""
     known = report.get("settings") or {}
     for name in ("run", "seed", "split"):
         if known.get(name) != settings[name]:
@@ -33,7 +33,7 @@ def require_same_run(
             raise ConfigError(f"the report is of another stage {stage['name']} than the run has now; {_REMEDY}")
 
 
-_REMEDY = "measure all arms again, without --add"
+_REMEDY = "measure all methods again, without --add"
 
 
 def with_arms(
@@ -43,7 +43,7 @@ def with_arms(
     environment: Mapping[str, Any],
     name: str = "report",
 ) -> dict[str, Any]:
-    """A report with the rows of these arms in place of older ones of the same arms; all others stay.
+    """A report with the rows of these methods in place of older ones of the same methods; all others stay.
 
     Args:
         report: of a sweep of the same run, see `require_same_run`.

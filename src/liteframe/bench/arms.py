@@ -1,4 +1,4 @@
-"""The arms of the comparison, made from the folders of a finished run."""
+"""The methods of the comparison, made from the folders of a finished run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from liteframe.ops.pooling import Block
 from liteframe.system.own_folder import listing_sha256
 
 ATTENTION = {"vision_config": "eager", "text_config": "sdpa"}
-"""Fastest on a CPU: plain for the 65 tokens of a tiny frame, fused for the LLM's long prompts. The same in all arms."""
+"""Fastest on a CPU: plain for the 65 tokens of a tiny frame, fused for the LLM's long prompts. The same in all."""
 
 _BLOCKS: dict[float, Block] = {4: (1, 2, 2), 8: (2, 2, 2), 16: (4, 2, 2), 32: (8, 2, 2)}
 
@@ -64,7 +64,7 @@ def block_of_ratio(ratio: float) -> Block:
 
 
 class RunParts:
-    """What a finished run left, each part loaded once, when an arm first asks for it.
+    """What a finished run left, each part loaded once, when a method first asks for it.
 
     Args:
         run: folder of the run.
@@ -87,7 +87,7 @@ class RunParts:
         store = self.run / "cache" / "store"
         made_by = FeatureStore.open(store, verify="none").key.compressor
         if (name := made_by.get("compressor")) != "wap":
-            raise ConfigError(f"{store}: made with model.target {name}; arms need the settings of WAP")
+            raise ConfigError(f"{store}: made with model.target {name}; methods need the settings of WAP")
         return WAP.from_description(made_by, str(store))
 
     @cached_property
@@ -97,7 +97,7 @@ class RunParts:
 
     @cached_property
     def probe(self) -> AttentionProbe:
-        """The teacher's encoder with what methods ask of its last layer; arms that need it share its features."""
+        """The teacher's encoder with what methods ask of its last layer; methods that need it share its features."""
         backbone = self.teacher.backbone
         assert isinstance(backbone, InternVLTeacher)
         return AttentionProbe(backbone)
@@ -148,7 +148,7 @@ class RunParts:
 
 
 Maker = Callable[[RunParts, float], Any]
-"""From a run and a ratio to an arm's model."""
+"""From a run and a ratio to a method's model."""
 
 
 def _on_blocks(name: str) -> Maker:
@@ -179,18 +179,18 @@ ARMS: dict[str, Maker] = {
     "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),
     "liteframe-lma": lambda parts, _: parts.adapted(parts.run / "lma" / "export"),
 }
-"""Every arm by name: how its model is made from a run, compressing so many times."""
+"""Every method by name: how its model is made from a run, compressing so many times."""
 
 VARIANT_ARMS: dict[str, Maker] = {
     f"teacher+{name}": _post_hoc(method, settings) for name, (method, settings) in VARIANTS.items()
 }
-"""Arms that are measured where they are named, and not among all."""
+"""Methods that are measured where they are named, and not among all."""
 
 _EXPORTS = {"liteframe-ctd": "ctd", "liteframe-lma": "lma"}
 
 
 def exports_of(run: Path, names: Sequence[str]) -> dict[str, str]:
-    """For arms that are an export of the run, the sha256 of its listing: proof of what a report is about."""
+    """For methods that are an export of the run, the sha256 of its listing: proof of what a report is about."""
     found = {name: listing_sha256(run / _EXPORTS[name] / "export") for name in names if name in _EXPORTS}
     return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
 
@@ -206,7 +206,7 @@ def arms_of_run(
     names: Sequence[str] | None = None,
     ratio: float = 16.0,
 ) -> list[Arm]:
-    """The arms of a finished run, in the order of `ARMS` and `VARIANT_ARMS`.
+    """The methods of a finished run, in the order of `ARMS` and `VARIANT_ARMS`.
 
     All that compress are asked for `ratio`, but the student.
 
@@ -215,18 +215,18 @@ def arms_of_run(
 
     Args:
         run: folder of the run.
-        teacher_frames: frame counts of the arms that use the teacher.
-        student_frames: frame counts of the student's arms.
-        names: which arms, of `VARIANT_ARMS` too; None is `USUAL_ARMS`, ``["all"]`` all of `ARMS`.
+        teacher_frames: frame counts of the methods that use the teacher.
+        student_frames: frame counts of the student's methods.
+        names: which methods, of `VARIANT_ARMS` too; None is `USUAL_ARMS`, ``["all"]`` all of `ARMS`.
         ratio: how many times fewer tokens.
 
     Raises:
-        ConfigError: an unknown name, or a run that lacks a stage which an arm needs.
+        ConfigError: an unknown name, or a run that lacks a stage which a method needs.
     """
     wanted = list(USUAL_ARMS if names is None else ARMS if list(names) == ["all"] else names)
     makers = {**ARMS, **VARIANT_ARMS}
     if unknown := [name for name in wanted if name not in makers]:
-        raise ConfigError(f"arm {unknown[0]!r} is unknown; choose all, or some of {', '.join(makers)}")
+        raise ConfigError(f"method {unknown[0]!r} is unknown; choose all, or some of {', '.join(makers)}")
     parts = RunParts(run)
     return [
         Arm(name, make(parts, ratio).eval(), student_frames if name.startswith("liteframe") else teacher_frames)

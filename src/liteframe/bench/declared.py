@@ -1,4 +1,4 @@
-"""The settings that arms of one comparison must agree in, read off their modules rather than promised."""
+"""The settings that methods of one comparison must agree in, read off their modules rather than promised."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from liteframe.models.video_llm.model import VideoLLM
 
 
 def declared(model: Any, prompt: str, output_length: int) -> dict[str, Any]:
-    """What an arm runs under, the fields of `MUST_AGREE`.
+    """What a method runs under, the fields of `MUST_AGREE`.
 
     Args:
         model: a `VideoLLM`, or a model around one.
-        prompt: in words; the same for all arms by construction.
+        prompt: in words; the same for all methods by construction.
         output_length: answer tokens.
     """
     inner: VideoLLM = getattr(model, "inner", model)
@@ -34,7 +34,7 @@ def declared(model: Any, prompt: str, output_length: int) -> dict[str, Any]:
 
 
 def attention_kernels(model: VideoLLM) -> set[str]:
-    """Kernels that the attentions of encoder and LLM run with; a temporal mixer's own is part of what is compared."""
+    """Attention implementations of encoder and LLM; a temporal mixer's own is part of what is compared."""
     config: Any = model.language_model.config
     found = {str(config._attn_implementation)}
     mixers = (module for module in model.backbone.modules() if isinstance(module, TemporalAttention))

@@ -1,6 +1,6 @@
 """Every encoder of the comparison by name, at the sizes it is given and with random weights.
 
-A new encoder is one line in `ENCODER_ARMS`. None of them can be trained here at real size, so an arm has an accuracy
+A new encoder is one line in `ENCODER_ARMS`. None of them can be trained here at real size, so a method has an accuracy
 only where it names a tiny relative.
 """
 
@@ -34,9 +34,9 @@ class EncoderArm:
         compressor: what makes fewer tokens of its grid.
         frames_per_group: frames behind one `Frame` line where the backbone itself compresses.
         native_size: side in pixels, where it is not that of the others.
-        shuffle: whether the host's pixel shuffle stands before the projector; without it the projector is as wide as a
-            token instead of four.
-        accuracy_relative: arm of the tiny world whose accuracy may stand beside its latency; None where there is none.
+        shuffle: whether the base VLM's pixel shuffle stands before the projector; without it the projector is as wide
+            as one token, not four.
+        accuracy_relative: method of the tiny world whose accuracy may stand beside its latency, if there is one.
         note: what is odd about it.
     """
 
@@ -56,7 +56,7 @@ class EncoderArm:
 
 
 def teacher(shapes: Shapes) -> InternVLTeacher:
-    """The host's own image encoder."""
+    """The base VLM's own image encoder."""
     return InternVLTeacher(InternVLVisionModel(shapes.vision))
 
 

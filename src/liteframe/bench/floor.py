@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from liteframe.models.flop_count import cost_of
 from liteframe.system.timers import measure, synchronize
 
 
@@ -60,14 +59,9 @@ def best_limits(first: Mapping[str, float], second: Mapping[str, float]) -> dict
 
 
 def flops_of(fn: Callable[[], object]) -> int:
-    """FLOPs (2 a multiply-add) of the matrix products and convolutions in one call of ``fn``.
-
-    Attention is counted in its plain form, since fused CPU kernels are not known to the counter; causal attention
-    therefore counts as full.
-    """
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        fn()
-    return int(counter.get_total_flops())
+    """FLOPs (2 a multiply-add) of the matrix products and convolutions in one call of ``fn``; causal attention counts
+    as full."""
+    return int(cost_of(fn).forward)
 
 
 def distance_to_floor(

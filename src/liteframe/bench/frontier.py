@@ -1,4 +1,4 @@
-"""The latency-accuracy frontier: what an arm reaches at another's latency, and the other way round."""
+"""The latency-accuracy frontier: what a method reaches at another's latency, and the other way round."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from liteframe.bench.records import MODEL_STAGES, RowRecord
 
 @dataclass(frozen=True)
 class AtLatency:
-    """An arm's accuracy at a latency.
+    """A method's accuracy at a latency.
 
     Attributes:
-        accuracy: None where the arm has no row that fast.
+        accuracy: None where the method has no row that fast.
         where: "interpolated", "measured" (a row has exactly that latency), "slowest row" (the latency is beyond the
-            arm's slowest row, whose accuracy is used, so it is a lower bound) or "faster than any row".
+            method's slowest row, whose accuracy is used, so it is a lower bound) or "faster than any row".
         frames: the frame counts on both sides (twice the same unless interpolated).
     """
 
@@ -28,25 +28,25 @@ class AtLatency:
 
 
 def rows_of_arm(rows: Sequence[RowRecord], arm: str) -> list[RowRecord]:
-    """The rows of one arm by rising frame count; ValueError if there are none or a frame count comes twice."""
+    """The rows of one method by rising frame count; ValueError if there are none or a frame count comes twice."""
     found = sorted((row for row in rows if row.arm == arm), key=lambda row: row.frames)
     if not found:
-        raise ValueError(f"no rows of arm {arm!r}; there are {sorted({row.arm for row in rows})}")
+        raise ValueError(f"no rows of method {arm!r}; there are {sorted({row.arm for row in rows})}")
     if len({row.frames for row in found}) < len(found):
-        raise ValueError(f"arm {arm!r} has two rows with the same frame count")
+        raise ValueError(f"method {arm!r} has two rows with the same frame count")
     return found
 
 
 def row_at(rows: Sequence[RowRecord], arm: str, frames: int) -> RowRecord | None:
-    """The row of an arm at a frame count, if there is one."""
+    """The row of a method at a frame count, if there is one."""
     return next((row for row in rows if row.arm == arm and row.frames == frames), None)
 
 
 def accuracy_at(rows: Sequence[RowRecord], ms: float, field: str = "model_ms") -> AtLatency:
-    """Accuracy of one arm at a latency, linear in the logarithm of latency between its neighbouring rows.
+    """Accuracy of one method at a latency, linear in the logarithm of latency between its neighbouring rows.
 
     Args:
-        rows: of one arm.
+        rows: of one method.
         ms: the latency.
         field: which latency, "model_ms" or "total_ms".
     """
@@ -60,7 +60,7 @@ def accuracy_at(rows: Sequence[RowRecord], ms: float, field: str = "model_ms") -
 
 
 def weights_at(times: Mapping[int, float], ms: float) -> tuple[dict[int, float], str]:
-    """How much each frame count of one arm counts at a latency, linear in its logarithm.
+    """How much each frame count of one method counts at a latency, linear in its logarithm.
 
     Args:
         times: frame count -> milliseconds.
@@ -95,7 +95,7 @@ def matched_latency(
 
     Returns:
         a dict a field and frame count: ``field``, ``baseline``, ``arm``, ``baseline_frames``, ``ms``,
-        ``baseline_accuracy``, ``arm_accuracy``, ``gain`` (None where the arm has no row that fast), ``where`` and
+        ``baseline_accuracy``, ``arm_accuracy``, ``gain`` (None where the method has no row that fast), ``where`` and
         ``arm_frames`` (see ``AtLatency``).
     """
     of_arm = rows_of_arm(rows, arm)
@@ -134,7 +134,7 @@ def pareto_front(rows: Sequence[RowRecord], field: str = "model_ms") -> list[Row
 def speed_ups(
     rows: Sequence[RowRecord], baseline: str = "teacher", arm: str = "liteframe-lma"
 ) -> list[dict[str, float | int]]:
-    """At each frame count that both have: baseline over arm for ``encode``, ``prefill``, ``model`` and ``total``."""
+    """At each frame count that both have: baseline over method for ``encode``, ``prefill``, ``model`` and ``total``."""
     ratios: list[dict[str, float | int]] = []
     for row in rows_of_arm(rows, baseline):
         other = row_at(rows, arm, row.frames)
@@ -149,15 +149,15 @@ def speed_ups(
 def latency_to_reach(
     rows: Sequence[RowRecord], accuracy: float, field: str = "model_ms"
 ) -> tuple[float, int, int] | None:
-    """The first latency at which one arm, between neighbouring rows, reaches an accuracy.
+    """The first latency at which one method, between neighbouring rows, reaches an accuracy.
 
     Returns:
-        (milliseconds, frames before, frames after), or None where the arm never reaches it. An arm whose fastest row
-        is already as good gives that row's latency, an upper bound.
+        (milliseconds, frames before, frames after), or None where the method never reaches it. One whose fastest row is
+        already as good gives that row's latency, an upper bound.
     """
     points = sorted((_latency(row, field), row.frames, row.accuracy) for row in rows)
     if not points:
-        raise ValueError("needs rows of an arm")
+        raise ValueError("needs rows of a method")
     if points[0][2] >= accuracy:
         return points[0][0], points[0][1], points[0][1]
     for (ms_0, frames_0, low), (ms_1, frames_1, high) in itertools.pairwise(points):

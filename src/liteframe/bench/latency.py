@@ -1,4 +1,4 @@
-"""Times several arms against each other: in one process, in turns, under settings that must agree."""
+"""Times several methods against each other: in one process, in turns, under settings that must agree."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from liteframe.errors import LiteFrameError
 from liteframe.system.timers import RunRule, StageTimer, summary
 
 MUST_AGREE = ("dtype", "attention_kernel", "llm", "prompt", "output_length")
-"""Settings in which the arms of one comparison may not differ."""
+"""Settings in which the methods of one comparison may not differ."""
 
 Arm = Callable[[Any], object]
-"""One run of an arm: it is given a timer and marks its stages, ``with timer.stage("encode"): ...``."""
+"""One run of a method: it takes a timer and marks its stages, ``with timer.stage("encode"): ...``."""
 
 
 class VoidRun(LiteFrameError):
-    """Arms were to be compared that do not run under the same settings.
+    """Methods were to be compared that do not run under the same settings.
 
     Attributes:
-        differences: setting -> {arm: value}.
+        differences: setting -> {method: value}.
     """
 
     def __init__(self, differences: dict[str, dict[str, Any]]) -> None:
@@ -32,7 +32,9 @@ class VoidRun(LiteFrameError):
             f"{name} ({', '.join(f'{arm}: {value!r}' for arm, value in values.items())})"
             for name, values in differences.items()
         ]
-        super().__init__(f"this run is void, its arms differ in {'; '.join(parts)}: run them under the same settings")
+        super().__init__(
+            f"this run is void, its methods differ in {'; '.join(parts)}: run them under the same settings"
+        )
 
 
 _MISSING = "not declared"
@@ -41,7 +43,7 @@ _MISSING = "not declared"
 def setting_differences(
     settings: Mapping[str, Mapping[str, Any]], fields: Sequence[str] = MUST_AGREE
 ) -> dict[str, dict[str, Any]]:
-    """The settings in which arms differ, or that an arm does not declare: setting -> {arm: value}; empty if none."""
+    """Settings in which methods differ, or that one does not declare: setting -> {method: value}; empty if none."""
     differences: dict[str, dict[str, Any]] = {}
     for name in fields:
         values = {arm: declared.get(name, _MISSING) for arm, declared in settings.items()}
@@ -52,7 +54,7 @@ def setting_differences(
 
 
 def require_same_settings(settings: Mapping[str, Mapping[str, Any]], fields: Sequence[str] = MUST_AGREE) -> None:
-    """Raises ``VoidRun`` that names the settings in which arms differ."""
+    """Raises ``VoidRun`` that names the settings in which methods differ."""
     differences = setting_differences(settings, fields)
     if differences:
         raise VoidRun(differences)
@@ -60,7 +62,7 @@ def require_same_settings(settings: Mapping[str, Mapping[str, Any]], fields: Seq
 
 @dataclass
 class ArmSamples:
-    """Raw times of one arm.
+    """Raw times of one method.
 
     Attributes:
         stages_ms: stage -> a time a run, milliseconds.
@@ -86,23 +88,23 @@ def interleave(
     device: str | torch.device = "cpu",
     memory: bool = True,
 ) -> dict[str, ArmSamples]:
-    """Run the arms in turns (A B A B ...) and keep every time.
+    """Run the methods in turns (A B A B ...) and keep every time.
 
-    All arms get the same number of timed runs. The rule's seconds are an arm's, so N arms together may take N times
-    as long.
+    All methods get the same number of timed runs. The rule's seconds are a method's, so N together may take N times as
+    long.
 
     Args:
         arms: name -> one run, called with a ``StageTimer``.
-        settings: name -> what the arm runs under; at least the fields of ``MUST_AGREE``.
+        settings: name -> what the method runs under; at least the fields of ``MUST_AGREE``.
         rule: how often; ``RunRule.for_device(device)`` unless told.
-        device: where the arms run.
+        device: where the methods run.
         memory: whether to make one more pass for the peak memory of each stage.
 
     Raises:
-        VoidRun: arms differ in a setting that must agree.
+        VoidRun: methods differ in a setting that must agree.
     """
     if set(arms) != set(settings):
-        raise ValueError(f"arms {sorted(arms)} and settings {sorted(settings)} name different arms")
+        raise ValueError(f"methods {sorted(arms)} and settings {sorted(settings)} name different methods")
     require_same_settings(settings)
     rule = rule or RunRule.for_device(device)
     timers = {name: StageTimer(device) for name in arms}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from liteframe.bench.records import MODEL_STAGES
+from liteframe.bench.records import MODEL_STAGES, from_fields
 from liteframe.errors import DataError
 from liteframe.system.json_files import read_json
+
+_REMEDY = "run `liteframe latency` again"
 
 
 class How(str, Enum):
@@ -21,15 +23,6 @@ class How(str, Enum):
     BY_THE_FRAME = "scaled by the frame"
     EXTRAPOLATED = "longer than any that was timed"
     UNTOLD = "computed"
-
-
-_NOTES = {
-    "by the frame": How.BY_THE_FRAME,
-    "operations over the rate": How.AT_RATE,
-    "layers and attention at a rate each": How.EXTRAPOLATED,
-    "longer than any that was run": How.EXTRAPOLATED,
-}
-"""Beginnings of notes, by which records of before the field ``how`` say it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +50,11 @@ class StageTime:
     how: How = How.UNTOLD
     note: str = ""
     samples: list[float] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ms, bool) or not isinstance(self.ms, int | float):
+            raise ValueError(f"field 'ms' is {self.ms!r}, not a number of milliseconds")
+        object.__setattr__(self, "how", How(self.how) if self.computed else How.TIMED)
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class LatencyRow:
 
 @dataclass(frozen=True)
 class LatencyArm:
-    """What an arm is: size, work, and what of the tiny world may stand for its accuracy."""
+    """What a method is: size, work, and what of the tiny world may stand for its accuracy."""
 
     name: str
     group: str
@@ -126,7 +124,7 @@ class LatencyRecord:
     complete: bool
 
     def suite(self, name: str, arm: str | None = None, batch: int | None = None) -> list[LatencyRow]:
-        """The rows of a suite, all of them or an arm's, as they come."""
+        """The rows of a suite, all of them or a method's, as they come."""
         found = [row for row in self.rows if row.suite == name and arm in (None, row.arm)]
         return [row for row in found if batch in (None, row.batch)]
 
@@ -147,10 +145,10 @@ def read_latency(path: Path) -> LatencyRecord:
         raise DataError(f"{path}: 'kind' is {data.get('kind')!r}, not 'latency'; write it with `liteframe latency`")
     for name, kind in (("environment", dict), ("settings", dict), ("arms", list), ("rows", list)):
         if not isinstance(data.get(name), kind):
-            raise DataError(f"{path}: field '{name}' is missing or no {kind.__name__}; run `liteframe latency` again")
+            raise DataError(f"{path}: field '{name}' is missing or no {kind.__name__}; {_REMEDY}")
     if data["settings"].get("size", "real") != "real":
         raise DataError(f"{path}: field 'settings.size' is {data['settings']['size']!r}, a try that tells no speed")
-    arms = [_made(LatencyArm, arm, f"{path}: arms[{i}]") for i, arm in enumerate(data["arms"])]
+    arms = [from_fields(LatencyArm, arm, f"{path}: arms[{i}]", _REMEDY) for i, arm in enumerate(data["arms"])]
     return LatencyRecord(
         environment=data["environment"],
         settings=data["settings"],
@@ -162,37 +160,12 @@ def read_latency(path: Path) -> LatencyRecord:
     )
 
 
-_Made = TypeVar("_Made", StageTime, LatencyRow, LatencyArm)
-
-
 def _row(values: Any, where: str) -> LatencyRow:
     stages = values.get("stages") if isinstance(values, Mapping) else None
     if not isinstance(stages, Mapping):
-        raise DataError(f"{where}: field 'stages' is missing or no dict; run `liteframe latency` again")
-    times = {name: _stage(cell, f"{where}.stages.{name}") for name, cell in stages.items()}
-    row = _made(LatencyRow, {**values, "stages": times}, where)
+        raise DataError(f"{where}: field 'stages' is missing or no dict; {_REMEDY}")
+    times = {name: from_fields(StageTime, stage, f"{where}.stages.{name}", _REMEDY) for name, stage in stages.items()}
+    row = from_fields(LatencyRow, {**values, "stages": times}, where, _REMEDY)
     if row.model_ms is None and set(MODEL_STAGES) <= set(times):
         raise DataError(f"{where}: field 'model_ms' is missing though encode, project and prefill are there")
     return row
-
-
-def _stage(values: Any, where: str) -> StageTime:
-    if not isinstance(values, Mapping):
-        return _made(StageTime, values, where)
-    note = str(values.get("note") or "")
-    told = next((how for beginning, how in _NOTES.items() if note.startswith(beginning)), How.UNTOLD)
-    how = How(values["how"]) if values.get("how") else told if values.get("computed") else How.TIMED
-    return _made(StageTime, {**values, "how": how}, where)
-
-
-def _made(kind: type[_Made], values: Any, where: str) -> _Made:
-    if not isinstance(values, Mapping):
-        raise DataError(f"{where}: is no object of fields; run `liteframe latency` again")
-    known = {item.name for item in fields(kind)}
-    try:
-        made = kind(**{name: value for name, value in values.items() if name in known})
-    except TypeError as error:
-        raise DataError(f"{where}: {error}; run `liteframe latency` again") from error
-    if isinstance(made, StageTime) and (isinstance(made.ms, bool) or not isinstance(made.ms, int | float)):
-        raise DataError(f"{where}: field 'ms' is {made.ms!r}, not a number of milliseconds")
-    return made

@@ -1,13 +1,13 @@
-"""Peak memory of a stage: the allocator's on CUDA, the resident set of the process on Linux."""
+"""Peak memory of a stage: the allocator's on CUDA, the resident set of the process elsewhere."""
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 
 _CLEAR = Path("/proc/self/clear_refs")
@@ -40,6 +40,10 @@ def peak_mib(device: str | torch.device = "cpu") -> float:
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**10
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource  # not on Windows; psutil has no peak of the others
+
     scale = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 

@@ -1,4 +1,4 @@
-"""The questions of a finished run: its held-out videos, as batches for every arm."""
+"""The questions of a finished run: its held-out videos, as batches for every method."""
 
 from __future__ import annotations
 

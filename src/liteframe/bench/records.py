@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from liteframe.errors import DataError
 from liteframe.system.json_files import write_json
@@ -18,13 +18,13 @@ STAGES = (*FILE_STAGES, *MODEL_STAGES)
 
 @dataclass
 class RowRecord:
-    """One arm at one frame count: how often it is right and how long a video takes.
+    """One method at one frame count: how often it is right and how long a video takes.
 
     Times are medians in milliseconds for one video; ``model_ms`` = encode + project + prefill and ``total_ms`` = that
     + decode + preprocess, so that the columns add up.
 
     Attributes:
-        arm: name of the arm.
+        arm: name of the method.
         frames: frames of a video.
         tokens: what the LLM sees of a video; ``tokens_encoder`` is the encoder's output, ``tokens_per_frame`` is
             ``tokens`` over ``frames``.
@@ -94,28 +94,18 @@ class RowRecord:
         cls,
         arm: str,
         frames: int,
-        tokens: int,
-        tokens_encoder: int,
         accuracy: Mapping[str, Any],
         samples: Mapping[str, Sequence[float]],
-        peak_mib: Mapping[str, float] | None = None,
-        floor: Mapping[str, Mapping[str, Any]] | None = None,
-        tokens_asked: int | None = None,
-        tokens_mean_over_layers: float | None = None,
-        tokens_prompt: int | None = None,
+        **about: Any,
     ) -> RowRecord:
         """A row from what was measured.
 
         Args:
-            arm: name of the arm.
+            arm: name of the method.
             frames: frames of a video.
-            tokens: what the LLM sees of it.
-            tokens_encoder: what the encoder gives.
             accuracy: what ``MultipleChoiceAccuracy.compute`` returned.
             samples: stage -> raw milliseconds; the five of ``STAGES`` at least.
-            peak_mib: stage -> MiB.
-            floor: stage -> ``distance_to_floor``.
-            tokens_asked, tokens_mean_over_layers, tokens_prompt: as the fields.
+            about: tokens, peak memory and floors, as the fields.
         """
         from liteframe.system.timers import summary
 
@@ -127,48 +117,47 @@ class RowRecord:
         for name, parts in (("model", MODEL_STAGES), ("total", STAGES)):
             if len({len(raw[part]) for part in parts}) == 1:
                 spread[name] = summary([sum(run) for run in zip(*(raw[part] for part in parts), strict=True)])
+        times: dict[str, Any] = {f"{name}_ms": spread[name]["median"] for name in STAGES}
+        scores = {name: accuracy[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "questions", "videos")}
         return cls(
-            arm=arm,
-            frames=frames,
-            tokens=tokens,
-            tokens_encoder=tokens_encoder,
-            tokens_asked=tokens_asked,
-            tokens_mean_over_layers=tokens_mean_over_layers,
-            tokens_prompt=tokens_prompt,
-            accuracy=accuracy["accuracy"],
-            accuracy_low=accuracy["accuracy_low"],
-            accuracy_high=accuracy["accuracy_high"],
-            questions=accuracy["questions"],
-            videos=accuracy["videos"],
+            arm,
+            frames,
+            **about,
+            **scores,
+            **times,
             per_type=dict(accuracy.get("per_type", {})),
-            decode_ms=spread["decode"]["median"],
-            preprocess_ms=spread["preprocess"]["median"],
-            encode_ms=spread["encode"]["median"],
-            project_ms=spread["project"]["median"],
-            prefill_ms=spread["prefill"]["median"],
             extra_ms={name: spread[name]["median"] for name in raw if name not in STAGES},
             spread=spread,
             samples=raw,
-            peak_mib=dict(peak_mib or {}),
-            floor={name: dict(values) for name, values in (floor or {}).items()},
         )
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, the computed ones too."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RowRecord:
-        """The row of ``to_dict``; fields that it does not know are ignored, sums are made again.
 
-        Raises:
-            ValueError: a field is missing; the message names it.
-        """
-        names = {item.name for item in fields(cls) if item.init}
-        try:
-            return cls(**{name: value for name, value in values.items() if name in names})
-        except TypeError as error:
-            raise ValueError(f"row of {values.get('arm')!r}: {error}") from error
+_Made = TypeVar("_Made")
+
+
+def from_fields(kind: type[_Made], values: Any, where: str, remedy: str = "measure it again") -> _Made:
+    """A dataclass of a record from its JSON object; fields that it does not know are ignored, sums are made again.
+
+    Args:
+        kind: of the dataclass.
+        values: the object.
+        where: file and place in it, for errors.
+        remedy: what to do about a record that is broken.
+
+    Raises:
+        DataError: a field is missing, or holds what it cannot; the message names it.
+    """
+    if not isinstance(values, Mapping):
+        raise DataError(f"{where}: is no object of fields; {remedy}")
+    names = {item.name for item in fields(kind) if item.init}  # type: ignore[arg-type]
+    try:
+        return kind(**{name: value for name, value in values.items() if name in names})
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: {error}; {remedy}") from error
 
 
 def write_record(
@@ -183,15 +172,15 @@ def write_record(
 
 
 def rows_of(report: Mapping[str, Any], name: str = "report") -> list[RowRecord]:
-    """The rows of a report, each under the arm that it is of by its settings; ``DataError`` names what is wrong."""
+    """The rows of a report, each under the method that it is of by its settings; ``DataError`` names what is wrong."""
     if not isinstance(report.get("rows"), list):
         raise DataError(f"{name}: has no list 'rows'; it is not a report of the sweep")
+    rows = [from_fields(RowRecord, row, f"{name}: rows[{index}]") for index, row in enumerate(report["rows"])]
     try:
         settings = (report.get("settings") or {}).get("compressors") or {}
-        rows = [RowRecord.from_dict(row) for row in report["rows"]]
         return [replace(row, arm=recorded_arm(row.arm, settings.get(row.arm))) for row in rows]
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DataError(f"{name}: {error}") from error
+        raise DataError(f"{name}: field 'settings': {error}") from error
 
 
 def recorded_arm(arm: str, how: Mapping[str, Any] | None) -> str:

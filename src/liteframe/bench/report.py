@@ -44,16 +44,16 @@ def build_report(
         limits: what ``measure_limits`` gave.
         records: names of the files that hold more raw samples.
         chance: accuracy of guessing.
-        baseline: the arm that students are compared with, at each of its frame counts.
+        baseline: the method that students are compared with, at each of its frame counts.
 
     Raises:
-        ValueError: no rows, or two rows with the same arm and frame count.
+        ValueError: no rows, or two rows with the same method and frame count.
     """
     if not rows:
         raise ValueError("a report needs rows")
     cells = [(row.arm, row.frames) for row in rows]
     if len(set(cells)) < len(cells):
-        raise ValueError("two rows have the same arm and frame count")
+        raise ValueError("two rows have the same method and frame count")
     for stage in stages:
         if "name" not in stage or "seconds" not in stage:
             raise ValueError(f"a stage needs 'name' and 'seconds', got {dict(stage)}")

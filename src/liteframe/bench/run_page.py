@@ -8,9 +8,9 @@ from typing import Any
 
 from liteframe.bench.methods import in_order, method
 from liteframe.bench.records import STAGES, RowRecord
-from liteframe.bench.tables import FIELD_NAMES, grid, question_count
+from liteframe.bench.tables import grid, matched, question_count
 from liteframe.system.atomic import atomic_open
-from liteframe.system.tables import markdown, milliseconds, or_dash, signed
+from liteframe.system.tables import markdown, milliseconds, or_dash
 
 
 def page(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
@@ -20,19 +20,6 @@ def page(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
         [row.arm, row.frames, row.tokens, *map(milliseconds, (*row.stage_ms.values(), row.model_ms, row.total_ms))]
         for row in rows
     ]
-    matched = [
-        [
-            match["arm"],
-            FIELD_NAMES[match["field"]],
-            match["baseline_frames"],
-            milliseconds(match["ms"]),
-            f"{match['baseline_accuracy']:.3f}",
-            or_dash(match["arm_accuracy"]),
-            signed(match["gain"]),
-            match["where"],
-        ]
-        for match in report["matched_latency"]
-    ]
     types = sorted({name for row in rows for name in row.per_type})
     by_type = [[row.arm, row.frames, *(or_dash(row.per_type.get(name)) for name in types)] for row in rows]
     stages = [[stage["name"], f"{stage['seconds']:.1f}"] for stage in report["stages"]]
@@ -40,9 +27,7 @@ def page(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
     environment = report["environment"]
     tables = {
         f"Accuracy by frames ({questions})": markdown(*accuracy),
-        "At the teacher's time": markdown(
-            ["method", "by", "teacher's frames", "ms", "teacher", "accuracy", "gain", "found"], matched
-        ),
+        "At the teacher's time": markdown(*matched(report["matched_latency"])),
         "Milliseconds of a video, medians at batch 1": markdown(
             ["method", "frames", "tokens", *STAGES, "model", "end to end"], times
         ),

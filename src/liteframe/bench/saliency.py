@@ -37,7 +37,7 @@ def saliency_command(
     batch_size: int = 8,
     out: str | None = None,
 ) -> int:
-    """Measures teacher + WAP with each saliency on a finished run, and writes a record.
+    """Measures teacher + WAP with each importance score on a finished run, and writes a record.
 
     The reference is the class token with the settings of the run's feature store; average pooling stands beside.
 
@@ -45,7 +45,7 @@ def saliency_command(
         run: folder of a run of the pipeline that has its teacher and its feature store.
         split: manifest of the run's world that the questions come from.
         saliencies: class_token, mean_token, norm, and attention_pool of an encoder that has one.
-        scales: factors before the softmax to try with each saliency, beside that of the run.
+        scales: factors before the softmax to try with each importance score, beside that of the run.
         frames: frame counts.
         decoded: frames that are decoded of a video, of which each count takes uniform midpoints, as the sweep does.
         batch_size: videos that are answered at a time.
@@ -84,14 +84,14 @@ def saliency_command(
 
 
 def arms_of(wap: WAP, saliencies: Sequence[str], scales: Sequence[float]) -> dict[str, Compressor]:
-    """Average pooling, the class token with the run's own settings, and every saliency at every scale, by name."""
+    """Average pooling, the class token with the run's own settings, and every score at every scale, by name."""
     reference = replace(wap, saliency=REFERENCE)
     tried = [replace(wap, saliency=name, scale=scale) for name in saliencies for scale in (wap.scale, *scales)]
     return {UNIFORM: Pool("average", wap.block), **{name_of(each): each for each in (reference, *tried)}}
 
 
 def name_of(wap: WAP) -> str:
-    """The saliency and the scale, such as ``norm x20``; without a scale of its own the saliency alone."""
+    """The importance score and its scale, such as ``norm x20``; without one the score alone."""
     return wap.saliency if wap.scale is None else f"{wap.saliency} x{wap.scale:g}"
 
 
@@ -118,5 +118,5 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     counts = sorted({row["frames"] for row in rows})
     cells = {(row["arm"], row["frames"]): f"{row['accuracy']:.3f} ({row['gain']:+.3f})" for row in rows}
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    header = ["saliency", *(str(count) for count in counts)]
+    header = ["importance score", *(str(count) for count in counts)]
     return aligned(header, [[arm, *(cells[arm, count] for count in counts)] for arm in arms])

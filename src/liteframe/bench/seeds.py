@@ -13,7 +13,7 @@ from liteframe.bench.records import RowRecord, rows_of, write_record
 from liteframe.errors import DataError
 from liteframe.system.json_files import read_json
 from liteframe.system.own_record import require_own_record
-from liteframe.system.tables import aligned
+from liteframe.system.tables import aligned, or_dash, signed
 
 SEED_SLACK = 0.02
 """How far one seed may lie below a target that the mean has to reach."""
@@ -28,18 +28,12 @@ class Target:
     figure: Callable[[Sequence[RowRecord]], float | None]
 
 
-def _accuracy(arm: str, frames: int) -> Callable[[Sequence[RowRecord]], float | None]:
+def _accuracy(arm: str, frames: int, less: str | None = None) -> Callable[[Sequence[RowRecord]], float | None]:
+    """Of a method, less that of another where one is given."""
+
     def figure(rows: Sequence[RowRecord]) -> float | None:
-        row = row_at(rows, arm, frames)
-        return None if row is None else row.accuracy
-
-    return figure
-
-
-def _difference(arm: str, other: str, frames: int) -> Callable[[Sequence[RowRecord]], float | None]:
-    def figure(rows: Sequence[RowRecord]) -> float | None:
-        row, against = row_at(rows, arm, frames), row_at(rows, other, frames)
-        return None if row is None or against is None else row.accuracy - against.accuracy
+        row, other = row_at(rows, arm, frames), row_at(rows, less or arm, frames)
+        return None if row is None or other is None else row.accuracy - (other.accuracy if less else 0.0)
 
     return figure
 
@@ -57,7 +51,7 @@ def _gain(frames: int, field: str = "model_ms") -> Callable[[Sequence[RowRecord]
 TARGETS = (
     Target("teacher at 64 frames", 0.94, _accuracy("teacher", 64)),
     *(
-        Target(f"liteframe-ctd minus teacher+wap at {n} frames", -0.03, _difference("liteframe-ctd", "teacher+wap", n))
+        Target(f"liteframe-ctd minus teacher+wap at {n} frames", -0.03, _accuracy("liteframe-ctd", n, "teacher+wap"))
         for n in (8, 16, 32, 64)
     ),
     Target("liteframe-lma at 64 frames", 0.90, _accuracy("liteframe-lma", 64)),
@@ -80,9 +74,7 @@ def targets_check(reports: Sequence[Mapping[str, Any]], slack: float = SEED_SLAC
     checks: list[dict[str, Any]] = []
     for target in TARGETS:
         values = [target.figure(rows) for rows in all_rows]
-        known = [value for value in values if value is not None]
-        complete = len(known) == len(values)
-        mean, lowest = (fmean(known), min(known)) if complete else (None, None)
+        mean, lowest = _mean_and_lowest(values)
         checks.append(
             {
                 "target": target.name,
@@ -100,7 +92,7 @@ def targets_check(reports: Sequence[Mapping[str, Any]], slack: float = SEED_SLAC
 
 
 def summarise_seeds(paths: Sequence[str | Path]) -> dict[str, Any]:
-    """Mean, lowest and highest accuracy and mean latencies of each arm and frame count that all reports have.
+    """Mean, lowest and highest accuracy and mean latencies of each method and frame count that all reports have.
 
     Returns:
         ``seeds`` (names), ``rows``, ``matched_latency`` (mean and lowest gain), ``targets`` and ``reached``.
@@ -118,7 +110,7 @@ def summarise_seeds(paths: Sequence[str | Path]) -> dict[str, Any]:
     tables = [{(row.arm, row.frames): row for row in rows} for rows in all_rows]
     cells = [cell for cell in tables[0] if all(cell in table for table in tables)]
     if not cells:
-        raise DataError("the reports have no arm and frame count in common; they are of different sweeps")
+        raise DataError("the reports have no method and frame count in common; they are of different sweeps")
     rows = []
     for arm, frames in cells:
         found = [table[arm, frames] for table in tables]
@@ -154,34 +146,30 @@ def seeds_table(summary: Mapping[str, Any]) -> str:
     cells = {(row["arm"], row["frames"]): f"{row['accuracy']:.3f} ({row['lowest']:.3f})" for row in summary["rows"]}
     arms = list(dict.fromkeys(row["arm"] for row in summary["rows"]))
     accuracy = aligned(
-        ["arm", *(str(count) for count in frames)],
+        ["method", *(str(count) for count in frames)],
         [[arm, *(cells.get((arm, count), "-") for count in frames)] for arm in arms],
     )
-    matched = aligned(
-        ["liteframe-lma at equal latency", "by", "mean gain", "lowest"],
+    matches = [
         [
-            [
-                f"teacher, {match['frames']} frames",
-                "model" if match["field"] == "model_ms" else "end to end",
-                "-" if match["mean"] is None else f"{match['mean']:+.3f}",
-                "-" if match["lowest"] is None else f"{match['lowest']:+.3f}",
-            ]
-            for match in summary["matched_latency"]
-        ],
-    )
-    targets = aligned(
-        ["target", "at least", "mean", "lowest", ""],
+            f"teacher, {match['frames']} frames",
+            "model" if match["field"] == "model_ms" else "end to end",
+            signed(match["mean"]),
+            signed(match["lowest"]),
+        ]
+        for match in summary["matched_latency"]
+    ]
+    matched = aligned(["liteframe-lma at equal latency", "by", "mean gain", "lowest"], matches)
+    checks = [
         [
-            [
-                check["target"],
-                f"{check['least']:.2f}",
-                "-" if check["mean"] is None else f"{check['mean']:.3f}",
-                "-" if check["lowest"] is None else f"{check['lowest']:.3f}",
-                "reached" if check["reached"] else "NOT reached" if check["mean"] is not None else "not measured",
-            ]
-            for check in summary["targets"]
-        ],
-    )
+            check["target"],
+            f"{check['least']:.2f}",
+            or_dash(check["mean"]),
+            or_dash(check["lowest"]),
+            "reached" if check["reached"] else "NOT reached" if check["mean"] is not None else "not measured",
+        ]
+        for check in summary["targets"]
+    ]
+    targets = aligned(["target", "at least", "mean", "lowest", ""], checks)
     title = f"Accuracy, mean of {len(summary['seeds'])} seeds (lowest seed)"
     parts = [title, accuracy, matched, targets]
     if summary["left_out"]:
@@ -215,15 +203,19 @@ def seeds_command(reports: list[str], output: str | None = None) -> int:
     return 0 if summary["reached"] else 1
 
 
+def _mean_and_lowest(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Both None where a report has no such figure."""
+    known = [value for value in values if value is not None]
+    return (fmean(known), min(known)) if len(known) == len(values) else (None, None)
+
+
 def _mean_matches(all_rows: Sequence[Sequence[RowRecord]]) -> list[dict[str, Any]]:
     frames = sorted(set.intersection(*({row.frames for row in rows if row.arm == "teacher"} for rows in all_rows)))
     matches: list[dict[str, Any]] = []
     for field in ("model_ms", "total_ms"):
         for count in frames:
             values = [_gain(count, field)(rows) for rows in all_rows]
-            known = [value for value in values if value is not None]
-            whole = len(known) == len(values)
-            mean, lowest = (fmean(known), min(known)) if whole else (None, None)
+            mean, lowest = _mean_and_lowest(values)
             matches.append({"field": field, "frames": count, "values": values, "mean": mean, "lowest": lowest})
     return matches
 

@@ -1,4 +1,4 @@
-"""The sweep: accuracy and latency of every arm at every frame count (`liteframe bench`)."""
+"""The sweep: accuracy and latency of every method at every frame count (`liteframe bench`)."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ def bench_command(
     out: str | None = None,
     add: bool = False,
 ) -> int:
-    """Sweeps frame counts for every arm of a finished run: accuracy, latency, tokens; writes the report.
+    """Sweeps frame counts for every method of a finished run: accuracy, latency, tokens; writes the report.
 
     Args:
         run: folder of a finished run of the pipeline.
         split: manifest of the run's world that the questions come from.
-        teacher_frames: frame counts of the arms that use the teacher.
-        student_frames: frame counts of the student's arms.
+        teacher_frames: frame counts of the methods that use the teacher.
+        student_frames: frame counts of the student's methods.
         batch_size: videos that are answered at a time; latency is always measured one by one.
         latency: measure times; without, the table has accuracies only and no report is written.
-        arms: names of arms to measure, or `all` for every one that a run can have; by default teacher, the poolings,
+        arms: names of methods to measure, or `all` for every one that a run can have; by default teacher, the poolings,
             WAP and the student.
         out: folder of report.json, report.md and pareto.png; by default the run's.
         add: put the rows of `arms` into the report that is in `out`, and leave its other rows as they are; the teacher
             is measured along, to see that the models are the same.
 
     Raises:
-        ConfigError: a run that lacks a stage, an unknown arm, or `add` to a report of another run.
+        ConfigError: a run that lacks a stage, an unknown method, or `add` to a report of another run.
     """
     started = time.monotonic()
     folder = Path(run)
@@ -115,9 +115,9 @@ def _of_run(run: Path, split: str) -> dict[str, Any]:
 
 
 def _report_to_add_to(run: Path, folder: Path, split: str, arms: list[str] | None, latency: bool) -> dict[str, Any]:
-    """The report that arms are added to, before anything is measured."""
+    """The report that methods are added to, before anything is measured."""
     if not arms or arms == ["all"] or not latency:
-        raise ConfigError("--add puts single arms into a report: name them with --arms, and leave latency on")
+        raise ConfigError("--add puts single methods into a report: name them with --arms, and leave latency on")
     if not (folder / REPORT).is_file():
         raise ConfigError(f"{folder / REPORT} is missing, so there is nothing to add to; leave --add out")
     report = read_json(folder / REPORT)
@@ -198,13 +198,13 @@ def _row(
     return RowRecord.from_samples(
         name,
         frames,
+        accuracy,
+        samples.stages_ms,
         tokens=counts.llm,
         tokens_encoder=counts.encoder,
         tokens_asked=counts.asked,
         tokens_mean_over_layers=counts.mean_over_layers,
         tokens_prompt=len(prompt),
-        accuracy=accuracy,
-        samples=samples.stages_ms,
         peak_mib=samples.peak_mib,
         floor=floor,
     )

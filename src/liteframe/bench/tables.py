@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from liteframe.bench.records import RowRecord
 from liteframe.system.tables import aligned, milliseconds, or_dash, signed
 
 _COLUMNS_AT_ONCE = 6
-FIELD_NAMES = {"model_ms": "model", "total_ms": "end to end"}
 
 
 def terminal(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
@@ -23,24 +22,31 @@ def terminal(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
         "Tokens the LLM sees",
         *_grids(rows, lambda row: str(row.tokens)),
     ]
-    matches = [match for match in report.get("matched_latency", ()) if match["arm"] == _shown_arm(report)]
-    if matches:
-        arm = matches[0]["arm"]
-        lines = [
-            [
-                f"{match['baseline']}, {match['baseline_frames']} frames",
-                FIELD_NAMES.get(match["field"], match["field"]),
-                milliseconds(match["ms"]),
-                f"{match['baseline_accuracy']:.3f}",
-                or_dash(match["arm_accuracy"]),
-                signed(match["gain"]),
-                match["where"],
-            ]
-            for match in matches
-        ]
-        header = ["at the latency of", "by", "ms", "accuracy", arm, "gain", "found"]
-        parts += [f"{arm} at equal latency", aligned(header, lines)]
+    matches = report.get("matched_latency", ())
+    arms = list(dict.fromkeys(match["arm"] for match in matches))
+    if arms:
+        shown = "liteframe-lma" if "liteframe-lma" in arms else arms[-1]
+        own = aligned(*matched([match for match in matches if match["arm"] == shown]))
+        parts += [f"{shown} at equal latency", own]
     return "\n\n".join(parts)
+
+
+def matched(matches: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of a table of what methods reach at the latency of each of the teacher's rows."""
+    lines = [
+        [
+            match["arm"],
+            "model" if match["field"] == "model_ms" else "end to end",
+            str(match["baseline_frames"]),
+            milliseconds(match["ms"]),
+            f"{match['baseline_accuracy']:.3f}",
+            or_dash(match["arm_accuracy"]),
+            signed(match["gain"]),
+            match["where"],
+        ]
+        for match in matches
+    ]
+    return ["method", "by", "teacher's frames", "ms", "teacher", "accuracy", "gain", "found"], lines
 
 
 def question_count(rows: Sequence[RowRecord]) -> str:
@@ -54,7 +60,7 @@ def grid(rows: Sequence[RowRecord], cell: Callable[[RowRecord], str]) -> tuple[l
     frames = sorted({row.frames for row in rows})
     cells = {(row.arm, row.frames): cell(row) for row in rows}
     lines = [[arm, *(cells.get((arm, count), "-") for count in frames)] for arm in dict.fromkeys(r.arm for r in rows)]
-    return ["arm", *(str(count) for count in frames)], lines
+    return ["method", *(str(count) for count in frames)], lines
 
 
 def _grids(rows: Sequence[RowRecord], cell: Callable[[RowRecord], str]) -> list[str]:
@@ -64,8 +70,3 @@ def _grids(rows: Sequence[RowRecord], cell: Callable[[RowRecord], str]) -> list[
         keep = [0, *range(start, min(len(header), start + _COLUMNS_AT_ONCE))]
         blocks.append(aligned([header[i] for i in keep], [[line[i] for i in keep] for line in lines]))
     return blocks
-
-
-def _shown_arm(report: Mapping[str, Any]) -> str | None:
-    arms = list(dict.fromkeys(match["arm"] for match in report.get("matched_latency", ())))
-    return "liteframe-lma" if "liteframe-lma" in arms else (arms[-1] if arms else None)

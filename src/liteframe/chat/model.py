@@ -22,11 +22,11 @@ from liteframe.data.sampling.frame_times import require_span
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError
 from liteframe.hf.loading import load_video_llm
+from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.text_stream import TextStream, decode
 
-_CHUNK_CLIPS = 16
 _USUAL_FRAMES = 64
 _DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -83,7 +83,7 @@ class ChatModel:
             _replace_other_half(model, self.dtype)
         self._pool = DecodePool(deadline_s=decode_deadline_s, threads=threads_for(1), setting="decode_deadline_s")
         if isinstance(model.backbone, LiteFrameBackbone):
-            model.backbone.encoder.save_memory(_CHUNK_CLIPS)
+            model.backbone.encoder.save_memory(CLIPS_AT_ONCE)
 
     def answer(self, video: str | Path, question: str, max_tokens: int = 256, **watch: Unpack[Watch]) -> Answer:
         """One answer to one question about one video.
@@ -258,7 +258,7 @@ def load(model: str | Path, device: str = "auto", dtype: str | None = None, atte
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
-        attention: kernel of the LLM, "eager" or "sdpa"; None is transformers' choice.
+        attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.

@@ -43,6 +43,8 @@ def require_possible(data: VideoDataModule) -> None:
     require_seconds("data.decode_deadline_s", data.decode_deadline_s)
     if data.prefetch_factor is not None:
         require_whole("data.prefetch_factor", data.prefetch_factor, _MOST_PREFETCHED)
+    if not 0 <= data.max_skip_fraction <= 1:
+        raise ConfigError(f"data.max_skip_fraction is {data.max_skip_fraction}; give a share from 0 to 1")
     for shape in data.shapes:
         require_whole("data.shapes: frames", shape.frames, _MOST)
         require_whole("data.shapes: batch_size", shape.batch_size, _MOST)

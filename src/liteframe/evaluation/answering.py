@@ -1,4 +1,4 @@
-"""Every arm answers every question about every video, which is decoded once and encoded once by each encoder."""
+"""Every method answers every question about every video, which is decoded once and encoded once by each encoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from liteframe.models.backbone import VisionTokens
 from liteframe.models.video_llm.answering_model import AnsweringModel
 
 Cell = tuple[str, int]
-"""Name of an arm and a frame count."""
+"""Name of a method and a frame count."""
 
 
 def option_ids(model: AnsweringModel, options: Sequence[str]) -> list[int]:
@@ -39,7 +39,7 @@ def answer_all(
     """Accuracy of every cell.
 
     Args:
-        models: arm and frame count -> model. Arms that share a backbone share its features; a frame-wise one
+        models: method and frame count -> model. Methods that share a backbone share its features; a frame-wise one
             encodes each frame once for all counts.
         batches: of videos with their `questions`, all frames that any cell needs, normalised.
         dtype: of autocast.

@@ -45,7 +45,7 @@ def model_card(
         run: what was exported.
         config: of the exported model.
         processor: of the exported model.
-        host: folder or hub id of the host.
+        host: folder or hub id of the base VLM.
         parameters: part of the model -> how many it has.
     """
     sections = [
@@ -53,7 +53,7 @@ def model_card(
         "# Model card",
         f"A Video LLM with a LiteFrame encoder ([arXiv 2605.17260](https://arxiv.org/abs/2605.17260)) in the host"
         f" `{_name(host)}`, made by liteframe {liteframe.__version__}.",
-        "Licence: FILL IN. The weights of the host are in this folder and come under their own licence.",
+        "Licence: FILL IN. The weights of the base VLM are in this folder and come under their own licence.",
         _USE,
         _what_it_is(config, processor, parameters),
         _how_it_was_made(run),
@@ -67,7 +67,7 @@ def _front_matter(host: str) -> str:
     fields = {"library_name": "transformers", "pipeline_tag": "video-text-to-text", "tags": ["liteframe", "video"]}
     # The hub knows models by id only, so a folder cannot be named as one.
     base = "# base_model: FILL IN the hub id of the host" if os.path.isdir(host) else f"base_model: {host}"
-    licence = "license: other  # FILL IN: not freer than the host's own"
+    licence = "license: other  # FILL IN: not freer than the base VLM's own"
     return f"---\n{yaml.safe_dump(fields, sort_keys=False)}{base}\n{licence}\n---"
 
 

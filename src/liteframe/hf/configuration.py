@@ -21,8 +21,8 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
         encoder_config: a `LiteFrameConfig` or its fields; the paper's encoder by default.
         text_config: config of the LLM, or its fields with `model_type`.
         image_token_id: id that stands in a prompt where a visual token goes.
-        downsample_ratio: of the host's pixel shuffle.
-        projector_hidden_act: activation in the host's projector.
+        downsample_ratio: of the base VLM's pixel shuffle.
+        projector_hidden_act: activation in the base VLM's projector.
         tie_word_embeddings: whether the LLM's head shares the weights of its embeddings.
         adapter: subfolder of a LoRA adapter that is put on the LLM when the model is loaded; None if there is none.
 

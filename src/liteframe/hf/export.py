@@ -41,12 +41,13 @@ def export_command(
     """Writes a finished run as a folder that transformers loads after `import liteframe.hf`, or its encoder as ONNX.
 
     Args:
-        run: run folder of LMA or CTD, or the `export` folder in it; with CTD the encoder goes into the host as it is.
+        run: run folder of LMA or CTD, or the `export` folder in it; with CTD the encoder goes into the base VLM as it
+            is.
         out: folder to write, which must not exist; a name that ends in .onnx is a file for the encoder alone.
         merge: merge the LoRA adapter into the LLM; otherwise it lies apart in the folder and is put on when loaded.
-        host: folder or hub id of the host; by default the one that LMA was run with, or the teacher of CTD if it made
-            the targets on the fly.
-        dtype: of all weights, float32, bfloat16 or float16; that of the host by default.
+        host: folder or hub id of the base VLM; by default the one that LMA was run with, or the teacher of CTD if it
+            made the targets on the fly.
+        dtype: of all weights, float32, bfloat16 or float16; that of the base VLM by default.
         max_shard_size: weights are split into files of at most this size.
     """
     disable_progress_bar()
@@ -75,7 +76,7 @@ def export_folder(
     """Writes weights, configs, processor and model card of `run` into an empty folder.
 
     Raises:
-        ConfigError: a part or a setting of the run is missing or damaged, or does not fit the host.
+        ConfigError: a part or a setting of the run is missing or damaged, or does not fit the base VLM.
     """
     adapter, rounded = None, getattr(torch, dtype) if dtype else None
     if run.adapted:
@@ -89,7 +90,7 @@ def export_folder(
     else:
         host, processor = load_host(host_source)
         encoder = LiteFrameEncoder.from_pretrained(run.encoder)
-    PromptBuilder(processor)  # raises where the host's processor lacks what prompts need
+    PromptBuilder(processor)  # raises where the base VLM's processor lacks what prompts need
     model = LiteFrameForConditionalGeneration.from_host(host, encoder)
     torch.nn.Module.to(model, rounded or host.dtype)
     if adapter is not None and not merge:
@@ -109,7 +110,7 @@ def export_folder(
 
 
 def _complete_generation_config(model: LiteFrameForConditionalGeneration, tokenizer: Any) -> None:
-    """`generate` ends an answer where `VideoLLM` does: at each of the host's end tokens, and at the tokenizer's."""
+    """`generate` ends an answer where `VideoLLM` does: at each of the base VLM's end tokens, and at the tokenizer's."""
     generation: Any = model.generation_config
     own = tokenizer.eos_token_id
     ends = sorted({*end_ids(generation), *([] if own is None else [own])})

@@ -27,7 +27,7 @@ def load_video_llm(
     Args:
         source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL with its own vision
             encoder; the last two may be hub ids too.
-        attention: kernel of the LLM, "eager" or "sdpa"; None is transformers' choice.
+        attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         dtype: of weights that an adapter is merged into; None is the one of the LLM's.
 
     Raises:
@@ -49,7 +49,7 @@ def load_video_llm(
 def _model_type(source: str) -> str | None:
     config = model_file(local_folder(source), CONFIG)
     kind = read_json_file(config).get("model_type") if config else None
-    return kind if isinstance(kind, str) else None  # what is wrong there, those who load a host can say
+    return kind if isinstance(kind, str) else None  # what is wrong there, those who load a base VLM can say
 
 
 def _load_exported(source: str, attention: str | dict[str, str] | None, dtype: torch.dtype | None) -> VideoLLM:

@@ -1,4 +1,4 @@
-"""The exported Video LLM: LiteFrame's encoder before a host's projector and LLM, as one Hugging Face model."""
+"""The exported Video LLM: LiteFrame's encoder before a base VLM's projector and LLM, as one Hugging Face model."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
+from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
 from liteframe.models.folders.model_folder import model_subfolder
 from liteframe.models.folders.strict import StrictPreTrainedModel, open_folder
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import project_tokens
 from liteframe.models.video_llm.adapted import merge_adapter
-from liteframe.models.video_llm.model import put_in_places
-
-CLIPS_AT_ONCE = 16
-"""Clips that go through the encoder together. Clips do not see each other, so this bounds the memory, nothing else."""
+from liteframe.models.video_llm.model import scatter_visual
 
 _LOSS_KWARGS = ("num_items_in_batch", "shift_labels", "ignore_index")
 """What transformers' causal-LM loss takes beside logits and labels."""
@@ -61,17 +59,17 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
     def from_host(
         cls, host: InternVLForConditionalGeneration, encoder: LiteFrameEncoder
     ) -> LiteFrameForConditionalGeneration:
-        """The host with `encoder` in place of its vision tower; it shares their modules.
+        """The base VLM with `encoder` in place of its vision tower; it shares their modules.
 
         Raises:
-            ConfigError: the encoder's features are not of the width that the host's projector takes.
+            ConfigError: the encoder's features are not of the width that the base VLM's projector takes.
         """
         theirs: Any = host.config
         width = theirs.vision_config.hidden_size
         if encoder.config.output_size != width:
             raise ConfigError(
-                f"the encoder gives features of width {encoder.config.output_size}, the host takes {width};"
-                " distil an encoder from this host's own vision tower"
+                f"the encoder gives features of width {encoder.config.output_size}, the base VLM takes {width};"
+                " distil an encoder from this base VLM's own vision tower"
             )
         config = LiteFrameVideoConfig(
             encoder_config=encoder.config.to_diff_dict(),
@@ -124,8 +122,10 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             pixel_values_videos: normalised pixels (clips, clip_frames, C, H, W).
             clip_groups: how many groups of each clip count, (clips,); None is all.
         """
-        parts = pixel_values_videos.to(self.encoder.head.weight.dtype).split(CLIPS_AT_ONCE)
-        features = torch.cat([self.encoder(part).last_hidden_state for part in parts])
+        pixels = pixel_values_videos.to(self.encoder.head.weight.dtype)
+        features = encode_chunks(
+            lambda part: self.encoder(part).last_hidden_state, pixels, self.encoder.clip_frames, CLIPS_AT_ONCE
+        )
         visual = project_tokens(self.projector, features, self.config.downsample_ratio)
         if clip_groups is None:
             return visual.flatten(0, 1)
@@ -149,7 +149,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
 
         Args:
             input_ids: (B, L).
-            pixel_values_videos: clips of all videos and images of the batch, in the order of their places in the
+            pixel_values_videos: clips of all videos and images of the batch, in the order of their positions in the
                 prompts, (clips, clip_frames, C, H, W).
             attention_mask: (B, L), 0 at padding.
             position_ids: (B, L).
@@ -157,22 +157,22 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             inputs_embeds: (B, L, C_llm) in place of `input_ids`, the visual tokens in it.
             labels: (B, L), -100 where there is no loss.
             use_cache: give keys and values back.
-            logits_to_keep: of the last so many tokens alone; 0 is all. Or the places to keep.
+            logits_to_keep: of the last so many tokens alone; 0 is all. Or the positions to keep.
             clip_groups: see `project_clips`.
             kwargs: of the LLM, and of transformers' causal-LM loss. Of these `num_items_in_batch` divides the sum over
                 the labels in place of their number, as its `Trainer` asks for where it accumulates gradients.
 
         Raises:
-            ConfigError: the prompts have more or fewer places than the clips have tokens.
+            ConfigError: the prompts have more or fewer positions than the clips have tokens.
         """
         if inputs_embeds is None:
             if input_ids is None:
                 raise ConfigError("give input_ids or inputs_embeds")
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if pixel_values_videos is not None:
-                places_BL = input_ids == self.config.image_token_id
+                positions_BL = input_ids == self.config.image_token_id
                 visual = self.project_clips(pixel_values_videos, clip_groups)
-                inputs_embeds = put_in_places(inputs_embeds, places_BL, visual)
+                inputs_embeds = scatter_visual(inputs_embeds, positions_BL, visual)
         kwargs.pop("return_dict", None)
         of_loss = {name: kwargs.pop(name) for name in _LOSS_KWARGS if name in kwargs}
         outputs = self.language_model(

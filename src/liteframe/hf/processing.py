@@ -1,4 +1,9 @@
-"""From videos, images and a conversation to what `LiteFrameForConditionalGeneration` takes."""
+"""From videos, images and a conversation to what `LiteFrameForConditionalGeneration` takes.
+
+Prompts are text here, of any number of videos and images, as transformers' users write them. Training and chat take
+token ids of one video from `PromptBuilder`, which keeps its parts apart: for labels, and for keys and values that
+several questions share. The template's rendering and the wording of videos and images are the same functions.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ from liteframe.models.folders.config_limits import require_sane
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.strict import open_folder
 from liteframe.models.video_llm.chat_template import render, require_bounded, template_of
-from liteframe.models.video_llm.prompts import image_text, video_text
+from liteframe.models.video_llm.prompts import image_text, require_visual_tokens, video_text
 from liteframe.system.own_folder import drop_listing
 
 _RENDERED = "liteframe_text"
@@ -34,21 +39,21 @@ _NOT_FOR_TEMPLATES = (
 
 
 class LiteFrameProcessor(ProcessorMixin):
-    """Frames to clips, and prompts with a place for every visual token that the LLM will see.
+    """Frames to clips, and prompts with a position for every visual token that the LLM will see.
 
     A video becomes `Frame1: <img>...</img>` lines, one for each group of frames that a token spans, as in LMA; its
     last clip is filled up with its last frame. A still image is a clip of that image repeated, of which one group
-    counts, in the host's wording of an image: `<img>...</img>`.
+    counts, in the base VLM's wording of an image: `<img>...</img>`.
 
     Args:
-        tokenizer: the host's.
+        tokenizer: the base VLM's.
         image_size: height and width in pixels that frames are squashed to.
         clip_frames: frames that the encoder takes together.
         tokens_per_clip: what the LLM sees of them.
         num_frames: frames taken of a video file, at most, unless a call says otherwise.
         sampler: name and settings of what chooses the frames, as `FrameSampler.describe` gives them; null is
             UniformMidpoints.
-        chat_template: the host's.
+        chat_template: the base VLM's.
         frames_per_group: frames that a token spans; null is all of a clip.
 
     Raises:
@@ -79,9 +84,7 @@ class LiteFrameProcessor(ProcessorMixin):
         self.end_image_token = tokenizer.end_image_token
         self.image_token = tokenizer.context_image_token
         self.video_token = tokenizer.video_token
-        for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
-            if not isinstance(token := getattr(self, name), str) or not token:
-                raise ConfigError(f"{tokenizer.name_or_path}: {name} of the tokenizer is {token!r}; copy it again")
+        require_visual_tokens(self, f"{tokenizer.name_or_path}: the tokenizer")
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -158,7 +161,7 @@ class LiteFrameProcessor(ProcessorMixin):
             kwargs: for the tokenizer.
 
         Raises:
-            DataError: videos or images and their places differ in number, or one of them cannot be used.
+            DataError: videos or images and their placeholders differ in number, or one of them cannot be used.
             ConfigError: tensors of another library.
         """
         if return_tensors != "pt":
@@ -200,7 +203,7 @@ class LiteFrameProcessor(ProcessorMixin):
         return BatchFeature(data)
 
     def _fill(self, texts: list[str], visuals: dict[str, list[Any]], add: Any) -> list[str]:
-        """The prompts with each token of an image or video replaced by its places."""
+        """The prompts with each token of an image or video replaced by its positions."""
         tokens = {"image": self.image_token, "video": self.video_token}
         for kind, token in tokens.items():
             places = sum(text.count(token) for text in texts)

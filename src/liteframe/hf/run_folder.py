@@ -78,7 +78,7 @@ class RunFolder:
         """
         known = given or (host_of(self.export) if self.adapted else self._teacher())
         if known is None:
-            raise ConfigError(f"{self.export}: an encoder alone; name the host that it goes into with --host")
+            raise ConfigError(f"{self.export}: an encoder alone; name the base VLM that it goes into with --host")
         return str(known)
 
     def _teacher(self) -> str | None:
@@ -88,7 +88,7 @@ class RunFolder:
             return None
         if teacher.kind != "InternVL":
             raise ConfigError(
-                f"{self.export}: distilled from {teacher.kind} {teacher.source}, which is no host; name the InternVL"
+                f"{self.export}: distilled from {teacher.kind} {teacher.source}, no base VLM; name the InternVL"
                 " whose projector takes these features with --host, or export the encoder alone to a file that ends"
                 " in .onnx"
             )
@@ -107,7 +107,7 @@ def _seconds(path: Path, listing: str) -> float | None:
 
 
 def _rows(path: Path, arm: str, listing: str) -> list[RowRecord]:
-    """Rows of a report about an arm, if it was measured on the export with that listing."""
+    """Rows of a report about a method, if it was measured on the export with that listing."""
     report = read_json(path)
     settings: Any = report.get("settings")
     exports = settings.get("exports") if isinstance(settings, dict) else None

@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import InternVLForConditionalGeneration
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.models.flop_count import Cost
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import frames_of
 from liteframe.models.video_llm.hosts import host_config
-from liteframe.planning.flops import adapter_cost, head_cost, llm_cost, projector_cost, student_cost
-from liteframe.planning.memory import (
-    Part,
-    llm_activations,
-    logits_bytes,
-    projector_activations,
-    student_activations,
-)
+from liteframe.planning.forward_pass import PROMPT, ForwardPass, llm_pass, one_of_each, projector_pass, student_pass
+from liteframe.planning.memory import Part, logits_bytes
 from liteframe.planning.parts import (
     SHUFFLED,
     BatchPlan,
@@ -73,6 +69,21 @@ class _Choices:
         )
 
 
+@dataclass(frozen=True)
+class _Passes:
+    """Of a clip, of a visual token, of a prompt in the LLM without and with adapters, and of a token's logits."""
+
+    encoder: ForwardPass
+    projector: ForwardPass
+    llm: ForwardPass
+    adapted: ForwardPass
+    head: Cost
+
+    def adapters_cost(self, tokens: int) -> Cost:
+        """Operations of the adapters on `tokens` tokens, but for those on experts."""
+        return Cost(self.adapted.prompt_cost(tokens).linear - self.llm.prompt_cost(tokens).linear)
+
+
 def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StagePlan:
     """The plan of LMA; see `plan_stage` for arguments and errors."""
     host = host_config(stage.host_source)
@@ -83,22 +94,22 @@ def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StageP
     made_for = FrameSpec(frames_of(Path(stage.encoder_source)).image_size or (config.image_size, config.image_size))
     size, clip = data.follow(made_for, stage.encoder_source).image_size, config.clip_frames
     points = student_points(config, size, host.downsample_ratio)
+    parts, passes = _count(stage, host, config, size)
     batches = []
     for shape in data.shapes:
         clips, lines = -(-shape.frames // clip), -(-shape.frames // config.stride[0])
         tokens = of_video(points, clips, whole_clips(config, shape.frames))
         prompt = tokens[SHUFFLED] + lines * LINE_TOKENS + text_tokens
         video = _Video(clips, tokens[SHUFFLED], prompt, text_tokens)
-        flops = _flops(stage, host, config, size, video)
-        kept = _kept(stage, host, config, size, video, shape.batch_size)
+        flops = _flops(_Choices.of(stage), passes, video)
+        kept = _kept(_Choices.of(stage), passes, text, video, shape.batch_size)
         tokens["prompt of the LLM"] = prompt
         batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, tokens, flops, kept))
         if prompt > text.max_position_embeddings:
             notes.append(f"{shape.frames} frames: past the {text.max_position_embeddings:,} positions of the LLM")
     notes.append(f"{text_tokens} tokens of text a video (--text_tokens), with the loss on all of them")
-    parts = _parts(stage, host, config)
-    counted = adapter_cost(text, 1, stage.lora.rank, stage.lora.targets).linear / 2
-    if sum(part.parameters for part in parts if part.name == "adapters") > counted:
+    # Weights of adapters are used once a token; those on experts would be more.
+    if sum(part.parameters for part in parts if part.name == "adapters") > passes.adapters_cost(1).linear / 2:
         notes.append(
             "model.lora.targets name experts too: each has adapters of its own, whose operations are not counted;"
             " without gate_proj, up_proj and down_proj only attention is adapted"
@@ -106,76 +117,72 @@ def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StageP
     return StagePlan("LMAStage", [stage.host_source, stage.encoder_source], points, parts, batches, notes=notes)
 
 
-def _flops(
-    stage: LMAStage, host: Any, config: LiteFrameConfig, size: tuple[int, int], video: _Video
-) -> dict[str, float]:
+def _flops(choices: _Choices, passes: _Passes, video: _Video) -> dict[str, float]:
     """Operations of a video; the LLM passes gradients on, its adapters are trained."""
-    text, choices = host.text_config, _Choices.of(stage)
-    encoder = student_cost(config, size) * video.clips
-    projector = projector_cost(host.vision_config.hidden_size, text.hidden_size, video.visual, host.downsample_ratio)
-    llm, adapters = llm_cost(text, video.prompt), adapter_cost(text, video.prompt, stage.lora.rank, stage.lora.targets)
+    encoder = passes.encoder.cost * video.clips
+    projector = passes.projector.cost * video.visual
+    llm, adapters = passes.llm.prompt_cost(video.prompt), passes.adapters_cost(video.prompt)
     passed = choices.encoder or choices.projector
     flops = {
         "encoder": encoder.training() if choices.encoder else encoder.forward,
         "projector": projector.training(choices.projector) if passed else projector.forward,
         "LLM": llm.training(trained=False),
-        "adapters": adapters.training() if choices.llm else 0.0,
-        "logits": head_cost(text, video.text).training(trained=False),
+        "adapters": adapters.training(),
+        "logits": (passes.head * video.text).training(trained=False),
     }
     if choices.checkpoint_encoder and choices.encoder:
         flops["encoder"] += encoder.forward
     if choices.checkpoint_llm:
         flops["LLM"] += llm.forward
-        flops["adapters"] += adapters.forward if choices.llm else 0.0
+        flops["adapters"] += adapters.forward
     return flops
 
 
-def _kept(
-    stage: LMAStage, host: Any, config: LiteFrameConfig, size: tuple[int, int], video: _Video, videos: int
-) -> float:
+def _kept(choices: _Choices, passes: _Passes, text: Any, video: _Video, videos: int) -> float:
     """Bytes that autograd keeps of a batch of `videos`."""
-    text, choices = host.text_config, _Choices.of(stage)
-    targets = stage.lora.targets if choices.llm else ()
-    kept = llm_activations(text, videos * video.prompt, targets, choices.checkpoint_llm)
+    kept = passes.adapted.activations(videos * video.prompt / PROMPT, choices.checkpoint_llm)
     kept += logits_bytes(text, videos * video.text)
     if choices.encoder:
         chunk = choices.chunk if choices.checkpoint_encoder else None
-        kept += student_activations(config, size, videos * video.clips, choices.checkpoint_encoder, chunk)
+        kept += passes.encoder.activations(videos * video.clips, choices.checkpoint_encoder, chunk)
     if choices.encoder or choices.projector:
-        visual = videos * video.visual
-        kept += projector_activations(host.vision_config.hidden_size, text.hidden_size, visual, host.downsample_ratio)
+        kept += passes.projector.activations(videos * video.visual)
     return kept
 
 
-def _parts(stage: LMAStage, config: Any, encoder: LiteFrameConfig) -> list[Part]:
+def _count(stage: LMAStage, config: Any, encoder: LiteFrameConfig, size: tuple[int, int]) -> tuple[list[Part], _Passes]:
     """Counted on the modules themselves, so that adapters are where peft puts them."""
+    itemsize = _dtype(config).itemsize
     with torch.device("meta"):
-        host: Any = InternVLForConditionalGeneration(config)
-        llm = host.model.language_model
-        own, layer = count(llm), count(llm.layers[0])
-        added = count(_adapted(stage, llm)) - own if _Choices.of(stage).llm else 0
+        host: Any = InternVLForConditionalGeneration(config).requires_grad_(False)
         student = LiteFrameEncoder(encoder)
-    itemsize = torch.empty(0, dtype=_dtype(config)).element_size()
+    llm, projector = host.model.language_model.bfloat16(), host.model.multi_modal_projector.requires_grad_()
     # A tied head is the embedding. Both stay whole for a step; of the layers, one is in use and the next on its way.
     tied = host.lm_head.weight is llm.embed_tokens.weight
     head = 0 if tied else count(host.lm_head)
-    outside = count(llm.embed_tokens) + head
-    return [
+    own, layer, outside = count(llm), count(llm.layers[0]), count(llm.embed_tokens) + head
+    copies = one_of_each(llm)
+    plain = adapted = llm_pass(llm, copies)
+    if stage.train_llm:
+        adapted = llm_pass(_adapted(stage, llm), copies)
+    added = sum(times * _trained(layer) for times, layer in zip(copies, llm.layers, strict=True))
+    parts = [
         part("encoder", student, stage.train_encoder),
-        # In float32 if it is trained, whatever the host's weights are in.
-        part(
-            "projector",
-            host.model.multi_modal_projector,
-            stage.train_projector,
-            4 if stage.train_projector else itemsize,
-        ),
+        # In float32 if it is trained, whatever the base VLM's weights are in.
+        part("projector", projector, stage.train_projector, 4 if stage.train_projector else itemsize),
         Part("LLM", own + head, 0, itemsize, outside + 2 * layer),
-        Part("adapters", added, added, 4, 2 * added // len(llm.layers)),
+        Part("adapters", added, added, 4, 2 * added // sum(copies)),
     ]
+    logits = Cost(linear=2 * host.lm_head.weight.numel())
+    return parts, _Passes(student_pass(encoder, size), projector_pass(projector), plain, adapted, logits)
+
+
+def _trained(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def _adapted(stage: LMAStage, llm: Any) -> Any:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")  # of experts; a note says so
         return with_adapters(llm, stage.lora)
 
@@ -189,5 +196,5 @@ def _student_config(folder: str, vision: Any) -> tuple[LiteFrameConfig, list[str
     """The encoder that CTD exported, or the paper's where it is not there yet."""
     if (Path(folder) / "config.json").is_file():
         return LiteFrameConfig.from_pretrained(folder), []
-    note = f"{folder} is not here yet: the paper's encoder is assumed, with the host's feature width"
+    note = f"{folder} is not here yet: the paper's encoder is assumed, with the base VLM's feature width"
     return LiteFrameConfig(output_size=vision.hidden_size), [note]

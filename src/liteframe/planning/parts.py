@@ -16,7 +16,6 @@ from liteframe.models.student.encoder import LiteFrameConfig
 from liteframe.models.teachers import InternVL, TeacherSource, read_config
 from liteframe.models.video_llm.hosts import host_config
 from liteframe.ops.pooling import Block, check_size
-from liteframe.planning.flops import student_grid
 from liteframe.planning.memory import Part
 
 SHUFFLED = "after the pixel shuffle"
@@ -96,7 +95,7 @@ def part(name: str, module: nn.Module, trained: bool, bytes_each: int = 4) -> Pa
 
 
 def vision_config(teacher: str | TeacherSource) -> tuple[Any, float]:
-    """The image encoder's config of a teacher, and the ratio of its host's pixel shuffle (0.5 without a host).
+    """The image encoder's config of a teacher, and the ratio of its base VLM's pixel shuffle (0.5 without a base VLM).
 
     Raises:
         ConfigError: it is no InternVL.
@@ -143,12 +142,12 @@ def require_width(config: LiteFrameConfig, vision: Any, source: str) -> None:
 def student_points(config: LiteFrameConfig, size: tuple[int, int], ratio: float) -> dict[str, int]:
     """Tokens of a clip at each point. Raises GeometryError for frames that do not fill the grid."""
     check_size(*size, config.size_multiple)
-    patches = prod(student_grid(config, size))
+    patches = config.clip_frames * prod(side // config.patch_size for side in size)
     return with_shuffle({"patches": patches, "after the student": patches // prod(config.stride)}, ratio)
 
 
 def with_shuffle(points: dict[str, int], ratio: float) -> dict[str, int]:
-    """The points and one more, where the host's pixel shuffle has moved tokens into channels."""
+    """The points and one more, where the base VLM's pixel shuffle has moved tokens into channels."""
     return {**points, SHUFFLED: round(list(points.values())[-1] * ratio**2)}
 
 

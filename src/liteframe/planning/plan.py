@@ -105,7 +105,7 @@ def _gone_through(stage: StagePlan, machine: Machine, samples: int, notes: list[
 
 
 def _average(stage: StagePlan, of_batch: Any) -> float:
-    """Mean over the videos, of which a kind of batch gives as many as it is drawn often and large."""
+    """Mean over videos: each kind of batch weighted by how often it is drawn times its size."""
     videos = _total_weighted(stage, lambda batch: batch.batch_size)
     return _total_weighted(stage, lambda batch: batch.batch_size * of_batch(batch)) / videos
 

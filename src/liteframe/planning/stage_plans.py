@@ -14,9 +14,9 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
 from liteframe.models.student.from_teacher import default_clip
 from liteframe.ops.pooling import check_blocks
-from liteframe.planning.flops import Cost, student_cost, vision_tower_cost
+from liteframe.planning.forward_pass import student_pass, vision_tower_flops
 from liteframe.planning.lma_plan import plan_lma
-from liteframe.planning.memory import student_activations, vision_tower_workspace
+from liteframe.planning.memory import vision_tower_workspace
 from liteframe.planning.parts import (
     BatchPlan,
     StagePlan,
@@ -75,7 +75,7 @@ def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
         data.batch_size,
         1.0,
         of_video(points, clips, groups / (clip // block[0])),
-        {"teacher": clips * clip * vision_tower_cost(vision, size).forward},
+        {"teacher": clips * clip * vision_tower_flops(vision, size)},
         vision_tower_workspace(vision, data.batch_size * clips * clip * (rows * columns + 1)),
     )
     target = Target(
@@ -107,24 +107,24 @@ def _ctd_size(stage: CTDStage, data: VideoDataModule) -> tuple[int, int]:
 def _plan_ctd(stage: CTDStage, data: VideoDataModule) -> StagePlan:
     config, size = stage.encoder_config, _ctd_size(stage, data)
     parts = [part("student", stage.encoder, trained=True)]
-    student, activations = student_cost(config, size), student_activations(config, size)
-    teacher, workspace, ratio = Cost(), 0.0, 0.5
+    teacher_flops, workspace, ratio = 0.0, 0.0, 0.5
     if stage.source is not None:
         vision, ratio = vision_config(stage.source)
         require_width(config, vision, source_name(stage.source))
     points, clip = student_points(config, size, ratio), config.clip_frames
+    student = student_pass(config, size)
     if stage.source is not None and data.store_path is None:
         parts.append(teacher_part(vision))
-        teacher = vision_tower_cost(vision, size)
+        teacher_flops = vision_tower_flops(vision, size)
         workspace = vision_tower_workspace(vision, points["patches"] + clip)
     batches = []
     for shape in data.shapes:
         clips = -(-shape.frames // clip)
-        flops = {"student": clips * student.training()}
-        if teacher.forward:
-            flops["teacher"] = clips * clip * teacher.forward
+        flops = {"student": clips * student.cost.training()}
+        if teacher_flops:
+            flops["teacher"] = clips * clip * teacher_flops
         # The teacher is done with its batch before the student begins.
-        kept = shape.batch_size * clips * max(activations, workspace)
+        kept = shape.batch_size * clips * max(student.kept, workspace)
         tokens = of_video(points, clips, whole_clips(config, shape.frames))
         batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, tokens, flops, kept))
     read = [source_name(source) for source in (stage.source, data.store_path) if source]

@@ -1,4 +1,4 @@
-"""What host pretraining and LMA share: a batch of videos and conversations in, the loss on the answers out."""
+"""What LMA and the pretraining of a base VLM share: videos and conversations in, the loss on the answers out."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class ConversationCheck:
     """A `SampleCheck` of rows with questions and answers.
 
     Args:
-        prompts: of the host.
+        prompts: of the base VLM.
         frames_per_group: frames behind one `Frame` line.
         tokens_per_group: visual tokens in one.
         limit: tokens of a whole conversation with its video; None for any number.
@@ -48,7 +48,7 @@ class ConversationCheck:
             for part, text in zip(PARTS, turn, strict=True):
                 if token := self.prompts.built_in(text):
                     field, of = field_of_text(row, number, part)
-                    what = f"holds {token!r}, which prompts of this host are built of; leave it out{of}"
+                    what = f"holds {token!r}, which prompts of this base VLM are built of; leave it out{of}"
                     raise _refused(row, what, field)
         groups = -(-frames // self.frames_per_group)
         asked = self._longest(row, turns)

@@ -17,6 +17,7 @@ from liteframe.errors import DataError
 from liteframe.evaluation.answering import option_ids
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
 from liteframe.hf.loading import load_video_llm
+from liteframe.models.clip_chunks import encode_chunks
 from liteframe.models.video_llm.generation import prompt_ids, require_room
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.following import follow_frames
@@ -36,7 +37,7 @@ class EvaluateStage(LightningModule):
             then reads with its own encoder.
         choices: "letters" lists the options under the question as A., B., ... and asks for a letter; "words" asks the
             question as it is and compares the options' own first tokens.
-        attention: kernel of the LLM, "eager" or "sdpa"; null is transformers' choice.
+        attention: attention implementation of the LLM, "eager" or "sdpa"; null is transformers' choice.
         encoder_chunk_frames: frames of a video that its encoder takes at a time, rounded up to whole clips; null is
             all. No answer depends on it.
     """
@@ -121,9 +122,10 @@ class EvaluateStage(LightningModule):
 
     def _read(self, model: VideoLLM, frames_1TCHW: Tensor) -> Tensor:
         """What the LLM sees of a video, (1, T', N, C)."""
-        at_a_time = self.encoder_chunk_frames or frames_1TCHW.shape[1]
-        chunks = frames_1TCHW.split(-(-at_a_time // model.clip_frames) * model.clip_frames, dim=1)
-        return torch.cat([model.project(model.encode(chunk)) for chunk in chunks], dim=1)
+        chunk_clips = -(-self.encoder_chunk_frames // model.clip_frames) if self.encoder_chunk_frames else None
+        return encode_chunks(
+            lambda part: model.project(model.encode(part)), frames_1TCHW, model.clip_frames, chunk_clips
+        )
 
     def _likeliest(self, hidden_C: Tensor, question: dict[str, Any], row: dict[str, Any]) -> int:
         """Place of the option that the answer most likely begins with; in float32, where bfloat16 would see ties."""

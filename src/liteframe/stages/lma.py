@@ -142,7 +142,7 @@ class LMAStage(Stage):
         if encoder.config.output_size != width:
             raise ConfigError(
                 f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the host"
-                f" {self.host_source} takes {width}; distil an encoder from this host's own vision tower"
+                f" {self.host_source} takes {width}; distil an encoder from this base VLM's own vision tower"
             )
         host.requires_grad_(False)
         llm: Any = host.model.language_model

@@ -1,4 +1,4 @@
-"""What the stages that read a teacher share: which one it is, what is made of it, and what of the student follows."""
+"""What caching and CTD share: the teacher, the targets that are made of its tokens, and the checks of both."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def target_maker(
     scale: float | None,
     saliency: Saliency,
 ) -> TargetMaker:
-    """What makes the targets, over the block that was given, or over the one that makes the paper's of this teacher's.
+    """What makes targets of the teacher's tokens: over `block`, or over the block that compresses as much as the paper.
 
     Args:
         target: see `Target`; "dense" has no block.

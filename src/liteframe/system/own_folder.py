@@ -19,7 +19,7 @@ from typing import Any
 from liteframe.errors import ConfigError
 from liteframe.system.atomic import atomic_write_json, disk_fault, give_usual_modes
 from liteframe.system.bounded_text import parse_json
-from liteframe.system.runtime import try_flock
+from liteframe.system.runtime import try_lock
 
 LISTING = "liteframe-files.json"
 _BLOCK_BYTES = 1 << 22
@@ -219,7 +219,7 @@ def _held(folder: Path) -> Iterator[bool]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        yield try_flock(handle)
+        yield try_lock(handle)
     finally:
         os.close(handle)
 

@@ -56,8 +56,8 @@ def die_with_parent() -> bool:
 class RunLock:
     """One process at a time in a run folder.
 
-    The lock is the kernel's (``flock`` on ``folder/.lock``), so it is free again however its holder ends. The file
-    holds the pid and host of the holder. Use it as a context manager. Windows has no such lock; there it does nothing.
+    The lock is the kernel's, on ``folder/.lock``, so it is free again however its holder ends. The file holds the pid
+    and host of the holder. Use it as a context manager.
 
     Raises:
         ConfigError: on entering, if another process holds it (the message names that process), or if nothing can be
@@ -75,8 +75,8 @@ class RunLock:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise self._unwritable(error) from error
-        if not try_flock(handle):
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+        if not try_lock(handle):
+            holder = _holder(handle)
             os.close(handle)
             raise ConfigError(f"{path}: the run folder is in use by {holder}; wait, end it, or take another (--run)")
         content = os.read(handle, len(_HOLDER))
@@ -106,7 +106,9 @@ class RunLock:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            _unlock(self._file)
+            from filelock import unlock_descriptor
+
+            unlock_descriptor(self._file)
         self._forget()
 
     def _forget(self) -> None:
@@ -115,33 +117,49 @@ class RunLock:
             self._file = None
 
 
+def _holder(handle: int) -> str:
+    """What the file of a `RunLock` says of its holder."""
+    try:
+        note = os.read(handle, 200).decode(errors="replace").strip()
+    except OSError:  # Windows keeps others from reading what is locked
+        note = ""
+    return note or "another process"
+
+
 def is_locked(folder: str | Path) -> bool:
-    """Whether some process holds the `RunLock` of a folder; two that ask at once do not see each other."""
+    """Whether some process holds the `RunLock` of a folder; two that ask at once do not see each other.
+
+    False on Windows, where there is no way to ask that others who ask do not see.
+    """
     try:
         handle = os.open(Path(folder) / ".lock", os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        return not try_flock(handle, shared=True)
+        return not _try_shared_lock(handle)
     finally:
         os.close(handle)
 
 
-def try_flock(handle: int, shared: bool = False) -> bool:
-    """Locks an open file, or shares its lock, if nobody else has it; whether it did. True where there are no locks."""
+def try_lock(handle: int) -> bool:
+    """Locks an open file if nobody else has it, until all its handles are closed; whether it did.
+
+    Not by filelock's `FileLock`, which before version 4 empties the file, whoever wrote it, and which makes do with a
+    marker that outlives its holder where the file system has no locks.
+    """
+    from filelock import lock_descriptor  # here, because it takes longer than all of this module
+
+    return lock_descriptor(handle, blocking=False)
+
+
+def _try_shared_lock(handle: int) -> bool:
+    """Shares the lock of an open file if nobody has it alone; whether it did. filelock's are not shared."""
     if sys.platform == "win32":
         return True
     import fcntl
 
     try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-def _unlock(handle: int) -> None:
-    if sys.platform != "win32":
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_UN)

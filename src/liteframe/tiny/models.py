@@ -34,8 +34,8 @@ CHAT_TEMPLATE = (
     "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
     "{% if message['role'] == 'assistant' %}{{ '<|im_end|>\n' }}{% else %}{{ ' ' }}{% endif %}{% endfor %}"
 )
-"""A question is followed by its answer at once. Role headers in between, as larger hosts have them, ask of a 3-layer
-LLM to carry the question over to the header first, which it learns more slowly."""
+"""A question is followed by its answer at once. Role headers in between, as larger base VLMs have them, ask of a
+3-layer LLM to carry the question over to the header first, which it learns more slowly."""
 _SPECIAL = ("<unk>", "<pad>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 _MAX_FRAMES = 256
 _INITIAL_STD = 0.06
@@ -142,7 +142,7 @@ def _initialise_tokens(cls_token: Tensor, position_1NC: Tensor, grid: tuple[int,
 def build_tiny_host(
     seed: int = 0, attention: str = "eager"
 ) -> tuple[InternVLForConditionalGeneration, InternVLProcessor]:
-    """A freshly initialised tiny host and its processor; the same seed gives the same weights."""
+    """A freshly initialised tiny base VLM and its processor; the same seed gives the same weights."""
     processor = tiny_processor()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -154,11 +154,12 @@ def build_tiny_host(
 
 
 def tiny_timm_vit(width: int, depth: int, heads: int, seed: int = 0) -> Any:
-    """A freshly initialised timm ViT for frames of the tiny world, with a class token; its values are the host's kind.
+    """A freshly initialised timm ViT for frames of the tiny world, with a class token; its values are the base VLM's
+    kind.
 
     A student of that width, depth and heads can start from its weights.
     """
-    import timm  # here, because it takes a second that no host needs
+    import timm  # here, because it takes a second that no base VLM needs
 
     sizes: dict[str, Any] = {"img_size": synthetic.SIZE, "patch_size": synthetic.PATCH, "num_classes": 0}
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -1,6 +1,6 @@
-"""Pretraining of the tiny host, which has no published weights: first its eyes, then its language.
+"""Pretraining of the tiny base VLM, which has no published weights: first its eyes, then its language.
 
-The published hosts come pretrained; these stages exist so that the whole method can be run from nothing.
+The published base VLMs come pretrained; these stages exist so that the whole method can be run from nothing.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from liteframe.tiny.models import build_tiny_host, tiny_timm_vit
 
 
 class VisionPretrainStage(FrameLabelStage):
-    """Teaches the tiny host's image encoder what frames of the tiny world show, see `FrameLabelStage`.
+    """Teaches the tiny base VLM's image encoder what frames of the tiny world show, see `FrameLabelStage`.
 
     Args:
         optimizer: see `OptimizerSettings`.
         seed: of the initial weights.
-        out: folder of the exported host; by default `export` in the run folder.
+        out: folder of the exported base VLM; by default `export` in the run folder.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class TimmPretrainStage(FrameLabelStage):
 
 
 class HostPretrainStage(Stage):
-    """Teaches projector and LLM of a host to answer questions about videos, with its image encoder frozen.
+    """Teaches projector and LLM of a base VLM to answer questions about videos, with its image encoder frozen.
 
     A second loss on the tokens of each frame pooled 2 x 2 in space lets the LLM read features at that density later
     without having been trained on any compressed in time.
 
     Args:
-        host: folder of the host to go on from.
+        host: folder of the base VLM to go on from.
         pooled_too: add the loss on tokens pooled in space; the frames are encoded once for both.
-        pooled_by: what pools them: "wap" within a frame, or "average", for a host that knows no tokens of WAP's.
+        pooled_by: what pools them: "wap" within a frame, or "average", for a base VLM that knows no tokens of WAP's.
         pool_scale: scale of the cosine in WAP.
         longest_video: half of the batches of fewer frames stand for a video of up to this many, of which the frames
             between are left out: `Frame` lines are numbered, and positions counted, in steps of 2, 4, ... So the LLM
@@ -119,7 +119,7 @@ class HostPretrainStage(Stage):
         attention: attention implementation of the model, "eager" or "sdpa"; null is transformers' choice.
         optimizer: see `OptimizerSettings`.
         seed: of steps and the questions' order.
-        out: folder of the exported host; by default `export` in the run folder.
+        out: folder of the exported base VLM; by default `export` in the run folder.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class HostPretrainStage(Stage):
         assert self._processor is not None and self.model is not None
         backbone: Any = self.model.backbone
         for part in ("image_processor", "video_processor"):
-            # As they were in training, whatever an older export of the host says.
+            # As they were in training, whatever an older export of the base VLM says.
             reader = getattr(self._processor, part, None)
             if reader is not None:
                 reader.image_mean, reader.image_std = list(backbone.mean), list(backbone.std)

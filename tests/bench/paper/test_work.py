@@ -18,10 +18,11 @@ from liteframe.bench.paper.answers import answer
 from liteframe.bench.paper.arms import arms_for, trained_arms
 from liteframe.bench.paper.cells import PaperCell, Training
 from liteframe.bench.paper.ground import Busy, Workplace, missing_of, require_ground
-from liteframe.bench.paper.records import read_cell, record_path, write_cell
+from liteframe.bench.paper.records import AnswerRow, Answers, new_cell, read_cell, record_path, write_cell
 from liteframe.bench.paper.work import Worker
 from liteframe.command.cli import dispatch
 from liteframe.errors import ConfigError
+from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.models.video_llm.host_loading import load_host
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.system.runtime import RunLock
@@ -33,6 +34,7 @@ CELLS = tuple(
 
 
 ENVIRONMENT = {"device": "a machine", "threads": 1, "dtype": "bfloat16", "packages": {"torch": "2"}}
+TOKENS = TokenCounts(64, 16, 16)
 
 
 @pytest.fixture
@@ -61,11 +63,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The arms that were asked; their answers are made up."""
     names: list[str] = []
 
-    def answered(folder: Path, arms: Sequence[Any], name: str, longest: int) -> dict[str, Any]:
+    def answered(folder: Path, arms: Sequence[Any], name: str, longest: int) -> Answers:
         names.append(f"{name} {folder.name}")
-        tokens = dict.fromkeys(("encoder", "llm", "asked", "mean_over_layers"))
-        rows = [{"arm": arm, "frames": n, "tokens": tokens, "right": [1, 0]} for arm, counts in arms for n in counts]
-        return {"manifest": "of the world", "videos": [0, 1], "rows": rows}
+        return Answers([0, 1], [AnswerRow(arm, n, TOKENS, [1, 0]) for arm, counts in arms for n in counts], "the world")
 
     monkeypatch.setattr(work, "answer", answered)
     monkeypatch.setattr(work, "environment", lambda *_, **__: dict(ENVIRONMENT))
@@ -233,18 +233,16 @@ def test_answers_are_those_of_each_arm_in_the_order_of_the_manifest(micro_run: P
     wanted = [("teacher", (8,)), ("teacher+wap-8x", (8,)), ("teacher+tome", (8, 16)), ("liteframe-ctd", (16,))]
     arms = arms_for(micro_run, wanted)
     found = answer(micro_run, arms, "test", 16)
-    assert found["manifest"] == sha256((micro_run / "world" / "test.jsonl").read_bytes()).hexdigest()
-    assert found["videos"] == [number for number in range(3) for _ in range(4)]
-    assert [(row["arm"], row["frames"]) for row in found["rows"]] == [
-        (arm, n) for arm, counts in wanted for n in counts
-    ]
-    tokens = {row["arm"]: row["tokens"]["llm"] / row["frames"] for row in found["rows"]}
+    assert found.manifest == sha256((micro_run / "world" / "test.jsonl").read_bytes()).hexdigest()
+    assert found.videos == [number for number in range(3) for _ in range(4)]
+    assert [(row.arm, row.frames) for row in found.rows] == [(arm, n) for arm, counts in wanted for n in counts]
+    tokens = {row.arm: row.tokens.llm / row.frames for row in found.rows}
     assert tokens == {"teacher": 16, "teacher+wap-8x": 2, "teacher+tome": 1, "liteframe-ctd": 1}
-    for row in found["rows"]:
-        assert len(row["right"]) == row["questions"] == 12 and set(row["right"]) <= {0, 1}
-        assert row["accuracy"] == pytest.approx(sum(row["right"]) / 12)
+    for row in found.rows:
+        assert len(row.right) == row.questions == 12 and set(row.right) <= {0, 1}
+        assert row.accuracy == pytest.approx(sum(row.right) / 12)
     again = answer(micro_run, arms[2:3], "test", 16)
-    assert again["rows"][0]["right"] == found["rows"][2]["right"], "whatever else the cell holds"
+    assert again.rows[0].right == found.rows[2].right, "whatever else the cell holds"
 
 
 def test_trained_students_stand_before_the_runs_llm(micro_run: Path) -> None:
@@ -293,7 +291,7 @@ def test_a_cell_with_another_host_is_asked_before_it(
 
 
 def test_an_unknown_arm_is_named(micro_run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"arm 'teacher\+magic' is unknown; there are teacher, .*teacher\+wap-4x"):
+    with pytest.raises(ConfigError, match=r"method 'teacher\+magic' is unknown; there are teacher, .*teacher\+wap-4x"):
         arms_for(micro_run, [("teacher+magic", (8,))])
 
 
@@ -327,7 +325,7 @@ def test_a_student_is_trained_and_asked(
     assert (row["arm"], row["tokens"]["llm"], row["questions"]) == ("own", 8, 12)
     assert [stage["name"] for stage in record["stages"]] == ["ctd"] and record["stages"][0]["tries"] == 1
     read = read_cell(records, cell, 4)
-    assert read is not None and [row["frames"] for row in read["rows"]] == [8]
+    assert read is not None and [row.frames for row in read.rows] == [8]
 
 
 MERGING = PaperCell("merging", "g", tuple((f"teacher+{name}", (4, 8)) for name in ("prumerge", "tome")), (4,))
@@ -336,14 +334,10 @@ MERGING = PaperCell("merging", "g", tuple((f"teacher+{name}", (4, 8)) for name i
 @pytest.fixture
 def older(runs: Path, records: Path) -> Path:
     """A record of before ToMe merged within clips."""
-    tokens = dict.fromkeys(("encoder", "llm", "asked", "mean_over_layers"))
-    rows = [
-        {"arm": arm, "frames": n, "how": {"compressor": arm}, "tokens": tokens, "right": [1, 0]}
-        for arm, counts in MERGING.arms
-        for n in counts
-    ]
+    rows = [AnswerRow(arm, n, TOKENS, [1, 0], {"compressor": arm}) for arm, counts in MERGING.arms for n in counts]
     stages = ground.stages_of(Workplace(runs, 4).ground)
-    return write_cell(records, MERGING, 4, ENVIRONMENT, 9.0, stages, {"videos": [0, 1], "rows": rows})
+    record = new_cell(MERGING, 4, ENVIRONMENT, 9.0, stages, Answers([0, 1], rows))
+    return write_cell(records, MERGING, record)
 
 
 def test_only_arms_that_work_otherwise_now_are_measured_again(

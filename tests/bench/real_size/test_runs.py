@@ -48,7 +48,7 @@ def test_the_timed_prefill_of_a_pruned_llm_is_its_prefill(name: str) -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", ["teacher", "teacher+fastv", "teacher+dycoke"])
-def test_no_prompt_is_made_and_no_places_are_counted_while_prefill_is_timed(
+def test_no_prompt_is_made_and_no_positions_are_counted_while_prefill_is_timed(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arm, timer = subject(name), Stages()
@@ -62,7 +62,7 @@ def test_no_prompt_is_made_and_no_places_are_counted_while_prefill_is_timed(
         return made(*args, **kwargs)
 
     def watched_embed(self: VideoLLM, *args: Any, **kwargs: Any) -> Any:
-        given.append((timer.running, kwargs.get("places")))
+        given.append((timer.running, kwargs.get("visual_count")))
         return embed(self, *args, **kwargs)
 
     def watched_state(self: Any, embeds_1LC: Any, visual_L: Any, visual_tokens: int | None = None) -> Any:

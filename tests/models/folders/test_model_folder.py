@@ -131,7 +131,7 @@ class TestNames:
         ("fields", "word"),
         [
             ({"host": "../nowhere"}, "nowhere"),
-            ({"host": "../lma/encoder"}, "not a host"),
+            ({"host": "../lma/encoder"}, "not a base VLM"),
             ({"host": 7}, "`host`"),
             ({"host": ""}, "`host`"),
             ({"host": "a\0b"}, "`host`"),

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import Qwen2VLVideoProcessor, Siglip2ImageProcessor, SiglipImageProcessor
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionModel,
+    Qwen2VLVideoProcessor,
+    Siglip2ImageProcessor,
+    SiglipImageProcessor,
+)
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalize
 from liteframe.errors import ConfigError, GeometryError
-from liteframe.models.backbone import WAP
+from liteframe.models.backbone import WAP, VisionTokens
 from liteframe.models.teachers import (
     QwenVL,
     QwenVLTeacher,
@@ -25,9 +32,10 @@ from liteframe.models.teachers import (
     TeacherSource,
     TimmTeacher,
     TimmViT,
+    TransformersTeacher,
 )
 from liteframe.ops.wap import wap_weights
-from small_teachers import qwen_folder, siglip2_folder, siglip_folder, timm_folder, timm_model
+from small_teachers import SIZES, qwen_folder, randomise, siglip2_folder, siglip_folder, timm_folder, timm_model
 
 EXACT = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -272,3 +280,43 @@ def test_a_timm_folder_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
         TimmViT(str(tmp_path)).load()
     with pytest.raises(ConfigError, match="attention is 'flash'"):
         TimmViT(str(tmp_path)).load("flash")
+
+
+class ClipTeacher(TransformersTeacher):
+    """All that another family needs."""
+
+    family = "CLIP"
+    whole_types = ("clip",)
+    towers: ClassVar[dict[str, Any]] = {"clip_vision_model": CLIPVisionModel}
+    prefix = "vision_model."
+    pixels = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+
+    @classmethod
+    def geometry_of(cls, config: Any, source: str) -> TeacherGeometry:
+        return TeacherGeometry(config.hidden_size, config.patch_size, config.image_size)
+
+    def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
+        features = self.tower(frames_BTCHW.flatten(0, 1), interpolate_pos_encoding=True).last_hidden_state
+        return VisionTokens(features[:, 1:].reshape(len(frames_BTCHW), *grid, -1))
+
+
+def test_another_family_is_one_class_of_what_differs(tmp_path: Path) -> None:
+    vision = {**SIZES, "image_size": 56, "patch_size": 14}
+    clip = randomise(CLIPModel(CLIPConfig(vision_config=vision, text_config={**SIZES, "vocab_size": 20})))
+    clip.save_pretrained(tmp_path / "whole")
+    clip.vision_model.save_pretrained(tmp_path / "alone")
+    frames = pixels(2)
+    mean, std = (torch.tensor(colours).view(3, 1, 1) for colours in ClipTeacher.pixels)
+    with torch.no_grad():
+        expected = clip.vision_model((frames.flatten(0, 1) / 255 - mean) / std).last_hidden_state[:, 1:]
+    for folder in (tmp_path / "whole", tmp_path / "alone"):
+        assert ClipTeacher.read_geometry(str(folder)) == TeacherGeometry(32, 14, 56)
+        teacher = ClipTeacher.from_pretrained(str(folder), "eager")
+        tokens_BTHWC = teacher(normalize(frames)).tokens_BTHWC
+        torch.testing.assert_close(tokens_BTHWC.reshape(4, 16, 32), expected, **EXACT)
+        assert teacher.attention == "eager"
+    half = ClipTeacher.from_pretrained(str(tmp_path / "whole"), dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    siglip_folder(tmp_path / "siglip")
+    with pytest.raises(ConfigError, match="'siglip' is not of the CLIP family"):
+        ClipTeacher.from_pretrained(str(tmp_path / "siglip"))

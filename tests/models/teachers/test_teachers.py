@@ -151,7 +151,7 @@ class TestLoading:
         teacher = InternVLTeacher.from_pretrained(str(tmp_path / "tower"), attention="eager")
         vision, expected = teacher(frames()), InternVLTeacher.from_host(host)(frames())
         torch.testing.assert_close(vision.tokens_BTHWC, expected.tokens_BTHWC, **EXACT)
-        with pytest.raises(ConfigError, match="load it from a host"):
+        with pytest.raises(ConfigError, match="load it from a base VLM"):
             teacher.project(vision.tokens_BTHWC)
 
     def test_shards(self, host: InternVLForConditionalGeneration, tmp_path: Path) -> None:

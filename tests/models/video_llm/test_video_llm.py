@@ -135,9 +135,9 @@ def test_places_and_tokens_must_agree() -> None:
     model = video_llm()
     visual = model.project(model.encode(frames(3, 1)))
     before, after = model.prompts.question_ids(QUESTIONS[0], 2, 16)
-    with pytest.raises(ConfigError, match=r"32 places for visual tokens, the videos give 48"):
+    with pytest.raises(ConfigError, match=r"32 positions for visual tokens, the videos give 48"):
         model.prefill(visual, before + after)
-    with pytest.raises(ConfigError, match="places"):
+    with pytest.raises(ConfigError, match="positions"):
         model.embed(torch.tensor([before]), visual, [1])
 
 
@@ -150,10 +150,10 @@ def test_groups_are_rounded_up_to_whole_clips() -> None:
 class TestLoadHost:
     def test_an_encoder_is_not_a_host(self, tmp_path: Path) -> None:
         host()[0].model.vision_tower.save_pretrained(tmp_path)
-        with pytest.raises(ConfigError, match=r"'internvl_vision' is not a host"):
+        with pytest.raises(ConfigError, match=r"'internvl_vision' is not a base VLM"):
             load_host(str(tmp_path))
         Qwen2Config().save_pretrained(tmp_path / "other")
-        with pytest.raises(ConfigError, match="'qwen2' is not a host"):
+        with pytest.raises(ConfigError, match="'qwen2' is not a base VLM"):
             load_host(str(tmp_path / "other"))
 
     @pytest.mark.parametrize("kind", ["missing", "unexpected", "mismatched"])

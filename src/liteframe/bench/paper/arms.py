@@ -1,4 +1,4 @@
-"""From the name of an arm in a cell to the model that answers."""
+"""From the name of a method in a cell to the model that answers."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from liteframe.models.backbone import Compressor, Pool
 from liteframe.models.video_llm.adapted import is_adapted
 
 RATIO = 16
-"""Dense tokens for one that an arm of Table 1 keeps."""
+"""Dense tokens for one that a method of Table 1 keeps."""
 OTHER_RATIOS = {"teacher+wap-4x": ("teacher+wap", 4), "teacher+wap-8x": ("teacher+wap", 8)}
-"""Figure 3: arm -> the arm that it is at another ratio, and the ratio."""
+"""Figure 3: name -> the method that it is at another ratio, and the ratio."""
 
 
 def arms_for(ground: Path, wanted: Sequence[tuple[str, Sequence[int]]], host: Path | None = None) -> list[Arm]:
-    """The arms of a finished run by name, in the order asked for; they share what the run left.
+    """The methods of a finished run by name, in the order asked for; they share what the run left.
 
     Args:
         ground: folder of the run.
-        wanted: name and frame counts of each; names of arms before another host begin with `CONTROL`.
-        host: folder of another host than the run's.
+        wanted: name and frame counts of each; names of methods before another base VLM begin with `CONTROL`.
+        host: folder of another base VLM than the run's.
 
     Raises:
-        ConfigError: a name that no arm has, or a run that lacks a stage.
+        ConfigError: a name that no method has, or a run that lacks a stage.
     """
     parts, makers = RunParts(ground, host), {**ARMS, **VARIANT_ARMS}
     arms = []
@@ -35,13 +35,13 @@ def arms_for(ground: Path, wanted: Sequence[tuple[str, Sequence[int]]], host: Pa
         arm = name.removeprefix(CONTROL)
         of_registry, ratio = OTHER_RATIOS.get(arm, (arm, RATIO))
         if of_registry not in makers:
-            raise ConfigError(f"arm {name!r} is unknown; there are {', '.join((*makers, *OTHER_RATIOS))}")
+            raise ConfigError(f"method {name!r} is unknown; there are {', '.join((*makers, *OTHER_RATIOS))}")
         arms.append(Arm(name, makers[of_registry](parts, ratio).eval(), tuple(frames)))
     return arms
 
 
 def trained_arms(ground: Path, export: Path, wanted: Sequence[tuple[str, Sequence[int]]]) -> list[Arm]:
-    """Arms of a student that a cell trained: after LMA with its own LLM, after CTD before the run's.
+    """Methods of a student that a cell trained: after LMA with its own LLM, after CTD before the run's.
 
     Args:
         ground: folder of the run.

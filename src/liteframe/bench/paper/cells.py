@@ -19,7 +19,7 @@ SCOPES = ("tome-keys", "tome-frame", "tome-video")
 ALL_SEEDS = (4, 5, 6)
 TWO_SEEDS = (4, 5)
 LONGEST = 128
-"""Frames of a video of the tiny world. Every cell decodes them all, so that all arms see the same at a frame count."""
+"""Frames of a video of the tiny world. Every cell decodes them all, so all see the same at a frame count."""
 FRAMES = (8, 16, 32, 64)
 DENSE_TOKENS = 16
 """Tokens a frame that the tiny LLM sees without compression."""
@@ -54,7 +54,7 @@ _CONTROLLED = tuple(
         "holitom",
     )
 )
-"""What is tried before another host: all that reduce 16x behind the encoder, but PruMerge+, which is PruMerge there."""
+"""What is tried on another base VLM: all that reduce 16x behind the encoder but PruMerge+, which is PruMerge there."""
 
 OTHER_START = "--model.seed=100{seed}"
 """Stands behind the seed that every training is given, so it is the one that counts."""
@@ -70,7 +70,8 @@ class Training:
         lma: settings of LMA that differ; None where the LLM stays frozen.
         base: cell whose student LMA starts from; None with LMA is the run's own.
         timm: whether the student starts from a ViT of timm, trained on the same frames first.
-        host: settings of the host's last training that differ; no student then, but that host answers with the arms.
+        host: settings of the base VLM's last training that differ; no student then, but that base VLM
+            answers with the methods.
     """
 
     store: str | None = None
@@ -83,12 +84,12 @@ class Training:
 
 @dataclass(frozen=True)
 class PaperCell:
-    """One record: arms of a finished run, or a student with a setting changed, on a seed's test questions.
+    """One record: methods of a finished run, or a student with a setting changed, on a seed's test questions.
 
     Attributes:
-        name: also of its record; arms of a student that it trains begin with it.
+        name: also of its record; methods of a student that it trains begin with it.
         group: what it belongs to, see `--only`.
-        arms: arm and the frame counts that it is asked at.
+        arms: method and the frame counts that it is asked at.
         seeds: of the worlds.
         phase: cells of an earlier phase come first, at all seeds.
         training: None where the run has all that is needed.

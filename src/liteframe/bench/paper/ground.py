@@ -1,4 +1,4 @@
-"""The ground that the cells of a seed stand on: a finished run of the tiny recipe, whichever code made it."""
+"""The base run that the cells of a seed stand on: a finished run of the tiny recipe, whichever code made it."""
 
 from __future__ import annotations
 

@@ -1,20 +1,98 @@
-"""The record of a cell: where it lies, whether it still answers to the cell, and what is in it."""
+"""The record of a cell, written by `Worker` and read by the reports: where it lies, what is in it, what it lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from liteframe.bench.paper.cells import PaperCell
-from liteframe.bench.records import recorded_arm, write_record
+from liteframe.bench.records import from_fields, recorded_arm
 from liteframe.errors import DataError
+from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.system.json_files import read_json, write_json
 
-_FIELDS = ("kind", "cell", "seed", "settings", "environment", "seconds", "stages", "videos", "rows")
-_KINDS: dict[str, Any] = {"environment": dict, "seconds": (int, float), "stages": list, "videos": list, "rows": list}
+LARGEST_CHANGE = 0.05
+"""One answer in twenty: so many may change by rounding on another machine, far fewer than by another training."""
 _ENVIRONMENT = ("device", "threads", "dtype", "packages")
-_TOKENS = ("encoder", "llm", "asked", "mean_over_layers")
+_OTHER_RUN = "this run; remove the record to measure the whole cell anew"
+_REMEDY = "remove it and run `make paper`"
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """The answers of a method at a frame count.
+
+    Attributes:
+        arm: name of the method when it was measured; `method` is the one that it is of by ``how``.
+        frames: of a video.
+        tokens: of the first video.
+        right: 1 or 0 for each question, in the order of the manifest.
+        how: what the method said of its settings; None in records of before it did.
+        accuracy: with the fields that follow, what `MultipleChoiceAccuracy.compute` gives.
+    """
+
+    arm: str
+    frames: int
+    tokens: TokenCounts
+    right: list[int]
+    how: dict[str, Any] | None = None
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    macro: float | None = None
+    questions: int | None = None
+    videos: int | None = None
+    per_type: dict[str, float] | None = None
+    per_type_questions: dict[str, int] | None = None
+
+    @property
+    def method(self) -> str:
+        """The method that the row is of, by the settings that it says."""
+        return recorded_arm(self.arm, self.how)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What `answer` measures.
+
+    Attributes:
+        videos: a number for the video of each question.
+        rows: one a method and frame count.
+        manifest: sha256 of the questions' file; None in records of before it was told.
+    """
+
+    videos: list[int]
+    rows: list[AnswerRow]
+    manifest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRecord(Answers):
+    """A cell that was measured at a seed.
+
+    Attributes:
+        settings: of `PaperCell.describe`.
+        seconds: that it took, the training of its student with it.
+        stages: that made the models: name, seconds, tries, code, digest; the last two may be None.
+        again: methods, seconds and environment of each time that methods were measured anew.
+    """
+
+    kind: str
+    environment: dict[str, Any]
+    settings: dict[str, Any]
+    cell: str
+    group: str
+    seed: int
+    seconds: float
+    stages: list[dict[str, Any]]
+    again: list[dict[str, Any]] = field(default_factory=list)
+
+    def open_arms(self, cell: PaperCell) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Methods of the cell, with their frame counts, without a row here: they worked otherwise then."""
+        there = {(row.method, row.frames) for row in self.rows}
+        return tuple((arm, counts) for arm, counts in cell.arms if not {(arm, count) for count in counts} <= there)
 
 
 def record_path(records: Path, cell: PaperCell, seed: int) -> Path:
@@ -22,32 +100,40 @@ def record_path(records: Path, cell: PaperCell, seed: int) -> Path:
     return records / f"seed{seed}" / f"{cell.name}.json"
 
 
-def write_cell(
-    records: Path,
+def new_cell(
     cell: PaperCell,
     seed: int,
     environment: Mapping[str, Any],
     seconds: float,
     stages: Sequence[Mapping[str, Any]],
-    answers: Mapping[str, Any],
-) -> Path:
-    """Writes the record of a finished cell, whole or not at all.
-
-    Args:
-        records: folder of all records.
-        cell: what was measured.
-        seed: of the world.
-        environment: of ``bench.environment``.
-        seconds: that it took, the training of its student with it.
-        stages: that made the models: name, seconds, tries, digest of the code.
-        answers: of ``answer``.
-    """
-    data = {"cell": cell.name, "group": cell.group, "seed": seed, "seconds": round(seconds, 1), "stages": list(stages)}
-    path = record_path(records, cell, seed)
-    return write_record(path, cell.kind, environment, cell.describe(), {**data, **answers})
+    answers: Answers,
+) -> CellRecord:
+    """The record of a cell that has none yet; see `CellRecord`."""
+    return CellRecord(
+        **vars(answers),
+        kind=cell.kind,
+        environment=dict(environment),
+        settings=cell.describe(),
+        cell=cell.name,
+        group=cell.group,
+        seed=seed,
+        seconds=round(seconds, 1),
+        stages=[dict(stage) for stage in stages],
+    )
 
 
-def read_cell(records: Path, cell: PaperCell, seed: int) -> dict[str, Any] | None:
+def write_cell(records: Path, cell: PaperCell, record: CellRecord) -> Path:
+    """Writes a record whole or not at all; what it does not know is left out."""
+    answers = [item.name for item in fields(Answers)]
+    data = {name: value for name, value in asdict(record).items() if value not in (None, [])}
+    data = {name: data[name] for name in sorted(data, key=answers.__contains__)}
+    data["rows"] = [
+        {name: value for name, value in row.items() if value is not None or name == "tokens"} for row in data["rows"]
+    ]
+    return write_json(record_path(records, cell, record.seed), data)
+
+
+def read_cell(records: Path, cell: PaperCell, seed: int) -> CellRecord | None:
     """The record of a cell; None where there is none, or one of other settings.
 
     Raises:
@@ -56,115 +142,88 @@ def read_cell(records: Path, cell: PaperCell, seed: int) -> dict[str, Any] | Non
     path = record_path(records, cell, seed)
     if not path.is_file():
         return None
-    record = read_json(path)
-    if missing := [name for name in _FIELDS if name not in record]:
-        raise DataError(f"{path}: not the record of a cell, it has no {missing[0]!r}; remove it and run `make paper`")
-    if record["settings"] != cell.describe():
+    values = read_json(path)
+    record = from_fields(CellRecord, values, str(path), _REMEDY)
+    if record.settings != cell.describe():
         return None
-    if wrong := _first_wrong(record, cell):
-        raise DataError(f"{path}: {wrong}; remove it and run `make paper`")
-    return record
+    if wrong := _wrong_fields(record):
+        raise DataError(f"{path}: {wrong}; {_REMEDY}")
+    rows = [_row(row, f"{path}: rows[{index}]", len(record.videos)) for index, row in enumerate(values["rows"])]
+    wanted = [(arm, count) for arm, counts in cell.arms for count in counts]
+    found = [(row.arm, row.frames) for row in rows]
+    if found != wanted:
+        differ = [point for point in (*found, *wanted) if point not in wanted or point not in found]
+        what = differ[0] if differ else "their order"
+        raise DataError(f"{path}: field 'rows' is not the cell's methods and frames, see {what}; {_REMEDY}")
+    return replace(record, rows=rows)
 
 
-def row_arm(row: Mapping[str, Any]) -> str:
-    """The arm that a row is of, by the settings that it says."""
-    return recorded_arm(str(row["arm"]), row.get("how"))
+def _wrong_fields(record: CellRecord) -> str | None:
+    kinds: dict[str, Any] = {"environment": dict, "seconds": (int, float), "stages": list, "videos": list, "rows": list}
+    for name, kind in kinds.items():
+        if not isinstance(getattr(record, name), kind):
+            return f"field {name!r} is {type(getattr(record, name)).__name__}"
+    if missing := [name for name in _ENVIRONMENT if name not in record.environment]:
+        return f"field 'environment' has no {missing[0]!r}"
+    if not record.videos:
+        return "field 'videos' is empty"
+    if any("name" not in stage for stage in record.stages):
+        return "field 'stages' has a stage without 'name'"
+    return None
 
 
-def open_arms(record: Mapping[str, Any], cell: PaperCell) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Arms of the cell, with their frame counts, that its record has no row of: their method worked otherwise then."""
-    there = {(row_arm(row), row["frames"]) for row in record["rows"]}
-    return tuple((arm, counts) for arm, counts in cell.arms if not {(arm, count) for count in counts} <= there)
+def _row(values: Any, where: str, questions: int) -> AnswerRow:
+    row = from_fields(AnswerRow, values, where, _REMEDY)
+    tokens = row.tokens if isinstance(row.tokens, Mapping) else {}
+    if lacking := [item.name for item in fields(TokenCounts) if item.name not in tokens]:
+        raise DataError(f"{where}: field 'tokens' has no {lacking[0]!r}; {_REMEDY}")
+    right = row.right if isinstance(row.right, list) else []
+    if len(right) != questions or not set(map(repr, right)) <= {"0", "1"}:
+        raise DataError(f"{where}: field 'right' is not a 0 or 1 for each of {questions} questions; {_REMEDY}")
+    return replace(row, tokens=TokenCounts(**tokens))
 
 
 def add_arms(
-    record: Mapping[str, Any],
+    record: CellRecord,
     cell: PaperCell,
     environment: Mapping[str, Any],
     seconds: float,
     stages: Sequence[Mapping[str, Any]],
-    answers: Mapping[str, Any],
-) -> dict[str, Any]:
-    """A record with the rows of its `open_arms` measured anew, the other rows as they were.
+    answers: Answers,
+) -> CellRecord:
+    """A record with the rows of its open methods measured anew, the other rows as they were.
 
     Args:
         record: of the cell, as it is.
         cell: what it is of.
-        environment: that the new rows were measured in; it stands in the field ``again``, with their arms and seconds.
+        environment: that the new rows were measured in; it stands in ``again``, with their methods and seconds.
         seconds: that they took.
         stages: that made the models now.
-        answers: of ``answer``, for the open arms and for one row that the record has, which shows that the models are
-            the same.
+        answers: for the open methods and for one row that the record has, which shows that the models are the same.
 
     Raises:
         DataError: world, stages or the answers of the row that both have are not those of the record.
     """
-    # records of earlier code tell no manifest
-    if record["videos"] != answers["videos"] or record.get("manifest") not in (None, answers["manifest"]):
+    if record.videos != answers.videos or record.manifest not in (None, answers.manifest):
         raise DataError(f"{cell.name}: its record is of another world than {_OTHER_RUN}")
     now = {stage["name"]: stage.get("digest") for stage in stages}
-    for stage in record["stages"]:
+    for stage in record.stages:
         if stage.get("digest") and now.get(stage["name"], stage["digest"]) != stage["digest"]:
             raise DataError(f"{cell.name}: stage {stage['name']} of its record is not that of {_OTHER_RUN}")
-    wanted = open_arms(record, cell)
-    found = {(row_arm(row), row["frames"]): row for row in record["rows"]}
-    for row in answers["rows"]:
-        point = (str(row["arm"]), int(row["frames"]))
-        if point in found and (gap := _changed(found[point]["right"], row["right"])) > LARGEST_CHANGE:
+    known = {(row.method, row.frames): row for row in record.rows}
+    for row in answers.rows:
+        before = known.setdefault((row.arm, row.frames), row)
+        if (gap := _changed(before.right, row.right)) > LARGEST_CHANGE:
             raise DataError(
-                f"{cell.name}: {point[0]} at {point[1]} frames answers {gap:.1%} of the questions otherwise than in its"
-                f" record, so the models are not those of {_OTHER_RUN}"
+                f"{cell.name}: {row.arm} at {row.frames} frames answers {gap:.1%} of the questions otherwise than in"
+                f" its record, so the models are not those of {_OTHER_RUN}"
             )
-        found.setdefault(point, dict(row))
-    again = {"arms": [arm for arm, _ in wanted], "seconds": round(seconds, 1), "environment": dict(environment)}
-    rows = [found[arm, count] for arm, counts in cell.arms for count in counts]
-    return {**record, "rows": rows, "again": [*record.get("again", ()), again]}
-
-
-LARGEST_CHANGE = 0.05
-"""One answer in twenty: so many may change by rounding on another machine, far fewer than by another training."""
-_OTHER_RUN = "this run; remove the record to measure the whole cell anew"
+    names = [arm for arm, _ in record.open_arms(cell)]
+    again = {"arms": names, "seconds": round(seconds, 1), "environment": dict(environment)}
+    rows = [known[arm, count] for arm, counts in cell.arms for count in counts]
+    return replace(record, rows=rows, again=[*record.again, again])
 
 
 def _changed(before_Q: Sequence[int], now_Q: Sequence[int]) -> float:
     """Share of the questions that were answered otherwise."""
     return sum(one != other for one, other in zip(before_Q, now_Q, strict=True)) / len(before_Q)
-
-
-def rewrite_cell(records: Path, cell: PaperCell, seed: int, record: Mapping[str, Any]) -> Path:
-    """Writes a record that was read, and added to, whole or not at all."""
-    return write_json(record_path(records, cell, seed), record)
-
-
-def _first_wrong(record: Mapping[str, Any], cell: PaperCell) -> str | None:
-    """What is wrong with the fields of a record, in words; None where nothing is."""
-    for name, kind in _KINDS.items():
-        if not isinstance(record[name], kind) or isinstance(record[name], bool):
-            return f"field {name!r} is {type(record[name]).__name__}"
-    if missing := [name for name in _ENVIRONMENT if name not in record["environment"]]:
-        return f"field 'environment' has no {missing[0]!r}"
-    if not record["videos"]:
-        return "field 'videos' is empty"
-    if any(not isinstance(stage, Mapping) or "name" not in stage for stage in record["stages"]):
-        return "field 'stages' has a stage without 'name'"
-    wanted = [(arm, count) for arm, counts in cell.arms for count in counts]
-    found = [(row.get("arm"), row.get("frames")) if isinstance(row, Mapping) else row for row in record["rows"]]
-    if found != wanted:
-        differ = [point for point in (*found, *wanted) if point not in wanted or point not in found]
-        return f"field 'rows' is not the cell's arms and frames, see {differ[0] if differ else 'their order'}"
-    for row in record["rows"]:
-        if wrong := _wrong_row(row, len(record["videos"])):
-            return f"row of {row['arm']} at {row['frames']} frames: {wrong}"
-    return None
-
-
-def _wrong_row(row: Mapping[str, Any], questions: int) -> str | None:
-    right, tokens = row.get("right"), row.get("tokens")
-    if not isinstance(right, list) or len(right) != questions:
-        length = len(right) if isinstance(right, list) else "no"
-        return f"field 'right' has {length} answers to {questions} questions"
-    if not set(map(repr, right)) <= {"0", "1"}:
-        return "field 'right' has something else than 0 and 1"
-    if not isinstance(tokens, Mapping) or not set(_TOKENS) <= tokens.keys():
-        return f"field 'tokens' lacks some of {', '.join(_TOKENS)}"
-    return None

@@ -77,7 +77,7 @@ def recipe_of(cell: PaperCell, place: Workplace) -> Recipe:
 
 
 def host_of(cell: PaperCell, place: Workplace) -> Path | None:
-    """The export of the host that a cell trained; None where it has the run's."""
+    """The export of the base VLM that a cell trained; None where it has the run's."""
     return place.of(cell.name) / _HOST_STAGE / "export" if cell.training and cell.training.host is not None else None
 
 

@@ -16,7 +16,7 @@ from liteframe.bench.paper.answers import answer
 from liteframe.bench.paper.arms import arms_for, trained_arms
 from liteframe.bench.paper.cells import CELLS, LONGEST, PaperCell, plan
 from liteframe.bench.paper.ground import Busy, RunVerb, Workplace, missing_of, require_ground, stages_of
-from liteframe.bench.paper.records import add_arms, open_arms, read_cell, rewrite_cell, row_arm, write_cell
+from liteframe.bench.paper.records import CellRecord, add_arms, new_cell, read_cell, write_cell
 from liteframe.bench.paper.training import drop_stores, host_of, student_of, train
 from liteframe.errors import DataError
 from liteframe.pipeline.isolation import isolated
@@ -26,7 +26,7 @@ from liteframe.system.tables import aligned
 
 Task = tuple[PaperCell, int]
 ArmCounts = Sequence[tuple[str, Sequence[int]]]
-"""Arms and the frame counts that they are asked at."""
+"""Methods and the frame counts that they are asked at."""
 GUESSED_MINUTES = {"answers": 5.0, "train": 6.0, "ground": 14.0, "store": 2.0}
 """Before any cell is done: of a cell by its kind, of a run, and of a feature store, on two CPU cores."""
 
@@ -82,10 +82,10 @@ class Worker:
         return all(self._readable(cell, seed) is not None for cell, seed in tasks)
 
     def is_done(self, cell: PaperCell, seed: int) -> bool:
-        """Whether there is a record of the cell as it is now, with all of its arms as they work now."""
+        """Whether there is a record of the cell as it is now, with all of its methods as they work now."""
         return _complete(read_cell(self.records, cell, seed), cell)
 
-    def _readable(self, cell: PaperCell, seed: int) -> dict[str, Any] | None:
+    def _readable(self, cell: PaperCell, seed: int) -> CellRecord | None:
         """The whole record of a cell; None where it cannot be read either, which is for that cell's own turn to say."""
         try:
             record = read_cell(self.records, cell, seed)
@@ -103,10 +103,11 @@ class Worker:
             before = read_cell(self.records, cell, seed)
             if before is None:
                 found = self._measure(cell, place, cell.arms)
-                written = write_cell(self.records, cell, seed, self._environment(), **found)
+                record = new_cell(cell, seed, self._environment(), **found)
             else:
                 found = self._measure(cell, place, _to_ask(before, cell))
-                written = rewrite_cell(self.records, cell, seed, add_arms(before, cell, self._environment(), **found))
+                record = add_arms(before, cell, self._environment(), **found)
+            written = write_cell(self.records, cell, record)
             _say(f"{cell.name}, seed {seed}: done in {found['seconds'] / 60:.1f} minutes, {written}")
             drop_stores(place, self._stores_needed(seed))
 
@@ -151,7 +152,7 @@ class Worker:
     def _taken(self) -> dict[tuple[str, int], tuple[PaperCell, float]]:
         """Name and seed of each cell that is done -> the cell, and the minutes that it took."""
         records = {(cell, seed): self._readable(cell, seed) for cell, seed in plan(cells=self.cells)}
-        return {(cell.name, seed): (cell, record["seconds"] / 60) for (cell, seed), record in records.items() if record}
+        return {(cell.name, seed): (cell, record.seconds / 60) for (cell, seed), record in records.items() if record}
 
     def _minutes(self, cell: PaperCell, seed: int, taken: Mapping[tuple[str, int], tuple[PaperCell, float]]) -> float:
         if (cell.name, seed) in taken:
@@ -172,15 +173,15 @@ class Worker:
         return GUESSED_MINUTES[cell.kind] + lacking
 
 
-def _complete(record: Mapping[str, Any] | None, cell: PaperCell) -> bool:
-    return record is not None and not open_arms(record, cell)
+def _complete(record: CellRecord | None, cell: PaperCell) -> bool:
+    return record is not None and not record.open_arms(cell)
 
 
-def _to_ask(record: Mapping[str, Any], cell: PaperCell) -> ArmCounts:
-    """The arms that a record lacks, and one point that it has, by which the models are seen to be the same."""
-    kept = [(row["frames"], row["arm"]) for row in record["rows"] if row_arm(row) == row["arm"]]
+def _to_ask(record: CellRecord, cell: PaperCell) -> ArmCounts:
+    """The methods that a record lacks, and one point that it has, by which the models are seen to be the same."""
+    kept = [(row.frames, row.arm) for row in record.rows if row.method == row.arm]
     known = [(arm, (count,)) for count, arm in sorted(kept)[:1]]
-    return [*known, *open_arms(record, cell)]
+    return [*known, *record.open_arms(cell)]
 
 
 def _say(text: str) -> None:

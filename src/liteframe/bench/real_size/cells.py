@@ -1,4 +1,4 @@
-"""Measures the arms of one cell in turns, within a time budget, and goes on where the memory does not suffice."""
+"""Measures the methods of one cell in turns, within a time budget, and goes on where the memory does not suffice."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one arm of a cell.
+    """What became of one method of a cell.
 
     Attributes:
         samples: None where it was not measured.
@@ -64,20 +64,21 @@ def measure_cell(
     budget: Budget,
     guesses: Mapping[str, float] | None = None,
 ) -> dict[str, Outcome]:
-    """Run the arms in turns.
+    """Run the methods in turns.
 
-    Each arm first runs once on its own: that is a warm-up, its pass for the peak memory, shows whether it fits, and
-    says how long the rest will take. Where the rest does not fit the budget, arms are left out, the last named first.
+    Each first runs once on its own: that is a warm-up, its pass for the peak memory, shows whether it fits, and
+    says how long the rest will take. Where the rest does not fit the budget, methods are left out,
+    the last named first.
 
     Args:
-        runs: arm -> one run, called with a `StageTimer` or `StageMemory`; those that matter most come first.
-        settings: arm -> what it runs under.
+        runs: method -> one run, called with a `StageTimer` or `StageMemory`; those that matter most come first.
+        settings: method -> what it runs under.
         device: where they run.
         budget: of the suite.
-        guesses: arm -> seconds that a run is expected to take.
+        guesses: method -> seconds that a run is expected to take.
 
     Raises:
-        VoidRun: arms differ in a setting that must agree; nothing has been run then.
+        VoidRun: methods differ in a setting that must agree; nothing has been run then.
     """
     require_same_settings(settings)
     rule, outcomes = rule_for(device), dict.fromkeys(runs, Outcome(reason=NO_TIME))
@@ -131,13 +132,13 @@ def _noting(name: str, run: Callable[[Any], None], running: list[str]) -> Callab
 
 
 def warmups(rule: RunRule, seconds: Iterable[float]) -> int:
-    """Warm-ups of a cell, the first run of each arm among them: on a CPU one where a run takes long."""
+    """Warm-ups of a cell, the first run of each method among them: on a CPU one where a run takes long."""
     slow = max(seconds, default=0.0) > rule.slow_run_seconds
     return 1 if slow and rule.warmup < 10 else max(1, rule.warmup)
 
 
 def expected_seconds(rule: RunRule, seconds: Iterable[float]) -> float:
-    """How long a cell takes after the first run of each arm, of runs that took so many seconds."""
+    """How long a cell takes after the first run of each method, of runs that took so many seconds."""
     times = list(seconds)
     mean, slowest = sum(times) / max(1, len(times)), max(times, default=0.0)
     least = min(rule.min_runs, rule.slow_runs) if slowest > rule.slow_run_seconds else rule.min_runs

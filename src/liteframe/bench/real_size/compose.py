@@ -21,13 +21,13 @@ _RATE = "operations over the rate"
 def composed_rows(
     rows: Sequence[LatencyRow], arms: dict[str, EncoderArm], frames: Sequence[int], work: LlmWork, context_tokens: int
 ) -> list[LatencyRow]:
-    """Rows of the suite "pipeline" for every arm and frame count that was not run as a whole.
+    """Rows of the suite "pipeline" for every method and frame count that was not run as a whole.
 
     A stage that a cell of the suites "encoder" or "prefill" has measured at that very size is taken over as it is.
 
     Args:
         rows: those that were measured.
-        arms: the arms to compose, those without rows of the encoder are left out.
+        arms: the methods to compose, those without rows of the encoder are left out.
         frames: frame counts.
         work: operations of the LLM.
         context_tokens: visual tokens that the LLM may be given.

@@ -41,7 +41,7 @@ class RunningRecord:
     dropped: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, row: LatencyRow) -> None:
-        """A row more; the first of an arm says how many tokens it makes of a frame."""
+        """A row more; the first of a method says how many tokens it makes of a frame."""
         self.rows.append(row)
         for place, arm in enumerate(self.arms):
             if arm.name == row.arm and arm.tokens_per_frame is None and row.status == "ok":
@@ -84,7 +84,7 @@ def new_record(
 
 
 def describe_arm(subject: Subject, work: EncoderWork) -> LatencyArm:
-    """What the record says of an arm; its tokens are known after its first row (`RunningRecord.add`)."""
+    """What the record says of a method; its tokens are known after its first row (`RunningRecord.add`)."""
     arm = subject.arm
     return LatencyArm(
         name=subject.name,

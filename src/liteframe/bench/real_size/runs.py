@@ -1,4 +1,4 @@
-"""Single runs of an arm that mark their stages, for a `StageTimer` or a `StageMemory`."""
+"""Single runs of a method that mark their stages, for a `StageTimer` or a `StageMemory`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 Run = Callable[[Any], None]
 """One run, called with what times it or watches its memory."""
 WAP_ARM = "teacher+wap"
-"""The arm that shares the teacher's runs, see `EncoderRun`."""
+"""The method that shares the teacher's runs, see `EncoderRun`."""
 _FIRST_TEXT_ID, _LAST_TEXT_ID = 1, 200
 """Ids of random text, none of them the image token of any shape."""
 
@@ -45,9 +45,9 @@ class EncoderRun:
     """Frames to what the LLM sees: stages encode and project.
 
     Args:
-        subject: the arm.
+        subject: the method.
         frames_BTCHW: its frames.
-        with_wap: also compress what was encoded and project that, as stages wap and wap_project: the arm with WAP
+        with_wap: also compress what was encoded and project that, as stages wap and wap_project: the method with WAP
             behind the same encoder needs no second pass through it.
     """
 
@@ -80,8 +80,8 @@ class PipelineRun:
     """Frames to the first answer token: stages host_to_device, normalize, encode, project, prefill and first_token.
 
     Args:
-        subject: the arm.
-        pixels_BTCHW: its frames, uint8 on the host.
+        subject: the method.
+        pixels_BTCHW: its frames, uint8 on the CPU.
     """
 
     def __init__(self, subject: Subject, pixels_BTCHW: Tensor) -> None:
@@ -119,7 +119,7 @@ class PipelineRun:
         """
         model, llm = self.subject.model, self.subject.video_llm
         assert self._ids_BL is not None and self._visual_L is not None, "the first run makes the prompt"
-        embeds_BLC = llm.embed(self._ids_BL, visual_BTNC, places=visual_BTNC.shape[:3].numel())
+        embeds_BLC = llm.embed(self._ids_BL, visual_BTNC, visual_count=visual_BTNC.shape[:3].numel())
         if isinstance(model, PrunedVideoLLM):
             tokens = visual_BTNC.shape[1:3].numel()
             states = [model.last_state(embeds_1LC, self._visual_L, tokens) for embeds_1LC in embeds_BLC.split(1)]
@@ -177,7 +177,7 @@ def prompt_ids(image_token_id: int, lines: int, visual_tokens: int) -> list[int]
 def seen_by_llm(projected: Any) -> tuple[Tensor, int]:
     """Visual tokens, (B, T, N, C), and the `Frame` lines they stand in.
 
-    A post-hoc arm gives a list of compressed videos, with unequal numbers of tokens in a line; of those, the first.
+    A post-hoc method gives a list of compressed videos, with unequal numbers of tokens in a line; of those, the first.
     """
     if isinstance(projected, Tensor):
         return projected, projected.shape[1]

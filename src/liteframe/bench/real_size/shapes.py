@@ -12,7 +12,7 @@ from liteframe.models.video_llm.hosts import host_config
 
 SIZES = ("real", "tiny")
 ATTENTION = "sdpa"
-"""Kernel of every encoder and of the LLM, so that no arm owes its time to another one."""
+"""Attention implementation of every encoder and of the LLM, so that none owes its time to another one."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Shapes:
 
     Attributes:
         name: "real" or "tiny".
-        host: name of the host whose sizes encoder, projector and LLM have.
-        config: of that host.
+        host: name of the base VLM whose sizes encoder, projector and LLM have.
+        config: of that base VLM.
         image_size: side of the frames in pixels.
         native_sizes: side that a timm encoder was made for -> side here.
         student: changes to the defaults of `LiteFrameConfig`, which are the paper's.
@@ -41,7 +41,7 @@ class Shapes:
 
     @property
     def vision(self) -> InternVLVisionConfig:
-        """Sizes of the host's image encoder."""
+        """Sizes of the base VLM's image encoder."""
         vision: Any = self.config.vision_config
         return vision
 
@@ -55,7 +55,7 @@ def shapes(size: str, host: str) -> Shapes:
 
     Args:
         size: "real" or "tiny".
-        host: published host, for "real".
+        host: published base VLM, for "real".
 
     Raises:
         ConfigError: another name.

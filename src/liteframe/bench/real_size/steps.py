@@ -14,12 +14,12 @@ CLIP = 4
 """Frames that the paper's Table 2 times a mixer on."""
 LLM = "llm"
 FIRST_POST_HOC = ("teacher+fastvid", "teacher+visionzip", "teacher+prumerge")
-"""Arms of `POST_HOC_ARMS` that run before what is of less weight; the others run last."""
+"""Methods of `POST_HOC_ARMS` that run before what is of less weight; the others run last."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Arms that run in turns at one size.
+    """Methods that run in turns at one size.
 
     Attributes:
         suite: "encoder", "mixer", "prefill", "pipeline" or "throughput".
@@ -108,6 +108,6 @@ def _native() -> tuple[str, ...]:
 
 
 def arms_of(steps: Sequence[Step]) -> list[str]:
-    """Every arm of those steps, in the order of the registry, then those that reduce the teacher's tokens."""
+    """Every method of those steps, in the order of the registry, then those that reduce the teacher's tokens."""
     asked = {name for step in steps for name in step.arms}
     return [name for name in (*ENCODER_ARMS, *POST_HOC_ARMS, *INSIDE_LLM) if name in asked]

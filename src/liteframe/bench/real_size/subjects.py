@@ -1,4 +1,4 @@
-"""Arms with their projector and the LLM, random weights."""
+"""Methods with their projector and the LLM, random weights."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
 from liteframe.tiny.models import tiny_processor
 
 QUESTION_TOKENS = 64
-"""Text of the prompt besides the `Frame` lines; fixed, the same in all arms."""
+"""Text of the prompt besides the `Frame` lines; fixed, the same in all methods."""
 LINE_TOKENS = 8
 """Text that a `Frame` line adds to its visual tokens: its number, two marks of the image and a line break, about."""
 POST_HOC_ARMS: dict[str, str] = {f"teacher+{name}": name for name in METHODS if name not in ON_BLOCKS}
-"""Arm -> method of `ops.compressors.registry`, at 16x on projected tokens; the grid's poolings stand in front of it."""
+"""Name -> compressor of `ops.compressors.registry`, at 16x on projected tokens; the grid's poolings stand in front."""
 INSIDE_LLM: dict[str, type[Pruner]] = {"teacher+fastv": FastV, "teacher+pyramiddrop": PyramidDrop}
-"""Arm -> what drops tokens inside the LLM, so that its last layers see a 16th."""
+"""Name -> what drops tokens inside the LLM, so that its last layers see a 16th."""
 _RATIO = 16.0
 
 
 @dataclass(frozen=True)
 class Llm:
-    """The LLM that all arms share, with random weights.
+    """The LLM that all methods share, with random weights.
 
     Attributes:
         model: without its head.
@@ -62,17 +62,17 @@ class Llm:
         return module_bytes(self.model) - module_bytes(embeddings) + module_bytes(self.head)
 
     def describe(self) -> dict[str, Any]:
-        """What arms must agree in."""
+        """What methods must agree in."""
         config: Any = self.model.config
         return {"type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One arm as it is measured.
+    """One method as it is measured.
 
     Attributes:
-        name: of the arm.
+        name: of the method.
         arm: what the registry says of it.
         model: a `VideoLLM`, or one of `liteframe.models.rivals` around it.
         image_size: side of its frames in pixels.
@@ -102,18 +102,18 @@ class Subject:
         return pixels.pin_memory() if next(self.video_llm.backbone.parameters()).is_cuda else pixels
 
     def settings(self, question_tokens: int, output_length: int) -> dict[str, Any]:
-        """What it runs under, read off its modules; arms that differ in it may not be compared."""
+        """What it runs under, read off its modules; methods that differ in it may not be compared."""
         return declared(self.model, f"{question_tokens} tokens, and {LINE_TOKENS} a Frame line", output_length)
 
 
 Backbones = dict[Callable[[Shapes], nn.Module], nn.Module]
-"""Encoders that are made already, by their maker: arms that differ behind it share one."""
+"""Encoders that are made already, by their maker: methods that differ behind it share one."""
 
 
 def build_subject(
     name: str, shapes: Shapes, llm: Llm, device: torch.device, dtype: torch.dtype, made: Backbones | None = None
 ) -> Subject:
-    """The arm of that name, with random weights.
+    """The method of that name, with random weights.
 
     Raises:
         ConfigError: a model that the installed timm does not have.
@@ -155,7 +155,7 @@ def token_width(backbone: nn.Module) -> int:
 
 
 def _projector(shapes: Shapes, width: int, shuffle: bool) -> InternVLMultiModalProjector:
-    """The host's two layers, as wide as tokens of another width, after a pixel shuffle or without one, need them."""
+    """The base VLM's two layers, fitted to the width of the tokens and to whether a pixel shuffle precedes them."""
     config: Any = copy.deepcopy(shapes.config)
     config.vision_config.hidden_size = width
     config.downsample_ratio = config.downsample_ratio if shuffle else 1.0

@@ -50,7 +50,7 @@ class Suite:
         self._backbones: Backbones = {}
 
     def prepare(self, names: Iterable[str]) -> None:
-        """Make the arms and count their work; one that cannot be made, such as of a timm without it, is dropped."""
+        """Make the methods and count their work; one that cannot be made, such as of a timm without it, is dropped."""
         for name in track(list(names), "latency: models"):
             try:
                 subject = build_subject(name, self.shapes, self.llm, self.device, DTYPE, self._backbones)
@@ -78,7 +78,7 @@ class Suite:
                 self.record.drop("pipeline", name, frames, 1, reason)
 
     def cell(self, step: Step) -> list[LatencyRow]:
-        """Rows of one step; arms that were not run for want of time are noted as dropped."""
+        """Rows of one step; methods that were not run for want of time are noted as dropped."""
         names = [name for name in step.arms if name in self.subjects or name == LLM]
         try:
             runs = {name: self._run_of(step, name) for name in names}
@@ -117,7 +117,7 @@ class Suite:
         return self.subjects[name].settings(QUESTION_TOKENS, output)
 
     def _guesses(self, step: Step, names: list[str]) -> dict[str, float]:
-        """Seconds that a run may take, from the longest one of the same arm in the same suite."""
+        """Seconds that a run may take, from the longest one of the same method in the same suite."""
         guesses = {}
         for name in names:
             before = [
@@ -142,7 +142,7 @@ class Suite:
         assert isinstance(run, EncoderRun | PipelineRun)
         rows = [self._row(step, name, samples, peaks, run.counts, outcome.samples.run_ms)]
         if isinstance(run, EncoderRun) and run.with_wap:
-            # The runs were longer by what the other arm does.
+            # The runs were longer by what the other method does.
             rows[0] = replace(rows[0], run_ms=None)
             rows.append(self._wap_row(step, samples, peaks, run.wap_counts))
         return rows
@@ -214,7 +214,7 @@ class Suite:
 
 
 def arms_to_make(steps: list[Step]) -> list[str]:
-    """Arms of the steps, and that whose rows come out of the teacher's runs."""
+    """Methods of the steps, and that whose rows come out of the teacher's runs."""
     names = arms_of(steps)
     if "teacher" in names and WAP_ARM not in names:
         names.insert(names.index("teacher") + 1, WAP_ARM)

@@ -34,7 +34,7 @@ def latency_text(record: Mapping[str, Any]) -> str:
 
 
 def _left_out(cell: Mapping[str, Any]) -> str:
-    """One cell that was not run; an arm that cannot be made has no size."""
+    """One cell that was not run; a method that cannot be made has no size."""
     unit = "tokens" if cell["suite"] == "prefill" else "frames"
     size = f", {cell['frames']} {unit}, batch {cell['batch']}" if cell["frames"] else ""
     return f"{cell['suite']} {cell['arm']}{size}: {cell['reason']}"
@@ -44,7 +44,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     stages = [stage for stage in _STAGES if any(stage in row["stages"] for row in rows)]
     whole = any(row["model_ms"] is not None for row in rows)
     batches = any(row["batch"] > 1 for row in rows)
-    header = ["arm", "frames", *(["batch"] if batches else []), "tokens", *stages]
+    header = ["method", "frames", *(["batch"] if batches else []), "tokens", *stages]
     header += ["model", "encode %", "prefill %"] if whole else []
     header += ["x floor", "peak MiB"]
     return aligned(header, [_line(row, stages, whole, batches) for row in rows])

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from transformers import AutoModel
 
 from liteframe.bench.floor import flops_of
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.subjects import Subject
+from liteframe.models.flop_count import cost_of
 from liteframe.models.video_llm.model import LiteFrameBackbone
+
+_SHORT = 64
 
 
 class EncoderWork:
@@ -47,7 +49,7 @@ class EncoderWork:
 class LlmWork:
     """Operations of a prefill and its head for one token; causal attention counts whole, as everywhere here.
 
-    Counted on `meta` at two lengths, from which the linear and the quadratic part follow exactly.
+    Counted on `meta` at one length.
 
     Args:
         shapes: whose LLM.
@@ -57,9 +59,10 @@ class LlmWork:
         text: Any = shapes.config.text_config
         with torch.device("meta"):
             model = AutoModel.from_config(text, attn_implementation=text._attn_implementation).eval()
-            short, long = (_prefill_flops(model, tokens, text.hidden_size) for tokens in (_SHORT, 2 * _SHORT))
-        self._quadratic = (long - 2 * short) / (2 * _SHORT**2)
-        self._linear = short / _SHORT - self._quadratic * _SHORT
+            embeds_BLC = torch.empty(1, _SHORT, text.hidden_size, dtype=model.dtype)
+            # With a cache transformers does not look into the positions, which `meta` does not have.
+            cost = cost_of(lambda: model(inputs_embeds=embeds_BLC, use_cache=True))
+        self._linear, self._quadratic = cost.linear / _SHORT, cost.attention / _SHORT**2
         self._head = 2.0 * text.hidden_size * text.vocab_size
 
     def prefill(self, tokens: int) -> float:
@@ -77,12 +80,3 @@ class LlmWork:
     def decode(self, tokens: int) -> float:
         """One step behind that many tokens."""
         return self._linear + self._quadratic * tokens + self._head
-
-
-_SHORT = 64
-
-
-def _prefill_flops(model: nn.Module, tokens: int, width: int) -> int:
-    embeds_BLC = torch.empty(1, tokens, width, dtype=next(model.parameters()).dtype)
-    # With a cache transformers does not look into the positions, which `meta` does not have.
-    return flops_of(lambda: model(inputs_embeds=embeds_BLC, use_cache=True))

@@ -18,6 +18,7 @@ from liteframe.data.remote.file import is_url
 from liteframe.errors import ConfigError
 from liteframe.system.atomic import atomic_open
 from liteframe.system.bounded_text import parse_json
+from liteframe.system.runtime import try_lock
 
 _NEEDED = {"path", "ok", "codec", "frames", "decoder"}
 _FIELDS = {field.name for field in fields(CheckRow)}
@@ -111,16 +112,9 @@ class CheckOutput:
             raise self._unwritable(error) from error
 
     def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows, which has no such lock
-            return
-        try:
-            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"--output {self.path}: another check is writing it; wait, or give another file"
-            ) from None
+        # A lock on Windows would keep `_lines` from reading the file, which it opens anew.
+        if sys.platform != "win32" and not try_lock(self._file.fileno()):
+            raise ConfigError(f"--output {self.path}: another check is writing it; wait, or give another file")
 
     def _take_in(self) -> None:
         """Reads the rows that are there, and cuts off what a kill left of the last one."""

@@ -183,8 +183,8 @@ class SequentialRequests:
         batch_size: samples a batch; the last one may be smaller.
         seed: of samplers with chance.
         rank, world_size: of this process, and how many there are.
-        done: gives the samples to leave out, asked for at each `iter`. They are dropped after the split over ranks, so
-            a rank that knows of more done ones than another takes nobody's samples.
+        done: indices of samples to skip, asked for at each `iter`. Samples are split over the ranks first and skipped
+            afterwards, so ranks that know of different ones still never read the same sample.
         in_step: a rank with fewer batches than another ends with blank ones, so that all run equally many: for steps
             in which ranks wait for each other.
     """

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.loading.batching import SampleRequest
+from liteframe.data.loading.sample import Draft, Sample, StoredFrames
 from liteframe.data.loading.skips import Skipped
 from liteframe.data.loading.training_samples import GONE
 from liteframe.data.sampling import FrameSampler
@@ -23,11 +23,11 @@ from liteframe.data.store.feature_store import FeatureStore
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError, DecodeError, ManifestError, StoreMismatch
 
-Sample = dict[str, Any]
-"""`frames_TCHW` uint8, `valid_frames`, `frame_indices_T` (-1 in padding), `row`, `sample_id`, `index`, `decode_s`,
-`resize_s`, and `targets_THWC` from a feature store."""
 SampleCheck = Callable[[dict[str, Any], int], None]
 """Raises DataError if a stage cannot use a row of which so many frames were read. Loader processes get a copy."""
+
+_Read = VideoFrames | StoredFrames | DecodeError | None
+"""Frames, why there are none, or None for a row that is marked as unusable."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,10 @@ class VideoDataset(Dataset[Any]):
         step = 2 * self._pool.processes
         for first in range(0, len(drafts), step):
             part = drafts[first : first + step]
-            decoded = iter(self._pool.run([draft["job"] for draft in part if "job" in draft]))
-            out += [self._settle(draft, next(decoded) if "job" in draft else None) for draft in part]
+            out += map(self._settle, part, self._read(part))
         if self.blank_batches and all(isinstance(item, Skipped) for item in out):
-            drafts = drafts or [self._draft(self._stand_in(requests[0]))]
-            out.append(self._blank(drafts[0], requests[0].num_frames))
+            draft = drafts[0] if drafts else self._draft(self._stand_in(requests[0]))
+            out.append(self._blank(draft, requests[0].num_frames))
         return out
 
     def _place(self, request: SampleRequest) -> int:
@@ -131,167 +130,110 @@ class VideoDataset(Dataset[Any]):
             return request
         return replace(request, index=int(np.flatnonzero(self.places_N != GONE)[0]))
 
-    def _draft(self, request: SampleRequest) -> Sample:
-        """What is known of a sample before decoding, with the `job` to do where there is one."""
+    def _draft(self, request: SampleRequest) -> Draft:
         place = self._place(request)
-        if self.store is not None:
-            path, indices, decoder = self.store.source(place)
-            sample_id = skip_id = self.store.entry(place)["sample_id"]
-            row = {"path": path, "id": sample_id, "decoder": decoder}
-            frames = self.store.frames(place)
-            draft: Sample = {"targets_THWC": self.store.targets(place)}
-            if frames is not None:
-                draft["stored"] = (frames[: len(indices)], indices)
-            else:
-                path, draft["fault"] = self._locate(place, path)
-        else:
-            source = self.rows[place // self.windows]
-            row, path, indices, skip_id = source.as_dict(), source.path, None, source.id
-            sample_id, draft = self.sample_id(place), {"listed": source.place}
-            row = of_types(row, self.question_types[request.shape] if self.question_types else None)
-        draft |= {"row": row, "sample_id": sample_id, "skip_id": skip_id, "index": request.index}
-        if "stored" not in draft and not row.get("error") and not draft.get("fault"):
-            draft["job"] = DecodeJob(
-                path=path,
-                sampler=self.samplers[request.shape],
-                num_frames=request.num_frames,
-                seed=request.seed,
-                row=row,
-                start_s=row.get("start"),
-                end_s=row.get("end"),
-                indices=indices,
-                size=self.settings.image_size,
-                truncated=self.settings.truncated,
-            )
-        return draft
+        return self._draft_of_row(request, place) if self.store is None else self._draft_of_entry(request, place)
 
-    def _locate(self, index: int, path: str) -> tuple[str, DecodeError | None]:
-        """Where the video of an entry lies now, or why it cannot be used."""
+    def _draft_of_row(self, request: SampleRequest, place: int) -> Draft:
+        listed = self.rows[place // self.windows]
+        row = of_types(listed.as_dict(), self.question_types[request.shape] if self.question_types else None)
+        job = None if listed.error else self._job(request, listed.path, row)
+        return Draft(row, self.sample_id(place), request.index, job, listed.place)
+
+    def _draft_of_entry(self, request: SampleRequest, place: int) -> Draft:
         assert self.store is not None
-        try:
-            return self.store.video(index), None
-        except DecodeError as error:
-            return path, error
-
-    def _settle(self, draft: Sample, video: VideoFrames | DecodeError | None) -> Sample | Skipped:
-        """The finished sample, or the skip of it; `video` is None where nothing had to be decoded."""
-        row = draft["row"]
-        if row.get("error"):
-            return Skipped(row["path"], draft["skip_id"], row["error"])
-        error: DataError | None = video if isinstance(video, DecodeError) else draft.get("fault")
-        if error is None and not isinstance(video, DecodeError):
+        path, indices, decoder = self.store.source(place)
+        sample_id = self.store.entry(place)["sample_id"]
+        row = {"path": path, "id": sample_id, "decoder": decoder}
+        frames_TCHW, targets_THWC = self.store.frames(place), self.store.targets(place)
+        source: DecodeJob | StoredFrames | DecodeError
+        if frames_TCHW is not None:
+            source = StoredFrames(frames_TCHW[: len(indices)], indices)
+        else:
             try:
-                return self._checked(self._finish(draft, video), draft.get("listed"))
-            except ManifestError as refused:
-                error = refused
-            except (MemoryError, RuntimeError, ValueError) as cause:
-                reason = f"its frames cannot be resized: {type(cause).__name__}: {cause}"
-                error = DecodeError(row["path"], reason)
-        assert error is not None
-        if self.settings.on_error == "error":
-            raise _placed(error, draft.get("listed"))
-        reason = error.reason if isinstance(error, DecodeError) else str(error)
-        return Skipped(row["path"], draft["skip_id"], f"{type(error).__name__}: {reason}")
+                source = self._job(request, self.store.video(place), row, indices)
+            except DecodeError as error:
+                source = error
+        return Draft(row, sample_id, request.index, source, targets_THWC=targets_THWC)
 
-    def _checked(self, sample: Sample, listed: str | None) -> Sample:
+    def _job(
+        self, request: SampleRequest, path: str, row: dict[str, Any], indices: tuple[int, ...] | None = None
+    ) -> DecodeJob:
+        return DecodeJob(
+            path=path,
+            sampler=self.samplers[request.shape],
+            num_frames=request.num_frames,
+            seed=request.seed,
+            row=row,
+            start_s=row.get("start"),
+            end_s=row.get("end"),
+            indices=indices,
+            size=self.settings.image_size,
+            truncated=self.settings.truncated,
+        )
+
+    def _read(self, drafts: Sequence[Draft]) -> list[_Read]:
+        """What reading each draft's frames gave."""
+        decoded = iter(self._pool.run([draft.source for draft in drafts if isinstance(draft.source, DecodeJob)]))
+        return [next(decoded) if isinstance(draft.source, DecodeJob) else draft.source for draft in drafts]
+
+    def _settle(self, draft: Draft, frames: _Read) -> Sample | Skipped:
+        """The finished sample, or the skip of it."""
+        if draft.row.get("error"):
+            return draft.skip(draft.row["error"])
+        error: DataError
+        try:
+            return self._checked(self._finish(draft, frames), draft.listed_at)
+        except (DecodeError, ManifestError) as refused:
+            error = refused
+        except (MemoryError, RuntimeError, ValueError) as cause:
+            error = DecodeError(draft.row["path"], f"its frames cannot be resized: {type(cause).__name__}: {cause}")
+        if self.settings.on_error == "error":
+            raise _placed(error, draft.listed_at)
+        reason = error.reason if isinstance(error, DecodeError) else str(error)
+        return draft.skip(f"{type(error).__name__}: {reason}")
+
+    def _checked(self, sample: Sample, listed_at: str | None) -> Sample:
         """The sample. Raises ManifestError, naming its place in the list, where `check` refuses it."""
         try:
             if self.check is not None:
-                self.check(sample["row"], sample["valid_frames"])
+                self.check(sample.row, sample.valid_frames)
         except DataError as error:
-            raise ManifestError(f"{listed}: {error}" if listed else str(error)) from error
+            raise ManifestError(f"{listed_at}: {error}" if listed_at else str(error)) from error
         return sample
 
-    def _finish(self, draft: Sample, video: VideoFrames | None) -> Sample:
-        """Resizes, and pads the last clip by its last frame."""
-        apart = ("job", "stored", "skip_id", "listed", "fault")
-        sample = {name: value for name, value in draft.items() if name not in apart}
-        if video is None:
-            frames, numbers = draft["stored"]
-            sample |= {"decode_s": 0.0, "resize_s": 0.0, "decoder": None}
-        else:
-            started = time.perf_counter()
-            frames, numbers = resize_uint8(video.frames_THWC, self.settings.image_size), video.indices
-            sample |= {
-                "decode_s": video.decode_s,
-                "resize_s": time.perf_counter() - started,
-                "decoder": video.info.decoder,
-            }
-        indices = torch.as_tensor(numbers, dtype=torch.int64)
-        padding = -len(frames) % self.settings.clip_frames
-        sample["valid_frames"] = len(frames)
-        sample["frames_TCHW"] = pad_frames(frames, padding)
-        sample["frame_indices_T"] = torch.nn.functional.pad(indices, (0, padding), value=-1)
-        return sample
+    def _finish(self, draft: Draft, frames: _Read) -> Sample:
+        """The sample of whole clips; raises the error that came in place of frames."""
+        if isinstance(frames, DecodeError):
+            raise frames
+        assert frames is not None
+        if isinstance(frames, StoredFrames):
+            return draft.sample(frames.frames_TCHW, frames.indices, self._whole_clips(len(frames.indices)))
+        started = time.perf_counter()
+        frames_TCHW = resize_uint8(frames.frames_THWC, self.settings.image_size)
+        resize_s = time.perf_counter() - started
+        sample = draft.sample(frames_TCHW, frames.indices, self._whole_clips(len(frames_TCHW)))
+        return replace(sample, decode_s=frames.decode_s, resize_s=resize_s, decoder=frames.decoder)
 
-    def _blank(self, draft: Sample, num_frames: int) -> Sample:
-        if "job" in draft and draft["job"].indices:
-            num_frames = len(draft["job"].indices)
-        length = num_frames + -num_frames % self.settings.clip_frames
-        blank: Sample = {
-            "frames_TCHW": torch.zeros(length, 3, *self.settings.image_size, dtype=torch.uint8),
-            "valid_frames": 0,
-            "frame_indices_T": torch.full((length,), -1),
-            "index": draft["index"],
-            "row": draft["row"],
-            "sample_id": draft["sample_id"],
-            "decode_s": 0.0,
-            "resize_s": 0.0,
-            "decoder": None,
-        }
-        if "targets_THWC" in draft:
-            blank["targets_THWC"] = torch.zeros_like(draft["targets_THWC"])
-        return blank
+    def _blank(self, draft: Draft, num_frames: int) -> Sample:
+        if isinstance(draft.source, DecodeJob) and draft.source.indices:
+            num_frames = len(draft.source.indices)
+        return draft.blank(self._whole_clips(num_frames), self.settings.image_size)
+
+    def _whole_clips(self, frames: int) -> int:
+        return frames + -frames % self.settings.clip_frames
 
 
-def _placed(error: DataError, listed: str | None) -> DataError:
+def _placed(error: DataError, listed_at: str | None) -> DataError:
     """The error about a video with the place of its row in the list; one about a row has it already."""
-    if not listed or not isinstance(error, DecodeError):
+    if not listed_at or not isinstance(error, DecodeError):
         return error
-    return type(error)(error.path, f"{error.reason} ({listed})")
+    return type(error)(error.path, f"{error.reason} ({listed_at})")
 
 
 def window_ids(row_id: str, windows: int) -> list[str]:
     """Ids of the samples of a row: its own, or with several windows `row#window`."""
     return [row_id] if windows == 1 else [f"{row_id}#{window}" for window in range(windows)]
-
-
-def pad_frames(frames_TCHW: torch.Tensor, count: int) -> torch.Tensor:
-    """`count` repeats of the last frame added at the end."""
-    if count == 0:
-        return frames_TCHW
-    return torch.cat([frames_TCHW, frames_TCHW[-1:].expand(count, *frames_TCHW.shape[1:])])
-
-
-def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
-    """One batch: samples padded to the longest (frames by their last, indices by -1, targets by zeros), skips apart.
-
-    A batch of skips only has no `frames_BTCHW`.
-    """
-    samples = [item for item in items if not isinstance(item, Skipped)]
-    batch: dict[str, Any] = {"skipped": [item.as_dict() for item in items if isinstance(item, Skipped)]}
-    if not samples:
-        return batch
-    length = max(len(sample["frames_TCHW"]) for sample in samples)
-    batch["frames_BTCHW"] = torch.stack(
-        [pad_frames(sample["frames_TCHW"], length - len(sample["frames_TCHW"])) for sample in samples]
-    )
-    batch["frame_indices_BT"] = torch.stack([_fill(sample["frame_indices_T"], length, -1) for sample in samples])
-    batch["valid_frames_B"] = torch.tensor([sample["valid_frames"] for sample in samples])
-    batch["rows"] = [sample["row"] for sample in samples]
-    batch["sample_ids"] = [sample["sample_id"] for sample in samples]
-    batch["sample_indices"] = [sample["index"] for sample in samples]
-    batch["decode_s"] = [sample["decode_s"] for sample in samples]
-    batch["resize_s"] = [sample["resize_s"] for sample in samples]
-    batch["decoders"] = [sample["decoder"] for sample in samples]
-    if "targets_THWC" in samples[0]:
-        clips = max(len(sample["targets_THWC"]) for sample in samples)
-        batch["targets_BTHWC"] = torch.stack([_fill(sample["targets_THWC"], clips, 0) for sample in samples])
-    return batch
-
-
-def _fill(tensor: torch.Tensor, length: int, value: int) -> torch.Tensor:
-    return torch.cat([tensor, tensor.new_full((length - len(tensor), *tensor.shape[1:]), value)])
 
 
 def open_store(folder: str, settings: ClipSettings, video_root: str | None = None) -> FeatureStore:

@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from liteframe.data.loading.batching import SampleRequest, SequentialRequests, TrainBatchSampler
-from liteframe.data.loading.dataset import VideoDataset, collate
+from liteframe.data.loading.dataset import VideoDataset
 from liteframe.data.loading.loader_processes import WorkerStart, named_deaths
+from liteframe.data.loading.sample import collate
 from liteframe.data.loading.skips import SkipLedger
 from liteframe.data.loading.training_samples import TrainingSamples
 from liteframe.errors import LiteFrameError

@@ -1,4 +1,4 @@
-"""Settings of the data that would change nothing, refused by name before any work."""
+"""Settings of the data that contradict each other or would change nothing, refused by name before any work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,24 @@ from liteframe.errors import ConfigError
 
 if TYPE_CHECKING:
     from liteframe.data.datamodule import VideoDataModule
+
+
+def require_consistent(data: VideoDataModule) -> None:
+    """Raises ConfigError, by the names of the settings, where one is not allowed beside others."""
+    if "shapes" in data.given and not data.given_shapes:
+        raise ConfigError("data.shapes is empty; name at least one shape, or set it to null")
+    if data.store_path and data.sources["train"]:
+        raise ConfigError("data.store and data.train are both set; training reads one of them, so set one to null")
+    if data.store_root is not None and not data.store_path:
+        raise ConfigError(f"data.store_root is {data.store_root}, but data.store is not set; set it too, or neither")
+    for split in ("val", "test", "predict"):
+        if any(source.weight is not None for source in data.sources[split]):
+            raise ConfigError(f"data.{split}: a source has a weight, but only those of data.train are mixed; drop it")
+    if data.windows_per_video > 1 and not data.sampler.random:
+        raise ConfigError(
+            f"data.windows_per_video is {data.windows_per_video}, but data.sampler {type(data.sampler).__name__}"
+            " gives the same frames each time; choose RandomSegment, or 1 window"
+        )
 
 
 def require_used(data: VideoDataModule, verb: str, stage: Any, key: StoreKey | None = None) -> None:

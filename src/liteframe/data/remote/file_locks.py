@@ -1,6 +1,7 @@
 """Kernel locks on files that may be removed: free again however their holder ends.
 
-A lock belongs to an open file, not to its name, so each is checked to be on the file that has the name now.
+A lock belongs to an open file, not to its name, so each is checked to be on the file that has the name now. Where locks
+are shared or waited for they are `flock` itself: filelock's cannot be shared, and poll where the kernel wakes the next.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from liteframe.system.runtime import try_lock
 
 
 @contextmanager
@@ -53,17 +56,14 @@ def hold_alone(handle: int) -> None:
 
 def remove_unheld(path: Path) -> bool:
     """Removes `path` unless somebody holds it; whether it is gone."""
-    import fcntl
-
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(handle):
+            return False
         path.unlink(missing_ok=True)
-    except BlockingIOError:
-        return False
     finally:
         os.close(handle)
     return True

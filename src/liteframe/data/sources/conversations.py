@@ -46,9 +46,9 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
 
     Conversations are those of ShareGPT (`from`: human, gpt, system; `value`) or of chat messages (`role`: user,
     assistant, system; `content`, a text or a list of parts). What a system turn at their head says comes before the
-    first question, because not every host's chat template has a place for it. Placeholders of the video (`<video>`,
+    first question, because not every base VLM's chat template has a place for it. Placeholders of the video (`<video>`,
     `<image>`), wherever they stand in questions, are left out: the prompt puts it at the head of the first. In answers
-    they are text, which a stage refuses whose host has tokens of these names.
+    they are text, which a stage refuses whose base VLM has tokens of these names.
 
     Args:
         row: a manifest row as a dict.

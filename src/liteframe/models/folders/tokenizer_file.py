@@ -11,7 +11,7 @@ from liteframe.errors import ConfigError
 _MOST_GROWTH = 64
 _MOST_CHARACTERS = 4096
 _REPEATED_GROUP = re.compile(r"(?<!\\)\)[*+{]")
-_ADVICE = "copy the tokenizer of the published host again"
+_ADVICE = "copy the tokenizer of the published base VLM again"
 
 
 def require_bounded_steps(fields: dict[str, Any], where: str) -> None:

@@ -29,10 +29,10 @@ class WrappedVideoLLM(nn.Module):
 
     @property
     def language_model(self) -> Any:
-        """The host's LLM."""
+        """The base VLM's LLM."""
         return self.inner.language_model
 
     @property
     def prompts(self) -> PromptBuilder:
-        """Of the host."""
+        """Of the base VLM."""
         return self.inner.prompts

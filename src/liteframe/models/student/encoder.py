@@ -1,7 +1,8 @@
-"""LiteFrame's student encoder as a Hugging Face model (paper, section 3): a ViT-Base/14 that drops tokens on its way.
+"""LiteFrame's student encoder as a Hugging Face model (paper, section 4.1): a ViT-Base/14 that drops tokens on its way.
 
 A clip of 4 frames of 448 px has 4 x 32 x 32 tokens (frames, rows, columns), 2 x 16 x 16 after block 4 and 1 x 16 x 16
-after block 8; it leaves in the teacher's feature space, before the host's pixel shuffle. Clips do not see each other.
+after block 8; it leaves in the teacher's feature space, before the base VLM's pixel shuffle. Clips do not see each
+other.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from liteframe.errors import ConfigError, GeometryError
+from liteframe.models.clip_chunks import encode_chunks
 from liteframe.models.folders.strict import StrictPreTrainedModel
 from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
 from liteframe.models.student.encoder_config import LiteFrameConfig
 from liteframe.models.student.self_attention import ZeroLinear
 from liteframe.models.student.temporal import (
     WITH_FRAME_POSITIONS,
-    DepthwiseTemporalConv,
     FramePositions,
-    FullTemporalConv,
     StridedDownsample,
+    TemporalMixer,
 )
-from liteframe.models.student.vit import Block, PatchEmbedding, sincos_positions
+from liteframe.models.student.vit import PatchEmbedding, TransformerBlock, sincos_positions
 from liteframe.ops.pooling import check_size
 
 __all__ = ["LiteFrameConfig", "LiteFrameEncoder", "LiteFrameOutput"]
@@ -38,8 +39,7 @@ class LiteFrameOutput(ModelOutput):
 
     Attributes:
         last_hidden_state: ``(B, T', H', W', output_size)``, in the teacher's feature space; T' counts groups of
-            ``stride[0]`` frames, of which a clip holds one in the paper. Groups that hold no frame at all but what
-            fills up the last clip are cut off.
+            ``stride[0]`` frames (one group a clip in the paper). Groups that are all padding are cut off.
         valid_frames: ``(B,)`` int64, how many input frames are real; the rest repeat the last one.
     """
 
@@ -58,7 +58,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
     chunk_clips: int | None = None
     checkpoint_chunks = False
     _supports_sdpa = True
-    _no_split_modules = ["Block"]  # noqa: RUF012 (the base class declares it so)
+    _no_split_modules = ["TransformerBlock"]  # noqa: RUF012 (the base class declares it so)
 
     def __init__(self, config: LiteFrameConfig) -> None:
         super().__init__(config)
@@ -75,7 +75,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         frames = config.clip_frames
         for depth in range(1, config.num_hidden_layers + 1):
             self.blocks.append(
-                Block(
+                TransformerBlock(
                     channels=width,
                     heads=config.num_attention_heads,
                     mlp_channels=int(width * config.mlp_ratio),
@@ -94,6 +94,10 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.head = nn.Linear(width, config.output_size)
         self.post_init()
+        for module in self.modules():  # transformers asks about no module that has no weights of its own
+            if isinstance(module, TemporalMixer):
+                for parameter in module.starting_at_zero():
+                    parameter.data.zero_()
 
     def save_memory(self, chunk_clips: int | None = None, checkpoint: bool = False) -> None:
         """Bounds the memory of activations; no output and no gradient changes, as clips do not see each other.
@@ -125,16 +129,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         """
         self._check_frames(frames_BTCHW, valid_frames_B)
         batch, frames = frames_BTCHW.shape[:2]
-        clips, chunk = -(-frames // self.clip_frames), self.chunk_clips
-        if chunk is None or chunk >= batch * clips:
-            features = self._encode_chunk(frames_BTCHW)
-        else:
-            features = torch.cat(
-                [
-                    torch.cat([self._encode_chunk(part) for part in videos.split(chunk * self.clip_frames, 1)], dim=1)
-                    for videos in frames_BTCHW.split(max(1, chunk // clips))
-                ]
-            )
+        features = encode_chunks(self._encode_chunk, frames_BTCHW, self.clip_frames, self.chunk_clips)
         features = features[:, : -(-frames // self.frames_per_group)]
         if valid_frames_B is None:
             valid_frames_B = torch.full((batch,), frames, dtype=torch.int64, device=frames_BTCHW.device)
@@ -199,6 +194,6 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, FramePositions):
             init.zeros_(module.weight)
-        elif isinstance(module, DepthwiseTemporalConv | FullTemporalConv | ZeroLinear):
+        elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""Where the student mixes and drops frames: temporal mixers, and the strided convolution between its stages.
+"""Where the student mixes and drops frames: temporal mixers, and the strided convolution between its blocks.
 
 Section 4.1 of the paper: a depth-wise 1-D convolution over time after every block whose clip still has more
 than one frame, and depth-wise strided convolutions after two of the blocks. Tables 2 and 5 set it against a full
@@ -7,7 +7,7 @@ convolution, interleaved temporal attention and joint attention over space and t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -35,10 +35,18 @@ class MixerSettings:
     qkv_bias: bool = True
 
 
-class _TemporalConv(nn.Module):
+class TemporalMixer(nn.Module):
+    """Mixes the frames of a clip: ``(B clips, T frames, N tokens, C)`` to the same shape, with its residual."""
+
+    def starting_at_zero(self) -> Iterable[nn.Parameter]:
+        """Its own parameters that begin at zero, so that it begins as the identity."""
+        return ()
+
+
+class _TemporalConv(TemporalMixer):
     """Residual convolution over the frames of a clip, zero-padded at the clip's ends.
 
-    `weight` and `bias` mean what they mean in ``nn.Conv1d``. Both start at zero, so the mixer starts as the identity.
+    `weight` and `bias` mean what they mean in ``nn.Conv1d``.
     """
 
     def __init__(self, channels: int, kernel: int, groups: int) -> None:
@@ -49,8 +57,10 @@ class _TemporalConv(nn.Module):
         self.weight = nn.Parameter(torch.zeros(channels, channels // groups, kernel))
         self.bias = nn.Parameter(torch.zeros(channels))
 
+    def starting_at_zero(self) -> Iterable[nn.Parameter]:
+        return self.weight, self.bias
+
     def forward(self, tokens_BTNC: Tensor) -> Tensor:
-        """``(B clips, T frames, N tokens, C)`` to the same shape."""
         # As a 2-D convolution over (T, N) the tokens already lie in channels-last order: nothing is copied.
         mixed_BCTN = F.conv2d(
             tokens_BTNC.permute(0, 3, 1, 2),
@@ -76,7 +86,7 @@ class FullTemporalConv(_TemporalConv):
         super().__init__(channels, kernel, groups=1)
 
 
-class TemporalAttention(nn.Module):
+class TemporalAttention(TemporalMixer):
     """Residual pre-norm self-attention among the frames of a clip, at each position of the grid on its own.
 
     The output projection starts at zero, so the mixer starts as the identity. Rows of a few frames are multiplied as
@@ -89,7 +99,6 @@ class TemporalAttention(nn.Module):
         self.attn = SelfAttention(settings.channels, settings.heads, settings.qkv_bias, "eager", zero_output=True)
 
     def forward(self, tokens_BTNC: Tensor) -> Tensor:
-        """``(B clips, T frames, N tokens, C)`` to the same shape."""
         batch, frames, count, channels = tokens_BTNC.shape
         # Of one clip the reshape is a view, which a frozen linear layer would multiply row by row.
         rows_MTC = self.norm(tokens_BTNC).transpose(1, 2).reshape(batch * count, frames, channels).contiguous()
@@ -142,20 +151,20 @@ class StridedDownsample(nn.Module):
 JOINT = "joint"
 """Among the names below, the one that is no module: the block's own attention runs over the whole clip."""
 
-TEMPORAL_MIXERS: dict[str, Callable[[MixerSettings], nn.Module] | None] = {
+TEMPORAL_MIXERS: dict[str, Callable[[MixerSettings], TemporalMixer] | None] = {
     "depthwise": lambda settings: DepthwiseTemporalConv(settings.channels, settings.kernel),
     "full": lambda settings: FullTemporalConv(settings.channels, settings.kernel),
     "attention": TemporalAttention,
     JOINT: None,
     "none": None,
 }
-"""Name to a maker of a residual mixer ``(B, T, N, C) -> (B, T, N, C)``; None adds nothing after the block."""
+"""Name -> what makes the mixer; None adds nothing after the block."""
 
 WITH_FRAME_POSITIONS = ("attention", JOINT)
 """The mixers that need `FramePositions`."""
 
 
-def make_mixer(name: str, settings: MixerSettings) -> nn.Module | None:
+def make_mixer(name: str, settings: MixerSettings) -> TemporalMixer | None:
     """The temporal mixer of that name. Raises ConfigError for a name that is not in `TEMPORAL_MIXERS`."""
     if name not in TEMPORAL_MIXERS:
         raise ConfigError(f"temporal_mixer must be one of {sorted(TEMPORAL_MIXERS)}, got {name!r}")

@@ -51,7 +51,7 @@ class PatchEmbedding(nn.Module):
         return tokens_BNC + resize_positions(self.position, self.grid, grid).to(tokens_BNC.dtype)
 
 
-class Block(GradientCheckpointingLayer):
+class TransformerBlock(GradientCheckpointingLayer):
     """Pre-norm transformer block within each frame, then the temporal mixer over the clip's frames, if it has one.
 
     With the mixer "joint" its attention runs among all tokens of the clip instead, and nothing comes after.

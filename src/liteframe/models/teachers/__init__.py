@@ -15,7 +15,7 @@ from liteframe.models.teachers.internvl import (
 )
 from liteframe.models.teachers.qwen import QwenVL, QwenVLTeacher
 from liteframe.models.teachers.siglip import Siglip, SiglipTeacher
-from liteframe.models.teachers.teacher import Teacher, TeacherSource, weights_sha256
+from liteframe.models.teachers.teacher import Teacher, TeacherSource, TransformersTeacher, weights_sha256
 from liteframe.models.teachers.timm_vit import TimmTeacher, TimmViT
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "TeacherSource",
     "TimmTeacher",
     "TimmViT",
+    "TransformersTeacher",
     "feature_layer",
     "pixel_colours",
     "pixel_shuffle",

@@ -154,6 +154,6 @@ def read_normalization(source: str, mean: Colour, std: Colour) -> tuple[Colour, 
 
 
 def colour(values: Any) -> Colour:
-    """Three numbers, from three or from one for all."""
+    """The values of three colour channels: three numbers as they are, or one number for all three."""
     three = [float(value) for value in (values if isinstance(values, list | tuple) else [values] * 3)]
     return (three[0], three[1], three[2])

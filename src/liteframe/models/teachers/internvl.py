@@ -1,10 +1,10 @@
-"""InternVL's image encoder as a teacher: the paper's, with the host's projector where there is a host."""
+"""InternVL's image encoder as a teacher: the paper's, with the base VLM's projector where there is a base VLM."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,11 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.folders.model_folder import local_folder
 from liteframe.models.folders.training_record import RECORD
-from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
+from liteframe.models.teachers.checkpoint import Colour, build, read_normalization
 from liteframe.models.teachers.geometry import TeacherGeometry
-from liteframe.models.teachers.teacher import Teacher, TeacherSource
+from liteframe.models.teachers.teacher import TeacherSource, TransformersTeacher
 from liteframe.system.own_folder import is_own
 
-_VISION = "vision_tower."
 _PROJECTOR = "multi_modal_projector."
 
 
@@ -33,17 +32,24 @@ def pixel_shuffle(tokens_BHWC: Tensor, ratio: float = 0.5) -> Tensor:
     return blocks.permute(0, 1, 3, 2, 4, 5).reshape(B, H // k, W // k, k * k * C)
 
 
-class InternVLTeacher(Teacher):
+class InternVLTeacher(TransformersTeacher):
     """The vision tower and projector of an InternVL.
 
     Args:
         vision_tower: the image encoder.
-        projector: the host's projector, or None for an encoder on its own.
-        downsample_ratio: of the host's pixel shuffle.
-        feature_layer: whose output the host reads, as its `vision_feature_layer` says: -1 is the encoder's own output,
-            behind its last norm; else a number among the embeddings and what each layer gives.
+        projector: the base VLM's projector, or None for an encoder on its own.
+        downsample_ratio: of the base VLM's pixel shuffle.
+        feature_layer: whose output the base VLM reads, as its `vision_feature_layer` says: -1 is the encoder's own
+            output, behind its last norm; else a number among the embeddings and what each layer gives.
         mean, std: of the pixels that it was trained on, see `Teacher`.
     """
+
+    family = "InternVL"
+    whole_types = ("internvl",)
+    towers: ClassVar[dict[str, Any]] = {"internvl_vision": InternVLVisionModel}
+    prefix = "vision_tower."
+    other_prefixes = (_PROJECTOR,)
+    pixels = (IMAGENET_MEAN, IMAGENET_STD)
 
     def __init__(
         self,
@@ -54,49 +60,44 @@ class InternVLTeacher(Teacher):
         mean: Colour = IMAGENET_MEAN,
         std: Colour = IMAGENET_STD,
     ) -> None:
-        super().__init__(vision_tower, _geometry(vision_tower.config, "the image encoder"), mean, std, class_token=True)
+        super().__init__(vision_tower, mean, std, class_token=True)
         self.feature_layer = feature_layer
         self.projector = projector if projector is None else projector.requires_grad_(False).eval()
         self.downsample_ratio = downsample_ratio
 
     @classmethod
     def from_host(cls, host: InternVLForConditionalGeneration) -> InternVLTeacher:
-        """Shares the modules of a host that is in memory."""
-        layer, pixels = feature_layer(host.config, "the host"), pixel_colours(host.config.name_or_path)
+        """Shares the modules of a base VLM that is in memory."""
+        layer, pixels = feature_layer(host.config, "the base VLM"), pixel_colours(host.config.name_or_path)
         model = host.model
         return cls(model.vision_tower, model.multi_modal_projector, host.config.downsample_ratio, layer, *pixels)
 
     @classmethod
-    def from_pretrained(
-        cls, source: str, attention: str | None = None, dtype: torch.dtype | None = None
-    ) -> InternVLTeacher:
-        """Reads vision tower and projector, and nothing of the LLM, from a folder or hub id in transformers' format.
+    def geometry_of(cls, config: Any, source: str) -> TeacherGeometry:
+        for name in ("image_size", "patch_size"):
+            height, width = getattr(config, name)
+            if height != width:
+                raise ConfigError(
+                    f"{source}: {name} of the image encoder is {height} x {width}; only squares can be read"
+                )
+        return TeacherGeometry(config.hidden_size, config.patch_size[0], config.image_size[0])
 
-        Args:
-            source: an `InternVLForConditionalGeneration` or an `InternVLVisionModel`.
-            attention: "eager", "sdpa" or None for the library's choice.
-            dtype: of the weights; None is float32, whatever the file's.
+    @classmethod
+    def require_readable(cls, whole: InternVLConfig, source: str) -> None:
+        require_readable(whole, source)
 
-        Raises:
-            ConfigError: the folder is missing, of another family, or lacks or has unexpected weights.
-        """
-        config, vision_config = _read_configs(source)
-        host_config = config if isinstance(config, InternVLConfig) else None
-        if host_config is not None:
-            require_readable(host_config, source)
-        layer = -1 if host_config is None else feature_layer(host_config, source)
-        if attention is not None:
-            vision_config._attn_implementation = attention
-        tensors = read_tensors(source, (_VISION, _PROJECTOR) if host_config else ("",))
-        vision = {k.removeprefix(_VISION): v for k, v in tensors.items() if not k.startswith(_PROJECTOR)}
-        tower = build(lambda: InternVLVisionModel(vision_config), vision, source)
-        projector = None
-        if host_config is not None:
-            weights = {k.removeprefix(_PROJECTOR): v for k, v in tensors.items() if k.startswith(_PROJECTOR)}
-            projector = build(lambda: InternVLMultiModalProjector(host_config), weights, source)
-        ratio = host_config.downsample_ratio if host_config else 0.5
-        teacher = cls(tower, projector, ratio, layer, *pixel_colours(str(local_folder(source))))
-        return teacher.to(dtype) if dtype is not None else teacher
+    @classmethod
+    def parts_of(cls, whole: InternVLConfig, tensors: dict[str, Tensor], source: str) -> dict[str, Any]:
+        weights = {k.removeprefix(_PROJECTOR): v for k, v in tensors.items() if k.startswith(_PROJECTOR)}
+        return {
+            "projector": build(lambda: InternVLMultiModalProjector(whole), weights, source),
+            "downsample_ratio": whole.downsample_ratio,
+            "feature_layer": feature_layer(whole, source),
+        }
+
+    @classmethod
+    def read_pixels(cls, source: str) -> tuple[Colour, Colour]:
+        return pixel_colours(str(local_folder(source)))
 
     @property
     def vision_tower(self) -> InternVLVisionModel:
@@ -125,7 +126,7 @@ class InternVLTeacher(Teacher):
         )
 
     def _features(self, frames_FCHW: Tensor) -> Tensor:
-        """What the host reads, (F, 1 + N, C), with the class token in front; layers behind it are not run."""
+        """What the base VLM reads, (F, 1 + N, C), with the class token in front; layers behind it are not run."""
         tower: Any = self.vision_tower
         if self.feature_layer == -1:
             return tower(pixel_values=frames_FCHW).last_hidden_state
@@ -148,7 +149,7 @@ class InternVLTeacher(Teacher):
     def project(self, tokens_BTHWC: Tensor) -> Tensor:
         """Tokens as the LLM sees them: (B, T, H * W * ratio^2, width of the LLM)."""
         if self.projector is None:
-            raise ConfigError("this teacher is an encoder on its own; load it from a host to project its features")
+            raise ConfigError("this teacher is an encoder on its own; load it from a base VLM to project its features")
         return project_tokens(self.projector, tokens_BTHWC, self.downsample_ratio)
 
 
@@ -160,13 +161,8 @@ class InternVL(TeacherSource):
         source: folder or hub id.
     """
 
+    teacher = InternVLTeacher
     source: str
-
-    def geometry(self) -> TeacherGeometry:
-        return _geometry(_read_configs(self.source)[1], self.source)
-
-    def load(self, attention: str | None = None) -> InternVLTeacher:
-        return InternVLTeacher.from_pretrained(self.source, attention)
 
 
 def project_tokens(projector: nn.Module, tokens_BTHWC: Tensor, ratio: float) -> Tensor:
@@ -176,23 +172,14 @@ def project_tokens(projector: nn.Module, tokens_BTHWC: Tensor, ratio: float) -> 
     return projector(shuffled.reshape(B, T, -1, shuffled.shape[-1]))
 
 
-def _read_configs(source: str) -> tuple[Any, Any]:
-    """The config of a folder or hub id, and that of the vision encoder in it."""
-    config = read_config(source)
-    vision_config: Any = config.vision_config if isinstance(config, InternVLConfig) else config
-    if vision_config.model_type != "internvl_vision":
-        raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the InternVL family")
-    return config, vision_config
-
-
 def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
-    """Mean and standard deviation of the pixels that a host was trained on, as its image processor says.
+    """Mean and standard deviation of the pixels that a base VLM was trained on, as its image processor says.
 
-    Exports of liteframe's of before they carried a record saw them as ImageNet's are, though the tiny host's say
+    Exports of liteframe's of before they carried a record saw them as ImageNet's are, though the tiny base VLM's say
     otherwise.
 
     Args:
-        folder: of the host; anything else stands for a host that was made in memory, and is as ImageNet.
+        folder: of the base VLM; anything else stands for a base VLM that was made in memory, and is as ImageNet.
 
     Raises:
         ConfigError: as `read_normalization`.
@@ -205,16 +192,16 @@ def pixel_colours(folder: str | None) -> tuple[Colour, Colour]:
 
 
 def require_readable(config: InternVLConfig, source: str) -> None:
-    """Raises ConfigError, by the name of the field, where a host's config asks for what is done otherwise here."""
+    """Raises ConfigError, by the name of the field, where a base VLM's config asks for what is done otherwise here."""
     feature_layer(config, source)
-    _geometry(config.vision_config, source)
+    InternVLTeacher.geometry_of(config.vision_config, source)
     ratio = config.downsample_ratio
     if not 0 < ratio <= 1 or abs(1 / ratio - round(1 / ratio)) > 1e-6:
         raise ConfigError(f"{source}: downsample_ratio of config.json is {ratio}; it must be 1, 1/2, 1/3, ...")
 
 
 def feature_layer(config: InternVLConfig, source: str) -> int:
-    """Which of its image encoder's layers a host reads.
+    """Which of its image encoder's layers a base VLM reads.
 
     Raises:
         ConfigError: several, one that the encoder does not have, or the class token along with the patches.
@@ -232,11 +219,3 @@ def feature_layer(config: InternVLConfig, source: str) -> int:
             " read: the patches without the class token"
         )
     return layer
-
-
-def _geometry(config: Any, source: str) -> TeacherGeometry:
-    for name in ("image_size", "patch_size"):
-        height, width = getattr(config, name)
-        if height != width:
-            raise ConfigError(f"{source}: {name} of the image encoder is {height} x {width}; only squares can be read")
-    return TeacherGeometry(config.hidden_size, config.patch_size[0], config.image_size[0])

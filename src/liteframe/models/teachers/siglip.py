@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from transformers import Siglip2VisionModel, SiglipVisionModel
 
-from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
+from liteframe.models.teachers.checkpoint import Colour
 from liteframe.models.teachers.geometry import TeacherGeometry
-from liteframe.models.teachers.teacher import Teacher, TeacherSource
+from liteframe.models.teachers.teacher import TeacherSource, TransformersTeacher
 from liteframe.ops.saliency import attention_pool_query
 
-_VISION = "vision_model."
-_MODELS: dict[str, type[SiglipVisionModel] | type[Siglip2VisionModel]] = {
-    "siglip_vision_model": SiglipVisionModel,
-    "siglip2_vision_model": Siglip2VisionModel,
-}
 _HALF: Colour = (0.5, 0.5, 0.5)
 
 
-class SiglipTeacher(Teacher):
+class SiglipTeacher(TransformersTeacher):
     """The vision encoder of a SigLIP, of a SigLIP2 of fixed size (which is the same model), or of a SigLIP2 "NaFlex".
 
     Positions are interpolated to the size of the frames as transformers does it: bicubic, for NaFlex bilinear with
@@ -35,34 +29,23 @@ class SiglipTeacher(Teacher):
         mean, std: of its pixels.
     """
 
+    family = "SigLIP"
+    whole_types = ("siglip", "siglip2")
+    towers: ClassVar[dict[str, Any]] = {
+        "siglip_vision_model": SiglipVisionModel,
+        "siglip2_vision_model": Siglip2VisionModel,
+    }
+    prefix = "vision_model."
+    pixels = (_HALF, _HALF)
+
     def __init__(
         self, vision_model: SiglipVisionModel | Siglip2VisionModel, mean: Colour = _HALF, std: Colour = _HALF
     ) -> None:
-        query_C = _pool_query(vision_model)
-        super().__init__(vision_model, _geometry(vision_model.config), mean, std, pool_query_C=query_C)
+        super().__init__(vision_model, mean, std, pool_query_C=_pool_query(vision_model))
 
     @classmethod
-    def from_pretrained(
-        cls, source: str, attention: str | None = None, dtype: torch.dtype | None = None
-    ) -> SiglipTeacher:
-        """Reads the vision encoder, and nothing of the text encoder, from a folder or hub id in transformers' format.
-
-        Args:
-            source: a whole SigLIP or SigLIP2, or its vision encoder.
-            attention: "eager", "sdpa" or None for the library's choice.
-            dtype: of the weights; None is float32, whatever the file's.
-
-        Raises:
-            ConfigError: the folder is missing, of another family, or lacks or has unexpected weights.
-        """
-        whole, config = _read_configs(source)
-        if attention is not None:
-            config._attn_implementation = attention
-        tensors = read_tensors(source, (_VISION,) if whole else ("",))
-        own = {name.removeprefix(_VISION): tensor for name, tensor in tensors.items()}
-        model = build(lambda: _MODELS[config.model_type](config), own, source)
-        teacher = cls(model, *read_normalization(source, _HALF, _HALF))
-        return teacher.to(dtype) if dtype is not None else teacher
+    def geometry_of(cls, config: Any, source: str) -> TeacherGeometry:
+        return TeacherGeometry(config.hidden_size, config.patch_size, getattr(config, "image_size", None))
 
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
         """Dense tokens (B, T, H, W, C) of every frame, and the query of the attention pooling."""
@@ -95,27 +78,8 @@ class Siglip(TeacherSource):
         source: folder or hub id.
     """
 
+    teacher = SiglipTeacher
     source: str
-
-    def geometry(self) -> TeacherGeometry:
-        return _geometry(_read_configs(self.source)[1])
-
-    def load(self, attention: str | None = None) -> SiglipTeacher:
-        return SiglipTeacher.from_pretrained(self.source, attention)
-
-
-def _read_configs(source: str) -> tuple[bool, Any]:
-    """Whether a folder or hub id holds a whole SigLIP, and the config of its vision encoder."""
-    config = read_config(source)
-    whole = config.model_type in ("siglip", "siglip2")
-    vision_config = config.vision_config if whole else config
-    if vision_config.model_type not in _MODELS:
-        raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the SigLIP family")
-    return whole, vision_config
-
-
-def _geometry(config: Any) -> TeacherGeometry:
-    return TeacherGeometry(config.hidden_size, config.patch_size, getattr(config, "image_size", None))
 
 
 def _pool_query(model: SiglipVisionModel | Siglip2VisionModel) -> Tensor | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, renormalize
+from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens, saliencies_with
-from liteframe.models.teachers.checkpoint import Colour
+from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
 
 
@@ -30,7 +33,7 @@ class Teacher(nn.Module, ABC):
     """
 
     frame_wise = True
-    """Each frame is encoded on its own, so features of some frames are those of all at their places."""
+    """Each frame is encoded on its own, so features of some frames are those of all at their positions."""
 
     def __init__(
         self,
@@ -50,6 +53,31 @@ class Teacher(nn.Module, ABC):
         self.register_buffer("pool_query_C", pool_query_C, persistent=False)
         self.requires_grad_(False)
         self.eval()
+
+    @classmethod
+    def from_pretrained(cls, source: str, attention: str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Reads the vision encoder, and nothing of a language model or text encoder beside it.
+
+        Args:
+            source: see the `TeacherSource` of this teacher.
+            attention: "eager", "sdpa" or None for the library's choice.
+            dtype: of the weights; None is float32, whatever the file's.
+
+        Raises:
+            ConfigError: the source is missing, of another family, or lacks or has unexpected weights.
+        """
+        teacher = cls.read(source, attention)
+        return teacher if dtype is None else teacher.to(dtype)
+
+    @classmethod
+    @abstractmethod
+    def read(cls, source: str, attention: str | None) -> Self:
+        """As `from_pretrained`, in float32."""
+
+    @classmethod
+    @abstractmethod
+    def read_geometry(cls, source: str) -> TeacherGeometry:
+        """As `TeacherSource.geometry`."""
 
     def train(self, mode: bool = True) -> Teacher:
         return super().train(False)
@@ -72,12 +100,12 @@ class Teacher(nn.Module, ABC):
 
     @property
     def saliencies(self) -> tuple[str, ...]:
-        """Names of the saliencies that WAP can weigh its tokens by."""
+        """Names of the importance scores that WAP can weight its tokens by."""
         return saliencies_with(self.class_token, self.pool_query_C is not None)
 
     @property
     def attention(self) -> str | None:
-        """Kernel of its attention, "eager" or "sdpa"."""
+        """Its attention implementation, "eager" or "sdpa"."""
         config: Any = self.tower.config
         return config._attn_implementation
 
@@ -98,7 +126,8 @@ class Teacher(nn.Module, ABC):
 
     @torch.no_grad()
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
-        """Dense tokens (B, T, H, W, C) of frames that are normalised as ImageNet is, and what there is of saliency.
+        """Dense tokens (B, T, H, W, C) of frames that are normalised as ImageNet is, and what there is to score
+        importance by.
 
         Raises:
             GeometryError: whole tokens do not fill the frames; names the nearest sizes that they do.
@@ -117,29 +146,107 @@ class Teacher(nn.Module, ABC):
         """
 
 
+class TransformersTeacher(Teacher):
+    """A vision encoder of transformers, in a folder or on the hub: alone, or as a part of a whole model.
+
+    A subclass fills in the class attributes, `geometry_of` and `encode`.
+
+    Args:
+        tower: the encoder.
+        mean, std: of its pixels; None is the family's own.
+        class_token, pool_query_C: see `Teacher`.
+    """
+
+    family: ClassVar[str]
+    """What errors call it."""
+    whole_types: ClassVar[tuple[str, ...]]
+    """`model_type` of whole models, whose `vision_config` is the encoder's."""
+    towers: ClassVar[Mapping[str, Any]]
+    """`model_type` of an encoder -> its class."""
+    prefix: ClassVar[str]
+    """Of the encoder's weights in a whole model."""
+    other_prefixes: ClassVar[tuple[str, ...]] = ()
+    """Of more weights that are read of a whole model, for `parts_of`."""
+    pixels: ClassVar[tuple[Colour, Colour]]
+    """Mean and standard deviation where the folder has no image processor."""
+
+    def __init__(
+        self,
+        tower: nn.Module,
+        mean: Colour | None = None,
+        std: Colour | None = None,
+        class_token: bool = False,
+        pool_query_C: Tensor | None = None,
+    ) -> None:
+        geometry = self.geometry_of(tower.config, "the image encoder")
+        mean, std = mean or self.pixels[0], std or self.pixels[1]
+        super().__init__(tower, geometry, mean, std, class_token, pool_query_C)
+
+    @classmethod
+    def read(cls, source: str, attention: str | None) -> Self:
+        whole, config = cls._read_configs(source)
+        if whole is not None:
+            cls.require_readable(whole, source)
+        if attention is not None:
+            config._attn_implementation = attention
+        tensors = read_tensors(source, ("",) if whole is None else (cls.prefix, *cls.other_prefixes))
+        own = {k.removeprefix(cls.prefix): v for k, v in tensors.items() if not k.startswith(cls.other_prefixes)}
+        tower = build(lambda: cls.towers[config.model_type](config), own, source)
+        parts = {} if whole is None else cls.parts_of(whole, tensors, source)
+        mean, std = cls.read_pixels(source)
+        return cls(tower, mean=mean, std=std, **parts)
+
+    @classmethod
+    def read_geometry(cls, source: str) -> TeacherGeometry:
+        return cls.geometry_of(cls._read_configs(source)[1], source)
+
+    @classmethod
+    def _read_configs(cls, source: str) -> tuple[Any, Any]:
+        """The config of the whole model (None for an encoder alone), and that of its vision encoder."""
+        config = read_config(source)
+        whole = config if config.model_type in cls.whole_types else None
+        vision_config = config if whole is None else config.vision_config
+        if vision_config.model_type not in cls.towers:
+            raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the {cls.family} family")
+        return whole, vision_config
+
+    @classmethod
+    @abstractmethod
+    def geometry_of(cls, config: Any, source: str) -> TeacherGeometry:
+        """What a token stands for, by the encoder's config. Raises ConfigError, naming `source`, where none can."""
+
+    @classmethod
+    def require_readable(cls, whole: Any, source: str) -> None:
+        """Raises ConfigError where the config of a whole model asks for what is done otherwise here."""
+
+    @classmethod
+    def parts_of(cls, whole: Any, tensors: dict[str, Tensor], source: str) -> dict[str, Any]:
+        """What else the constructor takes of a whole model, by its config and weights."""
+        return {}
+
+    @classmethod
+    def read_pixels(cls, source: str) -> tuple[Colour, Colour]:
+        """Mean and standard deviation of the pixels that it was trained on."""
+        return read_normalization(source, *cls.pixels)
+
+
 class TeacherSource(ABC):
     """Where a teacher comes from: what a config names by `class_path`. Subclasses are dataclasses of plain fields."""
 
+    teacher: ClassVar[type[Teacher]]
     source: str
 
-    @abstractmethod
     def geometry(self) -> TeacherGeometry:
         """What a token of the teacher stands for, without reading its weights.
 
         Raises:
             ConfigError: nothing there, or another kind of model.
         """
+        return self.teacher.read_geometry(self.source)
 
-    @abstractmethod
     def load(self, attention: str | None = None) -> Teacher:
-        """The teacher with its weights, in float32.
-
-        Args:
-            attention: "eager", "sdpa" or None for the library's choice.
-
-        Raises:
-            ConfigError: nothing there, another kind of model, or weights that do not fit it.
-        """
+        """The teacher with its weights, in float32. See `Teacher.from_pretrained`."""
+        return self.teacher.from_pretrained(self.source, attention)
 
 
 def weights_sha256(module: nn.Module) -> str:

@@ -46,19 +46,7 @@ class TimmTeacher(Teacher):
         super().__init__(model, geometry, mean, std, model.cls_token is not None, _pool_query(model))
 
     @classmethod
-    def from_pretrained(
-        cls, source: str, attention: str | None = None, dtype: torch.dtype | None = None
-    ) -> TimmTeacher:
-        """A model of timm with its published weights, or one from a folder that timm wrote.
-
-        Args:
-            source: a timm name (with its weights in timm's cache, or within reach), ``hf-hub:...``, or a folder.
-            attention: "eager", "sdpa" or None for timm's choice.
-            dtype: of the weights; None is float32.
-
-        Raises:
-            ConfigError: no such model, no weights within reach, or not a vision transformer.
-        """
+    def read(cls, source: str, attention: str | None) -> TimmTeacher:
         if attention not in (None, "eager", "sdpa"):
             raise ConfigError(f"attention is {attention!r}; a timm teacher takes eager, sdpa or null")
         model: Any = create_timm(source, pretrained=True)
@@ -66,8 +54,12 @@ class TimmTeacher(Teacher):
             for module in model.modules():
                 if hasattr(module, "fused_attn"):
                     module.fused_attn = attention == "sdpa"
-        teacher = cls(model, *_normalization(model))
-        return teacher.to(dtype) if dtype is not None else teacher
+        return cls(model, *_normalization(model))
+
+    @classmethod
+    def read_geometry(cls, source: str) -> TeacherGeometry:
+        with torch.device("meta"):
+            return _geometry(create_timm(source, pretrained=False))
 
     @property
     def attention(self) -> str | None:
@@ -91,17 +83,12 @@ class TimmViT(TeacherSource):
     """A vision transformer of timm.
 
     Args:
-        source: a timm name with a tag, such as vit_large_patch14_reg4_dinov2.lvd142m; hf-hub:...; or a folder.
+        source: a timm name with a tag, such as vit_large_patch14_reg4_dinov2.lvd142m (its weights in timm's cache, or
+            within reach); hf-hub:...; or a folder that timm wrote.
     """
 
+    teacher = TimmTeacher
     source: str
-
-    def geometry(self) -> TeacherGeometry:
-        with torch.device("meta"):
-            return _geometry(create_timm(self.source, pretrained=False))
-
-    def load(self, attention: str | None = None) -> TimmTeacher:
-        return TimmTeacher.from_pretrained(self.source, attention)
 
 
 def create_timm(source: str, pretrained: bool) -> Any:

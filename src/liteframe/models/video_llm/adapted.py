@@ -1,4 +1,4 @@
-"""What LMA leaves behind: an encoder, an adapter and a projector, to be put on the host that they were made for."""
+"""What LMA leaves behind: an encoder, an adapter and a projector, to be put on the base VLM that they were made for."""
 
 from __future__ import annotations
 
@@ -44,14 +44,15 @@ def save_adapted(
     projector: nn.Module,
     image_size: tuple[int, int] | None = None,
 ) -> None:
-    """Writes encoder, adapter and projector as safetensors, and where their host is (relative to `folder` if local).
+    """Writes encoder, adapter and projector as safetensors, and where their base VLM is (relative to `folder` if
+    local).
 
     Args:
         folder: to write to.
         host: folder or hub id.
         encoder: the student.
-        language_model: the LLM with its adapters; None if it was not adapted, and is the host's own when loaded.
-        projector: the host's, as LMA left it.
+        language_model: the LLM with its adapters; None if it was not adapted, and is the base VLM's own when loaded.
+        projector: the base VLM's, as LMA left it.
         image_size: height and width in pixels of the frames of LMA; by default those of the encoder's config.
     """
     encoder.save_pretrained(folder / "encoder")
@@ -80,11 +81,11 @@ def is_adapted(folder: Path) -> bool:
 
 
 def host_of(folder: Path) -> str:
-    """Folder or hub id of the host that the export of an LMA run was made for.
+    """Folder or hub id of the base VLM that the export of an LMA run was made for.
 
-    A folder is named from the export, mostly with `..`, as the host lies beside it. An export that came from elsewhere
-    may thus name any folder; of that, as of any host, safetensors and settings are read if they are a host's, nothing
-    is run, and nothing is ever written there.
+    A folder is named from the export, mostly with `..`, as the base VLM lies beside it. An export that came from
+    elsewhere may thus name any folder; of that, as of any base VLM, safetensors and settings are read if they are a
+    base VLM's, nothing is run, and nothing is ever written there.
 
     Raises:
         ConfigError: for other folders, and for a damaged `liteframe.json`.
@@ -133,11 +134,11 @@ def load_adapted(
 
     Args:
         folder: export of an LMA run.
-        attention: kernel of the LLM, "eager" or "sdpa"; None is transformers' choice.
+        attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         dtype: of the merged weights; None is the one of the LLM's.
 
     Raises:
-        ConfigError: a part is missing, has changed since it was written, or does not fit the host.
+        ConfigError: a part is missing, has changed since it was written, or does not fit the base VLM.
     """
     folder = Path(folder)
     host, processor, encoder = load_parts(folder, host_of(folder), attention)
@@ -162,10 +163,10 @@ def frames_of(folder: Path) -> FrameSpec:
 def load_parts(
     folder: Path, host_source: str, attention: str | dict[str, str] | None = None
 ) -> tuple[InternVLForConditionalGeneration, ProcessorMixin, LiteFrameEncoder]:
-    """The host with the projector of LMA but without its adapter, the host's processor, and the encoder.
+    """The base VLM with the projector of LMA but without its adapter, the base VLM's processor, and the encoder.
 
     Raises:
-        ConfigError: a part is missing, has changed since it was written, or does not fit the host.
+        ConfigError: a part is missing, has changed since it was written, or does not fit the base VLM.
     """
     require_unchanged(folder)
     projector = _read(folder, _PROJECTOR)
@@ -188,7 +189,7 @@ def load_adapter(language_model: PreTrainedModel, folder: Path) -> PeftModel:
             f"{folder / ADAPTER_FILES[0]}: r is {settings.r}, the ranks of its weights are {sorted(ranks)}; the two are"
             " of different adapters"
         )
-    with named_errors(f"{folder}: does not fit the LLM of the host", "give the host that it was made for"):
+    with named_errors(f"{folder}: does not fit the LLM of the host", "give the base VLM that it was made for"):
         adapted = PeftModel.from_pretrained(language_model, str(folder), config=settings)
     # peft itself only warns.
     if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):

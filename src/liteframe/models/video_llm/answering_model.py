@@ -1,4 +1,4 @@
-"""What every arm of a comparison can do, whatever it does with the tokens on their way."""
+"""What every method of a comparison can do, whatever it does to the visual tokens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class AnsweringModel(Protocol):
         backbone: ``frames_BTCHW`` to `VisionTokens`.
         frames_per_group: frames that one group of its tokens spans.
         language_model: the LLM.
-        prompts: of the host.
+        prompts: of the base VLM.
     """
 
     @property

@@ -25,7 +25,7 @@ MOST_CHARACTERS = 10_000_000
 _CHILD = Path(__file__).with_name("chat_template_child.py")
 # Isolated from the current folder and the environment, so that jinja2's own folder has to be said.
 _BOOTSTRAP = "import runpy, sys; sys.path += sys.argv[5:]; runpy.run_path(sys.argv[4], run_name='__main__')"
-_ADVICE = "copy tokenizer and processor from the published host again"
+_ADVICE = "copy tokenizer and processor from the published base VLM again"
 _PROBE = [
     {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What happens?"}]},
     {"role": "assistant", "content": [{"type": "text", "text": "Nothing."}]},

@@ -1,8 +1,12 @@
-"""Greedy answers: a conversation about one video that computes no token twice, or a batch of videos at a time."""
+"""Greedy answers: a conversation about one video that computes no token twice, or a batch of videos at a time.
+
+Exported models answer by transformers' own `generate` as well, which follows their generation config; it keeps no keys
+and values from turn to turn and gives no tokens one by one, as chat does here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -54,20 +58,17 @@ class Conversation:
         require_room(self.model, len(self.ids) + len(asked), max_tokens)
         self.ids += asked
         self._questions.append(question)
-        for _ in range(max_tokens):
-            token = int(self._next_logits().argmax())
-            if token in ends:
-                return
-            self.ids.append(token)
-            yield token
+        for chosen in _greedy(self._next_logits(), lambda *_: self._next_logits(), ends, max_tokens):
+            self.ids.append(chosen[0])
+            yield chosen[0]
 
     def _next_logits(self) -> Tensor:
-        """Logits (vocabulary) of the token after `ids`; what is not in the cache goes through the LLM."""
+        """Logits (1, vocabulary) of the token after `ids`; what is not in the cache goes through the LLM."""
         model = self.model
         unseen_BL = torch.tensor([self.ids[self.cached :]], device=self.visual_BTNC.device)
         with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
             embeds_BLC = model.embed(unseen_BL, None if self.cached else self.visual_BTNC)
-            return model.lm_head(model.hidden_states(embeds_BLC, cache=self._cache)[0, -1])
+            return model.lm_head(model.hidden_states(embeds_BLC, cache=self._cache)[:, -1])
 
 
 @torch.inference_mode()
@@ -98,7 +99,6 @@ def answer_batch(
     lengths_B = torch.tensor([len(ids) for ids in prompts], device=device)
     cache = DynamicCache(config=model.language_model.config)
     answers: list[list[int]] = [[] for _ in prompts]
-    going, ends = set(range(len(prompts))), model.end_ids
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         embeds = [
             model.embed(torch.tensor([ids], device=device), visual)[0]
@@ -108,20 +108,38 @@ def answer_batch(
         hidden_BLC = model.hidden_states(pad_sequence(embeds, batch_first=True), cache=cache)
         mask_BL = (torch.arange(hidden_BLC.shape[1], device=device)[None] < lengths_B[:, None]).long()
         logits_BV = model.lm_head(hidden_BLC[torch.arange(len(prompts), device=device), lengths_B - 1])
-        for step in range(max_tokens):
-            tokens_B = logits_BV.argmax(dim=-1)
-            for index, token in enumerate(tokens_B.tolist()):
-                if token in ends:
-                    going.discard(index)
-                elif index in going:
-                    answers[index].append(token)
-            if not going or step + 1 == max_tokens:
-                break
-            mask_BL = torch.nn.functional.pad(mask_BL, (0, 1), value=1)
+
+        def next_logits(tokens_B: Tensor, step: int) -> Tensor:
+            seen_BL = torch.nn.functional.pad(mask_BL, (0, step + 1), value=1)
             embeds_BLC = model.embed(tokens_B[:, None], None)
-            hidden_BLC = model.hidden_states(embeds_BLC, (lengths_B + step)[:, None], cache, mask_BL)
-            logits_BV = model.lm_head(hidden_BLC[:, -1])
+            return model.lm_head(model.hidden_states(embeds_BLC, (lengths_B + step)[:, None], cache, seen_BL)[:, -1])
+
+        for chosen in _greedy(logits_BV, next_logits, model.end_ids, max_tokens):
+            for index, token in chosen.items():
+                answers[index].append(token)
     return answers
+
+
+def _greedy(
+    logits_BV: Tensor, next_logits: Callable[[Tensor, int], Tensor], ends: Collection[int], max_tokens: int
+) -> Iterator[dict[int, int]]:
+    """The likeliest token of each answer that has not ended, by the answer's index, step after step.
+
+    Args:
+        logits_BV: of the first tokens.
+        next_logits: tokens (B) and the number of their step to the logits after them; called only when those are due.
+        ends: tokens of which each ends an answer.
+        max_tokens: of an answer.
+    """
+    going = list(range(len(logits_BV)))
+    for step in range(max_tokens):
+        tokens_B = logits_BV.argmax(dim=-1)
+        tokens = tokens_B.tolist()
+        if not (going := [index for index in going if tokens[index] not in ends]):
+            return
+        yield {index: tokens[index] for index in going}
+        if step + 1 < max_tokens:
+            logits_BV = next_logits(tokens_B, step)
 
 
 def prompt_ids(model: VideoLLM, visual_BTNC: Tensor, question: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Reads a host, weights and processor, from its folder."""
+"""Reads a base VLM, weights and processor, from its folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from liteframe.models.video_llm.hosts import require_internvl
 def load_host(
     source: str, attention: str | dict[str, str] | None = None
 ) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
-    """A host and its processor from a folder or hub id: any size of the family, dense or mixture of experts.
+    """A base VLM and its processor from a folder or hub id: any size of the family, dense or mixture of experts.
 
     Args:
         source: in transformers' format.
@@ -58,8 +58,8 @@ def load_host(
 
 
 def _load_processor(source: str, folder: Path, config: InternVLConfig) -> ProcessorMixin:
-    """The processor of a host folder, which must agree with the model about the tokens that stand for the video."""
-    advice = "copy tokenizer and processor from the published host again"
+    """The processor of a base VLM folder, which must agree with the model about the tokens that stand for the video."""
+    advice = "copy tokenizer and processor from the published base VLM again"
     with named_errors(f"{source}: its processor cannot be read", advice):
         try:
             processor: Any = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False)
@@ -67,7 +67,7 @@ def _load_processor(source: str, folder: Path, config: InternVLConfig) -> Proces
             raise ConfigError(f"{source}: the tokenizer lacks a token of the family ({error}); {advice}") from error
     image_token = getattr(processor, "image_token", None)
     if not isinstance(processor, ProcessorMixin) or image_token is None:
-        raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a host; {advice}")
+        raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a base VLM; {advice}")
     require_bounded(template_of(processor, source), source)
     tokenizer = processor.tokenizer
     known, wanted = tokenizer.get_vocab().get(image_token), config.image_token_id

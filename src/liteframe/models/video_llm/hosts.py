@@ -1,4 +1,4 @@
-"""The InternVL family: its published sizes, as configs that need no hub, and what tells a host of it."""
+"""The InternVL family: its published sizes, as configs that need no hub, and what tells a base VLM of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def published_hosts() -> dict[str, Path]:
 
 
 def host_config(source: str) -> InternVLConfig:
-    """The config of a host, for planning: sizes and nothing else are asked of it.
+    """The config of a base VLM, for planning: sizes and nothing else are asked of it.
 
     Args:
         source: a folder in transformers' format; a published size by its name or its hub id, for which no network is
@@ -40,10 +40,10 @@ def host_config(source: str) -> InternVLConfig:
 
 
 def require_internvl(config: Any, source: str) -> InternVLConfig:
-    """The same config if it is a host of the family; else ConfigError, naming what it is."""
+    """The same config if it is a base VLM of the family; else ConfigError, naming what it is."""
     if not isinstance(config, InternVLConfig):
         raise ConfigError(
-            f"{source}: model_type {config.model_type!r} is not a host of the InternVL family;"
+            f"{source}: model_type {config.model_type!r} is not a base VLM of the InternVL family;"
             " give InternVL3 or InternVL3.5 in transformers' format, such as OpenGVLab/InternVL3-8B-hf"
         )
     return config

@@ -51,22 +51,22 @@ class LiteFrameBackbone(nn.Module):
         return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
 
 
-def put_in_places(embeds_BLC: Tensor, places_BL: Tensor, visual_MNC: Tensor, places: int | None = None) -> Tensor:
-    """The embeddings with the visual tokens, in their order, where `places_BL` is true.
+def scatter_visual(embeds_BLC: Tensor, positions_BL: Tensor, visual_MNC: Tensor, count: int | None = None) -> Tensor:
+    """The embeddings with the visual tokens, in their order, where `positions_BL` is true.
 
     Args:
         embeds_BLC: of prompts.
-        places_BL: where visual tokens go.
+        positions_BL: where visual tokens go.
         visual_MNC: the visual tokens.
-        places: how many places there are; None counts them, for which a GPU has to be waited for.
+        count: of the positions; None counts them, which forces a device sync.
 
     Raises:
-        ConfigError: places and visual tokens differ in number.
+        ConfigError: positions and visual tokens differ in number.
     """
-    places, given = int(places_BL.sum()) if places is None else places, visual_MNC.shape[0] * visual_MNC.shape[1]
-    if places != given:
-        raise ConfigError(f"the prompts have {places} places for visual tokens, the videos give {given}")
-    return embeds_BLC.masked_scatter(places_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
+    count, given = int(positions_BL.sum()) if count is None else count, visual_MNC.shape[0] * visual_MNC.shape[1]
+    if count != given:
+        raise ConfigError(f"the prompts have {count} positions for visual tokens, the videos give {given}")
+    return embeds_BLC.masked_scatter(positions_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
 
 
 _CHANGE_GREEDY_ANSWERS: dict[str, tuple[Any, ...]] = {
@@ -80,10 +80,10 @@ _CHANGE_GREEDY_ANSWERS: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class HostParts:
-    """What a Video LLM needs of its host.
+    """What a Video LLM needs of its base VLM.
 
     Attributes:
-        projector, language_model, lm_head: the host's modules.
+        projector, language_model, lm_head: the base VLM's modules.
         downsample_ratio: of its pixel shuffle.
         image_token_id: stands in a prompt where a visual token goes.
         end_ids: tokens of which each ends an answer, as its generation config says.
@@ -116,7 +116,7 @@ class HostParts:
             config.image_token_id,
             end_ids(host.generation_config),
             model.vision_tower,
-            feature_layer(config, config.name_or_path or "the host"),
+            feature_layer(config, config.name_or_path or "the base VLM"),
             pixel_colours(config.name_or_path),
             not_applied(host.generation_config),
         )
@@ -146,12 +146,12 @@ def not_applied(generation: Any) -> tuple[str, ...]:
 
 
 class VideoLLM(nn.Module):
-    """Answers questions about frames, with any backbone and compressor before the host's projector and LLM.
+    """Answers questions about frames, with any backbone and compressor before the base VLM's projector and LLM.
 
     Args:
         host: gives projector and LLM (its own vision tower serves only if it is the backbone).
-        processor: the host's processor.
-        backbone: ``frames_BTCHW`` to `VisionTokens`; None is the host's own vision tower.
+        processor: the base VLM's processor.
+        backbone: ``frames_BTCHW`` to `VisionTokens`; None is the base VLM's own vision tower.
         compressor: `VisionTokens` to ``tokens_BTHWC``; None keeps every token.
         frames_per_group: frames behind one `Frame` line of the prompt; None is what a token of the backbone spans
             times what the compressor makes one of.
@@ -170,7 +170,7 @@ class VideoLLM(nn.Module):
         super().__init__()
         parts = host if isinstance(host, HostParts) else HostParts.of(host)
         if backbone is None:
-            assert parts.vision_tower is not None, "a host without an image encoder needs a backbone"
+            assert parts.vision_tower is not None, "a base VLM without an image encoder needs a backbone"
             # Without the projector, which the teacher would freeze along with itself.
             backbone = InternVLTeacher(
                 parts.vision_tower, None, parts.downsample_ratio, parts.feature_layer, *parts.pixels
@@ -191,7 +191,7 @@ class VideoLLM(nn.Module):
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """Tokens of which each ends an answer: those of the host's generation config, and the tokenizer's own.
+        """Tokens of which each ends an answer: those of the base VLM's generation config, and the tokenizer's own.
 
         Raises:
             ConfigError: there is none.
@@ -229,7 +229,7 @@ class VideoLLM(nn.Module):
     def project(self, tokens_BTHWC: Tensor) -> Tensor:
         """What the LLM sees of the video: (B, T', N, C_llm)."""
         if not torch.is_autocast_enabled(tokens_BTHWC.device.type):
-            # Encoders are kept in float32, hosts often in bfloat16.
+            # Encoders are kept in float32, base VLMs often in bfloat16.
             tokens_BTHWC = tokens_BTHWC.to(next(self.projector.parameters()).dtype)
         return project_tokens(self.projector, tokens_BTHWC, self.downsample_ratio)
 
@@ -243,7 +243,8 @@ class VideoLLM(nn.Module):
 
     @property
     def clip_frames(self) -> int:
-        """The fewest frames that can be encoded apart from those after them, at their multiples."""
+        """The smallest chunk, in frames, that can be encoded independently of later frames; any multiple of it can,
+        too."""
         return lcm(self.frames_per_group, getattr(self.backbone, "clip_frames", 1))
 
     def groups(self, valid_frames_B: Tensor) -> list[int]:
@@ -255,18 +256,18 @@ class VideoLLM(nn.Module):
         input_ids_BL: Tensor,
         visual_BTNC: Tensor | None,
         groups_B: list[int] | None = None,
-        places: int | None = None,
+        visual_count: int | None = None,
     ) -> Tensor:
-        """Embeddings of prompts, with the visual tokens in their places: (B, L, C_llm).
+        """Embeddings of prompts, with the visual tokens in their positions: (B, L, C_llm).
 
         Args:
             input_ids_BL: prompts.
             visual_BTNC: what the LLM sees of the videos.
-            groups_B: how many of the T groups of each video its prompt has places for; all if None.
-            places: for visual tokens, in all prompts; None counts them, for which a GPU has to be waited for.
+            groups_B: how many of the T groups of each video its prompt has positions for; all if None.
+            visual_count: positions of visual tokens in all prompts; None counts them, which forces a device sync.
 
         Raises:
-            ConfigError: places and visual tokens differ in number.
+            ConfigError: positions and visual tokens differ in number.
         """
         embeds_BLC = self.language_model.get_input_embeddings()(input_ids_BL)
         if visual_BTNC is None:
@@ -277,7 +278,7 @@ class VideoLLM(nn.Module):
             T = visual_BTNC.shape[1]
             kept = torch.arange(T)[None] < torch.tensor(groups_B)[:, None]
             visual = visual[kept.flatten().to(visual.device)]
-        return put_in_places(embeds_BLC, mask_BL, visual, places)
+        return scatter_visual(embeds_BLC, mask_BL, visual, visual_count)
 
     def hidden_states(
         self,
@@ -333,7 +334,7 @@ class VideoLLM(nn.Module):
         """Logits (B, vocabulary) of the first answer token after a whole prompt."""
         B = visual_BTNC.shape[0]
         ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(B, -1)
-        embeds_BLC = self.embed(ids_BL, visual_BTNC, places=B * ids_L.count(self.image_token_id))
+        embeds_BLC = self.embed(ids_BL, visual_BTNC, visual_count=B * ids_L.count(self.image_token_id))
         return self.lm_head(self.hidden_states(embeds_BLC)[:, -1])
 
     @torch.no_grad()
@@ -343,9 +344,10 @@ class VideoLLM(nn.Module):
 
     @torch.no_grad()
     def before_answers(self, visual_BTNC: Tensor, questions_B: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Hidden states (questions, C_llm) before the first answer token, for each video of a batch of equal lengths.
+        """Last hidden states (questions, C_llm) from which the first answer token is predicted, for each video.
 
-        Keys and values of a video are computed once and shared by its questions, of which each video has as many.
+        The videos of the batch have equally many groups of frames and questions. The prefix of a video is encoded
+        once; its questions share the keys and values.
         """
         T, N = visual_BTNC.shape[1:3]
         prompts = [[self.prompts.question_ids(question, T, N) for question in asked] for asked in questions_B]

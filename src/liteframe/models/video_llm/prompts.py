@@ -1,7 +1,7 @@
-"""Token ids of a video and a conversation, through the host's own chat template.
+"""Token ids of a video and a conversation, through the base VLM's own chat template.
 
-A host sees a video as `Frame1: <img>...</img>` lines, one a frame. A compressed clip of several frames takes the place
-of one frame, so that a frozen LLM meets no wording that it does not know: `Frame1:` is then the first clip.
+A base VLM sees a video as `Frame1: <img>...</img>` lines, one a frame. A compressed clip of several frames takes the
+place of one frame, so that a frozen LLM meets no wording that it does not know: `Frame1:` is then the first clip.
 """
 
 from __future__ import annotations
@@ -29,8 +29,15 @@ Line = tuple[int, int]
 """Number of a `Frame` line and how many visual tokens stand in it."""
 
 
+def require_visual_tokens(processor: Any, where: str) -> None:
+    """Raises ConfigError, with `where`, if a processor lacks a token that images and videos are written with."""
+    for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
+        if not isinstance(token := getattr(processor, name, None), str) or not token:
+            raise ConfigError(f"{where} has no {name}; use the processor saved with the model")
+
+
 def image_text(processor: Any, tokens: int) -> str:
-    """What stands for an image, or for the clip of a `Frame` line: its places between the host's two tokens."""
+    """What stands for an image, or for the clip of a `Frame` line: its positions between the base VLM's two tokens."""
     return f"{processor.start_image_token}{processor.image_token * tokens}{processor.end_image_token}"
 
 
@@ -60,10 +67,10 @@ class PromptBatch:
 
 
 class PromptBuilder:
-    """Builds prompts for a host from its processor.
+    """Builds prompts for a base VLM from its processor.
 
     Args:
-        processor: the host folder's processor (InternVL's, or one with the same attributes).
+        processor: the base VLM folder's processor (InternVL's, or one with the same attributes).
         end_ids: tokens that end an answer, beside the tokenizer's own.
 
     Attributes:
@@ -78,11 +85,9 @@ class PromptBuilder:
         self._end_ids = end_ids
         self.max_length: int | None = None
         self.tokenizer = processor.tokenizer
-        for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
-            if not isinstance(token := getattr(processor, name, None), str) or not token:
-                raise ConfigError(f"the host's processor has no {name}; use the processor saved with the host model")
-        self._where = self.tokenizer.name_or_path or "the host"
-        self._chat_template = template_of(processor, "the host's processor")
+        require_visual_tokens(processor, "the base VLM's processor")
+        self._where = self.tokenizer.name_or_path or "the base VLM"
+        self._chat_template = template_of(processor, "the base VLM's processor")
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         self._video_ids = lru_cache(maxsize=256)(self._tokenise_video)
         self._around_video = lru_cache(maxsize=4096)(self._tokenise_question)
@@ -92,11 +97,11 @@ class PromptBuilder:
         return _restored, (self.processor, self._end_ids, self.max_length)
 
     def video_text(self, groups: int, tokens_per_group: int, step: int = 1) -> str:
-        """As the function `video_text`, for this host."""
+        """As the function `video_text`, for this base VLM."""
         return video_text(self.processor, groups, tokens_per_group, step)
 
     def _tokenise(self, text: str) -> list[int]:
-        with named_errors(f"{self._where}: the tokenizer fails on a text", "copy that of the published host again"):
+        with named_errors(f"{self._where}: the tokenizer fails on a text", "copy that of the published base VLM again"):
             return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def _tokenise_video(self, groups: int, tokens_per_group: int, step: int) -> tuple[int, ...]:
@@ -133,7 +138,7 @@ class PromptBuilder:
         if len(parts) != 2:
             raise ConfigError(
                 f"{self._where}: the chat template writes {self.processor.video_token!r} {len(parts) - 1} times into a"
-                " prompt of one video; copy tokenizer and processor from the published host again"
+                " prompt of one video; copy tokenizer and processor from the published base VLM again"
             )
         return tuple(self._tokenise(parts[0])), tuple(self._tokenise(parts[1]))
 
@@ -183,7 +188,7 @@ class PromptBuilder:
         """The tokens, by id, that stand for videos, around turns and at the end of answers, or that fill batches."""
         tokenizer = self.tokenizer
         added = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items()}
-        # By their roles, as a host may have more special tokens, which its answers are made of: "<ref>", "<box>".
+        # By their roles, as a base VLM may have more special tokens, which its answers are made of: "<ref>", "<box>".
         roles = ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "mask_token_id")
         used = {getattr(tokenizer, role, None) for role in roles} | {*self._end_ids}
         used |= {*self.conversation([(_STAND_IN, _STAND_IN)] * 2, 1, 1)[0]}

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lightning.pytorch import LightningModule
+
+from liteframe.data.loading.stage_checks import StageChecks
+from liteframe.data.sampling import UniformMidpoints
+
+
+class Asking(LightningModule):
+    def check_row(self, row: dict[str, Any]) -> None:
+        raise AssertionError("asked")
+
+    def sample_check(self, image_size: tuple[int, int]) -> Any:
+        return image_size
+
+
+class Validating(Asking):
+    def validation_step(self, batch: Any, batch_idx: int) -> None: ...
+
+
+@pytest.mark.parametrize(("stage", "splits"), [(Asking(), {"train"}), (Validating(), {"train", "val"}), (None, set())])
+def test_a_stage_is_asked_about_what_it_looks_at(stage: Any, splits: set[str]) -> None:
+    checks = StageChecks(stage)
+    for split in ("train", "val"):
+        assert (checks.of_rows(split, [], UniformMidpoints()) is not None) == (split in splits)
+        assert checks.of_samples(split, (2, 3)) == ((2, 3) if split in splits else None)
+    assert checks.of_samples("test", (2, 3)) is None and checks.of_samples(None, (2, 3)) is None
