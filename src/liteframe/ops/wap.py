@@ -59,6 +59,22 @@ def wap_weights(
     return _on_grid(weights, block)
 
 
+def effective_tokens(weights_BTHW: Tensor, block: Block = (4, 2, 2)) -> Tensor:
+    """How many tokens of each block WAP takes its mean over: exp of the entropy of the block's weights.
+
+    From 1, where one token is taken alone, to t*h*w, where WAP is average pooling.
+
+    Args:
+        weights_BTHW: those of `wap_weights` or `saliency_weights`.
+        block: that they were made with.
+
+    Returns:
+        ``(B, T/t, H/h, W/w)``.
+    """
+    weights = gather_blocks(weights_BTHW.unsqueeze(-1), block).flatten(4)
+    return torch.special.entr(weights).sum(dim=-1).exp()
+
+
 def saliency_pool(tokens_BTHWC: Tensor, saliency_BTHW: Tensor, block: Block = (4, 2, 2), scale: float = 1.0) -> Tensor:
     """Weighted mean of each block's tokens, weighted as `saliency_weights` says (same arguments, same errors).
 

@@ -39,6 +39,7 @@ from liteframe.stages.teaching import (
     teacher_frames,
     teacher_source,
 )
+from liteframe.stages.wap_report import report_effective_tokens
 
 _ESTIMATE_BATCHES = 4
 _PART = "part"
@@ -88,6 +89,7 @@ class CacheStage(LightningModule):
         self.teacher: Teacher | None = None
         self._writer: FeatureStoreWriter | None = None
         self._seconds: list[float] = []
+        self._wap_is_told = False
         self._shape: tuple[int, ...] | None = None
         self._key: StoreKey | None = None
         self._pictured = False
@@ -240,6 +242,9 @@ class CacheStage(LightningModule):
         assert self.teacher is not None
         started = time.monotonic()
         vision = self.teacher(batch["frames_BTCHW"])
+        if isinstance(self.compressor, WAP) and not self._wap_is_told:
+            report_effective_tokens(self.compressor, vision)
+            self._wap_is_told = True
         targets_BTHWC = self.compressor(vision)
         if self.only_estimate:
             self._shape = tuple(targets_BTHWC.shape[1:])

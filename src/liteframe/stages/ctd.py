@@ -15,6 +15,7 @@ from torch import Tensor
 
 from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.errors import ConfigError
+from liteframe.models.backbone import WAP
 from liteframe.models.folders.training_record import TeacherName, TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.student.encoder_config import EncoderSettings
@@ -36,6 +37,7 @@ from liteframe.stages.teaching import (
     teacher_frames,
     teacher_source,
 )
+from liteframe.stages.wap_report import report_effective_tokens
 
 
 class CTDStage(Stage):
@@ -123,6 +125,7 @@ class CTDStage(Stage):
         self.clip_sigma, self.clip = clip_sigma, clip
         self.timm_weights, self.picture_every = timm_weights, picture_every
         self.teacher: Teacher | None = None
+        self._wap_is_told = False
         width = self.encoder_config.output_size
         self.mean_C: Tensor
         self.std_C: Tensor
@@ -262,7 +265,11 @@ class CTDStage(Stage):
             return batch["targets_BTHWC"]
         assert self.teacher is not None
         # As the caching stage computes them: in the trainer's precision, then rounded to the stored dtype.
-        raw = self.compressor(self.teacher(batch["frames_BTCHW"]))
+        vision = self.teacher(batch["frames_BTCHW"])
+        if isinstance(self.compressor, WAP) and not self._wap_is_told:
+            report_effective_tokens(self.compressor, vision)
+            self._wap_is_told = True
+        raw = self.compressor(vision)
         return raw if self.target_dtype is None else raw.to(getattr(torch, self.target_dtype))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
