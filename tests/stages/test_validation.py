@@ -41,7 +41,7 @@ ENDS = (None, 0.3, 1.0, 0.6, None)
 
 def make_stage(name: str, **settings: Any) -> Stage:
     if name == "ctd":
-        return CTDStage(ENCODER, str(host_folder()), **WAP_SETTINGS, picture_every=0, optimizer=OPTIMIZER)
+        return CTDStage(ENCODER, str(host_folder()), **WAP_SETTINGS, picture_every=0, optimizer=OPTIMIZER, **settings)
     if name == "vision":
         return TimmPretrainStage(32, 2, 2, OPTIMIZER)
     if name == "pretrain":
@@ -171,7 +171,7 @@ def test_ctd_counts_every_element(tmp_path: Path) -> None:
     val = videos(tmp_path, 4)
     found = []
     for batch in (1, 4):
-        module = make_stage("ctd")
+        module = make_stage("ctd", standardise=False)
         found += make_trainer(tmp_path).validate(module, video_data(val=val, batch_size=batch), verbose=False)
     assert found[0] == pytest.approx(found[1], rel=1e-5) and {
         "val/loss",

@@ -38,10 +38,19 @@ def test_effective_tokens_are_those_of_a_slow_reference() -> None:
     [(1e-3, "nearly average pooling: raise model.scale"), (1e4, "nearly one token of each block: lower"), (4.0, "")],
 )
 def test_the_ends_are_warned_of(scale: float, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    mean = report_effective_tokens(WAP((4, 2, 2), "cosine", scale), vision())
+    mean = report_effective_tokens(WAP((4, 2, 2), "cosine", scale), vision(), torch.tensor([[True]]))
     out = capsys.readouterr().out
     assert f"WAP: {mean:.1f} effective tokens a block of 16" in out
     assert said in out and ("warning" in out) == bool(said)
+
+
+def test_what_fills_up_does_not_count() -> None:
+    wap, one = WAP((4, 2, 2), "cosine", 4.0), vision()
+    assert one.cls_BTC is not None
+    two = VisionTokens(torch.cat([one.tokens_BTHWC] * 2), torch.cat([one.cls_BTC, torch.zeros(1, 4, 8)]))
+    alone = report_effective_tokens(wap, one, torch.tensor([[True]]))
+    assert report_effective_tokens(wap, two, torch.tensor([[True], [False]])) == pytest.approx(alone)
+    assert report_effective_tokens(wap, two, torch.tensor([[False], [False]])) is None
 
 
 def test_caching_says_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def model_card(
     sections = [
         _front_matter(host),
         "# Model card",
-        f"A Video LLM with a LiteFrame encoder ([arXiv 2605.17260](https://arxiv.org/abs/2605.17260)) in the host"
+        f"A Video LLM with a LiteFrame encoder ([arXiv 2605.17260](https://arxiv.org/abs/2605.17260)) in the base VLM"
         f" `{_name(host)}`, made by liteframe {liteframe.__version__}.",
         "Licence: FILL IN. The weights of the base VLM are in this folder and come under their own licence.",
         _USE,
@@ -66,7 +66,7 @@ def model_card(
 def _front_matter(host: str) -> str:
     fields = {"library_name": "transformers", "pipeline_tag": "video-text-to-text", "tags": ["liteframe", "video"]}
     # The hub knows models by id only, so a folder cannot be named as one.
-    base = "# base_model: FILL IN the hub id of the host" if os.path.isdir(host) else f"base_model: {host}"
+    base = "# base_model: FILL IN the hub id of the base VLM" if os.path.isdir(host) else f"base_model: {host}"
     licence = "license: other  # FILL IN: not freer than the base VLM's own"
     return f"---\n{yaml.safe_dump(fields, sort_keys=False)}{base}\n{licence}\n---"
 

@@ -71,7 +71,7 @@ class RunFolder:
         return frames_of(self.export)
 
     def host(self, given: str | None) -> str:
-        """Folder or hub id of the host: `given`, else LMA's, else the teacher of CTD.
+        """Folder or hub id of the base VLM: `given`, else LMA's, else the teacher of CTD.
 
         Raises:
             ConfigError: none is known.

@@ -242,10 +242,11 @@ class CacheStage(LightningModule):
         assert self.teacher is not None
         started = time.monotonic()
         vision = self.teacher(batch["frames_BTCHW"])
-        if isinstance(self.compressor, WAP) and not self._wap_is_told:
-            report_effective_tokens(self.compressor, vision)
-            self._wap_is_told = True
         targets_BTHWC = self.compressor(vision)
+        if isinstance(self.compressor, WAP) and not self._wap_is_told:
+            groups_T = torch.arange(targets_BTHWC.shape[1], device=self.device) * self._frames_per_target
+            report_effective_tokens(self.compressor, vision, groups_T < batch["valid_frames_B"][:, None])
+            self._wap_is_told = True
         if self.only_estimate:
             self._shape = tuple(targets_BTHWC.shape[1:])
             loading = (sum(batch["decode_s"]) + sum(batch["resize_s"])) / max(1, self._data.num_workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
@@ -59,7 +60,7 @@ class CTDStage(Stage):
         attention: attention implementation of the teacher, "eager" or "sdpa"; null is its library's choice.
         target_dtype: on-the-fly targets are rounded to it, as a store's are; null keeps the teacher's.
         standardise: learn targets with mean 0 and deviation 1 in each channel; undone in the head on export. False
-            learns them as they are, from a head that begins at their mean.
+            learns them as they are, from a head that begins at their mean. null is true.
         statistics: feature store whose means and deviations by channel are those of on-the-fly targets. By default they
             are of `data.store`, or taken from the first `statistics_batches` before the first step.
         statistics_batches: batches of each rank that on-the-fly targets are measured on.
@@ -90,7 +91,7 @@ class CTDStage(Stage):
         target: Target = "wap",
         attention: str | None = None,
         target_dtype: Literal["bfloat16", "float16", "float32"] | None = None,
-        standardise: bool = True,
+        standardise: bool | None = None,
         statistics: str | None = None,
         statistics_batches: int = 16,
         clip_sigma: float | None = 3.0,
@@ -114,10 +115,13 @@ class CTDStage(Stage):
         self.source, self.attention = teacher, attention
         self._teacher_source = None if teacher is None else teacher_source(teacher)
         self.target_dtype = target_dtype
-        self.standardise, self.statistics_source = standardise, statistics
+        self.standardise, self._standardise_is_given = standardise is not False, standardise is not None
+        self.statistics_source = statistics
         if statistics_batches < 1:
             raise ConfigError(f"model.statistics_batches is {statistics_batches}; give 1 or more")
-        self.statistics_batches, self._has_statistics, self._warm_after = statistics_batches, False, 0.0
+        self.statistics_batches = statistics_batches
+        self._has_statistics = self._statistics_are_given = False
+        self._share_done: Callable[[], float] | None = None
         if clip_sigma is not None and clip_sigma <= 1:
             raise ConfigError(f"model.clip_sigma is {clip_sigma}; it must be above 1, or null for no clipping")
         if clip == "clamp" and clip_sigma is None:
@@ -149,6 +153,7 @@ class CTDStage(Stage):
             self._require_fit(self._geometry_of(store), self.statistics_source)
         if store is not None:
             self._take_statistics(*store.statistics)
+            self._statistics_are_given = True
 
     def _require_used(self) -> None:
         """Raises ConfigError where a setting of the teacher, or validation, has none to act on."""
@@ -215,36 +220,45 @@ class CTDStage(Stage):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["target_statistics"] = {"mean_C": self.mean_C.cpu(), "std_C": self.std_C.cpu()}
+        if self._has_statistics:
+            statistics = {"mean_C": self.mean_C.cpu(), "std_C": self.std_C.cpu()}
+            checkpoint["targets"] = {"standardise": self.standardise, **statistics}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the statistics that the weights were trained with.
+
+        Raises:
+            ConfigError: they were trained on targets of other statistics, or it is not known on which.
+        """
         super().on_load_checkpoint(checkpoint)
-        if (statistics := checkpoint.get("target_statistics")) is not None and not self._has_statistics:
-            self._take_statistics(statistics["mean_C"], statistics["std_C"])
+        targets = checkpoint.get("targets")
+        if targets is None:  # of a version that standardised only where it was told to
+            if not self._standardise_is_given:
+                raise ConfigError(
+                    "the checkpoint is of a version that learnt targets as they are unless told otherwise: set"
+                    " model.standardise to false or true, as that run had it (its config.yaml says which)"
+                )
+            return
+        if targets["standardise"] != self.standardise:
+            raise ConfigError(
+                f"model.standardise is {self.standardise}, the checkpoint was trained with {targets['standardise']}"
+            )
+        mean_C, std_C = targets["mean_C"], targets["std_C"]
+        if self._statistics_are_given and not (
+            torch.equal(mean_C, self.mean_C.cpu()) and torch.equal(std_C, self.std_C.cpu())
+        ):
+            raise ConfigError(
+                "the checkpoint was trained with other statistics of its targets than those of model.statistics or"
+                " data.store; give the store that it was trained with"
+            )
+        self._take_statistics(mean_C, std_C)
 
-    def on_train_start(self) -> None:
-        if not self._has_statistics:
-            self._take_statistics(*self._measured_statistics())
-        if not self.standardise and self.global_step == 0:
-            with torch.no_grad():
-                self.encoder.head.bias.copy_(self.mean_C)
-        steps = self.trainer.estimated_stepping_batches
-        # Residuals of a head that knows nothing yet are no outliers.
-        self._warm_after = self.optimizer_settings.warmup_fraction * steps if math.isfinite(steps) else 0.0
-        super().on_train_start()
-
-    @torch.no_grad()
-    def _measured_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the teacher's targets by channel, over the first batches of all ranks."""
-        trainer: Any = self.trainer
-        loader, moments = trainer.datamodule.train_dataloader(), ChannelMoments(len(self.mean_C), self.device)
-        for batch in islice(loader, self.statistics_batches):
-            batch = trainer.datamodule.on_after_batch_transfer(trainer.strategy.batch_to_device(batch), 0)
-            with trainer.precision_plugin.forward_context():
-                targets_BTHWC = self._raw_targets(batch)
-            moments.add(targets_BTHWC[self._weights(batch, targets_BTHWC.shape[1]) > 0])
-        loader.close()
-        return moments.over_ranks()
+    def on_validation_start(self) -> None:
+        if self.standardise and not self._has_statistics and not self.trainer.sanity_checking:
+            raise ConfigError(
+                "model.standardise needs the statistics of the targets: give --ckpt_path, or set model.statistics to a"
+                " feature store"
+            )
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -254,6 +268,36 @@ class CTDStage(Stage):
                 f"clip_sigma looks at each of the {batches} accumulated batches by itself; without it, gradients are"
                 " those of one batch"
             )
+        if not self._has_statistics:
+            self._take_statistics(*self._measured_statistics(self.statistics_batches * batches))
+        if not self.standardise and self.trainer.ckpt_path is None:
+            with torch.no_grad():
+                self.encoder.head.bias.copy_(self.mean_C)
+
+    @torch.no_grad()
+    def _measured_statistics(self, batches: int) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the teacher's targets by channel, over the first batches of all ranks."""
+        rank_zero_only(print)(f"measuring mean and deviation of the targets on {batches} batches of each rank")
+        trainer: Any = self.trainer
+        loader, moments = trainer.datamodule.train_dataloader(), ChannelMoments(len(self.mean_C), self.device)
+        for batch in islice(loader, batches):
+            batch = trainer.strategy.batch_to_device(batch)  # and normalises the frames
+            with trainer.precision_plugin.forward_context():
+                targets_BTHWC = self._raw_targets(batch)
+            moments.add(targets_BTHWC[self._weights(batch, targets_BTHWC.shape[1]) > 0])
+        loader.close()
+        return moments.over_ranks()
+
+    def on_train_start(self) -> None:
+        steps = self.trainer.estimated_stepping_batches
+        self._share_done = (lambda: self.global_step / steps) if math.isfinite(steps) else self._clock()
+        super().on_train_start()
+
+    def _is_warm(self) -> bool:
+        """Whether the learning rate has warmed up. Early residuals are large everywhere and are not outliers."""
+        if self._share_done is not None and self._share_done() >= self.optimizer_settings.warmup_fraction:
+            self._share_done = None
+        return self._share_done is None
 
     def targets(self, batch: dict[str, Any]) -> Tensor:
         """What the student has to give, (B, T', H', W', C): the batch's, or made of the teacher's tokens."""
@@ -266,10 +310,10 @@ class CTDStage(Stage):
         assert self.teacher is not None
         # As the caching stage computes them: in the trainer's precision, then rounded to the stored dtype.
         vision = self.teacher(batch["frames_BTCHW"])
-        if isinstance(self.compressor, WAP) and not self._wap_is_told:
-            report_effective_tokens(self.compressor, vision)
-            self._wap_is_told = True
         raw = self.compressor(vision)
+        if isinstance(self.compressor, WAP) and not self._wap_is_told:
+            report_effective_tokens(self.compressor, vision, self._weights(batch, raw.shape[1]) > 0)
+            self._wap_is_told = True
         return raw if self.target_dtype is None else raw.to(getattr(torch, self.target_dtype))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -277,7 +321,7 @@ class CTDStage(Stage):
         if self.pictures_due(self.picture_every):
             picture = similarity_picture(batch["frames_BTCHW"][0], student_BTHWC[0].detach(), targets_BTHWC[0])
             self.log_picture("ctd/cosine", picture)
-        clip_sigma = self.clip_sigma if self.global_step >= self._warm_after else None
+        clip_sigma = self.clip_sigma if self.clip_sigma is not None and self._is_warm() else None
         loss = ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, clip_sigma, self.clip, self._centre_C())
         return self.training_loss(loss)
 

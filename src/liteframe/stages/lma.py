@@ -141,7 +141,7 @@ class LMAStage(Stage):
         width = vision.hidden_size
         if encoder.config.output_size != width:
             raise ConfigError(
-                f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the host"
+                f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the base VLM"
                 f" {self.host_source} takes {width}; distil an encoder from this base VLM's own vision tower"
             )
         host.requires_grad_(False)

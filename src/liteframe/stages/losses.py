@@ -35,7 +35,8 @@ def ctd_loss(
 
     Its means are
 
-    - "loss", over the elements that are kept, and "mse", over all of them;
+    - "loss", over the elements that are kept (all of them, as Huber's, with "clamp"), and "mse", the squared error of
+      all, whatever is clipped;
     - "explained_variance", 1 for a perfect student and 0 for one that gives `centre_C` everywhere;
     - "centred_cosine", the similarity of student and target tokens, both less `centre_C`;
     - where residuals are clipped, "clipped", the share of elements beyond the limit, and "clipped_worst", that of the
@@ -45,8 +46,8 @@ def ctd_loss(
         student_BTHWC: tokens of the student; gradient flows to these only.
         target_BTHWC: same shape.
         weight_BT: 1 for clips that count and 0 for those that do not (padding, blank samples); all count if None.
-        clip_sigma: residuals further than this many standard deviations of their channel's residuals are clipped
-            (appendix, as read by others: 3). Deviations are taken over the batches of all ranks, so every rank must
+        clip_sigma: residuals more than this many standard deviations out, by channel, are clipped (appendix, as read
+            by others: 3). Deviations are taken over the batches of all ranks, so every rank must
             call this; where gradients are accumulated, over each of the accumulated batches by itself, as the later
             ones are not known yet. None clips nothing, and communicates nothing.
         clip: "drop" leaves elements out whose residual is that far from the mean residual of their channel; "clamp"
@@ -89,7 +90,8 @@ def _within(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Which elements are within the limit of their channel, and that limit (C,), over all ranks."""
     tokens, first_C = sum_of(counts[..., 0]), _by_channel(residual_BTHWC)
-    total, *_ = sums = all_reduce_sum(torch.cat([tokens[None], first_C]))
+    sums = all_reduce_sum(torch.cat([tokens[None], first_C]))
+    total = sums[0]
     mean_C = (sums[1:] / total.clamp(min=1)).to(residual_BTHWC.dtype) if about_mean else residual_BTHWC.new_zeros(())
     distance = (residual_BTHWC - mean_C).abs()
     variance_C = all_reduce_sum(_by_channel(distance.square() * counts)) / total.clamp(min=1)
@@ -121,8 +123,8 @@ def _distances(
 @torch.no_grad()
 def _clipped(kept: torch.Tensor, counts: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     tokens, clipped_C = sum_of(counts[..., 0]), _by_channel((counts & ~kept).float())
-    all_tokens, *_ = sums = all_reduce_sum(torch.cat([tokens[None], clipped_C]))
-    worst = sums[1:].max() / all_tokens.clamp(min=1)
+    sums = all_reduce_sum(torch.cat([tokens[None], clipped_C]))
+    worst = sums[1:].max() / sums[0].clamp(min=1)
     return {"clipped": (clipped_C.sum(), sum_of(counts)), "clipped_worst": (worst * tokens, tokens)}
 
 

@@ -47,10 +47,9 @@ class Means:
 
     def values(self) -> dict[str, Tensor]:
         """The means in float32; 0 where nothing counts."""
-        found = {}
-        for name, (total, count) in self.parts.items():
-            found[name] = torch.where(count > 0, total / count, 0.0).float()
-        return found
+        return {
+            name: torch.where(count == 0, 0.0, total / count).float() for name, (total, count) in self.parts.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class ChannelMoments:
     """
 
     def __init__(self, channels: int, device: torch.device) -> None:
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        self._sums = torch.zeros(2 * channels + 1, dtype=wide, device=device)
+        device = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+        self._sums = torch.zeros(2 * channels + 1, dtype=torch.float64, device=device)
 
     def add(self, values: Tensor) -> None:
         """Takes in values (..., C)."""
@@ -95,7 +94,8 @@ class ChannelMoments:
         Raises:
             DataError: there were no values on any rank.
         """
-        count, *_ = sums = all_reduce_sum(self._sums)
+        sums = all_reduce_sum(self._sums)
+        count = sums[0]
         if count == 0:
             raise DataError("no batch holds a frame that could be read, so nothing is known of the targets")
         mean_C, square_C = (sums[1:] / count).chunk(2)

@@ -32,7 +32,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: not a readable record ({error}); run the bench again") from error
+        raise DataError(f"{path}: not a readable record ({error}); write it again") from error
     data = parse_json(text, str(path), DataError)
     if not isinstance(data, dict):
         raise DataError(f"{path}: a record must be a JSON object, this is a {type(data).__name__}")

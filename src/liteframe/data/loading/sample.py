@@ -43,6 +43,12 @@ class Sample:
     resize_s: float = 0.0
     decoder: str | None = None
 
+    def targets(self) -> Tensor:
+        """The targets. Raises ValueError where it has none, as a batch must not mix samples with and without them."""
+        if self.targets_THWC is None:
+            raise ValueError(f"sample {self.sample_id} has no targets, others of its batch have")
+        return self.targets_THWC
+
 
 @dataclass(frozen=True, eq=False)
 class StoredFrames:
@@ -115,7 +121,8 @@ def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
         "resize_s": [sample.resize_s for sample in samples],
         "decoders": [sample.decoder for sample in samples],
     }
-    if targets := [sample.targets_THWC for sample in samples if sample.targets_THWC is not None]:
+    if any(sample.targets_THWC is not None for sample in samples):
+        targets = [sample.targets() for sample in samples]
         clips = max(map(len, targets))
         batch["targets_BTHWC"] = torch.stack([_pad(target_THWC, clips, 0) for target_THWC in targets])
     return batch

@@ -189,11 +189,11 @@ def load_adapter(language_model: PreTrainedModel, folder: Path) -> PeftModel:
             f"{folder / ADAPTER_FILES[0]}: r is {settings.r}, the ranks of its weights are {sorted(ranks)}; the two are"
             " of different adapters"
         )
-    with named_errors(f"{folder}: does not fit the LLM of the host", "give the base VLM that it was made for"):
+    with named_errors(f"{folder}: does not fit the LLM of the base VLM", "give the base VLM that it was made for"):
         adapted = PeftModel.from_pretrained(language_model, str(folder), config=settings)
     # peft itself only warns.
     if odd := set(tensors) ^ set(get_peft_model_state_dict(adapted)):
-        raise ConfigError(f"{folder}: does not fit the LLM of the host: {sorted(odd)[0]}")
+        raise ConfigError(f"{folder}: does not fit the LLM of the base VLM: {sorted(odd)[0]}")
     return adapted
 
 
@@ -244,5 +244,5 @@ def _fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     odd = {name for name, tensor in tensors.items() if name in wanted and tensor.shape != wanted[name].shape}
     odd |= set(wanted) ^ set(tensors)
     if odd:
-        raise ConfigError(f"{path}: does not fit the host: {sorted(odd)[0]}")
+        raise ConfigError(f"{path}: does not fit the base VLM: {sorted(odd)[0]}")
     module.load_state_dict(tensors)

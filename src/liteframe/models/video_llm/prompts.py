@@ -33,7 +33,9 @@ def require_visual_tokens(processor: Any, where: str) -> None:
     """Raises ConfigError, with `where`, if a processor lacks a token that images and videos are written with."""
     for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
         if not isinstance(token := getattr(processor, name, None), str) or not token:
-            raise ConfigError(f"{where} has no {name}; use the processor saved with the model")
+            raise ConfigError(
+                f"{where}: {name} is {token!r}; copy the processor's files again, or use those of the base VLM"
+            )
 
 
 def image_text(processor: Any, tokens: int) -> str:
