@@ -13,7 +13,7 @@ from transformers import InternVLForConditionalGeneration
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.sampling.frame_spec import FrameSpec
-from liteframe.models.flop_count import Cost
+from liteframe.models.flop_count import Cost, cost_of
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import frames_of
 from liteframe.models.video_llm.hosts import host_config
@@ -173,7 +173,7 @@ def _count(stage: LMAStage, config: Any, encoder: LiteFrameConfig, size: tuple[i
         Part("LLM", own + head, 0, itemsize, outside + 2 * layer),
         Part("adapters", added, added, 4, 2 * added // sum(copies)),
     ]
-    logits = Cost(linear=2 * host.lm_head.weight.numel())
+    logits = cost_of(lambda: host.lm_head(host.lm_head.weight.new_empty(1, host.lm_head.in_features)))
     return parts, _Passes(student_pass(encoder, size), projector_pass(projector), plain, adapted, logits)
 
 
