@@ -229,7 +229,7 @@ def test_what_is_missing_or_does_not_fit_is_named(tmp_path: Path) -> None:
         **{**LiteFrameEncoder.from_pretrained(encoder_folder()).config.to_dict(), "output_size": 64}
     )
     LiteFrameEncoder(config).save_pretrained(tmp_path / "narrow")
-    with pytest.raises(ConfigError, match="width 64, the host .* takes 128"):
+    with pytest.raises(ConfigError, match="width 64, the base VLM .* takes 128"):
         fit(tmp_path, stage(encoder=str(tmp_path / "narrow")))
     with pytest.raises(ConfigError, match=r"model\.lora\.targets.*no_such_layer"):
         fit(tmp_path, stage(lora=LoraSettings(targets=["no_such_layer"])))

@@ -114,7 +114,7 @@ def test_steps_leave_the_lines_between_out_of_a_longer_prompt() -> None:
 
 def test_a_processor_that_cannot_serve_is_refused() -> None:
     processor = tiny_processor(TOKENS)
-    with pytest.raises(ConfigError, match="no video_token"):
+    with pytest.raises(ConfigError, match="video_token is None"):
         PromptBuilder(SimpleNamespace(tokenizer=None, start_image_token="a", end_image_token="b", image_token="c"))  # type: ignore[arg-type]
     processor.chat_template = (
         "{% for m in messages %}{% if m['role'] == 'user' %}<video>{% endif %}{{ messages | length }} {% endfor %}"
