@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors.torch import load_file, save_file
 
 from liteframe.data.transforms import normalize
-from liteframe.errors import ConfigError
+from liteframe.errors import CheckpointError, ConfigError
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.stages.ctd import CTDStage
@@ -127,6 +127,12 @@ def test_they_are_kept_in_the_checkpoint(offset_host: str, tmp_path: Path) -> No
         go_on("raw", standardise=False)
     with pytest.raises(ConfigError, match="other statistics of its targets"):
         go_on("store", statistics=str(store_folder()))
+    for damage in ({"std_C": std_C[:4]}, {"std_C": 0 * std_C}, {"mean_C": mean_C / 0}, {"standardise": "yes"}):
+        damaged = torch.load(checkpoint, weights_only=True)
+        damaged["targets"] |= damage
+        torch.save(damaged, tmp_path / "damaged.ckpt")
+        with pytest.raises(CheckpointError, match="`targets` are no mean and deviation of 128 channels"):
+            go_on("damaged", tmp_path / "damaged.ckpt")
     older = torch.load(checkpoint, weights_only=True)
     del older["targets"]
     torch.save(older, tmp_path / "older.ckpt")

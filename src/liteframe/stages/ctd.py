@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
-from liteframe.errors import ConfigError
+from liteframe.errors import CheckpointError, ConfigError
 from liteframe.models.backbone import WAP
 from liteframe.models.folders.training_record import TeacherName, TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
@@ -239,6 +239,7 @@ class CTDStage(Stage):
                     " model.standardise to false or true, as that run had it (its config.yaml says which)"
                 )
             return
+        self._require_statistics(targets)
         if targets["standardise"] != self.standardise:
             raise ConfigError(
                 f"model.standardise is {self.standardise}, the checkpoint was trained with {targets['standardise']}"
@@ -252,6 +253,19 @@ class CTDStage(Stage):
                 " data.store; give the store that it was trained with"
             )
         self._take_statistics(mean_C, std_C)
+
+    def _require_statistics(self, targets: Any) -> None:
+        """Raises CheckpointError where what a checkpoint says of its targets is damaged, or of another width."""
+        if isinstance(targets, dict) and isinstance(targets.get("standardise"), bool):
+            mean_C, std_C = targets.get("mean_C"), targets.get("std_C")
+            if isinstance(mean_C, Tensor) and isinstance(std_C, Tensor):
+                fits = mean_C.shape == std_C.shape == self.mean_C.shape
+                if fits and bool(torch.isfinite(mean_C).all() and torch.isfinite(std_C).all() and (std_C > 0).all()):
+                    return
+        raise CheckpointError(
+            f"the checkpoint's `targets` are no mean and deviation of {len(self.mean_C)} channels; go on from an older"
+            " one, or train anew"
+        )
 
     def on_validation_start(self) -> None:
         if self.standardise and not self._has_statistics and not self.trainer.sanity_checking:
