@@ -12,6 +12,7 @@ from liteframe.models.student.vit import sincos_positions
 from liteframe.models.teachers import weights_sha256
 from liteframe.tiny import synthetic
 from liteframe.tiny.models import build_tiny_host, tiny_tokenizer
+from liteframe.tiny.pretrain import VisionPretrainStage
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_chance_alone() -> None:
@@ -59,3 +60,28 @@ def test_positions_tell_rows_from_columns() -> None:
     assert waves.reshape(15, 16).unique(dim=0).shape[0] == 15
     rows, columns = waves[:, 0, :8], waves[0, :, 8:]
     assert rows[1].tolist() == pytest.approx(columns[1].tolist())
+
+
+def test_a_hard_encoder_has_no_final_norm_and_massive_channels() -> None:
+    frames_FCHW = torch.randn(8, 3, synthetic.SIZE, synthetic.SIZE, generator=torch.Generator().manual_seed(0))
+    means = {}
+    for hard in (False, True):
+        tower = build_tiny_host(3, hard=hard)[0].model.vision_tower
+        assert isinstance(tower.layernorm, torch.nn.Identity) == hard
+        with torch.no_grad():
+            means[hard] = tower(pixel_values=frames_FCHW).last_hidden_state.flatten(0, 1).mean(dim=0)
+    largest = means[True].abs().sort(descending=True).values
+    assert (largest[:3] > 50).all() and largest[3] < 20
+    assert means[True].abs().median() > 3 * means[False].abs().median()
+    assert means[False].abs().max() < 5
+
+
+def test_labels_are_read_from_hard_features_less_their_constant() -> None:
+    stage = VisionPretrainStage(hard=True, seed=3)
+    frames_FCHW = torch.randn(4, 3, synthetic.SIZE, synthetic.SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        raw = stage.vision_tower(pixel_values=frames_FCHW).last_hidden_state
+        read = stage.features(frames_FCHW)
+    assert raw.abs().max() > 50 > 20 > read.abs().max()
+    offset = (raw - read).flatten(0, 1)
+    torch.testing.assert_close(offset, offset[:1].expand_as(offset), atol=1e-4, rtol=0)

@@ -39,6 +39,8 @@ CHAT_TEMPLATE = (
 _SPECIAL = ("<unk>", "<pad>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 _MAX_FRAMES = 256
 _INITIAL_STD = 0.06
+MASSIVE = (60.0, -60.0, 60.0)
+"""What the features of a hard tiny encoder are offset by in a few channels, as those of large ViTs are."""
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -89,8 +91,13 @@ def internvl_processor(
     )
 
 
-def tiny_config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
-    """ViT of 4 layers, width 128; Qwen2 of 3 layers, width 192; pixel shuffle 0.5, so 16 tokens a frame."""
+def tiny_config(tokenizer: PreTrainedTokenizerFast, final_norm: bool = True) -> InternVLConfig:
+    """ViT of 4 layers, width 128; Qwen2 of 3 layers, width 192; pixel shuffle 0.5, so 16 tokens a frame.
+
+    Args:
+        tokenizer: of `tiny_tokenizer`.
+        final_norm: whether the ViT ends in a LayerNorm; the published InternVLs do not.
+    """
     return InternVLConfig(
         vision_config={
             "hidden_size": 128,
@@ -102,7 +109,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
             "patch_size": [synthetic.PATCH, synthetic.PATCH],
             "layer_scale_init_value": 1.0,
             "initializer_range": _INITIAL_STD,
-            "use_mean_pooling": False,
+            "use_mean_pooling": not final_norm,  # of transformers: without pooling there is a norm
         },
         text_config=Qwen2Config(
             vocab_size=len(tokenizer),
@@ -139,17 +146,35 @@ def _initialise_tokens(cls_token: Tensor, position_1NC: Tensor, grid: tuple[int,
     cls_token.normal_(std=0.5)
 
 
+@torch.no_grad()
+def _offset_features(model: InternVLForConditionalGeneration) -> None:
+    """Lets the last layer of the ViT add a constant to each channel: Laplace-distributed, and massive in a few."""
+    offset_C = model.model.vision_tower.encoder.layer[-1].mlp.fc2.bias
+    width = len(offset_C)
+    offset_C.copy_(torch.distributions.Laplace(0.0, 1.0).sample((width,)))
+    offset_C[torch.randperm(width)[: len(MASSIVE)]] = torch.tensor(MASSIVE)
+
+
 def build_tiny_host(
-    seed: int = 0, attention: str = "eager"
+    seed: int = 0, attention: str = "eager", hard: bool = False
 ) -> tuple[InternVLForConditionalGeneration, InternVLProcessor]:
-    """A freshly initialised tiny base VLM and its processor; the same seed gives the same weights."""
+    """A freshly initialised tiny base VLM and its processor; the same seed gives the same weights.
+
+    Args:
+        seed: of the weights.
+        attention: attention implementation of ViT and LLM.
+        hard: give the ViT what makes features of the published ones hard to learn: no final norm, a mean of its own in
+            each channel, and a few channels whose mean is many times all else (`MASSIVE`).
+    """
     processor = tiny_processor()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = tiny_config(processor.tokenizer)
+        config = tiny_config(processor.tokenizer, final_norm=not hard)
         config._attn_implementation = attention
         model = InternVLForConditionalGeneration(config)
         _initialise(model)
+        if hard:
+            _offset_features(model)
     return model, processor
 
 

@@ -35,22 +35,32 @@ class VisionPretrainStage(FrameLabelStage):
     """Teaches the tiny base VLM's image encoder what frames of the tiny world show, see `FrameLabelStage`.
 
     Args:
+        hard: make features as hard to learn as those of large ViTs, see `build_tiny_host`.
         optimizer: see `OptimizerSettings`.
         seed: of the initial weights.
         out: folder of the exported base VLM; by default `export` in the run folder.
     """
 
     def __init__(
-        self, optimizer: OptimizerSettings = OptimizerSettings(lr=2e-3), seed: int | None = None, out: str | None = None
+        self,
+        hard: bool = False,
+        optimizer: OptimizerSettings = OptimizerSettings(lr=2e-3),
+        seed: int | None = None,
+        out: str | None = None,
     ) -> None:
         super().__init__(optimizer, seed, out)
-        host, self._processor = build_tiny_host(self.seed)
+        self.hard = hard
+        host, self._processor = build_tiny_host(self.seed, hard=hard)
         self._host = [host]  # in a list, so that only the vision tower below is a submodule
         self.vision_tower = host.model.vision_tower
         self.add_heads(self.vision_tower.config.hidden_size)
 
     def features(self, frames_FCHW: Tensor) -> Tensor:
-        return self.vision_tower(pixel_values=frames_FCHW).last_hidden_state
+        features = self.vision_tower(pixel_values=frames_FCHW).last_hidden_state
+        if not self.hard:
+            return features
+        last = self.vision_tower.encoder.layer[-1]
+        return features - last.lambda_2 * last.mlp.fc2.bias  # heads on massive channels learn nothing in minutes
 
     def configure_model(self) -> None:
         height, width = self.vision_tower.config.image_size

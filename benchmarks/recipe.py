@@ -1,0 +1,168 @@
+"""Measures the choices of the training recipe on the tiny world, with its plain teacher and with its hard one.
+
+`python benchmarks/recipe.py` trains what is missing and writes `records/recipe/`; what is done is skipped, what was
+broken off goes on. `--page` writes the tables of `docs/recipe.md` from the records alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from liteframe.bench.environment import environment
+from liteframe.bench.records import write_record
+from liteframe.bench.target_fit import target_fit
+from liteframe.command.cli import dispatch
+from liteframe.command.lightning_cli import quieten
+from liteframe.errors import LiteFrameError
+from liteframe.models.backbone import WAP
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.teachers import InternVL
+from liteframe.pipeline.isolation import isolated
+from liteframe.pipeline.recipe import Recipe, StageSpec, read_recipe
+from liteframe.pipeline.runner import PipelineRunner
+from liteframe.system.json_files import read_json
+from liteframe.system.runtime import share_cores, tune_malloc
+
+RECORDS = Path(__file__).resolve().parent / "records" / "recipe"
+SEEDS = (4, 5, 6)
+FRAMES = 32
+"""Of each test video, uniform midpoints of 128: as far apart as in use."""
+SCALES = {"plain": 20.0, "hard": 130.0}
+"""Of WAP's cosine: about 12 effective tokens of 16 with either teacher, as `liteframe saliency` finds."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of CTD.
+
+    Attributes:
+        about: in a few words.
+        args: settings that differ from `tiny/ctd.yaml`.
+        literal: whether it is `LiteralCTD`.
+        teachers: that it is tried with.
+    """
+
+    about: str
+    args: tuple[str, ...] = ()
+    literal: bool = False
+    teachers: tuple[str, ...] = ("plain", "hard")
+
+
+_CLIPPED = "--model.clip_sigma=3"
+VARIANTS = {
+    "literal": Variant("raw, one limit for all channels, from a head at zero", (_CLIPPED,), literal=True),
+    "raw-unclipped": Variant("raw, from a head at zero, nothing clipped", ("--model.standardise=false",)),
+    "unclipped": Variant("standardised, nothing clipped"),
+    "drop": Variant("standardised, residuals clipped by channel: left out", (_CLIPPED,)),
+    "clamp": Variant("standardised, residuals clipped by channel: Huber's", (_CLIPPED, "--model.clip=clamp")),
+}
+
+
+class Bench:
+    """The runs of a seed and a teacher.
+
+    Args:
+        runs: folder of all runs.
+        teacher: "plain" or "hard".
+        seed: of world and trainings.
+    """
+
+    def __init__(self, runs: Path, teacher: str, seed: int) -> None:
+        self.teacher, self.seed = teacher, seed
+        self.world_run = runs / f"seed{seed}"
+        self.run = self.world_run / teacher
+        self.stages = {stage.name: stage for stage in read_recipe("tiny").stages}
+
+    def train(self, name: str, variant: Variant) -> Path:
+        """The encoder of a variant, with all that it is trained from where that is missing."""
+        vision = [f"--model.hard={str(self.teacher == 'hard').lower()}"]
+        self._execute(self.world_run, [self.stages["world"]])
+        self._execute(
+            self.run,
+            [
+                self._stage("pretrain-vision", vision),
+                self._stage("cache", [f"--model.scale={SCALES[self.teacher]}"]),
+            ],
+        )
+        self._execute(self.run / name, [self._ctd(variant)])
+        return self.run / name / "ctd" / "export"
+
+    def _ctd(self, variant: Variant) -> StageSpec:
+        literal = ["--model=literal_ctd.LiteralCTD"] if variant.literal else []
+        stage = self._stage("ctd", [f"--model.scale={SCALES[self.teacher]}", *variant.args])
+        return replace(stage, args=[*literal, *stage.args])
+
+    def _stage(self, name: str, more: Sequence[str]) -> StageSpec:
+        stage = self.stages[name]
+        places = {
+            "{run}/world": f"{self.world_run}/world",
+            "{run}/pretrain-llm": f"{self.run}/pretrain-vision",
+            "{run}/cache": f"{self.run}/cache",
+        }
+        args = stage.args
+        for before, after in places.items():
+            args = [word.replace(before, after) for word in args]
+        return replace(stage, args=[*args, *more])
+
+    def _execute(self, run: Path, stages: list[StageSpec]) -> None:
+        PipelineRunner(Recipe("recipe", stages, allow_code=True), run, self.seed, dispatch).execute()
+
+    def measure(self, encoder: Path) -> dict[str, Any]:
+        """How near an encoder is to its targets on the test videos."""
+        teacher = InternVL(str(self.run / "pretrain-vision" / "export")).load("eager")
+        wap = WAP(similarity="cosine", scale=SCALES[self.teacher])
+        manifest = self.world_run / "world" / "test.jsonl"
+        with isolated(self.seed):
+            return target_fit(LiteFrameEncoder.from_pretrained(encoder), teacher, wap, manifest, FRAMES)
+
+
+def record_path(teacher: str, seed: int) -> Path:
+    """Where the measures of a teacher's students lie."""
+    return RECORDS / f"{teacher}-seed{seed}.json"
+
+
+def measured(teacher: str, seed: int) -> dict[str, Any]:
+    """Variant -> its settings and measures; what was measured under other settings is left out."""
+    path = record_path(teacher, seed)
+    rows = read_json(path)["variants"] if path.is_file() else {}
+    return {name: row for name, row in rows.items() if name in VARIANTS and row["args"] == list(VARIANTS[name].args)}
+
+
+def _measure(runs: Path, teacher: str, seed: int, name: str) -> None:
+    variant, bench = VARIANTS[name], Bench(runs, teacher, seed)
+    row = {"about": variant.about, "args": list(variant.args), **bench.measure(bench.train(name, variant))}
+    rows = {**measured(teacher, seed), name: row}
+    settings = {"teacher": teacher, "seed": seed, "scale": SCALES[teacher], "frames": FRAMES, "split": "test"}
+    path = record_path(teacher, seed)
+    write_record(path, "recipe", environment("cpu", "bfloat16", "eager"), settings, {"variants": rows})
+    print(f"{name}, {teacher} teacher, seed {seed}: {row}\n{path}", flush=True)
+
+
+def main(args: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=VARIANTS, help="variants; all by default")
+    parser.add_argument("--teachers", nargs="+", default=list(SCALES), choices=SCALES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--runs", type=Path, default=Path("runs") / "recipe", help="where the runs lie")
+    given = parser.parse_args(args)
+    quieten()
+    for seed in given.seeds:
+        for teacher in given.teachers:
+            for name in given.only:
+                if teacher in VARIANTS[name].teachers and name not in measured(teacher, seed):
+                    _measure(given.runs, teacher, seed, name)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        tune_malloc()
+        share_cores()
+        sys.exit(main(sys.argv[1:]))
+    except LiteFrameError as error:
+        sys.exit(f"error: {error}")
