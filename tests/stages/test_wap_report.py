@@ -1,4 +1,4 @@
-"""How many tokens WAP averages over is told from its weights, and said where it is one or all of them."""
+"""How many tokens WAP averages over is told from its weights, said where it is one or all, and chosen by a scale."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from liteframe.command import cli
+from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, VisionTokens
-from liteframe.ops.wap import effective_tokens
+from liteframe.ops.wap import effective_tokens, saliency_weights, scale_for
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.wap_report import report_effective_tokens
-from tiny_world import WAP_SETTINGS, decoding_in_process, host_folder, make_trainer, manifest, video_data
+from tiny_world import WAP_SETTINGS, InProcessPool, decoding_in_process, host_folder, make_trainer, manifest, video_data
 
 
 def vision() -> VisionTokens:
@@ -58,3 +60,49 @@ def test_caching_says_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with decoding_in_process():
         make_trainer(tmp_path).predict(stage, video_data(predict=str(manifest())), return_predictions=False)
     assert capsys.readouterr().out.count("effective tokens a block of 16") == 1
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("score", ["class_token", "mean_token", "norm"])
+def test_importance_is_what_the_weights_are_the_softmax_of(similarity: str, score: str) -> None:
+    wap = WAP((4, 2, 2), similarity, 0.7, score)
+    weights = saliency_weights(wap.importance(vision()), wap.block, 0.7)
+    torch.testing.assert_close(weights, wap.weights(vision()))
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("effective", [1.5, 8.0, 15.0])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_a_scale_gives_the_tokens_that_were_asked_for(similarity: str, effective: float, size: float) -> None:
+    tokens = vision()
+    assert tokens.cls_BTC is not None
+    tokens = VisionTokens(tokens.tokens_BTHWC * size, tokens.cls_BTC * size)
+    scale = scale_for(WAP((4, 2, 2), similarity).importance(tokens), effective)
+    found = effective_tokens(WAP((4, 2, 2), similarity, scale).weights(tokens)).mean()
+    assert float(found) == pytest.approx(effective, rel=0.01)
+
+
+def test_no_scale_tells_equal_tokens_apart() -> None:
+    with pytest.raises(ConfigError, match="equally important"):
+        scale_for(torch.ones(1, 4, 2, 2), 8.0)
+    pairs = torch.arange(8.0).repeat_interleave(2).reshape(1, 4, 2, 2)
+    with pytest.raises(ConfigError, match=r"no scale leaves 1\.5"):
+        scale_for(pairs, 1.5)  # the two most important ones are equal
+    with pytest.raises(ConfigError, match="above 1 and below the 16"):
+        scale_for(vision().tokens_BTHWC[..., 0], 16.0)
+
+
+def test_a_scale_is_proposed_from_a_few_videos(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", InProcessPool)
+    words = ["saliency", str(host_folder()), "--videos", str(manifest())]
+    more = ["--similarity", "cosine", "--frames", "8", "--count", "2", "--effective", "6"]
+    assert cli.main([*words, *more]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in said if line[:1].isdigit()][2] == "6.0"
+    assert said[-1].startswith("proposed: --model.similarity=cosine --model.scale=") and "mean of 6 tokens" in said[-1]
+    assert cli.main([*words, "--out", "x.json"]) == 1
+    assert "leave out --videos" in capsys.readouterr().err
+    assert cli.main(["saliency", "run", "--effective", "6"]) == 1
+    assert "give --videos too" in capsys.readouterr().err

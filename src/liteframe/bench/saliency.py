@@ -1,11 +1,11 @@
-"""WAP with what can stand in for the class token, against the class token (`liteframe saliency`)."""
+"""WAP's importance scores against the class token on a finished run, and a scale for them (`liteframe saliency`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -13,45 +13,88 @@ from liteframe.bench.arms import ATTENTION, RunParts
 from liteframe.bench.environment import environment
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
 from liteframe.bench.records import write_record
+from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from liteframe.models import teachers
 from liteframe.models.backbone import WAP, Compressor, Pool
+from liteframe.models.teachers import TeacherSource
 from liteframe.models.video_llm.answering_model import AnsweringModel
 from liteframe.models.video_llm.model import VideoLLM
+from liteframe.stages.wap_scale import propose_scale
 from liteframe.system.stage_records import read_stage_records
 from liteframe.system.tables import aligned
 
 REFERENCE = "class_token"
+_TRIED = ("class_token", "mean_token", "norm")
 UNIFORM = "none"
 """Average pooling: every token weighs the same."""
 
 
 def saliency_command(
-    run: str,
+    source: str,
+    videos: str | None = None,
+    teacher_class: Literal["InternVL", "QwenVL", "Siglip", "TimmViT"] = "InternVL",
+    similarity: Literal["dot", "cosine"] = "dot",
+    effective: float | None = None,
+    count: int = 8,
     split: str = "test",
-    saliencies: list[str] = ["class_token", "mean_token", "norm"],  # noqa: B006
+    saliencies: list[str] | None = None,
     scales: list[float] = [],  # noqa: B006
     frames: list[int] = [8, 16, 32, 64],  # noqa: B006
     decoded: int = 128,
     batch_size: int = 8,
     out: str | None = None,
 ) -> int:
-    """Measures teacher + WAP with each importance score on a finished run, and writes a record.
+    """Proposes a scale for WAP from a handful of videos; or measures importance scores on a finished run.
 
-    The reference is the class token with the settings of the run's feature store; average pooling stands beside.
+    With `--videos`, SOURCE is a teacher: how many tokens of a block WAP averages over is shown for several scales, and
+    the one that gives `--effective` is proposed. Without, SOURCE is a run of the pipeline: teacher + WAP answers its
+    questions with each importance score, beside the class token with the run's own settings and average pooling, and a
+    record is written.
 
     Args:
-        run: folder of a run of the pipeline that has its teacher and its feature store.
-        split: manifest of the run's world that the questions come from.
-        saliencies: class_token, mean_token, norm, and attention_pool of an encoder that has one.
-        scales: factors before the softmax to try with each importance score, beside that of the run.
-        frames: frame counts.
-        decoded: frames that are decoded of a video, of which each count takes uniform midpoints, as the sweep does.
-        batch_size: videos that are answered at a time.
+        source: folder or hub id of a teacher, or folder of a run that has its teacher and its feature store.
+        videos: list or folder of videos to propose a scale from.
+        teacher_class: kind of the teacher; only with videos.
+        similarity: of a token and the class token of its frame; only with videos.
+        effective: tokens of a block that WAP is to average over, by default half of them; only with videos.
+        count: videos to propose from; only with videos.
+        split: manifest of the run's world that the questions come from; only of a run.
+        saliencies: class_token, mean_token, norm, and attention_pool of an encoder that has one; by default the first
+            with videos, the first three of a run.
+        scales: factors before the softmax to try with each importance score, beside that of the run; only of a run.
+        frames: frame counts; with videos the first of them counts.
+        decoded: frames that are decoded of a video, of which each count takes uniform midpoints, as the sweep does;
+            only of a run.
+        batch_size: videos that are answered at a time; only of a run.
         out: file of the record; by default saliency.json in the run.
     """
-    folder = Path(run)
+    if videos is not None:
+        if (split, scales, decoded, batch_size, out) != ("test", [], 128, 8, None):
+            raise ConfigError("--split, --scales, --decoded, --batch_size and --out are of a run; leave out --videos")
+        teacher: TeacherSource = getattr(teachers, teacher_class)(source)
+        for name in saliencies or [REFERENCE]:
+            print(f"importance score: {name}")
+            wap = WAP(teacher.geometry().block(), similarity, saliency=name)
+            propose_scale(teacher, wap, videos, count, frames[0], effective)
+        return 0
+    if (teacher_class, similarity, effective, count) != ("InternVL", "dot", None, 8):
+        raise ConfigError("--teacher_class, --similarity, --effective and --count propose a scale: give --videos too")
+    return _measure(Path(source), split, saliencies or list(_TRIED), scales, frames, decoded, batch_size, out)
+
+
+def _measure(
+    folder: Path,
+    split: str,
+    saliencies: Sequence[str],
+    scales: Sequence[float],
+    frames: Sequence[int],
+    decoded: int,
+    batch_size: int,
+    out: str | None,
+) -> int:
     manifest = manifest_of_run(folder, split)
     parts = RunParts(folder)
     (host, processor), wap = parts.host, parts.wap

@@ -45,7 +45,10 @@ FUNCTION_VERBS = {
         "measure latency at the paper's real shapes, with random weights",
         "liteframe.bench.real_size.command:latency_command",
     ),
-    "saliency": ("measure WAP without the class token on a finished run", "liteframe.bench.saliency:saliency_command"),
+    "saliency": (
+        "propose a scale for WAP from a few videos, or measure it without the class token on a finished run",
+        "liteframe.bench.saliency:saliency_command",
+    ),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.command.doctor:doctor_command"),

@@ -15,7 +15,14 @@ from torch import Tensor
 from liteframe.errors import ConfigError
 from liteframe.ops.pooling import average_pool, max_pool, subsample
 from liteframe.ops.saliency import SALIENCIES, mean_token, token_norms
-from liteframe.ops.wap import default_scale, saliency_pool, saliency_weights, wap_weights, weighted_average_pool
+from liteframe.ops.wap import (
+    default_scale,
+    saliency_pool,
+    saliency_weights,
+    wap_similarities,
+    wap_weights,
+    weighted_average_pool,
+)
 
 Block = tuple[int, int, int]
 
@@ -132,6 +139,13 @@ class WAP:
         if self.saliency == "norm":
             return saliency_weights(self._norms(tokens_BTHWC), self.block, self._norm_scale(tokens_BTHWC))
         return wap_weights(tokens_BTHWC, self._query(vision), self.block, self.similarity, self.scale)
+
+    def importance(self, vision: VisionTokens) -> Tensor:
+        """What `weights` is the softmax of, over each block, at a scale of 1, (B, T, H, W)."""
+        tokens_BTHWC = vision.tokens_BTHWC
+        if self.saliency == "norm":
+            return self._norms(tokens_BTHWC)
+        return wap_similarities(tokens_BTHWC, self._query(vision), self.block, self.similarity)
 
     def require(self, saliencies: Sequence[str], of: str = "this backbone") -> None:
         """Raises ConfigError where an encoder with these importance scores lacks the one that is asked for."""

@@ -7,6 +7,8 @@ argument. `saliency_pool` weighs by any number a token instead.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -59,6 +61,14 @@ def wap_weights(
     return _on_grid(weights, block)
 
 
+def wap_similarities(
+    tokens_BTHWC: Tensor, cls_BTC: Tensor, block: Block = (4, 2, 2), similarity: str = "dot"
+) -> Tensor:
+    """What `wap_weights` takes the softmax of at a scale of 1, (B, T, H, W); same arguments, same errors."""
+    logits, _ = _similarities(tokens_BTHWC, cls_BTC, block, similarity)
+    return _on_grid(logits.flatten(4), block)
+
+
 def effective_tokens(weights_BTHW: Tensor, block: Block = (4, 2, 2)) -> Tensor:
     """How many tokens of each block WAP takes its mean over: exp of the entropy of the block's weights.
 
@@ -73,6 +83,39 @@ def effective_tokens(weights_BTHW: Tensor, block: Block = (4, 2, 2)) -> Tensor:
     """
     weights = gather_blocks(weights_BTHW.unsqueeze(-1), block).flatten(4)
     return torch.special.entr(weights).sum(dim=-1).exp()
+
+
+def scale_for(importance_BTHW: Tensor, effective: float, block: Block = (4, 2, 2)) -> float:
+    """The scale at which WAP averages over so many effective tokens of a block, in the mean over the blocks.
+
+    Args:
+        importance_BTHW: what the softmax is of, at a scale of 1: importance scores or similarities of each token.
+        effective: above 1, which is one token of each block, and below t*h*w, which is average pooling.
+        block: frames, rows and columns of a block.
+
+    Raises:
+        ConfigError: no scale gives that many, because too many tokens of a block are equally important.
+        GeometryError: an axis that the block does not divide.
+    """
+    tokens = math.prod(block)
+    if not 1 < effective < tokens:
+        raise ConfigError(f"effective tokens must be above 1 and below the {tokens} of a block, got {effective:g}")
+    spread = float(gather_blocks(importance_BTHW.unsqueeze(-1), block).flatten(4).double().std(dim=-1).mean())
+    low, high = -20.0, 20.0  # powers of e, of one over the scores' own deviation
+
+    def found(power: float) -> float:
+        weights = saliency_weights(importance_BTHW.double(), block, math.exp(power) / spread)
+        return float(effective_tokens(weights, block).mean())
+
+    if spread == 0 or found(high) > effective:
+        raise ConfigError(
+            f"no scale leaves {effective:g} effective tokens of {tokens}: too many tokens of a block are equally"
+            " important; choose another importance score"
+        )
+    while high - low > 1e-3:  # the number falls as the scale rises
+        middle = (low + high) / 2
+        low, high = (middle, high) if found(middle) > effective else (low, middle)
+    return math.exp(high) / spread
 
 
 def saliency_pool(tokens_BTHWC: Tensor, saliency_BTHW: Tensor, block: Block = (4, 2, 2), scale: float = 1.0) -> Tensor:
@@ -134,6 +177,14 @@ def _blocks(
     scale: float | None,
 ) -> tuple[Tensor, Tensor]:
     """Weights ``(B, T/t, H/h, W/w, t*h*w)`` and tokens as `gather_blocks` has them, in the dtype of the softmax."""
+    logits, tokens = _similarities(tokens_BTHWC, cls_BTC, block, similarity)
+    if scale is None:
+        scale = default_scale(similarity, tokens_BTHWC.shape[-1])
+    return (logits * scale).flatten(4).softmax(dim=-1), tokens
+
+
+def _similarities(tokens_BTHWC: Tensor, cls_BTC: Tensor, block: Block, similarity: str) -> tuple[Tensor, Tensor]:
+    """What `_blocks` takes the softmax of, before it is scaled, ``(B, T/t, H/h, W/w, t, h, w)``, and the tokens."""
     dtype = torch.promote_types(tokens_BTHWC.dtype, torch.float32)
     tokens = gather_blocks(tokens_BTHWC, block).to(dtype)
     frames, channels = tokens_BTHWC.shape[1], tokens_BTHWC.shape[-1]
@@ -152,9 +203,7 @@ def _blocks(
     logits = (tokens * cls.reshape(-1, frames // t, 1, 1, t, 1, channels)).sum(dim=-1)
     if similarity == "cosine":
         logits = logits / tokens.norm(dim=-1).clamp_min(1e-12)
-    if scale is None:
-        scale = default_scale(similarity, channels)
-    return (logits * scale).flatten(4).softmax(dim=-1), tokens
+    return logits, tokens
 
 
 def default_scale(similarity: str, channels: int) -> float:
