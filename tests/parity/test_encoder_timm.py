@@ -4,7 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
+from torch.nn import functional
 
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.student.init_from_timm import load_timm_weights
@@ -76,6 +78,27 @@ def test_every_block_equals_timm(attention, clip, timm_settings):
     assert len(ours) == len(theirs) == 4
     for own, their in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, their, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("activation", "tolerance"), [("gelu", 1e-4), ("gelu_tanh", 1e-2)])
+def test_a_siglip_with_its_own_pixels_patches_and_pooling(bias, activation, tolerance):
+    vit, encoder = small_vit(global_pool="map", patch_size=7, img_size=28, act_layer=activation), small_encoder()
+    vit.pretrained_cfg = {"mean": (0.5, 0.4, 0.3), "std": (0.5, 0.6, 0.7)}
+    if not bias:
+        vit.patch_embed.proj.bias = None
+    assert any(name.startswith("attn_pool.") for name in vit.state_dict())
+    assert load_timm_weights(encoder, vit) == ["head.weight", "head.bias"]
+
+    # What has twice the side by the resampling's own filter has the same patch embeddings.
+    pixels = torch.rand(2, 3, 7, 7).repeat(1, 1, 4, 4)
+    twice = functional.interpolate(pixels[..., :7, :7], 14, mode="bicubic", antialias=True).repeat(1, 1, 4, 4)
+    mean, std = torch.tensor([0.5, 0.4, 0.3])[:, None, None], torch.tensor([0.5, 0.6, 0.7])[:, None, None]
+    own = (twice - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
+    ours = block_outputs(encoder, [*encoder.blocks, encoder.norm], lambda model: model(own[None]))
+    theirs = block_outputs(vit, [*vit.blocks, vit.norm], lambda model: model((pixels - mean) / std))
+    for own_output, their_output in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own_output, their_output, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(

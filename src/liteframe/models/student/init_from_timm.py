@@ -6,13 +6,15 @@ import re
 from typing import Any
 
 import torch
+from timm.layers import GELUTanh, resample_patch_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.student.vit import resize_positions
-from liteframe.models.teachers.timm_vit import create_timm
+from liteframe.models.teachers.timm_vit import create_timm, normalization
 
 _BLOCK = r"blocks\.(\d+)\."
 _MAP = (
@@ -27,19 +29,22 @@ _MAP = (
 _SCALES = {"ls1": "attn.proj", "ls2": "mlp.fc2"}
 """LayerScale is folded into the layer in front of it, which changes nothing."""
 
-_NOT_OURS = re.compile(r"cls_token|reg_token|head\..*")
-"""What the student has no use for by design: it has no class or register tokens and no classifier."""
+_NOT_OURS = re.compile(r"cls_token|reg_token|(head|attn_pool|fc_norm)\..*")
+"""What the student has no use for by design: it has no class or register tokens, no pooling and no classifier."""
 
 
 def load_timm_weights(
     encoder: LiteFrameEncoder, timm_model_or_name: VisionTransformer | str, pretrained: bool = False
 ) -> list[str]:
-    """Copy a timm ViT's weights into the encoder, in place; positions are interpolated to the encoder's grid.
+    """Copy a timm ViT's weights into the encoder, in place.
 
-    Class and register tokens (with their positions) and the classifier are left out; LayerScale is folded in.
+    Positions are interpolated to the encoder's grid, and patch embeddings resampled to its patch size (FlexiViT,
+    arXiv 2212.08013, section 3.4). Class and register tokens (with their positions), pooling and classifier are left
+    out. LayerScale is folded in, and so are the ViT's own mean and deviation of pixels: the encoder is given frames
+    that are normalised as ImageNet is.
 
     Args:
-        encoder: what to start; its width, heads, MLP and patch size must be the ViT's, and it needs as many blocks.
+        encoder: what to start; its width, heads and MLP must be the ViT's, and it needs as many blocks.
         timm_model_or_name: a timm ``VisionTransformer``, the name of one, or a folder that timm wrote (or the weights
             in it).
         pretrained: for a name, whether timm loads its published weights (they must be in timm's cache, or
@@ -60,6 +65,7 @@ def load_timm_weights(
     _check_settings(encoder, source)
 
     weights = _fold_scales({key: value.detach() for key, value in source.state_dict().items()})
+    weights |= _patch_embedding(encoder, source)
     if "pos_embed" in weights:
         weights["pos_embed"] = _positions(encoder, source, weights["pos_embed"])
     targets = encoder.state_dict()
@@ -94,8 +100,8 @@ def _check_settings(encoder: LiteFrameEncoder, source: VisionTransformer) -> Non
         if heads != config.num_attention_heads:
             raise ConfigError(f"num_attention_heads is {config.num_attention_heads}, timm's block {depth} has {heads}")
         activation = parts.get("mlp.act")
-        if not isinstance(activation, nn.GELU) or activation.approximate != "none":
-            raise ConfigError(f"the timm model's block {depth} uses {activation}, the encoder the exact GELU")
+        if not isinstance(activation, (nn.GELU, GELUTanh)):  # by tanh it differs by less than 1e-3, which a start may
+            raise ConfigError(f"the timm model's block {depth} uses {activation}, the encoder GELU")
         eps = getattr(parts.get("norm1"), "eps", None)
         if not isinstance(parts.get("norm1"), nn.LayerNorm) or eps != config.layer_norm_eps:
             raise ConfigError(f"layer_norm_eps is {config.layer_norm_eps}, the timm model's block {depth} has {eps}")
@@ -111,6 +117,27 @@ def _fold_scales(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             if f"{layer}.bias" in folded:
                 folded[f"{layer}.bias"] = folded[f"{layer}.bias"] * scale
     return folded
+
+
+def _patch_embedding(encoder: LiteFrameEncoder, source: VisionTransformer) -> dict[str, Tensor]:
+    """The ViT's patch projection for patches of the encoder's size, of pixels that are normalised as the encoder's.
+
+    With one pixel (x * s + m) of the frame, x in the encoder's units, the ViT sees (x * s + m - m') / s'.
+    """
+    projection: Any = source.patch_embed.proj
+    weight_OIHW = projection.weight.detach().float()
+    side = encoder.config.patch_size
+    if weight_OIHW.shape[2:] != (side, side):
+        weight_OIHW = resample_patch_embed(weight_OIHW, [side, side])
+    mean, std = (torch.tensor(colour) for colour in normalization(source))
+    own_mean, own_std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    bias_O = weight_OIHW.sum(dim=(2, 3)) @ ((own_mean - mean) / std)
+    if projection.bias is not None:
+        bias_O = bias_O + projection.bias.detach()
+    return {
+        "patch_embed.proj.weight": weight_OIHW * (own_std / std)[:, None, None],
+        "patch_embed.proj.bias": bias_O,
+    }
 
 
 def _positions(encoder: LiteFrameEncoder, source: VisionTransformer, position_1NC: Tensor) -> Tensor:

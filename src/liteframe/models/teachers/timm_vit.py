@@ -54,7 +54,7 @@ class TimmTeacher(Teacher):
             for module in model.modules():
                 if hasattr(module, "fused_attn"):
                     module.fused_attn = attention == "sdpa"
-        return cls(model, *_normalization(model))
+        return cls(model, *normalization(model))
 
     @classmethod
     def read_geometry(cls, source: str) -> TeacherGeometry:
@@ -172,7 +172,8 @@ def _geometry(model: Any) -> TeacherGeometry:
     return TeacherGeometry(model.embed_dim, rows, max(size) if size else None)
 
 
-def _normalization(model: Any) -> tuple[Colour, Colour]:
+def normalization(model: Any) -> tuple[Colour, Colour]:
+    """Mean and standard deviation of the pixels that a timm model was trained on."""
     from timm.data import resolve_model_data_config
 
     settings = resolve_model_data_config(model)
