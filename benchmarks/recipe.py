@@ -53,10 +53,11 @@ class Variant:
     teachers: tuple[str, ...] = ("plain", "hard")
 
 
+_RAW = "--model.standardise=false"
 _CLIPPED = "--model.clip_sigma=3"
 VARIANTS = {
-    "literal": Variant("raw, one limit for all channels, from a head at zero", (_CLIPPED,), literal=True),
-    "raw-unclipped": Variant("raw, from a head at zero, nothing clipped", ("--model.standardise=false",)),
+    "literal": Variant("raw, from a head at zero, one limit for all channels", (_RAW, _CLIPPED), literal=True),
+    "raw": Variant("raw, from a head at the channels' means, nothing clipped", (_RAW,)),
     "unclipped": Variant("standardised, nothing clipped"),
     "drop": Variant("standardised, residuals clipped by channel: left out", (_CLIPPED,)),
     "clamp": Variant("standardised, residuals clipped by channel: Huber's", (_CLIPPED, "--model.clip=clamp")),

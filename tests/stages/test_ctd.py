@@ -15,6 +15,7 @@ from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage, encoder_config
+from liteframe.stages.optim import parameter_groups
 from liteframe.stages.stage import OptimizerSettings
 from tiny_world import (
     ENCODER,
@@ -219,3 +220,19 @@ def test_broken_videos_are_left_out(tmp_path: Path) -> None:
         watch = fit(tmp_path, stage(teacher=str(host_folder())), 3, **live, batch_size=1)
     assert len(watch.losses) == 3 and sorted(watch.losses)[0] == 0.0 < sorted(watch.losses)[1]
     assert "broken.mp4" in (tmp_path / "skipped.jsonl").read_text()
+
+
+@pytest.mark.parametrize("mixer", ["depthwise", "attention", "none"])
+def test_earlier_blocks_learn_slower_with_layer_decay(mixer: str) -> None:
+    module = stage(encoder={**ENCODER, "temporal_mixer": mixer}, layer_decay=0.5)
+    groups = parameter_groups(module, 1e-3, 0.0, module.module_lrs())
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    depth = len(module.encoder.blocks)
+    for name, parameter in module.named_parameters():
+        if "blocks." in name and ".temporal." not in name:
+            expected = 1e-3 * 0.5 ** (depth - 1 - int(name.split(".")[2]))
+        else:
+            expected = 1e-3 * (0.5**depth if "patch_embedding" in name else 1)
+        assert rates[id(parameter)] == pytest.approx(expected), name
+    with pytest.raises(ConfigError, match=r"layer_decay is 1\.5"):
+        stage(layer_decay=1.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import islice
@@ -70,6 +71,9 @@ class CTDStage(Stage):
         clip: "drop" leaves clipped elements out, "clamp" keeps them with the gradient of the limit.
         timm_weights: name of a timm ViT whose pretrained weights the student starts from, or a folder that timm wrote,
             as `ablations/pretrain_timm_vit.yaml` makes a tiny one; null starts from scratch.
+        layer_decay: with it, each block of the student learns at this share of the rate of the block behind it, and the
+            patch embedding at that of the first: pretrained blocks change less the earlier they are (ELECTRA, BEiT).
+            Temporal mixers, strides and head, which no ViT has, keep the rate of the last block.
         checkpoint_encoder: gradient checkpointing of the student, chunk by chunk where `encoder_chunk_clips` is set.
         encoder_chunk_clips: clips of a batch that the student takes at a time; null is all.
         picture_every: steps between pictures in TensorBoard; 0 for none.
@@ -97,6 +101,7 @@ class CTDStage(Stage):
         clip_sigma: float | None = 3.0,
         clip: Clip = "drop",
         timm_weights: str | None = None,
+        layer_decay: float | None = None,
         checkpoint_encoder: bool = False,
         encoder_chunk_clips: int | None = None,
         picture_every: int = 500,
@@ -128,6 +133,9 @@ class CTDStage(Stage):
             raise ConfigError("model.clip is clamp, but model.clip_sigma is null; set model.clip_sigma, or leave both")
         self.clip_sigma, self.clip = clip_sigma, clip
         self.timm_weights, self.picture_every = timm_weights, picture_every
+        if layer_decay is not None and not 0 < layer_decay <= 1:
+            raise ConfigError(f"model.layer_decay is {layer_decay}; it must be above 0 and at most 1, or null")
+        self.layer_decay = layer_decay
         self.teacher: Teacher | None = None
         self._wap_is_told = False
         width = self.encoder_config.output_size
@@ -135,6 +143,18 @@ class CTDStage(Stage):
         self.std_C: Tensor
         self.register_buffer("mean_C", torch.zeros(width), persistent=False)
         self.register_buffer("std_C", torch.ones(width), persistent=False)
+
+    def module_lrs(self) -> dict[str, float]:
+        if self.layer_decay is None:
+            return {}
+        rates, lr = {}, self.optimizer_settings.lr
+        for depth, block in enumerate(reversed(self.encoder.blocks)):
+            name = f"encoder.blocks.{len(self.encoder.blocks) - 1 - depth}"
+            rates[name] = lr * self.layer_decay**depth
+            mixer: Any = block.temporal
+            if mixer is not None and list(mixer.parameters()):
+                rates[f"{name}.temporal"] = lr
+        return {**rates, "encoder.patch_embedding": lr * self.layer_decay ** len(self.encoder.blocks)}
 
     def check_sources(self) -> None:
         if self._teacher_source is not None:
@@ -373,8 +393,11 @@ class CTDStage(Stage):
         return encoder
 
     def settings(self) -> dict[str, Any]:
-        names = ("target_dtype", "standardise", "clip_sigma", "clip")
-        return super().settings() | {"target": self.compressor.describe()} | {n: getattr(self, n) for n in names}
+        names = ("target_dtype", "standardise", "clip_sigma", "clip", "layer_decay")
+        start = self.timm_weights
+        named = None if start is None else "folder" if os.path.exists(start) else start
+        given = {"target": self.compressor.describe(), "timm_weights": named}
+        return super().settings() | given | {name: getattr(self, name) for name in names}
 
     def training_record(self) -> TrainingRecord:
         """As `Stage.training_record`, with the teacher that was read on the fly."""

@@ -31,6 +31,8 @@ _MODEL = (
         "standardise",
         "clip_sigma",
         "clip",
+        "timm_weights",
+        "layer_decay",
         "pooled_too",
     ),
     *("longest_video", "max_length", "truncate"),

@@ -100,7 +100,7 @@ def _check_settings(encoder: LiteFrameEncoder, source: VisionTransformer) -> Non
         if heads != config.num_attention_heads:
             raise ConfigError(f"num_attention_heads is {config.num_attention_heads}, timm's block {depth} has {heads}")
         activation = parts.get("mlp.act")
-        if not isinstance(activation, (nn.GELU, GELU, GELUTanh)):  # by tanh it differs by less than 1e-3, which a start may
+        if not isinstance(activation, (nn.GELU, GELU, GELUTanh)):  # by tanh it differs by less than 1e-3
             raise ConfigError(f"the timm model's block {depth} uses {activation}, the encoder GELU")
         eps = getattr(parts.get("norm1"), "eps", None)
         if not isinstance(parts.get("norm1"), nn.LayerNorm) or eps != config.layer_norm_eps:
