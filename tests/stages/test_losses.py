@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from liteframe.stages.accumulation import StepMean
-from liteframe.stages.losses import Clip, answer_loss, ctd_loss, fold_statistics_into_head, standardise
+from liteframe.stages.losses import Clip, MeanOver, answer_loss, ctd_loss, fold_statistics_into_head, standardise
 from liteframe.stages.means import SummedLoss
 
 SHAPE = (4, 2, 3, 3, 8)
@@ -191,9 +191,26 @@ def test_answer_loss_is_the_cross_entropy_of_answer_tokens() -> None:
     torch.testing.assert_close(mean(picked), mean(out))
 
 
-def test_answer_loss_without_answers_is_zero_and_still_has_a_gradient() -> None:
+def test_over_videos_each_counts_alike_however_long_its_answers() -> None:
+    logits, labels = draw(3, 6, 11).requires_grad_(), torch.full((3, 6), -100)
+    labels[0, 1:] = torch.tensor([1, 5, 2, 0, 3])
+    labels[2, 5] = 4
+    counts = labels != -100
+    video = torch.arange(3)[:, None].expand(3, 6)
+    out = answer_loss(logits[counts], labels[counts], video[counts], mean_over="videos")
+    long = functional.cross_entropy(logits[0, 1:], labels[0, 1:])
+    short = functional.cross_entropy(logits[2, 5:], labels[2, 5:])
+    assert out.count == 2
+    torch.testing.assert_close(mean(out), (long + short) / 2)
+    torch.testing.assert_close(answer_loss(logits, labels, video, mean_over="videos").total, out.total)
+    with pytest.raises(ValueError, match="number of each answer token"):
+        answer_loss(logits, labels, mean_over="videos")
+
+
+@pytest.mark.parametrize("mean_over", ["tokens", "videos"])
+def test_answer_loss_without_answers_is_zero_and_still_has_a_gradient(mean_over: MeanOver) -> None:
     logits = draw(1, 3, 7).requires_grad_()
-    out = answer_loss(logits, torch.full((1, 3), -100))
+    out = answer_loss(logits, torch.full((1, 3), -100), torch.zeros(1, 3).long(), mean_over)
     mean(out).backward()
     assert mean(out) == 0 and out.count == 0 and not any(out.means.values().values())
     assert logits.grad is not None and not logits.grad.any()

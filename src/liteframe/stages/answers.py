@@ -11,7 +11,7 @@ from torch import Tensor
 from liteframe.data.sources.conversations import Turn, turns_of
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.distributed import gather_objects
-from liteframe.stages.losses import answer_loss
+from liteframe.stages.losses import MeanOver, answer_loss
 from liteframe.stages.means import SummedLoss
 from liteframe.stages.stage import Stage
 
@@ -20,7 +20,13 @@ _NOTHING_SAID = [("", "")]
 
 
 def answer_step(
-    stage: Stage, model: VideoLLM, batch: dict[str, Any], tokens_BTHWC: Tensor, most: int | None, step: int = 1
+    stage: Stage,
+    model: VideoLLM,
+    batch: dict[str, Any],
+    tokens_BTHWC: Tensor,
+    most: int | None,
+    step: int = 1,
+    mean_over: MeanOver = "tokens",
 ) -> SummedLoss:
     """Training loss of a batch whose videos are encoded (and compressed) already.
 
@@ -31,6 +37,7 @@ def answer_step(
         tokens_BTHWC: compressed tokens of the videos.
         most: questions of a row's `questions` that are asked at a time.
         step: see `VideoLLM.answer_logits`.
+        mean_over: see `answer_loss`.
     """
     groups = model.groups(batch["valid_frames_B"])
     conversations = [
@@ -38,7 +45,7 @@ def answer_step(
         for row, sample_id, lines in zip(batch["rows"], batch["sample_ids"], groups, strict=True)
     ]
     visual_BTNC = model.project(tokens_BTHWC)
-    loss = answer_loss(*model.answer_logits(conversations, visual_BTNC, groups, step))
+    loss = answer_loss(*model.answer_logits(conversations, visual_BTNC, groups, step), mean_over)
     if not all(groups):
         # A video without frames takes no part, but DDP wants a gradient, if a zero one, for every weight.
         return SummedLoss(loss.total + torch.nan_to_num(visual_BTNC).sum() * 0.0, loss.means)

@@ -26,6 +26,7 @@ from liteframe.models.video_llm.sharding import gather, shard
 from liteframe.stages.answers import answer_step, validation_answers
 from liteframe.stages.conversation_check import ConversationCheck, context_length, tokens_per_group
 from liteframe.stages.following import follow_frames
+from liteframe.stages.losses import MeanOver
 from liteframe.stages.stage import OptimizerSettings, Stage
 
 _LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -67,6 +68,8 @@ class LMAStage(Stage):
             what the encoder keeps grows with the frames by the tokens that it gives, and by nothing else.
         attention: attention implementation of the LLM, "eager" or "sdpa"; null is transformers' choice.
         questions_per_video: of a row with several `questions`, how many are asked at a time; null is all.
+        mean_over: of the training loss: "tokens" counts every answer token alike, so that long answers count most;
+            "videos" every video, whose own tokens share its weight. Validation is over tokens.
         max_length: tokens of a conversation with its video; null is what the LLM takes. A row with more is an error,
             or skipped, as `data.on_error` says.
         truncate: leave out the last questions and answers of such a row instead, as many as it takes.
@@ -91,6 +94,7 @@ class LMAStage(Stage):
         encoder_chunk_clips: int | None = None,
         attention: str | None = None,
         questions_per_video: int | None = None,
+        mean_over: MeanOver = "tokens",
         max_length: int | None = None,
         truncate: bool = False,
         optimizer: OptimizerSettings = OptimizerSettings(),
@@ -104,7 +108,7 @@ class LMAStage(Stage):
         self.checkpoint_llm, self.checkpoint_encoder = checkpoint_llm, checkpoint_encoder
         self.encoder_chunk_clips = encoder_chunk_clips
         self.attention, self.questions_per_video = attention, questions_per_video
-        self.max_length, self.truncate = max_length, truncate
+        self.mean_over, self.max_length, self.truncate = mean_over, max_length, truncate
         self.model: VideoLLM | None = None
 
     def check_sources(self) -> None:
@@ -189,8 +193,8 @@ class LMAStage(Stage):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         assert self.model is not None
         tokens_BTHWC = self.model.encode(batch["frames_BTCHW"])
-        loss = answer_step(self, self.model, batch, tokens_BTHWC, self.questions_per_video)
-        return self.training_loss(loss, counted="answer_tokens")
+        loss = answer_step(self, self.model, batch, tokens_BTHWC, self.questions_per_video, mean_over=self.mean_over)
+        return self.training_loss(loss, counted="answer_tokens" if self.mean_over == "tokens" else "answered_videos")
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Loss and accuracy over every answer token; `questions_per_video` says how many are asked at a time."""
@@ -211,7 +215,9 @@ class LMAStage(Stage):
 
     def settings(self) -> dict[str, Any]:
         own = ("train_llm", "train_encoder", "train_projector", "llm_lr", "encoder_lr", "projector_lr")
-        named = {name: getattr(self, name) for name in (*own, "questions_per_video", "max_length", "truncate")}
+        named = {
+            name: getattr(self, name) for name in (*own, "questions_per_video", "mean_over", "max_length", "truncate")
+        }
         return super().settings() | {"lora": asdict(self.lora) if self.train_llm else None} | named
 
     def export(self, folder: Path) -> None:

@@ -16,6 +16,7 @@ from liteframe.stages.distributed import all_reduce_sum
 from liteframe.stages.means import Means, SummedLoss
 
 Clip = Literal["drop", "clamp"]
+MeanOver = Literal["tokens", "videos"]
 
 
 def sum_of(values: torch.Tensor) -> torch.Tensor:
@@ -134,28 +135,45 @@ def _by_channel(values_BTHWC: torch.Tensor) -> torch.Tensor:
     return values_BTHWC.sum(dim=(0, 1, 2, 3), dtype=wide)
 
 
-def answer_loss(logits_BLV: torch.Tensor, labels_BL: torch.Tensor, ignore_index: int = -100) -> SummedLoss:
+def answer_loss(
+    logits_MV: torch.Tensor,
+    labels_M: torch.Tensor,
+    video_M: torch.Tensor | None = None,
+    mean_over: MeanOver = "tokens",
+    ignore_index: int = -100,
+) -> SummedLoss:
     """Cross-entropy on the answer tokens alone (paper, LMA).
 
-    Its means, over the answer tokens, are "loss" and "answer_accuracy", the fraction that the logits have on top.
+    Its means are "loss" and, over the answer tokens, "answer_accuracy", the fraction that the logits have on top.
 
     Args:
-        logits_BLV: (..., V), also (N, V) where positions were picked beforehand.
-        labels_BL: (...), the token that each position has to give; `ignore_index` elsewhere.
+        logits_MV: (..., V), also (M, V) where positions were picked beforehand.
+        labels_M: (...), the token that each position has to give; `ignore_index` elsewhere.
+        video_M: (...), the number of each position's video in the batch; only needed to take the mean over videos.
+        mean_over: "tokens" counts every answer token alike, so that long answers count most; "videos" takes the mean of
+            each video's answer tokens first.
         ignore_index: label of positions that do not count; a blank sample has nothing else.
 
     Raises:
-        ValueError: shapes do not go together.
+        ValueError: shapes do not go together, or a mean over videos without their numbers.
     """
-    if logits_BLV.shape[:-1] != labels_BL.shape:
-        raise ValueError(f"logits {tuple(logits_BLV.shape)} and labels {tuple(labels_BL.shape)} do not go together")
-    counts_BL = labels_BL != ignore_index
+    if logits_MV.shape[:-1] != labels_M.shape:
+        raise ValueError(f"logits {tuple(logits_MV.shape)} and labels {tuple(labels_M.shape)} do not go together")
+    counts_M = labels_M != ignore_index
     # Picked before the cast: float32 logits of every position would be the largest tensor of the step.
-    logits_NV, labels_N = logits_BLV[counts_BL], labels_BL[counts_BL]
+    logits_NV, labels_N = logits_MV[counts_M], labels_M[counts_M]
     logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
-    total = functional.cross_entropy(logits_NV, labels_N, reduction="sum")
-    tokens, right = sum_of(counts_BL), sum_of(logits_NV.detach().argmax(dim=-1) == labels_N)
-    return SummedLoss(total, Means({"loss": (sum_of(total), tokens), "answer_accuracy": (right, tokens)}))
+    tokens, right = sum_of(counts_M), sum_of(logits_NV.detach().argmax(dim=-1) == labels_N)
+    if mean_over == "tokens":
+        total, count = functional.cross_entropy(logits_NV, labels_N, reduction="sum"), tokens
+    else:
+        if video_M is None:
+            raise ValueError("a mean over videos needs the number of each answer token's video")
+        losses_N, video_N = functional.cross_entropy(logits_NV, labels_N, reduction="none"), video_M[counts_M]
+        videos, of_N, sizes = video_N.unique(return_inverse=True, return_counts=True)
+        total = (losses_N / sizes[of_N]).sum()
+        count = tokens.new_tensor(len(videos))
+    return SummedLoss(total, Means({"loss": (sum_of(total), count), "answer_accuracy": (right, tokens)}))
 
 
 def standardise(targets: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor) -> torch.Tensor:

@@ -78,8 +78,8 @@ def test_frames_that_pad_change_nothing_for_the_llm(clip: int, stride: tuple[int
         assert plain.shape[1] == groups <= padded.shape[1]
         torch.testing.assert_close(plain, padded[:, :groups], rtol=1e-4, atol=1e-5)
         talk = [[("color of the star", "red")]] * 2
-        alone, labels = model.answer_logits(talk, plain, [groups] * 2)
-        together, same = model.answer_logits(talk, padded, [groups] * 2)
+        alone, labels, _ = model.answer_logits(talk, plain, [groups] * 2)
+        together, same, _ = model.answer_logits(talk, padded, [groups] * 2)
     assert torch.equal(labels, same)
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-4)
 

@@ -44,7 +44,7 @@ def loss_of(model: VideoLLM, videos: list[int], lengths: tuple[int, int]) -> tor
     for video in videos:
         length = lengths[video]
         frames = torch.randn(2, 8, 3, 112, 112, generator=torch.Generator().manual_seed(5))[[video], :length]
-        logits, labels = model.answer_logits([TALKS[video]], model.project(model.encode(frames)), [length // 4])
+        logits, labels, _ = model.answer_logits([TALKS[video]], model.project(model.encode(frames)), [length // 4])
         total = total + torch.nn.functional.cross_entropy(logits, labels, reduction="sum") / 2
     return total
 

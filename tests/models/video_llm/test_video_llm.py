@@ -91,23 +91,23 @@ def test_videos_of_unequal_lengths_in_a_batch_are_as_one_by_one(step: int) -> No
     """The second video has 2 of 4 frames, and another conversation; what pads it shows nowhere."""
     model = video_llm()
     visual = model.project(model.encode(frames(4)))
-    logits, labels = model.answer_logits(TALKS, visual, [4, 2], step)
-    one, one_labels = model.answer_logits(TALKS[:1], visual[:1], [4], step)
-    two, two_labels = model.answer_logits(TALKS[1:], visual[1:, :2], [2], step)
+    logits, labels, _ = model.answer_logits(TALKS, visual, [4, 2], step)
+    one, one_labels, _ = model.answer_logits(TALKS[:1], visual[:1], [4], step)
+    two, two_labels, _ = model.answer_logits(TALKS[1:], visual[1:, :2], [2], step)
     assert torch.equal(labels, torch.cat([one_labels, two_labels]))
     assert len(labels) == 6, "three answers, and the token that ends each"
     torch.testing.assert_close(logits, torch.cat([one, two]), **CLOSE)
     visual[1, 2:] = torch.nan
-    again, _ = model.answer_logits(TALKS, visual, [4, 2], step)
+    again, _, _ = model.answer_logits(TALKS, visual, [4, 2], step)
     assert torch.equal(again, logits)
-    nothing, no_labels = model.answer_logits(TALKS, visual, [0, 0], step)
+    nothing, no_labels, _ = model.answer_logits(TALKS, visual, [0, 0], step)
     assert len(nothing) == len(no_labels) == 0
 
 
 def test_answer_logits_are_a_prefill_for_each_token() -> None:
     model = video_llm()
     visual = model.project(model.encode(frames(2, 1)))
-    logits, labels = model.answer_logits(TALKS[:1], visual, [2])
+    logits, labels, _ = model.answer_logits(TALKS[:1], visual, [2])
     ids, marks = model.prompts.conversation(TALKS[0], 2, 16)
     places = [i for i, mark in enumerate(marks) if mark >= 0]
     assert labels.tolist() == [ids[i] for i in places]

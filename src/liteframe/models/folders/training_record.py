@@ -26,6 +26,7 @@ _MODEL = (
     *(
         "projector_lr",
         "questions_per_video",
+        "mean_over",
         "target",
         "target_dtype",
         "standardise",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import lcm
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -143,6 +143,20 @@ def not_applied(generation: Any) -> tuple[str, ...]:
     return tuple(
         f"{name} {value}" for name, value in found.items() if value not in (None, *_CHANGE_GREEDY_ANSWERS[name])
     )
+
+
+class AnswerLogits(NamedTuple):
+    """Of the M answer tokens of a batch.
+
+    Attributes:
+        logits_MV: over the vocabulary.
+        labels_M: the tokens themselves.
+        video_M: whose answers they are, by its number in the batch.
+    """
+
+    logits_MV: Tensor
+    labels_M: Tensor
+    video_M: Tensor
 
 
 class VideoLLM(nn.Module):
@@ -308,8 +322,8 @@ class VideoLLM(nn.Module):
         visual_BTNC: Tensor,
         groups_B: list[int],
         step: int = 1,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (M, vocabulary) and labels (M,) of the M answer tokens of a batch; the head is run on those alone.
+    ) -> AnswerLogits:
+        """What the LLM predicts of the answers of a batch; the head is run on their tokens alone.
 
         Args:
             conversations: question-answer pairs of each video.
@@ -323,7 +337,9 @@ class VideoLLM(nn.Module):
         hidden_BLC = self.hidden_states(embeds_BLC, None if step == 1 else prompts.positions_BL)
         targets_BL = prompts.labels_BL[:, 1:]
         picked_BL = targets_BL != IGNORE
-        return self.lm_head(hidden_BLC[:, :-1][picked_BL]), targets_BL[picked_BL]
+        return AnswerLogits(
+            self.lm_head(hidden_BLC[:, :-1][picked_BL]), targets_BL[picked_BL], picked_BL.nonzero()[:, 0]
+        )
 
     def prompt_ids(self, visual_BTNC: Tensor, question: str) -> list[int]:
         """Ids of a prompt that asks a question about such a video, up to where the answer begins."""
