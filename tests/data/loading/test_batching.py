@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 
+import numpy as np
 import pytest
 
 from liteframe.data.loading.batching import (
@@ -127,3 +128,47 @@ def test_sequential_leaves_out_what_is_done_without_moving_the_rest() -> None:
     full = [request for batch in SequentialRequests(10, 8, 3, 4, 1, 2) for request in batch]
     rest = [request for batch in SequentialRequests(10, 8, 3, 4, 1, 2, done=lambda: {0, 3, 5}) for request in batch]
     assert rest == [request for request in full if request.index not in (3, 5)]
+
+
+CURRICULUM = [
+    BatchShape(8, 4, until_step=30),
+    BatchShape(16, 4, 3.0, from_step=10, until_step=1200),
+    BatchShape(64, 2, from_step=20),
+]
+
+
+def test_a_curriculum_draws_each_shape_between_its_steps_by_weight() -> None:
+    shapes = [batch[0].shape for batch in take(TrainBatchSampler(40, CURRICULUM, seed=3), 0, 3000)]
+    steps = {number: [step for step, shape in enumerate(shapes) if shape == number] for number in range(3)}
+    assert set(shapes[:10]) == {0} and set(shapes[1200:]) == {2}
+    assert steps[0][-1] < 30 and steps[1][0] >= 10 and steps[2][0] >= 20
+    middle = Counter(shapes[30:1200])
+    assert middle[1] / middle[2] == pytest.approx(3, rel=0.2)
+
+
+def test_a_curriculum_is_the_same_from_any_step_and_its_first_pass_is_an_epoch() -> None:
+    sampler = TrainBatchSampler(40, CURRICULUM, seed=3)
+    straight = take(sampler, 0, 80)
+    assert take(TrainBatchSampler(40, CURRICULUM, seed=3), 33, 47) == straight[33:]
+    seen = [request.index for batch in straight[: len(sampler)] for request in batch]
+    assert len(set(seen)) == len(seen) > 36, "a pass repeats nothing, and leaves out less than a batch"
+
+
+def test_shapes_without_limits_are_drawn_as_they_always_were() -> None:
+    bounds = np.cumsum([shape.weight for shape in MIX])
+    drawn = np.searchsorted(bounds, np.random.default_rng([7, 1]).random(1024) * bounds[-1], side="right")
+    assert [batch[0].shape for batch in take(TrainBatchSampler(500, MIX, seed=7), 0, 1024)] == drawn.tolist()
+    assert all(len(shape) == 5 for shape in TrainBatchSampler(500, MIX, seed=7).describe()["shapes"])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([BatchShape(8, 4, from_step=5)], "no shape is drawn at step 0"),
+        ([BatchShape(8, 4, until_step=5), BatchShape(8, 4, from_step=6)], "no shape is drawn at step 5"),
+        ([BatchShape(8, 4), BatchShape(8, 4, from_step=6, until_step=6)], "until_step must be above from_step"),
+    ],
+)
+def test_a_curriculum_with_a_gap_is_refused(shapes: list[BatchShape], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainBatchSampler(100, shapes, seed=0)

@@ -27,6 +27,9 @@ class BatchShape:
         weight: how often this shape is drawn, relative to the others.
         sampler: which frames; by default the data module's `train_sampler`.
         question_types: of rows with `questions`, the types that are asked; all if None.
+        from_step: the first training batch, counted from 0 on each rank, that may be of this shape; with `until_step` a
+            curriculum, such as short videos first.
+        until_step: the first batch that may not any more; None for never.
     """
 
     frames: int
@@ -34,6 +37,13 @@ class BatchShape:
     weight: float = 1.0
     sampler: FrameSampler | None = None
     question_types: list[str] | None = None
+    from_step: int = 0
+    until_step: int | None = None
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether there are steps that it is not drawn at."""
+        return self.from_step > 0 or self.until_step is not None
 
 
 @dataclass(frozen=True)
@@ -96,12 +106,18 @@ class TrainBatchSampler:
                     f"data.batch_size: a global batch is {shape.batch_size} videos on each of {world_size} ranks, but"
                     f" there are only {rows} training samples; take a smaller batch, or more videos"
                 )
+        _require_a_shape_at_all_steps(shapes)
         self.rows, self.shapes, self.seed = rows, list(shapes), seed
         self.rank, self.world_size, self.start_step = rank, world_size, start_step
         self.mixture = mixture or Mixture([rows])
 
     def __len__(self) -> int:
-        """Steps that are called an epoch: those of one pass; with several shapes, of a pass of the mean batch size."""
+        """Steps that are called an epoch: those of one pass; with several shapes, of a pass of the mean batch size.
+
+        Where shapes begin or end at a step, those of the first pass.
+        """
+        if any(shape.has_limits for shape in self.shapes):
+            return next(step for step, (epoch, *_) in enumerate(self._plan()) if epoch)
         weights = np.array([shape.weight for shape in self.shapes])
         sizes = np.array([shape.batch_size * self.world_size for shape in self.shapes])
         return int(self.rows * weights.sum() / (weights * sizes).sum() + 1e-9)
@@ -135,6 +151,7 @@ class TrainBatchSampler:
                 float(shape.weight),
                 str(shape.sampler),
                 shape.question_types,
+                *([shape.from_step, shape.until_step] if shape.has_limits else []),
             ]
             for shape in self.shapes
         ]
@@ -151,11 +168,28 @@ class TrainBatchSampler:
             offset += sizes[number]
 
     def _shape_numbers(self) -> Iterator[int]:
-        bounds = np.cumsum([shape.weight for shape in self.shapes])
-        rng = np.random.default_rng([self.seed, _SHAPE_STREAM])
-        for _ in count():
-            drawn = np.searchsorted(bounds, rng.random(1024) * bounds[-1], side="right")
-            yield from np.minimum(drawn, len(bounds) - 1).tolist()
+        rng, length = np.random.default_rng([self.seed, _SHAPE_STREAM]), 1024
+        for first in count(0, length):
+            bounds_KN = np.cumsum([_weights(shape, first, length) for shape in self.shapes], axis=0)
+            drawn_N = (bounds_KN <= rng.random(length) * bounds_KN[-1]).sum(axis=0)
+            last_N = (bounds_KN < bounds_KN[-1]).sum(axis=0)  # the last that has any weight, where rounding goes past
+            yield from np.minimum(drawn_N, last_N).tolist()
+
+
+def _weights(shape: BatchShape, first: int, length: int) -> np.ndarray:
+    """How often a shape is drawn at each of these steps, relative to the others."""
+    steps_N = np.arange(first, first + length)
+    begun_N = steps_N >= shape.from_step
+    return shape.weight * (begun_N if shape.until_step is None else begun_N & (steps_N < shape.until_step))
+
+
+def _require_a_shape_at_all_steps(shapes: Sequence[BatchShape]) -> None:
+    for shape in shapes:
+        if shape.from_step < 0 or (shape.until_step is not None and shape.until_step <= shape.from_step):
+            raise ConfigError(f"data.shapes: {shape}: until_step must be above from_step, and that not below 0")
+    for step in (0, *(shape.until_step for shape in shapes if shape.until_step is not None)):
+        if not any(_weights(shape, step, 1)[0] for shape in shapes):
+            raise ConfigError(f"data.shapes: no shape is drawn at step {step}; see their from_step and until_step")
 
 
 def require_same_data(before: dict[str, Any], now: dict[str, Any]) -> None:
