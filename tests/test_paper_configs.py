@@ -50,7 +50,8 @@ def test_ctd_is_the_papers_student() -> None:
     config = stage.encoder_config
     assert (config.image_size, config.patch_size, config.num_hidden_layers, config.hidden_size) == (448, 14, 12, 768)
     assert (config.output_size, config.stride, config.downsample_after) == (1024, (4, 2, 2), [4, 8])
-    assert stage.compressor == WAP((4, 2, 2), "dot", None) and stage.clip_sigma == 3.0 and stage.standardise
+    assert stage.compressor == WAP((4, 2, 2), "dot", None) and stage.clip_sigma == 3.0
+    assert stage.target_statistics.is_standardising
     assert (stage.optimizer_settings.lr, stage.optimizer_settings.warmup_fraction) == (4e-5, 0.05)
     assert isinstance(stage.encoder, LiteFrameEncoder)
     with torch.device("meta"):

@@ -102,15 +102,15 @@ def test_they_are_those_of_the_batches_that_are_trained_on(
     fit(tmp_path / "run", module, 2)
     assert len(seen) == 4 and all(torch.equal(a, b) for a, b in zip(seen[:2], seen[2:], strict=True))
     trained_on = torch.cat([raw.reshape(-1, raw.shape[-1]) for raw in seen[2:]])
-    torch.testing.assert_close(module.mean_C, trained_on.mean(0), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(module.std_C, trained_on.std(0, correction=0), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(module.target_statistics.mean_C, trained_on.mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(module.target_statistics.std_C, trained_on.std(0, correction=0), rtol=1e-3, atol=1e-4)
 
 
 def test_they_are_kept_in_the_checkpoint(offset_host: str, tmp_path: Path) -> None:
     module = stage(offset_host, tmp_path / "out", statistics_batches=2)
     checkpoint = tmp_path / "two.ckpt"
     fit(tmp_path, module, 2, callbacks=[SaveAtEnd(checkpoint)])
-    mean_C, std_C = module.mean_C.clone(), module.std_C.clone()
+    mean_C, std_C = module.target_statistics.mean_C.clone(), module.target_statistics.std_C.clone()
 
     def go_on(name: str, path: Path = checkpoint, **settings: Any) -> CTDStage:
         again = stage(offset_host, tmp_path / name, statistics_batches=1, **settings)
@@ -120,7 +120,7 @@ def test_they_are_kept_in_the_checkpoint(offset_host: str, tmp_path: Path) -> No
         return again
 
     again = go_on("later")
-    assert torch.equal(again.mean_C, mean_C) and torch.equal(again.std_C, std_C)
+    assert torch.equal(again.target_statistics.mean_C, mean_C) and torch.equal(again.target_statistics.std_C, std_C)
     record = json.loads((tmp_path / "later" / "trained.json").read_text())
     assert record["model"]["standardise"] is True and record["model"]["clip"] == "drop"
     with pytest.raises(ConfigError, match="standardise is False, the checkpoint was trained with True"):

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
-from liteframe.errors import CheckpointError, ConfigError
+from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
 from liteframe.models.folders.training_record import TeacherName, TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
@@ -25,10 +25,11 @@ from liteframe.models.student.from_teacher import student_fields
 from liteframe.models.student.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
 from liteframe.stages.following import follow_frames
-from liteframe.stages.losses import Clip, ctd_loss, fold_statistics_into_head, standardise
+from liteframe.stages.losses import Clip, ctd_loss, fold_statistics_into_head
 from liteframe.stages.means import ChannelMoments
 from liteframe.stages.pictures import similarity_picture
 from liteframe.stages.stage import OptimizerSettings, Stage
+from liteframe.stages.target_statistics import TargetStatistics
 from liteframe.stages.teaching import (
     Saliency,
     Similarity,
@@ -120,12 +121,11 @@ class CTDStage(Stage):
         self.source, self.attention = teacher, attention
         self._teacher_source = None if teacher is None else teacher_source(teacher)
         self.target_dtype = target_dtype
-        self.standardise, self._standardise_is_given = standardise is not False, standardise is not None
         self.statistics_source = statistics
         if statistics_batches < 1:
             raise ConfigError(f"model.statistics_batches is {statistics_batches}; give 1 or more")
         self.statistics_batches = statistics_batches
-        self._has_statistics = self._statistics_are_given = False
+        self.target_statistics = TargetStatistics(self.encoder_config.output_size, standardise)
         self._share_done: Callable[[], float] | None = None
         if clip_sigma is not None and clip_sigma <= 1:
             raise ConfigError(f"model.clip_sigma is {clip_sigma}; it must be above 1, or null for no clipping")
@@ -138,11 +138,6 @@ class CTDStage(Stage):
         self.layer_decay = layer_decay
         self.teacher: Teacher | None = None
         self._wap_is_told = False
-        width = self.encoder_config.output_size
-        self.mean_C: Tensor
-        self.std_C: Tensor
-        self.register_buffer("mean_C", torch.zeros(width), persistent=False)
-        self.register_buffer("std_C", torch.ones(width), persistent=False)
 
     def module_lrs(self) -> dict[str, float]:
         if self.layer_decay is None:
@@ -172,8 +167,8 @@ class CTDStage(Stage):
             store = FeatureStore.open(self.statistics_source, {"compressor": self.compressor.describe()})
             self._require_fit(self._geometry_of(store), self.statistics_source)
         if store is not None:
-            self._take_statistics(*store.statistics)
-            self._statistics_are_given = True
+            mean_C, std_C = store.statistics
+            self.target_statistics.take(mean_C, std_C, given=True)
 
     def _require_used(self) -> None:
         """Raises ConfigError where a setting of the teacher, or validation, has none to act on."""
@@ -233,62 +228,17 @@ class CTDStage(Stage):
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
 
-    def _take_statistics(self, mean_C: Tensor, std_C: Tensor) -> None:
-        self.mean_C.copy_(mean_C)
-        self.std_C.copy_(std_C)
-        self._has_statistics = True
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        if self._has_statistics:
-            statistics = {"mean_C": self.mean_C.cpu(), "std_C": self.std_C.cpu()}
-            checkpoint["targets"] = {"standardise": self.standardise, **statistics}
+        checkpoint |= self.target_statistics.to_checkpoint()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the statistics that the weights were trained with.
-
-        Raises:
-            ConfigError: they were trained on targets of other statistics, or it is not known on which.
-        """
         super().on_load_checkpoint(checkpoint)
-        targets = checkpoint.get("targets")
-        if targets is None:  # of a version that standardised only where it was told to
-            if not self._standardise_is_given:
-                raise ConfigError(
-                    "the checkpoint is of a version that learnt targets as they are unless told otherwise: set"
-                    " model.standardise to false or true, as that run had it (its config.yaml says which)"
-                )
-            return
-        self._require_statistics(targets)
-        if targets["standardise"] != self.standardise:
-            raise ConfigError(
-                f"model.standardise is {self.standardise}, the checkpoint was trained with {targets['standardise']}"
-            )
-        mean_C, std_C = targets["mean_C"], targets["std_C"]
-        if self._statistics_are_given and not (
-            torch.equal(mean_C, self.mean_C.cpu()) and torch.equal(std_C, self.std_C.cpu())
-        ):
-            raise ConfigError(
-                "the checkpoint was trained with other statistics of its targets than those of model.statistics or"
-                " data.store; give the store that it was trained with"
-            )
-        self._take_statistics(mean_C, std_C)
-
-    def _require_statistics(self, targets: Any) -> None:
-        """Raises CheckpointError where what a checkpoint says of its targets is damaged, or of another width."""
-        if isinstance(targets, dict) and isinstance(targets.get("standardise"), bool):
-            mean_C, std_C = targets.get("mean_C"), targets.get("std_C")
-            if isinstance(mean_C, Tensor) and isinstance(std_C, Tensor):
-                fits = mean_C.shape == std_C.shape == self.mean_C.shape
-                if fits and bool(torch.isfinite(mean_C).all() and torch.isfinite(std_C).all() and (std_C > 0).all()):
-                    return
-        raise CheckpointError(
-            f"the checkpoint's `targets` are no mean and deviation of {len(self.mean_C)} channels; go on from an older"
-            " one, or train anew"
-        )
+        self.target_statistics.from_checkpoint(checkpoint)
 
     def on_validation_start(self) -> None:
-        if self.standardise and not self._has_statistics and not self.trainer.sanity_checking:
+        statistics = self.target_statistics
+        if statistics.is_standardising and not statistics.are_known and not self.trainer.sanity_checking:
             raise ConfigError(
                 "model.standardise needs the statistics of the targets: give --ckpt_path, or set model.statistics to a"
                 " feature store"
@@ -302,18 +252,22 @@ class CTDStage(Stage):
                 f"clip_sigma looks at each of the {batches} accumulated batches by itself; without it, gradients are"
                 " those of one batch"
             )
-        if not self._has_statistics:
-            self._take_statistics(*self._measured_statistics(self.statistics_batches * batches))
-        if not self.standardise and self.trainer.ckpt_path is None:
+        statistics = self.target_statistics
+        if not statistics.are_known:
+            statistics.take(*self._measured_statistics(self.statistics_batches * batches))
+        if not statistics.is_standardising and self.trainer.ckpt_path is None:
             with torch.no_grad():
-                self.encoder.head.bias.copy_(self.mean_C)
+                self.encoder.head.bias.copy_(statistics.mean_C)
 
     @torch.no_grad()
     def _measured_statistics(self, batches: int) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the teacher's targets by channel, over the first batches of all ranks."""
         rank_zero_only(print)(f"measuring mean and deviation of the targets on {batches} batches of each rank")
         trainer: Any = self.trainer
-        loader, moments = trainer.datamodule.train_dataloader(), ChannelMoments(len(self.mean_C), self.device)
+        loader, moments = (
+            trainer.datamodule.train_dataloader(),
+            ChannelMoments(self.encoder_config.output_size, self.device),
+        )
         for batch in islice(loader, batches):
             batch = trainer.strategy.batch_to_device(batch)  # and normalises the frames
             with trainer.precision_plugin.forward_context():
@@ -335,8 +289,7 @@ class CTDStage(Stage):
 
     def targets(self, batch: dict[str, Any]) -> Tensor:
         """What the student has to give, (B, T', H', W', C): the batch's, or made of the teacher's tokens."""
-        raw = self._raw_targets(batch)
-        return standardise(raw, self.mean_C, self.std_C) if self.standardise else raw
+        return self.target_statistics(self._raw_targets(batch))
 
     def _raw_targets(self, batch: dict[str, Any]) -> Tensor:
         if "targets_BTHWC" in batch:
@@ -356,17 +309,14 @@ class CTDStage(Stage):
             picture = similarity_picture(batch["frames_BTCHW"][0], student_BTHWC[0].detach(), targets_BTHWC[0])
             self.log_picture("ctd/cosine", picture)
         clip_sigma = self.clip_sigma if self.clip_sigma is not None and self._is_warm() else None
-        loss = ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, clip_sigma, self.clip, self._centre_C())
-        return self.training_loss(loss)
-
-    def _centre_C(self) -> Tensor | None:
-        return None if self.standardise else self.mean_C
+        centre_C = self.target_statistics.centre_C
+        return self.training_loss(ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, clip_sigma, self.clip, centre_C))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Measures over all elements: which of them `clip_sigma` drops depends on what else is in their batch."""
         if self.teacher is None:
             raise ConfigError("validating CTD needs model.teacher, as validation videos have no stored targets")
-        self.note_validation(ctd_loss(*self._tokens(batch), centre_C=self._centre_C()))
+        self.note_validation(ctd_loss(*self._tokens(batch), centre_C=self.target_statistics.centre_C))
 
     def _tokens(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens of the student, those that it has to give, and which groups of frames count."""
@@ -384,19 +334,21 @@ class CTDStage(Stage):
     def finished_encoder(self) -> LiteFrameEncoder:
         """A copy that gives raw teacher features: the statistics are folded into its head."""
         encoder = copy.deepcopy(self.encoder).cpu().float().eval()
-        if self.standardise:
+        statistics = self.target_statistics
+        if statistics.is_standardising:
             weight, bias = fold_statistics_into_head(
-                encoder.head.weight, encoder.head.bias, self.mean_C.cpu(), self.std_C.cpu()
+                encoder.head.weight, encoder.head.bias, statistics.mean_C.cpu(), statistics.std_C.cpu()
             )
             encoder.head.weight.data.copy_(weight)
             encoder.head.bias.data.copy_(bias)
         return encoder
 
     def settings(self) -> dict[str, Any]:
-        names = ("target_dtype", "standardise", "clip_sigma", "clip", "layer_decay")
+        names = ("target_dtype", "clip_sigma", "clip", "layer_decay")
         start = self.timm_weights
         named = None if start is None else "folder" if os.path.exists(start) else start
-        given = {"target": self.compressor.describe(), "timm_weights": named}
+        standardises = self.target_statistics.is_standardising
+        given = {"target": self.compressor.describe(), "standardise": standardises, "timm_weights": named}
         return super().settings() | given | {name: getattr(self, name) for name in names}
 
     def training_record(self) -> TrainingRecord:
