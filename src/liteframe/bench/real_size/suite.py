@@ -13,7 +13,7 @@ from liteframe.bench.latency_record import LatencyRow, StageTime
 from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, measure_cell
 from liteframe.bench.real_size.compose import composed_rows
 from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord, describe_arm
-from liteframe.bench.real_size.rows import make_row, measured
+from liteframe.bench.real_size.rows import measured
 from liteframe.bench.real_size.runs import WAP_ARM, Counts, EncoderRun, LlmRun, PipelineRun, Run
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
@@ -23,6 +23,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.system.progress import track
+from liteframe.system.timers import summary
 
 DTYPE = torch.bfloat16
 
@@ -58,7 +59,7 @@ class Suite:
                 self.record.drop("all", name, None, 1, f"cannot be made: {error}")
                 continue
             self.subjects[name], self.work[name] = subject, EncoderWork(subject)
-            self.record.arms.append(describe_arm(subject, self.work[name]))
+            self.record.arms[name] = describe_arm(subject, self.work[name])
 
     def run(self, steps: list[Step]) -> None:
         """Every cell, then what is composed of them."""
@@ -170,7 +171,7 @@ class Suite:
             if stage not in ("wap", "wap_project"):
                 operations, read = flops.get(stage, (None, 0.0))
                 stages[stage] = measured(times, operations, read, peaks.get(stage))
-        return make_row(
+        return LatencyRow(
             step.suite,
             name,
             step.frames,
@@ -181,7 +182,7 @@ class Suite:
             tokens_llm=counts.llm,
             prompt_tokens=counts.prompt or None,
             tokens_mean_over_layers=counts.mean_over_layers,
-            run_ms=run_ms,
+            run_ms=summary(run_ms) if run_ms else None,
             note=note or (f"in chunks of {step.chunk_clips} clips" if step.chunk_clips else ""),
         )
 
@@ -210,7 +211,8 @@ class Suite:
                 stages[stage] = measured(each, self.llm_work.decode(step.frames), read, peak, "per token")
             else:
                 stages[stage] = measured(times, peak_mib=peak)
-        return make_row("prefill", LLM, None, stages, prompt_tokens=step.frames, tokens_llm=step.frames, run_ms=run_ms)
+        length = step.frames
+        return LatencyRow("prefill", LLM, None, stages, run_ms=summary(run_ms), prompt_tokens=length, tokens_llm=length)
 
 
 def arms_to_make(steps: list[Step]) -> list[str]:
@@ -222,5 +224,7 @@ def arms_to_make(steps: list[Step]) -> list[str]:
 
 
 def _out_of_memory(step: Step, name: str, image_size: int | None) -> LatencyRow:
-    row = make_row(step.suite, name, step.frames, {}, batch=step.batch, image_size=image_size, status=OUT_OF_MEMORY)
-    return replace(row, frames=None, prompt_tokens=step.frames) if name == LLM else row
+    frames, tokens = (None, step.frames) if name == LLM else (step.frames, None)
+    return LatencyRow(
+        step.suite, name, frames, {}, step.batch, OUT_OF_MEMORY, image_size=image_size, prompt_tokens=tokens
+    )
