@@ -77,11 +77,9 @@ def shown_at_times(evidence: Evidence, method: str, baseline: str, frames: Seque
     found = {}
     for count in frames:
         parts = _both(evidence, method, baseline, count, what)
-        numbers, why_not = (
-            map(_number, parts),
-            [each.reasons[0] if each.reasons else Reason("missing") for each in parts],
-        )
-        found[count] = AtTime(*numbers, *why_not)
+        usual, far = map(_number, parts)
+        why_not = [each.reasons[0] if each.reasons else Reason("missing") for each in parts]
+        found[count] = AtTime(usual, far, *why_not)
     reasons = _untimed(evidence, method, baseline) or (Reason(why),)
     any_known = any(at.medians is not None for at in found.values())
     return Part(what, CONTEXT, found if any_known else None, reasons, methods=(method, baseline))

@@ -14,13 +14,14 @@ from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, meas
 from liteframe.bench.real_size.compose import composed_rows
 from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord, describe_arm
 from liteframe.bench.real_size.rows import measured
-from liteframe.bench.real_size.runs import WAP_ARM, Counts, EncoderRun, LlmRun, PipelineRun, Run
+from liteframe.bench.real_size.runs import WAP_ARM, EncoderRun, LlmRun, PipelineRun, Run
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
 from liteframe.bench.real_size.subjects import QUESTION_TOKENS, Backbones, Llm, Subject, build_subject, module_bytes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.errors import ConfigError
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
+from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.system.progress import track
 from liteframe.system.timers import summary
@@ -141,7 +142,8 @@ class Suite:
         if isinstance(run, LlmRun):
             return [self._llm_row(step, samples, peaks, outcome.samples.run_ms)]
         assert isinstance(run, EncoderRun | PipelineRun)
-        rows = [self._row(step, name, samples, peaks, run.counts, outcome.samples.run_ms)]
+        prompt = run.prompt_tokens if isinstance(run, PipelineRun) else 0
+        rows = [self._row(step, name, samples, peaks, run.counts, outcome.samples.run_ms, prompt)]
         if isinstance(run, EncoderRun) and run.with_wap:
             # The runs were longer by what the other method does.
             rows[0] = replace(rows[0], run_ms=None)
@@ -154,8 +156,9 @@ class Suite:
         name: str,
         samples: Mapping[str, list[float]],
         peaks: Mapping[str, float],
-        counts: Counts,
+        counts: TokenCounts,
         run_ms: list[float],
+        prompt_tokens: int = 0,
         note: str = "",
     ) -> LatencyRow:
         subject, work = self.subjects[name], self.work[name]
@@ -165,7 +168,7 @@ class Suite:
             "project": (work.project(counts.encoder * step.batch), module_bytes(llm.projector)),
         }
         if not isinstance(subject.model, PrunedVideoLLM):
-            flops["prefill"] = (step.batch * self.llm_work.prefill_least(counts.prompt), self.llm.weight_bytes())
+            flops["prefill"] = (step.batch * self.llm_work.prefill_least(prompt_tokens), self.llm.weight_bytes())
         stages = {}
         for stage, times in samples.items():
             if stage not in ("wap", "wap_project"):
@@ -180,21 +183,22 @@ class Suite:
             image_size=subject.image_size,
             tokens_encoder=counts.encoder,
             tokens_llm=counts.llm,
-            prompt_tokens=counts.prompt or None,
+            prompt_tokens=prompt_tokens or None,
             tokens_mean_over_layers=counts.mean_over_layers,
             run_ms=summary(run_ms) if run_ms else None,
             note=note or (f"in chunks of {step.chunk_clips} clips" if step.chunk_clips else ""),
         )
 
     def _wap_row(
-        self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], counts: Counts
+        self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], counts: TokenCounts
     ) -> LatencyRow:
         both = {
             "encode": [encode + wap for encode, wap in zip(samples["encode"], samples["wap"], strict=True)],
             "project": samples["wap_project"],
         }
         peaks = {"encode": max(peaks["encode"], peaks["wap"]), "project": peaks["wap_project"]}
-        return self._row(step, WAP_ARM, both, peaks, counts, [], "encoder timed in the teacher's runs, then WAP")
+        note = "encoder timed in the teacher's runs, then WAP"
+        return self._row(step, WAP_ARM, both, peaks, counts, [], note=note)
 
     def _llm_row(
         self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], run_ms: list[float]
