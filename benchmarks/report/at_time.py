@@ -9,7 +9,7 @@ from statistics import median
 from liteframe.bench.frontier import weights_at
 from liteframe.bench.methods import label
 from liteframe.bench.records import MODEL_STAGES, RowRecord
-from liteframe.system.timers import median_interval
+from liteframe.bench.timers import median_interval
 
 from .evidence import Estimate, Evidence, Point, Weights
 from .verdicts import CONTEXT, HOLDS, MISSING, OPEN, AtTime, Part, Reason, judge_difference

@@ -25,7 +25,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.models.video_llm.host_loading import load_host
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.system.runtime import RunLock
+from liteframe.system.run_lock import RunLock
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
 
 CELLS = tuple(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from liteframe.bench.floor import distance_to_floor
 from liteframe.bench.latency_record import How, LatencyRow, StageTime
-from liteframe.system.timers import summary
+from liteframe.bench.timers import summary
 
 
 def measured(

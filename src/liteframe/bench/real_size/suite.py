@@ -19,12 +19,12 @@ from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
 from liteframe.bench.real_size.subjects import QUESTION_TOKENS, Backbones, Llm, Subject, build_subject, module_bytes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
+from liteframe.bench.timers import summary
 from liteframe.errors import ConfigError
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.system.progress import track
-from liteframe.system.timers import summary
 
 DTYPE = torch.bfloat16
 
