@@ -21,7 +21,7 @@ from liteframe.pipeline.command import pipeline_command
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import read_recipe
 from liteframe.system.own_folder import LISTING, list_files, listing_sha256
-from liteframe.system.runtime import RunLock
+from liteframe.system.run_lock import RunLock
 from liteframe.system.stage_records import read_stage_records
 from toy_stage import write_toy_config
 
@@ -206,7 +206,7 @@ def test_two_stages_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_the_folder_is_locked_until_its_holder_ends(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from liteframe.system.runtime import RunLock\n"
+        "import sys, time; from liteframe.system.run_lock import RunLock\n"
         "with RunLock(sys.argv[1]): print(1, flush=True); time.sleep(99)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as holder:

@@ -2,72 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import log2
+from typing import Any
 
-from liteframe.bench.methods import label, method, methods, of_groups
-from liteframe.bench.paper.cells import AGAIN, BUDGETS, CONTROL, CTD, FRAMES, LMA, LONGEST, RATIOS, frames_at
+from liteframe.bench.methods import label, method, methods
+from liteframe.bench.paper.cells import AGAIN, BUDGETS, CONTROL, FRAMES, RATIOS, frames_at
 
 from .at_time import at_time, shown_at_times
 from .evidence import Evidence, Point, Weights, difference
-from .verdicts import ENDS, Part, as_context, judge_difference, judge_growth
+from .verdicts import Part, as_context, judge_difference, judge_growth
 
-WAP, DYCOKE = "teacher+wap", "teacher+dycoke"
-TOME_INSIDE, TOME_QUARTER = "tome-teacher+wap", "tome4-teacher+wap"
-"""WAP itself behind an encoder that merges; that to a quarter is shown beside the claims, which do not count it."""
+WAP = "teacher+wap"
 AT_16X = ("pool", "wap", "named", "other", "inside the encoder")
 """Groups whose LLM sees one token in 16 from its first layer on."""
 REDUCING = (*AT_16X, "own budget", "inside the LLM")
-WHY = {"own budget": "one in four", "inside the LLM": "first layers see all"}
 
 
-def counted(*groups: str) -> list[str]:
-    """The methods of some groups, those that are the same at one token a frame once."""
-    return [name for name in of_groups(*groups) if methods()[name].same_as is None]
+def counted(*names: str) -> list[str]:
+    """The methods of some groups or names in the order of tables, those that are the same at one token a frame once."""
+    known, groups = methods(), {each.group for each in methods().values()}
+    registered = [name for name, each in known.items() if {name, each.group} & set(names) and each.same_as is None]
+    return [*registered, *(name for name in names if name not in known and name not in groups)]
 
 
-def part_of(evidence: Evidence, what: str, weights: Weights, noise: float | None = 0.0) -> Part:
-    """A sum of accuracies that ought to be above 0."""
-    part = judge_difference(what, evidence.combine(weights), evidence.wanted(weights), noise=noise)
-    return replace(part, methods=tuple(dict.fromkeys(name for name, _ in weights)))
+def differences(evidence: Evidence, row: Mapping[str, Any]) -> Iterator[Part]:
+    """The method of a row of `claims.toml` less each of the others, on both base VLMs where it says so.
+
+    One base VLM has learnt to read what WAP makes, the other what average pooling makes.
+    """
+    trainings = row.get("noise", ())
+    noise = evidence.training_noise(*trainings)
+    for base, where in (("", ""), (CONTROL, ", the other base VLM")) if row.get("control") else (("", ""),):
+        for other in counted(*row["less"]):
+            for weights, tokens in _weights(row, base + row["method"], base + other):
+                what = row["what"].format(other=label(other), tokens=tokens) + where
+                part = judge_difference(what, evidence.combine(weights), evidence.wanted(weights), noise=noise)
+                names = dict.fromkeys(name for name, _ in weights)
+                part = replace(part, methods=(*names, *(AGAIN[training] for training in trainings)))
+                yield as_context(part, row["shown"]) if "shown" in row else part
 
 
-def beats(evidence: Evidence, name: str, other: str, what: str) -> Part:
-    """One method against another at equal frames, mean over the frame counts of Table 1."""
-    return part_of(evidence, what, difference(name, other))
+def _weights(row: Mapping[str, Any], name: str, other: str) -> Iterator[tuple[Weights, int | None]]:
+    """Of each sum that ought to be above 0, with the visual tokens where these are equal."""
+    if "less_at" in row:
+        yield {(name, row["frames"]): 1.0, (other, row["less_at"]): -1.0}, None
+    elif row.get("at_budgets"):
+        yield from ((weights, budget) for budget in BUDGETS if (weights := at_budget(name, other, budget)))
+    else:
+        yield difference(name, other), None
 
 
-def trained_apart(evidence: Evidence, name: str, other: str, what: str, *trainings: str) -> Part:
-    """One trained student against another; `trainings` are those of which the noise is known."""
-    part = part_of(evidence, what, difference(name, other), evidence.training_noise(*trainings))
-    return replace(part, methods=(*part.methods, *(AGAIN[training] for training in trainings)))
+def at_budget(name: str, other: str, budget: int) -> dict[Point, float] | None:
+    """Weights of one ratio less another at equal visual tokens; None where one of them cannot fill the budget."""
+    own, others = (frames_at(budget, RATIOS[each]) for each in (name, other))
+    return {(name, own): 1.0, (other, others): -1.0} if own and others else None
 
 
-def wap_against(evidence: Evidence, rivals: Iterable[str]) -> list[Part]:
-    """On both base VLMs: one has learnt to read what WAP makes, the other what average pooling makes."""
-    return [
-        beats(evidence, base + WAP, base + rival, f"WAP less {label(rival)}{where}")
-        for base, where in (("", ""), (CONTROL, ", the other base VLM"))
-        for rival in list(rivals)
-    ]
-
-
-def wap_against_pools(evidence: Evidence) -> list[Part]:
-    return wap_against(evidence, counted("pool"))
-
-
-def wap_against_named(evidence: Evidence) -> list[Part]:
-    return wap_against(evidence, counted("named"))
-
-
-def wap_against_others(evidence: Evidence) -> list[Part]:
-    # No cell asks ToMe inside the encoder before the other base VLM.
-    inside, quarter, apart = (
-        beats(evidence, WAP, name, f"WAP less {label(name)}") for name in (TOME_INSIDE, TOME_QUARTER, DYCOKE)
-    )
-    shown = [as_context(quarter, "WAP itself"), as_context(apart, "one in four")]
-    return [*wap_against(evidence, counted("other")), inside, *shown]
+def growth(evidence: Evidence, row: Mapping[str, Any]) -> Part:
+    """Whether the accuracy of a row's method grows with the logarithm of the frames."""
+    line, bent = slope(row["method"], FRAMES), bend(row["method"], FRAMES)
+    part = judge_growth(row["what"], evidence.combine(line), evidence.combine(bent), evidence.wanted(line))
+    return replace(part, methods=(row["method"],))
 
 
 def slope(name: str, frames: Sequence[int]) -> dict[Point, float]:
@@ -86,109 +83,13 @@ def bend(name: str, frames: Sequence[int]) -> dict[Point, float]:
     return weights
 
 
-def logarithmic(evidence: Evidence) -> list[Part]:
-    parts = []
-    for name, what in (("teacher", "teacher"), (LMA, "student after LMA")):
-        line = slope(name, FRAMES)
-        grown, bent = evidence.combine(line), evidence.combine(bend(name, FRAMES))
-        parts.append(replace(judge_growth(what, grown, bent, evidence.wanted(line)), methods=(name,)))
-    return parts
-
-
-def at_budget(name: str, other: str, budget: int) -> dict[Point, float] | None:
-    """Weights of one ratio less another at equal visual tokens; None where one of them cannot fill the budget."""
-    own, others = (frames_at(budget, RATIOS[each]) for each in (name, other))
-    return {(name, own): 1.0, (other, others): -1.0} if own and others else None
-
-
-def _ratios(evidence: Evidence, pairs: Sequence[tuple[str, str]]) -> list[Part]:
-    words = {name: "no compression" if ratio == 1 else f"WAP {ratio}x" for name, ratio in RATIOS.items()}
-    return [
-        part_of(evidence, f"{words[name]} less {words[other]} at {budget} tokens", weights)
-        for name, other in pairs
-        for budget in BUDGETS
-        if (weights := at_budget(name, other, budget))
-    ]
-
-
-def ratios_against_none(evidence: Evidence) -> list[Part]:
-    return _ratios(evidence, [(name, "teacher") for name, ratio in RATIOS.items() if ratio > 1])
-
-
-def highest_ratio_best(evidence: Evidence) -> list[Part]:
-    return _ratios(evidence, [(WAP, name) for name, ratio in RATIOS.items() if 1 < ratio < RATIOS[WAP]])
-
-
-def _mixers(evidence: Evidence, names: dict[str, str]) -> list[Part]:
-    return [
-        trained_apart(evidence, own, f"{stage}-{mixer}", f"depth-wise convolution less {text}, {after}", own)
-        for mixer, text in names.items()
-        for own, stage, after in ((CTD, "ctd", "after CTD"), (LMA, "lma", "after LMA"))
-    ]
-
-
-def mixer_against_joint(evidence: Evidence) -> list[Part]:
-    return _mixers(evidence, {"joint": "joint attention"})
-
-
-def mixer_against_others(evidence: Evidence) -> list[Part]:
-    return _mixers(evidence, {"attention": "temporal attention", "full": "full convolution"})
-
-
-def targets(evidence: Evidence) -> list[Part]:
-    texts = {"average": "average pooling", "wap": "WAP by the mean token (the student has no class token)"}
-    start = "CTD on WAP less distilling all tokens, then"
-    return [
-        trained_apart(evidence, CTD, f"ctd-dense+{pool}", f"{start} {text}, at 16x", CTD)
-        for pool, text in texts.items()
-    ]
-
-
-def adaptation(evidence: Evidence) -> list[Part]:
-    return [trained_apart(evidence, LMA, CTD, "student after LMA less after CTD alone", CTD, LMA)]
-
-
-def more_frames(evidence: Evidence) -> list[Part]:
-    return [
-        part_of(
-            evidence,
-            f"student at {8 * few} frames less teacher at {few}",
-            {(LMA, 8 * few): 1.0, ("teacher", few): -1.0},
-        )
-        for few in (8, 16)
-    ]
-
-
-def best_against_best(evidence: Evidence) -> list[Part]:
-    what = f"student at {LONGEST} frames less teacher at {max(FRAMES)}"
-    return [part_of(evidence, what, {(LMA, LONGEST): 1.0, ("teacher", max(FRAMES)): -1.0})]
-
-
-def at_the_teachers_time(evidence: Evidence) -> list[Part]:
-    return [at_time(evidence, LMA, "teacher", 8, "student less teacher at the model time of its 8 frames")]
-
-
-def frontier(evidence: Evidence) -> list[Part]:
-    """The methods that the paper names decide; all others are shown."""
-    named = counted("named")
-    parts = [
-        at_time(evidence, LMA, name, count, f"student less {label(name)} at the model time of its {count} frames")
-        for name in named
-        for count in FRAMES
-    ]
-    for name in counted(*REDUCING):
-        if name not in named:
-            what = f"student less {label(name)} at the model time of its frames (then {ENDS})"
-            parts.append(shown_at_times(evidence, LMA, name, FRAMES, what, WHY.get(method(name).group, "not named")))
-    return parts
-
-
-def frozen_is_better(evidence: Evidence) -> list[Part]:
-    """Accuracy alone; the times are a part of their own, see `time_claims`."""
-    rivals = [name for name in counted(*AT_16X) if name not in (WAP, TOME_QUARTER)]
-    target, quarter, apart = (
-        beats(evidence, CTD, name, f"{before}student after CTD less {label(name)}, equal frames")
-        for name, before in ((WAP, "its own target: "), (TOME_QUARTER, ""), (DYCOKE, ""))
-    )
-    parts = [beats(evidence, CTD, name, f"student after CTD less {label(name)}, equal frames") for name in rivals]
-    return [*parts, target, as_context(quarter, "WAP itself"), as_context(apart, "one in four")]
+def at_times(evidence: Evidence, row: Mapping[str, Any]) -> Iterator[Part]:
+    """The method of a row against each of the others at the model times of the other's frame counts."""
+    for other in counted(*row["at_time_of"]):
+        about = (evidence, row["method"], other)
+        if "shown" in row:
+            why = row["shown"].get(method(other).group, row["shown"]["others"])
+            yield shown_at_times(*about, row["frames"], row["what"].format(other=label(other)), why)
+        else:
+            for count in row["frames"]:
+                yield at_time(*about, count, row["what"].format(other=label(other), frames=count))

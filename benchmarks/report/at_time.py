@@ -9,7 +9,7 @@ from statistics import median
 from liteframe.bench.frontier import weights_at
 from liteframe.bench.methods import label
 from liteframe.bench.records import MODEL_STAGES, RowRecord
-from liteframe.system.timers import median_interval
+from liteframe.bench.timers import median_interval
 
 from .evidence import Estimate, Evidence, Point, Weights
 from .verdicts import CONTEXT, HOLDS, MISSING, OPEN, AtTime, Part, Reason, judge_difference
@@ -57,13 +57,13 @@ def at_time(evidence: Evidence, method: str, baseline: str, frames: int, what: s
 
     It holds only where it does with both methods' times at the unfavourable ends of their intervals too.
     """
-    (found, part), (far, at_ends) = _both(evidence, method, baseline, frames, what)
-    if found is None:
+    part, at_ends = _both(evidence, method, baseline, frames, what)
+    usual, far = _number(part), _number(at_ends)
+    if usual is None:
         return part
     no_far = at_ends.reasons[0] if far is None and at_ends.reasons else None
-    part = replace(part, measured=AtTime(found, far, no_far=no_far))
-    if far is not None:
-        part = replace(part, margin=min(found.mean, far.mean))
+    margin = usual.mean if far is None else min(usual.mean, far.mean)
+    part = replace(part, measured=AtTime(usual, far, no_far=no_far), margin=margin)
     if part.verdict != HOLDS or at_ends.verdict == HOLDS:
         return part
     # without a number the reason stands in its place
@@ -72,53 +72,47 @@ def at_time(evidence: Evidence, method: str, baseline: str, frames: int, what: s
     return replace(part, verdict=verdict, reasons=(Reason("not at the ends"), *more))
 
 
-def shown_at_times(
-    evidence: Evidence, method: str, baseline: str, frames: Sequence[int], what: str, why: str = ""
-) -> Part:
+def shown_at_times(evidence: Evidence, method: str, baseline: str, frames: Sequence[int], what: str, why: str) -> Part:
     """The same at several of the other's frame counts, in one part that decides nothing."""
     found = {}
     for count in frames:
-        (usual, part), (far, at_ends) = _both(evidence, method, baseline, count, what)
-        why_not = [each.reasons[0] if each.reasons else Reason("missing") for each in (part, at_ends)]
-        found[count] = AtTime(usual, far, why_not[0], why_not[1])
-    untimed = _untimed(evidence, method, baseline)
-    reasons = untimed or ((Reason(why),) if why else ())
+        parts = _both(evidence, method, baseline, count, what)
+        usual, far = map(_number, parts)
+        why_not = [each.reasons[0] if each.reasons else Reason("missing") for each in parts]
+        found[count] = AtTime(usual, far, *why_not)
+    reasons = _untimed(evidence, method, baseline) or (Reason(why),)
     any_known = any(at.medians is not None for at in found.values())
-    return Part(what, CONTEXT, found if any_known else None, tuple(reasons), methods=(method, baseline))
+    return Part(what, CONTEXT, found if any_known else None, reasons, methods=(method, baseline))
 
 
-def _both(evidence: Evidence, method: str, baseline: str, frames: int, what: str) -> list[tuple[Estimate | None, Part]]:
+def _number(part: Part) -> Estimate | None:
+    return part.measured if isinstance(part.measured, Estimate) else None
+
+
+def _both(evidence: Evidence, method: str, baseline: str, frames: int, what: str) -> list[Part]:
+    """What the difference says with the medians of the times, and with their unfavourable ends."""
     return [_judged(evidence, method, baseline, frames, what, ends) for ends in (MEDIANS, UNFAVOURABLE)]
 
 
-def _judged(
-    evidence: Evidence, method: str, baseline: str, frames: int, what: str, ends: tuple[str, str]
-) -> tuple[Estimate | None, Part]:
-    """The difference with the times at these ends of their intervals, and what it says alone.
-
-    None where it is not measured, or where the method has no row that fast at some seed.
-    """
-    weights = gain_at_time(evidence, method, baseline, frames, ends)
+def _judged(evidence: Evidence, method: str, baseline: str, frames: int, what: str, ends: tuple[str, str]) -> Part:
+    """The difference with the times at these ends; no number where the method has no row that fast at some seed."""
+    weights, about = gain_at_time(evidence, method, baseline, frames, ends), (method, baseline)
     wanted = evidence.wanted([(method, frames), (baseline, frames)])
-    timed = [seed for seed in wanted if {method, baseline} <= {row.arm for row in evidence.times.get(seed, ())}]
+    timed = [seed for seed in wanted if set(about) <= {row.arm for row in evidence.times.get(seed, ())}]
     asked = [seed for seed in timed if seed in evidence.right.get((baseline, frames), {})]
-    unknown = [seed for seed in asked if _without_samples(evidence, seed, (method, baseline), ends)]
+    unknown = [
+        seed
+        for seed in asked
+        if any(times_of(evidence.times[seed], *each) is None for each in zip(about, ends, strict=True))
+    ]
     slow = [seed for seed in asked if seed not in unknown and weights(seed) is None]
-    about = (method, baseline)
     if slow and asked == wanted and not unknown and evidence.frames_of(method):
         name, values = ("never that fast", {}) if slow == wanted else ("not that fast", {"seeds": slow})
-        reason = Reason(name, {"method": label(method), **values})
-        return None, Part(what, OPEN, reasons=(reason,), methods=about)
+        return Part(what, OPEN, reasons=(Reason(name, {"method": label(method), **values}),), methods=about)
     lacking = (Reason("no samples", {"seeds": unknown}),) if unknown else _untimed(evidence, method, baseline)
-    found = evidence.combine(weights)
-    return found, replace(judge_difference(what, found, wanted, lacking), methods=about)
+    return replace(judge_difference(what, evidence.combine(weights), wanted, lacking), methods=about)
 
 
 def _untimed(evidence: Evidence, *methods: str) -> tuple[Reason, ...]:
     seeds = evidence.untimed_seeds(*methods)
     return (Reason("not timed", {"seeds": seeds}),) if seeds else ()
-
-
-def _without_samples(evidence: Evidence, seed: int, methods: Sequence[str], ends: tuple[str, str]) -> bool:
-    rows = evidence.times.get(seed, [])
-    return any(times_of(rows, name, end) is None for name, end in zip(methods, ends, strict=True))

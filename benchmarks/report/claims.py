@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import pandas as pd
+
+from liteframe.bench.methods import tomllib_load
 
 from . import accuracy_claims, time_claims
 from .evidence import Evidence
@@ -20,35 +24,44 @@ class Claim:
     Attributes:
         text: in our words.
         where: section, table or figure of the paper.
-        parts: what is measured of it.
+        rows: what is measured of it, see `claims.toml`.
         note: what a reader of the verdict has to know, a sentence.
     """
 
     text: str
     where: str
-    parts: Callable[[Evidence], Sequence[Part]]
+    rows: Sequence[Mapping[str, Any]]
     note: str = ""
+
+    def parts(self, evidence: Evidence) -> list[Part]:
+        """Each judged on its own."""
+        return [part for row in self.rows for part in _parts(evidence, row)]
 
     def judged(self, evidence: Evidence) -> Verdict:
         """By the rule of `verdicts`."""
         return judge(self.parts(evidence))
 
 
-def _beyond(name: str) -> Callable[[Evidence], list[Part]]:
-    return lambda evidence: [Part("", BEYOND, reasons=(Reason(name),))]
+def _parts(evidence: Evidence, row: Mapping[str, Any]) -> Iterator[Part]:
+    if "measured" in row:
+        yield from getattr(time_claims, row["measured"])(evidence)
+    elif "beyond" in row:
+        yield Part("", BEYOND, reasons=(Reason(row["beyond"]),))
+    elif row.get("grows"):
+        yield accuracy_claims.growth(evidence, row)
+    elif "at_time_of" in row:
+        yield from accuracy_claims.at_times(evidence, row)
+    else:
+        yield from accuracy_claims.differences(evidence, row)
 
 
+@cache
 def claims() -> list[Claim]:
-    """Every claim of `wording.toml`."""
-    functions = {**vars(accuracy_claims), **vars(time_claims)}
+    """Every claim of `claims.toml`."""
+    notes = words()["notes"]
     return [
-        Claim(
-            said["text"],
-            said["where"],
-            functions[said["parts"]] if "parts" in said else _beyond(said["beyond"]),
-            words()["notes"].get(said.get("note"), ""),
-        )
-        for said in words()["claim"]
+        Claim(said["text"], said["where"], said["parts"], notes[said["note"]] if "note" in said else "")
+        for said in tomllib_load(__file__)["claim"]
     ]
 
 

@@ -25,7 +25,7 @@ from liteframe.bench.paper.cells import (
 from .accuracy_claims import AT_16X, REDUCING, WAP
 from .evidence import Evidence
 from .records import ALL
-from .time_claims import MIXER_NAMES, stages_ms
+from .time_claims import MIXER_NAMES, clip_time
 from .verdicts import MISSING
 from .wording import each_seed, interval, milliseconds, signed, words
 
@@ -105,7 +105,7 @@ def table_2(evidence: Evidence) -> dict[str, pd.DataFrame]:
     for key, record in evidence.records.latency.items():
         rows = []
         for mixer, text in words()["mixers"].items():
-            found, about = stages_ms(record, "mixer", MIXER_NAMES[mixer], None), record.arms.get(MIXER_NAMES[mixer])
+            found, about = clip_time(record, mixer), record.arms.get(MIXER_NAMES[mixer])
             sizes = [getattr(about, field, None) for field in ("gflops_per_frame", "parameters_m")]
             taken = MISSING if found is None else milliseconds(found[0]) + (" (computed)" if found[1] else "")
             rows.append([text, taken, *(MISSING if size is None else f"{size:.1f}" for size in sizes)])

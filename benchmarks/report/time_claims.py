@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 from liteframe.bench.latency_record import LatencyRecord, LatencyRow
 from liteframe.bench.methods import label
 from liteframe.bench.paper.cells import ALL_SEEDS, CTD, FRAMES, LMA
+from liteframe.bench.records import MODEL_STAGES
 
 from .accuracy_claims import AT_16X, WAP, counted
 from .evidence import Evidence
 from .verdicts import MISSING, OPEN, ByFrames, Figures, Part, Reason, as_context, judge_cases
 
-STUDENT, TEACHER = "student", "teacher"
+STUDENT, TEACHER, ENCODER = "student", "teacher", ("encode", "project")
 PAPERS_BASE = "internvl3-8b"
 MIXER_NAMES = {"depthwise": "student"} | {name: f"student-{name}" for name in ("full", "attention", "joint", "none")}
 """The student with each mixer of a clip's frames, as records of latency call it."""
 FRAMES_64, MOST_FRAMES, MOST_SHARE = 64, 512, 0.65
 """Of the paper's figures: the base VLM's frames, the student's that are 8 times as many, and its part of the time."""
-
-
 _NO_RECORD = Part("at the paper's shapes", MISSING, reasons=(Reason("run latency"),))
 
 
@@ -39,26 +39,20 @@ def _complete(evidence: Evidence) -> list[LatencyRecord]:
     return [record for record in evidence.records.latency.values() if record.complete]
 
 
-def row_of(record: LatencyRecord, suite: str, name: str, frames: int | None = None) -> LatencyRow | None:
-    """The row of a method at batch 1; None where there is none that ran."""
-    rows = record.suite(suite, name, batch=1)
-    return next((row for row in rows if row.status == "ok" and frames in (None, row.frames)), None)
+def rows_with(record: LatencyRecord, suite: str, name: str, stages: Sequence[str]) -> dict[int | None, LatencyRow]:
+    """The rows of a method at batch 1 that have these stages, by frames, as they come."""
+    return {row.frames: row for row in record.suite(suite, name, batch=1) if set(stages) <= row.stages.keys()}
 
 
-def stages_ms(
-    record: LatencyRecord, suite: str, name: str, frames: int | None, stages: Sequence[str] = ("encode", "project")
-) -> tuple[float, bool] | None:
+def time_of(row: LatencyRow, stages: Sequence[str] = ENCODER) -> tuple[float, bool]:
     """Milliseconds of some stages of a row, and whether they were computed and not measured."""
-    row = row_of(record, suite, name, frames)
-    if row is None or any(stage not in row.stages for stage in stages):
-        return None
     return sum(row.stages[stage].ms for stage in stages), any(row.stages[stage].computed for stage in stages)
 
 
-def shared_frames(record: LatencyRecord, suite: str, *names: str) -> list[int]:
-    """Frame counts that all of some methods ran at."""
-    rows = [[row for row in record.suite(suite, name, 1) if row.status == "ok" and row.frames] for name in names]
-    return sorted(set.intersection(*({row.frames for row in own if row.frames} for own in rows)))
+def clip_time(record: LatencyRecord, mixer: str) -> tuple[float, bool] | None:
+    """What a clip takes the student with that mixer, encode + project, and whether that was computed."""
+    rows = rows_with(record, "mixer", MIXER_NAMES[mixer], ENCODER)
+    return time_of(next(iter(rows.values()))) if rows else None
 
 
 def _unless_computed(part: Part, computed: bool) -> Part:
@@ -69,26 +63,27 @@ def _unless_computed(part: Part, computed: bool) -> Part:
 
 
 def _by_frames(
+    evidence: Evidence,
     what: str,
+    names: tuple[str, ...],
     values: Mapping[int, Mapping[int, float]],
     is_so: Callable[[float], bool],
     shape: str,
-    untimed: Sequence[int] = (),
-    names: tuple[str, ...] = (),
 ) -> Part:
     """Something of every frame count and seed.
 
     Args:
+        evidence: of the times.
         what: the part of the claim.
+        names: methods that it is about.
         values: frames -> seed -> value.
         is_so: whether a value is as claimed.
         shape: format of a value.
-        untimed: seeds without it.
-        names: methods that it is about.
     """
     cases = [is_so(value) for known in values.values() for value in known.values()]
     complete = all(set(ALL_SEEDS) <= known.keys() for known in values.values())
-    missing = (Reason("not timed", {"seeds": list(untimed)}),) if untimed else ()
+    untimed = evidence.untimed_seeds(*names)
+    missing = (Reason("not timed", {"seeds": untimed}),) if untimed else ()
     part = judge_cases(what, cases, ByFrames(values, shape) if cases else None, missing, complete)
     return replace(part, methods=names)
 
@@ -107,54 +102,45 @@ def _ratios(
 
 def frozen_is_faster(evidence: Evidence) -> list[Part]:
     """The student alone against every reduction before the LLM, at equal frames."""
-    return [
-        _by_frames(
-            f"model time of {label(name)} over that of the student after CTD, equal frames",
-            _ratios(evidence, (name, "model_ms"), (CTD, "model_ms")),
-            lambda ratio: ratio > 1,
-            ".1f",
-            evidence.untimed_seeds(CTD, name),
-            (CTD, name),
+    what, parts = "model time of {} over that of the student after CTD, equal frames", []
+    for name in counted(*AT_16X):
+        ratios = _ratios(evidence, (name, "model_ms"), (CTD, "model_ms"))
+        parts.append(
+            _by_frames(evidence, what.format(label(name)), (CTD, name), ratios, lambda ratio: ratio > 1, ".1f")
         )
-        for name in counted(*AT_16X)
-    ]
+    return parts
 
 
 def bottleneck(evidence: Evidence) -> list[Part]:
     """The encoder's share of the model time: by how much it is larger with WAP at 16x, and whether it is over half."""
-    own, other = (_ratios(evidence, (name, "encode_ms"), (name, "model_ms")) for name in (WAP, TEACHER))
+    names = (TEACHER, WAP)
+    other, own = (_ratios(evidence, (name, "encode_ms"), (name, "model_ms")) for name in names)
     shifts = {
         count: {seed: share - other[count][seed] for seed, share in known.items() if seed in other[count]}
         for count, known in own.items()
     }
-    untimed = evidence.untimed_seeds(TEACHER, WAP)
-    less, half = "tiny world: the share with WAP less that without", "tiny world: the share with WAP, over half"
+    less, half = "the share with WAP less that without", "the share with WAP, over half"
+    parts = [part for record in _complete(evidence) for part in _real_shares(record, less, half)]
     return [
-        _by_frames(less, shifts, lambda shift: shift > 0, "+.0%", untimed, (TEACHER, WAP)),
-        _by_frames(half, own, lambda share: share > 0.5, ".0%", untimed, (TEACHER, WAP)),
-        *_real_bottleneck(evidence),
+        _by_frames(evidence, f"tiny world: {less}", names, shifts, lambda shift: shift > 0, "+.0%"),
+        _by_frames(evidence, f"tiny world: {half}", names, own, lambda share: share > 0.5, ".0%"),
+        *(parts or [_NO_RECORD]),
     ]
 
 
-def _real_bottleneck(evidence: Evidence) -> list[Part]:
-    parts = []
-    for record in _complete(evidence):
-        counts = shared_frames(record, "pipeline", TEACHER, WAP)
-        pairs = [[row_of(record, "pipeline", name, count) for name in (WAP, TEACHER)] for count in counts]
-        known = [[row for row in pair if row and row.model_ms] for pair in pairs]
-        whole = [pair for pair in known if len(pair) == 2]
-        shares = [[row.stages["encode"].ms / (row.model_ms or 1.0) for row in pair] for pair in whole]
-        computed = any(row.computed or row.any_computed for pair in whole for row in pair)
-        shifts, with_wap = [own - other for own, other in shares], [own for own, _ in shares]
-        for what, values, least in (
-            ("the share with WAP less that without", shifts, 0.0),
-            ("the share with WAP, over half", with_wap, 0.5),
-        ):
-            shown = Figures("share", {"low": min(values), "high": max(values)}) if values else None
-            cases = [value > least for value in values]
-            part = judge_cases(f"{machine(record)}: {what}", cases, shown, (Reason("no whole model"),))
-            parts.append(_unless_computed(part, computed))
-    return parts or [_NO_RECORD]
+def _real_shares(record: LatencyRecord, less: str, half: str) -> Iterator[Part]:
+    own, other = (rows_with(record, "pipeline", name, MODEL_STAGES) for name in (WAP, TEACHER))
+    pairs = [(own[count], other[count]) for count in own if count in other]
+    computed = any(row.computed or row.any_computed for pair in pairs for row in pair)
+    shares = [[row.stages["encode"].ms / (row.model_ms or 1.0) for row in pair] for pair in pairs]
+    for what, values, least in (
+        (less, [with_wap - without for with_wap, without in shares], 0.0),
+        (half, [with_wap for with_wap, _ in shares], 0.5),
+    ):
+        shown = Figures("share", {"low": min(values), "high": max(values)}) if values else None
+        cases = [value > least for value in values]
+        part = judge_cases(f"{machine(record)}: {what}", cases, shown, (Reason("no whole model"),))
+        yield _unless_computed(part, computed)
 
 
 def sizes(evidence: Evidence) -> list[Part]:
@@ -170,22 +156,21 @@ def sizes(evidence: Evidence) -> list[Part]:
 
 def mixer_costs(evidence: Evidence) -> list[Part]:
     """Milliseconds of a clip and FLOPs a frame of the student, with the paper's mixer and with each other."""
-    parts, others = [], ("full", "attention", "joint")
-    for record in _complete(evidence):
-        for mixer in others:
-            own, other = (stages_ms(record, "mixer", MIXER_NAMES[name], None) for name in ("depthwise", mixer))
-            what = f"{machine(record)}: faster than {mixer}"
-            if own is None or other is None:
-                parts.append(judge_cases(what, [], None, (Reason("not in this record"),)))
-            else:
-                shown = Figures("clip", {"own": own[0], "other": other[0]})
-                parts.append(_unless_computed(judge_cases(what, [own[0] < other[0]], shown), own[1] or other[1]))
-    for record in _complete(evidence)[:1]:
-        work = {name: getattr(record.arms.get(arm), "gflops_per_frame", None) for name, arm in MIXER_NAMES.items()}
-        for mixer in others:
-            if (least := work["depthwise"]) is not None and (most := work[mixer]) is not None:
-                shown = Figures("operations", {"own": least, "other": most})
-                parts.append(judge_cases(f"fewer operations than {mixer}", [least < most], shown))
+    parts, others, records = [], ("full", "attention", "joint"), _complete(evidence)
+    for record, mixer in product(records, others):
+        own, other = clip_time(record, "depthwise"), clip_time(record, mixer)
+        what = f"{machine(record)}: faster than {mixer}"
+        if own is None or other is None:
+            parts.append(judge_cases(what, [], None, (Reason("not in this record"),)))
+        else:
+            shown = Figures("clip", {"own": own[0], "other": other[0]})
+            parts.append(_unless_computed(judge_cases(what, [own[0] < other[0]], shown), own[1] or other[1]))
+    for record, mixer in product(records[:1], others):
+        arms = [record.arms.get(MIXER_NAMES[name]) for name in ("depthwise", mixer)]
+        least, most = (getattr(arm, "gflops_per_frame", None) for arm in arms)
+        if least is not None and most is not None:
+            shown = Figures("operations", {"own": least, "other": most})
+            parts.append(judge_cases(f"fewer operations than {mixer}", [least < most], shown))
     return parts or [_NO_RECORD]
 
 
@@ -194,8 +179,8 @@ def eight_times_frames(evidence: Evidence) -> list[Part]:
     what = f"{MOST_FRAMES} frames of the student over {FRAMES_64} of the teacher, at most {MOST_SHARE:.2f} of its time"
     parts = []
     for record in filter(_is_the_papers, _complete(evidence)):
-        own = row_of(record, "pipeline", STUDENT, MOST_FRAMES)
-        other = row_of(record, "pipeline", TEACHER, FRAMES_64)
+        own = record.row("pipeline", STUDENT, MOST_FRAMES)
+        other = record.row("pipeline", TEACHER, FRAMES_64)
         if own is None or other is None or not own.model_ms or not other.model_ms:
             continue
         shown = Figures("model time", {"ratio": own.model_ms / other.model_ms})
@@ -207,14 +192,14 @@ def eight_times_frames(evidence: Evidence) -> list[Part]:
     ratios = _ratios(evidence, (LMA, "model_ms"), (TEACHER, "model_ms"), (8, 16), times=8)
     if any(ratios.values()):
         text = "tiny world, model time over the teacher's with 8 times its frames"
-        tiny = _by_frames(text, ratios, lambda ratio: ratio < 1, ".2f", names=(LMA, TEACHER))
+        tiny = _by_frames(evidence, text, (LMA, TEACHER), ratios, lambda ratio: ratio < 1, ".2f")
         parts.append(as_context(tiny, "few operations"))
     return parts
 
 
 def encoder_factor(evidence: Evidence) -> list[Part]:
     """How many times faster encode + project are at 64 frames."""
-    return _factor(evidence, "encoder", ("encode", "project"), 5.3)
+    return _factor(evidence, "encoder", ENCODER, 5.3)
 
 
 def prefill_factor(evidence: Evidence) -> list[Part]:
@@ -226,14 +211,13 @@ def _factor(evidence: Evidence, suite: str, stages: Sequence[str], wanted: float
     """Judged at 64 frames on a GPU with the paper's base VLM; other records are context, at their most frames."""
     judged, context = [], []
     for record in _complete(evidence):
-        counts = [count for count in shared_frames(record, suite, TEACHER, STUDENT) if count <= FRAMES_64]
-        if not counts or (_is_the_papers(record) and max(counts) != FRAMES_64):
+        own, other = (rows_with(record, suite, name, stages) for name in (STUDENT, TEACHER))
+        count = max((count for count in own if count in other and count and count <= FRAMES_64), default=0)
+        if not count or (_is_the_papers(record) and count != FRAMES_64):
             continue
-        own, other = (stages_ms(record, suite, name, max(counts), stages) for name in (STUDENT, TEACHER))
-        if own is None or other is None:
-            continue
-        ratio, computed = other[0] / own[0], own[1] or other[1]
-        shown = Figures("times, computed" if computed else "times", {"ratio": ratio, "frames": max(counts)})
+        (fast_ms, fast_computed), (slow_ms, slow_computed) = (time_of(rows[count], stages) for rows in (own, other))
+        ratio, computed = slow_ms / fast_ms, fast_computed or slow_computed
+        shown = Figures("times, computed" if computed else "times", {"ratio": ratio, "frames": count})
         part = judge_cases(f"{machine(record)}: at least {wanted:g} times", [ratio >= wanted], shown)
         if _is_the_papers(record):
             judged.append(_unless_computed(part, computed))

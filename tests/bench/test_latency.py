@@ -15,7 +15,7 @@ from liteframe.bench import memory
 from liteframe.bench.floor import distance_to_floor, flops_of, matrix_rate
 from liteframe.bench.latency import MUST_AGREE, VoidRun, interleave, setting_differences
 from liteframe.bench.memory import StageMemory
-from liteframe.system.timers import RunRule
+from liteframe.bench.timers import RunRule
 
 _SETTINGS = {"dtype": "bf16", "attention_kernel": "sdpa", "llm": "tiny", "prompt": "plain", "output_length": 1}
 

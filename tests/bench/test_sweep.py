@@ -20,13 +20,13 @@ from liteframe.bench.arms import arms_of_run, exports_of
 from liteframe.bench.latency import VoidRun
 from liteframe.bench.records import rows_of
 from liteframe.bench.sweep import bench_command
+from liteframe.bench.timers import RunRule
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapted import save_adapted
 from liteframe.models.video_llm.host_loading import load_host
 from liteframe.system.own_folder import list_files
-from liteframe.system.timers import RunRule
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
 
 ARMS = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from liteframe.system.timers import RunRule, StageTimer, measure, median_interval, summary
+from liteframe.bench.timers import RunRule, StageTimer, measure, median_interval, summary
 
 
 class _Clock:
@@ -20,7 +20,7 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     fake = _Clock()
-    monkeypatch.setattr("liteframe.system.timers.time.perf_counter", fake)
+    monkeypatch.setattr("liteframe.bench.timers.time.perf_counter", fake)
     return fake
 
 

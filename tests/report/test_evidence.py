@@ -66,6 +66,21 @@ def test_a_record_of_other_settings_is_open_again(records: Path, fill: Callable[
     assert read_evidence(records).records.open_cells["teacher"] == [4]
 
 
+def test_a_record_of_another_clipping_is_not_read_as_one_of_now(records: Path, fill: Callable[..., None]) -> None:
+    then, now = find_cell("ctd-clipped"), find_cell("ctd-clipped-by-channel")
+    fill(records, levels, [then])
+    evidence = read_evidence(records)
+    assert evidence.accuracy(then.name, 8) is not None and evidence.accuracy(now.name, 8) is None
+    assert evidence.records.open_cells[now.name] == [4, 5] and then.name not in evidence.records.open_cells
+    fill(records, levels, [now])
+    for seed in (4, 5):
+        record = json.loads(record_path(records, now, seed).read_text())
+        assert record["settings"]["training"].pop("meaning")
+        record_path(records, now, seed).write_text(json.dumps(record))
+    evidence = read_evidence(records)
+    assert evidence.accuracy(now.name, 8) is None and evidence.records.open_cells[now.name] == [4, 5]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

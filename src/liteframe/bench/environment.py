@@ -82,7 +82,11 @@ def repository_state() -> dict[str, Any]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    return _output_of("git", "--no-optional-locks", "-C", str(folder), *arguments)
+
+
+def _output_of(*command: str) -> str | None:
+    """What a command prints; None where it fails or is not there."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -108,13 +112,8 @@ def _cpu_name() -> str:
 
 
 def _driver() -> str | None:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    lines = done.stdout.split()
-    return lines[0] if done.returncode == 0 and lines else None
+    versions = (_output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "").split()
+    return versions[0] if versions else None
 
 
 def _malloc(given: Mapping[str, Any] | str | None) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from liteframe.bench.timers import measure, synchronize
 from liteframe.models.flop_count import cost_of
-from liteframe.system.timers import measure, synchronize
 
 
 def matrix_rate(dtype: torch.dtype, device: str | torch.device = "cpu", size: int | None = None) -> float:

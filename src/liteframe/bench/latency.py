@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from liteframe.bench.memory import StageMemory
+from liteframe.bench.timers import RunRule, StageTimer, summary
 from liteframe.errors import LiteFrameError
-from liteframe.system.timers import RunRule, StageTimer, summary
 
 MUST_AGREE = ("dtype", "attention_kernel", "llm", "prompt", "output_length")
 """Settings in which the methods of one comparison may not differ."""

@@ -12,6 +12,8 @@ from liteframe.bench.records import MODEL_STAGES, from_fields
 from liteframe.errors import DataError
 from liteframe.system.json_files import read_json
 
+BEFORE_ENCODING = ("host_to_device", "normalize")
+"""Stages of a run as a whole, in front of those of the model."""
 _REMEDY = "run `liteframe latency` again"
 
 
@@ -59,27 +61,47 @@ class StageTime:
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """One cell: a method at a number of frames (or, of the suite "prefill", of tokens); see `real_size.command`."""
+    """One cell: a method at a number of frames (or, of the suite "prefill", of tokens); see `real_size.command`.
+
+    Sums and ratios are made from the stages, so a record's own are not read.
+    """
 
     suite: str
     arm: str
     frames: int | None
-    batch: int
-    status: str
-    computed: bool
     stages: dict[str, StageTime]
+    batch: int = 1
+    status: str = "ok"
+    computed: bool = False
     image_size: int | None = None
     tokens_encoder: int | None = None
     tokens_llm: int | None = None
-    tokens_per_frame: float | None = None
     tokens_mean_over_layers: float | None = None
     prompt_tokens: int | None = None
-    model_ms: float | None = None
-    ttft_ms: float | None = None
-    frames_per_s: float | None = None
-    share: dict[str, float] | None = None
     run_ms: dict[str, float] | None = None
     note: str = ""
+    tokens_per_frame: float | None = field(init=False, default=None)
+    model_ms: float | None = field(init=False, default=None)
+    ttft_ms: float | None = field(init=False, default=None)
+    frames_per_s: float | None = field(init=False, default=None)
+    share: dict[str, float] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        parts = {name: self.stages[name].ms for name in MODEL_STAGES if name in self.stages}
+        model_ms = sum(parts.values()) if len(parts) == len(MODEL_STAGES) else None
+        first = self.stages.get("first_token")
+        before_ms = sum(self.stages[name].ms for name in BEFORE_ENCODING if name in self.stages)
+        done_ms = model_ms if model_ms is not None else parts.get("encode", 0.0) + parts.get("project", 0.0)
+        per_frame = self.tokens_llm / self.frames if self.frames and self.tokens_llm is not None else None
+        for name, value in {
+            "computed": self.computed or self.any_computed,
+            "tokens_per_frame": per_frame,
+            "model_ms": model_ms,
+            "ttft_ms": before_ms + model_ms + first.ms if model_ms is not None and first else None,
+            "frames_per_s": 1e3 * self.batch * self.frames / done_ms if self.frames and done_ms else None,
+            "share": {name: part / model_ms for name, part in parts.items()} if model_ms else None,
+        }.items():
+            object.__setattr__(self, name, value)
 
     @property
     def any_computed(self) -> bool:
@@ -111,17 +133,17 @@ class LatencyArm:
     frames_per_group: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class LatencyRecord:
-    """All of one run of `liteframe latency`."""
+    """All of one run of `liteframe latency`; its fields are told by `liteframe.bench.real_size.command`."""
 
     environment: dict[str, Any]
     settings: dict[str, Any]
     limits: dict[str, float]
-    arms: dict[str, LatencyArm]
-    rows: list[LatencyRow]
-    dropped: list[dict[str, Any]]
-    complete: bool
+    arms: dict[str, LatencyArm] = field(default_factory=dict)
+    rows: list[LatencyRow] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    complete: bool = False
 
     def suite(self, name: str, arm: str | None = None, batch: int | None = None) -> list[LatencyRow]:
         """The rows of a suite, all of them or a method's, as they come."""
@@ -164,8 +186,7 @@ def _row(values: Any, where: str) -> LatencyRow:
     stages = values.get("stages") if isinstance(values, Mapping) else None
     if not isinstance(stages, Mapping):
         raise DataError(f"{where}: field 'stages' is missing or no dict; {_REMEDY}")
+    if missing := [name for name in ("batch", "status", "computed") if name not in values]:
+        raise DataError(f"{where}: field {missing[0]!r} is missing; {_REMEDY}")
     times = {name: from_fields(StageTime, stage, f"{where}.stages.{name}", _REMEDY) for name, stage in stages.items()}
-    row = from_fields(LatencyRow, {**values, "stages": times}, where, _REMEDY)
-    if row.model_ms is None and set(MODEL_STAGES) <= set(times):
-        raise DataError(f"{where}: field 'model_ms' is missing though encode, project and prefill are there")
-    return row
+    return from_fields(LatencyRow, {**values, "stages": times}, where, _REMEDY)

@@ -107,7 +107,7 @@ class RowRecord:
             samples: stage -> raw milliseconds; the five of ``STAGES`` at least.
             about: tokens, peak memory and floors, as the fields.
         """
-        from liteframe.system.timers import summary
+        from liteframe.bench.timers import summary
 
         missing = [name for name in STAGES if not len(samples.get(name, ()))]
         if missing:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from liteframe.bench.frontier import matched_latency, row_at
 from liteframe.bench.records import RowRecord, rows_of, write_record
@@ -19,46 +18,48 @@ SEED_SLACK = 0.02
 """How far one seed may lie below a target that the mean has to reach."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """One figure of a report and the least that its mean over seeds should be."""
+class Target(NamedTuple):
+    """An accuracy, or a gain, whose mean over seeds should be at least ``least``.
+
+    Attributes:
+        name: in words.
+        least: to be reached.
+        method: whose accuracy at ``frames``.
+        less: the method whose accuracy at the same frames is taken off; with ``at_time`` that at its ``frames``, and
+            ``method`` is taken at the same model time.
+    """
 
     name: str
     least: float
-    figure: Callable[[Sequence[RowRecord]], float | None]
+    method: str
+    frames: int
+    less: str | None = None
+    at_time: bool = False
+
+    def figure(self, rows: Sequence[RowRecord]) -> float | None:
+        """What a report's rows say; None where they do not."""
+        if self.at_time:
+            return _gain(rows, self.frames, "model_ms")
+        row, other = row_at(rows, self.method, self.frames), row_at(rows, self.less or self.method, self.frames)
+        return None if row is None or other is None else row.accuracy - (other.accuracy if self.less else 0.0)
 
 
-def _accuracy(arm: str, frames: int, less: str | None = None) -> Callable[[Sequence[RowRecord]], float | None]:
-    """Of a method, less that of another where one is given."""
-
-    def figure(rows: Sequence[RowRecord]) -> float | None:
-        row, other = row_at(rows, arm, frames), row_at(rows, less or arm, frames)
-        return None if row is None or other is None else row.accuracy - (other.accuracy if less else 0.0)
-
-    return figure
-
-
-def _gain(frames: int, field: str = "model_ms") -> Callable[[Sequence[RowRecord]], float | None]:
-    def figure(rows: Sequence[RowRecord]) -> float | None:
-        if not {"teacher", "liteframe-lma"} <= {row.arm for row in rows}:
-            return None
-        matches = matched_latency(rows, frames=(frames,), fields=(field,))
-        return matches[0]["gain"] if matches else None
-
-    return figure
-
-
+_CTD, _LMA = "liteframe-ctd", "liteframe-lma"
 TARGETS = (
-    Target("teacher at 64 frames", 0.94, _accuracy("teacher", 64)),
-    *(
-        Target(f"liteframe-ctd minus teacher+wap at {n} frames", -0.03, _accuracy("liteframe-ctd", n, "teacher+wap"))
-        for n in (8, 16, 32, 64)
-    ),
-    Target("liteframe-lma at 64 frames", 0.90, _accuracy("liteframe-lma", 64)),
-    Target("liteframe-lma at 128 frames", 0.93, _accuracy("liteframe-lma", 128)),
-    Target("liteframe-lma's gain at the model time of the teacher's 8 frames", 0.12, _gain(8)),
-    Target("liteframe-lma's gain at the model time of the teacher's 16 frames", 0.06, _gain(16)),
+    Target("teacher at 64 frames", 0.94, "teacher", 64),
+    *(Target(f"{_CTD} minus teacher+wap at {n} frames", -0.03, _CTD, n, "teacher+wap") for n in (8, 16, 32, 64)),
+    Target(f"{_LMA} at 64 frames", 0.90, _LMA, 64),
+    Target(f"{_LMA} at 128 frames", 0.93, _LMA, 128),
+    Target(f"{_LMA}'s gain at the model time of the teacher's 8 frames", 0.12, _LMA, 8, "teacher", at_time=True),
+    Target(f"{_LMA}'s gain at the model time of the teacher's 16 frames", 0.06, _LMA, 16, "teacher", at_time=True),
 )
+
+
+def _gain(rows: Sequence[RowRecord], frames: int, field: str) -> float | None:
+    """The student's gain over the teacher at the time of the teacher's frames."""
+    if not {"teacher", _LMA} <= {row.arm for row in rows}:
+        return None
+    return next((match["gain"] for match in matched_latency(rows, frames=(frames,), fields=(field,))), None)
 
 
 def targets_check(reports: Sequence[Mapping[str, Any]], slack: float = SEED_SLACK) -> list[dict[str, Any]]:
@@ -71,23 +72,13 @@ def targets_check(reports: Sequence[Mapping[str, Any]], slack: float = SEED_SLAC
     if not reports:
         raise ValueError("no reports to check")
     all_rows = [rows_of(report, f"report {index}") for index, report in enumerate(reports)]
-    checks: list[dict[str, Any]] = []
+    checks = []
     for target in TARGETS:
-        values = [target.figure(rows) for rows in all_rows]
-        mean, lowest = _mean_and_lowest(values)
-        checks.append(
-            {
-                "target": target.name,
-                "least": target.least,
-                "values": values,
-                "mean": mean,
-                "lowest": lowest,
-                "reached": mean is not None
-                and lowest is not None
-                and mean >= target.least - 1e-9
-                and lowest >= target.least - slack - 1e-9,
-            }
+        found = _mean_and_lowest([target.figure(rows) for rows in all_rows])
+        reached = found["mean"] is not None and (
+            found["mean"] >= target.least - 1e-9 and found["lowest"] >= target.least - slack - 1e-9
         )
+        checks.append({"target": target.name, "least": target.least, **found, "reached": reached})
     return checks
 
 
@@ -142,12 +133,13 @@ def summarise_seeds(paths: Sequence[str | Path]) -> dict[str, Any]:
 
 def seeds_table(summary: Mapping[str, Any]) -> str:
     """The summary for the terminal."""
-    frames = sorted({row["frames"] for row in summary["rows"]})
-    cells = {(row["arm"], row["frames"]): f"{row['accuracy']:.3f} ({row['lowest']:.3f})" for row in summary["rows"]}
-    arms = list(dict.fromkeys(row["arm"] for row in summary["rows"]))
+    counts = sorted({row["frames"] for row in summary["rows"]})
+    lines: dict[str, dict[int, str]] = {}
+    for row in summary["rows"]:
+        lines.setdefault(row["arm"], {})[row["frames"]] = f"{row['accuracy']:.3f} ({row['lowest']:.3f})"
     accuracy = aligned(
-        ["method", *(str(count) for count in frames)],
-        [[arm, *(cells.get((arm, count), "-") for count in frames)] for arm in arms],
+        ["method", *map(str, counts)],
+        [[name, *(own.get(count, "-") for count in counts)] for name, own in lines.items()],
     )
     matches = [
         [
@@ -203,21 +195,20 @@ def seeds_command(reports: list[str], output: str | None = None) -> int:
     return 0 if summary["reached"] else 1
 
 
-def _mean_and_lowest(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Both None where a report has no such figure."""
+def _mean_and_lowest(values: Sequence[float | None]) -> dict[str, Any]:
+    """With the values; both None where a report has no such figure."""
     known = [value for value in values if value is not None]
-    return (fmean(known), min(known)) if len(known) == len(values) else (None, None)
+    mean, lowest = (fmean(known), min(known)) if len(known) == len(values) else (None, None)
+    return {"values": list(values), "mean": mean, "lowest": lowest}
 
 
 def _mean_matches(all_rows: Sequence[Sequence[RowRecord]]) -> list[dict[str, Any]]:
     frames = sorted(set.intersection(*({row.frames for row in rows if row.arm == "teacher"} for rows in all_rows)))
-    matches: list[dict[str, Any]] = []
-    for field in ("model_ms", "total_ms"):
-        for count in frames:
-            values = [_gain(count, field)(rows) for rows in all_rows]
-            mean, lowest = _mean_and_lowest(values)
-            matches.append({"field": field, "frames": count, "values": values, "mean": mean, "lowest": lowest})
-    return matches
+    return [
+        {"field": field, "frames": n, **_mean_and_lowest([_gain(rows, n, field) for rows in all_rows])}
+        for field in ("model_ms", "total_ms")
+        for n in frames
+    ]
 
 
 def _seed_name(report: Mapping[str, Any], path: str | Path) -> str:

@@ -17,6 +17,7 @@ from liteframe.bench.latency import ArmSamples, interleave
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
 from liteframe.bench.records import RowRecord
 from liteframe.bench.report import build_report, table_text, write_report
+from liteframe.bench.timers import RunRule
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decoding.decode import forget_scans, probe, read_frames
 from liteframe.data.sampling.index_rules import uniform_midpoints
@@ -28,7 +29,6 @@ from liteframe.system import runtime
 from liteframe.system.json_files import read_json
 from liteframe.system.progress import track
 from liteframe.system.stage_records import read_stage_records
-from liteframe.system.timers import RunRule
 
 _LATENCY_VIDEOS = 16
 _CELL_SECONDS = 0.6

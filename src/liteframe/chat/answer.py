@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from liteframe.system.timers import synchronize
-
 STAGES = ("decode", "preprocess", "encode", "project", "prefill", "token", "llm")
 
 
@@ -62,11 +60,15 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds what passes inside to a stage."""
-        synchronize(self.device)
-        began = time.perf_counter()
+        began = self._now()
         yield
-        synchronize(self.device)
-        self.add(name, 1e3 * (time.perf_counter() - began))
+        self.add(name, 1e3 * (self._now() - began))
+
+    def _now(self) -> float:
+        """Seconds, once the device has done what was asked of it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
     def add(self, name: str, ms: float) -> None:
         self.ms[name] = self.ms.get(name, 0.0) + ms

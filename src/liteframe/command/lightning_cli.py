@@ -52,7 +52,7 @@ from liteframe.stages.stage import Stage
 from liteframe.system.atomic import disk_fault
 from liteframe.system.bounded_text import parse_yaml
 from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
-from liteframe.system.runtime import RunLock
+from liteframe.system.run_lock import RunLock
 from liteframe.system.user_path import with_user_paths
 
 _RUN_FOLDER = "runs/unnamed"

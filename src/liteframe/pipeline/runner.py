@@ -24,7 +24,7 @@ from liteframe.pipeline.records import (
 )
 from liteframe.system.atomic import atomic_write_json
 from liteframe.system.own_folder import listing_sha256
-from liteframe.system.runtime import RunLock
+from liteframe.system.run_lock import RunLock
 from liteframe.system.stage_records import read_stage_records
 
 _REPORTS = ("report.md", "report.json", "pareto.png")

@@ -14,6 +14,7 @@ from liteframe.bench.paper.cells import (
     CONTROL,
     DENSE_TOKENS,
     LONGEST,
+    MEANINGS,
     MIXERS,
     RATIOS,
     STORES,
@@ -91,3 +92,23 @@ def test_a_changed_setting_is_seen_in_the_description() -> None:
     assert one.describe()["training"]["store"] == other.describe()["training"]["store"] == ["--model.block=[2,2,2]"]
     assert one.describe() != other.describe()
     assert find_cell("teacher").describe() == {"arms": {"teacher": [8, 16, 32, 64]}}
+
+
+def test_a_setting_that_does_something_else_now_is_another_description(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, retired = find_cell("ctd-clipped-by-channel"), find_cell("ctd-clipped")
+    settings = cell.describe()["training"]
+    assert settings.pop("meaning") == MEANINGS
+    assert retired.describe()["training"] == settings, "of before"
+    before = find_cell("ctd-8x").describe()
+    monkeypatch.setitem(MEANINGS, "--model.block", "strides of the student's own")
+    assert find_cell("ctd-8x").describe() != before, "of its store, too"
+    assert "meaning" not in find_cell("ctd-late").describe()["training"]
+
+
+def test_what_the_code_no_longer_does_is_not_measured_again() -> None:
+    retired = [cell for cell in CELLS if cell.retired]
+    assert [cell.name for cell in retired] == ["ctd-clipped"]
+    assert not {cell.name for cell in retired} & {cell.name for cell, _ in plan()}
+    assert set(CELLS) == {cell for cell, _ in plan(retired=True)}
+    with pytest.raises(ConfigError, match="--only ctd-clipped: no such"):
+        plan(["ctd-clipped"])

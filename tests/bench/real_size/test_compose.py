@@ -11,7 +11,7 @@ from transformers import AutoModel
 from liteframe.bench.encoder_arms import ENCODER_ARMS
 from liteframe.bench.latency_record import LatencyRow
 from liteframe.bench.real_size.compose import composed_rows, groups_of, prefill_stage
-from liteframe.bench.real_size.rows import make_row, measured
+from liteframe.bench.real_size.rows import measured
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.models.video_llm.hosts import host_config
@@ -27,12 +27,12 @@ class PlainWork(LlmWork):
 
 
 def prefill_row(tokens: int, ms: float) -> LatencyRow:
-    return make_row("prefill", "llm", None, {"prefill": measured([ms] * 3, 1.0)}, prompt_tokens=tokens)
+    return LatencyRow("prefill", "llm", None, {"prefill": measured([ms] * 3, 1.0)}, prompt_tokens=tokens)
 
 
 def encoder_row(arm: str, frames: int, ms: float, tokens: int) -> LatencyRow:
     stages = {"encode": measured([ms] * 3, 8.0), "project": measured([1.0] * 3, 2.0)}
-    return make_row("encoder", arm, frames, stages, tokens_encoder=4 * tokens, tokens_llm=tokens)
+    return LatencyRow("encoder", arm, frames, stages, tokens_encoder=4 * tokens, tokens_llm=tokens)
 
 
 def test_a_measured_prefill_stays_and_others_take_the_rate() -> None:
@@ -67,11 +67,11 @@ def test_time_to_first_token_takes_in_what_was_measured_before_the_encoder() -> 
     stages = {"encode": 40.0, "project": 1.0, "prefill": 9.0, "first_token": 0.5}
     model = {name: measured([ms] * 3) for name, ms in stages.items()}
     before = {"host_to_device": measured([3.0] * 3), "normalize": measured([2.0] * 3)}
-    row = make_row("pipeline", "student", 8, {**before, **model})
+    row = LatencyRow("pipeline", "student", 8, {**before, **model})
     assert (row.model_ms, row.ttft_ms) == (50.0, 55.5)
-    assert make_row("pipeline", "student", 8, model).ttft_ms == 50.5
+    assert LatencyRow("pipeline", "student", 8, model).ttft_ms == 50.5
     del model["first_token"]
-    assert make_row("pipeline", "student", 8, {**before, **model}).ttft_ms is None
+    assert LatencyRow("pipeline", "student", 8, {**before, **model}).ttft_ms is None
 
 
 def test_far_prefills_have_a_rate_for_layers_and_one_for_attention() -> None:
@@ -92,7 +92,7 @@ def test_far_prefills_have_a_rate_for_layers_and_one_for_attention() -> None:
 
 
 def test_a_prompt_that_ran_out_of_memory_is_computed() -> None:
-    full = make_row("pipeline", "teacher", 8, {}, tokens_llm=1, status="out of memory")
+    full = LatencyRow("pipeline", "teacher", 8, {}, tokens_llm=1, status="out of memory")
     rows = [encoder_row("teacher", 4, 100.0, 1024), prefill_row(64, 1.0), full]
     found = composed_rows(rows, {"teacher": ENCODER_ARMS["teacher"]}, (8,), PlainWork(), 16384)
     assert [row.frames for row in found] == [8] and found[0].computed
@@ -114,7 +114,7 @@ def test_encoders_grow_with_the_frames_from_the_longest_run_below() -> None:
 
 
 def test_what_was_run_as_a_whole_is_not_composed_again() -> None:
-    whole = make_row("pipeline", "teacher", 8, {}, tokens_llm=1)
+    whole = LatencyRow("pipeline", "teacher", 8, {}, tokens_llm=1)
     rows = [encoder_row("teacher", 4, 100.0, 1024), prefill_row(64, 1.0), whole]
     assert [
         r.frames for r in composed_rows(rows, {"teacher": ENCODER_ARMS["teacher"]}, (8, 16), PlainWork(), 16384)

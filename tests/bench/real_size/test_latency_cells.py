@@ -10,7 +10,7 @@ import torch
 
 from liteframe.bench.latency import VoidRun
 from liteframe.bench.real_size.cells import NO_TIME, OUT_OF_MEMORY, Budget, expected_seconds, measure_cell, warmups
-from liteframe.system.timers import RunRule
+from liteframe.bench.timers import RunRule
 
 CPU = torch.device("cpu")
 SAME = {"dtype": "bf16", "attention_kernel": "sdpa", "llm": "x", "prompt": "y", "output_length": 1}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from transformers import InternVLProcessor
 
@@ -82,6 +84,42 @@ def test_a_template_without_an_end_is_named(template: str) -> None:
         require_bounded(template, "here")
     assert "\n" not in str(caught.value)
     assert render("{{ messages[0].role }}", MESSAGES, {}, "here")[0] == "system", "the next one is served"
+
+
+ELSEWHERE = "import sys, signal; sys.modules['resource'] = None; del signal.setitimer, signal.ITIMER_PROF; "
+"""A child's Python as on Windows, where these are not there."""
+
+
+@pytest.fixture
+def without_kernel_limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(chat_template, "KERNEL_LIMITS", False)
+    monkeypatch.setattr(chat_template, "_BOOTSTRAP", ELSEWHERE + chat_template._BOOTSTRAP)
+    monkeypatch.setattr(chat_template, "_renderer", renderer := chat_template._Renderer())
+    yield
+    if renderer._child is not None:
+        renderer._child.kill()
+        renderer._child.communicate()
+
+
+@pytest.mark.usefixtures("without_kernel_limits")
+@pytest.mark.parametrize("template", [ENDLESS["loops"], ENDLESS["doubled"]], ids=["time", "memory"])
+def test_a_template_without_an_end_is_named_where_the_kernel_sets_no_limits(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_template, "MOST_BYTES", 1 << 28)
+    with pytest.raises(ConfigError, match="^here: the chat template "):
+        require_bounded(template, "here")
+    assert render("{{ messages[0].role }}", MESSAGES, {}, "here")[0] == "system", "the next one is served"
+
+
+@pytest.mark.usefixtures("without_kernel_limits")
+def test_what_cannot_be_watched_is_not_let_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(pid: int) -> None:
+        raise psutil.AccessDenied(pid)
+
+    monkeypatch.setattr(psutil, "Process", denied)
+    with pytest.raises(ConfigError, match="ran for more than"):
+        require_bounded(ENDLESS["loops"], "here")
 
 
 @pytest.mark.parametrize("template", BAD.values(), ids=BAD.keys())

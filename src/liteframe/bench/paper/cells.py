@@ -56,6 +56,12 @@ _CONTROLLED = tuple(
 )
 """What is tried on another base VLM: all that reduce 16x behind the encoder but PruMerge+, which is PruMerge there."""
 
+MEANINGS = {"--model.clip_sigma": "drops residuals beyond so many deviations of their channel, once warmed up"}
+"""Setting of a training -> what it does, for settings that once did something else.
+
+It stands in the records of cells that have the setting, so that none of before is read as one of now.
+"""
+
 OTHER_START = "--model.seed=100{seed}"
 """Stands behind the seed that every training is given, so it is the one that counts."""
 
@@ -81,6 +87,13 @@ class Training:
     timm: bool = False
     host: tuple[str, ...] | None = None
 
+    def meaning(self) -> dict[str, str]:
+        """What of `MEANINGS` its settings are."""
+        given = [*STORES.get(self.store or "", ()), *(self.ctd or ()), *(self.lma or ()), *(self.host or ())]
+        return {
+            name: meaning for name, meaning in MEANINGS.items() if name in {item.partition("=")[0] for item in given}
+        }
+
 
 @dataclass(frozen=True)
 class PaperCell:
@@ -94,6 +107,7 @@ class PaperCell:
         phase: cells of an earlier phase come first, at all seeds.
         training: None where the run has all that is needed.
         about: in a few words.
+        retired: the code no longer does this; the records that there are, of before `MEANINGS` told it, are shown.
     """
 
     name: str
@@ -103,6 +117,7 @@ class PaperCell:
     phase: int = 0
     training: Training | None = None
     about: str = ""
+    retired: bool = False
 
     @property
     def kind(self) -> str:
@@ -122,6 +137,8 @@ class PaperCell:
                 "timm": made.timm,
                 **({} if made.host is None else {"host": list(made.host)}),
             }
+            if not self.retired and (meaning := made.meaning()):
+                settings["training"]["meaning"] = meaning
         return settings
 
 
@@ -236,7 +253,22 @@ CELLS: tuple[PaperCell, ...] = (
         Training(store="dense", ctd=("--model.target=dense",)),
         "all the teacher's tokens; pooled afterwards, too",
     ),
-    _trained("ctd-clipped", "clipping", "residuals beyond 3 deviations left out", ctd=("--model.clip_sigma=3",)),
+    PaperCell(
+        "ctd-clipped",
+        "clipping",
+        (("ctd-clipped", FRAMES),),
+        TWO_SEEDS,
+        2,
+        Training(ctd=("--model.clip_sigma=3",)),
+        "residuals beyond 3 deviations of all channels together left out, as CTD once did",
+        retired=True,
+    ),
+    _trained(
+        "ctd-clipped-by-channel",
+        "clipping",
+        "residuals beyond 3 deviations of their channel left out",
+        ctd=("--model.clip_sigma=3",),
+    ),
     _trained("ctd-timm", "start", "from a ViT of timm", ctd=(), timm=True),
     _trained("lma-frozen", "lma", "the encoder stays as CTD left it", lma=("--model.train_encoder=false",)),
 )
@@ -251,17 +283,23 @@ def find_cell(name: str, cells: Sequence[PaperCell] = CELLS) -> PaperCell:
 
 
 def plan(
-    only: Sequence[str] | None = None, seeds: Sequence[int] | None = None, cells: Sequence[PaperCell] = CELLS
+    only: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    cells: Sequence[PaperCell] = CELLS,
+    retired: bool = False,
 ) -> list[tuple[PaperCell, int]]:
     """Cells and seeds in the order of work: by phase, then seed, then place in the table.
 
     Args:
         only: names of groups or cells; all by default.
         seeds: of those that the cells have; all by default.
+        cells: that there are.
+        retired: with those that can only be read.
 
     Raises:
         ConfigError: a name that is neither group nor cell, or a seed that no chosen cell has.
     """
+    cells = [cell for cell in cells if retired or not cell.retired]
     known = {cell.name for cell in cells} | {cell.group for cell in cells}
     if unknown := [name for name in only or () if name not in known]:
         groups = ", ".join(dict.fromkeys(cell.group for cell in cells))

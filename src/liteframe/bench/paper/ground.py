@@ -10,7 +10,7 @@ from typing import Any
 from liteframe.errors import ConfigError
 from liteframe.pipeline.recipe import read_recipe
 from liteframe.pipeline.runner import PipelineRunner
-from liteframe.system.runtime import RunLock, is_locked
+from liteframe.system.run_lock import RunLock, is_locked
 from liteframe.system.stage_records import read_stage_records
 
 RECIPE = "tiny"

@@ -15,7 +15,7 @@ from liteframe.bench.environment import environment
 from liteframe.bench.paper.answers import answer
 from liteframe.bench.paper.arms import arms_for, trained_arms
 from liteframe.bench.paper.cells import CELLS, LONGEST, PaperCell, plan
-from liteframe.bench.paper.ground import Busy, RunVerb, Workplace, missing_of, require_ground, stages_of
+from liteframe.bench.paper.ground import Busy, RunVerb, Workplace, require_ground, stages_of
 from liteframe.bench.paper.records import CellRecord, add_arms, new_cell, read_cell, write_cell
 from liteframe.bench.paper.training import drop_stores, host_of, student_of, train
 from liteframe.errors import DataError
@@ -27,8 +27,8 @@ from liteframe.system.tables import aligned
 Task = tuple[PaperCell, int]
 ArmCounts = Sequence[tuple[str, Sequence[int]]]
 """Methods and the frame counts that they are asked at."""
-GUESSED_MINUTES = {"answers": 5.0, "train": 6.0, "ground": 14.0, "store": 2.0}
-"""Before any cell is done: of a cell by its kind, of a run, and of a feature store, on two CPU cores."""
+GUESSED_MINUTES = {"answers": 5.0, "train": 8.0}
+"""Of a cell of each kind before any is done, on two CPU cores."""
 
 
 @dataclass
@@ -135,42 +135,29 @@ class Worker:
         return {cell.training.store for cell in learning if cell.training and cell.training.store}
 
     def minutes(self, cell: PaperCell, seed: int) -> float:
-        """What a cell took, or will take by its other seeds, its group, its kind or a guess, with what it lacks."""
-        return self._minutes(cell, seed, self._taken())
+        """What a cell took; what it may take, by those of its kind that are done, where it is open."""
+        return _minutes(cell, seed, self._taken())
 
     def listing(self, tasks: Sequence[Task]) -> str:
         """A line a task: done or open, and its minutes."""
         lines, total, taken = [], 0.0, self._taken()
         for cell, seed in tasks:
-            done, minutes = (cell.name, seed) in taken, self._minutes(cell, seed, taken)
+            done, minutes = (cell, seed) in taken, _minutes(cell, seed, taken)
             total += 0.0 if done else minutes
             said = f"{minutes:.1f}" if done else f"about {minutes:.1f}"
             lines.append([cell.name, cell.group, str(seed), "done" if done else "open", said])
         table = aligned(["cell", "group", "seed", "", "minutes"], lines)
         return f"{table}\n\nabout {total:.0f} minutes of open cells"
 
-    def _taken(self) -> dict[tuple[str, int], tuple[PaperCell, float]]:
-        """Name and seed of each cell that is done -> the cell, and the minutes that it took."""
-        records = {(cell, seed): self._readable(cell, seed) for cell, seed in plan(cells=self.cells)}
-        return {(cell.name, seed): (cell, record.seconds / 60) for (cell, seed), record in records.items() if record}
+    def _taken(self) -> dict[Task, float]:
+        """The minutes that each cell took that is done."""
+        records = {task: self._readable(*task) for task in plan(cells=self.cells)}
+        return {task: record.seconds / 60 for task, record in records.items() if record}
 
-    def _minutes(self, cell: PaperCell, seed: int, taken: Mapping[tuple[str, int], tuple[PaperCell, float]]) -> float:
-        if (cell.name, seed) in taken:
-            return taken[cell.name, seed][1]
-        place, lacking = Workplace(self.runs, seed), 0.0
-        if missing_of(place.ground):
-            lacking += GUESSED_MINUTES["ground"]
-        store = cell.training.store if cell.training else None
-        if store is not None and not (place.store(store) / "cache" / "store" / "COMPLETE").exists():
-            lacking += GUESSED_MINUTES["store"]
-        for alike in (
-            lambda other: other.name == cell.name,
-            lambda other: (other.group, other.kind) == (cell.group, cell.kind),
-            lambda other: other.kind == cell.kind,
-        ):
-            if found := [minutes for other, minutes in taken.values() if alike(other)]:
-                return fmean(found) + lacking
-        return GUESSED_MINUTES[cell.kind] + lacking
+
+def _minutes(cell: PaperCell, seed: int, taken: Mapping[Task, float]) -> float:
+    alike = [minutes for (other, _), minutes in taken.items() if other.kind == cell.kind]
+    return taken.get((cell, seed), fmean(alike) if alike else GUESSED_MINUTES[cell.kind])
 
 
 def _complete(record: CellRecord | None, cell: PaperCell) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from liteframe.bench.latency import ArmSamples, interleave, require_same_settings
 from liteframe.bench.memory import StageMemory
-from liteframe.system.timers import RunRule, synchronize
+from liteframe.bench.timers import RunRule, synchronize
 
 OUT_OF_MEMORY = "out of memory"
 NO_TIME = "time budget"

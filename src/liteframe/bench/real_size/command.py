@@ -55,11 +55,13 @@ from pathlib import Path
 import torch
 
 from liteframe.bench.environment import environment
+from liteframe.bench.floor import measure_limits
 from liteframe.bench.memory import reset_peak
 from liteframe.bench.real_size.cells import Budget, rule_for
-from liteframe.bench.real_size.record import new_record
+from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord
 from liteframe.bench.real_size.shapes import ATTENTION, shapes
 from liteframe.bench.real_size.steps import steps_for
+from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
 from liteframe.bench.real_size.suite import DTYPE, Suite, arms_to_make
 from liteframe.bench.real_size.table import latency_text
 from liteframe.errors import ConfigError
@@ -133,12 +135,17 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
         "memory": reset_peak(where),
         "budget_s": budget_s,
         "seed": seed,
+        "attention_kernel": ATTENTION,
+        "question_tokens": QUESTION_TOKENS,
+        "line_tokens": LINE_TOKENS,
+        "context_tokens": CONTEXT_TOKENS,
     }
-    record = new_record(out, found, settings, where)
+    record = RunningRecord(found, settings, measure_limits(where), path=out)
     steps = steps_for(kind, size == "tiny")
     suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind])
     suite.prepare(arms_to_make(steps))
     suite.run(steps)
-    record.save(budget.spent, complete=True)
-    print(latency_text({**record.data(budget.spent, True), "environment": found}))
+    record.complete = True
+    record.save(budget.spent)
+    print(latency_text({**record.data(budget.spent), "environment": found}))
     return out

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from liteframe.bench.encoder_arms import EncoderArm
 from liteframe.bench.latency_record import How, LatencyRow, StageTime
-from liteframe.bench.real_size.rows import computed, make_row
+from liteframe.bench.real_size.rows import computed
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
 from liteframe.bench.real_size.work import LlmWork
 
@@ -125,18 +124,18 @@ def _composed(
     tokens_llm = round((base.tokens_llm or 0) * factor)
     prompt = QUESTION_TOKENS + LINE_TOKENS * groups_of(arm, frames) + tokens_llm
     stages["prefill"] = prefill_stage(prompt, prefills, work)
-    row = make_row(
+    return LatencyRow(
         "pipeline",
         name,
         frames,
         stages,
+        computed=True,
         image_size=base.image_size,
         tokens_encoder=round((base.tokens_encoder or 0) * factor),
         tokens_llm=tokens_llm,
         prompt_tokens=prompt,
         note="composed of stages that were run apart or computed",
     )
-    return replace(row, computed=True)
 
 
 def _scaled(stage: StageTime, factor: float, frames: int) -> StageTime:

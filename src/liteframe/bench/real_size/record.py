@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from liteframe.bench.floor import best_limits, measure_limits
-from liteframe.bench.latency_record import LatencyArm, LatencyRow
+from liteframe.bench.latency_record import LatencyArm, LatencyRecord, LatencyRow
 from liteframe.bench.real_size.rows import with_floors
-from liteframe.bench.real_size.shapes import ATTENTION
-from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Subject
+from liteframe.bench.real_size.subjects import Subject
 from liteframe.bench.real_size.work import EncoderWork
 from liteframe.bench.records import write_record
 
@@ -22,32 +21,19 @@ CONTEXT_TOKENS = 16384
 
 
 @dataclass
-class RunningRecord:
-    """What a run has so far, written after every cell.
+class RunningRecord(LatencyRecord):
+    """What a run has so far, written to ``path`` after every cell."""
 
-    Attributes:
-        path: of the file.
-        environment, settings: of the run.
-        limits: the machine's, the best that were measured in it so far.
-        arms, rows, dropped: see `liteframe.bench.real_size.command`.
-    """
-
-    path: Path
-    environment: dict[str, Any]
-    settings: dict[str, Any]
-    limits: dict[str, float]
-    arms: list[LatencyArm] = field(default_factory=list)
-    rows: list[LatencyRow] = field(default_factory=list)
-    dropped: list[dict[str, Any]] = field(default_factory=list)
+    path: Path = field(kw_only=True)
 
     def add(self, row: LatencyRow) -> None:
         """A row more; the first of a method says how many tokens it makes of a frame."""
         self.rows.append(row)
-        for place, arm in enumerate(self.arms):
-            if arm.name == row.arm and arm.tokens_per_frame is None and row.status == "ok":
-                assert row.tokens_encoder is not None and row.frames
-                encoder, llm = row.tokens_encoder / row.frames, row.tokens_per_frame
-                self.arms[place] = replace(arm, tokens_encoder_per_frame=encoder, tokens_per_frame=llm)
+        arm = self.arms.get(row.arm)
+        if arm is not None and arm.tokens_per_frame is None and row.status == "ok":
+            assert row.tokens_encoder is not None and row.frames
+            encoder, llm = row.tokens_encoder / row.frames, row.tokens_per_frame
+            self.arms[row.arm] = replace(arm, tokens_encoder_per_frame=encoder, tokens_per_frame=llm)
 
     def drop(self, suite: str, arm: str, frames: int | None, batch: int, reason: str) -> None:
         """Note a cell that was not run."""
@@ -58,29 +44,20 @@ class RunningRecord:
         with contextlib.suppress(torch.OutOfMemoryError):
             self.limits = best_limits(self.limits, measure_limits(device))
 
-    def data(self, seconds: float, complete: bool) -> dict[str, Any]:
+    def data(self, seconds: float) -> dict[str, Any]:
         """The fields of the file beside environment and settings."""
         return {
             "limits": self.limits,
-            "arms": [asdict(arm) for arm in self.arms],
+            "arms": [asdict(arm) for arm in self.arms.values()],
             "rows": [asdict(with_floors(row, self.limits)) for row in self.rows],
             "dropped": self.dropped,
             "seconds": round(seconds, 1),
-            "complete": complete,
+            "complete": self.complete,
         }
 
-    def save(self, seconds: float, complete: bool = False) -> None:
+    def save(self, seconds: float) -> None:
         """Write the file whole or not at all."""
-        write_record(self.path, "latency", self.environment, self.settings, self.data(seconds, complete))
-
-
-def new_record(
-    path: Path, environment: dict[str, Any], settings: dict[str, Any], device: torch.device
-) -> RunningRecord:
-    """An empty record, with the machine's limits measured now."""
-    shared = {"attention_kernel": ATTENTION, "question_tokens": QUESTION_TOKENS, "line_tokens": LINE_TOKENS}
-    limits = measure_limits(device)
-    return RunningRecord(path, environment, {**settings, **shared, "context_tokens": CONTEXT_TOKENS}, limits)
+        write_record(self.path, "latency", self.environment, self.settings, self.data(seconds))
 
 
 def describe_arm(subject: Subject, work: EncoderWork) -> LatencyArm:

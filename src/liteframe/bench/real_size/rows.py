@@ -1,4 +1,4 @@
-"""Rows of the record: medians and raw samples of each stage, distance to the floor, shares, sums."""
+"""Stages of the record: medians and raw samples, how they were computed, distance to the floor."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from dataclasses import replace
 
 from liteframe.bench.floor import distance_to_floor
 from liteframe.bench.latency_record import How, LatencyRow, StageTime
-from liteframe.bench.records import MODEL_STAGES
-from liteframe.system.timers import summary
-
-BEFORE_ENCODING = ("host_to_device", "normalize")
-"""Stages of a run as a whole, in front of those of the model."""
+from liteframe.bench.timers import summary
 
 
 def measured(
@@ -56,7 +52,7 @@ def with_floors(row: LatencyRow, limits: Mapping[str, float]) -> LatencyRow:
     """The row, its timed stages of known work with their distance to the floor.
 
     Args:
-        row: see `make_row`.
+        row: without floors.
         limits: of `measure_limits`, the rate of bfloat16 and the bandwidth.
     """
     stages = {}
@@ -67,47 +63,3 @@ def with_floors(row: LatencyRow, limits: Mapping[str, float]) -> LatencyRow:
             floor = distance_to_floor(stage.ms, stage.flops, rates[0], stage.moved_bytes, rates[1])
         stages[name] = replace(stage, floor=floor, times_floor=floor["times_floor"] if floor else None)
     return replace(row, stages=stages)
-
-
-def make_row(
-    suite: str,
-    arm: str,
-    frames: int | None,
-    stages: Mapping[str, StageTime],
-    batch: int = 1,
-    image_size: int | None = None,
-    tokens_encoder: int | None = None,
-    tokens_llm: int | None = None,
-    prompt_tokens: int | None = None,
-    tokens_mean_over_layers: float | None = None,
-    run_ms: Sequence[float] = (),
-    status: str = "ok",
-    note: str = "",
-) -> LatencyRow:
-    """One row; see `liteframe.bench.real_size.command` for its fields."""
-    parts = {name: stages[name].ms for name in MODEL_STAGES if name in stages}
-    model_ms = sum(parts.values()) if len(parts) == len(MODEL_STAGES) else None
-    first = stages.get("first_token")
-    before_ms = sum(stages[name].ms for name in BEFORE_ENCODING if name in stages)
-    done_ms = model_ms if model_ms is not None else parts.get("encode", 0.0) + parts.get("project", 0.0)
-    return LatencyRow(
-        suite=suite,
-        arm=arm,
-        frames=frames,
-        batch=batch,
-        image_size=image_size,
-        status=status,
-        computed=any(stage.computed for stage in stages.values()),
-        note=note,
-        tokens_encoder=tokens_encoder,
-        tokens_llm=tokens_llm,
-        tokens_per_frame=tokens_llm / frames if frames and tokens_llm is not None else None,
-        tokens_mean_over_layers=tokens_mean_over_layers,
-        prompt_tokens=prompt_tokens,
-        model_ms=model_ms,
-        ttft_ms=before_ms + model_ms + first.ms if model_ms is not None and first else None,
-        share={name: part / model_ms for name, part in parts.items()} if model_ms else None,
-        frames_per_s=1e3 * batch * frames / done_ms if frames and done_ms else None,
-        run_ms=summary(run_ms) if len(run_ms) else None,
-        stages=dict(stages),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Llm
 from liteframe.data.transforms import normalize
 from liteframe.models.backbone import Dense, VisionTokens
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
+from liteframe.models.video_llm.answering_model import TokenCounts
 
 Run = Callable[[Any], None]
 """One run, called with what times it or watches its memory."""
@@ -24,25 +25,8 @@ _FIRST_TEXT_ID, _LAST_TEXT_ID = 1, 200
 """Ids of random text, none of them the image token of any shape."""
 
 
-@dataclass
-class Counts:
-    """Tokens of one video, known after a run.
-
-    Attributes:
-        encoder: that leave the encoder.
-        llm: visual ones that the LLM sees.
-        prompt: all that it is given.
-        mean_over_layers: visual ones that a layer of the LLM sees, mean over its layers; None where all see the same.
-    """
-
-    encoder: int = 0
-    llm: int = 0
-    prompt: int = 0
-    mean_over_layers: float | None = None
-
-
 class EncoderRun:
-    """Frames to what the LLM sees: stages encode and project.
+    """Frames to what the LLM sees: stages encode and project; ``counts`` of one video are known after a run.
 
     Args:
         subject: the method.
@@ -53,7 +37,7 @@ class EncoderRun:
 
     def __init__(self, subject: Subject, frames_BTCHW: Tensor, with_wap: bool = False) -> None:
         self.subject, self.frames_BTCHW, self.with_wap = subject, frames_BTCHW, with_wap
-        self.counts, self.wap_counts = Counts(), Counts()
+        self.counts = self.wap_counts = TokenCounts(0, 0)
 
     def __call__(self, timer: Any) -> None:
         model = self.subject.model
@@ -86,7 +70,7 @@ class PipelineRun:
 
     def __init__(self, subject: Subject, pixels_BTCHW: Tensor) -> None:
         self.subject, self.pixels_BTCHW = subject, pixels_BTCHW
-        self.counts = Counts()
+        self.counts, self.prompt_tokens = TokenCounts(0, 0), 0
         self._ids_BL: Tensor | None = None
         self._visual_L: Tensor | None = None
 
@@ -105,7 +89,8 @@ class PipelineRun:
         if self._ids_BL is None:
             self.counts = count(encoded, projected)
             if isinstance(model, PrunedVideoLLM):
-                self.counts.mean_over_layers = model.token_counts(encoded, visual_BTNC).mean_over_layers
+                mean = model.token_counts(encoded, visual_BTNC).mean_over_layers
+                self.counts = replace(self.counts, mean_over_layers=mean)
             self._prepare_prompt(visual_BTNC, lines)
         with timer.stage("prefill"):
             logits_BV = self.prefill(visual_BTNC)
@@ -130,7 +115,7 @@ class PipelineRun:
     def _prepare_prompt(self, visual_BTNC: Tensor, lines: int) -> None:
         image_token_id = self.subject.video_llm.image_token_id
         ids_L = prompt_ids(image_token_id, lines, self.counts.llm)
-        self.counts.prompt = len(ids_L)
+        self.prompt_tokens = len(ids_L)
         self._ids_BL = torch.tensor([ids_L], device=visual_BTNC.device).expand(visual_BTNC.shape[0], -1)
         self._visual_L = self._ids_BL[0] == image_token_id
 
@@ -185,8 +170,8 @@ def seen_by_llm(projected: Any) -> tuple[Tensor, int]:
     return video.compressed.tokens_MC[None, None], len(video.lines)
 
 
-def count(encoded: Any, projected: Any) -> Counts:
+def count(encoded: Any, projected: Any) -> TokenCounts:
     """Tokens of the first video of what `encode` and `project` gave."""
     tokens_BTHWC: Tensor = encoded.tokens_BTHWC if isinstance(encoded, VisionTokens) else encoded
     visual_BTNC, _ = seen_by_llm(projected)
-    return Counts(tokens_BTHWC.shape[1:4].numel(), visual_BTNC.shape[1:3].numel())
+    return TokenCounts(tokens_BTHWC.shape[1:4].numel(), visual_BTNC.shape[1:3].numel())

@@ -13,14 +13,16 @@ from liteframe.bench.latency_record import LatencyRow, StageTime
 from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, measure_cell
 from liteframe.bench.real_size.compose import composed_rows
 from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord, describe_arm
-from liteframe.bench.real_size.rows import make_row, measured
-from liteframe.bench.real_size.runs import WAP_ARM, Counts, EncoderRun, LlmRun, PipelineRun, Run
+from liteframe.bench.real_size.rows import measured
+from liteframe.bench.real_size.runs import WAP_ARM, EncoderRun, LlmRun, PipelineRun, Run
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
 from liteframe.bench.real_size.subjects import QUESTION_TOKENS, Backbones, Llm, Subject, build_subject, module_bytes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
+from liteframe.bench.timers import summary
 from liteframe.errors import ConfigError
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
+from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.system.progress import track
 
@@ -58,7 +60,7 @@ class Suite:
                 self.record.drop("all", name, None, 1, f"cannot be made: {error}")
                 continue
             self.subjects[name], self.work[name] = subject, EncoderWork(subject)
-            self.record.arms.append(describe_arm(subject, self.work[name]))
+            self.record.arms[name] = describe_arm(subject, self.work[name])
 
     def run(self, steps: list[Step]) -> None:
         """Every cell, then what is composed of them."""
@@ -140,7 +142,8 @@ class Suite:
         if isinstance(run, LlmRun):
             return [self._llm_row(step, samples, peaks, outcome.samples.run_ms)]
         assert isinstance(run, EncoderRun | PipelineRun)
-        rows = [self._row(step, name, samples, peaks, run.counts, outcome.samples.run_ms)]
+        prompt = run.prompt_tokens if isinstance(run, PipelineRun) else 0
+        rows = [self._row(step, name, samples, peaks, run.counts, outcome.samples.run_ms, prompt)]
         if isinstance(run, EncoderRun) and run.with_wap:
             # The runs were longer by what the other method does.
             rows[0] = replace(rows[0], run_ms=None)
@@ -153,8 +156,9 @@ class Suite:
         name: str,
         samples: Mapping[str, list[float]],
         peaks: Mapping[str, float],
-        counts: Counts,
+        counts: TokenCounts,
         run_ms: list[float],
+        prompt_tokens: int = 0,
         note: str = "",
     ) -> LatencyRow:
         subject, work = self.subjects[name], self.work[name]
@@ -164,13 +168,13 @@ class Suite:
             "project": (work.project(counts.encoder * step.batch), module_bytes(llm.projector)),
         }
         if not isinstance(subject.model, PrunedVideoLLM):
-            flops["prefill"] = (step.batch * self.llm_work.prefill_least(counts.prompt), self.llm.weight_bytes())
+            flops["prefill"] = (step.batch * self.llm_work.prefill_least(prompt_tokens), self.llm.weight_bytes())
         stages = {}
         for stage, times in samples.items():
             if stage not in ("wap", "wap_project"):
                 operations, read = flops.get(stage, (None, 0.0))
                 stages[stage] = measured(times, operations, read, peaks.get(stage))
-        return make_row(
+        return LatencyRow(
             step.suite,
             name,
             step.frames,
@@ -179,21 +183,22 @@ class Suite:
             image_size=subject.image_size,
             tokens_encoder=counts.encoder,
             tokens_llm=counts.llm,
-            prompt_tokens=counts.prompt or None,
+            prompt_tokens=prompt_tokens or None,
             tokens_mean_over_layers=counts.mean_over_layers,
-            run_ms=run_ms,
+            run_ms=summary(run_ms) if run_ms else None,
             note=note or (f"in chunks of {step.chunk_clips} clips" if step.chunk_clips else ""),
         )
 
     def _wap_row(
-        self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], counts: Counts
+        self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], counts: TokenCounts
     ) -> LatencyRow:
         both = {
             "encode": [encode + wap for encode, wap in zip(samples["encode"], samples["wap"], strict=True)],
             "project": samples["wap_project"],
         }
         peaks = {"encode": max(peaks["encode"], peaks["wap"]), "project": peaks["wap_project"]}
-        return self._row(step, WAP_ARM, both, peaks, counts, [], "encoder timed in the teacher's runs, then WAP")
+        note = "encoder timed in the teacher's runs, then WAP"
+        return self._row(step, WAP_ARM, both, peaks, counts, [], note=note)
 
     def _llm_row(
         self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], run_ms: list[float]
@@ -210,7 +215,8 @@ class Suite:
                 stages[stage] = measured(each, self.llm_work.decode(step.frames), read, peak, "per token")
             else:
                 stages[stage] = measured(times, peak_mib=peak)
-        return make_row("prefill", LLM, None, stages, prompt_tokens=step.frames, tokens_llm=step.frames, run_ms=run_ms)
+        length = step.frames
+        return LatencyRow("prefill", LLM, None, stages, run_ms=summary(run_ms), prompt_tokens=length, tokens_llm=length)
 
 
 def arms_to_make(steps: list[Step]) -> list[str]:
@@ -222,5 +228,7 @@ def arms_to_make(steps: list[Step]) -> list[str]:
 
 
 def _out_of_memory(step: Step, name: str, image_size: int | None) -> LatencyRow:
-    row = make_row(step.suite, name, step.frames, {}, batch=step.batch, image_size=image_size, status=OUT_OF_MEMORY)
-    return replace(row, frames=None, prompt_tokens=step.frames) if name == LLM else row
+    frames, tokens = (None, step.frames) if name == LLM else (step.frames, None)
+    return LatencyRow(
+        step.suite, name, frames, {}, step.batch, OUT_OF_MEMORY, image_size=image_size, prompt_tokens=tokens
+    )

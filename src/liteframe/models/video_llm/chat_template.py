@@ -1,7 +1,9 @@
 """Chat templates of model folders: programs that nobody vouches for, rendered in bounded time and memory.
 
 The sandbox of jinja2 keeps a template from reaching Python, but two nested loops run for ever and `'a' * 10**10` eats
-the memory. So they run in a process of their own, which is killed with an error that names the file.
+the memory. So they run in a process of their own, which is killed with an error that names the file. On Linux the
+kernel holds it to its limits. Elsewhere this process looks every `WATCH_SECONDS` at what it has used, so that it may go
+beyond them until the next look; and its memory is then what is resident, not all that it has asked for.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from liteframe.errors import ConfigError
 
@@ -22,6 +27,9 @@ SECONDS = 1.0
 """Of the processor, for one rendering; those of published templates take milliseconds."""
 MOST_BYTES = 1 << 30
 MOST_CHARACTERS = 10_000_000
+KERNEL_LIMITS = sys.platform == "linux"
+"""Whether the child can be given limits: Windows has none of them, and macOS none of memory."""
+WATCH_SECONDS = 0.01
 _CHILD = Path(__file__).with_name("chat_template_child.py")
 # Isolated from the current folder and the environment, so that jinja2's own folder has to be said.
 _BOOTSTRAP = "import runpy, sys; sys.path += sys.argv[5:]; runpy.run_path(sys.argv[4], run_name='__main__')"
@@ -61,7 +69,10 @@ def render(template: str, messages: Any, variables: dict[str, Any], where: str) 
     request = json.dumps({"template": template, "messages": messages, "variables": variables}, default=_stand_in)
     reply = _renderer.ask(request)
     if reply is None:
-        raise ConfigError(f"{where}: the chat template ran for more than {SECONDS:g} s, or ended in a crash; {_ADVICE}")
+        raise ConfigError(
+            f"{where}: the chat template ran for more than {SECONDS:g} s, needs too much memory, or ended in a crash;"
+            f" {_ADVICE}"
+        )
     if "error" in reply:
         raise ConfigError(f"{where}: the chat template cannot be used: {reply['error']}; {_ADVICE}")
     return str(reply["text"]), list(reply["variables"])
@@ -77,6 +88,7 @@ class _Renderer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
+        self._pid = 0  # a virtual environment of Windows starts Python through a process that only waits
 
     def ask(self, request: str) -> dict[str, Any] | None:
         """The answer to a request; None if the process did not live to give one, twice in a row."""
@@ -84,12 +96,15 @@ class _Renderer:
             return self._ask_once(request) or self._ask_once(request)
 
     def _ask_once(self, request: str) -> dict[str, Any] | None:
-        child = self._child = self._child or _start()
+        if self._child is None:
+            self._child, self._pid = _start()
+        child = self._child
         assert child.stdin is not None and child.stdout is not None
         try:
-            child.stdin.write(request + "\n")
-            child.stdin.flush()
-            line = child.stdout.readline()
+            with _watched(child, self._pid):
+                child.stdin.write(request + "\n")
+                child.stdin.flush()
+                line = child.stdout.readline()
         except OSError:
             line = ""
         if not line.endswith("\n"):
@@ -104,21 +119,53 @@ class _Renderer:
         self._lock, self._child = threading.Lock(), None
 
 
-def _start() -> subprocess.Popen[str]:
+@contextmanager
+def _watched(child: subprocess.Popen[str], pid: int) -> Iterator[None]:
+    """Kills a child without limits of its own that takes more time of the processor or memory than it may."""
+    if KERNEL_LIMITS:
+        yield
+        return
+    done = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(child, pid, done), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _watch(child: subprocess.Popen[str], pid: int, done: threading.Event) -> None:
+    with suppress(psutil.Error):  # what cannot be watched is not let run
+        process = psutil.Process(pid)
+        end = sum(process.cpu_times()[:2]) + SECONDS
+        while sum(process.cpu_times()[:2]) <= end and process.memory_info().rss <= MOST_BYTES:
+            if done.wait(WATCH_SECONDS):
+                return
+        process.kill()
+    child.kill()
+
+
+def _start() -> tuple[subprocess.Popen[str], int]:
     import jinja2
     import markupsafe
 
     folders = [str(Path(str(package.__file__)).parents[1]) for package in (jinja2, markupsafe)]
-    limits = [str(SECONDS), str(MOST_BYTES), str(MOST_CHARACTERS)]
-    return subprocess.Popen(
-        [sys.executable, "-I", "-c", _BOOTSTRAP, *limits, str(_CHILD), *folders],
+    limits = [str(SECONDS), str(MOST_BYTES)] if KERNEL_LIMITS else ["0", "0"]
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-c", _BOOTSTRAP, *limits, str(MOST_CHARACTERS), str(_CHILD), *folders],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         encoding="utf-8",
-        start_new_session=True,  # a signal to the whole group is for the main process, which decides what to finish
+        # A signal to the whole group is for the main process, which decides what to finish.
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
+    assert child.stdout is not None
+    ready = child.stdout.readline()  # its start counts for no template
+    return child, int(ready or child.pid)
 
 
 _renderer = _Renderer()

@@ -1,13 +1,14 @@
 """Renders chat templates in a process of its own, of bounded time and memory. Run as a script, without liteframe.
 
 Each line of standard input is a request in JSON: `template`, `messages`, `variables`; each line of standard output its
-answer: `text` and `variables` (the names that the template asks for), or `error`. Endless templates end the process.
+answer: `text` and `variables` (the names that the template asks for), or `error`. Before the first stands
+the number of the process. Endless templates end it.
 """
 
 from __future__ import annotations
 
 import json
-import resource
+import os
 import signal
 import sys
 from datetime import datetime
@@ -108,14 +109,23 @@ def answer(request: dict[str, Any], most_characters: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answers until standard input ends; a request that takes too long kills the process by SIGPROF."""
+    """Answers until standard input ends.
+
+    A request that takes too long kills the process by SIGPROF. With limits of 0 there are none: the parent watches.
+    """
     seconds, most_bytes, most_characters = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+    if most_bytes:
+        import resource  # not on Windows
+
+        resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+    print(os.getpid(), flush=True)
     for line in sys.stdin:
         # Time of the processor, not of the clock: a machine that stalls is no fault of the template.
-        signal.setitimer(signal.ITIMER_PROF, seconds)
+        if seconds:
+            signal.setitimer(signal.ITIMER_PROF, seconds)
         reply = json.dumps(answer(json.loads(line), most_characters))
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        if seconds:
+            signal.setitimer(signal.ITIMER_PROF, 0)
         print(reply, flush=True)
 
 

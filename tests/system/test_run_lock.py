@@ -9,7 +9,8 @@ from unittest import mock
 import pytest
 
 from liteframe.errors import ConfigError
-from liteframe.system.runtime import RunLock, is_locked, try_lock
+from liteframe.system.run_lock import RunLock, is_locked
+from liteframe.system.runtime import try_lock
 
 
 def test_a_held_folder_is_seen_as_such_by_all_who_ask(tmp_path: Path) -> None:
