@@ -244,7 +244,7 @@ def test_frames_of_training_follow_from_seed_and_pass_whatever_the_rank(
             data = module(train=listed, train_sampler=sampler, frames=4, batch_size=4 // ranks, seed=seed)
             monkeypatch.setattr(data, "_ranks", lambda rank=rank: (rank, ranks))
             for step in range(steps):
-                monkeypatch.setattr(data, "_batches_done", lambda step=step: step)
+                monkeypatch.setattr("liteframe.data.datamodule.batches_done", lambda trainer, step=step: step)
                 batch = next(iter(data.train_dataloader()))
                 assert len(set(batch["sample_ids"])) == 4 // ranks, "a batch has each video once"
                 passes[step] |= zip(batch["sample_ids"], map(tuple, batch["frame_indices_BT"].tolist()), strict=True)
