@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,6 +16,7 @@ from liteframe.command import cli
 from liteframe.command.configs import resolve_config_args, shipped_configs
 from liteframe.command.lightning_cli import import_stages
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.sampling.frame_times import FrameTimes
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.planning.build import BuildOnly
@@ -81,6 +83,21 @@ def test_data_are_at_the_papers_size(name: str) -> None:
         assert max(shape.frames for shape in data.shapes) == 512
     if name == "eval":
         assert (data.frames, data.batch_size) == (512, 1)
+
+
+def test_training_sees_the_spacings_of_use() -> None:
+    """512 uniform frames of an hour are 7 s apart, of half a minute 0.06 s."""
+    cached, trained = build("cache").datamodule, build("ctd").datamodule
+    (batches,) = trained.shapes
+    assert cached.sampler == batches.sampler and batches.sampler is not None
+    for seconds in (30.0, 3600.0):
+        times = FrameTimes.constant(round(30 * seconds), 30.0)
+        apart = [
+            np.diff(batches.sampler.indices(len(times), batches.frames, 30.0, np.random.default_rng(seed), {}, times))
+            for seed in range(200)
+        ]
+        spacing_N = np.array([np.mean(each) for each in apart]) / 30
+        assert spacing_N.min() < seconds / 512 < spacing_N.max() and spacing_N.max() > 0.8 * seconds / batches.frames
 
 
 def test_evaluation_asks_what_lma_exports() -> None:

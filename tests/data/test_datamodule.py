@@ -18,7 +18,15 @@ from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.loading.batching import BatchShape
 from liteframe.data.loading.skips import SkipLedger
 from liteframe.data.remote.cache import RemoteCache
-from liteframe.data.sampling import KeyFrames, Linspace, RandomSegment, UniformMidpoints
+from liteframe.data.sampling import (
+    FrameSampler,
+    JitteredUniform,
+    KeyFrames,
+    Linspace,
+    LogUniformSpacing,
+    RandomSegment,
+    UniformMidpoints,
+)
 from liteframe.data.sources.manifest import VideoSource, read_manifest
 from liteframe.data.store.feature_store import StoreKey
 from liteframe.data.store.finalize import finalize
@@ -220,6 +228,32 @@ def test_windows_are_several_seeded_samples_of_a_video(clips: Path) -> None:
     assert len(first) == 13 and "1.mp4#1" in first and "1.mp4#0" not in first
     assert len({tuple(first[f"4.mp4#{n}"]) for n in range(2)}) == 2
     assert windows(0) == first != windows(1)
+
+
+@pytest.mark.parametrize("sampler", [LogUniformSpacing(0.02), JitteredUniform()], ids=repr)
+def test_frames_of_training_follow_from_seed_and_pass_whatever_the_rank(
+    sampler: FrameSampler, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"path": str(clips / "4.mp4"), "id": str(number)} for number in range(4)]
+    listed = manifest(tmp_path / "m.jsonl", *rows)
+
+    def frames(ranks: int, steps: int, seed: int = 0) -> list[dict[str, tuple[int, ...]]]:
+        """Frame numbers of each sample, pass by pass."""
+        passes: list[dict[str, tuple[int, ...]]] = [{} for _ in range(steps)]
+        for rank in range(ranks):
+            data = module(train=listed, train_sampler=sampler, frames=4, batch_size=4 // ranks, seed=seed)
+            monkeypatch.setattr(data, "_ranks", lambda rank=rank: (rank, ranks))
+            for step in range(steps):
+                monkeypatch.setattr("liteframe.data.datamodule.batches_done", lambda trainer, step=step: step)
+                batch = next(iter(data.train_dataloader()))
+                assert len(set(batch["sample_ids"])) == 4 // ranks, "a batch has each video once"
+                passes[step] |= zip(batch["sample_ids"], map(tuple, batch["frame_indices_BT"].tolist()), strict=True)
+            data.teardown("fit")
+        return passes
+
+    first = frames(1, 2)
+    assert frames(2, 2) == first and frames(1, 1, seed=1)[0] != first[0]
+    assert len({chosen for of_pass in first for chosen in of_pass.values()}) > 4, "each sample and pass has its own"
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from liteframe.data.decoding.decode import probe, read_frames
 from liteframe.errors import ConfigError
-from liteframe.tiny import synthetic
+from liteframe.tiny import synthetic, synthetic_files
 from liteframe.tiny.synthetic import (
     COLOR_NAMES,
     COLORS,
@@ -134,6 +135,16 @@ def test_a_seed_a_split_and_an_index_say_all_of_a_video(tmp_path: Path) -> None:
     others.append(make_row(str(tmp_path / "a"), "test", 0, 4))
     assert len({json.dumps(row["scene"]) for row in [first, *others]}) == 5
     assert len({row["id"] for row in [first, *others[:3]]}) == 4
+
+
+def test_the_plain_world_is_that_of_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, rows = hashlib.sha256(), hashlib.sha256()
+    monkeypatch.setattr(synthetic_files, "write_video", lambda path, frames_THWC: pixels.update(frames_THWC.tobytes()))
+    for split in ("train", "val", "test"):
+        for index in range(2):
+            rows.update(json.dumps(make_row("nowhere", split, index, 3)).encode())
+    assert pixels.hexdigest() == "5834caf327762f53ae531af2f389867498efd1edf4c35ed0aab2f5eac0c0fdaf"
+    assert rows.hexdigest() == "e5513791ec3c3f88a894a1febff5b59107e4aebb2cd48b5bf531d45b3d3d97a9"
 
 
 def test_rows_of_training_have_more_questions_and_key_frames() -> None:

@@ -32,7 +32,10 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "liteframe.stages.pretrain": ("HostPretrainStage", "TimmPretrainStage", "VisionPretrainStage"),
     "liteframe.tiny.pretrain": ("HostPretrainStage", "TimmPretrainStage", "VisionPretrainStage"),
     "liteframe.data.datamodule": ("VideoDataModule",),
-    "liteframe.data.sampling": ("FpsCapped", "KeyFrames", "Linspace", "RandomSegment", "UniformMidpoints"),
+    "liteframe.data.sampling": (
+        *("FpsCapped", "JitteredUniform", "KeyFrames", "Linspace", "LogUniformSpacing", "RandomSegment"),
+        "UniformMidpoints",
+    ),
     "liteframe.models.teachers": ("InternVL", "QwenVL", "Siglip", "TimmViT"),
     "lightning.pytorch.accelerators": ("CPUAccelerator", "CUDAAccelerator", "MPSAccelerator"),
     "lightning.pytorch.callbacks": (

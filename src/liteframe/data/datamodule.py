@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -23,8 +22,9 @@ from liteframe.data.loading.loader import VideoLoader
 from liteframe.data.loading.run_ledger import open_ledger, writes_nothing
 from liteframe.data.loading.skips import SkipLedger
 from liteframe.data.loading.source_report import report_sources
-from liteframe.data.loading.split_rows import mark_refused, read_split
+from liteframe.data.loading.split_rows import SPLITS_OF_VERB, Split, mark_refused, read_split
 from liteframe.data.loading.stage_checks import StageChecks
+from liteframe.data.loading.trainer_progress import batches_done, is_fitting, ranks_of
 from liteframe.data.loading.training_data import TrainingData, samples_of, trained_frames
 from liteframe.data.loading.training_samples import TrainingSamples, report_changes
 from liteframe.data.loading.unused_settings import require_consistent, require_used, said_of_training
@@ -35,18 +35,11 @@ from liteframe.data.sources.manifest import RowCheck, Sources, VideoRow, as_sour
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.data.transforms import normalize
-from liteframe.errors import ConfigError, DataError
+from liteframe.errors import DataError
 from liteframe.system.run_seed import own_or_run_seed
 
 _FRAMES = _BATCH_SIZE = 8
 _USUAL_SIDE = 448
-Split = Literal["train", "val", "test", "predict"]
-_SPLITS_OF_STAGE: dict[str, tuple[Split, ...]] = {
-    "fit": ("train", "val"),
-    "validate": ("val",),
-    "test": ("test",),
-    "predict": ("predict",),
-}
 
 
 class VideoDataModule(LightningDataModule):
@@ -229,15 +222,13 @@ class VideoDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Reads the manifests of the stage, opens the feature store, and starts the list of skips."""
-        verb, wanted = TrainerFn(stage).value, [split for split in _SPLITS_OF_STAGE[stage] if self.sources[split]]
+        verb, wanted = TrainerFn(stage).value, [split for split in SPLITS_OF_VERB[stage] if self.sources[split]]
         key = read_key(self.store_path) if stage == "fit" and self.store_path else None
         require_used(self, verb, self._checks.stage, key)
         if stage == "fit" and self.sources["val"] and (line := said_of_training(self)):
             rank_zero_only(print)(line)
         if key is not None:
             self.follow_store(key)
-            if self.store_root is not None and not os.path.isdir(self.store_root):
-                raise ConfigError(f"data.store_root {self.store_root}: no such folder; give that of the store's videos")
             self.store = open_store(str(self.store_path), self.settings, self.store_root)
         tables = [self.rows(split) for split in wanted]
         if self.trainer is None:
@@ -264,7 +255,7 @@ class VideoDataModule(LightningDataModule):
         """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""
         training, check = self._training(), self._checks.of_samples("train", self.settings.image_size)
         dataset = training.dataset(self._pool, self.settings, check)
-        return self._loader(dataset, training.batches(), self.ledger, position=self._batches_done)
+        return self._loader(dataset, training.batches(), self.ledger, position=lambda: batches_done(self.trainer))
 
     def val_dataloader(self) -> VideoLoader | list[VideoLoader]:
         """Each validation sample exactly once over all ranks; none while fitting where `val` is not set.
@@ -273,7 +264,7 @@ class VideoDataModule(LightningDataModule):
         out, or buffers kept equal: one with fewer, or with a batch of skips only, gets a blank sample
         (`valid_frames_B` 0) instead.
         """
-        if not self.sources["val"] and self._is_fitting():
+        if not self.sources["val"] and is_fitting(self.trainer):
             return []
         several = self._ranks()[1] > 1
         return self.loader("val", ledger=self.ledger, drop_empty=not several, in_step=several)
@@ -326,21 +317,10 @@ class VideoDataModule(LightningDataModule):
         samplers = [sampler or self.sampler]
         dataset = VideoDataset(rows, samplers, self._pool, self.settings, windows, blank_batches=in_step, check=check)
 
-        def done() -> Collection[int]:
-            # When it is asked for, because a stage sets `done_ids` after the loader is made.
-            if not self.done_ids or split != "predict":
-                return ()
-            return {index for index in range(len(dataset)) if dataset.sample_id(index) in self.done_ids}
-
-        batches = SequentialRequests(
-            len(dataset),
-            frames or self.frames,
-            batch_size or self.batch_size,
-            self.seed,
-            *self._ranks(),
-            done=done,
-            in_step=in_step,
-        )
+        size = (frames or self.frames, batch_size or self.batch_size)
+        # Asked for when the batches are, because a stage sets `done_ids` after the loader is made.
+        done = (lambda: dataset.indices_of(self.done_ids)) if name == "predict" else None
+        batches = SequentialRequests(len(dataset), *size, self.seed, *self._ranks(), done=done, in_step=in_step)
         return self._loader(dataset, batches, ledger, drop_empty)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
@@ -351,7 +331,7 @@ class VideoDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What the order of the training data depends on, so that a checkpoint is not resumed on other data."""
-        return self._training().state_dict() if self._is_fitting() else {}
+        return self._training().state_dict() if is_fitting(self.trainer) else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on with the samples of the checkpoint; see `TrainingSamples`.
@@ -359,7 +339,7 @@ class VideoDataModule(LightningDataModule):
         Raises:
             ConfigError: training would go on with other data than the checkpoint's; names what differs.
         """
-        if state_dict.get("training_data") is None or not self._is_fitting():
+        if state_dict.get("training_data") is None or not is_fitting(self.trainer):
             return
         assert self.trainer is not None
         if self.ledger is not None:
@@ -378,20 +358,8 @@ class VideoDataModule(LightningDataModule):
         self._loaders.clear()
         self._pool.close()
 
-    def _is_fitting(self) -> bool:
-        return self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
-
     def _ranks(self) -> tuple[int, int]:
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _batches_done(self) -> int:
-        """Training batches that have been processed, whatever the accumulation of gradients or cut epochs."""
-        if self.trainer is None:
-            return 0
-        trainer: Any = self.trainer
-        progress = trainer.fit_loop.epoch_loop.batch_progress
-        # Over-fitting shows the same batches in each epoch.
-        return progress.current.completed if trainer.overfit_batches else progress.total.processed
+        return ranks_of(self.trainer)
 
     def _training(self) -> TrainingData:
         source = self.rows("train") if self.store is None else self.store

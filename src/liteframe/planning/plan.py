@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liteframe.data.datamodule import Split, VideoDataModule
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.loading.split_rows import Split
 from liteframe.data.loading.unused_settings import said_of_training
 from liteframe.data.store.feature_store import Estimate, FeatureStore, estimate
 from liteframe.planning.build import Machine

@@ -4,6 +4,9 @@ Every video shows a ``box`` that stays, a ``ball`` that sweeps through the frame
 few frames (the needle) and two ``triangle`` events, one in each half (the order). Each kind of object has a texture of
 its own, because a small ViT learns textures long before it learns outlines. Scenes are plain numbers, so labels for
 any frame and any patch follow from them; pixels are written as H.264 files by `liteframe.tiny.synthetic_files`.
+
+In the plain world the camera stands still before a still background; `liteframe.tiny.film` shows the same scenes with
+cuts, a moving camera and moving backgrounds.
 """
 
 from __future__ import annotations
@@ -67,8 +70,43 @@ class Thing:
 
 
 @dataclass(frozen=True)
+class View:
+    """Where the camera looks: the place (x, y) in the middle of the picture, and pixels of the scene a pixel of it."""
+
+    x: float
+    y: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What a film shows from frame `start` up to the next shot.
+
+    Attributes:
+        start: its first frame.
+        background: mean colour, (R, G, B).
+        texture: seed of the background's pattern.
+        drift: pixels (x, y) that the pattern moves a frame.
+        first, last: views at its begin and its end; the camera moves evenly from one to the other.
+    """
+
+    start: int
+    background: tuple[int, int, int]
+    texture: int
+    drift: tuple[float, float]
+    first: View
+    last: View
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Shot:
+        views = {name: View(**fields[name]) for name in ("first", "last")}
+        pair = {name: tuple(fields[name]) for name in ("background", "drift")}
+        return cls(**fields | pair | views)
+
+
+@dataclass(frozen=True)
 class Scene:
-    """Everything that is in a video. The ball moves: its position in a frame is `ball_center`."""
+    """Everything that is in a video. The ball moves: its position in a frame is `ball_center`. Of a film, its shots."""
 
     background: tuple[int, int, int]
     texture: int
@@ -77,13 +115,15 @@ class Scene:
     direction: str
     star: Thing
     triangles: tuple[Thing, Thing]
+    shots: tuple[Shot, ...] = ()
 
     def things(self) -> tuple[Thing, ...]:
         """All objects, from the one farthest back to the one in front."""
         return (self.box, self.ball, *self.triangles, self.star)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        fields = asdict(self)
+        return fields if self.shots else {name: value for name, value in fields.items() if name != "shots"}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Scene:
@@ -93,6 +133,7 @@ class Scene:
             texture=fields["texture"],
             direction=fields["direction"],
             triangles=(Thing(**fields["triangles"][0]), Thing(**fields["triangles"][1])),
+            shots=tuple(map(Shot.from_dict, fields.get("shots", ()))),
             **things,
         )
 
@@ -138,7 +179,32 @@ def ball_center(scene: Scene, frame: int) -> tuple[int, int]:
     return (along, scene.ball.y) if scene.direction in ("left", "right") else (scene.ball.x, along)
 
 
-def _outline(kind: str, dx: np.ndarray, dy: np.ndarray, r: int) -> np.ndarray:
+def shot_at(scene: Scene, frame: int) -> tuple[Shot, View]:
+    """The shot of a film that a frame is in, and where the camera looks."""
+    number = max(index for index, shot in enumerate(scene.shots) if shot.start <= frame)
+    shot, stop = scene.shots[number], ([other.start for other in scene.shots] + [FRAMES])[number + 1]
+    share = (frame - shot.start) / max(1, stop - 1 - shot.start)
+    between = {
+        axis: (1 - share) * getattr(shot.first, axis) + share * getattr(shot.last, axis) for axis in ("x", "y", "scale")
+    }
+    return shot, View(**between)
+
+
+def places_seen(scene: Scene, frame: int, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the scene, columns (P,) and rows (P,), that are seen at pixels (P,) of either axis of the picture."""
+    if not scene.shots:
+        return pixels, pixels
+    _, view = shot_at(scene, frame)
+    offsets = (pixels - (SIZE - 1) / 2) * view.scale
+    return view.x + offsets, view.y + offsets
+
+
+def center_of(scene: Scene, thing: Thing, frame: int) -> tuple[int, int]:
+    """Place (x, y) of an object in a frame."""
+    return ball_center(scene, frame) if thing.kind == "ball" else (thing.x, thing.y)
+
+
+def outline(kind: str, dx: np.ndarray, dy: np.ndarray, r: int) -> np.ndarray:
     """Whether points at (dx, dy) from the centre lie in the object."""
     if kind == "box":
         return (abs(dx) <= r) & (abs(dy) <= r)
@@ -149,7 +215,7 @@ def _outline(kind: str, dx: np.ndarray, dy: np.ndarray, r: int) -> np.ndarray:
     return (dy <= 0.8 * r) & (abs(dx) <= (dy + r) * 0.62)
 
 
-def _bright(kind: str, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+def bright(kind: str, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
     """The texture of a kind: where it shows its full colour (elsewhere a darker one)."""
     if kind == "ball":
         return ((dx // 4) + (dy // 4)) % 2 == 0
@@ -163,10 +229,10 @@ def _bright(kind: str, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
 def _sprite(thing: Thing) -> tuple[np.ndarray, np.ndarray]:
     """Colours (2r + 1, 2r + 1, 3) of an object, and where it is opaque."""
     d = np.arange(-thing.r, thing.r + 1)
-    inside = _outline(thing.kind, d[None, :], d[:, None], thing.r)
-    bright = np.broadcast_to(_bright(thing.kind, d[None, :], d[:, None]), inside.shape)
+    inside = outline(thing.kind, d[None, :], d[:, None], thing.r)
+    lit = np.broadcast_to(bright(thing.kind, d[None, :], d[:, None]), inside.shape)
     color = np.array(COLORS[COLOR_NAMES[thing.color]], dtype=np.float32)
-    return np.where(bright[..., None], color, color * 0.3).astype(np.uint8), inside
+    return np.where(lit[..., None], color, color * 0.3).astype(np.uint8), inside
 
 
 def _paint(frames_THWC: np.ndarray, sprite: tuple[np.ndarray, np.ndarray], x: int, y: int) -> None:
@@ -180,7 +246,7 @@ def _paint(frames_THWC: np.ndarray, sprite: tuple[np.ndarray, np.ndarray], x: in
 
 
 def render(scene: Scene) -> np.ndarray:
-    """All frames of a scene, uint8 (128, 112, 112, 3), RGB."""
+    """All frames of a scene of the plain world, uint8 (128, 112, 112, 3), RGB."""
     noise = np.random.default_rng(scene.texture).integers(-10, 11, size=(SIZE, SIZE, 1))
     still = np.clip(np.array(scene.background) + noise, 0, 255).astype(np.uint8)
     frames_THWC = np.repeat(still[None], FRAMES, axis=0)
@@ -198,11 +264,12 @@ def patch_labels(scene: Scene, frame_indices: np.ndarray) -> np.ndarray:
     centers = np.arange(SIZE // PATCH) * PATCH + PATCH // 2
     labels_THW = np.zeros((len(frame_indices), len(centers), len(centers)), dtype=np.int64)
     for row, frame in enumerate(frame_indices):
+        columns, rows = places_seen(scene, int(frame), centers)
         for thing in scene.things():
             if not thing.start <= frame < thing.stop:
                 continue
-            x, y = ball_center(scene, int(frame)) if thing.kind == "ball" else (thing.x, thing.y)
-            inside = _outline(thing.kind, centers[None, :] - x, centers[:, None] - y, thing.r)
+            x, y = center_of(scene, thing, int(frame))
+            inside = outline(thing.kind, columns[None, :] - x, rows[:, None] - y, thing.r)
             labels_THW[row][inside] = 1 + KINDS.index(thing.kind) * len(COLORS) + thing.color
     return labels_THW
 

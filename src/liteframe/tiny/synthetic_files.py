@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,9 +21,11 @@ from liteframe.system.atomic import atomic_open, atomic_write_json, atomic_write
 from liteframe.system.bounded_text import parse_json
 from liteframe.system.progress import Meter
 from liteframe.system.runtime import tune_malloc
-from liteframe.tiny import synthetic
+from liteframe.tiny import film, synthetic
 
+World = Literal["plain", "film"]
 _SPLITS = {"train": 0, "val": 1, "test": 2}
+_SHOTS_STREAM = 1
 
 
 def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -> None:
@@ -43,17 +46,20 @@ def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -
         container.mux(stream.encode(None))
 
 
-def make_row(folder: str, split: str, index: int, seed: int) -> dict[str, Any]:
+def make_row(folder: str, split: str, index: int, seed: int, world: World = "plain") -> dict[str, Any]:
     """Draws video `index` of a split, writes its file unless it is there, and returns its manifest row."""
     rng = np.random.default_rng([seed, _SPLITS[split], index])
     durations = synthetic.TRAIN_DURATIONS if split == "train" else synthetic.TEST_DURATIONS
     scene = synthetic.draw_scene(rng, durations)
     types = synthetic.TEST_TYPES + (("ball",) if split == "train" else ())
     asked = synthetic.questions(scene, rng, types)
+    if world == "film":
+        shots = film.draw_shots(np.random.default_rng([seed, _SPLITS[split], index, _SHOTS_STREAM]))
+        scene = replace(scene, shots=shots)
     name = f"{split}/{index:05d}.mp4"
     path = Path(folder) / name
     if not path.exists():
-        write_video(path, synthetic.render(scene))
+        write_video(path, film.render(scene) if scene.shots else synthetic.render(scene))
     flashes = (scene.star, *scene.triangles)
     return {
         "path": name,
@@ -88,12 +94,12 @@ def _start_child() -> None:
     tune_malloc()
 
 
-def _make_rows(jobs: list[tuple[str, str, int, int]]) -> list[dict[str, Any]]:
+def _make_rows(jobs: list[tuple[str, str, int, int, World]]) -> list[dict[str, Any]]:
     return [make_row(*job) for job in jobs]
 
 
-def _require_seed(folder: Path, seed: int) -> None:
-    """Videos that are there are kept, so those of another seed would go with the wrong labels."""
+def _require_same_world(folder: Path, seed: int, world: World) -> None:
+    """Videos that are there are kept, so those of another seed or world would go with the wrong labels."""
     card = folder / "world.json"
     content = parse_json(card.read_bytes(), str(card)) if card.is_file() else None
     made_with = content.get("seed") if isinstance(content, dict) else None
@@ -101,12 +107,20 @@ def _require_seed(folder: Path, seed: int) -> None:
         raise ConfigError(f"{folder}: has a {mine[0]} that no world of ours was written with; give another folder")
     if made_with not in (None, seed):
         raise ConfigError(f"{folder}: holds the world of seed {made_with}, not of seed {seed}; give another folder")
+    if content is not None and (kind := content.get("world", "plain")) != world:
+        raise ConfigError(f"{folder}: holds the {kind} world, not the {world} one; give another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(card, {"seed": seed})
+    atomic_write_json(card, {"seed": seed} if world == "plain" else {"seed": seed, "world": world})
 
 
 def synth_command(
-    out: str, seed: int = 0, train: int = 2400, val: int = 100, test: int = 380, processes: int = 2
+    out: str,
+    seed: int = 0,
+    train: int = 2400,
+    val: int = 100,
+    test: int = 380,
+    processes: int = 2,
+    world: World = "plain",
 ) -> int:
     """Renders the tiny world: H.264 videos of 128 frames and a manifest for each split.
 
@@ -117,12 +131,14 @@ def synth_command(
         val: number of videos for tuning.
         test: number of held-out videos, four questions each.
         processes: how many videos are encoded at a time.
+        world: "plain" shows all of a video before one still background; "film" the same events and answers with cuts
+            between shots, a camera that pans and zooms, and moving backgrounds.
 
     Raises:
-        ConfigError: the folder holds the world of another seed, or files of that name that are not ours.
+        ConfigError: the folder holds the world of another seed or kind, or files of that name that are not ours.
     """
     folder = Path(out)
-    _require_seed(folder, seed)
+    _require_same_world(folder, seed, world)
     spawn = multiprocessing.get_context("spawn")
     with (
         _importing_nothing_from_here(),
@@ -130,7 +146,7 @@ def synth_command(
     ):
         for split, count in zip(_SPLITS, (train, val, test), strict=True):
             (folder / split).mkdir(parents=True, exist_ok=True)
-            jobs = [(str(folder), split, index, seed) for index in range(count)]
+            jobs = [(str(folder), split, index, seed, world) for index in range(count)]
             chunks = [jobs[i : i + 20] for i in range(0, count, 20)]
             rows: list[dict[str, Any]] = []
             with Meter(f"synth {split}", count, "videos") as meter:

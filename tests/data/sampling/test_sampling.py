@@ -11,8 +11,10 @@ import pytest
 from liteframe.data.sampling import (
     FpsCapped,
     FrameSampler,
+    JitteredUniform,
     KeyFrames,
     Linspace,
+    LogUniformSpacing,
     RandomSegment,
     UniformMidpoints,
     sampler_from,
@@ -29,6 +31,9 @@ SAMPLERS: list[FrameSampler] = [
     FpsCapped(2.0, "index"),
     RandomSegment(),
     RandomSegment([3]),
+    LogUniformSpacing(),
+    LogUniformSpacing(0.3, 0.5),
+    JitteredUniform(),
     KeyFrames(),
 ]
 
@@ -104,6 +109,8 @@ def test_describe_names_the_settings() -> None:
     assert UniformMidpoints().describe() == {"name": "UniformMidpoints"}
     assert FpsCapped(2.0).describe() == {"name": "FpsCapped", "fps": 2.0, "by": "time"}
     assert Linspace("time").describe() == {"name": "Linspace", "by": "time"}
+    assert LogUniformSpacing(0.1).describe() == {"name": "LogUniformSpacing", "min_s": 0.1, "max_s": None}
+    assert JitteredUniform().describe() == {"name": "JitteredUniform"}
 
 
 def test_what_was_described_before_there_were_rules_by_time_is_by_index() -> None:
@@ -127,6 +134,12 @@ def test_bad_settings_are_refused() -> None:
         RandomSegment([])
     with pytest.raises(DataError, match="fps"):
         FpsCapped(0)
+    for smallest in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(DataError, match="LogUniformSpacing.min_s is .*; give seconds above 0"):
+            LogUniformSpacing(smallest)
+    for largest in (0.0, 0.1, float("nan"), float("inf")):
+        with pytest.raises(DataError, match="LogUniformSpacing.max_s is .*, min_s 0.2"):
+            LogUniformSpacing(0.2, largest)
     for make in (lambda: FpsCapped(2.0, "frames"), lambda: Linspace("Time")):  # type: ignore[arg-type]
         with pytest.raises(DataError, match="by is .*; give 'time' or 'index'"):
             make()

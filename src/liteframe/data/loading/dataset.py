@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from liteframe.data.sources.manifest import VideoRow
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.store.feature_store import FeatureStore
 from liteframe.data.transforms import resize_uint8
-from liteframe.errors import DataError, DecodeError, ManifestError, StoreMismatch
+from liteframe.errors import ConfigError, DataError, DecodeError, ManifestError, StoreMismatch
 
 SampleCheck = Callable[[dict[str, Any], int], None]
 """Raises DataError if a stage cannot use a row of which so many frames were read. Loader processes get a copy."""
@@ -96,6 +97,10 @@ class VideoDataset(Dataset[Any]):
         """Id of the sample at an index of a manifest's data."""
         number, window = divmod(index, self.windows)
         return window_ids(self.rows.id_of(number), self.windows)[window]
+
+    def indices_of(self, sample_ids: Collection[str]) -> set[int]:
+        """Where the samples of these ids are in a manifest's data."""
+        return {index for index in range(len(self)) if self.sample_id(index) in sample_ids} if sample_ids else set()
 
     def __getitem__(self, request: SampleRequest) -> Sample | Skipped:
         return self.__getitems__([request])[0]
@@ -237,7 +242,14 @@ def window_ids(row_id: str, windows: int) -> list[str]:
 
 
 def open_store(folder: str, settings: ClipSettings, video_root: str | None = None) -> FeatureStore:
-    """The feature store in `folder`. Raises StoreMismatch, naming what differs, if its clips are made otherwise."""
+    """The feature store in `folder`.
+
+    Raises:
+        ConfigError: there is no folder `video_root`.
+        StoreMismatch: its clips are made otherwise; names what differs.
+    """
+    if video_root is not None and not os.path.isdir(video_root):
+        raise ConfigError(f"data.store_root {video_root}: no such folder; give that of the store's videos")
     key = {"clip_frames": settings.clip_frames, "decoder": settings.decoder}
     store = FeatureStore.open(folder, key, video_root=video_root)
     size = store.key.geometry.get("image_size")

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from liteframe.data.loading.skips import Skipped
 from liteframe.data.sources.manifest import RowCheck, VideoSource, read_sources
 from liteframe.data.sources.row_table import RowTable
 from liteframe.errors import ConfigError, DataError, ManifestError
+
+Split = Literal["train", "val", "test", "predict"]
+SPLITS_OF_VERB: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("predict",),
+}
 
 
 def read_split(

@@ -28,7 +28,7 @@ def require_consistent(data: VideoDataModule) -> None:
     if data.windows_per_video > 1 and not data.sampler.random:
         raise ConfigError(
             f"data.windows_per_video is {data.windows_per_video}, but data.sampler {type(data.sampler).__name__}"
-            " gives the same frames each time; choose RandomSegment, or 1 window"
+            " gives the same frames each time; choose LogUniformSpacing or RandomSegment, or 1 window"
         )
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from liteframe.data.sampling.samplers import (
-    FpsCapped,
-    FrameSampler,
-    KeyFrames,
-    Linspace,
-    RandomSegment,
-    UniformMidpoints,
-    is_known,
-    sampler_from,
-)
+from liteframe.data.sampling.even_samplers import FpsCapped, Linspace, UniformMidpoints
+from liteframe.data.sampling.frame_sampler import FrameSampler
+from liteframe.data.sampling.random_samplers import JitteredUniform, KeyFrames, LogUniformSpacing, RandomSegment
+from liteframe.data.sampling.samplers_by_name import is_known, sampler_from
 
 __all__ = [
     "FpsCapped",
     "FrameSampler",
+    "JitteredUniform",
     "KeyFrames",
     "Linspace",
+    "LogUniformSpacing",
     "RandomSegment",
     "UniformMidpoints",
     "is_known",

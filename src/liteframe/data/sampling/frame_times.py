@@ -94,6 +94,16 @@ class FrameTimes:
             return np.arange(len(self), dtype=np.int64)
         return self._on_screen((count - 1) / (float(self.starts_T[-1]) - self.begin), count)
 
+    def on_screen_at(self, moments_M: np.ndarray) -> np.ndarray:
+        """Frames on screen at given moments, seconds from the first frame of the file, ascending: int64, each once."""
+        shown_M = np.searchsorted(self.starts_T, moments_M + _CLOSE_S, side="right") - 1
+        return np.unique(np.maximum(shown_M, 0)).astype(np.int64)
+
+    @property
+    def ends_T(self) -> np.ndarray:
+        """When each frame goes: float64 (T,), seconds from the first frame of the file."""
+        return np.append(self.starts_T[1:], self.end)
+
     def _on_screen(self, rate: float, moments: float) -> np.ndarray:
         """Frames on screen at any of `begin + k / rate`, k from 0 to moments - 1."""
         # For each frame, the first moment that is not before it: the frame is on screen then, unless the next one is.

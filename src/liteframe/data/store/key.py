@@ -58,8 +58,8 @@ class StoreKey:
             ImageNet's.
         compressor: name, block (t, h, w), similarity, scale, saliency.
         geometry: image size, patch size, normalisation, frames and patches of a token where those are more than one.
-        sampling: the sampler's ``describe()``, frames, windows a video, seed. A sampler that chooses by time says so
-            in ``by``; one that does not chooses by index, as all did that older stores were made with.
+        sampling: the sampler's ``describe()``, frames, windows a video, seed. Of one that can choose by time or by
+            index, ``by`` is there only where that is time, as older stores were all made by index.
         decoder: decoder setting, e.g. ``"auto"``.
         dtype: of the stored targets, e.g. ``"bfloat16"``.
         clip_frames: frames in one clip.

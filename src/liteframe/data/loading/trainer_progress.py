@@ -1,0 +1,26 @@
+"""Where the trainer of a data module is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.trainer.states import TrainerFn
+
+
+def is_fitting(trainer: Any) -> bool:
+    """Whether a trainer, if there is one, fits."""
+    return trainer is not None and trainer.state.fn == TrainerFn.FITTING
+
+
+def ranks_of(trainer: Any) -> tuple[int, int]:
+    """This process's rank, and how many there are: the only one without a trainer."""
+    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
+def batches_done(trainer: Any) -> int:
+    """Training batches that have been processed, whatever the accumulation of gradients or cut epochs."""
+    if trainer is None:
+        return 0
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    # Over-fitting shows the same batches in each epoch.
+    return progress.current.completed if trainer.overfit_batches else progress.total.processed
