@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.bench.environment import environment
+from liteframe.bench.paper.training import TIMM_CONFIG
 from liteframe.bench.records import write_record
 from liteframe.bench.target_fit import target_fit
 from liteframe.command.cli import dispatch
@@ -44,23 +45,37 @@ class Variant:
         about: in a few words.
         args: settings that differ from `tiny/ctd.yaml`.
         literal: whether it is `LiteralCTD`.
+        timm: whether the student starts from a ViT of timm that was taught the labels of single frames.
         teachers: that it is tried with.
     """
 
     about: str
     args: tuple[str, ...] = ()
     literal: bool = False
+    timm: bool = False
     teachers: tuple[str, ...] = ("plain", "hard")
 
 
 _RAW = "--model.standardise=false"
 _CLIPPED = "--model.clip_sigma=3"
+_THIRD, _TENTH, _HUNDREDTH = (f"--model.optimizer.lr={lr}" for lr in (1e-3, 3e-4, 3e-5))
+_EMA = "--trainer.callbacks=[{class_path: EMAWeightAveraging, init_args: {decay: 0.99}}]"
+_HARD = ("hard",)
 VARIANTS = {
     "literal": Variant("raw, from a head at zero, one limit for all channels", (_RAW, _CLIPPED), literal=True),
     "raw": Variant("raw, from a head at the channels' means, nothing clipped", (_RAW,)),
     "unclipped": Variant("standardised, nothing clipped"),
     "drop": Variant("standardised, residuals clipped by channel: left out", (_CLIPPED,)),
     "clamp": Variant("standardised, residuals clipped by channel: Huber's", (_CLIPPED, "--model.clip=clamp")),
+    "tenth": Variant("as unclipped, a tenth of the learning rate", (_TENTH,), teachers=_HARD),
+    "hundredth": Variant("as unclipped, a hundredth of the learning rate", (_HUNDREDTH,), teachers=_HARD),
+    "ema": Variant("as unclipped, mean of the weights of the last 100 steps or so", (_EMA,), teachers=_HARD),
+    "timm": Variant("as unclipped, from a ViT of timm", timm=True, teachers=_HARD),
+    "timm-third": Variant("from a ViT of timm, a third of the learning rate", (_THIRD,), timm=True, teachers=_HARD),
+    "timm-tenth": Variant("from a ViT of timm, a tenth of the learning rate", (_TENTH,), timm=True, teachers=_HARD),
+    "timm-decay": Variant(
+        "from a ViT of timm, .7 of the rate a block earlier", ("--model.layer_decay=0.7",), timm=True, teachers=_HARD
+    ),
 }
 
 
@@ -90,12 +105,20 @@ class Bench:
                 self._stage("cache", [f"--model.scale={SCALES[self.teacher]}"]),
             ],
         )
-        self._execute(self.run / name, [self._ctd(variant)])
+        start = []
+        if variant.timm:
+            start = [f"--model.timm_weights={self.world_run}/pretrain-timm/export"]
+            self._execute(self.world_run, [self.stages["world"], self._timm()])
+        self._execute(self.run / name, [self._ctd(variant, start)])
         return self.run / name / "ctd" / "export"
 
-    def _ctd(self, variant: Variant) -> StageSpec:
+    def _timm(self) -> StageSpec:
+        vision = self._stage("pretrain-vision", [])
+        return replace(vision, name="pretrain-timm", about="train a ViT of timm", config=[TIMM_CONFIG])
+
+    def _ctd(self, variant: Variant, start: Sequence[str]) -> StageSpec:
         literal = ["--model=literal_ctd.LiteralCTD"] if variant.literal else []
-        stage = self._stage("ctd", [f"--model.scale={SCALES[self.teacher]}", *variant.args])
+        stage = self._stage("ctd", [f"--model.scale={SCALES[self.teacher]}", *start, *variant.args])
         return replace(stage, args=[*literal, *stage.args])
 
     def _stage(self, name: str, more: Sequence[str]) -> StageSpec:
