@@ -13,16 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from liteframe.bench.arms import RunParts
 from liteframe.bench.environment import environment
 from liteframe.bench.paper.training import TIMM_CONFIG
+from liteframe.bench.questions import question_batches, videos_for
 from liteframe.bench.records import write_record
 from liteframe.bench.target_fit import target_fit
 from liteframe.command.cli import dispatch
 from liteframe.command.lightning_cli import quieten
 from liteframe.errors import LiteFrameError
+from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVL
+from liteframe.models.video_llm.answering_model import AnsweringModel
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import Recipe, StageSpec, read_recipe
 from liteframe.pipeline.runner import PipelineRunner
@@ -33,19 +39,22 @@ RECORDS = Path(__file__).resolve().parent / "records" / "recipe"
 SEEDS = (4, 5, 6)
 FRAMES = 32
 """Of each test video, uniform midpoints of 128: as far apart as in use."""
+ANSWERED_FRAMES = (8, 16, 32, 64, 128)
+_LANGUAGE = ("pretrain-projector", "pretrain-llm")
 SCALES = {"plain": 20.0, "hard": 130.0}
 """Of WAP's cosine: about 12 effective tokens of 16 with either teacher, as `liteframe saliency` finds."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of CTD.
+    """One way of CTD, or of LMA.
 
     Attributes:
         about: in a few words.
-        args: settings that differ from `tiny/ctd.yaml`.
+        args: settings that differ from `tiny/ctd.yaml`, or from `tiny/lma.yaml`.
         literal: whether it is `LiteralCTD`.
         timm: whether the student starts from a ViT of timm that was taught the labels of single frames.
+        lma: whether it is one of LMA, after the CTD of `LMA_STARTS_FROM`.
         teachers: that it is tried with.
     """
 
@@ -53,6 +62,7 @@ class Variant:
     args: tuple[str, ...] = ()
     literal: bool = False
     timm: bool = False
+    lma: bool = False
     teachers: tuple[str, ...] = ("plain", "hard")
 
 
@@ -61,6 +71,18 @@ _CLIPPED = "--model.clip_sigma=3"
 _THIRD, _TENTH, _HUNDREDTH = (f"--model.optimizer.lr={lr}" for lr in (1e-3, 3e-4, 3e-5))
 _EMA = "--trainer.callbacks=[{class_path: EMAWeightAveraging, init_args: {decay: 0.99}}]"
 _HARD = ("hard",)
+LMA_STARTS_FROM = "unclipped"
+_SHORT_FIRST = (
+    "--data.shapes=[{frames: 8, batch_size: 16, until_step: 200}, {frames: 16, batch_size: 16, until_step: 250},"
+    " {frames: 32, batch_size: 12}, {frames: 64, batch_size: 8, from_step: 100},"
+    " {frames: 128, batch_size: 6, from_step: 150}]"
+)
+
+
+def _lma(about: str, *args: str) -> Variant:
+    return Variant(about, args, lma=True, teachers=_HARD)
+
+
 VARIANTS = {
     "literal": Variant("raw, from a head at zero, one limit for all channels", (_RAW, _CLIPPED), literal=True),
     "raw": Variant("raw, from a head at the channels' means, nothing clipped", (_RAW,)),
@@ -76,6 +98,13 @@ VARIANTS = {
     "timm-decay": Variant(
         "from a ViT of timm, .7 of the rate a block earlier", ("--model.layer_decay=0.7",), timm=True, teachers=_HARD
     ),
+    "lma": _lma("one rate for all parts"),
+    "lma-tenth": _lma("a tenth of the rate for all parts", "--model.optimizer.lr=1e-4"),
+    "lma-llm-tenth": _lma("a tenth of it for the adapters", "--model.llm_lr=1e-4"),
+    "lma-encoder-tenth": _lma(
+        "a tenth of it for encoder and projector", "--model.encoder_lr=1e-4", "--model.projector_lr=1e-4"
+    ),
+    "lma-short-first": _lma("short videos first, long ones later", _SHORT_FIRST),
 }
 
 
@@ -95,28 +124,23 @@ class Bench:
         self.stages = {stage.name: stage for stage in read_recipe("tiny").stages}
 
     def train(self, name: str, variant: Variant) -> Path:
-        """The encoder of a variant, with all that it is trained from where that is missing."""
-        vision = [f"--model.hard={str(self.teacher == 'hard').lower()}"]
-        self._execute(self.world_run, [self.stages["world"]])
-        self._execute(
-            self.run,
-            [
-                self._stage("pretrain-vision", vision),
-                self._stage("cache", [f"--model.scale={SCALES[self.teacher]}"]),
-            ],
-        )
-        start = []
-        if variant.timm:
-            start = [f"--model.timm_weights={self.world_run}/pretrain-timm/export"]
-            self._execute(self.world_run, [self.stages["world"], self._timm()])
-        self._execute(self.run / name, [self._ctd(variant, start)])
-        return self.run / name / "ctd" / "export"
+        """The export of a variant, with all that it is trained from where that is missing."""
+        vision = self._stage("pretrain-vision", [f"--model.hard={str(self.teacher == 'hard').lower()}"])
+        cache = self._stage("cache", [f"--model.scale={SCALES[self.teacher]}"])
+        self._execute(self.world_run, [self.stages["world"], *([self._timm()] if variant.timm else [])])
+        self._execute(self.run, [vision, cache])
+        if variant.lma:
+            self.train(LMA_STARTS_FROM, VARIANTS[LMA_STARTS_FROM])
+            self._execute(self.run, [vision, cache, *(self._stage(each, []) for each in _LANGUAGE)])
+        self._execute(self.run / name, [self._stage("lma", variant.args) if variant.lma else self._ctd(variant)])
+        return self.run / name / ("lma" if variant.lma else "ctd") / "export"
 
     def _timm(self) -> StageSpec:
         vision = self._stage("pretrain-vision", [])
         return replace(vision, name="pretrain-timm", about="train a ViT of timm", config=[TIMM_CONFIG])
 
-    def _ctd(self, variant: Variant, start: Sequence[str]) -> StageSpec:
+    def _ctd(self, variant: Variant) -> StageSpec:
+        start = [f"--model.timm_weights={self.world_run}/pretrain-timm/export"] if variant.timm else []
         literal = ["--model=literal_ctd.LiteralCTD"] if variant.literal else []
         stage = self._stage("ctd", [f"--model.scale={SCALES[self.teacher]}", *start, *variant.args])
         return replace(stage, args=[*literal, *stage.args])
@@ -125,8 +149,10 @@ class Bench:
         stage = self.stages[name]
         places = {
             "{run}/world": f"{self.world_run}/world",
-            "{run}/pretrain-llm": f"{self.run}/pretrain-vision",
+            "--model.teacher={run}/pretrain-llm": f"--model.teacher={self.run}/pretrain-vision",
+            "{run}/pretrain": f"{self.run}/pretrain",
             "{run}/cache": f"{self.run}/cache",
+            "{run}/ctd": f"{self.run}/{LMA_STARTS_FROM}/ctd",
         }
         args = stage.args
         for before, after in places.items():
@@ -136,7 +162,17 @@ class Bench:
     def _execute(self, run: Path, stages: list[StageSpec]) -> None:
         PipelineRunner(Recipe("recipe", stages, allow_code=True), run, self.seed, dispatch).execute()
 
-    def measure(self, encoder: Path) -> dict[str, Any]:
+    def answers(self, export: Path) -> dict[str, Any]:
+        """Accuracy on the test videos by frames, of what LMA exports."""
+        model = RunParts(self.run).adapted(export).eval()
+        models: dict[Cell, AnsweringModel] = {("lma", frames): model for frames in ANSWERED_FRAMES}
+        data = videos_for({"lma": model}, self.world_run / "world" / "test.jsonl", max(ANSWERED_FRAMES), 8)
+        with isolated(self.seed):
+            batches = question_batches(data, "questions about held-out videos")
+            scores = answer_all(models, batches, torch.bfloat16, torch.device("cpu"))
+        return {"accuracy": {str(frames): score.compute() for (_, frames), score in scores.items()}}
+
+    def fit(self, encoder: Path) -> dict[str, Any]:
         """How near an encoder is to its targets on the test videos."""
         teacher = InternVL(str(self.run / "pretrain-vision" / "export")).load("eager")
         wap = WAP(similarity="cosine", scale=SCALES[self.teacher])
@@ -159,7 +195,9 @@ def measured(teacher: str, seed: int) -> dict[str, Any]:
 
 def _measure(runs: Path, teacher: str, seed: int, name: str) -> None:
     variant, bench = VARIANTS[name], Bench(runs, teacher, seed)
-    row = {"about": variant.about, "args": list(variant.args), **bench.measure(bench.train(name, variant))}
+    export = bench.train(name, variant)
+    found = bench.answers(export) if variant.lma else bench.fit(export)
+    row = {"about": variant.about, "args": list(variant.args), **found}
     rows = {**measured(teacher, seed), name: row}
     settings = {"teacher": teacher, "seed": seed, "scale": SCALES[teacher], "frames": FRAMES, "split": "test"}
     path = record_path(teacher, seed)
