@@ -1,6 +1,6 @@
-"""Fills the README's results in from the committed records: `python benchmarks/readme_results.py`.
+"""Fills the results in README and `docs/` in from the committed records: `python benchmarks/readme_results.py`.
 
-With `--check` nothing is written; the exit code is 1 where the README says something else than the records.
+With `--check` nothing is written; the exit code is 1 where a page says something else than the records.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from liteframe.errors import LiteFrameError
-from report.readme import blocks
+from report import readme, recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+PAGES = {"README.md": readme.blocks, "docs/recipe.md": recipe.blocks}
 
 
 def fill(text: str, name: str, block: str) -> str:
@@ -24,13 +24,16 @@ def fill(text: str, name: str, block: str) -> str:
 
 
 def main(args: list[str]) -> int:
-    text = filled = README.read_text(encoding="utf-8")
-    for name, block in blocks(ROOT / "benchmarks" / "records").items():
-        filled = fill(filled, name, block)
-    if "--check" in args:
-        return int(filled != text)
-    README.write_text(filled, encoding="utf-8")
-    return 0
+    stale = False
+    for page, blocks in PAGES.items():
+        path = ROOT / page
+        text = filled = path.read_text(encoding="utf-8")
+        for name, block in blocks(ROOT / "benchmarks" / "records").items():
+            filled = fill(filled, name, block)
+        stale |= filled != text
+        if "--check" not in args:
+            path.write_text(filled, encoding="utf-8")
+    return int(stale and "--check" in args)
 
 
 if __name__ == "__main__":

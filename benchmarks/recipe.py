@@ -1,7 +1,7 @@
 """Measures the choices of the training recipe on the tiny world, with its plain teacher and with its hard one.
 
 `python benchmarks/recipe.py` trains what is missing and writes `records/recipe/`; what is done is skipped, what was
-broken off goes on. `--page` writes the tables of `docs/recipe.md` from the records alone.
+broken off goes on. `make results` writes the tables of `docs/recipe.md` from them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from liteframe.bench.arms import RunParts
 from liteframe.bench.environment import environment
@@ -40,6 +41,7 @@ SEEDS = (4, 5, 6)
 FRAMES = 32
 """Of each test video, uniform midpoints of 128: as far apart as in use."""
 ANSWERED_FRAMES = (8, 16, 32, 64, 128)
+_CURVES = ("train/loss", "train/mse", "train/explained_variance", "train/centred_cosine", "train/answer_accuracy")
 _LANGUAGE = ("pretrain-projector", "pretrain-llm")
 SCALES = {"plain": 20.0, "hard": 130.0}
 """Of WAP's cosine: about 12 effective tokens of 16 with either teacher, as `liteframe saliency` finds."""
@@ -181,6 +183,17 @@ class Bench:
             return target_fit(LiteFrameEncoder.from_pretrained(encoder), teacher, wap, manifest, FRAMES)
 
 
+def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What the log of a training says: step and value, about twenty of each."""
+    log = EventAccumulator(str(run), {"scalars": 0}).Reload()
+    found = {}
+    for name in _CURVES:
+        if name in log.Tags()["scalars"]:
+            events = log.Scalars(name)
+            found[name] = [(each.step, round(each.value, 4)) for each in events[:: max(1, len(events) // 20)]]
+    return found
+
+
 def record_path(teacher: str, seed: int) -> Path:
     """Where the measures of a teacher's students lie."""
     return RECORDS / f"{teacher}-seed{seed}.json"
@@ -190,14 +203,18 @@ def measured(teacher: str, seed: int) -> dict[str, Any]:
     """Variant -> its settings and measures; what was measured under other settings is left out."""
     path = record_path(teacher, seed)
     rows = read_json(path)["variants"] if path.is_file() else {}
-    return {name: row for name, row in rows.items() if name in VARIANTS and row["args"] == list(VARIANTS[name].args)}
+    return {
+        name: row
+        for name, row in rows.items()
+        if name in VARIANTS and row["args"] == list(VARIANTS[name].args) and "curves" in row
+    }
 
 
 def _measure(runs: Path, teacher: str, seed: int, name: str) -> None:
     variant, bench = VARIANTS[name], Bench(runs, teacher, seed)
     export = bench.train(name, variant)
     found = bench.answers(export) if variant.lma else bench.fit(export)
-    row = {"about": variant.about, "args": list(variant.args), **found}
+    row = {"about": variant.about, "args": list(variant.args), **found, "curves": curves(export.parent)}
     rows = {**measured(teacher, seed), name: row}
     settings = {"teacher": teacher, "seed": seed, "scale": SCALES[teacher], "frames": FRAMES, "split": "test"}
     path = record_path(teacher, seed)

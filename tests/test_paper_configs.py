@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 
@@ -19,6 +20,7 @@ from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.sampling.frame_times import FrameTimes
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.init_from_timm import load_timm_weights
 from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
@@ -54,12 +56,23 @@ def test_ctd_is_the_papers_student() -> None:
     assert (config.output_size, config.stride, config.downsample_after) == (1024, (4, 2, 2), [4, 8])
     assert stage.compressor == WAP((4, 2, 2), "dot", None) and stage.clip_sigma == 3.0
     assert stage.target_statistics.is_standardising
-    assert (stage.optimizer_settings.lr, stage.optimizer_settings.warmup_fraction) == (4e-5, 0.05)
+    assert timm.is_model_pretrained(stage.timm_weights), "timm publishes its weights"
+    load_timm_weights(LiteFrameEncoder(config), stage.timm_weights)
     assert isinstance(stage.encoder, LiteFrameEncoder)
     with torch.device("meta"):
         out = stage.encoder(torch.empty(1, 6, 3, 448, 448)).last_hidden_state
     assert out.shape == (1, 2, 16, 16, 1024) and out.is_meta
     assert stage.source == HUB_ID
+
+
+def test_ctd_to_the_letter_of_the_paper() -> None:
+    made = build("ctd", "--config", "ablations/ctd_paper.yaml")
+    stage = made.model
+    assert isinstance(stage, CTDStage)
+    assert (stage.optimizer_settings.lr, stage.optimizer_settings.warmup_fraction) == (4e-5, 0.05)
+    assert (stage.timm_weights, stage.clip_sigma, stage.clip) == (None, 3.0, "drop")
+    scratch = build("ctd", "--config", "ablations/ctd_scratch.yaml").model
+    assert isinstance(scratch, CTDStage) and scratch.timm_weights is None
 
 
 def test_cache_and_lma_are_those_of_the_same_teacher() -> None:
@@ -69,7 +82,7 @@ def test_cache_and_lma_are_those_of_the_same_teacher() -> None:
     assert cache.compressor == WAP((4, 2, 2), "dot", None) and cache.target_dtype == "bfloat16"
     assert lma.train_llm and lma.train_encoder and lma.train_projector
     assert lma.checkpoint_llm and lma.checkpoint_encoder and lma.encoder_chunk_clips, "or 512 frames do not fit"
-    assert lma.optimizer_settings.lr == 4e-5
+    assert (lma.llm_lr, lma.encoder_lr, lma.projector_lr) == (2e-4, 4e-5, 2e-5)
     assert lma.encoder_source == shape("ctd")["trainer"]["default_root_dir"] + "/export", "what CTD exports"
 
 

@@ -178,7 +178,6 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
         fit(tmp_path, stage(), train=str(manifest()))
     for settings, name in (
         ({"statistics_batches": 0}, "statistics_batches"),
-        ({"clip": "clamp", "clip_sigma": None}, "clip"),
     ):
         with pytest.raises(ConfigError, match=rf"model\.{name} is"):
             stage(**settings)

@@ -69,7 +69,8 @@ class CTDStage(Stage):
         clip_sigma: clip residuals that are further than this many deviations from their channel's, see `ctd_loss`, once
             the learning rate has warmed up. Deviations are of the batch of all ranks; of each accumulated batch by
             itself with `accumulate_grad_batches`. Validation clips nothing.
-        clip: "drop" leaves clipped elements out, "clamp" keeps them with the gradient of the limit.
+        clip: "drop" leaves clipped elements out, "clamp" keeps them with the gradient of the limit; where `clip_sigma`
+            is null, neither.
         timm_weights: name of a timm ViT whose pretrained weights the student starts from, or a folder that timm wrote,
             as `ablations/pretrain_timm_vit.yaml` makes a tiny one; null starts from scratch.
         layer_decay: with it, each block of the student learns at this share of the rate of the block behind it, and the
@@ -129,8 +130,6 @@ class CTDStage(Stage):
         self._share_done: Callable[[], float] | None = None
         if clip_sigma is not None and clip_sigma <= 1:
             raise ConfigError(f"model.clip_sigma is {clip_sigma}; it must be above 1, or null for no clipping")
-        if clip == "clamp" and clip_sigma is None:
-            raise ConfigError("model.clip is clamp, but model.clip_sigma is null; set model.clip_sigma, or leave both")
         self.clip_sigma, self.clip = clip_sigma, clip
         self.timm_weights, self.picture_every = timm_weights, picture_every
         if layer_decay is not None and not 0 < layer_decay <= 1:
