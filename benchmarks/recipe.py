@@ -1,4 +1,4 @@
-"""Measures the choices of the training recipe on the tiny world, with its plain teacher and with its hard one.
+"""Measures the choices of the training recipe: with the tiny world's plain teacher, with its hard one, and in films.
 
 `python benchmarks/recipe.py` trains what is missing and writes `records/recipe/`; what is done is skipped, what was
 broken off goes on. `make results` writes the tables of `docs/recipe.md` from them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,33 @@ from liteframe.system.runtime import share_cores, tune_malloc
 
 RECORDS = Path(__file__).resolve().parent / "records" / "recipe"
 SEEDS = (4, 5, 6)
-FRAMES = 32
-"""Of each test video, uniform midpoints of 128: as far apart as in use."""
 ANSWERED_FRAMES = (8, 16, 32, 64, 128)
 _CURVES = ("train/loss", "train/mse", "train/explained_variance", "train/centred_cosine", "train/answer_accuracy")
 _LANGUAGE = ("pretrain-projector", "pretrain-llm")
-SCALES = {"plain": 20.0, "hard": 130.0}
-"""Of WAP's cosine: about 12 effective tokens of 16 with either teacher, as `liteframe saliency` finds."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What students are trained on.
+
+    Attributes:
+        world: settings of `liteframe synth`.
+        hard: whether the teacher is the hard one, see `build_tiny_host`.
+        scale: of WAP's cosine: about 12 effective tokens of 16, as `liteframe saliency` finds.
+        frames: uniform midpoints of each test video that students are measured on, all measures at the first of them.
+    """
+
+    world: tuple[str, ...] = ()
+    hard: bool = False
+    scale: float = 20.0
+    frames: tuple[int, ...] = (32,)
+
+
+CASES = {
+    "plain": Case(),
+    "hard": Case(hard=True, scale=130.0),
+    "film": Case(("--world=film",), frames=(32, 8, 16, 64)),
+}
 
 
 @dataclass(frozen=True)
@@ -56,16 +76,23 @@ class Variant:
         args: settings that differ from `tiny/ctd.yaml`, or from `tiny/lma.yaml`.
         literal: whether it is `LiteralCTD`.
         timm: whether the student starts from a ViT of timm that was taught the labels of single frames.
+        cache: settings of the cache stage that differ from `tiny/cache.yaml`; then the features are its own.
         lma: whether it is one of LMA, after the CTD of `LMA_STARTS_FROM`.
-        teachers: that it is tried with.
+        cases: of `CASES`, that it is tried in.
     """
 
     about: str
     args: tuple[str, ...] = ()
     literal: bool = False
     timm: bool = False
+    cache: tuple[str, ...] = ()
     lma: bool = False
-    teachers: tuple[str, ...] = ("plain", "hard")
+    cases: tuple[str, ...] = ("plain", "hard")
+
+    @property
+    def settings(self) -> list[str]:
+        """All settings that differ."""
+        return [*self.cache, *self.args]
 
 
 _RAW = "--model.standardise=false"
@@ -82,7 +109,7 @@ _SHORT_FIRST = (
 
 
 def _lma(about: str, *args: str) -> Variant:
-    return Variant(about, args, lma=True, teachers=_HARD)
+    return Variant(about, args, lma=True, cases=_HARD)
 
 
 VARIANTS = {
@@ -91,14 +118,24 @@ VARIANTS = {
     "unclipped": Variant("standardised, nothing clipped"),
     "drop": Variant("standardised, residuals clipped by channel: left out", (_CLIPPED,)),
     "clamp": Variant("standardised, residuals clipped by channel: Huber's", (_CLIPPED, "--model.clip=clamp")),
-    "tenth": Variant("as unclipped, a tenth of the learning rate", (_TENTH,), teachers=_HARD),
-    "hundredth": Variant("as unclipped, a hundredth of the learning rate", (_HUNDREDTH,), teachers=_HARD),
-    "ema": Variant("as unclipped, mean of the weights of the last 100 steps or so", (_EMA,), teachers=_HARD),
-    "timm": Variant("as unclipped, from a ViT of timm", timm=True, teachers=_HARD),
-    "timm-third": Variant("from a ViT of timm, a third of the learning rate", (_THIRD,), timm=True, teachers=_HARD),
-    "timm-tenth": Variant("from a ViT of timm, a tenth of the learning rate", (_TENTH,), timm=True, teachers=_HARD),
+    "tenth": Variant("as unclipped, a tenth of the learning rate", (_TENTH,), cases=_HARD),
+    "hundredth": Variant("as unclipped, a hundredth of the learning rate", (_HUNDREDTH,), cases=_HARD),
+    "ema": Variant("as unclipped, mean of the weights of the last 100 steps or so", (_EMA,), cases=_HARD),
+    "timm": Variant("as unclipped, from a ViT of timm", timm=True, cases=_HARD),
+    "timm-third": Variant("from a ViT of timm, a third of the learning rate", (_THIRD,), timm=True, cases=_HARD),
+    "timm-tenth": Variant("from a ViT of timm, a tenth of the learning rate", (_TENTH,), timm=True, cases=_HARD),
     "timm-decay": Variant(
-        "from a ViT of timm, .7 of the rate a block earlier", ("--model.layer_decay=0.7",), timm=True, teachers=_HARD
+        "from a ViT of timm, .7 of the rate a block earlier", ("--model.layer_decay=0.7",), timm=True, cases=_HARD
+    ),
+    "short-strides": Variant(
+        "1 or 2 frames between those of a window",
+        cache=("--data.sampler={class_path: RandomSegment, init_args: {strides: [1, 2]}}",),
+        cases=("film",),
+    ),
+    "log-uniform": Variant(
+        "seconds between them, up to as many as in use",
+        cache=("--data.sampler=LogUniformSpacing",),
+        cases=("film",),
     ),
     "lma": _lma("one rate for all parts"),
     "lma-tenth": _lma("a tenth of the rate for all parts", "--model.optimizer.lr=1e-4"),
@@ -111,49 +148,60 @@ VARIANTS = {
 
 
 class Bench:
-    """The runs of a seed and a teacher.
+    """The runs of a case and a seed.
 
     Args:
         runs: folder of all runs.
-        teacher: "plain" or "hard".
+        case: of `CASES`.
         seed: of world and trainings.
     """
 
-    def __init__(self, runs: Path, teacher: str, seed: int) -> None:
-        self.teacher, self.seed = teacher, seed
-        self.world_run = runs / f"seed{seed}"
-        self.run = self.world_run / teacher
+    def __init__(self, runs: Path, case: str, seed: int) -> None:
+        self.case, self.seed = CASES[case], seed
+        self.world_run = runs / (f"{case}-seed{seed}" if self.case.world else f"seed{seed}")
+        self.run = self.world_run / case
         self.stages = {stage.name: stage for stage in read_recipe("tiny").stages}
 
     def train(self, name: str, variant: Variant) -> Path:
         """The export of a variant, with all that it is trained from where that is missing."""
-        vision = self._stage("pretrain-vision", [f"--model.hard={str(self.teacher == 'hard').lower()}"])
-        cache = self._stage("cache", [f"--model.scale={SCALES[self.teacher]}"])
-        self._execute(self.world_run, [self.stages["world"], *([self._timm()] if variant.timm else [])])
-        self._execute(self.run, [vision, cache])
+        world = replace(self.stages["world"], args=[*self.stages["world"].args, *self.case.world])
+        self._execute(self.world_run, [world, *([self._timm()] if variant.timm else [])])
+        vision = self._stage("pretrain-vision", [f"--model.hard={str(self.case.hard).lower()}"])
+        own = self.run / name
+        if variant.cache:
+            self._execute(self.run, [vision])
+            self._execute(own, [self._cache(own, variant), self._ctd(own, variant)])
+            return own / "ctd" / "export"
+        shared = [vision, self._cache(self.run, variant)]
         if variant.lma:
             self.train(LMA_STARTS_FROM, VARIANTS[LMA_STARTS_FROM])
-            self._execute(self.run, [vision, cache, *(self._stage(each, []) for each in _LANGUAGE)])
-        self._execute(self.run / name, [self._stage("lma", variant.args) if variant.lma else self._ctd(variant)])
-        return self.run / name / ("lma" if variant.lma else "ctd") / "export"
+            self._execute(self.run, [*shared, *(self._stage(each, []) for each in _LANGUAGE)])
+            self._execute(own, [self._stage("lma", variant.args)])
+            return own / "lma" / "export"
+        self._execute(self.run, shared)
+        self._execute(own, [self._ctd(self.run, variant)])
+        return own / "ctd" / "export"
 
     def _timm(self) -> StageSpec:
         vision = self._stage("pretrain-vision", [])
         return replace(vision, name="pretrain-timm", about="train a ViT of timm", config=[TIMM_CONFIG])
 
-    def _ctd(self, variant: Variant) -> StageSpec:
+    def _cache(self, run: Path, variant: Variant) -> StageSpec:
+        return self._stage("cache", [f"--model.scale={self.case.scale}", *variant.cache], run)
+
+    def _ctd(self, cache_run: Path, variant: Variant) -> StageSpec:
         start = [f"--model.timm_weights={self.world_run}/pretrain-timm/export"] if variant.timm else []
         literal = ["--model=literal_ctd.LiteralCTD"] if variant.literal else []
-        stage = self._stage("ctd", [f"--model.scale={SCALES[self.teacher]}", *start, *variant.args])
+        stage = self._stage("ctd", [f"--model.scale={self.case.scale}", *start, *variant.args], cache_run)
         return replace(stage, args=[*literal, *stage.args])
 
-    def _stage(self, name: str, more: Sequence[str]) -> StageSpec:
+    def _stage(self, name: str, more: Sequence[str], cache_run: Path | None = None) -> StageSpec:
         stage = self.stages[name]
         places = {
             "{run}/world": f"{self.world_run}/world",
             "--model.teacher={run}/pretrain-llm": f"--model.teacher={self.run}/pretrain-vision",
             "{run}/pretrain": f"{self.run}/pretrain",
-            "{run}/cache": f"{self.run}/cache",
+            "{run}/cache": f"{cache_run}/cache",
             "{run}/ctd": f"{self.run}/{LMA_STARTS_FROM}/ctd",
         }
         args = stage.args
@@ -177,10 +225,13 @@ class Bench:
     def fit(self, encoder: Path) -> dict[str, Any]:
         """How near an encoder is to its targets on the test videos."""
         teacher = InternVL(str(self.run / "pretrain-vision" / "export")).load("eager")
-        wap = WAP(similarity="cosine", scale=SCALES[self.teacher])
+        wap = WAP(similarity="cosine", scale=self.case.scale)
         manifest = self.world_run / "world" / "test.jsonl"
         with isolated(self.seed):
-            return target_fit(LiteFrameEncoder.from_pretrained(encoder), teacher, wap, manifest, FRAMES)
+            student = LiteFrameEncoder.from_pretrained(encoder)
+            fits = {frames: target_fit(student, teacher, wap, manifest, frames) for frames in self.case.frames}
+        by_frames = {str(frames): found["explained_variance"] for frames, found in sorted(fits.items())}
+        return {**fits[self.case.frames[0]], "explained_variance_by_frames": by_frames}
 
 
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
@@ -194,47 +245,43 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
-def record_path(teacher: str, seed: int) -> Path:
-    """Where the measures of a teacher's students lie."""
-    return RECORDS / f"{teacher}-seed{seed}.json"
+def record_path(case: str, seed: int) -> Path:
+    """Where the measures of a case lie."""
+    return RECORDS / f"{case}-seed{seed}.json"
 
 
-def measured(teacher: str, seed: int) -> dict[str, Any]:
+def measured(case: str, seed: int) -> dict[str, Any]:
     """Variant -> its settings and measures; what was measured under other settings is left out."""
-    path = record_path(teacher, seed)
+    path = record_path(case, seed)
     rows = read_json(path)["variants"] if path.is_file() else {}
-    return {
-        name: row
-        for name, row in rows.items()
-        if name in VARIANTS and row["args"] == list(VARIANTS[name].args) and "curves" in row
-    }
+    return {name: row for name, row in rows.items() if name in VARIANTS and row["args"] == VARIANTS[name].settings}
 
 
-def _measure(runs: Path, teacher: str, seed: int, name: str) -> None:
-    variant, bench = VARIANTS[name], Bench(runs, teacher, seed)
+def _measure(runs: Path, case: str, seed: int, name: str) -> None:
+    variant, bench = VARIANTS[name], Bench(runs, case, seed)
     export = bench.train(name, variant)
     found = bench.answers(export) if variant.lma else bench.fit(export)
-    row = {"about": variant.about, "args": list(variant.args), **found, "curves": curves(export.parent)}
-    rows = {**measured(teacher, seed), name: row}
-    settings = {"teacher": teacher, "seed": seed, "scale": SCALES[teacher], "frames": FRAMES, "split": "test"}
-    path = record_path(teacher, seed)
+    row = {"about": variant.about, "args": variant.settings, **found, "curves": curves(export.parent)}
+    rows = {**measured(case, seed), name: row}
+    settings = {"case": case, "seed": seed, **asdict(CASES[case]), "split": "test"}
+    path = record_path(case, seed)
     write_record(path, "recipe", environment("cpu", "bfloat16", "eager"), settings, {"variants": rows})
-    print(f"{name}, {teacher} teacher, seed {seed}: {row}\n{path}", flush=True)
+    print(f"{name}, {case}, seed {seed}: {found}\n{path}", flush=True)
 
 
 def main(args: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=VARIANTS, help="variants; all by default")
-    parser.add_argument("--teachers", nargs="+", default=list(SCALES), choices=SCALES)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--runs", type=Path, default=Path("runs") / "recipe", help="where the runs lie")
     given = parser.parse_args(args)
     quieten()
     for seed in given.seeds:
-        for teacher in given.teachers:
+        for case in given.cases:
             for name in given.only:
-                if teacher in VARIANTS[name].teachers and name not in measured(teacher, seed):
-                    _measure(given.runs, teacher, seed, name)
+                if case in VARIANTS[name].cases and name not in measured(case, seed):
+                    _measure(given.runs, case, seed, name)
     return 0
 
 

@@ -17,7 +17,7 @@ _FIT = {
     "explained_variance_worst": "worst channel",
     "centred_cosine": "centred cosine",
 }
-_TEACHERS = {"plain": "with a final norm", "hard": "hard"}
+_CASES = {"plain": "plain", "hard": "hard", "film": "films"}
 
 
 def blocks(folder: Path) -> dict[str, str]:
@@ -31,7 +31,7 @@ def _rows(folder: Path) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.json")):
         record = read_json(path)
-        which = {name: record["settings"][name] for name in ("teacher", "seed")}
+        which = {name: record["settings"][name] for name in ("case", "seed")}
         variants = record["variants"].values()
         rows += [{**which, "stage": "lma" if "accuracy" in row else "ctd", **row} for row in variants]
     return pd.DataFrame(rows)
@@ -41,8 +41,8 @@ def _table(rows: pd.DataFrame, stage: str) -> str:
     """A line a choice and teacher, in the order of work."""
     measures = _fit_of if stage == "ctd" else _accuracy_of
     lines = [
-        {stage.upper(): about, "teacher": _TEACHERS[teacher], "seeds": _seeds(group), **measures(group)}
-        for (teacher, about), group in rows.groupby(["teacher", "about"], sort=False)
+        {stage.upper(): about, "teacher": _CASES[case], "seeds": _seeds(group), **measures(group)}
+        for (case, about), group in rows.groupby(["case", "about"], sort=False)
     ]
     return markdown(pd.DataFrame(lines))
 
