@@ -59,7 +59,8 @@ class StoreKey:
         compressor: name, block (t, h, w), similarity, scale, saliency.
         geometry: image size, patch size, normalisation, frames and patches of a token where those are more than one.
         sampling: the sampler's ``describe()``, frames, windows a video, seed. A sampler that chooses by time says so
-            in ``by``; one that does not chooses by index, as all did that older stores were made with.
+            in ``by``; one that does not chooses by index, as all did that older stores were made with. And
+            ``truncated: use``, where videos that are cut short were used.
         decoder: decoder setting, e.g. ``"auto"``.
         dtype: of the stored targets, e.g. ``"bfloat16"``.
         clip_frames: frames in one clip.
