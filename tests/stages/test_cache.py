@@ -240,6 +240,7 @@ def test_an_estimate_prints_and_writes_nothing(tmp_path: Path, capsys: pytest.Ca
         ({}, {"sampler": UniformMidpoints()}, "sampling.sampler"),
         ({}, {"seed": 1}, "sampling.seed"),
         ({}, {"decoder": "auto"}, "decoder"),
+        ({}, {"truncated": "use"}, "sampling.truncated: stored '.absent.', this run wants 'use'"),
         ({}, {"image_size": 56}, "geometry.image_size"),
         ({}, {"predict": "test"}, "data"),
         ({"teacher": "changed"}, {}, "teacher.weights"),

@@ -146,6 +146,8 @@ class CacheStage(LightningModule):
                 "frames": data.frames,
                 "windows": data.windows_per_video,
                 "seed": data.seed if data.sampler.random else None,
+                # stores of before this setting are of whole videos, too
+                **({} if data.settings.truncated == "error" else {"truncated": data.settings.truncated}),
             },
             decoder=data.settings.decoder,
             dtype=self.target_dtype,

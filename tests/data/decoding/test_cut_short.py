@@ -45,6 +45,9 @@ WHOLE: dict[str, dict[str, Any]] = {
     "a.avi": {"codec": "mpeg4", "options": {"g": "12", "qscale": "2"}},
     "a.mxf": _MPEG2,
     "a.ivf": _VP8,
+    "a.ogv": _VP8,
+    "a.y4m": {"codec": "rawvideo"},
+    "b.y4m": {"codec": "rawvideo", "pixel_format": "yuv422p"},
     "a.gif": {"codec": "gif", "pixel_format": "rgb8"},
     "a.apng": {"codec": "apng", "pixel_format": "rgb24"},
 }

@@ -188,8 +188,8 @@ def test_of_a_large_file_little_is_read(tmp_path: Path, monkeypatch: pytest.Monk
     whole_open = pyav_open.open_file
 
     @contextmanager
-    def counted(path: str) -> Iterator[Any]:
-        with whole_open(path) as file:
+    def counted(path: str, buffered: bool = False) -> Iterator[Any]:
+        with whole_open(path, buffered) as file:
             opened.append(_Counting(file))
             yield opened[-1]
 

@@ -59,7 +59,8 @@ class StoreKey:
         compressor: name, block (t, h, w), similarity, scale, saliency.
         geometry: image size, patch size, normalisation, frames and patches of a token where those are more than one.
         sampling: the sampler's ``describe()``, frames, windows a video, seed. Of one that can choose by time or by
-            index, ``by`` is there only where that is time, as older stores were all made by index.
+            index, ``by`` is there only where that is time, as older stores were all made by index. And
+            ``truncated: use``, where videos that are cut short were used.
         decoder: decoder setting, e.g. ``"auto"``.
         dtype: of the stored targets, e.g. ``"bfloat16"``.
         clip_frames: frames in one clip.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Callable
 from typing import BinaryIO
@@ -30,6 +31,11 @@ _LAST_TAGS = 32
 _MOST_PARTS = 10_000
 _MOST_FRAMES = 1_000_000
 """Nine hours at 30 frames a second; of a longer video the end is not looked at."""
+_OGG_END = 4
+_HEAD_BYTES = 256
+_Y4M_COLOURS = re.compile(rb"(?P<chroma>mono|4(?:20|22|11|44))(?:jpeg|mpeg2|paldv|(?P<alpha>alpha))?p?(?P<bits>[0-9]*)")
+_Y4M_CHROMA = {b"mono": (0, 0), b"420": (2, 2), b"422": (2, 1), b"411": (4, 1), b"444": (1, 1)}
+"""Columns and rows of pixels that share a colour; 0 where there is none."""
 _RIFF_SLACK = 16
 """Bytes by which writers of AVI miscount the size of the file, and fill up its last chunk."""
 
@@ -61,7 +67,7 @@ def missing(file: BinaryIO, container: str) -> str:
         return last[1]
     try:
         lacks = _CHECKS[kind](file, found.st_size) if kind in _CHECKS else ""
-    except (struct.error, IndexError):  # a head that is no longer whole: FFmpeg will say so
+    except (struct.error, IndexError, KeyError, ValueError):  # a head that is no longer whole: FFmpeg will say so
         lacks = ""
     _last = key, lacks
     return lacks
@@ -193,7 +199,9 @@ def _ogg(file: BinaryIO, size: int) -> str:
         return ""
     lacing = tail[page + 27 : page + 27 + tail[page + 26]]
     whole = len(lacing) == tail[page + 26] and page + 27 + len(lacing) + sum(lacing) == len(tail)
-    return "" if whole else "its last page is not whole"
+    if not whole:
+        return "its last page is not whole"
+    return "" if tail[page + 5] & _OGG_END else "its end mark is missing"
 
 
 def _gif(file: BinaryIO, size: int) -> str:
@@ -214,6 +222,30 @@ def _ivf(file: BinaryIO, size: int) -> str:
         if not length:  # filling, or damage, which the demuxer sees
             return ""
         position += 12 + length
+    return ""
+
+
+def _y4m(file: BinaryIO, size: int) -> str:
+    words = _read(file, 0, _HEAD_BYTES).partition(b"\n")[0].split(b" ")
+    told = {word[:1]: word[1:] for word in words[1:]}
+    kind = _Y4M_COLOURS.fullmatch(told.get(b"C", b"420"))
+    if kind is None:
+        return ""
+    width, height, (across, down) = int(told[b"W"]), int(told[b"H"]), _Y4M_CHROMA[kind["chroma"]]
+    samples = width * height * (2 if kind["alpha"] else 1)
+    samples += 2 * -(-width // across) * -(-height // down) if across else 0
+    frame_bytes = samples * (2 if int(kind["bits"] or 8) > 8 else 1)
+    position = len(b" ".join(words)) + 1
+    for _ in range(_MOST_FRAMES):
+        if position == size:
+            return ""
+        heartbeat.step()
+        line, end, _ = _read(file, position, _HEAD_BYTES).partition(b"\n")
+        if not line.startswith(b"FRAME"[: len(line)]):
+            return ""  # damage, which the demuxer sees
+        position += len(line) + len(end) + frame_bytes
+        if not end or position > size:
+            return "its last frame is not whole"
     return ""
 
 
@@ -243,6 +275,7 @@ _CHECKS: dict[str, Callable[[BinaryIO, int], str]] = {
     "mpeg": _program_stream,
     "ogg": _ogg,
     "ivf": _ivf,
+    "yuv4mpegpipe": _y4m,
     "mxf": _mxf,
     "swf": _swf,
     "gif": _gif,

@@ -63,7 +63,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
     """
     for by_tables in (True, False):
         with open_video(path, keep=True) as (container, stream, log):
-            with open_file(path) as file:
+            with open_file(path, buffered=True) as file:
                 lost = missing(file, container.format.name)
                 is_mp4 = container.format.name.startswith("mov,")
                 doubt = layout_doubt(file, stream.id) if is_mp4 else None

@@ -34,7 +34,7 @@ def read_tables(
     codec = codec_of(stream)
     if not container.format.name.startswith("mov,") or codec not in KEY_TESTS or field_finder(stream) is not None:
         return None
-    with open_file(path) as file:
+    with open_file(path, buffered=True) as file:
         samples = read_samples(file, stream.id, packet_table.MOST_PACKETS)
         if samples is None:
             return None

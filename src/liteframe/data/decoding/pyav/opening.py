@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from liteframe.data.decoding import heartbeat
@@ -53,7 +52,7 @@ class _PlainFile:
     def __init__(self, file: BinaryIO, path: str) -> None:
         self._file, self._furthest = file, 0
         self.seek, self.tell = file.seek, file.tell
-        suffix = re.sub(r"[^a-z0-9.]", "", Path(path).suffix.lower())
+        suffix = re.sub(r"[^a-z0-9.]", "", os.path.splitext(path)[1].lower())
         self.name = "video" if suffix in _PICTURE_SUFFIXES else f"video{suffix}"
 
     def read(self, count: int) -> bytes:
@@ -170,8 +169,8 @@ def file_head(path: str) -> bytes:
 
 
 @contextmanager
-def open_file(path: str) -> Iterator[BinaryIO]:
-    """The file, unbuffered.
+def open_file(path: str, buffered: bool = False) -> Iterator[BinaryIO]:
+    """The file; `buffered` for who reads many small parts that lie near each other.
 
     Raises:
         DecodeError: there is none, it is empty, or may not be read.
@@ -183,7 +182,7 @@ def open_file(path: str) -> Iterator[BinaryIO]:
         raise DecodeError(path, "the file is empty (0 bytes)")
     with ExitStack() as files:
         try:
-            file = files.enter_context(open(path, "rb", buffering=0))
+            file = files.enter_context(open(path, "rb", buffering=-1 if buffered else 0))
         except OSError as error:
             raise DecodeError(path, f"cannot be opened: {error.strerror}") from error
         yield file

@@ -12,6 +12,7 @@ import numpy as np
 
 from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.bitstream.h26x_pictures import H264Pictures
+from liteframe.data.decoding.bitstream.mpeg_pictures import is_b_picture
 from liteframe.data.decoding.bitstream.nal_units import Units, Unread
 from liteframe.data.decoding.bitstream.parameter_sets import ParameterSets
 from liteframe.data.decoding.ffmpeg_log import FFmpegLog
@@ -30,6 +31,8 @@ _CONTAINERS_WITH_TIMES = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "iv
 _WITHOUT_INDEX = {"mpegts", "flv"}
 # others show pictures in the order in which they are decoded
 _REORDERING = {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "rv30", "rv40", "cavs"}
+# an end of the sequence is a packet of its own
+_WITH_OTHER_PACKETS = {"dirac"}
 _JPEG_START = b"\xff\xd8"
 _IDR = 5
 
@@ -63,14 +66,15 @@ class _Packets:
         self._times, self._keys = array("q"), bytearray()
         self._last_key_pts: int | None = None
         self._starts_afresh, self._is_lone_field = _idr_finder(stream), field_finder(stream)
-        self._parameters = ParameterSets(stream)
+        self._parameters, self._references = ParameterSets(stream), 0
 
     def add(self, packet: Any) -> None:
         self.count += 1
         self.fresh = self.fresh and (not packet.is_keyframe or self._starts_afresh(packet))
+        lacks_one = self._may_lack_one(packet)
         if packet.is_discard:
             self.discarded += 1
-        elif packet.pts is None or not self._is_frame(packet):
+        elif packet.pts is None or not self._is_frame(packet) or lacks_one:
             self.told = False
         elif self.told and not self._parameters.are_known_at(packet):
             self.told = False  # what is sought would be decoded by others
@@ -80,6 +84,14 @@ class _Packets:
             if packet.is_keyframe:
                 last, self._last_key_pts = self._last_key_pts, packet.pts
                 self.early = self.early or packet.dts is None or (last is not None and packet.dts <= last)
+
+    def _may_lack_one(self, packet: Any) -> bool:
+        """Whether a packet refers to a picture before the first one, which is gone where the file was cut there."""
+        if self._references == 2:
+            return False
+        is_b = is_b_picture(self.codec, bytes(packet))
+        self._references += not is_b
+        return is_b
 
     def _is_frame(self, packet: Any) -> bool:
         if self.codec == "mjpeg":
@@ -187,7 +199,7 @@ def _has_times(container: Any, stream: Any) -> bool:
     names = set(container.format.name.split(","))
     # Matroska may wrap a stream of AVI, whose times are those of decoding: then it has a four-letter code
     wrapped = "matroska" in names and stream.codec_context.codec_tag.strip("\0") != ""
-    return bool(names & _CONTAINERS_WITH_TIMES) and not wrapped
+    return bool(names & _CONTAINERS_WITH_TIMES) and not wrapped and codec_of(stream) not in _WITH_OTHER_PACKETS
 
 
 def _idr_finder(stream: Any) -> Callable[[Any], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from liteframe.data.decoding.pyav.packet_table import PacketTable
 from liteframe.errors import DecodeError
 
 # they tell when frames are decoded, and FFmpeg guesses when they are shown
-_GUESSED = {"avi", "asf"}
+_GUESSED = {"avi", "asf", "gxf"}
 _MOST_REORDERED = 16
 """Frames that H.264 and HEVC may hold back to show others before them."""
+_HASTY = 0.75
+"""Of the usual distance of frames: less is no rounding."""
 _LAST = 10
 """Frames at the end whose distances tell how long the last one stays: packets do not, as some are decoded early."""
 
@@ -168,7 +171,7 @@ def _rate_and_duration(told: float, frames: int, shown_T: np.ndarray | None, tim
     # the container knows the rate more exactly than rounded times do, or counts how long the last frame is shown
     slack = time_base / span + 1.5 / frames
     fps = told if told > 0 and abs(told - by_times) <= min(max(slack, 0.002), 0.1) * by_times else by_times
-    return fps, span + float(np.median(np.diff(shown_T[-_LAST:])))
+    return fps, span + median(np.diff(shown_T[-_LAST:]).tolist())
 
 
 def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray | None, int, np.ndarray | None]:
@@ -182,14 +185,28 @@ def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray
     ascend = frames < 2 or bool(steps.min() > 0)
     if ascend and container not in _GUESSED:
         return pts_T, frames, None
-    decoded_T = _decoding_times(path)
+    decoded_T = _decoding_times(path, pts_T)
     if len(decoded_T) == frames and (np.diff(decoded_T) > 0).all():  # shown in that rhythm, some frames later
-        return pts_T if ascend else None, frames, (decoded_T - decoded_T[0]) * time_base
+        in_order = np.array_equal(decoded_T, pts_T)
+        rhythm_T = decoded_T - decoded_T[0] if in_order else _with_even_start(decoded_T)
+        return pts_T if ascend else None, frames, rhythm_T * time_base
     if ascend:
         return pts_T, frames, None
     if not (steps > 0).any():
         return None, frames, None
     return None, frames, _ascending(pts_T) * time_base
+
+
+def _with_even_start(decoded_T: np.ndarray) -> np.ndarray:
+    """Times of decoding from 0 on, (T,) int64, without the haste in which some writers begin.
+
+    They move the first ones together where pictures that are shown later would have to be decoded before the start.
+    """
+    steps = np.diff(decoded_T)
+    hasty = steps < _HASTY * np.median(steps) if len(steps) else np.empty(0, bool)
+    if not hasty[_MOST_REORDERED:].any():
+        steps[hasty] = np.median(steps)
+    return np.concatenate([[0], np.cumsum(steps)])
 
 
 def _ascending(pts_T: np.ndarray) -> np.ndarray:
@@ -208,8 +225,15 @@ def _ascending(pts_T: np.ndarray) -> np.ndarray:
     return np.interp(np.arange(len(told_T)), np.append(new_N, len(told_T)), known_N)
 
 
-def _decoding_times(path: str) -> np.ndarray:
-    """When packets are decoded, (packets,) int64; () where one does not tell."""
+def _decoding_times(path: str, pts_T: np.ndarray) -> np.ndarray:
+    """When packets are decoded, (packets,) int64; () where one does not tell.
+
+    Without as many as give no frame at the start of a file that was cut, as they refer to others that are gone.
+    """
     with open_video(path) as (container, stream, log), log.listening(decoder=False):
-        times = [packet.dts for packet in packets_of(path, container, stream) if packet.size]
-    return np.array([] if None in times else times, np.int64)
+        times = [(packet.dts, packet.pts) for packet in packets_of(path, container, stream) if packet.size]
+    decoded = [dts for dts, _ in times]
+    lost = {pts for _, pts in times}.difference(pts_T.tolist())
+    second = sorted(pts_T.tolist())[:2][-1]
+    cut = len(lost) == len(times) - len(pts_T) and all(pts is not None and pts < second for pts in lost)
+    return np.array([] if None in decoded else decoded[len(lost) if cut else 0 :], np.int64)

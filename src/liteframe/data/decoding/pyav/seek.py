@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.bitstream.unreferenced import Finder, Misjudged, unreferenced_finder
 from liteframe.data.decoding.pyav.in_order import frames_held_back
 from liteframe.data.decoding.pyav.opening import Opened, packets_of
@@ -123,26 +123,23 @@ class Seeker:
         # the scan has heard the demuxer on the whole file; seeking adds remarks
         with self._log.hearing(demuxer=False) as take_note:
             for packet in packets:
-                heartbeat.step()
                 if reading.begins_with(packet):
                     self._require_own_tables(packet)
                 frames = [] if reading.leaves_out(packet) else packet.decode()
                 take_note()
                 if not reading.begun:
                     self._log.forget()
-                self._require_sound([frame for frame in frames if reading.is_heeded(frame)])
+                if self._log.damage:
+                    raise SeekMiss
                 for frame in frames:
                     reading.take(frame)
                 if reading.is_over():
                     break
         with self._log.listening():  # frames that were read may refer to one that is held back
             rest = frames_held_back(self._stream)
-        self._require_sound(rest)
-        reading.end(rest)
-
-    def _require_sound(self, frames: list[Any]) -> None:
-        if self._log.damage or any(frame.is_corrupt for frame in frames):
+        if self._log.damage or any(frame.is_corrupt for frame in rest):
             raise SeekMiss
+        reading.end(rest)
 
     def _require_own_tables(self, packet: Any) -> None:
         """Refuses to land on a JPEG that lacks tables: it is decoded by those of pictures before, without a word."""
@@ -161,9 +158,10 @@ class _Reading:
 
     def __init__(self, scan: Scan, run: Run, use: Callable[[int, Any], None], finder: Finder | None) -> None:
         assert scan.pts_T is not None
-        self._pts_T, self._use, self._finder = scan.pts_T, use, finder
+        self._use, self._finder = use, finder
+        self._pts_T = memoryview(scan.pts_T)  # type: ignore[arg-type] # numbers of it are made sooner than of the array
         self._key = None if run.key is None else int(scan.key_pts_K[run.key])
-        self._next = self._first = 0 if self._key is None else int(np.searchsorted(self._pts_T, self._key))
+        self._next = self._first = 0 if self._key is None else bisect_left(self._pts_T, self._key)
         self._wanted = dict(run.frames)
         self._not_in, self._left_out, self._due = set(self._wanted), set[int](), list[int]()
         self._earliest: int | None = None
@@ -176,16 +174,14 @@ class _Reading:
         self.begun = True
         return True
 
-    def is_heeded(self, frame: Any) -> bool:
-        """Whether it matters that a frame is whole: not before the key frame."""
-        return self.begun and (self._key is None or frame.pts is None or frame.pts >= self._key)
-
     def leaves_out(self, packet: Any) -> bool:
         """Whether a packet need not be decoded; those that need be are noted."""
+        if self._finder is None:
+            return False
         place = self._place(packet.pts)
         if self._earliest is None and place is not None:
             self._earliest = place
-        if self._finder is not None and packet.size and self._finder(packet, place) and self._may_miss(place):
+        if packet.size and self._finder(packet, place) and self._may_miss(place):
             if place is not None:
                 self._left_out.add(place)
             return True
@@ -200,12 +196,13 @@ class _Reading:
 
     def take(self, frame: Any, in_order: bool = True) -> None:
         """Uses a frame if it is wanted; frames before the key frame are passed over."""
-        if self._key is not None and frame.pts is not None and frame.pts < self._key:
+        pts = frame.pts
+        if self._key is not None and pts is not None and pts < self._key:
             return
-        place = self._place(frame.pts)
+        place = self._place(pts)
         while self._next in self._left_out:
             self._next += 1
-        if place is None or (in_order and place != self._next):
+        if place is None or (in_order and place != self._next) or frame.is_corrupt:
             raise SeekMiss
         if self._key is not None and place == self._first and not frame.key_frame:
             raise SeekMiss  # the decoder too must take it for one that needs no others
@@ -233,5 +230,5 @@ class _Reading:
         """Of a time in the table; None for those that are not in it."""
         if pts is None:
             return None
-        place = int(self._pts_T.searchsorted(pts))
+        place = bisect_left(self._pts_T, pts)
         return place if place < len(self._pts_T) and self._pts_T[place] == pts else None
