@@ -13,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 from liteframe.errors import ConfigError
 from liteframe.rehearsal.configs import CACHE, CTD, LMA, StageRun, parse, read_runs
 from liteframe.rehearsal.cuts import STOP_AFTER, Places, cut, layers_of, lists_of, processes_of, teacher_of, videos_of
-from liteframe.rehearsal.real_size import check_real_size, require_chain
+from liteframe.rehearsal.real_size import check_real_size, chosen
 from liteframe.rehearsal.report import NOT_REHEARSED, failure, summary, table_of_cuts, table_of_model
 from liteframe.rehearsal.small_models import SmallModel, make_small_model, make_small_timm
 from liteframe.rehearsal.steps import ENDED_BY_SIGTERM, Result, Step, run_step
@@ -29,6 +29,7 @@ def rehearse_command(
     set: list[str] | None = None,
     out: str | None = None,
     processes: int | None = None,
+    only: list[str] | None = None,
     allow_code: bool = False,
 ) -> int:
     """Run the configs of a full-size run on this machine, with every size cut down and nothing else changed.
@@ -43,6 +44,7 @@ def rehearse_command(
         set: KEY=VALUE words that come last, such as data.batch_size=4; --KEY=VALUE does the same.
         out: folder for all that it makes, which must not exist; runs/rehearsal, or the next free name, by default.
         processes: of each stage, in place of the devices that its config names.
+        only: rehearse these of cache, ctd, lma and evaluate only; what they read must be among them.
         allow_code: let configs out of run folders name any class or function; it runs as you then.
 
     Raises:
@@ -55,7 +57,7 @@ def rehearse_command(
     if processes is not None and processes < 1:
         raise ConfigError(f"--processes is {processes}; give 1 or more")
     disable_progress_bar()
-    runs = require_chain(read_runs(config, set or (), allow_code))
+    runs = chosen(read_runs(config, set or (), allow_code), only)
     unseen = [line for run in runs if (line := check_real_size(run))]
     home = _new_folder(out).absolute()
     ranks = {run.kind: processes or processes_of(run) for run in runs}

@@ -11,7 +11,7 @@ import torch
 
 from liteframe.errors import ConfigError
 from liteframe.planning.build import device_count
-from liteframe.rehearsal.configs import CACHE, CTD, EVALUATE, LMA, StageRun
+from liteframe.rehearsal.configs import CACHE, CTD, EVALUATE, LMA, Kind, StageRun
 from liteframe.rehearsal.small_models import HEADS, WIDTH, SmallModel, is_base_vlm, small_side
 
 STEPS, STOP_AFTER = 4, 2
@@ -80,6 +80,15 @@ def teacher_of(run: StageRun) -> tuple[str, str] | None:
             " TimmViT can be"
         )
     return str(value["init_args"]["source"]), family
+
+
+def read_by(run: StageRun) -> list[Kind]:
+    """Stages whose results a stage reads."""
+    if run.kind == CTD and (run.data.get("store") or run.model.get("statistics")):
+        return [CACHE]
+    if run.kind == LMA:
+        return [CTD]
+    return [LMA] if run.kind == EVALUATE and teacher_of(run) is None else []
 
 
 def cut(run: StageRun, places: Places, processes: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from liteframe.errors import ConfigError
@@ -9,7 +11,7 @@ from liteframe.models.student.init_from_timm import load_timm_weights
 from liteframe.planning.build import build_words
 from liteframe.planning.stage_plans import plan_stage
 from liteframe.rehearsal.configs import CTD, EVALUATE, LMA, StageRun
-from liteframe.rehearsal.cuts import teacher_of
+from liteframe.rehearsal.cuts import read_by, teacher_of
 from liteframe.rehearsal.small_models import folder_of, is_base_vlm
 from liteframe.stages.ctd import CTDStage
 
@@ -42,7 +44,24 @@ def check_real_size(run: StageRun) -> str | None:
     return None
 
 
-def require_chain(runs: list[StageRun]) -> list[StageRun]:
+def chosen(runs: list[StageRun], only: Sequence[str] | None) -> list[StageRun]:
+    """The stages that were asked for, or all that can follow each other.
+
+    Raises:
+        ConfigError: a stage that there is not, or one without those whose results it reads.
+    """
+    runs = _chain(runs)
+    names = [run.kind.name for run in runs]
+    if unknown := [name for name in only or () if name not in names]:
+        raise ConfigError(f"--only {unknown[0]}: no such stage; there are {', '.join(names)}")
+    runs = [run for run in runs if not only or run.kind.name in only]
+    for run in runs:
+        if missing := [kind.name for kind in read_by(run) if all(other.kind != kind for other in runs)]:
+            raise ConfigError(f"--only {run.kind.name}: it reads what {missing[0]} makes; name that too")
+    return runs
+
+
+def _chain(runs: list[StageRun]) -> list[StageRun]:
     """The stages that can follow each other: LMA and what comes after it take features of an InternVL alone.
 
     Raises:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENDED_BY_SIGTERM = 128 + signal.SIGTERM
-_LIMIT_S = 1200.0
+_LIMIT_S = 3600.0
 _GRACE_S = 20.0
 _OF_ANOTHER_RUN = (
     "MASTER_",

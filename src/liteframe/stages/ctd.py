@@ -374,7 +374,15 @@ class CTDStage(Stage):
 
     def settings(self) -> dict[str, Any]:
         names = ("target_dtype", "standardise", "clip_sigma", "clip")
-        return super().settings() | {"target": self.compressor.describe()} | {n: getattr(self, n) for n in names}
+        own = {"target": self.compressor.describe(), "teacher_class": self._teacher_class()}
+        return super().settings() | own | {name: getattr(self, name) for name in names}
+
+    def _teacher_class(self) -> str | None:
+        """Class of the teacher whose features the student learns: the one at hand, or the one that made the store."""
+        if self._teacher_source is not None:
+            return self._teacher_source.teacher.__name__
+        store: FeatureStore | None = getattr(self.trainer.datamodule, "store", None)  # type: ignore[attr-defined]
+        return None if store is None else store.key.teacher.get("class")
 
     def training_record(self) -> TrainingRecord:
         """As `Stage.training_record`, with the teacher that was read on the fly."""

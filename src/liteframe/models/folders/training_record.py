@@ -33,7 +33,7 @@ _MODEL = (
         "clip",
         "pooled_too",
     ),
-    *("longest_video", "max_length", "truncate"),
+    *("longest_video", "max_length", "truncate", "teacher_class"),
 )
 _DATA = ("samples", "shapes", "seed", "store", "differs")
 _INNER = (
