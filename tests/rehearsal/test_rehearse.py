@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from liteframe.command import cli
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.rehearsal.command import rehearse_command
 from liteframe.rehearsal.configs import CTD, EVALUATE, LMA, parse, read_runs
@@ -118,7 +118,7 @@ def test_shipped_stages_follow_the_given_one(tmp_path: Path) -> None:
     ],
 )
 def test_what_fails_at_the_real_size_fails_before_anything_is_cut(changes: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(LiteFrameError, match=message):
         rehearse_command(["ctd.yaml", GPU8], set=changes)
     assert os.listdir() == []
 

@@ -12,7 +12,7 @@ from liteframe.planning.build import build_words
 from liteframe.planning.stage_plans import plan_stage
 from liteframe.rehearsal.configs import CTD, EVALUATE, LMA, StageRun
 from liteframe.rehearsal.cuts import read_by, teacher_of
-from liteframe.rehearsal.small_models import folder_of, is_base_vlm
+from liteframe.rehearsal.small_models import folder_of, is_base_vlm, published_fields
 from liteframe.stages.ctd import CTDStage
 
 _TEXT_TOKENS = 256
@@ -27,9 +27,11 @@ def check_real_size(run: StageRun) -> str | None:
         what could not be looked at and why; None if all was.
 
     Raises:
-        ConfigError: settings, sizes or widths that do not go together.
+        LiteFrameError: settings, sizes or widths that do not go together, or a model that there is not.
     """
     teacher = teacher_of(run)
+    if teacher is not None and teacher[1] != "TimmViT":
+        published_fields(*teacher)
     if teacher is not None and teacher[1] not in _BY_NAME and folder_of(teacher[0]) is None:
         return f"{run.kind.name}: {teacher[0]} is not on this machine, so nothing was checked at its real size"
     stage, data, _ = build_words(run.words)
