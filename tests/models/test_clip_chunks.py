@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from liteframe.models.clip_chunks import encode_chunks
+from liteframe.models.clip_chunks import encode_chunks, encode_equal_chunks
 
 
 @pytest.mark.parametrize("chunk_clips", [None, 1, 2, 3, 5, 100])
@@ -28,3 +28,21 @@ def test_tokens_are_those_of_each_clip_by_itself(batch: int, frames: int, chunk_
     clips = batch * -(-frames // clip_frames)
     assert sum(seen) == clips and max(seen) <= (chunk_clips or clips)
     assert len(seen) == 1 or chunk_clips is not None
+
+
+@pytest.mark.parametrize("chunk_clips", [1, 2, 3, 100])
+@pytest.mark.parametrize(("batch", "frames"), [(1, 3), (3, 8), (5, 4), (2, 18)])
+def test_equal_chunks_have_one_shape_and_give_the_same(batch: int, frames: int, chunk_clips: int) -> None:
+    shapes = []
+
+    def encode(clips_NTCHW: Tensor) -> Tensor:
+        """A token for each two frames."""
+        shapes.append(tuple(clips_NTCHW.shape))
+        return clips_NTCHW.unflatten(1, (-1, 2)).flatten(2).sum(-1, dtype=torch.int64)
+
+    videos = torch.arange(batch * frames).view(batch, frames, 1, 1, 1)
+    filled = torch.cat([videos, videos[:, -1:].expand(-1, -frames % 4, -1, -1, -1)], dim=1)
+    expected = filled.unflatten(1, (-1, 2)).flatten(2).sum(-1)
+    assert torch.equal(encode_equal_chunks(encode, videos, 4, chunk_clips), expected)
+    assert set(shapes) == {(chunk_clips, 4, 1, 1, 1)}
+    assert len(shapes) == -(-batch * -(-frames // 4) // chunk_clips), "no more chunks than it takes"

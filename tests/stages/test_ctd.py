@@ -176,9 +176,7 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
         encoder_config({"depth": 3})
     with pytest.raises(ConfigError, match=r"data\.store.*model\.teacher"):
         fit(tmp_path, stage(), train=str(manifest()))
-    for settings, name in (
-        ({"statistics_batches": 0}, "statistics_batches"),
-    ):
+    for settings, name in (({"statistics_batches": 0}, "statistics_batches"),):
         with pytest.raises(ConfigError, match=rf"model\.{name} is"):
             stage(**settings)
     with pytest.raises(StoreMismatch, match=r"compressor\.scale: stored 20\.0, this run wants 5\.0"):

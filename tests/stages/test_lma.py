@@ -16,6 +16,7 @@ from transformers import InternVLForConditionalGeneration
 from liteframe.data.sources.conversations import turns_of
 from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ConfigError, ManifestError
+from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import load_adapted
 from liteframe.models.video_llm.host_loading import load_host
@@ -220,6 +221,18 @@ def test_parts_have_learning_rates_of_their_own(tmp_path: Path) -> None:
         fit(tmp_path, stage(train_llm=False, llm_lr=1e-4))
 
 
+@pytest.mark.parametrize("teacher", ["SiglipTeacher", "QwenVLTeacher", "TimmTeacher"])
+def test_an_encoder_of_another_teacher_is_refused_though_its_width_fits(tmp_path: Path, teacher: str) -> None:
+    encoder = tmp_path / "encoder"
+    LiteFrameEncoder.from_pretrained(encoder_folder()).save_pretrained(encoder)
+    for name in ("InternVLTeacher", teacher):
+        TrainingRecord("CTDStage", 5, "32-true", model={"teacher_class": name}).write(encoder)
+        if name == "InternVLTeacher":
+            stage(encoder=str(encoder)).check_sources()
+    with pytest.raises(ConfigError, match=f"distilled from a {teacher}.*InternVL alone.*used by itself.*onnx"):
+        fit(tmp_path, stage(encoder=str(encoder)))
+
+
 def test_what_is_missing_or_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no encoder at 'nowhere'; run CTD first"):
         fit(tmp_path, stage(encoder="nowhere"))
@@ -229,7 +242,7 @@ def test_what_is_missing_or_does_not_fit_is_named(tmp_path: Path) -> None:
         **{**LiteFrameEncoder.from_pretrained(encoder_folder()).config.to_dict(), "output_size": 64}
     )
     LiteFrameEncoder(config).save_pretrained(tmp_path / "narrow")
-    with pytest.raises(ConfigError, match="width 64, the base VLM .* takes 128"):
+    with pytest.raises(ConfigError, match="width 64, the base VLM .* takes 128; distil one .* used by itself"):
         fit(tmp_path, stage(encoder=str(tmp_path / "narrow")))
     with pytest.raises(ConfigError, match=r"model\.lora\.targets.*no_such_layer"):
         fit(tmp_path, stage(lora=LoraSettings(targets=["no_such_layer"])))

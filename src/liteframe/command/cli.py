@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
 from typing import Any
@@ -35,6 +35,10 @@ FUNCTION_VERBS = {
     "plan": (
         "say what a stage takes: parameters, tokens, operations, memory, store, time",
         "liteframe.planning.command:plan_command",
+    ),
+    "rehearse": (
+        "run the configs of a full-size run here, with every size cut down",
+        "liteframe.rehearsal.command:rehearse_command",
     ),
     "export": (
         "write a finished run as a Hugging Face folder, or its encoder as ONNX",
@@ -200,12 +204,24 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
             options = {"nargs": "+", "action": _Words, "type": item, "default": default, "help": texts.get(name)}
             parser.add_argument(f"--{name}", **options)
     try:
-        values = dict(parser.parse_args([_as_file(word) for word in args]).as_dict())
+        given = _changes_as_set(args) if "set" in lists else args
+        values = dict(parser.parse_args([_as_file(word) for word in given]).as_dict())
     except ArgumentError as error:
         said = parse_error_line(error.message, args)
         print(f"liteframe: error: {said}; `liteframe {verb} --help` lists the options", file=sys.stderr)
         raise SystemExit(2) from error
     return {name: value if name in _TEXTS else with_user_paths(value, f"--{name}") for name, value in values.items()}
+
+
+def _changes_as_set(args: Iterable[str]) -> Iterator[str]:
+    """Settings as `liteframe fit` takes them, `--data.frames=8` or `--data.frames 8`, as words of `--set`."""
+    left = iter(args)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if re.fullmatch(r"--\w+\+?(\.\w+\+?)+", name):
+            yield f"--set={name[2:]}={value if equals else next(left, '')}"
+        else:
+            yield word
 
 
 def _as_file(word: str) -> str:

@@ -32,3 +32,32 @@ def encode_chunks(
             for videos in frames_BTCHW.split(max(1, chunk_clips // clips))
         ]
     )
+
+
+def encode_equal_chunks(
+    encode: Callable[[Tensor], Tensor], frames_BTCHW: Tensor, clip_frames: int, chunk_clips: int
+) -> Tensor:
+    """As `encode_chunks`, in chunks that all have one shape, so that one compiled graph serves any number of frames.
+
+    The last clip of a video is filled up with its last frame, the last chunk with its last clip; what comes of clips
+    that fill up is cut off.
+
+    Args:
+        encode: of `chunk_clips` clips, (N, clip_frames, ...) to (N, T', ...).
+        frames_BTCHW: pixels.
+        clip_frames: frames of a clip.
+        chunk_clips: clips at a time.
+    """
+    batch, frames = frames_BTCHW.shape[:2]
+    clips_NTCHW = _filled(frames_BTCHW, -frames % clip_frames, axis=1).unflatten(1, (-1, clip_frames)).flatten(0, 1)
+    parts = [_filled(part, chunk_clips - len(part), axis=0) for part in clips_NTCHW.split(chunk_clips)]
+    features = torch.cat([encode(part) for part in parts])[: len(clips_NTCHW)]
+    return features.unflatten(0, (batch, -1)).flatten(1, 2)
+
+
+def _filled(tensor: Tensor, missing: int, axis: int) -> Tensor:
+    """The tensor with so many copies of its last part along an axis behind it."""
+    if missing == 0:
+        return tensor
+    last = tensor.narrow(axis, -1, 1)
+    return torch.cat([tensor, last.expand(*(missing if a == axis else -1 for a in range(tensor.ndim)))], dim=axis)

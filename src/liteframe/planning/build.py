@@ -76,14 +76,22 @@ def build(configs: Sequence[str], changes: Sequence[str] = ()) -> tuple[Lightnin
         ConfigError: a config that is not found, a change without a ``=``, or a setting that would have no effect.
         SystemExit: what does not parse; jsonargparse has said why.
     """
+    words = [word for config in configs for word in ("--config", checked_config(config))]
+    return build_words([*words, *change_words(changes)])
+
+
+def change_words(changes: Sequence[str]) -> list[str]:
+    """Words of a command line for the ``key=value`` of `--set`. Raises ConfigError at one without a ``=``."""
+    if odd := [change for change in changes if "=" not in change]:
+        raise ConfigError(f"--set {odd[0]}: give KEY=VALUE, such as data.batch_size=4")
+    return [f"--{change}" for change in changes]
+
+
+def build_words(words: Sequence[str]) -> tuple[LightningModule, VideoDataModule, Machine]:
+    """As `build`, of the words of a command line: ``--config`` with the paths of files, and settings."""
     import_stages()
     quieten()
-    words = [word for config in configs for word in ("--config", checked_config(config))]
-    for change in changes:
-        if "=" not in change:
-            raise ConfigError(f"--set {change}: give KEY=VALUE, such as data.batch_size=4")
-        words.append(f"--{change}")
-    built = BuildOnly("fit", words)
+    built = BuildOnly("fit", list(words))
     if not isinstance(built.datamodule, VideoDataModule):
         raise ConfigError(f"{type(built.datamodule).__name__}: only stages on a VideoDataModule can be planned")
     _settle(built.datamodule, built.model)
@@ -108,7 +116,7 @@ def read_machine(trainer: Any) -> Machine:
     """
     precision = str(trainer.precision or "32-true")
     strategy = trainer.strategy if isinstance(trainer.strategy, str) else trainer.strategy.class_path
-    devices, nodes = _device_count(trainer.devices), int(trainer.num_nodes)
+    devices, nodes = device_count(trainer.devices), int(trainer.num_nodes)
     if strategy.endswith("ModelParallelStrategy") and trainer.devices not in ("auto", "-1", -1):
         sizes = trainer.strategy.init_args
         require_mesh(sizes.data_parallel_size, sizes.tensor_parallel_size, devices, nodes)
@@ -128,7 +136,8 @@ def _limits(value: Any) -> bool:
     return value not in (None, 0) and not (isinstance(value, float) and value == 1)
 
 
-def _device_count(devices: Any) -> int:
+def device_count(devices: Any) -> int:
+    """Devices that `trainer.devices` stands for; "auto" and -1 count as one."""
     if isinstance(devices, (list, tuple)):
         return len(devices)
     words = str(devices)

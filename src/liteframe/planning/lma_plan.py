@@ -18,7 +18,7 @@ from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import frames_of
 from liteframe.models.video_llm.hosts import host_config
 from liteframe.planning.forward_pass import PROMPT, ForwardPass, llm_pass, one_of_each, projector_pass, student_pass
-from liteframe.planning.memory import Part, logits_bytes
+from liteframe.planning.memory import Part, frames_bytes, logits_bytes
 from liteframe.planning.parts import (
     SHUFFLED,
     BatchPlan,
@@ -104,7 +104,8 @@ def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StageP
         flops = _flops(_Choices.of(stage), passes, video)
         kept = _kept(_Choices.of(stage), passes, text, video, shape.batch_size)
         tokens["prompt of the LLM"] = prompt
-        batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, tokens, flops, kept))
+        inputs = frames_bytes(shape.batch_size * clips * clip, size)
+        batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, tokens, flops, kept, inputs))
         if prompt > text.max_position_embeddings:
             notes.append(f"{shape.frames} frames: past the {text.max_position_embeddings:,} positions of the LLM")
     notes.append(f"{text_tokens} tokens of text a video (--text_tokens), with the loss on all of them")

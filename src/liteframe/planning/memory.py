@@ -1,13 +1,13 @@
 """Memory of a GPU while a stage trains: weights, gradients and optimizer exactly, activations as a rough estimate.
 
-What autograd keeps is counted in `forward_pass`. The allocator's fragments, workspaces of kernels and the batch itself
-are left out.
+What autograd keeps is counted in `forward_pass`. The allocator's fragments and workspaces of kernels are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 GIB = 2**30
@@ -47,18 +47,22 @@ class Memory:
     optimizer: float
     casts: float
     activations: float
+    inputs: float
 
     @property
     def total(self) -> float:
-        return self.weights + self.gradients + self.optimizer + self.casts + self.activations
+        return self.weights + self.gradients + self.optimizer + self.casts + self.activations + self.inputs
 
 
-def memory(parts: Collection[Part], activations: float, gpus: int, sharded: bool, autocast: bool) -> Memory:
+def memory(
+    parts: Collection[Part], activations: float, inputs: float, gpus: int, sharded: bool, autocast: bool
+) -> Memory:
     """What each of `gpus` GPUs holds.
 
     Args:
         parts: of the model; trained weights, their gradients and AdamW's two states are float32.
         activations: bytes, of the largest batch.
+        inputs: bytes of its frames.
         gpus: that train together; with more than one, DDP keeps a second copy of the gradients to send.
         sharded: weights, gradients and states are shared out over the GPUs, and a layer is gathered when it is used.
         autocast: products run in bfloat16, so float32 weights that are trained are kept in bfloat16 too.
@@ -74,7 +78,13 @@ def memory(parts: Collection[Part], activations: float, gpus: int, sharded: bool
         optimizer=_ADAM_STATES * trained * _FP32 / share,
         casts=trained * _BF16 / share if autocast else 0.0,
         activations=activations,
+        inputs=inputs,
     )
+
+
+def frames_bytes(frames: int, image_size: tuple[int, int]) -> float:
+    """Bytes of so many frames once they are normalised, in float32, as they stay until the step is done."""
+    return float(frames * 3 * prod(image_size) * _FP32)
 
 
 def vision_tower_workspace(vision: Any, tokens: int) -> float:

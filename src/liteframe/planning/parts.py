@@ -32,6 +32,7 @@ class BatchPlan:
         tokens: of a video, at each point of its way.
         flops: of a video, forward and where it trains backward, for each part.
         activations: bytes on each GPU, an estimate.
+        inputs: bytes of its frames on each GPU.
     """
 
     frames: int
@@ -40,6 +41,7 @@ class BatchPlan:
     tokens: dict[str, int]
     flops: dict[str, float]
     activations: float
+    inputs: float
 
 
 @dataclass(frozen=True)

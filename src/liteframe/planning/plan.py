@@ -85,8 +85,8 @@ def make_plan(
         store = estimate(
             samples, target.clips, target.grid, target.channels, target.dtype, seconds, target.frames_bytes
         )
-    activations = max(batch.activations for batch in stage.batches)
-    held = memory(stage.parts, activations, machine.gpus, machine.sharded, machine.autocast)
+    largest = max(stage.batches, key=lambda batch: batch.activations + batch.inputs)
+    held = memory(stage.parts, largest.activations, largest.inputs, machine.gpus, machine.sharded, machine.autocast)
     return Plan(stage, machine, held, time, store, notes)
 
 

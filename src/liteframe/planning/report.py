@@ -77,13 +77,14 @@ def _memory(plan: Plan, gpu_gib: float) -> str:
         ["optimizer", _gib(held.optimizer)],
         ["bfloat16 copies", _gib(held.casts)],
         ["activations, roughly", _gib(held.activations)],
+        ["frames of a batch", _gib(held.inputs)],
         ["sum", _gib(held.total)],
     ]
     table = aligned(["GiB a GPU (estimate)", ""], _indented([row for row in rows if row[1] != _gib(0)]))
     if total <= gpu_gib:
         return f"{table}\n  fits into {gpu_gib:g} GiB"
     advice = "smaller batches (data.shapes, data.batch_size), gradient checkpointing"
-    if (held.total - held.activations) / GIB > gpu_gib / 2 and not plan.machine.sharded:
+    if (held.total - held.activations - held.inputs) / GIB > gpu_gib / 2 and not plan.machine.sharded:
         advice += ",\n  or weights shared out (--config trainer/fsdp.yaml)"
     return f"{table}\n  does not fit into {gpu_gib:g} GiB: take {advice}"
 

@@ -16,7 +16,7 @@ from liteframe.models.student.from_teacher import default_clip
 from liteframe.ops.pooling import check_blocks
 from liteframe.planning.forward_pass import student_pass, vision_tower_flops
 from liteframe.planning.lma_plan import plan_lma
-from liteframe.planning.memory import vision_tower_workspace
+from liteframe.planning.memory import frames_bytes, vision_tower_workspace
 from liteframe.planning.parts import (
     BatchPlan,
     StagePlan,
@@ -77,6 +77,7 @@ def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
         of_video(points, clips, groups / (clip // block[0])),
         {"teacher": clips * clip * vision_tower_flops(vision, size)},
         vision_tower_workspace(vision, data.batch_size * clips * clip * (rows * columns + 1)),
+        frames_bytes(data.batch_size * clips * clip, size),
     )
     target = Target(
         groups,
@@ -126,6 +127,7 @@ def _plan_ctd(stage: CTDStage, data: VideoDataModule) -> StagePlan:
         # The teacher is done with its batch before the student begins.
         kept = shape.batch_size * clips * max(student.kept, workspace)
         tokens = of_video(points, clips, whole_clips(config, shape.frames))
-        batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, tokens, flops, kept))
+        inputs = frames_bytes(shape.batch_size * clips * clip, size)
+        batches.append(BatchPlan(shape.frames, shape.batch_size, shape.weight, tokens, flops, kept, inputs))
     read = [source_name(source) for source in (stage.source, data.store_path) if source]
     return StagePlan("CTDStage", read, points, parts, batches)

@@ -344,11 +344,21 @@ class CTDStage(Stage):
 
     def settings(self) -> dict[str, Any]:
         names = ("target_dtype", "clip_sigma", "clip", "layer_decay")
-        start = self.timm_weights
-        named = None if start is None else "folder" if os.path.exists(start) else start
-        standardises = self.target_statistics.is_standardising
-        given = {"target": self.compressor.describe(), "standardise": standardises, "timm_weights": named}
-        return super().settings() | given | {name: getattr(self, name) for name in names}
+        start, standardises = self.timm_weights, self.target_statistics.is_standardising
+        own = {
+            "target": self.compressor.describe(),
+            "teacher_class": self._teacher_class(),
+            "standardise": standardises,
+            "timm_weights": None if start is None else "folder" if os.path.exists(start) else start,
+        }
+        return super().settings() | own | {name: getattr(self, name) for name in names}
+
+    def _teacher_class(self) -> str | None:
+        """Class of the teacher whose features the student learns: the one at hand, or the one that made the store."""
+        if self._teacher_source is not None:
+            return self._teacher_source.teacher.__name__
+        store: FeatureStore | None = getattr(self.trainer.datamodule, "store", None)  # type: ignore[attr-defined]
+        return None if store is None else store.key.teacher.get("class")
 
     def training_record(self) -> TrainingRecord:
         """As `Stage.training_record`, with the teacher that was read on the fly."""

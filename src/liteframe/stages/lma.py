@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.conversations import turns_of
 from liteframe.errors import ConfigError
+from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.gradient_checkpointing import checkpoint_layers
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import read_config
+from liteframe.models.teachers import QwenVLTeacher, SiglipTeacher, TimmTeacher, read_config
 from liteframe.models.video_llm.adapted import frames_of, save_adapted
 from liteframe.models.video_llm.host_loading import load_host
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
@@ -29,6 +30,7 @@ from liteframe.stages.following import follow_frames
 from liteframe.stages.losses import MeanOver
 from liteframe.stages.stage import OptimizerSettings, Stage
 
+_OTHER_TEACHERS = {teacher.__name__ for teacher in (QwenVLTeacher, SiglipTeacher, TimmTeacher)}
 _LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -113,11 +115,24 @@ class LMAStage(Stage):
 
     def check_sources(self) -> None:
         read_config(self.host_source)
-        if Path(self.encoder_source).is_dir():
-            return
-        raise ConfigError(
-            f"no encoder at {self.encoder_source!r}; run CTD first (`liteframe fit --config ctd.yaml`), or set"
-            " model.encoder to the folder that it exported"
+        if not Path(self.encoder_source).is_dir():
+            raise ConfigError(
+                f"no encoder at {self.encoder_source!r}; run CTD first (`liteframe fit --config ctd.yaml`), or set"
+                " model.encoder to the folder that it exported"
+            )
+        record = TrainingRecord.read(Path(self.encoder_source))
+        if record is not None and record.model.get("teacher_class") in _OTHER_TEACHERS:
+            raise ConfigError(
+                f"{self.encoder_source}: distilled from a {record.model['teacher_class']}, and the base VLM"
+                f" {self.host_source} reads features of an InternVL alone; {self._own_encoder}"
+            )
+
+    @property
+    def _own_encoder(self) -> str:
+        return (
+            f"distil one from the base VLM (`liteframe fit --config ctd.yaml --model.teacher {self.host_source}`). An"
+            " encoder of another teacher is used by itself: as a LiteFrameEncoder, or after `liteframe export RUN"
+            " encoder.onnx`"
         )
 
     def check_row(self, row: dict[str, Any]) -> None:
@@ -146,7 +161,7 @@ class LMAStage(Stage):
         if encoder.config.output_size != width:
             raise ConfigError(
                 f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the base VLM"
-                f" {self.host_source} takes {width}; distil an encoder from this base VLM's own vision tower"
+                f" {self.host_source} takes {width}; {self._own_encoder}"
             )
         host.requires_grad_(False)
         llm: Any = host.model.language_model

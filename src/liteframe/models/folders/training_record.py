@@ -36,7 +36,7 @@ _MODEL = (
         "layer_decay",
         "pooled_too",
     ),
-    *("longest_video", "max_length", "truncate"),
+    *("longest_video", "max_length", "truncate", "teacher_class"),
 )
 _DATA = ("samples", "shapes", "seed", "store", "differs")
 _INNER = (

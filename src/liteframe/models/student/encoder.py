@@ -7,8 +7,11 @@ other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +19,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from liteframe.errors import ConfigError, GeometryError
-from liteframe.models.clip_chunks import encode_chunks
+from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks, encode_equal_chunks
 from liteframe.models.folders.strict import StrictPreTrainedModel
 from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
 from liteframe.models.student.encoder_config import LiteFrameConfig
@@ -57,6 +60,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
     supports_gradient_checkpointing = True
     chunk_clips: int | None = None
     checkpoint_chunks = False
+    _compiled: Callable[..., Tensor] | None = None
     _supports_sdpa = True
     _no_split_modules = ["TransformerBlock"]  # noqa: RUF012 (the base class declares it so)
 
@@ -116,6 +120,23 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         if checkpoint and chunk_clips is None:
             checkpoint_layers(self)
 
+    def compile_chunks(self, chunk_clips: int = CLIPS_AT_ONCE, **options: Any) -> None:
+        """Compiles the encoder for chunks of so many clips: one graph, whatever the number of frames and videos.
+
+        Compiled as a whole (`torch.compile(encoder)`) it is compiled again for other numbers of frames. The last chunk
+        is filled up, so chunks of many clips cost time on short videos.
+
+        Args:
+            chunk_clips: clips of a batch that are encoded at a time.
+            options: of `torch.compile`.
+
+        Raises:
+            ConfigError: `chunk_clips` below 1.
+        """
+        self.save_memory(chunk_clips)
+        # Not of this encoder's own method: a copy of the encoder is to be encoded by its own weights.
+        self._compiled = torch.compile(type(self)._encode, dynamic=False, **options)
+
     def forward(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None = None) -> LiteFrameOutput:
         """Encode videos of any number of frames; the last clip is filled up with the last frame.
 
@@ -129,16 +150,20 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         """
         self._check_frames(frames_BTCHW, valid_frames_B)
         batch, frames = frames_BTCHW.shape[:2]
-        features = encode_chunks(self._encode_chunk, frames_BTCHW, self.clip_frames, self.chunk_clips)
+        if self._compiled is not None:
+            features = encode_equal_chunks(self._encode_chunk, frames_BTCHW, self.clip_frames, self.chunk_clips or 1)
+        else:
+            features = encode_chunks(self._encode_chunk, frames_BTCHW, self.clip_frames, self.chunk_clips)
         features = features[:, : -(-frames // self.frames_per_group)]
         if valid_frames_B is None:
             valid_frames_B = torch.full((batch,), frames, dtype=torch.int64, device=frames_BTCHW.device)
         return LiteFrameOutput(last_hidden_state=features, valid_frames=valid_frames_B)
 
     def _encode_chunk(self, frames_BTCHW: Tensor) -> Tensor:
+        encode = self._encode if self._compiled is None else partial(self._compiled, self)
         if self.checkpoint_chunks and self.training and torch.is_grad_enabled():
-            return checkpointed(self._encode, frames_BTCHW)
-        return self._encode(frames_BTCHW)
+            return checkpointed(encode, frames_BTCHW)
+        return encode(frames_BTCHW)
 
     def _encode(self, frames_BTCHW: Tensor) -> Tensor:
         """Frames of whole clips, but for the last, to features ``(B, T', H', W', output_size)``."""

@@ -1,0 +1,34 @@
+"""The callback by which a rehearsal ends a run as a scheduler does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class StopAfter(Callback):
+    """Sends SIGTERM to the last rank after some steps of training, or batches of prediction.
+
+    Args:
+        steps: after how many.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step >= self._steps:
+            self._stop(trainer)
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        if batch_idx + 1 >= self._steps:
+            self._stop(trainer)
+
+    def _stop(self, trainer: Trainer) -> None:
+        if trainer.global_rank == trainer.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
