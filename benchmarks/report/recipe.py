@@ -17,13 +17,18 @@ _FIT = {
     "explained_variance_worst": "worst channel",
     "centred_cosine": "centred cosine",
 }
+_SHOWN, _LOGGED = (
+    "standardised, residuals clipped by channel: Huber's",
+    ("loss", "mse", "explained_variance", "centred_cosine"),
+)
 _CASES = {"plain": "plain", "hard": "hard", "film": "films"}
 
 
 def blocks(folder: Path) -> dict[str, str]:
     """Name of the markers in the page -> the table that stands between them, from the records in a folder."""
     rows = _rows(folder / "recipe")
-    return {name: _table(group, name) for name, group in rows.groupby("stage")}
+    tables = {str(stage): _table(group, str(stage)) for stage, group in rows.groupby("stage")}
+    return {**tables, "curve": _curve(rows[(rows.case == "hard") & (rows.seed == 4)].set_index("about"))}
 
 
 def _rows(folder: Path) -> pd.DataFrame:
@@ -45,6 +50,13 @@ def _table(rows: pd.DataFrame, stage: str) -> str:
         for (case, about), group in rows.groupby(["case", "about"], sort=False)
     ]
     return markdown(pd.DataFrame(lines))
+
+
+def _curve(rows: pd.DataFrame) -> str:
+    """How a log goes, step by step, of what is shipped from a start from nothing."""
+    curves = pd.DataFrame({name: dict(map(tuple, rows.curves[_SHOWN][f"train/{name}"])) for name in _LOGGED})
+    lines = curves.rename_axis("step").reset_index().iloc[:: max(1, len(curves) // 10)]
+    return markdown(lines.astype({"step": int}).map(lambda value: value if isinstance(value, int) else f"{value:.3f}"))
 
 
 def _seeds(group: pd.DataFrame) -> str:
