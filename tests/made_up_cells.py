@@ -32,15 +32,15 @@ def fill(
     """Records of made-up answers; a question is as hard for every method, so that differences show as in a real run.
 
     Args:
-        accuracy: of an arm, a frame count and a seed.
+        accuracy: of a method, a frame count and a seed.
     """
     tokens = TokenCounts(64, 16, 16)
     for cell in cells:
         for seed in set(cell.seeds) & set(seeds):
             ease_Q = np.random.default_rng(seed).permutation(np.linspace(0, 1, VIDEOS * QUESTIONS))
             rows = [
-                AnswerRow(arm, n, tokens, (ease_Q < accuracy(arm, n, seed)).astype(int).tolist())
-                for arm, counts in cell.arms
+                AnswerRow(method, n, tokens, (ease_Q < accuracy(method, n, seed)).astype(int).tolist())
+                for method, counts in cell.methods
                 for n in counts
             ]
             answers = Answers(np.repeat(np.arange(VIDEOS), QUESTIONS).tolist(), rows)

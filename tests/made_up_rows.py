@@ -22,9 +22,9 @@ _DECODE = (8.1, 8.6, 9.4, 11.8, 15.2)
 def fake_rows(shift: float = 0.0) -> list[RowRecord]:
     """Made-up numbers of a plausible shape, for tests of tables and pictures; ``shift`` is added to each accuracy."""
     rows = []
-    for arm, accuracies in _ACCURACY.items():
-        encode = _ENCODE["teacher" if arm.startswith("teacher") else "liteframe"]
-        prefill = _PREFILL["full" if arm == "teacher" else "few"]
+    for method, accuracies in _ACCURACY.items():
+        encode = _ENCODE["teacher" if method.startswith("teacher") else "liteframe"]
+        prefill = _PREFILL["full" if method == "teacher" else "few"]
         for index, base_accuracy in enumerate(accuracies):
             accuracy, frames = min(1.0, base_accuracy + shift), _FRAMES[index]
             base = {
@@ -36,10 +36,10 @@ def fake_rows(shift: float = 0.0) -> list[RowRecord]:
             }
             rows.append(
                 RowRecord.from_samples(
-                    arm,
+                    method,
                     frames,
-                    tokens=frames * (16 if arm == "teacher" else 1),
-                    tokens_encoder=frames * (64 if arm.startswith("teacher") else 4),
+                    tokens=frames * (16 if method == "teacher" else 1),
+                    tokens_encoder=frames * (64 if method.startswith("teacher") else 4),
                     accuracy={
                         "accuracy": accuracy,
                         "accuracy_low": max(0.0, accuracy - 0.02),

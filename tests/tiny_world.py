@@ -169,7 +169,7 @@ def lma_run_folder() -> Path:
     (folder / "done.json").write_text(json.dumps({"seconds": 123.4, "export_sha256": proof}))
     stages = {f"{stage}_ms": 1.5 for stage in ("decode", "preprocess", "encode", "project", "prefill")}
     scores = {"accuracy": 0.791, "accuracy_low": 0.77, "accuracy_high": 0.812, "questions": 1520, "videos": 190}
-    rows = [{"arm": arm, "frames": 16, "tokens": 16, **scores, **stages} for arm in ("teacher", "liteframe-lma")]
+    rows = [{"arm": method, "frames": 16, "tokens": 16, **scores, **stages} for method in ("teacher", "liteframe-lma")]
     (folder.parent / "report.json").write_text(
         json.dumps({"settings": {"exports": {"liteframe-lma": proof}}, "rows": rows})
     )

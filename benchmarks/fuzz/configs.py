@@ -77,7 +77,7 @@ class Configs:
         (export.parent / "done.json").write_text(json.dumps(record))
         times = {f"{stage}_ms": 1.5 for stage in ("decode", "preprocess", "encode", "project", "prefill")}
         scores = {"accuracy": 0.79, "accuracy_low": 0.77, "accuracy_high": 0.81, "questions": 1520, "videos": 190}
-        rows = [{"arm": arm, "frames": 16, "tokens": 16, **scores, **times} for arm in ("teacher", "liteframe-lma")]
+        rows = [{"arm": name, "frames": 16, "tokens": 16, **scores, **times} for name in ("teacher", "liteframe-lma")]
         (self.seeds / "run" / "report.json").write_text(
             json.dumps({"settings": {"exports": {"liteframe-lma": proof}}, "rows": rows})
         )

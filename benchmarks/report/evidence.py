@@ -81,7 +81,9 @@ class Evidence:
 
     def __init__(self, records: Records, cells: Sequence[PaperCell] = CELLS) -> None:
         self.records = records
-        self.planned = {(arm, count): cell.seeds for cell in cells for arm, counts in cell.arms for count in counts}
+        self.planned = {
+            (method, count): cell.seeds for cell in cells for method, counts in cell.methods for count in counts
+        }
         self.right: dict[Point, dict[int, np.ndarray]] = {}
         self.tokens: dict[Point, dict[str, float | None]] = {}
         self.times: dict[int, list[RowRecord]] = {}

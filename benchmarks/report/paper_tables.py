@@ -105,7 +105,7 @@ def table_2(evidence: Evidence) -> dict[str, pd.DataFrame]:
     for key, record in evidence.records.latency.items():
         rows = []
         for mixer, text in words()["mixers"].items():
-            found, about = clip_time(record, mixer), record.arms.get(MIXER_NAMES[mixer])
+            found, about = clip_time(record, mixer), record.methods.get(MIXER_NAMES[mixer])
             sizes = [getattr(about, field, None) for field in ("gflops_per_frame", "parameters_m")]
             taken = MISSING if found is None else milliseconds(found[0]) + (" (computed)" if found[1] else "")
             rows.append([text, taken, *(MISSING if size is None else f"{size:.1f}" for size in sizes)])

@@ -54,7 +54,7 @@ def source(environments: Mapping[str, Mapping[str, Any]]) -> str:
 def added_later(reports: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Methods that were added to a report, on what, and the teacher's model time then and at the time of the report."""
     rows = [
-        {"report": name, "methods": listed([label(arm) for arm in note["arms"]]), "frames": int(frames)}
+        {"report": name, "methods": listed([label(method) for method in note["arms"]]), "frames": int(frames)}
         | {"teacher ms, report": ms["then"], "teacher ms, when added": ms["now"]}
         | {"measured on": measured_on(note["environment"])}
         for name, report in reports.items()
@@ -70,7 +70,7 @@ def made_by(records: Iterable[CellRecord]) -> pd.DataFrame:
     for record in records:
         codes = "; ".join(f"{stage['name']} {str(stage.get('code'))[:10]}" for stage in record.stages)
         made: list[tuple[str, Mapping[str, Any]]] = [("all", record.environment)]
-        made += [(listed([label(arm) for arm in again["arms"]]), again["environment"]) for again in record.again]
+        made += [(listed([label(method) for method in again["arms"]]), again["environment"]) for again in record.again]
         for what, where in made:
             versions = {name: where["packages"][name] for name in ("torch", "transformers")}
             about = {"cell": record.cell, "seed": record.seed, "methods": what, "device": where["device"]}

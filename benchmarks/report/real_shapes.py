@@ -121,7 +121,7 @@ def encoders(record: LatencyRecord, accuracy: Mapping[str, float]) -> pd.DataFra
     counts = sorted({count for own in cells.values() for count in own})
     rows = []
     for name, own in cells.items():
-        about = record.arms.get(name)
+        about = record.methods.get(name)
         relative = about.accuracy_relative if about else None
         size = {
             "px": "image_size", "M parameters": "parameters_m", "GFLOP a frame": "gflops_per_frame",
@@ -143,7 +143,7 @@ def encoders(record: LatencyRecord, accuracy: Mapping[str, float]) -> pd.DataFra
 def descriptions(record: LatencyRecord) -> list[tuple[str, str]]:
     """Name of each method that was timed but mixers -> what it is, with what is odd about it."""
     timed = dict.fromkeys(row.arm for row in record.rows if row.suite in ("encoder", "pipeline"))
-    known = [record.arms[name] for name in timed if name in record.arms]
+    known = [record.methods[name] for name in timed if name in record.methods]
     return [(label(about.name), about.label + (f"; {about.note}" if about.note else "")) for about in known]
 
 

@@ -76,7 +76,7 @@ def _cells(folder: Path, cells: Sequence[PaperCell], found: Records) -> Iterator
     said: dict[tuple[int, str], tuple[str, Any]] = {}
     for cell, seed in plan(cells=cells, retired=True):
         path, record = record_path(folder, cell, seed), read_cell(folder, cell, seed)
-        if not cell.retired and (record is None or record.open_arms(cell)):
+        if not cell.retired and (record is None or record.open_methods(cell)):
             found.open_cells.setdefault(cell.name, []).append(seed)
         if record is None:
             continue

@@ -147,7 +147,7 @@ def sizes(evidence: Evidence) -> list[Part]:
     """Parameters of the two encoders."""
     what = "counted, within 1 M"
     for record in _complete(evidence):
-        own, other = (getattr(record.arms.get(name), "parameters_m", None) for name in (STUDENT, TEACHER))
+        own, other = (getattr(record.methods.get(name), "parameters_m", None) for name in (STUDENT, TEACHER))
         if own is not None and other is not None:
             shown = Figures("sizes", {"own": own, "other": other})
             return [judge_cases(what, [abs(own - 87) <= 1 and abs(other - 304) <= 1], shown)]
@@ -166,8 +166,8 @@ def mixer_costs(evidence: Evidence) -> list[Part]:
             shown = Figures("clip", {"own": own[0], "other": other[0]})
             parts.append(_unless_computed(judge_cases(what, [own[0] < other[0]], shown), own[1] or other[1]))
     for record, mixer in product(records[:1], others):
-        arms = [record.arms.get(MIXER_NAMES[name]) for name in ("depthwise", mixer)]
-        least, most = (getattr(arm, "gflops_per_frame", None) for arm in arms)
+        methods = [record.methods.get(MIXER_NAMES[name]) for name in ("depthwise", mixer)]
+        least, most = (getattr(method, "gflops_per_frame", None) for method in methods)
         if least is not None and most is not None:
             shown = Figures("operations", {"own": least, "other": most})
             parts.append(judge_cases(f"fewer operations than {mixer}", [least < most], shown))

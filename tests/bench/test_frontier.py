@@ -11,7 +11,7 @@ from liteframe.bench.frontier import (
     latency_to_reach,
     matched_latency,
     pareto_front,
-    rows_of_arm,
+    rows_of_method,
     shares,
     speed_ups,
     speed_ups_at_accuracy,
@@ -19,9 +19,9 @@ from liteframe.bench.frontier import (
 from liteframe.bench.records import RowRecord
 
 
-def _row(arm: str, frames: int, model_ms: float, accuracy: float, decode_ms: float = 0.0) -> RowRecord:
+def _row(method: str, frames: int, model_ms: float, accuracy: float, decode_ms: float = 0.0) -> RowRecord:
     return RowRecord(
-        arm=arm, frames=frames, tokens=frames, accuracy=accuracy, accuracy_low=accuracy, accuracy_high=accuracy,
+        arm=method, frames=frames, tokens=frames, accuracy=accuracy, accuracy_low=accuracy, accuracy_high=accuracy,
         questions=10, videos=5, decode_ms=decode_ms, preprocess_ms=0.0, encode_ms=model_ms / 2, project_ms=0.0,
         prefill_ms=model_ms / 2,
     )  # fmt: skip
@@ -65,7 +65,7 @@ def test_matched_latency_by_both_fields() -> None:
     total = matches["total_ms", 8]  # 12 ms lies between 10 and 16
     assert total["arm_accuracy"] == pytest.approx(0.6 + 0.2 * math.log(1.2) / math.log(1.6))
     with pytest.raises(ValueError, match="no rows of method 'other'"):
-        matched_latency(_STUDENT, arm="other")
+        matched_latency(_STUDENT, method="other")
 
 
 def test_pareto_front_against_every_pair(fake_rows: Callable[..., list[RowRecord]]) -> None:
@@ -111,4 +111,4 @@ def test_shares_and_amdahls_ceiling(fake_rows: Callable[..., list[RowRecord]]) -
 
 def test_two_rows_of_a_cell_are_refused() -> None:
     with pytest.raises(ValueError, match="same frame count"):
-        rows_of_arm([_STUDENT[0], _STUDENT[0]], "liteframe-lma")
+        rows_of_method([_STUDENT[0], _STUDENT[0]], "liteframe-lma")

@@ -20,10 +20,10 @@ from liteframe.bench.timers import RunRule
 _SETTINGS = {"dtype": "bf16", "attention_kernel": "sdpa", "llm": "tiny", "prompt": "plain", "output_length": 1}
 
 
-def test_arms_run_in_turns_with_equal_counts() -> None:
+def test_methods_run_in_turns_with_equal_counts() -> None:
     log: list[str] = []
 
-    def arm(name: str) -> Any:
+    def method(name: str) -> Any:
         def run(timer: Any) -> None:
             with timer.stage("encode"):
                 log.append(name)
@@ -31,7 +31,7 @@ def test_arms_run_in_turns_with_equal_counts() -> None:
         return run
 
     rule = RunRule(warmup=1, min_runs=3, max_runs=3)
-    results = interleave({"a": arm("a"), "b": arm("b")}, {"a": _SETTINGS, "b": _SETTINGS}, rule)
+    results = interleave({"a": method("a"), "b": method("b")}, {"a": _SETTINGS, "b": _SETTINGS}, rule)
     assert "".join(log) == "ab" + "ababab" + "ab"  # warm-up, timed, memory
     for samples in results.values():
         assert len(samples.stages_ms["encode"]) == len(samples.run_ms) == 3
@@ -40,7 +40,7 @@ def test_arms_run_in_turns_with_equal_counts() -> None:
 
 
 @pytest.mark.parametrize("name", MUST_AGREE)
-def test_a_run_whose_arms_differ_is_void_and_says_in_what(name: str) -> None:
+def test_a_run_whose_methods_differ_is_void_and_says_in_what(name: str) -> None:
     called: list[int] = []
     other = {**_SETTINGS, name: "something else"}
     with pytest.raises(VoidRun, match=name) as caught:

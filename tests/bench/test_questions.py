@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.bench.arms import exports_of
 from liteframe.bench.questions import videos_for
+from liteframe.bench.run_methods import exports_of
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM

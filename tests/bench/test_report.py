@@ -30,7 +30,7 @@ def test_report_on_disk_holds_all_and_reads_back(fake_rows: Rows, tmp_path: Path
                  "prefill_ms", "model_ms", "total_ms"):  # fmt: skip
         assert name in first
     assert {(m["arm"], m["field"]) for m in read["matched_latency"]} == {
-        (arm, field) for arm in ("liteframe-ctd", "liteframe-lma") for field in ("model_ms", "total_ms")
+        (method, field) for method in ("liteframe-ctd", "liteframe-lma") for field in ("model_ms", "total_ms")
     }
     page = paths["report.md"].read_text()
     for text in ("At the teacher's time", "Milliseconds of a video", "+0.166", "| ctd | 118.0 |", "![", "a cpu"):

@@ -1,4 +1,4 @@
-"""The record of WAP with other saliencies: what is asked of each arm, and gains against the class token."""
+"""The record of WAP with other importance scores: what is asked of each method, and gains against the class token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from liteframe.bench.saliency import arms_of, rows_against
+from liteframe.bench.saliency import compressors_of, rows_against
 from liteframe.command import cli
 from liteframe.errors import ConfigError
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
@@ -32,8 +32,10 @@ def test_a_record_of_every_saliency_scale_and_frame_count(run: Path, capsys: pyt
     assert cli.main(words) == 0
     record = json.loads((run / "saliency.json").read_text())
     assert record["kind"] == "saliency" and record["environment"]["packages"]
-    arms = ["none", "class_token x20", "mean_token x20", "mean_token x5", "norm x20", "norm x5"]
-    assert [(row["arm"], row["frames"]) for row in record["rows"]] == [(arm, n) for arm in arms for n in (4, 8)]
+    methods = ["none", "class_token x20", "mean_token x20", "mean_token x5", "norm x20", "norm x5"]
+    assert [(row["arm"], row["frames"]) for row in record["rows"]] == [
+        (method, n) for method in methods for n in (4, 8)
+    ]
     settings = record["settings"]
     assert (settings["reference"], settings["split"]) == ("class_token x20", "test")
     assert settings["compressors"]["norm x5"] == WAP((4, 2, 2), "cosine", 5.0, "norm").describe()
@@ -47,11 +49,15 @@ def test_a_record_of_every_saliency_scale_and_frame_count(run: Path, capsys: pyt
     assert "mean_token x5" in shown and "saliency.json" in shown
 
 
-def test_arms_have_the_settings_of_the_run() -> None:
+def test_methods_have_the_settings_of_the_run() -> None:
     wap = WAP((4, 2, 2), **WAP_SETTINGS)
-    arms = arms_of(wap, ["norm"], [])
-    assert arms == {"none": Pool("average"), "class_token x20": wap, "norm x20": WAP((4, 2, 2), "cosine", 20.0, "norm")}
-    assert list(arms_of(WAP(), ["class_token"], [2.0])) == ["none", "class_token", "class_token x2"]
+    methods = compressors_of(wap, ["norm"], [])
+    assert methods == {
+        "none": Pool("average"),
+        "class_token x20": wap,
+        "norm x20": WAP((4, 2, 2), "cosine", 20.0, "norm"),
+    }
+    assert list(compressors_of(WAP(), ["class_token"], [2.0])) == ["none", "class_token", "class_token x2"]
 
 
 def test_gains_are_paired_by_question() -> None:

@@ -19,8 +19,8 @@ def _write(folder: Path, rows: list[RowRecord], seed: int) -> str:
     return str(write_json(folder / f"{seed}.json", build_report({"device": "cpu"}, [], rows, {"seed": seed})))
 
 
-def _with_accuracy(rows: list[RowRecord], arm: str, frames: int, accuracy: float) -> list[RowRecord]:
-    cell = (arm, frames)
+def _with_accuracy(rows: list[RowRecord], method: str, frames: int, accuracy: float) -> list[RowRecord]:
+    cell = (method, frames)
     return [
         replace(row, accuracy=accuracy, accuracy_low=accuracy, accuracy_high=accuracy)
         if (row.arm, row.frames) == cell

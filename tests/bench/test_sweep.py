@@ -1,4 +1,4 @@
-"""The sweep over a finished run: every arm and frame count, on all questions, with times, in one report."""
+"""The sweep over a finished run: every method and frame count, on all questions, with times, in one report."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from liteframe.bench import sweep
-from liteframe.bench.arms import ARMS as ARM_MAKERS
-from liteframe.bench.arms import arms_of_run, exports_of
 from liteframe.bench.latency import VoidRun
 from liteframe.bench.records import rows_of
+from liteframe.bench.run_methods import RUN_METHODS as MAKERS
+from liteframe.bench.run_methods import exports_of, methods_of_run
 from liteframe.bench.sweep import bench_command
 from liteframe.bench.timers import RunRule
 from liteframe.errors import ConfigError
@@ -29,7 +29,7 @@ from liteframe.models.video_llm.host_loading import load_host
 from liteframe.system.own_folder import list_files
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
 
-ARMS = [
+RUN_METHODS = [
     "teacher",
     "teacher+average",
     "teacher+max",
@@ -74,27 +74,29 @@ def _rule(kind: type[RunRule], device: str, **changes: Any) -> RunRule:
     return kind(warmup=0, min_runs=2, max_runs=2, **changes)
 
 
-def test_arms_are_pairs_of_the_runs_own_parts(run: Path) -> None:
-    arms = {arm.name: arm for arm in arms_of_run(run, (4,), (4, 8))}
-    assert list(arms) == ARMS
-    assert len({id(arm.model.backbone) for name, arm in arms.items() if name.startswith("teacher")}) == 1
-    assert arms["teacher+wap"].model.compressor == WAP((4, 2, 2), "cosine", 20.0), "the settings of the run's store"
-    assert arms["liteframe-ctd"].model.language_model is arms["teacher"].model.language_model
-    assert arms["liteframe-lma"].model.language_model is not arms["teacher"].model.language_model
-    assert (arms["teacher"].frames, arms["liteframe-lma"].frames) == ((4,), (4, 8))
-    assert not any(module.training for arm in arms.values() for module in arm.model.modules())
+def test_methods_are_pairs_of_the_runs_own_parts(run: Path) -> None:
+    methods = {method.name: method for method in methods_of_run(run, (4,), (4, 8))}
+    assert list(methods) == RUN_METHODS
+    assert len({id(method.model.backbone) for name, method in methods.items() if name.startswith("teacher")}) == 1
+    assert methods["teacher+wap"].model.compressor == WAP((4, 2, 2), "cosine", 20.0), "the settings of the run's store"
+    assert methods["liteframe-ctd"].model.language_model is methods["teacher"].model.language_model
+    assert methods["liteframe-lma"].model.language_model is not methods["teacher"].model.language_model
+    assert (methods["teacher"].frames, methods["liteframe-lma"].frames) == ((4,), (4, 8))
+    assert not any(module.training for method in methods.values() for module in method.model.modules())
     frames = torch.randn(1, 8, 3, 112, 112)
-    tokens = {name: tuple(arm.model.project(arm.model.encode(frames)).shape[1:3]) for name, arm in arms.items()}
+    tokens = {
+        name: tuple(method.model.project(method.model.encode(frames)).shape[1:3]) for name, method in methods.items()
+    }
     assert tokens.pop("teacher") == (8, 16)
     assert set(tokens.values()) == {(2, 4)}, "16 times fewer"
 
 
-def test_a_report_of_every_arm_and_frame_count(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_of_every_method_and_count(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = bench_command(str(run), teacher_frames=[4, 8], student_frames=[8, 16], batch_size=2, out=str(tmp_path))
     assert code == 0
     report = json.loads((tmp_path / "report.json").read_text())
     cells = [(row["arm"], row["frames"]) for row in report["rows"]]
-    assert cells == [(name, count) for name in ARMS for count in ((8, 16) if "lite" in name else (4, 8))]
+    assert cells == [(name, count) for name in RUN_METHODS for count in ((8, 16) if "lite" in name else (4, 8))]
     for row in report["rows"]:
         assert row["questions"] == 12
         assert 0 <= row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] <= 1
@@ -117,7 +119,7 @@ def test_a_report_of_every_arm_and_frame_count(run: Path, tmp_path: Path, capsys
 def test_accuracies_alone_write_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench_command(str(run), teacher_frames=[4], student_frames=[4], latency=False) == 0
     lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if "needle" in line]
-    assert lines == [[name, "4"] for name in ARMS]
+    assert lines == [[name, "4"] for name in RUN_METHODS]
     assert not (run / "report.json").exists()
 
 
@@ -130,11 +132,11 @@ def test_a_run_that_is_not_finished_is_named(run: Path, tmp_path: Path) -> None:
         bench_command(str(half))
 
 
-def test_every_arm_that_a_run_can_have_is_measured(run: Path, tmp_path: Path) -> None:
+def test_every_method_that_a_run_can_have_is_measured(run: Path, tmp_path: Path) -> None:
     code = bench_command(str(run), teacher_frames=[8], student_frames=[8], arms=["all"], out=str(tmp_path))
     assert code == 0
     rows = {row["arm"]: row for row in json.loads((tmp_path / "report.json").read_text())["rows"]}
-    assert list(rows) == list(ARM_MAKERS)
+    assert list(rows) == list(MAKERS)
     for name in ("tome", "prumerge", "visionzip", "fastvid"):
         row = rows[f"teacher+{name}"]
         assert (row["tokens_encoder"], row["tokens"], row["tokens_asked"]) == (8 * 64, 8, 8)
@@ -147,55 +149,55 @@ def test_every_arm_that_a_run_can_have_is_measured(run: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("ratio", "left"), [(4, 16), (8, 8), (16, 4)])
 def test_tome_inside_the_teacher_leaves_what_was_asked_for(run: Path, ratio: int, left: int) -> None:
-    (arm,) = arms_of_run(run, (8,), (8,), ["tome-teacher+wap"], ratio=ratio)
-    merged = arm.model.backbone.merged(torch.randn(2, 3, 112, 112))  # type: ignore[operator]
+    (method,) = methods_of_run(run, (8,), (8,), ["tome-teacher+wap"], ratio=ratio)
+    merged = method.model.backbone.merged(torch.randn(2, 3, 112, 112))  # type: ignore[operator]
     assert merged.sizes_BM.shape == (2, left)
-    assert arm.model.describe()["inside"] == "tome" and arm.model.describe()["compressor"] == "wap"
+    assert method.model.describe()["inside"] == "tome" and method.model.describe()["compressor"] == "wap"
 
 
 @pytest.mark.parametrize("ratio", [4, 16])
 def test_tome_inside_to_a_quarter_leaves_what_wap_takes_in_space(run: Path, ratio: int) -> None:
-    (arm,) = arms_of_run(run, (8,), (8,), ["tome4-teacher+wap"], ratio=ratio)
-    assert arm.model.backbone.merged(torch.randn(2, 3, 112, 112)).sizes_BM.shape == (2, 16)  # type: ignore[operator]
-    encoded = arm.model.encode(torch.randn(1, 8, 3, 112, 112))
-    assert arm.model.token_counts(encoded, arm.model.project(encoded)).llm == 8 * 16 // ratio
+    (method,) = methods_of_run(run, (8,), (8,), ["tome4-teacher+wap"], ratio=ratio)
+    assert method.model.backbone.merged(torch.randn(2, 3, 112, 112)).sizes_BM.shape == (2, 16)  # type: ignore[operator]
+    encoded = method.model.encode(torch.randn(1, 8, 3, 112, 112))
+    assert method.model.token_counts(encoded, method.model.project(encoded)).llm == 8 * 16 // ratio
 
 
-def test_arms_that_run_with_other_kernels_are_void(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_methods_with_other_kernels_are_void(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def with_another_kernel(*args: Any, **more: Any) -> Any:
-        arms = arms_of_run(*args, **more)
-        encoder: Any = arms[-1].model.backbone
+        methods = methods_of_run(*args, **more)
+        encoder: Any = methods[-1].model.backbone
         for block in encoder.encoder.blocks:
             block.attn.kernel = "flex"
-        return arms
+        return methods
 
-    monkeypatch.setattr(sweep, "arms_of_run", with_another_kernel)
+    monkeypatch.setattr(sweep, "methods_of_run", with_another_kernel)
     with pytest.raises(VoidRun, match="attention_kernel"):
         bench_command(str(run), teacher_frames=[8], student_frames=[8], arms=["teacher", "liteframe-ctd"])
 
 
-def test_only_the_arms_that_were_asked_for(run: Path) -> None:
-    assert [arm.name for arm in arms_of_run(run, (8,), (8,), ["liteframe-ctd", "teacher+holitom"])] == [
+def test_only_the_methods_that_were_asked_for(run: Path) -> None:
+    assert [method.name for method in methods_of_run(run, (8,), (8,), ["liteframe-ctd", "teacher+holitom"])] == [
         "teacher+holitom",
         "liteframe-ctd",
     ]
     with pytest.raises(ConfigError, match="teacher\\+nothing"):
-        arms_of_run(run, (8,), (8,), ["teacher+nothing"])
+        methods_of_run(run, (8,), (8,), ["teacher+nothing"])
     with pytest.raises(ConfigError, match="ratio 5"):
-        arms_of_run(run, (8,), (8,), ["teacher+wap"], ratio=5)
+        methods_of_run(run, (8,), (8,), ["teacher+wap"], ratio=5)
 
 
-def _bench(run: Path, out: Path, arms: list[str], **more: Any) -> dict[str, Any]:
-    assert bench_command(str(run), teacher_frames=[8], student_frames=[8], arms=arms, out=str(out), **more) == 0
+def _bench(run: Path, out: Path, methods: list[str], **more: Any) -> dict[str, Any]:
+    assert bench_command(str(run), teacher_frames=[8], student_frames=[8], arms=methods, out=str(out), **more) == 0
     return dict(json.loads((out / "report.json").read_text()))
 
 
-def test_arms_are_added_to_a_report_whose_other_rows_stay(run: Path, tmp_path: Path) -> None:
+def test_methods_are_added_to_a_report_whose_other_rows_stay(run: Path, tmp_path: Path) -> None:
     before = _bench(run, tmp_path, ["teacher", "teacher+average", "teacher+tome"])
     after = _bench(run, tmp_path, ["teacher+tome", "teacher+visionzip"], add=True)
     own = {name: {row["arm"]: row for row in report["rows"]} for name, report in (("then", before), ("now", after))}
     assert list(own["now"]) == ["teacher", "teacher+average", "teacher+tome", "teacher+visionzip"]
-    assert all(own["now"][arm] == own["then"][arm] for arm in ("teacher", "teacher+average"))
+    assert all(own["now"][method] == own["then"][method] for method in ("teacher", "teacher+average"))
     assert own["now"]["teacher+tome"]["samples"] != own["then"]["teacher+tome"]["samples"]
     assert (after["environment"], after["stages"], after["limits"]) == tuple(
         before[name] for name in ("environment", "stages", "limits")
@@ -237,7 +239,9 @@ def test_a_report_proves_which_exports_were_added(run: Path, tmp_path: Path) -> 
         (lambda report: report["rows"].pop(0), "has no row of teacher"),
     ],
 )
-def test_arms_of_another_run_are_not_added(run: Path, tmp_path: Path, change: Callable[[Any], Any], words: str) -> None:
+def test_methods_of_other_runs_are_not_added(
+    run: Path, tmp_path: Path, change: Callable[[Any], Any], words: str
+) -> None:
     changed = Path(shutil.copytree(run, tmp_path / run.name))
     record = json.loads((changed / "ctd" / "done.json").read_text())
     (changed / "ctd" / "done.json").write_text(json.dumps({**record, "digest": "own"}))
@@ -249,9 +253,9 @@ def test_arms_of_another_run_are_not_added(run: Path, tmp_path: Path, change: Ca
     assert json.loads((tmp_path / "report.json").read_text()) == report
 
 
-def test_single_arms_are_added_to_a_report_that_is_there(run: Path, tmp_path: Path) -> None:
-    for arms in (None, ["all"]):
+def test_single_methods_are_added_to_a_report_that_is_there(run: Path, tmp_path: Path) -> None:
+    for methods in (None, ["all"]):
         with pytest.raises(ConfigError, match="name them with --arms"):
-            bench_command(str(run), arms=arms, out=str(tmp_path), add=True)
+            bench_command(str(run), arms=methods, out=str(tmp_path), add=True)
     with pytest.raises(ConfigError, match=r"report\.json is missing"):
         bench_command(str(run), arms=["teacher+tome"], out=str(tmp_path), add=True)

@@ -93,7 +93,7 @@ def test_it_equals_one_question_after_the_other(models: dict[Cell, VideoLLM], ba
             assert found["per_type"][kind] == pytest.approx(np.mean(of_kind)), (cell, kind)
         table = torch.cat(scores[cell].answers)[:, 0].tolist()
         assert table == answers[-1], cell
-    assert len({tuple(right) for right in answers}) > 1, "arms differ in what they answer"
+    assert len({tuple(right) for right in answers}) > 1, "methods differ in what they answer"
 
 
 @pytest.mark.filterwarnings("ignore:.*autocast.*")
@@ -109,7 +109,7 @@ def test_a_frame_wise_backbone_sees_each_frame_once(
 
     monkeypatch.setattr(InternVLTeacher, "forward", counted)
     answer_all(models, [batch], torch.float32, CPU)
-    assert seen == [3 * TOTAL], "five cells of three arms share the teacher's features"
+    assert seen == [3 * TOTAL], "five cells of three methods share the teacher's features"
     teacher = models["teacher", 8].backbone
     places = uniform_midpoints(TOTAL, 5)
     whole, part = teacher(batch["frames_BTCHW"]), teacher(batch["frames_BTCHW"][:, places])

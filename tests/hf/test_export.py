@@ -85,7 +85,7 @@ def test_chat_and_evaluation_load_what_was_exported(merge: bool) -> None:
     torch.testing.assert_close(reference(load_video_llm(exported(merge), "eager")), expected, **CLOSE)
 
 
-def test_an_adapter_kept_apart_is_the_run_s_and_the_llm_beside_it_the_host_s() -> None:
+def test_an_adapter_kept_apart_is_the_run_s_and_the_llm_beside_it_the_base_vlm_s() -> None:
     apart = exported(False)
     assert sha256_of(apart / "adapter") == sha256_of(lma_run_folder() / "export" / "adapter")
     assert not (exported(True) / "adapter").exists()
@@ -186,7 +186,7 @@ def write_teacher(export: Path, kind: str, source: str) -> None:
     TrainingRecord("CTDStage", 5, "32-true", teacher=TeacherName.seen_from(export, kind, source)).write(export)
 
 
-def test_the_encoder_of_ctd_goes_into_the_host_as_it_is(tmp_path: Path) -> None:
+def test_the_encoder_of_ctd_goes_into_the_base_vlm_as_it_is(tmp_path: Path) -> None:
     shutil.copytree(encoder_folder(), tmp_path / "ctd" / "export")
     with pytest.raises(ConfigError, match="--host"):
         export_command(str(tmp_path / "ctd"), str(tmp_path / "out"))
@@ -198,7 +198,7 @@ def test_the_encoder_of_ctd_goes_into_the_host_as_it_is(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(*load(tmp_path / "out")), expected, **CLOSE)
 
 
-def test_only_an_internvl_that_was_the_teacher_is_the_host(tmp_path: Path) -> None:
+def test_only_an_internvl_that_was_the_teacher_is_the_base_vlm(tmp_path: Path) -> None:
     shutil.copytree(encoder_folder(), tmp_path / "ctd" / "export")
     for source in (str(host_folder()), "org/host"):
         write_teacher(tmp_path / "ctd" / "export", "InternVL", source)

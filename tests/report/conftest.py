@@ -46,17 +46,17 @@ def latency_record(**ms: float) -> dict[str, Any]:
         }
         for mixer, value in ms.items()
     ]
-    arms = [
+    methods = [
         {"name": name, "group": "g", "label": "l", "parameters_m": 87.0, "gflops_per_frame": 80.0 + 10 * place}
         for place, name in enumerate(names.values())
     ]
-    arms.append({"name": "teacher", "group": "g", "label": "l", "parameters_m": 304.1, "gflops_per_frame": 727.0})
+    methods.append({"name": "teacher", "group": "g", "label": "l", "parameters_m": 304.1, "gflops_per_frame": 727.0})
     return {
         "kind": "latency",
         "environment": made_up_cells.ENVIRONMENT,
         "settings": {"size": "real", "device": "cpu", "host": "internvl3-1b"},
         "complete": True,
-        "arms": arms,
+        "arms": methods,
         "rows": rows,
     }
 
@@ -83,21 +83,21 @@ def _report(records: Path, seed: int, times: Mapping[tuple[str, int], float], no
             measured[row["arm"], row["frames"]] = float(np.mean(row["right"]))
     rows: list[dict[str, Any]] = [
         {
-            "arm": arm,
+            "arm": method,
             "frames": frames,
             "tokens": frames,
-            "accuracy": measured.get((arm, frames), 0.5),
+            "accuracy": measured.get((method, frames), 0.5),
             "accuracy_low": 0.0,
             "accuracy_high": 1.0,
             "questions": 160,
             "videos": 40,
             "decode_ms": 1.0,
             "preprocess_ms": 1.0,
-            "encode_ms": (0.5 if arm == "teacher" else 0.8) * ms,
+            "encode_ms": (0.5 if method == "teacher" else 0.8) * ms,
             "project_ms": 0.0,
-            "prefill_ms": (0.5 if arm == "teacher" else 0.2) * ms,
+            "prefill_ms": (0.5 if method == "teacher" else 0.2) * ms,
         }
-        for (arm, frames), ms in times.items()
+        for (method, frames), ms in times.items()
     ]
     for row in rows if noise is not None else ():
         # Of 9 runs the second and the eighth: the median lies outside with a probability of 20 / 512.

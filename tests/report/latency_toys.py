@@ -47,52 +47,52 @@ def toy_stage(ms: float, computed: bool = False, gflops: float | None = None, ho
     }
 
 
-def _row(suite: str, arm: str, frames: int | None, stages: dict[str, Any], **more: Any) -> dict[str, Any]:
+def _row(suite: str, method: str, frames: int | None, stages: dict[str, Any], **more: Any) -> dict[str, Any]:
     computed = any(stage["computed"] for stage in stages.values())
     model = sum(stages[n]["ms"] for n in ("encode", "project", "prefill")) if "prefill" in stages and frames else None
     empty = {"tokens_encoder": None, "tokens_llm": None, "tokens_per_frame": None, "prompt_tokens": None}
     return {
-        "suite": suite, "arm": arm, "frames": frames, "batch": 1, "image_size": 448, "status": "ok", "note": "",
+        "suite": suite, "arm": method, "frames": frames, "batch": 1, "image_size": 448, "status": "ok", "note": "",
         "computed": computed, "stages": stages, "model_ms": model, "ttft_ms": None, "share": None, "run_ms": None,
         "frames_per_s": frames / model * 1e3 if model and frames else None, **empty, **more,
     }  # fmt: skip
 
 
 def toy_latency(device: str = "cpu") -> dict[str, Any]:
-    """A whole record; on a GPU with batches, an arm out of memory, and 7 ms in all around the model's stages."""
+    """A whole record; on a GPU with batches, a method out of memory, and 7 ms in all around the model's stages."""
     about = {name: gflops for name, _, _, _, _, gflops, _, _ in _ARMS}
     given = {name: (encoder, llm) for name, _, _, _, _, _, encoder, llm in _ARMS}
     rows: list[dict[str, Any]] = []
     for frames in (4, 8, 16):
-        for arm in ("teacher", "teacher+wap", "student", "vit-b", "fastvit"):
+        for method in ("teacher", "teacher+wap", "student", "vit-b", "fastvit"):
             stages = {
-                "encode": toy_stage(frames * _MS[arm], gflops=frames * about[arm]),
+                "encode": toy_stage(frames * _MS[method], gflops=frames * about[method]),
                 "project": toy_stage(2.0 * frames),
             }
-            rows.append(_row("encoder", arm, frames, stages))
+            rows.append(_row("encoder", method, frames, stages))
     for frames in (1024, 4096) if device == "gpu" else ():
         rows.append(_row("encoder", "student", frames, {"encode": toy_stage(frames * 45.0), "project": toy_stage(9.0)}))
-    for arm in ("student", "student-none", "student-conv"):
-        rows.append(_row("mixer", arm, 4, {"encode": toy_stage(4 * _MS[arm], gflops=4 * about[arm])}))
+    for method in ("student", "student-none", "student-conv"):
+        rows.append(_row("mixer", method, 4, {"encode": toy_stage(4 * _MS[method], gflops=4 * about[method])}))
     for tokens in (256, 1024, 4096):
         computed = device == "cpu" and tokens == 4096
         stages = {"prefill": toy_stage(tokens * 0.5, computed, gflops=tokens * 1.0, how=_BETWEEN)}
         rows.append(_row("prefill", "llm", None, stages, tokens_llm=tokens, prompt_tokens=tokens))
-    for arm, most in (("teacher", 64), ("teacher+wap", 512), ("student", 512), ("vit-b", 64), ("fastvit", 64)):
+    for method, most in (("teacher", 64), ("teacher+wap", 512), ("student", 512), ("vit-b", 64), ("fastvit", 64)):
         for frames in (8, 64, 512):
             if frames > most:
                 continue
-            computed, tokens_llm = device == "cpu" and frames > 16, frames * given[arm][1]
+            computed, tokens_llm = device == "cpu" and frames > 16, frames * given[method][1]
             stages = {
-                "encode": toy_stage(frames * _MS[arm], computed, frames * about[arm], _BY_THE_FRAME),
+                "encode": toy_stage(frames * _MS[method], computed, frames * about[method], _BY_THE_FRAME),
                 "project": toy_stage(2.0 * frames, computed, how=_BY_THE_FRAME),
                 "prefill": toy_stage(0.5 * tokens_llm, computed, how=_BETWEEN if tokens_llm < 4096 else _BEYOND),
             }
             around = {"host_to_device": toy_stage(4.0), "normalize": toy_stage(2.0), "first_token": toy_stage(1.0)}
             stages |= around if device == "gpu" else {}
-            tokens = {"tokens_encoder": frames * given[arm][0], "tokens_llm": tokens_llm}
-            tokens |= {"tokens_per_frame": given[arm][1], "prompt_tokens": tokens_llm + 40}
-            rows.append(_row("pipeline", arm, frames, stages, **tokens))
+            tokens = {"tokens_encoder": frames * given[method][0], "tokens_llm": tokens_llm}
+            tokens |= {"tokens_per_frame": given[method][1], "prompt_tokens": tokens_llm + 40}
+            rows.append(_row("pipeline", method, frames, stages, **tokens))
             rows[-1]["ttft_ms"] = rows[-1]["model_ms"] + 7.0 if device == "gpu" else None
             if device == "gpu" and frames == 8:
                 rows.append({**rows[-1], "suite": "throughput", "batch": 8})

@@ -22,7 +22,7 @@ from report.wording import by_seed, measured, why
 
 CLAIMS, REDUCTIONS = claims(), of_groups(*REDUCING)
 NOT_HERE = ("up to 512 frames", "single scores", "Tiles")
-"""Of claims that no record of this ground can decide."""
+"""Of claims that no record of this setup can decide."""
 
 
 def claim(words: str) -> Claim:
@@ -30,22 +30,22 @@ def claim(words: str) -> Claim:
     return found
 
 
-def as_the_paper(arm: str, frames: int, seed: int) -> float:
+def as_the_paper(method: str, frames: int, seed: int) -> float:
     """Accuracies of a world in which all that the paper says is so."""
-    grown, arm = 0.08 * log2(frames / 4), arm.removeprefix(CONTROL)
-    if arm == "teacher":
+    grown, method = 0.08 * log2(frames / 4), method.removeprefix(CONTROL)
+    if method == "teacher":
         return 0.34 + grown + 0.001 * seed
-    arm = {"ctd-again": "liteframe-ctd", "lma-again": "liteframe-lma"}.get(arm, arm)
-    if arm in ("liteframe-lma", "liteframe-ctd", "teacher+wap"):
-        return {"liteframe-lma": 0.42, "liteframe-ctd": 0.38, "teacher+wap": 0.34}[arm] + grown
-    return {"teacher+wap-4x": 0.35, "teacher+wap-8x": 0.355}.get(arm, 0.22) + grown
+    method = {"ctd-again": "liteframe-ctd", "lma-again": "liteframe-lma"}.get(method, method)
+    if method in ("liteframe-lma", "liteframe-ctd", "teacher+wap"):
+        return {"liteframe-lma": 0.42, "liteframe-ctd": 0.38, "teacher+wap": 0.34}[method] + grown
+    return {"teacher+wap-4x": 0.35, "teacher+wap-8x": 0.355}.get(method, 0.22) + grown
 
 
 def times(scale: float = 1.0) -> dict[tuple[str, int], float]:
     """Model times in which the student needs a fraction of what others do."""
-    found = {("teacher", n): 1.0 * n for n in FRAMES} | {(arm, n): 0.9 * n for arm in REDUCTIONS for n in FRAMES}
+    found = {("teacher", n): 1.0 * n for n in FRAMES} | {(method, n): 0.9 * n for method in REDUCTIONS for n in FRAMES}
     return found | {
-        (arm, n): 0.05 * scale * n for arm in ("liteframe-ctd", "liteframe-lma") for n in (*FRAMES, LONGEST)
+        (method, n): 0.05 * scale * n for method in ("liteframe-ctd", "liteframe-lma") for n in (*FRAMES, LONGEST)
     }
 
 
@@ -53,26 +53,26 @@ def gpu_record(shapes_record: Any, ms: Callable[[str, int], float], computed: bo
     """A record of the paper's host on a GPU: encoder and whole models at 64 frames, the student's at 512 too.
 
     Args:
-        ms: of every stage, of an arm and a frame count.
+        ms: of every stage, of a method and a frame count.
     """
     record = shapes_record(depthwise=10, full=14, attention=20, joint=30)
     record["environment"] = {**record["environment"], "device": "a GPU", "device_type": "cuda"}
     record["settings"]["host"] = "internvl3-8b"
-    for suite, arm, n in (
-        *((suite, arm, 64) for suite in ("encoder", "pipeline") for arm in ("teacher", "teacher+wap", "student")),
+    for suite, method, n in (
+        *((suite, method, 64) for suite in ("encoder", "pipeline") for method in ("teacher", "teacher+wap", "student")),
         ("pipeline", "student", 512),
     ):
-        prefill = 0.5 if arm == "teacher+wap" else 1.0
+        prefill = 0.5 if method == "teacher+wap" else 1.0
         parts = {"encode": 2.0, "project": 0.01}
         parts |= {"prefill": prefill, "first_token": 0.001} if suite == "pipeline" else {}
-        stages = {name: {"ms": part * ms(arm, n), "computed": computed} for name, part in parts.items()}
-        row = {"suite": suite, "arm": arm, "frames": n, "batch": 1, "status": "ok", "stages": stages}
+        stages = {name: {"ms": part * ms(method, n), "computed": computed} for name, part in parts.items()}
+        row = {"suite": suite, "arm": method, "frames": n, "batch": 1, "status": "ok", "stages": stages}
         record["rows"].append({**row, "computed": computed})
     return {**record, **more}
 
 
-def quick(arm: str, frames: int) -> float:
-    return 13.0 * 64 if arm != "student" else float(frames)
+def quick(method: str, frames: int) -> float:
+    return 13.0 * 64 if method != "student" else float(frames)
 
 
 def evidence_of(
@@ -102,8 +102,8 @@ def test_a_world_as_the_paper_says(records: Path, fill: Any, report: Any, shapes
 
 
 def test_a_world_as_it_is_not(records: Path, fill: Any, report: Any, shapes_record: Any) -> None:
-    evidence_of(records, fill, report, lambda arm, n, seed: 1.0 - as_the_paper(arm, n, seed), scale=200.0)
-    record = gpu_record(shapes_record, lambda arm, n: float(n))
+    evidence_of(records, fill, report, lambda method, n, seed: 1.0 - as_the_paper(method, n, seed), scale=200.0)
+    record = gpu_record(shapes_record, lambda method, n: float(n))
     record["rows"][0]["stages"]["encode"]["ms"] = 99.0
     write_json(records.parent / "latency_gpu.json", record)
     evidence = read_evidence(records)
@@ -130,23 +130,23 @@ def test_a_world_as_it_is_not(records: Path, fill: Any, report: Any, shapes_reco
 
 
 def test_a_tie_cannot_be_told(records: Path, fill: Any, report: Any) -> None:
-    evidence = evidence_of(records, fill, report, lambda arm, n, seed: 0.5)
+    evidence = evidence_of(records, fill, report, lambda method, n, seed: 0.5)
     judged = claim("plain pooling").judged(evidence)
     assert judged.verdict == OPEN
     assert {why(finding) for finding in judged.parts} == {"the interval contains 0"}
 
 
-def test_wap_has_to_be_better_on_both_hosts(records: Path, fill: Any) -> None:
+def test_wap_has_to_be_better_on_both_base_vlms(records: Path, fill: Any) -> None:
     level = as_the_paper("teacher+max", 8, 4)
-    fill(records, lambda arm, n, seed: level if arm.startswith(CONTROL) else as_the_paper(arm, n, seed))
+    fill(records, lambda method, n, seed: level if method.startswith(CONTROL) else as_the_paper(method, n, seed))
     judged = claim("plain pooling").judged(read_evidence(records))
     assert [finding.verdict for finding in judged.parts] == [HOLDS] * 3 + [OPEN] * 3
     assert judged.verdict == OPEN and judged.deciding is not None and "the other base VLM" in judged.deciding.what
 
 
 def test_students_are_told_apart_only_beyond_the_noise(records: Path, fill: Any) -> None:
-    def trained(arm: str, frames: int, seed: int) -> float:
-        return {"ctd-joint": 0.4, "lma-joint": 0.4, "ctd-again": 0.45, "lma-again": 0.75}.get(arm, 0.5)
+    def trained(method: str, frames: int, seed: int) -> float:
+        return {"ctd-joint": 0.4, "lma-joint": 0.4, "ctd-again": 0.45, "lma-again": 0.75}.get(method, 0.5)
 
     fill(records, trained)
     after_ctd, after_lma = claim("joint) attention").judged(read_evidence(records)).parts
@@ -157,7 +157,7 @@ def test_students_are_told_apart_only_beyond_the_noise(records: Path, fill: Any)
 
 
 def test_accuracy_that_saturates_is_not_logarithmic(records: Path, fill: Any) -> None:
-    fill(records, lambda arm, n, seed: 0.9 - 4.0 / n if arm == "teacher" else 0.1 * log2(n))
+    fill(records, lambda method, n, seed: 0.9 - 4.0 / n if method == "teacher" else 0.1 * log2(n))
     teacher, student = claim("logarithm").judged(read_evidence(records)).parts
     assert (teacher.verdict, why(teacher)) == (FAILS, "it saturates")
     assert student.verdict == HOLDS
@@ -185,8 +185,8 @@ def test_each_budget_and_each_latency_is_a_part() -> None:
 def test_methods_that_the_paper_does_not_name_are_shown_and_decide_nothing(
     records: Path, fill: Any, report: Any
 ) -> None:
-    def far_above(arm: str, frames: int, seed: int) -> float:
-        return 0.99 if arm == "teacher+holitom" else as_the_paper(arm, frames, seed)
+    def far_above(method: str, frames: int, seed: int) -> float:
+        return 0.99 if method == "teacher+holitom" else as_the_paper(method, frames, seed)
 
     judged = claim("above the post-hoc").judged(evidence_of(records, fill, report, far_above))
     assert judged.verdict == HOLDS
@@ -208,9 +208,9 @@ def test_methods_that_the_paper_does_not_name_are_shown_and_decide_nothing(
     )
 
 
-def test_tome_inside_the_encoder_counts_before_the_host_that_has_it(records: Path, fill: Any) -> None:
-    def inside(arm: str, frames: int, seed: int) -> float:
-        return 0.95 if arm == "tome-teacher+wap" else as_the_paper(arm, frames, seed)
+def test_tome_inside_the_encoder_counts_before_the_base_vlm_that_has_it(records: Path, fill: Any) -> None:
+    def inside(method: str, frames: int, seed: int) -> float:
+        return 0.95 if method == "tome-teacher+wap" else as_the_paper(method, frames, seed)
 
     fill(records, inside)
     judged = claim("other reductions before the LLM").judged(read_evidence(records))
@@ -219,12 +219,12 @@ def test_tome_inside_the_encoder_counts_before_the_host_that_has_it(records: Pat
 
 
 def test_equal_times_hold_only_at_their_unfavourable_ends(records: Path, fill: Any, report: Any) -> None:
-    """Accuracy is the same straight line on log2(frames) in both arms, the student's times half of the teacher's."""
+    """Accuracy is the same straight line on log2(frames) in both methods, the student's times half of the teacher's."""
 
-    def line(arm: str, frames: int, seed: int) -> float:
+    def line(method: str, frames: int, seed: int) -> float:
         return 0.1 * log2(frames)
 
-    times = {(arm, n): scale * n for arm, scale in (("teacher", 1.0), (LMA, 0.5)) for n in FRAMES}
+    times = {(method, n): scale * n for method, scale in (("teacher", 1.0), (LMA, 0.5)) for n in FRAMES}
     fill(records, line)
     words = "At the time that the base VLM"
     for noise, verdict, gain in (
@@ -285,7 +285,7 @@ def test_what_was_not_timed_says_how_to(records: Path, fill: Any, report: Any) -
     assert {finding.verdict for finding in faster} == {MISSING} and "18.0 at 8 frames" in measured(faster[0].measured)
 
 
-def test_an_arm_that_is_never_as_fast_cannot_be_told(records: Path, fill: Any, report: Any) -> None:
+def test_an_method_that_is_never_as_fast_cannot_be_told(records: Path, fill: Any, report: Any) -> None:
     evidence = evidence_of(records, fill, report, as_the_paper, scale=200.0)
     (finding,) = claim("At the time that the base VLM").judged(evidence).parts
     assert (finding.verdict, why(finding)) == (OPEN, "no frame count of student after LMA is that fast")
@@ -302,7 +302,7 @@ WORDS = (("35 % less", "0."), ("5.3 times", "13.0 times at 64 frames"), ("12.7 t
 
 
 @pytest.mark.parametrize(("words", "number"), WORDS)
-def test_only_whole_records_of_the_papers_host_on_a_gpu_decide(
+def test_only_whole_records_of_the_papers_base_vlm_on_a_gpu_decide(
     records: Path, shapes_record: Any, words: str, number: str
 ) -> None:
     path = records.parent / "latency_gpu.json"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from reading import no_evidence, read_evidence
 
-from liteframe.bench.frontier import accuracy_at, rows_of_arm, weights_at
+from liteframe.bench.frontier import accuracy_at, rows_of_method, weights_at
 from liteframe.bench.paper.cells import CELLS, CTD, LMA, PaperCell, find_cell
 from liteframe.bench.paper.records import read_cell, record_path
 from liteframe.errors import DataError
@@ -21,8 +21,8 @@ from report.evidence import difference
 from report.wording import Reason, reason
 
 
-def levels(arm: str, frames: int, seed: int) -> float:
-    return {"teacher": 0.5, "teacher+wap": 0.4}.get(arm, 0.3) + frames / 400 + seed / 100
+def levels(method: str, frames: int, seed: int) -> float:
+    return {"teacher": 0.5, "teacher+wap": 0.4}.get(method, 0.3) + frames / 400 + seed / 100
 
 
 def test_sums_are_question_by_question(records: Path, fill: Callable[..., None]) -> None:
@@ -36,7 +36,7 @@ def test_sums_are_question_by_question(records: Path, fill: Callable[..., None])
     ]
     assert found is not None
     assert found.mean == pytest.approx(np.mean(by_hand)) and list(found.by_seed.values()) == pytest.approx(by_hand)
-    # Questions are as hard for both arms, so the paired interval is far narrower than that of either accuracy.
+    # Questions are as hard for both methods, so the paired interval is far narrower than that of either accuracy.
     alone = evidence.accuracy("teacher", 8)
     assert alone is not None and found.high - found.low < 0.7 * (alone.high - alone.low)
     two = evidence.accuracy("teacher", 8, [4, 5])
@@ -167,7 +167,7 @@ def test_weights_at_a_time_give_what_the_sweep_interpolates(
     fill(records, levels, seeds=(4,))
     report(records, 4, {("teacher", n): 2.0 * n for n in (8, 16)} | {(LMA, n): 0.4 * n for n in (8, 32, 64)})
     evidence = read_evidence(records)
-    rows = rows_of_arm(evidence.times[4], LMA)
+    rows = rows_of_method(evidence.times[4], LMA)
     times = {row.frames: row.model_ms for row in rows}
     for ms in (rows[0].model_ms, 5.0, rows[1].model_ms, 20.0, 99.0):
         weights, _ = weights_at(times, ms)
@@ -198,8 +198,8 @@ def test_ratios_are_compared_at_equal_tokens() -> None:
 
 
 def test_noise_is_the_largest_of_any_seed(records: Path, fill: Callable[..., None]) -> None:
-    def apart(arm: str, frames: int, seed: int) -> float:
-        return 0.5 + {"ctd-again": {4: 0.1, 5: -0.2}, "lma-again": {4: 0.3, 5: 0.0}}.get(arm, {}).get(seed, 0.0)
+    def apart(method: str, frames: int, seed: int) -> float:
+        return 0.5 + {"ctd-again": {4: 0.1, 5: -0.2}, "lma-again": {4: 0.3, 5: 0.0}}.get(method, {}).get(seed, 0.0)
 
     fill(records, apart)
     evidence = read_evidence(records)
@@ -227,11 +227,11 @@ def test_no_records_are_no_evidence(tmp_path: Path) -> None:
     assert set(evidence.records.open_cells) == {cell.name for cell in CELLS}
 
 
-def as_it_was(path: Path, arm: str = "teacher+tome") -> None:
+def as_it_was(path: Path, method: str = "teacher+tome") -> None:
     """A record of before ToMe said its scope, which was the whole video."""
     record = json.loads(path.read_text())
     for row in record["rows"]:
-        if row["arm"] == arm:
+        if row["arm"] == method:
             row["how"] = {"compressor": "tome", "ratio": 16, "heads": 4}
             row["right"] = [0] * len(row["right"])
     path.write_text(json.dumps(record))
@@ -258,4 +258,4 @@ def test_what_a_cell_measured_anew_counts_and_not_the_older_record(records: Path
     found = read_evidence(records).accuracy("teacher+tome-video", 8, [4])
     assert found is not None and found.mean > 0
     twice = read_cell(records, merging, 4)
-    assert twice is not None and twice.open_arms(merging) == (("teacher+tome", (8, 16, 32, 64)),)
+    assert twice is not None and twice.open_methods(merging) == (("teacher+tome", (8, 16, 32, 64)),)

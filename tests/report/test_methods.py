@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from matplotlib.markers import MarkerStyle
 
-from liteframe.bench.arms import ARMS, VARIANT_ARMS
-from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.methods import in_order, label, method, methods, of_groups
 from liteframe.bench.paper.cells import BUDGETS, CELLS, CTD, FRAMES, LMA, MIXERS, RATIOS, frames_at
+from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS
 from report.accuracy_claims import REDUCING, counted
 from report.paper_tables import BEYOND_16X
 from report.time_claims import MIXER_NAMES
@@ -20,8 +20,8 @@ GROUPS = {
 
 
 def test_all_that_is_measured_has_an_entry_told_apart() -> None:
-    encoders = {name for name, each in ENCODER_ARMS.items() if each.group != "mixer"} | set(MIXER_NAMES.values())
-    assert {*ARMS, *VARIANT_ARMS, *encoders, *RATIOS} <= methods().keys()
+    encoders = {name for name, each in ENCODERS.items() if each.group != "mixer"} | set(MIXER_NAMES.values())
+    assert {*RUN_METHODS, *VARIANT_METHODS, *encoders, *RATIOS} <= methods().keys()
     assert len({each.label for each in methods().values()}) == len(methods())
     drawn = {name: (each.colour, each.marker) for name, each in methods().items() if name != "student"}
     assert len(set(drawn.values())) == len(drawn)
@@ -36,7 +36,7 @@ def test_an_unknown_method_has_its_own_name_and_comes_last() -> None:
 
 
 def test_everything_on_the_page_has_a_cell() -> None:
-    measured = {(arm, frames) for cell in CELLS for arm, counts in cell.arms for frames in counts}
+    measured = {(method, frames) for cell in CELLS for method, counts in cell.methods for frames in counts}
     wanted = {"teacher", *of_groups(*REDUCING), CTD, LMA, *BEYOND_16X}
     wanted |= {name for students in words()["ablations"].values() for name in students}
     wanted |= {f"{stage}-{mixer}" for stage in ("ctd", "lma") for mixer in MIXERS}

@@ -41,8 +41,8 @@ def page_of(evidence: Evidence, cells: Sequence[PaperCell] = CELLS, notes: str =
     return page(evidence, judged_claims(evidence), notes, cells)
 
 
-def some(arm: str, frames: int, seed: int) -> float:
-    return min(0.95, 0.3 + frames / 200 + len(arm) / 100)
+def some(method: str, frames: int, seed: int) -> float:
+    return min(0.95, 0.3 + frames / 200 + len(method) / 100)
 
 
 def test_the_committed_page_says_what_the_records_do() -> None:
@@ -55,8 +55,8 @@ def test_the_page_of_no_records_promises_nothing(tmp_path: Path) -> None:
     assert text.count("**not measured yet**") + text.count("**not measurable here**") == len(CLAIMS)
     assert f"Of {len(CLAIMS)} claims: holds: 0; does not hold: 0; cannot be told: 0; not measured yet: " in text
     assert "Measured on no record yet;" in text
-    for arm in REDUCTIONS:
-        assert label(arm) in text
+    for method in REDUCTIONS:
+        assert label(method) in text
     assert "`make bench RUN=runs/tiny-seed4` (and 5, 6)" in text
 
 
@@ -96,8 +96,8 @@ def test_other_budgets_stand_apart(records: Path, fill: Any) -> None:
     fill(records, some)
     text = page_of(read_evidence(records))
     first, others = text.partition("## Table 1")[2].partition("## Figure 3")[0].split("These do not reach 16x")
-    for arm in ("teacher, all tokens", "DyCoke", "FastV (inside the LLM)", "PyramidDrop (inside the LLM)"):
-        assert f"| {arm} |" in others and f"| {arm} |" not in first
+    for method in ("teacher, all tokens", "DyCoke", "FastV (inside the LLM)", "PyramidDrop (inside the LLM)"):
+        assert f"| {method} |" in others and f"| {method} |" not in first
     assert "| FastVID |" in first and "| FastVID |" not in others
 
 
@@ -105,7 +105,7 @@ def test_another_base_vlm_stands_beside_the_first(records: Path, fill: Any) -> N
     names = [f"control:teacher+{name}" for name in ("average", "wap", "tome")]
     cell = PaperCell("control", "control", tuple((name, FRAMES) for name in names), (4, 5))
     cells = (*[other for other in CELLS if other.name != "control"], cell)
-    fill(records, lambda arm, n, seed: 0.7 if arm == "control:teacher+wap" else 0.4, cells)
+    fill(records, lambda method, n, seed: 0.7 if method == "control:teacher+wap" else 0.4, cells)
     table = reductions(read_evidence(records, cells), [f"teacher+{name}" for name in ("average", "wap", "tome", "max")])
     assert [text.split(" ")[0] for text in table["on the other base VLM"]] == ["+0.300", "-", "+0.300", "-"]
     assert not table["on the other base VLM"].str.contains("[", regex=False).any(), "it has two seeds"
@@ -135,7 +135,7 @@ def test_differences_beside_the_page_are_of_the_same_questions(records: Path, fi
 
 
 def test_two_trainings_of_the_same_are_shown(records: Path, fill: Any) -> None:
-    fill(records, lambda arm, n, seed: 0.55 if arm == "ctd-again" else 0.5)
+    fill(records, lambda method, n, seed: 0.55 if method == "ctd-again" else 0.5)
     text = page_of(read_evidence(records)).partition("## Table 5")[2]
     assert "| depth-wise convolution (the paper's), trained again | 0.5" in text and "less depth-wise |" in text
     assert "Noise of training after CTD: +0.050" in text and "the largest is 0.050." in text
@@ -182,8 +182,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from liteframe.ops.compressors import registry
 registry.METHODS["brand-new"] = registry.METHODS["tome"]
-from liteframe.bench.arms import ARMS
-assert "teacher+brand-new" in ARMS, "it is a method of the sweep"
+from liteframe.bench.run_methods import RUN_METHODS
+assert "teacher+brand-new" in RUN_METHODS, "it is a method of the sweep"
 from report.paper_page import write_paper
 write_paper(Path(sys.argv[1]))
 """

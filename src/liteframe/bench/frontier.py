@@ -27,19 +27,19 @@ class AtLatency:
     frames: tuple[int, int] | None
 
 
-def rows_of_arm(rows: Sequence[RowRecord], arm: str) -> list[RowRecord]:
+def rows_of_method(rows: Sequence[RowRecord], method: str) -> list[RowRecord]:
     """The rows of one method by rising frame count; ValueError if there are none or a frame count comes twice."""
-    found = sorted((row for row in rows if row.arm == arm), key=lambda row: row.frames)
+    found = sorted((row for row in rows if row.arm == method), key=lambda row: row.frames)
     if not found:
-        raise ValueError(f"no rows of method {arm!r}; there are {sorted({row.arm for row in rows})}")
+        raise ValueError(f"no rows of method {method!r}; there are {sorted({row.arm for row in rows})}")
     if len({row.frames for row in found}) < len(found):
-        raise ValueError(f"method {arm!r} has two rows with the same frame count")
+        raise ValueError(f"method {method!r} has two rows with the same frame count")
     return found
 
 
-def row_at(rows: Sequence[RowRecord], arm: str, frames: int) -> RowRecord | None:
+def row_at(rows: Sequence[RowRecord], method: str, frames: int) -> RowRecord | None:
     """The row of a method at a frame count, if there is one."""
-    return next((row for row in rows if row.arm == arm and row.frames == frames), None)
+    return next((row for row in rows if row.arm == method and row.frames == frames), None)
 
 
 def accuracy_at(rows: Sequence[RowRecord], ms: float, field: str = "model_ms") -> AtLatency:
@@ -87,29 +87,29 @@ def weights_at(times: Mapping[int, float], ms: float) -> tuple[dict[int, float],
 def matched_latency(
     rows: Sequence[RowRecord],
     baseline: str = "teacher",
-    arm: str = "liteframe-lma",
+    method: str = "liteframe-lma",
     frames: Sequence[int] = (8, 16),
     fields: Sequence[str] = ("model_ms", "total_ms"),
 ) -> list[dict[str, Any]]:
-    """What ``arm`` reaches at the latency of each of the baseline's rows.
+    """What ``method`` reaches at the latency of each of the baseline's rows.
 
     Returns:
         a dict a field and frame count: ``field``, ``baseline``, ``arm``, ``baseline_frames``, ``ms``,
         ``baseline_accuracy``, ``arm_accuracy``, ``gain`` (None where the method has no row that fast), ``where`` and
         ``arm_frames`` (see ``AtLatency``).
     """
-    of_arm = rows_of_arm(rows, arm)
+    of_method = rows_of_method(rows, method)
     matches: list[dict[str, Any]] = []
     for field in fields:
-        for row in rows_of_arm(rows, baseline):
+        for row in rows_of_method(rows, baseline):
             if row.frames not in frames:
                 continue
-            found = accuracy_at(of_arm, _latency(row, field), field)
+            found = accuracy_at(of_method, _latency(row, field), field)
             matches.append(
                 {
                     "field": field,
                     "baseline": baseline,
-                    "arm": arm,
+                    "arm": method,
                     "baseline_frames": row.frames,
                     "ms": _latency(row, field),
                     "baseline_accuracy": row.accuracy,
@@ -132,12 +132,12 @@ def pareto_front(rows: Sequence[RowRecord], field: str = "model_ms") -> list[Row
 
 
 def speed_ups(
-    rows: Sequence[RowRecord], baseline: str = "teacher", arm: str = "liteframe-lma"
+    rows: Sequence[RowRecord], baseline: str = "teacher", method: str = "liteframe-lma"
 ) -> list[dict[str, float | int]]:
     """At each frame count that both have: baseline over method for ``encode``, ``prefill``, ``model`` and ``total``."""
     ratios: list[dict[str, float | int]] = []
-    for row in rows_of_arm(rows, baseline):
-        other = row_at(rows, arm, row.frames)
+    for row in rows_of_method(rows, baseline):
+        other = row_at(rows, method, row.frames)
         if other is None:
             continue
         parts = ("encode", "prefill", "model", "total")
@@ -168,13 +168,13 @@ def latency_to_reach(
 
 
 def speed_ups_at_accuracy(
-    rows: Sequence[RowRecord], baseline: str = "teacher", arm: str = "liteframe-lma", field: str = "model_ms"
+    rows: Sequence[RowRecord], baseline: str = "teacher", method: str = "liteframe-lma", field: str = "model_ms"
 ) -> list[dict[str, Any]]:
-    """For each of the baseline's rows the latency at which ``arm`` is as accurate, and the ratio; None where never."""
-    of_arm = rows_of_arm(rows, arm)
+    """For each of the baseline's rows the latency at which a method is as accurate, and the ratio; None where never."""
+    of_method = rows_of_method(rows, method)
     found: list[dict[str, Any]] = []
-    for row in rows_of_arm(rows, baseline):
-        reached = latency_to_reach(of_arm, row.accuracy, field)
+    for row in rows_of_method(rows, baseline):
+        reached = latency_to_reach(of_method, row.accuracy, field)
         found.append(
             {
                 "field": field,
@@ -206,7 +206,7 @@ def shares(stages_ms: Mapping[str, float]) -> dict[str, dict[str, float | None]]
 def baseline_shares(rows: Sequence[RowRecord], baseline: str = "teacher") -> list[dict[str, Any]]:
     """Of each baseline row: shares of the ``model`` stages and of all stages, ``end_to_end``."""
     result = []
-    for row in rows_of_arm(rows, baseline):
+    for row in rows_of_method(rows, baseline):
         model = {name: row.stage_ms[name] for name in MODEL_STAGES}
         result.append({"frames": row.frames, "model": shares(model), "end_to_end": shares(row.stage_ms)})
     return result

@@ -15,7 +15,7 @@ from liteframe.errors import LiteFrameError
 MUST_AGREE = ("dtype", "attention_kernel", "llm", "prompt", "output_length")
 """Settings in which the methods of one comparison may not differ."""
 
-Arm = Callable[[Any], object]
+TimedRun = Callable[[Any], object]
 """One run of a method: it takes a timer and marks its stages, ``with timer.stage("encode"): ...``."""
 
 
@@ -29,7 +29,7 @@ class VoidRun(LiteFrameError):
     def __init__(self, differences: dict[str, dict[str, Any]]) -> None:
         self.differences = differences
         parts = [
-            f"{name} ({', '.join(f'{arm}: {value!r}' for arm, value in values.items())})"
+            f"{name} ({', '.join(f'{method}: {value!r}' for method, value in values.items())})"
             for name, values in differences.items()
         ]
         super().__init__(
@@ -46,7 +46,7 @@ def setting_differences(
     """Settings in which methods differ, or that one does not declare: setting -> {method: value}; empty if none."""
     differences: dict[str, dict[str, Any]] = {}
     for name in fields:
-        values = {arm: declared.get(name, _MISSING) for arm, declared in settings.items()}
+        values = {method: declared.get(name, _MISSING) for method, declared in settings.items()}
         listed = list(values.values())
         if any(value != listed[0] for value in listed) or _MISSING in [v for v in listed if isinstance(v, str)]:
             differences[name] = values
@@ -61,7 +61,7 @@ def require_same_settings(settings: Mapping[str, Mapping[str, Any]], fields: Seq
 
 
 @dataclass
-class ArmSamples:
+class MethodSamples:
     """Raw times of one method.
 
     Attributes:
@@ -82,19 +82,19 @@ class ArmSamples:
 
 
 def interleave(
-    arms: Mapping[str, Arm],
+    methods: Mapping[str, TimedRun],
     settings: Mapping[str, Mapping[str, Any]],
     rule: RunRule | None = None,
     device: str | torch.device = "cpu",
     memory: bool = True,
-) -> dict[str, ArmSamples]:
+) -> dict[str, MethodSamples]:
     """Run the methods in turns (A B A B ...) and keep every time.
 
     All methods get the same number of timed runs. The rule's seconds are a method's, so N together may take N times as
     long.
 
     Args:
-        arms: name -> one run, called with a ``StageTimer``.
+        methods: name -> one run, called with a ``StageTimer``.
         settings: name -> what the method runs under; at least the fields of ``MUST_AGREE``.
         rule: how often; ``RunRule.for_device(device)`` unless told.
         device: where the methods run.
@@ -103,28 +103,28 @@ def interleave(
     Raises:
         VoidRun: methods differ in a setting that must agree.
     """
-    if set(arms) != set(settings):
-        raise ValueError(f"methods {sorted(arms)} and settings {sorted(settings)} name different methods")
+    if set(methods) != set(settings):
+        raise ValueError(f"methods {sorted(methods)} and settings {sorted(settings)} name different methods")
     require_same_settings(settings)
     rule = rule or RunRule.for_device(device)
-    timers = {name: StageTimer(device) for name in arms}
+    timers = {name: StageTimer(device) for name in methods}
     for _ in range(rule.warmup):
-        for name, arm in arms.items():
+        for name, method in methods.items():
             with timers[name].run():
-                arm(timers[name])
+                method(timers[name])
     for timer in timers.values():
         timer.clear()
     runs = 0
     while not _enough(rule, runs, timers):
-        for name, arm in arms.items():
+        for name, method in methods.items():
             with timers[name].run():
-                arm(timers[name])
+                method(timers[name])
         runs += 1
-    results = {name: ArmSamples(timer.samples_ms, timer.run_ms) for name, timer in timers.items()}
+    results = {name: MethodSamples(timer.samples_ms, timer.run_ms) for name, timer in timers.items()}
     if memory:
-        for name, arm in arms.items():
+        for name, method in methods.items():
             peaks = StageMemory(device)
-            arm(peaks)
+            method(peaks)
             results[name].peak_mib, results[name].memory_kind = peaks.peaks_mib, peaks.kind
     return results
 

@@ -117,7 +117,7 @@ class LatencyRow:
 
 
 @dataclass(frozen=True)
-class LatencyArm:
+class LatencyMethod:
     """What a method is: size, work, and what of the tiny world may stand for its accuracy."""
 
     name: str
@@ -140,19 +140,19 @@ class LatencyRecord:
     environment: dict[str, Any]
     settings: dict[str, Any]
     limits: dict[str, float]
-    arms: dict[str, LatencyArm] = field(default_factory=dict)
+    methods: dict[str, LatencyMethod] = field(default_factory=dict)
     rows: list[LatencyRow] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
     complete: bool = False
 
-    def suite(self, name: str, arm: str | None = None, batch: int | None = None) -> list[LatencyRow]:
+    def suite(self, name: str, method: str | None = None, batch: int | None = None) -> list[LatencyRow]:
         """The rows of a suite, all of them or a method's, as they come."""
-        found = [row for row in self.rows if row.suite == name and arm in (None, row.arm)]
+        found = [row for row in self.rows if row.suite == name and method in (None, row.arm)]
         return [row for row in found if batch in (None, row.batch)]
 
-    def row(self, suite: str, arm: str, frames: int, batch: int = 1) -> LatencyRow | None:
+    def row(self, suite: str, method: str, frames: int, batch: int = 1) -> LatencyRow | None:
         """One row, if there is one."""
-        return next((row for row in self.suite(suite, arm, batch) if row.frames == frames), None)
+        return next((row for row in self.suite(suite, method, batch) if row.frames == frames), None)
 
 
 def read_latency(path: Path) -> LatencyRecord:
@@ -170,12 +170,14 @@ def read_latency(path: Path) -> LatencyRecord:
             raise DataError(f"{path}: field '{name}' is missing or no {kind.__name__}; {_REMEDY}")
     if data["settings"].get("size", "real") != "real":
         raise DataError(f"{path}: field 'settings.size' is {data['settings']['size']!r}, a try that tells no speed")
-    arms = [from_fields(LatencyArm, arm, f"{path}: arms[{i}]", _REMEDY) for i, arm in enumerate(data["arms"])]
+    methods = [
+        from_fields(LatencyMethod, method, f"{path}: arms[{i}]", _REMEDY) for i, method in enumerate(data["arms"])
+    ]
     return LatencyRecord(
         environment=data["environment"],
         settings=data["settings"],
         limits=data.get("limits") or {},
-        arms={arm.name: arm for arm in arms},
+        methods={method.name: method for method in methods},
         rows=[_row(row, f"{path}: rows[{i}]") for i, row in enumerate(data["rows"])],
         dropped=list(data.get("dropped") or []),
         complete=bool(data.get("complete")),

@@ -65,7 +65,7 @@ class StageMemory:
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """Here only so that an arm can be called with either."""
+        """Here only so that a method can be called with either."""
         yield
 
     @contextmanager

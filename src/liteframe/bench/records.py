@@ -92,7 +92,7 @@ class RowRecord:
     @classmethod
     def from_samples(
         cls,
-        arm: str,
+        method: str,
         frames: int,
         accuracy: Mapping[str, Any],
         samples: Mapping[str, Sequence[float]],
@@ -101,7 +101,7 @@ class RowRecord:
         """A row from what was measured.
 
         Args:
-            arm: name of the method.
+            method: its name.
             frames: frames of a video.
             accuracy: what ``MultipleChoiceAccuracy.compute`` returned.
             samples: stage -> raw milliseconds; the five of ``STAGES`` at least.
@@ -111,7 +111,7 @@ class RowRecord:
 
         missing = [name for name in STAGES if not len(samples.get(name, ()))]
         if missing:
-            raise ValueError(f"row of {arm!r} at {frames} frames has no samples of {', '.join(missing)}")
+            raise ValueError(f"row of {method!r} at {frames} frames has no samples of {', '.join(missing)}")
         raw = {name: [round(float(value), 4) for value in values] for name, values in samples.items()}
         spread = {name: summary(values) for name, values in raw.items()}
         for name, parts in (("model", MODEL_STAGES), ("total", STAGES)):
@@ -120,7 +120,7 @@ class RowRecord:
         times: dict[str, Any] = {f"{name}_ms": spread[name]["median"] for name in STAGES}
         scores = {name: accuracy[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "questions", "videos")}
         return cls(
-            arm,
+            method,
             frames,
             **about,
             **scores,
@@ -178,19 +178,19 @@ def rows_of(report: Mapping[str, Any], name: str = "report") -> list[RowRecord]:
     rows = [from_fields(RowRecord, row, f"{name}: rows[{index}]") for index, row in enumerate(report["rows"])]
     try:
         settings = (report.get("settings") or {}).get("compressors") or {}
-        return [replace(row, arm=recorded_arm(row.arm, settings.get(row.arm))) for row in rows]
+        return [replace(row, arm=recorded_method(row.arm, settings.get(row.arm))) for row in rows]
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(f"{name}: field 'settings': {error}") from error
 
 
-def recorded_arm(arm: str, how: Mapping[str, Any] | None) -> str:
+def recorded_method(method: str, how: Mapping[str, Any] | None) -> str:
     """The method that a row of a record is of, by the settings that stand in it: a method's defaults may have changed.
 
     Args:
-        arm: as the record names it.
+        method: as the record names it.
         how: what the method said of itself; None where the record has nothing of that.
     """
     from liteframe.ops.compressors.registry import recorded_as  # here, because it takes torch, and records do not
 
-    base, plus, name = arm.partition("teacher+")
-    return arm if how is None or not plus else f"{base}{plus}{recorded_as(name, how)}"
+    base, plus, name = method.partition("teacher+")
+    return method if how is None or not plus else f"{base}{plus}{recorded_as(name, how)}"

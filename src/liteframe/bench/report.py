@@ -57,8 +57,8 @@ def build_report(
     for stage in stages:
         if "name" not in stage or "seconds" not in stage:
             raise ValueError(f"a stage needs 'name' and 'seconds', got {dict(stage)}")
-    arms = list(dict.fromkeys(row.arm for row in rows))
-    students = [arm for arm in arms if arm.startswith("liteframe")]
+    methods = list(dict.fromkeys(row.arm for row in rows))
+    students = [method for method in methods if method.startswith("liteframe")]
     frames = sorted({row.frames for row in rows if row.arm == baseline})
     compared = students if frames else []
     fields = ("model_ms", "total_ms")
@@ -69,17 +69,17 @@ def build_report(
         "stages": [dict(stage) for stage in stages],
         "rows": [row.to_dict() for row in rows],
         "matched_latency": [
-            match for arm in compared for match in matched_latency(rows, baseline, arm, frames, fields)
+            match for method in compared for match in matched_latency(rows, baseline, method, frames, fields)
         ],
-        "speed_ups": {arm: speed_ups(rows, baseline, arm) for arm in compared},
+        "speed_ups": {method: speed_ups(rows, baseline, method) for method in compared},
         "at_equal_accuracy": {
-            arm: [entry for field in fields for entry in speed_ups_at_accuracy(rows, baseline, arm, field)]
-            for arm in compared
+            method: [entry for field in fields for entry in speed_ups_at_accuracy(rows, baseline, method, field)]
+            for method in compared
         },
         "pareto_front": {
             field: [{"arm": row.arm, "frames": row.frames} for row in pareto_front(rows, field)] for field in fields
         },
-        "shares": {arm: baseline_shares(rows, arm) for arm in ([baseline] if frames else []) + students},
+        "shares": {method: baseline_shares(rows, method) for method in ([baseline] if frames else []) + students},
         "notes": notes_from(rows, environment, chance),
         "records": list(records),
     }

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import torch
 
-from liteframe.bench.arms import ATTENTION, RunParts
 from liteframe.bench.environment import environment
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
 from liteframe.bench.records import write_record
+from liteframe.bench.run_methods import ATTENTION, RunParts
 from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
@@ -99,7 +99,7 @@ def _measure(
     parts = RunParts(folder)
     (host, processor), wap = parts.host, parts.wap
     teacher = VideoLLM(host, processor).eval()
-    compressors = arms_of(wap, saliencies, scales)
+    compressors = compressors_of(wap, saliencies, scales)
     models: dict[Cell, AnsweringModel] = {}
     for name, compressor in compressors.items():
         model = VideoLLM(host, processor, teacher.backbone, compressor).eval()
@@ -126,7 +126,7 @@ def _measure(
     return 0
 
 
-def arms_of(wap: WAP, saliencies: Sequence[str], scales: Sequence[float]) -> dict[str, Compressor]:
+def compressors_of(wap: WAP, saliencies: Sequence[str], scales: Sequence[float]) -> dict[str, Compressor]:
     """Average pooling, the class token with the run's own settings, and every score at every scale, by name."""
     reference = replace(wap, saliency=REFERENCE)
     tried = [replace(wap, saliency=name, scale=scale) for name in saliencies for scale in (wap.scale, *scales)]
@@ -146,13 +146,13 @@ def rows_against(scores: Mapping[Cell, MultipleChoiceAccuracy], reference: str) 
         and `right`, 1 or 0 for each question in the order of the manifest.
     """
     rows = []
-    for (arm, frames), score in scores.items():
+    for (method, frames), score in scores.items():
         right_Q, video_Q = score.answered()
         other_Q, _ = scores[reference, frames].answered()
         difference_Q = right_Q - other_Q
         low, high = bootstrap_over_videos(video_Q, difference_Q)
         gain = {"gain": float(difference_Q.mean()), "gain_low": low, "gain_high": high}
-        rows.append({"arm": arm, "frames": frames, **score.compute(), **gain, "right": right_Q.tolist()})
+        rows.append({"arm": method, "frames": frames, **score.compute(), **gain, "right": right_Q.tolist()})
     return rows
 
 
@@ -160,6 +160,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Accuracy by frames, and in brackets the gain over the reference."""
     counts = sorted({row["frames"] for row in rows})
     cells = {(row["arm"], row["frames"]): f"{row['accuracy']:.3f} ({row['gain']:+.3f})" for row in rows}
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    methods = list(dict.fromkeys(row["arm"] for row in rows))
     header = ["importance score", *(str(count) for count in counts)]
-    return aligned(header, [[arm, *(cells[arm, count] for count in counts)] for arm in arms])
+    return aligned(header, [[method, *(cells[method, count] for count in counts)] for method in methods])

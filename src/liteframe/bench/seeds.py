@@ -103,12 +103,12 @@ def summarise_seeds(paths: Sequence[str | Path]) -> dict[str, Any]:
     if not cells:
         raise DataError("the reports have no method and frame count in common; they are of different sweeps")
     rows = []
-    for arm, frames in cells:
-        found = [table[arm, frames] for table in tables]
+    for method, frames in cells:
+        found = [table[method, frames] for table in tables]
         values = [row.accuracy for row in found]
         rows.append(
             {
-                "arm": arm,
+                "arm": method,
                 "frames": frames,
                 "tokens": found[0].tokens,
                 "accuracy": fmean(values),

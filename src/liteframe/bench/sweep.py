@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from liteframe.bench.added_arms import WITNESS, require_same_run, with_arms
-from liteframe.bench.arms import ATTENTION, Arm, arms_of_run, exports_of
+from liteframe.bench.added_methods import WITNESS, require_same_run, with_methods
 from liteframe.bench.declared import declared
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
-from liteframe.bench.latency import ArmSamples, interleave
+from liteframe.bench.latency import MethodSamples, interleave
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
 from liteframe.bench.records import RowRecord
 from liteframe.bench.report import build_report, table_text, write_report
+from liteframe.bench.run_methods import ATTENTION, RunMethod, exports_of, methods_of_run
 from liteframe.bench.timers import RunRule
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decoding.decode import forget_scans, probe, read_frames
@@ -69,11 +69,11 @@ def bench_command(
     manifest = manifest_of_run(folder, split)
     before = _report_to_add_to(folder, Path(out or folder), split, arms, latency) if add else None
     arms = [WITNESS, *(name for name in arms or () if name != WITNESS)] if add else arms
-    measured = arms_of_run(folder, tuple(teacher_frames), tuple(student_frames), arms)
+    measured = methods_of_run(folder, tuple(teacher_frames), tuple(student_frames), arms)
     data = videos_for(
-        {arm.name: arm.model for arm in measured}, manifest, max(*teacher_frames, *student_frames), batch_size
+        {method.name: method.model for method in measured}, manifest, max(*teacher_frames, *student_frames), batch_size
     )
-    models = {(arm.name, frames): arm.model for arm in measured for frames in arm.frames}
+    models = {(method.name, frames): method.model for method in measured for frames in method.frames}
     scores = answer_all(models, question_batches(data, "sweep: questions"), torch.bfloat16, torch.device("cpu"))
     accuracy = {cell: score.compute() for cell, score in scores.items()}
     if not latency:
@@ -90,12 +90,12 @@ def bench_command(
         **_of_run(folder, split),
         "batch": 1,
         "frames": "uniform midpoints",
-        "exports": exports_of(folder, [arm.name for arm in measured]),
-        "compressors": {arm.name: arm.model.describe() for arm in measured},
+        "exports": exports_of(folder, [method.name for method in measured]),
+        "compressors": {method.name: method.model.describe() for method in measured},
         "latency_rule": RunRule.for_device("cpu", max_seconds=_CELL_SECONDS).describe(),
     }
     if before is not None:
-        report = with_arms(before, rows, settings, measured_in, str(Path(out or folder) / REPORT))
+        report = with_methods(before, rows, settings, measured_in, str(Path(out or folder) / REPORT))
     else:
         report = build_report(measured_in, stages, rows, settings=settings, limits=limits, chance=0.25)
     written = write_report(report, out or folder)
@@ -131,15 +131,15 @@ def _stages(run: Path, started: float) -> list[dict[str, Any]]:
     return [*before, {"name": "bench", "seconds": round(time.monotonic() - started, 3)}]
 
 
-def _latencies(arms: list[Arm], paths: list[str], size: tuple[int, int]) -> dict[Cell, ArmSamples]:
-    counts = sorted({frames for arm in arms for frames in arm.frames})
-    timed: dict[Cell, ArmSamples] = {}
+def _latencies(methods: list[RunMethod], paths: list[str], size: tuple[int, int]) -> dict[Cell, MethodSamples]:
+    counts = sorted({frames for method in methods for frames in method.frames})
+    timed: dict[Cell, MethodSamples] = {}
     rule = RunRule.for_device("cpu", max_seconds=_CELL_SECONDS)
     for count in track(counts, "sweep: latency"):
-        here = [arm for arm in arms if count in arm.frames]
-        runs = {arm.name: _one_video(arm.model, paths, count, size) for arm in here}
+        here = [method for method in methods if count in method.frames]
+        runs = {method.name: _one_video(method.model, paths, count, size) for method in here}
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            settings = {arm.name: declared(arm.model, _QUESTION, 1) for arm in here}
+            settings = {method.name: declared(method.model, _QUESTION, 1) for method in here}
             for name, samples in interleave(runs, settings, rule).items():
                 timed[name, count] = samples
     return timed
@@ -174,7 +174,7 @@ def _row(
     cell: Cell,
     model: AnsweringModel,
     accuracy: dict[str, Any],
-    samples: ArmSamples,
+    samples: MethodSamples,
     limits: dict[str, float],
     data: VideoDataModule,
 ) -> RowRecord:

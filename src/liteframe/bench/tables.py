@@ -23,9 +23,9 @@ def terminal(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
         *_grids(rows, lambda row: str(row.tokens)),
     ]
     matches = report.get("matched_latency", ())
-    arms = list(dict.fromkeys(match["arm"] for match in matches))
-    if arms:
-        shown = "liteframe-lma" if "liteframe-lma" in arms else arms[-1]
+    methods = list(dict.fromkeys(match["arm"] for match in matches))
+    if methods:
+        shown = "liteframe-lma" if "liteframe-lma" in methods else methods[-1]
         own = aligned(*matched([match for match in matches if match["arm"] == shown]))
         parts += [f"{shown} at equal latency", own]
     return "\n\n".join(parts)
@@ -59,7 +59,10 @@ def grid(rows: Sequence[RowRecord], cell: Callable[[RowRecord], str]) -> tuple[l
     """Header and lines of a table with a line a method and a column a frame count."""
     frames = sorted({row.frames for row in rows})
     cells = {(row.arm, row.frames): cell(row) for row in rows}
-    lines = [[arm, *(cells.get((arm, count), "-") for count in frames)] for arm in dict.fromkeys(r.arm for r in rows)]
+    lines = [
+        [method, *(cells.get((method, count), "-") for count in frames)]
+        for method in dict.fromkeys(r.arm for r in rows)
+    ]
     return ["method", *(str(count) for count in frames)], lines
 
 

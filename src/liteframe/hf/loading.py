@@ -16,7 +16,7 @@ from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.models.folders.model_folder import CONFIG, local_folder, model_file, read_json_file
 from liteframe.models.video_llm.adapted import frames_of, is_adapted, load_adapted
 from liteframe.models.video_llm.host_loading import load_host
-from liteframe.models.video_llm.model import HostParts, LiteFrameBackbone, VideoLLM, end_ids, not_applied
+from liteframe.models.video_llm.model import BaseParts, LiteFrameBackbone, VideoLLM, end_ids, not_applied
 
 
 def load_video_llm(
@@ -60,7 +60,7 @@ def _load_exported(source: str, attention: str | dict[str, str] | None, dtype: t
         **({} if dtype is None else {"dtype": dtype}),
     )
     processor: Any = LiteFrameProcessor.from_pretrained(source)
-    parts = HostParts(
+    parts = BaseParts(
         model.projector,
         model.language_model,
         model.lm_head,

@@ -106,11 +106,11 @@ def _seconds(path: Path, listing: str) -> float | None:
     return seconds
 
 
-def _rows(path: Path, arm: str, listing: str) -> list[RowRecord]:
+def _rows(path: Path, method: str, listing: str) -> list[RowRecord]:
     """Rows of a report about a method, if it was measured on the export with that listing."""
     report = read_json(path)
     settings: Any = report.get("settings")
     exports = settings.get("exports") if isinstance(settings, dict) else None
-    if not isinstance(exports, dict) or exports.get(arm) != listing:
+    if not isinstance(exports, dict) or exports.get(method) != listing:
         return []
-    return [row for row in rows_of(report, str(path)) if row.arm == arm]
+    return [row for row in rows_of(report, str(path)) if row.arm == method]

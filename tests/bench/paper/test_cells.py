@@ -6,8 +6,6 @@ from collections import Counter
 
 import pytest
 
-from liteframe.bench.arms import ARMS, VARIANT_ARMS
-from liteframe.bench.paper.arms import OTHER_RATIOS
 from liteframe.bench.paper.cells import (
     BUDGETS,
     CELLS,
@@ -22,11 +20,13 @@ from liteframe.bench.paper.cells import (
     frames_at,
     plan,
 )
+from liteframe.bench.paper.methods import OTHER_RATIOS
+from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS
 from liteframe.errors import ConfigError
 
 
 def points() -> list[tuple[str, int]]:
-    return [(arm, frames) for cell in CELLS for arm, counts in cell.arms for frames in counts]
+    return [(method, frames) for cell in CELLS for method, counts in cell.methods for frames in counts]
 
 
 def test_no_point_is_measured_twice_and_no_name_is_used_twice() -> None:
@@ -39,11 +39,13 @@ def test_cells_stand_on_what_comes_before_them() -> None:
     for cell in CELLS:
         if cell.training is None or cell.training.host is not None:
             known = (
-                {*ARMS, *VARIANT_ARMS, *OTHER_RATIOS} if cell.training is None else {f"{CONTROL}{arm}" for arm in ARMS}
+                {*RUN_METHODS, *VARIANT_METHODS, *OTHER_RATIOS}
+                if cell.training is None
+                else {f"{CONTROL}{name}" for name in RUN_METHODS}
             )
-            assert all(arm in known for arm, _ in cell.arms)
+            assert all(method in known for method, _ in cell.methods)
             continue
-        assert all(arm.split("+")[0] == cell.name for arm, _ in cell.arms)
+        assert all(method.split("+")[0] == cell.name for method, _ in cell.methods)
         assert cell.training.store is None or cell.training.store in STORES
         assert cell.training.ctd is not None or cell.training.lma is not None
         if cell.training.base is not None:

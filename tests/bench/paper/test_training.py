@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from liteframe.bench.paper.base_run import Busy, Workplace
 from liteframe.bench.paper.cells import CELLS, STORES, PaperCell, Training, find_cell
-from liteframe.bench.paper.ground import Busy, Workplace
 from liteframe.bench.paper.training import drop_stores, recipe_of, student_of, train
 from liteframe.bench.paper.work import Worker
 from liteframe.command.configs import resolve_config_args
@@ -81,7 +81,7 @@ def test_what_does_not_change_the_targets_learns_from_the_runs_own_store(place: 
     verbs = Verbs()
     train(find_cell("ctd-attention"), place, verbs)
     (ctd,) = verbs.commands
-    assert f"--data.store={place.ground}/cache/store" in ctd
+    assert f"--data.store={place.base_run}/cache/store" in ctd
     assert "--model.encoder.temporal_mixer=attention" in ctd
 
 
@@ -90,11 +90,11 @@ def test_lma_starts_from_the_cell_before(place: Workplace) -> None:
     stages = train(find_cell("lma-joint"), place, verbs)
     assert verbs.stages == ["ctd-joint/ctd", "lma-joint/lma"]
     assert f"--model.encoder={place.of('ctd-joint')}/ctd/export" in verbs.commands[1]
-    assert f"--model.host={place.ground}/pretrain-llm/export" in verbs.commands[1]
+    assert f"--model.host={place.base_run}/pretrain-llm/export" in verbs.commands[1]
     assert [stage["name"] for stage in stages] == ["ctd", "lma"]
     assert student_of(find_cell("lma-joint"), place) == place.of("lma-joint") / "lma" / "export"
     train(find_cell("lma-frozen"), place, verbs)
-    assert f"--model.encoder={place.ground}/ctd/export" in verbs.commands[2]
+    assert f"--model.encoder={place.base_run}/ctd/export" in verbs.commands[2]
     assert "--model.train_encoder=false" in verbs.commands[2]
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from liteframe.bench.arms import Arm
-from liteframe.bench.paper import ground, work
+from liteframe.bench.paper import base_run, work
 from liteframe.bench.paper.answers import answer
-from liteframe.bench.paper.arms import arms_for, trained_arms
+from liteframe.bench.paper.base_run import Busy, Workplace, missing_of, require_base_run
 from liteframe.bench.paper.cells import PaperCell, Training
-from liteframe.bench.paper.ground import Busy, Workplace, missing_of, require_ground
+from liteframe.bench.paper.methods import methods_for, trained_methods
 from liteframe.bench.paper.records import AnswerRow, Answers, new_cell, read_cell, record_path, write_cell
 from liteframe.bench.paper.work import Worker
+from liteframe.bench.run_methods import RunMethod
 from liteframe.command.cli import dispatch
 from liteframe.errors import ConfigError
 from liteframe.models.video_llm.answering_model import TokenCounts
@@ -41,7 +41,7 @@ TOKENS = TokenCounts(64, 16, 16)
 def runs(tmp_path: Path) -> Path:
     """Two finished runs, as far as their folders say."""
     for seed in (4, 5):
-        for name in ground.NEEDED:
+        for name in base_run.NEEDED:
             path = tmp_path / "runs" / f"tiny-seed{seed}" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("")
@@ -60,16 +60,18 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The arms that were asked; their answers are made up."""
+    """The methods that were asked; their answers are made up."""
     names: list[str] = []
 
-    def answered(folder: Path, arms: Sequence[Any], name: str, longest: int) -> Answers:
+    def answered(folder: Path, methods: Sequence[Any], name: str, longest: int) -> Answers:
         names.append(f"{name} {folder.name}")
-        return Answers([0, 1], [AnswerRow(arm, n, TOKENS, [1, 0]) for arm, counts in arms for n in counts], "the world")
+        return Answers(
+            [0, 1], [AnswerRow(method, n, TOKENS, [1, 0]) for method, counts in methods for n in counts], "the world"
+        )
 
     monkeypatch.setattr(work, "answer", answered)
     monkeypatch.setattr(work, "environment", lambda *_, **__: dict(ENVIRONMENT))
-    monkeypatch.setattr(work, "arms_for", lambda folder, wanted, host: list(wanted))
+    monkeypatch.setattr(work, "methods_for", lambda folder, wanted, host: list(wanted))
     return names
 
 
@@ -115,12 +117,12 @@ def test_a_broken_record_goes_on_with_the_next_run(
 def test_a_failure_is_named_and_does_not_stop_the_others(
     runs: Path, records: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def arms(folder: Path, wanted: Any, host: Any) -> Any:
+    def methods(folder: Path, wanted: Any, host: Any) -> Any:
         if wanted[0][0] == "teacher+wap":
             raise RuntimeError("out of luck")
         return list(wanted)
 
-    monkeypatch.setattr(work, "arms_for", arms)
+    monkeypatch.setattr(work, "methods_for", methods)
     own = worker(runs, records)
     assert not own.work(tasks())
     assert own.failed == {f"teacher+wap, seed {seed}": "RuntimeError: out of luck" for seed in (4, 5)}
@@ -196,21 +198,21 @@ def test_a_run_that_lacks_something_is_made_by_the_recipe(
         folder = next((word for word in args if word.startswith("--trainer.default_root_dir=")), "/world")
         stage = folder.rpartition("/")[2]
         made = {f"{name}/export/model.safetensors" for name in ("pretrain-vision", "pretrain-projector")}
-        for name in made | set(ground.NEEDED):
+        for name in made | set(base_run.NEEDED):
             if name.startswith(f"{stage}/"):
-                (place.ground / name).parent.mkdir(parents=True, exist_ok=True)
-                (place.ground / name).write_text("")
+                (place.base_run / name).parent.mkdir(parents=True, exist_ok=True)
+                (place.base_run / name).write_text("")
         return 0
 
-    require_ground(place, forbidden)
-    with RunLock(place.ground), pytest.raises(Busy, match="tiny-seed5: another process works in this run"):
-        require_ground(place, forbidden)
-    require_ground(place, forbidden)
-    shutil.rmtree(place.ground)
-    assert missing_of(place.ground) == list(ground.NEEDED)
+    require_base_run(place, forbidden)
+    with RunLock(place.base_run), pytest.raises(Busy, match="tiny-seed5: another process works in this run"):
+        require_base_run(place, forbidden)
+    require_base_run(place, forbidden)
+    shutil.rmtree(place.base_run)
+    assert missing_of(place.base_run) == list(base_run.NEEDED)
     with place.alone("ground"), pytest.raises(Busy, match="ground of seed 5"):
-        require_ground(place, run_verb)
-    require_ground(place, run_verb)
+        require_base_run(place, run_verb)
+    require_base_run(place, run_verb)
     verbs = [command[0] for command in commands]
     assert verbs == ["synth", "fit", "fit", "fit", "predict", "fit", "fit"], "all but the sweep"
     assert "--seed=5" in commands[0]
@@ -228,48 +230,48 @@ def micro_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_answers_are_those_of_each_arm_in_the_order_of_the_manifest(micro_run: Path) -> None:
+def test_answers_are_those_of_each_method_in_the_order_of_the_manifest(micro_run: Path) -> None:
     wanted = [("teacher", (8,)), ("teacher+wap-8x", (8,)), ("teacher+tome", (8, 16)), ("liteframe-ctd", (16,))]
-    arms = arms_for(micro_run, wanted)
-    found = answer(micro_run, arms, "test", 16)
+    methods = methods_for(micro_run, wanted)
+    found = answer(micro_run, methods, "test", 16)
     assert found.manifest == sha256((micro_run / "world" / "test.jsonl").read_bytes()).hexdigest()
     assert found.videos == [number for number in range(3) for _ in range(4)]
-    assert [(row.arm, row.frames) for row in found.rows] == [(arm, n) for arm, counts in wanted for n in counts]
+    assert [(row.arm, row.frames) for row in found.rows] == [(method, n) for method, counts in wanted for n in counts]
     tokens = {row.arm: row.tokens.llm / row.frames for row in found.rows}
     assert tokens == {"teacher": 16, "teacher+wap-8x": 2, "teacher+tome": 1, "liteframe-ctd": 1}
     for row in found.rows:
         assert len(row.right) == row.questions == 12 and set(row.right) <= {0, 1}
         assert row.accuracy == pytest.approx(sum(row.right) / 12)
-    again = answer(micro_run, arms[2:3], "test", 16)
+    again = answer(micro_run, methods[2:3], "test", 16)
     assert again.rows[0].right == found.rows[2].right, "whatever else the cell holds"
 
 
 def test_trained_students_stand_before_the_runs_llm(micro_run: Path) -> None:
     wanted = [("own", (8,)), ("own+average", (8,)), ("own+wap", (8,))]
     with pytest.raises(ConfigError, match="is missing; finish the run first"):
-        trained_arms(micro_run, micro_run / "nowhere", wanted)
-    arms: list[Arm] = trained_arms(micro_run, encoder_folder(), wanted)
-    assert [arm.name for arm in arms] == ["own", "own+average", "own+wap"]
-    assert [arm.model.describe()["compressor"] for arm in arms] == ["dense", "average", "wap"]
-    assert arms[2].model.describe()["saliency"] == "mean_token"
+        trained_methods(micro_run, micro_run / "nowhere", wanted)
+    methods: list[RunMethod] = trained_methods(micro_run, encoder_folder(), wanted)
+    assert [method.name for method in methods] == ["own", "own+average", "own+wap"]
+    assert [method.model.describe()["compressor"] for method in methods] == ["dense", "average", "wap"]
+    assert methods[2].model.describe()["saliency"] == "mean_token"
     host, _ = load_host(str(host_folder()))
-    assert isinstance(arms[0].model, VideoLLM)
+    assert isinstance(methods[0].model, VideoLLM)
     assert all(
         bool((own == other).all())
         for own, other in zip(
-            arms[0].model.language_model.parameters(), host.model.language_model.parameters(), strict=True
+            methods[0].model.language_model.parameters(), host.model.language_model.parameters(), strict=True
         )
     )
 
 
-def test_arms_before_another_host(micro_run: Path, tmp_path: Path) -> None:
+def test_methods_before_another_base_vlm(micro_run: Path, tmp_path: Path) -> None:
     other, _ = load_host(str(host_folder()))
     with torch.no_grad():
         other.model.multi_modal_projector.linear_1.weight.add_(1)  # type: ignore[operator]
     shutil.copytree(host_folder(), tmp_path / "other")
     other.save_pretrained(tmp_path / "other")
     own, control = (
-        arms_for(micro_run, [(name, (8,))], host)[0].model
+        methods_for(micro_run, [(name, (8,))], host)[0].model
         for name, host in (("teacher+wap", None), ("control:teacher+wap", tmp_path / "other"))
     )
     frames = torch.randn(1, 8, 3, 112, 112)
@@ -278,20 +280,20 @@ def test_arms_before_another_host(micro_run: Path, tmp_path: Path) -> None:
     assert not torch.allclose(control.project(encoded), own.project(encoded))
 
 
-def test_a_cell_with_another_host_is_asked_before_it(
+def test_a_cell_with_another_base_vlm_is_asked_before_it(
     runs: Path, records: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = PaperCell("other", "g", (("control:teacher", (8,)),), (4,), 2, Training(host=("--model.pooled_by=average",)))
     hosts: list[Path] = []
     monkeypatch.setattr(work, "train", lambda cell, place, run_verb: [{"name": "control-llm", "code": "c0de"}])
-    monkeypatch.setattr(work, "arms_for", lambda folder, wanted, host: hosts.append(host) or list(wanted))
+    monkeypatch.setattr(work, "methods_for", lambda folder, wanted, host: hosts.append(host) or list(wanted))
     assert worker(runs, records, [cell]).work([(cell, 4)])
     assert hosts == [runs / "paper" / "seed4" / "other" / "control-llm" / "export"]
 
 
-def test_an_unknown_arm_is_named(micro_run: Path) -> None:
+def test_an_unknown_method_is_named(micro_run: Path) -> None:
     with pytest.raises(ConfigError, match=r"method 'teacher\+magic' is unknown; there are teacher, .*teacher\+wap-4x"):
-        arms_for(micro_run, [("teacher+magic", (8,))])
+        methods_for(micro_run, [("teacher+magic", (8,))])
 
 
 def test_a_cell_with_training_is_asked_by_its_own_student(
@@ -300,7 +302,7 @@ def test_a_cell_with_training_is_asked_by_its_own_student(
     cell = PaperCell("own", "g", (("own", (8,)),), (4,), 2, Training(ctd=()))
     exports: list[Path] = []
     monkeypatch.setattr(work, "train", lambda cell, place, run_verb: [{"name": "ctd", "code": "c0de"}])
-    monkeypatch.setattr(work, "trained_arms", lambda folder, export, wanted: exports.append(export) or list(wanted))
+    monkeypatch.setattr(work, "trained_methods", lambda folder, export, wanted: exports.append(export) or list(wanted))
     assert worker(runs, records, [cell]).work([(cell, 4)])
     assert exports == [runs / "paper" / "seed4" / "own" / "ctd" / "export"]
     record = json.loads(record_path(records, cell, 4).read_text())
@@ -333,18 +335,22 @@ MERGING = PaperCell("merging", "g", tuple((f"teacher+{name}", (4, 8)) for name i
 @pytest.fixture
 def older(runs: Path, records: Path) -> Path:
     """A record of before ToMe merged within clips."""
-    rows = [AnswerRow(arm, n, TOKENS, [1, 0], {"compressor": arm}) for arm, counts in MERGING.arms for n in counts]
-    stages = ground.stages_of(Workplace(runs, 4).ground)
+    rows = [
+        AnswerRow(method, n, TOKENS, [1, 0], {"compressor": method})
+        for method, counts in MERGING.methods
+        for n in counts
+    ]
+    stages = base_run.stages_of(Workplace(runs, 4).base_run)
     record = new_cell(MERGING, 4, ENVIRONMENT, 9.0, stages, Answers([0, 1], rows))
     return write_cell(records, MERGING, record)
 
 
-def test_only_arms_that_work_otherwise_now_are_measured_again(
+def test_only_methods_that_work_otherwise_now_are_measured_again(
     runs: Path, records: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, older: Path
 ) -> None:
     before = json.loads(older.read_text())
     wanted: list[Any] = []
-    monkeypatch.setattr(work, "arms_for", lambda folder, arms, host: wanted.extend(arms) or list(arms))
+    monkeypatch.setattr(work, "methods_for", lambda folder, methods, host: wanted.extend(methods) or list(methods))
     own = worker(runs, records, [MERGING])
     assert not own.is_done(MERGING, 4)
     assert own.work([(MERGING, 4)])

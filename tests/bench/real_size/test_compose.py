@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import LatencyRow
 from liteframe.bench.real_size.compose import composed_rows, groups_of, prefill_stage
 from liteframe.bench.real_size.rows import measured
@@ -30,9 +30,9 @@ def prefill_row(tokens: int, ms: float) -> LatencyRow:
     return LatencyRow("prefill", "llm", None, {"prefill": measured([ms] * 3, 1.0)}, prompt_tokens=tokens)
 
 
-def encoder_row(arm: str, frames: int, ms: float, tokens: int) -> LatencyRow:
+def encoder_row(method: str, frames: int, ms: float, tokens: int) -> LatencyRow:
     stages = {"encode": measured([ms] * 3, 8.0), "project": measured([1.0] * 3, 2.0)}
-    return LatencyRow("encoder", arm, frames, stages, tokens_encoder=4 * tokens, tokens_llm=tokens)
+    return LatencyRow("encoder", method, frames, stages, tokens_encoder=4 * tokens, tokens_llm=tokens)
 
 
 def test_a_measured_prefill_stays_and_others_take_the_rate() -> None:
@@ -57,7 +57,7 @@ def test_marks_are_those_of_how_a_time_was_found() -> None:
     marks = {case: stage_marks(stage) for case, stage in found.items()}
     assert marks == {(10, two): "†", (250, two): "†", (1000, two): "§", (1000, four): "§"}
     rows = [encoder_row("student", 4, 100.0, 64), prefill_row(64, 1.0)]
-    (row,) = composed_rows(rows, {"student": ENCODER_ARMS["student"]}, (8,), PlainWork(), 16384)
+    (row,) = composed_rows(rows, {"student": ENCODERS["student"]}, (8,), PlainWork(), 16384)
     for name in ("encode", "project"):
         stage = row.stages[name]
         assert stage_marks(stage) == "‡"
@@ -94,14 +94,14 @@ def test_far_prefills_have_a_rate_for_layers_and_one_for_attention() -> None:
 def test_a_prompt_that_ran_out_of_memory_is_computed() -> None:
     full = LatencyRow("pipeline", "teacher", 8, {}, tokens_llm=1, status="out of memory")
     rows = [encoder_row("teacher", 4, 100.0, 1024), prefill_row(64, 1.0), full]
-    found = composed_rows(rows, {"teacher": ENCODER_ARMS["teacher"]}, (8,), PlainWork(), 16384)
+    found = composed_rows(rows, {"teacher": ENCODERS["teacher"]}, (8,), PlainWork(), 16384)
     assert [row.frames for row in found] == [8] and found[0].computed
 
 
 def test_encoders_grow_with_the_frames_from_the_longest_run_below() -> None:
     rows = [encoder_row("teacher", 4, 100.0, 1024), encoder_row("teacher", 8, 180.0, 2048), prefill_row(64, 1.0)]
-    arms = {"teacher": ENCODER_ARMS["teacher"], "student": ENCODER_ARMS["student"]}
-    found = {row.frames: row for row in composed_rows(rows, arms, (8, 16, 64, 128), PlainWork(), 16384)}
+    methods = {"teacher": ENCODERS["teacher"], "student": ENCODERS["student"]}
+    found = {row.frames: row for row in composed_rows(rows, methods, (8, 16, 64, 128), PlainWork(), 16384)}
     assert {row.arm for row in found.values()} == {"teacher"}, "an encoder that was not run is not made up"
     assert sorted(found) == [8, 16, 64], "128 frames are more than the context holds"
     assert not found[8].stages["encode"].computed
@@ -116,13 +116,13 @@ def test_encoders_grow_with_the_frames_from_the_longest_run_below() -> None:
 def test_what_was_run_as_a_whole_is_not_composed_again() -> None:
     whole = LatencyRow("pipeline", "teacher", 8, {}, tokens_llm=1)
     rows = [encoder_row("teacher", 4, 100.0, 1024), prefill_row(64, 1.0), whole]
-    assert [
-        r.frames for r in composed_rows(rows, {"teacher": ENCODER_ARMS["teacher"]}, (8, 16), PlainWork(), 16384)
-    ] == [16]
+    assert [r.frames for r in composed_rows(rows, {"teacher": ENCODERS["teacher"]}, (8, 16), PlainWork(), 16384)] == [
+        16
+    ]
 
 
 def test_frame_lines() -> None:
-    assert [groups_of(ENCODER_ARMS[name], 9) for name in ("teacher", "teacher+wap", "student")] == [9, 3, 3]
+    assert [groups_of(ENCODERS[name], 9) for name in ("teacher", "teacher+wap", "student")] == [9, 3, 3]
 
 
 @pytest.mark.parametrize("tokens", [64, 300, 4096])

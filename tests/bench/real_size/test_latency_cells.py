@@ -1,4 +1,4 @@
-"""A cell: what runs, in which order, and what becomes of arms that do not fit the time or the memory."""
+"""A cell: what runs, in which order, and what becomes of methods that do not fit the time or the memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settings(*names: str) -> dict[str, dict[str, Any]]:
     return dict.fromkeys(names, SAME)
 
 
-def test_arms_run_in_turns_after_a_first_run_of_each() -> None:
+def test_methods_run_in_turns_after_a_first_run_of_each() -> None:
     runs = Runs()
     found = measure_cell({"a": runs("a"), "b": runs("b")}, settings("a", "b"), CPU, Budget(60))
     assert runs.log == ["a", "b"] * 7  # the first run, one more warm-up, and five
@@ -47,7 +47,7 @@ def test_arms_run_in_turns_after_a_first_run_of_each() -> None:
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
-def test_an_arm_that_does_not_fit_the_memory_leaves_the_others(error: type[Exception]) -> None:
+def test_an_method_that_does_not_fit_the_memory_leaves_the_others(error: type[Exception]) -> None:
     runs = Runs()
     found = measure_cell({"a": runs("a", error), "b": runs("b")}, settings("a", "b"), CPU, Budget(60))
     assert found["a"].reason == OUT_OF_MEMORY
@@ -55,7 +55,7 @@ def test_an_arm_that_does_not_fit_the_memory_leaves_the_others(error: type[Excep
     assert runs.log.count("a") == 1
 
 
-def test_an_arm_that_does_not_fit_on_a_later_run_leaves_the_others() -> None:
+def test_an_method_that_does_not_fit_on_a_later_run_leaves_the_others() -> None:
     runs, turns = Runs(), iter(range(100))
 
     def fails_on_its_third_run(timer: Any) -> None:
@@ -73,7 +73,7 @@ def test_other_errors_are_not_swallowed() -> None:
         measure_cell({"a": Runs()("a", KeyError)}, settings("a"), CPU, Budget(60))
 
 
-def test_arms_that_differ_are_void_before_anything_runs() -> None:
+def test_methods_that_differ_are_void_before_anything_runs() -> None:
     runs = Runs()
     with pytest.raises(VoidRun, match="dtype"):
         measure_cell({"a": runs("a"), "b": runs("b")}, {"a": SAME, "b": {**SAME, "dtype": "fp32"}}, CPU, Budget(60))
@@ -89,7 +89,7 @@ def test_what_is_expected_to_take_too_long_is_not_begun() -> None:
     assert {o.reason for o in measure_cell({"a": runs("a")}, settings("a"), CPU, Budget(0)).values()} == {NO_TIME}
 
 
-def test_the_last_arms_go_when_the_rest_does_not_fit() -> None:
+def test_the_last_methods_go_when_the_rest_does_not_fit() -> None:
     runs = Runs()
 
     def slow(timer: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.real_size import __main__ as module
 from liteframe.bench.real_size import steps
 from liteframe.bench.real_size.command import run_latency
@@ -39,13 +39,13 @@ def test_the_record_is_whole(record: dict[str, Any]) -> None:
     assert record["limits"]["bf16_gflops"] > 0 and record["limits"]["bandwidth_gbs"] > 0
     assert record["environment"]["attention_kernel"] == "sdpa"
     assert {row["suite"] for row in record["rows"]} == {"encoder", "mixer", "prefill", "pipeline", "throughput"}
-    expected = {*ENCODER_ARMS, *POST_HOC, *INSIDE_LLM}
-    assert {arm["name"] for arm in record["arms"]} == expected
+    expected = {*ENCODERS, *POST_HOC, *INSIDE_LLM}
+    assert {method["name"] for method in record["arms"]} == expected
     assert expected <= {row["arm"] for row in record["rows"]}
 
 
 def test_every_row_adds_up(record: dict[str, Any]) -> None:
-    arms = {arm["name"]: arm for arm in record["arms"]}
+    methods = {method["name"]: method for method in record["arms"]}
     for row in record["rows"]:
         assert row["status"] == "ok"
         assert row["computed"] == bool(row["note"] and "composed" in row["note"])
@@ -61,23 +61,25 @@ def test_every_row_adds_up(record: dict[str, Any]) -> None:
             if not row["computed"]:
                 assert {"host_to_device", "normalize", "first_token"} <= set(row["stages"])
                 assert row["ttft_ms"] == pytest.approx(sum(stage["ms"] for stage in row["stages"].values()))
-            arm, lines = arms[row["arm"]], row["frames"] / arms[row["arm"]]["frames_per_group"]
-            if arm["group"] != "post-hoc":
+            method, lines = methods[row["arm"]], row["frames"] / methods[row["arm"]]["frames_per_group"]
+            if method["group"] != "post-hoc":
                 assert row["prompt_tokens"] == row["tokens_llm"] + 8 * lines + 64
             assert (row["tokens_mean_over_layers"] is None) == (row["arm"] not in INSIDE_LLM)
         if row["suite"] != "prefill":
-            assert row["tokens_per_frame"] == pytest.approx(arms[row["arm"]]["tokens_per_frame"])
+            assert row["tokens_per_frame"] == pytest.approx(methods[row["arm"]]["tokens_per_frame"])
             assert row["stages"]["encode"]["flops"] > 0
 
 
 def test_tokens_at_three_points(record: dict[str, Any]) -> None:
-    found = {arm["name"]: (arm["tokens_encoder_per_frame"], arm["tokens_per_frame"]) for arm in record["arms"]}
+    found = {
+        method["name"]: (method["tokens_encoder_per_frame"], method["tokens_per_frame"]) for method in record["arms"]
+    }
     assert found["teacher"] == (16, 4)
     assert found["teacher+wap"] == found["student"] == found["tome-teacher+wap"] == (1, 0.25)
     assert found["fastvit"] == (1, 1) and found["fastvit-1024"] == (4, 4)
 
 
-def test_arms_inside_the_llm_tell_what_its_layers_see(record: dict[str, Any]) -> None:
+def test_methods_inside_the_llm_tell_what_its_layers_see(record: dict[str, Any]) -> None:
     (row,) = (row for row in record["rows"] if row["arm"] == "teacher+fastv")
     layers = shapes("tiny", "").config.text_config.num_hidden_layers
     first = row["tokens_llm"]
@@ -96,16 +98,18 @@ def test_a_device_has_cells_of_its_own() -> None:
     cpu, cuda = steps.steps_for("cpu"), steps.steps_for("cuda")
     assert [step.frames for step in cpu if step.suite == "prefill"] == [256, 1024, 2048, 4096]
     assert {step.frames for step in cpu if step.suite == "encoder"} == {4, 8, 16}
-    teacher = [step.frames for step in cuda if step.suite == "pipeline" and "teacher" in step.arms]
+    teacher = [step.frames for step in cuda if step.suite == "pipeline" and "teacher" in step.methods]
     assert teacher == [8, 16, 32, 64], "its LLM takes no more"
-    assert [step.frames for step in cuda if step.suite == "pipeline" and "student" in step.arms] == list(steps.FRAMES)
-    assert max(step.frames for step in cuda if step.arms == ("student",)) == 4096
+    assert [step.frames for step in cuda if step.suite == "pipeline" and "student" in step.methods] == list(
+        steps.FRAMES
+    )
+    assert max(step.frames for step in cuda if step.methods == ("student",)) == 4096
     assert {step.batch for step in cuda if step.suite == "throughput"} == {8, 32}
-    assert max(step.frames for step in cpu) == 4096 and not any(set(step.arms) & POST_HOC for step in cpu)
-    at_64 = [arm for step in cuda if (step.suite, step.frames) == ("pipeline", 64) for arm in step.arms]
-    assert sorted(set(at_64) - set(ENCODER_ARMS)) == sorted(POST_HOC | INSIDE_LLM), "each method of the registry"
+    assert max(step.frames for step in cpu) == 4096 and not any(set(step.methods) & POST_HOC for step in cpu)
+    at_64 = [method for step in cuda if (step.suite, step.frames) == ("pipeline", 64) for method in step.methods]
+    assert sorted(set(at_64) - set(ENCODERS)) == sorted(POST_HOC | INSIDE_LLM), "each method of the registry"
     assert len(at_64) == len(set(at_64)), "and once"
-    reducing = [set(step.arms) for step in cuda if set(step.arms) & POST_HOC]
+    reducing = [set(step.methods) for step in cuda if set(step.methods) & POST_HOC]
     assert reducing[0] == {"teacher+fastvid", "teacher+visionzip", "teacher+prumerge"}, "these first"
 
 

@@ -1,4 +1,4 @@
-"""What is timed: the same work in every arm's prefill, whatever drops tokens in it."""
+"""What is timed: the same work in every method's prefill, whatever drops tokens in it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def subject(name: str) -> Subject:
 @torch.inference_mode()
 @pytest.mark.parametrize("name", ["teacher+fastv", "teacher+pyramiddrop"])
 def test_the_timed_prefill_of_a_pruned_llm_is_its_prefill(name: str) -> None:
-    arm = subject(name)
-    run = PipelineRun(arm, arm.pixels(4))
+    method = subject(name)
+    run = PipelineRun(method, method.pixels(4))
     run(Stages())
-    visual_BTNC = torch.randn(1, 4, 4, arm.video_llm.language_model.config.hidden_size)
-    expected_BV = arm.model.prefill(visual_BTNC, prompt_ids(arm.video_llm.image_token_id, 4, 16))
+    visual_BTNC = torch.randn(1, 4, 4, method.video_llm.language_model.config.hidden_size)
+    expected_BV = method.model.prefill(visual_BTNC, prompt_ids(method.video_llm.image_token_id, 4, 16))
     torch.testing.assert_close(run.prefill(visual_BTNC), expected_BV)
 
 
@@ -51,10 +51,10 @@ def test_the_timed_prefill_of_a_pruned_llm_is_its_prefill(name: str) -> None:
 def test_no_prompt_is_made_and_no_positions_are_counted_while_prefill_is_timed(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arm, timer = subject(name), Stages()
-    run = PipelineRun(arm, arm.pixels(4))
+    method, timer = subject(name), Stages()
+    run = PipelineRun(method, method.pixels(4))
     made, given, counted = torch.tensor, [], []
-    embed, last_state = VideoLLM.embed, getattr(type(arm.model), "last_state", None)
+    embed, last_state = VideoLLM.embed, getattr(type(method.model), "last_state", None)
 
     def make(*args: Any, **kwargs: Any) -> Any:
         # A cache of keys and values begins with an empty tensor.
@@ -73,7 +73,7 @@ def test_no_prompt_is_made_and_no_positions_are_counted_while_prefill_is_timed(
     monkeypatch.setattr(torch, "tensor", make)
     monkeypatch.setattr(VideoLLM, "embed", watched_embed)
     if last_state is not None:
-        monkeypatch.setattr(type(arm.model), "last_state", watched_state)
+        monkeypatch.setattr(type(method.model), "last_state", watched_state)
     run(timer)
     run(timer)
     assert given == [("prefill", run.counts.llm)] * 2

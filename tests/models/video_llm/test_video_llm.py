@@ -62,8 +62,8 @@ def test_logits_are_those_of_transformers() -> None:
 
 
 @pytest.mark.parametrize("arm", ["dense", "wap", "max"])
-def test_questions_that_share_a_video_are_answered_as_one_by_one(arm: str) -> None:
-    compressor = {"dense": None, "wap": WAP((4, 2, 2), "cosine", 20.0), "max": Pool("max", (2, 2, 2))}[arm]
+def test_questions_that_share_a_video_are_answered_as_one_by_one(method: str) -> None:
+    compressor = {"dense": None, "wap": WAP((4, 2, 2), "cosine", 20.0), "max": Pool("max", (2, 2, 2))}[method]
     model = video_llm(compressor=compressor)
     visual = model.project(model.encode(frames(4)))
     asked = [QUESTIONS, QUESTIONS[::-1]]

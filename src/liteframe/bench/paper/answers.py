@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from liteframe.bench.arms import Arm
 from liteframe.bench.paper.cells import LONGEST
 from liteframe.bench.paper.records import AnswerRow, Answers
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
+from liteframe.bench.run_methods import RunMethod
 from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
@@ -22,18 +22,18 @@ SPLIT = "test"
 BATCH = 8
 
 
-def answer(ground: Path, arms: Sequence[Arm], name: str, longest: int = LONGEST) -> Answers:
+def answer(base_run: Path, methods: Sequence[RunMethod], name: str, longest: int = LONGEST) -> Answers:
     """Asks every method every question of the run's test videos.
 
     Args:
         ground: folder of the run.
-        arms: with the frame counts that they are asked at.
+        methods: with the frame counts that they are asked at.
         name: shown beside the progress.
         longest: frames that are decoded of a video; those of a method are picked among them.
     """
-    models = {(arm.name, frames): arm.model for arm in arms for frames in arm.frames}
-    manifest = manifest_of_run(ground, SPLIT)
-    data = videos_for({arm.name: arm.model for arm in arms}, manifest, longest, BATCH)
+    models = {(method.name, frames): method.model for method in methods for frames in method.frames}
+    manifest = manifest_of_run(base_run, SPLIT)
+    data = videos_for({method.name: method.model for method in methods}, manifest, longest, BATCH)
     batches = question_batches(data, name)
     first = next(batches)
     tokens = _tokens(models, first["frames_BTCHW"])

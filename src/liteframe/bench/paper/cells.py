@@ -102,7 +102,7 @@ class PaperCell:
     Attributes:
         name: also of its record; methods of a student that it trains begin with it.
         group: what it belongs to, see `--only`.
-        arms: method and the frame counts that it is asked at.
+        methods: name and the frame counts that it is asked at.
         seeds: of the worlds.
         phase: cells of an earlier phase come first, at all seeds.
         training: None where the run has all that is needed.
@@ -112,7 +112,7 @@ class PaperCell:
 
     name: str
     group: str
-    arms: tuple[tuple[str, tuple[int, ...]], ...]
+    methods: tuple[tuple[str, tuple[int, ...]], ...]
     seeds: tuple[int, ...]
     phase: int = 0
     training: Training | None = None
@@ -126,7 +126,7 @@ class PaperCell:
 
     def describe(self) -> dict[str, Any]:
         """What its result follows from; a record with another description is made anew."""
-        settings: dict[str, Any] = {"arms": {arm: list(frames) for arm, frames in self.arms}}
+        settings: dict[str, Any] = {"arms": {method: list(frames) for method, frames in self.methods}}
         made = self.training
         if made is not None:
             settings["training"] = {
@@ -148,18 +148,18 @@ def frames_at(budget: int, ratio: int) -> int | None:
     return frames if not rest and frames <= LONGEST else None
 
 
-def _asked(name: str, group: str, arms: Sequence[str], about: str) -> PaperCell:
-    return PaperCell(name, group, tuple((arm, FRAMES) for arm in arms), ALL_SEEDS, about=about)
+def _asked(name: str, group: str, methods: Sequence[str], about: str) -> PaperCell:
+    return PaperCell(name, group, tuple((method, FRAMES) for method in methods), ALL_SEEDS, about=about)
 
 
-def _budget_arms() -> tuple[tuple[str, tuple[int, ...]], ...]:
+def _budget_points() -> tuple[tuple[str, tuple[int, ...]], ...]:
     """The points of Figure 3 that no cell of Table 1 has."""
-    arms = []
-    for arm, ratio in RATIOS.items():
+    methods = []
+    for method, ratio in RATIOS.items():
         counts = {frames for budget in BUDGETS if (frames := frames_at(budget, ratio))}
-        known = set(FRAMES) if arm in ("teacher", "teacher+wap") else set()
-        arms.append((arm, tuple(sorted(counts - known))))
-    return tuple(arms)
+        known = set(FRAMES) if method in ("teacher", "teacher+wap") else set()
+        methods.append((method, tuple(sorted(counts - known))))
+    return tuple(methods)
 
 
 def _trained(name: str, group: str, about: str, phase: int = 2, **training: Any) -> PaperCell:
@@ -188,7 +188,7 @@ CELLS: tuple[PaperCell, ...] = (
     _asked("in-encoder-quarter", "table1", ["tome4-teacher+wap"], "a quarter of the patches left in the encoder"),
     _asked("in-llm", "table1", ["teacher+fastv", "teacher+pyramiddrop"], "tokens dropped inside the LLM"),
     _asked("tome-scopes", "table1", [f"teacher+{name}" for name in SCOPES], "ToMe by keys and scope"),
-    PaperCell("budgets", "figure3", _budget_arms(), ALL_SEEDS, about="WAP by ratio at equal visual tokens"),
+    PaperCell("budgets", "figure3", _budget_points(), ALL_SEEDS, about="WAP by ratio at equal visual tokens"),
     *(
         cell
         for mixer in MIXERS

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.bench.paper.cells import PaperCell
-from liteframe.bench.records import from_fields, recorded_arm
+from liteframe.bench.records import from_fields, recorded_method
 from liteframe.errors import DataError
 from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.system.json_files import read_json, write_json
@@ -50,7 +50,7 @@ class AnswerRow:
     @property
     def method(self) -> str:
         """The method that the row is of, by the settings that it says."""
-        return recorded_arm(self.arm, self.how)
+        return recorded_method(self.arm, self.how)
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,12 @@ class CellRecord(Answers):
     stages: list[dict[str, Any]]
     again: list[dict[str, Any]] = field(default_factory=list)
 
-    def open_arms(self, cell: PaperCell) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    def open_methods(self, cell: PaperCell) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Methods of the cell, with their frame counts, without a row here: they worked otherwise then."""
         there = {(row.method, row.frames) for row in self.rows}
-        return tuple((arm, counts) for arm, counts in cell.arms if not {(arm, count) for count in counts} <= there)
+        return tuple(
+            (method, counts) for method, counts in cell.methods if not {(method, count) for count in counts} <= there
+        )
 
 
 def record_path(records: Path, cell: PaperCell, seed: int) -> Path:
@@ -149,7 +151,7 @@ def read_cell(records: Path, cell: PaperCell, seed: int) -> CellRecord | None:
     if wrong := _wrong_fields(record):
         raise DataError(f"{path}: {wrong}; {_REMEDY}")
     rows = [_row(row, f"{path}: rows[{index}]", len(record.videos)) for index, row in enumerate(values["rows"])]
-    wanted = [(arm, count) for arm, counts in cell.arms for count in counts]
+    wanted = [(method, count) for method, counts in cell.methods for count in counts]
     found = [(row.arm, row.frames) for row in rows]
     if found != wanted:
         differ = [point for point in (*found, *wanted) if point not in wanted or point not in found]
@@ -183,7 +185,7 @@ def _row(values: Any, where: str, questions: int) -> AnswerRow:
     return replace(row, tokens=TokenCounts(**tokens))
 
 
-def add_arms(
+def add_methods(
     record: CellRecord,
     cell: PaperCell,
     environment: Mapping[str, Any],
@@ -218,9 +220,9 @@ def add_arms(
                 f"{cell.name}: {row.arm} at {row.frames} frames answers {gap:.1%} of the questions otherwise than in"
                 f" its record, so the models are not those of {_OTHER_RUN}"
             )
-    names = [arm for arm, _ in record.open_arms(cell)]
+    names = [method for method, _ in record.open_methods(cell)]
     again = {"arms": names, "seconds": round(seconds, 1), "environment": dict(environment)}
-    rows = [known[arm, count] for arm, counts in cell.arms for count in counts]
+    rows = [known[method, count] for method, counts in cell.methods for count in counts]
     return replace(record, rows=rows, again=[*record.again, again])
 
 

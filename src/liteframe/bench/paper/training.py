@@ -6,8 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from liteframe.bench.paper.base_run import RunVerb, Workplace, stages_of
 from liteframe.bench.paper.cells import STORES, PaperCell, Training, find_cell
-from liteframe.bench.paper.ground import RunVerb, Workplace, stages_of
 from liteframe.data.store.removal import remove_store
 from liteframe.errors import StoreError
 from liteframe.pipeline.recipe import Recipe, StageSpec
@@ -15,7 +15,7 @@ from liteframe.pipeline.records import done_path, fingerprint, read_record
 from liteframe.pipeline.runner import PipelineRunner
 
 TIMM_CONFIG = "ablations/pretrain_timm_vit.yaml"
-_HOST_STAGE = "control-llm"
+_BASE_STAGE = "control-llm"
 _SEEDED = ["--data.seed={seed}", "--model.seed={seed}"]
 
 
@@ -56,9 +56,9 @@ def recipe_of(cell: PaperCell, place: Workplace) -> Recipe:
     assert made is not None
     stages = []
     if made.host is not None:
-        stages.append(_host_stage(made, place))
+        stages.append(_base_stage(made, place))
     if made.timm:
-        train_on = f"--data.train={place.ground}/world/train.jsonl"
+        train_on = f"--data.train={place.base_run}/world/train.jsonl"
         stages.append(
             StageSpec(
                 "pretrain-timm",
@@ -78,24 +78,24 @@ def recipe_of(cell: PaperCell, place: Workplace) -> Recipe:
 
 def host_of(cell: PaperCell, place: Workplace) -> Path | None:
     """The export of the base VLM that a cell trained; None where it has the run's."""
-    return place.of(cell.name) / _HOST_STAGE / "export" if cell.training and cell.training.host is not None else None
+    return place.of(cell.name) / _BASE_STAGE / "export" if cell.training and cell.training.host is not None else None
 
 
-def _host_stage(made: Training, place: Workplace) -> StageSpec:
+def _base_stage(made: Training, place: Workplace) -> StageSpec:
     assert made.host is not None
     args = [
-        f"--data.train={place.ground}/world/train.jsonl",
-        f"--model.host={place.ground}/pretrain-projector/export",
+        f"--data.train={place.base_run}/world/train.jsonl",
+        f"--model.host={place.base_run}/pretrain-projector/export",
         *_SEEDED,
         *made.host,
     ]
     about, outputs = "train another host", ["export/model.safetensors"]
-    return StageSpec(_HOST_STAGE, "fit", about, ["tiny/pretrain_llm.yaml"], args, outputs=outputs)
+    return StageSpec(_BASE_STAGE, "fit", about, ["tiny/pretrain_llm.yaml"], args, outputs=outputs)
 
 
 def _ctd_stage(made: Training, place: Workplace) -> StageSpec:
     assert made.ctd is not None
-    store = place.ground / "cache" / "store" if made.store is None else place.store(made.store) / "cache" / "store"
+    store = place.base_run / "cache" / "store" if made.store is None else place.store(made.store) / "cache" / "store"
     start = ["--model.timm_weights={run}/pretrain-timm/export"] if made.timm else []
     args = [f"--data.store={store}", *_SEEDED, *start, *made.ctd]
     return StageSpec("ctd", "fit", "distil", ["tiny/ctd.yaml"], args, outputs=["export/model.safetensors"])
@@ -106,10 +106,10 @@ def _lma_stage(made: Training, place: Workplace) -> StageSpec:
     if made.ctd is not None:
         encoder = "{run}/ctd/export"
     else:
-        encoder = f"{place.ground if made.base is None else place.of(made.base)}/ctd/export"
+        encoder = f"{place.base_run if made.base is None else place.of(made.base)}/ctd/export"
     args = [
-        f"--data.train={place.ground}/world/train.jsonl",
-        f"--model.host={place.ground}/pretrain-llm/export",
+        f"--data.train={place.base_run}/world/train.jsonl",
+        f"--model.host={place.base_run}/pretrain-llm/export",
         f"--model.encoder={encoder}",
         *_SEEDED,
         *made.lma,
@@ -131,9 +131,9 @@ def _is_open(recipe: Recipe, run: Path, seed: int) -> bool:
 
 def _require_store(name: str, place: Workplace, run_verb: RunVerb) -> None:
     args = [
-        f"--data.predict={place.ground}/world/train.jsonl",
+        f"--data.predict={place.base_run}/world/train.jsonl",
         "--data.seed={seed}",
-        f"--model.teacher={place.ground}/pretrain-llm/export",
+        f"--model.teacher={place.base_run}/pretrain-llm/export",
         "--model.store={run}/cache/store",
         *STORES[name],
     ]

@@ -10,14 +10,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from liteframe.bench.arms import ATTENTION
 from liteframe.bench.environment import environment
 from liteframe.bench.paper.answers import answer
-from liteframe.bench.paper.arms import arms_for, trained_arms
+from liteframe.bench.paper.base_run import Busy, RunVerb, Workplace, require_base_run, stages_of
 from liteframe.bench.paper.cells import CELLS, LONGEST, PaperCell, plan
-from liteframe.bench.paper.ground import Busy, RunVerb, Workplace, require_ground, stages_of
-from liteframe.bench.paper.records import CellRecord, add_arms, new_cell, read_cell, write_cell
+from liteframe.bench.paper.methods import methods_for, trained_methods
+from liteframe.bench.paper.records import CellRecord, add_methods, new_cell, read_cell, write_cell
 from liteframe.bench.paper.training import drop_stores, host_of, student_of, train
+from liteframe.bench.run_methods import ATTENTION
 from liteframe.errors import DataError
 from liteframe.pipeline.isolation import isolated
 from liteframe.system import runtime
@@ -25,7 +25,7 @@ from liteframe.system.stage_records import read_stage_records
 from liteframe.system.tables import aligned
 
 Task = tuple[PaperCell, int]
-ArmCounts = Sequence[tuple[str, Sequence[int]]]
+MethodCounts = Sequence[tuple[str, Sequence[int]]]
 """Methods and the frame counts that they are asked at."""
 GUESSED_MINUTES = {"answers": 5.0, "train": 8.0}
 """Of a cell of each kind before any is done, on two CPU cores."""
@@ -99,14 +99,14 @@ class Worker:
             if self.is_done(cell, seed):
                 return
             _say(f"{cell.name}, seed {seed}: {cell.about or cell.kind}")
-            require_ground(place, self.run_verb)
+            require_base_run(place, self.run_verb)
             before = read_cell(self.records, cell, seed)
             if before is None:
-                found = self._measure(cell, place, cell.arms)
+                found = self._measure(cell, place, cell.methods)
                 record = new_cell(cell, seed, self._environment(), **found)
             else:
                 found = self._measure(cell, place, _to_ask(before, cell))
-                record = add_arms(before, cell, self._environment(), **found)
+                record = add_methods(before, cell, self._environment(), **found)
             written = write_cell(self.records, cell, record)
             _say(f"{cell.name}, seed {seed}: done in {found['seconds'] / 60:.1f} minutes, {written}")
             drop_stores(place, self._stores_needed(seed))
@@ -114,18 +114,18 @@ class Worker:
     def _environment(self) -> dict[str, Any]:
         return environment("cpu", "bfloat16", str(ATTENTION), malloc={"tuned": runtime.malloc_is_tuned})
 
-    def _measure(self, cell: PaperCell, place: Workplace, wanted: ArmCounts) -> dict[str, Any]:
-        stages, spent = stages_of(place.ground), 0.0
+    def _measure(self, cell: PaperCell, place: Workplace, wanted: MethodCounts) -> dict[str, Any]:
+        stages, spent = stages_of(place.base_run), 0.0
         if cell.training is not None:
             stages += train(cell, place, self.run_verb)
             spent = sum(record["seconds"] for record in read_stage_records(place.of(cell.name)))
         started = time.monotonic()
         with isolated(place.seed):
             if cell.training is None or cell.training.host is not None:
-                arms = arms_for(place.ground, wanted, host_of(cell, place))
+                methods = methods_for(place.base_run, wanted, host_of(cell, place))
             else:
-                arms = trained_arms(place.ground, student_of(cell, place), wanted)
-            answers = answer(place.ground, arms, f"{cell.name}, seed {place.seed}", self.longest)
+                methods = trained_methods(place.base_run, student_of(cell, place), wanted)
+            answers = answer(place.base_run, methods, f"{cell.name}, seed {place.seed}", self.longest)
         return {"seconds": spent + time.monotonic() - started, "stages": stages, "answers": answers}
 
     def _stores_needed(self, seed: int) -> set[str]:
@@ -161,14 +161,14 @@ def _minutes(cell: PaperCell, seed: int, taken: Mapping[Task, float]) -> float:
 
 
 def _complete(record: CellRecord | None, cell: PaperCell) -> bool:
-    return record is not None and not record.open_arms(cell)
+    return record is not None and not record.open_methods(cell)
 
 
-def _to_ask(record: CellRecord, cell: PaperCell) -> ArmCounts:
+def _to_ask(record: CellRecord, cell: PaperCell) -> MethodCounts:
     """The methods that a record lacks, and one point that it has, by which the models are seen to be the same."""
     kept = [(row.frames, row.arm) for row in record.rows if row.method == row.arm]
-    known = [(arm, (count,)) for count, arm in sorted(kept)[:1]]
-    return [*known, *record.open_arms(cell)]
+    known = [(method, (count,)) for count, method in sorted(kept)[:1]]
+    return [*known, *record.open_methods(cell)]
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from liteframe.bench.latency import ArmSamples, interleave, require_same_settings
+from liteframe.bench.latency import MethodSamples, interleave, require_same_settings
 from liteframe.bench.memory import StageMemory
 from liteframe.bench.timers import RunRule, synchronize
 
@@ -48,7 +48,7 @@ class Outcome:
         reason: why not, `OUT_OF_MEMORY` or `NO_TIME`; empty where it was.
     """
 
-    samples: ArmSamples | None = None
+    samples: MethodSamples | None = None
     reason: str = ""
 
 
@@ -99,7 +99,7 @@ def measure_cell(
         seconds[name], peaks[name] = time.monotonic() - begin, memory
     while seconds and expected_seconds(rule, seconds.values()) > budget.left:
         seconds.pop(list(seconds)[-1])
-    timed: dict[str, ArmSamples] = {}
+    timed: dict[str, MethodSamples] = {}
     running: list[str] = []
     while seconds and not timed:
         try:

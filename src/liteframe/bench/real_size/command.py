@@ -6,12 +6,12 @@ The record is JSON of kind "latency"; times are milliseconds, of a whole batch. 
 
     limits     bf16_gflops, fp32_gflops, bandwidth_gbs: of this machine, the best of what was measured at the begin of
                this run and after every cell; seconds that this took
-    arms       name, group (see `EncoderArm`), label and note in words, accuracy_relative (an arm
+    arms       methods: name, group (see `ComparedEncoder`), label and note in words, accuracy_relative (one
                of the tiny world, or null), image_size (px a side), parameters_m and gflops_per_frame (of the encoder),
-               tokens_encoder_per_frame (after the arm's compression on the encoder's grid), tokens_per_frame (what the
-               LLM sees; both null where the arm was not run), frames_per_group (behind one `Frame` line)
+               tokens_encoder_per_frame (after what compresses on the encoder's grid), tokens_per_frame (what the LLM
+               sees; both null where the method was not run), frames_per_group (behind one `Frame` line)
     rows       see below
-    dropped    suite ("all" for an arm that cannot be made), arm, frames (tokens of a prompt for "prefill"), batch,
+    dropped    suite ("all" for a method that cannot be made), arm, frames (tokens of a prompt for "prefill"), batch,
                reason: cells that were not run
     seconds    so far
     complete   false until the end
@@ -30,7 +30,7 @@ A row:
     computed   whether a stage was computed, or stages of other cells were put together; note says how
     tokens_encoder, tokens_llm, prompt_tokens (visual, `Frame` lines and question), of one video; tokens_per_frame
     tokens_mean_over_layers  visual tokens of one video that a layer of the LLM sees, mean over its layers; null but for
-               arms inside the LLM, whose tokens_llm is what its first layer sees
+               methods inside the LLM, whose tokens_llm is what its first layer sees
     model_ms   encode + project + prefill, medians added; null where one is missing
     ttft_ms    time to first token: model_ms + first_token, and host_to_device + normalize where they were measured;
                null without first_token
@@ -62,7 +62,7 @@ from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord
 from liteframe.bench.real_size.shapes import ATTENTION, shapes
 from liteframe.bench.real_size.steps import steps_for
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
-from liteframe.bench.real_size.suite import DTYPE, Suite, arms_to_make
+from liteframe.bench.real_size.suite import DTYPE, Suite, methods_to_make
 from liteframe.bench.real_size.table import latency_text
 from liteframe.errors import ConfigError
 from liteframe.system import runtime
@@ -143,7 +143,7 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
     record = RunningRecord(found, settings, measure_limits(where), path=out)
     steps = steps_for(kind, size == "tiny")
     suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind])
-    suite.prepare(arms_to_make(steps))
+    suite.prepare(methods_to_make(steps))
     suite.run(steps)
     record.complete = True
     record.save(budget.spent)

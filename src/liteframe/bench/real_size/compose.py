@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from liteframe.bench.encoder_arms import EncoderArm
+from liteframe.bench.encoders import ComparedEncoder
 from liteframe.bench.latency_record import How, LatencyRow, StageTime
 from liteframe.bench.real_size.rows import computed
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
@@ -18,7 +18,11 @@ _RATE = "operations over the rate"
 
 
 def composed_rows(
-    rows: Sequence[LatencyRow], arms: dict[str, EncoderArm], frames: Sequence[int], work: LlmWork, context_tokens: int
+    rows: Sequence[LatencyRow],
+    methods: dict[str, ComparedEncoder],
+    frames: Sequence[int],
+    work: LlmWork,
+    context_tokens: int,
 ) -> list[LatencyRow]:
     """Rows of the suite "pipeline" for every method and frame count that was not run as a whole.
 
@@ -26,7 +30,7 @@ def composed_rows(
 
     Args:
         rows: those that were measured.
-        arms: the methods to compose, those without rows of the encoder are left out.
+        methods: those to compose, those without rows of the encoder are left out.
         frames: frame counts.
         work: operations of the LLM.
         context_tokens: visual tokens that the LLM may be given.
@@ -34,20 +38,20 @@ def composed_rows(
     prefills = sorted(_with(rows, "prefill"), key=lambda row: row.prompt_tokens or 0)
     run_whole = {(row.arm, row.frames) for row in _with(rows, "pipeline")}
     found = []
-    for name, arm in arms.items():
+    for name, about in methods.items():
         encoders = sorted((row for row in _with(rows, "encoder") if row.arm == name), key=lambda row: row.frames or 0)
         for count in frames if encoders and prefills else ():
             if (name, count) in run_whole:
                 continue
-            row = _composed(name, arm, count, encoders, prefills, work)
+            row = _composed(name, about, count, encoders, prefills, work)
             if (row.tokens_llm or 0) <= context_tokens:
                 found.append(row)
     return found
 
 
-def groups_of(arm: EncoderArm, frames: int) -> int:
+def groups_of(about: ComparedEncoder, frames: int) -> int:
     """`Frame` lines of a prompt about that many frames."""
-    return -(-frames // (arm.frames_per_group or arm.compressor.frames_per_group))
+    return -(-frames // (about.frames_per_group or about.compressor.frames_per_group))
 
 
 def prefill_stage(tokens: int, prefills: Sequence[LatencyRow], work: LlmWork) -> StageTime:
@@ -107,7 +111,7 @@ def _slopes(lengths: Sequence[int], times: Sequence[float], work: LlmWork) -> ND
 
 def _composed(
     name: str,
-    arm: EncoderArm,
+    about: ComparedEncoder,
     frames: int,
     encoders: Sequence[LatencyRow],
     prefills: Sequence[LatencyRow],
@@ -122,7 +126,7 @@ def _composed(
         for stage in ("encode", "project")
     }
     tokens_llm = round((base.tokens_llm or 0) * factor)
-    prompt = QUESTION_TOKENS + LINE_TOKENS * groups_of(arm, frames) + tokens_llm
+    prompt = QUESTION_TOKENS + LINE_TOKENS * groups_of(about, frames) + tokens_llm
     stages["prefill"] = prefill_stage(prompt, prefills, work)
     return LatencyRow(
         "pipeline",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from liteframe.bench.floor import best_limits, measure_limits
-from liteframe.bench.latency_record import LatencyArm, LatencyRecord, LatencyRow
+from liteframe.bench.latency_record import LatencyMethod, LatencyRecord, LatencyRow
 from liteframe.bench.real_size.rows import with_floors
 from liteframe.bench.real_size.subjects import Subject
 from liteframe.bench.real_size.work import EncoderWork
@@ -29,15 +29,15 @@ class RunningRecord(LatencyRecord):
     def add(self, row: LatencyRow) -> None:
         """A row more; the first of a method says how many tokens it makes of a frame."""
         self.rows.append(row)
-        arm = self.arms.get(row.arm)
-        if arm is not None and arm.tokens_per_frame is None and row.status == "ok":
+        method = self.methods.get(row.arm)
+        if method is not None and method.tokens_per_frame is None and row.status == "ok":
             assert row.tokens_encoder is not None and row.frames
             encoder, llm = row.tokens_encoder / row.frames, row.tokens_per_frame
-            self.arms[row.arm] = replace(arm, tokens_encoder_per_frame=encoder, tokens_per_frame=llm)
+            self.methods[row.arm] = replace(method, tokens_encoder_per_frame=encoder, tokens_per_frame=llm)
 
-    def drop(self, suite: str, arm: str, frames: int | None, batch: int, reason: str) -> None:
+    def drop(self, suite: str, method: str, frames: int | None, batch: int, reason: str) -> None:
         """Note a cell that was not run."""
-        self.dropped.append({"suite": suite, "arm": arm, "frames": frames, "batch": batch, "reason": reason})
+        self.dropped.append({"suite": suite, "arm": method, "frames": frames, "batch": batch, "reason": reason})
 
     def measure_limits_again(self, device: torch.device) -> None:
         """Keep the better of the limits so far and those of now; where memory does not suffice, those so far stay."""
@@ -48,7 +48,7 @@ class RunningRecord(LatencyRecord):
         """The fields of the file beside environment and settings."""
         return {
             "limits": self.limits,
-            "arms": [asdict(arm) for arm in self.arms.values()],
+            "arms": [asdict(method) for method in self.methods.values()],
             "rows": [asdict(with_floors(row, self.limits)) for row in self.rows],
             "dropped": self.dropped,
             "seconds": round(seconds, 1),
@@ -60,15 +60,15 @@ class RunningRecord(LatencyRecord):
         write_record(self.path, "latency", self.environment, self.settings, self.data(seconds))
 
 
-def describe_arm(subject: Subject, work: EncoderWork) -> LatencyArm:
+def describe_method(subject: Subject, work: EncoderWork) -> LatencyMethod:
     """What the record says of a method; its tokens are known after its first row (`RunningRecord.add`)."""
-    arm = subject.arm
-    return LatencyArm(
+    method = subject.about
+    return LatencyMethod(
         name=subject.name,
-        group=arm.group,
-        label=arm.label,
-        note=arm.note,
-        accuracy_relative=arm.accuracy_relative,
+        group=method.group,
+        label=method.label,
+        note=method.note,
+        accuracy_relative=method.accuracy_relative,
         image_size=subject.image_size,
         parameters_m=sum(weight.numel() for weight in subject.video_llm.backbone.parameters()) / 1e6,
         gflops_per_frame=work.encode(1) / 1e9,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Llm, Subject
 from liteframe.data.transforms import normalize
 from liteframe.models.backbone import Dense, VisionTokens
@@ -19,7 +19,7 @@ from liteframe.models.video_llm.answering_model import TokenCounts
 
 Run = Callable[[Any], None]
 """One run, called with what times it or watches its memory."""
-WAP_ARM = "teacher+wap"
+WAP_METHOD = "teacher+wap"
 """The method that shares the teacher's runs, see `EncoderRun`."""
 _FIRST_TEXT_ID, _LAST_TEXT_ID = 1, 200
 """Ids of random text, none of them the image token of any shape."""
@@ -54,7 +54,7 @@ class EncoderRun:
         if vision is not None:
             del visual
             with timer.stage("wap"):
-                fewer_BTHWC = ENCODER_ARMS[WAP_ARM].compressor(vision)
+                fewer_BTHWC = ENCODERS[WAP_METHOD].compressor(vision)
             with timer.stage("wap_project"):
                 visual = model.project(fewer_BTHWC)
             self.wap_counts = count(fewer_BTHWC, visual)

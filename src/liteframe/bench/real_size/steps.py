@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from liteframe.bench.encoder_arms import ENCODER_ARMS
-from liteframe.bench.real_size.subjects import INSIDE_LLM, POST_HOC_ARMS
+from liteframe.bench.encoders import ENCODERS
+from liteframe.bench.real_size.subjects import INSIDE_LLM, POST_HOC
 
 FRAMES = (8, 16, 32, 64, 128, 256, 512)
 """Frame counts that model times are given for."""
@@ -14,7 +14,7 @@ CLIP = 4
 """Frames that the paper's Table 2 times a mixer on."""
 LLM = "llm"
 FIRST_POST_HOC = ("teacher+fastvid", "teacher+visionzip", "teacher+prumerge")
-"""Methods of `POST_HOC_ARMS` that run before what is of less weight; the others run last."""
+"""Methods of `POST_HOC` that run before what is of less weight; the others run last."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Step:
 
     Attributes:
         suite: "encoder", "mixer", "prefill", "pipeline" or "throughput".
-        arms: names, those that matter most first.
+        methods: names, those that matter most first.
         frames: of a video; tokens of the prompt for "prefill".
         batch: videos at once.
         chunk_clips: clips that the student encodes at a time; None is all of them.
     """
 
     suite: str
-    arms: tuple[str, ...]
+    methods: tuple[str, ...]
     frames: int
     batch: int = 1
     chunk_clips: int | None = None
@@ -59,7 +59,7 @@ def _cpu() -> list[Step]:
 
 def _cuda() -> list[Step]:
     main = _group("main")
-    last = (*(name for name in POST_HOC_ARMS if name not in FIRST_POST_HOC), *INSIDE_LLM)
+    last = (*(name for name in POST_HOC if name not in FIRST_POST_HOC), *INSIDE_LLM)
     return [
         *(Step("pipeline", main, frames) for frames in FRAMES[:4]),
         *(Step("prefill", (LLM,), tokens) for tokens in (256, 1024, 4096, 16384)),
@@ -88,7 +88,7 @@ def _tiny(device_type: str) -> list[Step]:
     ]
     if device_type == "cuda":
         steps += [
-            Step("pipeline", (*_group("main"), *POST_HOC_ARMS, *INSIDE_LLM), 8),
+            Step("pipeline", (*_group("main"), *POST_HOC, *INSIDE_LLM), 8),
             Step("throughput", _group("main"), 8, batch=2),
             Step("encoder", ("student",), 16, chunk_clips=2),
         ]
@@ -96,18 +96,18 @@ def _tiny(device_type: str) -> list[Step]:
 
 
 def _group(name: str) -> tuple[str, ...]:
-    return tuple(arm for arm, made in ENCODER_ARMS.items() if made.group == name)
+    return tuple(method for method, made in ENCODERS.items() if made.group == name)
 
 
 def _same_size() -> tuple[str, ...]:
-    return tuple(name for name in _group("encoder") if ENCODER_ARMS[name].native_size is None)
+    return tuple(name for name in _group("encoder") if ENCODERS[name].native_size is None)
 
 
 def _native() -> tuple[str, ...]:
-    return tuple(name for name in _group("encoder") if ENCODER_ARMS[name].native_size is not None)
+    return tuple(name for name in _group("encoder") if ENCODERS[name].native_size is not None)
 
 
-def arms_of(steps: Sequence[Step]) -> list[str]:
+def methods_of(steps: Sequence[Step]) -> list[str]:
     """Every method of those steps, in the order of the registry, then those that reduce the teacher's tokens."""
-    asked = {name for step in steps for name in step.arms}
-    return [name for name in (*ENCODER_ARMS, *POST_HOC_ARMS, *INSIDE_LLM) if name in asked]
+    asked = {name for step in steps for name in step.methods}
+    return [name for name in (*ENCODERS, *POST_HOC, *INSIDE_LLM) if name in asked]

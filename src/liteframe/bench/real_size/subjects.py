@@ -13,13 +13,13 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
 from liteframe.bench.declared import declared
-from liteframe.bench.encoder_arms import ENCODER_ARMS, EncoderArm
+from liteframe.bench.encoders import ENCODERS, ComparedEncoder
 from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, Pruner, PyramidDrop
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.teachers import Teacher
-from liteframe.models.video_llm.model import HostParts, LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.model import BaseParts, LiteFrameBackbone, VideoLLM
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
 from liteframe.tiny.models import tiny_processor
 
@@ -27,7 +27,7 @@ QUESTION_TOKENS = 64
 """Text of the prompt besides the `Frame` lines; fixed, the same in all methods."""
 LINE_TOKENS = 8
 """Text that a `Frame` line adds to its visual tokens: its number, two marks of the image and a line break, about."""
-POST_HOC_ARMS: dict[str, str] = {f"teacher+{name}": name for name in METHODS if name not in ON_BLOCKS}
+POST_HOC: dict[str, str] = {f"teacher+{name}": name for name in METHODS if name not in ON_BLOCKS}
 """Name -> compressor of `ops.compressors.registry`, at 16x on projected tokens; the grid's poolings stand in front."""
 INSIDE_LLM: dict[str, type[Pruner]] = {"teacher+fastv": FastV, "teacher+pyramiddrop": PyramidDrop}
 """Name -> what drops tokens inside the LLM, so that its last layers see a 16th."""
@@ -73,13 +73,13 @@ class Subject:
 
     Attributes:
         name: of the method.
-        arm: what the registry says of it.
+        about: what the registry says of it.
         model: a `VideoLLM`, or one of `liteframe.models.rivals` around it.
         image_size: side of its frames in pixels.
     """
 
     name: str
-    arm: EncoderArm
+    about: ComparedEncoder
     model: Any
     image_size: int
 
@@ -118,32 +118,32 @@ def build_subject(
     Raises:
         ConfigError: a model that the installed timm does not have.
     """
-    if name in POST_HOC_ARMS:
+    if name in POST_HOC:
         inner = build_subject("teacher", shapes, llm, device, dtype, made)
-        compressed = PostHocVideoLLM(inner.model, POST_HOC_ARMS[name], _RATIO)
-        label = f"InternViT-300M, {POST_HOC_ARMS[name]} at {_RATIO:g}x behind the projector"
-        return Subject(name, EncoderArm(label, inner.arm.make, "post-hoc"), compressed, inner.image_size)
+        compressed = PostHocVideoLLM(inner.model, POST_HOC[name], _RATIO)
+        label = f"InternViT-300M, {POST_HOC[name]} at {_RATIO:g}x behind the projector"
+        return Subject(name, ComparedEncoder(label, inner.about.make, "post-hoc"), compressed, inner.image_size)
     if name in INSIDE_LLM:
         inner = build_subject("teacher", shapes, llm, device, dtype, made)
         pruned = PrunedVideoLLM(inner.model, INSIDE_LLM[name](_RATIO))
         label = f"InternViT-300M, {INSIDE_LLM[name].__name__} to {_RATIO:g}x inside the LLM"
         note = "its prefill keeps no cache of keys and values, those of the others do; no floor is computed for it"
-        return Subject(name, EncoderArm(label, inner.arm.make, "inside", note=note), pruned, inner.image_size)
-    arm, made = ENCODER_ARMS[name], {} if made is None else made
-    if arm.make not in made:
+        return Subject(name, ComparedEncoder(label, inner.about.make, "inside", note=note), pruned, inner.image_size)
+    about, made = ENCODERS[name], {} if made is None else made
+    if about.make not in made:
         with torch.device(device), QuickWeights():
-            made[arm.make] = arm.make(shapes).to(device, dtype).eval().requires_grad_(False)
-    backbone = made[arm.make]
-    parts = HostParts(
-        projector=_projector(shapes, token_width(backbone), arm.shuffle).to(device, dtype),
+            made[about.make] = about.make(shapes).to(device, dtype).eval().requires_grad_(False)
+    backbone = made[about.make]
+    parts = BaseParts(
+        projector=_projector(shapes, token_width(backbone), about.shuffle).to(device, dtype),
         language_model=llm.model,
         lm_head=llm.head,
-        downsample_ratio=shapes.config.downsample_ratio if arm.shuffle else 1.0,
+        downsample_ratio=shapes.config.downsample_ratio if about.shuffle else 1.0,
         image_token_id=shapes.config.image_token_id,
     )
     # No text is tokenised here: the processor only has to be one.
-    model = VideoLLM(parts, tiny_processor(), backbone, arm.compressor, arm.frames_per_group)
-    return Subject(name, arm, model.eval(), arm.image_size(shapes))
+    model = VideoLLM(parts, tiny_processor(), backbone, about.compressor, about.frames_per_group)
+    return Subject(name, about, model.eval(), about.image_size(shapes))
 
 
 def token_width(backbone: nn.Module) -> int:

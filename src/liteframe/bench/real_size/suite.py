@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from liteframe.bench.encoder_arms import ENCODER_ARMS
+from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import LatencyRow, StageTime
 from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, measure_cell
 from liteframe.bench.real_size.compose import composed_rows
-from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord, describe_arm
+from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord, describe_method
 from liteframe.bench.real_size.rows import measured
-from liteframe.bench.real_size.runs import WAP_ARM, EncoderRun, LlmRun, PipelineRun, Run
+from liteframe.bench.real_size.runs import WAP_METHOD, EncoderRun, LlmRun, PipelineRun, Run
 from liteframe.bench.real_size.shapes import Shapes
-from liteframe.bench.real_size.steps import FRAMES, LLM, Step, arms_of
+from liteframe.bench.real_size.steps import FRAMES, LLM, Step, methods_of
 from liteframe.bench.real_size.subjects import QUESTION_TOKENS, Backbones, Llm, Subject, build_subject, module_bytes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.bench.timers import summary
@@ -60,7 +60,7 @@ class Suite:
                 self.record.drop("all", name, None, 1, f"cannot be made: {error}")
                 continue
             self.subjects[name], self.work[name] = subject, EncoderWork(subject)
-            self.record.arms[name] = describe_arm(subject, self.work[name])
+            self.record.methods[name] = describe_method(subject, self.work[name])
 
     def run(self, steps: list[Step]) -> None:
         """Every cell, then what is composed of them."""
@@ -69,8 +69,8 @@ class Suite:
                 self.record.add(row)
             self.record.measure_limits_again(self.device)
             self.record.save(self.budget.spent)
-        rows, arms = self.record.rows, {name: ENCODER_ARMS[name] for name in self.subjects if name in ENCODER_ARMS}
-        composed = {name: arm for name, arm in arms.items() if arm.group != "mixer"}
+        rows, methods = self.record.rows, {name: ENCODERS[name] for name in self.subjects if name in ENCODERS}
+        composed = {name: method for name, method in methods.items() if method.group != "mixer"}
         rows += composed_rows(rows, composed, FRAMES, self.llm_work, CONTEXT_TOKENS)
         for name in composed:
             timed = any((row.suite, row.arm) == ("encoder", name) for row in rows)
@@ -81,7 +81,7 @@ class Suite:
 
     def cell(self, step: Step) -> list[LatencyRow]:
         """Rows of one step; methods that were not run for want of time are noted as dropped."""
-        names = [name for name in step.arms if name in self.subjects or name == LLM]
+        names = [name for name in step.methods if name in self.subjects or name == LLM]
         try:
             runs = {name: self._run_of(step, name) for name in names}
         except (torch.OutOfMemoryError, MemoryError):
@@ -198,7 +198,7 @@ class Suite:
         }
         peaks = {"encode": max(peaks["encode"], peaks["wap"]), "project": peaks["wap_project"]}
         note = "encoder timed in the teacher's runs, then WAP"
-        return self._row(step, WAP_ARM, both, peaks, counts, [], note=note)
+        return self._row(step, WAP_METHOD, both, peaks, counts, [], note=note)
 
     def _llm_row(
         self, step: Step, samples: Mapping[str, list[float]], peaks: Mapping[str, float], run_ms: list[float]
@@ -219,11 +219,11 @@ class Suite:
         return LatencyRow("prefill", LLM, None, stages, run_ms=summary(run_ms), prompt_tokens=length, tokens_llm=length)
 
 
-def arms_to_make(steps: list[Step]) -> list[str]:
+def methods_to_make(steps: list[Step]) -> list[str]:
     """Methods of the steps, and that whose rows come out of the teacher's runs."""
-    names = arms_of(steps)
-    if "teacher" in names and WAP_ARM not in names:
-        names.insert(names.index("teacher") + 1, WAP_ARM)
+    names = methods_of(steps)
+    if "teacher" in names and WAP_METHOD not in names:
+        names.insert(names.index("teacher") + 1, WAP_METHOD)
     return names
 
 

@@ -19,7 +19,7 @@ _SHORT = 64
 
 
 class EncoderWork:
-    """Operations of an arm's encoder, by the frame, and of its projector, by the token.
+    """Operations of a method's encoder, by the frame, and of its projector, by the token.
 
     What a compressor does is left out: a ten thousandth of an encoder.
 

@@ -79,7 +79,7 @@ _CHANGE_GREEDY_ANSWERS: dict[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True)
-class HostParts:
+class BaseParts:
     """What a Video LLM needs of its base VLM.
 
     Attributes:
@@ -105,7 +105,7 @@ class HostParts:
     not_applied: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, host: InternVLForConditionalGeneration) -> HostParts:
+    def of(cls, host: InternVLForConditionalGeneration) -> BaseParts:
         """The parts of an InternVL; it shares its modules. Raises ConfigError for a layer that cannot be read."""
         model, config = host.model, host.config
         return cls(
@@ -174,7 +174,7 @@ class VideoLLM(nn.Module):
 
     def __init__(
         self,
-        host: InternVLForConditionalGeneration | HostParts,
+        host: InternVLForConditionalGeneration | BaseParts,
         processor: ProcessorMixin,
         backbone: nn.Module | None = None,
         compressor: Compressor | None = None,
@@ -182,7 +182,7 @@ class VideoLLM(nn.Module):
         trained: FrameSpec | None = None,
     ) -> None:
         super().__init__()
-        parts = host if isinstance(host, HostParts) else HostParts.of(host)
+        parts = host if isinstance(host, BaseParts) else BaseParts.of(host)
         if backbone is None:
             assert parts.vision_tower is not None, "a base VLM without an image encoder needs a backbone"
             # Without the projector, which the teacher would freeze along with itself.

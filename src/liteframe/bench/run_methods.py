@@ -35,7 +35,7 @@ _BLOCKS: dict[float, Block] = {4: (1, 2, 2), 8: (2, 2, 2), 16: (4, 2, 2), 32: (8
 
 
 @dataclass(frozen=True)
-class Arm:
+class RunMethod:
     """One way from frames to an answer.
 
     Attributes:
@@ -168,7 +168,7 @@ def _post_hoc(name: str, settings: dict[str, Any] | None = None) -> Maker:
     return make
 
 
-ARMS: dict[str, Maker] = {
+RUN_METHODS: dict[str, Maker] = {
     "teacher": lambda parts, _: parts.teacher,
     **{f"teacher+{name}": _on_blocks(name) for name in ON_BLOCKS},
     **{f"teacher+{name}": _post_hoc(name) for name in METHODS if name not in ON_BLOCKS},
@@ -181,7 +181,7 @@ ARMS: dict[str, Maker] = {
 }
 """Every method by name: how its model is made from a run, compressing so many times."""
 
-VARIANT_ARMS: dict[str, Maker] = {
+VARIANT_METHODS: dict[str, Maker] = {
     f"teacher+{name}": _post_hoc(method, settings) for name, (method, settings) in VARIANTS.items()
 }
 """Methods that are measured where they are named, and not among all."""
@@ -195,18 +195,18 @@ def exports_of(run: Path, names: Sequence[str]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
 
 
-USUAL_ARMS = ("teacher", *(f"teacher+{name}" for name in ON_BLOCKS), "liteframe-ctd", "liteframe-lma")
+USUAL_METHODS = ("teacher", *(f"teacher+{name}" for name in ON_BLOCKS), "liteframe-ctd", "liteframe-lma")
 """Those of the pipeline's own report."""
 
 
-def arms_of_run(
+def methods_of_run(
     run: Path,
     teacher_frames: tuple[int, ...],
     student_frames: tuple[int, ...],
     names: Sequence[str] | None = None,
     ratio: float = 16.0,
-) -> list[Arm]:
-    """The methods of a finished run, in the order of `ARMS` and `VARIANT_ARMS`.
+) -> list[RunMethod]:
+    """The methods of a finished run, in the order of `RUN_METHODS` and `VARIANT_METHODS`.
 
     All that compress are asked for `ratio`, but the student.
 
@@ -217,19 +217,19 @@ def arms_of_run(
         run: folder of the run.
         teacher_frames: frame counts of the methods that use the teacher.
         student_frames: frame counts of the student's methods.
-        names: which methods, of `VARIANT_ARMS` too; None is `USUAL_ARMS`, ``["all"]`` all of `ARMS`.
+        names: which methods, of `VARIANT_METHODS` too; None is `USUAL_METHODS`, ``["all"]`` all of `RUN_METHODS`.
         ratio: how many times fewer tokens.
 
     Raises:
         ConfigError: an unknown name, or a run that lacks a stage which a method needs.
     """
-    wanted = list(USUAL_ARMS if names is None else ARMS if list(names) == ["all"] else names)
-    makers = {**ARMS, **VARIANT_ARMS}
+    wanted = list(USUAL_METHODS if names is None else RUN_METHODS if list(names) == ["all"] else names)
+    makers = {**RUN_METHODS, **VARIANT_METHODS}
     if unknown := [name for name in wanted if name not in makers]:
         raise ConfigError(f"method {unknown[0]!r} is unknown; choose all, or some of {', '.join(makers)}")
     parts = RunParts(run)
     return [
-        Arm(name, make(parts, ratio).eval(), student_frames if name.startswith("liteframe") else teacher_frames)
+        RunMethod(name, make(parts, ratio).eval(), student_frames if name.startswith("liteframe") else teacher_frames)
         for name, make in makers.items()
         if name in wanted
     ]

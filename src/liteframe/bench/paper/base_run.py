@@ -43,7 +43,7 @@ class Workplace:
 
     def __init__(self, runs: Path, seed: int) -> None:
         self.seed = seed
-        self.ground = runs / (RECIPE if seed == 0 else f"{RECIPE}-seed{seed}")
+        self.base_run = runs / (RECIPE if seed == 0 else f"{RECIPE}-seed{seed}")
         self.folder = runs / "paper" / f"seed{seed}"
 
     def of(self, cell: str) -> Path:
@@ -68,28 +68,28 @@ class Workplace:
             lock.__exit__(None, None, None)
 
 
-def require_ground(place: Workplace, run_verb: RunVerb) -> None:
+def require_base_run(place: Workplace, run_verb: RunVerb) -> None:
     """Leaves a run that has all that is needed as it is; runs the recipe where something is missing.
 
     Raises:
         Busy: another process works in the run's folder.
         LiteFrameError: what a stage raises.
     """
-    if is_locked(place.ground):
-        raise Busy(f"{place.ground}: another process works in this run")
-    if not missing_of(place.ground):
+    if is_locked(place.base_run):
+        raise Busy(f"{place.base_run}: another process works in this run")
+    if not missing_of(place.base_run):
         return
     with place.alone("ground"):
-        if missing := missing_of(place.ground):
-            print(f"{place.ground}: {missing[0]} is missing, so the recipe {RECIPE} runs", flush=True)
+        if missing := missing_of(place.base_run):
+            print(f"{place.base_run}: {missing[0]} is missing, so the recipe {RECIPE} runs", flush=True)
             recipe = read_recipe(RECIPE)
             stages = [stage.name for stage in recipe.stages if stage.name != LEFT_OUT]
-            PipelineRunner(recipe, place.ground, place.seed, run_verb).execute(stages)
+            PipelineRunner(recipe, place.base_run, place.seed, run_verb).execute(stages)
 
 
-def missing_of(ground: Path) -> list[str]:
+def missing_of(base_run: Path) -> list[str]:
     """What a run lacks of `NEEDED`."""
-    return [name for name in NEEDED if not (ground / name).exists()]
+    return [name for name in NEEDED if not (base_run / name).exists()]
 
 
 def stages_of(run: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Every encoder of the comparison by name, at the sizes it is given and with random weights.
 
-A new encoder is one line in `ENCODER_ARMS`. None of them can be trained here at real size, so a method has an accuracy
+A new encoder is one line in `ENCODERS`. None of them can be trained here at real size, so a method has an accuracy
 only where it names a tiny relative.
 """
 
@@ -23,7 +23,7 @@ from liteframe.models.video_llm.model import LiteFrameBackbone
 
 
 @dataclass(frozen=True)
-class EncoderArm:
+class ComparedEncoder:
     """One encoder of the comparison.
 
     Attributes:
@@ -94,45 +94,45 @@ def timm_backbone(name: str, native_size: int | None = None) -> Callable[[Shapes
 _FASTVIT, _MOBILENET = "fastvit_mci3", "mobilenetv5_300m_enc"
 _RELATIVE = "timm's fastvit_mci3, a relative of FastVLM's FastViTHD with the same stages and widths, not that itself"
 
-ENCODER_ARMS: dict[str, EncoderArm] = {
-    "teacher": EncoderArm("InternViT-300M", teacher, "main", accuracy_relative="teacher"),
-    "teacher+wap": EncoderArm(
+ENCODERS: dict[str, ComparedEncoder] = {
+    "teacher": ComparedEncoder("InternViT-300M", teacher, "main", accuracy_relative="teacher"),
+    "teacher+wap": ComparedEncoder(
         "InternViT-300M, WAP 4 x 2 x 2 behind it", teacher, "main", WAP(), accuracy_relative="teacher+wap"
     ),
-    "student": EncoderArm(
+    "student": ComparedEncoder(
         "LiteFrame, ViT-B/14 with depth-wise mixers and strides",
         student("depthwise"),
         "main",
         frames_per_group=4,
         accuracy_relative="liteframe-ctd",
     ),
-    "tome-teacher+wap": EncoderArm(
+    "tome-teacher+wap": ComparedEncoder(
         "InternViT-300M with ToMe in every layer, WAP 4 x 2 x 2 behind it",
         tome_teacher,
         compressor=WAP(),
         accuracy_relative="tome-teacher+wap",
         note="40 tokens merged in each of 24 layers, 64 of 1024 left; put back on the full grid before WAP",
     ),
-    "vit-b": EncoderArm("plain ViT-B/14, the student without mixers and strides", plain_vit),
-    "fastvit": EncoderArm(
+    "vit-b": ComparedEncoder("plain ViT-B/14, the student without mixers and strides", plain_vit),
+    "fastvit": ComparedEncoder(
         "FastViT MCi3 at the others' size",
         timm_backbone(_FASTVIT),
         shuffle=False,
         note=f"{_RELATIVE}; 448 px give 7 x 7 tokens, which no pixel shuffle halves: projector without it",
     ),
-    "fastvit-1024": EncoderArm(
+    "fastvit-1024": ComparedEncoder(
         "FastViT MCi3 at 1024 px, as FastVLM runs its encoder",
         timm_backbone(_FASTVIT, 1024),
         native_size=1024,
         shuffle=False,
         note=f"{_RELATIVE}; 16 x 16 tokens a frame, projector without pixel shuffle as in FastVLM",
     ),
-    "mobilenet-v5": EncoderArm(
+    "mobilenet-v5": ComparedEncoder(
         "MobileNet-v5 300M at the others' size",
         timm_backbone(_MOBILENET),
         note="resizes its maps to 16 x 16 whatever the frame's size; 64 tokens a frame after the pixel shuffle",
     ),
-    "mobilenet-v5-768": EncoderArm(
+    "mobilenet-v5-768": ComparedEncoder(
         "MobileNet-v5 300M at 768 px, as Gemma 3n runs it",
         timm_backbone(_MOBILENET, 768),
         native_size=768,
@@ -140,7 +140,7 @@ ENCODER_ARMS: dict[str, EncoderArm] = {
         note="16 x 16 tokens a frame, projector without pixel shuffle, as many tokens as Gemma 3n has",
     ),
     **{
-        f"student-{mixer}": EncoderArm(
+        f"student-{mixer}": ComparedEncoder(
             f"LiteFrame with the temporal mixer {mixer!r}", student(mixer), "mixer", frames_per_group=4
         )
         for mixer in TEMPORAL_MIXERS

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from liteframe.bench.arms import ARMS, VARIANT_ARMS, Arm, RunParts
 from liteframe.bench.paper.cells import CONTROL
+from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS, RunMethod, RunParts
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import Compressor, Pool
 from liteframe.models.video_llm.adapted import is_adapted
@@ -18,7 +18,9 @@ OTHER_RATIOS = {"teacher+wap-4x": ("teacher+wap", 4), "teacher+wap-8x": ("teache
 """Figure 3: name -> the method that it is at another ratio, and the ratio."""
 
 
-def arms_for(ground: Path, wanted: Sequence[tuple[str, Sequence[int]]], host: Path | None = None) -> list[Arm]:
+def methods_for(
+    base_run: Path, wanted: Sequence[tuple[str, Sequence[int]]], host: Path | None = None
+) -> list[RunMethod]:
     """The methods of a finished run by name, in the order asked for; they share what the run left.
 
     Args:
@@ -29,18 +31,18 @@ def arms_for(ground: Path, wanted: Sequence[tuple[str, Sequence[int]]], host: Pa
     Raises:
         ConfigError: a name that no method has, or a run that lacks a stage.
     """
-    parts, makers = RunParts(ground, host), {**ARMS, **VARIANT_ARMS}
-    arms = []
+    parts, makers = RunParts(base_run, host), {**RUN_METHODS, **VARIANT_METHODS}
+    methods = []
     for name, frames in wanted:
-        arm = name.removeprefix(CONTROL)
-        of_registry, ratio = OTHER_RATIOS.get(arm, (arm, RATIO))
+        method = name.removeprefix(CONTROL)
+        of_registry, ratio = OTHER_RATIOS.get(method, (method, RATIO))
         if of_registry not in makers:
             raise ConfigError(f"method {name!r} is unknown; there are {', '.join((*makers, *OTHER_RATIOS))}")
-        arms.append(Arm(name, makers[of_registry](parts, ratio).eval(), tuple(frames)))
-    return arms
+        methods.append(RunMethod(name, makers[of_registry](parts, ratio).eval(), tuple(frames)))
+    return methods
 
 
-def trained_arms(ground: Path, export: Path, wanted: Sequence[tuple[str, Sequence[int]]]) -> list[Arm]:
+def trained_methods(base_run: Path, export: Path, wanted: Sequence[tuple[str, Sequence[int]]]) -> list[RunMethod]:
     """Methods of a student that a cell trained: after LMA with its own LLM, after CTD before the run's.
 
     Args:
@@ -52,12 +54,12 @@ def trained_arms(ground: Path, export: Path, wanted: Sequence[tuple[str, Sequenc
     Raises:
         ConfigError: a part is missing or does not fit.
     """
-    parts = RunParts(ground)
+    parts = RunParts(base_run)
     wap = parts.wap
     pools: dict[str, Compressor] = {"average": Pool("average", wap.block), "wap": replace(wap, saliency="mean_token")}
-    arms = []
+    methods = []
     for name, frames in wanted:
         pool = pools.get(name.partition("+")[2])
         model = parts.adapted(export) if is_adapted(export) else parts.student(export, pool)
-        arms.append(Arm(name, model.eval(), tuple(frames)))
-    return arms
+        methods.append(RunMethod(name, model.eval(), tuple(frames)))
+    return methods

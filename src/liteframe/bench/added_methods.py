@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from liteframe.bench.arms import ARMS, VARIANT_ARMS
-from liteframe.bench.records import RowRecord, recorded_arm, rows_of
+from liteframe.bench.records import RowRecord, recorded_method, rows_of
 from liteframe.bench.report import build_report
+from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS
 from liteframe.errors import ConfigError
 
 WITNESS = "teacher"
@@ -36,7 +36,7 @@ def require_same_run(
 _REMEDY = "measure all methods again, without --add"
 
 
-def with_arms(
+def with_methods(
     report: Mapping[str, Any],
     rows: Sequence[RowRecord],
     settings: Mapping[str, Any],
@@ -58,16 +58,16 @@ def with_arms(
     """
     before = rows_of(report, name)
     new = [row for row in rows if row.arm != WITNESS]
-    arms = {row.arm for row in new}
+    methods = {row.arm for row in new}
     times = _witness_times(before, [row for row in rows if row.arm == WITNESS], name)
-    kept = [row for row in before if row.arm not in arms]
-    order = list(dict.fromkeys([*ARMS, *VARIANT_ARMS, *(row.arm for row in kept)]))
+    kept = [row for row in before if row.arm not in methods]
+    order = list(dict.fromkeys([*RUN_METHODS, *VARIANT_METHODS, *(row.arm for row in kept)]))
     known = dict(report["settings"])
-    said = {recorded_arm(arm, how): how for arm, how in (known.get("compressors") or {}).items()}
-    said |= {arm: settings["compressors"][arm] for arm in sorted(arms)}
-    exports = {name: sha256 for name, sha256 in (known.get("exports") or {}).items() if name not in arms}
-    exports |= {name: sha256 for name, sha256 in settings.get("exports", {}).items() if name in arms}
-    note = {"arms": sorted(arms), "environment": dict(environment), "teacher_model_ms": times}
+    said = {recorded_method(method, how): how for method, how in (known.get("compressors") or {}).items()}
+    said |= {method: settings["compressors"][method] for method in sorted(methods)}
+    exports = {name: sha256 for name, sha256 in (known.get("exports") or {}).items() if name not in methods}
+    exports |= {name: sha256 for name, sha256 in settings.get("exports", {}).items() if name in methods}
+    note = {"arms": sorted(methods), "environment": dict(environment), "teacher_model_ms": times}
     return build_report(
         report["environment"],
         report["stages"],
