@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from liteframe.bench.arms import RunParts
 from liteframe.bench.environment import environment
 from liteframe.bench.paper.training import TIMM_CONFIG
 from liteframe.bench.questions import question_batches, videos_for
 from liteframe.bench.records import write_record
+from liteframe.bench.run_methods import RunParts
 from liteframe.bench.target_fit import target_fit
 from liteframe.command.cli import dispatch
 from liteframe.command.lightning_cli import quieten
