@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import av
@@ -28,6 +29,25 @@ def test_dolby_vision_of_profile_5_is_told(tmp_path: Path) -> None:
     for profile, words in ((5, "its colours are Dolby Vision profile 5 (HDR) and are not tone-mapped"), (8, "")):
         path.write_bytes(with_box(data, b"dvvC", bytes([1, 0, profile << 1, 13]) + bytes(20)))
         assert check_video(str(path)).reason == words
+
+
+def test_a_clean_aperture_is_told_where_it_crops(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 8)
+    data = path.read_bytes()
+    for width, words in ((SIZE - 4, "it asks for its pictures to be cropped, and they are not"), (SIZE, "")):
+        path.write_bytes(with_box(data, b"clap", struct.pack(">8I", width, 1, SIZE, 1, 0, 1, 0, 1)))
+        row = check_video(str(path))
+        assert (row.reason, row.width, row.height) == (words, SIZE, SIZE)
+
+
+def test_crops_of_matroska_are_told(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", 8)
+    unit, crop_at_top = b"\x54\xb2\x81\x04", b"\x54\xbb\x81\x04"
+    data = path.read_bytes()
+    assert data.count(unit) == 1 and check_video(str(path)).reason == ""
+    path.write_bytes(data.replace(unit, crop_at_top))
+    row = check_video(str(path))
+    assert (row.reason, row.height) == ("it asks for its pictures to be cropped, and they are not", SIZE)
 
 
 def write_with_sound(path: Path, late_s: float) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from liteframe.data.decoding.containers import matroska_tracks, mp4_entries
 from liteframe.data.decoding.containers.mp4_entries import dolby_vision_profile
 from liteframe.data.decoding.pyav.opening import open_file, open_video
 from liteframe.data.decoding.pyav.scan import Scan
@@ -16,10 +17,12 @@ _LATE_S = 0.1
 
 
 def remarks_on(scan: Scan) -> list[str]:
-    """Of a file that is read: that its colours are HDR, and that its sound begins before its pictures."""
+    """Of a file that is read: that its colours are HDR, its pictures to be cropped, its sound begins before them."""
     with open_video(scan.path) as (container, stream, _):
         colours, late_s = _hdr_colours(scan, stream), _late_s(scan, container, stream)
+        to_crop = _asks_to_crop(scan, stream)
     remarks = [f"its colours are {colours} (HDR) and are not tone-mapped"] if colours else []
+    remarks += ["it asks for its pictures to be cropped, and they are not"] if to_crop else []
     if late_s > _LATE_S:
         begins = f"its first frame is shown {late_s:.1f} s after the sound begins"
         remarks.append(f"{begins}; times count from the first frame")
@@ -32,6 +35,13 @@ def _hdr_colours(scan: Scan, stream: Any) -> str:
             if dolby_vision_profile(file, stream.id) == _OWN_COLOURS:
                 return f"Dolby Vision profile {_OWN_COLOURS}"
     return _HDR_TRANSFERS.get(int(stream.codec_context.color_trc or 0), "")
+
+
+def _asks_to_crop(scan: Scan, stream: Any) -> bool:
+    with open_file(scan.path) as file:
+        if scan.container.startswith("mov,"):
+            return mp4_entries.asks_to_crop(file, stream.id)
+        return scan.container.startswith("matroska") and matroska_tracks.asks_to_crop(file)
 
 
 def _late_s(scan: Scan, container: Any, stream: Any) -> float:
