@@ -158,7 +158,9 @@ def test_an_encoder_whose_mistakes_are_made_good(tmp_path: Path) -> None:
 
 def _stream(codec: str, extradata: bytes) -> Any:
     context = SimpleNamespace(
-        extradata=extradata, pix_fmt="yuv420p", codec=SimpleNamespace(canonical_name=codec, name=codec)
+        extradata=extradata,
+        format=SimpleNamespace(name="yuv420p"),
+        codec=SimpleNamespace(canonical_name=codec, name=codec),
     )
     return SimpleNamespace(codec_context=context, container=SimpleNamespace(format=SimpleNamespace(name="mpegts")))
 

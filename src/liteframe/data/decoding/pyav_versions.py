@@ -40,6 +40,11 @@ def codec_of(stream: Any) -> str:
     return _DECODED_CODECS.get(codec.name, codec.name)  # 14
 
 
+def pixel_format_of(context: Any) -> str:
+    """FFmpeg's name of the format of pictures; empty where it is not known, where the `pix_fmt` of 17 crashes."""
+    return getattr(context.format, "name", "")
+
+
 def disposition_of(stream: Any) -> int | None:
     """FFmpeg's flags of a stream; None where PyAV does not tell, as 14.0."""
     return stream.disposition.value if hasattr(stream, "disposition") else None

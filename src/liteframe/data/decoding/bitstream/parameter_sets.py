@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from liteframe.data.decoding.bitstream.nal_units import Bits, Unit, Units, Unread
-from liteframe.data.decoding.pyav_versions import brings_parameters, codec_of
+from liteframe.data.decoding.pyav_versions import brings_parameters, codec_of, pixel_format_of
 
 _FIRST_RIGHT_X264 = 151
 _X264 = re.compile(rb"x264 - core (\d{1,4})")
@@ -44,7 +44,7 @@ class ParameterSets:
             self._sets_of = _Numbered(codec, extradata)
         elif codec in _CODES:
             self._sets_of = _Coded(_CODES[codec], extradata)
-        self._makes_good = codec == "h264" and "444" in (context.pix_fmt or "")
+        self._makes_good = codec == "h264" and "444" in pixel_format_of(context)
         self._told: _Sets | None = None
         self._in_force: _Sets = {}
 

@@ -10,7 +10,7 @@ from liteframe.data.decoding.bitstream.nal_units import Unread, messages
 from liteframe.data.decoding.orientation import Orientation, orientation_of
 from liteframe.data.decoding.pyav.in_order import highest_layers
 from liteframe.data.decoding.pyav.opening import MOST_PIXELS, error_text
-from liteframe.data.decoding.pyav_versions import argument_error, codec_of
+from liteframe.data.decoding.pyav_versions import argument_error, codec_of, pixel_format_of
 from liteframe.errors import DecodeError
 
 _ORIENTATION = 47
@@ -65,11 +65,12 @@ def picture_of(frame: Any) -> FirstPicture:
 def _announced(packet: Any, told_orientation: Orientation) -> FirstPicture | None:
     """What H.264 and HEVC tell of a picture that needs no others; FFmpeg has looked at it when it opened the file."""
     context = packet.stream.codec_context
-    if not packet.is_keyframe or packet.is_discard or packet.is_corrupt or packet.pts is None or not context.pix_fmt:
+    pixel_format = pixel_format_of(context)
+    if not packet.is_keyframe or packet.is_discard or packet.is_corrupt or packet.pts is None or not pixel_format:
         return None
     if not starts_plainly(codec_of(packet.stream), bytes(context.extradata or b""), bytes(packet)):
         return None
-    return FirstPicture(packet.pts, context.width, context.height, context.pix_fmt, told_orientation)
+    return FirstPicture(packet.pts, context.width, context.height, pixel_format, told_orientation)
 
 
 def starts_plainly(codec: str, extradata: bytes, data: bytes) -> bool:
