@@ -61,7 +61,7 @@ def test_logits_are_those_of_transformers() -> None:
     assert theirs.std() > 0.1, "logits of a random model are not all alike"
 
 
-@pytest.mark.parametrize("arm", ["dense", "wap", "max"])
+@pytest.mark.parametrize("method", ["dense", "wap", "max"])
 def test_questions_that_share_a_video_are_answered_as_one_by_one(method: str) -> None:
     compressor = {"dense": None, "wap": WAP((4, 2, 2), "cosine", 20.0), "max": Pool("max", (2, 2, 2))}[method]
     model = video_llm(compressor=compressor)
