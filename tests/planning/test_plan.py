@@ -60,8 +60,8 @@ def test_ctd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 86e6 < plan["parameters"]["trained"] < 88e6
     assert plan["parameters"]["all"] - plan["parameters"]["trained"] == pytest.approx(304e6, rel=0.01)
     assert plan["machine"]["gpus"] == 8
-    # A million videos, 150 TFLOP/s of each GPU.
-    assert plan["time"]["gpu_hours"] == pytest.approx(1e6 * batch["flops"]["sum"] / 150e12 / 3600)
+    # Ten passes over a million videos, 150 TFLOP/s of each GPU.
+    assert plan["time"]["gpu_hours"] == pytest.approx(10 * 1e6 * batch["flops"]["sum"] / 150e12 / 3600)
     assert plan["time"]["hours"] == pytest.approx(plan["time"]["gpu_hours"] / 8)
     shown = capsys.readouterr().out
     assert "data.train is not here: 1,000,000 videos are assumed" in shown
@@ -119,7 +119,8 @@ def test_a_large_host_fits_when_it_is_shared_out(tmp_path: Path, capsys: pytest.
 
 
 def test_nodes_and_rates(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "ctd.yaml", "trainer/slurm.yaml", videos=36_000, rate=10.0)
+    one_pass = ["trainer.max_epochs=1"]
+    plan = planned(tmp_path, "ctd.yaml", "trainer/slurm.yaml", videos=36_000, rate=10.0, set=one_pass)
     assert plan["machine"]["gpus"] == 32
     assert plan["time"]["hours"] == pytest.approx(1.0) and plan["time"]["gpu_hours"] == pytest.approx(32.0)
     steps = planned(tmp_path, "ctd.yaml", GPU8, videos=36_000, set=["trainer.max_steps=100"])

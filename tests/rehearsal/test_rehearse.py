@@ -28,6 +28,7 @@ MAY_DIFFER = (
     *("trainer.strategy.init_args.data_parallel_size", "model.init_args.teacher", "model.init_args.host"),
     *("model.init_args.source", "model.init_args.store", "model.init_args.encoder", "data.init_args.train"),
     *("data.init_args.test", "data.init_args.predict", "data.init_args.frames", "data.init_args.batch_size"),
+    *("data.init_args.val", "model.init_args.timm_weights", "trainer.max_steps", "trainer.val_check_interval"),
     *("data.init_args.num_workers", "model.init_args.statistics_batches", "model.init_args.encoder_chunk_frames"),
 )
 """Of the shipped configs: sizes, numbers, files and devices."""
@@ -45,7 +46,8 @@ def small(source: str, folder: Path) -> SmallModel:
 def both_configs(run: Any, home: Path, processes: int = 8) -> tuple[dict[str, Any], dict[str, Any]]:
     """A stage's config as it is, and as it is rehearsed."""
     teacher = teacher_of(run)
-    models = {} if teacher is None else {teacher[0]: small(teacher[0], home / "small")}
+    read = [*([] if teacher is None else [teacher[0]]), run.model.get("timm_weights")]
+    models = {source: small(source, home / "small") for source in read if source}
     path = home / f"{run.kind.name}.yaml"
     path.write_text(yaml.safe_dump(cut(run, Places(home, models), processes)))
     return run.settings, parse(run.kind.verb, (*run.words, "--config", str(path)))

@@ -16,7 +16,7 @@ from liteframe.rehearsal.small_models import HEADS, WIDTH, SmallModel, is_base_v
 
 STEPS, STOP_AFTER = 4, 2
 """Optimizer steps of a rehearsed run, and after how many it is stopped and goes on."""
-_BATCH, _CLIP, _ACCUMULATED, _EPOCHS, _UNKNOWN_DEVICES = 2, 4, 2, 2, 2
+_BATCH, _CLIP, _ACCUMULATED, _UNKNOWN_DEVICES = 2, 4, 2, 2
 _SPLITS = ("train", "val", "test", "predict")
 _SIDE, _PATCH, _MANY_FRAMES = 448, 14, 64
 _WRITES_TO = ("dirpath", "save_dir")
@@ -245,10 +245,8 @@ def _of_trainer(run: StageRun, folder: Path, processes: int) -> Iterator[tuple[s
     yield "num_nodes", 1
     if isinstance(trainer.get("strategy"), dict | str):
         yield "strategy", _strategy(trainer["strategy"], processes)
-    if (trainer.get("max_steps") or -1) > 0:
-        yield "max_steps", min(trainer["max_steps"], STEPS)
-    if (trainer.get("max_epochs") or -1) > 0:
-        yield "max_epochs", min(trainer["max_epochs"], _EPOCHS)
+    if run.kind.verb == "fit":
+        yield "max_steps", STEPS
     batches = min(int(trainer.get("accumulate_grad_batches") or 1), _ACCUMULATED)
     yield "accumulate_grad_batches", batches
     interval = trainer.get("val_check_interval")
