@@ -40,6 +40,8 @@ def test_ctd(config: str) -> None:
     assert student("encoder.clip_frames").clip_frames == 8 and student("encoder.clip_frames").stride == (4, 2, 2)
     assert student("target").stride == (1, 1, 1) and student("target", "max").to_dict() == plain.to_dict()
     assert build(config, "fit", f"--model.clip_sigma={SETTINGS['clip_sigma']}").clip_sigma is None
+    raw = build(config, "fit", f"--model.standardise={SETTINGS['standardise']}")
+    assert not raw.target_statistics.is_standardising
     started = build(config, "fit", f"--model.timm_weights={SETTINGS['timm_weights']}")
     assert started.timm_weights == SETTINGS["timm_weights"]
 
@@ -54,7 +56,8 @@ def test_cache(config: str) -> None:
 def test_lma_and_that_the_table_was_read() -> None:
     for config in ("lma.yaml", "tiny/lma.yaml"):
         assert not build(config, "fit", f"--model.train_encoder={SETTINGS['train_encoder']}").train_encoder
-    assert len(SETTINGS) == 8
+    assert build(config, "fit", f"--model.mean_over={SETTINGS['mean_over']}").mean_over == "videos"
+    assert len(SETTINGS) == 10
 
 
 def test_the_vit_to_start_from_is_where_its_config_leaves_it() -> None:

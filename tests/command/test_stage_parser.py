@@ -15,7 +15,7 @@ from liteframe.command.stage_parser import takes_text
 from liteframe.data.loading.batching import TrainBatchSampler
 from liteframe.data.sampling import FpsCapped, FrameSampler, RandomSegment
 from liteframe.data.sources.manifest import VideoSource
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, DataError
 from liteframe.models.student.encoder_config import EncoderSettings
 from liteframe.models.teachers import TeacherSource
 from liteframe.planning.build import BuildOnly
@@ -260,7 +260,7 @@ def test_samplers_and_shapes_are_added_to_likewise() -> None:
         assert made.datamodule.sampler == RandomSegment([*RandomSegment().strides, 32])
     assert build("--data.sampler=FpsCapped").datamodule.sampler == FpsCapped(1.0, "time")
     assert build("--data.sampler=FpsCapped", "--data.sampler.by=index").datamodule.sampler == FpsCapped(1.0, "index")
-    with pytest.raises((ConfigError, SystemExit)):
+    with pytest.raises(DataError, match="Linspace.by is"):
         build("--data.sampler=Linspace", "--data.sampler.by=frames")
     plain = [(shape.frames, shape.batch_size) for shape in build().datamodule.shapes]
     more = build("--data.shapes+={frames: 3, batch_size: 2}").datamodule.shapes

@@ -155,7 +155,7 @@ def test_what_makes_training_batches_is_refused_where_nothing_is_trained() -> No
     with pytest.raises(ConfigError, match=r"data\.train_sampler beside predict"):
         plan_command(["cache.yaml"], [f"model.teacher={host_folder()}", "data.train_sampler=KeyFrames"])
     with pytest.raises(ConfigError, match=r"data\.sampler is of validation"):
-        plan_command(["ctd.yaml"], ["data.sampler=KeyFrames"])
+        plan_command(["ctd.yaml"], ["data.val=null", "data.sampler=KeyFrames"])
 
 
 def test_a_plan_refuses_a_store_that_the_run_would(capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,7 +186,7 @@ def test_a_plan_refuses_what_the_run_refuses(
     name = setting.partition("=")[0].replace(".", r"\.")
     sampler = "data.sampler=RandomSegment"
     with pytest.raises(ConfigError, match=name):
-        plan_command(["lma.yaml"], set=[sampler, setting])
+        plan_command(["lma.yaml"], set=["data.val=null", sampler, setting])
     sources = [f"--model.host={host_folder()}", f"--model.encoder={encoder_folder()}", f"--data.train={manifest()}"]
     words = ["--config", "tiny/lma.yaml", "--config", "trainer/cpu.yaml", *sources, f"--{sampler}", f"--{setting}"]
     assert cli.main(["fit", *words]) == 1
