@@ -109,6 +109,12 @@ def test_shipped_stages_follow_the_given_one(tmp_path: Path) -> None:
     assert all(run.trainer["strategy"] == "ddp" for run in runs)
 
 
+def test_ctd_runs_beside_an_lma_that_shares_its_weights_out() -> None:
+    _, ctd, lma, _ = read_runs(["lma.yaml", FSDP], (), False)
+    assert ctd.trainer["strategy"] == "ddp" and ctd.trainer["devices"] == 8
+    assert "ModelParallelStrategy" in lma.trainer["strategy"]["class_path"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -189,7 +195,7 @@ def test_ctd_on_two_processes_is_stopped_goes_on_and_exports(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("where", [GPU8, FSDP])
-def test_the_whole_recipe_on_eight_processes(tmp_path: Path, where: str) -> None:
-    assert rehearse_command(["cache.yaml", "ctd.yaml", "lma.yaml", "eval.yaml", where], out=str(tmp_path / "out")) == 0
+@pytest.mark.parametrize("configs", [["cache.yaml", "ctd.yaml", "lma.yaml", "eval.yaml", GPU8], ["lma.yaml", FSDP]])
+def test_the_whole_recipe_on_eight_processes(tmp_path: Path, configs: list[str]) -> None:
+    assert rehearse_command(configs, out=str(tmp_path / "out")) == 0
     assert (tmp_path / "out" / "model" / "config.json").is_file()

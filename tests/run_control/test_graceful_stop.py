@@ -9,15 +9,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
 
 from liteframe.command import cli
 from liteframe.command.lightning_cli import import_stages
 from liteframe.run_control import stop_signals
+from liteframe.run_control.graceful_stop import GracefulStop
+from liteframe.run_control.saving import LastStep
+from liteframe.run_control.stop_signals import Stopped
 from liteframe.system.checkpoint_io import read_checkpoint
 from toy_stage import write_toy_config
 
@@ -336,3 +342,16 @@ def _listening(pids: set[int]) -> list[str]:
 
 def test_the_toy_really_depends_on_its_steps(straight: list[float]) -> None:
     assert torch.tensor(straight).abs().min() > 0
+
+
+@pytest.mark.parametrize(("strategy", "stops"), [(SingleDeviceStrategy, True), (ModelParallelStrategy, False)])
+def test_in_validation_only_what_one_rank_can_save_is_stopped(strategy: type, stops: bool) -> None:
+    """Weights that are shared out would be lost since the last checkpoint: they are saved after the next step."""
+    trainer = MagicMock()
+    trainer.strategy = MagicMock(spec=strategy)
+    trainer.checkpoint_callbacks = []
+    stopping = GracefulStop()
+    stopping._signals.requested = signal.SIGTERM
+    stopping._last = LastStep(trainer)
+    with pytest.raises(Stopped) if stops else nullcontext():
+        stopping.on_validation_batch_end(trainer)

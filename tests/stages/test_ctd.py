@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.data.store.feature_store import FeatureStore
@@ -233,3 +234,10 @@ def test_earlier_blocks_learn_slower_with_layer_decay(mixer: str) -> None:
         assert rates[id(parameter)] == pytest.approx(expected), name
     with pytest.raises(ConfigError, match=r"layer_decay is 1\.5"):
         stage(layer_decay=1.5)
+
+
+def test_ranks_that_would_each_learn_by_themselves_are_refused(tmp_path: Path) -> None:
+    module = stage(teacher=str(host_folder()))
+    module.trainer = make_trainer(tmp_path, strategy=ModelParallelStrategy(1, 1))
+    with pytest.raises(ConfigError, match="CTDStage does not share its weights out.*trainer/gpu8.yaml"):
+        module.prepare_data()

@@ -124,6 +124,8 @@ def read_runs(configs: Sequence[str], changes: Sequence[str], allow_code: bool) 
         if kind not in runs:
             words = [*flags, *_config_words([checked_config(kind.shipped), *where]), *machine]
             runs[kind] = _run(kind, [*words, *_followed(kind, runs)], False)
+            if kind == CTD and "ModelParallelStrategy" in str(runs[kind].trainer.get("strategy")):  # which is LMA's
+                runs[kind] = _run(kind, [*runs[kind].words, "--trainer.strategy=ddp"], False)
     return [runs[kind] for kind in CHAIN]
 
 

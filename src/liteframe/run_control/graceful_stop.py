@@ -97,9 +97,10 @@ class GracefulStop(Callback):
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self._advance("validating")
-        if self._signals.requested is not None:
-            self._save_alone()
-            self._stop_alone(trainer)
+        if self._signals.requested is None or (self._last is not None and not self._last.saves_alone):
+            return  # weights that are shared out are saved after the next step, by all ranks
+        self._save_alone()
+        self._stop_alone(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last steps are saved by now, which the export that follows may take long after."""

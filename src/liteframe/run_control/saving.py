@@ -79,6 +79,11 @@ class LastStep:
             self._trainer.save_checkpoint(path)
             self.saved_step = self._trainer.global_step
 
+    @property
+    def saves_alone(self) -> bool:
+        """Whether each rank has all weights, so that one can save them without the others."""
+        return isinstance(self._trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+
     def save_alone(self) -> bool:
         """Saves in the middle of a step, on rank 0 and without the others; whether it is on disk.
 
@@ -88,8 +93,7 @@ class LastStep:
             LiteFrameError: it cannot be written.
         """
         trainer, path = self._trainer, self.path()
-        whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-        if path is None or self._step < 0 or not whole or not trainer.is_global_zero:
+        if path is None or self._step < 0 or not self.saves_alone or not trainer.is_global_zero:
             return False
         if trainer.global_step != self._step or self.saved_step == self._step:
             return False

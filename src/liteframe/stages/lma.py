@@ -80,6 +80,8 @@ class LMAStage(Stage):
         out: folder of the export; by default `export` in the run folder.
     """
 
+    shards = True
+
     def __init__(
         self,
         host: str,

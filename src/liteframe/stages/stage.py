@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from liteframe.data.datamodule import VideoDataModule
@@ -60,6 +61,7 @@ class Stage(LightningModule):
 
     Attributes:
         reads_store: whether it can learn from the targets in a feature store.
+        shards: whether it shares its weights out over the ranks where the strategy is one for that.
 
     Args:
         optimizer: see `OptimizerSettings`.
@@ -68,6 +70,7 @@ class Stage(LightningModule):
     """
 
     reads_store = False
+    shards = False
 
     def __init__(self, optimizer: OptimizerSettings, seed: int | None = None, out: str | None = None) -> None:
         super().__init__()
@@ -121,8 +124,18 @@ class Stage(LightningModule):
 
     def prepare_data(self) -> None:
         """Looks for the models before the data are read, so that the first message is about the first thing missing."""
+        self._require_strategy()
         self.check_sources()
         require_replaceable(self._export_folder)
+
+    def _require_strategy(self) -> None:
+        """Raises ConfigError for a strategy that averages gradients of shared-out weights alone, where none are."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy) and not self.shards:
+            name = type(self).__name__
+            raise ConfigError(
+                f"trainer.strategy ModelParallelStrategy: {name} does not share its weights out, so each rank would"
+                " learn by itself; take ddp (--config trainer/gpu8.yaml)"
+            )
 
     def configure_optimizers(self) -> Any:
         settings = self.optimizer_settings
