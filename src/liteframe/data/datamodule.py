@@ -24,10 +24,15 @@ from liteframe.data.loading.skips import SkipLedger
 from liteframe.data.loading.source_report import report_sources
 from liteframe.data.loading.split_rows import SPLITS_OF_VERB, Split, mark_refused, read_split
 from liteframe.data.loading.stage_checks import StageChecks
-from liteframe.data.loading.trainer_progress import batches_done, is_fitting, ranks_of
+from liteframe.data.loading.trainer_progress import batches_done, batches_of_run, is_fitting, ranks_of
 from liteframe.data.loading.training_data import TrainingData, samples_of, trained_frames
 from liteframe.data.loading.training_samples import TrainingSamples, report_changes
-from liteframe.data.loading.unused_settings import require_consistent, require_used, said_of_training
+from liteframe.data.loading.unused_settings import (
+    require_consistent,
+    require_used,
+    said_of_steps,
+    said_of_training,
+)
 from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.sampling.frame_spec import FrameSpec
@@ -255,7 +260,11 @@ class VideoDataModule(LightningDataModule):
         """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""
         training, check = self._training(), self._checks.of_samples("train", self.settings.image_size)
         dataset = training.dataset(self._pool, self.settings, check)
-        return self._loader(dataset, training.batches(), self.ledger, position=lambda: batches_done(self.trainer))
+        batches = training.batches()
+        if self.trainer is not None and (total := batches_of_run(self.trainer, len(batches))) is not None:
+            for line in said_of_steps(self.shapes, total):
+                rank_zero_only(print)(line, file=sys.stderr)
+        return self._loader(dataset, batches, self.ledger, position=lambda: batches_done(self.trainer))
 
     def val_dataloader(self) -> VideoLoader | list[VideoLoader]:
         """Each validation sample exactly once over all ranks; none while fitting where `val` is not set.

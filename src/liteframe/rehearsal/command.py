@@ -16,7 +16,7 @@ from liteframe.rehearsal.cuts import STOP_AFTER, Places, cut, layers_of, lists_o
 from liteframe.rehearsal.real_size import check_real_size, chosen
 from liteframe.rehearsal.report import NOT_REHEARSED, failure, summary, table_of_cuts, table_of_model
 from liteframe.rehearsal.small_models import SmallModel, make_small_model, make_small_timm
-from liteframe.rehearsal.steps import ENDED_BY_SIGTERM, Result, Step, run_step
+from liteframe.rehearsal.steps import ENDED_BY_SIGTERM, RANK_LOST, Result, Step, run_step
 from liteframe.system.atomic import atomic_write_text
 
 _FOLDER = "runs/rehearsal"
@@ -136,12 +136,15 @@ def _steps_of(run: StageRun, places: Places, processes: int) -> list[Step]:
     verb = run.kind.verb
     if not run.given or run.kind.name == "evaluate":
         return [Step(name, (verb, *words))]
-    stop = {"class_path": "liteframe.rehearsal.stop_after.StopAfter", "init_args": {"steps": STOP_AFTER}}
-    if run.kind == CACHE:
-        stop["init_args"] = {"steps": 1}
+    kill = run.kind == CTD and processes > 1  # the other ranks then save what there is; a sharded LMA cannot
+    stop = {
+        "class_path": "liteframe.rehearsal.stop_after.StopAfter",
+        "init_args": {"steps": 1 if run.kind == CACHE else STOP_AFTER, "kill": kill},
+    }
     go_on = ("--ckpt_path=last",) if verb == "fit" else ()
+    how, code = ("a rank killed", RANK_LOST) if kill else ("stopped", ENDED_BY_SIGTERM)
     return [
-        Step(f"{name}, stopped", (verb, *words, f"--trainer.callbacks+={json.dumps(stop)}"), ENDED_BY_SIGTERM),
+        Step(f"{name}, {how}", (verb, *words, f"--trainer.callbacks+={json.dumps(stop)}"), code),
         Step(f"{name}, going on", (verb, *words, *go_on)),
     ]
 

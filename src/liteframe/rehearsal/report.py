@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.rehearsal.small_models import SmallModel
-from liteframe.rehearsal.steps import Result, last_lines
+from liteframe.rehearsal.steps import ENDED_BY_SIGTERM, RANK_LOST, Result, last_lines
 from liteframe.system.tables import aligned
 
 _MOST_OF_A_VALUE, _MOST_OF_AN_OUTCOME = 44, 84
@@ -78,7 +78,8 @@ def _outcome(result: Result) -> str:
         return "given up: it did not end"
     if not result.went_well:
         return f"exit code {result.code}"
-    return f"ended by SIGTERM, exit code {result.code}" if result.code else result.said
+    ended = {ENDED_BY_SIGTERM: "ended by SIGTERM", RANK_LOST: "ended after kill -9 of its last rank"}
+    return f"{ended[result.code]}, exit code {result.code}" if result.code else result.said
 
 
 def failure(result: Result, lines: int = 30) -> str:

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ENDED_BY_SIGTERM = 128 + signal.SIGTERM
+ENDED_BY_SIGTERM, RANK_LOST = 128 + signal.SIGTERM, 1
+"""Exit codes of runs that end half-way."""
 _LIMIT_S = 3600.0
 _GRACE_S = 20.0
 _OF_ANOTHER_RUN = (

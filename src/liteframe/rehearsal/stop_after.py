@@ -1,4 +1,4 @@
-"""The callback by which a rehearsal ends a run as a scheduler does."""
+"""The callback by which a rehearsal ends a run half-way, as a scheduler or a failing machine does."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class StopAfter(Callback):
-    """Sends SIGTERM to the last rank after some steps of training, or batches of prediction.
+    """Sends a signal to the last rank after some steps of training, or batches of prediction.
 
     Args:
         steps: after how many.
+        kill: send SIGKILL, which no process can answer, in place of SIGTERM.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, kill: bool = False) -> None:
         self._steps = steps
+        self._signal = signal.SIGKILL if kill else signal.SIGTERM
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step >= self._steps:
@@ -31,4 +33,4 @@ class StopAfter(Callback):
 
     def _stop(self, trainer: Trainer) -> None:
         if trainer.global_rank == trainer.world_size - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self._signal)

@@ -140,3 +140,16 @@ def test_of_the_videos_of_a_folder_nobody_expects_questions(tmp_path: Path) -> N
     for source in (tmp_path, tmp_path / "a.mp4"):
         assert check_source(str(source)).text() == "1 row, nothing is missing"
     assert check_source(listed(tmp_path / "list.json", [{"path": "a.mp4"}])).counts() == {"no_questions": 1}
+
+
+def test_of_a_folder_moving_webps_are_found_and_other_endings_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    for name in ("a.MP4", "a.srt", "inner/b.srt", "c.part", "noend", ".hidden.txt"):
+        (tmp_path / name).touch()
+    for name, flags in (("still.webp", b"\0"), ("moving.webp", b"\2")):
+        (tmp_path / name).write_bytes(b"RIFF\x28\0\0\0WEBPVP8X\x0a\0\0\0" + flags + bytes(40))
+    found = check_source(str(tmp_path))
+    assert [Path(path).name for path in found.rows_of] == ["a.MP4", "moving.webp"]
+    assert found.left_out == {".srt": 2, ".part": 1, "": 1, ".webp": 1}
+    assert "5 other files, whose endings are not those of videos: 2 .srt," in found.text()
+    assert "1 without one" in found.text()

@@ -146,6 +146,13 @@ def test_beside_shapes_or_a_store_frames_and_batch_size_are_those_of_validation(
     assert sizes.train == [(8, 8)] * 2 and set(sizes.val) == {(3, 8)}, "validation follows the store where it can"
 
 
+def test_a_shape_that_begins_after_the_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = str(store_folder())
+    for from_step, said in ((1, False), (2, True)):
+        fit(tmp_path, ctd(), store=store, shapes=[BatchShape(8, 5), BatchShape(8, 4, from_step=from_step)])
+        assert ("begins at step 2, but this run ends after 2 batches" in capsys.readouterr().err) is said
+
+
 def test_what_makes_training_batches_is_refused_where_nothing_is_trained() -> None:
     given = video_data(shapes=EIGHT, train_sampler=Linspace())
     for verb in ("test", "predict"):

@@ -6,14 +6,17 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from liteframe.data.checking.rows import CheckRow
 from liteframe.data.remote.file import is_url
 from liteframe.data.sources.conversations import choices_of, has_placeholder, has_questions, turns_of, with_options
+from liteframe.data.sources.folder import left_out
 from liteframe.data.sources.manifest import each_row
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
+from liteframe.system.file_url import without_file_url
 from liteframe.system.printable import printable
 
 LACKS = {
@@ -44,6 +47,7 @@ class SourceCheck:
         lacks_of: for each path how many of its rows lack what, by the kinds of `LACKS`.
         unreadable: place of each row that cannot be read, and why.
         first: for each kind that there is, the first row of it.
+        left_out: of a folder, how many files of which ending are taken for no videos.
     """
 
     rows: int = 0
@@ -51,6 +55,7 @@ class SourceCheck:
     lacks_of: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     unreadable: dict[str, str] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def complete(self, row: CheckRow) -> CheckRow:
         """The row of a file with what the list says about it."""
@@ -69,6 +74,15 @@ class SourceCheck:
             f"  {count} {LACKS[kind]}; the first: {printable(self.first[kind])}"
             for kind, count in self.counts().items()
         ]
+        if self.left_out:
+            kinds = ", ".join(
+                f"{count} {printable(end) or 'without one'}" for end, count in self.left_out.most_common(9)
+            )
+            more = len(self.left_out) - 9
+            lines.append(
+                f"{self.left_out.total()} other files, whose endings are not those of videos: {kinds}"
+                + (f" and {more} more endings" if more > 0 else "")
+            )
         return "\n".join(lines)
 
 
@@ -91,6 +105,8 @@ def check_source(source: str, root: str | None = None) -> SourceCheck:
             result.lacks_of[row.path]["duplicate_id"] += 1
             result.first.setdefault("duplicate_id", f"{where} ({row.id})")
         ids.add(row.id)
+    if (folder := Path(without_file_url(source))).is_dir():
+        result.left_out = left_out(folder)
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lightning.pytorch.trainer.states import TrainerFn
@@ -24,3 +25,18 @@ def batches_done(trainer: Any) -> int:
     progress = trainer.fit_loop.epoch_loop.batch_progress
     # Over-fitting shows the same batches in each epoch.
     return progress.current.completed if trainer.overfit_batches else progress.total.processed
+
+
+def batches_of_run(trainer: Any, epoch_batches: int) -> int | None:
+    """Training batches of a whole run on each rank; None where nothing but time or a callback ends it.
+
+    Args:
+        trainer: of the run.
+        epoch_batches: batches that the data has for an epoch.
+    """
+    limit = trainer.limit_train_batches
+    epoch = min(epoch_batches, limit) if isinstance(limit, int) else int(epoch_batches * limit)
+    by_steps = trainer.max_steps * trainer.accumulate_grad_batches if trainer.max_steps >= 0 else math.inf
+    by_epochs = trainer.max_epochs * epoch if (trainer.max_epochs or -1) >= 0 else math.inf
+    least = min(by_steps, by_epochs)
+    return None if math.isinf(least) else int(least)

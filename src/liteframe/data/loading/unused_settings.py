@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from liteframe.data.loading.batching import BatchShape
 from liteframe.data.store.key import StoreKey
 from liteframe.errors import ConfigError
 
@@ -58,6 +59,16 @@ def said_of_training(data: VideoDataModule) -> str:
     names = " and ".join(f"data.{name}" for name in sorted(data.given & fixed))
     by = "data.shapes" if data.given_shapes else "data.store"
     return f"training batches are made by {by}, so {names} go to validation alone" if names else ""
+
+
+def said_of_steps(shapes: Sequence[BatchShape], batches: int) -> Iterator[str]:
+    """A line for each shape of a curriculum that a run of so many batches ends before."""
+    for shape in shapes:
+        if shape.from_step >= batches:
+            yield (
+                f"data.shapes: the one of {shape.frames} frames begins at step {shape.from_step:,}, but this run ends"
+                f" after {batches:,} batches, so it trains on none of them; lower from_step, or train longer"
+            )
 
 
 def _of_windows(data: VideoDataModule, verb: str) -> Iterator[str]:

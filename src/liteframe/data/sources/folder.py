@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from liteframe.data.decoding.containers.formats import is_animated_webp
 from liteframe.data.decoding.video_file import pictures_in
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
@@ -40,18 +43,11 @@ def folder_rows(folder: Path) -> list[VideoRow | ManifestError]:
         what = f"{error.filename}: cannot be read ({error.strerror}); make it readable, or move it out"
         errors.append(ManifestError(what))
 
+    walked = False
     found: list[Path] = []
-    walked: set[str] = set()
-    for parent, inner, names in os.walk(folder, onerror=unreadable, followlinks=True):
-        walked.add(os.path.realpath(parent))
-        new = {os.path.realpath(os.path.join(parent, name)): name for name in sorted(inner, reverse=True)}
-        inner[:] = sorted(name for place, name in new.items() if place not in walked)
-        walked |= new.keys()
-        found += [
-            Path(parent) / name
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
-        ]
+    for parent, names in _walk(folder, unreadable):
+        walked = True
+        found += [parent / name for name in names if _is_looked_for(parent / name)]
     if errors and not walked:
         raise errors[0]
     if not found and not errors:
@@ -62,3 +58,35 @@ def folder_rows(folder: Path) -> list[VideoRow | ManifestError]:
         )
     relative = sorted(path.relative_to(folder).as_posix() for path in found)
     return [*(VideoRow(path=str((folder / name).absolute()), id=name) for name in relative), *errors]
+
+
+def left_out(folder: Path) -> Counter[str]:
+    """How many files of which ending `folder_rows` takes for no videos; "" is of those without one."""
+    walk = _walk(folder, lambda _: None)
+    files = (parent / name for parent, names in walk for name in names)
+    return Counter(path.suffix.lower() for path in files if not _is_looked_for(path))
+
+
+def _walk(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder at any depth with the names of its files, without hidden ones."""
+    walked: set[str] = set()
+    for parent, inner, names in os.walk(folder, onerror=on_error, followlinks=True):
+        walked.add(os.path.realpath(parent))
+        new = {os.path.realpath(os.path.join(parent, name)): name for name in sorted(inner, reverse=True)}
+        inner[:] = sorted(name for place, name in new.items() if place not in walked)
+        walked |= new.keys()
+        yield Path(parent), [name for name in names if not name.startswith(".")]
+
+
+def _is_looked_for(path: Path) -> bool:
+    """Whether a file's ending is a video's, or it is a WebP that moves, so that it is refused by name and not missed."""
+    suffix = path.suffix.lower()
+    return suffix in VIDEO_SUFFIXES or (suffix == ".webp" and is_animated_webp(_head(path)))
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(32)
+    except OSError:
+        return b""
