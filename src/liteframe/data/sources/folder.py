@@ -79,7 +79,7 @@ def _walk(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[tuple[P
 
 
 def _is_looked_for(path: Path) -> bool:
-    """Whether a file's ending is a video's, or it is a WebP that moves, so that it is refused by name and not missed."""
+    """Whether its ending is a video's, or it is a WebP that moves, so that it is refused by name and not missed."""
     suffix = path.suffix.lower()
     return suffix in VIDEO_SUFFIXES or (suffix == ".webp" and is_animated_webp(_head(path)))
 
