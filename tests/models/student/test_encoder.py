@@ -168,6 +168,19 @@ class TestInvariants:
         assert rounded.dtype == torch.bfloat16
         assert (rounded.float() - exact).pow(2).mean() < 1e-3 * exact.pow(2).mean()
 
+    def test_a_residual_in_float32_rounds_less_and_is_of_autocast_alone(self):
+        torch.manual_seed(0)
+        deep = dict(num_hidden_layers=12, downsample_after=(4, 8))
+        plain, wide = (LiteFrameEncoder(tiny_config(**deep, residual_in_fp32=given)).eval() for given in (False, True))
+        wide.load_state_dict(plain.state_dict())
+        frames = torch.randn(2, 8, 3, 56, 56)
+        exact = encode(plain, frames)
+        assert torch.equal(encode(wide, frames), exact)
+        with torch.autocast("cpu", torch.bfloat16):
+            errors = [(encode(model, frames).float() - exact).pow(2).mean() for model in (plain, wide)]
+        assert errors[1] < 0.8 * errors[0]
+        assert encode(wide.bfloat16(), frames.bfloat16()).dtype == torch.bfloat16
+
 
 class TestGeometry:
     @pytest.mark.parametrize(("height", "width"), [(56, 84), (112, 28), (28, 28)])

@@ -71,6 +71,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         self.clip_frames, self.patch_size, self.in_channels = config.clip_frames, config.patch_size, config.num_channels
         self.size_multiple, self.frames_per_group = config.size_multiple, config.stride[0]
         self.patch_embedding = PatchEmbedding(config.image_size, config.patch_size, config.num_channels, width)
+        self.residual_in_fp32 = config.residual_in_fp32
         attends = config.temporal_mixer in WITH_FRAME_POSITIONS and config.clip_frames > 1
         self.frame_positions = FramePositions(config.clip_frames, width) if attends else None
         self.blocks = nn.ModuleList()
@@ -170,7 +171,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         batch, frames, _, height, width = frames_BTCHW.shape
         t, h, w = self.clip_frames, height // self.patch_size, width // self.patch_size
 
-        tokens = self.patch_embedding(frames_BTCHW.flatten(0, 1))
+        tokens = self._residual(self.patch_embedding(frames_BTCHW.flatten(0, 1)))
         if missing := -frames % self.clip_frames:
             # Repeating the embedded frame is repeating the frame, for a fraction of the bytes.
             tokens_BTNC = tokens.unflatten(0, (batch, frames))
@@ -184,8 +185,12 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             if str(depth) in self.downsamples:
                 tokens_BTHWC = self.downsamples[str(depth)](tokens.reshape(-1, t, h, w, tokens.shape[-1]))
                 t, h, w = tokens_BTHWC.shape[1:4]
-                tokens = tokens_BTHWC.reshape(-1, h * w, tokens.shape[-1])
+                tokens = self._residual(tokens_BTHWC.reshape(-1, h * w, tokens.shape[-1]))
         return self.head(self.norm(tokens)).view(batch, -1, h, w, self.head.out_features)
+
+    def _residual(self, tokens: Tensor) -> Tensor:
+        """The tokens in the dtype that blocks add to."""
+        return tokens.to(self.norm.weight.dtype) if self.residual_in_fp32 else tokens
 
     def _check_frames(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None) -> None:
         shape = tuple(frames_BTCHW.shape)

@@ -47,6 +47,8 @@ class LiteFrameConfig(StrictPretrainedConfig):
         position_init: ``"sincos"`` waves or ``"normal"`` noise; both are trained.
         position_scale: amplitude of the sine and cosine positions.
         attention: ``"sdpa"``, ``"eager"``, or ``"auto"``: eager for small frames on a CPU, sdpa elsewhere.
+        residual_in_fp32: keep the sum over the blocks in float32 under autocast, where it else is rounded to the
+            autocast dtype after each block.
 
     Raises:
         ConfigError: settings that contradict each other; the message names the field.
@@ -75,6 +77,7 @@ class LiteFrameConfig(StrictPretrainedConfig):
         position_init: Literal["sincos", "normal"] = "sincos",
         position_scale: float = 0.5,
         attention: Literal["auto", "sdpa", "eager"] = "auto",
+        residual_in_fp32: bool = False,
         **kwargs: Any,
     ) -> None:
         self.image_size = image_size
@@ -96,6 +99,7 @@ class LiteFrameConfig(StrictPretrainedConfig):
         self.position_init = position_init
         self.position_scale = position_scale
         self.attention = attention
+        self.residual_in_fp32 = residual_in_fp32
         self._check()
         super().__init__(**kwargs)
 
@@ -183,6 +187,7 @@ class EncoderSettings:
     position_init: Literal["sincos", "normal"] | None = None
     position_scale: float | None = None
     attention: Literal["auto", "sdpa", "eager"] | None = None
+    residual_in_fp32: bool | None = None
 
     def given(self) -> dict[str, Any]:
         """The fields that differ, by name."""
