@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from timm.models.vision_transformer import VisionTransformer
+from timm.layers import HybridEmbed
+from timm.models.vision_transformer import ResPostBlock, VisionTransformer
+from torch import nn
 from torch.nn import functional
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
@@ -143,6 +147,9 @@ def test_weights_of_a_mixer_are_left_alone_and_listed(mixer):
         ({}, {"qk_norm": True}, "blocks.0.attn.q_norm.weight"),
         ({}, {"pre_norm": True}, "norm_pre.weight"),
         ({}, {"act_layer": "silu"}, "GELU"),
+        ({}, {"block_fn": ResPostBlock}, "block 0 is a ResPostBlock"),
+        ({}, {"embed_layer": partial(HybridEmbed, nn.Conv2d(3, 8, 1))}, "tokens by HybridEmbed"),
+        ({}, {"in_chans": 1}, "num_channels is 3, the timm model has 1"),
     ],
 )
 def test_what_does_not_fit_raises_and_changes_nothing(encoder_settings, timm_settings, word):

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import torch
-from timm.layers import GELU, GELUTanh, resample_patch_embed
-from timm.models.vision_transformer import VisionTransformer
+from timm.layers import GELU, GELUTanh, PatchEmbed, resample_patch_embed
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
@@ -94,7 +94,14 @@ def _check_settings(encoder: LiteFrameEncoder, source: VisionTransformer) -> Non
     config = encoder.config
     if len(source.blocks) != config.num_hidden_layers:
         raise ConfigError(f"num_hidden_layers is {config.num_hidden_layers}, the timm model has {len(source.blocks)}")
+    patches: Any = source.patch_embed
+    if type(patches) is not PatchEmbed:
+        raise ConfigError(f"the timm model makes tokens by {type(patches).__name__}, the encoder by one convolution")
+    if patches.proj.in_channels != config.num_channels:
+        raise ConfigError(f"num_channels is {config.num_channels}, the timm model has {patches.proj.in_channels}")
     for depth, block in enumerate(source.blocks):
+        if type(block) is not Block:  # others have weights of the same names, and norms or sums elsewhere
+            raise ConfigError(f"the timm model's block {depth} is a {type(block).__name__}, the encoder's a pre-norm Block")
         parts: dict[str, nn.Module] = dict(block.named_modules())
         heads = getattr(parts.get("attn"), "num_heads", None)
         if heads != config.num_attention_heads:
