@@ -170,6 +170,8 @@ def test_a_command_that_fails_is_shown_with_its_log(tmp_path: Path) -> None:
     assert not result.went_well and result.code == 1
     text = failure(result)
     assert "liteframe fit --config nowhere.yaml" in text and "config nowhere.yaml: not here" in text
+    as_if = Step("ctd, a rank killed", ("fit", "--config", "nowhere.yaml"), 1, "ranks [1] ended with code -9")
+    assert not run_step(as_if, tmp_path).went_well, "an error of another kind has the same code"
     slow = run_step(Step("synth", ("synth", str(tmp_path / "world"))), tmp_path, limit_s=0.2)
     assert not slow.went_well and slow.code is None
 
@@ -181,7 +183,8 @@ def test_ctd_on_two_processes_is_stopped_goes_on_and_exports(
     changes = ["data.num_workers=0", f"model.teacher={host_folder()}", "model.encoder.output_size=128"]
     assert rehearse_command(["ctd.yaml", GPU8], changes, str(out), processes=2, only=["ctd"]) == 0
     shown = capsys.readouterr().out
-    assert "tokenizer and template: its own" in shown and "ended by SIGTERM" in shown
+    assert "tokenizer and template: its own" in shown and "ended after kill -9 of its last rank" in shown
+    assert "last.ckpt (after step 2)" in (out / "logs" / "ctd-a-rank-killed.err").read_text()
     record = TrainingRecord.read(out / "ctd" / "export")
     assert record is not None and record.steps == 4
     assert (out / "ctd" / "checkpoints" / "last.ckpt").is_file()

@@ -18,6 +18,7 @@ from liteframe.models.teachers import InternVLTeacher
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.means import ChannelMoments
 from liteframe.stages.stage import OptimizerSettings
+from liteframe.stages.target_statistics import TargetStatistics
 from liteframe.tiny.models import MASSIVE, build_tiny_host
 from literal_ctd import LiteralCTD
 from tiny_world import (
@@ -160,3 +161,32 @@ def test_moments_are_those_of_all_values_together() -> None:
     mean_C, std_C = moments.over_ranks()
     torch.testing.assert_close(mean_C, values.mean(0))
     torch.testing.assert_close(std_C, values.std(0, correction=0).clamp(min=1e-6), rtol=1e-4, atol=1e-6)
+
+
+def test_a_channel_that_is_constant_but_for_rounding_does_not_outweigh_all_others() -> None:
+    values = 1 + torch.randn(4000, 64, generator=torch.Generator().manual_seed(0))
+    values[:, 5] = 200 + 0.05 * values[:, 5]
+    values[:, 9] = 0.0
+    stored = values.bfloat16()
+    assert len(stored[:, 5].unique()) == 1, "which rounding took the variance from"
+    moments = ChannelMoments(64, torch.device("cpu"))
+    moments.add(stored)
+    statistics = TargetStatistics(64, True)
+    statistics.take(*moments.over_ranks(), torch.bfloat16)
+    assert statistics.raised_C.nonzero().flatten().tolist() == [5, 9]
+    stored[0, 5], stored[1, 9] = 201, 0.001
+    assert float(statistics(stored).abs().max()) < 6, "one other value is no outlier beyond all others"
+    torch.testing.assert_close(statistics.std_C[:5], values[:, :5].std(0), rtol=1e-2, atol=0)
+
+
+def test_statistics_that_were_raised_agree_with_those_of_earlier_checkpoints() -> None:
+    mean_C, std_C = torch.tensor([0.0, 200.0, 1.0]), torch.tensor([1.0, 1e-6, 2.0])
+    earlier = {"targets": {"standardise": True, "mean_C": mean_C, "std_C": std_C}}
+    statistics = TargetStatistics(3, True)
+    statistics.take(mean_C, std_C, torch.bfloat16, given=True)
+    assert statistics.std_C[1] > 0.5
+    statistics.from_checkpoint(earlier)
+    assert torch.equal(statistics.std_C, std_C), "its weights were trained with them"
+    statistics.take(mean_C, std_C, torch.bfloat16, given=True)
+    with pytest.raises(ConfigError, match="other statistics"):
+        statistics.from_checkpoint({"targets": {**earlier["targets"], "std_C": std_C * torch.tensor([1.0, 1.0, 0.5])}})

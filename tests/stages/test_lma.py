@@ -217,8 +217,12 @@ def test_parts_have_learning_rates_of_their_own(tmp_path: Path) -> None:
                 llm = own.get("llm_lr", 1e-2)
                 expected = 1e-4 if "backbone" in name else 2e-4 if "projector" in name else llm
                 assert rates[id(parameter)] == expected, name
-    with pytest.raises(ConfigError, match=r"learning rate for 'model\.language_model'"):
-        fit(tmp_path, stage(train_llm=False, llm_lr=1e-4))
+    # A shipped config's rates do not forbid to leave a part as it is.
+    for part in ("llm", "encoder", "projector"):
+        module = stage(**{f"train_{part}": False, "llm_lr": 1e-4, "encoder_lr": 2e-4, "projector_lr": 3e-4})
+        module.configure_model()
+        rates = {f"{name}_lr": getattr(module, f"{name}_lr") for name in ("llm", "encoder", "projector")}
+        assert sorted(module.module_lrs().values()) == sorted(set(rates.values()) - {rates[f"{part}_lr"]})
 
 
 @pytest.mark.parametrize("teacher", ["SiglipTeacher", "QwenVLTeacher", "TimmTeacher"])

@@ -75,6 +75,7 @@ def test_gradient_goes_to_the_student_only() -> None:
     mean(out).backward()
     assert student.grad is not None and student.grad.abs().sum() > 0 and target.grad is None
     names = {"loss", "mse", "explained_variance", "centred_cosine", "clipped", "clipped_worst"}
+    names |= {"unexplained_by_channel"}
     assert set(out.means.values()) == names
     assert not any(value.requires_grad for value in out.means.values().values())
 
@@ -103,6 +104,24 @@ def test_clipping_is_that_of_a_slow_reference_by_channel(offset: float, clip: Cl
         assert ((gradient == 0) | (gradient.sign() == residual.sign())).all()
     else:
         assert torch.equal(gradient.sign(), residual.sign())
+
+
+@pytest.mark.parametrize("clip", [None, "drop", "clamp"])
+def test_channels_that_are_not_learnt_are_seen(clip: Clip | None) -> None:
+    """Clipping cannot show them: the limit of a channel grows with its own residuals."""
+    target = draw(8, 2, 6, 6, 64)
+    target = target / target.square().mean((0, 1, 2, 3)).sqrt()
+    student = target + 0.1 * draw(8, 2, 6, 6, 64, seed=1)
+    student[..., 3] = 0.0  # its mean alone
+    student[..., 7] = 1.3
+    values = ctd_loss(student, target, clip_sigma=clip and 3.0, clip=clip or "drop").means.values()
+    wrong_C = [float((student[..., c] - target[..., c]).square().mean()) for c in range(64)]
+    unexplained_C = values["unexplained_by_channel"]
+    assert unexplained_C.tolist() == pytest.approx(wrong_C, rel=1e-5)
+    assert (unexplained_C > 0.95).nonzero().flatten().tolist() == [3, 7] and values["explained_variance"] > 0.9
+    mean_C, variance_C = torch.full((64,), 40.0), torch.full((64,), 25.0)
+    raw = ctd_loss(5 * student + 40, 5 * target + 40, centre_C=mean_C, variance_C=variance_C).means.values()
+    torch.testing.assert_close(raw["unexplained_by_channel"], unexplained_C, rtol=1e-3, atol=1e-4)
 
 
 def test_a_channel_that_is_far_off_is_learnt_all_the_same() -> None:
@@ -156,7 +175,7 @@ def test_a_batch_of_blanks_is_zero_and_still_has_a_gradient(sigma: float | None)
     student = draw(*SHAPE).requires_grad_()
     out = ctd_loss(student, draw(*SHAPE, seed=1), torch.zeros(SHAPE[:2]), sigma)
     mean(out).backward()
-    assert mean(out) == 0 and not any(out.means.values().values())
+    assert mean(out) == 0 and not any(value.any() for value in out.means.values().values())
     assert student.grad is not None and not student.grad.any()
 
 

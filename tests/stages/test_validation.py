@@ -178,6 +178,8 @@ def test_ctd_counts_every_element(tmp_path: Path) -> None:
         "val/mse",
         "val/explained_variance",
         "val/centred_cosine",
+        "val/explained_variance_worst",
+        "val/channels_not_learnt",
     } == set(found[0])
     squares, count = 0.0, 0
     assert isinstance(module, CTDStage)

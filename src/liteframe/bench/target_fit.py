@@ -14,10 +14,7 @@ from liteframe.data.datamodule import VideoDataModule
 from liteframe.models.backbone import Compressor
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import Teacher
-
-STUCK = 0.05
-"""Explained variance below which a channel counts as not learnt."""
-
+from liteframe.stages.losses import NOT_LEARNT
 
 @torch.inference_mode()
 def target_fit(
@@ -51,7 +48,7 @@ def fit_of(student_NC: Tensor, target_NC: Tensor) -> dict[str, Any]:
     Returns:
         "mse"; "explained_variance", of all channels together, so that channels of large variance count most;
         "explained_variance_mean" and "explained_variance_worst" over channels, each against its own variance;
-        "stuck_channels", how many explain less than `STUCK` of theirs; "centred_cosine", of tokens less the mean
+        "stuck_channels", how many explain less than `NOT_LEARNT` of theirs; "centred_cosine", of tokens less the mean
         target; "largest_mean_error", between a channel's mean and that of its targets, in its own deviations.
     """
     mean_C = target_NC.mean(dim=0)
@@ -65,7 +62,7 @@ def fit_of(student_NC: Tensor, target_NC: Tensor) -> dict[str, Any]:
         "explained_variance": float(1 - error_C.sum() / spread_C.sum()),
         "explained_variance_mean": float(explained_C.mean()),
         "explained_variance_worst": float(explained_C.min()),
-        "stuck_channels": int((explained_C < STUCK).sum()),
+        "stuck_channels": int((explained_C < NOT_LEARNT).sum()),
         "centred_cosine": float(cosine_N.mean()),
         "largest_mean_error": float(offset_C.max()),
         "channels": len(mean_C),

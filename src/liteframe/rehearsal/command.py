@@ -142,9 +142,11 @@ def _steps_of(run: StageRun, places: Places, processes: int) -> list[Step]:
         "init_args": {"steps": 1 if run.kind == CACHE else STOP_AFTER, "kill": kill},
     }
     go_on = ("--ckpt_path=last",) if verb == "fit" else ()
-    how, code = ("a rank killed", RANK_LOST) if kill else ("stopped", ENDED_BY_SIGTERM)
+    words_stopped = (verb, *words, f"--trainer.callbacks+={json.dumps(stop)}")
     return [
-        Step(f"{name}, {how}", (verb, *words, f"--trainer.callbacks+={json.dumps(stop)}"), code),
+        Step(f"{name}, a rank killed", words_stopped, RANK_LOST, f"ranks [{processes - 1}] ended with code -9")
+        if kill
+        else Step(f"{name}, stopped", words_stopped, ENDED_BY_SIGTERM),
         Step(f"{name}, going on", (verb, *words, *go_on)),
     ]
 

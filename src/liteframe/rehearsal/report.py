@@ -84,7 +84,8 @@ def _outcome(result: Result) -> str:
 
 def failure(result: Result, lines: int = 30) -> str:
     """The command that failed and the end of its log."""
+    wanted = f" and the words {result.step.writes!r}" if result.step.writes else ""
     return (
-        f"{result.step.name} failed with exit code {result.code}, expected {result.step.code}:\n"
+        f"{result.step.name} failed with exit code {result.code}, expected {result.step.code}{wanted}:\n"
         f"  {result.step.command_line()}\n{last_lines(result.log, lines)}\nall of it: {result.log}"
     )

@@ -39,11 +39,13 @@ class Step:
         name: for the table, and for its files of output.
         words: after `liteframe`.
         code: the exit code that it ends with if all is well.
+        writes: what it then writes to stderr, among other things.
     """
 
     name: str
     words: tuple[str, ...]
     code: int = 0
+    writes: str = ""
 
     def command_line(self) -> str:
         """What a user would type."""
@@ -70,7 +72,7 @@ class Result:
 
     @property
     def went_well(self) -> bool:
-        return self.code == self.step.code
+        return self.code == self.step.code and self.step.writes in "\n".join(_lines(self.log))
 
 
 def run_step(step: Step, folder: Path, limit_s: float = _LIMIT_S) -> Result:

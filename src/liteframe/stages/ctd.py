@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from liteframe.models.student.from_teacher import student_fields
 from liteframe.models.student.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
 from liteframe.stages.following import follow_frames
-from liteframe.stages.losses import Clip, ctd_loss, fold_statistics_into_head
+from liteframe.stages.losses import NOT_LEARNT, Clip, ctd_loss, fold_statistics_into_head
 from liteframe.stages.means import ChannelMoments
 from liteframe.stages.pictures import similarity_picture
 from liteframe.stages.stage import OptimizerSettings, Stage
@@ -167,7 +167,7 @@ class CTDStage(Stage):
             self._require_fit(self._geometry_of(store), self.statistics_source)
         if store is not None:
             mean_C, std_C = store.statistics
-            self.target_statistics.take(mean_C, std_C, given=True)
+            self.target_statistics.take(mean_C, std_C, getattr(torch, store.key.dtype), given=True)
 
     def _require_used(self) -> None:
         """Raises ConfigError where a setting of the teacher, or validation, has none to act on."""
@@ -254,26 +254,33 @@ class CTDStage(Stage):
         statistics = self.target_statistics
         if not statistics.are_known:
             statistics.take(*self._measured_statistics(self.statistics_batches * batches))
+        if statistics.is_standardising and (flat := int(statistics.raised_C.sum())):
+            rank_zero_only(print)(
+                f"{flat} of {len(statistics.raised_C)} channels of the targets hardly vary; they are standardised by more"
+                " than their deviation, and count for less"
+            )
         if not statistics.is_standardising and self.trainer.ckpt_path is None:
             with torch.no_grad():
                 self.encoder.head.bias.copy_(statistics.mean_C)
 
     @torch.no_grad()
-    def _measured_statistics(self, batches: int) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the teacher's targets by channel, over the first batches of all ranks."""
+    def _measured_statistics(self, batches: int) -> tuple[Tensor, Tensor, torch.dtype]:
+        """Mean and deviation of the teacher's targets by channel, over the first batches of all ranks, and their dtype."""
         rank_zero_only(print)(f"measuring mean and deviation of the targets on {batches} batches of each rank")
         trainer: Any = self.trainer
         loader, moments = (
             trainer.datamodule.train_dataloader(),
             ChannelMoments(self.encoder_config.output_size, self.device),
         )
+        dtype = torch.float32
         for batch in islice(loader, batches):
             batch = trainer.strategy.batch_to_device(batch)  # and normalises the frames
             with trainer.precision_plugin.forward_context():
                 targets_BTHWC = self._raw_targets(batch)
+            dtype = targets_BTHWC.dtype
             moments.add(targets_BTHWC[self._weights(batch, targets_BTHWC.shape[1]) > 0])
         loader.close()
-        return moments.over_ranks()
+        return (*moments.over_ranks(), dtype)
 
     def on_train_start(self) -> None:
         steps = self.trainer.estimated_stepping_batches
@@ -308,14 +315,26 @@ class CTDStage(Stage):
             picture = similarity_picture(batch["frames_BTCHW"][0], student_BTHWC[0].detach(), targets_BTHWC[0])
             self.log_picture("ctd/cosine", picture)
         clip_sigma = self.clip_sigma if self.clip_sigma is not None and self._is_warm() else None
-        centre_C = self.target_statistics.centre_C
-        return self.training_loss(ctd_loss(student_BTHWC, targets_BTHWC, weight_BT, clip_sigma, self.clip, centre_C))
+        of = self.target_statistics
+        loss = ctd_loss(
+            student_BTHWC, targets_BTHWC, weight_BT, clip_sigma, self.clip, of.centre_C, variance_C=of.variance_C
+        )
+        return self.training_loss(loss)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Measures over all elements: which of them `clip_sigma` drops depends on what else is in their batch."""
         if self.teacher is None:
             raise ConfigError("validating CTD needs model.teacher, as validation videos have no stored targets")
-        self.note_validation(ctd_loss(*self._tokens(batch), centre_C=self.target_statistics.centre_C))
+        of = self.target_statistics
+        self.note_validation(ctd_loss(*self._tokens(batch), centre_C=of.centre_C, variance_C=of.variance_C))
+
+    def _log_means(self, split: str, means: Mapping[str, Tensor]) -> None:
+        """Of the channels, how much is explained of the worst, and how many are not learnt: means of all hide both."""
+        scalars = dict(means)
+        explained_C = 1 - scalars.pop("unexplained_by_channel", torch.ones(1))
+        scalars["explained_variance_worst"] = explained_C.min()
+        scalars["channels_not_learnt"] = (explained_C < NOT_LEARNT).sum().float()
+        super()._log_means(split, scalars)
 
     def _tokens(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens of the student, those that it has to give, and which groups of frames count."""

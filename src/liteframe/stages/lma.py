@@ -61,7 +61,7 @@ class LMAStage(Stage):
         train_llm: whether the LLM learns, by its adapters; without, it gets none.
         train_encoder: whether the encoder learns too.
         train_projector: whether the projector learns too.
-        llm_lr: learning rate of the LLM's adapters; null is the optimizer's.
+        llm_lr: learning rate of the LLM's adapters; null is the optimizer's. Of what does not learn, no rate matters.
         encoder_lr: learning rate of the encoder; null is the optimizer's.
         projector_lr: learning rate of the projector; null is the optimizer's.
         checkpoint_llm: gradient checkpointing of the LLM: each layer keeps its input alone for the backward pass.
@@ -200,12 +200,12 @@ class LMAStage(Stage):
             rank_zero_only(print)("model.train_llm is false: the LLM gets no adapters, and model.lora changes nothing")
 
     def module_lrs(self) -> dict[str, float]:
-        rates = {
-            "model.language_model": self.llm_lr,
-            "model.backbone": self.encoder_lr,
-            "model.projector": self.projector_lr,
+        parts = {
+            "model.language_model": (self.train_llm, self.llm_lr),
+            "model.backbone": (self.train_encoder, self.encoder_lr),
+            "model.projector": (self.train_projector, self.projector_lr),
         }
-        return {name: rate for name, rate in rates.items() if rate is not None}
+        return {name: rate for name, (is_trained, rate) in parts.items() if is_trained and rate is not None}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         assert self.model is not None

@@ -17,6 +17,8 @@ from liteframe.stages.means import Means, SummedLoss
 
 Clip = Literal["drop", "clamp"]
 MeanOver = Literal["tokens", "videos"]
+NOT_LEARNT = 0.05
+"""Explained variance below which a channel counts as not learnt."""
 
 
 def sum_of(values: torch.Tensor) -> torch.Tensor:
@@ -31,6 +33,7 @@ def ctd_loss(
     clip_sigma: float | None = None,
     clip: Clip = "drop",
     centre_C: torch.Tensor | None = None,
+    variance_C: torch.Tensor | None = None,
 ) -> SummedLoss:
     """Squared error between the student's tokens and the compressed teacher's (paper, section 4.2).
 
@@ -40,6 +43,7 @@ def ctd_loss(
       all, whatever is clipped;
     - "explained_variance", 1 for a perfect student and 0 for one that gives `centre_C` everywhere;
     - "centred_cosine", the similarity of student and target tokens, both less `centre_C`;
+    - "unexplained_by_channel" (C,), the squared error of each channel over `variance_C`;
     - where residuals are clipped, "clipped", the share of elements beyond the limit, and "clipped_worst", that of the
       channel where it is largest.
 
@@ -53,7 +57,7 @@ def ctd_loss(
             ones are not known yet. None clips nothing, and communicates nothing.
         clip: "drop" leaves elements out whose residual is that far from the mean residual of their channel; "clamp"
             keeps them, with the gradient of a residual at the limit (Huber's loss), the limit counted from 0.
-        centre_C: mean of the targets by channel; 0 if None, as standardised targets have it.
+        centre_C, variance_C: mean and variance of the targets by channel; 0 and 1 if None, as standardised ones have.
 
     Raises:
         ValueError: shapes differ, or `clip_sigma` is not above 1 (which could drop everything).
@@ -70,7 +74,7 @@ def ctd_loss(
     counts = counts_BT[:, :, None, None, None].expand_as(student_BTHWC)
     # where, not a product: what lies in a blank sample may be anything, and nan * 0 is nan.
     residual = torch.where(counts, student_BTHWC - target_BTHWC, 0.0)
-    means = _distances(residual.detach(), student_BTHWC.detach(), target_BTHWC, counts, centre_C)
+    means = _distances(residual.detach(), student_BTHWC.detach(), target_BTHWC, counts, centre_C, variance_C)
     if clip_sigma is None:
         squares, kept = residual.square().sum(), counts
     else:
@@ -107,17 +111,21 @@ def _distances(
     target: torch.Tensor,
     counts: torch.Tensor,
     centre_C: torch.Tensor | None,
+    variance_C: torch.Tensor | None,
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Sums and counts of what says how near the student is, whatever is clipped."""
     if centre_C is not None:
         student, target = student - centre_C.to(student), target - centre_C.to(target)
     counts_BTHW = counts[..., 0]
     cosine_BTHW = functional.cosine_similarity(student, target, dim=-1)
-    error, spread = sum_of(residual.square()), sum_of(torch.where(counts, target, 0.0).square())
+    error_C, spread = _by_channel(residual.square()), sum_of(torch.where(counts, target, 0.0).square())
+    error, tokens = error_C.sum(), sum_of(counts_BTHW)
+    unexplained_C = error_C if variance_C is None else error_C / variance_C.to(error_C)
     return {
         "mse": (error, sum_of(counts)),
         "explained_variance": (spread - error, spread),
-        "centred_cosine": (sum_of(torch.where(counts_BTHW, cosine_BTHW, 0.0)), sum_of(counts_BTHW)),
+        "centred_cosine": (sum_of(torch.where(counts_BTHW, cosine_BTHW, 0.0)), tokens),
+        "unexplained_by_channel": (unexplained_C, tokens),
     }
 
 

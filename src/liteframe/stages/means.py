@@ -17,7 +17,7 @@ class Means:
     """Named means of some samples.
 
     Args:
-        parts: for each name a sum, and the count that it is divided by; scalars.
+        parts: for each name a sum, a scalar or one of each channel (C,), and the scalar count that it is divided by.
     """
 
     def __init__(self, parts: Mapping[str, tuple[Tensor, Tensor]]) -> None:
@@ -42,8 +42,12 @@ class Means:
 
     def over_ranks(self) -> Means:
         """Those of all ranks together; a collective, for a step that every rank runs."""
-        sums_K2 = all_reduce_sum(torch.stack([torch.stack(part) for part in self.parts.values()]))
-        return Means({name: (total, count) for name, (total, count) in zip(self.parts, sums_K2, strict=True)})
+        flat = [torch.cat([total.reshape(-1), count.reshape(1)]) for total, count in self.parts.values()]
+        sums = all_reduce_sum(torch.cat(flat)).split([len(part) for part in flat])
+        shapes = (total.shape for total, _ in self.parts.values())
+        return Means(
+            {name: (part[:-1].view(shape), part[-1]) for name, part, shape in zip(self.parts, sums, shapes, strict=True)}
+        )
 
     def values(self) -> dict[str, Tensor]:
         """The means in float32; 0 where nothing counts."""
@@ -103,12 +107,12 @@ class ChannelMoments:
         return mean_C.float(), deviation_C.float()
 
 
-def gathered_means(own: Means | None) -> dict[str, float]:
+def gathered_means(own: Means | None) -> dict[str, Tensor]:
     """Means over all ranks, of which some may have seen nothing (None); nan where nothing counts. A collective."""
-    parts = {} if own is None else {name: (float(total), float(count)) for name, (total, count) in own.parts.items()}
-    sums: dict[str, tuple[float, float]] = {}
+    parts = {} if own is None else {name: (total.cpu(), count.cpu()) for name, (total, count) in own.parts.items()}
+    sums: dict[str, tuple[Tensor, Tensor]] = {}
     for of_rank in gather_objects(parts):
         for name, (total, count) in of_rank.items():
             before = sums.get(name, (0.0, 0.0))
             sums[name] = (before[0] + total, before[1] + count)
-    return {name: total / count if count else float("nan") for name, (total, count) in sums.items()}
+    return {name: torch.where(count == 0, float("nan"), total / count) for name, (total, count) in sums.items()}

@@ -236,7 +236,7 @@ class Stage(LightningModule):
         """Logs the means over all validation samples, whichever rank had them in whichever batch."""
         self._log_means("val", gathered_means(self._validated))
 
-    def _log_means(self, split: str, means: Mapping[str, torch.Tensor | float]) -> None:
+    def _log_means(self, split: str, means: Mapping[str, torch.Tensor]) -> None:
         for name, mean in means.items():
             self.log(f"{split}/{name}", mean, prog_bar=name.endswith(("loss", "accuracy")))
 

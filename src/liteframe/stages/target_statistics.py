@@ -11,6 +11,9 @@ from liteframe.errors import CheckpointError, ConfigError
 from liteframe.stages.losses import standardise
 
 
+_LEAST_OF_USUAL = 1e-3
+
+
 class TargetStatistics(nn.Module):
     """The statistics that targets are standardised by, or whose means a head begins at.
 
@@ -19,6 +22,9 @@ class TargetStatistics(nn.Module):
         is_standardising: whether the student learns targets with mean 0 and deviation 1 in each channel.
         are_known: whether they have been taken from anywhere yet.
         are_given: whether a feature store gave them, which a checkpoint has to agree with.
+        raised_C: whether the deviation of a channel was raised: to half of the rounding step at its mean, below which
+            it says nothing of the teacher, or to a thousandth of the usual deviation. Standardised by less, a single
+            other value would outweigh all channels that there are.
 
     Args:
         width: channels of the targets.
@@ -27,6 +33,7 @@ class TargetStatistics(nn.Module):
 
     mean_C: Tensor
     std_C: Tensor
+    raised_C: Tensor
 
     def __init__(self, width: int, is_standardising: bool | None) -> None:
         super().__init__()
@@ -35,6 +42,7 @@ class TargetStatistics(nn.Module):
         self.are_known = self.are_given = False
         self.register_buffer("mean_C", torch.zeros(width), persistent=False)
         self.register_buffer("std_C", torch.ones(width), persistent=False)
+        self.register_buffer("raised_C", torch.zeros(width, dtype=torch.bool), persistent=False)
 
     def forward(self, targets: Tensor) -> Tensor:
         """Targets (..., C) as the student learns them."""
@@ -45,11 +53,28 @@ class TargetStatistics(nn.Module):
         """Mean of what `forward` gives; None is 0."""
         return None if self.is_standardising else self.mean_C
 
-    def take(self, mean_C: Tensor, std_C: Tensor, given: bool = False) -> None:
-        """Sets both; `given` where they are those of a feature store."""
+    @property
+    def variance_C(self) -> Tensor | None:
+        """Variance of what `forward` gives; None is 1."""
+        return None if self.is_standardising else self.std_C.square()
+
+    def take(self, mean_C: Tensor, std_C: Tensor, dtype: torch.dtype, given: bool = False) -> None:
+        """Sets them.
+
+        Args:
+            mean_C, std_C: as measured.
+            dtype: of the targets.
+            given: whether they are those of a feature store.
+        """
+        raised_C = torch.maximum(std_C, _least_deviation(mean_C, std_C, dtype))
+        self.raised_C.copy_(raised_C > std_C)
+        self._set(mean_C, raised_C)
+        self.are_given = self.are_given or given
+
+    def _set(self, mean_C: Tensor, std_C: Tensor) -> None:
         self.mean_C.copy_(mean_C)
         self.std_C.copy_(std_C)
-        self.are_known, self.are_given = True, self.are_given or given
+        self.are_known = True
 
     def to_checkpoint(self) -> dict[str, Any]:
         """What a checkpoint keeps; nothing before they are known."""
@@ -79,12 +104,18 @@ class TargetStatistics(nn.Module):
                 f"model.standardise is {self.is_standardising}, the checkpoint was trained with"
                 f" {targets['standardise']}"
             )
-        if self.are_given and not (torch.equal(mean_C, self.mean_C.cpu()) and torch.equal(std_C, self.std_C.cpu())):
+        if self.are_given and not self._agree(mean_C, std_C):
             raise ConfigError(
                 "the checkpoint was trained with other statistics of its targets than those of model.statistics or"
                 " data.store; give the store that it was trained with"
             )
-        self.take(mean_C, std_C)
+        self._set(mean_C, std_C)
+
+    def _agree(self, mean_C: Tensor, std_C: Tensor) -> bool:
+        """Whether a checkpoint's are these; one of an earlier version raised none."""
+        raised_C = self.raised_C.cpu()
+        same_C = (std_C == self.std_C.cpu()) | (raised_C & (std_C < self.std_C.cpu()))
+        return torch.equal(mean_C, self.mean_C.cpu()) and bool(same_C.all())
 
     def _sound(self, targets: Any) -> tuple[Tensor, Tensor]:
         """Mean and deviation of a checkpoint. Raises CheckpointError where they are damaged or of another width."""
@@ -98,3 +129,9 @@ class TargetStatistics(nn.Module):
             f"the checkpoint's `targets` are no mean and deviation of {len(self.mean_C)} channels; go on from an older"
             " one, or train anew"
         )
+
+
+def _least_deviation(mean_C: Tensor, std_C: Tensor, dtype: torch.dtype) -> Tensor:
+    """The least deviation that a channel of such targets is standardised by."""
+    half_step_C = mean_C.abs() * torch.finfo(dtype).eps / 2
+    return half_step_C.clamp(min=_LEAST_OF_USUAL * float(std_C.median()))
