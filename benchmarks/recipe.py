@@ -253,19 +253,27 @@ def record_path(case: str, seed: int) -> Path:
 def measured(case: str, seed: int) -> dict[str, Any]:
     """Variant -> its settings and measures; what was measured under other settings is left out."""
     path = record_path(case, seed)
-    rows = read_json(path)["variants"] if path.is_file() else {}
+    record = read_json(path) if path.is_file() else {"variants": {}, "settings": _settings(case, seed)}
+    if record["settings"] != _settings(case, seed):
+        return {}
+    rows = record["variants"]
     return {name: row for name, row in rows.items() if name in VARIANTS and row["args"] == VARIANTS[name].settings}
+
+
+def _settings(case: str, seed: int) -> dict[str, Any]:
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(CASES[case]).items()}
+    return {"case": case, "seed": seed, **fields, "split": "test"}
 
 
 def _measure(runs: Path, case: str, seed: int, name: str) -> None:
     variant, bench = VARIANTS[name], Bench(runs, case, seed)
     export = bench.train(name, variant)
     found = bench.answers(export) if variant.lma else bench.fit(export)
-    row = {"about": variant.about, "args": variant.settings, **found, "curves": curves(export.parent)}
-    rows = {**measured(case, seed), name: row}
-    settings = {"case": case, "seed": seed, **asdict(CASES[case]), "split": "test"}
+    here = environment("cpu", "bfloat16", "eager")
+    row = {"about": variant.about, "args": variant.settings, **found, "commit": here["commit"]}
+    rows = {**measured(case, seed), name: {**row, "curves": curves(export.parent)}}
     path = record_path(case, seed)
-    write_record(path, "recipe", environment("cpu", "bfloat16", "eager"), settings, {"variants": rows})
+    write_record(path, "recipe", here, _settings(case, seed), {"variants": rows})
     print(f"{name}, {case}, seed {seed}: {found}\n{path}", flush=True)
 
 

@@ -17,6 +17,7 @@ from liteframe.command import cli
 from liteframe.command.configs import resolve_config_args, shipped_configs
 from liteframe.command.lightning_cli import import_stages
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.sampling import RandomSegment
 from liteframe.data.sampling.frame_times import FrameTimes
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
@@ -71,6 +72,7 @@ def test_ctd_to_the_letter_of_the_paper() -> None:
     assert isinstance(stage, CTDStage)
     assert (stage.optimizer_settings.lr, stage.optimizer_settings.warmup_fraction) == (4e-5, 0.05)
     assert (stage.timm_weights, stage.clip_sigma, stage.clip) == (None, 3.0, "drop")
+    assert made.datamodule.train_sampler == RandomSegment([1, 2, 4, 8, 16]) and not stage.encoder.residual_in_fp32
     scratch = build("ctd", "--config", "ablations/ctd_scratch.yaml").model
     assert isinstance(scratch, CTDStage) and scratch.timm_weights is None
 

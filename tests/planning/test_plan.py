@@ -63,6 +63,8 @@ def test_ctd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Ten passes over a million videos, 150 TFLOP/s of each GPU.
     assert plan["time"]["gpu_hours"] == pytest.approx(10 * 1e6 * batch["flops"]["sum"] / 150e12 / 3600)
     assert plan["time"]["hours"] == pytest.approx(plan["time"]["gpu_hours"] / 8)
+    frames = batch["frames"] * plan["time"]["videos"]
+    assert plan["time"]["frames_per_s"] == pytest.approx(frames / plan["time"]["hours"] / 3600)
     shown = capsys.readouterr().out
     assert "data.train is not here: 1,000,000 videos are assumed" in shown
     for word in ("parameters", "tokens", "TFLOP a video", "GiB a GPU", "GPU-hours", "fits into 80 GiB"):

@@ -59,7 +59,7 @@ def saliency_command(
         videos: list or folder of videos to propose a scale from.
         teacher_class: kind of the teacher; only with videos.
         similarity: of a token and the class token of its frame; only with videos.
-        effective: tokens of a block that WAP is to average over, by default half of them; only with videos.
+        effective: tokens of a block that WAP is to average over, by default three in four; only with videos.
         count: videos to propose from; only with videos.
         split: manifest of the run's world that the questions come from; only of a run.
         saliencies: class_token, mean_token, norm, and attention_pool of an encoder that has one; by default the first

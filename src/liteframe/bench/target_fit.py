@@ -16,6 +16,7 @@ from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import Teacher
 from liteframe.stages.losses import NOT_LEARNT
 
+
 @torch.inference_mode()
 def target_fit(
     encoder: LiteFrameEncoder, teacher: Teacher, compressor: Compressor, manifest: Path, frames: int

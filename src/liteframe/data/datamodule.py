@@ -24,7 +24,7 @@ from liteframe.data.loading.skips import SkipLedger
 from liteframe.data.loading.source_report import report_sources
 from liteframe.data.loading.split_rows import SPLITS_OF_VERB, Split, mark_refused, read_split
 from liteframe.data.loading.stage_checks import StageChecks
-from liteframe.data.loading.trainer_progress import batches_done, batches_of_run, is_fitting, ranks_of
+from liteframe.data.loading.trainer_progress import batches_done, batches_of_run, is_fitting, ranks_of, validates_every
 from liteframe.data.loading.training_data import TrainingData, samples_of, trained_frames
 from liteframe.data.loading.training_samples import TrainingSamples, report_changes
 from liteframe.data.loading.unused_settings import (
@@ -262,7 +262,8 @@ class VideoDataModule(LightningDataModule):
         dataset = training.dataset(self._pool, self.settings, check)
         batches = training.batches()
         if self.trainer is not None and (total := batches_of_run(self.trainer, len(batches))) is not None:
-            for line in said_of_steps(self.shapes, total):
+            every = validates_every(self.trainer) if self.sources["val"] else None
+            for line in said_of_steps(self.shapes, total, every):
                 rank_zero_only(print)(line, file=sys.stderr)
         return self._loader(dataset, batches, self.ledger, position=lambda: batches_done(self.trainer))
 

@@ -28,12 +28,14 @@ class Time:
         flops: of all of them.
         gpu_hours: over all GPUs.
         hours: on the clock.
+        frames_per_s: that have to be decoded for it, on all GPUs together.
     """
 
     videos: float
     flops: float
     gpu_hours: float
     hours: float
+    frames_per_s: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def make_plan(
     gone_through = _gone_through(stage, machine, samples, notes)
     per_video = _average(stage, lambda batch: sum(batch.flops.values()))
     hours = gone_through / rate / 3600 if rate else gone_through * per_video / (tflops * 1e12 * machine.gpus) / 3600
-    time = Time(gone_through, gone_through * per_video, hours * machine.gpus, hours)
+    frames = gone_through * _average(stage, lambda batch: batch.frames)
+    time = Time(gone_through, gone_through * per_video, hours * machine.gpus, hours, frames / (3600 * hours))
     store = None
     if target := stage.target:
         seconds = hours * 3600 / samples

@@ -27,7 +27,8 @@ def as_text(plan: Plan, gpu_gib: float) -> str:
     time = plan.time
     blocks.append(
         f"time                    {time.gpu_hours:,.1f} GPU-hours, {time.hours:,.1f} hours on the clock,"
-        f" for {time.videos:,.0f} videos ({_short(time.flops)}FLOP)"
+        f" for {time.videos:,.0f} videos ({_short(time.flops)}FLOP)\n"
+        f"                        if the videos give {time.frames_per_s:,.0f} frames a second"
     )
     if plan.notes:
         blocks.append("\n".join(f"note: {note}" for note in plan.notes))

@@ -46,7 +46,10 @@ class Means:
         sums = all_reduce_sum(torch.cat(flat)).split([len(part) for part in flat])
         shapes = (total.shape for total, _ in self.parts.values())
         return Means(
-            {name: (part[:-1].view(shape), part[-1]) for name, part, shape in zip(self.parts, sums, shapes, strict=True)}
+            {
+                name: (part[:-1].view(shape), part[-1])
+                for name, part, shape in zip(self.parts, sums, shapes, strict=True)
+            }
         )
 
     def values(self) -> dict[str, Tensor]:

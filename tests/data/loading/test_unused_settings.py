@@ -12,7 +12,8 @@ from lightning.pytorch import Callback
 
 from liteframe.command import cli
 from liteframe.data.loading.batching import BatchShape
-from liteframe.data.loading.unused_settings import require_used
+from liteframe.data.loading.trainer_progress import batches_of_run, validates_every
+from liteframe.data.loading.unused_settings import require_used, said_of_steps
 from liteframe.data.sampling import KeyFrames, Linspace, RandomSegment, UniformMidpoints
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.planning.build import build
@@ -151,6 +152,23 @@ def test_a_shape_that_begins_after_the_run_is_said(tmp_path: Path, capsys: pytes
     for from_step, said in ((1, False), (2, True)):
         fit(tmp_path, ctd(), store=store, shapes=[BatchShape(8, 5), BatchShape(8, 4, from_step=from_step)])
         assert ("begins at step 2, but this run ends after 2 batches" in capsys.readouterr().err) is said
+
+
+@pytest.mark.parametrize(("interval", "said"), [(2, False), (3, True)])
+def test_a_run_that_never_validates_is_said(interval: int, said: bool) -> None:
+    class Trainer:
+        check_val_every_n_epoch, val_check_interval = None, interval
+        max_steps, max_epochs, accumulate_grad_batches, limit_train_batches = 1, None, 2, 1.0
+
+    assert (batches := batches_of_run(Trainer, 100)) == 2
+    lines = list(said_of_steps([BatchShape(8, 5)], batches, validates_every(Trainer)))
+    assert bool(lines) is said and all("never validates" in line for line in lines)
+    Trainer.check_val_every_n_epoch = 1
+    assert validates_every(Trainer) is None
+    Trainer.max_steps, Trainer.max_epochs, Trainer.limit_train_batches = -1, 3, 40
+    assert batches_of_run(Trainer, 100) == 120
+    Trainer.max_epochs = -1
+    assert batches_of_run(Trainer, 100) is None
 
 
 def test_what_makes_training_batches_is_refused_where_nothing_is_trained() -> None:

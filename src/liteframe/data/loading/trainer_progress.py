@@ -40,3 +40,10 @@ def batches_of_run(trainer: Any, epoch_batches: int) -> int | None:
     by_epochs = trainer.max_epochs * epoch if (trainer.max_epochs or -1) >= 0 else math.inf
     least = min(by_steps, by_epochs)
     return None if math.isinf(least) else int(least)
+
+
+def validates_every(trainer: Any) -> int | None:
+    """Training batches between validations that are counted over the whole run; None where epochs decide."""
+    interval = trainer.val_check_interval
+    counted = isinstance(interval, int) and not isinstance(interval, bool) and trainer.check_val_every_n_epoch is None
+    return interval if counted else None

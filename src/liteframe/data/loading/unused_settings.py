@@ -61,8 +61,19 @@ def said_of_training(data: VideoDataModule) -> str:
     return f"training batches are made by {by}, so {names} go to validation alone" if names else ""
 
 
-def said_of_steps(shapes: Sequence[BatchShape], batches: int) -> Iterator[str]:
-    """A line for each shape of a curriculum that a run of so many batches ends before."""
+def said_of_steps(shapes: Sequence[BatchShape], batches: int, validates_every: int | None) -> Iterator[str]:
+    """A line for what a run of so many batches ends before: shapes of a curriculum, and the first validation.
+
+    Args:
+        shapes: of its batches.
+        batches: on each rank.
+        validates_every: so many batches; None where an epoch decides, or nothing is validated.
+    """
+    if validates_every is not None and validates_every > batches:
+        yield (
+            f"trainer.val_check_interval is {validates_every:,}, but this run ends after {batches:,} batches, so it"
+            " never validates; lower it"
+        )
     for shape in shapes:
         if shape.from_step >= batches:
             yield (

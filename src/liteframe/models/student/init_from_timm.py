@@ -101,7 +101,9 @@ def _check_settings(encoder: LiteFrameEncoder, source: VisionTransformer) -> Non
         raise ConfigError(f"num_channels is {config.num_channels}, the timm model has {patches.proj.in_channels}")
     for depth, block in enumerate(source.blocks):
         if type(block) is not Block:  # others have weights of the same names, and norms or sums elsewhere
-            raise ConfigError(f"the timm model's block {depth} is a {type(block).__name__}, the encoder's a pre-norm Block")
+            raise ConfigError(
+                f"the timm model's block {depth} is a {type(block).__name__}, the encoder's a pre-norm Block"
+            )
         parts: dict[str, nn.Module] = dict(block.named_modules())
         heads = getattr(parts.get("attn"), "num_heads", None)
         if heads != config.num_attention_heads:
