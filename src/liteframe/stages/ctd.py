@@ -256,8 +256,8 @@ class CTDStage(Stage):
             statistics.take(*self._measured_statistics(self.statistics_batches * batches))
         if statistics.is_standardising and (flat := int(statistics.raised_C.sum())):
             rank_zero_only(print)(
-                f"{flat} of {len(statistics.raised_C)} channels of the targets hardly vary; they are standardised by more"
-                " than their deviation, and count for less"
+                f"{flat} of {len(statistics.raised_C)} channels of the targets hardly vary; they are standardised by"
+                " more than their deviation, and count for less"
             )
         if not statistics.is_standardising and self.trainer.ckpt_path is None:
             with torch.no_grad():
@@ -265,7 +265,7 @@ class CTDStage(Stage):
 
     @torch.no_grad()
     def _measured_statistics(self, batches: int) -> tuple[Tensor, Tensor, torch.dtype]:
-        """Mean and deviation of the teacher's targets by channel, over the first batches of all ranks, and their dtype."""
+        """Mean and deviation of the teacher's targets by channel, over the first batches of all ranks; their dtype."""
         rank_zero_only(print)(f"measuring mean and deviation of the targets on {batches} batches of each rank")
         trainer: Any = self.trainer
         loader, moments = (

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from liteframe.errors import CheckpointError, ConfigError
 from liteframe.stages.losses import standardise
 
-
 _LEAST_OF_USUAL = 1e-3
 
 

@@ -170,7 +170,7 @@ class TestInvariants:
 
     def test_a_residual_in_float32_rounds_less_and_is_of_autocast_alone(self):
         torch.manual_seed(0)
-        deep = dict(num_hidden_layers=12, downsample_after=(4, 8))
+        deep = {"num_hidden_layers": 12, "downsample_after": (4, 8)}
         plain, wide = (LiteFrameEncoder(tiny_config(**deep, residual_in_fp32=given)).eval() for given in (False, True))
         wide.load_state_dict(plain.state_dict())
         frames = torch.randn(2, 8, 3, 56, 56)
