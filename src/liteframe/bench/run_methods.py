@@ -68,18 +68,18 @@ class RunParts:
 
     Args:
         run: folder of the run.
-        host_folder: of the teacher's Video LLM, if not the run's own.
+        base_vlm_folder: of the teacher's Video LLM, if not the run's own.
     """
 
-    def __init__(self, run: Path, host_folder: Path | None = None) -> None:
+    def __init__(self, run: Path, base_vlm_folder: Path | None = None) -> None:
         self.run = run
-        self.host_folder = host_folder or run / "pretrain-llm" / "export"
+        self.base_vlm_folder = base_vlm_folder or run / "pretrain-llm" / "export"
 
     @cached_property
-    def host(self) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
+    def base_vlm(self) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
         """The teacher's Video LLM and its processor."""
-        require_folders(self.host_folder)
-        return load_host(str(self.host_folder), ATTENTION)
+        require_folders(self.base_vlm_folder)
+        return load_host(str(self.base_vlm_folder), ATTENTION)
 
     @cached_property
     def wap(self) -> WAP:
@@ -93,7 +93,7 @@ class RunParts:
     @cached_property
     def teacher(self) -> VideoLLM:
         """The teacher's Video LLM, without compression."""
-        return VideoLLM(*self.host)
+        return VideoLLM(*self.base_vlm)
 
     @cached_property
     def probe(self) -> AttentionProbe:
@@ -120,7 +120,7 @@ class RunParts:
         assert isinstance(teacher, InternVLTeacher)
         if teacher.feature_layer != -1:
             raise ConfigError(
-                f"{self.host_folder}: vision_feature_layer is {teacher.feature_layer}, and ToMe inside the encoder"
+                f"{self.base_vlm_folder}: vision_feature_layer is {teacher.feature_layer}, and ToMe inside the encoder"
                 " gives its last output; leave tome-teacher+wap out"
             )
         config: Any = teacher.vision_tower.config
@@ -128,18 +128,18 @@ class RunParts:
         merges = merges_to_leave(patches, max(1, round(patches / inside)), config.num_hidden_layers)
         merging = ToMeTeacher(teacher.vision_tower, merges)
         merging.mean, merging.std = teacher.mean, teacher.std
-        return VideoLLM(*self.host, merging, self.blocks(ratio))
+        return VideoLLM(*self.base_vlm, merging, self.blocks(ratio))
 
     def compressed(self, compressor: Compressor) -> VideoLLM:
         """The teacher with a compressor on its grid."""
-        return VideoLLM(*self.host, self.teacher.backbone, compressor)
+        return VideoLLM(*self.base_vlm, self.teacher.backbone, compressor)
 
     def student(self, folder: Path, compressor: Compressor | None = None) -> VideoLLM:
         """An encoder that CTD exported, in the teacher's place before the frozen LLM."""
         require_folders(folder)
         frames = frames_of(folder)
         backbone = LiteFrameBackbone(LiteFrameEncoder.from_pretrained(folder), frames.image_size)
-        return VideoLLM(*self.host, backbone, compressor, trained=frames)
+        return VideoLLM(*self.base_vlm, backbone, compressor, trained=frames)
 
     def adapted(self, folder: Path) -> VideoLLM:
         """What LMA exported."""
@@ -163,7 +163,7 @@ def _post_hoc(name: str, settings: dict[str, Any] | None = None) -> Maker:
     def make(parts: RunParts, ratio: float) -> PostHocVideoLLM:
         needs_probe = {"keys_THWK", "cls_attention_THW"} & METHODS[name].needs_with(settings or {})
         backbone = parts.probe if needs_probe else parts.teacher.backbone
-        return PostHocVideoLLM(VideoLLM(*parts.host, backbone), name, ratio, settings=settings)
+        return PostHocVideoLLM(VideoLLM(*parts.base_vlm, backbone), name, ratio, settings=settings)
 
     return make
 

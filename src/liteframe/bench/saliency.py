@@ -97,12 +97,12 @@ def _measure(
 ) -> int:
     manifest = manifest_of_run(folder, split)
     parts = RunParts(folder)
-    (host, processor), wap = parts.host, parts.wap
-    teacher = VideoLLM(host, processor).eval()
+    (base_vlm, processor), wap = parts.base_vlm, parts.wap
+    teacher = VideoLLM(base_vlm, processor).eval()
     compressors = compressors_of(wap, saliencies, scales)
     models: dict[Cell, AnsweringModel] = {}
     for name, compressor in compressors.items():
-        model = VideoLLM(host, processor, teacher.backbone, compressor).eval()
+        model = VideoLLM(base_vlm, processor, teacher.backbone, compressor).eval()
         models.update({(name, count): model for count in frames})
     data = videos_for({"teacher": teacher}, manifest, max(decoded, *frames), batch_size)
     scores = answer_all(models, question_batches(data, "saliency: questions"), torch.bfloat16, torch.device("cpu"))

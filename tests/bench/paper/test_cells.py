@@ -37,7 +37,7 @@ def test_no_point_is_measured_twice_and_no_name_is_used_twice() -> None:
 def test_cells_stand_on_what_comes_before_them() -> None:
     order = {(cell.name, seed): place for place, (cell, seed) in enumerate(plan())}
     for cell in CELLS:
-        if cell.training is None or cell.training.host is not None:
+        if cell.training is None or cell.training.base_vlm is not None:
             known = (
                 {*RUN_METHODS, *VARIANT_METHODS, *OTHER_RATIOS}
                 if cell.training is None

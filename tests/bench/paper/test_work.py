@@ -71,7 +71,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(work, "answer", answered)
     monkeypatch.setattr(work, "environment", lambda *_, **__: dict(ENVIRONMENT))
-    monkeypatch.setattr(work, "methods_for", lambda folder, wanted, host: list(wanted))
+    monkeypatch.setattr(work, "methods_for", lambda folder, wanted, base_vlm: list(wanted))
     return names
 
 
@@ -117,7 +117,7 @@ def test_a_broken_record_goes_on_with_the_next_run(
 def test_a_failure_is_named_and_does_not_stop_the_others(
     runs: Path, records: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def methods(folder: Path, wanted: Any, host: Any) -> Any:
+    def methods(folder: Path, wanted: Any, base_vlm: Any) -> Any:
         if wanted[0][0] == "teacher+wap":
             raise RuntimeError("out of luck")
         return list(wanted)
@@ -283,12 +283,16 @@ def test_methods_before_another_base_vlm(micro_run: Path, tmp_path: Path) -> Non
 def test_a_cell_with_another_base_vlm_is_asked_before_it(
     runs: Path, records: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = PaperCell("other", "g", (("control:teacher", (8,)),), (4,), 2, Training(host=("--model.pooled_by=average",)))
-    hosts: list[Path] = []
+    cell = PaperCell(
+        "other", "g", (("control:teacher", (8,)),), (4,), 2, Training(base_vlm=("--model.pooled_by=average",))
+    )
+    base_vlms: list[Path] = []
     monkeypatch.setattr(work, "train", lambda cell, place, run_verb: [{"name": "control-llm", "code": "c0de"}])
-    monkeypatch.setattr(work, "methods_for", lambda folder, wanted, host: hosts.append(host) or list(wanted))
+    monkeypatch.setattr(
+        work, "methods_for", lambda folder, wanted, base_vlm: base_vlms.append(base_vlm) or list(wanted)
+    )
     assert worker(runs, records, [cell]).work([(cell, 4)])
-    assert hosts == [runs / "paper" / "seed4" / "other" / "control-llm" / "export"]
+    assert base_vlms == [runs / "paper" / "seed4" / "other" / "control-llm" / "export"]
 
 
 def test_an_unknown_method_is_named(micro_run: Path) -> None:
@@ -350,7 +354,7 @@ def test_only_methods_that_work_otherwise_now_are_measured_again(
 ) -> None:
     before = json.loads(older.read_text())
     wanted: list[Any] = []
-    monkeypatch.setattr(work, "methods_for", lambda folder, methods, host: wanted.extend(methods) or list(methods))
+    monkeypatch.setattr(work, "methods_for", lambda folder, methods, base_vlm: wanted.extend(methods) or list(methods))
     own = worker(runs, records, [MERGING])
     assert not own.is_done(MERGING, 4)
     assert own.work([(MERGING, 4)])

@@ -26,7 +26,7 @@ def answer(base_run: Path, methods: Sequence[RunMethod], name: str, longest: int
     """Asks every method every question of the run's test videos.
 
     Args:
-        ground: folder of the run.
+        base_run: folder of the run.
         methods: with the frame counts that they are asked at.
         name: shown beside the progress.
         longest: frames that are decoded of a video; those of a method are picked among them.

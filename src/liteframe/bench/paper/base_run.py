@@ -56,7 +56,7 @@ class Workplace:
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
-        """Keeps other processes off a cell, a store or the ground. Raises Busy where one is on it already."""
+        """Keeps other processes off a cell, a store or the base run. Raises Busy where one is on it already."""
         lock = RunLock(self.folder / "locks" / what)
         try:
             lock.__enter__()

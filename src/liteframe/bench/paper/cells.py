@@ -76,7 +76,7 @@ class Training:
         lma: settings of LMA that differ; None where the LLM stays frozen.
         base: cell whose student LMA starts from; None with LMA is the run's own.
         timm: whether the student starts from a ViT of timm, trained on the same frames first.
-        host: settings of the base VLM's last training that differ; no student then, but that base VLM
+        base_vlm: settings of the base VLM's last training that differ; no student then, but that base VLM
             answers with the methods.
     """
 
@@ -85,11 +85,11 @@ class Training:
     lma: tuple[str, ...] | None = None
     base: str | None = None
     timm: bool = False
-    host: tuple[str, ...] | None = None
+    base_vlm: tuple[str, ...] | None = None
 
     def meaning(self) -> dict[str, str]:
         """What of `MEANINGS` its settings are."""
-        given = [*STORES.get(self.store or "", ()), *(self.ctd or ()), *(self.lma or ()), *(self.host or ())]
+        given = [*STORES.get(self.store or "", ()), *(self.ctd or ()), *(self.lma or ()), *(self.base_vlm or ())]
         return {
             name: meaning for name, meaning in MEANINGS.items() if name in {item.partition("=")[0] for item in given}
         }
@@ -135,7 +135,7 @@ class PaperCell:
                 "lma": None if made.lma is None else list(made.lma),
                 "base": made.base,
                 "timm": made.timm,
-                **({} if made.host is None else {"host": list(made.host)}),
+                **({} if made.base_vlm is None else {"host": list(made.base_vlm)}),
             }
             if not self.retired and (meaning := made.meaning()):
                 settings["training"]["meaning"] = meaning
@@ -213,7 +213,7 @@ CELLS: tuple[PaperCell, ...] = (
         tuple((f"{CONTROL}teacher{name}", FRAMES) for name in ("", *_CONTROLLED)),
         TWO_SEEDS,
         1,
-        Training(host=("--model.pooled_by=average",)),
+        Training(base_vlm=("--model.pooled_by=average",)),
         "a base VLM whose LLM learnt tokens of average pooling in place of WAP's",
     ),
     _trained("ctd-4x", "compression", "(1, 2, 2)", store="4x", ctd=("--model.block=[1,2,2]",)),

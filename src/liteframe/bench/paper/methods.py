@@ -19,19 +19,19 @@ OTHER_RATIOS = {"teacher+wap-4x": ("teacher+wap", 4), "teacher+wap-8x": ("teache
 
 
 def methods_for(
-    base_run: Path, wanted: Sequence[tuple[str, Sequence[int]]], host: Path | None = None
+    base_run: Path, wanted: Sequence[tuple[str, Sequence[int]]], base_vlm: Path | None = None
 ) -> list[RunMethod]:
     """The methods of a finished run by name, in the order asked for; they share what the run left.
 
     Args:
-        ground: folder of the run.
+        base_run: folder of the run.
         wanted: name and frame counts of each; names of methods before another base VLM begin with `CONTROL`.
-        host: folder of another base VLM than the run's.
+        base_vlm: folder of another base VLM than the run's.
 
     Raises:
         ConfigError: a name that no method has, or a run that lacks a stage.
     """
-    parts, makers = RunParts(base_run, host), {**RUN_METHODS, **VARIANT_METHODS}
+    parts, makers = RunParts(base_run, base_vlm), {**RUN_METHODS, **VARIANT_METHODS}
     methods = []
     for name, frames in wanted:
         method = name.removeprefix(CONTROL)
@@ -46,7 +46,7 @@ def trained_methods(base_run: Path, export: Path, wanted: Sequence[tuple[str, Se
     """Methods of a student that a cell trained: after LMA with its own LLM, after CTD before the run's.
 
     Args:
-        ground: folder of the run.
+        base_run: folder of the run.
         export: of the student.
         wanted: name and frame counts of each; a name that ends in ``+average`` or ``+wap`` has the student's tokens
             pooled 16x.

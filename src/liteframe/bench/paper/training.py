@@ -55,7 +55,7 @@ def recipe_of(cell: PaperCell, place: Workplace) -> Recipe:
     made = cell.training
     assert made is not None
     stages = []
-    if made.host is not None:
+    if made.base_vlm is not None:
         stages.append(_base_stage(made, place))
     if made.timm:
         train_on = f"--data.train={place.base_run}/world/train.jsonl"
@@ -76,20 +76,21 @@ def recipe_of(cell: PaperCell, place: Workplace) -> Recipe:
     return Recipe(cell.name, stages)
 
 
-def host_of(cell: PaperCell, place: Workplace) -> Path | None:
+def base_vlm_of(cell: PaperCell, place: Workplace) -> Path | None:
     """The export of the base VLM that a cell trained; None where it has the run's."""
-    return place.of(cell.name) / _BASE_STAGE / "export" if cell.training and cell.training.host is not None else None
+    trained = cell.training is not None and cell.training.base_vlm is not None
+    return place.of(cell.name) / _BASE_STAGE / "export" if trained else None
 
 
 def _base_stage(made: Training, place: Workplace) -> StageSpec:
-    assert made.host is not None
+    assert made.base_vlm is not None
     args = [
         f"--data.train={place.base_run}/world/train.jsonl",
         f"--model.host={place.base_run}/pretrain-projector/export",
         *_SEEDED,
-        *made.host,
+        *made.base_vlm,
     ]
-    about, outputs = "train another host", ["export/model.safetensors"]
+    about, outputs = "train another base VLM", ["export/model.safetensors"]
     return StageSpec(_BASE_STAGE, "fit", about, ["tiny/pretrain_llm.yaml"], args, outputs=outputs)
 
 

@@ -16,7 +16,7 @@ from liteframe.bench.paper.base_run import Busy, RunVerb, Workplace, require_bas
 from liteframe.bench.paper.cells import CELLS, LONGEST, PaperCell, plan
 from liteframe.bench.paper.methods import methods_for, trained_methods
 from liteframe.bench.paper.records import CellRecord, add_methods, new_cell, read_cell, write_cell
-from liteframe.bench.paper.training import drop_stores, host_of, student_of, train
+from liteframe.bench.paper.training import base_vlm_of, drop_stores, student_of, train
 from liteframe.bench.run_methods import ATTENTION
 from liteframe.errors import DataError
 from liteframe.pipeline.isolation import isolated
@@ -121,8 +121,8 @@ class Worker:
             spent = sum(record["seconds"] for record in read_stage_records(place.of(cell.name)))
         started = time.monotonic()
         with isolated(place.seed):
-            if cell.training is None or cell.training.host is not None:
-                methods = methods_for(place.base_run, wanted, host_of(cell, place))
+            if cell.training is None or cell.training.base_vlm is not None:
+                methods = methods_for(place.base_run, wanted, base_vlm_of(cell, place))
             else:
                 methods = trained_methods(place.base_run, student_of(cell, place), wanted)
             answers = answer(place.base_run, methods, f"{cell.name}, seed {place.seed}", self.longest)

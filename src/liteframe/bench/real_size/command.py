@@ -68,7 +68,7 @@ from liteframe.errors import ConfigError
 from liteframe.system import runtime
 from liteframe.system.own_record import require_own_record
 
-HOSTS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
+BASE_VLMS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
 BUDGETS_S = {"cpu": 1140.0, "cuda": 520.0}
 DECODE_TOKENS = {"cpu": 1, "cuda": 9}
 
@@ -91,8 +91,8 @@ def latency_command(
         seed: of the random weights and frames.
     """
     kind = device.partition(":")[0]
-    if kind not in HOSTS:
-        raise ConfigError(f"device is {device!r}; latency is measured on {' or '.join(HOSTS)}")
+    if kind not in BASE_VLMS:
+        raise ConfigError(f"device is {device!r}; latency is measured on {' or '.join(BASE_VLMS)}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda', and torch sees no GPU here; give --device cpu")
     seconds = BUDGETS_S[kind] if budget_s is None else budget_s
@@ -122,12 +122,12 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
     budget, where = Budget(budget_s), torch.device(device)
     kind = steps_of or where.type
     torch.manual_seed(seed)
-    sizes = shapes(size, HOSTS[kind])
+    sizes = shapes(size, BASE_VLMS[kind])
     found = environment(device, "bfloat16", ATTENTION, False, malloc={"tuned": runtime.malloc_is_tuned})
     settings = {
         "device": where.type,
         "size": size,
-        "host": sizes.host,
+        "host": sizes.base_vlm,
         "image_size": sizes.image_size,
         "dtype": str(DTYPE).removeprefix("torch."),
         "decode_tokens": DECODE_TOKENS[kind],

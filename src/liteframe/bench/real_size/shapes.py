@@ -21,7 +21,7 @@ class Shapes:
 
     Attributes:
         name: "real" or "tiny".
-        host: name of the base VLM whose sizes encoder, projector and LLM have.
+        base_vlm: name of the base VLM whose sizes encoder, projector and LLM have.
         config: of that base VLM.
         image_size: side of the frames in pixels.
         native_sizes: side that a timm encoder was made for -> side here.
@@ -31,7 +31,7 @@ class Shapes:
     """
 
     name: str
-    host: str
+    base_vlm: str
     config: InternVLConfig
     image_size: int = 448
     native_sizes: dict[int, int] = field(default_factory=dict)
@@ -50,19 +50,19 @@ class Shapes:
         return self.native_sizes.get(side, side)
 
 
-def shapes(size: str, host: str) -> Shapes:
+def shapes(size: str, base_vlm: str) -> Shapes:
     """The sizes of that name.
 
     Args:
         size: "real" or "tiny".
-        host: published base VLM, for "real".
+        base_vlm: published base VLM, for "real".
 
     Raises:
         ConfigError: another name.
     """
     if size == "real":
-        config = host_config(host)
-        return Shapes("real", host, _with_kernel(config))
+        config = host_config(base_vlm)
+        return Shapes("real", base_vlm, _with_attention(config))
     if size == "tiny":
         return _tiny()
     raise ConfigError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
@@ -101,8 +101,8 @@ def _tiny() -> Shapes:
     few_blocks = {"layers": (1, 1, 1, 1, 1), "embed_dims": (8, 16, 32, 32, 32)}
     return Shapes(
         name="tiny",
-        host="tiny",
-        config=_with_kernel(config),
+        base_vlm="tiny",
+        config=_with_attention(config),
         image_size=64,
         native_sizes={1024: 128, 768: 96},
         student=student,
@@ -111,7 +111,7 @@ def _tiny() -> Shapes:
     )
 
 
-def _with_kernel(config: Any) -> InternVLConfig:
+def _with_attention(config: Any) -> InternVLConfig:
     config.vision_config._attn_implementation = config.text_config._attn_implementation = ATTENTION
-    host: InternVLConfig = config
-    return host
+    base_vlm: InternVLConfig = config
+    return base_vlm
