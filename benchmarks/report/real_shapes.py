@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from liteframe.bench.frontier import shares
 from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow, StageTime
 from liteframe.bench.methods import label
-from liteframe.bench.records import MODEL_STAGES
 
 from .wording import milliseconds
 
@@ -96,12 +94,12 @@ def speed_ups(record: LatencyRecord, names: Sequence[str] | None = None) -> pd.D
         chosen = row.arm != "teacher" and (names is None or row.arm in names)
         if not chosen or teacher is None or not row.model_ms or not teacher.model_ms:
             continue
-        share = shares({name: teacher.stages[name].ms for name in MODEL_STAGES})
         cells = {}
         for name in ("encode", "prefill"):
-            own, other, ceiling = row.stages[name], teacher.stages[name], share[name]["ceiling"]
+            own, other = row.stages[name], teacher.stages[name]
+            share = other.ms / teacher.model_ms
             text = marked(times(other.ms / own.ms), stage_marks(other, own)) if own.ms else "-"
-            cells[name] = f"{text} ({share[name]['share']:.0%}, {'-' if ceiling is None else f'{ceiling:.2f}x'})"
+            cells[name] = f"{text} ({share:.0%}, {1 / (1 - share):.2f}x)"
         whole = marked(times(teacher.model_ms / row.model_ms), mark_of(row, teacher))
         rows.append({"method": label(row.arm), "frames": row.frames, **cells, "model": whole})
     return pd.DataFrame(rows)

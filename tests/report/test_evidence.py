@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from reading import no_evidence, read_evidence
 
-from liteframe.bench.frontier import accuracy_at, rows_of_method, weights_at
+from liteframe.bench.frontier import weights_at
 from liteframe.bench.paper.cells import CELLS, CTD, LMA, PaperCell, find_cell
 from liteframe.bench.paper.records import read_cell, record_path
 from liteframe.errors import DataError
@@ -167,17 +167,21 @@ def test_weights_at_a_time_give_what_the_sweep_interpolates(
     fill(records, levels, seeds=(4,))
     report(records, 4, {("teacher", n): 2.0 * n for n in (8, 16)} | {(LMA, n): 0.4 * n for n in (8, 32, 64)})
     evidence = read_evidence(records)
-    rows = rows_of_method(evidence.times[4], LMA)
-    times = {row.frames: row.model_ms for row in rows}
-    for ms in (rows[0].model_ms, 5.0, rows[1].model_ms, 20.0, 99.0):
+    times = {row.frames: row.model_ms for row in evidence.times[4] if row.arm == LMA}
+    right = [evidence.right[LMA, frames][4].mean() for frames in sorted(times)]
+
+    def interpolated(ms: float) -> float:
+        return float(np.interp(np.log(ms), np.log(sorted(times.values())), right))
+
+    for ms in (times[8], 5.0, times[32], 20.0, 99.0):
         weights, _ = weights_at(times, ms)
         assert sum(weights.values()) == pytest.approx(1)
         reached = sum(share * evidence.right[LMA, n][4].mean() for n, share in weights.items())
-        assert reached == pytest.approx(accuracy_at(rows, ms).accuracy)
+        assert reached == pytest.approx(interpolated(ms))
     assert weights_at(times, 1.0) == ({}, "faster than any row")
     for n, ms in ((8, 16.0), (16, 32.0)):
         found = evidence.combine(gain_at_time(evidence, LMA, "teacher", n))
-        by_hand = accuracy_at(rows, ms).accuracy - evidence.right["teacher", n][4].mean()
+        by_hand = interpolated(ms) - evidence.right["teacher", n][4].mean()
         assert found is not None and found.mean == pytest.approx(by_hand)
     assert evidence.combine(gain_at_time(evidence, LMA, "teacher+tome", 8)) is None, "it has no times"
 

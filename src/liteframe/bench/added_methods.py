@@ -74,8 +74,6 @@ def with_methods(
         sorted((*kept, *new), key=lambda row: order.index(row.arm)),
         settings={**known, "exports": exports, "compressors": said, "added": [*known.get("added", ()), note]},
         limits=report.get("limits"),
-        records=report.get("records", ()),
-        chance=0.25,
     )
 
 

@@ -1,4 +1,4 @@
-"""What `liteframe bench` leaves beside report.json for people: a page of tables and the picture of the frontier."""
+"""What `liteframe bench` tells people beside report.json: tables, for a page and for the terminal, and a picture."""
 
 from __future__ import annotations
 
@@ -7,42 +7,62 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.bench.methods import in_order, method
-from liteframe.bench.records import STAGES, RowRecord
-from liteframe.bench.tables import grid, matched, question_count
+from liteframe.bench.records import RowRecord
 from liteframe.system.atomic import atomic_open
-from liteframe.system.tables import markdown, milliseconds, or_dash
+from liteframe.system.tables import aligned, markdown, milliseconds, or_dash, signed
+
+Table = tuple[list[str], list[list[str]]]
+"""Header and lines."""
+AT_EQUAL_TIME = "At the teacher's time"
+
+
+def tables(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> dict[str, Table]:
+    """All tables by title, no wider than 100 columns but that of question types; empty ones are left out."""
+    about = f"{rows[0].questions:,} questions, {rows[0].videos} videos; ± half of a 95 % interval"
+    cells = ["method", "frames", "tokens", "accuracy", "encode", "prefill", "model", "end to end"]
+    matches = ["method", "by", "teacher's frames", "ms", "accuracy", "gain", "found"]
+    types = sorted({name for row in rows for name in row.per_type})
+    by_type = [[row.arm, str(row.frames), *(or_dash(row.per_type.get(name)) for name in types)] for row in rows]
+    stages = [[stage["name"], f"{stage['seconds']:.1f}"] for stage in report["stages"]]
+    found = {
+        f"Accuracy ({about}), milliseconds of a video": (cells, [_cell(row) for row in rows]),
+        AT_EQUAL_TIME: (matches, [_match(match) for match in report["matched_latency"]]),
+        "Accuracy by question type": (["method", "frames", *types], by_type if types else []),
+        "Seconds of the pipeline's stages": (["stage", "seconds"], stages),
+    }
+    return {title: table for title, table in found.items() if table[1]}
+
+
+def _cell(row: RowRecord) -> list[str]:
+    accuracy = f"{row.accuracy:.3f} ±{(row.accuracy_high - row.accuracy_low) / 2:.3f}"
+    times = map(milliseconds, (row.encode_ms, row.prefill_ms, row.model_ms, row.total_ms))
+    return [row.arm, str(row.frames), str(row.tokens), accuracy, *times]
+
+
+def _match(match: Mapping[str, Any]) -> list[str]:
+    by = "model" if match["field"] == "model_ms" else "end to end"
+    reached = [or_dash(match["arm_accuracy"]), signed(match["gain"]), match["where"]]
+    return [match["arm"], by, str(match["baseline_frames"]), milliseconds(match["ms"]), *reached]
 
 
 def page(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
     """The whole of ``report.md``; everything else is in ``report.json``."""
-    accuracy = grid(rows, lambda row: f"{row.accuracy:.3f} ({row.accuracy_low:.3f} to {row.accuracy_high:.3f})")
-    times = [
-        [row.arm, row.frames, row.tokens, *map(milliseconds, (*row.stage_ms.values(), row.model_ms, row.total_ms))]
-        for row in rows
-    ]
-    types = sorted({name for row in rows for name in row.per_type})
-    by_type = [[row.arm, row.frames, *(or_dash(row.per_type.get(name)) for name in types)] for row in rows]
-    stages = [[stage["name"], f"{stage['seconds']:.1f}"] for stage in report["stages"]]
-    questions = f"{question_count(rows)} questions, {rows[0].videos} videos; 95 % interval by bootstrap over videos"
     environment = report["environment"]
-    tables = {
-        f"Accuracy by frames ({questions})": markdown(*accuracy),
-        "At the teacher's time": markdown(*matched(report["matched_latency"])),
-        "Milliseconds of a video, medians at batch 1": markdown(
-            ["method", "frames", "tokens", *STAGES, "model", "end to end"], times
-        ),
-        "Accuracy by question type": markdown(["method", "frames", *types], by_type),
-        "Seconds of the pipeline's stages": markdown(["stage", "seconds"], stages),
-        "Notes": "\n".join(f"- {note}" for note in report["notes"]),
-    }
-    measured_on = (
-        f"Measured on: {environment.get('device', 'device not recorded')}, commit {environment.get('commit')}."
-    )
-    sections = [
-        f"## {title}\n\n{table}" for title, table in tables.items() if table.count("\n") > 1 or title == "Notes"
+    sections = {title: markdown(*table) for title, table in tables(report, rows).items()}
+    sections["Notes"] = "\n".join(f"- {note}" for note in report["notes"])
+    head = [
+        "# Latency and accuracy",
+        "![accuracy against milliseconds a video](pareto.png)",
+        f"Measured on: {environment.get('device', 'device not recorded')}, commit {environment.get('commit')}.",
     ]
-    picture = "![accuracy against milliseconds a video](pareto.png)"
-    return "\n\n".join(["# Latency and accuracy", picture, measured_on, *sections]) + "\n"
+    return "\n\n".join([*head, *(f"## {title}\n\n{text}" for title, text in sections.items() if text)]) + "\n"
+
+
+def terminal(report: Mapping[str, Any], rows: Sequence[RowRecord]) -> str:
+    """The first table, and that at equal time where there is one."""
+    first, *others = tables(report, rows).items()
+    shown = [first, *(other for other in others if other[0] == AT_EQUAL_TIME)]
+    return "\n\n".join(f"{title}\n{aligned(*table)}" for title, table in shown)
 
 
 def draw_frontier(rows: Sequence[RowRecord], path: Path) -> None:

@@ -5,61 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
-from liteframe.bench.frontier import matched_latency, row_at
+from liteframe.bench.frontier import LATENCIES, matched_latency
 from liteframe.bench.records import RowRecord, rows_of, write_record
 from liteframe.errors import DataError
 from liteframe.system.json_files import read_json
 from liteframe.system.own_record import require_own_record
-from liteframe.system.tables import aligned, or_dash, signed
+from liteframe.system.tables import aligned, or_dash
 
 SEED_SLACK = 0.02
 """How far one seed may lie below a target that the mean has to reach."""
-
-
-class Target(NamedTuple):
-    """An accuracy, or a gain, whose mean over seeds should be at least ``least``.
-
-    Attributes:
-        name: in words.
-        least: to be reached.
-        method: whose accuracy at ``frames``.
-        less: the method whose accuracy at the same frames is taken off; with ``at_time`` that at its ``frames``, and
-            ``method`` is taken at the same model time.
-    """
-
-    name: str
-    least: float
-    method: str
-    frames: int
-    less: str | None = None
-    at_time: bool = False
-
-    def figure(self, rows: Sequence[RowRecord]) -> float | None:
-        """What a report's rows say; None where they do not."""
-        if self.at_time:
-            return _gain(rows, self.frames, "model_ms")
-        row, other = row_at(rows, self.method, self.frames), row_at(rows, self.less or self.method, self.frames)
-        return None if row is None or other is None else row.accuracy - (other.accuracy if self.less else 0.0)
-
-
 _CTD, _LMA = "liteframe-ctd", "liteframe-lma"
-TARGETS = (
-    Target("teacher at 64 frames", 0.94, "teacher", 64),
-    *(Target(f"{_CTD} minus teacher+wap at {n} frames", -0.03, _CTD, n, "teacher+wap") for n in (8, 16, 32, 64)),
-    Target(f"{_LMA} at 64 frames", 0.90, _LMA, 64),
-    Target(f"{_LMA} at 128 frames", 0.93, _LMA, 128),
-    Target(f"{_LMA}'s gain at the model time of the teacher's 8 frames", 0.12, _LMA, 8, "teacher", at_time=True),
-    Target(f"{_LMA}'s gain at the model time of the teacher's 16 frames", 0.06, _LMA, 16, "teacher", at_time=True),
-)
+TARGETS = {
+    "teacher at 64 frames": 0.94,
+    **{f"{_CTD} minus teacher+wap at {frames} frames": -0.03 for frames in (8, 16, 32, 64)},
+    f"{_LMA} at 64 frames": 0.90,
+    f"{_LMA} at 128 frames": 0.93,
+    f"{_LMA}'s gain at the model time of the teacher's 8 frames": 0.12,
+    f"{_LMA}'s gain at the model time of the teacher's 16 frames": 0.06,
+}
+"""An accuracy, or a difference of two -> what its mean over seeds should be at least."""
 
 
-def _gain(rows: Sequence[RowRecord], frames: int, field: str) -> float | None:
-    """The student's gain over the teacher at the time of the teacher's frames."""
-    if not {"teacher", _LMA} <= {row.arm for row in rows}:
-        return None
-    return next((match["gain"] for match in matched_latency(rows, frames=(frames,), fields=(field,))), None)
+def figures(rows: Sequence[RowRecord]) -> dict[str, float]:
+    """Every accuracy, difference and gain at equal time that a report's rows have, named as in `TARGETS`."""
+    found = {f"{row.arm} at {row.frames} frames": row.accuracy for row in rows}
+    wap = {row.frames: row.accuracy for row in rows if row.arm == "teacher+wap"}
+    for row in rows:
+        if row.arm == _CTD and row.frames in wap:
+            found[f"{_CTD} minus teacher+wap at {row.frames} frames"] = row.accuracy - wap[row.frames]
+    for (field, frames), gain in _gains(rows).items():
+        if field == "model_ms" and gain is not None:
+            found[f"{_LMA}'s gain at the model time of the teacher's {frames} frames"] = gain
+    return found
+
+
+def _gains(rows: Sequence[RowRecord]) -> dict[tuple[str, int], float | None]:
+    """By the field of the time and the teacher's frames: the student's gain at that time."""
+    return {(match["field"], match["baseline_frames"]): match["gain"] for match in matched_latency(rows, _LMA)}
 
 
 def targets_check(reports: Sequence[Mapping[str, Any]], slack: float = SEED_SLACK) -> list[dict[str, Any]]:
@@ -71,14 +55,14 @@ def targets_check(reports: Sequence[Mapping[str, Any]], slack: float = SEED_SLAC
     """
     if not reports:
         raise ValueError("no reports to check")
-    all_rows = [rows_of(report, f"report {index}") for index, report in enumerate(reports)]
+    known = [figures(rows_of(report, f"report {index}")) for index, report in enumerate(reports)]
     checks = []
-    for target in TARGETS:
-        found = _mean_and_lowest([target.figure(rows) for rows in all_rows])
+    for target, least in TARGETS.items():
+        found = _mean_and_lowest([own.get(target) for own in known])
         reached = found["mean"] is not None and (
-            found["mean"] >= target.least - 1e-9 and found["lowest"] >= target.least - slack - 1e-9
+            found["mean"] >= least - 1e-9 and found["lowest"] >= least - slack - 1e-9
         )
-        checks.append({"target": target.name, "least": target.least, **found, "reached": reached})
+        checks.append({"target": target, "least": least, **found, "reached": reached})
     return checks
 
 
@@ -141,16 +125,6 @@ def seeds_table(summary: Mapping[str, Any]) -> str:
         ["method", *map(str, counts)],
         [[name, *(own.get(count, "-") for count in counts)] for name, own in lines.items()],
     )
-    matches = [
-        [
-            f"teacher, {match['frames']} frames",
-            "model" if match["field"] == "model_ms" else "end to end",
-            signed(match["mean"]),
-            signed(match["lowest"]),
-        ]
-        for match in summary["matched_latency"]
-    ]
-    matched = aligned(["liteframe-lma at equal latency", "by", "mean gain", "lowest"], matches)
     checks = [
         [
             check["target"],
@@ -163,7 +137,7 @@ def seeds_table(summary: Mapping[str, Any]) -> str:
     ]
     targets = aligned(["target", "at least", "mean", "lowest", ""], checks)
     title = f"Accuracy, mean of {len(summary['seeds'])} seeds (lowest seed)"
-    parts = [title, accuracy, matched, targets]
+    parts = [title, accuracy, targets]
     if summary["left_out"]:
         parts.append("Not in every report, so left out: " + ", ".join(summary["left_out"]))
     return "\n\n".join(parts)
@@ -203,10 +177,11 @@ def _mean_and_lowest(values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def _mean_matches(all_rows: Sequence[Sequence[RowRecord]]) -> list[dict[str, Any]]:
+    gains = [_gains(rows) for rows in all_rows]
     frames = sorted(set.intersection(*({row.frames for row in rows if row.arm == "teacher"} for rows in all_rows)))
     return [
-        {"field": field, "frames": n, **_mean_and_lowest([_gain(rows, n, field) for rows in all_rows])}
-        for field in ("model_ms", "total_ms")
+        {"field": field, "frames": n, **_mean_and_lowest([own.get((field, n)) for own in gains])}
+        for field in LATENCIES
         for n in frames
     ]
 

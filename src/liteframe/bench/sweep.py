@@ -14,9 +14,10 @@ from liteframe.bench.environment import environment
 from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import MethodSamples, interleave
 from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
-from liteframe.bench.records import RowRecord
-from liteframe.bench.report import build_report, table_text, write_report
+from liteframe.bench.records import RowRecord, rows_of
+from liteframe.bench.report import build_report, write_report
 from liteframe.bench.run_methods import ATTENTION, RunMethod, exports_of, methods_of_run
+from liteframe.bench.run_page import terminal
 from liteframe.bench.timers import RunRule
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decoding.decode import forget_scans, probe, read_frames
@@ -97,9 +98,9 @@ def bench_command(
     if before is not None:
         report = with_methods(before, rows, settings, measured_in, str(Path(out or folder) / REPORT))
     else:
-        report = build_report(measured_in, stages, rows, settings=settings, limits=limits, chance=0.25)
+        report = build_report(measured_in, stages, rows, settings, limits)
     written = write_report(report, out or folder)
-    print(table_text(report))
+    print(terminal(report, rows_of(report)))
     for name, path in written.items():
         print(f"{name:12} {path}")
     return 0
