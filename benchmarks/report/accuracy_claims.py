@@ -7,12 +7,12 @@ from dataclasses import replace
 from math import log2
 from typing import Any
 
-from liteframe.bench.methods import label, method, methods
+from liteframe.bench.methods import label, methods
 from liteframe.bench.paper.cells import AGAIN, BUDGETS, CONTROL, FRAMES, RATIOS, frames_at
 
-from .at_time import at_time, shown_at_times
+from .at_time import at_time
 from .evidence import Evidence, Point, Weights, difference
-from .verdicts import Part, as_context, judge_difference, judge_growth
+from .verdicts import Part, judge_difference, judge_growth
 
 WAP = "teacher+wap"
 AT_16X = ("pool", "wap", "named", "other", "inside the encoder")
@@ -40,8 +40,7 @@ def differences(evidence: Evidence, row: Mapping[str, Any]) -> Iterator[Part]:
                 what = row["what"].format(other=label(other), tokens=tokens) + where
                 part = judge_difference(what, evidence.combine(weights), evidence.wanted(weights), noise=noise)
                 names = dict.fromkeys(name for name, _ in weights)
-                part = replace(part, methods=(*names, *(AGAIN[training] for training in trainings)))
-                yield as_context(part, row["shown"]) if "shown" in row else part
+                yield replace(part, methods=(*names, *(AGAIN[training] for training in trainings)))
 
 
 def _weights(row: Mapping[str, Any], name: str, other: str) -> Iterator[tuple[Weights, int | None]]:
@@ -86,10 +85,6 @@ def bend(name: str, frames: Sequence[int]) -> dict[Point, float]:
 def at_times(evidence: Evidence, row: Mapping[str, Any]) -> Iterator[Part]:
     """The method of a row against each of the others at the model times of the other's frame counts."""
     for other in counted(*row["at_time_of"]):
-        about = (evidence, row["method"], other)
-        if "shown" in row:
-            why = row["shown"].get(method(other).group, row["shown"]["others"])
-            yield shown_at_times(*about, row["frames"], row["what"].format(other=label(other)), why)
-        else:
-            for count in row["frames"]:
-                yield at_time(*about, count, row["what"].format(other=label(other), frames=count))
+        for count in row["frames"]:
+            what = row["what"].format(other=label(other), frames=count)
+            yield at_time(evidence, row["method"], other, count, what)

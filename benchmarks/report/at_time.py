@@ -12,7 +12,7 @@ from liteframe.bench.records import MODEL_STAGES, RowRecord
 from liteframe.bench.timers import median_interval
 
 from .evidence import Estimate, Evidence, Point, Weights
-from .verdicts import CONTEXT, HOLDS, MISSING, OPEN, AtTime, Part, Reason, judge_difference
+from .verdicts import HOLDS, MISSING, OPEN, AtTime, Part, Reason, judge_difference
 
 MEDIANS, UNFAVOURABLE = ("median", "median"), ("high", "low")
 """Where in the interval of its median the model time of the method, and of the baseline, is taken."""
@@ -57,41 +57,19 @@ def at_time(evidence: Evidence, method: str, baseline: str, frames: int, what: s
 
     It holds only where it does with both methods' times at the unfavourable ends of their intervals too.
     """
-    part, at_ends = _both(evidence, method, baseline, frames, what)
-    usual, far = _number(part), _number(at_ends)
-    if usual is None:
+    part, at_ends = (_judged(evidence, method, baseline, frames, what, ends) for ends in (MEDIANS, UNFAVOURABLE))
+    usual, far = part.measured, at_ends.measured
+    if not isinstance(usual, Estimate):
         return part
-    no_far = at_ends.reasons[0] if far is None and at_ends.reasons else None
-    margin = usual.mean if far is None else min(usual.mean, far.mean)
-    part = replace(part, measured=AtTime(usual, far, no_far=no_far), margin=margin)
+    if isinstance(far, Estimate):
+        shown, margin, more = AtTime(usual, far), min(usual.mean, far.mean), at_ends.reasons
+    else:  # the reason stands in place of the number
+        shown, margin, more = AtTime(usual, None, next(iter(at_ends.reasons), None)), usual.mean, ()
+    part = replace(part, measured=shown, margin=margin)
     if part.verdict != HOLDS or at_ends.verdict == HOLDS:
         return part
-    # without a number the reason stands in its place
-    more = at_ends.reasons if far is not None else ()
     verdict = MISSING if at_ends.verdict == MISSING else OPEN
     return replace(part, verdict=verdict, reasons=(Reason("not at the ends"), *more))
-
-
-def shown_at_times(evidence: Evidence, method: str, baseline: str, frames: Sequence[int], what: str, why: str) -> Part:
-    """The same at several of the other's frame counts, in one part that decides nothing."""
-    found = {}
-    for count in frames:
-        parts = _both(evidence, method, baseline, count, what)
-        usual, far = map(_number, parts)
-        why_not = [each.reasons[0] if each.reasons else Reason("missing") for each in parts]
-        found[count] = AtTime(usual, far, *why_not)
-    reasons = _untimed(evidence, method, baseline) or (Reason(why),)
-    any_known = any(at.medians is not None for at in found.values())
-    return Part(what, CONTEXT, found if any_known else None, reasons, methods=(method, baseline))
-
-
-def _number(part: Part) -> Estimate | None:
-    return part.measured if isinstance(part.measured, Estimate) else None
-
-
-def _both(evidence: Evidence, method: str, baseline: str, frames: int, what: str) -> list[Part]:
-    """What the difference says with the medians of the times, and with their unfavourable ends."""
-    return [_judged(evidence, method, baseline, frames, what, ends) for ends in (MEDIANS, UNFAVOURABLE)]
 
 
 def _judged(evidence: Evidence, method: str, baseline: str, frames: int, what: str, ends: tuple[str, str]) -> Part:

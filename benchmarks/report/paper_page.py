@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
-from liteframe.bench.methods import label, methods
+from liteframe.bench.methods import Method, methods
 from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, DENSE_TOKENS, LONGEST, TWO_SEEDS, PaperCell
+from liteframe.ops.compressors.official import Official
 
 from . import paper_tables as tables
 from . import plots, provenance, verdicts
@@ -20,10 +19,7 @@ from .render import Output, render
 from .time_claims import machine
 from .wording import words
 
-TABLES = (
-    *("table_1", "other_budgets", "by_ratio", "table_2", "story", "figure_6"),
-    *("table_5", "training_noise", "ablations"),
-)
+TABLES = ("table_1", "other_budgets", "table_2", "figure_6", "table_5", "ablations")
 """Of `paper_tables`, as the template calls them."""
 NOTES = "notes.md"
 """Beside the records: what was tried to find out why a claim does not hold; it becomes a section of the page."""
@@ -40,13 +36,7 @@ def write_paper(records: Path, check: bool = False) -> list[Path]:
     output.text("PAPER.md", page(evidence, judged, notes.read_text(encoding="utf-8") if notes.is_file() else ""))
     output.tables({"claims": parts_table(judged)})
     if evidence.right:
-        output.tables(
-            {
-                "paper_accuracy": tables.accuracies(evidence),
-                "paper_differences": tables.differences(evidence),
-                "paper_made_by": provenance.made_by(evidence.records.cells.values()),
-            }
-        )
+        output.tables({"paper_accuracy": tables.accuracies(evidence)})
         for path in output.pictures(["ratios"]):
             plots.ratios(evidence, path)
     return output.stale
@@ -69,7 +59,7 @@ def page(evidence: Evidence, judged: Judged, notes: str = "", cells: Sequence[Pa
         rivals=_rivals(),
         found_out=notes.strip(),
         open_cells=[(name, about[name], seeds) for name, seeds in evidence.records.open_cells.items()],
-        made_by=provenance.in_short(provenance.made_by(evidence.records.cells.values())),
+        made_by=provenance.in_short(evidence.records.cells.values()),
         notes=words()["notes"],
         V=verdicts,
         longest=LONGEST,
@@ -95,18 +85,14 @@ def _wap(evidence: Evidence) -> str:
     return "the cosine with a scale"
 
 
-def _rivals() -> pd.DataFrame:
-    """A line for each rival that has official code, of what the registries say."""
+def _rivals() -> list[tuple[Method, Official]]:
+    """Each rival that has official code, and what the registries say of that."""
     from liteframe.models.rivals.llm_pruning import PRUNERS
     from liteframe.models.rivals.tome_vit import ToMeTeacher
     from liteframe.ops.compressors.registry import METHODS
 
-    built = {f"teacher+{name}": made.official for name, made in METHODS.items() if f"teacher+{name}" in methods()}
+    built = {f"teacher+{name}": made.official for name, made in METHODS.items()}
     built |= {(name if "+" in name else f"teacher+{name}"): made.official for name, made in PRUNERS.items()}
     built["tome-teacher+wap"] = ToMeTeacher.official
-    rows = [
-        [label(name), methods()[name].source, official.scope, official.differs, official.costs]
-        for name, official in built.items()
-        if official is not None
-    ]
-    return pd.DataFrame(rows, columns=["method", "source", "scope", "differs", "costs"])
+    known = methods()
+    return [(known[name], official) for name, official in built.items() if official and name in known]

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 import pandas as pd
 
-from liteframe.bench.methods import STORY, label, of_groups
-from liteframe.bench.paper.cells import (
-    AGAIN,
-    ALL_SEEDS,
-    BUDGETS,
-    CONTROL,
-    CTD,
-    FRAMES,
-    LMA,
-    LONGEST,
-    RATIOS,
-    TWO_SEEDS,
-    frames_at,
-)
+from liteframe.bench.methods import label, of_groups
+from liteframe.bench.paper.cells import AGAIN, ALL_SEEDS, CONTROL, CTD, FRAMES, LMA, TWO_SEEDS
 
 from .accuracy_claims import AT_16X, REDUCING, WAP
 from .evidence import Evidence
 from .records import ALL
 from .time_claims import MIXER_NAMES, clip_time
 from .verdicts import MISSING
-from .wording import each_seed, interval, milliseconds, signed, words
+from .wording import interval, milliseconds, words
 
 FEW, MANY = min(FRAMES), max(FRAMES)
 BEYOND_16X = ("teacher", "teacher+dycoke", "teacher+fastv", "teacher+pyramiddrop")
@@ -71,32 +59,6 @@ def _tokens(evidence: Evidence, name: str) -> str:
     asked, mean = tokens["asked"], tokens["mean_over_layers"]
     given = f"{tokens['llm']:g}" if mean is None else f"{mean:.0f} a layer"
     return given if asked in (None, tokens["llm"]) else f"{given} for {asked:g} asked"
-
-
-def story(evidence: Evidence) -> pd.DataFrame:
-    """Table 3: accuracy, and model time where a sweep has it. The teacher has no 128 frames."""
-    rows = []
-    for name in STORY:
-        cells = {}
-        for n in (*FRAMES, LONGEST):
-            found, ms = evidence.accuracy(name, n), evidence.milliseconds(name, n)
-            time = f", {milliseconds(fmean(ms.values()))} ms" if ms else ""
-            cells[f"{n} frames"] = f"{found.mean:.3f}{time}" if found else "-"
-        rows.append({"method": label(name), **cells})
-    return pd.DataFrame(rows)
-
-
-def by_ratio(evidence: Evidence) -> pd.DataFrame:
-    """Figure 3, right: WAP by ratio at equal visual tokens."""
-    rows = []
-    for name, ratio in RATIOS.items():
-        cells = {}
-        for budget in BUDGETS:
-            frames = frames_at(budget, ratio)
-            text = interval(evidence.accuracy(name, frames), wanted=ALL_SEEDS) if frames else ""
-            cells[f"{budget} tokens"] = f"{text} at {frames} frames" if frames else "-"
-        rows.append({"ratio": "none" if ratio == 1 else f"{ratio}x", **cells})
-    return pd.DataFrame(rows)
 
 
 def table_2(evidence: Evidence) -> dict[str, pd.DataFrame]:
@@ -143,17 +105,6 @@ def table_5(evidence: Evidence) -> pd.DataFrame:
     return pd.concat(halves, axis=1).reset_index()
 
 
-def training_noise(evidence: Evidence) -> dict[str, str]:
-    """What two trainings of the same student differ by, after CTD and after LMA."""
-    said = {}
-    for own, title in ((CTD, "after CTD"), (LMA, "after LMA")):
-        found, largest = evidence.gain(AGAIN[own], own), evidence.training_noise(own)
-        said[title] = MISSING
-        if found is not None and largest is not None:
-            said[title] = f"{signed(found)}, {each_seed(found)}; the largest is {largest:.3f}"
-    return said
-
-
 def ablations(evidence: Evidence) -> pd.DataFrame:
     """All the other settings, each less the first of its kind."""
     tables = [
@@ -181,40 +132,11 @@ def accuracies(evidence: Evidence) -> pd.DataFrame:
     types = answers.pivot_table(index=["base", "method", "frames"], columns="type", values="accuracy")
     rows = []
     for name, frames in sorted(evidence.right, key=lambda point: (point[0].startswith(CONTROL), *point)):
-        found, tokens = evidence.accuracy(name, frames), evidence.tokens[name, frames]
+        found, base, method = evidence.accuracy(name, frames), *name.rpartition(CONTROL)[1:]
         assert found is not None
-        base, method = _base(name)
-        key = (base and CONTROL, method, frames)
-        means = types.loc[key].to_dict() if key in types.index else {}
-        known = {"accuracy": found.mean, "low": found.low, "high": found.high, **_seeds(found.by_seed), **means}
-        tokens = {f"tokens {what}": value for what, value in tokens.items()}
-        rows.append({"base VLM": base or "WAP", "method": method, "frames": frames, **known, **tokens})
+        means = types.loc[base, method, frames].to_dict() if (base, method, frames) in types.index else {}
+        by_seed = {f"seed {seed}": found.by_seed.get(seed) for seed in ALL_SEEDS}
+        tokens = {f"tokens {what}": value for what, value in evidence.tokens[name, frames].items()}
+        about = {"base VLM": "average" if base else "WAP", "method": method, "frames": frames}
+        rows.append({**about, "accuracy": found.mean, "low": found.low, "high": found.high} | by_seed | means | tokens)
     return pd.DataFrame(rows)
-
-
-def differences(evidence: Evidence) -> pd.DataFrame:
-    """Every difference of the page's tables, mean of 8 to 64 frames, over its seeds and at each, for the CSV."""
-    rows = []
-    for method, less, seeds in dict.fromkeys(_pairs()):
-        if found := evidence.gain(method, less, seeds):
-            (base, name), (_, other) = _base(method), _base(less)
-            known = {"difference": found.mean, "low": found.low, "high": found.high, **_seeds(found.by_seed)}
-            rows.append({"base VLM": base or "WAP", "method": name, "less": other, **known})
-    return pd.DataFrame(rows)
-
-
-def _pairs() -> Iterator[tuple[str, str, tuple[int, ...] | None]]:
-    reducing = [name for name in ("teacher", *of_groups(*REDUCING, "setting")) if name != WAP]
-    yield from ((base + WAP, base + name, None) for base in ("", CONTROL) for name in reducing)
-    yield from ((CTD, name, None) for name in (WAP, *reducing))
-    trained = [_mixers("ctd", CTD), _mixers("lma", LMA), *words()["ablations"].values()]
-    yield from ((name, first, TWO_SEEDS) for first, *others in trained for name in others)
-
-
-def _base(name: str) -> tuple[str, str]:
-    """The base VLM other than the run's own, named by the tokens that it learnt, and the method."""
-    return ("average" if name.startswith(CONTROL) else ""), name.removeprefix(CONTROL)
-
-
-def _seeds(by_seed: dict[int, float]) -> dict[str, float | None]:
-    return {f"seed {seed}": by_seed.get(seed) for seed in ALL_SEEDS}

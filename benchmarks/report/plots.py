@@ -13,9 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from liteframe.bench.frontier import weights_at
 from liteframe.bench.latency_record import LatencyRecord
@@ -29,8 +28,6 @@ from .wording import milliseconds
 
 STAGE_COLOURS = dict(zip(STAGES, ("#999999", "#D9D9D9", "#0072B2", "#F0E442", "#D55E00"), strict=True))
 REAL_STORY = ("teacher", "teacher+wap", "student")
-_WIDTHS = {"teacher": 4.2, "teacher+wap": 2.8, "student": 1.6}
-"""Wider where a line that lies on it has to leave a rim; all others are dashed, and on top."""
 OTHERS = "the other methods (one by one in RESULTS.md)"
 SMALLEST_GAIN = 0.03
 """Gains that are not larger are not drawn."""
@@ -228,37 +225,4 @@ def stage_bars(table: pd.DataFrame, path: Path, title: str) -> None:
     axes.set(ylim=(max(heights) + 0.7, -1.6), xlim=(0.0, 1.0), xlabel="share of the time of a video")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(stages), frameon=False)
-    save(figure, path)
-
-
-def latency_over_frames(record: LatencyRecord, path: Path, title: str) -> None:
-    """Encode, prefill and model time against frames; what was timed is filled, what was computed is hollow."""
-    rows = [row for row in record.suite("pipeline", batch=1) if row.frames and row.model_ms]
-    names = list(dict.fromkeys(row.arm for row in rows))
-    figure, panels = new_figure(15.0, 5.6, title, nrows=1, ncols=3, sharey=True)
-    for axes, stage in zip(panels.flat, ("encode", "prefill", "model"), strict=True):
-        for name in names:
-            about, width, own = method(name), _WIDTHS.get(name), [row for row in rows if row.arm == name]
-            times = [(row.model_ms or 0.0) if stage == "model" else row.stages[stage].ms for row in own]
-            hollow = [row.any_computed if stage == "model" else row.stages[stage].computed for row in own]
-            x, y, order = [row.frames for row in own], [ms / 1e3 for ms in times], 10 if width else 30
-            style = "-" if width else (0, (3.0, 3.0))
-            axes.plot(x, y, color=about.colour, linewidth=width or 1.1, linestyle=style, zorder=order)
-            for frames, seconds, computed in zip(x, y, hollow, strict=True):
-                axes.plot(
-                    frames, seconds, about.marker, color=about.colour, zorder=order + 1,
-                    markerfacecolor="white" if computed else about.colour, markersize=9 if about.marker == "*" else 5.5,
-                )  # fmt: skip
-        axes.set(yscale="log", xlabel="frames", title=stage)
-        log_ticks(axes, sorted({row.frames for row in rows if row.frames}))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    panels[0, 0].set_ylabel("seconds a video")
-    looks: list[dict[str, Any]] = []
-    for name in names:
-        looks.append({"color": method(name).colour, "marker": method(name).marker, "label": label(name)})
-    dot: dict[str, Any] = {"color": "#555555", "marker": "o", "linestyle": ""}
-    looks += [{**dot, "label": "timed"}, {**dot, "label": "computed, all or part of it", "markerfacecolor": "white"}]
-    handles = [Line2D([], [], **look) for look in looks]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     save(figure, path)

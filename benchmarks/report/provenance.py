@@ -51,45 +51,29 @@ def source(environments: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(f"{link}: {line}" for link, line in lines.items())
 
 
-def added_later(reports: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Methods that were added to a report, on what, and the teacher's model time then and at the time of the report."""
-    rows = [
-        {"report": name, "methods": listed([label(method) for method in note["arms"]]), "frames": int(frames)}
-        | {"teacher ms, report": ms["then"], "teacher ms, when added": ms["now"]}
-        | {"measured on": measured_on(note["environment"])}
-        for name, report in reports.items()
-        for note in (report.get("settings") or {}).get("added") or ()
-        for frames, ms in note["teacher_model_ms"].items()
-    ]
-    return pd.DataFrame(rows)
+def added_later(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The methods that were added to reports, with the least and the most that the teacher's model time was of before.
+
+    None where nothing was added.
+    """
+    notes = [note for report in reports.values() for note in (report.get("settings") or {}).get("added") or ()]
+    names = dict.fromkeys(label(name) for note in notes for name in note["arms"])
+    ratios = [ms["now"] / ms["then"] for note in notes for ms in note["teacher_model_ms"].values()]
+    return {"methods": list(names), "low": min(ratios), "high": max(ratios)} if notes else None
 
 
-def made_by(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """What each cell was measured on, methods that were measured anew on lines of their own, and the code of stages."""
-    rows = []
-    for record in records:
-        codes = "; ".join(f"{stage['name']} {str(stage.get('code'))[:10]}" for stage in record.stages)
-        made: list[tuple[str, Mapping[str, Any]]] = [("all", record.environment)]
-        made += [(listed([label(method) for method in again["arms"]]), again["environment"]) for again in record.again]
-        for what, where in made:
-            versions = {name: where["packages"][name] for name in ("torch", "transformers")}
-            about = {"cell": record.cell, "seed": record.seed, "methods": what, "device": where["device"]}
-            about |= {"threads": where["threads"], **versions, "dtype": where["dtype"]}
-            about |= {"commit": str(where.get("commit"))[:12], "uncommitted changes": bool(where.get("dirty"))}
-            rows.append({**about, "code of stages": codes})
-    return pd.DataFrame(rows)
-
-
-def in_short(made: pd.DataFrame) -> str:
-    """Machines and versions of all records, each once."""
-    if made.empty:
+def in_short(records: Iterable[CellRecord]) -> str:
+    """Machines, versions and commits of all records, each once."""
+    made = [where["environment"] for record in records for where in (vars(record), *record.again)]
+    if not made:
         return "no record yet"
-    names = {
-        "device": "{}",
-        "threads": "{} threads",
-        "dtype": "{}",
-        "torch": "torch {}",
-        "transformers": "transformers {}",
-    }
-    names["commit"] = "commits {}"
-    return ", ".join(text.format(listed(list(made[name].unique()), " and ")) for name, text in names.items())
+    found = pd.json_normalize(made)
+    known = [
+        ("{}", found.device),
+        ("{} threads", found.threads),
+        ("{}", found.dtype),
+        ("torch {}", found["packages.torch"]),
+        ("transformers {}", found["packages.transformers"]),
+        ("commits {}", found.commit.astype(str).str[:12]),
+    ]
+    return ", ".join(text.format(listed(list(values.unique()), " and ")) for text, values in known)

@@ -73,12 +73,6 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
 
 
-def _without_empty(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the columns that hold nothing; the first stays."""
-    keep = [place == 0 or not table[name].isin(["-", ""]).all() for place, name in enumerate(table)]
-    return table.loc[:, keep]
-
-
 def headline(record: LatencyRecord, frames: Sequence[int], names: Sequence[str]) -> pd.DataFrame:
     """Model time by method and frames; empty where the record has no such rows."""
     found = {name: [record.row("pipeline", name, count) for count in frames] for name in names}
@@ -135,7 +129,7 @@ def encoders(record: LatencyRecord, accuracy: Mapping[str, float]) -> pd.DataFra
                 else "",
             }
         )
-    return _without_empty(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
 def descriptions(record: LatencyRecord) -> list[tuple[str, str]]:

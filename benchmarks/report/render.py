@@ -13,8 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from liteframe.system.atomic import atomic_write_text
 
-from .verdicts import Reason
-from .wording import listed, reason
+from .wording import listed
 
 
 def markdown(table: pd.DataFrame, align: str = "right") -> str:
@@ -33,11 +32,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         autoescape=False,  # Markdown, made from this repository's own records
     )
-    found.filters |= {
-        "md": markdown,
-        "listed": listed,
-        "reason": lambda name, seeds: reason(Reason(name, {"seeds": seeds})),
-    }
+    found.filters |= {"md": markdown, "listed": listed}
     return found
 
 

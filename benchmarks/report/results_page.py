@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from liteframe.bench.latency_record import LatencyRecord
 from liteframe.bench.methods import STORY, label, of_groups
+from liteframe.bench.report import CHANCE, WIDE
 from liteframe.errors import DataError
 
 from . import plots, real_shapes, tiny_world
@@ -17,7 +17,6 @@ from .provenance import added_later, source
 from .records import Records, read_records
 from .render import Output, render
 
-CHANCE = 0.25
 RELATIVES_AT = 16
 """Frames at which the accuracy of a tiny relative is shown beside an encoder's real latency."""
 DEVICES = {"cpu": ("On a CPU", "`make bench`"), "gpu": ("On a GPU", "`make bench-gpu`, then `make results`")}
@@ -41,19 +40,18 @@ def write_results(folder: Path, check: bool = False) -> list[Path]:
 def tables(records: Records) -> dict[str, pd.DataFrame]:
     """The long tables, which are CSV beside the page, by name."""
     rows = tiny_world.sweep_rows(records)
-    made = {"real_shapes": real_shapes.everything, "speed_ups": real_shapes.speed_ups}
+    devices = {f"real_shapes_{key}": real_shapes.everything(record) for key, record in _devices(records).items()}
     return {
         "tiny_world": tiny_world.everything(tiny_world.mean_rows(rows)),
         "equal_time": tiny_world.equal_time(rows),
-        "added_later": added_later(_reports(records)),
-        **{f"{name}_{key}": make(record) for key, record in _devices(records).items() for name, make in made.items()},
+        **devices,
     }
 
 
 def page(records: Records) -> str:
     """The whole of RESULTS.md."""
     rows, means = tiny_world.sweep_rows(records), _means(records)
-    reports, equal = _reports(records), tiny_world.equal_time(rows)
+    reports = {f"records/{name}": records.sweeps[name] for name in dict.fromkeys(rows.record)}
     return render(
         "results.md.j2",
         seeds=records.mean_of,
@@ -63,8 +61,10 @@ def page(records: Records) -> str:
         questions=means.questions.min(),
         left_out=tiny_world.left_out(rows),
         accuracy=tiny_world.accuracy_table(means),
-        cautions=tiny_world.cautions(means, rows, CHANCE),
-        equal_time=tiny_world.equal_time_table(equal, STORY[1:]),
+        noisy=tiny_world.noisy_cells(rows),
+        cells=rows.groupby("seed").size().min(),
+        wide=WIDE,
+        equal_time=tiny_world.equal_time_table(tiny_world.equal_time(rows), STORY[1:]),
         times=tiny_world.time_table(means),
         absent=_absent(),
         devices=[_device(key, records, means) for key in DEVICES],
@@ -76,11 +76,6 @@ def _means(records: Records) -> pd.DataFrame:
     """Of the methods that are compared; other settings of them stand in the CSV alone."""
     means = tiny_world.mean_rows(tiny_world.sweep_rows(records))
     return means[~means.index.get_level_values("method").isin(of_groups("setting"))]
-
-
-def _reports(records: Records) -> dict[str, dict[str, Any]]:
-    names = dict.fromkeys(tiny_world.sweep_rows(records).record)
-    return {f"records/{name}": records.sweeps[name] for name in names}
 
 
 def _absent() -> list[str]:
@@ -104,24 +99,14 @@ def _device(key: str, records: Records, means: pd.DataFrame) -> dict[str, Any]:
     headline = real_shapes.headline(record, counts, list(dict.fromkeys(row.arm for row in record.suite("pipeline"))))
     ups, encoders = real_shapes.speed_ups(record, plots.REAL_STORY), real_shapes.encoders(record, accuracy)
     return {
-        "title": title, "key": key, "record": record,
+        "title": title, "key": key, "record": record, "settings": record.settings,
         "source": source({f"records/latency_{key}.json": record.environment}),
-        "settings": _settings(record.settings),
         "headline": headline, "speed_ups": ups, "encoders": encoders,
         "legend": real_shapes.legend(headline, ups, encoders),
         "descriptions": real_shapes.descriptions(record),
         "limits": real_shapes.limits(record),
         "not_run": real_shapes.not_run(record),
     }  # fmt: skip
-
-
-def _settings(settings: Mapping[str, Any]) -> str:
-    shown = {
-        "host": "base VLM {}", "image_size": "{} px", "question_tokens": "question of {} tokens",
-        "line_tokens": "{} tokens of text a frame line", "decode_tokens": "{} decoded",
-    }  # fmt: skip
-    text = ", ".join(words.format(settings[name]) for name, words in shown.items() if settings.get(name))
-    return f"Settings: {text}." if text else ""
 
 
 def _draw(records: Records, output: Output) -> None:
@@ -136,7 +121,5 @@ def _draw(records: Records, output: Output) -> None:
         plots.stage_bars(table, path, f"Tiny world: where the time of a video goes ({of})")
     for key, record in _devices(records).items():
         where = f"{record.environment.get('device')}, base VLM {record.settings.get('host')}, batch 1"
-        for path in output.pictures([f"frames_{key}"]):
-            plots.latency_over_frames(record, path, f"Latency against frames ({where})")
         for path in output.pictures([f"stages_{key}"]):
             plots.stage_bars(plots.stages_of_record(record), path, f"Where the model time of a video goes ({where})")

@@ -8,12 +8,12 @@ from itertools import product
 
 from liteframe.bench.latency_record import LatencyRecord, LatencyRow
 from liteframe.bench.methods import label
-from liteframe.bench.paper.cells import ALL_SEEDS, CTD, FRAMES, LMA
+from liteframe.bench.paper.cells import ALL_SEEDS, CTD, FRAMES
 from liteframe.bench.records import MODEL_STAGES
 
 from .accuracy_claims import AT_16X, WAP, counted
 from .evidence import Evidence
-from .verdicts import MISSING, OPEN, ByFrames, Figures, Part, Reason, as_context, judge_cases
+from .verdicts import MISSING, OPEN, ByFrames, Figures, Part, Reason, judge_cases
 
 STUDENT, TEACHER, ENCODER = "student", "teacher", ("encode", "project")
 PAPERS_BASE = "internvl3-8b"
@@ -30,13 +30,17 @@ def machine(record: LatencyRecord) -> str:
     return f"{device}, base VLM {base}" if base else str(device)
 
 
-def _is_the_papers(record: LatencyRecord) -> bool:
-    on_gpu = record.environment.get("device_type") == "cuda"
-    return on_gpu and record.settings.get("host") == PAPERS_BASE
-
-
 def _complete(evidence: Evidence) -> list[LatencyRecord]:
     return [record for record in evidence.records.latency.values() if record.complete]
+
+
+def _of_the_papers_setup(evidence: Evidence) -> list[LatencyRecord]:
+    """The records of a GPU with the paper's base VLM."""
+    return [
+        record
+        for record in _complete(evidence)
+        if record.environment.get("device_type") == "cuda" and record.settings.get("host") == PAPERS_BASE
+    ]
 
 
 def rows_with(record: LatencyRecord, suite: str, name: str, stages: Sequence[str]) -> dict[int | None, LatencyRow]:
@@ -88,14 +92,11 @@ def _by_frames(
     return replace(part, methods=names)
 
 
-def _ratios(
-    evidence: Evidence, own: tuple[str, str], other: tuple[str, str], counts: Sequence[int] = FRAMES, times: int = 1
-) -> dict[int, dict[int, float]]:
-    """Frames -> seed -> a time (method, field) with so many times the frames over another."""
+def _ratios(evidence: Evidence, own: tuple[str, str], other: tuple[str, str]) -> dict[int, dict[int, float]]:
+    """Frames -> seed -> a time (method, field) over another."""
     found: dict[int, dict[int, float]] = {}
-    for count in counts:
-        one = evidence.milliseconds(own[0], times * count, own[1])
-        rest = evidence.milliseconds(other[0], count, other[1])
+    for count in FRAMES:
+        one, rest = (evidence.milliseconds(method, count, field) for method, field in (own, other))
         found[count] = {seed: one[seed] / rest[seed] for seed in sorted(one.keys() & rest.keys())}
     return found
 
@@ -178,9 +179,8 @@ def eight_times_frames(evidence: Evidence) -> list[Part]:
     """Time of the student with 8 times the teacher's frames, to the first token, on a GPU with the paper's base VLM."""
     what = f"{MOST_FRAMES} frames of the student over {FRAMES_64} of the teacher, at most {MOST_SHARE:.2f} of its time"
     parts = []
-    for record in filter(_is_the_papers, _complete(evidence)):
-        own = record.row("pipeline", STUDENT, MOST_FRAMES)
-        other = record.row("pipeline", TEACHER, FRAMES_64)
+    for record in _of_the_papers_setup(evidence):
+        own, other = record.row("pipeline", STUDENT, MOST_FRAMES), record.row("pipeline", TEACHER, FRAMES_64)
         if own is None or other is None or not own.model_ms or not other.model_ms:
             continue
         shown = Figures("model time", {"ratio": own.model_ms / other.model_ms})
@@ -188,13 +188,7 @@ def eight_times_frames(evidence: Evidence) -> list[Part]:
             shown = Figures("first token", {"ratio": own.ttft_ms / other.ttft_ms})
         part = judge_cases(f"{machine(record)}: {what}", [shown.values["ratio"] <= MOST_SHARE], shown)
         parts.append(_unless_computed(part, any(row.computed or row.any_computed for row in (own, other))))
-    parts = parts or [Part(what, MISSING, reasons=(Reason("run on a GPU"),))]
-    ratios = _ratios(evidence, (LMA, "model_ms"), (TEACHER, "model_ms"), (8, 16), times=8)
-    if any(ratios.values()):
-        text = "tiny world, model time over the teacher's with 8 times its frames"
-        tiny = _by_frames(evidence, text, (LMA, TEACHER), ratios, lambda ratio: ratio < 1, ".2f")
-        parts.append(as_context(tiny, "few operations"))
-    return parts
+    return parts or [Part(what, MISSING, reasons=(Reason("run on a GPU"),))]
 
 
 def encoder_factor(evidence: Evidence) -> list[Part]:
@@ -208,20 +202,16 @@ def prefill_factor(evidence: Evidence) -> list[Part]:
 
 
 def _factor(evidence: Evidence, suite: str, stages: Sequence[str], wanted: float) -> list[Part]:
-    """Judged at 64 frames on a GPU with the paper's base VLM; other records are context, at their most frames."""
-    judged, context = [], []
-    for record in _complete(evidence):
-        own, other = (rows_with(record, suite, name, stages) for name in (STUDENT, TEACHER))
-        count = max((count for count in own if count in other and count and count <= FRAMES_64), default=0)
-        if not count or (_is_the_papers(record) and count != FRAMES_64):
+    """Judged at 64 frames on a GPU with the paper's base VLM."""
+    parts = []
+    for record in _of_the_papers_setup(evidence):
+        own, other = (rows_with(record, suite, name, stages).get(FRAMES_64) for name in (STUDENT, TEACHER))
+        if own is None or other is None:
             continue
-        (fast_ms, fast_computed), (slow_ms, slow_computed) = (time_of(rows[count], stages) for rows in (own, other))
-        ratio, computed = slow_ms / fast_ms, fast_computed or slow_computed
-        shown = Figures("times, computed" if computed else "times", {"ratio": ratio, "frames": count})
+        (fast_ms, fast_computed), (slow_ms, slow_computed) = (time_of(row, stages) for row in (own, other))
+        ratio = slow_ms / fast_ms
+        shown = Figures("times", {"ratio": ratio, "frames": FRAMES_64})
         part = judge_cases(f"{machine(record)}: at least {wanted:g} times", [ratio >= wanted], shown)
-        if _is_the_papers(record):
-            judged.append(_unless_computed(part, computed))
-        else:
-            context.append(as_context(part, "another machine"))
+        parts.append(_unless_computed(part, fast_computed or slow_computed))
     what = f"at least {wanted:g} times at {FRAMES_64} frames, {PAPERS_BASE} on a GPU"
-    return [*(judged or [Part(what, MISSING, reasons=(Reason("run on a GPU"),))]), *context]
+    return parts or [Part(what, MISSING, reasons=(Reason("run on a GPU"),))]

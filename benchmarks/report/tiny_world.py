@@ -11,15 +11,14 @@ import pandas as pd
 from liteframe.bench.frontier import weights_at
 from liteframe.bench.methods import STORY, in_order, label
 from liteframe.bench.records import RowRecord
+from liteframe.bench.report import WIDE
 from liteframe.errors import DataError
 
 from .records import ALL, TIMES, Records
-from .wording import listed, milliseconds
+from .wording import milliseconds
 
-TEACHER, WAP, CTD, LMA = STORY
+TEACHER = STORY[0]
 FLOORS = ("encode", "prefill")
-WIDE = 1.5
-"""A cell is noisy where the 90th percentile of its model time is so many times the 10th."""
 LEAST = "◁"
 """Behind an accuracy that is of a method's slowest row: at that later time it may be higher."""
 _MEANS = ("accuracy", "tokens_encoder", "tokens", "tokens_asked", "tokens_mean_over_layers", *TIMES)
@@ -126,58 +125,18 @@ def equal_time_table(equal: pd.DataFrame, methods: Sequence[str]) -> pd.DataFram
     return wide.assign(method=wide.method.map(label)).rename_axis(columns=None)
 
 
-def speed_ups(means: pd.DataFrame) -> pd.DataFrame:
-    """Teacher over method at equal frames, by stage and as a whole; the teacher's shares, and Amdahl's ceilings.
-
-    Empty without a teacher.
-    """
-    if TEACHER not in means.index:
-        return pd.DataFrame()
-    times = [*(f"{name}_ms" for name in ("encode", "prefill", "model", "total"))]
-    teacher = means.loc[TEACHER].reindex(means.index.get_level_values("frames")).set_axis(means.index)
-    found = (teacher[times] / means[times]).rename(columns=lambda name: f"{name.removesuffix('_ms')}_speed_up")
-    for name in ("encode", "prefill"):
-        share = teacher[f"{name}_ms"] / teacher.model_ms
-        found[f"teacher_{name}_share"], found[f"{name}_ceiling"] = share, 1 / (1 - share)
-    return found[found.index.get_level_values("method") != TEACHER].dropna(how="all")
-
-
 def everything(means: pd.DataFrame) -> pd.DataFrame:
     """All numbers of the tiny world, a row a method and frame count, for the CSV."""
-    whole = means.drop(columns=["down", "up"]).join(speed_ups(means))
-    names = whole.index.get_level_values("method").map(label)
-    whole.insert(0, "label", names)
+    whole = means.drop(columns=["down", "up"])
+    whole.insert(0, "label", whole.index.get_level_values("method").map(label))
     return whole.reset_index()
 
 
-def cautions(means: pd.DataFrame, rows: pd.DataFrame, chance: float) -> list[str]:
-    """What the numbers demand to be said, losses as plainly as gains; reports have more of it in their ``notes``."""
-    said = []
-    if {TEACHER, LMA} <= set(means.index.get_level_values("method")):
-        teacher, student = (means.loc[name].sort_values("accuracy").iloc[-1] for name in (TEACHER, LMA))
-        at = [f"{row.accuracy:.3f} at {row.name} frames, {milliseconds(row.model_ms)} ms" for row in (student, teacher)]
-        gap = student.accuracy - teacher.accuracy
-        said.append(
-            f"The best row of the student after LMA ({at[0]}) is {abs(gap):.3f} {'above' if gap >= 0 else 'below'} the"
-            f" teacher's best ({at[1]})."
-        )
-        slowest = means.loc[LMA].iloc[-1]
-        files = (slowest.decode_ms + slowest.preprocess_ms) / slowest.total_ms
-        said.append(f"At {slowest.name} frames decoding and preprocessing are {files:.0%} of its time end to end.")
-    if at_chance := [f"{label(name)} at {frames}" for name, frames in means[means.low <= chance].index]:
-        said.append(f"Not above chance ({chance:.2f}) by the interval: {', '.join(at_chance)} frames.")
-    wide = rows.assign(wide=[_spread(row) > WIDE for row in rows["row"]]).groupby("seed").wide.agg(["sum", "size"])
-    if wide["sum"].any():
-        said.append(
-            f"In {listed(list(wide['sum']))} of {wide['size'].iloc[0]} cells of the seeds, each alone, the model time's"
-            f" 90th percentile is more than {WIDE} times the 10th (other work on the machine, or small cells)."
-        )
-    return said
-
-
-def _spread(row: RowRecord) -> float:
-    model = row.spread.get("model")
-    return model["p90"] / model["p10"] if model and model["p10"] > 0 else 0.0
+def noisy_cells(rows: pd.DataFrame) -> list[int]:
+    """In how many cells of each seed the model time's 90th percentile is more than `WIDE` times the 10th."""
+    models = [row.spread.get("model", {"p10": 1.0, "p90": 1.0}) for row in rows["row"]]
+    noisy = pd.Series([model["p90"] > WIDE * model["p10"] for model in models], index=rows.index)
+    return noisy.groupby(rows.seed).sum().to_list()
 
 
 def left_out(rows: pd.DataFrame) -> list[str]:

@@ -12,8 +12,6 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 MISSING, BEYOND = "not measured yet", "not measurable here"
 VERDICTS = (HOLDS, FAILS, OPEN, MISSING, BEYOND)
 ENDS = "at the unfavourable ends of the times"
-CONTEXT = "context"
-"""Of a part that is shown beside the others and decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,11 @@ class Growth:
 class AtTime:
     """A difference at another method's model time; ``far`` with both times at the unfavourable ends of their intervals.
 
-    Each is None where there is no number, which then has a reason.
+    ``far`` is None where there is no number, which then has a reason.
     """
 
-    medians: Estimate | None
+    medians: Estimate
     far: Estimate | None
-    no_medians: Reason | None = None
     no_far: Reason | None = None
 
 
@@ -61,7 +58,7 @@ class Figures:
     values: Mapping[str, Any]
 
 
-Measured = Estimate | Growth | AtTime | Mapping[int, AtTime] | ByFrames | Figures | None
+Measured = Estimate | Growth | AtTime | ByFrames | Figures | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Part:
 
     Attributes:
         what: in a few words.
-        verdict: of `VERDICTS`, or `CONTEXT`.
+        verdict: of `VERDICTS`.
         measured: the numbers.
         reasons: of a verdict that is open.
         margin: how far it is from turning, where that is a number; the least decides.
@@ -93,14 +90,12 @@ class Verdict:
     parts: Sequence[Part]
 
     @property
-    def deciding(self) -> Part | None:
+    def deciding(self) -> Part:
         """The part with the claim's verdict that is nearest to another, so that all others say it more strongly."""
         alike = [part for part in self.parts if part.verdict == self.verdict]
         sign = -1.0 if self.verdict == FAILS else 1.0
         known = [part for part in alike if part.margin is not None]
-        if known:
-            return min(known, key=lambda part: sign * (part.margin or 0.0))
-        return alike[0] if alike else None
+        return min(known or alike[:1], key=lambda part: sign * (part.margin or 0.0))
 
 
 def judge_difference(
@@ -162,15 +157,9 @@ def judge_cases(
     return Part(what, OPEN, measured, (Reason("some cases", {"so": sum(cases), "of": len(cases)}),))
 
 
-def as_context(part: Part, why: str = "", **values: Any) -> Part:
-    """The same, shown without deciding anything."""
-    return replace(part, verdict=CONTEXT, reasons=(Reason(why, values),) if why else ())
-
-
 def judge(parts: Sequence[Part]) -> Verdict:
     """A claim by its parts. ValueError for a claim without any."""
     if not parts:
         raise ValueError("a claim needs at least one part")
     verdicts = {part.verdict for part in parts}
-    overall = next((verdict for verdict in (FAILS, MISSING, OPEN, BEYOND, HOLDS) if verdict in verdicts), MISSING)
-    return Verdict(overall, list(parts))
+    return Verdict(next(each for each in (FAILS, MISSING, OPEN, BEYOND, HOLDS) if each in verdicts), list(parts))

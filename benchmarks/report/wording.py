@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from liteframe.bench.methods import tomllib_load
 
 from .evidence import Estimate
-from .verdicts import ENDS, HOLDS, MISSING, VERDICTS, AtTime, ByFrames, Figures, Growth, Measured, Part, Reason, Verdict
+from .verdicts import ENDS, HOLDS, MISSING, AtTime, ByFrames, Figures, Growth, Measured, Part, Reason, Verdict
 
 
 @cache
@@ -56,67 +56,50 @@ def why(part: Part) -> str:
 
 def measured(found: Measured) -> str:
     """The numbers of a part."""
-    if isinstance(found, Estimate):
-        return signed(found)
-    if isinstance(found, Growth):
-        return f"{signed(found.slope)} a doubling, the last less the first {signed(found.bend)}"
-    if isinstance(found, AtTime):
-        assert found.medians is not None
-        return f"{signed(found.medians)}; {ENDS}: {signed(found.far) if found.far else reason(found.no_far)}"
-    if isinstance(found, ByFrames):
-        known = {count: list(values.values()) for count, values in found.values.items() if values}
-        return "; ".join(f"{_range(values, found.shape)} at {count} frames" for count, values in known.items())
-    if isinstance(found, Figures):
-        return str(words()["figures"][found.name]).format(**found.values)
-    return "" if found is None else "; ".join(f"{_at(at)}, at {count} frames" for count, at in found.items())
-
-
-def _at(at: AtTime) -> str:
-    if at.medians is None:
-        return reason(at.no_medians)
-    return f"{signed(at.medians)}, then {signed(at.far) if at.far else reason(at.no_far)}"
+    match found:
+        case Estimate():
+            return signed(found)
+        case Growth():
+            return f"{signed(found.slope)} a doubling, the last less the first {signed(found.bend)}"
+        case AtTime():
+            return f"{signed(found.medians)}; {ENDS}: {signed(found.far) if found.far else reason(found.no_far)}"
+        case ByFrames():
+            known = {count: list(values.values()) for count, values in found.values.items() if values}
+            return "; ".join(f"{_range(values, found.shape)} at {count} frames" for count, values in known.items())
+        case Figures():
+            return str(words()["figures"][found.name]).format(**found.values)
+    return ""
 
 
 def by_seed(found: Measured) -> str:
     """Each seed's own numbers."""
-    if isinstance(found, Estimate):
-        return each_seed(found)
-    if isinstance(found, Growth):
-        return f"{each_seed(found.slope)}; last less first {each_seed(found.bend)}"
-    if isinstance(found, AtTime):
-        own = each_seed(found.medians) if found.medians else ""
-        return f"{own}; {ENDS} {each_seed(found.far)}" if found.far else own
-    if isinstance(found, ByFrames):
-        return _ranges(list(found.values.values()), found.shape)
-    if isinstance(found, Mapping):
-        estimates = [at.medians.by_seed for at in found.values() if at.medians]
-        return _ranges(estimates, "+.3f", always=True)
+    match found:
+        case Estimate():
+            return each_seed(found)
+        case Growth():
+            return f"{each_seed(found.slope)}; last less first {each_seed(found.bend)}"
+        case AtTime():
+            return each_seed(found.medians) + (f"; {ENDS} {each_seed(found.far)}" if found.far else "")
+        case ByFrames():
+            seeds = sorted({seed for known in found.values.values() for seed in known})
+            own = {seed: [known[seed] for known in found.values.values() if seed in known] for seed in seeds}
+            return ", ".join(f"seed {seed} {_range(known, found.shape)}" for seed, known in own.items())
     return ""
 
 
-def _ranges(values: Sequence[Mapping[int, float]], shape: str, always: bool = False) -> str:
-    seeds = {
-        seed: [known[seed] for known in values if seed in known]
-        for seed in sorted({seed for known in values for seed in known})
-    }
-    return ", ".join(f"seed {seed} {_range(known, shape, always)}" for seed, known in seeds.items())
-
-
-def _range(values: Sequence[float], shape: str, always: bool = False) -> str:
+def _range(values: Sequence[float], shape: str) -> str:
     low, high = format(min(values), shape), format(max(values), shape)
-    return low if low == high and not always else f"{low} to {high}"
+    return low if low == high else f"{low} to {high}"
 
 
 def decided_by(verdict: Verdict) -> str:
     """The number that decides a claim."""
     part = verdict.deciding
-    if part is None:
-        return ""
-    numbers, parts = measured(part.measured), [each for each in verdict.parts if each.verdict in VERDICTS]
-    if verdict.verdict == MISSING and len(parts) > 1:
-        lacking = sum(each.verdict == MISSING for each in parts)
+    numbers = measured(part.measured)
+    if verdict.verdict == MISSING and len(verdict.parts) > 1:
+        lacking = sum(each.verdict == MISSING for each in verdict.parts)
         example = "; ".join(filter(None, [numbers and f"{part.what}: {numbers}", why(part)]))
-        return ", ".join(filter(None, [f"{lacking} of {len(parts)} parts lack something", example]))
+        return ", ".join(filter(None, [f"{lacking} of {len(verdict.parts)} parts lack something", example]))
     said = [numbers] if verdict.verdict == HOLDS else [numbers, why(part)]
     return ": ".join(filter(None, [part.what, "; ".join(filter(None, said))]))
 

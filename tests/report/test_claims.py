@@ -17,7 +17,7 @@ from liteframe.system.json_files import write_json
 from report.accuracy_claims import AT_16X, REDUCING, counted
 from report.claims import Claim, claims
 from report.evidence import Evidence
-from report.verdicts import BEYOND, CONTEXT, FAILS, HOLDS, MISSING, OPEN
+from report.verdicts import BEYOND, FAILS, HOLDS, MISSING, OPEN
 from report.wording import by_seed, measured, why
 
 CLAIMS, REDUCTIONS = claims(), of_groups(*REDUCING)
@@ -141,7 +141,7 @@ def test_wap_has_to_be_better_on_both_base_vlms(records: Path, fill: Any) -> Non
     fill(records, lambda method, n, seed: level if method.startswith(CONTROL) else as_the_paper(method, n, seed))
     judged = claim("plain pooling").judged(read_evidence(records))
     assert [finding.verdict for finding in judged.parts] == [HOLDS] * 3 + [OPEN] * 3
-    assert judged.verdict == OPEN and judged.deciding is not None and "the other base VLM" in judged.deciding.what
+    assert judged.verdict == OPEN and "the other base VLM" in judged.deciding.what
 
 
 def test_students_are_told_apart_only_beyond_the_noise(records: Path, fill: Any) -> None:
@@ -178,34 +178,15 @@ def test_each_budget_and_each_latency_is_a_part() -> None:
     found = {len(claim(words).parts(no_evidence())) for words in ("at every ratio",)}
     assert found == {4 + 3 + 2}, "4x fills all four budgets, 8x three, 16x two"
     assert len(claim("highest ratio").parts(no_evidence())) == 2 + 2
-    above = claim("above the post-hoc").parts(no_evidence())
-    assert sum(finding.verdict != CONTEXT for finding in above) == 3 * len(FRAMES)
+    assert len(claim("above the post-hoc").parts(no_evidence())) == 3 * len(FRAMES)
 
 
-def test_methods_that_the_paper_does_not_name_are_shown_and_decide_nothing(
-    records: Path, fill: Any, report: Any
-) -> None:
+def test_methods_that_the_paper_does_not_name_decide_nothing(records: Path, fill: Any, report: Any) -> None:
     def far_above(method: str, frames: int, seed: int) -> float:
         return 0.99 if method == "teacher+holitom" else as_the_paper(method, frames, seed)
 
     judged = claim("above the post-hoc").judged(evidence_of(records, fill, report, far_above))
     assert judged.verdict == HOLDS
-    shown = {finding.what: finding for finding in judged.parts if finding.verdict == CONTEXT}
-    others = (
-        *("average pooling", "max pooling", "subsampling", "WAP", "VisionZip", "PruneVid", "HoliTom", "DyCoke"),
-        *("FastV (inside the LLM)", "PyramidDrop (inside the LLM)", "ToMe inside the encoder, then WAP"),
-        "ToMe inside the encoder to a quarter, then WAP",
-    )
-    names = {f"student less {name} at the model time of its frames" for name in others}
-    assert {what.partition(" (then ")[0] for what in shown} == names
-    (above,) = [finding for what, finding in shown.items() if "HoliTom" in what]
-    assert measured(above.measured).startswith("-0.") and all(
-        f"at {count} frames" in measured(above.measured) for count in FRAMES
-    )
-    assert all(
-        ("another budget" in why(finding)) == any(name in what for name in ("DyCoke", "FastV", "PyramidDrop"))
-        for what, finding in shown.items()
-    )
 
 
 def test_tome_inside_the_encoder_counts_before_the_base_vlm_that_has_it(records: Path, fill: Any) -> None:
@@ -263,13 +244,10 @@ def test_one_seed_that_is_not_that_fast_is_open(records: Path, fill: Any, report
 def test_all_reductions_at_the_budget_count_once_and_no_others(records: Path, fill: Any, report: Any) -> None:
     evidence = evidence_of(records, fill, report, as_the_paper)
     findings = claim("student alone is more accurate").judged(evidence).parts
-    deciding = [finding.what for finding in findings if finding.verdict != CONTEXT]
+    deciding = [finding.what for finding in findings]
     assert len(deciding) == len(set(deciding)) == len(set(counted(*AT_16X)) - {"tome4-teacher+wap"})
     assert sum(what.startswith("its own target") for what in deciding) == 1
-    quarter, apart = [finding for finding in findings if finding.verdict == CONTEXT]
-    assert "to a quarter" in quarter.what and "WAP itself" in why(quarter)
-    assert "DyCoke" in apart.what and "1 token in 4" in why(apart)
-    assert not any("PruMerge+" in finding.what for finding in findings)
+    assert not any(name in what for what in deciding for name in ("PruMerge+", "to a quarter", "DyCoke"))
 
 
 def test_what_was_not_timed_says_how_to(records: Path, fill: Any, report: Any) -> None:
@@ -319,8 +297,6 @@ def test_only_whole_records_of_the_papers_base_vlm_on_a_gpu_decide(
     write_json(path, small)
     judged = claim(words).judged(read_evidence(records))
     assert judged.verdict == MISSING and "make bench-gpu" in why(judged.parts[0])
-    shown = [finding.what for finding in judged.parts if finding.verdict == CONTEXT]
-    assert words == "35 % less" or "base VLM internvl3-1b" in shown[0]
 
 
 def test_sizes_are_counted_by_any_record(records: Path, shapes_record: Any) -> None:

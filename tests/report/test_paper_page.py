@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from reading import read_evidence
@@ -27,7 +26,7 @@ from report.accuracy_claims import REDUCING
 from report.claims import claims, judged_claims, parts_table
 from report.evidence import Evidence
 from report.paper_page import page, write_paper
-from report.paper_tables import differences, reductions
+from report.paper_tables import reductions
 from report.verdicts import MISSING
 from report.wording import words
 
@@ -114,31 +113,12 @@ def test_another_base_vlm_stands_beside_the_first(records: Path, fill: Any) -> N
     assert table["on the other base VLM"][0].endswith(" [4]")
 
 
-def test_differences_beside_the_page_are_of_the_same_questions(records: Path, fill: Any) -> None:
-    fill(records, some)
-    evidence = read_evidence(records)
-    table = differences(evidence).set_index(["base VLM", "method", "less"])
-    for base, method, less, seeds in (
-        ("WAP", "teacher+wap", "teacher+tome-keys", (4, 5, 6)),
-        ("average", "teacher+wap", "teacher+visionzip", (4, 5)),
-        ("WAP", "ctd-full", "liteframe-ctd", (4, 5)),
-    ):
-        names = [f"control:{name}" if base == "average" else name for name in (method, less)]
-        by_seed = [
-            np.mean([evidence.right[names[0], n][seed] - evidence.right[names[1], n][seed] for n in FRAMES])
-            for seed in seeds
-        ]
-        row = table.loc[base, method, less]
-        assert [row[f"seed {seed}"] for seed in seeds] == pytest.approx(by_seed)
-        assert row.difference == pytest.approx(np.mean(by_seed)) and row.low < row.difference < row.high
-    assert not table.index.duplicated().any()
-
-
 def test_two_trainings_of_the_same_are_shown(records: Path, fill: Any) -> None:
     fill(records, lambda method, n, seed: 0.55 if method == "ctd-again" else 0.5)
     text = page_of(read_evidence(records)).partition("## Table 5")[2]
     assert "| depth-wise convolution (the paper's), trained again | 0.5" in text and "less depth-wise |" in text
-    assert "Noise of training after CTD: +0.050" in text and "the largest is 0.050." in text
+    (line,) = [line for line in text.splitlines() if "trained again | 0.5" in line]
+    assert line.split(" | ")[2].startswith("+0.050 ("), "the noise of training after CTD"
 
 
 def test_each_part_is_listed_with_its_seeds(records: Path, fill: Any) -> None:
@@ -203,7 +183,7 @@ def test_the_page_is_written_with_its_tables_and_picture(records: Path, fill: An
     target, picture = records.parents[1] / "PAPER.md", records.parents[1] / "plots" / "ratios.png"
     assert target in write_paper(records, check=True) and not target.exists()
     assert write_paper(records) == [] and write_paper(records, check=True) == []
-    linked = set(re.findall(r"\(tables/([^)]+)\)", target.read_text())) - {"tiny_world.csv"}
+    linked = set(re.findall(r"\(tables/([^)]+)\)", target.read_text()))
     assert {path.name for path in (target.parent / "tables").iterdir()} == linked
     first = picture.read_bytes()
     assert first[:4] == b"\x89PNG"

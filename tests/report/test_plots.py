@@ -34,22 +34,6 @@ def _record(tmp_path: Path, device: str, change: Callable[[dict[str, Any]], obje
     return read_latency(path)
 
 
-def _points(axes: Axes) -> dict[tuple[float, float], bool]:
-    """Markers by place: whether they are hollow."""
-    return {
-        (float(line.get_xdata()[0]), float(line.get_ydata()[0])): line.get_markerfacecolor() == "white"
-        for line in axes.lines
-        if len(line.get_xdata()) == 1
-    }
-
-
-def test_computed_points_are_hollow_and_timed_ones_filled(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.latency_over_frames(_record(tmp_path, "cpu"), tmp_path / "a.png", "title")
-    encode, _, model = (_points(axes) for axes in drawn[0].axes)
-    assert encode[8, 0.36] is False and encode[64, 2.88] is True
-    assert model[8, 0.44] is False and model[512, 28.16] is True
-
-
 def _bars(ms: dict[int, dict[str, Any]]) -> pd.DataFrame:
     index = pd.MultiIndex.from_tuples([("a", frames) for frames in ms], names=["method", "frames"])
     return pd.DataFrame(list(ms.values()), index)

@@ -92,13 +92,8 @@ def test_gains_at_equal_time_are_means_of_the_seeds_own(fake_rows: Rows, tmp_pat
             assert row.at_least == any(match["where"] == "slowest row" for match in matches)
 
 
-def test_cautions(fake_rows: Rows, tmp_path: Path) -> None:
+def test_noisy_cells_are_counted_by_seed(fake_rows: Rows, tmp_path: Path) -> None:
     first, second = fake_rows(), fake_rows(0.02)
     for row in second[:2]:
         row.spread["model"]["p90"] = 1000.0
-    first[1], second[1] = (replace(rows[1], encode_ms=0.01, prefill_ms=0.01) for rows in (first, second))
-    rows = table_of(tmp_path, first, second)
-    said = " ".join(tiny_world.cautions(tiny_world.mean_rows(rows), rows, chance=0.48))
-    assert "is 0.013 below the teacher's best" in said
-    assert "Not above chance (0.48) by the interval:" in said and "max pooling at 8" in said
-    assert "In 0, 2 of 30 cells of the seeds, each alone" in said
+    assert tiny_world.noisy_cells(table_of(tmp_path, first, second)) == [0, 2]

@@ -9,7 +9,6 @@ import pytest
 from report.evidence import Estimate
 from report.verdicts import (
     BEYOND,
-    CONTEXT,
     FAILS,
     HOLDS,
     MISSING,
@@ -17,7 +16,6 @@ from report.verdicts import (
     Figures,
     Part,
     Reason,
-    as_context,
     judge,
     judge_cases,
     judge_difference,
@@ -118,7 +116,7 @@ def test_cases() -> None:
 
 
 def test_a_claim_needs_all_its_parts() -> None:
-    for verdicts in product((HOLDS, FAILS, OPEN, MISSING, CONTEXT), repeat=3):
+    for verdicts in product((HOLDS, FAILS, OPEN, MISSING), repeat=3):
         found = judge([Part("part", verdict) for verdict in verdicts]).verdict
         if FAILS in verdicts:
             assert found == FAILS
@@ -127,7 +125,7 @@ def test_a_claim_needs_all_its_parts() -> None:
         elif OPEN in verdicts:
             assert found == OPEN
         else:
-            assert found == (HOLDS if HOLDS in verdicts else MISSING), "context decides nothing"
+            assert found == HOLDS
     assert judge([Part("", BEYOND)]).verdict == BEYOND
     with pytest.raises(ValueError, match="at least one part"):
         judge([])
@@ -138,5 +136,3 @@ def test_the_part_nearest_to_another_verdict_decides() -> None:
     assert judge([strong, weak]).deciding == weak
     lost, close = judge_difference("l", difference(-0.5, -0.3)), judge_difference("c", difference(-0.2, -0.1))
     assert judge([strong, lost, close]).deciding == close
-    assert judge([as_context(strong)]).deciding is None
-    assert as_context(weak, "computed").reasons == (Reason("computed"),) and as_context(weak).measured == weak.measured
