@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from liteframe.bench.latency_record import LatencyRecord, read_latency
-from liteframe.bench.paper.cells import CELLS, CONTROL, PaperCell, plan
+from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, CONTROL, PaperCell, plan
 from liteframe.bench.paper.records import CellRecord, read_cell, record_path
 from liteframe.bench.records import STAGES, RowRecord, rows_of
 from liteframe.errors import DataError
@@ -40,7 +40,7 @@ class Records:
             own base VLM or `CONTROL`; ``renamed`` says that the record calls the method otherwise.
         videos: seed -> the video of each question.
         cells: name and seed -> the record of a cell; ``open_cells``: name -> seeds that lack one, or a method of it.
-        sweeps: path -> report; ``mean_of``: the seeds that `tiny-seeds.json` averages.
+        sweeps: path -> report; ``mean_of``: the seeds that pages average, those of the cells that have a report.
         latency: name of the record -> latencies at real shapes.
     """
 
@@ -67,7 +67,8 @@ def read_records(folder: Path, cells: Sequence[PaperCell] = CELLS) -> Records:
         data = read_json(path)
         if data.get("kind") == "latency" and data.get("settings", {}).get("size", "real") == "real":
             found.latency[path.stem] = read_latency(path)
-    found.mean_of = _mean_of(folder, found.table)
+    swept = set(found.table.seed[found.table.kind == "sweep"])
+    found.mean_of = [seed for seed in ALL_SEEDS if seed in swept]
     require_same_models(found.table)
     return found
 
@@ -148,27 +149,6 @@ def _by_type(row: Mapping[str, Any], seed: int, method: str, of_all: Mapping[str
     counts = row.get("per_type_questions") or {}
     for name, accuracy in (row.get("per_type") or {}).items():
         yield {**shared, **about, "type": name, "accuracy": accuracy, "questions": counts.get(name)}
-
-
-def _mean_of(folder: Path, table: pd.DataFrame) -> list[int]:
-    """The seeds that the summary of seeds averages, which has to be of the reports that are here."""
-    path = folder / "tiny-seeds.json"
-    if not path.is_file():
-        return []
-    summary = read_json(path)
-    if not isinstance(summary.get("seeds"), list) or not isinstance(summary.get("rows"), list):
-        raise DataError(f"{path}: field 'seeds' or 'rows' is missing; write it with `liteframe seeds`")
-    seeds = [int(str(name).removeprefix("seed ")) for name in summary["seeds"]]
-    rows = table[(table.kind == "sweep") & (table.type == ALL)].set_index(["method", "frames", "seed"])["accuracy"]
-    if absent := [seed for seed in seeds if seed not in rows.index.get_level_values("seed")]:
-        raise DataError(f"{path}: field 'seeds' names seed {absent[0]}, of which there is no tiny*/report.json")
-    for row in summary["rows"]:
-        if [rows.get((row["arm"], row["frames"], seed)) for seed in seeds] != row["values"]:
-            raise DataError(
-                f"{path}: field 'values' of {row['arm']} at {row['frames']} frames is not what the reports say; make it"
-                f" again with `liteframe seeds` of the reports of seeds {', '.join(map(str, seeds))}"
-            )
-    return seeds
 
 
 def require_same_models(table: pd.DataFrame) -> None:

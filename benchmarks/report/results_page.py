@@ -9,6 +9,7 @@ import pandas as pd
 
 from liteframe.bench.latency_record import LatencyRecord
 from liteframe.bench.methods import STORY, label, of_groups
+from liteframe.bench.paper.cells import ALL_SEEDS
 from liteframe.bench.report import CHANCE, WIDE
 from liteframe.errors import DataError
 
@@ -16,6 +17,7 @@ from . import plots, real_shapes, tiny_world
 from .provenance import added_later, source
 from .records import Records, read_records
 from .render import Output, render
+from .wording import listed
 
 RELATIVES_AT = 16
 """Frames at which the accuracy of a tiny relative is shown beside an encoder's real latency."""
@@ -26,11 +28,12 @@ def write_results(folder: Path, check: bool = False) -> list[Path]:
     """Writes the page into the folder of `records`; returns what is stale where it only checks.
 
     Raises:
-        DataError: a record cannot be read, or there is no summary of seeds.
+        DataError: a record cannot be read, or there is no report of a seed that is averaged.
     """
     records, output = read_records(folder / "records"), Output(folder, check)
     if not records.mean_of:
-        raise DataError(f"{folder / 'records' / 'tiny-seeds.json'}: is missing; write it with `liteframe seeds`")
+        where, seeds = folder / "records", listed(ALL_SEEDS)
+        raise DataError(f"{where}: no tiny-seed*/report.json of seed {seeds}; run `make bench`")
     output.text("RESULTS.md", page(records))
     output.tables(tables(records))
     _draw(records, output)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from csv import DictReader
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 from typing import Any
 
@@ -17,13 +18,12 @@ from latency_toys import toy_latency
 from liteframe.bench.latency_record import How, read_latency
 from liteframe.bench.records import RowRecord
 from liteframe.bench.report import build_report, write_report
-from liteframe.bench.seeds import seeds_command
 from liteframe.errors import ConfigError, DataError
 from liteframe.system.json_files import write_json
 from report.real_shapes import legend
 from report.records import read_records
 from report.render import csv
-from report.results_page import page, tables
+from report.results_page import page, tables, write_results
 from report.tiny_world import mean_rows, sweep_rows
 
 Rows = Callable[..., list[RowRecord]]
@@ -41,16 +41,13 @@ def _script(name: str) -> ModuleType:
 
 @pytest.fixture
 def records(fake_rows: Rows, tmp_path: Path) -> Path:
-    """A folder of records: two seeds, their summary, no latency."""
+    """A folder of records: two seeds, no latency."""
     folder = tmp_path / "records"
     environment = {"device": "a cpu", "threads": 2, "commit": "c" * 40, "dirty": True}
     for seed, shift in ((4, 0.0), (5, 0.01)):
         rows = [replace(row, encode_ms=row.encode_ms + 10 * shift * row.frames) for row in fake_rows(shift)]
         report = build_report(environment, [], rows, {"seed": seed}, {"bf16_gflops": 400.0 + seed})
         write_json(folder / f"tiny-seed{seed}" / "report.json", report)
-    seeds_command(
-        [str(folder / f"tiny-seed{seed}" / "report.json") for seed in (4, 5)], str(folder / "tiny-seeds.json")
-    )
     return folder
 
 
@@ -108,9 +105,10 @@ def test_tables_are_rectangular(records: Path) -> None:
 def test_mean_and_gain_are_those_of_the_seeds(records: Path) -> None:
     page = _page(records)
     assert _line(page, "teacher, all tokens")[1] == "0.729 ± 0.014"  # 0.724 and 0.734, 0.02 each
-    summary = json.loads((records / "tiny-seeds.json").read_text())
-    gain = next(m["mean"] for m in summary["matched_latency"] if (m["field"], m["frames"]) == ("total_ms", 8))
-    assert f"({gain:+.3f})" in _line(page, "student after LMA", "end to end")[2]
+    key = {"field": "total_ms", "baseline_frames": 8, "arm": "liteframe-lma"}
+    reports = [json.loads((records / f"tiny-seed{seed}" / "report.json").read_text()) for seed in (4, 5)]
+    gains = [match["gain"] for report in reports for match in report["matched_latency"] if key.items() <= match.items()]
+    assert len(gains) == 2 and f"({fmean(gains):+.3f})" in _line(page, "student after LMA", "end to end")[2]
     late = _line(page, "WAP", "model")
     assert late[-1].endswith(" ◁") and "◁" not in late[2], "at the teacher's 64 frames its own 64 stand in"
 
@@ -278,17 +276,15 @@ def test_partial_latency_record_is_named_with_its_field(
         read_latency(path)
 
 
-def test_summary_of_other_reports_is_refused(records: Path, fake_rows: Rows) -> None:
-    report = build_report({}, [], fake_rows(0.02), {"seed": 5})
-    write_json(records / "tiny-seed5" / "report.json", report)
-    with pytest.raises(DataError, match=r"tiny-seeds\.json: field 'values' of teacher at 8 frames"):
+def test_no_report_of_a_seed_and_a_broken_one_are_refused(records: Path) -> None:
+    (records / "tiny-seed4" / "report.json").rename(records / "tiny-seed5" / "report.json")
+    assert read_records(records).mean_of == [4], "the seed that it says, not that of its folder"
+    (records / "tiny-seed5" / "report.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"tiny-seed5.report\.json"):
         read_records(records)
     (records / "tiny-seed5" / "report.json").unlink()
-    with pytest.raises(DataError, match="names seed 5"):
-        read_records(records)
-    (records / "tiny-seed4" / "report.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match=r"tiny-seed4.report\.json"):
-        read_records(records)
+    with pytest.raises(DataError, match=r"no tiny-seed\*/report\.json of seed 4, 5, 6; run `make bench`"):
+        write_results(records.parent)
 
 
 def test_command_writes_page_and_plots_and_checks_them(records: Path) -> None:
@@ -303,9 +299,7 @@ def test_command_writes_page_and_plots_and_checks_them(records: Path) -> None:
     assert command.main(["--check"], folder) == 1
 
 
-def test_a_run_is_kept_only_with_its_report_and_renews_the_summary(
-    records: Path, fake_rows: Rows, tmp_path: Path
-) -> None:
+def test_a_run_is_kept_only_with_its_report(records: Path, fake_rows: Rows, tmp_path: Path) -> None:
     keep = _script("keep_run").keep
     run = tmp_path / "tiny-seed5"
     with pytest.raises(ConfigError, match=r"has no report\.json.*liteframe bench"):

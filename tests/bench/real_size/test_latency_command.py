@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from liteframe.bench.encoders import ENCODERS
+from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow
 from liteframe.bench.real_size import __main__ as module
 from liteframe.bench.real_size import steps
 from liteframe.bench.real_size.command import run_latency
+from liteframe.bench.real_size.rows import computed, measured
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.suite import Suite
 from liteframe.bench.real_size.table import latency_text
+from liteframe.bench.records import MODEL_STAGES
 from liteframe.command import cli
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
 from liteframe.system.json_files import read_json
@@ -144,14 +147,26 @@ def test_no_time_is_a_list_of_what_was_left_out(tmp_path: Path, monkeypatch: pyt
     assert record["settings"]["budget_s"] == 0.001
 
 
-def test_what_was_left_out_is_printed_with_its_unit(record: dict[str, Any]) -> None:
+def test_what_was_measured_and_left_out_is_printed() -> None:
+    rows = [
+        LatencyRow("prefill", "llm", None, {"prefill": measured([12.0] * 3)}, prompt_tokens=256, tokens_llm=256),
+        LatencyRow("pipeline", "student", 8, {name: computed(5.0, None, How.AT_RATE, "") for name in MODEL_STAGES}),
+        LatencyRow("throughput", "teacher", 8, {}, 32, "out of memory"),
+    ]
     dropped = [
         {"suite": "prefill", "arm": "llm", "frames": 4096, "batch": 1, "reason": "time budget"},
         {"suite": "throughput", "arm": "student", "frames": 8, "batch": 32, "reason": "time budget"},
         {"suite": "all", "arm": "fastvit", "frames": None, "batch": 1, "reason": "cannot be made: no timm"},
     ]
-    text = latency_text({**record, "dropped": dropped})
-    assert text.splitlines()[-3:] == [
+    limits = {"bf16_gflops": 1500.0, "bandwidth_gbs": 50.0}
+    lines = latency_text(LatencyRecord({"device": "a cpu"}, {}, limits, rows=rows, dropped=dropped)).splitlines()
+    assert lines[0] == "a cpu: 1.50 TFLOP/s in bfloat16, 50 GB/s, measured in this run"
+    assert [line.split() for line in lines[4:7]] == [
+        ["prefill", "llm", "-", "1", "256", "-", "-", "12.0", "-"],
+        ["pipeline", "student", "8", "1", "-", "~5.00", "~5.00", "~5.00", "15.0"],
+        ["throughput", "teacher", "8", "32", "-", "-", "-", "-", "out", "of", "memory"],
+    ]
+    assert lines[-3:] == [
         "  prefill llm, 4096 tokens, batch 1: time budget",
         "  throughput student, 8 frames, batch 32: time budget",
         "  all fastvit: cannot be made: no timm",

@@ -147,5 +147,5 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
     suite.run(steps)
     record.complete = True
     record.save(budget.spent)
-    print(latency_text({**record.data(budget.spent), "environment": found}))
+    print(latency_text(record))
     return out
