@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.bench.paper.cells import CELLS, PaperCell
-from liteframe.bench.paper.records import AnswerRow, Answers, new_cell, write_cell
+from liteframe.bench.paper.records import AnswerRow, Answers, Measured, new_cell, write_cell
 from liteframe.models.video_llm.answering_model import TokenCounts
 
 VIDEOS, QUESTIONS = 40, 4
@@ -45,4 +45,4 @@ def fill(
             ]
             answers = Answers(np.repeat(np.arange(VIDEOS), QUESTIONS).tolist(), rows)
             stages = [{"name": "ctd", "seconds": 1.0, "tries": 1, "code": "feed", "digest": "beef"}]
-            write_cell(records, cell, new_cell(cell, seed, ENVIRONMENT, 60.0 * seed, stages, answers))
+            write_cell(records, cell, new_cell(cell, seed, Measured(answers, 60.0 * seed, stages, ENVIRONMENT)))

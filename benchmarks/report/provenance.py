@@ -25,7 +25,6 @@ def measured_on(environment: Mapping[str, Any]) -> str:
         f"attention {str(attention).translate(str.maketrans('', '', '{}' + chr(39) + chr(34))).replace(': ', ' ')}"
         if attention
         else "",
-        "torch.compile" if environment.get("compiled") else "",
         *(f"{name} {packages[name]}" for name in ("torch", "transformers") if packages.get(name)),
         commit(environment),
     ]

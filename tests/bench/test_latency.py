@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from liteframe.bench import memory
 from liteframe.bench.floor import distance_to_floor, flops_of, matrix_rate
-from liteframe.bench.latency import MUST_AGREE, VoidRun, interleave, setting_differences
+from liteframe.bench.latency import MUST_AGREE, VoidRun, interleave, require_same_settings
 from liteframe.bench.memory import StageMemory
 from liteframe.bench.timers import RunRule
 
@@ -51,8 +51,10 @@ def test_a_run_whose_methods_differ_is_void_and_says_in_what(name: str) -> None:
 
 def test_an_undeclared_setting_is_a_difference_too() -> None:
     lacking = {key: value for key, value in _SETTINGS.items() if key != "prompt"}
-    assert list(setting_differences({"a": lacking, "b": lacking})) == ["prompt"]
-    assert setting_differences({"a": _SETTINGS, "b": dict(_SETTINGS)}) == {}
+    with pytest.raises(VoidRun) as caught:
+        require_same_settings({"a": lacking, "b": lacking})
+    assert list(caught.value.differences) == ["prompt"]
+    require_same_settings({"a": _SETTINGS, "b": dict(_SETTINGS)})
     with pytest.raises(ValueError, match="different methods"):
         interleave({"a": print}, {"b": _SETTINGS})
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from liteframe.system import runtime
 
 _PACKAGES = (
     "liteframe", "torch", "torchvision", "transformers", "lightning", "timm", "peft", "torchmetrics", "numpy",
@@ -17,27 +18,17 @@ _PACKAGES = (
 _MALLOC_VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_ARENA_MAX")
 
 
-def environment(
-    device: str = "cpu",
-    dtype: str | None = None,
-    attention_kernel: str | None = None,
-    compiled: bool = False,
-    malloc: Mapping[str, Any] | str | None = None,
-    **extra: Any,
-) -> dict[str, Any]:
+def environment(device: str = "cpu", dtype: str | None = None, attention_kernel: str | None = None) -> dict[str, Any]:
     """The record's environment.
 
     Args:
         device: "cpu", "cuda" or "cuda:N".
         dtype: the computation's, such as "bf16-mixed".
         attention_kernel: such as "sdpa".
-        compiled: whether the models went through ``torch.compile``.
-        malloc: settings made inside the process; those of environment variables are read here.
-        extra: more fields, kept as they are.
     """
     import torch
 
-    fields: dict[str, Any] = {
+    return {
         "device": _device_name(device),
         "device_type": torch.device(device).type,
         "driver": _driver() if torch.device(device).type == "cuda" else None,
@@ -49,14 +40,12 @@ def environment(
         "interop_threads": torch.get_num_interop_threads(),
         "dtype": dtype,
         "attention_kernel": attention_kernel,
-        "compiled": compiled,
-        "malloc": _malloc(malloc),
+        "malloc": _malloc(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "packages": package_versions(),
         **repository_state(),
     }
-    return {**fields, **extra}
 
 
 def package_versions() -> dict[str, str | None]:
@@ -116,12 +105,8 @@ def _driver() -> str | None:
     return versions[0] if versions else None
 
 
-def _malloc(given: Mapping[str, Any] | str | None) -> dict[str, Any]:
+def _malloc() -> dict[str, Any]:
     settings: dict[str, Any] = {name: os.environ[name] for name in _MALLOC_VARIABLES if name in os.environ}
     if "LD_PRELOAD" in os.environ:
         settings["preloaded"] = [Path(part).name for part in os.environ["LD_PRELOAD"].replace(":", " ").split()]
-    if isinstance(given, str):
-        settings["in_process"] = given
-    elif given is not None:
-        settings.update(given)
-    return settings
+    return {**settings, "tuned": runtime.malloc_is_tuned}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,22 +40,13 @@ class VoidRun(LiteFrameError):
 _MISSING = "not declared"
 
 
-def setting_differences(
-    settings: Mapping[str, Mapping[str, Any]], fields: Sequence[str] = MUST_AGREE
-) -> dict[str, dict[str, Any]]:
-    """Settings in which methods differ, or that one does not declare: setting -> {method: value}; empty if none."""
+def require_same_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises `VoidRun` that names the settings of `MUST_AGREE` in which methods differ, or that one lacks."""
     differences: dict[str, dict[str, Any]] = {}
-    for name in fields:
+    for name in MUST_AGREE:
         values = {method: declared.get(name, _MISSING) for method, declared in settings.items()}
-        listed = list(values.values())
-        if any(value != listed[0] for value in listed) or _MISSING in [v for v in listed if isinstance(v, str)]:
+        if any(value == _MISSING or value != next(iter(values.values())) for value in values.values()):
             differences[name] = values
-    return differences
-
-
-def require_same_settings(settings: Mapping[str, Mapping[str, Any]], fields: Sequence[str] = MUST_AGREE) -> None:
-    """Raises ``VoidRun`` that names the settings in which methods differ."""
-    differences = setting_differences(settings, fields)
     if differences:
         raise VoidRun(differences)
 

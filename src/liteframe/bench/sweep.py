@@ -26,7 +26,6 @@ from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.models.video_llm.answering_model import AnsweringModel
-from liteframe.system import runtime
 from liteframe.system.json_files import read_json
 from liteframe.system.progress import track
 from liteframe.system.stage_records import read_stage_records
@@ -86,7 +85,7 @@ def bench_command(
     limits = best_limits(limits, measure_limits())
     rows = [_row(cell, models[cell], accuracy[cell], timed[cell], limits, data) for cell in models]
     stages = _stages(folder, started)
-    measured_in = environment("cpu", "bfloat16", str(ATTENTION), False, malloc={"tuned": runtime.malloc_is_tuned})
+    measured_in = environment("cpu", "bfloat16", str(ATTENTION))
     settings = {
         **_of_run(folder, split),
         "batch": 1,

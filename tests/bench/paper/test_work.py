@@ -17,7 +17,7 @@ from liteframe.bench.paper.answers import answer
 from liteframe.bench.paper.base_run import Busy, Workplace, missing_of, require_base_run
 from liteframe.bench.paper.cells import PaperCell, Training
 from liteframe.bench.paper.methods import methods_for, trained_methods
-from liteframe.bench.paper.records import AnswerRow, Answers, new_cell, read_cell, record_path, write_cell
+from liteframe.bench.paper.records import AnswerRow, Answers, Measured, new_cell, read_cell, record_path, write_cell
 from liteframe.bench.paper.work import Worker
 from liteframe.bench.run_methods import RunMethod
 from liteframe.command.cli import dispatch
@@ -345,7 +345,7 @@ def older(runs: Path, records: Path) -> Path:
         for n in counts
     ]
     stages = base_run.stages_of(Workplace(runs, 4).base_run)
-    record = new_cell(MERGING, 4, ENVIRONMENT, 9.0, stages, Answers([0, 1], rows))
+    record = new_cell(MERGING, 4, Measured(Answers([0, 1], rows), 9.0, stages, ENVIRONMENT))
     return write_cell(records, MERGING, record)
 
 

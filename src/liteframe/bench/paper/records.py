@@ -68,6 +68,16 @@ class Answers:
     manifest: str | None = None
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Answers, how many seconds they took, the stages that made the models, and what all that ran on."""
+
+    answers: Answers
+    seconds: float
+    stages: list[dict[str, Any]]
+    environment: dict[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CellRecord(Answers):
     """A cell that was measured at a seed.
@@ -102,25 +112,18 @@ def record_path(records: Path, cell: PaperCell, seed: int) -> Path:
     return records / f"seed{seed}" / f"{cell.name}.json"
 
 
-def new_cell(
-    cell: PaperCell,
-    seed: int,
-    environment: Mapping[str, Any],
-    seconds: float,
-    stages: Sequence[Mapping[str, Any]],
-    answers: Answers,
-) -> CellRecord:
-    """The record of a cell that has none yet; see `CellRecord`."""
+def new_cell(cell: PaperCell, seed: int, measured: Measured) -> CellRecord:
+    """The record of a cell that has none yet."""
     return CellRecord(
-        **vars(answers),
+        **vars(measured.answers),
         kind=cell.kind,
-        environment=dict(environment),
+        environment=measured.environment,
         settings=cell.describe(),
         cell=cell.name,
         group=cell.group,
         seed=seed,
-        seconds=round(seconds, 1),
-        stages=[dict(stage) for stage in stages],
+        seconds=round(measured.seconds, 1),
+        stages=measured.stages,
     )
 
 
@@ -185,30 +188,22 @@ def _row(values: Any, where: str, questions: int) -> AnswerRow:
     return replace(row, tokens=TokenCounts(**tokens))
 
 
-def add_methods(
-    record: CellRecord,
-    cell: PaperCell,
-    environment: Mapping[str, Any],
-    seconds: float,
-    stages: Sequence[Mapping[str, Any]],
-    answers: Answers,
-) -> CellRecord:
+def add_methods(record: CellRecord, cell: PaperCell, measured: Measured) -> CellRecord:
     """A record with the rows of its open methods measured anew, the other rows as they were.
 
     Args:
         record: of the cell, as it is.
         cell: what it is of.
-        environment: that the new rows were measured in; it stands in ``again``, with their methods and seconds.
-        seconds: that they took.
-        stages: that made the models now.
-        answers: for the open methods and for one row that the record has, which shows that the models are the same.
+        measured: the open methods, and one row that the record has, which shows that the models are the same; seconds
+            and environment stand in ``again``, with the methods.
 
     Raises:
         DataError: world, stages or the answers of the row that both have are not those of the record.
     """
+    answers = measured.answers
     if record.videos != answers.videos or record.manifest not in (None, answers.manifest):
         raise DataError(f"{cell.name}: its record is of another world than {_OTHER_RUN}")
-    now = {stage["name"]: stage.get("digest") for stage in stages}
+    now = {stage["name"]: stage.get("digest") for stage in measured.stages}
     for stage in record.stages:
         if stage.get("digest") and now.get(stage["name"], stage["digest"]) != stage["digest"]:
             raise DataError(f"{cell.name}: stage {stage['name']} of its record is not that of {_OTHER_RUN}")
@@ -221,7 +216,7 @@ def add_methods(
                 f" its record, so the models are not those of {_OTHER_RUN}"
             )
     names = [method for method, _ in record.open_methods(cell)]
-    again = {"arms": names, "seconds": round(seconds, 1), "environment": dict(environment)}
+    again = {"arms": names, "seconds": round(measured.seconds, 1), "environment": measured.environment}
     rows = [known[method, count] for method, counts in cell.methods for count in counts]
     return replace(record, rows=rows, again=[*record.again, again])
 

@@ -8,19 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from liteframe.bench.environment import environment
 from liteframe.bench.paper.answers import answer
 from liteframe.bench.paper.base_run import Busy, RunVerb, Workplace, require_base_run, stages_of
 from liteframe.bench.paper.cells import CELLS, LONGEST, PaperCell, plan
 from liteframe.bench.paper.methods import methods_for, trained_methods
-from liteframe.bench.paper.records import CellRecord, add_methods, new_cell, read_cell, write_cell
+from liteframe.bench.paper.records import CellRecord, Measured, add_methods, new_cell, read_cell, write_cell
 from liteframe.bench.paper.training import base_vlm_of, drop_stores, student_of, train
 from liteframe.bench.run_methods import ATTENTION
 from liteframe.errors import DataError
 from liteframe.pipeline.isolation import isolated
-from liteframe.system import runtime
 from liteframe.system.stage_records import read_stage_records
 from liteframe.system.tables import aligned
 
@@ -101,20 +99,13 @@ class Worker:
             _say(f"{cell.name}, seed {seed}: {cell.about or cell.kind}")
             require_base_run(place, self.run_verb)
             before = read_cell(self.records, cell, seed)
-            if before is None:
-                found = self._measure(cell, place, cell.methods)
-                record = new_cell(cell, seed, self._environment(), **found)
-            else:
-                found = self._measure(cell, place, _to_ask(before, cell))
-                record = add_methods(before, cell, self._environment(), **found)
+            measured = self._measure(cell, place, cell.methods if before is None else _to_ask(before, cell))
+            record = new_cell(cell, seed, measured) if before is None else add_methods(before, cell, measured)
             written = write_cell(self.records, cell, record)
-            _say(f"{cell.name}, seed {seed}: done in {found['seconds'] / 60:.1f} minutes, {written}")
+            _say(f"{cell.name}, seed {seed}: done in {measured.seconds / 60:.1f} minutes, {written}")
             drop_stores(place, self._stores_needed(seed))
 
-    def _environment(self) -> dict[str, Any]:
-        return environment("cpu", "bfloat16", str(ATTENTION), malloc={"tuned": runtime.malloc_is_tuned})
-
-    def _measure(self, cell: PaperCell, place: Workplace, wanted: MethodCounts) -> dict[str, Any]:
+    def _measure(self, cell: PaperCell, place: Workplace, wanted: MethodCounts) -> Measured:
         stages, spent = stages_of(place.base_run), 0.0
         if cell.training is not None:
             stages += train(cell, place, self.run_verb)
@@ -126,7 +117,8 @@ class Worker:
             else:
                 methods = trained_methods(place.base_run, student_of(cell, place), wanted)
             answers = answer(place.base_run, methods, f"{cell.name}, seed {place.seed}", self.longest)
-        return {"seconds": spent + time.monotonic() - started, "stages": stages, "answers": answers}
+        seconds = spent + time.monotonic() - started
+        return Measured(answers, seconds, stages, environment("cpu", "bfloat16", str(ATTENTION)))
 
     def _stores_needed(self, seed: int) -> set[str]:
         open_cells = [cell for cell in self.cells if seed in cell.seeds and self._readable(cell, seed) is None]

@@ -65,7 +65,6 @@ from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
 from liteframe.bench.real_size.suite import DTYPE, Suite, methods_to_make
 from liteframe.bench.real_size.table import latency_text
 from liteframe.errors import ConfigError
-from liteframe.system import runtime
 from liteframe.system.own_record import require_own_record
 
 BASE_VLMS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
@@ -123,7 +122,7 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
     kind = steps_of or where.type
     torch.manual_seed(seed)
     sizes = shapes(size, BASE_VLMS[kind])
-    found = environment(device, "bfloat16", ATTENTION, False, malloc={"tuned": runtime.malloc_is_tuned})
+    found = environment(device, "bfloat16", ATTENTION)
     settings = {
         "device": where.type,
         "size": size,
