@@ -13,7 +13,7 @@ from liteframe.bench.methods import tomllib_load
 
 from . import accuracy_claims, time_claims
 from .evidence import Evidence
-from .verdicts import BEYOND, VERDICTS, Part, Reason, Verdict, judge
+from .verdicts import BEYOND, Part, Reason, Verdict, judge
 from .wording import by_seed, decided_by, measured, why, words
 
 
@@ -73,12 +73,6 @@ def judged_claims(evidence: Evidence) -> Judged:
     return [(claim, claim.judged(evidence)) for claim in claims()]
 
 
-def counts(judged: Judged) -> dict[str, int]:
-    """How many claims have which verdict."""
-    found = [verdict.verdict for _, verdict in judged]
-    return {verdict: found.count(verdict) for verdict in VERDICTS}
-
-
 def claims_table(judged: Judged) -> pd.DataFrame:
     """Claim, where it stands in the paper, verdict, and the number that decides."""
     rows = [
@@ -91,16 +85,9 @@ def claims_table(judged: Judged) -> pd.DataFrame:
 def parts_table(judged: Judged) -> pd.DataFrame:
     """All parts of every claim, with each seed's own number."""
     rows = [
-        (
-            claim.text,
-            verdict.verdict,
-            part.what,
-            part.verdict,
-            measured(part.measured),
-            by_seed(part.measured),
-            why(part),
-        )
+        {"claim": claim.text, "its verdict": verdict.verdict, "part": part.what, "verdict": part.verdict}
+        | {"measured": measured(part.measured), "by seed": by_seed(part.measured), "why": why(part)}
         for claim, verdict in judged
         for part in verdict.parts
     ]
-    return pd.DataFrame(rows, columns=["claim", "its verdict", "part", "verdict", "measured", "by seed", "why"])
+    return pd.DataFrame(rows)

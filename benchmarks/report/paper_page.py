@@ -12,7 +12,7 @@ from liteframe.ops.compressors.official import Official
 from . import paper_tables as tables
 from . import plots, provenance, verdicts
 from .accuracy_claims import WAP
-from .claims import Judged, claims_table, counts, judged_claims, parts_table
+from .claims import Judged, claims_table, judged_claims, parts_table
 from .evidence import SAMPLES, Evidence
 from .records import read_records
 from .render import Output, render
@@ -50,8 +50,7 @@ def page(evidence: Evidence, judged: Judged, notes: str = "", cells: Sequence[Pa
         **{name: getattr(tables, name)(evidence) for name in TABLES},
         videos=_videos(evidence),
         samples=SAMPLES,
-        judged=judged,
-        counts="; ".join(f"{verdict}: {count}" for verdict, count in counts(judged).items()),
+        verdicts=[verdict.verdict for _, verdict in judged],
         claims=claims_table(judged),
         wap=_wap(evidence),
         machines={name: machine(record) for name, record in latency.items()},

@@ -106,13 +106,10 @@ def encoders(record: LatencyRecord, accuracy: Mapping[str, float]) -> pd.DataFra
         record: of real shapes.
         accuracy: method of the tiny world -> accuracy at the frame count that the page says.
     """
-    cells: dict[str, dict[int, LatencyRow]] = {}
-    for row in record.suite("encoder", batch=1):
-        if row.frames:
-            cells.setdefault(row.arm, {})[row.frames] = row
-    counts = sorted({count for own in cells.values() for count in own})
+    timed = record.suite("encoder", batch=1)
+    counts = sorted({row.frames for row in timed if row.frames})
     rows = []
-    for name, own in cells.items():
+    for name in dict.fromkeys(row.arm for row in timed):
         about = record.methods.get(name)
         relative = about.accuracy_relative if about else None
         size = {
@@ -123,7 +120,7 @@ def encoders(record: LatencyRecord, accuracy: Mapping[str, float]) -> pd.DataFra
             {
                 "encoder": label(name),
                 **{title: figure(getattr(about, field, None)) for title, field in size.items()},
-                **{f"{count} frames, ms": encoder_ms(own.get(count)) for count in counts},
+                **{f"{count} frames, ms": encoder_ms(record.row("encoder", name, count)) for count in counts},
                 "accuracy of a tiny relative": f"{accuracy[relative]:.3f} ({label(relative)})"
                 if relative and relative in accuracy
                 else "",
