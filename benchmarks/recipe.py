@@ -49,7 +49,7 @@ class Case:
 
     Attributes:
         world: settings of `liteframe synth`.
-        hard: whether the teacher is the hard one, see `build_tiny_host`.
+        hard: whether the teacher is the hard one, see `build_tiny_base_vlm`.
         scale: of WAP's cosine: about 12 effective tokens of 16, as `liteframe saliency` finds.
         frames: uniform midpoints of each test video that students are measured on, all measures at the first of them.
     """

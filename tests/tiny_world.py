@@ -30,10 +30,10 @@ from liteframe.errors import DecodeError
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import save_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.system.own_folder import list_files, listing_sha256
-from liteframe.tiny.models import build_tiny_host
+from liteframe.tiny.models import build_tiny_base_vlm
 from liteframe.tiny.synthetic_files import make_row
 
 TRAIN, TEST = 9, 3
@@ -108,7 +108,7 @@ def manifest(split: str = "train") -> Path:
 def host_folder() -> Path:
     """A tiny host with fresh weights, and its processor."""
     folder = home() / "host"
-    host, processor = build_tiny_host(seed=1)
+    host, processor = build_tiny_base_vlm(seed=1)
     host.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -139,7 +139,7 @@ def encoder_folder() -> Path:
 
 def adapted_model(host_source: Path) -> VideoLLM:
     """A student before an LLM whose adapters, projector and encoder have all moved from where they began."""
-    host, processor = load_host(str(host_source), "eager")
+    host, processor = load_base_vlm(str(host_source), "eager")
     encoder = LiteFrameEncoder.from_pretrained(encoder_folder())
     settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
     host.model.language_model = get_peft_model(host.model.language_model, settings)

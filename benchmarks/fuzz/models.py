@@ -19,7 +19,7 @@ from liteframe.hf.loading import load_video_llm
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import save_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.system.own_folder import drop_listing, is_own, list_files
 from liteframe.tiny.models import tiny_processor
 
@@ -46,7 +46,7 @@ class Models:
             )
         )  # fmt: skip
         encoder.save_pretrained(self.seeds / "encoder")
-        host, _ = load_host(str(self.seeds / "host"))
+        host, _ = load_base_vlm(str(self.seeds / "host"))
         llm = get_peft_model(host.model.language_model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
         for parameter in llm.parameters():
             torch.nn.init.normal_(parameter, std=0.1)

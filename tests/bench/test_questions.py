@@ -11,14 +11,14 @@ from liteframe.bench.run_methods import exports_of
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.system.own_folder import list_files, listing_sha256
 from tiny_world import host_folder, manifest
 
 
 def test_models_of_two_sizes_are_not_compared() -> None:
-    host, processor = load_host(str(host_folder()))
+    host, processor = load_base_vlm(str(host_folder()))
     teacher = VideoLLM(host, processor)
     pruned = PostHocVideoLLM(VideoLLM(host, processor), "visionzip")
     data = videos_for({"teacher": teacher, "pruned": pruned}, Path(manifest("test")), 4, 1)

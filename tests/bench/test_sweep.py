@@ -25,7 +25,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapted import save_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.system.own_folder import list_files
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
 
@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(host_folder(), folder / "pretrain-llm" / "export")
     shutil.copytree(store_folder(), folder / "cache" / "store")
     shutil.copytree(encoder_folder(), folder / "ctd" / "export")
-    host, _ = load_host(str(host_folder()))
+    host, _ = load_base_vlm(str(host_folder()))
     adapted = get_peft_model(host.model.language_model, LoraConfig(r=2, target_modules=["q_proj"]))
     (folder / "lma" / "export").mkdir(parents=True)
     encoder = LiteFrameEncoder.from_pretrained(encoder_folder())

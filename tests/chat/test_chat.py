@@ -22,7 +22,7 @@ from liteframe.errors import ConfigError, DataError, DecodeError
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapted import save_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from tiny_world import InProcessPool, encoder_folder, home, host_folder, manifest
 
 QUESTION, NEXT = "color of the star", "color of the box"
@@ -39,7 +39,7 @@ def export() -> str:
     """What LMA leaves behind, from a host and an encoder with fresh weights."""
     folder = home() / "lma-for-chat"
     folder.mkdir()
-    host, _ = load_host(str(host_folder()))
+    host, _ = load_base_vlm(str(host_folder()))
     encoder = LiteFrameEncoder.from_pretrained(encoder_folder())
     save_adapted(folder, str(host_folder()), encoder, None, host.model.multi_modal_projector)
     return str(folder)

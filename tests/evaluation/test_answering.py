@@ -16,7 +16,7 @@ from liteframe.evaluation.answering import Cell, answer_all, option_ids
 from liteframe.models.backbone import WAP, Pool
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.tiny import synthetic
 from tiny_world import encoder_folder, host_folder, manifest
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def models() -> dict[Cell, VideoLLM]:
-    host, processor = load_host(str(host_folder()), "sdpa")
+    host, processor = load_base_vlm(str(host_folder()), "sdpa")
     teacher = VideoLLM(host, processor).eval()
     wap = VideoLLM(host, processor, teacher.backbone, WAP((4, 2, 2), "cosine", 20.0)).eval()
     pooled = VideoLLM(host, processor, teacher.backbone, Pool("max")).eval()

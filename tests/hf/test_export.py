@@ -24,10 +24,10 @@ from liteframe.hf.run_folder import RunFolder
 from liteframe.models.folders.training_record import TeacherName, TrainingRecord
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapted import load_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.system.own_folder import LISTING
-from liteframe.tiny.models import build_tiny_host
+from liteframe.tiny.models import build_tiny_base_vlm
 from tiny_world import encoder_folder, home, host_folder, lma_run_folder, sha256_of
 
 QUESTION = "color of the star"
@@ -192,7 +192,7 @@ def test_the_encoder_of_ctd_goes_into_the_base_vlm_as_it_is(tmp_path: Path) -> N
         export_command(str(tmp_path / "ctd"), str(tmp_path / "out"))
     write_teacher(tmp_path / "ctd" / "export", "InternVL", str(host_folder()))
     assert cli.main(["export", str(tmp_path / "ctd"), str(tmp_path / "out")]) == 0
-    host, processor = load_host(str(host_folder()))
+    host, processor = load_base_vlm(str(host_folder()))
     encoder = LiteFrameBackbone(LiteFrameEncoder.from_pretrained(encoder_folder()))
     expected = reference(VideoLLM(host, processor, encoder, frames_per_group=4).eval())
     torch.testing.assert_close(logits(*load(tmp_path / "out")), expected, **CLOSE)
@@ -210,7 +210,7 @@ def test_only_an_internvl_that_was_the_teacher_is_the_base_vlm(tmp_path: Path) -
 
 def test_a_head_of_its_own_is_kept(tmp_path: Path) -> None:
     """As in the 8B host, whose LLM does not share its head with the embeddings."""
-    host, processor = build_tiny_host()
+    host, processor = build_tiny_base_vlm()
     config = type(host.config).from_dict({**host.config.to_dict(), "tie_word_embeddings": False})
     config.text_config.tie_word_embeddings = False
     own = InternVLForConditionalGeneration(config)

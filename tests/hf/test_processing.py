@@ -22,7 +22,7 @@ from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError, DecodeTimeout, GeometryError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor, modeling
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.prompts import PromptBuilder
 from liteframe.tiny.models import tiny_processor
 from tiny_world import encoder_folder, host_folder, manifest
@@ -41,7 +41,7 @@ def processor() -> LiteFrameProcessor:
 
 @lru_cache
 def model() -> LiteFrameForConditionalGeneration:
-    host, _ = load_host(str(host_folder()))
+    host, _ = load_base_vlm(str(host_folder()))
     return LiteFrameForConditionalGeneration.from_host(host, LiteFrameEncoder.from_pretrained(encoder_folder()))
 
 

@@ -12,7 +12,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from tiny_world import encoder_folder, host_folder
 
 ANSWERS = (1, 9, 3, 6)
@@ -27,7 +27,7 @@ class Gradients(TrainerCallback):
 
 
 def make_model() -> LiteFrameForConditionalGeneration:
-    host, _ = load_host(str(host_folder()), "eager")
+    host, _ = load_base_vlm(str(host_folder()), "eager")
     return LiteFrameForConditionalGeneration.from_host(host, LiteFrameEncoder.from_pretrained(encoder_folder())).float()
 
 

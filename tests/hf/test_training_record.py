@@ -183,9 +183,9 @@ def test_ctd_says_on_which_frames_it_was_trained(kind: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", None])
 def test_an_adapter_is_merged_in_float32(dtype: str | None, tmp_path: Path) -> None:
     """Against W + alpha / r * B A, written out, on a host in bfloat16."""
-    from liteframe.models.video_llm.host_loading import load_host
+    from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 
-    host, processor = load_host(str(host_folder()))
+    host, processor = load_base_vlm(str(host_folder()))
     host.to(torch.bfloat16).save_pretrained(tmp_path / "host")
     processor.save_pretrained(tmp_path / "host")
     export_command(str(lma_run_folder()), str(tmp_path / "out"), merge=True, host=str(tmp_path / "host"), dtype=dtype)
@@ -212,9 +212,9 @@ def test_an_adapter_is_merged_in_float32(dtype: str | None, tmp_path: Path) -> N
 
 
 def test_chat_in_float32_merges_in_float32(tmp_path: Path) -> None:
-    from liteframe.models.video_llm.host_loading import load_host
+    from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 
-    host, processor = load_host(str(host_folder()))
+    host, processor = load_base_vlm(str(host_folder()))
     host.to(torch.bfloat16).save_pretrained(tmp_path / "host")
     processor.save_pretrained(tmp_path / "host")
     run = Path(shutil.copytree(lma_run_folder(), tmp_path / "lma"))

@@ -18,7 +18,7 @@ from host_world import TEXTS, TOKENS, TOWERS, family_config, family_host
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.student.temporal import TEMPORAL_MIXERS
 from liteframe.models.teachers import project_tokens
-from liteframe.models.video_llm.hosts import host_config
+from liteframe.models.video_llm.base_vlm_configs import base_vlm_config
 from liteframe.planning.forward_pass import (
     PROMPT,
     llm_pass,
@@ -156,7 +156,7 @@ def test_adapting_an_llm() -> None:
 def test_a_mixture_of_experts_costs_what_is_active() -> None:
     """3.3 billion weights of the LLM of 30, and 22 of that of 235, are used for each token, embeddings with them."""
     for name, active in (("internvl3.5-30b-a3b", 3.3e9), ("internvl3.5-241b-a28b", 22e9)):
-        text: Any = host_config(name).text_config
+        text: Any = base_vlm_config(name).text_config
         llm = on_meta(text)
         layers = llm_pass(llm, one_of_each(llm)).prompt_cost(1).linear
         used = layers / 2 + 2 * text.vocab_size * text.hidden_size
@@ -165,7 +165,8 @@ def test_a_mixture_of_experts_costs_what_is_active() -> None:
 
 def test_the_papers_encoders() -> None:
     """What the sizes in the paper come to: 727 GFLOP a frame against 82."""
-    assert vision_tower_flops(host_config("internvl3-8b").vision_config, (448, 448)) == pytest.approx(727e9, rel=0.01)
+    teacher = base_vlm_config("internvl3-8b").vision_config
+    assert vision_tower_flops(teacher, (448, 448)) == pytest.approx(727e9, rel=0.01)
     assert student_pass(LiteFrameConfig(), (448, 448)).cost.forward / 4 == pytest.approx(82e9, rel=0.02)
 
 

@@ -136,9 +136,9 @@ def test_models_and_data_that_are_here_are_counted(tmp_path: Path) -> None:
     assert plan["stage"]["clip_tokens"] == {"patches": 256, "after the student": 16, "after the pixel shuffle": 4}
     parts = {part["name"]: part for part in plan["stage"]["parts"]}
     assert parts["LLM"]["bytes_each"] == 4
-    from liteframe.models.video_llm.host_loading import load_host
+    from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 
-    host, _ = load_host(str(host_folder()))
+    host, _ = load_base_vlm(str(host_folder()))
     own = sum(parameter.numel() for parameter in host.model.language_model.parameters())
     assert parts["LLM"]["parameters"] == own, "embedding and head are one"
     assert not any("not here" in note for note in plan["notes"])

@@ -10,7 +10,7 @@ import pytest
 from host_world import CHATML, FAMILY, bpe_processor, family_folder
 from liteframe.errors import ConfigError
 from liteframe.models.teachers import QwenVL, Siglip, TimmViT
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.rehearsal.report import differences
 from liteframe.rehearsal.small_models import make_small_model, make_small_timm, small_side
 
@@ -28,7 +28,7 @@ def test_published_sizes(tmp_path: Path, name: str) -> None:
     for field, _, _ in differences(small.fields, small.small_fields):
         assert field.rpartition(".")[2].partition("[")[0] in SIZES, field
     assert (small.folder / "model.safetensors.index.json").is_file()
-    host, processor = load_host(str(small.folder))
+    host, processor = load_base_vlm(str(small.folder))
     assert host.config.text_config.model_type == small.fields["text_config"]["model_type"]
     assert str(host.dtype) == "torch.bfloat16"
     assert host.num_parameters() < 500_000
@@ -41,7 +41,7 @@ def test_published_sizes(tmp_path: Path, name: str) -> None:
 def test_a_folder_lends_its_tokenizer_and_template(tmp_path: Path, text: str, tower: str) -> None:
     small = make_small_model(str(family_folder(text, tower)), "InternVL", tmp_path / "small")
     assert small.own_processor
-    host, processor = load_host(str(small.folder))
+    host, processor = load_base_vlm(str(small.folder))
     assert processor.chat_template == CHATML
     assert processor.tokenizer.get_vocab() == bpe_processor().tokenizer.get_vocab()
     published = json.loads((family_folder(text, tower) / "config.json").read_text())

@@ -20,7 +20,7 @@ from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.system.json_files import write_json
-from liteframe.tiny.models import build_tiny_host
+from liteframe.tiny.models import build_tiny_base_vlm
 from report import plots
 from report.accuracy_claims import REDUCING
 from report.claims import claims, judged_claims, parts_table
@@ -60,7 +60,7 @@ def test_the_page_of_no_records_promises_nothing(tmp_path: Path) -> None:
 
 
 def test_the_sizes_in_the_introduction_are_those_of_the_models(tmp_path: Path) -> None:
-    host, _ = build_tiny_host()
+    host, _ = build_tiny_base_vlm()
     ctd = yaml.safe_load((shipped_configs() / "tiny" / "ctd.yaml").read_text(encoding="utf-8"))
     student = LiteFrameEncoder(LiteFrameConfig(**ctd["model"]["init_args"]["encoder"]))
     host_m, teacher_m, student_m = (

@@ -19,7 +19,7 @@ from liteframe.models.backbone import WAP, Dense, Pool
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher, Siglip
 from liteframe.models.video_llm.adapted import load_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
@@ -210,7 +210,7 @@ def test_lma_counts_what_a_token_spans(clip: int, block: Any, frames: int, tmp_p
 
 @pytest.mark.parametrize("at_a_time", [1, 4, 9])
 def test_evaluation_in_chunks_keeps_clips_whole(at_a_time: int) -> None:
-    host, processor = load_host(str(host_folder()), "eager")
+    host, processor = load_base_vlm(str(host_folder()), "eager")
     encoder = ctd(encoder={**ENCODER, "clip_frames": 8}).encoder.eval()
     for block in encoder.blocks[:1]:
         torch.nn.init.normal_(block.temporal.weight, std=0.3)

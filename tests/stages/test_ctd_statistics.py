@@ -19,7 +19,7 @@ from liteframe.stages.ctd import CTDStage
 from liteframe.stages.means import ChannelMoments
 from liteframe.stages.stage import OptimizerSettings
 from liteframe.stages.target_statistics import TargetStatistics
-from liteframe.tiny.models import MASSIVE, build_tiny_host
+from liteframe.tiny.models import MASSIVE, build_tiny_base_vlm
 from literal_ctd import LiteralCTD
 from tiny_world import (
     ENCODER,
@@ -36,7 +36,7 @@ from tiny_world import (
 def hard_host(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny base VLM whose image encoder has no final norm, but channels of large mean, as large ones have."""
     folder = tmp_path_factory.mktemp("host")
-    host, processor = build_tiny_host(seed=1, hard=True)
+    host, processor = build_tiny_base_vlm(seed=1, hard=True)
     host.save_pretrained(folder)
     processor.save_pretrained(folder)
     return str(folder)

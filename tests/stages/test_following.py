@@ -18,7 +18,7 @@ from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.teachers import Siglip
 from liteframe.models.video_llm.adapted import save_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.evaluate import EvaluateStage
@@ -103,7 +103,7 @@ def test_a_size_that_the_model_cannot_take_is_refused(kind: str, tmp_path: Path)
 
 def adapted(folder: Path, side: int, frames: FrameSpec | None) -> Path:
     """What LMA would leave of an encoder whose config says `side`, with a record of `frames`."""
-    host, _ = load_host(str(host_folder()))
+    host, _ = load_base_vlm(str(host_folder()))
     encoder = LiteFrameEncoder(LiteFrameConfig(**{**ENCODER, "image_size": side}))
     folder.mkdir()
     save_adapted(folder, str(host_folder()), encoder, None, host.model.multi_modal_projector)

@@ -19,11 +19,11 @@ from liteframe.errors import ConfigError, ManifestError
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import load_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
-from liteframe.tiny.models import build_tiny_host
+from liteframe.tiny.models import build_tiny_base_vlm
 from tiny_world import encoder_folder, host_folder, make_trainer, manifest, video_data
 
 
@@ -154,7 +154,7 @@ def test_an_llm_without_adapters_is_the_hosts_own_after_the_export(
     assert module.model is not None
     exported = load_adapted(tmp_path / "export", "eager")
     assert not (tmp_path / "export" / "adapter").exists()
-    host = load_host(str(host_folder()), "eager")[0].model.language_model.state_dict()
+    host = load_base_vlm(str(host_folder()), "eager")[0].model.language_model.state_dict()
     llm = exported.language_model.state_dict()
     assert set(llm) == set(host) and all(torch.equal(llm[name], host[name]) for name in host)
     for name, tensor in exported.projector.state_dict().items():
@@ -191,7 +191,7 @@ def test_the_host_itself_stays_as_it_was(tmp_path: Path) -> None:
 
 def test_a_head_of_its_own_is_not_trained(tmp_path: Path) -> None:
     """As in the 8B host, whose LLM does not share its head with the embeddings."""
-    host, processor = build_tiny_host()
+    host, processor = build_tiny_base_vlm()
     config = type(host.config).from_dict({**host.config.to_dict(), "tie_word_embeddings": False})
     config.text_config.tie_word_embeddings = False
     InternVLForConditionalGeneration(config).save_pretrained(tmp_path / "host")

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, InternVLFor
 from liteframe.models.student.vit import sincos_positions
 from liteframe.models.teachers import weights_sha256
 from liteframe.tiny import synthetic
-from liteframe.tiny.models import build_tiny_host, tiny_tokenizer
+from liteframe.tiny.models import build_tiny_base_vlm, tiny_tokenizer
 from liteframe.tiny.pretrain import VisionPretrainStage
 
 
@@ -19,16 +19,16 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_chance_alone
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
-    first, _ = build_tiny_host(3)
+    first, _ = build_tiny_base_vlm(3)
     assert torch.equal(torch.rand(2), expected)
-    again, other = build_tiny_host(3)[0], build_tiny_host(4)[0]
+    again, other = build_tiny_base_vlm(3)[0], build_tiny_base_vlm(4)[0]
     assert weights_sha256(first) == weights_sha256(again) != weights_sha256(other)
     assert 2.2e6 < sum(p.numel() for p in first.parameters()) < 2.4e6
     assert first.lm_head.weight is first.model.language_model.embed_tokens.weight
 
 
 def test_a_saved_host_is_read_back_by_the_auto_classes(tmp_path: Path) -> None:
-    host, processor = build_tiny_host(0)
+    host, processor = build_tiny_base_vlm(0)
     host.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     back = AutoModelForImageTextToText.from_pretrained(tmp_path)
@@ -66,7 +66,7 @@ def test_a_hard_encoder_has_no_final_norm_and_massive_channels() -> None:
     frames_FCHW = torch.randn(8, 3, synthetic.SIZE, synthetic.SIZE, generator=torch.Generator().manual_seed(0))
     means = {}
     for hard in (False, True):
-        tower = build_tiny_host(3, hard=hard)[0].model.vision_tower
+        tower = build_tiny_base_vlm(3, hard=hard)[0].model.vision_tower
         assert isinstance(tower.layernorm, torch.nn.Identity) == hard
         with torch.no_grad():
             means[hard] = tower(pixel_values=frames_FCHW).last_hidden_state.flatten(0, 1).mean(dim=0)

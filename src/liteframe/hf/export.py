@@ -21,7 +21,7 @@ from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.model_folder import ADAPTER_FILES
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapted import adapter_of, load_adapter, load_parts, merge_adapter
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import end_ids
 from liteframe.models.video_llm.prompts import PromptBuilder
 from liteframe.system.own_folder import replace_folder
@@ -88,7 +88,7 @@ def export_folder(
                 merge_adapter(llm, adapter, rounded) if merge else load_adapter(llm, adapter).unload()
             )
     else:
-        host, processor = load_host(host_source)
+        host, processor = load_base_vlm(host_source)
         encoder = LiteFrameEncoder.from_pretrained(run.encoder)
     PromptBuilder(processor)  # raises where the base VLM's processor lacks what prompts need
     model = LiteFrameForConditionalGeneration.from_host(host, encoder)

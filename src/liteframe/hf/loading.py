@@ -15,7 +15,7 @@ from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.models.folders.model_folder import CONFIG, local_folder, model_file, read_json_file
 from liteframe.models.video_llm.adapted import frames_of, is_adapted, load_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import BaseParts, LiteFrameBackbone, VideoLLM, end_ids, not_applied
 
 
@@ -42,7 +42,7 @@ def load_video_llm(
         raise ConfigError(f"{folder}: no model here; give the export folder of an LMA run, or an InternVL's folder")
     if _model_type(str(source)) == LiteFrameVideoConfig.model_type:
         return _load_exported(str(source), attention, dtype)
-    host, processor = load_host(str(source), attention)
+    host, processor = load_base_vlm(str(source), attention)
     return VideoLLM(host, processor, trained=frames_of(local_folder(str(source)))).eval()
 
 

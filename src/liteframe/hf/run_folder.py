@@ -11,7 +11,7 @@ from liteframe.bench.records import RowRecord, rows_of
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError, DataError
 from liteframe.models.folders.training_record import TrainingRecord
-from liteframe.models.video_llm.adapted import frames_of, host_of, is_adapted
+from liteframe.models.video_llm.adapted import base_vlm_of, frames_of, is_adapted
 from liteframe.system.json_files import read_json
 from liteframe.system.own_folder import listing_sha256
 
@@ -76,7 +76,7 @@ class RunFolder:
         Raises:
             ConfigError: none is known.
         """
-        known = given or (host_of(self.export) if self.adapted else self._teacher())
+        known = given or (base_vlm_of(self.export) if self.adapted else self._teacher())
         if known is None:
             raise ConfigError(f"{self.export}: an encoder alone; name the base VLM that it goes into with --host")
         return str(known)

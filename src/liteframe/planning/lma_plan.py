@@ -16,7 +16,7 @@ from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.models.flop_count import Cost, cost_of
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import frames_of
-from liteframe.models.video_llm.hosts import host_config
+from liteframe.models.video_llm.base_vlm_configs import base_vlm_config
 from liteframe.planning.forward_pass import PROMPT, ForwardPass, llm_pass, one_of_each, projector_pass, student_pass
 from liteframe.planning.memory import Part, frames_bytes, logits_bytes
 from liteframe.planning.parts import (
@@ -86,15 +86,15 @@ class _Passes:
 
 def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StagePlan:
     """The plan of LMA; see `plan_stage` for arguments and errors."""
-    host = host_config(stage.host_source)
-    vision: Any = host.vision_config
-    text: Any = host.text_config
+    base_vlm = base_vlm_config(stage.host_source)
+    vision: Any = base_vlm.vision_config
+    text: Any = base_vlm.text_config
     config, notes = _student_config(stage.encoder_source, vision)
     require_width(config, vision, stage.encoder_source)
     made_for = FrameSpec(frames_of(Path(stage.encoder_source)).image_size or (config.image_size, config.image_size))
     size, clip = data.follow(made_for, stage.encoder_source).image_size, config.clip_frames
-    points = student_points(config, size, host.downsample_ratio)
-    parts, passes = _count(stage, host, config, size)
+    points = student_points(config, size, base_vlm.downsample_ratio)
+    parts, passes = _count(stage, base_vlm, config, size)
     batches = []
     for shape in data.shapes:
         clips, lines = -(-shape.frames // clip), -(-shape.frames // config.stride[0])
@@ -155,12 +155,12 @@ def _count(stage: LMAStage, config: Any, encoder: LiteFrameConfig, size: tuple[i
     """Counted on the modules themselves, so that adapters are where peft puts them."""
     itemsize = _dtype(config).itemsize
     with torch.device("meta"):
-        host: Any = InternVLForConditionalGeneration(config).requires_grad_(False)
+        base_vlm: Any = InternVLForConditionalGeneration(config).requires_grad_(False)
         student = LiteFrameEncoder(encoder)
-    llm, projector = host.model.language_model.bfloat16(), host.model.multi_modal_projector.requires_grad_()
+    llm, projector = base_vlm.model.language_model.bfloat16(), base_vlm.model.multi_modal_projector.requires_grad_()
     # A tied head is the embedding. Both stay whole for a step; of the layers, one is in use and the next on its way.
-    tied = host.lm_head.weight is llm.embed_tokens.weight
-    head = 0 if tied else count(host.lm_head)
+    tied = base_vlm.lm_head.weight is llm.embed_tokens.weight
+    head = 0 if tied else count(base_vlm.lm_head)
     own, layer, outside = count(llm), count(llm.layers[0]), count(llm.embed_tokens) + head
     copies = one_of_each(llm)
     plain = adapted = llm_pass(llm, copies)
@@ -174,7 +174,7 @@ def _count(stage: LMAStage, config: Any, encoder: LiteFrameConfig, size: tuple[i
         Part("LLM", own + head, 0, itemsize, outside + 2 * layer),
         Part("adapters", added, added, 4, 2 * added // sum(copies)),
     ]
-    logits = cost_of(lambda: host.lm_head(host.lm_head.weight.new_empty(1, host.lm_head.in_features)))
+    logits = cost_of(lambda: base_vlm.lm_head(base_vlm.lm_head.weight.new_empty(1, base_vlm.lm_head.in_features)))
     return parts, _Passes(student_pass(encoder, size), projector_pass(projector), plain, adapted, logits)
 
 

@@ -14,7 +14,7 @@ from transformers import InternVLVisionModel
 from liteframe.errors import ConfigError
 from liteframe.models.student.encoder import LiteFrameConfig
 from liteframe.models.teachers import InternVL, TeacherSource, read_config
-from liteframe.models.video_llm.hosts import host_config
+from liteframe.models.video_llm.base_vlm_configs import base_vlm_config
 from liteframe.ops.pooling import Block, check_size
 from liteframe.planning.memory import Part
 
@@ -105,7 +105,7 @@ def vision_config(teacher: str | TeacherSource) -> tuple[Any, float]:
     source = source_name(teacher)
     if isinstance(teacher, TeacherSource) and not isinstance(teacher, InternVL):
         raise ConfigError(f"{type(teacher).__name__} {source}: only stages whose teacher is an InternVL can be planned")
-    config = read_config(source) if Path(source).is_dir() else host_config(source)
+    config = read_config(source) if Path(source).is_dir() else base_vlm_config(source)
     vision = getattr(config, "vision_config", config)
     if vision.model_type != "internvl_vision":
         raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the InternVL family")

@@ -22,7 +22,7 @@ from transformers import AutoConfig, PretrainedConfig, Qwen2_5_VLConfig, SiglipC
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
 from liteframe.models.folders.model_folder import CONFIG, INDEX, SMALL_FILES, read_json_file
-from liteframe.models.video_llm.hosts import published_hosts
+from liteframe.models.video_llm.base_vlm_configs import published_base_vlms
 from liteframe.tiny.models import internvl_processor, internvl_tokenizer
 
 WIDTH, HEADS, LAYERS = 32, 4, 2
@@ -95,7 +95,7 @@ def is_base_vlm(source: str) -> bool:
 
 
 def _published(source: str) -> Path | None:
-    for name, path in published_hosts().items():
+    for name, path in published_base_vlms().items():
         if source.lower() in (name, str(read_json_file(path)["source"]).lower()):
             return path
     return None
@@ -126,7 +126,7 @@ def _without_source(path: Path) -> dict[str, Any]:
 
 
 _ASSUMED: dict[str, Callable[[], dict[str, Any]]] = {
-    "InternVL": lambda: _without_source(published_hosts()[_ASSUMED_HOST]),
+    "InternVL": lambda: _without_source(published_base_vlms()[_ASSUMED_HOST]),
     "Siglip": lambda: {**SiglipConfig().to_dict(), "architectures": ["SiglipModel"]},
     "QwenVL": lambda: {**Qwen2_5_VLConfig().to_dict(), "architectures": ["Qwen2_5_VLForConditionalGeneration"]},
 }

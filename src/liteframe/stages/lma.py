@@ -21,7 +21,7 @@ from liteframe.models.gradient_checkpointing import checkpoint_layers
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import QwenVLTeacher, SiglipTeacher, TimmTeacher, read_config
 from liteframe.models.video_llm.adapted import frames_of, save_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.sharding import gather, shard
 from liteframe.stages.answers import answer_step, validation_answers
@@ -156,7 +156,7 @@ class LMAStage(Stage):
     def configure_model(self) -> None:
         if self.model is not None:
             return
-        host, processor = load_host(self.host_source, self.attention)
+        host, processor = load_base_vlm(self.host_source, self.attention)
         encoder = LiteFrameEncoder.from_pretrained(self.encoder_source)
         vision: Any = host.config.vision_config
         width = vision.hidden_size

@@ -1,4 +1,4 @@
-"""The tiny host: an InternVL of 2.3 M parameters that trains on two CPU cores.
+"""The tiny base VLM: an InternVL of 2.3 M parameters that trains on two CPU cores.
 
 Same classes, processor and kind of chat template as the published InternVL; only the sizes, the word-level vocabulary
 and the initial values differ. The library's defaults start class token and positions at zero and scale residual
@@ -155,7 +155,7 @@ def _offset_features(model: InternVLForConditionalGeneration) -> None:
     offset_C[torch.randperm(width)[: len(MASSIVE)]] = torch.tensor(MASSIVE)
 
 
-def build_tiny_host(
+def build_tiny_base_vlm(
     seed: int = 0, attention: str = "eager", hard: bool = False
 ) -> tuple[InternVLForConditionalGeneration, InternVLProcessor]:
     """A freshly initialised tiny base VLM and its processor; the same seed gives the same weights.

@@ -19,7 +19,7 @@ from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool, VisionTokens
 from liteframe.models.teachers import read_config
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.answers import answer_step, validation_answers
 from liteframe.stages.conversation_check import ConversationCheck, context_length, tokens_per_group
@@ -28,14 +28,14 @@ from liteframe.stages.means import Means, SummedLoss
 from liteframe.stages.stage import OptimizerSettings, Stage
 from liteframe.tiny import synthetic
 from liteframe.tiny.frame_labels import FrameLabelStage
-from liteframe.tiny.models import build_tiny_host, tiny_timm_vit
+from liteframe.tiny.models import build_tiny_base_vlm, tiny_timm_vit
 
 
 class VisionPretrainStage(FrameLabelStage):
     """Teaches the tiny base VLM's image encoder what frames of the tiny world show, see `FrameLabelStage`.
 
     Args:
-        hard: make features as hard to learn as those of large ViTs, see `build_tiny_host`.
+        hard: make features as hard to learn as those of large ViTs, see `build_tiny_base_vlm`.
         optimizer: see `OptimizerSettings`.
         seed: of the initial weights.
         out: folder of the exported base VLM; by default `export` in the run folder.
@@ -50,9 +50,9 @@ class VisionPretrainStage(FrameLabelStage):
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.hard = hard
-        host, self._processor = build_tiny_host(self.seed, hard=hard)
-        self._host = [host]  # in a list, so that only the vision tower below is a submodule
-        self.vision_tower = host.model.vision_tower
+        base_vlm, self._processor = build_tiny_base_vlm(self.seed, hard=hard)
+        self._base_vlm = [base_vlm]  # in a list, so that only the vision tower below is a submodule
+        self.vision_tower = base_vlm.model.vision_tower
         self.add_heads(self.vision_tower.config.hidden_size)
 
     def features(self, frames_FCHW: Tensor) -> Tensor:
@@ -64,10 +64,10 @@ class VisionPretrainStage(FrameLabelStage):
 
     def configure_model(self) -> None:
         height, width = self.vision_tower.config.image_size
-        follow_frames(self, FrameSpec((height, width)), "the tiny host")
+        follow_frames(self, FrameSpec((height, width)), "the tiny base VLM")
 
     def export(self, folder: Path) -> None:
-        self._host[0].save_pretrained(folder)
+        self._base_vlm[0].save_pretrained(folder)
         self._processor.save_pretrained(folder)
 
 
@@ -170,16 +170,16 @@ class HostPretrainStage(Stage):
 
     def sample_check(self, image_size: tuple[int, int]) -> ConversationCheck:
         assert self.model is not None
-        vision: Any = self._host[0].config.vision_config
+        vision: Any = self._base_vlm[0].config.vision_config
         tokens = tokens_per_group(self.model, image_size, vision.patch_size)
         limit = context_length(self.model)
         return ConversationCheck(self.model.prompts, 1, tokens, limit, self.questions_per_video)
 
     def configure_model(self) -> None:
         if self.model is None:
-            host, self._processor = load_host(self.host_source, self.attention)
-            self._host = [host]
-            self.model = VideoLLM(host, self._processor)
+            base_vlm, self._processor = load_base_vlm(self.host_source, self.attention)
+            self._base_vlm = [base_vlm]
+            self.model = VideoLLM(base_vlm, self._processor)
             follow_frames(self, FrameSpec(self.model.frames.image_size), self.host_source)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -236,7 +236,7 @@ class HostPretrainStage(Stage):
             reader = getattr(self._processor, part, None)
             if reader is not None:
                 reader.image_mean, reader.image_std = list(backbone.mean), list(backbone.std)
-        self._host[0].save_pretrained(folder)
+        self._base_vlm[0].save_pretrained(folder)
         self._processor.save_pretrained(folder)
 
 

@@ -23,7 +23,7 @@ from liteframe.bench.run_methods import RunMethod
 from liteframe.command.cli import dispatch
 from liteframe.errors import ConfigError
 from liteframe.models.video_llm.answering_model import TokenCounts
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.system.run_lock import RunLock
 from tiny_world import InProcessPool, encoder_folder, host_folder, manifest, store_folder
@@ -254,7 +254,7 @@ def test_trained_students_stand_before_the_runs_llm(micro_run: Path) -> None:
     assert [method.name for method in methods] == ["own", "own+average", "own+wap"]
     assert [method.model.describe()["compressor"] for method in methods] == ["dense", "average", "wap"]
     assert methods[2].model.describe()["saliency"] == "mean_token"
-    host, _ = load_host(str(host_folder()))
+    host, _ = load_base_vlm(str(host_folder()))
     assert isinstance(methods[0].model, VideoLLM)
     assert all(
         bool((own == other).all())
@@ -265,7 +265,7 @@ def test_trained_students_stand_before_the_runs_llm(micro_run: Path) -> None:
 
 
 def test_methods_before_another_base_vlm(micro_run: Path, tmp_path: Path) -> None:
-    other, _ = load_host(str(host_folder()))
+    other, _ = load_base_vlm(str(host_folder()))
     with torch.no_grad():
         other.model.multi_modal_projector.linear_1.weight.add_(1)  # type: ignore[operator]
     shutil.copytree(host_folder(), tmp_path / "other")

@@ -14,7 +14,7 @@ from liteframe.bench.real_size.compose import composed_rows, groups_of, prefill_
 from liteframe.bench.real_size.rows import measured
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
-from liteframe.models.video_llm.hosts import host_config
+from liteframe.models.video_llm.base_vlm_configs import base_vlm_config
 from liteframe.planning.forward_pass import vision_tower_flops
 from report.real_shapes import stage_marks
 
@@ -127,7 +127,7 @@ def test_frame_lines() -> None:
 
 @pytest.mark.parametrize("tokens", [64, 300, 4096])
 def test_the_llms_operations_are_its_weights_and_pairs_of_tokens(tokens: int) -> None:
-    text: Any = host_config("internvl3-1b").text_config
+    text: Any = base_vlm_config("internvl3-1b").text_config
     with torch.device("meta"):
         llm: Any = AutoModel.from_config(text)
     weights = sum(weight.numel() for weight in llm.layers.parameters() if weight.dim() == 2)

@@ -20,7 +20,7 @@ from liteframe.models.folders.model_folder import model_file, require_data_only
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher, QwenVL, Siglip, TimmViT
 from liteframe.models.video_llm.adapted import load_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.prompts import PromptBuilder
 from liteframe.system.own_folder import list_files
 from small_teachers import qwen_folder, siglip_folder, timm_folder
@@ -80,7 +80,7 @@ class TestNames:
         shard = str(tmp_path / "evil.safetensors") if shard == "ABS" else shard
         for name in (next(iter(weight_map)), next(name for name in weight_map if "vision_tower" in name)):
             change(index, weight_map={**weight_map, name: shard})
-            for load in (load_host, InternVLTeacher.from_pretrained, load_video_llm):
+            for load in (load_base_vlm, InternVLTeacher.from_pretrained, load_video_llm):
                 refused(lambda load=load: load(str(host)), "index.json")
         assert not (tmp_path / "ran").exists()
 
@@ -94,7 +94,7 @@ class TestNames:
             folder = Path(shutil.copytree(host, tmp_path / f"linked-{name}"))
             (folder / name).rename(tmp_path / f"outside-{name}")
             (folder / name).symlink_to(tmp_path / f"outside-{name}")
-            refused(lambda folder=folder: load_host(str(folder)), name, "is a link that leads out")
+            refused(lambda folder=folder: load_base_vlm(str(folder)), name, "is a link that leads out")
 
     @pytest.mark.parametrize("broken", [False, True])
     def test_the_hub_s_own_cache_is_read(self, broken: bool, host: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ class TestNames:
             shutil.copy(path, blob)
             (snapshot / path.name).symlink_to(Path("..", "..", "blobs", blob.name))
         if not broken:
-            assert load_host(str(snapshot))[0].config.model_type == "internvl"
+            assert load_base_vlm(str(snapshot))[0].config.model_type == "internvl"
             return
         other = tmp_path / "hub" / "models--org--other" / "blobs"
         other.mkdir(parents=True)
@@ -163,7 +163,7 @@ class TestNoPickleAndNoCode:
                 (folder / name).write_bytes(data)
         (adapted / "adapter" / "adapter_model.safetensors").unlink()
         (adapted / "adapter" / "adapter_model.bin").write_bytes(data)
-        refused(lambda: load_host(str(host)), "safetensors")
+        refused(lambda: load_base_vlm(str(host)), "safetensors")
         refused(lambda: LiteFrameEncoder.from_pretrained(encoder), "safetensors")
         refused(lambda: load_adapted(adapted), "adapter_model.safetensors")
         for source in (TimmViT, Siglip, QwenVL):
@@ -192,7 +192,7 @@ class TestNoPickleAndNoCode:
             (host / name).write_text("{}")
         change(host / name, auto_map=fields)
         monkeypatch.setattr("builtins.input", lambda *args: pytest.fail("somebody was asked"))
-        load_host(str(host))
+        load_base_vlm(str(host))
         assert not (tmp_path / "ran").exists()
 
     @pytest.mark.parametrize(
@@ -211,11 +211,11 @@ class TestNoPickleAndNoCode:
         whole = json.loads((host / "config.json").read_text())
         nested = {name: {**whole.get(name, {}), **value} for name, value in fields.items() if name == "text_config"}
         change(host / "config.json", **{**fields, **nested})
-        refused(lambda: load_host(str(host)), "config.json", next(iter(fields.get("text_config", fields))))
+        refused(lambda: load_base_vlm(str(host)), "config.json", next(iter(fields.get("text_config", fields))))
 
     def test_an_adapter_that_nobody_asked_for(self, host: Path) -> None:
         (host / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "megatron_core": "evil"}))
-        refused(lambda: load_host(str(host)), "adapter_config.json")
+        refused(lambda: load_base_vlm(str(host)), "adapter_config.json")
 
 
 SIZES: list[tuple[str, Any]] = [
@@ -242,7 +242,7 @@ class TestBoundedWork:
         fields = json.loads((host / "config.json").read_text())
         text = json.dumps({**fields, "text_config": {**fields["text_config"], name: "HERE"}})
         (host / "config.json").write_text(text.replace('"HERE"', _json(value)))
-        refused(lambda: load_host(str(host)), str(host))
+        refused(lambda: load_base_vlm(str(host)), str(host))
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -251,20 +251,20 @@ class TestBoundedWork:
     def test_sizes_of_the_image_encoder(self, name: str, value: Any, host: Path) -> None:
         fields = json.loads((host / "config.json").read_text())
         change(host / "config.json", vision_config={**fields["vision_config"], name: value})
-        for load in (load_host, InternVLTeacher.from_pretrained):
+        for load in (load_base_vlm, InternVLTeacher.from_pretrained):
             refused(lambda load=load: load(str(host)), str(host))
 
     def test_a_config_that_is_larger_than_its_weights(self, host: Path) -> None:
         fields = json.loads((host / "config.json").read_text())
         large = {"hidden_size": 16_384, "intermediate_size": 65_536, "num_hidden_layers": 100, "layer_types": None}
         change(host / "config.json", text_config={**fields["text_config"], **large})
-        refused(lambda: load_host(str(host)), "asks for", "the safetensors hold")
+        refused(lambda: load_base_vlm(str(host)), "asks for", "the safetensors hold")
 
     @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors.index.json"])
     @pytest.mark.parametrize("text", ['{"a":' * 100_000, "[]", "{", "\xff", "7"])
     def test_json_that_is_none(self, name: str, text: str, host: Path) -> None:
         (host / name).write_bytes(text.encode("latin-1"))
-        refused(lambda: load_host(str(host)), name)
+        refused(lambda: load_base_vlm(str(host)), name)
 
     @pytest.mark.parametrize(
         "fields",
@@ -298,7 +298,7 @@ class TestBoundedWork:
         encoder = Path(shutil.copytree(encoder_folder(), tmp_path / "encoder"))
         for path in (*encoder.glob("*.safetensors"), *host.glob("*.safetensors")):
             path.write_bytes(header)
-        refused(lambda: load_host(str(host)), str(host))
+        refused(lambda: load_base_vlm(str(host)), str(host))
         refused(lambda: LiteFrameEncoder.from_pretrained(encoder), str(encoder))
 
 
@@ -319,20 +319,20 @@ class TestTokenizer:
     )
     def test_steps_without_an_end(self, part: str, value: Any, host: Path) -> None:
         change(host / "tokenizer.json", **{part: value})
-        refused(lambda: load_host(str(host)), "tokenizer.json", part)
+        refused(lambda: load_base_vlm(str(host)), "tokenizer.json", part)
 
     @pytest.mark.parametrize("value", ["", 7, None, ["<video>"]])
     def test_tokens_that_are_none(self, value: Any, host: Path) -> None:
         fields = json.loads((host / "tokenizer_config.json").read_text())
         text = json.dumps({**fields, "video_token": "HERE"}).replace('"<video>"', '"HERE"')
         (host / "tokenizer_config.json").write_text(text.replace('"HERE"', json.dumps(value)))
-        refused(lambda: PromptBuilder(load_host(str(host))[1]))
+        refused(lambda: PromptBuilder(load_base_vlm(str(host))[1]))
 
     def test_a_panic_over_a_text_is_named(self, host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The library bounds the search itself, and then leaves by an error of its own kind."""
         monkeypatch.setattr("liteframe.models.folders.model_folder.require_bounded_steps", lambda *args: None)
         change(host / "tokenizer.json", pre_tokenizer={**SPLIT, "pattern": {"Regex": "(a+)+$"}})
-        builder = PromptBuilder(load_host(str(host))[1])
+        builder = PromptBuilder(load_base_vlm(str(host))[1])
         with pytest.raises(ConfigError, match="tokenizer fails on a text"):
             builder.question_ids("a" * 200 + "!", 1, 4)
 

@@ -13,7 +13,7 @@ from transformers import Qwen3Config, Qwen3Model
 
 from liteframe.errors import ConfigError
 from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, Pruner, PyramidDrop, last_token_attention
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from tiny_world import host_folder
 
@@ -23,7 +23,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 @lru_cache
 def inner(kernel: str = "sdpa") -> VideoLLM:
-    model, processor = load_host(str(host_folder()), kernel)
+    model, processor = load_base_vlm(str(host_folder()), kernel)
     return VideoLLM(model.eval(), processor).eval()
 
 
@@ -134,11 +134,11 @@ def test_what_cannot_be_pruned_is_refused() -> None:
         PrunedVideoLLM(inner(), FastV(16.0, after=0))
     with pytest.raises(ConfigError, match="stages is 0"):
         PrunedVideoLLM(inner(), PyramidDrop(16.0, stages=0))
-    flashy = VideoLLM(*load_host(str(host_folder()), "sdpa"))
+    flashy = VideoLLM(*load_base_vlm(str(host_folder()), "sdpa"))
     flashy.language_model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ConfigError, match="flash_attention_2"):
         PrunedVideoLLM(flashy, FastV())
-    host, processor = load_host(str(host_folder()), "sdpa")
+    host, processor = load_base_vlm(str(host_folder()), "sdpa")
     host.model.language_model = get_peft_model(host.model.language_model, LoraConfig(r=2, target_modules=["q_proj"]))
     model = VideoLLM(host, processor)
     model.language_model = torch.nn.Identity()  # type: ignore[assignment]

@@ -11,7 +11,7 @@ import torch
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import WAP
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.ops.compressors import registry
 from liteframe.ops.compressors.features import Compressed, Features, compressed
@@ -24,7 +24,7 @@ TOKENS = 16  # a projected frame of 112 px
 
 @lru_cache
 def inner() -> VideoLLM:
-    model, processor = load_host(str(host_folder()), "sdpa")
+    model, processor = load_base_vlm(str(host_folder()), "sdpa")
     return VideoLLM(model.eval(), processor).eval()
 
 
@@ -163,7 +163,7 @@ def test_what_cannot_be_compressed_is_refused() -> None:
         model.prefill(two, model.prompt_ids(two, QUESTIONS[0]))
     with pytest.raises(ConfigError, match="frames_per_line"):
         PostHocVideoLLM(inner(), "tome", frames_per_line=0)
-    model, processor = load_host(str(host_folder()), "sdpa")
+    model, processor = load_base_vlm(str(host_folder()), "sdpa")
     with pytest.raises(ConfigError, match="spans 4 frames"):
         PostHocVideoLLM(VideoLLM(model, processor, compressor=WAP()), "tome")
     with pytest.raises(ConfigError, match="InternVL"):

@@ -11,7 +11,7 @@ from torch import Tensor
 from liteframe.models.backbone import Dense, Pool
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.student.from_teacher import default_clip, place_strides
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.ops.pooling import average_pool
 from tiny_world import ENCODER, host_folder
@@ -67,7 +67,7 @@ def test_a_longer_clip_is_not_two_short_ones() -> None:
 @pytest.mark.parametrize(("clip", "stride"), CLIPS)
 @pytest.mark.parametrize("frames", [4, 6, 13])
 def test_frames_that_pad_change_nothing_for_the_llm(clip: int, stride: tuple[int, int, int], frames: int) -> None:
-    host, processor = load_host(str(host_folder()), "eager")
+    host, processor = load_base_vlm(str(host_folder()), "eager")
     model = VideoLLM(host, processor, LiteFrameBackbone(encoder(clip, stride))).eval()
     assert (model.frames_per_group, model.clip_frames) == (stride[0], clip)
     groups = model.groups(torch.tensor([frames]))[0]
@@ -86,7 +86,7 @@ def test_frames_that_pad_change_nothing_for_the_llm(clip: int, stride: tuple[int
 
 def test_a_dense_student_is_compressed_afterwards_as_the_teacher_is() -> None:
     """Standard distillation: a plain ViT that keeps every token, and a compressor behind it."""
-    host, processor = load_host(str(host_folder()), "eager")
+    host, processor = load_base_vlm(str(host_folder()), "eager")
     student = LiteFrameBackbone(encoder(1, (1, 1, 1), output_size=128))
     model = VideoLLM(host, processor, student, Pool("average", (4, 2, 2))).eval()
     assert (model.frames_per_group, model.clip_frames, student.frame_wise) == (4, 4, True)

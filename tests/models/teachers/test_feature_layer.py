@@ -18,7 +18,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.rivals.attention_probe import AttentionProbe
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.system.own_folder import list_files
 from tiny_world import home
@@ -60,7 +60,7 @@ def frames(count: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("layer", [-1, -2, -3, 1, 2])
 def test_features_and_answers_are_those_of_transformers(layer: int, tmp_path: Path) -> None:
     source, pixels = host_with(tmp_path / "host", vision_feature_layer=layer), frames()
-    host, processor = load_host(source, "eager")
+    host, processor = load_base_vlm(source, "eager")
     own = VideoLLM(host, processor).eval()
     with torch.no_grad():
         visual = own.project(own.encode(pixels))
@@ -80,7 +80,7 @@ def test_features_and_answers_are_those_of_transformers(layer: int, tmp_path: Pa
 def test_another_layer_gives_other_features(tmp_path: Path) -> None:
     found = []
     for layer in (-1, 2, -3, 0):
-        host, processor = load_host(host_with(tmp_path / str(layer), vision_feature_layer=layer), "eager")
+        host, processor = load_base_vlm(host_with(tmp_path / str(layer), vision_feature_layer=layer), "eager")
         found.append(VideoLLM(host, processor).eval().encode(frames()))
     assert torch.equal(found[2], found[3]), "the embeddings, counted from either end"
     assert not torch.allclose(found[0], found[1], atol=1e-2) and not torch.allclose(found[1], found[2], atol=1e-2)
@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_refused_by_name(changes: dict[str, Any], said: s
     source = host_with(tmp_path / "host", **changes)
 
     def as_model() -> None:
-        host, processor = load_host(source)
+        host, processor = load_base_vlm(source)
         VideoLLM(host, processor)
 
     def as_teacher() -> None:
@@ -135,7 +135,7 @@ def test_pixels_are_normalised_as_the_host_s_processor_says(tmp_path: Path) -> N
     for name in ("image_processor", "video_processor"):
         fields[name] |= {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.5]}
     path.write_text(json.dumps(fields))
-    host, processor = load_host(source, "eager")
+    host, processor = load_base_vlm(source, "eager")
     shown = torch.randint(0, 255, (3, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     theirs = processor.video_processor(shown[None], return_tensors="pt")["pixel_values_videos"][0]
     own = VideoLLM(host, processor).eval()

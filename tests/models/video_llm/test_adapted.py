@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from liteframe.errors import ConfigError
 from liteframe.models.video_llm.adapted import load_adapted, save_adapted
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from tiny_world import adapted_model, host_folder
 
@@ -50,7 +50,7 @@ def test_the_merged_model_answers_as_the_one_that_was_trained(run: tuple[Path, t
     assert not any("lora" in name for name, _ in model.named_parameters())
     assert not any(module.training for module in model.modules())
     assert model.frames_per_group == 4
-    host, processor = load_host(str(host_folder()), "eager")
+    host, processor = load_base_vlm(str(host_folder()), "eager")
     plain = VideoLLM(host, processor, model.backbone, frames_per_group=4).eval()
     assert not torch.allclose(logits(plain), expected, atol=0.1), "the adapters and the projector do something"
 
@@ -121,7 +121,7 @@ def test_frames_are_of_the_size_that_lma_had(tmp_path: Path) -> None:
 
 
 def test_a_host_in_bfloat16_takes_the_features_of_an_encoder_in_float32() -> None:
-    host, processor = load_host(str(host_folder()), "eager")
+    host, processor = load_base_vlm(str(host_folder()), "eager")
     expected = VideoLLM(host, processor, adapted_model(host_folder()).backbone, frames_per_group=4).eval()
     with torch.no_grad():
         close = expected.project(expected.encode(frames()))

@@ -12,7 +12,7 @@ from peft import LoraConfig
 from liteframe.errors import ConfigError
 from liteframe.models.video_llm.adapted import load_adapter
 from liteframe.models.video_llm.adapter_config import read_adapter_config
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from tiny_world import host_folder, lma_run_folder
 
 ADAPTER = "adapter_config.json"
@@ -79,6 +79,6 @@ def test_a_rank_that_its_weights_do_not_have(tmp_path: Path) -> None:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     fields = json.loads((tmp_path / ADAPTER).read_text())
     (tmp_path / ADAPTER).write_text(json.dumps({**fields, "r": 4096}))
-    host, _ = load_host(str(host_folder()))
+    host, _ = load_base_vlm(str(host_folder()))
     with pytest.raises(ConfigError, match=r"r is 4096, the ranks of its weights are \[4\]"):
         load_adapter(host.model.language_model, tmp_path)

@@ -19,8 +19,8 @@ from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
-from liteframe.models.video_llm.host_loading import load_host
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.tiny.models import tiny_config
 from tiny_world import ENCODER, home
@@ -75,7 +75,7 @@ def test_each_of_them_ends_an_answer(kind: str, endless: list[int], tmp_path: Pa
     end = next(token for token in endless if token != endless[0])
     never = next(number for number in range(99, 999) if number not in endless)
     folder = host_ending_with(tmp_path / "host", end if kind == "one" else [never, end])
-    host, processor = load_host(str(folder), "eager")
+    host, processor = load_base_vlm(str(folder), "eager")
     model = VideoLLM(host, processor).eval()
     assert model.end_ids >= {end, processor.tokenizer.eos_token_id}
     said = answer(model)

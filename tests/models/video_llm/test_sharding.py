@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from host_world import family_folder
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.prompts import Turn
 from liteframe.models.video_llm.sharding import gather, shard
@@ -26,7 +26,7 @@ RATE = 0.5
 
 
 def video_llm(text: str, chunk_clips: int | None = None) -> VideoLLM:
-    host, processor = load_host(str(family_folder(text, "300M")))
+    host, processor = load_base_vlm(str(family_folder(text, "300M")))
     host.requires_grad_(False)
     torch.manual_seed(0)
     lora = LoraConfig(r=4, target_modules=["q_proj", "o_proj", "down_proj"], init_lora_weights=False)

@@ -13,7 +13,7 @@ from transformers import Qwen2Config
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Pool
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.prompts import Turn
 from tiny_world import host_folder
@@ -28,7 +28,7 @@ TALKS: list[list[Turn]] = [
 
 @lru_cache
 def host():  # type: ignore[no-untyped-def]
-    model, processor = load_host(str(host_folder()), "sdpa")
+    model, processor = load_base_vlm(str(host_folder()), "sdpa")
     return model.eval(), processor
 
 
@@ -151,10 +151,10 @@ class TestLoadHost:
     def test_an_encoder_is_not_a_host(self, tmp_path: Path) -> None:
         host()[0].model.vision_tower.save_pretrained(tmp_path)
         with pytest.raises(ConfigError, match=r"'internvl_vision' is not a base VLM"):
-            load_host(str(tmp_path))
+            load_base_vlm(str(tmp_path))
         Qwen2Config().save_pretrained(tmp_path / "other")
         with pytest.raises(ConfigError, match="'qwen2' is not a base VLM"):
-            load_host(str(tmp_path / "other"))
+            load_base_vlm(str(tmp_path / "other"))
 
     @pytest.mark.parametrize("kind", ["missing", "unexpected", "mismatched"])
     def test_weights_that_do_not_fit_are_named(self, kind: str, tmp_path: Path) -> None:
@@ -170,4 +170,4 @@ class TestLoadHost:
             tensors[name] = torch.zeros(7)
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(ConfigError, match=r"language_model\..*(norm|odd)\.weight"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import InternVLConfig, InternVLVisionConfig
 
 from liteframe.errors import ConfigError
-from liteframe.models.video_llm.hosts import host_config
+from liteframe.models.video_llm.base_vlm_configs import base_vlm_config
 
 SIZES = ("real", "tiny")
 ATTENTION = "sdpa"
@@ -61,7 +61,7 @@ def shapes(size: str, base_vlm: str) -> Shapes:
         ConfigError: another name.
     """
     if size == "real":
-        config = host_config(base_vlm)
+        config = base_vlm_config(base_vlm)
         return Shapes("real", base_vlm, _with_attention(config))
     if size == "tiny":
         return _tiny()

@@ -25,7 +25,7 @@ from liteframe.models.folders.model_folder import ADAPTER_FILES, model_file, mod
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapter_config import read_adapter_config
-from liteframe.models.video_llm.host_loading import load_host
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.system.own_folder import require_unchanged
 
@@ -38,7 +38,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 def save_adapted(
     folder: Path,
-    host: str,
+    base_vlm: str,
     encoder: LiteFrameEncoder,
     language_model: PeftModel | None,
     projector: nn.Module,
@@ -49,7 +49,7 @@ def save_adapted(
 
     Args:
         folder: to write to.
-        host: folder or hub id.
+        base_vlm: folder or hub id.
         encoder: the student.
         language_model: the LLM with its adapters; None if it was not adapted, and is the base VLM's own when loaded.
         projector: the base VLM's, as LMA left it.
@@ -61,8 +61,9 @@ def save_adapted(
         _sort_names(folder / _ADAPTER / ADAPTER_FILES[0])
     save_file({name: tensor.contiguous() for name, tensor in projector.state_dict().items()}, folder / _PROJECTOR)
     # Both resolved, or a link on the way would make `..` mean another folder on the way back.
-    place = os.path.relpath(Path(host).resolve(), folder.resolve()) if Path(host).is_dir() else host
-    card: dict[str, Any] = {"host": place, "host_is_folder": Path(host).is_dir(), "adapter": language_model is not None}
+    is_folder = Path(base_vlm).is_dir()
+    place = os.path.relpath(Path(base_vlm).resolve(), folder.resolve()) if is_folder else base_vlm
+    card: dict[str, Any] = {"host": place, "host_is_folder": is_folder, "adapter": language_model is not None}
     if image_size is not None:
         card["image_size"] = list(image_size)
     (folder / _CARD).write_text(json.dumps(card, indent=2) + "\n")
@@ -80,7 +81,7 @@ def is_adapted(folder: Path) -> bool:
     return os.path.isfile(folder / _CARD)
 
 
-def host_of(folder: Path) -> str:
+def base_vlm_of(folder: Path) -> str:
     """Folder or hub id of the base VLM that the export of an LMA run was made for.
 
     A folder is named from the export, mostly with `..`, as the base VLM lies beside it. An export that came from
@@ -141,11 +142,11 @@ def load_adapted(
         ConfigError: a part is missing, has changed since it was written, or does not fit the base VLM.
     """
     folder = Path(folder)
-    host, processor, encoder = load_parts(folder, host_of(folder), attention)
+    base_vlm, processor, encoder = load_parts(folder, base_vlm_of(folder), attention)
     if adapter := adapter_of(folder):
-        host.model.language_model = merge_adapter(host.model.language_model, adapter, dtype)
+        base_vlm.model.language_model = merge_adapter(base_vlm.model.language_model, adapter, dtype)
     frames = frames_of(folder)
-    return VideoLLM(host, processor, LiteFrameBackbone(encoder, frames.image_size), trained=frames).eval()
+    return VideoLLM(base_vlm, processor, LiteFrameBackbone(encoder, frames.image_size), trained=frames).eval()
 
 
 def frames_of(folder: Path) -> FrameSpec:
@@ -161,7 +162,7 @@ def frames_of(folder: Path) -> FrameSpec:
 
 
 def load_parts(
-    folder: Path, host_source: str, attention: str | dict[str, str] | None = None
+    folder: Path, base_vlm_source: str, attention: str | dict[str, str] | None = None
 ) -> tuple[InternVLForConditionalGeneration, ProcessorMixin, LiteFrameEncoder]:
     """The base VLM with the projector of LMA but without its adapter, the base VLM's processor, and the encoder.
 
@@ -170,9 +171,9 @@ def load_parts(
     """
     require_unchanged(folder)
     projector = _read(folder, _PROJECTOR)
-    host, processor = load_host(host_source, attention)
-    _fit(host.model.multi_modal_projector, projector, folder / _PROJECTOR)
-    return host, processor, LiteFrameEncoder.from_pretrained(model_subfolder(folder, "encoder"))
+    base_vlm, processor = load_base_vlm(base_vlm_source, attention)
+    _fit(base_vlm.model.multi_modal_projector, projector, folder / _PROJECTOR)
+    return base_vlm, processor, LiteFrameEncoder.from_pretrained(model_subfolder(folder, "encoder"))
 
 
 def load_adapter(language_model: PreTrainedModel, folder: Path) -> PeftModel:

@@ -105,20 +105,20 @@ class BaseParts:
     not_applied: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, host: InternVLForConditionalGeneration) -> BaseParts:
+    def of(cls, base_vlm: InternVLForConditionalGeneration) -> BaseParts:
         """The parts of an InternVL; it shares its modules. Raises ConfigError for a layer that cannot be read."""
-        model, config = host.model, host.config
+        model, config = base_vlm.model, base_vlm.config
         return cls(
             model.multi_modal_projector,
             model.language_model,
-            host.lm_head,
+            base_vlm.lm_head,
             config.downsample_ratio,
             config.image_token_id,
-            end_ids(host.generation_config),
+            end_ids(base_vlm.generation_config),
             model.vision_tower,
             feature_layer(config, config.name_or_path or "the base VLM"),
             pixel_colours(config.name_or_path),
-            not_applied(host.generation_config),
+            not_applied(base_vlm.generation_config),
         )
 
 
@@ -163,7 +163,7 @@ class VideoLLM(nn.Module):
     """Answers questions about frames, with any backbone and compressor before the base VLM's projector and LLM.
 
     Args:
-        host: gives projector and LLM (its own vision tower serves only if it is the backbone).
+        base_vlm: gives projector and LLM (its own vision tower serves only if it is the backbone).
         processor: the base VLM's processor.
         backbone: ``frames_BTCHW`` to `VisionTokens`; None is the base VLM's own vision tower.
         compressor: `VisionTokens` to ``tokens_BTHWC``; None keeps every token.
@@ -174,7 +174,7 @@ class VideoLLM(nn.Module):
 
     def __init__(
         self,
-        host: InternVLForConditionalGeneration | BaseParts,
+        base_vlm: InternVLForConditionalGeneration | BaseParts,
         processor: ProcessorMixin,
         backbone: nn.Module | None = None,
         compressor: Compressor | None = None,
@@ -182,7 +182,7 @@ class VideoLLM(nn.Module):
         trained: FrameSpec | None = None,
     ) -> None:
         super().__init__()
-        parts = host if isinstance(host, BaseParts) else BaseParts.of(host)
+        parts = base_vlm if isinstance(base_vlm, BaseParts) else BaseParts.of(base_vlm)
         if backbone is None:
             assert parts.vision_tower is not None, "a base VLM without an image encoder needs a backbone"
             # Without the projector, which the teacher would freeze along with itself.

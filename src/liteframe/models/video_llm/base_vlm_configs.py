@@ -16,12 +16,12 @@ from liteframe.models.teachers import read_config
 
 
 @lru_cache
-def published_hosts() -> dict[str, Path]:
+def published_base_vlms() -> dict[str, Path]:
     """Name -> file of every published size that ships with liteframe (``configs/hosts``), such as ``internvl3-8b``."""
     return {path.stem: path for path in sorted((shipped_configs() / "hosts").glob("*.json"))}
 
 
-def host_config(source: str) -> InternVLConfig:
+def base_vlm_config(source: str) -> InternVLConfig:
     """The config of a base VLM, for planning: sizes and nothing else are asked of it.
 
     Args:
@@ -32,7 +32,7 @@ def host_config(source: str) -> InternVLConfig:
         ConfigError: nothing there, or another family.
     """
     if not os.path.isdir(source):
-        for name, path in published_hosts().items():
+        for name, path in published_base_vlms().items():
             fields = json.loads(path.read_text(encoding="utf-8"))
             if source.lower() in (name, fields.pop("source").lower()):
                 return InternVLConfig.from_dict(fields)

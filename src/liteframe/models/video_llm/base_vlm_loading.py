@@ -12,11 +12,11 @@ from liteframe.models.finite import require_finite_module
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.strict import require_fitting_size
 from liteframe.models.teachers import read_config, require_readable, weight_files
+from liteframe.models.video_llm.base_vlm_configs import require_internvl
 from liteframe.models.video_llm.chat_template import require_bounded, template_of
-from liteframe.models.video_llm.hosts import require_internvl
 
 
-def load_host(
+def load_base_vlm(
     source: str, attention: str | dict[str, str] | None = None
 ) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
     """A base VLM and its processor from a folder or hub id: any size of the family, dense or mixture of experts.

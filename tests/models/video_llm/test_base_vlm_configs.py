@@ -16,8 +16,8 @@ from host_world import FAMILY, TOKENS, bpe_processor, family_config, family_fold
 from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.video_llm.host_loading import load_host
-from liteframe.models.video_llm.hosts import host_config, published_hosts
+from liteframe.models.video_llm.base_vlm_configs import base_vlm_config, published_base_vlms
+from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 
 PUBLISHED = {
@@ -41,12 +41,12 @@ PUBLISHED = {
 
 class TestPublishedSizes:
     def test_all_ship(self) -> None:
-        assert set(published_hosts()) == set(PUBLISHED)
+        assert set(published_base_vlms()) == set(PUBLISHED)
 
     @pytest.mark.parametrize("name", PUBLISHED)
     def test_parameters_are_those_of_the_model_card(self, name: str) -> None:
         with torch.device("meta"):
-            host = InternVLForConditionalGeneration(host_config(name))
+            host = InternVLForConditionalGeneration(base_vlm_config(name))
         assert sum(parameter.numel() for parameter in host.parameters()) == pytest.approx(PUBLISHED[name], rel=0.01)
         tower = sum(parameter.numel() for parameter in host.model.vision_tower.parameters())
         large = name.split("-")[1] in ("38b", "78b", "241b")
@@ -60,18 +60,18 @@ class TestPublishedSizes:
         monkeypatch.setattr("liteframe.models.folders.model_folder.try_to_load_from_cache", refuse)
         for path in sorted((shipped_configs() / "hosts").glob("*.json")):
             source = json.loads(path.read_text())["source"]
-            assert host_config(source).to_dict() == host_config(path.stem).to_dict()
-        assert host_config("OpenGVLab/InternVL3-8B-hf").text_config.hidden_size == 3584
+            assert base_vlm_config(source).to_dict() == base_vlm_config(path.stem).to_dict()
+        assert base_vlm_config("OpenGVLab/InternVL3-8B-hf").text_config.hidden_size == 3584
 
     def test_a_folder_comes_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         family_config("llama", "6B").save_pretrained(tmp_path / "internvl3-8b")
-        config = host_config("internvl3-8b")
+        config = base_vlm_config("internvl3-8b")
         assert (config.text_config.model_type, config.vision_config.hidden_size) == ("llama", 48)
 
     def test_another_name_is_an_error(self) -> None:
         with pytest.raises(ConfigError, match="no model folder 'internvl9-1b'"):
-            host_config("internvl9-1b")
+            base_vlm_config("internvl9-1b")
 
 
 def prompt(question: str) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ def test_logits_are_those_of_transformers_prompt_for_prompt(text: str, tower: st
     """The folder's own processor makes prompt and pixels for transformers; ours are built by `PromptBuilder`."""
     folder = family_folder(text, tower)
     theirs = InternVLForConditionalGeneration.from_pretrained(folder).eval()
-    host, processor = load_host(str(folder))
+    host, processor = load_base_vlm(str(folder))
     own = VideoLLM(host, processor).eval()
     video = torch.randint(0, 255, (3, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     for question in ("color of the star", "What happens, and when?"):
@@ -116,7 +116,7 @@ def test_weights_are_read_as_the_published_files_name_them(text: str, tower: str
     assert any(name.startswith("language_model.model.layers.0.") for name in published)
     assert ("language_model.model.layers.1.mlp.experts.3.up_proj.weight" in published) == (text == "qwen3_moe")
     save_file(published, folder / "model.safetensors", metadata={"format": "pt"})
-    host, _ = load_host(str(folder))
+    host, _ = load_base_vlm(str(folder))
     expected = family_host(text, tower)
     assert host.config.text_config.model_type == text
     for (name, found), (_, wanted) in zip(host.named_parameters(), expected.named_parameters(), strict=True):
@@ -139,7 +139,7 @@ def test_an_untied_host_whose_config_does_not_say_so_stays_untied(tmp_path: Path
     fields = json.loads((folder / "config.json").read_text())
     del fields["tie_word_embeddings"]
     (folder / "config.json").write_text(json.dumps(fields))
-    host, _ = load_host(str(folder))
+    host, _ = load_base_vlm(str(folder))
     assert torch.equal(host.lm_head.weight, family_host("qwen2", "300M").lm_head.weight)
     assert not torch.equal(host.lm_head.weight, host.model.language_model.embed_tokens.weight)
 
@@ -160,28 +160,28 @@ class TestWhatDoesNotFit:
         data = shard.read_bytes()
         shard.unlink()
         with pytest.raises(ConfigError, match=f"{shard.name} that the index names is missing; copy or download"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))
         shard.write_bytes(data[:-40])
         with pytest.raises(ConfigError, match="cannot be read.*copy or download"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))
 
     def test_no_weights(self, folder: Path) -> None:
         for file in [*folder.glob("*.safetensors"), folder / "model.safetensors.index.json"]:
             file.unlink()
         with pytest.raises(ConfigError, match=r"no model\.safetensors"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))
 
     def test_widths_of_another_size(self, folder: Path) -> None:
         fields = json.loads((folder / "config.json").read_text())
         self.change(folder, "config.json", text_config={**fields["text_config"], "intermediate_size": 40})
         with pytest.raises(ConfigError, match=r"\d+ weights of another shape, first .*proj.weight: .*48.* in the file"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))
 
     def test_the_form_with_its_own_code(self, folder: Path) -> None:
         code = {"AutoConfig": "configuration_internvl_chat.InternVLChatConfig"}
         self.change(folder, "config.json", model_type="internvl_chat", auto_map=code)
         with pytest.raises(ConfigError, match="twin that ends in -hf"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))
 
     def test_a_tokenizer_without_the_image_token(self, folder: Path) -> None:
         path = folder / "tokenizer_config.json"
@@ -193,12 +193,12 @@ class TestWhatDoesNotFit:
         assert kept != fields
         path.write_text(json.dumps(kept))
         with pytest.raises(ConfigError, match="tokenizer lacks a token of the family.*context_image_token"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))
 
     def test_a_tokenizer_of_another_host(self, folder: Path) -> None:
         self.change(folder, "config.json", image_token_id=2)
         with pytest.raises(ConfigError, match=r"id of the image token '<IMG_CONTEXT>' is 5, image_token_id .* is 2"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))
 
     def test_a_vocabulary_larger_than_the_embeddings(self, folder: Path) -> None:
         tokenizer = bpe_processor().tokenizer
@@ -206,7 +206,7 @@ class TestWhatDoesNotFit:
         larger.add_tokens([f"word{n}" for n in range(9)])
         larger.save_pretrained(folder)
         with pytest.raises(ConfigError, match="embeddings for"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))
 
     @pytest.mark.parametrize("pattern", ["*token*", "processor_config.json", "chat_template.jinja"])
     def test_no_processor(self, folder: Path, pattern: str) -> None:
@@ -215,4 +215,4 @@ class TestWhatDoesNotFit:
         for file in found:
             file.unlink()
         with pytest.raises(ConfigError, match="copy tokenizer and processor"):
-            load_host(str(folder))
+            load_base_vlm(str(folder))
