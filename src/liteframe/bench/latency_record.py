@@ -37,6 +37,7 @@ class StageTime:
         n: timed runs, 0 where computed; ``p10``, ``p90`` and the raw ``samples`` are of them.
         flops: of the stage; ``moved_bytes``, at least the weights, once.
         floor: of `distance_to_floor`, or None; ``times_floor`` is its ratio.
+        peak_mib: see `bench.memory`.
     """
 
     ms: float
@@ -61,9 +62,24 @@ class StageTime:
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """One cell: a method at a number of frames (or, of the suite "prefill", of tokens); see `real_size.command`.
+    """One cell: a method at a number of frames or, of the suite "prefill", of tokens.
 
     Sums and ratios are made from the stages, so a record's own are not read.
+
+    Attributes:
+        suite: "encoder" (stages encode and project); "mixer" (likewise, the student with each temporal mixer; paper,
+            Table 2); "prefill" (of arm "llm", a prompt of text: also first_token and, on a GPU, decode, the mean of
+            its steps); "pipeline" (encode, project, prefill; where it was run as a whole also `BEFORE_ENCODING`,
+            frames in uint8 from pinned memory, and first_token); "throughput" (likewise, of several videos at once).
+        status: "ok" or "out of memory", then without stages.
+        computed: a stage was computed, or stages of other cells were put together; ``note`` says how.
+        tokens_encoder: with ``tokens_llm`` and ``prompt_tokens`` (visual, `Frame` lines and question) of one video.
+        tokens_mean_over_layers: visual tokens that a layer of the LLM sees, mean over its layers; None but for methods
+            inside the LLM, whose ``tokens_llm`` is what its first layer sees.
+        run_ms: whole runs on the synchronised host clock: median, p10, p90, n; None where there are none.
+        model_ms: encode + project + prefill, medians added; None where one is missing. ``share`` is of it.
+        ttft_ms: time to first token: ``model_ms`` + first_token, and `BEFORE_ENCODING` where that was measured.
+        frames_per_s: of ``model_ms``, or of encode + project where there is no prefill.
     """
 
     suite: str
@@ -118,7 +134,15 @@ class LatencyRow:
 
 @dataclass(frozen=True)
 class LatencyMethod:
-    """What a method is: size, work, and what of the tiny world may stand for its accuracy."""
+    """What a method is: size and work of its encoder, and what of the tiny world may stand for its accuracy.
+
+    Attributes:
+        group: with ``label``, ``note`` and ``accuracy_relative`` as in `ComparedEncoder`.
+        image_size: pixels a side.
+        tokens_encoder_per_frame: after what compresses on the encoder's grid; ``tokens_per_frame`` is what the LLM
+            sees. Both are None where the method was not run.
+        frames_per_group: behind one `Frame` line.
+    """
 
     name: str
     group: str
@@ -135,7 +159,16 @@ class LatencyMethod:
 
 @dataclass
 class LatencyRecord:
-    """All of one run of `liteframe latency`; its fields are told by `liteframe.bench.real_size.command`."""
+    """All of one run of `liteframe latency`.
+
+    Attributes:
+        limits: bf16_gflops, fp32_gflops and bandwidth_gbs of this machine, the best of what was measured at the begin
+            of the run and after every cell; seconds that this took.
+        methods: by name; the file calls them ``arms``.
+        dropped: cells that were not run: suite ("all" for a method that cannot be made), arm, frames (tokens of a
+            prompt for "prefill"), batch, reason.
+        complete: False until the end.
+    """
 
     environment: dict[str, Any]
     settings: dict[str, Any]

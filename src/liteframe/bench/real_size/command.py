@@ -2,50 +2,11 @@
 
 ``python -m liteframe.bench.real_size`` does the same where only torch, transformers and timm are installed.
 
-The record is JSON of kind "latency"; times are milliseconds, of a whole batch. Beside ``environment`` and ``settings``:
-
-    limits     bf16_gflops, fp32_gflops, bandwidth_gbs: of this machine, the best of what was measured at the begin of
-               this run and after every cell; seconds that this took
-    arms       methods: name, group (see `ComparedEncoder`), label and note in words, accuracy_relative (one
-               of the tiny world, or null), image_size (px a side), parameters_m and gflops_per_frame (of the encoder),
-               tokens_encoder_per_frame (after what compresses on the encoder's grid), tokens_per_frame (what the LLM
-               sees; both null where the method was not run), frames_per_group (behind one `Frame` line)
-    rows       see below
-    dropped    suite ("all" for a method that cannot be made), arm, frames (tokens of a prompt for "prefill"), batch,
-               reason: cells that were not run
-    seconds    so far
-    complete   false until the end
-
-A row:
-
-    suite      "encoder"     stages encode and project
-               "mixer"       likewise, of the student with each temporal mixer (paper, Table 2)
-               "prefill"     of arm "llm", frames null: prompt_tokens tokens of text; also first_token and, on a GPU,
-                             decode (one step, mean over settings.decode_tokens - 1 of them)
-               "pipeline"    encode, project and prefill; where it was run as a whole, also host_to_device (frames in
-                             uint8, from pinned memory), normalize (on the device) and first_token
-               "throughput"  likewise, of several videos at once
-    arm, frames, batch, image_size
-    status     "ok" or "out of memory" (then without stages)
-    computed   whether a stage was computed, or stages of other cells were put together; note says how
-    tokens_encoder, tokens_llm, prompt_tokens (visual, `Frame` lines and question), of one video; tokens_per_frame
-    tokens_mean_over_layers  visual tokens of one video that a layer of the LLM sees, mean over its layers; null but for
-               methods inside the LLM, whose tokens_llm is what its first layer sees
-    model_ms   encode + project + prefill, medians added; null where one is missing
-    ttft_ms    time to first token: model_ms + first_token, and host_to_device + normalize where they were measured;
-               null without first_token
-    share      stage -> its part of model_ms
-    run_ms     whole runs on the synchronised host clock, median, p10, p90, n; null where there are none
-    frames_per_s  of model_ms, or of encode + project where there is no prefill
-    stages     stage -> ms (median), p10, p90, n, samples (raw), computed, flops, moved_bytes (at least the weights,
-               once), floor (see `distance_to_floor`), times_floor, peak_mib (see `bench.memory`), how (`How`), note;
-               of a computed stage n is 0 and the spread null
-
-A `Frame` line is taken to add 8 tokens of text, the question 64. Causal attention counts half in the
-``flops`` of a measured prefill, as its kernel may leave the rest out. A prefill that was not run at a length takes its
-operations over the rate measured at neighbouring lengths; a longer one than all takes a rate for the layers and one for
-attention, fitted to all lengths. There is no decoding and no resizing here. Encoders take as long a frame as in
-the longest cell that was run.
+The record is JSON of kind "latency", a `LatencyRecord`; there is no decoding and no resizing here. A `Frame` line is
+taken to add 8 tokens of text, the question 64. Causal attention counts half in the ``flops`` of a measured prefill,
+as its kernel may leave the rest out. Encoders take as long a frame as in the longest cell that was run. A prefill
+that was not run at a length takes its operations over the rate measured at neighbouring lengths; a longer one than
+all takes a rate for the layers and one for attention, fitted to all lengths.
 """
 
 from __future__ import annotations
