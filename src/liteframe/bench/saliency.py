@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from liteframe.bench.environment import environment
-from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
+from liteframe.bench.questions import manifest_of_run, question_batches, run_settings, videos_for
 from liteframe.bench.records import write_record
 from liteframe.bench.run_methods import ATTENTION, RunParts
 from liteframe.errors import ConfigError
@@ -21,10 +21,8 @@ from liteframe.models import teachers
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.teachers import TeacherSource
 from liteframe.models.video_llm.answering_model import AnsweringModel
-from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.wap_scale import propose_scale
-from liteframe.system.stage_records import read_stage_records
-from liteframe.system.tables import aligned
+from liteframe.system.tables import grid
 
 REFERENCE = "class_token"
 _TRIED = ("class_token", "mean_token", "norm")
@@ -97,26 +95,21 @@ def _measure(
 ) -> int:
     manifest = manifest_of_run(folder, split)
     parts = RunParts(folder)
-    (base_vlm, processor), wap = parts.base_vlm, parts.wap
-    teacher = VideoLLM(base_vlm, processor).eval()
-    compressors = compressors_of(wap, saliencies, scales)
-    models: dict[Cell, AnsweringModel] = {}
-    for name, compressor in compressors.items():
-        model = VideoLLM(base_vlm, processor, teacher.backbone, compressor).eval()
-        models.update({(name, count): model for count in frames})
-    data = videos_for({"teacher": teacher}, manifest, max(decoded, *frames), batch_size)
+    compressors = compressors_of(parts.wap, saliencies, scales)
+    made = {name: parts.compressed(compressor).eval() for name, compressor in compressors.items()}
+    models: dict[Cell, AnsweringModel] = {(name, count): model for name, model in made.items() for count in frames}
+    data = videos_for({"teacher": parts.teacher}, manifest, max(decoded, *frames), batch_size)
     scores = answer_all(models, question_batches(data, "saliency: questions"), torch.bfloat16, torch.device("cpu"))
-    rows = rows_against(scores, name_of(replace(wap, saliency=REFERENCE)))
+    reference = name_of(replace(parts.wap, saliency=REFERENCE))
+    rows = rows_against(scores, reference)
     written = write_record(
         out or folder / "saliency.json",
         "saliency",
         environment("cpu", "bfloat16", str(ATTENTION)),
         {
-            "run": folder.name,
-            "seed": next((stage.get("seed") for stage in read_stage_records(folder)), None),
-            "split": split,
+            **run_settings(folder, split),
             "frames": f"uniform midpoints of {max(decoded, *frames)}",
-            "reference": name_of(replace(wap, saliency=REFERENCE)),
+            "reference": reference,
             "compressors": {name: compressor.describe() for name, compressor in compressors.items()},
         },
         {"rows": rows},
@@ -158,8 +151,5 @@ def rows_against(scores: Mapping[Cell, MultipleChoiceAccuracy], reference: str) 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Accuracy by frames, and in brackets the gain over the reference."""
-    counts = sorted({row["frames"] for row in rows})
     cells = {(row["arm"], row["frames"]): f"{row['accuracy']:.3f} ({row['gain']:+.3f})" for row in rows}
-    methods = list(dict.fromkeys(row["arm"] for row in rows))
-    header = ["importance score", *(str(count) for count in counts)]
-    return aligned(header, [[method, *(cells[method, count] for count in counts)] for method in methods])
+    return grid("importance score", cells)

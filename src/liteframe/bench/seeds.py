@@ -12,7 +12,7 @@ from liteframe.bench.records import RowRecord, rows_of, write_record
 from liteframe.errors import DataError
 from liteframe.system.json_files import read_json
 from liteframe.system.own_record import require_own_record
-from liteframe.system.tables import aligned, or_dash
+from liteframe.system.tables import aligned, grid, or_dash
 
 SEED_SLACK = 0.02
 """How far one seed may lie below a target that the mean has to reach."""
@@ -117,13 +117,9 @@ def summarise_seeds(paths: Sequence[str | Path]) -> dict[str, Any]:
 
 def seeds_table(summary: Mapping[str, Any]) -> str:
     """The summary for the terminal."""
-    counts = sorted({row["frames"] for row in summary["rows"]})
-    lines: dict[str, dict[int, str]] = {}
-    for row in summary["rows"]:
-        lines.setdefault(row["arm"], {})[row["frames"]] = f"{row['accuracy']:.3f} ({row['lowest']:.3f})"
-    accuracy = aligned(
-        ["method", *map(str, counts)],
-        [[name, *(own.get(count, "-") for count in counts)] for name, own in lines.items()],
+    accuracy = grid(
+        "method",
+        {(row["arm"], row["frames"]): f"{row['accuracy']:.3f} ({row['lowest']:.3f})" for row in summary["rows"]},
     )
     checks = [
         [

@@ -13,7 +13,7 @@ from liteframe.bench.declared import declared
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import MethodSamples, interleave
-from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
+from liteframe.bench.questions import manifest_of_run, question_batches, run_settings, videos_for
 from liteframe.bench.records import RowRecord, rows_of
 from liteframe.bench.report import build_report, write_report
 from liteframe.bench.run_methods import ATTENTION, RunMethod, exports_of, methods_of_run
@@ -87,7 +87,7 @@ def bench_command(
     stages = _stages(folder, started)
     measured_in = environment("cpu", "bfloat16", str(ATTENTION))
     settings = {
-        **_of_run(folder, split),
+        **run_settings(folder, split),
         "batch": 1,
         "frames": "uniform midpoints",
         "exports": exports_of(folder, [method.name for method in measured]),
@@ -105,15 +105,6 @@ def bench_command(
     return 0
 
 
-def _of_run(run: Path, split: str) -> dict[str, Any]:
-    """What the settings of a report say of the run."""
-    return {
-        "run": run.name,
-        "seed": next((stage.get("seed") for stage in read_stage_records(run)), None),
-        "split": split,
-    }
-
-
 def _report_to_add_to(run: Path, folder: Path, split: str, arms: list[str] | None, latency: bool) -> dict[str, Any]:
     """The report that methods are added to, before anything is measured."""
     if not arms or arms == ["all"] or not latency:
@@ -121,7 +112,7 @@ def _report_to_add_to(run: Path, folder: Path, split: str, arms: list[str] | Non
     if not (folder / REPORT).is_file():
         raise ConfigError(f"{folder / REPORT} is missing, so there is nothing to add to; leave --add out")
     report = read_json(folder / REPORT)
-    require_same_run(report, _of_run(run, split), read_stage_records(run))
+    require_same_run(report, run_settings(run, split), read_stage_records(run))
     return report
 
 

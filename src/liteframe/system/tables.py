@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -16,6 +16,14 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for line in (header, *rows)
     ]
     return "\n".join(lines)
+
+
+def grid(corner: str, cells: Mapping[tuple[str, int], str]) -> str:
+    """A table of plain text, a line a name and a column a number; a dash where there is no cell."""
+    counts = sorted({count for _, count in cells})
+    names = dict.fromkeys(name for name, _ in cells)
+    lines = [[name, *(cells.get((name, count), "-") for count in counts)] for name in names]
+    return aligned([corner, *map(str, counts)], lines)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
