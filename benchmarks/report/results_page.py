@@ -107,7 +107,7 @@ def _device(key: str, records: Records, means: pd.DataFrame) -> dict[str, Any]:
         "headline": headline, "speed_ups": ups, "encoders": encoders,
         "legend": real_shapes.legend(headline, ups, encoders),
         "descriptions": real_shapes.descriptions(record),
-        "limits": real_shapes.limits(record),
+        "limits": record.limits, "floors_beaten": real_shapes.floors_beaten(record),
         "not_run": real_shapes.not_run(record),
     }  # fmt: skip
 

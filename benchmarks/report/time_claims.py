@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -71,20 +71,20 @@ def _by_frames(
     what: str,
     names: tuple[str, ...],
     values: Mapping[int, Mapping[int, float]],
-    is_so: Callable[[float], bool],
+    least: float,
     shape: str,
 ) -> Part:
-    """Something of every frame count and seed.
+    """Something that ought to be above ``least`` at every frame count and seed.
 
     Args:
         evidence: of the times.
         what: the part of the claim.
         names: methods that it is about.
         values: frames -> seed -> value.
-        is_so: whether a value is as claimed.
+        least: that every value has to be above.
         shape: format of a value.
     """
-    cases = [is_so(value) for known in values.values() for value in known.values()]
+    cases = [value > least for known in values.values() for value in known.values()]
     complete = all(set(ALL_SEEDS) <= known.keys() for known in values.values())
     untimed = evidence.untimed_seeds(*names)
     missing = (Reason("not timed", {"seeds": untimed}),) if untimed else ()
@@ -106,9 +106,7 @@ def frozen_is_faster(evidence: Evidence) -> list[Part]:
     what, parts = "model time of {} over that of the student after CTD, equal frames", []
     for name in counted(*AT_16X):
         ratios = _ratios(evidence, (name, "model_ms"), (CTD, "model_ms"))
-        parts.append(
-            _by_frames(evidence, what.format(label(name)), (CTD, name), ratios, lambda ratio: ratio > 1, ".1f")
-        )
+        parts.append(_by_frames(evidence, what.format(label(name)), (CTD, name), ratios, 1, ".1f"))
     return parts
 
 
@@ -123,8 +121,8 @@ def bottleneck(evidence: Evidence) -> list[Part]:
     less, half = "the share with WAP less that without", "the share with WAP, over half"
     parts = [part for record in _complete(evidence) for part in _real_shares(record, less, half)]
     return [
-        _by_frames(evidence, f"tiny world: {less}", names, shifts, lambda shift: shift > 0, "+.0%"),
-        _by_frames(evidence, f"tiny world: {half}", names, own, lambda share: share > 0.5, ".0%"),
+        _by_frames(evidence, f"tiny world: {less}", names, shifts, 0, "+.0%"),
+        _by_frames(evidence, f"tiny world: {half}", names, own, 0.5, ".0%"),
         *(parts or [_NO_RECORD]),
     ]
 
