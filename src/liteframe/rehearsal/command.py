@@ -144,7 +144,7 @@ def _steps_of(run: StageRun, places: Places, processes: int) -> list[Step]:
     go_on = ("--ckpt_path=last",) if verb == "fit" else ()
     words_stopped = (verb, *words, f"--trainer.callbacks+={json.dumps(stop)}")
     return [
-        Step(f"{name}, a rank killed", words_stopped, RANK_LOST, f"ranks [{processes - 1}] ended with code -9")
+        Step(f"{name}, a rank killed", words_stopped, RANK_LOST, f"(after step {STOP_AFTER})")
         if kill
         else Step(f"{name}, stopped", words_stopped, ENDED_BY_SIGTERM),
         Step(f"{name}, going on", (verb, *words, *go_on)),
