@@ -14,6 +14,7 @@ from liteframe.bench.environment import environment, repository_state
 
 
 def test_holds_what_a_record_needs_and_nothing_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.runtime, "malloc_is_tuned", False)  # whatever tests ran before in this process
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
     monkeypatch.setenv("LD_PRELOAD", "/secret/place/libfast.so")
     fields = environment(dtype="bf16", attention_kernel="sdpa")
