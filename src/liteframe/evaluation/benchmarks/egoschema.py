@@ -1,0 +1,85 @@
+"""EgoSchema (arXiv 2308.09126): the Parquet copy that lmms-eval reads, or the authors' ``questions.json``.
+
+Answers are published for 500 of the 5,031 questions: the split "subset", or ``subset_answers.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from liteframe.data.sources.row_fields import RowFields
+from liteframe.errors import DataError, ManifestError
+from liteframe.evaluation.benchmarks.data_folder import DataFolder
+from liteframe.evaluation.benchmarks.options_inside import without_letters
+from liteframe.evaluation.benchmarks.question import (
+    Question,
+    Unusable,
+    checked_options,
+    of_number,
+    required_options,
+    required_text,
+)
+from liteframe.evaluation.benchmarks.reading import questions_in
+from liteframe.system.bounded_text import parse_json
+
+LETTERS = "ABCDE"
+_FOLDERS = ("videos", "good_clips_git")
+_LISTS = {
+    "subset": ("*Subset/*.parquet", "*questions.json"),
+    "test": ("*MC/*.parquet", "*GENERATION/*.parquet", "*questions.json"),
+}
+
+
+def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
+    """Rows of a split: "subset", those with published answers, or "test", all of them."""
+    lists = data.lists(*_LISTS[split])
+    if lists[0].suffix == ".parquet":
+        return questions_in(data, lists, lambda row: _copied(row, data), "question_idx")
+    answers = _subset_answers(data)
+    return questions_in(data, lists, lambda row: _of_authors(row, data, answers, split), "q_uid")
+
+
+def _copied(row: RowFields, data: DataFolder) -> Question:
+    text, listed = required_text(row, "question"), required_options(row, "option", len(LETTERS))
+    plain = without_letters(list(listed))
+    options = listed if plain is None else tuple(plain)
+    return Question(
+        id=row.name("question_idx") or row.where,
+        video=data.video(required_text(row, "video_idx"), _FOLDERS),
+        text=text,
+        options=options,
+        answer=of_number(row, "answer", options),
+        groups={},
+        where=row.where,
+        published=None if plain is None else "\n".join([text, *listed]),
+    )
+
+
+def _of_authors(row: RowFields, data: DataFolder, answers: Mapping[str, Any], split: str) -> Question | None:
+    name = required_text(row, "q_uid")
+    if split == "subset" and name not in answers:
+        return None
+    options = [row.text(f"option {number}") or "" for number in range(len(LETTERS))]
+    answered = RowFields({"answer": answers.get(name)}, row.where)
+    return Question(
+        id=name,
+        video=data.video(name, _FOLDERS),
+        text=required_text(row, "question"),
+        options=checked_options(row, "option 0", options, len(LETTERS)),
+        answer=of_number(answered, "answer", options),
+        groups={},
+        where=row.where,
+    )
+
+
+def _subset_answers(data: DataFolder) -> dict[str, Any]:
+    path: Path = data.lists("*subset_answers.json")[0]
+    try:
+        answers = parse_json(path.read_bytes(), str(path), ManifestError)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not isinstance(answers, dict):
+        raise ManifestError(f"{path}: an object of indices by q_uid is needed, not {type(answers).__name__}")
+    return answers

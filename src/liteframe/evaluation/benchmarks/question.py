@@ -1,0 +1,142 @@
+"""One multiple-choice question about a video, whichever benchmark it is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+
+from liteframe.data.sources.row_fields import RowFields
+from liteframe.errors import ManifestError
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with options, as it is asked and scored.
+
+    Attributes:
+        id: unique in its benchmark.
+        video: path from the data folder, links followed: equal for all questions about one file. A folder of pictures
+            where `pictures_fps` is given.
+        text: the question without its options.
+        options: their texts without letters.
+        answer: index of the right option; None where it is not published.
+        groups: what results are broken down by, such as ``{"duration": "short"}``.
+        where: position in its list, for messages.
+        published: question and options in one text, letter for letter, where the benchmark gives options with letters.
+        subtitles: path of their file from the data folder; None where there is none.
+        subtitles_start_s: on the clock of the subtitles, where the video begins.
+        duration_s: of the video, where the list says so.
+        start_s, end_s: the part of the video that the question is about; None for its start and its end.
+        pictures_fps: rate of a video that is kept as a folder of pictures; None for a file.
+    """
+
+    id: str
+    video: str
+    text: str
+    options: tuple[str, ...]
+    answer: int | None
+    groups: Mapping[str, str]
+    where: str
+    published: str | None = None
+    subtitles: str | None = None
+    subtitles_start_s: float = 0.0
+    duration_s: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    pictures_fps: float | None = None
+
+    @property
+    def letters(self) -> str:
+        """A letter for each option."""
+        return ascii_uppercase[: len(self.options)]
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A row that no question can be made of: it is left out, listed and counted.
+
+    Attributes:
+        id: of the row, or its position in the list where it has none.
+        where: position in its list.
+        why: in one line, with what to do.
+    """
+
+    id: str
+    where: str
+    why: str
+
+
+def required_text(row: RowFields, name: str) -> str:
+    """A text that is there and not blank. Raises ManifestError."""
+    text = row.text(name)
+    if text is None or not text.strip():
+        raise row.fault(name, "missing or empty, and the question cannot be asked without it; repair the row")
+    return text
+
+
+def required_options(row: RowFields, name: str, most: int) -> tuple[str, ...]:
+    """Two options or more, at most `most`, none of them blank. Raises ManifestError."""
+    options = row.items(name, str, "texts") or []
+    return checked_options(row, name, tuple(options), most)
+
+
+def checked_options(row: RowFields, name: str, options: Sequence[str], most: int) -> tuple[str, ...]:
+    """`options`, if there are 2 to `most` and none is blank. Raises ManifestError."""
+    if not 2 <= len(options) <= most or not all(option.strip() for option in options):
+        raise row.fault(name, f"2 to {most} options with a text are needed, not {list(options)!r:.200}; repair the row")
+    return tuple(options)
+
+
+def of_letter(row: RowFields, name: str, options: Sequence[str]) -> int | None:
+    """Index of the option whose letter the field gives (``C``, ``(C)``, ``C.``); None where the field is empty.
+
+    Some copies give the option's text instead, which is taken where it is no letter. Raises ManifestError.
+    """
+    answer = row.text(name)
+    if answer is None or not answer.strip():
+        return None
+    letter = answer.strip().strip("().: ").upper()
+    if len(letter) == 1 and letter in ascii_uppercase[: len(options)]:
+        return ascii_uppercase.index(letter)
+    return _of_text(row, name, answer, options)
+
+
+def of_text(row: RowFields, name: str, options: Sequence[str]) -> int | None:
+    """Index of the option that the field repeats; None where the field is empty. Raises ManifestError.
+
+    Never read as a letter: options may be letters themselves.
+    """
+    answer = row.text(name)
+    return None if answer is None or not answer.strip() else _of_text(row, name, answer, options)
+
+
+def of_number(row: RowFields, name: str, options: Sequence[str]) -> int | None:
+    """The field itself, an index from 0, as a number or in quotes; None where it is empty. Raises ManifestError."""
+    value = row.rest.pop(name, None)
+    if value is None or value == "":
+        return None
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(options):
+        raise row.fault(name, f"an index from 0 to {len(options) - 1} is needed, not {value!r:.80}; repair the row")
+    return number
+
+
+def _of_text(row: RowFields, name: str, answer: str, options: Sequence[str]) -> int:
+    for same in (str, _bare):
+        alike = [index for index, option in enumerate(options) if same(option) == same(answer)]
+        if alike:
+            if len(alike) > 1:
+                break
+            return alike[0]
+    raise row.fault(name, f"{answer!r:.80} is not exactly one of the options {list(options)!r:.200}; repair the row")
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.split()).rstrip(".").casefold()
+
+
+def unusable(name: object, where: str, error: ManifestError) -> Unusable:
+    """What stands for a row that raised `error`; `name` is its id, if it is one."""
+    why = str(error) if str(error).startswith(where) else f"{where}: {error}"
+    return Unusable(str(name) if isinstance(name, str | int) and name != "" else where, where, why)

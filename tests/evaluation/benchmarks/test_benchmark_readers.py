@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from string import ascii_uppercase
+
+import pytest
+from published_layouts import LAYOUTS, Layout, touch, write_json
+
+from liteframe.data.sources.row_fields import RowFields
+from liteframe.errors import ConfigError, DataError, ManifestError
+from liteframe.evaluation.benchmarks.question import Question, Unusable, of_letter, of_number, of_text
+from liteframe.evaluation.benchmarks.registry import BENCHMARKS, benchmark
+
+
+def questions(name: str, root: Path) -> list[Question]:
+    layout = LAYOUTS[name]
+    layout.write(root)
+    return [row for row in benchmark(layout.benchmark).read(root, layout.split) if isinstance(row, Question)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_good_rows_are_read_and_bad_ones_listed(layout: Layout, tmp_path: Path) -> None:
+    layout.write(tmp_path)
+    rows = benchmark(layout.benchmark).read(tmp_path, layout.split)
+    asked = [row for row in rows if isinstance(row, Question)]
+    left_out = [row for row in rows if isinstance(row, Unusable)]
+    assert tuple(row.answer for row in asked) == layout.answers
+    assert len(left_out) == len(layout.faults)
+    for fault in layout.faults:
+        assert any(fault in row.why for row in left_out), [row.why for row in left_out]
+    assert all(row.where in row.why and str(tmp_path) in row.where for row in left_out)
+    assert len({row.id for row in rows}) == len(rows)
+    for row in asked:
+        assert set(row.groups) == set(BENCHMARKS[layout.benchmark].groups)
+        assert (tmp_path / row.video).exists() and not Path(row.video).is_absolute()
+        assert not any(option.startswith(f"{letter}.") for letter, option in zip(row.letters, row.options, strict=True))
+
+
+def test_every_benchmark_has_a_layout_here() -> None:
+    there = {(layout.benchmark, layout.split) for layout in LAYOUTS.values()}
+    assert {name for name, _ in there} == set(BENCHMARKS)
+    with pytest.raises(ConfigError, match="choose one of video-mme, mlvu"):
+        benchmark("videomme")
+
+
+def test_a_split_that_there_is_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no split 'val'; choose one of dev, test"):
+        benchmark("mlvu").read(tmp_path, "val")
+
+
+def test_video_mme_keeps_its_options_to_the_letter(tmp_path: Path) -> None:
+    first, second, third = questions("video-mme", tmp_path)
+    assert first.options[:2] == ("Apples.", "Candles.")
+    assert first.published == "What is number 0?\nA. Apples.\nB. Candles.\nC. Berries.\n" + (
+        "D. The three kinds are of the same number."
+    )
+    assert (second.subtitles, third.subtitles) == ("subtitle/-vid_1.srt", None)
+    assert second.video == "videos_chunked_02/data/-vid_1.MP4"
+    assert first.groups == {
+        "duration": "short",
+        "domain": "Knowledge",
+        "sub_category": "Law",
+        "task": "Object Recognition",
+    }
+
+
+def test_mlvu_says_the_same_in_both_of_its_layouts(tmp_path: Path) -> None:
+    raw, copied = questions("mlvu", tmp_path / "raw")[0], questions("mlvu-copy", tmp_path / "copy")[0]
+    assert (raw.text, raw.options) == (copied.text, copied.options)
+    assert raw.published is None
+    assert copied.published == "What color is the coat?\n(A) Yellow\n(B) Red\n(C) Green\n(D) Blue"
+    assert [row.groups["task"] for row in questions("mlvu", tmp_path / "raw")] == ["plotQA", "needle"]
+
+
+def test_longvideobench_has_what_its_subtitles_need(tmp_path: Path) -> None:
+    first, second, _ = questions("longvideobench", tmp_path)
+    assert (first.subtitles, first.subtitles_start_s, first.duration_s) == ("subtitles/vid0_en.json", 2.5, 10.0)
+    assert first.groups == {"duration": "15", "task": "S2E", "topic": "NP-News-Programs"}
+    assert second.subtitles is None
+
+
+def test_padding_is_no_option(tmp_path: Path) -> None:
+    assert [len(row.options) for row in questions("longvideobench-parquet", tmp_path)] == [2, 5]
+
+
+def test_mvbench_knows_parts_pictures_and_its_own_folders(tmp_path: Path) -> None:
+    cut, pictures, door = questions("mvbench", tmp_path)
+    assert (cut.start_s, cut.end_s, cut.pictures_fps) == (1.5, 4.0, None)
+    assert pictures.video == "video/tvqa/frames_fps3_hq/castle_s01e01_seg02_clip_00"
+    assert (pictures.pictures_fps, pictures.end_s) == (3.0, 9.5)
+    assert door.video == "video/clevrer/video_validation/video_1.mp4"  # not the archive of the same names
+    touch(tmp_path, "video/star/Charades_segment/ZS9XR.mp4")
+    again = questions("mvbench", tmp_path)[0]
+    assert (again.video, again.start_s) == ("video/star/Charades_segment/ZS9XR.mp4", None)  # cut already
+
+
+def test_egoschema_of_its_authors_asks_all_in_its_test_split(tmp_path: Path) -> None:
+    LAYOUTS["egoschema-authors"].write(tmp_path)
+    rows = benchmark("egoschema").read(tmp_path, "test")
+    assert [row.answer for row in rows if isinstance(row, Question)] == [4, 0, None]
+
+
+def test_a_list_whose_rows_are_all_bad_is_an_error_that_says_why(tmp_path: Path) -> None:
+    write_json(tmp_path / "lvb_val.json", [{"prompt": "?"}])
+    with pytest.raises(DataError, match=r"not one question .*lvb_val.json: row 1: field 'option0'"):
+        benchmark("longvideobench").read(tmp_path)
+    write_json(tmp_path / "lvb_val.json", [])
+    with pytest.raises(DataError, match="the list of questions is empty"):
+        benchmark("longvideobench").read(tmp_path)
+    with pytest.raises(DataError, match=r"no list of questions, looked for .*test_mcq_gt.json"):
+        benchmark("mlvu").read(tmp_path, "test")
+    with pytest.raises(DataError, match="no such folder"):
+        benchmark("mlvu").read(tmp_path / "nowhere")
+
+
+def test_ids_that_come_again_are_told_apart(tmp_path: Path) -> None:
+    LAYOUTS["longvideobench"].write(tmp_path)
+    rows = json.loads((tmp_path / "lvb_val.json").read_text().split(',\n{"question": "a"')[0] + "]")
+    write_json(tmp_path / "lvb_val.json", [rows[0], rows[0], rows[0]])
+    assert [row.id for row in benchmark("longvideobench").read(tmp_path)] == ["vid0_0", "vid0_0@2", "vid0_0@3"]
+
+
+def test_more_options_than_letters_are_refused(tmp_path: Path) -> None:
+    LAYOUTS["mlvu-test"].write(tmp_path)
+    path = tmp_path / "test-ground-truth/test_mcq_gt.json"
+    row = json.loads(path.read_text().split(',\n{"question": "a"')[0] + "]")[0]
+    write_json(path, [row, {**row, "candidates": [str(number) for number in range(7)], "answer": "1"}])
+    (refused,) = (row for row in benchmark("mlvu").read(tmp_path, "test") if isinstance(row, Unusable))
+    assert "field 'candidates': 2 to 6 options" in refused.why
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 6])
+def test_every_spelling_of_every_answer_comes_back(size: int) -> None:
+    options = ["a man", "Red, white.", "3", "B", "The Blue One", "none of these"][:size]
+    for order in itertools.islice(itertools.permutations(options), 24):
+        for index, option in enumerate(order):
+            letter = ascii_uppercase[index]
+            for spelt in (letter, f"({letter})", f"{letter}.", f" {letter} ", letter.lower(), f"{letter})"):
+                assert of_letter(RowFields({"answer": spelt}, "w"), "answer", order) == index
+            for spelt in (option, f" {option}", option.upper(), option.rstrip(".")):
+                assert of_text(RowFields({"answer": spelt}, "w"), "answer", order) == index
+            for number in (index, str(index), f" {index}"):
+                assert of_number(RowFields({"answer": number}, "w"), "answer", order) == index
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "fault"),
+    [
+        (of_letter, "E", "not exactly one of the options"),
+        (of_letter, 1, "a string is needed"),
+        (of_text, "C", "not exactly one of the options"),
+        (of_text, "same", "not exactly one of the options"),
+        (of_number, 4, "an index from 0 to 3"),
+        (of_number, -1, "an index from 0 to 3"),
+        (of_number, True, "an index from 0 to 3"),
+        (of_number, 1.0, "an index from 0 to 3"),
+        (of_number, "-1", "an index from 0 to 3"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused(read: object, value: object, fault: str) -> None:
+    assert callable(read)
+    with pytest.raises(ManifestError, match=f"w: field 'answer': .*{fault}"):
+        read(RowFields({"answer": value}, "w"), "answer", ("same", "same", "x", "y"))
+
+
+@pytest.mark.parametrize("read", [of_letter, of_text, of_number])
+def test_an_answer_that_is_not_published_is_none(read: object) -> None:
+    assert callable(read)
+    assert read(RowFields({}, "w"), "answer", ("a", "b")) is None
+    assert read(RowFields({"answer": ""}, "w"), "answer", ("a", "b")) is None

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from published_layouts import LAYOUTS, touch
+
+from liteframe.errors import DataError, ManifestError
+from liteframe.evaluation.benchmarks.data_folder import DataFolder
+from liteframe.evaluation.benchmarks.question import Question, Unusable
+from liteframe.evaluation.benchmarks.registry import benchmark
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".MP4", ".mkv", ".webm", ".Mov"])
+def test_a_video_is_found_whatever_its_ending(ending: str, tmp_path: Path) -> None:
+    touch(tmp_path, f"data/a.b{ending}")
+    data = DataFolder(tmp_path)
+    assert data.video("a.b", ("data",)) == data.video("a.b.mp4", ("data",)) == f"data/a.b{ending}"
+
+
+def test_names_that_differ_in_case_are_two_videos(tmp_path: Path) -> None:
+    touch(tmp_path, "data/aB.mp4", "data/ab.mp4")
+    assert DataFolder(tmp_path).video("ab") == "data/ab.mp4"
+    with pytest.raises(ManifestError, match="no such file"):
+        DataFolder(tmp_path).video("AB")
+
+
+def test_the_published_folder_comes_first_and_a_doubt_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "chunk/data/a.mp4", "data/a.mp4", "x/b.mp4", "y/b.mp4", "c.mp4", "c.mkv")
+    data = DataFolder(tmp_path)
+    assert data.video("a", ("data",)) == "data/a.mp4"
+    assert data.video("c.mkv") == "c.mkv"
+    for name in ("b", "c"):
+        with pytest.raises(ManifestError, match=f"there are .*{name}.*keep one of them"):
+            data.video(name, ("data",))
+    with pytest.raises(ManifestError, match="no such file"):
+        data.video("b", ("data",), anywhere=False)
+
+
+@pytest.mark.parametrize("name", ["../secret.mp4", "/etc/secret.mp4", "a/../../secret.mp4", "", "a\0b"])
+def test_no_name_leads_out(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, "secret.mp4", "root/a.mp4")
+    with pytest.raises(ManifestError, match="correct the row"):
+        DataFolder(tmp_path / "root").video(name)
+
+
+def test_no_link_leads_out_and_one_inside_is_its_file(tmp_path: Path) -> None:
+    touch(tmp_path, "secret.mp4", "root/data/a.mp4", "elsewhere/d.mp4")
+    (tmp_path / "root/data/out.mp4").symlink_to(tmp_path / "secret.mp4")
+    (tmp_path / "root/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root/data/b.mp4").symlink_to("a.mp4")
+    data = DataFolder(tmp_path / "root")
+    assert data.video("b") == "data/a.mp4"  # the same file, so one video in intervals
+    with pytest.raises(ManifestError, match=r"data/out.mp4 is a link that leads out of .*--local-dir"):
+        data.video("out")
+    with pytest.raises(ManifestError, match="no such file"):
+        data.video("d")
+    with pytest.raises(DataError, match="more is a link that leads out|data/out.mp4 is a link that leads out"):
+        data.lists("*.parquet")
+
+
+def test_a_row_that_leads_out_is_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    LAYOUTS["longvideobench"].write(root)
+    touch(tmp_path, "secret.mp4")
+    path = root / "lvb_val.json"
+    path.write_text(path.read_text().replace('"vid1.mp4"', '"../../secret.mp4"', 1))
+    rows = benchmark("longvideobench").read(root)
+    assert [row.id for row in rows if isinstance(row, Question)] == ["vid0_0", "vid2_0"]
+    assert any("leads out of" in row.why for row in rows if isinstance(row, Unusable))
+
+
+def test_what_is_still_packed_is_named_with_what_unpacks_it(tmp_path: Path) -> None:
+    LAYOUTS["video-mme"].write(tmp_path)
+    for path in [*tmp_path.rglob("-vid*")]:
+        path.unlink()
+    touch(tmp_path, "videos_chunked_01.zip", "videos_chunked_02.zip", "subtitle.zip", "more.tar.part.aa", "x.pkl")
+    touch(tmp_path, "more.tar.part.ab")
+    with pytest.raises(DataError) as raised:
+        benchmark("video-mme").read(tmp_path)
+    told = str(raised.value)
+    assert "no such file" in told and "more.tar.part.aa to more.tar.part.ab, subtitle.zip" in told
+    assert f"--data {tmp_path} --unpack" in told and "Pickles are never opened" in told and "and 1 more" in told
+
+
+def test_hidden_files_are_no_videos(tmp_path: Path) -> None:
+    touch(tmp_path, "data/._a.mp4", ".cache/huggingface/a.mp4")
+    with pytest.raises(ManifestError, match="no such file"):
+        DataFolder(tmp_path).video("a")
