@@ -34,7 +34,8 @@ def test_the_wheel_carries_code_configs_and_licence(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "liteframe").rglob("*.py")}
     configs = {f"liteframe/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
-    assert modules | configs | {"liteframe/py.typed", "liteframe/bench/methods.toml"} <= names
+    data = {f"liteframe/{name}" for name in ("py.typed", "bench/methods.toml", "evaluation/prompts/prompts.toml")}
+    assert modules | configs | data <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if not name.startswith(("liteframe/", "liteframe-"))]
 
