@@ -1,0 +1,33 @@
+"""liteframe's own rule: an answer counts only as what it says without doubt."""
+
+from __future__ import annotations
+
+import re
+from string import ascii_uppercase
+
+from liteframe.data.sources.conversations import right_option
+from liteframe.evaluation.benchmarks.question import Question
+from liteframe.evaluation.scoring.reading import NONE, Reading, one
+
+_LEADING = re.compile(r"\(([A-Z])\)(?!\w)")
+_SAID = re.compile(
+    r"\b(?i:answer|option|choice)(?:\s+(?i:is)\b\s*:?|\s*:)\s*[(*\"']*([A-Z])(?![\w'])[)*\"']*(?=\s*(?:[.,;:!?]|$|\n))"
+)
+
+
+def strict(answer: str, question: Question) -> Reading:
+    """One option, or none.
+
+    In this order: the whole answer is a letter, an option's text, or both (``C``, ``(C)``, ``C. a ball``, ``a ball``);
+    it begins with a letter in brackets; it says ``answer is C``, or ``Best option: C``, with nothing but punctuation
+    behind the letter. Where it says so of two letters, it counts as none.
+    """
+    whole = right_option({"options": list(question.options), "answer": answer.strip()})
+    if whole is not None:
+        return one(whole)
+    leading = _LEADING.match(answer.strip())
+    said = {leading[1]} if leading else {match[1] for match in _SAID.finditer(answer)}
+    if len(said) != 1:
+        return NONE
+    index = ascii_uppercase.index(said.pop())
+    return one(index) if index < len(question.options) else NONE
