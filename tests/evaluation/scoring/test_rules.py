@@ -85,6 +85,12 @@ def test_strict_reads_what_is_said_without_doubt(answer: str, expected: str) -> 
     assert said(strict, answer) == expected
 
 
+def test_a_letter_is_the_letter_where_options_are_letters() -> None:
+    assert said(strict, "A", "B", "A", "D") == "A"
+    assert said(strict, "D", "B", "A", "D") == "-"
+    assert said(strict, "C. D", "B", "A", "D") == "C"
+
+
 def test_a_question_of_six_is_cut_to_four_letters_by_lmms_eval_alone() -> None:
     six = ("1", "2", "3", "4", "5", "6")
     assert said(rules_for("mlvu")["lmms-eval"], "F", *six) == "-"

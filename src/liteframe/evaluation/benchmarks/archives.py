@@ -22,7 +22,11 @@ from liteframe.system.contained_path import OutsideRoot, contained
 
 _ZIP = re.compile(r"(?i).*\.zip")
 _TAR = re.compile(r"(?i).*\.(?:tar|tgz|tar\.(?:gz|bz2|xz))")
-_PART = re.compile(r"(?i)(?P<whole>.*\.(?:tar|tgz|tar\.(?:gz|bz2|xz)))[.-]?(?:part)?[.-]?(?P<part>[a-z]{2,3}|\d{1,4})")
+_PART = re.compile(
+    r"(?i)(?P<whole>.*\.(?:tar|tgz|tar\.(?:gz|bz2|xz)))(?:[.-]?part[.-]?(?=[a-z]|\d)|[.-](?=a[a-z]$|\d))"
+    r"(?P<part>[a-z]{2,3}|\d{1,4})"
+)
+"""``x.tar.part.aa``, ``x.tar.gz.part-aa``, ``x.tar.part00``, ``x.tar.0``, ``x.tar.aa``; not ``x.tar.md``."""
 _CHUNK = 1 << 20
 _SPARE = 64 << 20
 """Bytes of the disk that are left free."""
@@ -70,6 +74,8 @@ def unpack(root: str | os.PathLike[str], report: Callable[[str], None] = lambda 
             archive is damaged, or lacks a part; the disk has no room. Members before it have been written.
     """
     root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; give the one that the benchmark was downloaded to")
     names = [
         Path(parent, name).relative_to(root).as_posix()
         for parent, _, found in os.walk(root)
@@ -205,7 +211,8 @@ def _require_all_parts(archive: Archive, root: Path) -> None:
     counts = [_place(match["part"]) for match in matches if match is not None]
     if len(counts) != len(archive.parts):
         raise DataError(f"{root / archive.name}: is there whole and in parts; move the parts away, or the whole")
-    if counts[0] > 1 or any(after != before + 1 for before, after in pairwise(counts)):
+    first = 1 if archive.parts[0][-1].isdigit() else 0
+    if counts[0] > first or any(after != before + 1 for before, after in pairwise(counts)):
         raise DataError(f"{root / archive.name}: a part is missing among {', '.join(archive.parts)}; download it")
 
 

@@ -41,11 +41,12 @@ class DataFolder:
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         self._links_out: dict[str, list[str]] = defaultdict(list)
         self._picture_folders: set[str] = set()
+        self._unread: list[OSError] = []
         self._walk()
 
     def _walk(self) -> None:
         real_root = os.path.realpath(self.root)
-        for parent, folders, names in os.walk(self.root):
+        for parent, folders, names in os.walk(self.root, onerror=self._unread.append):
             inside = PurePosixPath(Path(parent).relative_to(self.root).as_posix())
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             linked = [name for name in folders if os.path.islink(os.path.join(parent, name))]
@@ -93,7 +94,10 @@ class DataFolder:
         """
         path = self._find(name, [*folders, ""] if anywhere else folders, VIDEO_SUFFIXES)
         if path is None:
-            raise ManifestError(f"video {name!r}: no such file below {self.root}; download it, or unpack its archive")
+            unread = f" ({self._unread[0].filename} cannot be read)" if self._unread else ""
+            raise ManifestError(
+                f"video {name!r}: no such file below {self.root}{unread}; download it, or unpack its archive"
+            )
         return path
 
     def subtitles(self, name: str, folders: Sequence[str], suffix: str) -> str | None:

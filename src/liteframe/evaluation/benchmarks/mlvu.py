@@ -66,7 +66,6 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
             groups={"task": task},
             where=row.where,
             published=published,
-            duration_s=row.seconds("duration"),
         )
 
     return questions_in(data, data.lists(*_LISTS[split]), parse, "question_id")

@@ -9,6 +9,7 @@ from liteframe.data.sources.conversations import right_option
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.scoring.reading import NONE, Reading, one
 
+_LETTER = re.compile(r"\(?([A-Z])\)?[.:]?")
 _LEADING = re.compile(r"\(([A-Z])\)(?!\w)")
 _SAID = re.compile(
     r"\b(?i:answer|option|choice)(?:\s+(?i:is)\b\s*:?|\s*:)\s*[(*\"']*([A-Z])(?![\w'])[)*\"']*(?=\s*(?:[.,;:!?]|$|\n))"
@@ -22,6 +23,10 @@ def strict(answer: str, question: Question) -> Reading:
     it begins with a letter in brackets; it says ``answer is C``, or ``Best option: C``, with nothing but punctuation
     behind the letter. Where it says so of two letters, it counts as none.
     """
+    letter = _LETTER.fullmatch(answer.strip())
+    if letter is not None:  # even where another option's text is this letter
+        index = ascii_uppercase.index(letter[1])
+        return one(index) if index < len(question.options) else NONE
     whole = right_option({"options": list(question.options), "answer": answer.strip()})
     if whole is not None:
         return one(whole)
