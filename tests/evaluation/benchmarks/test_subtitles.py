@@ -125,6 +125,10 @@ def test_subtitles_stand_between_the_frames_that_they_are_said_at() -> None:
     assert list(interleaved(said(*spans, tag=False), times)) == [0, "s0", 1, "s1", 2, "s3", "s4", 3]
 
 
+def test_a_subtitle_that_ends_or_begins_with_a_frame_is_left_out() -> None:
+    assert list(interleaved(said((1.0, 5.0), (4.0, 5.5), (5.0, 7.0), tag=False), [0.0, 5.0])) == [0, "s1", 1]
+
+
 def test_interleaving_drops_and_doubles_no_frame() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -182,14 +182,7 @@ def _write(source: Any, size: int, target: Path, archive: Path) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_open(target, sync=False) as file:
-        copied = 0
-        while chunk := source.read(_CHUNK):
-            copied += len(chunk)
-            if copied > size:
-                raise DataError(f"{archive}: holds more of {target.name!r} than it says; download it again")
-            file.write(chunk)
-        if copied < size:
-            raise DataError(f"{archive}: ends within {target.name!r}; download it again")
+        shutil.copyfileobj(source, file, _CHUNK)
     return target
 
 

@@ -12,7 +12,7 @@ from liteframe.evaluation.scoring.reading import NONE, Reading, one
 _LETTER = re.compile(r"\(?([A-Z])\)?[.:]?")
 _LEADING = re.compile(r"\(([A-Z])\)(?!\w)")
 _SAID = re.compile(
-    r"\b(?i:answer|option|choice)(?:\s+(?i:is)\b\s*:?|\s*:)\s*[(*\"']*([A-Z])(?![\w'])[)*\"']*(?=\s*(?:[.,;:!?]|$|\n))"
+    r"\b(?i:answer|option|choice)(?:\s+(?i:is)\b\s*:?|\s*:)\s*[(*\"']*([A-Z])[)*\"']*(?=\s*(?:[.,;:!?]|$|\n))"
 )
 
 
