@@ -137,7 +137,7 @@ def test_every_spelling_of_every_answer_comes_back(size: int) -> None:
     for order in itertools.islice(itertools.permutations(options), 24):
         for index, option in enumerate(order):
             letter = ascii_uppercase[index]
-            for spelt in (letter, f"({letter})", f"{letter}.", f" {letter} ", letter.lower(), f"{letter})"):
+            for spelt in (letter, f"({letter})", f"{letter}.", f" {letter} ", letter.lower(), f"{letter}. {option}"):
                 assert of_letter(RowFields({"answer": spelt}, "w"), "answer", order) == index
             for spelt in (option, f" {option}", option.upper(), option.rstrip(".")):
                 assert of_text(RowFields({"answer": spelt}, "w"), "answer", order) == index

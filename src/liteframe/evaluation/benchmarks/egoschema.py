@@ -12,13 +12,12 @@ from typing import Any
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.errors import DataError, ManifestError
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
-from liteframe.evaluation.benchmarks.options_inside import without_letters
 from liteframe.evaluation.benchmarks.question import (
     Question,
     Unusable,
     checked_options,
+    listed_options,
     of_number,
-    required_options,
     required_text,
 )
 from liteframe.evaluation.benchmarks.reading import questions_in
@@ -42,9 +41,8 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
 
 
 def _copied(row: RowFields, data: DataFolder) -> Question:
-    text, listed = required_text(row, "question"), required_options(row, "option", len(LETTERS))
-    plain = without_letters(list(listed))
-    options = listed if plain is None else tuple(plain)
+    text = required_text(row, "question")
+    options, published = listed_options(row, "option", text, len(LETTERS))
     return Question(
         id=row.name("question_idx") or row.where,
         video=data.video(required_text(row, "video_idx"), _FOLDERS),
@@ -53,7 +51,7 @@ def _copied(row: RowFields, data: DataFolder) -> Question:
         answer=of_number(row, "answer", options),
         groups={},
         where=row.where,
-        published=None if plain is None else "\n".join([text, *listed]),
+        published=published,
     )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
+from liteframe.data.sources.conversations import right_option
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.errors import ManifestError
+from liteframe.evaluation.benchmarks.options_inside import without_letters
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,22 @@ def checked_options(row: RowFields, name: str, options: Sequence[str], most: int
     return tuple(options)
 
 
+def listed_options(row: RowFields, name: str, text: str, most: int) -> tuple[tuple[str, ...], str | None]:
+    """Options that may bring their letters along, without them; and, if they do, `text` and options as published.
+
+    Raises ManifestError.
+    """
+    listed = required_options(row, name, most)
+    plain = without_letters(list(listed))
+    if plain is None:
+        return listed, None
+    return checked_options(row, name, plain, most), "\n".join([text, *listed])
+
+
 def of_letter(row: RowFields, name: str, options: Sequence[str]) -> int | None:
     """Index of the option whose letter the field gives (``C``, ``(C)``, ``C.``); None where the field is empty.
 
-    Some copies give the option's text instead, which is taken where it is no letter. Raises ManifestError.
+    Some copies give the option's text instead, or both, which is taken where it is no letter. Raises ManifestError.
     """
     answer = row.text(name)
     if answer is None or not answer.strip():
@@ -99,7 +113,10 @@ def of_letter(row: RowFields, name: str, options: Sequence[str]) -> int | None:
     letter = answer.strip().strip("().: ").upper()
     if len(letter) == 1 and letter in ascii_uppercase[: len(options)]:
         return ascii_uppercase.index(letter)
-    return _of_text(row, name, answer, options)
+    index = right_option({"options": list(options), "answer": answer})
+    if index is None:
+        raise _no_option(row, name, answer, options)
+    return index
 
 
 def of_text(row: RowFields, name: str, options: Sequence[str]) -> int | None:
@@ -108,7 +125,15 @@ def of_text(row: RowFields, name: str, options: Sequence[str]) -> int | None:
     Never read as a letter: options may be letters themselves.
     """
     answer = row.text(name)
-    return None if answer is None or not answer.strip() else _of_text(row, name, answer, options)
+    if answer is None or not answer.strip():
+        return None
+    for same in (str, _bare):
+        alike = [index for index, option in enumerate(options) if same(option) == same(answer)]
+        if len(alike) == 1:
+            return alike[0]
+        if alike:
+            break
+    raise _no_option(row, name, answer, options)
 
 
 def of_number(row: RowFields, name: str, options: Sequence[str]) -> int | None:
@@ -122,14 +147,8 @@ def of_number(row: RowFields, name: str, options: Sequence[str]) -> int | None:
     return number
 
 
-def _of_text(row: RowFields, name: str, answer: str, options: Sequence[str]) -> int:
-    for same in (str, _bare):
-        alike = [index for index, option in enumerate(options) if same(option) == same(answer)]
-        if alike:
-            if len(alike) > 1:
-                break
-            return alike[0]
-    raise row.fault(name, f"{answer!r:.80} is not exactly one of the options {list(options)!r:.200}; repair the row")
+def _no_option(row: RowFields, name: str, answer: str, options: Sequence[str]) -> ManifestError:
+    return row.fault(name, f"{answer!r:.80} is not exactly one of the options {list(options)!r:.200}; repair the row")
 
 
 def _bare(text: str) -> str:

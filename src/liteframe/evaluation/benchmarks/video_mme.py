@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
-from liteframe.evaluation.benchmarks.options_inside import without_letters
-from liteframe.evaluation.benchmarks.question import Question, Unusable, of_letter, required_options, required_text
+from liteframe.evaluation.benchmarks.question import Question, Unusable, listed_options, of_letter, required_text
 from liteframe.evaluation.benchmarks.reading import questions_in
 
 LETTERS = "ABCD"
@@ -19,9 +18,8 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
     lists = data.lists("videomme/test-*.parquet", "*videomme/test-*.parquet", "*test-*.parquet", "*Video-MME*.json*")
 
     def parse(row: RowFields) -> Question:
-        text, listed = required_text(row, "question"), required_options(row, "options", len(LETTERS))
-        plain = without_letters(list(listed))
-        options = listed if plain is None else tuple(plain)
+        text = required_text(row, "question")
+        options, published = listed_options(row, "options", text, len(LETTERS))
         video = required_text(row, "videoID")
         return Question(
             id=row.name("question_id") or row.where,
@@ -31,7 +29,7 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
             answer=of_letter(row, "answer", options),
             groups={group: required_text(row, column) for group, column in GROUPS.items()},
             where=row.where,
-            published=None if plain is None else "\n".join([text, *listed]),
+            published=published,
             subtitles=data.subtitles(video, ("subtitle", "subtitles"), ".srt"),
         )
 
