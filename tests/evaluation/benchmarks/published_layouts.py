@@ -208,6 +208,20 @@ def mvbench(root: Path) -> None:
     touch(root, *(f"video/tvqa/frames_fps3_hq/castle_s01e01_seg02_clip_00/{n:05d}.jpg" for n in range(1, 4)))
 
 
+def mvbench_in_one_list(root: Path) -> None:
+    def row(video: str, answer: str) -> dict[str, Any]:
+        return {"video": video, "question": "What happened?", "candidates": ["one", "two"], "answer": answer}
+
+    meta = {
+        "Action Sequence": [row("ZS9XR_1.mp4", "two"), row("gone.mp4", "one"), "no row"],
+        "Fine-grained Pose": [row("S001.avi", "one"), row("S001.avi", "three")],
+    }
+    folders = {"Action Sequence": "star/Charades_segment/", "Fine-grained Pose": "nturgbd_convert/"}
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "test.json").write_text(json.dumps({"root": folders, "meta": meta}))
+    touch(root, "star/Charades_segment/ZS9XR_1.mp4", "nturgbd_convert/S001.mp4")
+
+
 def egoschema(root: Path) -> None:
     def row(number: int, answer: Any, video: str = "0074f737") -> dict[str, Any]:
         return {
@@ -261,6 +275,7 @@ LAYOUTS = {
     "longvideobench-test": Layout("longvideobench", "test", longvideobench_test, (None,)),
     "hlvid": Layout("hlvid", "test", hlvid, (1, 3)),
     "mvbench": Layout("mvbench", "test", mvbench, (2, 1, 0)),
+    "mvbench-video": Layout("mvbench", "test", mvbench_in_one_list, (1, 0)),
     "egoschema": Layout("egoschema", "subset", egoschema, (3, 0)),
     "egoschema-authors": Layout("egoschema", "subset", egoschema_of_its_authors, (4, 0)),
     "tiny-world": Layout("tiny-world", "test", tiny_world, (1, 0, 1), ("no such file", "field answer", "not JSON")),

@@ -96,10 +96,24 @@ def test_mvbench_knows_parts_pictures_and_its_own_folders(tmp_path: Path) -> Non
     assert (again.video, again.start_s) == ("video/star/Charades_segment/ZS9XR.mp4", None)  # cut already
 
 
+def test_mvbench_in_one_list_has_the_same_tasks(tmp_path: Path) -> None:
+    assert [row.groups["task"] for row in questions("mvbench-video", tmp_path)] == [
+        "action_sequence",
+        "fine_grained_pose",
+    ]
+    (tmp_path / "test.json").write_text('{"meta": {"Action Sequence": []}}')
+    with pytest.raises(ManifestError, match=r"test.json: an object with 'meta' and 'root'"):
+        benchmark("mvbench").read(tmp_path)
+
+
 def test_egoschema_of_its_authors_asks_all_in_its_test_split(tmp_path: Path) -> None:
     LAYOUTS["egoschema-authors"].write(tmp_path)
     rows = benchmark("egoschema").read(tmp_path, "test")
     assert [row.answer for row in rows if isinstance(row, Question)] == [4, 0, None]
+    for text, fault in (("[1]", "an index for each q_uid, not list"), ("{", "not JSON")):
+        (tmp_path / "subset_answers.json").write_text(text)
+        with pytest.raises(DataError, match=rf"subset_answers.json: .*{fault}"):
+            benchmark("egoschema").read(tmp_path)
 
 
 def test_a_list_whose_rows_are_all_bad_is_an_error_that_says_why(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from liteframe.data.sources.json_text import json_rows
 from liteframe.data.sources.parquet import parquet_rows
 from liteframe.errors import DataError, ManifestError
 from liteframe.evaluation.benchmarks.archives import packed_in
+from liteframe.system.bounded_text import parse_json
 from liteframe.system.contained_path import OutsideRoot, contained
 
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -78,8 +79,29 @@ class DataFolder:
         raise DataError(f"{self.root}: no list of questions, looked for {', '.join(patterns)}{self._what_is_packed()}")
 
     def rows(self, path: Path) -> Iterator[tuple[str, Any]]:
-        """The rows of a list with their positions, as `json_rows` and `parquet_rows` give them."""
-        return parquet_rows(path) if is_parquet(path) else json_rows(path)
+        """The rows of a list with their positions, as `json_rows` and `parquet_rows` give them.
+
+        Raises:
+            DataError: the list as a whole cannot be read.
+        """
+        try:
+            yield from parquet_rows(path) if is_parquet(path) else json_rows(path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+    def json_object(self, path: Path, needed: str) -> dict[str, Any]:
+        """The object in a JSON file.
+
+        Raises:
+            DataError: it cannot be read, or holds none; says what is `needed`.
+        """
+        try:
+            value = parse_json(path.read_bytes(), str(path), DataError)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        if not isinstance(value, dict):
+            raise DataError(f"{path}: an object is needed, {needed}, not {type(value).__name__}")
+        return value
 
     def video(self, name: str, folders: Sequence[str] = ("",), anywhere: bool = True) -> str:
         """Path of a video from the root, links followed.

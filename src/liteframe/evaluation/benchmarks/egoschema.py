@@ -6,11 +6,9 @@ Answers are published for 500 of the 5,031 questions: the split "subset", or ``s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from liteframe.data.sources.row_fields import RowFields
-from liteframe.errors import DataError, ManifestError
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
 from liteframe.evaluation.benchmarks.question import (
     Question,
@@ -21,7 +19,6 @@ from liteframe.evaluation.benchmarks.question import (
     required_text,
 )
 from liteframe.evaluation.benchmarks.reading import questions_in
-from liteframe.system.bounded_text import parse_json
 
 LETTERS = "ABCDE"
 _FOLDERS = ("videos", "good_clips_git")
@@ -36,7 +33,7 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
     lists = data.lists(*_LISTS[split])
     if lists[0].suffix == ".parquet":
         return questions_in(data, lists, lambda row: _copied(row, data), "question_idx")
-    answers = _subset_answers(data)
+    answers = data.json_object(data.lists("*subset_answers.json")[0], "an index for each q_uid")
     return questions_in(data, lists, lambda row: _of_authors(row, data, answers, split), "q_uid")
 
 
@@ -70,14 +67,3 @@ def _of_authors(row: RowFields, data: DataFolder, answers: Mapping[str, Any], sp
         groups={},
         where=row.where,
     )
-
-
-def _subset_answers(data: DataFolder) -> dict[str, Any]:
-    path: Path = data.lists("*subset_answers.json")[0]
-    try:
-        answers = parse_json(path.read_bytes(), str(path), ManifestError)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not isinstance(answers, dict):
-        raise ManifestError(f"{path}: an object of indices by q_uid is needed, not {type(answers).__name__}")
-    return answers

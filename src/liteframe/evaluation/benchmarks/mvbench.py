@@ -1,19 +1,21 @@
 """MVBench (arXiv 2311.17005): ``json/<task>.json``, twenty tasks with videos in folders of their own.
 
-Some questions are about a part of a video. One task is published as folders of pictures, 3 a second, and in the branch
-"video" as videos that are cut already.
+Some questions are about a part of a video. One task is published as folders of pictures, 3 a second. In the branch
+"video" all are videos, cut already; it has them in ``test.json`` as well.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.errors import ManifestError
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
 from liteframe.evaluation.benchmarks.question import Question, Unusable, of_text, required_options, required_text
-from liteframe.evaluation.benchmarks.reading import questions_in
+from liteframe.evaluation.benchmarks.reading import questions_from, questions_in
 
 LETTERS = "ABCDE"
 PICTURES_FPS = 3.0
@@ -53,20 +55,41 @@ TASKS: dict[str, tuple[str, ...]] = {
 
 def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
     """Rows of all tasks that there is a list of."""
-    lists = [path for path in data.lists("json/*.json", "*json/*.json", "*.json") if path.stem in TASKS]
+    lists = data.lists("json/*.json", "*json/*.json", "test.json", "*/test.json", "*.json")
+    if lists[0].name == "test.json":
+        yield from _of_one_list(data, lists[0])
+        return
+    lists = [path for path in lists if path.stem in TASKS]
     if not lists:
         raise ManifestError(f"{data.root}: no list of a task, such as json/action_sequence.json; download the lists")
     for path in lists:
         yield from questions_in(data, [path], partial(_parsed, data=data, task=path.stem), None)
 
 
-def _parsed(row: RowFields, data: DataFolder, task: str) -> Question:
+def _of_one_list(data: DataFolder, path: Path) -> Iterator[Question | Unusable]:
+    """The branch "video" in one file: `meta` (title of a task -> rows) and `root` (title -> folder of its videos)."""
+    found = data.json_object(path, "with 'meta' and 'root'")
+    meta, folders = found.get("meta"), found.get("root")
+    if not isinstance(meta, dict) or not isinstance(folders, dict):
+        raise ManifestError(f"{path}: an object with 'meta' and 'root' is needed, rows and folders of each task")
+    for title, rows in meta.items():
+        folder, task = folders.get(title), re.sub("[ -]", "_", title.lower())
+        if not isinstance(folder, str) or not isinstance(rows, list):
+            raise ManifestError(f"{path}: field '{title}': a list in 'meta' and a folder in 'root' are needed")
+        placed = ((f"{path}: {title} {number}", row) for number, row in enumerate(rows, start=1))
+        yield from questions_from(placed, partial(_parsed, data=data, task=task, cut_in=folder), None)
+
+
+def _parsed(row: RowFields, data: DataFolder, task: str, cut_in: str | None = None) -> Question:
     options = required_options(row, "candidates", len(LETTERS))
     name = required_text(row, "video")
     start, end = row.seconds("start"), row.seconds("end")
     if end is not None and end <= (start or 0.0):
         raise row.fault("end", f"{end} s is not after the start at {start or 0.0} s; repair the row")
-    cut = _video_of(data, name, (_CUT[task],)) if task in _CUT else None
+    if cut_in is not None:
+        cut: str | None = data.video(name, [cut_in], anywhere=False)
+    else:
+        cut = _video_of(data, name, (_CUT[task],)) if task in _CUT else None
     pictures = data.picture_folder(name, TASKS[task]) if cut is None else None
     return Question(
         id=f"{task} {row.where.rpartition(' ')[2]}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from liteframe.data.sources.row_fields import RowFields, require_short, require_text
 from liteframe.errors import ManifestError
@@ -18,30 +19,35 @@ Parse = Callable[[RowFields], Question | None]
 def questions_in(
     data: DataFolder, lists: Iterable[Path], parse: Parse, id_field: str | None
 ) -> Iterator[Question | Unusable]:
-    """What `parse` makes of each row of some lists.
+    """What `parse` makes of each row of some lists of `data`; else as `questions_from`."""
+    return questions_from((row for path in lists for row in data.rows(path)), parse, id_field)
+
+
+def questions_from(
+    rows: Iterable[tuple[str, Any]], parse: Parse, id_field: str | None
+) -> Iterator[Question | Unusable]:
+    """What `parse` makes of each row.
 
     Args:
-        data: that the lists are from.
-        lists: their files.
+        rows: each with its position, as `DataFolder.rows` gives them.
         parse: of one row.
         id_field: name of the field that tells rows apart, for the list of those left out; None where there is none.
     """
-    for path in lists:
-        for where, fields in data.rows(path):
-            name = fields.get(id_field) if isinstance(fields, dict) and id_field else None
-            try:
-                if isinstance(fields, ManifestError):
-                    raise fields
-                if not isinstance(fields, dict):
-                    raise ManifestError(f"{where}: a row is an object with a question, not {type(fields).__name__}")
-                require_text(fields, where)
-                require_short(fields, where)
-                question = parse(RowFields(fields, where))
-            except ManifestError as error:
-                yield unusable(name, where, error)
-            else:
-                if question is not None:
-                    yield question
+    for where, fields in rows:
+        name = fields.get(id_field) if isinstance(fields, dict) and id_field else None
+        try:
+            if isinstance(fields, ManifestError):
+                raise fields
+            if not isinstance(fields, dict):
+                raise ManifestError(f"{where}: a row is an object with a question, not {type(fields).__name__}")
+            require_text(fields, where)
+            require_short(fields, where)
+            question = parse(RowFields(fields, where))
+        except ManifestError as error:
+            yield unusable(name, where, error)
+        else:
+            if question is not None:
+                yield question
 
 
 def named_apart(rows: Iterable[Question | Unusable]) -> list[Question | Unusable]:
