@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 
+_HUB_KINDS = ("models--", "datasets--")
+
+
 class OutsideRoot(ValueError):
     """A name leads out of its folder; the text says how."""
 
@@ -30,6 +33,19 @@ def contained(root: str | os.PathLike[str], name: str) -> Path:
     if not _below(real, real_root):
         raise OutsideRoot(f"{name!r} is a link that leads out of {os.fspath(root)}, to {real}")
     return Path(path)
+
+
+def in_hub_blobs(folder: str | os.PathLike[str], name: str) -> bool:
+    """Whether `name` is a link of the Hugging Face cache: from `KIND--*/snapshots/REVISION/...` into `KIND--*/blobs`."""
+    root = Path(os.path.abspath(folder))
+    path = Path(os.path.normpath(root / name))
+    if not path.is_relative_to(root):
+        return False
+    for parent in path.parents:
+        repository = parent.parent.parent
+        if parent.parent.name == "snapshots" and repository.name.startswith(_HUB_KINDS):
+            return Path(os.path.realpath(path)).parent == Path(os.path.realpath(repository)) / "blobs"
+    return False
 
 
 def _below(path: str, root: str) -> bool:

@@ -59,6 +59,20 @@ def test_no_link_leads_out_and_one_inside_is_its_file(tmp_path: Path) -> None:
         data.lists("*.parquet")
 
 
+def test_links_of_the_hubs_cache_to_their_own_blobs_are_followed(tmp_path: Path) -> None:
+    repository = tmp_path / "datasets--a--b"
+    touch(repository, "blobs/12ab", "blobs/34cd")
+    touch(tmp_path, "secret.mp4")
+    snapshot = repository / "snapshots" / "ef56"
+    (snapshot / "data").mkdir(parents=True)
+    (snapshot / "data" / "x.mp4").symlink_to("../../../blobs/12ab")
+    (snapshot / "data" / "out.mp4").symlink_to(tmp_path / "secret.mp4")
+    data = DataFolder(snapshot)
+    assert data.video("x") == "data/x.mp4"
+    with pytest.raises(ManifestError, match="leads out of"):
+        data.video("out")
+
+
 def test_a_row_that_leads_out_is_left_out(tmp_path: Path) -> None:
     root = tmp_path / "root"
     LAYOUTS["longvideobench"].write(root)

@@ -16,7 +16,7 @@ from liteframe.data.sources.parquet import parquet_rows
 from liteframe.errors import DataError, ManifestError
 from liteframe.evaluation.benchmarks.archives import packed_in
 from liteframe.system.bounded_text import parse_json
-from liteframe.system.contained_path import OutsideRoot, contained
+from liteframe.system.contained_path import OutsideRoot, contained, in_hub_blobs
 
 _PICTURES = (".jpg", ".jpeg", ".png")
 _MOST_TOLD = 3
@@ -25,7 +25,7 @@ _MOST_TOLD = 3
 class DataFolder:
     """What lies in a folder, looked through once. Nothing outside of it is found, neither by a name nor by a link.
 
-    Hidden files and folders are left out.
+    Links of the Hugging Face cache to their own blobs are followed. Hidden files and folders are left out.
 
     Args:
         root: the folder that the benchmark was downloaded to.
@@ -56,7 +56,7 @@ class DataFolder:
                 if name.startswith("."):
                     continue
                 if os.path.islink(os.path.join(parent, name)):
-                    if _leads_out(real_root, path):
+                    if _leads_out(real_root, path) and not in_hub_blobs(self.root, path):
                         self._links_out[name.rpartition(".")[0] or name].append(path)
                         continue
                     if name in linked:
@@ -161,6 +161,8 @@ class DataFolder:
         return None
 
     def _canonical(self, path: str) -> str:
+        if in_hub_blobs(self.root, path):
+            return path
         real = os.path.realpath(self.root / path)
         return Path(real).relative_to(os.path.realpath(self.root)).as_posix()
 

@@ -17,7 +17,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.folders.config_limits import require_sane
 from liteframe.models.folders.tokenizer_file import require_bounded_steps
 from liteframe.system.bounded_text import parse_json
-from liteframe.system.contained_path import OutsideRoot, contained
+from liteframe.system.contained_path import OutsideRoot, contained, in_hub_blobs
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -83,7 +83,7 @@ def model_file(folder: Path, name: str) -> Path | None:
         path = contained(folder, name)
     except OutsideRoot as error:
         path = folder / name
-        if not _in_own_blobs(folder, name):
+        if not in_hub_blobs(folder, name):
             raise ConfigError(f"{folder}: {error}; {_ADVICE}") from None
     return path if os.path.isfile(path) else None
 
@@ -97,19 +97,6 @@ def model_subfolder(folder: Path, name: str) -> Path:
     if not os.path.isdir(path):
         raise ConfigError(f"{path}: not there; {_ADVICE}")
     return path
-
-
-def _in_own_blobs(folder: Path, name: str) -> bool:
-    """Whether it is a link from `models--*/snapshots/REVISION/...` into `models--*/blobs`."""
-    path = Path(os.path.normpath(folder.absolute() / name))
-    if not path.is_relative_to(folder.absolute()):
-        return False
-    for parent in path.parents:
-        repository = parent.parent.parent
-        if parent.parent.name == "snapshots" and repository.name.startswith("models--"):
-            blobs = Path(os.path.realpath(repository)) / "blobs"
-            return Path(os.path.realpath(path)).parent == blobs
-    return False
 
 
 def read_json_file(path: Path, most_bytes: int = _MOST_CONFIG_BYTES) -> dict[str, Any]:
