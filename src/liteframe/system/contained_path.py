@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-
 _HUB_KINDS = ("models--", "datasets--")
 
 
@@ -36,7 +35,7 @@ def contained(root: str | os.PathLike[str], name: str) -> Path:
 
 
 def in_hub_blobs(folder: str | os.PathLike[str], name: str) -> bool:
-    """Whether `name` is a link of the Hugging Face cache: from `KIND--*/snapshots/REVISION/...` into `KIND--*/blobs`."""
+    """Whether `name` is a link of the Hugging Face cache, from `KIND--*/snapshots/REVISION` into `KIND--*/blobs`."""
     root = Path(os.path.abspath(folder))
     path = Path(os.path.normpath(root / name))
     if not path.is_relative_to(root):
