@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Unpack
 
 from liteframe.chat.answer import Answer, Stopwatch
@@ -25,10 +25,10 @@ from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.precision import on_device, set_precision
 from liteframe.models.video_llm.text_stream import TextStream, decode
 
 _USUAL_FRAMES = 64
-_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Watch(TypedDict, total=False):
@@ -73,14 +73,7 @@ class ChatModel:
         self.model = model.eval()
         weight: Any = model.language_model.get_input_embeddings().weight
         self.device: torch.device = weight.device
-        name = dtype or str(weight.dtype).removeprefix("torch.")
-        if name not in _DTYPES:
-            raise ConfigError(f"dtype is {name!r}; choose one of {', '.join(_DTYPES)}")
-        self.dtype = _DTYPES[name]
-        if name == "float32":
-            model.float()
-        elif self.dtype is not None:
-            _replace_other_half(model, self.dtype)
+        self.dtype = set_precision(model, dtype or str(weight.dtype).removeprefix("torch."))
         self._pool = DecodePool(deadline_s=decode_deadline_s, threads=threads_for(1), setting="decode_deadline_s")
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(CLIPS_AT_ONCE)
@@ -191,13 +184,6 @@ class ChatModel:
         return Seen(visual_BTNC, len(decoded.frames_THWC), clock.ms)
 
 
-def _replace_other_half(model: nn.Module, dtype: torch.dtype) -> None:
-    """Converts weights of the other half precision, which autocast would mix with its own."""
-    for weight in (*model.parameters(), *model.buffers()):
-        if weight.is_floating_point() and weight.dtype not in (torch.float32, dtype):
-            weight.data = weight.data.to(dtype)
-
-
 class VideoChat:
     """Questions about one video in turns; the keys and values of the video and of all that was said are kept.
 
@@ -268,8 +254,4 @@ def load(model: str | Path, device: str = "auto", dtype: str | None = None, atte
     if found.not_applied:
         asked = ", ".join(found.not_applied)
         print(f"liteframe: answers are greedy; of its generation config {asked} is not applied", file=sys.stderr)
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        return ChatModel(found.to(torch.device(name)), dtype)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {device!r} cannot be used: {error}") from error
+    return ChatModel(on_device(found, device), dtype)

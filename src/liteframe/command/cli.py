@@ -44,6 +44,10 @@ FUNCTION_VERBS = {
         "write a finished run as a Hugging Face folder, or its encoder as ONNX",
         "liteframe.hf.export:export_command",
     ),
+    "evaluate": (
+        "score a model on a benchmark of the field, or compare two that were",
+        "liteframe.evaluation.command:evaluate_command",
+    ),
     "bench": ("measure accuracy and latency of every method on a finished run", "liteframe.bench.sweep:bench_command"),
     "latency": (
         "measure latency at the paper's real shapes, with random weights",

@@ -74,7 +74,7 @@ def _answer_batch(
     total = frames_BTCHW.shape[1]
     whole: dict[int, VisionTokens] = {}
     for (name, count), model in models.items():
-        places = torch.from_numpy(_clipwise(picked(total, count), model.frames_per_group))
+        places = torch.from_numpy(whole_clips(picked(total, count), model.frames_per_group))
         backbone = model.backbone
         if getattr(backbone, "frame_wise", False):
             if id(backbone) not in whole:
@@ -99,6 +99,6 @@ def _answer_batch(
             )
 
 
-def _clipwise(places_T: np.ndarray, clip: int) -> np.ndarray:
+def whole_clips(places_T: np.ndarray, clip: int) -> np.ndarray:
     """Places filled up to whole clips by the last one."""
     return np.concatenate([places_T, np.repeat(places_T[-1:], -len(places_T) % clip)])

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from liteframe.errors import ConfigError
@@ -66,6 +67,18 @@ class VisionTokens:
             of(self.keys_BTHWK),
             of(self.cls_attention_BTHW),
         )
+
+
+def joined(parts: Sequence[VisionTokens]) -> VisionTokens:
+    """The tokens of frames that were encoded a few at a time, by a backbone that encodes each on its own."""
+
+    def of(name: str) -> Tensor | None:
+        given = [getattr(part, name) for part in parts]
+        return None if given[0] is None else torch.cat(given, dim=1)
+
+    tokens_BTHWC = torch.cat([part.tokens_BTHWC for part in parts], dim=1)
+    names = ("cls_BTC", "keys_BTHWK", "cls_attention_BTHW")
+    return VisionTokens(tokens_BTHWC, pool_query_C=parts[0].pool_query_C, **{name: of(name) for name in names})
 
 
 def saliencies_with(class_token: bool, attention_pool: bool) -> tuple[str, ...]:

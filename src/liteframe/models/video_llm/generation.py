@@ -71,6 +71,57 @@ class Conversation:
             return model.lm_head(model.hidden_states(embeds_BLC, cache=self._cache)[:, -1])
 
 
+class SharedVideo:
+    """Greedy answers to questions about one video, of which none hears of the others; the LLM reads the video once.
+
+    Args:
+        model: the Video LLM.
+        visual_BTNC: what its LLM sees of the video, (1, T, N, C_llm).
+        dtype: of autocast; None is none.
+    """
+
+    def __init__(self, model: VideoLLM, visual_BTNC: Tensor, dtype: torch.dtype | None = None) -> None:
+        self.model, self.visual_BTNC, self.dtype = model, visual_BTNC, dtype
+        self._read: list[int] = []
+        self._cache = DynamicCache(config=model.language_model.config)
+
+    @torch.inference_mode()
+    def answer(self, video_ids: list[int], asked_ids: list[int], max_tokens: int) -> tuple[Tensor, list[int]]:
+        """The last hidden state (C_llm) before the answer, and the answer's ids without the token that ends it.
+
+        Args:
+            video_ids: of the prompt, up to and with the video.
+            asked_ids: of the question behind it.
+            max_tokens: of the answer; 0 asks for the hidden state alone.
+
+        Raises:
+            DataError: the LLM's context is too short.
+        """
+        require_room(self.model, len(video_ids) + len(asked_ids), max(max_tokens, 1))
+        with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
+            if video_ids != self._read:
+                self._cache, self._read = DynamicCache(config=self.model.language_model.config), []
+                self._through(video_ids, self.visual_BTNC)
+                self._read = list(video_ids)
+            try:
+                hidden_1C = self._through(asked_ids)
+                chosen = _greedy(
+                    self.model.lm_head(hidden_1C),
+                    lambda tokens_B, _: self.model.lm_head(self._through(tokens_B.tolist())),
+                    self.model.end_ids,
+                    max_tokens,
+                )
+                return hidden_1C[0], [tokens[0] for tokens in chosen]
+            finally:
+                if extra := self._cache.get_seq_length() - len(self._read):
+                    self._cache.crop(-extra)
+
+    def _through(self, ids: list[int], visual_BTNC: Tensor | None = None) -> Tensor:
+        """The last hidden state (1, C_llm), once these tokens have gone through the LLM."""
+        ids_BL = torch.tensor([ids], device=self.visual_BTNC.device)
+        return self.model.hidden_states(self.model.embed(ids_BL, visual_BTNC), cache=self._cache)[:, -1]
+
+
 @torch.inference_mode()
 def answer_batch(
     model: VideoLLM,

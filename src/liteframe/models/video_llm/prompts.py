@@ -109,8 +109,10 @@ class PromptBuilder:
     def _tokenise_video(self, groups: int, tokens_per_group: int, step: int) -> tuple[int, ...]:
         return tuple(self._tokenise(self.video_text(groups, tokens_per_group, step)))
 
-    def _template(self, turns: Sequence[Turn], question: str | None, has_video: bool = True) -> str:
-        messages = []
+    def _template(self, turns: Sequence[Turn], question: str | None, has_video: bool = True, system: str = "") -> str:
+        messages: list[dict[str, Any]] = []
+        if system:
+            messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
         for index, (asked, answer) in enumerate([*turns, (question, None)] if question is not None else turns):
             content = [{"type": "text", "text": asked}]
             if index == 0 and has_video:
@@ -134,15 +136,31 @@ class PromptBuilder:
         before, after = self._around_video(question)
         return [*before, *self._tokenise(lines_text(self.processor, lines))], list(after)
 
-    def _tokenise_question(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def asked_ids(
+        self, video: str, question: str, system: str = "", answer_start: str = ""
+    ) -> tuple[list[int], list[int]]:
+        """As `question_ids`, with a turn of the system, and with an answer that goes on behind `answer_start`.
+
+        Args:
+            video: the text that stands for it, see `lines_text`.
+            question: the user's turn.
+            system: turn before it; none where empty.
+            answer_start: what the answer begins with already.
+        """
+        before, after = self._around_video(question, system, answer_start)
+        return [*before, *self._tokenise(video)], list(after)
+
+    def _tokenise_question(
+        self, question: str, system: str = "", answer_start: str = ""
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids before and behind the video of a prompt that asks `question`."""
-        parts = self._template([], question).split(self.processor.video_token)
+        parts = self._template([], question, system=system).split(self.processor.video_token)
         if len(parts) != 2:
             raise ConfigError(
                 f"{self._where}: the chat template writes {self.processor.video_token!r} {len(parts) - 1} times into a"
                 " prompt of one video; copy tokenizer and processor from the published base VLM again"
             )
-        return tuple(self._tokenise(parts[0])), tuple(self._tokenise(parts[1]))
+        return tuple(self._tokenise(parts[0])), tuple(self._tokenise(parts[1] + answer_start))
 
     def follow_up_ids(self, questions: Sequence[str], question: str) -> list[int]:
         """Ids between an answer and the next: what ends the answer to the last of `questions`, then `question`."""

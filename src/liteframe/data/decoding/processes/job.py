@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import reprlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -146,6 +146,16 @@ def _decode(job: DecodeJob, decoder: str, threads: int) -> VideoFrames:
         info, recounted = used, True  # decoding showed another number of frames than the packets: sample again
     times_T = frame_times(job.path, truncated)[indices_T]
     return VideoFrames(frames_THWC, indices_T, used, time.perf_counter() - started, times_T)
+
+
+def choose_frames(jobs: Sequence[DecodeJob], decoder: str = "auto") -> tuple[VideoInfo, list[np.ndarray]]:
+    """What a video file holds, and the frames that each of several jobs about it would take of it.
+
+    Raises:
+        DecodeError, ConfigError: as `decode`.
+    """
+    info = probe(jobs[0].path, decoder, jobs[0].truncated == "use")
+    return info, [_choose_frames(job, info) for job in jobs]
 
 
 def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:

@@ -1,0 +1,201 @@
+"""``liteframe evaluate``."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from liteframe.bench.environment import environment, package_versions
+from liteframe.errors import ConfigError
+from liteframe.evaluation.benchmarks.archives import unpack as unpack_archives
+from liteframe.evaluation.benchmarks.question import Question
+from liteframe.evaluation.benchmarks.registry import BENCHMARKS
+from liteframe.evaluation.benchmarks.registry import benchmark as benchmark_named
+from liteframe.evaluation.frames import FrameReader, parse_counts, parse_sampler
+from liteframe.evaluation.prompts.prompt import prompt as prompt_named
+from liteframe.evaluation.prompts.prompt import prompt_names
+from liteframe.evaluation.report import average_of, compare_reports, comparison_text, table, write_report
+from liteframe.evaluation.results import Part, ResultFolder
+from liteframe.evaluation.run import Run, grouped
+from liteframe.evaluation.subject import EvaluatedModel, load_subject
+from liteframe.evaluation.turns import Turns
+from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
+from liteframe.system.json_files import write_json
+from liteframe.system.own_record import require_own_record
+from liteframe.system.progress import say
+
+_USUAL_FRAMES = 64
+_OF_A_PROMPT = ("name", "source", "version", "commit", "file", "rule", "rule_frames")
+_COMPARED = ("a", "b", "comparison")
+
+
+def evaluate_command(
+    model: str | None = None,
+    *,
+    benchmark: str | None = None,
+    data: str | None = None,
+    frames: str | None = None,
+    split: str | None = None,
+    prompt: str | None = None,
+    subtitles: bool = False,
+    sampler: str | None = None,
+    answer: Literal["generate", "likelihood"] = "generate",
+    compressor: str | None = None,
+    ratio: float = 16.0,
+    image_size: int | None = None,
+    out: str | None = None,
+    unpack: bool = False,
+    limit: int | None = None,
+    part: str | None = None,
+    device: str = "auto",
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    deadline_s: float = 120.0,
+    compare: list[str] | None = None,
+    average: list[str] | None = None,
+) -> int:
+    """Score a model on a benchmark of the field; killed and run again, it goes on.
+
+    Args:
+        model: export folder of an LMA run, its run folder, what `liteframe export` made of it, or an InternVL's folder
+            or hub id.
+        benchmark: video-mme, mlvu, longvideobench, hlvid, mvbench, egoschema or tiny-world.
+        data: folder that the benchmark was downloaded to.
+        frames: frame counts to ask with, such as 8,64,512; by default as many as the model was trained on, or 64.
+        split: of the benchmark; by default its usual one.
+        prompt: whose words are used: liteframe (the default), lmms-eval, vlmevalkit, ...
+        subtitles: show them, by the rule of the prompt.
+        sampler: chooses the frames; by default the one that the model was trained with, or InternVL's
+            (UniformMidpoints). Linspace, Linspace:by=time and FpsCapped:fps=1 are others.
+        answer: generate lets the model write; likelihood looks at the logits of the options alone.
+        compressor: for an InternVL with its own encoder, a method that makes fewer tokens: wap, average, fastvid, ...
+        ratio: how many times fewer.
+        image_size: side of the frames in pixels; by default, and without need to say so, what the model was made for.
+        out: folder of the results; by default one below evaluations.
+        unpack: unpack the archives in the data folder first.
+        limit: so many rows of the list only.
+        part: such as 2/4, for several processes that share one --out; torchrun needs none.
+        device: cpu, cuda, or auto for a GPU where there is one.
+        dtype: of the arithmetic; by default that of the LLM's weights.
+        deadline_s: seconds without progress after which a video is given up.
+        compare: two folders of results, whose questions are compared in pairs.
+        average: four folders of results, for the paper's average.
+    """
+    if compare is not None:
+        return _compare(compare, frames, out)
+    if average is not None:
+        say(average_of(average))
+        return 0
+    if model is None or benchmark is None or data is None:
+        raise ConfigError(
+            "give a model, --benchmark and --data (or --compare A B, or --average A B C D of finished ones); benchmarks"
+            f" are {', '.join(BENCHMARKS)}"
+        )
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit is {limit}; give 1 or more")
+    if unpack:
+        unpack_archives(data, say)
+    found = benchmark_named(benchmark)
+    split = found.splits[0] if split is None else split
+    rows = found.read(data, split)[:limit]
+    questions = [row for row in rows if isinstance(row, Question)]
+    asking = prompt_named(prompt or (prompt_names(benchmark, split) or ["liteframe"])[0], benchmark, split)
+    share = Part.parse(part)
+
+    loaded = _load(model, compressor, ratio)
+    if answer == "generate" and isinstance(loaded, PrunedVideoLLM):
+        raise ConfigError(f"--compressor {compressor} drops tokens while the LLM reads; give --answer likelihood")
+    subject = EvaluatedModel(loaded, _device(device), dtype)
+    made_for = subject.inner.frames
+    size = made_for.image_size if image_size is None else (image_size, image_size)
+    assert size is not None, "every encoder of a Video LLM has a size"
+    subject.inner.require_size(size, "--image_size")
+    counts = (made_for.most_frames or _USUAL_FRAMES,) if frames is None else parse_counts(frames)
+    chooses = parse_sampler(sampler) if sampler else made_for.sampler or parse_sampler("UniformMidpoints")
+    turns = Turns(asking, subject.prompts, Path(data), subtitles)
+    packages = package_versions()
+    max_tokens = asking.max_new_tokens if answer == "generate" else 0
+    settings = {
+        "benchmark": benchmark,
+        "split": split,
+        "prompt": {name: getattr(asking, name) for name in _OF_A_PROMPT},
+        "subtitles": subtitles,
+        "answer": answer,
+        "max_new_tokens": max_tokens,
+        "frames": list(counts),
+        "sampler": chooses.describe(),
+        "image_size": list(size),
+        "image_size_made_for": list(made_for.image_size or size),
+        "limit": limit,
+        "weights_sha256": subject.weights,
+        "compressor": None if compressor is None else {"name": compressor, **_describe(loaded)},
+        "dtype": subject.dtype_name,
+        "device": subject.device.type,
+        "versions": {name: packages[name] for name in ("liteframe", "torch", "transformers", "av")},
+    }
+    folder = ResultFolder(out or _usual_out(model, compressor, benchmark, split, subtitles))
+    notes = {"model": model, "data": data, "environment": environment(str(subject.device), subject.dtype_name)}
+    folder.prepare(settings, notes)
+
+    reader = FrameReader(Path(data), chooses, counts, size, deadline_s)
+    try:
+        with folder.writing(share) as file:
+            answered = {key for key, line in folder.lines().items() if line["status"] == "answered"}
+            Run(subject, turns, reader, max_tokens).ask(grouped(questions, share), answered, file)
+    finally:
+        reader.close()
+    return _tell(folder, write_report(folder, found, rows))
+
+
+def _tell(folder: ResultFolder, report: dict[str, Any]) -> int:
+    say(table(report))
+    for item in [*report["left_out"], *report["skipped"]][:5]:
+        say(f"not answered: {item.get('id') or item.get('question')}: {item['why']}")
+    say(f"{folder.path / 'report.json'}{'' if report['complete'] else ' (other parts are not done yet)'}")
+    answered = any(at["answered"] for at in report["frames"].values())
+    if report["complete"] and not answered:
+        raise ConfigError(f"{folder.path}: not one question was answered, see there")
+    return 0
+
+
+def _load(model: str, compressor: str | None, ratio: float) -> Any:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
+        return load_subject(model, compressor, ratio)
+
+
+def _describe(model: Any) -> dict[str, Any]:
+    return {name: value for name, value in model.describe().items() if name != "absent"}
+
+
+def _device(asked: str) -> str:
+    """Where torchrun starts several processes on a machine, each has a GPU of its own."""
+    import torch
+
+    rank = os.environ.get("LOCAL_RANK")
+    return f"cuda:{rank}" if asked == "auto" and rank and torch.cuda.is_available() else asked
+
+
+def _usual_out(model: str, compressor: str | None, benchmark: str, split: str, subtitles: bool) -> str:
+    path = Path(model)
+    name = path.resolve().parent.name if path.name == "export" else path.name
+    words = [name, *([compressor] if compressor else []), benchmark, split, *(["subtitles"] if subtitles else [])]
+    return str(Path("evaluations") / "-".join(words))
+
+
+def _compare(folders: list[str], frames: str | None, out: str | None) -> int:
+    if len(folders) != 2:
+        raise ConfigError(f"--compare takes two folders, not {len(folders)}")
+    if out is not None:
+        require_own_record(out, _COMPARED, "--out")
+    found = compare_reports(folders[0], folders[1], parse_counts(frames) if frames else ())
+    say(comparison_text(found))
+    if out is not None:
+        told = {count: {rule: asdict(each) for rule, each in rules.items()} for count, rules in found.items()}
+        write_json(out, {"a": folders[0], "b": folders[1], "comparison": told})
+    return 0

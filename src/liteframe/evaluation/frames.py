@@ -1,0 +1,191 @@
+"""The frames of a benchmark's videos: decoded once for all frame counts that a model is asked with."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liteframe.data.decoding.decode import VideoInfo
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
+from liteframe.data.decoding.processes.reader_threads import threads_for
+from liteframe.data.sampling import FrameSampler
+from liteframe.data.sampling.frame_times import FrameTimes
+from liteframe.data.sampling.samplers_by_name import sampler_from
+from liteframe.data.transforms import resize_uint8
+from liteframe.errors import ConfigError, DecodeError
+from liteframe.evaluation.benchmarks.question import Question
+from liteframe.evaluation.benchmarks.subtitles import SeenFrames
+from liteframe.hf.inputs import read_image
+
+_PICTURE = re.compile(r"(?i).*?(\d*)\.(?:jpe?g|png)")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A video, or the part of it that questions are about; see `Question` for the fields."""
+
+    video: str
+    start_s: float | None = None
+    end_s: float | None = None
+    pictures_fps: float | None = None
+
+    @classmethod
+    def of(cls, question: Question) -> Stretch:
+        """The one that a question is about."""
+        return cls(question.video, question.start_s, question.end_s, question.pictures_fps)
+
+
+@dataclass(frozen=True)
+class SampledFrames:
+    """What was decoded of a stretch.
+
+    Attributes:
+        frames_TCHW: uint8, every frame that any count takes, in order.
+        places: frame count that was asked for -> which of these frames it takes, (count,) or as many as there are.
+        indices_T: their numbers in the video.
+        fps: mean rate of the video.
+        total: frames of the video.
+        duration_s: of the video.
+    """
+
+    frames_TCHW: Tensor
+    places: Mapping[int, np.ndarray]
+    indices_T: np.ndarray
+    fps: float
+    total: int
+    duration_s: float
+
+    def seen(self, count: int) -> SeenFrames:
+        """Which frames of the video a model is shown that was asked with `count`."""
+        return SeenFrames(tuple(self.indices_T[self.places[count]].tolist()), self.fps, self.total)
+
+
+class FrameReader:
+    """Decodes stretches in processes that can be killed; any number of threads may read at a time.
+
+    Args:
+        root: folder that videos are named from.
+        sampler: chooses the frames, without chance.
+        counts: frames to look at, each apart.
+        image_size: height and width that frames are scaled to.
+        deadline_s: seconds without progress after which a video is given up.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        sampler: FrameSampler,
+        counts: Sequence[int],
+        image_size: tuple[int, int],
+        deadline_s: float = 120.0,
+    ) -> None:
+        self.root, self.sampler, self.counts, self.image_size = root, sampler, tuple(counts), image_size
+        self._pool = DecodePool(deadline_s=deadline_s, threads=threads_for(1), setting="--deadline_s")
+
+    def read(self, stretch: Stretch) -> SampledFrames:
+        """The frames of a stretch.
+
+        Raises:
+            DecodeError: it cannot be read in time, or there is nothing there.
+            ConfigError: the sampler can be used on no video.
+        """
+        if stretch.pictures_fps is not None:
+            return self._read_pictures(stretch, stretch.pictures_fps)
+        try:
+            return self._read_file(stretch)
+        except DecodeError:
+            # Decoding may show another number of frames than was counted before; once known, the choice is another.
+            return self._read_file(stretch)
+
+    def close(self) -> None:
+        """Ends the decode processes."""
+        self._pool.close()
+
+    def _read_file(self, stretch: Stretch) -> SampledFrames:
+        path = str(self.root / stretch.video)
+        jobs = [
+            DecodeJob(path, self.sampler, count, start_s=stretch.start_s, end_s=stretch.end_s) for count in self.counts
+        ]
+        ((_, found),) = self._pool.call([(path, "liteframe.data.decoding.processes.job:choose_frames", (jobs,))])
+        if isinstance(found, DecodeError):
+            raise found
+        info: VideoInfo = found[0]
+        union_T, places = _union(self.counts, found[1])
+        (decoded,) = self._pool.run([DecodeJob(path, indices=tuple(union_T.tolist()), size=self.image_size)])
+        if not isinstance(decoded, VideoFrames):
+            raise decoded
+        frames_TCHW = resize_uint8(decoded.frames_THWC, self.image_size)
+        return SampledFrames(frames_TCHW, places, union_T, info.fps, info.frames, info.duration)
+
+    def _read_pictures(self, stretch: Stretch, fps: float) -> SampledFrames:
+        folder = self.root / stretch.video
+        names = _pictures(folder)
+        times = FrameTimes.constant(len(names), fps)
+        low, high = times.between(times.starts_T, stretch.start_s, stretch.end_s)
+        if low == high:
+            raise DecodeError(str(folder), f"has no frame there: it is {times.end:.2f} s long")
+        part = times.part(low, high, stretch.start_s, stretch.end_s)
+        rng = np.random.default_rng(0)
+        chosen = [self.sampler.indices(high - low, count, fps, rng, {}, times=part) + low for count in self.counts]
+        union_T, places = _union(self.counts, chosen)
+        frames = [read_image(folder / names[index], self.image_size) for index in union_T]
+        return SampledFrames(torch.cat(frames), places, union_T, fps, len(names), times.end)
+
+
+def _pictures(folder: Path) -> list[str]:
+    """Names of the pictures of a video, by the numbers that they end in. Raises DecodeError where there are none."""
+    try:
+        found = [match for name in os.listdir(folder) if (match := _PICTURE.fullmatch(name)) and name[0] != "."]
+    except OSError as error:
+        raise DecodeError(str(folder), f"cannot be read ({error.strerror or error})") from error
+    if not found:
+        raise DecodeError(str(folder), "holds no pictures (.jpg, .png)")
+    return [match[0] for match in sorted(found, key=lambda match: (int(match[1] or 0), match[0]))]
+
+
+def _union(counts: Sequence[int], chosen: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """All chosen frames, and where among them those of each count are."""
+    union_T = np.unique(np.concatenate(chosen))
+    return union_T, {count: np.searchsorted(union_T, each) for count, each in zip(counts, chosen, strict=True)}
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Frame counts such as "8,64,512". Raises ConfigError for anything else."""
+    words = text.replace(",", " ").split()
+    if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise ConfigError(f"--frames {text!r}: give counts above 0, such as 8,64,512")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def parse_sampler(text: str) -> FrameSampler:
+    """A sampler by its name and settings, such as "UniformMidpoints" or "FpsCapped:fps=1".
+
+    Raises:
+        ConfigError: there is none of that name, it lacks such a setting, or it chooses by chance.
+    """
+    name, _, rest = text.partition(":")
+    settings = dict(word.partition("=")[::2] for word in rest.split(",") if word)
+    sampler = sampler_from(
+        {"name": name, **{key: _number(value) for key, value in settings.items()}}, f"--sampler {text}", ConfigError
+    )
+    if sampler is None or sampler.random:
+        raise ConfigError(
+            f"--sampler {text!r}: choose UniformMidpoints (InternVL's), Linspace, Linspace:by=time or FpsCapped:fps=1"
+        )
+    return sampler
+
+
+def _number(text: str) -> float | str:
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text

@@ -1,0 +1,100 @@
+"""A question as a model is asked it: prompt, subtitles by the rule of the prompt, and `Frame` lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from liteframe.errors import ConfigError, DataError
+from liteframe.evaluation.benchmarks.question import Question
+from liteframe.evaluation.benchmarks.subtitles import (
+    Subtitle,
+    as_lmms_eval,
+    as_vlmevalkit,
+    interleaved,
+    overlapping,
+    read_json,
+    read_srt,
+)
+from liteframe.evaluation.frames import SampledFrames
+from liteframe.evaluation.prompts.prompt import Prompt
+from liteframe.evaluation.subject import Shown, Turn
+from liteframe.models.video_llm.prompts import PromptBuilder, image_text, lines_text
+
+_INTERLEAVED = "interleaved"
+
+
+class Turns:
+    """Makes the turns of one evaluation.
+
+    Args:
+        prompt: how it asks.
+        prompts: of the base VLM.
+        root: folder that subtitles are named from.
+        subtitles: whether they are shown.
+
+    Raises:
+        ConfigError: the prompt has no form with subtitles.
+    """
+
+    def __init__(self, prompt: Prompt, prompts: PromptBuilder, root: Path, subtitles: bool) -> None:
+        if subtitles and prompt.subtitled is None:
+            raise ConfigError(f"prompt {prompt.name} asks {prompt.benchmark} without subtitles; leave --subtitles out")
+        self.prompt, self.prompts, self.root, self.subtitles = prompt, prompts, root, subtitles
+        self.by_letter = any(field in prompt.user for field in ("{options}", "{published}"))
+        self._read = lru_cache(maxsize=4)(self._read_subtitles)
+
+    def turn(self, question: Question, sampled: SampledFrames, count: int, shown: Shown) -> Turn:
+        """The turn for one question.
+
+        Args:
+            question: to ask.
+            sampled: frames of its video.
+            count: that was asked for.
+            shown: what the LLM sees of them.
+
+        Raises:
+            DataError: subtitles that cannot be read, or that hold what prompts are built of.
+        """
+        video = lines_text(self.prompts.processor, shown.lines)
+        said = self._subtitles(question, sampled.duration_s) if self.subtitles else None
+        if said is not None and self.prompt.rule == _INTERLEAVED:
+            asked = self.prompt.ask(question, [])
+            video = self._interleaved(said, sampled.seen(count).times_s, shown)
+            user = asked.user.removeprefix("\n")
+        else:
+            asked = self.prompt.ask(question, None if said is None else self._chosen(said, sampled, count))
+            user = asked.user
+        options = tuple(question.letters) if self.by_letter else question.options
+        return Turn(video, user, options, asked.system, asked.answer_start)
+
+    def _chosen(self, said: Sequence[Subtitle], sampled: SampledFrames, count: int) -> list[str]:
+        seen, rule = sampled.seen(count), self.prompt.rule
+        if rule == "as_lmms_eval":
+            assert self.prompt.rule_frames is not None
+            return as_lmms_eval(said, seen, self.prompt.rule_frames)
+        return as_vlmevalkit(said, seen) if rule == "as_vlmevalkit" else overlapping(said, seen)
+
+    def _interleaved(self, said: Sequence[Subtitle], times_s: Sequence[float], shown: Shown) -> str:
+        """`Frame` lines with subtitles between them; the line of several frames stands where the first of them does."""
+        line_at = {(number - 1) * shown.frames_per_line: (number, tokens) for number, tokens in shown.lines}
+        words = []
+        for item in interleaved(said, times_s):
+            if isinstance(item, str):
+                if token := self.prompts.built_in(item):
+                    raise DataError(f"a subtitle holds {token!r}, which prompts are built of; take it out of the file")
+                words.append(item)
+            elif item in line_at:
+                number, tokens = line_at[item]
+                words.append(f"Frame{number}: {image_text(self.prompts.processor, tokens)}")
+        return "\n".join(words)
+
+    def _subtitles(self, question: Question, duration_s: float) -> list[Subtitle]:
+        if question.subtitles is None:
+            return []
+        return self._read(question.subtitles, question.subtitles_start_s, question.duration_s or duration_s)
+
+    def _read_subtitles(self, name: str, start_s: float, duration_s: float) -> list[Subtitle]:
+        path = self.root / name
+        return read_json(path, start_s, duration_s) if path.suffix == ".json" else read_srt(path)
