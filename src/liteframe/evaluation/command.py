@@ -8,27 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from liteframe.bench.environment import environment, package_versions
+from liteframe.bench.environment import environment
 from liteframe.errors import ConfigError
 from liteframe.evaluation.benchmarks.archives import unpack as unpack_archives
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import BENCHMARKS
 from liteframe.evaluation.benchmarks.registry import benchmark as benchmark_named
-from liteframe.evaluation.frames import FrameReader, parse_counts, parse_sampler
+from liteframe.evaluation.frames import FrameReader, parse_counts
 from liteframe.evaluation.prompts.prompt import prompt as prompt_named
-from liteframe.evaluation.prompts.prompt import prompt_names
 from liteframe.evaluation.report import average_of, compare_reports, comparison_text, table, write_report
 from liteframe.evaluation.results import Part, ResultFolder
 from liteframe.evaluation.run import Run, grouped
+from liteframe.evaluation.settings import EvaluationSettings, FrameChoice
 from liteframe.evaluation.subject import EvaluatedModel, load_subject
 from liteframe.evaluation.turns import Turns
-from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.system.json_files import write_json
 from liteframe.system.own_record import require_own_record
 from liteframe.system.progress import say
 
-_USUAL_FRAMES = 64
-_OF_A_PROMPT = ("name", "source", "version", "commit", "file", "rule", "rule_frames")
 _COMPARED = ("a", "b", "comparison")
 
 
@@ -39,7 +36,7 @@ def evaluate_command(
     data: str | None = None,
     frames: str | None = None,
     split: str | None = None,
-    prompt: str | None = None,
+    prompt: str = "liteframe",
     subtitles: bool = False,
     sampler: str | None = None,
     answer: Literal["generate", "likelihood"] = "generate",
@@ -65,7 +62,7 @@ def evaluate_command(
         data: folder that the benchmark was downloaded to.
         frames: frame counts to ask with, such as 8,64,512; by default as many as the model was trained on, or 64.
         split: of the benchmark; by default its usual one.
-        prompt: whose words are used: liteframe (the default), lmms-eval, vlmevalkit, ...
+        prompt: whose words are used: liteframe, lmms-eval, vlmevalkit, ...
         subtitles: show them, by the rule of the prompt.
         sampler: chooses the frames; by default the one that the model was trained with, or InternVL's
             (UniformMidpoints). Linspace, Linspace:by=time and FpsCapped:fps=1 are others.
@@ -95,55 +92,29 @@ def evaluate_command(
         )
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit is {limit}; give 1 or more")
+    found = benchmark_named(benchmark)
+    if subtitles and found.subtitles is None:
+        raise ConfigError(f"{found.title} has no subtitles; leave --subtitles out")
     if unpack:
         unpack_archives(data, say)
-    found = benchmark_named(benchmark)
     split = found.splits[0] if split is None else split
     rows = found.read(data, split)[:limit]
-    questions = [row for row in rows if isinstance(row, Question)]
-    asking = prompt_named(prompt or (prompt_names(benchmark, split) or ["liteframe"])[0], benchmark, split)
+    asks = prompt_named(prompt, benchmark, split)
     share = Part.parse(part)
-
     loaded = _load(model, compressor, ratio)
-    if answer == "generate" and isinstance(loaded, PrunedVideoLLM):
-        raise ConfigError(f"--compressor {compressor} drops tokens while the LLM reads; give --answer likelihood")
+    reduces = None if compressor is None else {"name": compressor, **loaded.describe()}
     subject = EvaluatedModel(loaded, _device(device), dtype)
-    made_for = subject.inner.frames
-    size = made_for.image_size if image_size is None else (image_size, image_size)
-    assert size is not None, "every encoder of a Video LLM has a size"
-    subject.inner.require_size(size, "--image_size")
-    counts = (made_for.most_frames or _USUAL_FRAMES,) if frames is None else parse_counts(frames)
-    chooses = parse_sampler(sampler) if sampler else made_for.sampler or parse_sampler("UniformMidpoints")
-    turns = Turns(asking, subject.prompts, Path(data), subtitles)
-    packages = package_versions()
-    max_tokens = asking.max_new_tokens if answer == "generate" else 0
-    settings = {
-        "benchmark": benchmark,
-        "split": split,
-        "prompt": {name: getattr(asking, name) for name in _OF_A_PROMPT},
-        "subtitles": subtitles,
-        "answer": answer,
-        "max_new_tokens": max_tokens,
-        "frames": list(counts),
-        "sampler": chooses.describe(),
-        "image_size": list(size),
-        "image_size_made_for": list(made_for.image_size or size),
-        "limit": limit,
-        "weights_sha256": subject.weights,
-        "compressor": None if compressor is None else {"name": compressor, **_describe(loaded)},
-        "dtype": subject.dtype_name,
-        "device": subject.device.type,
-        "versions": {name: packages[name] for name in ("liteframe", "torch", "transformers", "av")},
-    }
-    folder = ResultFolder(out or _usual_out(model, compressor, benchmark, split, subtitles))
+    choice = FrameChoice.of(subject, frames, sampler, image_size)
+    settings = EvaluationSettings(benchmark, split, limit, asks, subtitles, answer, choice, subject, reduces)
+    turns = Turns(asks, subject.prompts, Path(data), subtitles)
+    folder = ResultFolder(out or _usual_out(model, settings))
     notes = {"model": model, "data": data, "environment": environment(str(subject.device), subject.dtype_name)}
-    folder.prepare(settings, notes)
-
-    reader = FrameReader(Path(data), chooses, counts, size, deadline_s)
+    folder.prepare(settings.as_dict(), notes)
+    reader = FrameReader(Path(data), choice.sampler, choice.counts, choice.image_size, deadline_s)
+    groups = grouped((row for row in rows if isinstance(row, Question)), share)
     try:
         with folder.writing(share) as file:
-            answered = {key for key, line in folder.lines().items() if line["status"] == "answered"}
-            Run(subject, turns, reader, max_tokens).ask(grouped(questions, share), answered, file)
+            Run(subject, turns, reader, settings.max_tokens).ask(groups, folder.answered(), file)
     finally:
         reader.close()
     return _tell(folder, write_report(folder, found, rows))
@@ -169,10 +140,6 @@ def _load(model: str, compressor: str | None, ratio: float) -> Any:
         return load_subject(model, compressor, ratio)
 
 
-def _describe(model: Any) -> dict[str, Any]:
-    return {name: value for name, value in model.describe().items() if name != "absent"}
-
-
 def _device(asked: str) -> str:
     """Where torchrun starts several processes on a machine, each has a GPU of its own."""
     import torch
@@ -181,11 +148,11 @@ def _device(asked: str) -> str:
     return f"cuda:{rank}" if asked == "auto" and rank and torch.cuda.is_available() else asked
 
 
-def _usual_out(model: str, compressor: str | None, benchmark: str, split: str, subtitles: bool) -> str:
+def _usual_out(model: str, settings: EvaluationSettings) -> str:
     path = Path(model)
     name = path.resolve().parent.name if path.name == "export" else path.name
-    words = [name, *([compressor] if compressor else []), benchmark, split, *(["subtitles"] if subtitles else [])]
-    return str(Path("evaluations") / "-".join(words))
+    words = [name, settings.compressor["name"] if settings.compressor else "", settings.benchmark, settings.split]
+    return str(Path("evaluations") / "-".join([*filter(None, words), *(["subtitles"] if settings.subtitles else [])]))
 
 
 def _compare(folders: list[str], frames: str | None, out: str | None) -> int:

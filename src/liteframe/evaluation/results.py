@@ -135,6 +135,10 @@ class ResultFolder:
             with AnswerFile(self.path / part.file) as file:
                 yield file
 
+    def answered(self) -> set[Key]:
+        """What has an answer; a question that was skipped may be asked again."""
+        return {key for key, line in self.lines().items() if line["status"] == ANSWERED}
+
     def lines(self) -> dict[Key, dict[str, Any]]:
         """The line of each question at each frame count, of all parts: its answer, if it has one, or why it has none.
 

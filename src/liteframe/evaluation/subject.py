@@ -29,7 +29,7 @@ from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.generation import SharedVideo, require_room
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.precision import on_device, set_precision
-from liteframe.models.video_llm.prompts import Line, PromptBuilder, lines_text
+from liteframe.models.video_llm.prompts import Line, PromptBuilder
 from liteframe.models.video_llm.text_stream import decode
 
 Answering = VideoLLM | PostHocVideoLLM | PrunedVideoLLM
@@ -109,6 +109,11 @@ class EvaluatedModel:
         self._steps: AnsweringModel = self.model
 
     @property
+    def writes(self) -> bool:
+        """Whether it can be asked for words; pruning inside an LLM is defined for its first token alone."""
+        return not isinstance(self.model, PrunedVideoLLM)
+
+    @property
     def inner(self) -> VideoLLM:
         """The Video LLM itself."""
         return self.model if isinstance(self.model, VideoLLM) else self.model.inner
@@ -158,10 +163,6 @@ class EvaluatedModel:
         lines = tuple((1 + group, tokens) for group in range(groups))
         return Shown(visual, lines, self.model.frames_per_group, frames)
 
-    def video_text(self, shown: Shown) -> str:
-        """The `Frame` lines that stand for a video."""
-        return lines_text(self.prompts.processor, shown.lines)
-
     def talk(self, shown: Shown) -> Talk:
         """Questions about what was shown."""
         return Talk(self, shown)
@@ -200,8 +201,6 @@ class Talk:
         video_ids, asked_ids = prompts.asked_ids(turn.video, turn.question, turn.system, turn.answer_start)
         tokens = len(video_ids) + len(asked_ids)
         if isinstance(model, PrunedVideoLLM):
-            if max_tokens:
-                raise ConfigError("a model that drops tokens inside its LLM is asked with --answer likelihood")
             require_room(self.subject.inner, tokens, 1)
             with self.subject._autocast():
                 logits_V = model.prefill(self.shown.visual, [*video_ids, *asked_ids])[0]

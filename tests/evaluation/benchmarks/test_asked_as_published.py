@@ -1,0 +1,123 @@
+"""Benchmarks in their published layouts, asked of a small model that knows all words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from PIL import Image
+from published_layouts import LAYOUTS
+
+from evaluating import decoding_in_process, report, world
+from host_world import family_folder
+from liteframe.command import cli
+from liteframe.data.sampling.index_rules import uniform_midpoints
+from liteframe.evaluation.benchmarks.question import Question
+from liteframe.evaluation.benchmarks.registry import benchmark
+from liteframe.evaluation.frames import FrameReader, SampledFrames, Stretch, parse_sampler
+from liteframe.evaluation.prompts.prompt import prompt
+from liteframe.evaluation.subject import Talk, Turn
+from liteframe.tiny import synthetic
+
+
+def published(name: str, folder: Path) -> Path:
+    """A published layout with real videos for all of its empty files but one."""
+    LAYOUTS[name].write(folder)
+    video = next(world().glob("test/*.mp4"))
+    empty = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size == 0)
+    for path in [path for path in empty if path.suffix.lower() in (".mp4", ".mkv", ".avi", ".webm")][1:]:
+        shutil.copy(video, path)
+    for number, path in enumerate(path for path in empty if path.suffix == ".jpg"):
+        Image.new("RGB", (40, 30), (80 * number, 0, 0)).save(path)
+    return folder
+
+
+def ask_published(name: str, data: Path, out: Path, *words: object) -> list[Turn]:
+    """The turns that a model is given that knows all words."""
+    turns: list[Turn] = []
+    ask = Talk.ask
+
+    def listen(talk: Talk, turn: Turn, max_tokens: int) -> Any:
+        turns.append(turn)
+        return ask(talk, turn, min(max_tokens, 2))
+
+    layout = LAYOUTS[name]
+    of = ["--benchmark", layout.benchmark, "--split", layout.split, "--data", data, "--frames", 4, "--out", out]
+    with mock.patch.object(Talk, "ask", listen), decoding_in_process():
+        assert cli.main(["evaluate", *map(str, [family_folder("qwen2", "300M"), *of, *words])]) == 0
+    return turns
+
+
+@pytest.mark.parametrize("name", ["video-mme", "mvbench", "hlvid"])
+def test_a_published_layout_with_bad_rows_and_a_broken_video(name: str, tmp_path: Path) -> None:
+    data = published(name, tmp_path / "data")
+    turns = ask_published(name, data, tmp_path / "o")
+    layout, found = LAYOUTS[name], report(tmp_path / "o")
+    rows = benchmark(layout.benchmark).read(data, layout.split)
+    asked = [row for row in rows if isinstance(row, Question)]
+    broken = [question for question in asked if (data / question.video).is_file() and question.video.endswith("4")]
+    broken = [question for question in broken if (data / question.video).stat().st_size == 0]
+    assert len(broken) == 1 and len(asked) == len(layout.answers)
+    assert [item["question"] for item in found["skipped"]] == [broken[0].id]
+    assert "skipped" not in found["skipped"][0]["why"] and broken[0].video in found["skipped"][0]["why"]
+    assert len(found["left_out"]) == len(rows) - len(asked) == 3
+    at = found["frames"]["4"]
+    assert (at["answered"], at["skipped"], at["left_out"]) == (len(asked) - 1, 1, 3)
+    words = prompt("liteframe", layout.benchmark, layout.split)
+    answered = [question for question in asked if question.id != broken[0].id]
+    assert sorted(turn.question for turn in turns) == sorted(words.ask(question).user for question in answered)
+    assert all(turn.options == tuple(question.letters) for turn, question in zip(turns, answered, strict=True))
+
+
+def test_subtitles_stand_before_the_question_by_the_rule_of_the_prompt(tmp_path: Path) -> None:
+    data = published("video-mme", tmp_path / "data")
+    (data / "subtitle/-vid_1.srt").write_text(
+        '1\n00:00:00,000 --> 00:01:00,000\n<font color="white" size=".72c">seen</font>\n\n'
+        '2\n00:09:00,000 --> 00:09:09,000\n<font color="white" size=".72c">behind the end</font>\n'
+    )
+    turns = ask_published("video-mme", data, tmp_path / "o", "--subtitles", "--prompt", "lmms-eval")
+    shown = {turn.question.partition("\nSelect")[0] for turn in turns}
+    assert shown == {
+        "This video's subtitles are listed below: \nseen",
+        "This video's subtitles are listed below: \nNo subtitles available",
+    }
+
+
+def test_subtitles_stand_between_the_frames(tmp_path: Path) -> None:
+    data = published("longvideobench", tmp_path / "data")
+    for path in data.glob("videos/*.mp4"):
+        shutil.copy(next(world().glob("test/*.mp4")), path)
+    first, _, third, _ = (float(index) / synthetic.FPS for index in uniform_midpoints(128, 4))
+    spans = {"behind one": (first - 0.6, first + 0.8), "before three": (third - 0.8, third + 0.6), "unseen": (90, 91)}
+    said = [{"timestamp": [2.5 + start, 2.5 + end], "text": text} for text, (start, end) in spans.items()]
+    (data / "subtitles/vid0_en.json").write_text(json.dumps(said))
+    turns = ask_published("longvideobench", data, tmp_path / "o", "--subtitles")
+    (turn,) = [turn for turn in turns if "behind one" in turn.video]
+    assert [line.partition(":")[0] for line in turn.video.split("\n")] == [
+        *("Frame1", "behind one", "Frame2", "before three", "Frame3", "Frame4")
+    ]
+    assert turn.video.count("<IMG_CONTEXT>") == 4 * 16
+    assert turn.question.startswith("In the snow") and "behind" not in turn.question
+
+
+def test_pictures_and_a_part_of_a_video(tmp_path: Path) -> None:
+    seen: dict[str, SampledFrames] = {}
+    data = published("mvbench", tmp_path / "data")
+    with decoding_in_process():
+        reader = FrameReader(data, parse_sampler("UniformMidpoints"), (2, 20), (28, 28))
+        for row in benchmark("mvbench").read(data):
+            if isinstance(row, Question) and row.pictures_fps:
+                seen["pictures"] = reader.read(Stretch.of(row))
+            elif isinstance(row, Question) and row.start_s is not None:
+                shutil.copy(next(world().glob("test/*.mp4")), data / row.video)
+                seen["part"] = reader.read(Stretch.of(row))
+    assert seen["pictures"].indices_T.tolist() == [0, 1, 2]
+    assert seen["pictures"].frames_TCHW[:, 0].flatten(1).float().mean(1).tolist() == pytest.approx([0, 80, 160], abs=2)
+    first, last = round(1.5 * synthetic.FPS), 4 * synthetic.FPS  # frames from 1.5 s to 4 s
+    for count in (2, 20):
+        assert seen["part"].seen(count).indices == tuple(first + uniform_midpoints(last - first, count))
+    assert seen["part"].seen(2).times_s == [index / synthetic.FPS for index in seen["part"].seen(2).indices]

@@ -1,0 +1,155 @@
+"""`liteframe evaluate`: from a benchmark's folder to answers and scores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+import liteframe
+from evaluating import copied_world, evaluate, lines, report, whole, world
+from host_world import family_folder
+from liteframe.command import cli
+from liteframe.data.decoding.decode import read_frames
+from liteframe.data.sampling.index_rules import uniform_midpoints
+from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.evaluation.benchmarks.question import Question
+from liteframe.evaluation.benchmarks.registry import benchmark
+from liteframe.evaluation.subject import load_subject
+from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
+from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.video_llm.model import VideoLLM
+from tiny_world import InProcessPool, host_folder, lma_run_folder
+
+
+def questions() -> list[Question]:
+    return [row for row in benchmark("tiny-world").read(world()) if isinstance(row, Question)]
+
+
+def pixels(video: str, frames: int) -> torch.Tensor:
+    return normalize(resize_uint8(read_frames(str(world() / video), uniform_midpoints(128, frames)), (112, 112)))[None]
+
+
+def test_the_tiny_world_is_answered_as_chat_answers_it() -> None:
+    with mock.patch("liteframe.chat.model.DecodePool", InProcessPool):
+        chat = liteframe.load(lma_run_folder() / "export")
+        found = {(line["question"], line["frames"]): line for line in lines(whole())}
+        assert len(found) == len(lines(whole())) == 24
+        for question in questions()[::5]:
+            for frames in (8, 13):
+                answer = chat.answer(world() / question.video, question.text, max_tokens=16, frames=frames)
+                line = found[question.id, frames]
+                assert line["answer"] == answer.text != ""
+                assert (line["shown"], line["visual_tokens"]) == (answer.frames, answer.visual_tokens)
+                assert line["prompt_tokens"] == answer.prompt_tokens
+
+
+def test_scores_are_those_of_the_answers() -> None:
+    found = report(whole())
+    assert found["complete"] and not found["skipped"] and not found["left_out"]
+    for frames in (8, 13):
+        logits = {line["question"]: line["option_logits"] for line in lines(whole()) if line["frames"] == frames}
+        right = {
+            question.id: max(range(4), key=logits[question.id].__getitem__) == question.answer
+            for question in questions()
+        }
+        at = found["frames"][str(frames)]
+        assert at["scores"]["likelihood"]["accuracy"] == pytest.approx(sum(right.values()) / 12)
+        assert found["judged"][str(frames)]["likelihood"] == right
+        assert set(at["scores"]) == {"strict", "lmms-eval", "likelihood"}
+        assert (at["answered"], at["unanswered"], at["scores"]["strict"]["videos"]) == (12, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("compressor", "kind"),
+    [(None, VideoLLM), ("wap", VideoLLM), ("fastvid", PostHocVideoLLM), ("fastv", PrunedVideoLLM)],
+)
+def test_an_internvl_with_any_compressor_is_asked_as_it_stands(
+    compressor: str | None, kind: type, tmp_path: Path
+) -> None:
+    reduced = ["--compressor", compressor, "--ratio", 4] if compressor else []
+    assert evaluate("--out", tmp_path / "o", *reduced, "--answer", "likelihood", model=host_folder()) == 0
+    model = load_subject(str(host_folder()), compressor, 4)
+    assert type(model) is kind
+    found = {(line["question"], line["frames"]): line for line in lines(tmp_path / "o")}
+    assert all("answer" not in line for line in found.values())
+    question = questions()[4]
+    with torch.no_grad():
+        for frames in (8, 13):
+            visual: Any = model.project(model.encode(pixels(question.video, frames)))  # type: ignore[arg-type]
+            (logits_QV,) = model.first_answer_logits(visual, [[question.text]])
+            ids = [model.prompts.first_token(option) for option in question.options]
+            assert found[question.id, frames]["option_logits"] == pytest.approx(logits_QV[0, ids].tolist(), abs=2e-3)
+    settings = json.loads((tmp_path / "o" / "evaluation.json").read_text())["settings"]
+    assert (settings["compressor"] or {}).get("name") == compressor
+
+
+def test_pruning_inside_the_llm_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--out", tmp_path / "o", "--compressor", "fastv", model=host_folder()) == 1
+    assert "--answer likelihood" in capsys.readouterr().err
+
+
+def test_one_bad_question_costs_itself_and_is_asked_again_once_it_is_good(tmp_path: Path) -> None:
+    data, out = copied_world(tmp_path / "world"), tmp_path / "o"
+    rows = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    rows[0]["questions"][1]["question"] = "colour of the star"
+    (data / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (data / rows[1]["path"]).write_bytes(b"no video")
+    assert evaluate("--data", data, "--frames", 8, "--out", out) == 0
+    skipped = {item["question"]: item["why"] for item in report(out)["skipped"]}
+    bad = [f"{rows[0]['id']} 1", *(f"{rows[1]['id']} {number}" for number in range(4))]
+    assert list(skipped) == bad
+    assert "does not know the words 'colour'" in skipped[bad[0]]
+    assert rows[1]["path"] in skipped[bad[1]]
+    at = report(out)["frames"]["8"]
+    assert (at["answered"], at["skipped"], at["scores"]["likelihood"]["questions"]) == (7, 5, 7)
+    shutil.copy(world() / rows[1]["path"], data / rows[1]["path"])
+    assert evaluate("--data", data, "--frames", 8, "--out", out) == 0
+    at = report(out)["frames"]["8"]
+    assert (at["answered"], at["skipped"]) == (11, 1)
+    wanted = {line["question"]: line for line in lines(whole()) if line["frames"] == 8}
+    assert all(wanted[line["question"]] == line for line in lines(out) if line["status"] == "answered")
+
+
+def test_frames_of_another_size_are_shown_only_where_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = json.loads((whole() / "evaluation.json").read_text())["settings"]
+    assert settings["image_size"] == settings["image_size_made_for"] == [112, 112]
+    assert evaluate("--out", tmp_path / "o", "--image_size", 100) == 1
+    assert "--image_size" in capsys.readouterr().err and not (tmp_path / "o").exists()
+    assert evaluate("--out", tmp_path / "o", "--image_size", 224, "--limit", 1, "--frames", 4) == 0
+    settings = json.loads((tmp_path / "o" / "evaluation.json").read_text())["settings"]
+    assert (settings["image_size"], settings["image_size_made_for"]) == ([224, 224], [112, 112])
+    assert all(line["visual_tokens"] == 4 * 4 for line in lines(tmp_path / "o"))
+
+
+def test_what_is_missing_or_unknown_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in [
+        (["--frames", "8,x"], "--frames '8,x'"),
+        (["--sampler", "RandomSegment"], "--sampler"),
+        (["--sampler", "Linspace:by=size"], "--sampler"),
+        (["--prompt", "vlmevalkit"], "no prompt 'vlmevalkit' for tiny-world"),
+        (["--subtitles"], "--subtitles"),
+        (["--compressor", "wap"], "compresses by itself"),
+        (["--part", "3/2"], "--part '3/2'"),
+        (["--limit", "0"], "--limit"),
+        (["--data", tmp_path / "none"], "no such folder"),
+    ]:
+        assert evaluate("--out", tmp_path / "o", *words, *(["--frames", 8] if words[0] != "--frames" else [])) == 1
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+    assert cli.main(["evaluate"]) == 1
+    assert "video-mme" in capsys.readouterr().err
+
+
+def test_the_whole_prompt_is_tokenised_as_it_is_written() -> None:
+    prompts = load_subject(str(family_folder("qwen2", "300M"))).prompts
+    before, after = prompts.asked_ids("Frame1: x", "What?", "Look.", "Best option:(")
+    text = "<|im_start|>system\nLook.<|im_end|>\n<|im_start|>user\nFrame1: x\nWhat?<|im_end|>\n<|im_start|>assistant\n"
+    assert prompts.tokenizer.decode([*before, *after]) == text + "Best option:("

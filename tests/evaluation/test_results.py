@@ -1,0 +1,189 @@
+"""Folders of results: killed and gone on with, shared, torn, and never written over."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evaluating import copied_world, evaluate, lines, report, sorted_lines, whole, world
+from liteframe.command import cli
+from liteframe.errors import DataError
+from liteframe.evaluation.results import Part, ResultFolder
+from liteframe.evaluation.scoring.compare import mcnemar_exact
+from liteframe.system.json_files import write_json
+from tiny_world import home, host_folder, lma_run_folder
+
+
+def test_killed_in_the_middle_it_goes_on(tmp_path: Path) -> None:
+    wanted = sorted_lines(whole())
+    words = ["--benchmark", "tiny-world", "--data", world(), "--frames", "8,13", "--out", tmp_path]
+    command = [sys.executable, "-m", "liteframe", "evaluate", lma_run_folder(), *words]
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL) as process:
+        file = tmp_path / "answers.jsonl"
+        while process.poll() is None and not (file.exists() and file.stat().st_size):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    first = lines(tmp_path)
+    assert process.returncode == -signal.SIGKILL and 0 < len(first) < len(wanted)
+    assert not (tmp_path / "report.json").exists()
+    assert evaluate("--out", tmp_path) == 0
+    assert lines(tmp_path)[: len(first)] == first
+    assert sorted_lines(tmp_path) == wanted
+    assert report(tmp_path) == report(whole())
+
+
+def test_two_parts_give_what_one_gives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert evaluate("--out", tmp_path, "--part", "2/2") == 0
+    assert not report(tmp_path)["complete"] and "other parts" in capsys.readouterr().out
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert evaluate("--out", tmp_path) == 0
+    assert sorted_lines(tmp_path) == sorted_lines(whole())
+    assert report(tmp_path) == report(whole())
+    assert (tmp_path / "answers-1-of-2.jsonl").read_text() and (tmp_path / "answers-2-of-2.jsonl").read_text()
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("RANK")
+    assert evaluate("--out", tmp_path) == 0  # all alone, and nothing left to ask
+    assert sorted_lines(tmp_path) == sorted_lines(whole())
+
+
+def test_a_part_is_for_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--out", tmp_path, "--part", "1/2") == 0
+    with ResultFolder(tmp_path).writing(Part(2, 2)):
+        for words, said in [(["--part", "2/2"], "at work already"), (["--part", "1/3"], "part 2/2 is at work")]:
+            assert evaluate("--out", tmp_path, *words) == 1
+            assert said in capsys.readouterr().err
+    assert evaluate("--out", tmp_path, "--part", "2/2") == 0
+    assert sorted_lines(tmp_path) == sorted_lines(whole())
+
+
+@pytest.mark.parametrize(
+    "torn", [b'{"question": "test-0', b"\0" * 40, b'{"question": "test\n'], ids=["cut", "zeros", "half"]
+)
+def test_a_torn_last_line_is_asked_again(torn: bytes, tmp_path: Path) -> None:
+    assert evaluate("--out", tmp_path, "--part", "1/2") == 0
+    path = tmp_path / "answers-1-of-2.jsonl"
+    data = path.read_bytes()
+    path.write_bytes(data[: data[:-1].rfind(b"\n") + 1] + torn)
+    assert evaluate("--out", tmp_path, "--part", "1/2") == 0
+    assert path.read_bytes() == data
+
+
+def test_a_line_of_others_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--out", tmp_path) == 0
+    path = tmp_path / "answers.jsonl"
+    text = path.read_text().splitlines(keepends=True)
+    for broken in ("no answer\n", '{"question": 3}\n'):
+        path.write_text("".join([text[0], broken, *text[1:]]))
+        assert evaluate("--out", tmp_path) == 1
+        assert "line 2 is no answer" in capsys.readouterr().err
+    path.write_text("".join([*text, text[3]]))  # twice, and counted once
+    assert evaluate("--out", tmp_path) == 0
+    assert report(tmp_path) == report(whole())
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--out", tmp_path, "--limit", 1) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    others = [
+        ["--limit", 2, "limit 1, this one has 2"],
+        ["--frames", 8, "frames [8, 13], this one has [8]"],
+        ["--sampler", "Linspace", "sampler"],
+        ["--answer", "likelihood", "answer 'generate'"],
+        ["--dtype", "bfloat16", "dtype"],
+    ]
+    for name, value, said in others:
+        words = [name, value] if name == "--limit" else ["--limit", 1, name, value]
+        assert evaluate("--out", tmp_path, *words) == 1
+        assert str(said) in capsys.readouterr().err
+    assert evaluate("--out", tmp_path, "--limit", 1, model=host_folder()) == 1
+    assert "weights_sha256" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_questions_that_changed_since_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = copied_world(tmp_path / "world"), tmp_path / "o"
+    assert evaluate("--out", out, "--data", data) == 0
+    rows = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    asked = rows[2]["questions"][0]
+    asked["options"] = asked["options"][::-1]
+    (data / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert evaluate("--out", out, "--data", data) == 1
+    assert "has changed" in capsys.readouterr().err
+    (data / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
+    assert evaluate("--out", out, "--data", data) == 1
+    assert "no longer there" in capsys.readouterr().err
+
+
+def test_what_others_wrote_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert evaluate("--out", tmp_path) == 1
+    assert "holds thesis.txt" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} <= {"thesis.txt", ".lock"}
+    out = tmp_path / "o"
+    assert evaluate("--out", out, "--limit", 1, "--frames", 8) == 0
+    (out / "report.json").write_text('{"my": "report"}')
+    assert evaluate("--out", out, "--limit", 1, "--frames", 8) == 1
+    assert (out / "report.json").read_text() == '{"my": "report"}'
+
+
+def test_two_evaluations_in_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = home() / "other-evaluation"
+    assert evaluate("--out", other, model=host_folder()) == 0
+    capsys.readouterr()
+    out = tmp_path / "c.json"
+    assert cli.main(["evaluate", "--compare", str(whole()), str(other), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    found = json.loads(out.read_text())["comparison"]
+    for frames in ("8", "13"):
+        a, b = (report(folder)["judged"][frames]["likelihood"] for folder in (whole(), other))
+        only_a, only_b = ([name for name in a if x[name] and not y[name]] for x, y in ((a, b), (b, a)))
+        flips = found[frames]["likelihood"]
+        assert (flips["only_a"], flips["only_b"]) == (only_a, only_b)
+        assert flips["p"] == pytest.approx(mcnemar_exact(len(only_a), len(only_b)))
+    assert "right in A alone at 8 frames (strict)" in told
+    assert cli.main(["evaluate", "--compare", str(whole()), str(other), "--frames", "8,13"]) == 0
+    assert "8 and 13" in capsys.readouterr().out
+    assert evaluate("--out", tmp_path / "o", "--limit", 1) == 0
+    assert cli.main(["evaluate", "--compare", str(whole()), str(tmp_path / "o")]) == 1
+    assert "limit is None and 1" in capsys.readouterr().err
+
+
+def test_the_average_of_the_paper_is_over_its_four(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = report(whole())
+    four = {"a": ("video-mme", False), "b": ("video-mme", True), "c": ("mlvu", False), "d": ("longvideobench", False)}
+    for number, (name, (benchmark, subtitles)) in enumerate(four.items()):
+        settings = {**made["settings"], "benchmark": benchmark, "subtitles": subtitles}
+        scores = {"strict": {"headline": 0.1 + 0.2 * number, "accuracy": 1.0}}
+        write_json(tmp_path / name / "report.json", {**made, "settings": settings, "frames": {"8": {"scores": scores}}})
+    folders = [str(tmp_path / name) for name in four]
+    assert cli.main(["evaluate", "--average", *folders[::-1]]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == [
+        "8",
+        "strict",
+        *["0.100", "0.300", "0.500", "0.700", "0.400"],
+    ]
+    assert cli.main(["evaluate", "--average", *folders[:3]]) == 1
+    assert "takes evaluations of" in capsys.readouterr().err
+    odd = json.loads((tmp_path / "d" / "report.json").read_text())
+    odd["settings"]["weights_sha256"] = "0"
+    write_json(tmp_path / "d" / "report.json", odd)
+    assert cli.main(["evaluate", "--average", *folders]) == 1
+    assert "weights_sha256" in capsys.readouterr().err
+    odd["complete"] = False
+    write_json(tmp_path / "d" / "report.json", odd)
+    assert cli.main(["evaluate", "--average", *folders]) == 1
+    assert "not finished" in capsys.readouterr().err
+
+
+def test_no_folder_of_results(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="evaluation.json"):
+        ResultFolder(tmp_path).record()
