@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from liteframe.bench.environment import environment
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, DataError, as_one_line
 from liteframe.evaluation.benchmarks.archives import unpack as unpack_archives
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import BENCHMARKS
 from liteframe.evaluation.benchmarks.registry import benchmark as benchmark_named
 from liteframe.evaluation.frames import FrameReader, parse_counts
 from liteframe.evaluation.prompts.prompt import prompt as prompt_named
-from liteframe.evaluation.report import average_of, compare_reports, comparison_text, table, write_report
+from liteframe.evaluation.report import REPORT, average_of, compare_reports, comparison_text, table, write_report
 from liteframe.evaluation.results import Part, ResultFolder
 from liteframe.evaluation.run import Run, grouped
 from liteframe.evaluation.settings import EvaluationSettings, FrameChoice
@@ -56,8 +56,8 @@ def evaluate_command(
     """Score a model on a benchmark of the field; killed and run again, it goes on.
 
     Args:
-        model: export folder of an LMA run, its run folder, what `liteframe export` made of it, or an InternVL's folder
-            or hub id.
+        model: export folder of an LMA run, its run folder or a pipeline's, what `liteframe export` made of it, or an
+            InternVL's folder or hub id.
         benchmark: video-mme, mlvu, longvideobench, hlvid, mvbench, egoschema or tiny-world.
         data: folder that the benchmark was downloaded to.
         frames: frame counts to ask with, such as 8,64,512; by default as many as the model was trained on, or 64.
@@ -112,22 +112,21 @@ def evaluate_command(
     folder.prepare(settings.as_dict(), notes)
     reader = FrameReader(Path(data), choice.sampler, choice.counts, choice.image_size, deadline_s)
     groups = grouped((row for row in rows if isinstance(row, Question)), share)
-    try:
-        with folder.writing(share) as file:
-            Run(subject, turns, reader, settings.max_tokens).ask(groups, folder.answered(), file)
-    finally:
-        reader.close()
+    with folder.writing(share) as file:
+        Run(subject, turns, reader, settings.max_tokens).ask(groups, folder.answered(), file)
     return _tell(folder, write_report(folder, found, rows))
 
 
 def _tell(folder: ResultFolder, report: dict[str, Any]) -> int:
+    if not report["complete"]:
+        say(f"{folder.path}: this part is done; other parts are not, and the last one tells the scores")
+        return 0
     say(table(report))
     for item in [*report["left_out"], *report["skipped"]][:5]:
-        say(f"not answered: {item.get('id') or item.get('question')}: {item['why']}")
-    say(f"{folder.path / 'report.json'}{'' if report['complete'] else ' (other parts are not done yet)'}")
-    answered = any(at["answered"] for at in report["frames"].values())
-    if report["complete"] and not answered:
-        raise ConfigError(f"{folder.path}: not one question was answered, see there")
+        say(as_one_line(f"not answered: {item.get('id') or item.get('question')}: {item['why']}"))
+    say(str(folder.path / REPORT))
+    if not any(at["answered"] for at in report["frames"].values()):
+        raise DataError(f"{folder.path}: not one question was answered; its report says why")
     return 0
 
 
@@ -160,7 +159,10 @@ def _compare(folders: list[str], frames: str | None, out: str | None) -> int:
         raise ConfigError(f"--compare takes two folders, not {len(folders)}")
     if out is not None:
         require_own_record(out, _COMPARED, "--out")
-    found = compare_reports(folders[0], folders[1], parse_counts(frames) if frames else ())
+    counts = parse_counts(frames) if frames else ()
+    if len(counts) > 2:
+        raise ConfigError(f"--compare takes one frame count, or one for each folder, not {frames}")
+    found = compare_reports(folders[0], folders[1], counts)
     say(comparison_text(found))
     if out is not None:
         told = {count: {rule: asdict(each) for rule, each in rules.items()} for count, rules in found.items()}

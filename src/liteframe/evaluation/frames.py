@@ -20,7 +20,7 @@ from liteframe.data.sampling import FrameSampler
 from liteframe.data.sampling.frame_times import FrameTimes
 from liteframe.data.sampling.samplers_by_name import sampler_from
 from liteframe.data.transforms import resize_uint8
-from liteframe.errors import ConfigError, DecodeError
+from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.subtitles import SeenFrames
 from liteframe.hf.inputs import read_image
@@ -99,11 +99,7 @@ class FrameReader:
         """
         if stretch.pictures_fps is not None:
             return self._read_pictures(stretch, stretch.pictures_fps)
-        try:
-            return self._read_file(stretch)
-        except DecodeError:
-            # Decoding may show another number of frames than was counted before; once known, the choice is another.
-            return self._read_file(stretch)
+        return self._read_file(stretch)
 
     def close(self) -> None:
         """Ends the decode processes."""
@@ -111,19 +107,31 @@ class FrameReader:
 
     def _read_file(self, stretch: Stretch) -> SampledFrames:
         path = str(self.root / stretch.video)
+        info, chosen = self._choose(path, stretch)
+        decoded = self._decode(path, chosen)
+        if isinstance(decoded, DecodeError) and not isinstance(decoded, DecodeTimeout):
+            # Decoding may have shown another number of frames than was counted before.
+            info, again = self._choose(path, stretch)
+            if not all(map(np.array_equal, again, chosen)):
+                chosen, decoded = again, self._decode(path, again)
+        if isinstance(decoded, DecodeError):
+            raise decoded
+        union_T, places = _union(self.counts, chosen)
+        frames_TCHW = resize_uint8(decoded.frames_THWC, self.image_size)
+        return SampledFrames(frames_TCHW, places, union_T, info.fps, info.frames, info.duration)
+
+    def _choose(self, path: str, stretch: Stretch) -> tuple[VideoInfo, list[np.ndarray]]:
         jobs = [
             DecodeJob(path, self.sampler, count, start_s=stretch.start_s, end_s=stretch.end_s) for count in self.counts
         ]
         ((_, found),) = self._pool.call([(path, "liteframe.data.decoding.processes.job:choose_frames", (jobs,))])
         if isinstance(found, DecodeError):
             raise found
-        info: VideoInfo = found[0]
-        union_T, places = _union(self.counts, found[1])
-        (decoded,) = self._pool.run([DecodeJob(path, indices=tuple(union_T.tolist()), size=self.image_size)])
-        if not isinstance(decoded, VideoFrames):
-            raise decoded
-        frames_TCHW = resize_uint8(decoded.frames_THWC, self.image_size)
-        return SampledFrames(frames_TCHW, places, union_T, info.fps, info.frames, info.duration)
+        return found
+
+    def _decode(self, path: str, chosen: Sequence[np.ndarray]) -> VideoFrames | DecodeError:
+        indices = tuple(_union(self.counts, chosen)[0].tolist())
+        return self._pool.run([DecodeJob(path, indices=indices, size=self.image_size)])[0]
 
     def _read_pictures(self, stretch: Stretch, fps: float) -> SampledFrames:
         folder = self.root / stretch.video

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liteframe.errors import DataError
+from liteframe.errors import DataError, as_one_line
 from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import Benchmark
 from liteframe.evaluation.results import FORMAT, ResultFolder, answers_of
@@ -123,7 +123,7 @@ def _by_group(report: Mapping[str, Any]) -> list[str]:
             continue
         rows = [
             [
-                value,
+                as_one_line(value),
                 str(part["questions"]),
                 *(_accuracy(found["by"][group].get(value)) for _, found in columns.values()),
             ]

@@ -84,6 +84,7 @@ class Run:
             finally:
                 for future in waiting:
                     future.cancel()
+                self.reader.close()  # so that nobody waits for what is still decoded
 
     def _lines(self, missing: dict[int, list[Question]], frames: SampledFrames | DataError) -> Iterator[dict[str, Any]]:
         if isinstance(frames, DataError):

@@ -238,17 +238,16 @@ def load_subject(source: str, compressor: str | None = None, ratio: float = 16.0
     """A model to evaluate.
 
     Args:
-        source: export folder of an LMA run, its run folder, what `liteframe export` made of it, or an InternVL's folder
-            or hub id.
+        source: export folder of an LMA run, its run folder or a pipeline's, what `liteframe export` made of it, or an
+            InternVL's folder or hub id.
         compressor: a method of the project between an InternVL and its LLM; None leaves every token.
         ratio: how many times fewer tokens it leaves.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, an unknown compressor, or one for a model that has its own.
     """
-    folder = Path(source)
-    if is_adapted(folder / "export") and not is_adapted(folder):
-        source = str(folder / "export")
+    inside = [Path(source, name) for name in ("", "export", "lma/export") if is_adapted(Path(source, name))]
+    source = str(inside[0]) if inside else source
     if compressor is None:
         return load_video_llm(source)
     if compressor not in compressors():
