@@ -33,8 +33,8 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "liteframe.tiny.pretrain": ("HostPretrainStage", "TimmPretrainStage", "VisionPretrainStage"),
     "liteframe.data.datamodule": ("VideoDataModule",),
     "liteframe.data.sampling": (
-        *("FpsCapped", "JitteredUniform", "KeyFrames", "Linspace", "LogUniformSpacing", "RandomSegment"),
-        "UniformMidpoints",
+        *("FpsCapped", "InnerPoints", "JitteredUniform", "KeyFrames", "Linspace", "LogUniformSpacing"),
+        *("RandomSegment", "UniformMidpoints"),
     ),
     "liteframe.models.teachers": ("InternVL", "QwenVL", "Siglip", "TimmViT"),
     "lightning.pytorch.accelerators": ("CPUAccelerator", "CUDAAccelerator", "MPSAccelerator"),

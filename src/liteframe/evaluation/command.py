@@ -65,7 +65,7 @@ def evaluate_command(
         prompt: whose words are used: liteframe, lmms-eval, vlmevalkit, ...
         subtitles: show them, by the rule of the prompt.
         sampler: chooses the frames; by default the one that the model was trained with, or InternVL's
-            (UniformMidpoints). Linspace, Linspace:by=time and FpsCapped:fps=1 are others.
+            (UniformMidpoints). InnerPoints (VLMEvalKit's), Linspace, Linspace:by=time and FpsCapped:fps=1 are others.
         answer: generate lets the model write; likelihood looks at the logits of the options alone.
         compressor: for an InternVL with its own encoder, a method that makes fewer tokens: wap, average, fastvid, ...
         ratio: how many times fewer.

@@ -186,7 +186,7 @@ def parse_sampler(text: str) -> FrameSampler:
     )
     if sampler is None or sampler.random:
         raise ConfigError(
-            f"--sampler {text!r}: choose UniformMidpoints (InternVL's), Linspace, Linspace:by=time or FpsCapped:fps=1"
+            f"--sampler {text!r}: choose UniformMidpoints, InnerPoints, Linspace, Linspace:by=time or FpsCapped:fps=1"
         )
     return sampler
 

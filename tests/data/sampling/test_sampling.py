@@ -11,6 +11,7 @@ import pytest
 from liteframe.data.sampling import (
     FpsCapped,
     FrameSampler,
+    InnerPoints,
     JitteredUniform,
     KeyFrames,
     Linspace,
@@ -19,12 +20,13 @@ from liteframe.data.sampling import (
     UniformMidpoints,
     sampler_from,
 )
-from liteframe.data.sampling.index_rules import fps_capped, linspace, random_segment, uniform_midpoints
+from liteframe.data.sampling.index_rules import fps_capped, inner_points, linspace, random_segment, uniform_midpoints
 from liteframe.data.sampling.key_frames import shift_keys
 from liteframe.errors import DataError
 
 SAMPLERS: list[FrameSampler] = [
     UniformMidpoints(),
+    InnerPoints(),
     Linspace(),
     Linspace("time"),
     FpsCapped(2.0),
@@ -57,6 +59,13 @@ def test_uniform_midpoints_are_internvls(total: int, count: int) -> None:
     segment = float(total - 1) / count
     card = [int(0 + (segment / 2) + np.round(segment * index)) for index in range(count)]
     assert uniform_midpoints(total, count).tolist() == card
+
+
+@pytest.mark.parametrize("total", [9, 100, 159, 3000, 9001])
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_inner_points_are_vlmevalkits(total: int, count: int) -> None:
+    step = total / (count + 1)
+    assert inner_points(total, count).tolist() == [int(point * step) for point in range(1, count + 1)]
 
 
 def test_linspace_is_numpys() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from liteframe.data.sampling.even_samplers import FpsCapped, Linspace, UniformMidpoints
+from liteframe.data.sampling.even_samplers import FpsCapped, InnerPoints, Linspace, UniformMidpoints
 from liteframe.data.sampling.frame_sampler import FrameSampler
 from liteframe.data.sampling.random_samplers import JitteredUniform, KeyFrames, LogUniformSpacing, RandomSegment
 from liteframe.data.sampling.samplers_by_name import is_known, sampler_from
@@ -10,6 +10,7 @@ from liteframe.data.sampling.samplers_by_name import is_known, sampler_from
 __all__ = [
     "FpsCapped",
     "FrameSampler",
+    "InnerPoints",
     "JitteredUniform",
     "KeyFrames",
     "Linspace",

@@ -13,7 +13,7 @@ import numpy as np
 
 from liteframe.data.sampling.frame_sampler import FrameSampler
 from liteframe.data.sampling.frame_times import FrameTimes
-from liteframe.data.sampling.index_rules import fps_capped, linspace, uniform_midpoints
+from liteframe.data.sampling.index_rules import fps_capped, inner_points, linspace, uniform_midpoints
 from liteframe.errors import DataError
 
 By = Literal["time", "index"]
@@ -34,6 +34,23 @@ class UniformMidpoints(FrameSampler):
     ) -> np.ndarray:
         self._require_frames(total, count)
         return uniform_midpoints(total, count)
+
+
+@dataclass
+class InnerPoints(FrameSampler):
+    """Ends of equal segments but the last, by index: VLMEvalKit's rule, which shows neither first nor last frame."""
+
+    def indices(
+        self,
+        total: int,
+        count: int,
+        fps: float | None,
+        rng: np.random.Generator,
+        row: dict[str, Any],
+        times: FrameTimes | None = None,
+    ) -> np.ndarray:
+        self._require_frames(total, count)
+        return inner_points(total, count)
 
 
 class _ByTimeOrIndex(FrameSampler):

@@ -30,6 +30,16 @@ def linspace(total: int, count: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) * (total - 1) // (count - 1)
 
 
+def inner_points(total: int, count: int) -> np.ndarray:
+    """The points that cut a video into `count + 1` equal parts, as VLMEvalKit takes them.
+
+    int64 (T,), T = min(count, total).
+    """
+    if count >= total:
+        return np.arange(total, dtype=np.int64)
+    return (np.arange(1, count + 1) * (total / (count + 1))).astype(np.int64)
+
+
 def fps_capped(total: int, count: int, video_fps: float, fps: float) -> np.ndarray:
     """Every n-th frame, n = video_fps / fps rounded, as LLaVA-Video; `linspace` where those are more than `count`."""
     step = max(1, round(video_fps / fps))

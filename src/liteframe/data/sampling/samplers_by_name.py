@@ -9,14 +9,23 @@ import reprlib
 from dataclasses import fields
 from typing import Any
 
-from liteframe.data.sampling.even_samplers import FpsCapped, Linspace, UniformMidpoints
+from liteframe.data.sampling.even_samplers import FpsCapped, InnerPoints, Linspace, UniformMidpoints
 from liteframe.data.sampling.frame_sampler import FrameSampler
 from liteframe.data.sampling.random_samplers import JitteredUniform, KeyFrames, LogUniformSpacing, RandomSegment
 from liteframe.errors import DataError, LiteFrameError
 
 _BY_NAME: dict[str, type[FrameSampler]] = {
     kind.__name__: kind
-    for kind in (UniformMidpoints, Linspace, FpsCapped, RandomSegment, LogUniformSpacing, JitteredUniform, KeyFrames)
+    for kind in (
+        UniformMidpoints,
+        InnerPoints,
+        Linspace,
+        FpsCapped,
+        RandomSegment,
+        LogUniformSpacing,
+        JitteredUniform,
+        KeyFrames,
+    )
 }
 
 
