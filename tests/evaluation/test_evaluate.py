@@ -116,6 +116,19 @@ def test_one_bad_question_costs_itself_and_is_asked_again_once_it_is_good(tmp_pa
     assert all(wanted[line["question"]] == line for line in lines(out) if line["status"] == "answered")
 
 
+def test_options_that_begin_alike_are_told_apart_by_what_is_written_alone(tmp_path: Path) -> None:
+    data = copied_world(tmp_path / "world")
+    row = json.loads((data / "test.jsonl").read_text().splitlines()[0])
+    row["questions"][0] |= {"options": ["red", "red box"], "answer": "red"}
+    (data / "test.jsonl").write_text(json.dumps(row) + "\n")
+    for answer, answered in (("generate", 4), ("likelihood", 3)):
+        assert evaluate("--data", data, "--frames", 8, "--answer", answer, "--out", tmp_path / answer) == 0
+        at = report(tmp_path / answer)["frames"]["8"]
+        assert (at["answered"], at["skipped"], at["scores"]["likelihood"]["questions"]) == (answered, 4 - answered, 3)
+    assert at["scores"].keys() == {"likelihood"}
+    assert "do not differ in their first token" in report(tmp_path / "likelihood")["skipped"][0]["why"]
+
+
 def test_frames_of_another_size_are_shown_only_where_that_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,15 +79,15 @@ class ResultFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"--out {self.path}: cannot be made ({error.strerror or error}); give another") from error
+        names = [name for name in os.listdir(self.path) if not name.startswith(".")]
+        if names and SETTINGS not in names:
+            raise ConfigError(
+                f"--out {self.path}: is no evaluation and holds {min(names)}; give a new folder, or an empty one"
+            )
         with self.locked():
             if (self.path / SETTINGS).exists():
                 self._require_same(settings)
                 return
-            others = [name for name in os.listdir(self.path) if not name.endswith(".lock")]
-            if others:
-                raise ConfigError(
-                    f"--out {self.path}: is no evaluation and holds {min(others)}; give a new folder, or an empty one"
-                )
             write_json(self.path / SETTINGS, {"format": FORMAT, "settings": dict(settings), **notes})
 
     def record(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class ResultFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other processes from settings and report in the body."""
-        with _lock(self.path / ".lock", wait=True):
+        with _lock(self.path / ".evaluation.lock", wait=True):
             yield
 
     @contextmanager

@@ -108,12 +108,12 @@ class Run:
             said = talk.ask(self.turns.turn(question, frames, count, shown), self.max_tokens)
         except (LiteFrameError, torch.OutOfMemoryError) as error:
             return _skipped(question, count, error)
-        if not all(math.isfinite(logit) for logit in said.option_logits):
+        if not all(math.isfinite(logit) for logit in said.option_logits or ()):
             return _skipped(question, count, "the model's logits are no numbers; take another --dtype")
         return {
             **_about(question, count, ANSWERED),
             **({} if said.text is None else {"answer": said.text}),
-            "option_logits": [round(logit, 6) for logit in said.option_logits],
+            "option_logits": said.option_logits and [round(logit, 6) for logit in said.option_logits],
             "shown": shown.frames,
             "visual_tokens": shown.tokens,
             "prompt_tokens": said.prompt_tokens,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from transformers import InternVLForConditionalGeneration, ProcessorMixin
 
 from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS, RunParts
 from liteframe.data.transforms import normalize
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.answering import option_ids, whole_clips
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP, VisionTokens, joined
@@ -80,10 +80,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Said:
-    """What the model made of a turn: its words (None where they were not asked for), and a logit an option."""
+    """What the model made of a turn.
+
+    Attributes:
+        text: its words; None where they were not asked for.
+        option_logits: one an option; None where two options begin alike.
+        prompt_tokens: before the answer.
+    """
 
     text: str | None
-    option_logits: tuple[float, ...]
+    option_logits: tuple[float, ...] | None
     prompt_tokens: int
 
 
@@ -192,12 +198,12 @@ class Talk:
             max_tokens: of a greedy answer; 0 for the logits of the options alone.
 
         Raises:
-            DataError: words or tokens that the model does not take, options that it cannot tell apart, or a prompt
-                that is too long.
+            DataError: words or tokens that the model does not take, or a prompt that is too long; without an answer,
+                options that begin alike.
         """
         model, prompts = self.subject.model, self.subject.prompts
         prompts.check_question(turn.question)
-        options = option_ids(model, turn.options)
+        options = self._option_ids(turn.options, required=not max_tokens)
         video_ids, asked_ids = prompts.asked_ids(turn.video, turn.question, turn.system, turn.answer_start)
         tokens = len(video_ids) + len(asked_ids)
         if isinstance(model, PrunedVideoLLM):
@@ -206,11 +212,22 @@ class Talk:
                 logits_V = model.prefill(self.shown.visual, [*video_ids, *asked_ids])[0]
             return Said(None, tuple(logits_V[options].float().tolist()), tokens)
         hidden_C, ids = self._shared.answer(video_ids, asked_ids, max_tokens)
+        text = decode(prompts.tokenizer, ids) if max_tokens else None
+        if options is None:
+            return Said(text, None, tokens)
         head: Any = self.subject.inner.lm_head
         # In float32, as bfloat16 would see ties.
         logits = head.weight[options].float() @ hidden_C.float()
-        text = decode(prompts.tokenizer, ids) if max_tokens else None
         return Said(text, tuple(logits.tolist()), tokens)
+
+    def _option_ids(self, options: Sequence[str], required: bool) -> list[int] | None:
+        """First token of each; None, if they are not required, where two are the same."""
+        try:
+            return option_ids(self.subject.model, options)
+        except DataError:
+            if required:
+                raise
+            return None
 
 
 class _BaseVLM(RunParts):
