@@ -69,7 +69,7 @@ def evaluate_command(
         answer: generate lets the model write; likelihood looks at the logits of the options alone.
         compressor: for an InternVL with its own encoder, a method that makes fewer tokens: wap, average, fastvid, ...
         ratio: how many times fewer.
-        image_size: side of the frames in pixels; by default, and without need to say so, what the model was made for.
+        image_size: side of the frames in pixels, where it is to be another than the model was made for.
         out: folder of the results; by default one below evaluations.
         unpack: unpack the archives in the data folder first.
         limit: so many rows of the list only.
