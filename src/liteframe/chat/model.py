@@ -17,7 +17,7 @@ from liteframe.chat.answer import Answer, Stopwatch
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
 from liteframe.data.decoding.processes.reader_threads import threads_for
 from liteframe.data.remote.file import local_path
-from liteframe.data.sampling import FpsCapped, UniformMidpoints
+from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.sampling.frame_times import require_span
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError
@@ -38,6 +38,8 @@ class Watch(TypedDict, total=False):
     fps: float | None
     start: float | None
     end: float | None
+    sampler: FrameSampler | None
+    image_size: int | None
 
 
 @dataclass
@@ -85,7 +87,7 @@ class ChatModel:
             video: a file.
             question: in words that the model knows.
             max_tokens: of the answer.
-            watch: `frames`, `fps`, `start`, `end`, see `watch`.
+            watch: `frames`, `fps` and so on, see `watch`.
 
         Raises:
             LiteFrameError: see `watch` and `Conversation.reply`.
@@ -105,7 +107,7 @@ class ChatModel:
             videos: files; their lengths may differ.
             questions: one for all, or one for each.
             max_tokens: of an answer.
-            watch: `frames`, `fps`, `start`, `end`, see `watch`.
+            watch: `frames`, `fps` and so on, see `watch`.
 
         Raises:
             LiteFrameError: see `watch` and `answer_batch`.
@@ -144,6 +146,8 @@ class ChatModel:
         fps: float | None = None,
         start: float | None = None,
         end: float | None = None,
+        sampler: FrameSampler | None = None,
+        image_size: int | None = None,
     ) -> Seen:
         """Decodes a video and encodes it for the LLM.
 
@@ -152,6 +156,8 @@ class ChatModel:
             frames: to look at; with `fps`, the most. None is as many as the model was trained on at most, or 64.
             fps: frames to take of each second; None chooses them as in training where that is known, else evenly.
             start, end: seconds between which to look, from the frame on screen at the first of them.
+            sampler: chooses the frames, in place of `fps`.
+            image_size: side in pixels that frames are resized to; None is what the model was made for.
 
         Raises:
             DecodeError: the file cannot be read, or has no frame there.
@@ -163,18 +169,23 @@ class ChatModel:
             raise ConfigError(f"frames is {frames}; give 1 or more")
         if fps is not None and not fps > 0:
             raise ConfigError(f"fps is {fps}; give a rate above 0")
+        if fps is not None and sampler is not None:
+            raise ConfigError(f"fps is {fps}, and a sampler is given, which chooses otherwise; leave one out")
         require_span(start, end)
         local = local_path(video)
-        sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
-        assert made_for.image_size is not None, "every encoder of a Video LLM has a size"
-        job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=made_for.image_size)
+        if sampler is None:
+            sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
+        size = made_for.image_size if image_size is None else (image_size, image_size)
+        assert size is not None, "every encoder of a Video LLM has a size"
+        self.model.require_size(size, "image_size")
+        job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=size)
         decoded = self._pool.run([job])[0]
         if isinstance(decoded, DecodeError):
             raise decoded
         clock = Stopwatch(self.device)
         clock.add("decode", 1e3 * decoded.decode_s)
         with clock.stage("preprocess"):
-            resized_TCHW = resize_uint8(decoded.frames_THWC, made_for.image_size)
+            resized_TCHW = resize_uint8(decoded.frames_THWC, size)
             frames_BTCHW = normalize(resized_TCHW.to(self.device))[None]
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             with clock.stage("encode"):

@@ -59,6 +59,10 @@ FUNCTION_VERBS = {
     ),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
+    "lmms-eval": (
+        "write HLVid or the tiny world as a task of lmms-eval",
+        "liteframe.lmms_eval.command:task_command",
+    ),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.command.doctor:doctor_command"),
 }
 _TEXTS = ("question",)
