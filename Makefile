@@ -4,13 +4,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-av lint bench bench-gpu paper results clean
+.PHONY: help install demo test test-av lmms-eval-env lint bench bench-gpu paper results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
 	@echo "make demo      the whole tiny pipeline, about 15 minutes on two cores (SEED=N: another world)"
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make test-av   the reader's tests on the oldest and the newest PyAV (needs pip)"
+	@echo "make lmms-eval-env  .venv-lmms-eval: lmms-eval with the model liteframe, beside the packages of .venv (needs pip)"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     every method on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (stops after"
 	@echo "               19 minutes); keeps both in benchmarks/records, then make results"
@@ -34,6 +35,16 @@ test: install
 
 test-av: install
 	.ci/test_av
+
+# lmms-eval wants an older PyAV and filelock than the rest: those go on top, in a folder of their own.
+LMMS := .venv-lmms-eval
+lmms-eval-env: install
+	$(BIN)/python -m venv $(LMMS)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		>"$$($(LMMS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
+	grep -v '^av==\|^filelock==' constraints.txt >$(LMMS)/constraints.txt
+	$(LMMS)/bin/pip install --disable-pip-version-check -c $(LMMS)/constraints.txt -c constraints-lmms-eval.txt -e '.[lmms-eval]'
+	$(LMMS)/bin/python -m pytest -p no:cacheprovider tests/lmms_eval tests/data/decoding/test_read_video.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -34,8 +34,9 @@ def test_the_wheel_carries_code_configs_and_licence(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "liteframe").rglob("*.py")}
     configs = {f"liteframe/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
+    tasks = {f"liteframe/lmms_eval/tasks/liteframe_{name}.yaml" for name in ("hlvid", "tiny_world")}
     data = {f"liteframe/{name}" for name in ("py.typed", "bench/methods.toml", "evaluation/prompts/prompts.toml")}
-    assert modules | configs | data <= names
+    assert modules | configs | tasks | data <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if not name.startswith(("liteframe/", "liteframe-"))]
 
@@ -46,7 +47,9 @@ def test_the_metadata_names_command_and_version(wheel: Path) -> None:
     metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
     assert metadata["Version"] == liteframe.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert "liteframe = liteframe.command.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+    entry_points = archive.read(f"{info}/entry_points.txt").decode()
+    assert "liteframe = liteframe.command.cli:main" in entry_points
+    assert "[lmms_eval.models]\nliteframe = liteframe.lmms_eval.manifest:manifest" in entry_points
 
 
 def test_configs_are_found_inside_the_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ import liteframe
 from liteframe.chat.model import ChatModel
 from liteframe.command import cli
 from liteframe.data.decoding.decode import read_frames
+from liteframe.data.sampling import Linspace
 from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError
@@ -126,6 +128,21 @@ def test_frames_are_chosen_as_asked() -> None:
         model().watch(videos()[0], start=5, end=2)
     with pytest.raises(DecodeError, match="no such file"):
         model().watch("nothing.mp4")
+
+
+def test_a_sampler_and_a_size_are_taken_as_given() -> None:
+    llm = load_video_llm(export())
+    pixels = normalize(resize_uint8(read_frames(videos()[0], np.array([0, 42, 84, 127])), (112, 112)))[None]
+    with torch.no_grad():
+        expected = llm.project(llm.encode(pixels))
+    usual = model().watch(videos()[0], frames=4)
+    seen = model().watch(videos()[0], frames=4, sampler=Linspace())
+    assert torch.equal(seen.visual_BTNC, expected) and not torch.equal(usual.visual_BTNC, expected)
+    assert model().watch(videos()[0], frames=4, image_size=224).tokens == 4 * usual.tokens
+    with pytest.raises(ConfigError, match="image_size: frames of 100 x 100 px"):
+        model().watch(videos()[0], image_size=100)
+    with pytest.raises(ConfigError, match=r"fps is 2\.0, and a sampler is given"):
+        model().watch(videos()[0], fps=2.0, sampler=Linspace())
 
 
 def test_a_host_with_its_own_encoder_answers_too() -> None:
