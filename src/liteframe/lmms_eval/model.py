@@ -39,7 +39,6 @@ class LiteFrame(lmms):
         self._chat = load(args.pretrained, device, args.dtype, args.attention)
         self._watch: Watch = {
             "frames": args.frames,
-            "fps": args.fps,
             "sampler": args.frame_sampler(),
             "image_size": args.image_size,
         }

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from liteframe.data.sampling import FrameSampler, sampler_from
+from liteframe.data.sampling import FrameSampler
 from liteframe.errors import ConfigError
+from liteframe.evaluation.frames import parse_sampler
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,8 @@ class ModelArgs:
 
     Attributes:
         pretrained: export folder of an LMA run, what `liteframe export` made of it, or an InternVL's folder or hub id.
-        frames: of a video to look at; with `fps`, the most. None is as many as the model was trained on, or 64.
-        fps: frames to take of each second.
-        sampler: the rule that chooses them, ``UniformMidpoints``, ``Linspace`` or ``Linspace:by=time``; None is that of
-            the model's training.
+        frames: of a video to look at, at most. None is as many as the model was trained on, or 64.
+        sampler: the rule that chooses them, as of `liteframe evaluate`; None is that of the model's training.
         image_size: side in pixels that frames are resized to. None is what the model was made for.
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
@@ -29,7 +28,6 @@ class ModelArgs:
 
     pretrained: str
     frames: int | None = None
-    fps: float | None = None
     sampler: str | None = None
     image_size: int | None = None
     dtype: str | None = None
@@ -55,27 +53,15 @@ class ModelArgs:
             value = getattr(args, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ConfigError(f"--model_args {name}={value}: give a whole number above 0")
-        if args.fps is not None and (type(args.fps) not in (int, float) or not 0 < args.fps < float("inf")):
-            raise ConfigError(f"--model_args fps={args.fps}: give a number above 0")
         for name in ("sampler", "dtype", "attention", "device"):
             value = getattr(args, name)
             if value is not None and not isinstance(value, str):
                 raise ConfigError(f"--model_args {name}={value}: give a name")
         if str(args.batch_size) != "1":
             raise ConfigError(f"--batch_size {args.batch_size}: questions are asked one at a time; give 1")
-        if args.fps is not None and args.sampler is not None:
-            raise ConfigError(f"--model_args fps={args.fps},sampler={args.sampler}: both choose frames; leave one out")
         args.frame_sampler()
         return args
 
     def frame_sampler(self) -> FrameSampler | None:
         """The sampler of that name; None for none. Raises ConfigError where there is none without chance."""
-        if self.sampler is None:
-            return None
-        name, _, setting = self.sampler.partition(":")
-        key, _, value = setting.partition("=")
-        field = f"--model_args sampler={self.sampler}"
-        sampler = sampler_from({"name": name, **({key: value} if setting else {})}, field, ConfigError)
-        if sampler is None or sampler.random:
-            raise ConfigError(f"{field}: choose one of UniformMidpoints (InternVL's rule), Linspace, Linspace:by=time")
-        return sampler
+        return None if self.sampler is None else parse_sampler(self.sampler)
