@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,12 @@ import torch
 # torch decides at the first backward pass which threads it starts, and after some imports it starts more: from then on
 # no process that is forked from this one can train
 torch.ones(1, requires_grad=True).sum().backward()
+
+
+def pytest_collection_finish() -> None:
+    """Takes what has been imported out of garbage collection, of which each round else walks through all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
