@@ -23,7 +23,9 @@ from liteframe.evaluation.benchmarks.registry import benchmark
 from liteframe.evaluation.subject import load_subject
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.video_llm.generation import SharedVideo
 from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.prompts import video_text
 from tiny_world import InProcessPool, host_folder, lma_run_folder
 
 
@@ -87,6 +89,22 @@ def test_an_internvl_with_any_compressor_is_asked_as_it_stands(
             assert found[question.id, frames]["option_logits"] == pytest.approx(logits_QV[0, ids].tolist(), abs=2e-3)
     settings = json.loads((tmp_path / "o" / "evaluation.json").read_text())["settings"]
     assert (settings["compressor"] or {}).get("name") == compressor
+
+
+def test_a_question_that_breaks_off_between_two_layers_leaves_the_video_as_it_was() -> None:
+    model: Any = load_subject(str(host_folder()))
+    with torch.no_grad():
+        visual = model.project(model.encode(pixels(questions()[0].video, 8)))
+    video = video_text(model.prompts.processor, visual.shape[1], visual.shape[2])
+    ids = [model.prompts.asked_ids(video, question.text) for question in questions()[:3]]
+    wanted = [SharedVideo(model, visual).answer(*each, 4) for each in ids]
+    shared, last = SharedVideo(model, visual), model.language_model.layers[-1]
+    assert torch.equal(shared.answer(*ids[0], 4)[0], wanted[0][0])
+    with mock.patch.object(last, "forward", side_effect=torch.OutOfMemoryError), pytest.raises(torch.OutOfMemoryError):
+        shared.answer(*ids[1], 4)
+    hidden_C, answer = shared.answer(*ids[2], 4)
+    torch.testing.assert_close(hidden_C, wanted[2][0])
+    assert answer == wanted[2][1]
 
 
 def test_pruning_inside_the_llm_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from evaluating import copied_world, evaluate, lines, report, sorted_lines, whole, world
 from liteframe.command import cli
-from liteframe.errors import DataError
+from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.results import Part, ResultFolder
 from liteframe.evaluation.scoring.compare import mcnemar_exact
 from liteframe.system.json_files import write_json
@@ -53,6 +53,47 @@ def test_two_parts_give_what_one_gives(
     monkeypatch.delenv("RANK")
     assert evaluate("--out", tmp_path) == 0  # all alone, and nothing left to ask
     assert sorted_lines(tmp_path) == sorted_lines(whole())
+
+
+@pytest.mark.parametrize(
+    ("variables", "part"),
+    [
+        ({}, Part(1, 1)),
+        ({"RANK": "3", "WORLD_SIZE": "8"}, Part(4, 8)),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, Part(2, 2)),
+        ({"RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "1", "SLURM_NTASKS": "4"}, Part(1, 2)),
+        ({"RANK": "3"}, None),
+        ({"WORLD_SIZE": "8"}, None),
+        ({"RANK": "", "WORLD_SIZE": "8"}, None),
+        ({"RANK": "8", "WORLD_SIZE": "8"}, None),
+    ],
+)
+def test_a_launcher_says_which_part_it_is_or_is_refused(
+    variables: dict[str, str], part: Part | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if part is not None:
+        assert Part.parse(None) == part
+        return
+    with pytest.raises(ConfigError, match="WORLD_SIZE is .* unset both, or give --part"):
+        Part.parse(None)
+
+
+def test_a_video_that_is_taken_away_later_is_left_out(tmp_path: Path) -> None:
+    data, out = copied_world(tmp_path / "world"), tmp_path / "o"
+    rows = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    (data / rows[0]["path"]).write_bytes(b"no video")
+    assert evaluate("--out", out, "--data", data) == 0
+    assert {item["question"].split()[0] for item in report(out)["skipped"]} == {rows[0]["id"]}
+    for row in rows[:2]:  # of one there are skips, of the other answers
+        (data / row["path"]).unlink()
+    assert evaluate("--out", out, "--data", data) == 0
+    found = report(out)
+    assert found["complete"] and len(found["left_out"]) == 8 and not found["skipped"]
+    assert found["frames"]["8"]["answered"] == 4
 
 
 def test_a_part_is_for_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +12,13 @@ from typing import Any, Literal
 from liteframe.bench.environment import environment
 from liteframe.errors import ConfigError, DataError, as_one_line
 from liteframe.evaluation.benchmarks.archives import unpack as unpack_archives
-from liteframe.evaluation.benchmarks.question import Question
+from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import BENCHMARKS
 from liteframe.evaluation.benchmarks.registry import benchmark as benchmark_named
 from liteframe.evaluation.frames import FrameReader, parse_counts
 from liteframe.evaluation.prompts.prompt import prompt as prompt_named
 from liteframe.evaluation.report import REPORT, average_of, compare_reports, comparison_text, table, write_report
-from liteframe.evaluation.results import Part, ResultFolder
+from liteframe.evaluation.results import Part, ResultFolder, require_same_questions
 from liteframe.evaluation.run import Run, grouped
 from liteframe.evaluation.settings import EvaluationSettings, FrameChoice
 from liteframe.evaluation.subject import EvaluatedModel, load_subject
@@ -109,12 +110,24 @@ def evaluate_command(
     turns = Turns(asks, subject.prompts, Path(data), subtitles)
     folder = ResultFolder(out or _usual_out(model, settings))
     notes = {"model": model, "data": data, "environment": environment(str(subject.device), subject.dtype_name)}
-    folder.prepare(settings.as_dict(), notes)
+    folder.prepare({**settings.as_dict(), **_subtitled(rows, subtitles)}, notes)
+    require_same_questions(folder.lines(), rows, str(folder.path))
     reader = FrameReader(Path(data), choice.sampler, choice.counts, choice.image_size, deadline_s)
     groups = grouped((row for row in rows if isinstance(row, Question)), share)
     with folder.writing(share) as file:
         Run(subject, turns, reader, settings.max_tokens).ask(groups, folder.answered(), file)
     return _tell(folder, write_report(folder, found, rows))
+
+
+def _subtitled(rows: Sequence[Question | Unusable], subtitles: bool) -> dict[str, int]:
+    """How many questions have subtitles, where they are to be shown. Raises ConfigError where none has."""
+    if not subtitles:
+        return {}
+    count = sum(isinstance(row, Question) and row.subtitles is not None for row in rows)
+    if count == 0:
+        raise ConfigError("--subtitles: no question has a file of subtitles in --data; unpack them, or leave it out")
+    say(f"subtitles: {count} of {sum(isinstance(row, Question) for row in rows)} questions have some")
+    return {"questions_with_subtitles": count}
 
 
 def _tell(folder: ResultFolder, report: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from liteframe.errors import DataError, as_one_line
 from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import Benchmark
-from liteframe.evaluation.results import FORMAT, ResultFolder, answers_of
+from liteframe.evaluation.results import FORMAT, ResultFolder, answers_of, require_same_questions
 from liteframe.evaluation.scoring.compare import Comparison, Judged, compare
 from liteframe.evaluation.scoring.scores import PAPER_FOUR, paper_average, readings, scores
 from liteframe.system.json_files import read_json, write_json
@@ -34,25 +34,26 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
 
     Raises:
         ConfigError: a report is there that liteframe did not write.
-        DataError: as of `answers_of`.
+        DataError: as of `require_same_questions`.
     """
     path = folder.path / REPORT
     with folder.locked():
         require_own_record(path, _FIELDS, "--out")
         settings = folder.record()["settings"]
         lines, questions = folder.lines(), [row for row in rows if isinstance(row, Question)]
+        require_same_questions(lines, rows, str(folder.path))
         frames: dict[str, Any] = {}
         judged: dict[str, Any] = {}
         skipped: list[dict[str, Any]] = []
         for count in settings["frames"]:
-            answers, why = answers_of(lines, questions, count, str(folder.path))
+            answers, why = answers_of(lines, questions, count)
             frames[str(count)] = {**scores(benchmark, rows, answers), "skipped": len(why)}
             judged[str(count)] = _judged(benchmark, questions, answers, why)
             skipped += [{"question": name, "frames": count, "why": reason} for name, reason in why.items()]
         report = {
             "format": FORMAT,
             "settings": settings,
-            "complete": len(lines) == len(questions) * len(settings["frames"]),
+            "complete": all((asked.id, count) in lines for asked in questions for count in settings["frames"]),
             "frames": frames,
             "skipped": skipped,
             "left_out": [
@@ -147,6 +148,11 @@ def average_of(folders: Sequence[str | Path]) -> str:
     if set(reports) != set(PAPER_FOUR) or len(folders) != len(PAPER_FOUR):
         raise DataError(f"--average takes evaluations of {', '.join(PAPER_FOUR)}, not of {', '.join(reports)}")
     first, *others = (reports[name]["settings"] for name in PAPER_FOUR)
+    for each in (first, *others):
+        if each.get("limit") is not None:
+            raise DataError(
+                f"--average: {_title(each)} was asked {each['limit']} rows alone; evaluate it without --limit"
+            )
     for other in others:
         for name in _SAME_MODEL:
             if other.get(name) != first.get(name):

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from filelock import lock_descriptor
 
 from liteframe.errors import ConfigError, DataError
-from liteframe.evaluation.benchmarks.question import Question
+from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.scoring.scores import Answer
 from liteframe.system.json_files import read_json, write_json
 
@@ -41,13 +41,27 @@ class Part:
 
     @classmethod
     def parse(cls, text: str | None) -> Part:
-        """Of "2/4"; of None what torchrun says in RANK and WORLD_SIZE, and else all. Raises ConfigError."""
+        """Of "2/4"; of None what torchrun or SLURM says of this process, and else all. Raises ConfigError."""
         if text is None:
-            return cls(int(os.environ.get("RANK", "0")) + 1, int(os.environ.get("WORLD_SIZE", "1")))
+            return cls._of_launcher()
         match = _PART.fullmatch(text.strip())
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
             raise ConfigError(f"--part {text!r}: give a number and a count, such as 2/4")
         return cls(int(match[1]), int(match[2]))
+
+    @classmethod
+    def _of_launcher(cls) -> Part:
+        for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+            rank, count = (os.environ.get(name) for name in names)
+            if rank is None and (count is None or names[0] != "RANK"):
+                continue
+            if not (rank and count and rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
+                raise ConfigError(
+                    f"{names[0]} is {rank!r} and {names[1]} is {count!r} in the environment, which is no process of"
+                    " several: unset both, or give --part, such as 2/4"
+                )
+            return cls(int(rank) + 1, int(count))
+        return cls()
 
     @property
     def file(self) -> str:
@@ -232,21 +246,29 @@ def fingerprint(question: Question) -> str:
     return hashlib.sha256(repr((*parts, question.start_s, question.end_s)).encode()).hexdigest()[:16]
 
 
-def answers_of(
-    lines: Mapping[Key, Mapping[str, Any]], questions: Sequence[Question], frames: int, where: str
-) -> tuple[dict[str, Answer], dict[str, str]]:
-    """The answers at a frame count by question, and why others have none.
+def require_same_questions(
+    lines: Mapping[Key, Mapping[str, Any]], rows: Sequence[Question | Unusable], where: str
+) -> None:
+    """Raises DataError where there are answers to questions that are no longer there, or have changed.
 
-    Raises:
-        DataError: they are to questions that are no longer there, or have changed.
+    Rows that cannot be asked any more, as those of a video that was taken away, are left out with their answers.
     """
-    by_id = {question.id: fingerprint(question) for question in questions}
-    answers, skipped = {}, {}
-    for (name, count), line in lines.items():
-        if by_id.get(name) != line["asked"]:
+    by_id = {row.id: fingerprint(row) for row in rows if isinstance(row, Question)}
+    left_out = {row.id for row in rows if isinstance(row, Unusable)}
+    for (name, _), line in lines.items():
+        if name not in left_out and by_id.get(name) != line["asked"] and (name in by_id or line["status"] == ANSWERED):
             known = "has changed" if name in by_id else "is no longer there"
             raise DataError(f"{where}: question {name!r} was asked and {known}; evaluate anew, in another --out")
-        if count != frames:
+
+
+def answers_of(
+    lines: Mapping[Key, Mapping[str, Any]], questions: Sequence[Question], frames: int
+) -> tuple[dict[str, Answer], dict[str, str]]:
+    """The answers at a frame count by question, and why others have none."""
+    names = {question.id for question in questions}
+    answers, skipped = {}, {}
+    for (name, count), line in lines.items():
+        if count != frames or name not in names:
             continue
         if line["status"] == SKIPPED:
             skipped[name] = str(line.get("why"))

@@ -59,6 +59,7 @@ class LiteFrame(lmms):
             ConfigError: a task asks for what the model does not do.
             DataError: not one question could be asked.
         """
+        wanted = [read_settings(settings, task) for _, _, settings, _, task, _ in (each.args for each in requests)]
         asked = {index: one for index, request in enumerate(requests) if (one := self._asked(request)) is not None}
         answers = [""] * len(requests)
         failed = len(requests) - len(asked)
@@ -66,7 +67,7 @@ class LiteFrame(lmms):
         for index in tqdm(sorted(asked, key=lambda index: asked[index].stretch), "liteframe", disable=self.rank != 0):
             context, _, settings, doc_id, task, _ = requests[index].args
             try:
-                answers[index] = self._answer(asked[index], read_settings(settings, task))
+                answers[index] = self._answer(asked[index], wanted[index])
             except DataError as error:
                 failed += 1
                 _say(f"{task} {doc_id}: empty answer: {error}")

@@ -111,10 +111,13 @@ class SharedVideo:
                     self.model.end_ids,
                     max_tokens,
                 )
-                return hidden_1C[0], [tokens[0] for tokens in chosen]
-            finally:
-                if extra := self._cache.get_seq_length() - len(self._read):
-                    self._cache.crop(-extra)
+                answer = [tokens[0] for tokens in chosen]  # they are chosen as they are asked for
+            except BaseException:  # which may have come between two layers, so that no length is that of all
+                self._cache, self._read = DynamicCache(config=self.model.language_model.config), []
+                raise
+            if extra := self._cache.get_seq_length() - len(self._read):
+                self._cache.crop(-extra)
+            return hidden_1C[0], answer
 
     def _through(self, ids: list[int], visual_BTNC: Tensor | None = None) -> Tensor:
         """The last hidden state (1, C_llm), once these tokens have gone through the LLM."""
