@@ -15,7 +15,7 @@ NOT_REHEARSED = (
     "GPUs: kernels, NCCL, memory (`liteframe plan` estimates it), speed",
     "weights: these are random, and nothing is learnt in a few steps",
     "your lists and videos (`liteframe check` looks at those)",
-    "a power cut or `kill -9`: the last checkpoint of a long run is up to 100 steps old",
+    "a power cut, or `kill -9` of all ranks: the last checkpoint of a long run is up to 100 steps old",
 )
 
 
