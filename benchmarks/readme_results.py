@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from liteframe.errors import LiteFrameError
-from report import readme, recipe
+from report import readme, recipe, tiles
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"README.md": readme.blocks, "docs/recipe.md": recipe.blocks}
+PAGES = {"README.md": readme.blocks, "docs/recipe.md": recipe.blocks, "docs/evaluation.md": tiles.blocks}
 
 
 def fill(text: str, name: str, block: str) -> str:

@@ -30,15 +30,15 @@ from tiny_world import manifest
 CENTERS = np.arange(SIZE // PATCH) * PATCH + PATCH // 2
 
 
-def scenes(count: int, durations: synthetic.Durations = TRAIN_DURATIONS) -> list[Scene]:
-    return [synthetic.draw_scene(np.random.default_rng([7, number]), durations) for number in range(count)]
+def scenes(count: int, durations: synthetic.Durations = TRAIN_DURATIONS, scale: int = 1) -> list[Scene]:
+    return [synthetic.draw_scene(np.random.default_rng([7, number]), durations, scale) for number in range(count)]
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_patch_labels_say_what_is_painted_at_the_centre_of_each_patch(number: int) -> None:
-    scene = scenes(4)[number]
+@pytest.mark.parametrize(("number", "scale"), [(0, 1), (1, 1), (2, 1), (3, 1), (17, 2)])
+def test_patch_labels_say_what_is_painted_at_the_centre_of_each_patch(number: int, scale: int) -> None:
+    scene = scenes(number + 1, scale=scale)[number]
     frames = synthetic.render(scene)
-    assert frames.shape == (FRAMES, SIZE, SIZE, 3) and frames.dtype == np.uint8
+    assert frames.shape == (FRAMES, scale * SIZE, scale * SIZE, 3) and frames.dtype == np.uint8
     indices = np.unique([0, FRAMES - 1, 40, 90, scene.star.start, scene.star.stop - 1, scene.triangles[1].start])
     labels = synthetic.patch_labels(scene, indices)
     assert labels.shape == (len(indices), 8, 8) and labels.max() < synthetic.NUM_PATCH_LABELS
@@ -46,7 +46,7 @@ def test_patch_labels_say_what_is_painted_at_the_centre_of_each_patch(number: in
     for labels_HW, frame in zip(labels, frames[indices], strict=True):
         for row, y in enumerate(CENTERS):
             for column, x in enumerate(CENTERS):
-                label, pixel = int(labels_HW[row, column]), frame[y, x].astype(int)
+                label, pixel = int(labels_HW[row, column]), frame[scale * y, scale * x].astype(int)
                 if label == 0:
                     assert (abs(pixel - np.array(scene.background)) <= 10).all()
                     continue
@@ -60,11 +60,11 @@ def test_patch_labels_say_what_is_painted_at_the_centre_of_each_patch(number: in
 def test_the_ball_sweeps_once_in_its_direction() -> None:
     ways = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
     seen = set()
-    for scene in scenes(30):
+    for scene in (*scenes(30), *scenes(10, scale=3)):
         steps = np.diff([synthetic.ball_center(scene, frame) for frame in range(FRAMES)], axis=0)
         x, y = ways[scene.direction]
         assert (steps * [x, y] >= 0).all() and not (steps * [y, x]).any()
-        assert abs(steps.sum()) == SIZE - 2 * scene.ball.r
+        assert abs(steps.sum()) == scene.size - 2 * scene.ball.r
         seen.add(scene.direction)
     assert seen == set(DIRECTIONS)
 
@@ -105,7 +105,7 @@ def test_answers_are_among_four_options_and_those_of_the_scene() -> None:
 
 
 def test_scenes_survive_json() -> None:
-    for scene in scenes(3):
+    for scene in (*scenes(3), *scenes(1, scale=2)):
         assert Scene.from_dict(json.loads(json.dumps(scene.to_dict()))) == scene
 
 
@@ -179,3 +179,16 @@ def test_synth_writes_splits_once_and_refuses_another_seed(tmp_path: Path) -> No
     assert len((out / "train.jsonl").read_text().splitlines()) == 2
     with pytest.raises(ConfigError, match="seed 1.*seed 2"):
         synth_command(str(out), seed=2, processes=1, **sizes)
+    with pytest.raises(ConfigError, match="scale 1, not at scale 4"):
+        synth_command(str(out), seed=1, processes=1, scale=4, **sizes)
+    with pytest.raises(ConfigError, match="films are of one size"):
+        synth_command(str(tmp_path / "film"), seed=1, processes=1, scale=2, world="film", **sizes)
+
+
+def test_a_larger_picture_has_objects_of_the_same_pixels_and_the_same_events() -> None:
+    for number in range(10):
+        drawn = [
+            synthetic.draw_scene(np.random.default_rng([7, number]), TEST_DURATIONS, scale).things() for scale in (1, 4)
+        ]
+        assert [thing.r for thing in drawn[0]] == [thing.r for thing in drawn[1]]
+        assert all(0 <= thing.x - thing.r and thing.x + thing.r < 4 * SIZE for thing in drawn[1])

@@ -23,6 +23,7 @@ from liteframe.evaluation.run import Run, grouped
 from liteframe.evaluation.settings import EvaluationSettings, FrameChoice
 from liteframe.evaluation.subject import EvaluatedModel, load_subject
 from liteframe.evaluation.turns import Turns
+from liteframe.models.video_llm.tiling import Order, Tiling
 from liteframe.system.json_files import write_json
 from liteframe.system.own_record import require_own_record
 from liteframe.system.progress import say
@@ -44,6 +45,10 @@ def evaluate_command(
     compressor: str | None = None,
     ratio: float = 16.0,
     image_size: int | None = None,
+    tiles: int | None = None,
+    token_budget: int | None = None,
+    tile_order: Order = "frame",
+    thumbnail: bool = True,
     out: str | None = None,
     unpack: bool = False,
     limit: int | None = None,
@@ -71,6 +76,10 @@ def evaluate_command(
         compressor: for an InternVL with its own encoder, a method that makes fewer tokens: wap, average, fastvid, ...
         ratio: how many times fewer.
         image_size: side of the frames in pixels, where it is to be another than the model was made for.
+        tiles: cut each frame into so many at most, each as large as the model was made for, so that it sees details.
+        token_budget: visual tokens of a video at most; tiles become fewer until they fit.
+        tile_order: frame shows all tiles of a frame together; position shows the video of one tile after the other.
+        thumbnail: show the whole frame, too, behind its tiles.
         out: folder of the results; by default one below evaluations.
         unpack: unpack the archives in the data folder first.
         limit: so many rows of the list only.
@@ -105,18 +114,27 @@ def evaluate_command(
     loaded = _load(model, compressor, ratio)
     reduces = None if compressor is None else {"name": compressor, **loaded.describe()}
     subject = EvaluatedModel(loaded, _device(device), dtype)
-    choice = FrameChoice.of(subject, frames, sampler, image_size)
+    tiling = _tiling(tiles, token_budget, tile_order, thumbnail)
+    choice = FrameChoice.of(subject, frames, sampler, image_size, tiling)
     settings = EvaluationSettings(benchmark, split, limit, asks, subtitles, answer, choice, subject, reduces)
     turns = Turns(asks, subject.prompts, Path(data), subtitles)
     folder = ResultFolder(out or _usual_out(model, settings))
     notes = {"model": model, "data": data, "environment": environment(str(subject.device), subject.dtype_name)}
     folder.prepare({**settings.as_dict(), **_subtitled(rows, subtitles)}, notes)
     require_same_questions(folder.lines(), rows, str(folder.path))
-    reader = FrameReader(Path(data), choice.sampler, choice.counts, choice.image_size, deadline_s)
+    reader = FrameReader(Path(data), choice.sampler, choice.counts, choice.image_size, deadline_s, choice.grid)
     groups = grouped((row for row in rows if isinstance(row, Question)), share)
     with folder.writing(share) as file:
-        Run(subject, turns, reader, settings.max_tokens).ask(groups, folder.answered(), file)
+        Run(subject, turns, reader, settings.max_tokens, tiling).ask(groups, folder.answered(), file)
     return _tell(folder, write_report(folder, found, rows))
+
+
+def _tiling(tiles: int | None, budget: int | None, order: Order, thumbnail: bool) -> Tiling | None:
+    if tiles is not None:
+        return Tiling(tiles, budget, thumbnail, order)
+    if (budget, order, thumbnail) != (None, "frame", True):
+        raise ConfigError("--token_budget, --tile_order and --thumbnail are about tiles; give --tiles, such as 12")
+    return None
 
 
 def _subtitled(rows: Sequence[Question | Unusable], subtitles: bool) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from liteframe.data.decoding.decode import VideoInfo
-from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
 from liteframe.data.decoding.processes.reader_threads import threads_for
 from liteframe.data.sampling import FrameSampler
 from liteframe.data.sampling.frame_times import FrameTimes
@@ -23,7 +23,8 @@ from liteframe.data.transforms import resize_uint8
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.subtitles import SeenFrames
-from liteframe.hf.inputs import read_image
+from liteframe.hf.inputs import read_image, size_of_image
+from liteframe.models.video_llm.tiling import WHOLE, Grid
 
 _PICTURE = re.compile(r"(?i).*?(\d*)\.(?:jpe?g|png)")
 
@@ -54,6 +55,7 @@ class SampledFrames:
         fps: mean rate of the video.
         total: frames of the video.
         duration_s: of the video.
+        grid: of tiles, to whose size they were scaled.
     """
 
     frames_TCHW: Tensor
@@ -62,6 +64,7 @@ class SampledFrames:
     fps: float
     total: int
     duration_s: float
+    grid: Grid = WHOLE
 
     def seen(self, count: int) -> SeenFrames:
         """Which frames of the video a model is shown that was asked with `count`."""
@@ -75,8 +78,9 @@ class FrameReader:
         root: folder that videos are named from.
         sampler: chooses the frames, without chance.
         counts: frames to look at, each apart.
-        image_size: height and width that frames are scaled to.
+        image_size: height and width that frames, or their tiles, are scaled to.
         deadline_s: seconds without progress after which a video is given up.
+        grid: of tiles, from the height and width of a video and a frame count; None cuts no frame.
     """
 
     def __init__(
@@ -86,12 +90,14 @@ class FrameReader:
         counts: Sequence[int],
         image_size: tuple[int, int],
         deadline_s: float = 120.0,
+        grid: Callable[[tuple[int, int], int], Grid] | None = None,
     ) -> None:
         self.root, self.sampler, self.counts, self.image_size = root, sampler, tuple(counts), image_size
+        self._grid = grid or (lambda size, count: WHOLE)
         self._pool = DecodePool(deadline_s=deadline_s, threads=threads_for(1), setting="--deadline_s")
 
-    def read(self, stretch: Stretch) -> SampledFrames:
-        """The frames of a stretch.
+    def read(self, stretch: Stretch) -> list[SampledFrames]:
+        """The frames of a stretch, at one size for all frame counts; several where counts have other grids of tiles.
 
         Raises:
             DecodeError: it cannot be read in time, or there is nothing there.
@@ -105,20 +111,19 @@ class FrameReader:
         """Ends the decode processes."""
         self._pool.close()
 
-    def _read_file(self, stretch: Stretch) -> SampledFrames:
+    def _read_file(self, stretch: Stretch) -> list[SampledFrames]:
         path = str(self.root / stretch.video)
         info, chosen = self._choose(path, stretch)
-        decoded = self._decode(path, chosen)
-        if isinstance(decoded, DecodeError) and not isinstance(decoded, DecodeTimeout):
+        try:
+            return self._decode(path, info, chosen)
+        except DecodeTimeout:
+            raise
+        except DecodeError:
             # Decoding may have shown another number of frames than was counted before.
             info, again = self._choose(path, stretch)
-            if not all(map(np.array_equal, again, chosen)):
-                chosen, decoded = again, self._decode(path, again)
-        if isinstance(decoded, DecodeError):
-            raise decoded
-        union_T, places = _union(self.counts, chosen)
-        frames_TCHW = resize_uint8(decoded.frames_THWC, self.image_size)
-        return SampledFrames(frames_TCHW, places, union_T, info.fps, info.frames, info.duration)
+            if all(map(np.array_equal, again, chosen)):
+                raise
+            return self._decode(path, info, again)
 
     def _choose(self, path: str, stretch: Stretch) -> tuple[VideoInfo, list[np.ndarray]]:
         jobs = [
@@ -129,11 +134,38 @@ class FrameReader:
             raise found
         return found
 
-    def _decode(self, path: str, chosen: Sequence[np.ndarray]) -> VideoFrames | DecodeError:
-        indices = tuple(_union(self.counts, chosen)[0].tolist())
-        return self._pool.run([DecodeJob(path, indices=indices, size=self.image_size)])[0]
+    def _decode(self, path: str, info: VideoInfo, chosen: Sequence[np.ndarray]) -> list[SampledFrames]:
+        def decode(indices_T: np.ndarray, size: tuple[int, int]) -> Tensor:
+            decoded = self._pool.run([DecodeJob(path, indices=tuple(indices_T.tolist()), size=size)])[0]
+            if isinstance(decoded, DecodeError):
+                raise decoded
+            return resize_uint8(decoded.frames_THWC, size)
 
-    def _read_pictures(self, stretch: Stretch, fps: float) -> SampledFrames:
+        clock = (info.fps, info.frames, info.duration)
+        return [
+            SampledFrames(*each, *clock, grid)
+            for grid, each in self._by_grid((info.height, info.width), chosen, decode)
+        ]
+
+    def _by_grid(
+        self,
+        size: tuple[int, int],
+        chosen: Sequence[np.ndarray],
+        decode: Callable[[np.ndarray, tuple[int, int]], Tensor],
+    ) -> Iterator[tuple[Grid, tuple[Tensor, Mapping[int, np.ndarray], np.ndarray]]]:
+        """For each grid that frames of a size are cut to: the frames, where among them those of each count are, and
+        their numbers in the video.
+        """
+        counts: dict[Grid, dict[int, np.ndarray]] = {}
+        for count, indices_T in zip(self.counts, chosen, strict=True):
+            counts.setdefault(self._grid(size, len(indices_T)), {})[count] = indices_T
+        for grid, each in counts.items():
+            union_T = np.unique(np.concatenate([*each.values()]))
+            places = {count: np.searchsorted(union_T, indices_T) for count, indices_T in each.items()}
+            rows, columns = grid
+            yield grid, (decode(union_T, (rows * self.image_size[0], columns * self.image_size[1])), places, union_T)
+
+    def _read_pictures(self, stretch: Stretch, fps: float) -> list[SampledFrames]:
         folder = self.root / stretch.video
         names = _pictures(folder)
         times = FrameTimes.constant(len(names), fps)
@@ -143,9 +175,12 @@ class FrameReader:
         part = times.part(low, high, stretch.start_s, stretch.end_s)
         rng = np.random.default_rng(0)
         chosen = [self.sampler.indices(high - low, count, fps, rng, {}, times=part) + low for count in self.counts]
-        union_T, places = _union(self.counts, chosen)
-        frames = [read_image(folder / names[index], self.image_size) for index in union_T]
-        return SampledFrames(torch.cat(frames), places, union_T, fps, len(names), times.end)
+
+        def decode(indices_T: np.ndarray, size: tuple[int, int]) -> Tensor:
+            return torch.cat([read_image(folder / names[index], size) for index in indices_T])
+
+        size, clock = size_of_image(folder / names[0]), (fps, len(names), times.end)
+        return [SampledFrames(*each, *clock, grid) for grid, each in self._by_grid(size, chosen, decode)]
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -157,12 +192,6 @@ def _pictures(folder: Path) -> list[str]:
     if not found:
         raise DecodeError(str(folder), "holds no pictures (.jpg, .png)")
     return [match[0] for match in sorted(found, key=lambda match: (int(match[1] or 0), match[0]))]
-
-
-def _union(counts: Sequence[int], chosen: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """All chosen frames, and where among them those of each count are."""
-    union_T = np.unique(np.concatenate(chosen))
-    return union_T, {count: np.searchsorted(union_T, each) for count, each in zip(counts, chosen, strict=True)}
 
 
 def parse_counts(text: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from liteframe.evaluation.frames import FrameReader, SampledFrames, Stretch
 from liteframe.evaluation.results import ANSWERED, SKIPPED, AnswerFile, Key, Part, fingerprint
 from liteframe.evaluation.subject import EvaluatedModel, Shown, Talk
 from liteframe.evaluation.turns import Turns
+from liteframe.models.video_llm.tiling import Tiling
 from liteframe.system.progress import Meter
 
 _AHEAD = 2
@@ -39,10 +40,19 @@ class Run:
         turns: makes turns of questions.
         reader: of the videos; its frame counts are those that are asked with.
         max_tokens: of an answer; 0 asks for the logits of the options alone.
+        tiling: how frames are cut; None cuts none.
     """
 
-    def __init__(self, subject: EvaluatedModel, turns: Turns, reader: FrameReader, max_tokens: int) -> None:
-        self.subject, self.turns, self.reader, self.max_tokens = subject, turns, reader, max_tokens
+    def __init__(
+        self,
+        subject: EvaluatedModel,
+        turns: Turns,
+        reader: FrameReader,
+        max_tokens: int,
+        tiling: Tiling | None = None,
+    ) -> None:
+        self.subject, self.turns, self.reader = subject, turns, reader
+        self.max_tokens, self.tiling = max_tokens, tiling
 
     def ask(self, groups: Sequence[Group], answered: set[Key], file: AnswerFile) -> None:
         """Asks what is not answered yet; whatever becomes of a question is a line of `file`.
@@ -68,10 +78,10 @@ class Run:
         missing = {count: [q for q in asked if (q.id, count) not in answered] for count in self.reader.counts}
         return {count: questions for count, questions in missing.items() if questions}
 
-    def _frames(self, stretches: Sequence[Stretch]) -> Iterator[SampledFrames | DataError]:
+    def _frames(self, stretches: Sequence[Stretch]) -> Iterator[list[SampledFrames] | DataError]:
         """Those of each stretch, or why there are none; the next ones are decoded meanwhile."""
         with ThreadPoolExecutor(_AHEAD) as threads:
-            waiting: deque[Future[SampledFrames]] = deque()
+            waiting: deque[Future[list[SampledFrames]]] = deque()
             left = iter(stretches)
             try:
                 for _ in stretches:
@@ -86,22 +96,24 @@ class Run:
                     future.cancel()
                 self.reader.close()  # so that nobody waits for what is still decoded
 
-    def _lines(self, missing: dict[int, list[Question]], frames: SampledFrames | DataError) -> Iterator[dict[str, Any]]:
-        if isinstance(frames, DataError):
+    def _lines(
+        self, missing: dict[int, list[Question]], sampled: list[SampledFrames] | DataError
+    ) -> Iterator[dict[str, Any]]:
+        if isinstance(sampled, DataError):
             for count, questions in missing.items():
-                yield from (_skipped(question, count, frames) for question in questions)
+                yield from (_skipped(question, count, sampled) for question in questions)
             return
-        left = dict(missing)
-        try:
-            for count, shown in self.subject.show(frames.frames_TCHW, frames.places):
-                if count in left:
+        for frames in sampled:
+            watched = self.subject.watch(frames, self.tiling)
+            # What one count costs in memory is no other's loss.
+            for count in (count for count in frames.places if count in missing):
+                try:
+                    shown = watched.shown(count)
                     talk = self.subject.talk(shown)
-                    for question in left[count]:
-                        yield self._line(question, count, frames, shown, talk)
-                    del left[count]
-        except (LiteFrameError, torch.OutOfMemoryError) as error:
-            for count, questions in left.items():
-                yield from (_skipped(question, count, error) for question in questions)
+                except (LiteFrameError, torch.OutOfMemoryError) as error:
+                    yield from (_skipped(question, count, error) for question in missing[count])
+                    continue
+                yield from (self._line(question, count, frames, shown, talk) for question in missing[count])
 
     def _line(self, question: Question, count: int, frames: SampledFrames, shown: Shown, talk: Talk) -> dict[str, Any]:
         try:
@@ -115,6 +127,7 @@ class Run:
             **({} if said.text is None else {"answer": said.text}),
             "option_logits": said.option_logits and [round(logit, 6) for logit in said.option_logits],
             "shown": shown.frames,
+            **({} if self.tiling is None else {"grid": list(shown.grid)}),
             "visual_tokens": shown.tokens,
             "prompt_tokens": said.prompt_tokens,
         }

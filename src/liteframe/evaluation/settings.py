@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from liteframe.bench.environment import package_versions
@@ -12,6 +12,8 @@ from liteframe.errors import ConfigError
 from liteframe.evaluation.frames import parse_counts, parse_sampler
 from liteframe.evaluation.prompts.prompt import Prompt
 from liteframe.evaluation.subject import EvaluatedModel
+from liteframe.evaluation.turns import INTERLEAVED
+from liteframe.models.video_llm.tiling import WHOLE, Grid, Tiling
 
 _USUAL_FRAMES = 64
 _OF_A_PROMPT = ("name", "source", "version", "commit", "file", "rule", "rule_frames")
@@ -27,32 +29,63 @@ class FrameChoice:
         sampler: chooses them.
         image_size: height and width in pixels.
         made_for: what the model was made for.
+        tiling: how they are cut; None cuts none.
+        group: frames behind one group of visual tokens, and these tokens, where none is cut.
     """
 
     counts: tuple[int, ...]
     sampler: FrameSampler
     image_size: tuple[int, int]
     made_for: FrameSpec
+    tiling: Tiling | None
+    group: tuple[int, int]
 
     @classmethod
     def of(
-        cls, subject: EvaluatedModel, counts: str | None, sampler: str | None, image_size: int | None
+        cls,
+        subject: EvaluatedModel,
+        counts: str | None,
+        sampler: str | None,
+        image_size: int | None,
+        tiling: Tiling | None = None,
     ) -> FrameChoice:
         """Those that were asked for, and where nothing was, those that the model was made for.
 
         Raises:
-            ConfigError: counts or a sampler that there cannot be, or a size that the model cannot take.
+            ConfigError: counts or a sampler that there cannot be, a size that the model cannot take, or a budget that
+                frames go beyond even where they are not cut.
         """
         made_for = subject.inner.frames
         size = made_for.image_size if image_size is None else (image_size, image_size)
         assert size is not None, "every encoder of a Video LLM has a size"
         subject.inner.require_size(size, "--image_size")
-        return cls(
+        choice = cls(
             (made_for.most_frames or _USUAL_FRAMES,) if counts is None else parse_counts(counts),
             parse_sampler(sampler) if sampler else made_for.sampler or parse_sampler("UniformMidpoints"),
             size,
             made_for,
+            tiling,
+            subject.group(size),
         )
+        for count in choice.counts:
+            tokens = choice.uncut_tokens(count)
+            if tiling and tiling.budget is not None and tokens > tiling.budget:
+                raise ConfigError(
+                    f"--token_budget {tiling.budget}: {count} frames are {tokens} visual tokens even where none is cut;"
+                    " give more, or fewer --frames"
+                )
+        return choice
+
+    def uncut_tokens(self, frames: int) -> int:
+        """Visual tokens of so many frames, where none is cut."""
+        group_frames, tokens = self.group
+        return -(-frames // group_frames) * tokens
+
+    def grid(self, size: tuple[int, int], frames: int) -> Grid:
+        """Of the tiles of a video's frames, whose height and width are `size` pixels."""
+        if self.tiling is None:
+            return WHOLE
+        return self.tiling.grid(size, self.image_size, self.uncut_tokens(frames))
 
 
 @dataclass(frozen=True)
@@ -76,6 +109,9 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         if self.answer == "generate" and not self.subject.writes:
             raise ConfigError("a model that drops tokens while its LLM reads writes nothing; give --answer likelihood")
+        apart = self.frames.tiling is not None and self.frames.tiling.order == "position"
+        if apart and self.subtitles and self.prompt.rule == INTERLEAVED:
+            raise ConfigError("subtitles stand between the frames that they are spoken at; give --tile_order frame")
 
     @property
     def max_tokens(self) -> int:
@@ -97,6 +133,7 @@ class EvaluationSettings:
             "sampler": self.frames.sampler.describe(),
             "image_size": list(self.frames.image_size),
             "image_size_made_for": list(self.frames.made_for.image_size or self.frames.image_size),
+            **({} if self.frames.tiling is None else {"tiles": asdict(self.frames.tiling)}),
             "weights_sha256": self.subject.weights,
             "compressor": self.compressor,
             "dtype": self.subject.dtype_name,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import InternVLForConditionalGeneration, ProcessorMixin
@@ -17,6 +16,7 @@ from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS, RunParts
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.answering import option_ids, whole_clips
+from liteframe.evaluation.frames import SampledFrames
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP, VisionTokens, joined
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
@@ -31,6 +31,7 @@ from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.precision import on_device, set_precision
 from liteframe.models.video_llm.prompts import Line, PromptBuilder
 from liteframe.models.video_llm.text_stream import decode
+from liteframe.models.video_llm.tiling import WHOLE, Grid, Tiling
 
 Answering = VideoLLM | PostHocVideoLLM | PrunedVideoLLM
 _METHODS = {**RUN_METHODS, **VARIANT_METHODS}
@@ -42,16 +43,18 @@ class Shown:
     """What the LLM sees of a video.
 
     Attributes:
-        visual: tokens of the LLM's width, in the order of the lines, (1, T, N, C_llm) or (1, 1, M, C_llm).
+        visual: tokens of the LLM's width, in the order of the lines, (1, 1, M, C_llm).
         lines: number of each `Frame` line, and how many of the tokens stand in it.
         frames_per_line: frames of the video behind each number.
         frames: that were looked at.
+        grid: of tiles that each was cut into.
     """
 
     visual: Tensor
     lines: tuple[Line, ...]
     frames_per_line: int
     frames: int
+    grid: Grid = WHOLE
 
     @property
     def tokens(self) -> int:
@@ -102,6 +105,7 @@ class EvaluatedModel:
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
 
     Attributes:
+        steps: the model, by what any of its kind can do.
         weights: sha256 of all weights as they were loaded.
     """
 
@@ -112,7 +116,7 @@ class EvaluatedModel:
         self.device: torch.device = weight.device
         self.dtype_name = dtype or str(weight.dtype).removeprefix("torch.")
         self.dtype = set_precision(model, self.dtype_name)
-        self._steps: AnsweringModel = self.model
+        self.steps: AnsweringModel = self.model
 
     @property
     def writes(self) -> bool:
@@ -129,52 +133,103 @@ class EvaluatedModel:
         """Of the base VLM."""
         return self.inner.prompts
 
+    @property
+    def frames_per_line(self) -> int:
+        """Frames behind each number of a `Frame` line."""
+        return self.model.frames_per_line if isinstance(self.model, PostHocVideoLLM) else self.steps.frames_per_group
+
+    def watch(self, frames: SampledFrames, tiling: Tiling | None = None) -> Watched:
+        """Frames of a video, cut into tiles where they have a grid of them."""
+        return Watched(self, frames, tiling)
+
     @torch.inference_mode()
-    def show(self, frames_TCHW: Tensor, places: Mapping[int, np.ndarray]) -> Iterator[tuple[int, Shown]]:
-        """What the LLM sees of some frames of a video, for each frame count.
-
-        A frame that several counts take is encoded once, where the encoder reads frames one by one.
-
-        Args:
-            frames_TCHW: uint8.
-            places: frame count -> the frames that it takes.
-        """
-        filled = {count: torch.from_numpy(whole_clips(at, self.model.frames_per_group)) for count, at in places.items()}
-        vision = self._frame_wise(frames_TCHW) if getattr(self.model.backbone, "frame_wise", False) else None
-        for count, at in filled.items():
-            with self._autocast():
-                if vision is not None:
-                    visual = self._steps.project(self._steps.compress(vision.at(at.to(self.device))))
-                else:
-                    visual = encode_chunks(
-                        lambda part: self._steps.project(self._steps.encode(normalize(part.to(self.device)))),
-                        frames_TCHW[None, at],
-                        self.inner.clip_frames,
-                        CLIPS_AT_ONCE,
-                    )
-            yield count, self._shown(visual, len(places[count]))
-
-    def _frame_wise(self, frames_TCHW: Tensor) -> VisionTokens:
-        parts = []
-        for part in frames_TCHW.split(CLIPS_AT_ONCE):
-            with self._autocast():
-                parts.append(self.model.backbone(normalize(part.to(self.device))[None]))
-        return joined(parts)
-
-    def _shown(self, visual: Any, frames: int) -> Shown:
-        if isinstance(self.model, PostHocVideoLLM):
-            (video,) = visual
-            return Shown(video.compressed.tokens_MC[None, None], tuple(video.lines), self.model.frames_per_line, frames)
-        groups, tokens = visual.shape[1:3]
-        lines = tuple((1 + group, tokens) for group in range(groups))
-        return Shown(visual, lines, self.model.frames_per_group, frames)
+    def group(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Frames behind one group of visual tokens, and these tokens, for frames of `size` = (height, width)."""
+        frames = self.model.frames_per_group
+        with self.autocast():
+            encoded = self.steps.encode(torch.zeros(1, frames, 3, *size, device=self.device))
+            return frames, self.steps.token_counts(encoded, self.steps.project(encoded)).llm
 
     def talk(self, shown: Shown) -> Talk:
         """Questions about what was shown."""
         return Talk(self, shown)
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """To its dtype."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+
+class Watched:
+    """What a model sees of a video, for each frame count.
+
+    Args:
+        subject: the model.
+        frames: of the video.
+        tiling: how they are cut, where they are.
+    """
+
+    def __init__(self, subject: EvaluatedModel, frames: SampledFrames, tiling: Tiling | None) -> None:
+        self.subject, self.frames, self.tiling = subject, frames, tiling
+        self._vision: VisionTokens | None = None
+
+    @torch.inference_mode()
+    def shown(self, count: int) -> Shown:
+        """What the LLM sees at a frame count.
+
+        A frame that several counts take is encoded once, where the encoder reads frames one by one and none is cut.
+        """
+        places = self.frames.places[count]
+        filled_T = torch.from_numpy(whole_clips(places, self.subject.model.frames_per_group))
+        if self.tiling is None or self.frames.grid == WHOLE:
+            tokens_MC, lines = self._encode(self.frames.frames_TCHW, filled_T, shared=True)
+        else:
+            views = self.tiling.views(self.frames.frames_TCHW[filled_T], self.frames.grid)
+            every_T = torch.arange(len(filled_T))
+            tokens_MC, lines = self.tiling.in_order([self._encode(view, every_T) for view in views])
+        spanned = self.subject.frames_per_line
+        return Shown(tokens_MC[None, None], tuple(lines), spanned, len(places), self.frames.grid)
+
+    def _encode(self, frames_TCHW: Tensor, places_T: Tensor, shared: bool = False) -> tuple[Tensor, Sequence[Line]]:
+        """Tokens of the LLM's width (M, C) of some frames, and their `Frame` lines."""
+        model = self.subject.steps
+        if getattr(model.backbone, "frame_wise", False):
+            vision = self._frame_wise(frames_TCHW, places_T, shared)
+            with self.subject.autocast():
+                return _tokens_and_lines(model.project(model.compress(vision)))
+        with self.subject.autocast():
+            visual = encode_chunks(
+                lambda part: model.project(model.encode(normalize(part.to(self.subject.device)))),
+                frames_TCHW[None, places_T],
+                self.subject.inner.clip_frames,
+                CLIPS_AT_ONCE,
+            )
+        return _tokens_and_lines(visual)
+
+    def _frame_wise(self, frames_TCHW: Tensor, places_T: Tensor, shared: bool) -> VisionTokens:
+        if not shared:
+            return self._backbone(frames_TCHW[places_T])
+        if self._vision is None:
+            try:
+                self._vision = self._backbone(frames_TCHW)
+            except torch.OutOfMemoryError:  # of the greatest count, which is not to cost the others
+                return self._backbone(frames_TCHW[places_T])
+        return self._vision.at(places_T.to(self.subject.device))
+
+    def _backbone(self, frames_TCHW: Tensor) -> VisionTokens:
+        parts = []
+        for part in frames_TCHW.split(CLIPS_AT_ONCE):
+            with self.subject.autocast():
+                parts.append(self.subject.steps.backbone(normalize(part.to(self.subject.device))[None]))
+        return joined(parts)
+
+
+def _tokens_and_lines(visual: Any) -> tuple[Tensor, Sequence[Line]]:
+    """Of what `project` gives of one video."""
+    if isinstance(visual, list):
+        (video,) = visual
+        return video.compressed.tokens_MC, video.lines
+    (groups_TNC,) = visual
+    return groups_TNC.flatten(0, 1), [(1 + group, groups_TNC.shape[1]) for group in range(len(groups_TNC))]
 
 
 class Talk:
@@ -208,7 +263,7 @@ class Talk:
         tokens = len(video_ids) + len(asked_ids)
         if isinstance(model, PrunedVideoLLM):
             require_room(self.subject.inner, tokens, 1)
-            with self.subject._autocast():
+            with self.subject.autocast():
                 logits_V = model.prefill(self.shown.visual, [*video_ids, *asked_ids])[0]
             return Said(None, tuple(logits_V[options].float().tolist()), tokens)
         hidden_C, ids = self._shared.answer(video_ids, asked_ids, max_tokens)

@@ -22,7 +22,7 @@ from liteframe.evaluation.prompts.prompt import Prompt
 from liteframe.evaluation.subject import Shown, Turn
 from liteframe.models.video_llm.prompts import PromptBuilder, image_text, lines_text
 
-_INTERLEAVED = "interleaved"
+INTERLEAVED = "interleaved"
 
 
 class Turns:
@@ -59,7 +59,7 @@ class Turns:
         """
         video = lines_text(self.prompts.processor, shown.lines)
         said = self._subtitles(question, sampled.duration_s) if self.subtitles else None
-        if said is not None and self.prompt.rule == _INTERLEAVED:
+        if said is not None and self.prompt.rule == INTERLEAVED:
             asked = self.prompt.ask(question, [])
             video = self._interleaved(said, sampled.seen(count).times_s, shown)
             user = asked.user.removeprefix("\n")

@@ -89,6 +89,12 @@ def read_image(image: Any, size: tuple[int, int]) -> Tensor:
     return resize_uint8(_frame(image)[None], size)
 
 
+def size_of_image(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width in pixels of the picture in a file. Raises DataError as `read_image` does."""
+    width, height = _open(local_path(path)).size
+    return height, width
+
+
 def _open(path: str | os.PathLike[str]) -> Image.Image:
     try:
         with warnings.catch_warnings():

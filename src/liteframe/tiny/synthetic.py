@@ -106,7 +106,11 @@ class Shot:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that is in a video. The ball moves: its position in a frame is `ball_center`. Of a film, its shots."""
+    """Everything that is in a video. The ball moves: its position in a frame is `ball_center`. Of a film, its shots.
+
+    Attributes:
+        size: height and width of the picture in pixels.
+    """
 
     background: tuple[int, int, int]
     texture: int
@@ -116,14 +120,15 @@ class Scene:
     star: Thing
     triangles: tuple[Thing, Thing]
     shots: tuple[Shot, ...] = ()
+    size: int = SIZE
 
     def things(self) -> tuple[Thing, ...]:
         """All objects, from the one farthest back to the one in front."""
         return (self.box, self.ball, *self.triangles, self.star)
 
     def to_dict(self) -> dict[str, Any]:
-        fields = asdict(self)
-        return fields if self.shots else {name: value for name, value in fields.items() if name != "shots"}
+        usual = {"shots": (), "size": SIZE}
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Scene:
@@ -134,16 +139,24 @@ class Scene:
             direction=fields["direction"],
             triangles=(Thing(**fields["triangles"][0]), Thing(**fields["triangles"][1])),
             shots=tuple(map(Shot.from_dict, fields.get("shots", ()))),
+            size=fields.get("size", SIZE),
             **things,
         )
 
 
-def draw_scene(rng: np.random.Generator, durations: Durations) -> Scene:
-    """A random scene. The two triangles differ in colour, or their order could not be asked for."""
+def draw_scene(rng: np.random.Generator, durations: Durations, scale: int = 1) -> Scene:
+    """A random scene. The two triangles differ in colour, or their order could not be asked for.
+
+    Args:
+        rng: draws it.
+        durations: of what flashes.
+        scale: how many times as wide and high the picture is; objects stay as large in pixels.
+    """
+    size = scale * SIZE
 
     def place(kind: str, color: int, low: int, high: int, start: int, stop: int) -> Thing:
         r = int(rng.integers(low, high + 1))
-        x, y = (int(v) for v in rng.integers(r + 1, SIZE - r - 1, size=2))
+        x, y = (int(v) for v in rng.integers(r + 1, size - r - 1, size=2))
         return Thing(kind, color, x, y, r, start, stop)
 
     def flash(kind: str, color: int, choices: tuple[int, ...], first: int, last: int) -> Thing:
@@ -159,7 +172,12 @@ def draw_scene(rng: np.random.Generator, durations: Durations) -> Scene:
         texture=int(rng.integers(0, 2**31)),
         box=place("box", box, 11, 18, 0, FRAMES),
         ball=Thing(  # type: ignore[call-arg]
-            "ball", ball, *(int(v) for v in rng.integers(36, 77, size=2)), int(rng.integers(10, 15)), 0, FRAMES
+            "ball",
+            ball,
+            *(int(v) for v in rng.integers(36 * scale, 77 * scale, size=2)),
+            int(rng.integers(10, 15)),
+            0,
+            FRAMES,
         ),
         direction=str(rng.choice(DIRECTIONS)),
         star=flash("star", star, durations.star, 0, FRAMES),
@@ -167,14 +185,15 @@ def draw_scene(rng: np.random.Generator, durations: Durations) -> Scene:
             flash("triangle", early, durations.triangle, 0, half),
             flash("triangle", late, durations.triangle, half, FRAMES),
         ),
+        size=size,
     )
 
 
 def ball_center(scene: Scene, frame: int) -> tuple[int, int]:
     """Place (x, y) of the ball in a frame: one sweep from edge to edge over the video, in `scene.direction`."""
-    way = scene.ball.r + (SIZE - 2 * scene.ball.r) * frame / (FRAMES - 1)
+    way = scene.ball.r + (scene.size - 2 * scene.ball.r) * frame / (FRAMES - 1)
     if scene.direction in ("left", "up"):
-        way = SIZE - way
+        way = scene.size - way
     along = round(way)
     return (along, scene.ball.y) if scene.direction in ("left", "right") else (scene.ball.x, along)
 
@@ -239,15 +258,15 @@ def _paint(frames_THWC: np.ndarray, sprite: tuple[np.ndarray, np.ndarray], x: in
     """Puts a sprite with its centre at (x, y) into the frames; what would lie outside is cut off."""
     color, inside = sprite
     left, top = x - len(inside) // 2, y - len(inside) // 2
-    rows = slice(max(0, -top), min(len(inside), SIZE - top))
-    columns = slice(max(0, -left), min(len(inside), SIZE - left))
+    rows = slice(max(0, -top), min(len(inside), frames_THWC.shape[1] - top))
+    columns = slice(max(0, -left), min(len(inside), frames_THWC.shape[2] - left))
     region = frames_THWC[:, top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
     np.copyto(region, color[rows, columns], where=inside[rows, columns, None])
 
 
 def render(scene: Scene) -> np.ndarray:
-    """All frames of a scene of the plain world, uint8 (128, 112, 112, 3), RGB."""
-    noise = np.random.default_rng(scene.texture).integers(-10, 11, size=(SIZE, SIZE, 1))
+    """All frames of a scene of the plain world, uint8 (128, height, width, 3), RGB."""
+    noise = np.random.default_rng(scene.texture).integers(-10, 11, size=(scene.size, scene.size, 1))
     still = np.clip(np.array(scene.background) + noise, 0, 255).astype(np.uint8)
     frames_THWC = np.repeat(still[None], FRAMES, axis=0)
     _paint(frames_THWC, _sprite(scene.box), scene.box.x, scene.box.y)
@@ -261,7 +280,7 @@ def render(scene: Scene) -> np.ndarray:
 
 def patch_labels(scene: Scene, frame_indices: np.ndarray) -> np.ndarray:
     """What lies at the centre of each patch: int64 (T, 8, 8), 0 for the background, else 1 + kind * 8 + colour."""
-    centers = np.arange(SIZE // PATCH) * PATCH + PATCH // 2
+    centers = (np.arange(SIZE // PATCH) * PATCH + PATCH // 2) * scene.size // SIZE
     labels_THW = np.zeros((len(frame_indices), len(centers), len(centers)), dtype=np.int64)
     for row, frame in enumerate(frame_indices):
         columns, rows = places_seen(scene, int(frame), centers)

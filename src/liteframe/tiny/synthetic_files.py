@@ -26,6 +26,7 @@ from liteframe.tiny import film, synthetic
 World = Literal["plain", "film"]
 _SPLITS = {"train": 0, "val": 1, "test": 2}
 _SHOTS_STREAM = 1
+_MOST_SCALE = 32
 
 
 def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -> None:
@@ -46,11 +47,11 @@ def write_video(path: Path, frames_THWC: np.ndarray, fps: int = synthetic.FPS) -
         container.mux(stream.encode(None))
 
 
-def make_row(folder: str, split: str, index: int, seed: int, world: World = "plain") -> dict[str, Any]:
+def make_row(folder: str, split: str, index: int, seed: int, world: World = "plain", scale: int = 1) -> dict[str, Any]:
     """Draws video `index` of a split, writes its file unless it is there, and returns its manifest row."""
     rng = np.random.default_rng([seed, _SPLITS[split], index])
     durations = synthetic.TRAIN_DURATIONS if split == "train" else synthetic.TEST_DURATIONS
-    scene = synthetic.draw_scene(rng, durations)
+    scene = synthetic.draw_scene(rng, durations, scale)
     types = synthetic.TEST_TYPES + (("ball",) if split == "train" else ())
     asked = synthetic.questions(scene, rng, types)
     if world == "film":
@@ -94,11 +95,11 @@ def _start_child() -> None:
     tune_malloc()
 
 
-def _make_rows(jobs: list[tuple[str, str, int, int, World]]) -> list[dict[str, Any]]:
+def _make_rows(jobs: list[tuple[str, str, int, int, World, int]]) -> list[dict[str, Any]]:
     return [make_row(*job) for job in jobs]
 
 
-def _require_same_world(folder: Path, seed: int, world: World) -> None:
+def _require_same_world(folder: Path, seed: int, world: World, scale: int) -> None:
     """Videos that are there are kept, so those of another seed or world would go with the wrong labels."""
     card = folder / "world.json"
     content = parse_json(card.read_bytes(), str(card)) if card.is_file() else None
@@ -109,8 +110,11 @@ def _require_same_world(folder: Path, seed: int, world: World) -> None:
         raise ConfigError(f"{folder}: holds the world of seed {made_with}, not of seed {seed}; give another folder")
     if content is not None and (kind := content.get("world", "plain")) != world:
         raise ConfigError(f"{folder}: holds the {kind} world, not the {world} one; give another folder")
+    if content is not None and (times := content.get("scale", 1)) != scale:
+        raise ConfigError(f"{folder}: holds the world at scale {times}, not at scale {scale}; give another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(card, {"seed": seed} if world == "plain" else {"seed": seed, "world": world})
+    unusual = {} if world == "plain" else {"world": world}
+    atomic_write_json(card, {"seed": seed, **unusual, **({} if scale == 1 else {"scale": scale})})
 
 
 def synth_command(
@@ -121,6 +125,7 @@ def synth_command(
     test: int = 380,
     processes: int = 2,
     world: World = "plain",
+    scale: int = 1,
 ) -> int:
     """Renders the tiny world: H.264 videos of 128 frames and a manifest for each split.
 
@@ -133,12 +138,19 @@ def synth_command(
         processes: how many videos are encoded at a time.
         world: "plain" shows all of a video before one still background; "film" the same events and answers with cuts
             between shots, a camera that pans and zooms, and moving backgrounds.
+        scale: how many times as wide and high pictures are; objects stay as large in pixels, so that a model which is
+            shown the picture at its usual size sees them small.
 
     Raises:
-        ConfigError: the folder holds the world of another seed or kind, or files of that name that are not ours.
+        ConfigError: the folder holds the world of another seed, kind or scale, or files of that name that are not ours;
+            or a scale that there is not.
     """
     folder = Path(out)
-    _require_same_world(folder, seed, world)
+    if not 1 <= scale <= _MOST_SCALE:
+        raise ConfigError(f"--scale is {scale}; give 1 to {_MOST_SCALE}")
+    if world == "film" and scale != 1:
+        raise ConfigError(f"--scale {scale}: films are of one size; leave --world or --scale out")
+    _require_same_world(folder, seed, world, scale)
     spawn = multiprocessing.get_context("spawn")
     with (
         _importing_nothing_from_here(),
@@ -146,7 +158,7 @@ def synth_command(
     ):
         for split, count in zip(_SPLITS, (train, val, test), strict=True):
             (folder / split).mkdir(parents=True, exist_ok=True)
-            jobs = [(str(folder), split, index, seed, world) for index in range(count)]
+            jobs = [(str(folder), split, index, seed, world, scale) for index in range(count)]
             chunks = [jobs[i : i + 20] for i in range(0, count, 20)]
             rows: list[dict[str, Any]] = []
             with Meter(f"synth {split}", count, "videos") as meter:
