@@ -191,4 +191,4 @@ def test_a_larger_picture_has_objects_of_the_same_pixels_and_the_same_events() -
             synthetic.draw_scene(np.random.default_rng([7, number]), TEST_DURATIONS, scale).things() for scale in (1, 4)
         ]
         assert [thing.r for thing in drawn[0]] == [thing.r for thing in drawn[1]]
-        assert all(0 <= thing.x - thing.r and thing.x + thing.r < 4 * SIZE for thing in drawn[1])
+        assert all(thing.x - thing.r >= 0 and thing.x + thing.r < 4 * SIZE for thing in drawn[1])

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 from PIL import Image
 from published_layouts import LAYOUTS
 
-from evaluating import decoding_in_process, report, world
+from evaluating import decoding_in_process, lines, report, world
 from host_world import family_folder
 from liteframe.command import cli
 from liteframe.data.sampling.index_rules import uniform_midpoints
@@ -22,6 +23,7 @@ from liteframe.evaluation.frames import FrameReader, SampledFrames, Stretch, par
 from liteframe.evaluation.prompts.prompt import prompt
 from liteframe.evaluation.subject import Talk, Turn
 from liteframe.tiny import synthetic
+from liteframe.tiny.synthetic_files import write_video
 
 
 def published(name: str, folder: Path) -> Path:
@@ -111,13 +113,38 @@ def test_pictures_and_a_part_of_a_video(tmp_path: Path) -> None:
         reader = FrameReader(data, parse_sampler("UniformMidpoints"), (2, 20), (28, 28))
         for row in benchmark("mvbench").read(data):
             if isinstance(row, Question) and row.pictures_fps:
-                seen["pictures"] = reader.read(Stretch.of(row))
+                (seen["pictures"],) = reader.read(Stretch.of(row))
             elif isinstance(row, Question) and row.start_s is not None:
                 shutil.copy(next(world().glob("test/*.mp4")), data / row.video)
-                seen["part"] = reader.read(Stretch.of(row))
+                (seen["part"],) = reader.read(Stretch.of(row))
     assert seen["pictures"].indices_T.tolist() == [0, 1, 2]
     assert seen["pictures"].frames_TCHW[:, 0].flatten(1).float().mean(1).tolist() == pytest.approx([0, 80, 160], abs=2)
     first, last = round(1.5 * synthetic.FPS), 4 * synthetic.FPS  # frames from 1.5 s to 4 s
     for count in (2, 20):
         assert seen["part"].seen(count).indices == tuple(first + uniform_midpoints(last - first, count))
     assert seen["part"].seen(2).times_s == [index / synthetic.FPS for index in seen["part"].seen(2).indices]
+
+
+def test_hlvid_is_asked_in_tiles_from_its_parquet_to_its_scores(tmp_path: Path) -> None:
+    data = published("hlvid", tmp_path / "data")
+    scene = synthetic.draw_scene(np.random.default_rng(0), synthetic.TEST_DURATIONS, scale=2)
+    for path in data.rglob("*.mp4"):
+        if path.stat().st_size:
+            write_video(path, synthetic.render(scene))
+    turns = ask_published("hlvid", data, tmp_path / "o", "--tiles", 4, "--image_size", 112)
+    found = [line for line in lines(tmp_path / "o") if line["status"] == "answered"]
+    assert found and len(found) == len(turns)
+    assert [line["grid"] for line in found] == [[2, 2]] * len(found)
+    assert turns[0].video.count("Frame") == 4, "a frame's tiles stand in one line"
+    assert turns[0].video.count("<IMG_CONTEXT>") == 4 * 5 * 16
+    at = report(tmp_path / "o")["frames"]["4"]
+    assert at["scores"]["strict"]["questions"] == len(found)
+    assert at["skipped"] + at["left_out"] > 0
+
+
+def test_pictures_of_a_video_are_cut_as_well(tmp_path: Path) -> None:
+    data = published("mvbench", tmp_path / "data")
+    for path in data.rglob("*.jpg"):
+        Image.new("RGB", (4 * 112, 112), (80, 0, 0)).save(path)
+    ask_published("mvbench", data, tmp_path / "o", "--tiles", 9, "--image_size", 112)
+    assert [1, 4] in [line.get("grid") for line in lines(tmp_path / "o")]

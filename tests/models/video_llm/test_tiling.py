@@ -27,6 +27,7 @@ def grid(frame: tuple[int, int], most: int, budget: int | None = None, tokens: i
         ((3840, 2160), 8, (4, 2)),
         ((720, 1280), 48, (2, 3)),
         ((720, 1280), 2, (1, 2)),
+        ((1080, 1920), 5, (2, 2)),  # five in a row would squash its height to less than half
         ((448, 448), 48, (1, 1)),
         ((240, 320), 12, (1, 1)),
         ((448, 896), 12, (1, 2)),
@@ -39,17 +40,17 @@ def test_the_grid_keeps_pixels_and_makes_up_none(frame: tuple[int, int], most: i
     assert grid(frame, most) == wanted
 
 
-def test_no_other_grid_within_the_limit_keeps_more_of_the_frame() -> None:
+def test_no_other_grid_within_the_limit_shows_the_frame_finer() -> None:
     for frame in itertools.product((90, 700, 1080, 2000), (120, 1280, 1920, 3000)):
         for most in (2, 5, 9, 16):
             rows, columns = grid(frame, most)
             assert rows * columns <= most
 
-            def kept(rows: int, columns: int, frame: tuple[int, int] = frame) -> int:
-                return min(rows * 448, frame[0]) * min(columns * 448, frame[1])
+            def scale(rows: int, columns: int, frame: tuple[int, int] = frame) -> float:
+                return min(1, rows * 448 / frame[0], columns * 448 / frame[1])
 
             others = [each for each in itertools.product(range(1, most + 1), repeat=2) if each[0] * each[1] <= most]
-            assert kept(rows, columns) == max(kept(*each) for each in others)
+            assert scale(rows, columns) == max(scale(*each) for each in others)
 
 
 def test_tiles_become_fewer_until_they_fit_the_budget() -> None:

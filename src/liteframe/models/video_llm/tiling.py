@@ -50,8 +50,9 @@ class Tiling:
     def grid(self, frame: tuple[int, int], tile: tuple[int, int], tokens: int) -> Grid:
         """Rows and columns for frames of a video.
 
-        Of all grids within the limits, with no more rows and columns than the frame has pixels for, the one that keeps
-        the most of its pixels; of equal ones the one that squashes it least, then the one of fewest tiles.
+        Of all grids within the limits, with no more rows and columns than the frame has pixels for, the one that scales
+        the worse of its two sides down the least; of equal ones the one that keeps the most pixels, then the one of
+        fewest tiles.
 
         Args:
             frame: height and width of the video in pixels.
@@ -66,12 +67,11 @@ class Tiling:
         high, wide = (math.ceil(pixels / side) for pixels, side in zip(frame, tile, strict=True))
         grids = [(rows, columns) for rows in range(1, high + 1) for columns in range(1, wide + 1)]
 
-        def loss(grid: Grid) -> tuple[float, float, int]:
-            shares = [count * side / pixels for count, side, pixels in zip(grid, tile, frame, strict=True)]
-            kept = math.prod(min(1.0, share) for share in shares)
-            return -kept, abs(math.log(shares[0] / shares[1])), math.prod(grid)
+        def quality(grid: Grid) -> tuple[float, float, int]:
+            scales = [min(1.0, count * side / pixels) for count, side, pixels in zip(grid, tile, frame, strict=True)]
+            return min(scales), math.prod(scales), -math.prod(grid)
 
-        return min((grid for grid in grids if math.prod(grid) <= most), key=loss)
+        return max((grid for grid in grids if math.prod(grid) <= most), key=quality)
 
     def views(self, canvas_TCHW: Tensor, grid: Grid) -> Iterator[Tensor]:
         """The tiles row by row, each (T, C, height, width), and the thumbnail, of frames that were scaled to the grid.
