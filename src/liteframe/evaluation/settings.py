@@ -30,7 +30,7 @@ class FrameChoice:
         image_size: height and width in pixels.
         made_for: what the model was made for.
         tiling: how they are cut; None cuts none.
-        group: frames behind one group of visual tokens, and these tokens, where none is cut.
+        group: frames behind one group of visual tokens, and these tokens, where none is cut; None without tiles.
     """
 
     counts: tuple[int, ...]
@@ -38,7 +38,7 @@ class FrameChoice:
     image_size: tuple[int, int]
     made_for: FrameSpec
     tiling: Tiling | None
-    group: tuple[int, int]
+    group: tuple[int, int] | None
 
     @classmethod
     def of(
@@ -65,27 +65,26 @@ class FrameChoice:
             size,
             made_for,
             tiling,
-            subject.group(size),
+            None if tiling is None else subject.group(size),
         )
         for count in choice.counts:
-            tokens = choice.uncut_tokens(count)
-            if tiling and tiling.budget is not None and tokens > tiling.budget:
+            if tiling and tiling.budget is not None and (tokens := choice._uncut_tokens(count)) > tiling.budget:
                 raise ConfigError(
                     f"--token_budget {tiling.budget}: {count} frames are {tokens} visual tokens even where none is cut;"
                     " give more, or fewer --frames"
                 )
         return choice
 
-    def uncut_tokens(self, frames: int) -> int:
-        """Visual tokens of so many frames, where none is cut."""
-        group_frames, tokens = self.group
-        return -(-frames // group_frames) * tokens
-
     def grid(self, size: tuple[int, int], frames: int) -> Grid:
         """Of the tiles of a video's frames, whose height and width are `size` pixels."""
         if self.tiling is None:
             return WHOLE
-        return self.tiling.grid(size, self.image_size, self.uncut_tokens(frames))
+        return self.tiling.grid(size, self.image_size, self._uncut_tokens(frames))
+
+    def _uncut_tokens(self, frames: int) -> int:
+        assert self.group is not None
+        group_frames, tokens = self.group
+        return -(-frames // group_frames) * tokens
 
 
 @dataclass(frozen=True)

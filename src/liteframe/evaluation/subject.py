@@ -183,9 +183,8 @@ class Watched:
         if self.tiling is None or self.frames.grid == WHOLE:
             tokens_MC, lines = self._encode(self.frames.frames_TCHW, filled_T, shared=True)
         else:
-            views = self.tiling.views(self.frames.frames_TCHW[filled_T], self.frames.grid)
-            every_T = torch.arange(len(filled_T))
-            tokens_MC, lines = self.tiling.in_order([self._encode(view, every_T) for view in views])
+            views = self.tiling.views(self.frames.frames_TCHW, self.frames.grid)
+            tokens_MC, lines = self.tiling.in_order([self._encode(view, filled_T) for view in views])
         spanned = self.subject.frames_per_line
         return Shown(tokens_MC[None, None], tuple(lines), spanned, len(places), self.frames.grid)
 
