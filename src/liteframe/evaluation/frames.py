@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from liteframe.data.decoding.decode import VideoInfo
@@ -23,7 +22,7 @@ from liteframe.data.transforms import resize_uint8
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.subtitles import SeenFrames
-from liteframe.hf.inputs import read_image
+from liteframe.system.contained_path import OutsideRoot, contained, in_hub_blobs
 
 _PICTURE = re.compile(r"(?i).*?(\d*)\.(?:jpe?g|png)")
 
@@ -144,8 +143,23 @@ class FrameReader:
         rng = np.random.default_rng(0)
         chosen = [self.sampler.indices(high - low, count, fps, rng, {}, times=part) + low for count in self.counts]
         union_T, places = _union(self.counts, chosen)
-        frames = [read_image(folder / names[index], self.image_size) for index in union_T]
-        return SampledFrames(torch.cat(frames), places, union_T, fps, len(names), times.end)
+        paths = [self._inside(stretch.video, names[index]) for index in union_T]
+        call = (str(folder), "liteframe.data.decoding.pictures:read_pictures", (paths, self.image_size))
+        ((_, frames_THWC),) = self._pool.call([call])
+        if isinstance(frames_THWC, DecodeError):
+            raise frames_THWC
+        frames_TCHW = resize_uint8(frames_THWC, self.image_size)
+        return SampledFrames(frames_TCHW, places, union_T, fps, len(names), times.end)
+
+    def _inside(self, folder: str, name: str) -> str:
+        """Path of a picture. Raises DecodeError for a link that leads out of `root`."""
+        path = f"{folder}/{name}"
+        try:
+            contained(self.root, path)
+        except OutsideRoot as error:
+            if not in_hub_blobs(self.root, path):
+                raise DecodeError(str(self.root / folder), f"{name} is a link, and {error}") from error
+        return str(self.root / path)
 
 
 def _pictures(folder: Path) -> list[str]:
