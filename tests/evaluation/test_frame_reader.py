@@ -6,8 +6,10 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,26 @@ def test_pictures_are_those_of_the_processor(root: Path, readers: list[FrameRead
     read = reader(root, readers).read(VIDEO)
     paths = [root / "video" / f"{number:05d}.png" for number in range(1, 5)]
     assert torch.equal(read.frames_TCHW, torch.cat([read_image(path, SIZE) for path in paths]))
+    assert read.times_T.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert read.seen(2).times_s == tuple(read.times_T[read.places[2]])
+
+
+def test_times_are_those_on_screen_and_the_rate_is_the_containers(tmp_path: Path, readers: list[FrameReader]) -> None:
+    """A hundred frames in a little more than three seconds, and then five a second."""
+    times_ms = [*(33 * place for place in range(100)), *(3300 + 200 * place for place in range(50))]
+    with av.open(tmp_path / "varying.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time in times_ms:
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    read = reader(tmp_path, readers).read(Stretch("varying.mp4"))
+    assert read.times_T == pytest.approx([times_ms[index] / 1000 for index in read.indices_T], abs=2e-3)
+    with av.open(tmp_path / "varying.mp4") as container:
+        assert read.fps == float(container.streams.video[0].average_rate or 0) > 0
 
 
 def pipe(path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -50,7 +51,8 @@ class SampledFrames:
         frames_TCHW: uint8, every frame that any count takes, in order.
         places: frame count that was asked for -> which of these frames it takes, (count,) or as many as there are.
         indices_T: their numbers in the video.
-        fps: mean rate of the video.
+        times_T: when they come on screen, in seconds from the first frame of the video.
+        fps: rate of the video as its container tells it, else the mean.
         total: frames of the video.
         duration_s: of the video.
     """
@@ -58,13 +60,15 @@ class SampledFrames:
     frames_TCHW: Tensor
     places: Mapping[int, np.ndarray]
     indices_T: np.ndarray
+    times_T: np.ndarray
     fps: float
     total: int
     duration_s: float
 
     def seen(self, count: int) -> SeenFrames:
         """Which frames of the video a model is shown that was asked with `count`."""
-        return SeenFrames(tuple(self.indices_T[self.places[count]].tolist()), self.fps, self.total)
+        indices, times = (tuple(each_T[self.places[count]].tolist()) for each_T in (self.indices_T, self.times_T))
+        return SeenFrames(indices, times, self.fps, self.total)
 
 
 class FrameReader:
@@ -107,6 +111,7 @@ class FrameReader:
     def _read_file(self, stretch: Stretch) -> SampledFrames:
         path = str(self.root / stretch.video)
         info, chosen = self._choose(path, stretch)
+        fps = self._called(path, "liteframe.data.decoding.pyav.header:told_rate", path) or info.fps
         decoded = self._decode(path, chosen)
         if isinstance(decoded, DecodeError) and not isinstance(decoded, DecodeTimeout):
             # Decoding may have shown another number of frames than was counted before.
@@ -117,13 +122,21 @@ class FrameReader:
             raise decoded
         union_T, places = _union(self.counts, chosen)
         frames_TCHW = resize_uint8(decoded.frames_THWC, self.image_size)
-        return SampledFrames(frames_TCHW, places, union_T, info.fps, info.frames, info.duration)
+        assert decoded.times_s is not None, "decoders of liteframe tell them"
+        return SampledFrames(frames_TCHW, places, union_T, decoded.times_s, fps, info.frames, info.duration)
 
     def _choose(self, path: str, stretch: Stretch) -> tuple[VideoInfo, list[np.ndarray]]:
         jobs = [
             DecodeJob(path, self.sampler, count, start_s=stretch.start_s, end_s=stretch.end_s) for count in self.counts
         ]
-        ((_, found),) = self._pool.call([(path, "liteframe.data.decoding.processes.job:choose_frames", (jobs,))])
+        chosen: tuple[VideoInfo, list[np.ndarray]] = self._called(
+            path, "liteframe.data.decoding.processes.job:choose_frames", jobs
+        )
+        return chosen
+
+    def _called(self, path: str, function: str, *arguments: Any) -> Any:
+        """What a function returns in a decode process. Raises DecodeError."""
+        ((_, found),) = self._pool.call([(path, function, arguments)])
         if isinstance(found, DecodeError):
             raise found
         return found
@@ -144,12 +157,17 @@ class FrameReader:
         chosen = [self.sampler.indices(high - low, count, fps, rng, {}, times=part) + low for count in self.counts]
         union_T, places = _union(self.counts, chosen)
         paths = [self._inside(stretch.video, names[index]) for index in union_T]
-        call = (str(folder), "liteframe.data.decoding.pictures:read_pictures", (paths, self.image_size))
-        ((_, frames_THWC),) = self._pool.call([call])
-        if isinstance(frames_THWC, DecodeError):
-            raise frames_THWC
-        frames_TCHW = resize_uint8(frames_THWC, self.image_size)
-        return SampledFrames(frames_TCHW, places, union_T, fps, len(names), times.end)
+        read = "liteframe.data.decoding.pictures:read_pictures"
+        frames_THWC = self._called(str(folder), read, paths, self.image_size)
+        return SampledFrames(
+            resize_uint8(frames_THWC, self.image_size),
+            places,
+            union_T,
+            times.starts_T[union_T],
+            fps,
+            len(names),
+            times.end,
+        )
 
     def _inside(self, folder: str, name: str) -> str:
         """Path of a picture. Raises DecodeError for a link that leads out of `root`."""
@@ -200,7 +218,8 @@ def parse_sampler(text: str) -> FrameSampler:
     )
     if sampler is None or sampler.random:
         raise ConfigError(
-            f"--sampler {text!r}: choose UniformMidpoints, InnerPoints, Linspace, Linspace:by=time or FpsCapped:fps=1"
+            f"--sampler {text!r}: choose UniformMidpoints, InnerPoints, SegmentStarts, Linspace, Linspace:by=time or"
+            " FpsCapped:fps=1"
         )
     return sampler
 

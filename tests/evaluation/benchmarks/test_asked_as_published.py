@@ -104,6 +104,22 @@ def test_subtitles_stand_between_the_frames(tmp_path: Path) -> None:
     assert turn.question.startswith("In the snow") and "behind" not in turn.question
 
 
+def test_lmms_eval_puts_subtitles_by_its_own_moments_between_the_frames(tmp_path: Path) -> None:
+    data = published("longvideobench", tmp_path / "data")
+    for path in data.glob("videos/*.mp4"):
+        shutil.copy(next(world().glob("test/*.mp4")), path)
+    # Of a video of 10 s, `compute_frame_timestamps(10.0, 4)`: 0, 2.5, 5 and 7.5 s, and the subtitles are 2.5 s late.
+    spans = {"at two": (4.8, 5.4), "between": (6.0, 7.3), "at three": (7.4, 9.9)}
+    said = [{"timestamp": list(span), "text": text} for text, span in spans.items()]
+    (data / "subtitles/vid0_en.json").write_text(json.dumps(said))
+    words = ["--subtitles", "--prompt", "lmms-eval", "--sampler", "SegmentStarts"]
+    turns = ask_published("longvideobench", data, tmp_path / "o", *words)
+    (turn,) = [turn for turn in turns if "at two" in turn.video]
+    assert [line.partition(":")[0] for line in turn.video.split("\n")] == [
+        *("Frame1", "Frame2", "at two", "Frame3", "at three", "Frame4")
+    ]
+
+
 def test_pictures_and_a_part_of_a_video(tmp_path: Path) -> None:
     seen: dict[str, SampledFrames] = {}
     data = published("mvbench", tmp_path / "data")
@@ -120,4 +136,5 @@ def test_pictures_and_a_part_of_a_video(tmp_path: Path) -> None:
     first, last = round(1.5 * synthetic.FPS), 4 * synthetic.FPS  # frames from 1.5 s to 4 s
     for count in (2, 20):
         assert seen["part"].seen(count).indices == tuple(first + uniform_midpoints(last - first, count))
-    assert seen["part"].seen(2).times_s == [index / synthetic.FPS for index in seen["part"].seen(2).indices]
+    shown = seen["part"].seen(2)
+    assert shown.times_s == pytest.approx([index / synthetic.FPS for index in shown.indices])
