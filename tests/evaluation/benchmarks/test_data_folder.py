@@ -27,14 +27,35 @@ def test_names_that_differ_in_case_are_two_videos(tmp_path: Path) -> None:
 
 def test_the_published_folder_comes_first_and_a_doubt_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "chunk/data/a.mp4", "data/a.mp4", "x/b.mp4", "y/b.mp4", "c.mp4", "c.mkv")
+    for name in ("x/b.mp4", "c.mkv", "data/a.mp4"):
+        (tmp_path / name).write_bytes(b"another video")
     data = DataFolder(tmp_path)
     assert data.video("a", ("data",)) == "data/a.mp4"
     assert data.video("c.mkv") == "c.mkv"
     for name in ("b", "c"):
-        with pytest.raises(ManifestError, match=f"there are .*{name}.*keep one of them"):
+        with pytest.raises(ManifestError, match=f"there are .*{name}.*, and they differ; keep one of them"):
             data.video(name, ("data",))
     with pytest.raises(ManifestError, match="no such file"):
         data.video("b", ("data",), anywhere=False)
+
+
+def test_the_same_file_in_two_places_is_one(tmp_path: Path) -> None:
+    touch(tmp_path, "b/x/s.srt", "a/x/s.srt", "deep/down/v.mp4", "z/v.mp4", "a/f/p/1.jpg", "f/p/1.jpg")
+    for path in tmp_path.rglob("*.*"):
+        path.write_bytes(path.name.encode() * 100)
+    data = DataFolder(tmp_path)
+    assert data.subtitles("s", ("x",), ".srt") == "a/x/s.srt"
+    assert data.video("v") == "z/v.mp4"
+    assert data.picture_folder("p", ("f",)) == "f/p"
+    (tmp_path / "b/x/s.srt").write_bytes(b"S.srt" * 100)  # as long, and another
+    touch(tmp_path, "a/f/p/2.jpg")
+    data = DataFolder(tmp_path)
+    with pytest.raises(ManifestError, match=r"a/x/s.srt, b/x/s.srt, and they differ"):
+        data.subtitles("s", ("x",), ".srt")
+    with pytest.raises(ManifestError, match="f/p, a/f/p, and they differ"):
+        data.picture_folder("p", ("f",))
+    touch(tmp_path, "x/s.srt")
+    assert DataFolder(tmp_path).subtitles("s", ("x",), ".srt") == "x/s.srt"  # as it is published
 
 
 @pytest.mark.parametrize("name", ["../secret.mp4", "/etc/secret.mp4", "a/../../secret.mp4", "", "a\0b"])
