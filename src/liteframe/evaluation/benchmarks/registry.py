@@ -13,6 +13,7 @@ from liteframe.evaluation.benchmarks import (
     longvideobench,
     mlvu,
     mvbench,
+    own,
     tiny_world,
     video_mme,
 )
@@ -136,6 +137,17 @@ BENCHMARKS = {
             letters=egoschema.LETTERS,
             subtitles=None,
             rows=egoschema.read,
+        ),
+        Benchmark(
+            name="own",
+            title="questions of one's own",
+            source="a manifest with `questions`",
+            splits=("test", "val", "train"),
+            groups=("type",),
+            macro=None,
+            letters=own.LETTERS,
+            subtitles=None,
+            rows=own.read,
         ),
         Benchmark(
             name="tiny-world",
