@@ -62,6 +62,8 @@ class Run:
                 missing = self._missing(asked, answered)
                 for line in self._lines(missing, frames):
                     file.append(line)
+                    if line["status"] == SKIPPED and torch.cuda.is_available():
+                        torch.cuda.empty_cache()  # the next question may not need what this one ran out of
                     meter.update()
 
     def _missing(self, asked: Sequence[Question], answered: set[Key]) -> dict[int, list[Question]]:
@@ -91,7 +93,7 @@ class Run:
             for count, questions in missing.items():
                 yield from (_skipped(question, count, frames) for question in questions)
             return
-        left = dict(missing)
+        left, why = dict(missing), ""
         try:
             for count, shown in self.subject.show(frames.frames_TCHW, frames.places):
                 if count in left:
@@ -100,8 +102,9 @@ class Run:
                         yield self._line(question, count, frames, shown, talk)
                     del left[count]
         except (LiteFrameError, torch.OutOfMemoryError) as error:
-            for count, questions in left.items():
-                yield from (_skipped(question, count, error) for question in questions)
+            why = str(error)
+        for count, questions in left.items():
+            yield from (_skipped(question, count, why) for question in questions)
 
     def _line(self, question: Question, count: int, frames: SampledFrames, shown: Shown, talk: Talk) -> dict[str, Any]:
         try:
@@ -117,6 +120,7 @@ class Run:
             "shown": shown.frames,
             "visual_tokens": shown.tokens,
             "prompt_tokens": said.prompt_tokens,
+            **({"cut_by_context": True} if said.cut_by_context else {}),
         }
 
 
