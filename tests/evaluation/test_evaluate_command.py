@@ -173,6 +173,10 @@ def test_what_is_missing_or_unknown_is_named(tmp_path: Path, capsys: pytest.Capt
         (["--part", "3/2"], "--part '3/2'"),
         (["--limit", "0"], "--limit"),
         (["--data", tmp_path / "none"], "no such folder"),
+        (["--data", tmp_path / "none", "--unpack"], "no such folder"),
+        (["--data", tmp_path / "none", "--unpack", "--prompt", "other"], "no prompt 'other'"),
+        (["--data", tmp_path / "none", "--unpack", "--split", "other"], "no split 'other'"),
+        (["--unpack", "--part", "1/2"], "--unpack is for one process"),
     ]:
         assert evaluate("--out", tmp_path / "o", *words, *(["--frames", 8] if words[0] != "--frames" else [])) == 1
         assert said in capsys.readouterr().err

@@ -99,12 +99,15 @@ def evaluate_command(
     found = benchmark_named(benchmark)
     if subtitles and found.subtitles is None:
         raise ConfigError(f"{found.title} has no subtitles; leave --subtitles out")
-    if unpack:
-        unpack_archives(data, say)
     split = found.splits[0] if split is None else split
-    rows = found.read(data, split)[:limit]
+    found.require_split(split)
     asks = prompt_named(prompt, benchmark, split)
     share = Part.parse(part)
+    if unpack and share.count > 1:
+        raise ConfigError("--unpack is for one process: unpack first, with --limit 1, and then share the questions")
+    if unpack:
+        unpack_archives(data, say)
+    rows = found.read(data, split)[:limit]
     loaded = _load(model, compressor, ratio)
     reduces = None if compressor is None else {"name": compressor, **loaded.describe()}
     subject = EvaluatedModel(loaded, _device(device), dtype)
@@ -142,7 +145,8 @@ def _tell(folder: ResultFolder, report: dict[str, Any]) -> int:
         if at["cut_by_context"]:
             say(f"{at['cut_by_context']} answers at {count} frames end where the LLM takes no more tokens")
     for item in [*report["left_out"], *report["skipped"]][:5]:
-        say(as_one_line(f"not answered: {item.get('id') or item.get('question')}: {item['why']}"))
+        name, why = item.get("id") or item.get("question"), str(item["why"])
+        say(as_one_line(f"not answered: {why if why.startswith(str(name)) else f'{name}: {why}'}"))
     say(str(folder.path / REPORT))
     if not any(at["answered"] for at in report["frames"].values()):
         raise DataError(f"{folder.path}: not one question was answered; its report says why")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from published_layouts import LAYOUTS, touch
 
 from liteframe.errors import DataError, ManifestError
+from liteframe.evaluation.benchmarks.archives import unpack
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
 from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import benchmark
@@ -116,6 +118,16 @@ def test_what_is_still_packed_is_named_with_what_unpacks_it(tmp_path: Path) -> N
     told = str(raised.value)
     assert "no such file" in told and "more.tar.part.aa to more.tar.part.ab, subtitle.zip" in told
     assert f"--data {tmp_path} --unpack" in told and "Pickles are never opened" in told and "and 1 more" in told
+
+
+def test_pipes_are_no_files(tmp_path: Path) -> None:
+    LAYOUTS["longvideobench"].write(tmp_path)
+    for name in ("a_lvb_val.json", "subtitles/vid1_en.json", "videos/vid9.mp4", "videos.zip"):
+        os.mkfifo(tmp_path / name)
+    unpack(tmp_path)
+    asked = [row for row in benchmark("longvideobench").read(tmp_path) if isinstance(row, Question)]
+    assert [(row.id, row.subtitles) for row in asked[:2]] == [("vid0_0", "subtitles/vid0_en.json"), ("vid1_0", None)]
+    assert len(asked) == 3
 
 
 def test_hidden_files_are_no_videos(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ _MOST_TOLD = 3
 class DataFolder:
     """What lies in a folder, looked through once. Nothing outside of it is found, neither by a name nor by a link.
 
-    Links of the Hugging Face cache to their own blobs are followed. Hidden files and folders are left out.
+    Links of the Hugging Face cache to their own blobs are followed. Hidden files and folders are left out, and so is
+    what is no file.
 
     Args:
         root: the folder that the benchmark was downloaded to.
@@ -62,6 +63,8 @@ class DataFolder:
                         continue
                     if name in linked:
                         continue
+                if not os.path.isfile(os.path.join(parent, name)):
+                    continue  # a pipe or a device, which may never end
                 self.files.append(path)
                 self._by_stem[name.rpartition(".")[0] or name].append(path)
                 if name.lower().endswith(_PICTURES):

@@ -48,6 +48,11 @@ class Benchmark:
     subtitles: str | None
     rows: Callable[[DataFolder, str], Iterator[Question | Unusable]]
 
+    def require_split(self, split: str) -> None:
+        """Raises ConfigError, with the splits that there are, for another one."""
+        if split not in self.splits:
+            raise ConfigError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits)}")
+
     def read(self, folder: str | os.PathLike[str], split: str | None = None) -> list[Question | Unusable]:
         """Every row of a split, as a question or as what is left out.
 
@@ -60,8 +65,7 @@ class Benchmark:
             DataError: no list, a list that cannot be read at all, or not one question that can be asked.
         """
         split = self.splits[0] if split is None else split
-        if split not in self.splits:
-            raise ConfigError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits)}")
+        self.require_split(split)
         data = DataFolder(folder)
         rows = named_apart(self.rows(data, split))
         if not any(isinstance(row, Question) for row in rows):
