@@ -66,9 +66,10 @@ def test_what_is_not_alike_is_refused(
 
 
 def test_what_it_is_not_whole_of_is_said(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    at = {"scores": {"strict": {"headline": 0.5, "accuracy": 1.0}}, "answered": 9, "rows": 12}
+    at = {"scores": {"strict": {"headline": 0.5, "accuracy": 1.0}}, "answered": 9, "rows": 12, "not_averaged": ["ego"]}
     change(folders[2], {"prompt": {"name": "lmms-eval"}}, frames={"8": at})
     assert cli.main(["evaluate", "--average", *folders]) == 0
     told = capsys.readouterr().out
     assert "at 8 frames not all questions have an answer: mlvu 9 of 12" in told
+    assert "at 8 frames the mean of mlvu leaves out ego, which have no answer" in told
     assert "asked in different words: video-mme by liteframe" in told and "mlvu by lmms-eval" in told

@@ -70,6 +70,9 @@ def _not_shared(reports: Mapping[str, Mapping[str, Any]], counts: Sequence[str])
         parts = [f"{name} {some} of {rows}" for name, some, rows in answered if some < rows]
         if parts:
             told.append(f"at {count} frames not all questions have an answer: {', '.join(parts)}")
+        for name in PAPER_FOUR:
+            if gone := reports[name]["frames"][count].get("not_averaged"):
+                told.append(f"at {count} frames the mean of {name} leaves out {', '.join(gone)}, which have no answer")
     prompts = {name: reports[name]["settings"]["prompt"]["name"] for name in PAPER_FOUR}
     if len(set(prompts.values())) > 1:
         told.append(f"asked in different words: {', '.join(f'{name} by {asked}' for name, asked in prompts.items())}")

@@ -144,6 +144,8 @@ def _tell(folder: ResultFolder, report: dict[str, Any]) -> int:
     for count, at in report["frames"].items():
         if at["cut_by_context"]:
             say(f"{at['cut_by_context']} answers at {count} frames end where the LLM takes no more tokens")
+        if at["not_averaged"]:
+            say(f"the mean at {count} frames leaves out, without an answer: {', '.join(at['not_averaged'])}")
     for item in [*report["left_out"], *report["skipped"]][:5]:
         name, why = item.get("id") or item.get("question"), str(item["why"])
         say(as_one_line(f"not answered: {why if why.startswith(str(name)) else f'{name}: {why}'}"))

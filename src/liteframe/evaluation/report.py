@@ -28,9 +28,10 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
 
     Returns:
         ``settings``; ``complete``, whether every question has an answer or is skipped; ``frames``: what `scores` gives
-        for each frame count, with ``skipped`` and ``cut_by_context`` (answers that end where the LLM's context does);
-        ``skipped`` and ``left_out``: what was not answered, and why;
-        ``judged``: frame count -> rule -> question -> whether it was right, None of those without an answer.
+        for each frame count, with ``skipped``, ``cut_by_context`` (answers that end where the LLM's context does) and
+        ``not_averaged`` (tasks without an answer, in a mean over tasks); ``skipped`` and ``left_out``: what was not
+        answered, and why; ``judged``: frame count -> rule -> question -> whether it was right, None of those that the
+        rule had nothing of.
 
     Raises:
         ConfigError: a report is there that liteframe did not write.
@@ -48,7 +49,12 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
         for count in settings["frames"]:
             answers, why = answers_of(lines, questions, count)
             cut = sum(lines[name, count].get("cut_by_context", False) for name in answers)
-            frames[str(count)] = {**scores(benchmark, rows, answers), "skipped": len(why), "cut_by_context": cut}
+            frames[str(count)] = {
+                **scores(benchmark, rows, answers),
+                "skipped": len(why),
+                "cut_by_context": cut,
+                "not_averaged": _not_averaged(benchmark, settings, [each for each in questions if each.id in answers]),
+            }
             judged[str(count)] = _judged(benchmark, questions, answers)
             skipped += [{"question": name, "frames": count, "why": reason} for name, reason in why.items()]
         report = {
@@ -64,6 +70,14 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
         }
         write_json(path, report)
     return report
+
+
+def _not_averaged(benchmark: Benchmark, settings: Mapping[str, Any], answered: Sequence[Question]) -> list[str]:
+    """The values, such as tasks, that the authors' average is over and not one answer is about."""
+    if benchmark.macro is None or settings["limit"] is not None:
+        return []
+    there = {question.groups[benchmark.macro] for question in answered}
+    return [value for value in benchmark.averaged.get(settings["split"], ()) if value not in there]
 
 
 def _judged(

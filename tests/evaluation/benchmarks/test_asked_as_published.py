@@ -73,6 +73,20 @@ def test_a_published_layout_with_bad_rows_and_a_broken_video(name: str, tmp_path
     assert all(turn.options == tuple(question.letters) for turn, question in zip(turns, answered, strict=True))
 
 
+def test_a_task_without_an_answer_is_not_silently_out_of_the_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As MVBench has been since one of its data sets was taken back: 19 tasks are not its average."""
+    data = published("mvbench", tmp_path / "data")
+    ask_published("mvbench", data, tmp_path / "o")
+    gone = report(tmp_path / "o")["frames"]["4"]["not_averaged"]
+    assert len(gone) == 20 - 2 and {"fine_grained_pose", "action_count"} <= set(gone)
+    told = capsys.readouterr().out
+    assert "the mean at 4 frames leaves out, without an answer: action_prediction, action_antonym" in told
+    ask_published("mvbench", data, tmp_path / "p", "--limit", 2)
+    assert report(tmp_path / "p")["frames"]["4"]["not_averaged"] == []
+
+
 def test_subtitles_stand_before_the_question_by_the_rule_of_the_prompt(tmp_path: Path) -> None:
     data = published("video-mme", tmp_path / "data")
     (data / "subtitle/-vid_1.srt").write_text(

@@ -24,7 +24,9 @@ from liteframe.evaluation.benchmarks.question import (
 from liteframe.evaluation.benchmarks.reading import questions_in
 
 LETTERS = "ABCDEF"
-_TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
+_SHARED = ("ego", "count", "order", "anomaly_reco", "topic_reasoning")
+TASKS = {"dev": ("plotQA", "needle", *_SHARED), "test": ("plotQA", "needleQA", *_SHARED, "sportsQA", "tutorialQA")}
+"""The tasks of multiple choice of each split, those of "dev" in the order of their numbers."""
 _SAME_TASK = {"findNeedle": "needle"}
 """The authors' dev files call a task so; their papers, folders and every harness have the other name."""
 _LISTS = {
@@ -32,7 +34,7 @@ _LISTS = {
     "test": ("*test_mcq_gt.json", "*test_multi_choice_tasks.json", "*test-*.parquet"),
 }
 _FREE_ANSWERS = ("sub_scene", "summary")
-_FOLDER_OF = {task: f"{number}_{task}" for number, task in enumerate((*_TASKS, *_FREE_ANSWERS), start=1)}
+_FOLDER_OF = {task: f"{number}_{task}" for number, task in enumerate((*TASKS["dev"], *_FREE_ANSWERS), start=1)}
 """Folder of a task's videos in the dev split. Videos of other tasks may have the same names."""
 _FOLDERS_OF_TEST = ("MLVU_Test/video", "video")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from liteframe.errors import ConfigError
 from liteframe.evaluation.benchmarks import (
@@ -36,6 +36,7 @@ class Benchmark:
         letters: that its options may have.
         subtitles: how they come into a prompt: those that overlap the frames, or between the frames; None for never.
         rows: of a folder and a split.
+        averaged: split -> the values of `macro` that there are, of which a download may lack all questions.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Benchmark:
     letters: str
     subtitles: str | None
     rows: Callable[[DataFolder, str], Iterator[Question | Unusable]]
+    averaged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def require_split(self, split: str) -> None:
         """Raises ConfigError, with the splits that there are, for another one."""
@@ -97,6 +99,7 @@ BENCHMARKS = {
             letters=mlvu.LETTERS,
             subtitles=None,
             rows=mlvu.read,
+            averaged=mlvu.TASKS,
         ),
         Benchmark(
             name="longvideobench",
@@ -130,6 +133,7 @@ BENCHMARKS = {
             letters=mvbench.LETTERS,
             subtitles=None,
             rows=mvbench.read,
+            averaged={"test": tuple(mvbench.TASKS)},
         ),
         Benchmark(
             name="egoschema",
