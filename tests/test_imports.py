@@ -23,7 +23,16 @@ ROOMS = {
         "datamodule",
     ],
     "data.decoding": [
-        *("heartbeat", "memory", "video_file", "frame_resize", "orientation", "ffmpeg_log", "read_settings"),
+        *(
+            "heartbeat",
+            "memory",
+            "video_file",
+            "frame_resize",
+            "pictures",
+            "orientation",
+            "ffmpeg_log",
+            "read_settings",
+        ),
         *("containers", "pyav_versions", "bitstream", "pyav", "picture_trust", "decord_trust", "decord_reader"),
         *("torchcodec_reader", "decode", "processes", "read_video"),
     ],

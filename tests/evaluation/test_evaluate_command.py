@@ -18,6 +18,8 @@ from liteframe.command import cli
 from liteframe.data.decoding.decode import read_frames
 from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.errors import DataError
+from liteframe.evaluation import command
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import benchmark
 from liteframe.evaluation.subject import load_subject
@@ -171,6 +173,10 @@ def test_what_is_missing_or_unknown_is_named(tmp_path: Path, capsys: pytest.Capt
         (["--part", "3/2"], "--part '3/2'"),
         (["--limit", "0"], "--limit"),
         (["--data", tmp_path / "none"], "no such folder"),
+        (["--data", tmp_path / "none", "--unpack"], "no such folder"),
+        (["--data", tmp_path / "none", "--unpack", "--prompt", "other"], "no prompt 'other'"),
+        (["--data", tmp_path / "none", "--unpack", "--split", "other"], "no split 'other'"),
+        (["--unpack", "--part", "1/2"], "--unpack is for one process"),
     ]:
         assert evaluate("--out", tmp_path / "o", *words, *(["--frames", 8] if words[0] != "--frames" else [])) == 1
         assert said in capsys.readouterr().err
@@ -184,3 +190,52 @@ def test_the_whole_prompt_is_tokenised_as_it_is_written() -> None:
     before, after = prompts.asked_ids("Frame1: x", "What?", "Look.", "Best option:(")
     text = "<|im_start|>system\nLook.<|im_end|>\n<|im_start|>user\nFrame1: x\nWhat?<|im_end|>\n<|im_start|>assistant\n"
     assert prompts.tokenizer.decode([*before, *after]) == text + "Best option:("
+
+
+def test_no_word_that_the_model_does_not_know_is_read(tmp_path: Path) -> None:
+    prompts = load_subject(str(host_folder())).prompts
+    good = {"video": prompts.video_text(2, 4), "question": "color of the star", "system": "red", "answer_start": "red"}
+    prompts.asked_ids(**good)
+    spoilt = {"video": f"{good['video']}\nzebra", "question": "zebra", "system": "a zebra", "answer_start": "zebra"}
+    for name, text in spoilt.items():
+        with pytest.raises(DataError, match="does not know the words .*'zebra'; it knows"):
+            prompts.asked_ids(**{**good, name: text})
+    with pytest.raises(DataError, match="no number for each of 300 groups of frames; look at fewer frames"):
+        prompts.asked_ids(prompts.video_text(300, 4), "color of the star")
+
+
+def test_an_answer_is_cut_where_the_context_ends_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = {line["question"]: line for line in lines(whole()) if line["frames"] == 8}
+    longest = max(line["prompt_tokens"] for line in full.values())
+    prompts = load_subject(str(lma_run_folder())).prompts
+    with mock.patch("liteframe.models.video_llm.generation._context", return_value=longest + 2):
+        assert evaluate("--out", tmp_path, "--frames", 8) == 0
+    cut = [line for line in lines(tmp_path) if line.get("cut_by_context")]
+    assert 0 < len(cut) == report(tmp_path)["frames"]["8"]["cut_by_context"]
+    assert f"{len(cut)} answers at 8 frames end where the LLM takes no more tokens" in capsys.readouterr().out
+    for line in lines(tmp_path):
+        wanted = full[line["question"]]
+        assert line["option_logits"] == wanted["option_logits"]
+        room = longest + 2 - line["prompt_tokens"]
+        said = prompts.tokenizer(wanted["answer"], add_special_tokens=False).input_ids
+        assert line.get("cut_by_context", False) == (len(said) >= room)
+        assert prompts.tokenizer(line["answer"], add_special_tokens=False).input_ids == said[:room]
+
+
+@pytest.mark.parametrize(
+    ("asked", "rank", "given"),
+    [
+        *(("auto", "3", "cuda:3"), ("cuda", "3", "cuda:3"), ("cuda:1", "3", "cuda:1"), ("cpu", "3", "cpu")),
+        *(("auto", None, "auto"), ("cuda", None, "cuda")),
+    ],
+)
+def test_each_process_of_a_launcher_has_its_own_gpu(
+    asked: str, rank: str | None, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert command._device(asked) == given

@@ -12,12 +12,9 @@ from pathlib import Path
 import pytest
 
 from evaluating import copied_world, evaluate, lines, report, sorted_lines, whole, world
-from liteframe.command import cli
 from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.results import Part, ResultFolder
-from liteframe.evaluation.scoring.compare import mcnemar_exact
-from liteframe.system.json_files import write_json
-from tiny_world import home, host_folder, lma_run_folder
+from tiny_world import host_folder, lma_run_folder
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path: Path) -> None:
@@ -174,55 +171,6 @@ def test_what_others_wrote_stays(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (out / "report.json").write_text('{"my": "report"}')
     assert evaluate("--out", out, "--limit", 1, "--frames", 8) == 1
     assert (out / "report.json").read_text() == '{"my": "report"}'
-
-
-def test_two_evaluations_in_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = home() / "other-evaluation"
-    assert evaluate("--out", other, model=host_folder()) == 0
-    capsys.readouterr()
-    out = tmp_path / "c.json"
-    assert cli.main(["evaluate", "--compare", str(whole()), str(other), "--out", str(out)]) == 0
-    told = capsys.readouterr().out
-    found = json.loads(out.read_text())["comparison"]
-    for frames in ("8", "13"):
-        a, b = (report(folder)["judged"][frames]["likelihood"] for folder in (whole(), other))
-        only_a, only_b = ([name for name in a if x[name] and not y[name]] for x, y in ((a, b), (b, a)))
-        flips = found[frames]["likelihood"]
-        assert (flips["only_a"], flips["only_b"]) == (only_a, only_b)
-        assert flips["p"] == pytest.approx(mcnemar_exact(len(only_a), len(only_b)))
-    assert "right in A alone at 8 frames (strict)" in told
-    assert cli.main(["evaluate", "--compare", str(whole()), str(other), "--frames", "8,13"]) == 0
-    assert "8 and 13" in capsys.readouterr().out
-    assert evaluate("--out", tmp_path / "o", "--limit", 1) == 0
-    assert cli.main(["evaluate", "--compare", str(whole()), str(tmp_path / "o")]) == 1
-    assert "limit is None and 1" in capsys.readouterr().err
-
-
-def test_the_average_of_the_paper_is_over_its_four(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = report(whole())
-    four = {"a": ("video-mme", False), "b": ("video-mme", True), "c": ("mlvu", False), "d": ("longvideobench", False)}
-    for number, (name, (benchmark, subtitles)) in enumerate(four.items()):
-        settings = {**made["settings"], "benchmark": benchmark, "subtitles": subtitles}
-        scores = {"strict": {"headline": 0.1 + 0.2 * number, "accuracy": 1.0}}
-        write_json(tmp_path / name / "report.json", {**made, "settings": settings, "frames": {"8": {"scores": scores}}})
-    folders = [str(tmp_path / name) for name in four]
-    assert cli.main(["evaluate", "--average", *folders[::-1]]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].split() == [
-        "8",
-        "strict",
-        *["0.100", "0.300", "0.500", "0.700", "0.400"],
-    ]
-    assert cli.main(["evaluate", "--average", *folders[:3]]) == 1
-    assert "takes evaluations of" in capsys.readouterr().err
-    odd = json.loads((tmp_path / "d" / "report.json").read_text())
-    odd["settings"]["weights_sha256"] = "0"
-    write_json(tmp_path / "d" / "report.json", odd)
-    assert cli.main(["evaluate", "--average", *folders]) == 1
-    assert "weights_sha256" in capsys.readouterr().err
-    odd["complete"] = False
-    write_json(tmp_path / "d" / "report.json", odd)
-    assert cli.main(["evaluate", "--average", *folders]) == 1
-    assert "not finished" in capsys.readouterr().err
 
 
 def test_no_folder_of_results(tmp_path: Path) -> None:

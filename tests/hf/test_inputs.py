@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liteframe.data.decoding import pictures
 from liteframe.errors import DataError
-from liteframe.hf import inputs
 from liteframe.hf.inputs import read_image, read_video
 
 SIZE = (56, 56)
@@ -58,6 +58,6 @@ def test_no_program_is_started_for_a_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_pictures_of_the_usual_kinds_are_read(kind: str, tmp_path: Path) -> None:
-    assert kind in inputs._image_formats()
+    assert kind in pictures._formats()
     Image.fromarray(np.full((80, 90, 3), 200, np.uint8)).save(tmp_path / "picture", kind)
     assert abs(read_image(tmp_path / "picture", SIZE).float().mean() - 200) < 3

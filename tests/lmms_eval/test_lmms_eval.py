@@ -10,11 +10,13 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import torch
 
 import liteframe
 from liteframe.command import cli
 from liteframe.errors import ConfigError, DataError
 from liteframe.lmms_eval import manifest as manifest_module
+from liteframe.models.video_llm.generation import prompt_ids
 from tiny_world import InProcessPool, lma_run_folder, manifest
 
 if sys.version_info >= (3, 11):
@@ -113,6 +115,48 @@ def test_a_bad_question_costs_itself(model: Any, tmp_path: Path, capsys: pytest.
     assert "4 of 6 questions have an empty answer" in said
     with pytest.raises(DataError, match="none of 4 questions could be asked"):
         model.generate_until(bad)
+
+
+def test_a_question_that_runs_out_of_memory_costs_itself(model: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, *_ = videos()
+    asked = [request(model, first), request(model, first, "color of the box"), request(model, second)]
+    wanted = model.generate_until(asked)
+    last, calls = model._chat.model.language_model.layers[-1], 0
+    forward = last.forward
+
+    def runs_out(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return forward(*args, **kwargs)
+
+    with mock.patch.object(last, "forward", runs_out), mock.patch.object(model, "_last", None):
+        assert model.generate_until(asked) == ["", *wanted[1:]]
+    said = capsys.readouterr().err
+    assert "task 0: empty answer: CUDA out of memory" in said and "1 of 3 questions have an empty answer" in said
+
+
+def test_an_answer_ends_where_the_context_does(model: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    one = request(model, videos()[0], max_new_tokens=4096)
+    (whole,) = model.generate_until([one])
+    seen = model._last[1]
+    prompt = len(prompt_ids(model._chat.model, seen.visual_BTNC, QUESTION))
+    with mock.patch("liteframe.models.video_llm.generation._context", return_value=prompt + 1):
+        assert model.generate_until([one]) == [whole.split()[0]]
+    assert "task 0: its answer ends behind 1 tokens, where the LLM takes no more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("auto", "cuda:3"), ("cuda", "cuda:3"), ("cuda:1", "cuda:1"), ("cpu", "cpu")]
+)
+def test_each_process_has_a_gpu_of_its_own(there: None, asked: str, given: str) -> None:
+    from liteframe.lmms_eval import model as module
+
+    accelerator = mock.MagicMock(device=torch.device("cuda:3"), process_index=3, num_processes=4)
+    with mock.patch.object(module, "Accelerator", return_value=accelerator), mock.patch.object(module, "load") as load:
+        module.LiteFrame(pretrained="folder", device=asked)
+    assert load.call_args.args[1] == given
 
 
 def test_what_a_task_may_not_ask_ends_the_run(model: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from liteframe.command import cli
+from liteframe.errors import ConfigError
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import benchmark
 from liteframe.evaluation.prompts.prompt import prompt, prompt_names
@@ -52,7 +53,7 @@ def documents(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_every_task_is_whole() -> None:
-    assert command.task_names() == ["hlvid", "tiny-world"]
+    assert command.task_names() == ["hlvid", "own", "tiny-world"]
     for path in (Path(command.__file__).parent / "tasks").glob("*.yaml"):
         settings = yaml.load(path.read_text(), _Task)
         assert settings["task"] == path.stem
@@ -95,6 +96,16 @@ def test_hlvid_is_asked_as_the_prompt_says(tmp_path: Path, capsys: pytest.Captur
     assert task.visual(first) == [str(data / "videos/clip.mp4")]
 
 
+def test_a_model_that_takes_no_messages_is_not_shown_more_than_was_asked_about() -> None:
+    whole = tiny_document()
+    assert task.visual(whole) == ["/data/v.mp4"]
+    for part in ({"start_s": 1.5}, {"end_s": 3.0}):
+        with pytest.raises(ConfigError, match=r"v 0: is about a part of /data/v.mp4"):
+            task.visual({**whole, **part})
+        (turn,) = task.messages({**whole, **part})
+        assert {"start_time": part.get("start_s"), "end_time": part.get("end_s")}.items() <= turn["content"][0].items()
+
+
 def test_a_task_scores_as_our_own_scores_do(tmp_path: Path) -> None:
     root = manifest("test").parent
     assert cli.main(["lmms-eval", "tiny-world", str(root), str(tmp_path / "task")]) == 0
@@ -127,4 +138,4 @@ def test_a_folder_of_others_is_not_touched(tmp_path: Path, capsys: pytest.Captur
 
 def test_what_lmms_eval_has_itself_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lmms-eval", "mlvu", str(tmp_path), str(tmp_path / "task")]) == 1
-    assert "no task 'mlvu'; choose one of hlvid, tiny-world" in capsys.readouterr().err
+    assert "no task 'mlvu'; choose one of hlvid, own, tiny-world" in capsys.readouterr().err

@@ -34,7 +34,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "liteframe.data.datamodule": ("VideoDataModule",),
     "liteframe.data.sampling": (
         *("FpsCapped", "InnerPoints", "JitteredUniform", "KeyFrames", "Linspace", "LogUniformSpacing"),
-        *("RandomSegment", "UniformMidpoints"),
+        *("RandomSegment", "SegmentStarts", "UniformMidpoints"),
     ),
     "liteframe.models.teachers": ("InternVL", "QwenVL", "Siglip", "TimmViT"),
     "lightning.pytorch.accelerators": ("CPUAccelerator", "CUDAAccelerator", "MPSAccelerator"),

@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 from liteframe.bench.environment import environment
 from liteframe.errors import ConfigError, DataError, as_one_line
+from liteframe.evaluation.average import average_of
 from liteframe.evaluation.benchmarks.archives import unpack as unpack_archives
 from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import BENCHMARKS
 from liteframe.evaluation.benchmarks.registry import benchmark as benchmark_named
 from liteframe.evaluation.frames import FrameReader, parse_counts
 from liteframe.evaluation.prompts.prompt import prompt as prompt_named
-from liteframe.evaluation.report import REPORT, average_of, compare_reports, comparison_text, table, write_report
+from liteframe.evaluation.report import REPORT, compare_reports, comparison_text, not_compared, table, write_report
 from liteframe.evaluation.results import Part, ResultFolder, require_same_questions
 from liteframe.evaluation.run import Run, grouped
 from liteframe.evaluation.settings import EvaluationSettings, FrameChoice
@@ -64,14 +65,16 @@ def evaluate_command(
     Args:
         model: export folder of an LMA run, its run folder or a pipeline's, what `liteframe export` made of it, or an
             InternVL's folder or hub id.
-        benchmark: video-mme, mlvu, longvideobench, hlvid, mvbench, egoschema or tiny-world.
+        benchmark: video-mme, mlvu, longvideobench, hlvid, mvbench, egoschema, tiny-world, or own for questions of your
+            own (a test.jsonl whose rows have `questions` with `options`).
         data: folder that the benchmark was downloaded to.
         frames: frame counts to ask with, such as 8,64,512; by default as many as the model was trained on, or 64.
         split: of the benchmark; by default its usual one.
         prompt: whose words are used: liteframe, lmms-eval, vlmevalkit, ...
         subtitles: show them, by the rule of the prompt.
         sampler: chooses the frames; by default the one that the model was trained with, or InternVL's
-            (UniformMidpoints). InnerPoints (VLMEvalKit's), Linspace, Linspace:by=time and FpsCapped:fps=1 are others.
+            (UniformMidpoints). InnerPoints (VLMEvalKit's), SegmentStarts (LongVideoBench's), Linspace, Linspace:by=time
+            and FpsCapped:fps=1 are others.
         answer: generate lets the model write; likelihood looks at the logits of the options alone.
         compressor: for an InternVL with its own encoder, a method that makes fewer tokens: wap, average, fastvid, ...
         ratio: how many times fewer.
@@ -84,7 +87,7 @@ def evaluate_command(
         unpack: unpack the archives in the data folder first.
         limit: so many rows of the list only.
         part: such as 2/4, for several processes that share one --out; torchrun needs none.
-        device: cpu, cuda, or auto for a GPU where there is one.
+        device: cpu, cuda, or auto for a GPU where there is one; cuda:1 is that GPU for every process.
         dtype: of the arithmetic; by default that of the LLM's weights.
         deadline_s: seconds without progress after which a video is given up.
         compare: two folders of results, whose questions are compared in pairs.
@@ -105,12 +108,15 @@ def evaluate_command(
     found = benchmark_named(benchmark)
     if subtitles and found.subtitles is None:
         raise ConfigError(f"{found.title} has no subtitles; leave --subtitles out")
-    if unpack:
-        unpack_archives(data, say)
     split = found.splits[0] if split is None else split
-    rows = found.read(data, split)[:limit]
+    found.require_split(split)
     asks = prompt_named(prompt, benchmark, split)
     share = Part.parse(part)
+    if unpack and share.count > 1:
+        raise ConfigError("--unpack is for one process: unpack first, with --limit 1, and then share the questions")
+    if unpack:
+        unpack_archives(data, say)
+    rows = found.read(data, split)[:limit]
     loaded = _load(model, compressor, ratio)
     reduces = None if compressor is None else {"name": compressor, **loaded.describe()}
     subject = EvaluatedModel(loaded, _device(device), dtype)
@@ -153,8 +159,14 @@ def _tell(folder: ResultFolder, report: dict[str, Any]) -> int:
         say(f"{folder.path}: this part is done; other parts are not, and the last one tells the scores")
         return 0
     say(table(report))
+    for count, at in report["frames"].items():
+        if at["cut_by_context"]:
+            say(f"{at['cut_by_context']} answers at {count} frames end where the LLM takes no more tokens")
+        if at["not_averaged"]:
+            say(f"the mean at {count} frames leaves out, without an answer: {', '.join(at['not_averaged'])}")
     for item in [*report["left_out"], *report["skipped"]][:5]:
-        say(as_one_line(f"not answered: {item.get('id') or item.get('question')}: {item['why']}"))
+        name, why = item.get("id") or item.get("question"), str(item["why"])
+        say(as_one_line(f"not answered: {why if why.startswith(str(name)) else f'{name}: {why}'}"))
     say(str(folder.path / REPORT))
     if not any(at["answered"] for at in report["frames"].values()):
         raise DataError(f"{folder.path}: not one question was answered; its report says why")
@@ -175,7 +187,7 @@ def _device(asked: str) -> str:
     import torch
 
     rank = os.environ.get("LOCAL_RANK")
-    return f"cuda:{rank}" if asked == "auto" and rank and torch.cuda.is_available() else asked
+    return f"cuda:{rank}" if asked in ("auto", "cuda") and rank and torch.cuda.is_available() else asked
 
 
 def _usual_out(model: str, settings: EvaluationSettings) -> str:
@@ -195,6 +207,8 @@ def _compare(folders: list[str], frames: str | None, out: str | None) -> int:
         raise ConfigError(f"--compare takes one frame count, or one for each folder, not {frames}")
     found = compare_reports(folders[0], folders[1], counts)
     say(comparison_text(found))
+    for line in not_compared(folders[0], folders[1], counts):
+        say(line)
     if out is not None:
         told = {count: {rule: asdict(each) for rule, each in rules.items()} for count, rules in found.items()}
         write_json(out, {"a": folders[0], "b": folders[1], "comparison": told})

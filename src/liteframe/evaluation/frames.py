@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from liteframe.data.decoding.decode import VideoInfo
@@ -23,8 +23,8 @@ from liteframe.data.transforms import resize_uint8
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.subtitles import SeenFrames
-from liteframe.hf.inputs import read_image, size_of_image
 from liteframe.models.video_llm.tiling import WHOLE, Grid
+from liteframe.system.contained_path import OutsideRoot, contained, in_hub_blobs
 
 _PICTURE = re.compile(r"(?i).*?(\d*)\.(?:jpe?g|png)")
 
@@ -52,7 +52,8 @@ class SampledFrames:
         frames_TCHW: uint8, every frame that any count takes, in order.
         places: frame count that was asked for -> which of these frames it takes, (count,) or as many as there are.
         indices_T: their numbers in the video.
-        fps: mean rate of the video.
+        times_T: when they come on screen, in seconds from the first frame of the video.
+        fps: rate of the video as its container tells it, else the mean.
         total: frames of the video.
         duration_s: of the video.
         grid: of tiles, to whose size they were scaled.
@@ -61,6 +62,7 @@ class SampledFrames:
     frames_TCHW: Tensor
     places: Mapping[int, np.ndarray]
     indices_T: np.ndarray
+    times_T: np.ndarray
     fps: float
     total: int
     duration_s: float
@@ -68,7 +70,8 @@ class SampledFrames:
 
     def seen(self, count: int) -> SeenFrames:
         """Which frames of the video a model is shown that was asked with `count`."""
-        return SeenFrames(tuple(self.indices_T[self.places[count]].tolist()), self.fps, self.total)
+        indices, times = (tuple(each_T[self.places[count]].tolist()) for each_T in (self.indices_T, self.times_T))
+        return SeenFrames(indices, times, self.fps, self.total)
 
 
 class FrameReader:
@@ -129,41 +132,55 @@ class FrameReader:
         jobs = [
             DecodeJob(path, self.sampler, count, start_s=stretch.start_s, end_s=stretch.end_s) for count in self.counts
         ]
-        ((_, found),) = self._pool.call([(path, "liteframe.data.decoding.processes.job:choose_frames", (jobs,))])
+        chosen: tuple[VideoInfo, list[np.ndarray]] = self._called(
+            path, "liteframe.data.decoding.processes.job:choose_frames", jobs
+        )
+        return chosen
+
+    def _called(self, path: str, function: str, *arguments: Any) -> Any:
+        """What a function returns in a decode process. Raises DecodeError."""
+        ((_, found),) = self._pool.call([(path, function, arguments)])
         if isinstance(found, DecodeError):
             raise found
         return found
 
     def _decode(self, path: str, info: VideoInfo, chosen: Sequence[np.ndarray]) -> list[SampledFrames]:
-        def decode(indices_T: np.ndarray, size: tuple[int, int]) -> Tensor:
+        def decode(indices_T: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
             decoded = self._pool.run([DecodeJob(path, indices=tuple(indices_T.tolist()), size=size)])[0]
             if isinstance(decoded, DecodeError):
                 raise decoded
-            return resize_uint8(decoded.frames_THWC, size)
+            assert decoded.times_s is not None, "decoders of liteframe tell them"
+            return decoded.frames_THWC, decoded.times_s
 
-        clock = (info.fps, info.frames, info.duration)
-        return [
-            SampledFrames(*each, *clock, grid)
-            for grid, each in self._by_grid((info.height, info.width), chosen, decode)
-        ]
+        fps = self._called(path, "liteframe.data.decoding.pyav.header:told_rate", path) or info.fps
+        return self._by_grid((info.height, info.width), chosen, decode, fps, info.frames, info.duration)
 
     def _by_grid(
         self,
         size: tuple[int, int],
         chosen: Sequence[np.ndarray],
-        decode: Callable[[np.ndarray, tuple[int, int]], Tensor],
-    ) -> Iterator[tuple[Grid, tuple[Tensor, Mapping[int, np.ndarray], np.ndarray]]]:
-        """For each grid that frames of a size are cut to: the frames, where among them those of each count are, and
-        their numbers in the video.
+        decode: Callable[[np.ndarray, tuple[int, int]], tuple[np.ndarray, np.ndarray]],
+        fps: float,
+        total: int,
+        duration_s: float,
+    ) -> list[SampledFrames]:
+        """The frames that each count takes of a video of some height and width, for each grid that they are cut to.
+
+        `decode` gives frames, scaled, and their times.
         """
         counts: dict[Grid, dict[int, np.ndarray]] = {}
         for count, indices_T in zip(self.counts, chosen, strict=True):
             counts.setdefault(self._grid(size, len(indices_T)), {})[count] = indices_T
+        found = []
         for grid, each in counts.items():
             union_T = np.unique(np.concatenate([*each.values()]))
             places = {count: np.searchsorted(union_T, indices_T) for count, indices_T in each.items()}
-            rows, columns = grid
-            yield grid, (decode(union_T, (rows * self.image_size[0], columns * self.image_size[1])), places, union_T)
+            canvas = (grid[0] * self.image_size[0], grid[1] * self.image_size[1])
+            frames_THWC, times_T = decode(union_T, canvas)
+            found.append(
+                SampledFrames(resize_uint8(frames_THWC, canvas), places, union_T, times_T, fps, total, duration_s, grid)
+            )
+        return found
 
     def _read_pictures(self, stretch: Stretch, fps: float) -> list[SampledFrames]:
         folder = self.root / stretch.video
@@ -176,11 +193,24 @@ class FrameReader:
         rng = np.random.default_rng(0)
         chosen = [self.sampler.indices(high - low, count, fps, rng, {}, times=part) + low for count in self.counts]
 
-        def decode(indices_T: np.ndarray, size: tuple[int, int]) -> Tensor:
-            return torch.cat([read_image(folder / names[index], size) for index in indices_T])
+        def decode(indices_T: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+            paths = [self._inside(stretch.video, names[index]) for index in indices_T]
+            read = "liteframe.data.decoding.pictures:read_pictures"
+            return self._called(str(folder), read, paths, size), times.starts_T[indices_T]
 
-        size, clock = size_of_image(folder / names[0]), (fps, len(names), times.end)
-        return [SampledFrames(*each, *clock, grid) for grid, each in self._by_grid(size, chosen, decode)]
+        first = self._inside(stretch.video, names[0])
+        size = self._called(str(folder), "liteframe.data.decoding.pictures:picture_size", first)
+        return self._by_grid(size, chosen, decode, fps, len(names), times.end)
+
+    def _inside(self, folder: str, name: str) -> str:
+        """Path of a picture. Raises DecodeError for a link that leads out of `root`."""
+        path = f"{folder}/{name}"
+        try:
+            contained(self.root, path)
+        except OutsideRoot as error:
+            if not in_hub_blobs(self.root, path):
+                raise DecodeError(str(self.root / folder), f"{name} is a link, and {error}") from error
+        return str(self.root / path)
 
 
 def _pictures(folder: Path) -> list[str]:

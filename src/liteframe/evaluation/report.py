@@ -1,4 +1,4 @@
-"""What an evaluation found: its scores, the paper's average of several, and two compared question by question."""
+"""What an evaluation found: its scores, and two compared question by question."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import Benchmark
 from liteframe.evaluation.results import FORMAT, ResultFolder, answers_of, require_same_questions
 from liteframe.evaluation.scoring.compare import Comparison, Judged, compare
-from liteframe.evaluation.scoring.scores import PAPER_FOUR, paper_average, readings, scores
+from liteframe.evaluation.scoring.scores import readings, scores
 from liteframe.system.json_files import read_json, write_json
 from liteframe.system.own_record import require_own_record
 from liteframe.system.tables import aligned, or_dash
@@ -20,7 +20,6 @@ REPORT = "report.json"
 _FIELDS = ("format", "settings", "complete", "frames", "judged")
 _MOST_VALUES = 12
 _MOST_TOLD = 20
-_SAME_MODEL = ("weights_sha256", "compressor", "image_size", "sampler", "answer")
 _SAME_QUESTIONS = ("benchmark", "split", "prompt", "subtitles", "limit")
 
 
@@ -29,8 +28,10 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
 
     Returns:
         ``settings``; ``complete``, whether every question has an answer or is skipped; ``frames``: what `scores` gives
-        for each frame count, with ``skipped``; ``skipped`` and ``left_out``: what was not answered, and why;
-        ``judged``: frame count -> rule -> question -> whether it was right, None of those without an answer.
+        for each frame count, with ``skipped``, ``cut_by_context`` (answers that end where the LLM's context does) and
+        ``not_averaged`` (tasks without an answer, in a mean over tasks); ``skipped`` and ``left_out``: what was not
+        answered, and why; ``judged``: frame count -> rule -> question -> whether it was right, None of those that the
+        rule had nothing of.
 
     Raises:
         ConfigError: a report is there that liteframe did not write.
@@ -47,8 +48,14 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
         skipped: list[dict[str, Any]] = []
         for count in settings["frames"]:
             answers, why = answers_of(lines, questions, count)
-            frames[str(count)] = {**scores(benchmark, rows, answers), "skipped": len(why)}
-            judged[str(count)] = _judged(benchmark, questions, answers, why)
+            cut = sum(lines[name, count].get("cut_by_context", False) for name in answers)
+            frames[str(count)] = {
+                **scores(benchmark, rows, answers),
+                "skipped": len(why),
+                "cut_by_context": cut,
+                "not_averaged": _not_averaged(benchmark, settings, [each for each in questions if each.id in answers]),
+            }
+            judged[str(count)] = _judged(benchmark, questions, answers)
             skipped += [{"question": name, "frames": count, "why": reason} for name, reason in why.items()]
         report = {
             "format": FORMAT,
@@ -65,13 +72,20 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
     return report
 
 
+def _not_averaged(benchmark: Benchmark, settings: Mapping[str, Any], answered: Sequence[Question]) -> list[str]:
+    """The values, such as tasks, that the authors' average is over and not one answer is about."""
+    if benchmark.macro is None or settings["limit"] is not None:
+        return []
+    there = {question.groups[benchmark.macro] for question in answered}
+    return [value for value in benchmark.averaged.get(settings["split"], ()) if value not in there]
+
+
 def _judged(
-    benchmark: Benchmark, questions: Sequence[Question], answers: Mapping[str, Any], skipped: Mapping[str, str]
+    benchmark: Benchmark, questions: Sequence[Question], answers: Mapping[str, Any]
 ) -> dict[str, dict[str, bool | None]]:
     keys = {question.id: question.answer for question in questions if question.answer is not None}
-    nothing = dict.fromkeys((name for name in skipped if name in keys), None)
     return {
-        rule: {**{name: keys[name] in reading.chosen for name, reading in found.items() if name in keys}, **nothing}
+        rule: {name: keys[name] in found[name].chosen if name in found else None for name in keys}
         for rule, found in readings(benchmark.name, questions, answers).items()
     }
 
@@ -138,41 +152,6 @@ def _accuracy(part: Mapping[str, Any] | None) -> str:
     return or_dash(None if part is None else part["accuracy"])
 
 
-def average_of(folders: Sequence[str | Path]) -> str:
-    """The paper's average over its four evaluations, for each frame count and rule that all of them have.
-
-    Raises:
-        DataError: they are not the four, not of one model, or have no frame count in common.
-    """
-    reports = {_title(report["settings"]): report for report in map(read_report, folders)}
-    if set(reports) != set(PAPER_FOUR) or len(folders) != len(PAPER_FOUR):
-        raise DataError(f"--average takes evaluations of {', '.join(PAPER_FOUR)}, not of {', '.join(reports)}")
-    first, *others = (reports[name]["settings"] for name in PAPER_FOUR)
-    for each in (first, *others):
-        if each.get("limit") is not None:
-            raise DataError(
-                f"--average: {_title(each)} was asked {each['limit']} rows alone; evaluate it without --limit"
-            )
-    for other in others:
-        for name in _SAME_MODEL:
-            if other.get(name) != first.get(name):
-                raise DataError(
-                    f"--average: {name} is {first.get(name)!r} in {_title(first)} and {other.get(name)!r} in"
-                    f" {_title(other)}; evaluate one model alike"
-                )
-    rows = []
-    for count in reports[PAPER_FOUR[0]]["frames"]:
-        tables = [reports[name]["frames"].get(count, {}).get("scores", {}) for name in PAPER_FOUR]
-        for rule in tables[0]:
-            if all(rule in found for found in tables):
-                headlines = [found[rule]["headline"] for found in tables]
-                mean = paper_average(dict(zip(PAPER_FOUR, headlines, strict=True)))
-                rows.append([count, rule, *map(or_dash, headlines), or_dash(mean)])
-    if not rows:
-        raise DataError("--average: no frame count and rule is in all four; evaluate them with the same --frames")
-    return aligned(["frames", "rule", *PAPER_FOUR, "average"], rows)
-
-
 def compare_reports(a: str | Path, b: str | Path, frames: Sequence[int] = ()) -> dict[str, dict[str, Comparison]]:
     """Two evaluations on the same questions, for each frame count and each rule that both have.
 
@@ -185,32 +164,67 @@ def compare_reports(a: str | Path, b: str | Path, frames: Sequence[int] = ()) ->
     """
     reports = read_report(a), read_report(b)
     found: dict[str, dict[str, Comparison]] = {}
-    for pair in _pairs(reports, [str(count) for count in frames]):
-        tables = [report["judged"].get(count, {}) for report, count in zip(reports, pair, strict=True)]
-        rules = [rule for rule in tables[0] if rule in tables[1]]
-        name = pair[0] if pair[0] == pair[1] else f"{pair[0]} and {pair[1]}"
-        found[name] = {
-            rule: compare(_of(str(a), reports[0], tables[0][rule]), _of(str(b), reports[1], tables[1][rule]))
-            for rule in rules
-        }
+    for pair in _pairs([report["judged"] for report in reports], [str(count) for count in frames]):
+        one, other = _judgements(str(a), reports[0], pair[0]), _judgements(str(b), reports[1], pair[1])
+        found[_frames_of(pair)] = {rule: compare(one[rule], other[rule]) for rule in one if rule in other}
     if not any(found.values()):
-        raise DataError(f"{a} and {b} have no frame count and rule in common; name those of each: --frames 8,64")
+        counts = [", ".join(report["judged"]) for report in reports]
+        raise DataError(
+            f"{a} and {b} have no frame count and rule in common; name those of each, as --frames 8,64: there are"
+            f" {counts[0]} in the first and {counts[1]} in the second"
+        )
     return found
 
 
-def _pairs(reports: Sequence[Mapping[str, Any]], frames: Sequence[str]) -> list[tuple[str, str]]:
+def not_compared(a: str | Path, b: str | Path, frames: Sequence[int] = ()) -> list[str]:
+    """What `compare_reports` leaves out, in lines: frame counts and rules that only one of the two has."""
+    judged = read_report(a)["judged"], read_report(b)["judged"]
+    pairs = _pairs(judged, [str(count) for count in frames])
+    told = []
+    for mine, which in enumerate("AB"):
+        alone = [count for count in judged[mine] if count not in [pair[mine] for pair in pairs]]
+        if alone and not frames:
+            told.append(f"not compared: {', '.join(alone)} frames, which only {which} was asked with")
+        for pair in pairs:
+            rules = [
+                rule
+                for rule in judged[mine].get(pair[mine], {})
+                if rule not in judged[1 - mine].get(pair[1 - mine], {})
+            ]
+            if rules:
+                told.append(f"not compared at {_frames_of(pair)} frames: {', '.join(rules)}, which only {which} has")
+    return told
+
+
+def _frames_of(pair: tuple[str, str]) -> str:
+    return pair[0] if pair[0] == pair[1] else f"{pair[0]} and {pair[1]}"
+
+
+def _pairs(judged: Sequence[Mapping[str, Any]], frames: Sequence[str]) -> list[tuple[str, str]]:
+    """The frame counts that are compared, of the one and of the other."""
     if frames:
         return [(frames[0], frames[-1])]
-    first, second = (list(report["judged"]) for report in reports)
+    first, second = map(list, judged)
     if len(first) == len(second) == 1:
         return [(first[0], second[0])]
     return [(count, count) for count in first if count in second]
 
 
-def _of(name: str, report: Mapping[str, Any], found: Mapping[str, bool | None]) -> Judged:
+def _judgements(name: str, report: Mapping[str, Any], count: str) -> dict[str, Judged]:
+    """What each rule made of the answers at a frame count."""
+    table: Mapping[str, Mapping[str, bool | None]] = report["judged"].get(count, {})
     asked = {key: report["settings"].get(key) for key in _SAME_QUESTIONS}
-    right = {question: value for question, value in found.items() if value is not None}
-    return Judged(name, asked, frozenset(found), right)
+    questions = frozenset(question for found in table.values() for question in found)
+    return {
+        rule: Judged(
+            name,
+            asked,
+            questions,
+            {question: value for question, value in found.items() if value is not None},
+            len(report["left_out"]),
+        )
+        for rule, found in table.items()
+    }
 
 
 def comparison_text(found: Mapping[str, Mapping[str, Comparison]]) -> str:
@@ -218,12 +232,13 @@ def comparison_text(found: Mapping[str, Mapping[str, Comparison]]) -> str:
     rows = [
         [
             *(frames, rule, f"{c.accuracy_a:.3f}", f"{c.accuracy_b:.3f}", f"{c.accuracy_b - c.accuracy_a:+.3f}"),
-            *(str(len(c.only_a)), str(len(c.only_b)), f"{c.p:.3g}", str(c.pairs), str(c.unpaired)),
+            *(str(len(c.only_a)), str(len(c.only_b)), f"{c.p:.3g}", str(c.pairs)),
+            *(str(c.unanswered_a), str(c.unanswered_b)),
         ]
         for frames, rules in found.items()
         for rule, c in rules.items()
     ]
-    header = ["frames", "rule", "A", "B", "B - A", "only A", "only B", "p (McNemar)", "pairs", "unpaired"]
+    header = ["frames", "rule", "A", "B", "B - A", "only A", "only B", "p (McNemar)", "pairs", "not in A", "not in B"]
     told = [aligned(header, rows)]
     for frames, rules in found.items():
         for rule, c in list(rules.items())[:1]:
@@ -232,7 +247,3 @@ def comparison_text(found: Mapping[str, Mapping[str, Comparison]]) -> str:
                 listed = ", ".join(names[:_MOST_TOLD]) or "none"
                 told.append(f"right in {which} alone at {frames} frames ({rule}): {listed}{more}")
     return "\n\n".join(told)
-
-
-def _title(settings: Mapping[str, Any]) -> str:
-    return f"{settings['benchmark']}{' with subtitles' if settings['subtitles'] else ''}"

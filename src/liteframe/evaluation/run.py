@@ -72,6 +72,8 @@ class Run:
                 missing = self._missing(asked, answered)
                 for line in self._lines(missing, frames):
                     file.append(line)
+                    if line["status"] == SKIPPED and torch.cuda.is_available():
+                        torch.cuda.empty_cache()  # the next question may not need what this one ran out of
                     meter.update()
 
     def _missing(self, asked: Sequence[Question], answered: set[Key]) -> dict[int, list[Question]]:
@@ -105,15 +107,17 @@ class Run:
             return
         for frames in sampled:
             watched = self.subject.watch(frames, self.tiling)
-            # What one count costs in memory is no other's loss.
             for count in (count for count in frames.places if count in missing):
+                why = ""
                 try:
                     shown = watched.shown(count)
                     talk = self.subject.talk(shown)
                 except (LiteFrameError, torch.OutOfMemoryError) as error:
-                    yield from (_skipped(question, count, error) for question in missing[count])
-                    continue
-                yield from (self._line(question, count, frames, shown, talk) for question in missing[count])
+                    why = str(error)  # not the error itself, which holds on to the memory
+                if why:
+                    yield from (_skipped(question, count, why) for question in missing[count])
+                else:
+                    yield from (self._line(question, count, frames, shown, talk) for question in missing[count])
 
     def _line(self, question: Question, count: int, frames: SampledFrames, shown: Shown, talk: Talk) -> dict[str, Any]:
         try:
@@ -130,6 +134,7 @@ class Run:
             **({} if self.tiling is None else {"grid": list(shown.grid)}),
             "visual_tokens": shown.tokens,
             "prompt_tokens": said.prompt_tokens,
+            **({"cut_by_context": True} if said.cut_by_context else {}),
         }
 
 

@@ -109,7 +109,7 @@ class EvaluationSettings:
         if self.answer == "generate" and not self.subject.writes:
             raise ConfigError("a model that drops tokens while its LLM reads writes nothing; give --answer likelihood")
         apart = self.frames.tiling is not None and self.frames.tiling.order == "position"
-        if apart and self.subtitles and self.prompt.rule == INTERLEAVED:
+        if apart and self.subtitles and self.prompt.rule in INTERLEAVED:
             raise ConfigError("subtitles stand between the frames that they are spoken at; give --tile_order frame")
 
     @property

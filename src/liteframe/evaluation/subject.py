@@ -26,7 +26,7 @@ from liteframe.models.teachers import weights_sha256
 from liteframe.models.video_llm.adapted import is_adapted
 from liteframe.models.video_llm.answering_model import AnsweringModel
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
-from liteframe.models.video_llm.generation import SharedVideo, require_room
+from liteframe.models.video_llm.generation import SharedVideo, require_room, room_for_answer
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.precision import on_device, set_precision
 from liteframe.models.video_llm.prompts import Line, PromptBuilder
@@ -89,11 +89,13 @@ class Said:
         text: its words; None where they were not asked for.
         option_logits: one an option; None where two options begin alike.
         prompt_tokens: before the answer.
+        cut_by_context: whether the answer ends where the LLM takes no more tokens.
     """
 
     text: str | None
     option_logits: tuple[float, ...] | None
     prompt_tokens: int
+    cut_by_context: bool = False
 
 
 class EvaluatedModel:
@@ -249,7 +251,8 @@ class Talk:
 
         Args:
             turn: to ask.
-            max_tokens: of a greedy answer; 0 for the logits of the options alone.
+            max_tokens: of a greedy answer, which may be cut where the context ends; 0 for the logits of the options
+                alone.
 
         Raises:
             DataError: words or tokens that the model does not take, or a prompt that is too long; without an answer,
@@ -265,14 +268,15 @@ class Talk:
             with self.subject.autocast():
                 logits_V = model.prefill(self.shown.visual, [*video_ids, *asked_ids])[0]
             return Said(None, tuple(logits_V[options].float().tolist()), tokens)
-        hidden_C, ids = self._shared.answer(video_ids, asked_ids, max_tokens)
-        text = decode(prompts.tokenizer, ids) if max_tokens else None
+        room = room_for_answer(self.subject.inner, tokens, max_tokens)
+        hidden_C, ids = self._shared.answer(video_ids, asked_ids, room)
+        text, cut = decode(prompts.tokenizer, ids) if max_tokens else None, len(ids) == room < max_tokens
         if options is None:
-            return Said(text, None, tokens)
+            return Said(text, None, tokens, cut)
         head: Any = self.subject.inner.lm_head
         # In float32, as bfloat16 would see ties.
         logits = head.weight[options].float() @ hidden_C.float()
-        return Said(text, tuple(logits.tolist()), tokens)
+        return Said(text, tuple(logits.tolist()), tokens, cut)
 
     def _option_ids(self, options: Sequence[str], required: bool) -> list[int] | None:
         """First token of each; None, if they are not required, where two are the same."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.subtitles import (
+    SeenFrames,
     Subtitle,
     as_lmms_eval,
     as_vlmevalkit,
     interleaved,
+    interleaved_as_lmms_eval,
     overlapping,
     read_json,
     read_srt,
@@ -22,7 +24,8 @@ from liteframe.evaluation.prompts.prompt import Prompt
 from liteframe.evaluation.subject import Shown, Turn
 from liteframe.models.video_llm.prompts import PromptBuilder, image_text, lines_text
 
-INTERLEAVED = "interleaved"
+_AS_LOADER = "interleaved_as_lmms_eval"
+INTERLEAVED = ("interleaved", _AS_LOADER)
 
 
 class Turns:
@@ -58,10 +61,11 @@ class Turns:
             DataError: subtitles that cannot be read, or that hold what prompts are built of.
         """
         video = lines_text(self.prompts.processor, shown.lines)
-        said = self._subtitles(question, sampled.duration_s) if self.subtitles else None
-        if said is not None and self.prompt.rule == INTERLEAVED:
+        duration_s = question.duration_s or sampled.duration_s
+        said = self._subtitles(question, duration_s) if self.subtitles else None
+        if said is not None and self.prompt.rule in INTERLEAVED:
             asked = self.prompt.ask(question, [])
-            video = self._interleaved(said, sampled.seen(count).times_s, shown)
+            video = self._interleaved(self._in_turn(said, sampled.seen(count), count, duration_s), shown)
             user = asked.user.removeprefix("\n")
         else:
             asked = self.prompt.ask(question, None if said is None else self._chosen(said, sampled, count))
@@ -76,11 +80,18 @@ class Turns:
             return as_lmms_eval(said, seen, self.prompt.rule_frames)
         return as_vlmevalkit(said, seen) if rule == "as_vlmevalkit" else overlapping(said, seen)
 
-    def _interleaved(self, said: Sequence[Subtitle], times_s: Sequence[float], shown: Shown) -> str:
+    def _in_turn(
+        self, said: Sequence[Subtitle], seen: SeenFrames, count: int, duration_s: float
+    ) -> Iterator[int | str]:
+        if self.prompt.rule == _AS_LOADER:
+            return interleaved_as_lmms_eval(said, seen, count, duration_s)
+        return interleaved(said, seen.times_s)
+
+    def _interleaved(self, in_turn: Iterable[int | str], shown: Shown) -> str:
         """`Frame` lines with subtitles between them; the line of several frames stands where the first of them does."""
         line_at = {(number - 1) * shown.frames_per_line: (number, tokens) for number, tokens in shown.lines}
         words = []
-        for item in interleaved(said, times_s):
+        for item in in_turn:
             if isinstance(item, str):
                 if token := self.prompts.built_in(item):
                     raise DataError(f"a subtitle holds {token!r}, which prompts are built of; take it out of the file")
@@ -93,8 +104,10 @@ class Turns:
     def _subtitles(self, question: Question, duration_s: float) -> list[Subtitle]:
         if question.subtitles is None:
             return []
-        return self._read(question.subtitles, question.subtitles_start_s, question.duration_s or duration_s)
+        return self._read(question.subtitles, question.subtitles_start_s, duration_s)
 
     def _read_subtitles(self, name: str, start_s: float, duration_s: float) -> list[Subtitle]:
         path = self.root / name
-        return read_json(path, start_s, duration_s) if path.suffix == ".json" else read_srt(path)
+        if path.suffix == ".json":
+            return read_json(path, start_s, duration_s, as_loader=self.prompt.rule == _AS_LOADER)
+        return read_srt(path)

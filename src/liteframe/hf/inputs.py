@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from liteframe.data.decoding.pictures import open_picture, require_small
 from liteframe.data.decoding.read_video import read_video as read_file
 from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError
-
-_MOST_PIXELS = 100_000_000
-_FORMATS_READ = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA")
 
 
 def list_of(kind: str, given: Any) -> list[Any]:
@@ -85,40 +81,8 @@ def read_image(image: Any, size: tuple[int, int]) -> Tensor:
         DataError: no such file, not an image, or one of more pixels than fit into memory with ease.
     """
     if _is_path(image):
-        image = _open(local_path(image))
+        image = open_picture(local_path(image))
     return resize_uint8(_frame(image)[None], size)
-
-
-def size_of_image(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width in pixels of the picture in a file. Raises DataError as `read_image` does."""
-    width, height = _open(local_path(path)).size
-    return height, width
-
-
-def _open(path: str | os.PathLike[str]) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_require_small` has a limit of its own
-            with Image.open(path, formats=_image_formats()) as opened:
-                _require_small(opened, str(path))
-                return ImageOps.exif_transpose(opened).convert("RGB")
-    except DataError:
-        raise
-    except Exception as error:  # readers of damaged images raise whatever Python does
-        raise DataError(f"{path}: cannot be read as an image ({error})") from error
-
-
-@cache
-def _image_formats() -> list[str]:
-    """Pictures of pixels: those of other kinds are drawn by programs, such as Ghostscript."""
-    Image.init()
-    return [name for name in _FORMATS_READ if name in Image.OPEN]
-
-
-def _require_small(image: Image.Image, name: str) -> None:
-    width, height = image.size
-    if width * height > _MOST_PIXELS:
-        raise DataError(f"{name}: {width} x {height} pixels, where {_MOST_PIXELS:,} are the most; make it smaller")
 
 
 _FORMS = {"video": "a list of frames", "image": "a picture of PIL"}
@@ -140,7 +104,7 @@ def _is_video(given: Any) -> bool:
 
 def _frame(frame: Any) -> np.ndarray:
     if isinstance(frame, Image.Image):
-        _require_small(frame, "a picture")
+        require_small(frame, "a picture")
         return np.array(frame.convert("RGB"))
     return _channels_last(_array(frame)[None])[0]
 

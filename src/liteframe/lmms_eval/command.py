@@ -28,7 +28,7 @@ def task_command(benchmark: str, data: str, folder: str, *, split: str | None = 
     """Write a benchmark as a task that lmms-eval finds by --include_path.
 
     Args:
-        benchmark: hlvid or tiny-world; lmms-eval has the others itself.
+        benchmark: hlvid, tiny-world, or own for questions of your own; lmms-eval has the others itself.
         data: folder that the benchmark was downloaded to, and unpacked.
         folder: to write; the task in it, with its questions, is the data's as it is now.
         split: of the benchmark; by default its usual one.

@@ -12,9 +12,10 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from liteframe.chat.model import Seen, VideoChat, Watch, load
-from liteframe.errors import DataError
+from liteframe.errors import DataError, as_one_line
 from liteframe.lmms_eval.messages import Asked, Wanted, read_messages, read_settings
 from liteframe.lmms_eval.model_args import ModelArgs
+from liteframe.models.video_llm.generation import prompt_ids, room_for_answer
 
 
 class LiteFrame(lmms):
@@ -34,7 +35,7 @@ class LiteFrame(lmms):
         args = ModelArgs.of(model_args)
         self.accelerator = Accelerator()
         self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
-        own_gpu = args.device == "auto" and self.accelerator.device.type == "cuda"
+        own_gpu = args.device in ("auto", "cuda") and self.accelerator.device.type == "cuda"
         device = str(self.accelerator.device) if own_gpu else args.device
         self._chat = load(args.pretrained, device, args.dtype, args.attention)
         self._watch: Watch = {
@@ -52,8 +53,8 @@ class LiteFrame(lmms):
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Answers in the order of the requests.
 
-        A video that cannot be read, or a question that cannot be asked, gets an empty answer and a line on stderr, as
-        other models of lmms-eval do it.
+        A video that cannot be read, or a question that cannot be asked or runs out of memory, gets an empty answer and
+        a line on stderr, as other models of lmms-eval do it.
 
         Raises:
             ConfigError: a task asks for what the model does not do.
@@ -66,13 +67,20 @@ class LiteFrame(lmms):
         # Questions about one video one after the other, wherever they stand.
         for index in tqdm(sorted(asked, key=lambda index: asked[index].stretch), "liteframe", disable=self.rank != 0):
             context, _, settings, doc_id, task, _ = requests[index].args
+            why = None
             try:
-                answers[index] = self._answer(asked[index], wanted[index])
-            except DataError as error:
-                failed += 1
-                _say(f"{task} {doc_id}: empty answer: {error}")
-            else:
+                answers[index] = self._answer(asked[index], wanted[index], f"{task} {doc_id}")
+            except (DataError, torch.OutOfMemoryError) as error:
+                why = as_one_line(str(error))
+                if not isinstance(error, DataError):
+                    self._last = None  # it may have broken off anywhere in the video
+            if why is None:
                 self.cache_hook.add_partial("generate_until", (context, settings), answers[index])
+                continue
+            failed += 1
+            _say(f"{task} {doc_id}: empty answer: {why}")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # the next question may not need what this one ran out of
         if failed:
             _say(f"{failed} of {len(requests)} questions have an empty answer, for the reasons above")
         if requests and failed == len(requests) and self.world_size == 1:
@@ -88,11 +96,16 @@ class LiteFrame(lmms):
             _say(f"{task} {doc_id}: empty answer: {ending}")
             return None
 
-    def _answer(self, asked: Asked, wanted: Wanted) -> str:
-        seen = self._seen(asked)
+    def _answer(self, asked: Asked, wanted: Wanted, name: str) -> str:
+        seen, model = self._seen(asked), self._chat.model
         if isinstance(seen, DataError):
             raise seen
-        return wanted.cut(VideoChat(self._chat, seen).ask(asked.question, wanted.max_tokens).text)
+        prompt = len(prompt_ids(model, seen.visual_BTNC, asked.question))
+        most = room_for_answer(model, prompt, wanted.max_tokens)
+        answer = VideoChat(self._chat, seen).ask(asked.question, most)
+        if answer.answer_tokens == most < wanted.max_tokens:
+            _say(f"{name}: its answer ends behind {most} tokens, where the LLM takes no more")
+        return wanted.cut(answer.text)
 
     def _seen(self, asked: Asked) -> Seen | DataError:
         """The video, or why it cannot be read; kept for the next question about it."""

@@ -22,7 +22,8 @@ class ModelArgs:
         image_size: side in pixels that frames are resized to. None is what the model was made for.
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
-        device: "cpu", "cuda", ...; "auto" is a GPU where there is one, another one for each process.
+        device: "cpu", "cuda", ...; "cuda", and "auto" where there is a GPU, is another one for each process; "cuda:1"
+            is that one for all.
         batch_size: questions at a time, of which there is one.
     """
 

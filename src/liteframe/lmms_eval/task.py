@@ -50,7 +50,16 @@ def messages(doc: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def visual(doc: Mapping[str, Any]) -> list[str]:
-    """The video, for models that take no messages."""
+    """The video, for models that take no messages.
+
+    Raises:
+        ConfigError: the question is about a part of it, which lmms-eval does not hand on to such models.
+    """
+    if doc["start_s"] is not None or doc["end_s"] is not None:
+        raise ConfigError(
+            f"{doc['id']}: is about a part of {doc['video']}, and this model would be shown all of it; ask one of"
+            " lmms-eval's chat models, or cut the video"
+        )
     return [doc["video"]]
 
 

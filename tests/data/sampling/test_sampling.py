@@ -17,16 +17,25 @@ from liteframe.data.sampling import (
     Linspace,
     LogUniformSpacing,
     RandomSegment,
+    SegmentStarts,
     UniformMidpoints,
     sampler_from,
 )
-from liteframe.data.sampling.index_rules import fps_capped, inner_points, linspace, random_segment, uniform_midpoints
+from liteframe.data.sampling.index_rules import (
+    fps_capped,
+    inner_points,
+    linspace,
+    random_segment,
+    segment_starts,
+    uniform_midpoints,
+)
 from liteframe.data.sampling.key_frames import shift_keys
 from liteframe.errors import DataError
 
 SAMPLERS: list[FrameSampler] = [
     UniformMidpoints(),
     InnerPoints(),
+    SegmentStarts(),
     Linspace(),
     Linspace("time"),
     FpsCapped(2.0),
@@ -49,7 +58,7 @@ def test_indices_are_distinct_frames_that_exist(sampler: FrameSampler) -> None:
             indices = sampler.indices(total, count, 5.0, rng, row)
             assert indices.dtype == np.int64 and 1 <= len(indices) <= min(count, total)
             assert indices[0] >= 0 and indices[-1] < total and (np.diff(indices) > 0).all()
-            if not isinstance(sampler, FpsCapped):
+            if not isinstance(sampler, FpsCapped | SegmentStarts):
                 assert len(indices) == min(count, total)
 
 
@@ -66,6 +75,15 @@ def test_uniform_midpoints_are_internvls(total: int, count: int) -> None:
 def test_inner_points_are_vlmevalkits(total: int, count: int) -> None:
     step = total / (count + 1)
     assert inner_points(total, count).tolist() == [int(point * step) for point in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("seconds", [3.2, 15.9, 16.0, 17.5, 600.04])
+@pytest.mark.parametrize("fps", [8.0, 25.0, 29.97])
+@pytest.mark.parametrize("count", [1, 8, 16])
+def test_segment_starts_are_longvideobenchs(seconds: float, fps: float, count: int) -> None:
+    total = round(seconds * fps)
+    segments = min(count, int(total / fps))
+    assert segment_starts(total, count, fps).tolist() == [int(total / segments) * place for place in range(segments)]
 
 
 def test_linspace_is_numpys() -> None:

@@ -96,12 +96,14 @@ def _mlvu_raw(video: str, answer: str, kind: str = "plotQA") -> dict[str, Any]:
 
 def mlvu_dev(root: Path) -> None:
     plot = [_mlvu_raw("movie101_66.mp4", "Yellow"), _mlvu_raw("gone.mp4", "Red"), _mlvu_raw("movie101_66.mp4", "Pink")]
-    needle = [_mlvu_raw("needle_32.mp4", "Blue", "findNeedle"), UNREADABLE]
+    # The same name, in another task: another video.
+    needle = [_mlvu_raw("movie101_66.mp4", "Blue", "findNeedle"), UNREADABLE]
     summary = [{"video": "s.mp4", "question": "Sum it up.", "answer": "A man.", "question_type": "summary"}]
     write_json(root / "MLVU/json/1_plotQA.json", plot)
     write_json(root / "MLVU/json/2_needle.json", needle)
     write_json(root / "MLVU/json/9_summary.json", summary)
-    touch(root, "MLVU/video/1_plotQA/movie101_66.mp4", "MLVU/video/2_needle/needle_32.mp4")
+    touch(root, "MLVU/video/1_plotQA/movie101_66.mp4", "MLVU/video/2_needle/movie101_66.mp4")
+    touch(root, "MLVU/video/8_sub_scene/movie101_66.mp4", "MLVU/video/3_ego/gone.mp4")
 
 
 def mlvu_dev_copy(root: Path) -> None:
@@ -253,16 +255,20 @@ def egoschema_of_its_authors(root: Path) -> None:
     touch(root, "videos/u0.mp4", "videos/u1.mp4", "videos/u2.mp4", "videos/unanswered.mp4")
 
 
-def tiny_world(root: Path) -> None:
+def own(root: Path, **fields: Any) -> None:
     def row(number: int, *answers: str) -> dict[str, Any]:
         asked = {"type": "needle", "question": "color of the star", "options": ["orange", "magenta"]}
         questions = [{**asked, "answer": answer} for answer in answers]
-        return {"path": f"test/{number:05d}.mp4", "id": f"test-{number:05d}", "questions": questions}
+        return {"path": f"test/{number:05d}.mp4", "id": f"test-{number:05d}", "questions": questions, **fields}
 
     rows = [row(0, "magenta", "orange"), row(1, "magenta", "blue"), row(9, "orange")]
     root.mkdir(parents=True, exist_ok=True)
     (root / "test.jsonl").write_text("\n".join([*map(json.dumps, rows), '{"path": ']) + "\n")
     touch(root, "test/00000.mp4", "test/00001.mp4")
+
+
+def tiny_world(root: Path) -> None:
+    own(root, scene={})
 
 
 LAYOUTS = {
@@ -278,5 +284,6 @@ LAYOUTS = {
     "mvbench-video": Layout("mvbench", "test", mvbench_in_one_list, (1, 0)),
     "egoschema": Layout("egoschema", "subset", egoschema, (3, 0)),
     "egoschema-authors": Layout("egoschema", "subset", egoschema_of_its_authors, (4, 0)),
+    "own": Layout("own", "test", own, (1, 0, 1), ("no such file", "field answer", "not JSON")),
     "tiny-world": Layout("tiny-world", "test", tiny_world, (1, 0, 1), ("no such file", "field answer", "not JSON")),
 }

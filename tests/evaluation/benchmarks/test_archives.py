@@ -194,3 +194,24 @@ def test_parts_are_ordered_and_other_files_are_no_archives() -> None:
         "e.tar": ("e.tar.aa", "e.tar.ab"),
         "f.tgz": ("f.tgz.part-ba",),
     }
+
+
+def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path: Path) -> None:
+    """Half of a file, under the name that it has until it is whole."""
+    write_zip(tmp_path / "x.zip", {"data/[a].mp4": b"first", "b.mp4": b"second"})
+    half, mine = tmp_path / "data" / f".[a].mp4.{'0f' * 8}.part", tmp_path / "data/.[a].mp4.of-mine.part"
+    for path in (half, mine):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"fir")
+    unpack(tmp_path)
+    assert files_below(tmp_path) == {"data/[a].mp4": b"first", "b.mp4": b"second"}
+    assert not half.exists() and mine.exists()
+
+
+def test_one_process_unpacks_at_a_time(tmp_path: Path) -> None:
+    write_zip(tmp_path / "x.zip", {"a.mp4": b"first"})
+    with archives._alone(tmp_path), pytest.raises(DataError, match="another process unpacks it"):
+        unpack(tmp_path)
+    assert not (tmp_path / "a.mp4").exists()
+    unpack(tmp_path)
+    assert files_below(tmp_path) == {"a.mp4": b"first"}

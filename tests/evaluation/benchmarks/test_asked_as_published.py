@@ -75,6 +75,20 @@ def test_a_published_layout_with_bad_rows_and_a_broken_video(name: str, tmp_path
     assert all(turn.options == tuple(question.letters) for turn, question in zip(turns, answered, strict=True))
 
 
+def test_a_task_without_an_answer_is_not_silently_out_of_the_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As MVBench has been since one of its data sets was taken back: 19 tasks are not its average."""
+    data = published("mvbench", tmp_path / "data")
+    ask_published("mvbench", data, tmp_path / "o")
+    gone = report(tmp_path / "o")["frames"]["4"]["not_averaged"]
+    assert len(gone) == 20 - 2 and {"fine_grained_pose", "action_count"} <= set(gone)
+    told = capsys.readouterr().out
+    assert "the mean at 4 frames leaves out, without an answer: action_prediction, action_antonym" in told
+    ask_published("mvbench", data, tmp_path / "p", "--limit", 2)
+    assert report(tmp_path / "p")["frames"]["4"]["not_averaged"] == []
+
+
 def test_subtitles_stand_before_the_question_by_the_rule_of_the_prompt(tmp_path: Path) -> None:
     data = published("video-mme", tmp_path / "data")
     (data / "subtitle/-vid_1.srt").write_text(
@@ -106,6 +120,22 @@ def test_subtitles_stand_between_the_frames(tmp_path: Path) -> None:
     assert turn.question.startswith("In the snow") and "behind" not in turn.question
 
 
+def test_lmms_eval_puts_subtitles_by_its_own_moments_between_the_frames(tmp_path: Path) -> None:
+    data = published("longvideobench", tmp_path / "data")
+    for path in data.glob("videos/*.mp4"):
+        shutil.copy(next(world().glob("test/*.mp4")), path)
+    # Of a video of 10 s, `compute_frame_timestamps(10.0, 4)`: 0, 2.5, 5 and 7.5 s, and the subtitles are 2.5 s late.
+    spans = {"at two": (4.8, 5.4), "between": (6.0, 7.3), "at three": (7.4, 9.9)}
+    said = [{"timestamp": list(span), "text": text} for text, span in spans.items()]
+    (data / "subtitles/vid0_en.json").write_text(json.dumps(said))
+    words = ["--subtitles", "--prompt", "lmms-eval", "--sampler", "SegmentStarts"]
+    turns = ask_published("longvideobench", data, tmp_path / "o", *words)
+    (turn,) = [turn for turn in turns if "at two" in turn.video]
+    assert [line.partition(":")[0] for line in turn.video.split("\n")] == [
+        *("Frame1", "Frame2", "at two", "Frame3", "at three", "Frame4")
+    ]
+
+
 def test_pictures_and_a_part_of_a_video(tmp_path: Path) -> None:
     seen: dict[str, SampledFrames] = {}
     data = published("mvbench", tmp_path / "data")
@@ -122,7 +152,8 @@ def test_pictures_and_a_part_of_a_video(tmp_path: Path) -> None:
     first, last = round(1.5 * synthetic.FPS), 4 * synthetic.FPS  # frames from 1.5 s to 4 s
     for count in (2, 20):
         assert seen["part"].seen(count).indices == tuple(first + uniform_midpoints(last - first, count))
-    assert seen["part"].seen(2).times_s == [index / synthetic.FPS for index in seen["part"].seen(2).indices]
+    shown = seen["part"].seen(2)
+    assert shown.times_s == pytest.approx([index / synthetic.FPS for index in shown.indices])
 
 
 def test_hlvid_is_asked_in_tiles_from_its_parquet_to_its_scores(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from liteframe.data.sources.row_fields import RowFields
 from liteframe.errors import ConfigError, DataError, ManifestError
 from liteframe.evaluation.benchmarks.question import Question, Unusable, of_letter, of_number, of_text
 from liteframe.evaluation.benchmarks.registry import BENCHMARKS, benchmark
+from liteframe.evaluation.prompts.prompt import prompt
 
 
 def questions(name: str, root: Path) -> list[Question]:
@@ -72,6 +73,30 @@ def test_mlvu_says_the_same_in_both_of_its_layouts(tmp_path: Path) -> None:
     assert raw.published is None
     assert copied.published == "What color is the coat?\n(A) Yellow\n(B) Red\n(C) Green\n(D) Blue"
     assert [row.groups["task"] for row in questions("mlvu", tmp_path / "raw")] == ["plotQA", "needle"]
+
+
+def test_a_video_of_mlvu_is_that_of_its_own_task(tmp_path: Path) -> None:
+    plot, needle = questions("mlvu", tmp_path / "raw")
+    assert (plot.video, needle.video) == (
+        "MLVU/video/1_plotQA/movie101_66.mp4",
+        "MLVU/video/2_needle/movie101_66.mp4",
+    )
+    # In the copy they lie in one folder, or where the archive is; the folders of the authors may be beside it.
+    touch(tmp_path / "copy", "MLVU/video/3_ego/ego_2.mp4", "MLVU/video/4_count/needle_1.mp4")
+    own, other = questions("mlvu-copy", tmp_path / "copy")
+    assert (own.video, other.video) == ("MLVU/video/3_ego/ego_2.mp4", "video_part_1/needle_1.mp4")
+
+
+def test_others_questions_are_none_of_the_tiny_worlds_and_are_asked_as_ones_own(tmp_path: Path) -> None:
+    LAYOUTS["own"].write(tmp_path)
+    with pytest.raises(DataError, match=r"field 'scene': missing, so no row of the tiny world; .* --benchmark own"):
+        benchmark("tiny-world").read(tmp_path)
+    first = next(row for row in benchmark("own").read(tmp_path) if isinstance(row, Question))
+    asked = prompt("liteframe", "own", "test").ask(first).user
+    assert asked == "color of the star\nA. orange\nB. magenta\nAnswer with the letter of the right option."
+    LAYOUTS["tiny-world"].write(tmp_path)
+    first = next(row for row in benchmark("tiny-world").read(tmp_path) if isinstance(row, Question))
+    assert prompt("liteframe", "tiny-world", "test").ask(first).user == "color of the star"
 
 
 def test_longvideobench_has_what_its_subtitles_need(tmp_path: Path) -> None:

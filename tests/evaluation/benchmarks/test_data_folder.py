@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from published_layouts import LAYOUTS, touch
 
 from liteframe.errors import DataError, ManifestError
+from liteframe.evaluation.benchmarks.archives import unpack
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
 from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import benchmark
@@ -27,14 +29,35 @@ def test_names_that_differ_in_case_are_two_videos(tmp_path: Path) -> None:
 
 def test_the_published_folder_comes_first_and_a_doubt_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "chunk/data/a.mp4", "data/a.mp4", "x/b.mp4", "y/b.mp4", "c.mp4", "c.mkv")
+    for name in ("x/b.mp4", "c.mkv", "data/a.mp4"):
+        (tmp_path / name).write_bytes(b"another video")
     data = DataFolder(tmp_path)
     assert data.video("a", ("data",)) == "data/a.mp4"
     assert data.video("c.mkv") == "c.mkv"
     for name in ("b", "c"):
-        with pytest.raises(ManifestError, match=f"there are .*{name}.*keep one of them"):
+        with pytest.raises(ManifestError, match=f"there are .*{name}.*, and they differ; keep one of them"):
             data.video(name, ("data",))
     with pytest.raises(ManifestError, match="no such file"):
         data.video("b", ("data",), anywhere=False)
+
+
+def test_the_same_file_in_two_places_is_one(tmp_path: Path) -> None:
+    touch(tmp_path, "b/x/s.srt", "a/x/s.srt", "deep/down/v.mp4", "z/v.mp4", "a/f/p/1.jpg", "f/p/1.jpg")
+    for path in tmp_path.rglob("*.*"):
+        path.write_bytes(path.name.encode() * 100)
+    data = DataFolder(tmp_path)
+    assert data.subtitles("s", ("x",), ".srt") == "a/x/s.srt"
+    assert data.video("v") == "z/v.mp4"
+    assert data.picture_folder("p", ("f",)) == "f/p"
+    (tmp_path / "b/x/s.srt").write_bytes(b"S.srt" * 100)  # as long, and another
+    touch(tmp_path, "a/f/p/2.jpg")
+    data = DataFolder(tmp_path)
+    with pytest.raises(ManifestError, match=r"a/x/s.srt, b/x/s.srt, and they differ"):
+        data.subtitles("s", ("x",), ".srt")
+    with pytest.raises(ManifestError, match="f/p, a/f/p, and they differ"):
+        data.picture_folder("p", ("f",))
+    touch(tmp_path, "x/s.srt")
+    assert DataFolder(tmp_path).subtitles("s", ("x",), ".srt") == "x/s.srt"  # as it is published
 
 
 @pytest.mark.parametrize("name", ["../secret.mp4", "/etc/secret.mp4", "a/../../secret.mp4", "", "a\0b"])
@@ -95,6 +118,16 @@ def test_what_is_still_packed_is_named_with_what_unpacks_it(tmp_path: Path) -> N
     told = str(raised.value)
     assert "no such file" in told and "more.tar.part.aa to more.tar.part.ab, subtitle.zip" in told
     assert f"--data {tmp_path} --unpack" in told and "Pickles are never opened" in told and "and 1 more" in told
+
+
+def test_pipes_are_no_files(tmp_path: Path) -> None:
+    LAYOUTS["longvideobench"].write(tmp_path)
+    for name in ("a_lvb_val.json", "subtitles/vid1_en.json", "videos/vid9.mp4", "videos.zip"):
+        os.mkfifo(tmp_path / name)
+    unpack(tmp_path)
+    asked = [row for row in benchmark("longvideobench").read(tmp_path) if isinstance(row, Question)]
+    assert [(row.id, row.subtitles) for row in asked[:2]] == [("vid0_0", "subtitles/vid0_en.json"), ("vid1_0", None)]
+    assert len(asked) == 3
 
 
 def test_hidden_files_are_no_videos(tmp_path: Path) -> None:

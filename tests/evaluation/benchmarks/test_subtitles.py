@@ -14,6 +14,7 @@ from liteframe.evaluation.benchmarks.subtitles import (
     as_lmms_eval,
     as_vlmevalkit,
     interleaved,
+    interleaved_as_lmms_eval,
     lmms_eval_times_s,
     overlapping,
     read_json,
@@ -74,11 +75,13 @@ def test_what_is_no_subtitles_is_refused(tmp_path: Path) -> None:
 
 def test_both_forms_of_json(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text(json.dumps([{"timestamp": [3.0, 4.5], "text": "a\nb"}, {"timestamp": [5, None], "text": "c"}]))
+    items = [([3.0, 4.5], "a\nb"), ([5, None], "c"), ([6.0, 9], "d")]
+    path.write_text(json.dumps([{"timestamp": span, "text": text} for span, text in items]))
     assert [(item.start_s, item.end_s, item.raw) for item in read_json(path, 2.0, 60.0)] == [
-        (1.0, 2.5, "a\nb"),
-        (3.0, 58.0, "c"),
+        *((1.0, 2.5, "a\nb"), (3.0, 60.0, "c"), (4.0, 7.0, "d"))
     ]
+    # LongVideoBench's loader takes the end of a video for any that is no number with a fraction, on the other clock.
+    assert [item.end_s for item in read_json(path, 2.0, 60.0, as_loader=True)] == [2.5, 58.0, 58.0]
     path.write_text(json.dumps([{"start": "00:01:03.5", "end": "1:00:00", "line": "x"}]))
     (item,) = read_json(path, 0.5, 60.0)
     assert (item.start_s, item.end_s, item.text) == (63.0, 3599.5, "x")
@@ -101,21 +104,26 @@ def said(*spans: tuple[float, float], tag: bool = True) -> list[Subtitle]:
     return made
 
 
+def seen(*indices: int, total: int) -> SeenFrames:
+    """At ten frames a second."""
+    return SeenFrames(indices, tuple(index / 10 for index in indices), 10.0, total)
+
+
 def test_overlapping_takes_each_that_a_frame_falls_in() -> None:
-    frames = SeenFrames((0, 10, 20, 30), fps=10.0, total=40)
+    frames = seen(0, 10, 20, 30, total=40)
     spans = [(0.5, 0.9), (1.0, 1.5), (0.2, 3.0), (1.5, 2.0), (2.0, 9.0), (3.5, 4.0)]
     assert overlapping(said(*spans), frames) == ["s2", "s1", "s4"]
 
 
 def test_lmms_eval_looks_at_frames_of_its_own_and_needs_its_font_tag() -> None:
-    few, spans = SeenFrames((0,), fps=10.0, total=101), [(0.0, 1.0), (4.0, 6.0), (9.5, 20.0), (2.0, 3.0)]
+    few, spans = seen(0, total=101), [(0.0, 1.0), (4.0, 6.0), (9.5, 20.0), (2.0, 3.0)]
     assert as_lmms_eval(said(*spans), few, 3) == ["s0", "s1", "s2"]
     assert as_lmms_eval(said(*spans), few, 101) == ["s0", "s1", "s2", "s3"]
     assert as_lmms_eval(said(*spans, tag=False), few, 3) == []
 
 
 def test_vlmevalkit_takes_one_a_frame_and_repeats_it() -> None:
-    frames = SeenFrames((5, 10, 11, 19, 30), fps=10.0, total=40)
+    frames = seen(5, 10, 11, 19, 30, total=40)
     assert as_vlmevalkit(said((1.0, 2.0), (1.0, 3.5), (0.0, 1.0)), frames) == ["s2", "s0", "s0", "s1"]
 
 
@@ -147,3 +155,31 @@ def test_interleaving_drops_and_doubles_no_frame() -> None:
 def test_frame_times_of_lmms_eval() -> None:
     assert lmms_eval_times_s(32.0, 16) == [2.0 * place for place in range(16)]
     assert lmms_eval_times_s(3.9, 16) == [0.0, 1.0, 2.0]
+
+
+def test_lmms_eval_interleaves_by_moments_of_its_own() -> None:
+    """What its own functions give for such a file, with `max_num_frames` 4 and 16."""
+    spans = [(0.5, 3.0), (5.9, 6.4), (9.0, 9.3), (14.0, 15.8), (19.5, 19.9)]
+    at_ends = SeenFrames((25, 75, 125, 175), (2.5, 7.5, 12.5, 17.5), 10.0, 200)
+    made = list(interleaved_as_lmms_eval(said(*spans, tag=False), at_ends, 4, 20.0))
+    assert made == [0, 1, 2, "s3", 3]  # at 0, 5, 10 and 15 s, whatever is shown there
+    assert list(interleaved(said(*spans, tag=False), at_ends.times_s)) == ["s0", 0, 1, 2, 3]
+    short = SeenFrames((0, 10, 20), (0.0, 1.0, 2.0), 10.0, 39)
+    assert list(interleaved_as_lmms_eval(said((0.9, 1.4), tag=False), short, 16, 3.9)) == [0, 1, "s0", 2]
+
+
+def test_other_frames_than_lmms_evals_stand_at_their_times_among_its_subtitles() -> None:
+    spans = [(0.5, 0.9), (1.6, 2.2), (2.6, 2.8)]
+    six = SeenFrames(tuple(range(6)), tuple(0.5 * place for place in range(6)), 2.0, 6)
+    made = list(interleaved_as_lmms_eval(said(*spans, tag=False), six, 16, 3.0))
+    assert made == [0, 1, "s0", 2, 3, "s1", 4, 5]
+
+
+def test_our_rules_go_by_the_time_on_screen_and_harnesses_by_the_told_rate() -> None:
+    """Ten frames in the first second, and then one a second: index / rate is not when a frame is shown."""
+    times = (*(0.1 * place for place in range(10)), 1.0, 2.0, 3.0, 4.0)
+    varying = SeenFrames((0, 9, 11, 13), tuple(times[index] for index in (0, 9, 11, 13)), 14 / 5, 14)
+    spans = [(0.8, 1.5), (1.8, 2.4), (3.8, 4.4)]
+    assert overlapping(said(*spans), varying) == ["s0", "s1", "s2"]
+    assert as_vlmevalkit(said((3.0, 3.5), (0.8, 1.5)), varying) == ["s0"]  # 9 / 2.8 = 3.2 s
+    assert as_lmms_eval(said((3.0, 3.5), (0.8, 1.5)), varying, 14) == ["s0", "s1"]

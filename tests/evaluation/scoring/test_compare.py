@@ -20,7 +20,7 @@ def judged(name: str, right: str) -> Judged:
 def test_flips_and_counts() -> None:
     found = compare(judged("a", "1101-01"), judged("b", "1010111"))
     assert (found.only_a, found.only_b) == (("q1", "q3"), ("q2", "q5"))
-    assert (found.pairs, found.unpaired) == (6, 1)
+    assert (found.pairs, found.unpaired, found.unanswered_a, found.unanswered_b) == (6, 1, 1, 0)
     assert (found.accuracy_a, found.accuracy_b) == (pytest.approx(4 / 6), pytest.approx(4 / 6))
     assert found.p == 1.0
 
@@ -46,5 +46,9 @@ def test_what_was_asked_otherwise_is_not_compared() -> None:
         compare(a, replace(b, asked={**ASKED, "split": "dev"}))
     with pytest.raises(DataError, match="1 questions are only in the first and 0 only in the second"):
         compare(judged("a", "101"), b)
+    left_out = compare(judged("a", "101"), replace(b, left_out=1))
+    assert (left_out.pairs, left_out.unanswered_a, left_out.unanswered_b) == (2, 0, 1)
+    with pytest.raises(DataError, match="2 questions are only in the first and 0 only in the second, more than"):
+        compare(judged("a", "1011"), replace(b, left_out=1))
     with pytest.raises(DataError, match="no question has an answer in both"):
         compare(judged("a", "1-"), judged("b", "-1"))

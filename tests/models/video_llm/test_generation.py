@@ -10,7 +10,7 @@ from transformers import InternVLForConditionalGeneration
 from host_world import bpe_processor
 from liteframe.errors import DataError
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
+from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids, room_for_answer
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.tiny.models import tiny_config, tiny_processor
 from tiny_world import encoder_folder
@@ -123,6 +123,26 @@ def test_what_cannot_be_asked_is_named(model: VideoLLM) -> None:
         ask(QUESTIONS[0], 0)
     with pytest.raises(DataError, match=r"no number for each of 300 groups of frames; look at fewer"):
         answer_batch(model, [visual[:, :1].expand(-1, 300, -1, -1)], QUESTIONS[:1], 1)
+
+
+@pytest.mark.parametrize("model", ["tiny"], indirect=True)
+def test_logits_that_are_no_numbers_are_no_answer(model: VideoLLM) -> None:
+    visual = see(model)
+    with torch.no_grad():
+        model.language_model.norm.weight.fill_(torch.nan)
+    with pytest.raises(DataError, match="logits are no numbers; take another dtype"):
+        list(Conversation(model, visual).reply(QUESTIONS[0], 3))
+    with pytest.raises(DataError, match="logits are no numbers"):
+        answer_batch(model, [visual], QUESTIONS[:1], 3)
+
+
+@pytest.mark.parametrize("model", ["tiny"], indirect=True)
+def test_an_answer_has_the_room_that_the_context_leaves(model: VideoLLM) -> None:
+    limit = model.language_model.config.max_position_embeddings
+    assert room_for_answer(model, limit - 3, 2) == 2
+    assert room_for_answer(model, limit - 3, 4096) == 3
+    with pytest.raises(DataError, match=f"the LLM takes {limit} in all"):
+        room_for_answer(model, limit, 4096)
 
 
 @pytest.mark.parametrize("model", ["tiny"], indirect=True)

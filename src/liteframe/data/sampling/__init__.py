@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from liteframe.data.sampling.even_samplers import FpsCapped, InnerPoints, Linspace, UniformMidpoints
+from liteframe.data.sampling.even_samplers import FpsCapped, InnerPoints, Linspace, SegmentStarts, UniformMidpoints
 from liteframe.data.sampling.frame_sampler import FrameSampler
 from liteframe.data.sampling.random_samplers import JitteredUniform, KeyFrames, LogUniformSpacing, RandomSegment
 from liteframe.data.sampling.samplers_by_name import is_known, sampler_from
@@ -16,6 +16,7 @@ __all__ = [
     "Linspace",
     "LogUniformSpacing",
     "RandomSegment",
+    "SegmentStarts",
     "UniformMidpoints",
     "is_known",
     "sampler_from",

@@ -13,7 +13,13 @@ import numpy as np
 
 from liteframe.data.sampling.frame_sampler import FrameSampler
 from liteframe.data.sampling.frame_times import FrameTimes
-from liteframe.data.sampling.index_rules import fps_capped, inner_points, linspace, uniform_midpoints
+from liteframe.data.sampling.index_rules import (
+    fps_capped,
+    inner_points,
+    linspace,
+    segment_starts,
+    uniform_midpoints,
+)
 from liteframe.errors import DataError
 
 By = Literal["time", "index"]
@@ -51,6 +57,23 @@ class InnerPoints(FrameSampler):
     ) -> np.ndarray:
         self._require_frames(total, count)
         return inner_points(total, count)
+
+
+@dataclass
+class SegmentStarts(FrameSampler):
+    """Starts of equal segments, by index, one a second at most: the rule of LongVideoBench's loader."""
+
+    def indices(
+        self,
+        total: int,
+        count: int,
+        fps: float | None,
+        rng: np.random.Generator,
+        row: dict[str, Any],
+        times: FrameTimes | None = None,
+    ) -> np.ndarray:
+        self._require_frames(total, count)
+        return segment_starts(total, count, self._known(fps))
 
 
 class _ByTimeOrIndex(FrameSampler):

@@ -40,6 +40,15 @@ def inner_points(total: int, count: int) -> np.ndarray:
     return (np.arange(1, count + 1) * (total / (count + 1))).astype(np.int64)
 
 
+def segment_starts(total: int, count: int, video_fps: float) -> np.ndarray:
+    """First frames of equal segments of at least a second, as LongVideoBench's loader takes them.
+
+    int64 (T,), T = min(count, total, whole seconds of the video), at least 1.
+    """
+    segments = max(1, min(count, total, int(total / video_fps)))
+    return np.arange(segments, dtype=np.int64) * (total // segments)
+
+
 def fps_capped(total: int, count: int, video_fps: float, fps: float) -> np.ndarray:
     """Every n-th frame, n = video_fps / fps rounded, as LLaVA-Video; `linspace` where those are more than `count`."""
     step = max(1, round(video_fps / fps))

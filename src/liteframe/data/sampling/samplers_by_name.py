@@ -9,7 +9,7 @@ import reprlib
 from dataclasses import fields
 from typing import Any
 
-from liteframe.data.sampling.even_samplers import FpsCapped, InnerPoints, Linspace, UniformMidpoints
+from liteframe.data.sampling.even_samplers import FpsCapped, InnerPoints, Linspace, SegmentStarts, UniformMidpoints
 from liteframe.data.sampling.frame_sampler import FrameSampler
 from liteframe.data.sampling.random_samplers import JitteredUniform, KeyFrames, LogUniformSpacing, RandomSegment
 from liteframe.errors import DataError, LiteFrameError
@@ -19,6 +19,7 @@ _BY_NAME: dict[str, type[FrameSampler]] = {
     for kind in (
         UniformMidpoints,
         InnerPoints,
+        SegmentStarts,
         Linspace,
         FpsCapped,
         RandomSegment,

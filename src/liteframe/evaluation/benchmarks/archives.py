@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import lzma
 import os
@@ -11,14 +12,16 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from liteframe.errors import DataError
-from liteframe.system.atomic import atomic_open
+from liteframe.system.atomic import atomic_open, remove_leftovers
 from liteframe.system.contained_path import OutsideRoot, contained
+from liteframe.system.runtime import try_lock
 
 _ZIP = re.compile(r"(?i).*\.zip")
 _TAR = re.compile(r"(?i).*\.(?:tar|tgz|tar\.(?:gz|bz2|xz))")
@@ -27,6 +30,7 @@ _PART = re.compile(
     r"(?P<part>[a-z]{2,3}|\d{1,4})"
 )
 """``x.tar.part.aa``, ``x.tar.gz.part-aa``, ``x.tar.part00``, ``x.tar.0``, ``x.tar.aa``; not ``x.tar.md``."""
+_LOCK = ".unpacking.lock"
 _CHUNK = 1 << 20
 _SPARE = 64 << 20
 """Bytes of the disk that are left free."""
@@ -60,7 +64,8 @@ def packed_in(files: Sequence[str]) -> list[Archive]:
 def unpack(root: str | os.PathLike[str], report: Callable[[str], None] = lambda line: None) -> list[Path]:
     """Unpacks each zip, tar and tar in parts below `root` into the folder that it lies in.
 
-    Files that are there already are kept if they are equal, so that it can be run again. The archives stay.
+    Files that are there already are kept if they are equal, so that it can be run again, also after it was killed. The
+    archives stay.
 
     Args:
         root: the folder that a benchmark was downloaded to.
@@ -71,7 +76,8 @@ def unpack(root: str | os.PathLike[str], report: Callable[[str], None] = lambda 
 
     Raises:
         DataError: a member leads out of its folder, is a link or a device, or differs from a file that is there; an
-            archive is damaged, or lacks a part; the disk has no room. Members before it have been written.
+            archive is damaged, or lacks a part; the disk has no room; another process is at it. Members before it have
+            been written.
     """
     root = Path(root)
     if not root.is_dir():
@@ -80,18 +86,37 @@ def unpack(root: str | os.PathLike[str], report: Callable[[str], None] = lambda 
         Path(parent, name).relative_to(root).as_posix()
         for parent, _, found in os.walk(root)
         for name in found
-        if not name.startswith(".")
+        if not name.startswith(".") and os.path.isfile(os.path.join(parent, name))  # no pipe, which nobody may fill
     ]
     written: list[Path] = []
-    for archive in packed_in(names):
-        report(f"unpacking {archive}")
-        paths = [root / part for part in archive.parts]
-        if _ZIP.fullmatch(archive.name):
-            written += _unpack_zip(paths[0])
-        else:
-            _require_all_parts(archive, root)
-            written += _unpack_tar(paths, archive)
+    with _alone(root):
+        for archive in packed_in(names):
+            report(f"unpacking {archive}")
+            written += _unpack(archive, root)
     return written
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Keeps other processes from unpacking in the body. Raises DataError where one is at it already."""
+    try:
+        handle = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be written to ({error.strerror}); unpack its archives elsewhere") from error
+    try:
+        if not try_lock(handle):
+            raise DataError(f"{root}: another process unpacks it; wait for that one")
+        yield
+    finally:
+        os.close(handle)
+
+
+def _unpack(archive: Archive, root: Path) -> Iterator[Path]:
+    paths = [root / part for part in archive.parts]
+    if _ZIP.fullmatch(archive.name):
+        return _unpack_zip(paths[0])
+    _require_all_parts(archive, root)
+    return _unpack_tar(paths, archive)
 
 
 def _unpack_zip(path: Path) -> Iterator[Path]:
@@ -181,6 +206,7 @@ def _write(source: Any, size: int, target: Path, archive: Path) -> Path:
             )
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target.parent, glob.escape(target.name))  # of a run that was killed at this one
     with atomic_open(target, sync=False) as file:
         shutil.copyfileobj(source, file, _CHUNK)
     return target

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +26,8 @@ _MOST_TOLD = 3
 class DataFolder:
     """What lies in a folder, looked through once. Nothing outside of it is found, neither by a name nor by a link.
 
-    Links of the Hugging Face cache to their own blobs are followed. Hidden files and folders are left out.
+    Links of the Hugging Face cache to their own blobs are followed. Hidden files and folders are left out, and so is
+    what is no file.
 
     Args:
         root: the folder that the benchmark was downloaded to.
@@ -61,6 +63,8 @@ class DataFolder:
                         continue
                     if name in linked:
                         continue
+                if not os.path.isfile(os.path.join(parent, name)):
+                    continue  # a pipe or a device, which may never end
                 self.files.append(path)
                 self._by_stem[name.rpartition(".")[0] or name].append(path)
                 if name.lower().endswith(_PICTURES):
@@ -103,18 +107,21 @@ class DataFolder:
             raise DataError(f"{path}: an object is needed, {needed}, not {type(value).__name__}")
         return value
 
-    def video(self, name: str, folders: Sequence[str] = ("",), anywhere: bool = True) -> str:
+    def video(
+        self, name: str, folders: Sequence[str] = ("",), anywhere: bool = True, never_in: Collection[str] = ()
+    ) -> str:
         """Path of a video from the root, links followed.
 
         Args:
             name: as the row gives it, with an ending or without; what is there may have any ending of a video.
             folders: where it lies by the published layout; below other folders, too, in this order.
             anywhere: look in the other folders, if it is in none of these.
+            never_in: names of folders that hold other videos of the same names.
 
         Raises:
-            ManifestError: there is none, or more than one; says why.
+            ManifestError: there is none, or there are several that differ; says why.
         """
-        path = self._find(name, [*folders, ""] if anywhere else folders, VIDEO_SUFFIXES)
+        path = self._find(name, [*folders, ""] if anywhere else folders, VIDEO_SUFFIXES, never_in)
         if path is None:
             unread = f" ({self._unread[0].filename} cannot be read)" if self._unread else ""
             raise ManifestError(
@@ -127,13 +134,17 @@ class DataFolder:
         return self._find(name, [*folders, ""], {suffix})
 
     def picture_folder(self, name: str, folders: Sequence[str]) -> str | None:
-        """Path of a folder of pictures from the root; None where there is none."""
+        """Path of a folder of pictures from the root; None where there is none.
+
+        Raises:
+            ManifestError: there are several that differ.
+        """
         self._require_inside(name)
         for folder in folders:
             ends = _joined(folder, name)
             found = [path for path in self._picture_folders if path == ends or path.endswith("/" + ends)]
             if found:
-                return min(found, key=len)
+                return self._the_one(name, sorted(found, key=_depth), self._same_pictures)
         return None
 
     def nothing_to_ask(self, reasons: Sequence[str]) -> DataError:
@@ -141,17 +152,21 @@ class DataFolder:
         why = reasons[0] if reasons else "the list of questions is empty"
         return DataError(f"{self.root}: not one question can be asked: {why}{self._what_is_packed()}")
 
-    def _find(self, name: str, folders: Sequence[str], suffixes: Collection[str]) -> str | None:
+    def _find(
+        self, name: str, folders: Sequence[str], suffixes: Collection[str], never_in: Collection[str] = ()
+    ) -> str | None:
         self._require_inside(name)
         stem, suffix = _split(name, suffixes)
-        alike = [path for path in self._by_stem[PurePosixPath(stem).name] if _split(path, suffixes)[1]]
+        alike = [
+            path
+            for path in self._by_stem[PurePosixPath(stem).name]
+            if _split(path, suffixes)[1] and not set(never_in) & set(PurePosixPath(path).parts)
+        ]
         for folder in folders:
             fitting = _ending_with(alike, _joined(folder, stem), suffixes)
             fitting = [path for path in fitting if _split(path, suffixes)[1] == suffix] or fitting
-            if len(fitting) > 1:
-                raise ManifestError(f"{name!r}: there are {', '.join(fitting[:_MOST_TOLD])}; keep one of them")
             if fitting:
-                return self._canonical(fitting[0])
+                return self._canonical(self._the_one(name, sorted(fitting, key=_depth), self._same_bytes))
         linked = self._links_out.get(PurePosixPath(stem).name)
         if linked:
             raise ManifestError(
@@ -159,6 +174,28 @@ class DataFolder:
                 " `hf download --local-dir`), or give the folder that both are in"
             )
         return None
+
+    def _same_bytes(self, one: str, other: str) -> bool:
+        return filecmp.cmp(self.root / one, self.root / other, shallow=False)
+
+    def _same_pictures(self, one: str, other: str) -> bool:
+        folders = self.root / one, self.root / other
+        names = set(os.listdir(folders[0]))
+        return names == set(os.listdir(folders[1])) and filecmp.cmpfiles(*folders, names, shallow=False)[0] == [*names]
+
+    def _the_one(self, name: str, paths: Sequence[str], same: Callable[[str, str], bool]) -> str:
+        """The first of several places, if all hold the same. Raises ManifestError."""
+        first, *others = paths
+        for other in others:
+            try:
+                equal = same(first, other)
+            except OSError as error:
+                raise ManifestError(f"{name!r}: {first} or {other} cannot be read ({error.strerror})") from error
+            if not equal:
+                raise ManifestError(
+                    f"{name!r}: there are {', '.join(paths[:_MOST_TOLD])}, and they differ; keep one of them"
+                )
+        return first
 
     def _canonical(self, path: str) -> str:
         if in_hub_blobs(self.root, path):
@@ -195,6 +232,10 @@ def _leads_out(real_root: str, path: str) -> bool:
     except OutsideRoot:
         return True
     return False
+
+
+def _depth(path: str) -> tuple[int, str]:
+    return path.count("/"), path
 
 
 def _joined(folder: str, name: str) -> str:

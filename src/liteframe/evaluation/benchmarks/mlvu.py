@@ -24,17 +24,19 @@ from liteframe.evaluation.benchmarks.question import (
 from liteframe.evaluation.benchmarks.reading import questions_in
 
 LETTERS = "ABCDEF"
-_TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
+_SHARED = ("ego", "count", "order", "anomaly_reco", "topic_reasoning")
+TASKS = {"dev": ("plotQA", "needle", *_SHARED), "test": ("plotQA", "needleQA", *_SHARED, "sportsQA", "tutorialQA")}
+"""The tasks of multiple choice of each split, those of "dev" in the order of their numbers."""
 _SAME_TASK = {"findNeedle": "needle"}
 """The authors' dev files call a task so; their papers, folders and every harness have the other name."""
 _LISTS = {
     "dev": ("*[1-7]_*.json", "mlvu/test-*.parquet", "*test-*.parquet"),
     "test": ("*test_mcq_gt.json", "*test_multi_choice_tasks.json", "*test-*.parquet"),
 }
-_FOLDERS = {
-    "dev": tuple(f"MLVU/video/{number}_{task}" for number, task in enumerate(_TASKS, start=1)),
-    "test": ("MLVU_Test/video", "video"),
-}
+_FREE_ANSWERS = ("sub_scene", "summary")
+_FOLDER_OF = {task: f"{number}_{task}" for number, task in enumerate((*TASKS["dev"], *_FREE_ANSWERS), start=1)}
+"""Folder of a task's videos in the dev split. Videos of other tasks may have the same names."""
+_FOLDERS_OF_TEST = ("MLVU_Test/video", "video")
 
 
 def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
@@ -59,7 +61,7 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
         spelt = of_letter if reorganised else of_text
         return Question(
             id=row.name("question_id") or f"{task} {_number(row.where)}",
-            video=data.video(video, _FOLDERS[split]),
+            video=_video(data, split, video, task),
             text=text,
             options=options,
             answer=spelt(row, "answer", options),
@@ -69,6 +71,13 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
         )
 
     return questions_in(data, data.lists(*_LISTS[split]), parse, "question_id")
+
+
+def _video(data: DataFolder, split: str, name: str, task: str) -> str:
+    own = _FOLDER_OF.get(task) if split == "dev" else None
+    others = [folder for folder in _FOLDER_OF.values() if folder != own]
+    folders = _FOLDERS_OF_TEST if own is None else (f"MLVU/video/{own}", own)
+    return data.video(name, folders, never_in=others)
 
 
 def _number(where: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from liteframe.errors import ConfigError
 from liteframe.evaluation.benchmarks import (
@@ -13,6 +13,7 @@ from liteframe.evaluation.benchmarks import (
     longvideobench,
     mlvu,
     mvbench,
+    own,
     tiny_world,
     video_mme,
 )
@@ -35,6 +36,7 @@ class Benchmark:
         letters: that its options may have.
         subtitles: how they come into a prompt: those that overlap the frames, or between the frames; None for never.
         rows: of a folder and a split.
+        averaged: split -> the values of `macro` that there are, of which a download may lack all questions.
     """
 
     name: str
@@ -46,6 +48,12 @@ class Benchmark:
     letters: str
     subtitles: str | None
     rows: Callable[[DataFolder, str], Iterator[Question | Unusable]]
+    averaged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def require_split(self, split: str) -> None:
+        """Raises ConfigError, with the splits that there are, for another one."""
+        if split not in self.splits:
+            raise ConfigError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits)}")
 
     def read(self, folder: str | os.PathLike[str], split: str | None = None) -> list[Question | Unusable]:
         """Every row of a split, as a question or as what is left out.
@@ -59,8 +67,7 @@ class Benchmark:
             DataError: no list, a list that cannot be read at all, or not one question that can be asked.
         """
         split = self.splits[0] if split is None else split
-        if split not in self.splits:
-            raise ConfigError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits)}")
+        self.require_split(split)
         data = DataFolder(folder)
         rows = named_apart(self.rows(data, split))
         if not any(isinstance(row, Question) for row in rows):
@@ -92,6 +99,7 @@ BENCHMARKS = {
             letters=mlvu.LETTERS,
             subtitles=None,
             rows=mlvu.read,
+            averaged=mlvu.TASKS,
         ),
         Benchmark(
             name="longvideobench",
@@ -125,6 +133,7 @@ BENCHMARKS = {
             letters=mvbench.LETTERS,
             subtitles=None,
             rows=mvbench.read,
+            averaged={"test": tuple(mvbench.TASKS)},
         ),
         Benchmark(
             name="egoschema",
@@ -136,6 +145,17 @@ BENCHMARKS = {
             letters=egoschema.LETTERS,
             subtitles=None,
             rows=egoschema.read,
+        ),
+        Benchmark(
+            name="own",
+            title="questions of one's own",
+            source="a manifest with `questions`",
+            splits=("test", "val", "train"),
+            groups=("type",),
+            macro=None,
+            letters=own.LETTERS,
+            subtitles=None,
+            rows=own.read,
         ),
         Benchmark(
             name="tiny-world",

@@ -73,7 +73,7 @@ def _words(words: list[str], numbered: bool) -> list[str]:
     return words
 
 
-def read_json(path: Path, begins_s: float, duration_s: float) -> list[Subtitle]:
+def read_json(path: Path, begins_s: float, duration_s: float, as_loader: bool = False) -> list[Subtitle]:
     """Subtitles in the JSON of LongVideoBench, in the order of the file.
 
     Each has `timestamp` (two numbers; the last end may lack) and `text`, or `start`, `end` (``h:m:s``) and `line`.
@@ -81,7 +81,9 @@ def read_json(path: Path, begins_s: float, duration_s: float) -> list[Subtitle]:
     Args:
         path: of the file.
         begins_s: on the clock of the subtitles, where the video begins.
-        duration_s: stands for an end that is not given.
+        duration_s: of the video; a subtitle whose end is not given lasts to its end.
+        as_loader: put an end as LongVideoBench's loader does where it is no number with a fraction, be it a whole one:
+            `duration_s` on the clock of the subtitles.
 
     Raises:
         DataError: it cannot be read, or an item is of neither form.
@@ -89,14 +91,17 @@ def read_json(path: Path, begins_s: float, duration_s: float) -> list[Subtitle]:
     items = parse_json(_bytes_of(path), str(path), DataError)
     if not isinstance(items, list):
         raise DataError(f"{path}: a list of subtitles is needed, not {type(items).__name__}")
-    return [_of_json(item, f"{path}: item {number}", begins_s, duration_s) for number, item in enumerate(items, 1)]
+    last_s = duration_s if as_loader else begins_s + duration_s
+    return [
+        _of_json(item, f"{path}: item {number}", begins_s, last_s, as_loader) for number, item in enumerate(items, 1)
+    ]
 
 
-def _of_json(item: Any, where: str, begins_s: float, duration_s: float) -> Subtitle:
+def _of_json(item: Any, where: str, begins_s: float, last_s: float, as_loader: bool) -> Subtitle:
     try:
         if "timestamp" in item:
             (start, end), text = item["timestamp"], item["text"]
-            end = duration_s if end is None else end
+            end = last_s if end is None or (as_loader and not isinstance(end, float)) else end
         else:
             start, end = (_clock(item[name]) for name in ("start", "end"))
             text = item["line"]
@@ -142,16 +147,19 @@ def _bytes_of(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class SeenFrames:
-    """Which frames of a video a model is shown: their indices, and rate and number of all frames."""
+    """Which frames of a video a model is shown.
+
+    Attributes:
+        indices: their numbers in the video.
+        times_s: when they come on screen.
+        fps: rate that the container tells; harnesses take index / fps for the time of a frame, whatever its rate there.
+        total: frames of the video.
+    """
 
     indices: tuple[int, ...]
+    times_s: tuple[float, ...]
     fps: float
     total: int
-
-    @property
-    def times_s(self) -> list[float]:
-        """When they are shown."""
-        return [index / self.fps for index in self.indices]
 
 
 def overlapping(subtitles: Sequence[Subtitle], frames: SeenFrames) -> list[str]:
@@ -183,7 +191,7 @@ def as_vlmevalkit(subtitles: Sequence[Subtitle], frames: SeenFrames) -> list[str
     """
     said = []
     for index in frames.indices:
-        now = round(index * 1000 / frames.fps)
+        now = round(index * (1000 / frames.fps))
         said.append(
             next(
                 (item.text for item in subtitles if round(item.start_s * 1000) < now < round(item.end_s * 1000)),
@@ -193,12 +201,20 @@ def as_vlmevalkit(subtitles: Sequence[Subtitle], frames: SeenFrames) -> list[str
     return [text for text in said if text.strip()]
 
 
-def interleaved(subtitles: Sequence[Subtitle], times_s: Sequence[float]) -> Iterator[int | str]:
+def interleaved(
+    subtitles: Sequence[Subtitle], times_s: Sequence[float], looked_at_s: Sequence[float] | None = None
+) -> Iterator[int | str]:
     """Frames, as their positions in `times_s`, and subtitles by time, as LongVideoBench's loader puts them.
 
     A subtitle stands at its middle, behind the frames up to there; one that no frame falls in is left out. One shorter
     than a second counts as a second long.
+
+    Args:
+        subtitles: in the order of their file.
+        times_s: of the frames.
+        looked_at_s: moments of which one has to fall in a subtitle; by default those of the frames.
     """
+    looked_at_s = times_s if looked_at_s is None else looked_at_s
     shown = 0
     for item in subtitles:
         start, end = item.start_s, item.end_s
@@ -208,9 +224,28 @@ def interleaved(subtitles: Sequence[Subtitle], times_s: Sequence[float]) -> Iter
             shown += 1
         if end - start < _SHORT_S:
             start, end = middle - _SHORT_S / 2, middle + _SHORT_S / 2
-        if any(start < time < end for time in times_s):
+        if any(start < time < end for time in looked_at_s):
             yield item.raw
     yield from range(shown, len(times_s))
+
+
+def interleaved_as_lmms_eval(
+    subtitles: Sequence[Subtitle], frames: SeenFrames, count: int, duration_s: float
+) -> Iterator[int | str]:
+    """Frames and subtitles as lmms-eval 0.7.3 puts them in `longvideobench_val_i`.
+
+    It goes by moments of its own, whatever frames it shows at them: `lmms_eval_times_s`. A model that is shown another
+    number of frames than those moments is told the same subtitles, between its frames by their times.
+
+    Args:
+        subtitles: as the loader reads them, see `read_json`.
+        frames: that the model sees.
+        count: that were asked for, `max_num_frames` there (16 as it is published).
+        duration_s: of the video.
+    """
+    moments_s = lmms_eval_times_s(duration_s, count)
+    same = len(moments_s) == len(frames.indices)
+    return interleaved(subtitles, moments_s if same else frames.times_s, moments_s)
 
 
 def lmms_eval_times_s(duration_s: float, count: int) -> list[float]:

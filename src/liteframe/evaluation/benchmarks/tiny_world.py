@@ -1,52 +1,23 @@
-"""The tiny world (`liteframe synth`), or any manifest with `questions`: ``test.jsonl`` and videos beside it."""
+"""The tiny world (`liteframe synth`): ``test.jsonl`` and videos beside it, four questions about each."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-from liteframe.data.sources.conversations import choices_of, right_option, type_of
-from liteframe.data.sources.manifest import VideoRow, read_manifest
+from liteframe.data.sources.manifest import VideoRow
 from liteframe.errors import ManifestError
+from liteframe.evaluation.benchmarks import own
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
-from liteframe.evaluation.benchmarks.question import Question, Unusable, unusable
+from liteframe.evaluation.benchmarks.question import Question, Unusable
 
-LETTERS = "ABCDEFGH"
+LETTERS = own.LETTERS
 
 
 def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
-    """Questions of a split's manifest, four a video in the tiny world; a bad one costs only itself."""
-    path = data.lists(f"{split}.jsonl")[0]
-    for row in read_manifest(path, root=str(data.root), keep_unusable=True):
-        fields = row.as_dict()
-        asked = fields.get("questions") or [fields]
-        for number, item in enumerate(asked):
-            name = f"{row.id} {number}"
-            where = row.place or row.path
-            try:
-                yield _question(name, row, {**fields, "questions": [item]}, where, data.root)
-            except ManifestError as error:
-                yield unusable(name if len(asked) > 1 else row.id, where, error)
+    """Questions of a split. Others than this world's are left out, as they would be asked without their options."""
+    return own.read(data, split, _require_scene)
 
 
-def _question(name: str, row: VideoRow, fields: dict[str, Any], where: str, root: Path) -> Question:
-    if row.error:
-        raise ManifestError(row.error)
-    if not os.path.isfile(row.path):
-        raise ManifestError(f"{where}: field 'path': no such file {row.path}; write it again")
-    (asked,) = choices_of(fields)
-    if len(asked["options"]) > len(LETTERS):
-        raise ManifestError(f"{where}: field 'options': more than {len(LETTERS)} of them; leave some out")
-    return Question(
-        id=name,
-        video=Path(os.path.realpath(row.path)).relative_to(os.path.realpath(root)).as_posix(),
-        text=asked["question"],
-        options=tuple(asked["options"]),
-        answer=right_option(asked),
-        groups={"type": type_of(asked)},
-        where=where,
-        start_s=row.start,
-        end_s=row.end,
-    )
+def _require_scene(row: VideoRow, where: str) -> None:
+    if row.error is None and "scene" not in row.extra:
+        raise ManifestError(f"{where}: field 'scene': missing, so no row of the tiny world; ask it by --benchmark own")

@@ -19,6 +19,7 @@ class Judged:
         name: for messages, such as the file that they are from.
         asked: what has to be equal for answers to be compared: benchmark, split, prompt, subtitles, rule, and so on.
         questions: ids of all that were asked.
+        left_out: how many more could not be asked, such as those about videos that are not there.
         correct: whether each answer was right, by id; questions without an answer or a key are left out.
     """
 
@@ -26,6 +27,7 @@ class Judged:
     asked: Mapping[str, Any]
     questions: frozenset[str]
     correct: Mapping[str, bool]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Comparison:
     Attributes:
         pairs: questions that both have a judged answer to.
         unpaired: questions that only one of them has.
+        unanswered_a, unanswered_b: of these, those that A, or B, has no answer to.
         accuracy_a, accuracy_b: over the pairs.
         only_a, only_b: ids that only the one got right.
         p: of McNemar's exact test, two-sided: how often as uneven a split of the flips, or a more uneven one, comes
@@ -48,22 +51,26 @@ class Comparison:
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     p: float
+    unanswered_a: int
+    unanswered_b: int
 
 
 def compare(a: Judged, b: Judged) -> Comparison:
     """The paired comparison of two sets of answers.
 
     Raises:
-        DataError: they were asked other questions or otherwise, or have no question in common; names what differs.
+        DataError: they were asked otherwise, or other questions beside those that one of them left out, or have no
+            question in common; names what differs.
     """
     differing = [key for key in sorted({*a.asked, *b.asked}) if a.asked.get(key) != b.asked.get(key)]
     if differing:
         told = "; ".join(f"{key} is {a.asked.get(key)!r} and {b.asked.get(key)!r}" for key in differing)
         raise DataError(f"{a.name} and {b.name} cannot be compared: {told}; evaluate both alike")
-    if a.questions != b.questions:
+    only_in_a, only_in_b = len(a.questions - b.questions), len(b.questions - a.questions)
+    if only_in_a > b.left_out or only_in_b > a.left_out:
         raise DataError(
-            f"{a.name} and {b.name} cannot be compared: {len(a.questions - b.questions)} questions are only in the"
-            f" first and {len(b.questions - a.questions)} only in the second; evaluate both on the same data"
+            f"{a.name} and {b.name} cannot be compared: {only_in_a} questions are only in the first and {only_in_b} "
+            "only in the second, more than were left out; evaluate both on the same data"
         )
     paired = [name for name in a.correct if name in b.correct]
     if not paired:
@@ -78,6 +85,8 @@ def compare(a: Judged, b: Judged) -> Comparison:
         only_a=only_a,
         only_b=only_b,
         p=mcnemar_exact(len(only_a), len(only_b)),
+        unanswered_a=len({*b.correct} - {*a.correct}),
+        unanswered_b=len({*a.correct} - {*b.correct}),
     )
 
 

@@ -184,11 +184,17 @@ def _greedy(
         next_logits: tokens (B) and the number of their step to the logits after them; called only when those are due.
         ends: tokens of which each ends an answer.
         max_tokens: of an answer.
+
+    Raises:
+        DataError: the logits are no numbers, of which the likeliest would be the first token of the vocabulary.
     """
     going = list(range(len(logits_BV)))
     for step in range(max_tokens):
         tokens_B = logits_BV.argmax(dim=-1)
-        tokens = tokens_B.tolist()
+        are_numbers_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0].isfinite()
+        tokens = torch.where(are_numbers_B, tokens_B, -1).tolist()
+        if -1 in tokens:
+            raise DataError("the model's logits are no numbers; take another dtype")
         if not (going := [index for index in going if tokens[index] not in ends]):
             return
         yield {index: tokens[index] for index in going}
@@ -201,9 +207,7 @@ def prompt_ids(model: VideoLLM, visual_BTNC: Tensor, question: str) -> list[int]
     groups, tokens = visual_BTNC.shape[1:3]
     video, asked = model.prompts.question_ids(question, groups, tokens)
     if model.prompts.tokenizer.unk_token_id in video:
-        raise DataError(
-            f"the model's vocabulary has no number for each of {groups} groups of frames; look at fewer frames"
-        )
+        model.prompts.require_known(model.prompts.video_text(groups, tokens))
     return [*video, *asked]
 
 
@@ -211,9 +215,25 @@ def require_room(model: VideoLLM, prompt: int, answer: int) -> None:
     """Raises DataError where a prompt of that many tokens and its answer are more than the LLM's context takes."""
     if answer < 1:
         raise DataError(f"max_tokens is {answer}; give 1 or more")
-    limit = getattr(model.language_model.config, "max_position_embeddings", None)
+    limit = _context(model)
     if limit is not None and prompt + answer > limit:
         raise DataError(
             f"the prompt has {prompt} tokens and the answer may have {answer}, the LLM takes {limit} in all; look at"
             " fewer frames, allow fewer tokens, or start a new conversation"
         )
+
+
+def room_for_answer(model: VideoLLM, prompt: int, most: int) -> int:
+    """Tokens, `most` or fewer, that the LLM's context leaves for an answer to a prompt of that many.
+
+    Raises:
+        DataError: it leaves none.
+    """
+    require_room(model, prompt, 1)
+    limit = _context(model)
+    return most if limit is None else min(most, limit - prompt)
+
+
+def _context(model: VideoLLM) -> int | None:
+    """Tokens that the LLM takes; None where its config does not say."""
+    return getattr(model.language_model.config, "max_position_embeddings", None)

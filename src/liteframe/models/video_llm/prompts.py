@@ -23,6 +23,7 @@ from liteframe.models.video_llm.chat_template import render, template_of
 IGNORE = -100
 _STAND_IN = "answer"
 _FEW_WORDS = 100
+_FRAME_NUMBER = re.compile(r"Frame\d+:")
 Turn = tuple[str, str]
 """A question and its answer."""
 Line = tuple[int, int]
@@ -146,7 +147,12 @@ class PromptBuilder:
             question: the user's turn.
             system: turn before it; none where empty.
             answer_start: what the answer begins with already.
+
+        Raises:
+            DataError: a text, or what is said within the video's, has words that the model does not know.
         """
+        for text in (video, question, system, answer_start):
+            self.require_known(text)
         before, after = self._around_video(question, system, answer_start)
         return [*before, *self._tokenise(video)], list(after)
 
@@ -185,14 +191,23 @@ class PromptBuilder:
         """Raises DataError where a question is empty, or has words or special tokens that it may not have."""
         if not question.strip():
             raise DataError("the question is empty")
-        unknown_id = self.tokenizer.unk_token_id
-        ids = set(self._tokenise(question)) - {unknown_id}
+        ids = set(self._tokenise(question)) - {self.tokenizer.unk_token_id}
         special = {number: str(token) for number, token in self._special_tokens().items() if number in ids}
         if special:
             raise DataError(f"the question holds {min(special.values())!r}, which a question may not; leave it out")
+        self.require_known(question)
+
+    def require_known(self, text: str) -> None:
+        """Raises DataError where a text has words, or numbers of frames, that the model has no token for."""
+        unknown_id = self.tokenizer.unk_token_id
         if unknown_id is None:
             return
-        unknown = [word for word in dict.fromkeys(question.split()) if unknown_id in self._tokenise(word)]
+        unknown = [word for word in dict.fromkeys(text.split()) if unknown_id in self._tokenise(word)]
+        if any(_FRAME_NUMBER.fullmatch(word) for word in unknown):
+            raise DataError(
+                f"the model's vocabulary has no number for each of {len(_FRAME_NUMBER.findall(text))} groups of frames;"
+                " look at fewer frames"
+            )
         if unknown:
             raise DataError(
                 f"the model does not know the words {', '.join(map(repr, unknown))}; it knows {self._known_words()}"
@@ -244,7 +259,7 @@ class PromptBuilder:
     def _known_words(self) -> str:
         special = self._special_tokens()
         words = (word for word, number in self.tokenizer.get_vocab().items() if number not in special)
-        known = sorted(word for word in words if not re.fullmatch(r"Frame\d+:", word))
+        known = sorted(word for word in words if not _FRAME_NUMBER.fullmatch(word))
         return ", ".join(known) if len(known) <= _FEW_WORDS else f"{len(known)} others"
 
     def _first_token(self, text: str) -> int:

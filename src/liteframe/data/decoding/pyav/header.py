@@ -54,6 +54,18 @@ class Header:
     first: FirstPicture
 
 
+def told_rate(path: str) -> float:
+    """Frames a second as the container tells, FFmpeg's `avg_frame_rate`; 0 where it does not.
+
+    At a variable rate it need not be the mean: what is told of the last frame counts, and bits of the header.
+
+    Raises:
+        DecodeError: the file cannot be opened.
+    """
+    with open_video(path) as (_, stream, _):
+        return float(stream.average_rate or 0)
+
+
 def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]:
     """The header of a video, and the table of its packets where they tell the frames.
 

@@ -1,0 +1,83 @@
+"""Pictures as RGB pixels, and videos that are kept as a picture a frame; whoever made them is not trusted.
+
+Torch-free, because decode processes import it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from liteframe.data.decoding import heartbeat
+from liteframe.data.decoding.frame_resize import FrameResize
+from liteframe.data.decoding.memory import require_memory
+from liteframe.errors import DataError
+
+_MOST_PIXELS = 100_000_000
+_FORMATS_READ = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA")
+
+
+def read_pictures(paths: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """Pictures one after the other: uint8 RGB (T, height, width, 3).
+
+    Args:
+        paths: of files.
+        size: height and width that they are scaled to, bicubic with antialias.
+
+    Raises:
+        DataError: as `open_picture`, or they take more memory than a video may.
+    """
+    require_memory(os.path.dirname(paths[0]), len(paths), *size)
+    frames_THWC = np.empty((len(paths), *size, 3), np.uint8)
+    for frame_HWC, path in zip(frames_THWC, paths, strict=True):
+        pixels_HWC = np.asarray(open_picture(path))
+        height, width = pixels_HWC.shape[:2]
+        frame_HWC[:] = FrameResize((height, width), size)(pixels_HWC)
+        heartbeat.step()
+    return frames_THWC
+
+
+def picture_size(path: str) -> tuple[int, int]:
+    """Height and width in pixels of the picture in a file. Raises DataError as `open_picture`."""
+    width, height = open_picture(path).size
+    return height, width
+
+
+def open_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """The picture in a file, upright and in RGB.
+
+    Raises:
+        DataError: no such file, no picture, or one of more pixels than fit into memory with ease.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DataError(f"{path}: no file but a folder, a pipe or a device; take it away")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `require_small` has a limit of its own
+            with Image.open(path, formats=_formats()) as opened:
+                require_small(opened, str(path))
+                return ImageOps.exif_transpose(opened).convert("RGB")
+    except DataError:
+        raise
+    except Exception as error:  # readers of damaged images raise whatever Python does
+        raise DataError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def require_small(image: Image.Image, name: str) -> None:
+    """Raises DataError, with `name`, where a picture has more pixels than fit into memory with ease."""
+    width, height = image.size
+    if width * height > _MOST_PIXELS:
+        raise DataError(f"{name}: {width} x {height} pixels, where {_MOST_PIXELS:,} are the most; make it smaller")
+
+
+@cache
+def _formats() -> list[str]:
+    """Pictures of pixels: those of other kinds are drawn by programs, such as Ghostscript."""
+    Image.init()
+    return [name for name in _FORMATS_READ if name in Image.OPEN]
