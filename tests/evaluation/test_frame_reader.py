@@ -48,7 +48,7 @@ def reader(root: Path, readers: list[FrameReader]) -> FrameReader:
 
 
 def test_pictures_are_those_of_the_processor(root: Path, readers: list[FrameReader]) -> None:
-    read = reader(root, readers).read(VIDEO)
+    (read,) = reader(root, readers).read(VIDEO)
     paths = [root / "video" / f"{number:05d}.png" for number in range(1, 5)]
     assert torch.equal(read.frames_TCHW, torch.cat([read_image(path, SIZE) for path in paths]))
     assert read.times_T.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
@@ -67,7 +67,7 @@ def test_times_are_those_on_screen_and_the_rate_is_the_containers(tmp_path: Path
             frame.pts, frame.time_base = time, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    read = reader(tmp_path, readers).read(Stretch("varying.mp4"))
+    (read,) = reader(tmp_path, readers).read(Stretch("varying.mp4"))
     assert read.times_T == pytest.approx([times_ms[index] / 1000 for index in read.indices_T], abs=2e-3)
     with av.open(tmp_path / "varying.mp4") as container:
         assert read.fps == float(container.streams.video[0].average_rate or 0) > 0
