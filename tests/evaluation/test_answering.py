@@ -124,6 +124,8 @@ def test_options_that_begin_alike_are_refused(models: dict[Cell, VideoLLM]) -> N
         option_ids(model, ["color of", "color red"])
     with pytest.raises(DataError, match="the option '' has no token"):
         option_ids(model, ["red", ""])
+    with pytest.raises(DataError, match="'zebra' begins with a word that the model does not know; it knows ball, blue"):
+        option_ids(model, ["red", "zebra"])
 
 
 def test_batches_that_cannot_be_answered_are_refused(models: dict[Cell, VideoLLM], batch: dict[str, Any]) -> None:

@@ -263,10 +263,14 @@ class PromptBuilder:
         return ", ".join(known) if len(known) <= _FEW_WORDS else f"{len(known)} others"
 
     def _first_token(self, text: str) -> int:
-        """Raises DataError where the text is no token at all."""
+        """Raises DataError where the text is no token at all, or begins with a word that the model does not know."""
         ids = self._tokenise(text)
         if not ids:
             raise DataError(f"the option {text!r} has no token for this model; write it otherwise")
+        if ids[0] == self.tokenizer.unk_token_id:
+            raise DataError(
+                f"the option {text!r} begins with a word that the model does not know; it knows {self._known_words()}"
+            )
         return ids[0]
 
     def conversation(
