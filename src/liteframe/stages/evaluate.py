@@ -20,7 +20,7 @@ from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import encode_chunks
 from liteframe.models.video_llm.generation import prompt_ids, require_room
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.stages.following import follow_frames
+from liteframe.stages.following import follow_frames, require_size_told
 from liteframe.system.atomic import atomic_write_json
 
 _LETTERS_ASKED = "Answer with the letter of the right option."
@@ -58,6 +58,7 @@ class EvaluateStage(LightningModule):
     def configure_model(self) -> None:
         if self.model is None:
             self.model = load_video_llm(self.source, self.attention)
+            require_size_told(self, self.model.frames, self.source)
             size = follow_frames(self, self.model.frames, self.source)
             if size is not None:
                 self.model.require_size(size, "data.image_size")
@@ -175,6 +176,7 @@ class EvaluateStage(LightningModule):
             "frames": data.frames,
             "most_frames_trained_on": self.model.frames.most_frames,
             "image_size": list(data.settings.image_size),
+            "image_size_made_for": list(self.model.frames.image_size or data.settings.image_size),
             "clip_frames": data.settings.clip_frames,
             "sampler": type(data.sampler).__name__,
             "sampler_settings": {name: value for name, value in data.sampler.describe().items() if name != "name"},
