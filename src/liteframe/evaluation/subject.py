@@ -16,7 +16,7 @@ from transformers import InternVLForConditionalGeneration, ProcessorMixin
 from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS, RunParts
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
-from liteframe.evaluation.answering import option_ids, whole_clips
+from liteframe.evaluation.answering import option_ids, option_logits, whole_clips
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP, VisionTokens, joined
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
@@ -215,10 +215,7 @@ class Talk:
         text = decode(prompts.tokenizer, ids) if max_tokens else None
         if options is None:
             return Said(text, None, tokens)
-        head: Any = self.subject.inner.lm_head
-        # In float32, as bfloat16 would see ties.
-        logits = head.weight[options].float() @ hidden_C.float()
-        return Said(text, tuple(logits.tolist()), tokens)
+        return Said(text, tuple(option_logits(self.subject.inner, hidden_C, options)), tokens)
 
     def _option_ids(self, options: Sequence[str], required: bool) -> list[int] | None:
         """First token of each; None, if they are not required, where two are the same."""
