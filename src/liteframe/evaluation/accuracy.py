@@ -47,11 +47,6 @@ class ByKind(NamedTuple):
     accuracy_K: np.ndarray
     questions_K: np.ndarray
 
-    @property
-    def macro(self) -> float:
-        """Mean over kinds."""
-        return float(self.accuracy_K.mean())
-
 
 def accuracy_by_kind(correct: ArrayLike, kinds: ArrayLike) -> ByKind:
     """Accuracy over the questions of each kind.

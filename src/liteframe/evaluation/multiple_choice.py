@@ -103,7 +103,7 @@ class MultipleChoiceAccuracy(Metric):
         types = sorted(zip(map(_unpack_name, by_type.kinds), by_type.accuracy_K, by_type.questions_K, strict=True))
         return {
             **accuracy_over(table[:, _RIGHT], _clusters(table), self.samples, self.seed, self.level),
-            "macro": by_type.macro,
+            "macro": float(by_type.accuracy_K.mean()),
             "per_type": {name: float(accuracy) for name, accuracy, _ in types},
             "per_type_questions": {name: int(questions) for name, _, questions in types},
         }

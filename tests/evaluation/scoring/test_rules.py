@@ -199,3 +199,10 @@ def test_the_likeliest_option() -> None:
     for logits in ([], [1.0, math.nan]):
         with pytest.raises(DataError, match="numbers are needed"):
             likeliest(logits)
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("A", "A"), ("B", "B"), ("C", "AC"), ("D", "BD")])
+def test_options_that_are_letters_are_mixed_up_as_vlmevalkit_mixes_them_up(answer: str, expected: str) -> None:
+    """It renames the first option, where it is the answer, to A, and then, as the third option is called A, to C."""
+    for rule in (vlmevalkit.mlvu, vlmevalkit.mvbench):
+        assert said(rule, answer, "The door.", "C", "A", "B") == expected

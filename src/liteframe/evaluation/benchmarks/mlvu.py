@@ -24,15 +24,15 @@ from liteframe.evaluation.benchmarks.question import (
 from liteframe.evaluation.benchmarks.reading import questions_in
 
 LETTERS = "ABCDEF"
-_TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
-_SAME_TASK = {"findNeedle": "needle"}
+TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
+SAME_TASK = {"findNeedle": "needle"}
 """The authors' dev files call a task so; their papers, folders and every harness have the other name."""
 _LISTS = {
     "dev": ("*[1-7]_*.json", "mlvu/test-*.parquet", "*test-*.parquet"),
     "test": ("*test_mcq_gt.json", "*test_multi_choice_tasks.json", "*test-*.parquet"),
 }
 _FOLDERS = {
-    "dev": tuple(f"MLVU/video/{number}_{task}" for number, task in enumerate(_TASKS, start=1)),
+    "dev": tuple(f"MLVU/video/{number}_{task}" for number, task in enumerate(TASKS, start=1)),
     "test": ("MLVU_Test/video", "video"),
 }
 
@@ -55,7 +55,7 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
         else:
             raise row.fault("question", "no options in it, as lines that begin with (A), (B), ...; repair the row")
         task = required_text(row, "task_type" if "task_type" in row.rest else "question_type")
-        task = _SAME_TASK.get(task, task)
+        task = SAME_TASK.get(task, task)
         spelt = of_letter if reorganised else of_text
         return Question(
             id=row.name("question_id") or f"{task} {_number(row.where)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
 
@@ -34,6 +34,7 @@ class Question:
         duration_s: of the video, where the list says so.
         start_s, end_s: the part of the video that the question is about; None for its start and its end.
         pictures_fps: rate of a video that is kept as a folder of pictures; None for a file.
+        row: fields of its row as they are published; a benchmark of several lists adds which one.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Question:
     start_s: float | None = None
     end_s: float | None = None
     pictures_fps: float | None = None
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def letters(self) -> str:
@@ -69,11 +71,13 @@ class Unusable:
         id: of the row, or its position in the list where it has none.
         where: position in its list.
         why: in one line, with what to do.
+        row: as of `Question`; empty where it could not be read at all.
     """
 
     id: str
     where: str
     why: str
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def questions_of(row: Mapping[str, Any], where: str = "", video: str | None = None) -> list[Question]:
@@ -193,7 +197,7 @@ def _no_option(row: RowFields, name: str, answer: str, options: Sequence[str]) -
     return row.fault(name, f"{answer!r:.80} is not exactly one of the options {list(options)!r:.200}; repair the row")
 
 
-def unusable(name: object, where: str, error: ManifestError) -> Unusable:
+def unusable(name: object, where: str, error: ManifestError, row: Mapping[str, Any] | None = None) -> Unusable:
     """What stands for a row that raised `error`; `name` is its id, if it is one."""
     why = str(error) if str(error).startswith(where) else f"{where}: {error}"
-    return Unusable(str(name) if isinstance(name, str | int) and name != "" else where, where, why)
+    return Unusable(str(name) if isinstance(name, str | int) and name != "" else where, where, why, row or {})

@@ -117,7 +117,7 @@ def figures(
     correct = [question.answer in reading.chosen for question, reading in zip(questions, found, strict=True)]
     table = accuracy_over(correct, [question.video for question in questions], samples, seed)
     kinds = {group: accuracy_by_kind(correct, [q.groups[group] for q in questions]) for group in benchmark.groups}
-    macro = {group: by_kind.macro for group, by_kind in kinds.items()}
+    macro = {group: fmean(by_kind.accuracy_K.tolist()) for group, by_kind in kinds.items()}
     return {
         "headline": table["accuracy"] if benchmark.macro is None else macro[benchmark.macro],
         **table,
