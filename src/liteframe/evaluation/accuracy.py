@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,22 +34,8 @@ def accuracy_over(
     }
 
 
-class ByKind(NamedTuple):
-    """Accuracy over each kind of questions.
-
-    Attributes:
-        kinds: sorted, (K,) or (K, ...).
-        accuracy_K: over the questions of each.
-        questions_K: how many each has.
-    """
-
-    kinds: np.ndarray
-    accuracy_K: np.ndarray
-    questions_K: np.ndarray
-
-
-def accuracy_by_kind(correct: ArrayLike, kinds: ArrayLike) -> ByKind:
-    """Accuracy over the questions of each kind.
+def accuracy_by_kind(correct: ArrayLike, kinds: ArrayLike) -> list[tuple[Any, float, int]]:
+    """Each kind of questions in the order of kinds, with the accuracy over its questions and how many it has.
 
     Args:
         correct: (Q,), 1 or True where the answer was right.
@@ -58,4 +44,5 @@ def accuracy_by_kind(correct: ArrayLike, kinds: ArrayLike) -> ByKind:
     found, kind_Q = np.unique(np.asarray(kinds), axis=0, return_inverse=True)
     kind_Q = kind_Q.reshape(-1)
     questions_K = np.bincount(kind_Q)
-    return ByKind(found, np.bincount(kind_Q, weights=np.asarray(correct, np.float64)) / questions_K, questions_K)
+    accuracy_K = np.bincount(kind_Q, weights=np.asarray(correct, np.float64)) / questions_K
+    return list(zip(found, accuracy_K.tolist(), questions_K.tolist(), strict=True))

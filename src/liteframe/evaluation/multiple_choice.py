@@ -100,12 +100,12 @@ class MultipleChoiceAccuracy(Metric):
             raise DataError("no answers were counted: every video was skipped, or the manifest has no questions")
         _refuse_repeats(table)
         by_type = accuracy_by_kind(table[:, _RIGHT], table[:, _NAME:])
-        types = sorted(zip(map(_unpack_name, by_type.kinds), by_type.accuracy_K, by_type.questions_K, strict=True))
+        named = sorted((_unpack_name(words), accuracy, questions) for words, accuracy, questions in by_type)
         return {
             **accuracy_over(table[:, _RIGHT], _clusters(table), self.samples, self.seed, self.level),
-            "macro": float(by_type.accuracy_K.mean()),
-            "per_type": {name: float(accuracy) for name, accuracy, _ in types},
-            "per_type_questions": {name: int(questions) for name, _, questions in types},
+            "macro": float(np.mean([accuracy for _, accuracy, _ in by_type])),
+            "per_type": {name: accuracy for name, accuracy, _ in named},
+            "per_type_questions": {name: questions for name, _, questions in named},
         }
 
     def answered(self) -> tuple[np.ndarray, np.ndarray]:

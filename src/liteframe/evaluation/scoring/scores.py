@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from liteframe.errors import DataError
-from liteframe.evaluation.accuracy import ByKind, accuracy_by_kind, accuracy_over
+from liteframe.evaluation.accuracy import accuracy_by_kind, accuracy_over
 from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import Benchmark
 from liteframe.evaluation.scoring.likelihood import likeliest
@@ -116,22 +116,20 @@ def figures(
     """
     correct = [question.answer in reading.chosen for question, reading in zip(questions, found, strict=True)]
     table = accuracy_over(correct, [question.video for question in questions], samples, seed)
-    kinds = {group: accuracy_by_kind(correct, [q.groups[group] for q in questions]) for group in benchmark.groups}
-    macro = {group: fmean(by_kind.accuracy_K.tolist()) for group, by_kind in kinds.items()}
+    by = {group: _by(group, questions, correct) for group in benchmark.groups}
+    macro = {group: fmean(part["accuracy"] for part in parts.values()) for group, parts in by.items()}
     return {
         "headline": table["accuracy"] if benchmark.macro is None else macro[benchmark.macro],
         **table,
         "unparsed": fmean(not reading.parsed for reading in found),
         "macro": macro,
-        "by": {group: _table(by_kind) for group, by_kind in kinds.items()},
+        "by": by,
     }
 
 
-def _table(by_kind: ByKind) -> dict[str, dict[str, Any]]:
-    return {
-        str(kind): {"accuracy": float(accuracy), "questions": int(questions)}
-        for kind, accuracy, questions in zip(*by_kind, strict=True)
-    }
+def _by(group: str, questions: Sequence[Question], correct: Sequence[bool]) -> dict[str, dict[str, Any]]:
+    parts = accuracy_by_kind(correct, [question.groups[group] for question in questions])
+    return {str(value): {"accuracy": accuracy, "questions": count} for value, accuracy, count in parts}
 
 
 def paper_average(headlines: Mapping[str, float]) -> float | None:
