@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from liteframe.bench.environment import environment
 from liteframe.bench.paper.training import TIMM_CONFIG
-from liteframe.bench.questions import question_batches, videos_for
+from liteframe.bench.questions import question_batches, sizes_asked, videos_for
 from liteframe.bench.records import write_record
 from liteframe.bench.run_methods import RunParts
 from liteframe.bench.target_fit import target_fit
@@ -29,7 +29,9 @@ from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVL
+from liteframe.models.video_llm.adapted import frames_of
 from liteframe.models.video_llm.answering_model import AnsweringModel
+from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import Recipe, StageSpec, read_recipe
 from liteframe.pipeline.runner import PipelineRunner
@@ -216,11 +218,12 @@ class Bench:
         """Accuracy on the test videos by frames, of what LMA exports."""
         model = RunParts(self.run).adapted(export).eval()
         models: dict[Cell, AnsweringModel] = {("lma", frames): model for frames in ANSWERED_FRAMES}
-        data = videos_for({"lma": model}, self.world_run / "world" / "test.jsonl", max(ANSWERED_FRAMES), 8)
+        data = videos_for(by_name := {"lma": model}, self.world_run / "world" / "test.jsonl", max(ANSWERED_FRAMES), 8)
         with isolated(self.seed):
             batches = question_batches(data, "questions about held-out videos")
             scores = answer_all(models, batches, torch.bfloat16, torch.device("cpu"))
-        return {"accuracy": {str(frames): score.compute() for (_, frames), score in scores.items()}}
+        accuracy = {str(frames): score.compute() for (_, frames), score in scores.items()}
+        return {"accuracy": accuracy, **sizes_asked(data, by_name)}
 
     def fit(self, encoder: Path) -> dict[str, Any]:
         """How near an encoder is to its targets on the test videos."""
@@ -228,7 +231,7 @@ class Bench:
         wap = WAP(similarity="cosine", scale=self.case.scale)
         manifest = self.world_run / "world" / "test.jsonl"
         with isolated(self.seed):
-            student = LiteFrameEncoder.from_pretrained(encoder)
+            student = LiteFrameBackbone(LiteFrameEncoder.from_pretrained(encoder), frames_of(encoder).image_size)
             fits = {frames: target_fit(student, teacher, wap, manifest, frames) for frames in self.case.frames}
         by_frames = {str(frames): found["explained_variance"] for frames, found in sorted(fits.items())}
         return {**fits[self.case.frames[0]], "explained_variance_by_frames": by_frames}

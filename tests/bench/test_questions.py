@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from liteframe.bench.questions import videos_for
+from liteframe.bench.questions import sizes_asked, videos_for
 from liteframe.bench.run_methods import exports_of
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
@@ -23,6 +23,7 @@ def test_models_of_two_sizes_are_not_compared() -> None:
     pruned = PostHocVideoLLM(VideoLLM(host, processor), "visionzip")
     data = videos_for({"teacher": teacher, "pruned": pruned}, Path(manifest("test")), 4, 1)
     assert data.settings.image_size == (112, 112)
+    assert sizes_asked(data, {"pruned": pruned}) == {"image_size": [112, 112], "image_size_made_for": [112, 112]}
     student = VideoLLM(host, processor, trained=FrameSpec((56, 56)))
     with pytest.raises(ConfigError, match=r"student was made for frames of \(56, 56\), teacher for \(112, 112\)"):
         videos_for({"teacher": teacher, "student": student}, Path(manifest("test")), 4, 1)

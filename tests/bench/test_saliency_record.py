@@ -37,6 +37,7 @@ def test_a_record_of_every_saliency_scale_and_frame_count(run: Path, capsys: pyt
         (method, n) for method in methods for n in (4, 8)
     ]
     settings = record["settings"]
+    assert settings["image_size"] == settings["image_size_made_for"] == [112, 112]
     assert (settings["reference"], settings["split"]) == ("class_token x20", "test")
     assert settings["compressors"]["norm x5"] == WAP((4, 2, 2), "cosine", 5.0, "norm").describe()
     for row in record["rows"]:

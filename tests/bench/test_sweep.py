@@ -110,6 +110,7 @@ def test_a_report_of_every_method_and_count(run: Path, tmp_path: Path, capsys: p
     assert report["limits"] == best, "of before and after the times"
     assert [stage["name"] for stage in report["stages"]] == ["world", "pretrain-llm", "ctd", "bench"]
     assert report["environment"] and report["settings"]["seed"] == 5
+    assert report["settings"]["image_size"] == report["settings"]["image_size_made_for"] == [112, 112]
     assert (tmp_path / "pareto.png").read_bytes()[:4] == b"\x89PNG"
     assert "liteframe-lma" in (tmp_path / "report.md").read_text()
     assert "liteframe-lma" in capsys.readouterr().out

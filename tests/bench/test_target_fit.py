@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from liteframe.bench.target_fit import fit_of
+from liteframe.bench.target_fit import fit_of, target_fit
+from liteframe.models.backbone import WAP
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.teachers import InternVL
+from liteframe.models.video_llm.model import LiteFrameBackbone
+from tiny_world import encoder_folder, host_folder, manifest
 
 
 @pytest.fixture(name="target")
@@ -47,3 +52,13 @@ def test_a_channel_that_is_missed_shows_whatever_its_variance(target: torch.Tens
     fit = fit_of(student, target)
     assert fit["stuck_channels"] == 1
     assert fit["largest_mean_error"] == pytest.approx(float(target[:, 1].mean() / target[:, 1].std(unbiased=False)))
+
+
+def test_a_student_is_shown_frames_of_the_size_that_it_was_made_for() -> None:
+    encoder, teacher = LiteFrameEncoder.from_pretrained(encoder_folder()), InternVL(str(host_folder())).load("eager")
+    wap = WAP(similarity="cosine", scale=20.0)
+    tokens = {
+        size: target_fit(LiteFrameBackbone(encoder, size), teacher, wap, manifest("test"), 4)["tokens"]
+        for size in (None, (112, 56))
+    }
+    assert tokens[None] == 2 * tokens[112, 56] == 3 * 16

@@ -9,8 +9,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from liteframe.errors import DataError
+from liteframe.evaluation.benchmarks.question import video_key
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
-from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
+from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
 
 _TYPES = ("needle", "order", "motion", "persist")
 

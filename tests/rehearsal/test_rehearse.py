@@ -14,7 +14,7 @@ import yaml
 from liteframe.command import cli
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.folders.training_record import TrainingRecord
-from liteframe.rehearsal.command import rehearse_command
+from liteframe.rehearsal.command import _steps_of, rehearse_command
 from liteframe.rehearsal.configs import CTD, EVALUATE, LMA, parse, read_runs
 from liteframe.rehearsal.cuts import Places, cut, processes_of, teacher_of
 from liteframe.rehearsal.real_size import check_real_size, chosen
@@ -100,6 +100,13 @@ def test_what_a_user_sets_is_kept_or_cut_as_it_has_to_be(tmp_path: Path) -> None
     derived = {run.kind: run for run in runs if not run.given}
     assert derived[EVALUATE].trainer["num_nodes"] == 4, "a change of the machine is of all stages"
     assert derived[LMA].model["optimizer"]["lr"] != 1e-3, "and one of a model of those that were given"
+
+
+def test_a_size_that_the_command_line_gives_is_given_by_the_rehearsed_one(tmp_path: Path) -> None:
+    for changes, told in ((["data.image_size=896"], ("--data.image_size=224",)), ([], ())):
+        (run,) = (run for run in read_runs(["eval.yaml", GPU8], changes, False) if run.kind == EVALUATE)
+        (step,) = _steps_of(run, Places(tmp_path, {run.model["source"]: small("x", tmp_path)}), 2)
+        assert step.words[step.words.index(str(tmp_path / "evaluate-cut.yaml")) + 1 :] == told
 
 
 def test_shipped_stages_follow_the_given_one(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import DataError, ManifestError
+from liteframe.evaluation.benchmarks.question import questions_of
 from liteframe.hf.loading import load_video_llm
 from liteframe.stages.evaluate import EvaluateStage
 from tiny_world import decoding_in_process, host_folder, lma_run_folder, make_trainer, manifest, video_data
@@ -67,9 +68,10 @@ def test_no_answer_depends_on_the_chunks_of_the_encoder(tmp_path: Path) -> None:
 
 def test_letters_are_asked_for_and_may_be_the_answer(tmp_path: Path) -> None:
     stage = EvaluateStage("nowhere")
-    question = {"question": "what is it", "options": ["a box", "a ball"], "answer": "B"}
-    assert stage._prompt(question).splitlines()[:3] == ["what is it", "A. a box", "B. a ball"]
-    assert list(stage._shown(question)) == ["A", "B"]
+    asked = {"question": "what is it", "options": ["a box", "a ball"], "answer": "B"}
+    (question,) = questions_of({"path": "a.mp4", "id": "a", **asked})
+    assert stage.prompt.ask(question).user.splitlines()[:3] == ["what is it", "A. a box", "B. a ball"]
+    assert stage.prompt.answers(question) == ("A", "B")
     # Of the tiny world's words none is a letter: here the options are the words, and the answers the letters.
     rows = [json.loads(line) for line in manifest("test").read_text().splitlines()]
     for row in rows:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from lightning.pytorch import Callback, LightningModule
 
+from liteframe.command import cli
 from liteframe.data.loading.batching import BatchShape
 from liteframe.data.sampling import FpsCapped, Linspace, RandomSegment, UniformMidpoints
 from liteframe.data.sampling.frame_spec import FrameSpec
@@ -89,6 +90,44 @@ def test_what_is_given_otherwise_is_said_and_recorded(tmp_path: Path, capsys: py
         f"liteframe: data.image_size is 56 x 56, but {source} was made for 112 x 112; leave data.image_size out to"
         " follow it",
     ]
+
+
+def test_frames_of_another_size_are_asked_only_where_the_command_itself_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, config = lma_run_folder() / "export", tmp_path / "mine.yaml"
+    data = {"test": str(manifest("test")), "frames": 4, "batch_size": 1, "image_size": 56}
+    model = {"class_path": "EvaluateStage", "init_args": {"source": str(source), "choices": "words"}}
+    trainer = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    settings = {"model": model, "data": {"class_path": "VideoDataModule", "init_args": data}, "trainer": trainer}
+    config.write_text(json.dumps(settings))
+
+    def test(out: str, *words: object) -> int:
+        place = ["--trainer.default_root_dir", tmp_path / out]
+        with decoding_in_process():
+            return cli.main(["test", *map(str, words), *map(str, place)])
+
+    refused = (
+        f"data.image_size is 56 x 56, but {source} was made for 112 x 112; leave it out, or, to ask the model at"
+        " 56 x 56 all the same, end the command with --data.image_size 56"
+    )
+    for words in (["--config", config], ["--data.image_size", 56, "--config", config]):
+        assert test("refused", *words) == 1
+        assert refused in capsys.readouterr().err and not (tmp_path / "refused" / "evaluation.json").exists()
+    ways = (["--data.image_size", 56], ["--data.image_size=56"], ["--data.init_args.image_size=56"])
+    for number, told in enumerate(ways):
+        assert test(f"told{number}", "--config", config, *told) == 0
+        found = json.loads((tmp_path / f"told{number}" / "evaluation.json").read_text())
+        assert (found["image_size"], found["image_size_made_for"]) == ([56, 56], [112, 112])
+        assert found["made_for_other"] == {"image_size": "112 x 112"}
+    # What that run saved of itself is a config's file for the next.
+    (saved,) = (tmp_path / "told0").glob("*.yaml")
+    assert test("again", "--config", saved) == 1 and refused in capsys.readouterr().err
+    for own in ("112", "null"):
+        assert test(own, "--config", config, f"--data.image_size={own}") == 0
+        found = json.loads((tmp_path / own / "evaluation.json").read_text())
+        assert found["image_size"] == found["image_size_made_for"] == [112, 112] and found["made_for_other"] == {}
+    assert test("oblong", "--config", config, "--data.image_size=[56,112]") == 0
 
 
 @pytest.mark.parametrize("kind", ["host", "lma"])

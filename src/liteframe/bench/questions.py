@@ -49,6 +49,12 @@ def videos_for(models: Mapping[str, AnsweringModel], manifest: Path, frames: int
     return VideoDataModule(test=str(manifest), image_size=size, frames=frames, batch_size=batch_size, num_workers=1)
 
 
+def sizes_asked(data: VideoDataModule, models: Mapping[str, AnsweringModel]) -> dict[str, list[int]]:
+    """For a record, height and width in pixels: ``image_size`` of the frames, and ``image_size_made_for``."""
+    (made_for,) = {_image_size(model) for model in models.values()}
+    return {"image_size": list(data.settings.image_size), "image_size_made_for": list(made_for)}
+
+
 def _image_size(model: AnsweringModel) -> tuple[int, int]:
     """Height and width in pixels; of an export those of its training."""
     inner: Any = getattr(model, "inner", model)

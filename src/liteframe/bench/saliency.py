@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from liteframe.bench.environment import environment
-from liteframe.bench.questions import manifest_of_run, question_batches, run_settings, videos_for
+from liteframe.bench.questions import manifest_of_run, question_batches, run_settings, sizes_asked, videos_for
 from liteframe.bench.records import write_record
 from liteframe.bench.run_methods import ATTENTION, RunParts
 from liteframe.errors import ConfigError
@@ -98,7 +98,7 @@ def _measure(
     compressors = compressors_of(parts.wap, saliencies, scales)
     made = {name: parts.compressed(compressor).eval() for name, compressor in compressors.items()}
     models: dict[Cell, AnsweringModel] = {(name, count): model for name, model in made.items() for count in frames}
-    data = videos_for({"teacher": parts.teacher}, manifest, max(decoded, *frames), batch_size)
+    data = videos_for(made, manifest, max(decoded, *frames), batch_size)
     scores = answer_all(models, question_batches(data, "saliency: questions"), torch.bfloat16, torch.device("cpu"))
     reference = name_of(replace(parts.wap, saliency=REFERENCE))
     rows = rows_against(scores, reference)
@@ -109,6 +109,7 @@ def _measure(
         {
             **run_settings(folder, split),
             "frames": f"uniform midpoints of {max(decoded, *frames)}",
+            **sizes_asked(data, made),
             "reference": reference,
             "compressors": {name: compressor.describe() for name, compressor in compressors.items()},
         },

@@ -13,7 +13,7 @@ from liteframe.bench.declared import declared
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import MethodSamples, interleave
-from liteframe.bench.questions import manifest_of_run, question_batches, run_settings, videos_for
+from liteframe.bench.questions import manifest_of_run, question_batches, run_settings, sizes_asked, videos_for
 from liteframe.bench.records import RowRecord, rows_of
 from liteframe.bench.report import build_report, write_report
 from liteframe.bench.run_methods import ATTENTION, RunMethod, exports_of, methods_of_run
@@ -70,9 +70,8 @@ def bench_command(
     before = _report_to_add_to(folder, Path(out or folder), split, arms, latency) if add else None
     arms = [WITNESS, *(name for name in arms or () if name != WITNESS)] if add else arms
     measured = methods_of_run(folder, tuple(teacher_frames), tuple(student_frames), arms)
-    data = videos_for(
-        {method.name: method.model for method in measured}, manifest, max(*teacher_frames, *student_frames), batch_size
-    )
+    by_name = {method.name: method.model for method in measured}
+    data = videos_for(by_name, manifest, max(*teacher_frames, *student_frames), batch_size)
     models = {(method.name, frames): method.model for method in measured for frames in method.frames}
     scores = answer_all(models, question_batches(data, "sweep: questions"), torch.bfloat16, torch.device("cpu"))
     accuracy = {cell: score.compute() for cell, score in scores.items()}
@@ -90,8 +89,9 @@ def bench_command(
         **run_settings(folder, split),
         "batch": 1,
         "frames": "uniform midpoints",
+        **sizes_asked(data, by_name),
         "exports": exports_of(folder, [method.name for method in measured]),
-        "compressors": {method.name: method.model.describe() for method in measured},
+        "compressors": {name: model.describe() for name, model in by_name.items()},
         "latency_rule": RunRule.for_device("cpu", max_seconds=_CELL_SECONDS).describe(),
     }
     if before is not None:

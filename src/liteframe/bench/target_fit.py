@@ -12,19 +12,19 @@ from torch.nn import functional
 from liteframe.bench.questions import question_batches
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.models.backbone import Compressor
-from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import Teacher
+from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.stages.losses import NOT_LEARNT
 
 
 @torch.inference_mode()
 def target_fit(
-    encoder: LiteFrameEncoder, teacher: Teacher, compressor: Compressor, manifest: Path, frames: int
+    student: LiteFrameBackbone, teacher: Teacher, compressor: Compressor, manifest: Path, frames: int
 ) -> dict[str, Any]:
     """Compares tokens over all test videos, in float32.
 
     Args:
-        encoder: the student, as CTD exports it.
+        student: as CTD exports it; it is shown frames of the size that it was made for.
         teacher: whose tokens it learnt.
         compressor: what made its targets of them.
         manifest: of the videos.
@@ -33,14 +33,14 @@ def target_fit(
     Returns:
         What `fit_of` gives.
     """
-    size: Any = encoder.config.image_size
+    size = student.image_size
     data = VideoDataModule(test=str(manifest), image_size=size, frames=frames, batch_size=8, num_workers=1)
-    student, target = [], []
+    fitted, target = [], []
     for batch in question_batches(data, "targets of held-out videos"):
         frames_BTCHW = batch["frames_BTCHW"]
-        student.append(encoder.eval()(frames_BTCHW).last_hidden_state.flatten(0, 3).double())
+        fitted.append(student.eval()(frames_BTCHW).tokens_BTHWC.flatten(0, 3).double())
         target.append(compressor(teacher(frames_BTCHW)).flatten(0, 3).double())
-    return fit_of(torch.cat(student), torch.cat(target))
+    return fit_of(torch.cat(fitted), torch.cat(target))
 
 
 def fit_of(student_NC: Tensor, target_NC: Tensor) -> dict[str, Any]:

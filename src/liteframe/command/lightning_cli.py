@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -218,10 +218,12 @@ class StageCLI(LightningCLI):
         """As LightningCLI; an error of ours that jsonargparse wrapped comes out as it was."""
         with own_errors():
             super().instantiate_classes()
+        if isinstance(self.datamodule, VideoDataModule):
+            self.datamodule.told &= data_settings_told(self._words)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses what was given; ``sys.argv`` stays as it is, because DDP's children are started from it."""
-        words = list(args) if isinstance(args, list) else sys.argv[1:]
+        self._words = words = list(args) if isinstance(args, list) else sys.argv[1:]
         try:
             config = parse_by_trust(parser.parse_args, words)
         except ArgumentError as error:  # whose usage is two hundred lines long
@@ -355,6 +357,13 @@ class StageCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predicts without keeping the outputs in memory: stages write what they make."""
         self.trainer.predict(**kwargs, return_predictions=False)
+
+
+def data_settings_told(words: Sequence[str]) -> set[str]:
+    """The settings of `data` that a command line names behind its last `--config`, so that none of these gives them."""
+    last = max((place for place, word in enumerate(words) if word.partition("=")[0] in ("--config", "-c")), default=-1)
+    names = (word.partition("=")[0].removeprefix("--data.") for word in words[last + 1 :] if word.startswith("--data."))
+    return {name.removeprefix("init_args.") for name in names}
 
 
 def _savers(trainer: Trainer) -> list[ModelCheckpoint]:

@@ -127,6 +127,8 @@ class VideoDataModule(LightningDataModule):
         optional |= {"train_sampler": train_sampler, "image_size": image_size, "clip_frames": clip_frames}
         self.given = {name for name, value in optional.items() if value is not None}
         """Of the settings whose default depends on others, those that were given."""
+        self.told = frozenset(self.given)
+        """Of these, those that are said of this very run: the command line takes out what a config's file gives."""
         self.frames = _FRAMES if frames is None else frames
         self.batch_size = _BATCH_SIZE if batch_size is None else batch_size
         self.sampler: FrameSampler = sampler or UniformMidpoints()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,12 @@ from torch import Tensor
 
 from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.errors import DataError
-from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
+from liteframe.evaluation.benchmarks.question import Question, questions_of
+from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from liteframe.evaluation.scoring.likelihood import likeliest
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.video_llm.answering_model import AnsweringModel
+from liteframe.models.video_llm.model import VideoLLM
 
 Cell = tuple[str, int]
 """Name of a method and a frame count."""
@@ -27,9 +30,33 @@ def option_ids(model: AnsweringModel, options: Sequence[str]) -> list[int]:
     return ids
 
 
-def picked(total: int, count: int) -> np.ndarray:
-    """Places, among `total` frames that were decoded, of `count` uniform midpoints."""
-    return uniform_midpoints(total, count)
+def option_logits(model: VideoLLM, hidden_C: Tensor, ids: Sequence[int]) -> list[float]:
+    """A logit for each of some tokens, behind the last state of a prompt; in float32, as bfloat16 would see ties."""
+    head: Any = model.lm_head
+    with torch.autocast(hidden_C.device.type, enabled=False):
+        logits: list[float] = (head.weight[ids].float() @ hidden_C.float()).tolist()
+    return logits
+
+
+def count_answers(
+    accuracy: MultipleChoiceAccuracy, row: Mapping[str, Any], asked: Sequence[Question], chosen: Sequence[int]
+) -> None:
+    """Adds the answers to all questions of a row.
+
+    Args:
+        accuracy: that counts them.
+        row: as a dict.
+        asked: what `questions_of` makes of it.
+        chosen: place of the option that answered each.
+    """
+    each = len(asked)
+    accuracy.update(
+        [question.is_right(place) for question, place in zip(asked, chosen, strict=True)],
+        [question.groups["type"] for question in asked],
+        [row["id"]] * each,
+        list(range(each)),
+        [question.video for question in asked],
+    )
 
 
 @torch.inference_mode()
@@ -51,30 +78,24 @@ def answer_all(
         total = int(batch["valid_frames_B"].min())
         if total != int(batch["valid_frames_B"].max()):
             raise DataError("videos of one evaluation batch differ in their number of frames; set batch_size to 1")
-        _require_questions(batch["rows"])
+        asked = [questions_of(row) for row in batch["rows"]]
+        if len({len(questions) for questions in asked}) > 1:
+            raise DataError("videos of one evaluation batch differ in their number of questions; set batch_size to 1")
         with torch.autocast(device.type, dtype):
-            _answer_batch(models, scores, batch["rows"], frames_BTCHW[:, :total])
+            for cell, chosen in _chosen(models, asked, frames_BTCHW[:, :total]):
+                for row, questions, places in zip(batch["rows"], asked, chosen, strict=True):
+                    count_answers(scores[cell], row, questions, places)
     return scores
 
 
-def _require_questions(rows: Sequence[dict[str, Any]]) -> None:
-    for row in rows:
-        if not row.get("questions"):
-            raise DataError(f"{row['path']} (id {row['id']}): no questions; evaluation needs a field questions")
-    if len({len(row["questions"]) for row in rows}) > 1:
-        raise DataError("videos of one evaluation batch differ in their number of questions; set batch_size to 1")
-
-
-def _answer_batch(
-    models: dict[Cell, AnsweringModel],
-    scores: dict[Cell, MultipleChoiceAccuracy],
-    rows: Sequence[dict[str, Any]],
-    frames_BTCHW: Tensor,
-) -> None:
+def _chosen(
+    models: Mapping[Cell, AnsweringModel], asked: Sequence[Sequence[Question]], frames_BTCHW: Tensor
+) -> Iterator[tuple[Cell, list[list[int]]]]:
+    """For each cell, the options that answer the questions about each video."""
     total = frames_BTCHW.shape[1]
     whole: dict[int, VisionTokens] = {}
     for (name, count), model in models.items():
-        places = torch.from_numpy(whole_clips(picked(total, count), model.frames_per_group))
+        places = torch.from_numpy(whole_clips(uniform_midpoints(total, count), model.frames_per_group))
         backbone = model.backbone
         if getattr(backbone, "frame_wise", False):
             if id(backbone) not in whole:
@@ -83,20 +104,13 @@ def _answer_batch(
         else:
             vision = backbone(frames_BTCHW[:, places])
         visual = model.project(model.compress(vision))
-        logits = model.first_answer_logits(visual, [[q["question"] for q in row["questions"]] for row in rows])
-        for row, logits_QV in zip(rows, logits, strict=True):
-            asked = row["questions"]
-            correct = [
-                q["options"][int(answer[option_ids(model, q["options"])].argmax())] == q["answer"]
-                for q, answer in zip(asked, logits_QV, strict=True)
-            ]
-            scores[name, count].update(
-                correct,
-                [q["type"] for q in asked],
-                [row["id"]] * len(asked),
-                list(range(len(asked))),
-                [video_key(row)] * len(asked),
-            )
+        logits = model.first_answer_logits(visual, [[question.text for question in questions] for questions in asked])
+        yield (name, count), [_likeliest(model, *pair) for pair in zip(asked, logits, strict=True)]
+
+
+def _likeliest(model: AnsweringModel, asked: Sequence[Question], logits_QV: Tensor) -> list[int]:
+    ids = [option_ids(model, question.options) for question in asked]
+    return [likeliest(logits_V[options].tolist()) for options, logits_V in zip(ids, logits_QV, strict=True)]
 
 
 def whole_clips(places_T: np.ndarray, clip: int) -> np.ndarray:

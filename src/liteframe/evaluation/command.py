@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from liteframe.evaluation.run import Run, grouped
 from liteframe.evaluation.settings import EvaluationSettings, FrameChoice
 from liteframe.evaluation.subject import EvaluatedModel, load_subject
 from liteframe.evaluation.turns import Turns
+from liteframe.evaluation.vlmevalkit_files import write_vlmevalkit
 from liteframe.models.video_llm.tiling import Order, Tiling
 from liteframe.system.json_files import write_json
 from liteframe.system.own_record import require_own_record
@@ -59,6 +60,7 @@ def evaluate_command(
     deadline_s: float = 120.0,
     compare: list[str] | None = None,
     average: list[str] | None = None,
+    vlmevalkit: str | None = None,
 ) -> int:
     """Score a model on a benchmark of the field; killed and run again, it goes on.
 
@@ -92,16 +94,19 @@ def evaluate_command(
         deadline_s: seconds without progress after which a video is given up.
         compare: two folders of results, whose questions are compared in pairs.
         average: four folders of results, for the paper's average.
+        vlmevalkit: folder of results, to be written as VLMEvalKit's files into --out, or beside them.
     """
     if compare is not None:
         return _compare(compare, frames, out)
     if average is not None:
         say(average_of(average))
         return 0
+    if vlmevalkit is not None:
+        return _write_vlmevalkit(Path(vlmevalkit), data, out)
     if model is None or benchmark is None or data is None:
         raise ConfigError(
-            "give a model, --benchmark and --data (or --compare A B, or --average A B C D of finished ones); benchmarks"
-            f" are {', '.join(BENCHMARKS)}"
+            "give a model, --benchmark and --data (or --compare A B, --average A B C D or --vlmevalkit A of finished"
+            f" ones); benchmarks are {', '.join(BENCHMARKS)}"
         )
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit is {limit}; give 1 or more")
@@ -191,10 +196,23 @@ def _device(asked: str) -> str:
 
 
 def _usual_out(model: str, settings: EvaluationSettings) -> str:
+    words = [_name_of(model, settings.compressor), settings.benchmark, settings.split]
+    return str(Path("evaluations") / "-".join([*words, *(["subtitles"] if settings.subtitles else [])]))
+
+
+def _name_of(model: str, compressor: Mapping[str, Any] | None) -> str:
     path = Path(model)
-    name = path.resolve().parent.name if path.name == "export" else path.name
-    words = [name, settings.compressor["name"] if settings.compressor else "", settings.benchmark, settings.split]
-    return str(Path("evaluations") / "-".join([*filter(None, words), *(["subtitles"] if settings.subtitles else [])]))
+    name = path.resolve().parent.name if path.name == "export" else path.name or path.resolve().name
+    return f"{name}-{compressor['name']}" if compressor else name
+
+
+def _write_vlmevalkit(results: Path, data: str | None, out: str | None) -> int:
+    record = ResultFolder(results).record()
+    name = _name_of(record["model"], record["settings"]["compressor"])
+    for path, unanswered in write_vlmevalkit(results, name, out or results / "vlmevalkit", data).items():
+        counted = f" ({unanswered} rows have no answer, which VLMEvalKit counts as wrong)" if unanswered else ""
+        say(f"{path}{counted}")
+    return 0
 
 
 def _compare(folders: list[str], frames: str | None, out: str | None) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from liteframe.data.remote.file import is_url
 from liteframe.data.sources.conversations import MOST_TYPE_BYTES
 from liteframe.errors import DataError
-from liteframe.evaluation.bootstrap import bootstrap_over_videos
+from liteframe.evaluation.accuracy import accuracy_by_kind, accuracy_over
 
 _NAME_WORDS = MOST_TYPE_BYTES // 8  # a type's name travels between ranks as int64
 _RIGHT, _VIDEO, _NUMBER, _FILE, _NAME = range(5)
@@ -101,22 +99,13 @@ class MultipleChoiceAccuracy(Metric):
         if len(table) == 0:
             raise DataError("no answers were counted: every video was skipped, or the manifest has no questions")
         _refuse_repeats(table)
-        right_Q, video_Q = table[:, _RIGHT].astype(np.float64), _clusters(table)
-        low, high = bootstrap_over_videos(video_Q, right_Q, self.samples, self.seed, self.level)
-        names, type_Q = np.unique(table[:, _NAME:], axis=0, return_inverse=True)
-        type_Q = type_Q.reshape(-1)
-        counts = np.bincount(type_Q)
-        shares = np.bincount(type_Q, weights=right_Q) / counts
-        order = sorted(range(len(names)), key=lambda index: _unpack_name(names[index]))
+        by_type = accuracy_by_kind(table[:, _RIGHT], table[:, _NAME:])
+        named = sorted((_unpack_name(words), accuracy, questions) for words, accuracy, questions in by_type)
         return {
-            "accuracy": float(right_Q.mean()),
-            "accuracy_low": low,
-            "accuracy_high": high,
-            "macro": float(shares.mean()),
-            "questions": len(table),
-            "videos": len(np.unique(video_Q)),
-            "per_type": {_unpack_name(names[index]): float(shares[index]) for index in order},
-            "per_type_questions": {_unpack_name(names[index]): int(counts[index]) for index in order},
+            **accuracy_over(table[:, _RIGHT], _clusters(table), self.samples, self.seed, self.level),
+            "macro": float(np.mean([accuracy for _, accuracy, _ in by_type])),
+            "per_type": {name: accuracy for name, accuracy, _ in named},
+            "per_type_questions": {name: questions for name, _, questions in named},
         }
 
     def answered(self) -> tuple[np.ndarray, np.ndarray]:
@@ -129,12 +118,6 @@ class MultipleChoiceAccuracy(Metric):
         if not parts:
             return np.zeros((0, _COLUMNS), dtype=np.int64)
         return torch.cat([part.cpu() for part in parts]).numpy()
-
-
-def video_key(row: Mapping[str, Any]) -> str:
-    """The name of a row's video file, the same for all rows about it: its path behind links, or its URL."""
-    path = str(row["path"])
-    return path if is_url(path) else os.path.realpath(path)
 
 
 def _clusters(table: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from transformers import InternVLForConditionalGeneration, ProcessorMixin
 from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS, RunParts
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
-from liteframe.evaluation.answering import option_ids, whole_clips
+from liteframe.evaluation.answering import option_ids, option_logits, whole_clips
 from liteframe.evaluation.frames import SampledFrames
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP, VisionTokens, joined
@@ -273,10 +273,7 @@ class Talk:
         text, cut = decode(prompts.tokenizer, ids) if max_tokens else None, len(ids) == room < max_tokens
         if options is None:
             return Said(text, None, tokens, cut)
-        head: Any = self.subject.inner.lm_head
-        # In float32, as bfloat16 would see ties.
-        logits = head.weight[options].float() @ hidden_C.float()
-        return Said(text, tuple(logits.tolist()), tokens, cut)
+        return Said(text, tuple(option_logits(self.subject.inner, hidden_C, options)), tokens, cut)
 
     def _option_ids(self, options: Sequence[str], required: bool) -> list[int] | None:
         """First token of each; None, if they are not required, where two are the same."""

@@ -45,7 +45,6 @@ class Turns:
         if subtitles and prompt.subtitled is None:
             raise ConfigError(f"prompt {prompt.name} asks {prompt.benchmark} without subtitles; leave --subtitles out")
         self.prompt, self.prompts, self.root, self.subtitles = prompt, prompts, root, subtitles
-        self.by_letter = any(field in prompt.user for field in ("{options}", "{published}"))
         self._read = lru_cache(maxsize=4)(self._read_subtitles)
 
     def turn(self, question: Question, sampled: SampledFrames, count: int, shown: Shown) -> Turn:
@@ -70,8 +69,7 @@ class Turns:
         else:
             asked = self.prompt.ask(question, None if said is None else self._chosen(said, sampled, count))
             user = asked.user
-        options = tuple(question.letters) if self.by_letter else question.options
-        return Turn(video, user, options, asked.system, asked.answer_start)
+        return Turn(video, user, self.prompt.answers(question), asked.system, asked.answer_start)
 
     def _chosen(self, said: Sequence[Subtitle], sampled: SampledFrames, count: int) -> list[str]:
         seen, rule = sampled.seen(count), self.prompt.rule

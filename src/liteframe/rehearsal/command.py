@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from transformers.utils.logging import disable_progress_bar
 
+from liteframe.command.lightning_cli import data_settings_told
 from liteframe.errors import ConfigError
 from liteframe.rehearsal.configs import CACHE, CTD, LMA, StageRun, parse, read_runs
 from liteframe.rehearsal.cuts import STOP_AFTER, Places, cut, layers_of, lists_of, processes_of, teacher_of, videos_of
@@ -130,8 +131,9 @@ def _steps_of(run: StageRun, places: Places, processes: int) -> list[Step]:
     """Writes the cut config of a stage, prints it, and gives the commands."""
     name = run.kind.name
     path = places.home / f"{name}-cut.yaml"
-    atomic_write_text(path, yaml.safe_dump(cut(run, places, processes), sort_keys=False))
-    words = (*run.words, "--config", str(path))
+    cuts = cut(run, places, processes)
+    atomic_write_text(path, yaml.safe_dump(cuts, sort_keys=False))
+    words = (*run.words, "--config", str(path), *_size_told(run, cuts))
     print(f"\n{table_of_cuts(name, run.settings, parse(run.kind.verb, words), places.home)}")
     verb = run.kind.verb
     if not run.given or run.kind.name == "evaluate":
@@ -149,6 +151,13 @@ def _steps_of(run: StageRun, places: Places, processes: int) -> list[Step]:
         else Step(f"{name}, stopped", words_stopped, ENDED_BY_SIGTERM),
         Step(f"{name}, going on", (verb, *words, *go_on)),
     ]
+
+
+def _size_told(run: StageRun, cuts: dict[str, Any]) -> tuple[str, ...]:
+    """A size of frames that the command line itself gave, cut down: an evaluation takes others of it alone."""
+    if "image_size" not in data_settings_told(run.words):
+        return ()
+    return (f"--data.image_size={json.dumps(cuts['data']['init_args'].get('image_size'))}",)
 
 
 def _afterwards(runs: Sequence[StageRun], places: Places) -> list[Step]:

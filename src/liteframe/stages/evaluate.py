@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from liteframe.data.sources.conversations import choices_of, right_option, type_of
 from liteframe.errors import DataError
-from liteframe.evaluation.answering import option_ids
-from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy, video_key
+from liteframe.evaluation.answering import count_answers, option_ids, option_logits
+from liteframe.evaluation.benchmarks.question import Question, questions_of
+from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from liteframe.evaluation.prompts.prompt import prompt
+from liteframe.evaluation.scoring.likelihood import likeliest
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import encode_chunks
 from liteframe.models.video_llm.generation import prompt_ids, require_room
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.stages.following import follow_frames
+from liteframe.stages.following import follow_frames, require_size_told
 from liteframe.system.atomic import atomic_write_json
-
-_LETTERS_ASKED = "Answer with the letter of the right option."
 
 
 class EvaluateStage(LightningModule):
@@ -52,19 +50,21 @@ class EvaluateStage(LightningModule):
         super().__init__()
         self.source, self.choices, self.attention = source, choices, attention
         self.encoder_chunk_frames = encoder_chunk_frames
+        self.prompt = prompt("liteframe", "own", choices)
         self.model: VideoLLM | None = None
         self.accuracy = MultipleChoiceAccuracy()
 
     def configure_model(self) -> None:
         if self.model is None:
             self.model = load_video_llm(self.source, self.attention)
+            require_size_told(self, self.model.frames, self.source)
             size = follow_frames(self, self.model.frames, self.source)
             if size is not None:
                 self.model.require_size(size, "data.image_size")
 
     def check_row(self, row: dict[str, Any]) -> None:
-        """Raises DataError if a row has no questions that can be asked; see `choices_of`."""
-        most = max(len(question["options"]) for question in choices_of(row))
+        """Raises DataError if a row has no questions that can be asked; see `questions_of`."""
+        most = max(len(question.options) for question in questions_of(row))
         if self.choices == "letters" and most > len(ascii_uppercase):
             raise DataError(
                 f"{row['path']} (id {row['id']}): field options: {most} of them, more than there are letters; leave"
@@ -76,16 +76,14 @@ class EvaluateStage(LightningModule):
         self.trainer.datamodule.check_rows("test", self._check_words)  # type: ignore[attr-defined]
 
     def _check_words(self, row: dict[str, Any]) -> None:
-        asked = choices_of(row)
+        asked = questions_of(row)
         assert self.model is not None
         for question in asked:
-            prompt = self._prompt(question)
-            self._check(prompt)
-            require_room(self.model, self.model.prompts.text_tokens([(prompt, "")]), 1)
+            words = self._words(question)
+            require_room(self.model, self.model.prompts.text_tokens([(words, "")]), 1)
             self._options(question, row)
         # In a figure of its own, which refuses what the real one would.
-        types = [type_of(question) for question in asked]
-        MultipleChoiceAccuracy().update([False] * len(asked), types, [row["id"]] * len(asked))
+        count_answers(MultipleChoiceAccuracy(), row, asked, [0] * len(asked))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         for row, frames_TCHW, valid in zip(batch["rows"], batch["frames_BTCHW"], batch["valid_frames_B"], strict=True):
@@ -96,29 +94,29 @@ class EvaluateStage(LightningModule):
 
     def _answer(self, row: dict[str, Any], frames_TCHW: Tensor, valid: Tensor) -> None:
         assert self.model is not None
-        asked = choices_of(row)
+        asked = questions_of(row)
         whole_clips = self.model.groups(valid[None])[0] * self.model.frames_per_group
         visual_1TNC = self._read(self.model, frames_TCHW[None, :whole_clips])
-        prompts = [self._prompt(question) for question in asked]
-        for prompt in prompts:
-            self._check(prompt)
-            require_room(self.model, len(prompt_ids(self.model, visual_1TNC, prompt)), 1)
+        prompts = [self._words(question) for question in asked]
+        for words in prompts:
+            require_room(self.model, len(prompt_ids(self.model, visual_1TNC, words)), 1)
         (hidden_QC,) = self.model.before_answers(visual_1TNC, [prompts])
-        correct = [
-            _right(question, self._likeliest(hidden_C, question, row))
+        chosen = [
+            likeliest(option_logits(self.model, hidden_C, self._options(question, row)))
             for question, hidden_C in zip(asked, hidden_QC, strict=True)
         ]
-        types = [type_of(question) for question in asked]
-        each = len(asked)
-        self.accuracy.update(correct, types, [row["id"]] * each, list(range(each)), [video_key(row)] * each)
+        count_answers(self.accuracy, row, asked, chosen)
 
-    def _check(self, prompt: str) -> None:
+    def _words(self, question: Question) -> str:
+        """What is asked. Raises DataError for words that the model does not take."""
         assert self.model is not None
+        words = self.prompt.ask(question).user
         try:
-            self.model.prompts.check_question(prompt)
+            self.model.prompts.check_question(words)
         except DataError as error:
-            advice = "; a model of few words may answer with model.choices set to words" * (self.choices == "letters")
+            advice = "; a model of few words may answer with model.choices set to words" * self.prompt.by_letter
             raise DataError(f"{error}{advice}") from error
+        return words
 
     def _read(self, model: VideoLLM, frames_1TCHW: Tensor) -> Tensor:
         """What the LLM sees of a video, (1, T', N, C)."""
@@ -127,34 +125,16 @@ class EvaluateStage(LightningModule):
             lambda part: model.project(model.encode(part)), frames_1TCHW, model.clip_frames, chunk_clips
         )
 
-    def _likeliest(self, hidden_C: Tensor, question: dict[str, Any], row: dict[str, Any]) -> int:
-        """Place of the option that the answer most likely begins with; in float32, where bfloat16 would see ties."""
-        assert self.model is not None
-        ids = self._options(question, row)
-        head: Any = self.model.lm_head
-        with torch.autocast(hidden_C.device.type, enabled=False):
-            return int((head.weight[ids].float() @ hidden_C.float()).argmax())
-
-    def _options(self, question: dict[str, Any], row: dict[str, Any]) -> list[int]:
+    def _options(self, question: Question, row: dict[str, Any]) -> list[int]:
         """First token of each option, by which the model tells them apart."""
         assert self.model is not None
         try:
-            return option_ids(self.model, self._shown(question))
+            return option_ids(self.model, self.prompt.answers(question))
         except DataError as error:
             other = "words" if self.choices == "letters" else "letters"
             raise DataError(
                 f"{row['path']} (id {row['id']}): {error}; set model.choices to {other}, or write the options otherwise"
             ) from error
-
-    def _shown(self, question: dict[str, Any]) -> Sequence[str]:
-        options = question["options"]
-        return options if self.choices == "words" else ascii_uppercase[: len(options)]
-
-    def _prompt(self, question: dict[str, Any]) -> str:
-        if self.choices == "words":
-            return str(question["question"])
-        lines = [f"{letter}. {option}" for letter, option in zip(ascii_uppercase, question["options"], strict=False)]
-        return "\n".join([question["question"], *lines, _LETTERS_ASKED])
 
     def on_test_epoch_end(self) -> None:
         figures = self.accuracy.compute()
@@ -175,6 +155,7 @@ class EvaluateStage(LightningModule):
             "frames": data.frames,
             "most_frames_trained_on": self.model.frames.most_frames,
             "image_size": list(data.settings.image_size),
+            "image_size_made_for": list(self.model.frames.image_size or data.settings.image_size),
             "clip_frames": data.settings.clip_frames,
             "sampler": type(data.sampler).__name__,
             "sampler_settings": {name: value for name, value in data.sampler.describe().items() if name != "name"},
@@ -196,9 +177,3 @@ class EvaluateStage(LightningModule):
             f" 95 %) on {figures['questions']:,} questions about {figures['videos']:,} videos:"
             f" {'a trial, of which nothing is kept' if trial else path}"
         )
-
-
-def _right(question: dict[str, Any], chosen: int) -> bool:
-    """Whether the chosen option is the answer, or reads like it."""
-    place = right_option(question)
-    return place is not None and bool(question["options"][chosen] == question["options"][place])

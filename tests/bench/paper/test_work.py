@@ -235,6 +235,7 @@ def test_answers_are_those_of_each_method_in_the_order_of_the_manifest(micro_run
     methods = methods_for(micro_run, wanted)
     found = answer(micro_run, methods, "test", 16)
     assert found.manifest == sha256((micro_run / "world" / "test.jsonl").read_bytes()).hexdigest()
+    assert found.image_size == found.image_size_made_for == [112, 112]
     assert found.videos == [number for number in range(3) for _ in range(4)]
     assert [(row.arm, row.frames) for row in found.rows] == [(method, n) for method, counts in wanted for n in counts]
     tokens = {row.arm: row.tokens.llm / row.frames for row in found.rows}

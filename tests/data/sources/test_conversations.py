@@ -11,10 +11,10 @@ from liteframe.data.sources.conversations import (
     choices_of,
     has_placeholder,
     has_questions,
-    right_option,
     turns_of,
     type_of,
 )
+from liteframe.data.sources.options import right_option
 from liteframe.errors import ManifestError
 
 QUESTIONS = [{"question": f"q{n}", "answer": f"a{n}", "options": ["x", "y"], "type": "t"} for n in range(5)]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from liteframe.evaluation.benchmarks.options_inside import taken_apart, without_letters
+from liteframe.evaluation.benchmarks.options_inside import taken_apart
 
 
 @pytest.mark.parametrize("form", ["({}) {}", "{}. {}", "{}) {}", "{}: {}", "  {}.  {} "])
@@ -28,9 +28,3 @@ def test_a_line_between_two_options_belongs_to_the_first() -> None:
 @pytest.mark.parametrize("text", ["What?", "What?\nA. one", "What?\nB. one\nC. two", "What?\nA. one\nB. two\nand more"])
 def test_what_is_in_doubt_is_none(text: str) -> None:
     assert taken_apart(text) is None
-
-
-def test_letters_of_a_list_are_taken_off_only_if_all_bring_theirs() -> None:
-    assert without_letters(["A. one", "B. two.", "C. A. three"]) == ["one", "two.", "A. three"]
-    assert without_letters(["A. one", "C. two"]) is None
-    assert without_letters(["A man", "B vitamins"]) is None

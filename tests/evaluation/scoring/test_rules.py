@@ -6,6 +6,7 @@ from string import ascii_uppercase
 
 import pytest
 
+from liteframe.errors import DataError
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import BENCHMARKS
 from liteframe.evaluation.scoring import lmms_eval, vlmevalkit
@@ -189,13 +190,19 @@ def test_other_orders_of_the_options_give_other_letters_and_the_same_option() ->
                 continue
             assert {order[index] for index in strict(answer, moved).chosen} == told[answer].chosen
         logits = [0.1, 0.7, -2.0, 0.3]
-        (best,) = likeliest([logits[index] for index in order]).chosen
-        assert order[best] == 1
+        assert order[likeliest([logits[index] for index in order])] == 1
 
 
 def test_the_likeliest_option() -> None:
-    assert likeliest([-3.0, -1.0, -math.inf]).chosen == {1}
-    assert likeliest([2.0, 2.0]).chosen == {0}
+    assert likeliest([-3.0, -1.0, -math.inf]) == 1
+    assert likeliest([2.0, 2.0]) == 0
     for logits in ([], [1.0, math.nan]):
-        with pytest.raises(ValueError, match="a logit for each option"):
+        with pytest.raises(DataError, match="numbers are needed"):
             likeliest(logits)
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("A", "A"), ("B", "B"), ("C", "AC"), ("D", "BD")])
+def test_options_that_are_letters_are_mixed_up_as_vlmevalkit_mixes_them_up(answer: str, expected: str) -> None:
+    """It renames the first option, where it is the answer, to A, and then, as the third option is called A, to C."""
+    for rule in (vlmevalkit.mlvu, vlmevalkit.mvbench):
+        assert said(rule, answer, "The door.", "C", "A", "B") == expected

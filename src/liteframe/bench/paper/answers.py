@@ -11,7 +11,7 @@ import torch
 
 from liteframe.bench.paper.cells import LONGEST
 from liteframe.bench.paper.records import AnswerRow, Answers
-from liteframe.bench.questions import manifest_of_run, question_batches, videos_for
+from liteframe.bench.questions import manifest_of_run, question_batches, sizes_asked, videos_for
 from liteframe.bench.run_methods import RunMethod
 from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.evaluation.answering import Cell, answer_all
@@ -33,7 +33,8 @@ def answer(base_run: Path, methods: Sequence[RunMethod], name: str, longest: int
     """
     models = {(method.name, frames): method.model for method in methods for frames in method.frames}
     manifest = manifest_of_run(base_run, SPLIT)
-    data = videos_for({method.name: method.model for method in methods}, manifest, longest, BATCH)
+    by_name = {method.name: method.model for method in methods}
+    data = videos_for(by_name, manifest, longest, BATCH)
     batches = question_batches(data, name)
     first = next(batches)
     tokens = _tokens(models, first["frames_BTCHW"])
@@ -43,7 +44,7 @@ def answer(base_run: Path, methods: Sequence[RunMethod], name: str, longest: int
     for cell, score in scores.items():
         right_Q, videos = _in_order(score)
         rows.append(AnswerRow(*cell, tokens[cell], right_Q, models[cell].describe(), **score.compute()))
-    return Answers(videos, rows, sha256(manifest.read_bytes()).hexdigest())
+    return Answers(videos, rows, sha256(manifest.read_bytes()).hexdigest(), **sizes_asked(data, by_name))
 
 
 def _in_order(score: MultipleChoiceAccuracy) -> tuple[list[int], list[int]]:

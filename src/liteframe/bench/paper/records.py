@@ -61,11 +61,15 @@ class Answers:
         videos: a number for the video of each question.
         rows: one a method and frame count.
         manifest: sha256 of the questions' file; None in records of before it was told.
+        image_size: height and width in pixels of the frames; None in records of before it was told.
+        image_size_made_for: of the frames that the models were made for; None in these, too.
     """
 
     videos: list[int]
     rows: list[AnswerRow]
     manifest: str | None = None
+    image_size: list[int] | None = None
+    image_size_made_for: list[int] | None = None
 
 
 @dataclass(frozen=True)

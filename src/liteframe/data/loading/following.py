@@ -65,7 +65,7 @@ def follow(
     }
     made_for = {name: value for name in own if (value := getattr(spec, name)) is not None}
     differences = [
-        Difference(name, _words(own[name]), _words(value), f"; leave data.{name} out to follow it")
+        Difference(name, in_words(own[name]), in_words(value), f"; leave data.{name} out to follow it")
         for name, value in made_for.items()
         if name in given and not (own[name] % value == 0 if name == "clip_frames" else own[name] == value)
     ]
@@ -90,6 +90,6 @@ def _size_of(stored: Any) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def _words(value: Any) -> str:
+def in_words(value: Any) -> str:
     """A setting as a user writes it: an image size as height x width, a sampler by its name and settings."""
     return f"{value[0]} x {value[1]}" if isinstance(value, tuple) else str(value)

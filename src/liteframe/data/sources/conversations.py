@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from liteframe.data.sources.options import right_option, without_letters
 from liteframe.errors import ManifestError
 from liteframe.system.printable import printable
 
@@ -19,11 +20,6 @@ PARTS: tuple[Part, Part] = ("question", "answer")
 MOST_TYPE_BYTES = 64
 
 _ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
-_LETTERED = re.compile(r"\(?(?P<letter>[A-Z])[.):]\s*")
-_ANNOUNCED = re.compile(r"(?:the )?(?:correct )?(?:answer|option)(?: is)?(?:\s*:\s*|\s+)", re.IGNORECASE)
-_LETTER = re.compile(
-    r"(?:\((?P<inner>[A-Z])\)|(?P<outer>[A-Z]))(?:[.):]+|(?=\s)|$)\s*(?P<text>.*)", re.IGNORECASE | re.DOTALL
-)
 _PLACEHOLDER = re.compile(r"<(?:video|image)>\n?")
 _PLACES = re.compile(r"<IMG_CONTEXT>|</?img>|<\|im_(?:start|end)\|>|<\|video_pad\|>|<\|image_pad\|>")
 """What stands for visual tokens or ends of turns in the prompts of hosts: in a text it would count as such."""
@@ -188,61 +184,13 @@ def _require_choice(item: Any, where: str, of: str) -> None:
             raise _not_plain(match[0], where, field, of)
 
 
-def right_option(question: dict[str, Any]) -> int | None:
-    """Place of the option that is the answer; None where it is none, or may be one of two.
-
-    A row gives it as the option's text (spaces, case and a full stop at its end do not matter), as its letter (``C``,
-    ``c``, ``(C)``, ``C.``, ``Answer: C``), or as both (``C. a ball``), which have to agree. A number is a text: it may
-    count from 0 or from 1.
-
-    Args:
-        question: as `choices_of` gives it.
-    """
-    options, answer = question["options"], question["answer"]
-    said = _unannounced(answer)
-    by_text = options.index(answer) if answer in options else _place_of_text(options, answer)
-    by_text = _place_of_text(options, said) if by_text is None else by_text
-    by_letter = _place_of_letter(options, said)
-    if said != answer.strip() and (whole := _place_of_text(options, answer)) is not None:
-        return whole  # "Option B", where options are called so: its letter is none
-    if by_text is None or by_letter is None or options[by_text] == options[by_letter]:
-        return by_letter if by_text is None else by_text
-    return None
-
-
-def _unannounced(answer: str) -> str:
-    match = _ANNOUNCED.match(answer.strip())
-    return answer.strip()[match.end() if match else 0 :]
-
-
-def _place_of_text(options: list[str], answer: str) -> int | None:
-    alike = [place for place, option in enumerate(options) if _bare(option) == _bare(answer)]
-    return alike[0] if len({options[place] for place in alike}) == 1 and _bare(answer) else None
-
-
-def _bare(text: str) -> str:
-    return " ".join(text.split()).rstrip(".").casefold()
-
-
-def _place_of_letter(options: list[str], answer: str) -> int | None:
-    match = _LETTER.fullmatch(answer)
-    if match is None:
-        return None
-    place = ascii_uppercase.index((match["inner"] or match["outer"]).upper())
-    if place >= len(options) or (match["text"] and _bare(match["text"]) != _bare(options[place])):
-        return None
-    return place
-
-
 def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
     options, answer = item["options"], item["answer"]
-    found = [_LETTERED.match(option) for option in options]
-    letters = [match["letter"] for match in found if match]
-    if letters != list(ascii_uppercase[: len(options)]):
+    plain = without_letters(options)
+    if plain is None or not all(map(str.strip, plain)):
         return item
-    answer = letters[options.index(answer)] if answer in options else answer
-    plain = [option[match.end() :] for option, match in zip(options, found, strict=True) if match]
-    return {**item, "options": plain, "answer": answer} if all(map(str.strip, plain)) else item
+    answer = ascii_uppercase[options.index(answer)] if answer in options else answer
+    return {**item, "options": plain, "answer": answer}
 
 
 def _where(row: dict[str, Any]) -> str:

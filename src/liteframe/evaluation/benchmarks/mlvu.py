@@ -27,7 +27,7 @@ LETTERS = "ABCDEF"
 _SHARED = ("ego", "count", "order", "anomaly_reco", "topic_reasoning")
 TASKS = {"dev": ("plotQA", "needle", *_SHARED), "test": ("plotQA", "needleQA", *_SHARED, "sportsQA", "tutorialQA")}
 """The tasks of multiple choice of each split, those of "dev" in the order of their numbers."""
-_SAME_TASK = {"findNeedle": "needle"}
+SAME_TASK = {"findNeedle": "needle"}
 """The authors' dev files call a task so; their papers, folders and every harness have the other name."""
 _LISTS = {
     "dev": ("*[1-7]_*.json", "mlvu/test-*.parquet", "*test-*.parquet"),
@@ -57,7 +57,7 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
         else:
             raise row.fault("question", "no options in it, as lines that begin with (A), (B), ...; repair the row")
         task = required_text(row, "task_type" if "task_type" in row.rest else "question_type")
-        task = _SAME_TASK.get(task, task)
+        task = SAME_TASK.get(task, task)
         spelt = of_letter if reorganised else of_text
         return Question(
             id=row.name("question_id") or f"{task} {_number(row.where)}",

@@ -22,7 +22,7 @@ PICTURES_FPS = 3.0
 _STAR = ("star/Charades_v1_480",)
 _CLEVRER = ("clevrer/video_validation",)
 _PERCEPTION = ("perception/videos",)
-_CUT = {
+CUT = {
     **dict.fromkeys(("action_sequence", "action_prediction", "object_interaction"), "star/Charades_segment"),
     "action_localization": "sta/sta_video_segment",
     "episodic_reasoning": "tvqa/video_fps3_hq_segment",
@@ -63,7 +63,7 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
     if not lists:
         raise ManifestError(f"{data.root}: no list of a task, such as json/action_sequence.json; download the lists")
     for path in lists:
-        yield from questions_in(data, [path], partial(_parsed, data=data, task=path.stem), None)
+        yield from questions_in(data, [path], partial(_parsed, data=data, task=path.stem), None, {"task": path.stem})
 
 
 def _of_one_list(data: DataFolder, path: Path) -> Iterator[Question | Unusable]:
@@ -77,7 +77,9 @@ def _of_one_list(data: DataFolder, path: Path) -> Iterator[Question | Unusable]:
         if not isinstance(folder, str) or not isinstance(rows, list):
             raise ManifestError(f"{path}: field '{title}': a list in 'meta' and a folder in 'root' are needed")
         placed = ((f"{path}: {title} {number}", row) for number, row in enumerate(rows, start=1))
-        yield from questions_from(placed, partial(_parsed, data=data, task=task, cut_in=folder), None)
+        yield from questions_from(
+            placed, partial(_parsed, data=data, task=task, cut_in=folder), None, {"task": title, "root": folder}
+        )
 
 
 def _parsed(row: RowFields, data: DataFolder, task: str, cut_in: str | None = None) -> Question:
@@ -89,7 +91,7 @@ def _parsed(row: RowFields, data: DataFolder, task: str, cut_in: str | None = No
     if cut_in is not None:
         cut: str | None = data.video(name, [cut_in], anywhere=False)
     else:
-        cut = _video_of(data, name, (_CUT[task],)) if task in _CUT else None
+        cut = _video_of(data, name, (CUT[task],)) if task in CUT else None
     pictures = data.picture_folder(name, TASKS[task]) if cut is None else None
     return Question(
         id=f"{task} {row.where.rpartition(' ')[2]}",

@@ -41,12 +41,3 @@ def _from(start: int, lines: list[str], letters: list[str], texts: list[str]) ->
         options.append(texts[following[0]])
         place = following[0] + 1
     return options, place
-
-
-def without_letters(options: list[str]) -> list[str] | None:
-    """The texts of options that bring letters along (``A. text``); None where one lacks the letter of its turn."""
-    matches = [_LETTERED.fullmatch(option.replace("\n", " ")) for option in options]
-    letters = "".join((match["inner"] or match["outer"]) if match else "-" for match in matches)
-    if letters != ascii_uppercase[: len(options)]:
-        return None
-    return [match["text"] for match in matches if match]

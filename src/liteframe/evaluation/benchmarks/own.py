@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from liteframe.data.sources.conversations import choices_of, right_option, type_of
 from liteframe.data.sources.manifest import VideoRow, read_manifest
 from liteframe.errors import ManifestError
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
-from liteframe.evaluation.benchmarks.question import Question, Unusable, unusable
+from liteframe.evaluation.benchmarks.question import Question, Unusable, questions_of, unusable, video_key
 
 LETTERS = "ABCDEFGH"
 
@@ -45,17 +45,8 @@ def _question(name: str, row: VideoRow, fields: dict[str, Any], where: str, root
         raise ManifestError(row.error)
     if not os.path.isfile(row.path):
         raise ManifestError(f"{where}: field 'path': no such file {row.path}; write it again")
-    (asked,) = choices_of(fields)
-    if len(asked["options"]) > len(LETTERS):
+    video = Path(video_key(fields)).relative_to(os.path.realpath(root)).as_posix()
+    (question,) = questions_of(fields, where, video)
+    if len(question.options) > len(LETTERS):
         raise ManifestError(f"{where}: field 'options': more than {len(LETTERS)} of them; leave some out")
-    return Question(
-        id=name,
-        video=Path(os.path.realpath(row.path)).relative_to(os.path.realpath(root)).as_posix(),
-        text=asked["question"],
-        options=tuple(asked["options"]),
-        answer=right_option(asked),
-        groups={"type": type_of(asked)},
-        where=where,
-        start_s=row.start,
-        end_s=row.end,
-    )
+    return replace(question, id=name)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import ascii_uppercase
+from typing import Any
 
-from liteframe.data.sources.conversations import right_option
+from liteframe.data.remote.file import is_url
+from liteframe.data.sources.conversations import choices_of, type_of
+from liteframe.data.sources.options import bare_text, right_option, without_letters
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.errors import ManifestError
-from liteframe.evaluation.benchmarks.options_inside import without_letters
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Question:
         duration_s: of the video, where the list says so.
         start_s, end_s: the part of the video that the question is about; None for its start and its end.
         pictures_fps: rate of a video that is kept as a folder of pictures; None for a file.
+        row: fields of its row as they are published; a benchmark of several lists adds which one.
     """
 
     id: str
@@ -47,11 +51,16 @@ class Question:
     start_s: float | None = None
     end_s: float | None = None
     pictures_fps: float | None = None
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def letters(self) -> str:
         """A letter for each option."""
         return ascii_uppercase[: len(self.options)]
+
+    def is_right(self, chosen: int) -> bool:
+        """Whether an option is the answer, or reads like it."""
+        return self.answer is not None and self.options[chosen] == self.options[self.answer]
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,47 @@ class Unusable:
         id: of the row, or its position in the list where it has none.
         where: position in its list.
         why: in one line, with what to do.
+        row: as of `Question`; empty where it could not be read at all.
     """
 
     id: str
     where: str
     why: str
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+def questions_of(row: Mapping[str, Any], where: str = "", video: str | None = None) -> list[Question]:
+    """The multiple-choice questions of a manifest row, numbered from 0 behind its id.
+
+    Args:
+        row: as a dict.
+        where: it stands, for messages.
+        video: as of `Question`; by default `video_key`.
+
+    Raises:
+        ManifestError: as of `choices_of`.
+    """
+    video = video_key(row) if video is None else video
+    return [
+        Question(
+            id=f"{row['id']} {number}",
+            video=video,
+            text=asked["question"],
+            options=tuple(asked["options"]),
+            answer=right_option(asked),
+            groups={"type": type_of(asked)},
+            where=where,
+            start_s=row.get("start"),
+            end_s=row.get("end"),
+        )
+        for number, asked in enumerate(choices_of(dict(row)))
+    ]
+
+
+def video_key(row: Mapping[str, Any]) -> str:
+    """The name of a row's video file, the same for all rows about it: its path behind links, or its URL."""
+    path = str(row["path"])
+    return path if is_url(path) else os.path.realpath(path)
 
 
 def required_text(row: RowFields, name: str) -> str:
@@ -96,9 +141,10 @@ def listed_options(row: RowFields, name: str, text: str, most: int) -> tuple[tup
     Raises ManifestError.
     """
     listed = required_options(row, name, most)
-    plain = without_letters(list(listed))
-    if plain is None:
+    texts = without_letters(listed)
+    if texts is None:
         return listed, None
+    plain = [option.replace("\n", " ").strip() for option in texts]
     return checked_options(row, name, plain, most), "\n".join([text, *listed])
 
 
@@ -127,7 +173,7 @@ def of_text(row: RowFields, name: str, options: Sequence[str]) -> int | None:
     answer = row.text(name)
     if answer is None or not answer.strip():
         return None
-    for same in (str, _bare):
+    for same in (str, bare_text):
         alike = [index for index, option in enumerate(options) if same(option) == same(answer)]
         if len(alike) == 1:
             return alike[0]
@@ -151,11 +197,7 @@ def _no_option(row: RowFields, name: str, answer: str, options: Sequence[str]) -
     return row.fault(name, f"{answer!r:.80} is not exactly one of the options {list(options)!r:.200}; repair the row")
 
 
-def _bare(text: str) -> str:
-    return " ".join(text.split()).rstrip(".").casefold()
-
-
-def unusable(name: object, where: str, error: ManifestError) -> Unusable:
+def unusable(name: object, where: str, error: ManifestError, row: Mapping[str, Any] | None = None) -> Unusable:
     """What stands for a row that raised `error`; `name` is its id, if it is one."""
     why = str(error) if str(error).startswith(where) else f"{where}: {error}"
-    return Unusable(str(name) if isinstance(name, str | int) and name != "" else where, where, why)
+    return Unusable(str(name) if isinstance(name, str | int) and name != "" else where, where, why, row or {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,18 @@ Parse = Callable[[RowFields], Question | None]
 
 
 def questions_in(
-    data: DataFolder, lists: Iterable[Path], parse: Parse, id_field: str | None
+    data: DataFolder,
+    lists: Iterable[Path],
+    parse: Parse,
+    id_field: str | None,
+    of_list: Mapping[str, Any] | None = None,
 ) -> Iterator[Question | Unusable]:
     """What `parse` makes of each row of some lists of `data`; else as `questions_from`."""
-    return questions_from((row for path in lists for row in data.rows(path)), parse, id_field)
+    return questions_from((row for path in lists for row in data.rows(path)), parse, id_field, of_list)
 
 
 def questions_from(
-    rows: Iterable[tuple[str, Any]], parse: Parse, id_field: str | None
+    rows: Iterable[tuple[str, Any]], parse: Parse, id_field: str | None, of_list: Mapping[str, Any] | None = None
 ) -> Iterator[Question | Unusable]:
     """What `parse` makes of each row.
 
@@ -32,9 +36,11 @@ def questions_from(
         rows: each with its position, as `DataFolder.rows` gives them.
         parse: of one row.
         id_field: name of the field that tells rows apart, for the list of those left out; None where there is none.
+        of_list: what is published of all of these rows at once, as fields of `Question.row`.
     """
     for where, fields in rows:
-        name = fields.get(id_field) if isinstance(fields, dict) and id_field else None
+        published = {**fields, **(of_list or {})} if isinstance(fields, dict) else {}
+        name = published.get(id_field) if id_field else None
         try:
             if isinstance(fields, ManifestError):
                 raise fields
@@ -44,10 +50,10 @@ def questions_from(
             require_short(fields, where)
             question = parse(RowFields(fields, where))
         except ManifestError as error:
-            yield unusable(name, where, error)
+            yield unusable(name, where, error, published)
         else:
             if question is not None:
-                yield question
+                yield replace(question, row=published)
 
 
 def named_apart(rows: Iterable[Question | Unusable]) -> list[Question | Unusable]:

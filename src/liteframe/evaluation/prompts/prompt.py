@@ -47,6 +47,15 @@ class Prompt:
     rule: str | None = None
     rule_frames: int | None = None
 
+    @property
+    def by_letter(self) -> bool:
+        """Whether it shows the options, so that a letter answers it; else the option itself does."""
+        return any(field in self.user for field in ("{options}", "{published}"))
+
+    def answers(self, question: Question) -> tuple[str, ...]:
+        """What answers the question with each of its options."""
+        return tuple(question.letters) if self.by_letter else question.options
+
     def ask(self, question: Question, subtitles: Sequence[str] | None = None) -> Asked:
         """The turns for one question.
 
@@ -64,7 +73,7 @@ class Prompt:
             said = "\n".join(subtitles) if question.subtitles is not None else self.no_subtitles
             if said or self.no_subtitles is not None:
                 form, words = self.subtitled, said or ""
-        options = self._options(question)
+        options = self._options(question) if self.by_letter else ""
         published = question.published if question.published is not None else f"{question.text}\n{options}"
         fields = {"question": question.text, "options": options, "published": published, "subtitles": words}
         return Asked(self.system, form.format(**fields), self.answer_start)

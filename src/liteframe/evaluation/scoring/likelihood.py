@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from liteframe.evaluation.scoring.reading import Reading, one
+from liteframe.errors import DataError
 
 
-def likeliest(option_logits: Sequence[float]) -> Reading:
-    """The option of the highest logit, the first of those that are equal.
+def likeliest(option_logits: Sequence[float]) -> int:
+    """Place of the highest logit, the first of those that are equal.
 
     Args:
-        option_logits: one an option, as of the first token of its letter.
+        option_logits: one an option, as of its first token or that of its letter.
 
     Raises:
-        ValueError: there is none, or one is not a number.
+        DataError: there is none, or one is not a number.
     """
     if not option_logits or any(math.isnan(logit) for logit in option_logits):
-        raise ValueError(f"a logit for each option is needed, none of them NaN, not {list(option_logits)}")
-    return one(max(range(len(option_logits)), key=option_logits.__getitem__))
+        raise DataError(f"the logits of the options are {list(option_logits)}; numbers are needed: take another dtype")
+    return max(range(len(option_logits)), key=option_logits.__getitem__)

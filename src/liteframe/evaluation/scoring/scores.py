@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from liteframe.errors import DataError
+from liteframe.evaluation.accuracy import accuracy_by_kind, accuracy_over
 from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import Benchmark
-from liteframe.evaluation.bootstrap import bootstrap_over_videos
 from liteframe.evaluation.scoring.likelihood import likeliest
-from liteframe.evaluation.scoring.reading import Reading
+from liteframe.evaluation.scoring.reading import Reading, one
 from liteframe.evaluation.scoring.rules import LIKELIHOOD, rules_for
 
 PAPER_FOUR = ("video-mme", "video-mme with subtitles", "mlvu", "longvideobench")
@@ -56,7 +55,7 @@ def readings(
         if answer.option_logits is not None:
             if len(answer.option_logits) != len(question.options):
                 raise DataError(f"{name}: {len(answer.option_logits)} logits for {len(question.options)} options")
-            read[LIKELIHOOD][name] = likeliest(answer.option_logits)
+            read[LIKELIHOOD][name] = one(likeliest(answer.option_logits))
     return {rule: found for rule, found in read.items() if found}
 
 
@@ -116,29 +115,21 @@ def figures(
         (group -> value -> accuracy and questions).
     """
     correct = [question.answer in reading.chosen for question, reading in zip(questions, found, strict=True)]
-    videos = [question.video for question in questions]
-    low, high = bootstrap_over_videos(videos, correct, samples, seed)
+    table = accuracy_over(correct, [question.video for question in questions], samples, seed)
     by = {group: _by(group, questions, correct) for group in benchmark.groups}
     macro = {group: fmean(part["accuracy"] for part in parts.values()) for group, parts in by.items()}
-    accuracy = fmean(correct)
     return {
-        "headline": accuracy if benchmark.macro is None else macro[benchmark.macro],
-        "accuracy": accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
+        "headline": table["accuracy"] if benchmark.macro is None else macro[benchmark.macro],
+        **table,
         "unparsed": fmean(not reading.parsed for reading in found),
-        "questions": len(questions),
-        "videos": len(set(videos)),
         "macro": macro,
         "by": by,
     }
 
 
 def _by(group: str, questions: Sequence[Question], correct: Sequence[bool]) -> dict[str, dict[str, Any]]:
-    parts: dict[str, list[bool]] = defaultdict(list)
-    for question, right in zip(questions, correct, strict=True):
-        parts[question.groups[group]].append(right)
-    return {value: {"accuracy": fmean(parts[value]), "questions": len(parts[value])} for value in sorted(parts)}
+    parts = accuracy_by_kind(correct, [question.groups[group] for question in questions])
+    return {str(value): {"accuracy": accuracy, "questions": count} for value, accuracy, count in parts}
 
 
 def paper_average(headlines: Mapping[str, float]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from string import ascii_uppercase
 
-from liteframe.data.sources.conversations import right_option
+from liteframe.data.sources.options import right_option
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.scoring.reading import NONE, Reading, one
 

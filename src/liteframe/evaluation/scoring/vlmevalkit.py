@@ -52,7 +52,7 @@ def mlvu(answer: str, question: Question) -> Reading:
         end = answer.index(")")
         said = answer[end - 1 : end]
     chosen = {index for index, letter in enumerate(question.letters) if said == letter}
-    return _reading(chosen | _inferred(answer, question))
+    return _reading(chosen | _called(_inferred(answer, question), question))
 
 
 def mvbench(answer: str, question: Question) -> Reading:
@@ -63,29 +63,44 @@ def mvbench(answer: str, question: Question) -> Reading:
     word = answer.lower().strip().split(" ")[0]
     bracketed = [f"({letter.lower()})" for letter in question.letters]
     chosen = {index for index, it in enumerate(bracketed) if word.replace(".", "") in it or it in word}
-    return _reading(chosen | _inferred(answer, question))
+    return _reading(chosen | _called(_inferred(answer, question), question))
+
+
+def _called(inferred: str, question: Question) -> set[int]:
+    """The options that are right where VLMEvalKit infers that letter.
+
+    It renames the answer to its letter while it goes through the options, and where a later option is that letter
+    itself, renames it again.
+    """
+    found = set()
+    for index, name in enumerate(question.options):
+        for letter, option in zip(question.letters, question.options, strict=True):
+            name = letter if option == name else name
+        if inferred == name:
+            found.add(index)
+    return found
 
 
 def _reading(chosen: set[int]) -> Reading:
     return Reading(frozenset(chosen)) if chosen else NONE
 
 
-def _inferred(answer: str, question: Question) -> set[int]:
+def _inferred(answer: str, question: Question) -> str:
     """What `can_infer` finds: the one letter that is a word near the end; ``answer is C``; or the one option's text."""
     if _API_FAILED not in answer:
         if any(refusal in answer for refusal in _REFUSALS):
-            return set()
+            return ""
         words = re.sub(r"[.()\[\],:;!*#{}]", " ", answer).split()
         letters = [letter for letter in question.letters if letter in words]
         if len(letters) == 1 and words.index(letters[0]) > len(words) - 5:
-            return {ascii_uppercase.index(letters[0])}
+            return letters[0]
         if not letters and "Z" in words:
-            return set()
+            return ""
         match = _ANSWER_IS.search(answer)
         if match and match[1].upper() in question.letters:
-            return {ascii_uppercase.index(match[1].upper())}
+            return match[1].upper()
     lower, options = answer.lower(), [option.lower() for option in question.options]
     if len(lower) > 2 * sum(map(len, question.options)):
-        return set()
-    told = {index for index, option in enumerate(options) if option in lower}
-    return told if len(told) == 1 else set()
+        return ""
+    told = [letter for letter, option in zip(question.letters, options, strict=True) if option in lower]
+    return told[0] if len(told) == 1 else ""
