@@ -53,7 +53,7 @@ def _mlvu(row: Mapping[str, Any], index: int) -> Row:
     task = mlvu.SAME_TASK.get(row["question_type"], row["question_type"])
     return {
         "task_type": task,
-        "prefix": f"./MLVU/video/{1 + mlvu.TASKS['dev'].index(task)}_{task}",
+        "prefix": f"./MLVU/video/{mlvu.FOLDER_OF[task]}",
         **{name: row[name] for name in ("duration", "video", "question", "answer", "candidates")},
         "index": index,
     }

@@ -34,7 +34,7 @@ _LISTS = {
     "test": ("*test_mcq_gt.json", "*test_multi_choice_tasks.json", "*test-*.parquet"),
 }
 _FREE_ANSWERS = ("sub_scene", "summary")
-_FOLDER_OF = {task: f"{number}_{task}" for number, task in enumerate((*TASKS["dev"], *_FREE_ANSWERS), start=1)}
+FOLDER_OF = {task: f"{number}_{task}" for number, task in enumerate((*TASKS["dev"], *_FREE_ANSWERS), start=1)}
 """Folder of a task's videos in the dev split. Videos of other tasks may have the same names."""
 _FOLDERS_OF_TEST = ("MLVU_Test/video", "video")
 
@@ -74,8 +74,8 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
 
 
 def _video(data: DataFolder, split: str, name: str, task: str) -> str:
-    own = _FOLDER_OF.get(task) if split == "dev" else None
-    others = [folder for folder in _FOLDER_OF.values() if folder != own]
+    own = FOLDER_OF.get(task) if split == "dev" else None
+    others = [folder for folder in FOLDER_OF.values() if folder != own]
     folders = _FOLDERS_OF_TEST if own is None else (f"MLVU/video/{own}", own)
     return data.video(name, folders, never_in=others)
 
