@@ -42,7 +42,7 @@ def world() -> Path:
 
 def evaluate(*words: object, model: object = None) -> int:
     """Runs `liteframe evaluate` on the tiny world; more words say otherwise."""
-    with decoding_in_process(), mock.patch("liteframe.evaluation.command.load_subject", loaded_once):
+    with decoding_in_process(), mock.patch("liteframe.evaluation.subject.load_subject", loaded_once):
         usual = [model or lma_run_folder(), "--benchmark", "tiny-world", "--data", world(), "--frames", "8,13"]
         return cli.main(["evaluate", *map(str, [*usual, *words])])
 

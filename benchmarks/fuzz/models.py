@@ -13,8 +13,8 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, Qwen2
 
 from fuzz.model_changes import CHANGES
 from fuzz.outcome import Input, Verdict
+from liteframe.command.export import export_command
 from liteframe.data.sampling.frame_spec import FrameSpec
-from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder

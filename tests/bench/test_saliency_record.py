@@ -74,7 +74,7 @@ def test_gains_are_paired_by_question() -> None:
 
 
 def test_what_a_run_lacks_is_named(run: Path, tmp_path: Path) -> None:
-    from liteframe.bench.saliency import saliency_command
+    from liteframe.bench.command import saliency_command
 
     with pytest.raises(ConfigError, match=r"val\.jsonl is missing; run the pipeline first"):
         saliency_command(str(run), split="val")

@@ -15,11 +15,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from liteframe.bench import sweep
+from liteframe.bench.command import bench_command
 from liteframe.bench.latency import VoidRun
 from liteframe.bench.records import rows_of
 from liteframe.bench.run_methods import RUN_METHODS as MAKERS
 from liteframe.bench.run_methods import exports_of, methods_of_run
-from liteframe.bench.sweep import bench_command
 from liteframe.bench.timers import RunRule
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP

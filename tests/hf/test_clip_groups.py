@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from liteframe.command.export import export_command
 from liteframe.data.transforms import normalize
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
-from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from tiny_world import ENCODER, host_folder

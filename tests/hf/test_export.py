@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, InternVLForConditionalGeneration
 
 from liteframe.command import cli
+from liteframe.command.export import export_command
 from liteframe.errors import ConfigError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
-from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.hf.run_folder import RunFolder
 from liteframe.models.folders.training_record import TeacherName, TrainingRecord

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from liteframe.command.export import export_command
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.hf import LiteFrameForConditionalGeneration
-from liteframe.hf.export import export_command
 from liteframe.system.own_folder import LISTING, list_files, listing_sha256, require_unchanged
 from tiny_world import host_folder, lma_run_folder
 

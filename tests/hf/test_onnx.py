@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from liteframe.command.export import export_command
 from liteframe.errors import ConfigError
 from liteframe.hf import onnx
-from liteframe.hf.export import export_command
 from liteframe.models.student.encoder import LiteFrameEncoder
 from tiny_world import encoder_folder
 

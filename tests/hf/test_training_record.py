@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor
 
 import liteframe
+from liteframe.command.export import export_command
 from liteframe.data.sampling import FpsCapped, FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.sampling.frame_spec import FrameSpec
-from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.hf.run_folder import RunFolder
 from liteframe.models.folders.training_record import RECORD, TeacherName, TrainingRecord

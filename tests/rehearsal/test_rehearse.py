@@ -14,10 +14,11 @@ import yaml
 from liteframe.command import cli
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.folders.training_record import TrainingRecord
-from liteframe.rehearsal.command import _steps_of, rehearse_command
+from liteframe.rehearsal.command import rehearse_command
 from liteframe.rehearsal.configs import CTD, EVALUATE, LMA, parse, read_runs
 from liteframe.rehearsal.cuts import Places, cut, processes_of, teacher_of
 from liteframe.rehearsal.real_size import check_real_size, chosen
+from liteframe.rehearsal.rehearse import _steps_of
 from liteframe.rehearsal.report import differences, failure
 from liteframe.rehearsal.small_models import SmallModel
 from liteframe.rehearsal.steps import Step, run_step

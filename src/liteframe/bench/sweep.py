@@ -35,31 +35,18 @@ _CELL_SECONDS = 0.6
 REPORT = "report.json"
 
 
-def bench_command(
+def sweep(
     run: str,
-    split: str = "test",
-    teacher_frames: list[int] = [8, 16, 32, 64],
-    student_frames: list[int] = [8, 16, 32, 64, 128],
-    batch_size: int = 8,
-    latency: bool = True,
-    arms: list[str] | None = None,
-    out: str | None = None,
-    add: bool = False,
+    split: str,
+    teacher_frames: list[int],
+    student_frames: list[int],
+    batch_size: int,
+    latency: bool,
+    arms: list[str] | None,
+    out: str | None,
+    add: bool,
 ) -> int:
-    """Sweeps frame counts for every method of a finished run: accuracy, latency, tokens; writes the report.
-
-    Args:
-        run: folder of a finished run of the pipeline.
-        split: manifest of the run's world that the questions come from.
-        teacher_frames: frame counts of the methods that use the teacher.
-        student_frames: frame counts of the student's methods.
-        batch_size: videos that are answered at a time; latency is always measured one by one.
-        latency: measure times; without, the table has accuracies only and no report is written.
-        arms: names of methods to measure, or `all` for every one that a run can have; by default teacher, the poolings,
-            WAP and the student.
-        out: folder of report.json, report.md and pareto.png; by default the run's.
-        add: put the rows of `arms` into the report that is in `out`, and leave its other rows as they are; the teacher
-            is measured along, to see that the models are the same.
+    """Carries out `bench_command`, whose docstring describes the arguments, and returns its exit code.
 
     Raises:
         ConfigError: a run that lacks a stage, an unknown method, or `add` to a report of another run.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from liteframe.chat.model import VideoChat, load
 from liteframe.errors import DataError
+
+if TYPE_CHECKING:
+    from liteframe.chat.model import VideoChat
 
 
 def chat_command(
@@ -39,6 +41,8 @@ def chat_command(
         dtype: of the arithmetic; by default that of the LLM's weights.
     """
     from transformers.utils.logging import disable_progress_bar
+
+    from liteframe.chat.model import load
 
     disable_progress_bar()
     with warnings.catch_warnings():

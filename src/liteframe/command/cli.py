@@ -42,20 +42,23 @@ FUNCTION_VERBS = {
     ),
     "export": (
         "write a finished run as a Hugging Face folder, or its encoder as ONNX",
-        "liteframe.hf.export:export_command",
+        "liteframe.command.export:export_command",
     ),
     "evaluate": (
         "score a model on a benchmark of the field, or compare two that were",
         "liteframe.evaluation.command:evaluate_command",
     ),
-    "bench": ("measure accuracy and latency of every method on a finished run", "liteframe.bench.sweep:bench_command"),
+    "bench": (
+        "measure accuracy and latency of every method on a finished run",
+        "liteframe.bench.command:bench_command",
+    ),
     "latency": (
         "measure latency at the paper's real shapes, with random weights",
         "liteframe.bench.real_size.command:latency_command",
     ),
     "saliency": (
         "propose a scale for WAP from a few videos, or measure it without the class token on a finished run",
-        "liteframe.bench.saliency:saliency_command",
+        "liteframe.bench.command:saliency_command",
     ),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),

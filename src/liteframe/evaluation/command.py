@@ -9,26 +9,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from liteframe.bench.environment import environment
 from liteframe.errors import ConfigError, DataError, as_one_line
 from liteframe.evaluation.average import average_of
 from liteframe.evaluation.benchmarks.archives import unpack as unpack_archives
 from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.benchmarks.registry import BENCHMARKS
 from liteframe.evaluation.benchmarks.registry import benchmark as benchmark_named
-from liteframe.evaluation.frames import FrameReader, parse_counts
 from liteframe.evaluation.prompts.prompt import prompt as prompt_named
 from liteframe.evaluation.report import REPORT, compare_reports, comparison_text, not_compared, table, write_report
 from liteframe.evaluation.results import Part, ResultFolder, require_same_questions
-from liteframe.evaluation.run import Run, grouped
-from liteframe.evaluation.settings import EvaluationSettings, FrameChoice
-from liteframe.evaluation.subject import EvaluatedModel, load_subject
-from liteframe.evaluation.turns import Turns
 from liteframe.evaluation.vlmevalkit_files import write_vlmevalkit
-from liteframe.models.video_llm.tiling import Order, Tiling
 from liteframe.system.json_files import write_json
 from liteframe.system.own_record import require_own_record
 from liteframe.system.progress import say
+from liteframe.system.runtime import first_imports
 
 _COMPARED = ("a", "b", "comparison")
 
@@ -49,7 +43,7 @@ def evaluate_command(
     image_size: int | None = None,
     tiles: int | None = None,
     token_budget: int | None = None,
-    tile_order: Order = "frame",
+    tile_order: Literal["frame", "position"] = "frame",
     thumbnail: bool = True,
     out: str | None = None,
     unpack: bool = False,
@@ -122,6 +116,14 @@ def evaluate_command(
     if unpack:
         unpack_archives(data, say)
     rows = found.read(data, split)[:limit]
+    with first_imports():
+        from liteframe.bench.environment import environment
+        from liteframe.evaluation.frames import FrameReader
+        from liteframe.evaluation.run import Run, grouped
+        from liteframe.evaluation.settings import EvaluationSettings, FrameChoice
+        from liteframe.evaluation.subject import EvaluatedModel
+        from liteframe.evaluation.turns import Turns
+
     loaded = _load(model, compressor, ratio)
     reduces = None if compressor is None else {"name": compressor, **loaded.describe()}
     subject = EvaluatedModel(loaded, _device(device), dtype)
@@ -140,8 +142,10 @@ def evaluate_command(
     return _tell(folder, write_report(folder, found, rows))
 
 
-def _tiling(tiles: int | None, budget: int | None, order: Order, thumbnail: bool) -> Tiling | None:
+def _tiling(tiles: int | None, budget: int | None, order: Any, thumbnail: bool) -> Any:
     if tiles is not None:
+        from liteframe.models.video_llm.tiling import Tiling
+
         return Tiling(tiles, budget, thumbnail, order)
     if (budget, order, thumbnail) != (None, "frame", True):
         raise ConfigError("--token_budget, --tile_order and --thumbnail are about tiles; give --tiles, such as 12")
@@ -181,6 +185,8 @@ def _tell(folder: ResultFolder, report: dict[str, Any]) -> int:
 def _load(model: str, compressor: str | None, ratio: float) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
+    from liteframe.evaluation.subject import load_subject
+
     disable_progress_bar()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
@@ -195,7 +201,7 @@ def _device(asked: str) -> str:
     return f"cuda:{rank}" if asked in ("auto", "cuda") and rank and torch.cuda.is_available() else asked
 
 
-def _usual_out(model: str, settings: EvaluationSettings) -> str:
+def _usual_out(model: str, settings: Any) -> str:
     words = [_name_of(model, settings.compressor), settings.benchmark, settings.split]
     return str(Path("evaluations") / "-".join([*words, *(["subtitles"] if settings.subtitles else [])]))
 
@@ -220,6 +226,8 @@ def _compare(folders: list[str], frames: str | None, out: str | None) -> int:
         raise ConfigError(f"--compare takes two folders, not {len(folders)}")
     if out is not None:
         require_own_record(out, _COMPARED, "--out")
+    from liteframe.evaluation.frames import parse_counts
+
     counts = parse_counts(frames) if frames else ()
     if len(counts) > 2:
         raise ConfigError(f"--compare takes one frame count, or one for each folder, not {frames}")

@@ -30,25 +30,11 @@ _ADAPTER = "adapter"
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
-def export_command(
-    run: str,
-    out: str,
-    merge: bool = False,
-    host: str | None = None,
-    dtype: str | None = None,
-    max_shard_size: str = "5GB",
-) -> int:
-    """Writes a finished run as a folder that transformers loads after `import liteframe.hf`, or its encoder as ONNX.
+def export(run: str, out: str, merge: bool, host: str | None, dtype: str | None, max_shard_size: str) -> int:
+    """Carries out `export_command`, whose docstring describes the arguments, and returns its exit code.
 
-    Args:
-        run: run folder of LMA or CTD, or the `export` folder in it; with CTD the encoder goes into the base VLM as it
-            is.
-        out: folder to write, which must not exist; a name that ends in .onnx is a file for the encoder alone.
-        merge: merge the LoRA adapter into the LLM; otherwise it lies apart in the folder and is put on when loaded.
-        host: folder or hub id of the base VLM; by default the one that LMA was run with, or the teacher of CTD if it
-            made the targets on the fly.
-        dtype: of all weights, float32, bfloat16 or float16; that of the base VLM by default.
-        max_shard_size: weights are split into files of at most this size.
+    Raises:
+        ConfigError: the run is not finished, `out` exists, or a setting does not go with it.
     """
     disable_progress_bar()
     found, target = RunFolder.open(Path(run)), Path(out)

@@ -15,8 +15,6 @@ from liteframe.planning.memory import Memory, memory
 from liteframe.planning.parts import StagePlan
 
 ASSUMED_VIDEOS = 1_000_000
-ACHIEVED_TFLOPS = 150.0
-"""Of a GPU, on average over a run: about half of what an A100 can do in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,9 @@ def make_plan(
     stage: StagePlan,
     data: VideoDataModule,
     machine: Machine,
-    videos: int | None = None,
-    tflops: float = ACHIEVED_TFLOPS,
-    rate: float | None = None,
+    videos: int | None,
+    tflops: float,
+    rate: float | None,
 ) -> Plan:
     """Puts a stage on a machine.
 

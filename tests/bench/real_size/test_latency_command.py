@@ -14,8 +14,8 @@ from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow
 from liteframe.bench.real_size import __main__ as module
 from liteframe.bench.real_size import steps
-from liteframe.bench.real_size.command import run_latency
 from liteframe.bench.real_size.rows import computed, measured
+from liteframe.bench.real_size.run import run_latency
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.suite import Suite
 from liteframe.bench.real_size.table import latency_text

@@ -14,9 +14,9 @@ from transformers import InternVLForConditionalGeneration
 
 import liteframe
 from host_world import bpe_processor
+from liteframe.command.export import export_command
 from liteframe.errors import ConfigError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
-from liteframe.hf.export import export_command
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm

@@ -1,0 +1,74 @@
+"""A run of every cell of a device, and its record.
+
+The record is JSON of kind "latency", a `LatencyRecord`; there is no decoding and no resizing here. A `Frame` line is
+taken to add 8 tokens of text, the question 64. Causal attention counts half in the ``flops`` of a measured prefill,
+as its kernel may leave the rest out. Encoders take as long a frame as in the longest cell that was run. A prefill
+that was not run at a length takes its operations over the rate measured at neighbouring lengths; a longer one than
+all takes a rate for the layers and one for attention, fitted to all lengths.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from liteframe.bench.environment import environment
+from liteframe.bench.floor import measure_limits
+from liteframe.bench.memory import reset_peak
+from liteframe.bench.real_size.cells import Budget, rule_for
+from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord
+from liteframe.bench.real_size.shapes import ATTENTION, shapes
+from liteframe.bench.real_size.steps import steps_for
+from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
+from liteframe.bench.real_size.suite import DTYPE, Suite, methods_to_make
+from liteframe.bench.real_size.table import latency_text
+
+BASE_VLMS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
+DECODE_TOKENS = {"cpu": 1, "cuda": 9}
+
+
+def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 0, steps_of: str | None = None) -> Path:
+    """Run every cell of a device and print the tables.
+
+    Args:
+        device: where.
+        size: see `shapes`.
+        out: file of the record.
+        budget_s: seconds.
+        seed: of weights and frames.
+        steps_of: kind of device whose cells are run; that of `device` by default.
+
+    Returns:
+        The file.
+    """
+    budget, where = Budget(budget_s), torch.device(device)
+    kind = steps_of or where.type
+    torch.manual_seed(seed)
+    sizes = shapes(size, BASE_VLMS[kind])
+    found = environment(device, "bfloat16", ATTENTION)
+    settings = {
+        "device": where.type,
+        "size": size,
+        "host": sizes.base_vlm,
+        "image_size": sizes.image_size,
+        "dtype": str(DTYPE).removeprefix("torch."),
+        "decode_tokens": DECODE_TOKENS[kind],
+        "rule": rule_for(where).describe(),
+        "memory": reset_peak(where),
+        "budget_s": budget_s,
+        "seed": seed,
+        "attention_kernel": ATTENTION,
+        "question_tokens": QUESTION_TOKENS,
+        "line_tokens": LINE_TOKENS,
+        "context_tokens": CONTEXT_TOKENS,
+    }
+    record = RunningRecord(found, settings, measure_limits(where), path=out)
+    steps = steps_for(kind, size == "tiny")
+    suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind])
+    suite.prepare(methods_to_make(steps))
+    suite.run(steps)
+    record.complete = True
+    record.save(budget.spent)
+    print(latency_text(record))
+    return out
