@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import liteframe
+from liteframe.command.cli import FUNCTION_VERBS
 
 PACKAGE = Path(liteframe.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -142,6 +143,43 @@ def test_import_is_cheap(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+LIGHT_WORDS = [
+    *([verb, "--help"] for verb in FUNCTION_VERBS),
+    *([verb, "--mistyped", "1"] for verb in FUNCTION_VERBS),
+    ["synth", "world", "--seed", "many"],
+    ["fti"],
+    ["fit", "--config", "nowhere.yaml"],
+    ["fit", "--config", __file__],
+    ["plan", "--config", "nowhere.yaml"],
+    ["rehearse", "--config", "nowhere.yaml"],
+    ["export", "nowhere", "out"],
+    ["bench", "nowhere"],
+    ["saliency", "nowhere"],
+    ["latency", "--device", "abacus"],
+    ["evaluate", "model", "--benchmark", "nowhere", "--data", "data"],
+    ["chat", "/no/such/model", __file__, "why?"],
+    ["chat", ".", "nowhere.mp4", "why?"],
+]
+"""What a verb answers before it loads what it works with."""
+
+
+def test_help_and_errors_are_cheap(tmp_path: Path) -> None:
+    code = (
+        "import io, sys, contextlib\n"
+        "from liteframe.command.cli import main\n"
+        f"for words in {LIGHT_WORDS!r}:\n"
+        "    said = io.StringIO()\n"
+        "    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):\n"
+        "        code = main(words)\n"
+        "    assert said.getvalue() and (code == 0) == (words[-1] == '--help'), (words, code, said.getvalue())\n"
+        "    assert 'Traceback' not in said.getvalue(), said.getvalue()\n"
+        "    loaded = {'torch', 'torchvision', 'transformers', 'lightning', 'timm', 'peft'} & set(sys.modules)\n"
+        "    assert not loaded, (words, loaded)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
 
 
 def test_public_names_resolve() -> None:

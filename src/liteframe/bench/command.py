@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from liteframe.bench.finished_run import manifest_of_run
 from liteframe.errors import ConfigError
 
 
@@ -37,6 +38,7 @@ def bench_command(
     Raises:
         ConfigError: a run that lacks a stage, an unknown method, or `add` to a report of another run.
     """
+    manifest_of_run(Path(run), split)
     from liteframe.bench.sweep import sweep
 
     return sweep(run, split, teacher_frames, student_frames, batch_size, latency, arms, out, add)
@@ -90,6 +92,7 @@ def saliency_command(
         return 0
     if (teacher_class, similarity, effective, count) != ("InternVL", "dot", None, 8):
         raise ConfigError("--teacher_class, --similarity, --effective and --count propose a scale: give --videos too")
+    manifest_of_run(Path(source), split)
     from liteframe.bench.saliency import measure
 
     measure(Path(source), split, saliencies, scales, frames, decoded, batch_size, out)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 
 from liteframe.bench.environment import environment
-from liteframe.bench.questions import manifest_of_run, question_batches, run_settings, sizes_asked, videos_for
+from liteframe.bench.finished_run import manifest_of_run, run_settings
+from liteframe.bench.questions import question_batches, sizes_asked, videos_for
 from liteframe.bench.records import write_record
 from liteframe.bench.run_methods import ATTENTION, RunParts
 from liteframe.evaluation.answering import Cell, answer_all

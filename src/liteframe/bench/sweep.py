@@ -11,9 +11,10 @@ import torch
 from liteframe.bench.added_methods import WITNESS, require_same_run, with_methods
 from liteframe.bench.declared import declared
 from liteframe.bench.environment import environment
+from liteframe.bench.finished_run import manifest_of_run, run_settings
 from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import MethodSamples, interleave
-from liteframe.bench.questions import manifest_of_run, question_batches, run_settings, sizes_asked, videos_for
+from liteframe.bench.questions import question_batches, sizes_asked, videos_for
 from liteframe.bench.records import RowRecord, rows_of
 from liteframe.bench.report import build_report, write_report
 from liteframe.bench.run_methods import ATTENTION, RunMethod, exports_of, methods_of_run

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-from liteframe.errors import DataError
-
-if TYPE_CHECKING:
-    from liteframe.chat.model import VideoChat
+from liteframe.data.decoding.video_file import fault_of
+from liteframe.data.remote.file import local_path
+from liteframe.errors import DataError, DecodeError
+from liteframe.models.folders.model_folder import require_folder_or_hub_id
 
 
 def chat_command(
@@ -40,6 +40,9 @@ def chat_command(
         device: cpu, cuda, or auto for a GPU where there is one.
         dtype: of the arithmetic; by default that of the LLM's weights.
     """
+    require_folder_or_hub_id(model)
+    if fault := fault_of(local_path(video)):
+        raise DecodeError(local_path(video), fault)
     from transformers.utils.logging import disable_progress_bar
 
     from liteframe.chat.model import load
@@ -60,7 +63,8 @@ def chat_command(
     return 0
 
 
-def _answer(talk: VideoChat, question: str, max_tokens: int) -> None:
+# `talk` is a VideoChat; to read a signature, jsonargparse carries out imports under TYPE_CHECKING too.
+def _answer(talk: Any, question: str, max_tokens: int) -> None:
     for piece in talk.stream(question, max_tokens):
         print(piece, end="", flush=True)
     assert talk.last is not None

@@ -16,6 +16,7 @@ from typing import Any
 
 import liteframe
 from liteframe.command.configs import resolve_config_args
+from liteframe.command.remembered_parser import recall
 from liteframe.errors import LiteFrameError, as_one_line
 from liteframe.run_control.stop_signals import StopSignals
 from liteframe.system.atomic import disk_fault
@@ -120,9 +121,11 @@ def dispatch(args: Sequence[str]) -> int:
         return 0
     verb, rest = args[0], list(args[1:])
     if verb in STAGE_VERBS:
+        words = resolve_config_args(rest)
+        _answer_from_memory(verb, words)
         from liteframe.command.lightning_cli import run_stage
 
-        run_stage(verb, resolve_config_args(rest))
+        run_stage(verb, words)
         return 0
     if verb in FUNCTION_VERBS:
         return _run_function(verb, rest)
@@ -130,6 +133,19 @@ def dispatch(args: Sequence[str]) -> int:
     meant = f"; did you mean {near[0]}?" if near else ""
     print(f"liteframe: error: no verb {verb!r}{meant}\n\n{_overview()}", file=sys.stderr)
     return 2
+
+
+def _answer_from_memory(verb: str, words: list[str]) -> None:
+    """Prints help, or what is wrong with the words, and raises SystemExit, where the stage's parser is not needed."""
+    parser = recall(verb)
+    if parser is None:
+        return
+    if words in (["--help"], ["-h"]):
+        print(parser.help, end="")
+        raise SystemExit(0)
+    if fault := parser.fault(words):
+        print(f"liteframe: error: {fault}; `liteframe {verb} --help` lists the settings", file=sys.stderr)
+        raise SystemExit(2)
 
 
 def _of_the_system(error: Exception) -> str | None:

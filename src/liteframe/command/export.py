@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from liteframe.errors import ConfigError
+
 
 def export_command(
     run: str,
@@ -23,6 +27,10 @@ def export_command(
         dtype: of all weights, float32, bfloat16 or float16; that of the base VLM by default.
         max_shard_size: weights are split into files of at most this size.
     """
+    if not Path(run).is_dir():
+        raise ConfigError(f"{run}: no such folder; give the run folder of a stage that has finished")
+    if Path(out).exists():
+        raise ConfigError(f"{out} exists; remove it, or name another place")
     from liteframe.hf.export import export
 
     return export(run, out, merge, host, dtype, max_shard_size)

@@ -36,6 +36,7 @@ import liteframe.stages
 from liteframe.command.cli import CHILD_ARGS
 from liteframe.command.import_policy import parse_by_trust
 from liteframe.command.parse_errors import behind_its_file, parse_error_line
+from liteframe.command.remembered_parser import recall, remember
 from liteframe.command.stage_parser import StageParser
 from liteframe.command.stage_progress import StageProgress
 from liteframe.command.trainer_settings import is_said_by_lightning, require_mesh, require_possible_run, trainer_fault
@@ -116,6 +117,23 @@ def import_stages() -> None:
     """Imports every stage, so that a config may name a class without its module."""
     for module in pkgutil.iter_modules(liteframe.stages.__path__):
         import_module(f"liteframe.stages.{module.name}")
+
+
+def _remember(verb: str, parser: LightningArgumentParser) -> None:
+    """Keeps the help of a verb, its options, and the settings of the classes that its configs mostly name."""
+    settings = {}
+    for kind in (*_of_liteframe(LightningModule), VideoDataModule):
+        of_class = StageParser()
+        of_class.add_class_arguments(kind, fail_untyped=False)
+        settings[kind.__name__] = list(of_class._option_string_actions)
+    remember(verb, parser.format_help(), parser._option_string_actions, settings)
+
+
+def _of_liteframe(kind: type) -> Iterator[type]:
+    for inner in kind.__subclasses__():
+        yield from _of_liteframe(inner)
+        if inner.__module__.startswith("liteframe."):
+            yield inner
 
 
 @contextmanager
@@ -224,6 +242,8 @@ class StageCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses what was given; ``sys.argv`` stays as it is, because DDP's children are started from it."""
         self._words = words = list(args) if isinstance(args, list) else sys.argv[1:]
+        if sys.argv[1:2] == [self.verb] and recall(self.verb) is None:  # a command of its own, not a caller in Python
+            _remember(self.verb, self._parser(self.verb))
         try:
             config = parse_by_trust(parser.parse_args, words)
         except ArgumentError as error:  # whose usage is two hundred lines long

@@ -34,12 +34,10 @@ def export(run: str, out: str, merge: bool, host: str | None, dtype: str | None,
     """Carries out `export_command`, whose docstring describes the arguments, and returns its exit code.
 
     Raises:
-        ConfigError: the run is not finished, `out` exists, or a setting does not go with it.
+        ConfigError: the run is not finished, or a setting does not go with it.
     """
     disable_progress_bar()
     found, target = RunFolder.open(Path(run)), Path(out)
-    if target.exists():
-        raise ConfigError(f"{target} exists; remove it, or name another place")
     if target.suffix == ".onnx":
         if merge or host or dtype:
             raise ConfigError(

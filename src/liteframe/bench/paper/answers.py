@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from liteframe.bench.finished_run import manifest_of_run
 from liteframe.bench.paper.cells import LONGEST
 from liteframe.bench.paper.records import AnswerRow, Answers
-from liteframe.bench.questions import manifest_of_run, question_batches, sizes_asked, videos_for
+from liteframe.bench.questions import question_batches, sizes_asked, videos_for
 from liteframe.bench.run_methods import RunMethod
 from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.evaluation.answering import Cell, answer_all

@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import file_exists, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from liteframe.errors import ConfigError
 from liteframe.models.folders.config_limits import require_sane
@@ -34,6 +35,7 @@ _TOKENIZER_FILES = (
 )
 _MOST_CONFIG_BYTES = 8_000_000
 _MOST_JSON_BYTES = 256_000_000
+_GIVE = "give a folder with config.json and safetensors, or a hub id that can be reached from here"
 _ADVICE = "copy or download the folder again from where it was published"
 
 
@@ -58,17 +60,25 @@ def local_folder(source: str, names: Sequence[str] = SMALL_FILES, **options: Any
         raise ConfigError(f"{source}: cannot be fetched from the hub ({error}); give a folder") from error
 
 
+def require_folder_or_hub_id(source: str) -> None:
+    """Raises ConfigError where a name is no folder and cannot be a hub id either; asks nobody."""
+    if os.path.isdir(source):
+        return
+    try:
+        validate_repo_id(source)
+    except HFValidationError as error:
+        raise ConfigError(f"no model folder {source!r}; {_GIVE}") from error
+
+
 def _find_on_hub(source: str) -> None:
     """The local cache, then one question, no retries: a machine without network gets its answer at once."""
-    advice = "give a folder with config.json and safetensors, or a hub id that can be reached from here"
+    require_folder_or_hub_id(source)
     try:
         found = try_to_load_from_cache(source, CONFIG) is not None or file_exists(source, CONFIG)
-    except HFValidationError as error:
-        raise ConfigError(f"no model folder {source!r}; {advice}") from error
     except Exception as error:  # the hub's client has no common base for "not reachable"
-        raise ConfigError(f"no model folder {source!r}, and the hub cannot be asked for it; {advice}") from error
+        raise ConfigError(f"no model folder {source!r}, and the hub cannot be asked for it; {_GIVE}") from error
     if not found:
-        raise ConfigError(f"no model folder {source!r}, and no such model on the hub; {advice}")
+        raise ConfigError(f"no model folder {source!r}, and no such model on the hub; {_GIVE}")
 
 
 def model_file(folder: Path, name: str) -> Path | None:
