@@ -7,10 +7,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from liteframe.data.decoding.processes import child as decoding
 from liteframe.data.decoding.video_file import fault_of
 from liteframe.data.remote.file import local_path
 from liteframe.errors import DataError, DecodeError
 from liteframe.models.folders.model_folder import require_folder_or_hub_id
+from liteframe.models.video_llm import chat_template
+from liteframe.system.runtime import first_imports
 
 
 def chat_command(
@@ -43,9 +46,12 @@ def chat_command(
     require_folder_or_hub_id(model)
     if fault := fault_of(local_path(video)):
         raise DecodeError(local_path(video), fault)
-    from transformers.utils.logging import disable_progress_bar
+    decoding.start_ahead()
+    chat_template.start_ahead()
+    with first_imports():
+        from transformers.utils.logging import disable_progress_bar
 
-    from liteframe.chat.model import load
+        from liteframe.chat.model import load
 
     disable_progress_bar()
     with warnings.catch_warnings():

@@ -20,7 +20,7 @@ from liteframe.command.remembered_parser import recall
 from liteframe.errors import LiteFrameError, as_one_line
 from liteframe.run_control.stop_signals import StopSignals
 from liteframe.system.atomic import disk_fault
-from liteframe.system.runtime import die_with_parent, share_cores, tune_malloc
+from liteframe.system.runtime import die_with_parent, first_imports, share_cores, tune_malloc
 from liteframe.system.user_path import with_user_paths
 
 STAGE_VERBS = {
@@ -123,8 +123,10 @@ def dispatch(args: Sequence[str]) -> int:
     if verb in STAGE_VERBS:
         words = resolve_config_args(rest)
         _answer_from_memory(verb, words)
-        from liteframe.command.lightning_cli import run_stage
+        with first_imports():
+            from liteframe.command.lightning_cli import import_stages, run_stage
 
+            import_stages()
         run_stage(verb, words)
         return 0
     if verb in FUNCTION_VERBS:

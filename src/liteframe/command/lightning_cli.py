@@ -121,7 +121,7 @@ def import_stages() -> None:
 
 def _remember(verb: str, parser: LightningArgumentParser) -> None:
     """Keeps the help of a verb, its options, and the settings of the classes that its configs mostly name."""
-    settings = {}
+    settings: dict[str, list[str]] = {}
     for kind in (*_of_liteframe(LightningModule), VideoDataModule):
         of_class = StageParser()
         of_class.add_class_arguments(kind, fail_untyped=False)
@@ -129,7 +129,7 @@ def _remember(verb: str, parser: LightningArgumentParser) -> None:
     remember(verb, parser.format_help(), parser._option_string_actions, settings)
 
 
-def _of_liteframe(kind: type) -> Iterator[type]:
+def _of_liteframe(kind: type[LightningModule]) -> Iterator[type[LightningModule]]:
     for inner in kind.__subclasses__():
         yield from _of_liteframe(inner)
         if inner.__module__.startswith("liteframe."):

@@ -88,6 +88,7 @@ class _Renderer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
+        self._starting: subprocess.Popen[str] | None = None
         self._pid = 0  # a virtual environment of Windows starts Python through a process that only waits
 
     def ask(self, request: str) -> dict[str, Any] | None:
@@ -95,9 +96,18 @@ class _Renderer:
         with self._lock:
             return self._ask_once(request) or self._ask_once(request)
 
+    def start_ahead(self) -> None:
+        """Starts the process beside what is done until it is needed."""
+        with self._lock:
+            if self._child is None and self._starting is None:
+                self._starting = _start()
+
     def _ask_once(self, request: str) -> dict[str, Any] | None:
         if self._child is None:
-            self._child, self._pid = _start()
+            child, self._starting = self._starting or _start(), None
+            assert child.stdout is not None
+            ready = child.stdout.readline()  # its start counts for no template
+            self._child, self._pid = child, int(ready or child.pid)
         child = self._child
         assert child.stdin is not None and child.stdout is not None
         try:
@@ -116,7 +126,7 @@ class _Renderer:
 
     def forget(self) -> None:
         """A forked process has no right to its parent's child."""
-        self._lock, self._child = threading.Lock(), None
+        self._lock, self._child, self._starting = threading.Lock(), None, None
 
 
 @contextmanager
@@ -146,13 +156,13 @@ def _watch(child: subprocess.Popen[str], pid: int, done: threading.Event) -> Non
     child.kill()
 
 
-def _start() -> tuple[subprocess.Popen[str], int]:
+def _start() -> subprocess.Popen[str]:
     import jinja2
     import markupsafe
 
     folders = [str(Path(str(package.__file__)).parents[1]) for package in (jinja2, markupsafe)]
     limits = [str(SECONDS), str(MOST_BYTES)] if KERNEL_LIMITS else ["0", "0"]
-    child = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-I", "-c", _BOOTSTRAP, *limits, str(MOST_CHARACTERS), str(_CHILD), *folders],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -163,11 +173,9 @@ def _start() -> tuple[subprocess.Popen[str], int]:
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
-    assert child.stdout is not None
-    ready = child.stdout.readline()  # its start counts for no template
-    return child, int(ready or child.pid)
 
 
 _renderer = _Renderer()
+start_ahead = _renderer.start_ahead
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renderer.forget)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from liteframe.data.decoding.processes.imports import import_path
@@ -127,10 +128,9 @@ class _Alarm:
 
 
 class Child:
-    """One decoding process.
+    """One decoding process, which is asked once `await_start` has returned.
 
     Raises:
-        Lost: it does not start.
         OSError: no process can be started now.
     """
 
@@ -142,6 +142,9 @@ class Child:
         self.process = _spawner.start(command, environment)
         self.served = 0
         self._grow_pipe()
+
+    def await_start(self) -> None:
+        """Waits until it takes requests. Raises Lost where it does not start; it is closed then."""
         try:
             self._exchange(None, _START_DEADLINE_S, lambda: _START_DEADLINE_S)
         except BaseException:
@@ -209,6 +212,33 @@ class Child:
                 pipe.close()
 
 
+_ahead: list[Child] = []
+
+
+def start_ahead() -> None:
+    """Starts a child for the next `start_child`, which then has it at once: it starts beside what is done till then."""
+    if not _ahead:
+        with suppress(OSError):  # `start_child` says so
+            _ahead.append(Child())
+
+
+def _take_ahead() -> Child | None:
+    try:
+        return _ahead.pop()
+    except IndexError:
+        return None
+
+
+def _forget_ahead() -> None:
+    """A forked process has no right to its parent's child."""
+    while child := _take_ahead():
+        child.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_ahead)
+
+
 def start_child() -> Child:
     """A child that answers; one that does not start, as on a machine that is overloaded just now, is started again.
 
@@ -217,7 +247,9 @@ def start_child() -> Child:
     """
     for pause in (*_PAUSES_S, None):
         try:
-            return Child()
+            child = _take_ahead() or Child()
+            child.await_start()
+            return child
         except (Lost, OSError) as error:
             if pause is None:
                 reason = error.reason if isinstance(error, Lost) else str(error)
