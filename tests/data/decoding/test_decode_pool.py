@@ -15,6 +15,7 @@ import pytest
 from painted_videos import number_of, write_video
 from slow_decoders import FailingSampler, GreedySampler
 
+from liteframe.data.decoding.processes import child
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import FpsCapped, KeyFrames, RandomSegment, UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, LiteFrameError
@@ -46,6 +47,23 @@ def test_the_sampler_runs_on_the_true_number_of_frames(pool: DecodePool, video: 
     assert painted(result) == expected.tolist()
     assert isinstance(result, VideoFrames) and result.info.frames == 60 and result.decode_s > 0
     assert result.indices.dtype == np.int64 and result.frames_THWC.flags.writeable
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_child_that_was_started_ahead_is_the_next_one(
+    video: str, dies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_PAUSES_S", (0.0, 0.0))
+    child.start_ahead()
+    child.start_ahead()
+    (started,) = child._ahead
+    if dies:
+        started.process.kill()
+    with DecodePool(deadline_s=60) as pool:
+        (result,) = pool.run([DecodeJob(video, indices=(5, 9, 41))])
+        assert painted(result) == [5, 9, 41]
+        assert (pool.children() == [started.process.pid]) == (not dies)
+    assert not child._ahead and not started.alive
 
 
 def test_the_seed_decides_the_frames(pool: DecodePool, video: str) -> None:

@@ -202,3 +202,15 @@ def test_a_renderer_that_is_killed_by_chance_is_started_again_and_signals_to_the
     child.kill()
     child.wait()
     assert chat_template.render(template, [{"role": "user"}], {}, "x")[0] == "user"
+
+
+def test_a_renderer_that_was_started_ahead_is_the_one_that_answers() -> None:
+    renderer = chat_template._Renderer()
+    renderer.start_ahead()
+    started = renderer._starting
+    renderer.start_ahead()
+    assert started is not None and renderer._starting is started
+    assert renderer.ask('{"template": "one", "messages": [], "variables": {}}') == {"text": "one", "variables": []}
+    assert renderer._child is started and renderer._starting is None
+    started.kill()
+    started.communicate()
