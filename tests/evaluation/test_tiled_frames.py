@@ -100,7 +100,38 @@ def test_a_budget_gives_each_frame_count_the_finest_grid_that_fits(tmp_path: Pat
     found = {line["frames"]: line for line in lines(tmp_path / "o")}
     assert (found[8]["grid"], found[8]["visual_tokens"]) == ([2, 2], 40)
     assert (found[32]["grid"], found[32]["visual_tokens"]) == ([1, 2], 96)
+    assert report(tmp_path / "o")["frames"]["32"]["tiles"] == {"1 x 2": 4}
     assert evaluate(*words, "--token_budget", 31, "--out", tmp_path / "p") == 1
+
+
+def test_frames_that_a_budget_leaves_whole_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", large_world(), "--tiles", 4, "--frames", "8", "--answer", "likelihood"]
+    assert evaluate(*words, "--token_budget", 16, "--out", tmp_path / "o") == 0
+    assert "tiles at 8 frames, answers: not cut: 4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("compressor", ["tome", "prumerge", "fastvid"])
+def test_a_compressor_that_rounds_for_a_whole_video_keeps_to_the_budget(compressor: str, tmp_path: Path) -> None:
+    # 10 frames are 160 tokens, a seventh of them 23; of one frame, it would be 2.
+    words = ["--data", large_world(), "--tiles", 4, "--frames", 10, "--compressor", compressor, "--ratio", 7]
+    words += ["--answer", "likelihood"]
+    assert evaluate(*words, "--token_budget", 115, "--out", tmp_path / "o", model=host_folder()) == 0
+    assert all(line["visual_tokens"] <= 115 for line in lines(tmp_path / "o") if line["status"] == "answered")
+    if compressor == "tome":
+        assert {(*line["grid"], line["visual_tokens"]) for line in lines(tmp_path / "o")} == {(2, 2, 115)}
+        assert evaluate(*words, "--token_budget", 114, "--out", tmp_path / "p", model=host_folder()) == 0
+        assert {tuple(line["grid"]) for line in lines(tmp_path / "p")} == {(1, 2)}
+
+
+def test_frame_counts_whose_frames_do_not_fit_into_memory_together_are_decoded_apart(tmp_path: Path) -> None:
+    words = ["--data", large_world(), "--tiles", 4, "--frames", "8,12,32", "--answer", "likelihood"]
+    assert evaluate(*words, "--out", tmp_path / "whole") == 0
+    with mock.patch("liteframe.evaluation.frames.fits_memory", lambda frames, *size: frames <= 12):
+        assert evaluate(*words, "--out", tmp_path / "o") == 0
+    found, whole = ([line for line in lines(tmp_path / name) if line["frames"] < 32] for name in ("o", "whole"))
+    assert found == whole and len(found) == 8
+    skipped = report(tmp_path / "o")["skipped"]
+    assert {item["frames"] for item in skipped} == {32} and "give fewer --frames or --tiles" in skipped[0]["why"]
 
 
 def test_what_was_cut_is_recorded_and_no_other_cut_goes_on_with_it(

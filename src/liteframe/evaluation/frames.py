@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from liteframe.data.decoding.decode import VideoInfo
+from liteframe.data.decoding.memory import fits_memory
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
 from liteframe.data.decoding.processes.reader_threads import threads_for
 from liteframe.data.sampling import FrameSampler
@@ -74,6 +75,14 @@ class SampledFrames:
         return SeenFrames(indices, times, self.fps, self.total)
 
 
+@dataclass(frozen=True)
+class Unread:
+    """Frame counts at which there are too many pixels, and why."""
+
+    counts: tuple[int, ...]
+    why: str
+
+
 class FrameReader:
     """Decodes stretches in processes that can be killed; any number of threads may read at a time.
 
@@ -99,8 +108,8 @@ class FrameReader:
         self._grid = grid or (lambda size, count: WHOLE)
         self._pool = DecodePool(deadline_s=deadline_s, threads=threads_for(1), setting="--deadline_s")
 
-    def read(self, stretch: Stretch) -> list[SampledFrames]:
-        """The frames of a stretch, at one size for all frame counts; several where counts have other grids of tiles.
+    def read(self, stretch: Stretch) -> list[SampledFrames | Unread]:
+        """The frames of a stretch, together for all frame counts that have one size and fit into memory together.
 
         Raises:
             DecodeError: it cannot be read in time, or there is nothing there.
@@ -114,7 +123,7 @@ class FrameReader:
         """Ends the decode processes."""
         self._pool.close()
 
-    def _read_file(self, stretch: Stretch) -> list[SampledFrames]:
+    def _read_file(self, stretch: Stretch) -> list[SampledFrames | Unread]:
         path = str(self.root / stretch.video)
         info, chosen = self._choose(path, stretch)
         try:
@@ -144,7 +153,7 @@ class FrameReader:
             raise found
         return found
 
-    def _decode(self, path: str, info: VideoInfo, chosen: Sequence[np.ndarray]) -> list[SampledFrames]:
+    def _decode(self, path: str, info: VideoInfo, chosen: Sequence[np.ndarray]) -> list[SampledFrames | Unread]:
         def decode(indices_T: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
             decoded = self._pool.run([DecodeJob(path, indices=tuple(indices_T.tolist()), size=size)])[0]
             if isinstance(decoded, DecodeError):
@@ -163,7 +172,7 @@ class FrameReader:
         fps: float,
         total: int,
         duration_s: float,
-    ) -> list[SampledFrames]:
+    ) -> list[SampledFrames | Unread]:
         """The frames that each count takes of a video of some height and width, for each grid that they are cut to.
 
         `decode` gives frames, scaled, and their times.
@@ -171,18 +180,23 @@ class FrameReader:
         counts: dict[Grid, dict[int, np.ndarray]] = {}
         for count, indices_T in zip(self.counts, chosen, strict=True):
             counts.setdefault(self._grid(size, len(indices_T)), {})[count] = indices_T
-        found = []
+        found: list[SampledFrames | Unread] = []
         for grid, each in counts.items():
-            union_T = np.unique(np.concatenate([*each.values()]))
-            places = {count: np.searchsorted(union_T, indices_T) for count, indices_T in each.items()}
             canvas = (grid[0] * self.image_size[0], grid[1] * self.image_size[1])
-            frames_THWC, times_T = decode(union_T, canvas)
-            found.append(
-                SampledFrames(resize_uint8(frames_THWC, canvas), places, union_T, times_T, fps, total, duration_s, grid)
-            )
+            for part in _parts_that_fit(each, canvas):
+                union_T = np.unique(np.concatenate([*part.values()]))
+                places = {count: np.searchsorted(union_T, indices_T) for count, indices_T in part.items()}
+                if not fits_memory(len(union_T), *canvas):
+                    why = f"{len(union_T)} frames of {canvas[0]} x {canvas[1]} pixels do not fit into memory"
+                    fewer = "--frames" if grid == WHOLE else "--frames or --tiles"
+                    found.append(Unread((*part,), f"{why}; give fewer {fewer}"))
+                    continue
+                frames_THWC, times_T = decode(union_T, canvas)
+                frames_TCHW = resize_uint8(frames_THWC, canvas)
+                found.append(SampledFrames(frames_TCHW, places, union_T, times_T, fps, total, duration_s, grid))
         return found
 
-    def _read_pictures(self, stretch: Stretch, fps: float) -> list[SampledFrames]:
+    def _read_pictures(self, stretch: Stretch, fps: float) -> list[SampledFrames | Unread]:
         folder = self.root / stretch.video
         names = _pictures(folder)
         times = FrameTimes.constant(len(names), fps)
@@ -222,6 +236,13 @@ def _pictures(folder: Path) -> list[str]:
     if not found:
         raise DecodeError(str(folder), "holds no pictures (.jpg, .png)")
     return [match[0] for match in sorted(found, key=lambda match: (int(match[1] or 0), match[0]))]
+
+
+def _parts_that_fit(counts: dict[int, np.ndarray], size: tuple[int, int]) -> list[dict[int, np.ndarray]]:
+    """The counts together, or each apart where their frames do not fit into memory together."""
+    if fits_memory(len(np.unique(np.concatenate([*counts.values()]))), *size):
+        return [counts]
+    return [{count: indices_T} for count, indices_T in counts.items()]
 
 
 def parse_counts(text: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
 
     Returns:
         ``settings``; ``complete``, whether every question has an answer or is skipped; ``frames``: what `scores` gives
-        for each frame count, with ``skipped``, ``cut_by_context`` (answers that end where the LLM's context does) and
-        ``not_averaged`` (tasks without an answer, in a mean over tasks); ``skipped`` and ``left_out``: what was not
+        for each frame count, with ``skipped``, ``cut_by_context`` (answers that end where the LLM's context does),
+        ``not_averaged`` (tasks without an answer, in a mean over tasks), and ``tiles``, where frames are cut: answers
+        of each grid, "1 x 1" is not cut; ``skipped`` and ``left_out``: what was not
         answered, and why; ``judged``: frame count -> rule -> question -> whether it was right, None of those that the
         rule had nothing of.
 
@@ -54,6 +56,7 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
                 "skipped": len(why),
                 "cut_by_context": cut,
                 "not_averaged": _not_averaged(benchmark, settings, [each for each in questions if each.id in answers]),
+                **_tiles([lines[name, count] for name in answers]),
             }
             judged[str(count)] = _judged(benchmark, questions, answers)
             skipped += [{"question": name, "frames": count, "why": reason} for name, reason in why.items()]
@@ -70,6 +73,11 @@ def write_report(folder: ResultFolder, benchmark: Benchmark, rows: Sequence[Ques
         }
         write_json(path, report)
     return report
+
+
+def _tiles(answered: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    grids = Counter(" x ".join(map(str, line["grid"])) for line in answered if "grid" in line)
+    return {"tiles": dict(grids.most_common())} if grids else {}
 
 
 def _not_averaged(benchmark: Benchmark, settings: Mapping[str, Any], answered: Sequence[Question]) -> list[str]:
@@ -117,7 +125,17 @@ def table(report: Mapping[str, Any]) -> str:
         if not at["scores"]:
             counts = [str(at[name]) for name in ("answered", "skipped", "left_out")]
             rows.append([count, "-", "-", "-", *("-" for _ in _macros(report)), "-", *counts])
-    return "\n\n".join([aligned(header, rows), *_by_group(report)])
+    return "\n\n".join([aligned(header, rows), *_tiles_told(report), *_by_group(report)])
+
+
+def _tiles_told(report: Mapping[str, Any]) -> list[str]:
+    """Rows and columns that frames were cut to, for how many answers."""
+    told = []
+    for count, at in report["frames"].items():
+        if grids := at.get("tiles"):
+            parts = [f"{'not cut' if grid == '1 x 1' else grid}: {answers}" for grid, answers in grids.items()]
+            told.append(f"tiles at {count} frames, answers: {', '.join(parts)}")
+    return ["\n".join(told)] if told else []
 
 
 def _macros(report: Mapping[str, Any]) -> list[str]:

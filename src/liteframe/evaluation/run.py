@@ -12,15 +12,15 @@ import torch
 
 from liteframe.errors import DataError, LiteFrameError, as_one_line
 from liteframe.evaluation.benchmarks.question import Question
-from liteframe.evaluation.frames import FrameReader, SampledFrames, Stretch
+from liteframe.evaluation.frames import FrameReader, SampledFrames, Stretch, Unread
 from liteframe.evaluation.results import ANSWERED, SKIPPED, AnswerFile, Key, Part, fingerprint
 from liteframe.evaluation.subject import EvaluatedModel, Shown, Talk
 from liteframe.evaluation.turns import Turns
 from liteframe.models.video_llm.tiling import Tiling
 from liteframe.system.progress import Meter
 
-_AHEAD = 2
-"""Videos that are decoded while the model is at work on another."""
+_AHEAD, _AHEAD_IN_TILES = 2, 1
+"""Videos that are decoded while the model is at work on another; frames in tiles take much memory."""
 Group = tuple[Stretch, list[Question]]
 
 
@@ -80,14 +80,15 @@ class Run:
         missing = {count: [q for q in asked if (q.id, count) not in answered] for count in self.reader.counts}
         return {count: questions for count, questions in missing.items() if questions}
 
-    def _frames(self, stretches: Sequence[Stretch]) -> Iterator[list[SampledFrames] | DataError]:
+    def _frames(self, stretches: Sequence[Stretch]) -> Iterator[list[SampledFrames | Unread] | DataError]:
         """Those of each stretch, or why there are none; the next ones are decoded meanwhile."""
-        with ThreadPoolExecutor(_AHEAD) as threads:
-            waiting: deque[Future[list[SampledFrames]]] = deque()
+        ahead = _AHEAD if self.tiling is None else _AHEAD_IN_TILES
+        with ThreadPoolExecutor(ahead) as threads:
+            waiting: deque[Future[list[SampledFrames | Unread]]] = deque()
             left = iter(stretches)
             try:
                 for _ in stretches:
-                    while len(waiting) < _AHEAD and (stretch := next(left, None)) is not None:
+                    while len(waiting) < ahead and (stretch := next(left, None)) is not None:
                         waiting.append(threads.submit(self.reader.read, stretch))
                     try:
                         yield waiting.popleft().result()
@@ -99,13 +100,17 @@ class Run:
                 self.reader.close()  # so that nobody waits for what is still decoded
 
     def _lines(
-        self, missing: dict[int, list[Question]], sampled: list[SampledFrames] | DataError
+        self, missing: dict[int, list[Question]], sampled: list[SampledFrames | Unread] | DataError
     ) -> Iterator[dict[str, Any]]:
         if isinstance(sampled, DataError):
             for count, questions in missing.items():
                 yield from (_skipped(question, count, sampled) for question in questions)
             return
         for frames in sampled:
+            if isinstance(frames, Unread):
+                for count in (count for count in frames.counts if count in missing):
+                    yield from (_skipped(question, count, frames.why) for question in missing[count])
+                continue
             watched = self.subject.watch(frames, self.tiling)
             for count in (count for count in frames.places if count in missing):
                 why = ""

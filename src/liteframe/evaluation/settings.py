@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ class FrameChoice:
         image_size: height and width in pixels.
         made_for: what the model was made for.
         tiling: how they are cut; None cuts none.
-        group: frames behind one group of visual tokens, and these tokens, where none is cut; None without tiles.
+        uncut_tokens: visual tokens of so many frames, where none is cut; None without tiles.
     """
 
     counts: tuple[int, ...]
@@ -38,7 +39,7 @@ class FrameChoice:
     image_size: tuple[int, int]
     made_for: FrameSpec
     tiling: Tiling | None
-    group: tuple[int, int] | None
+    uncut_tokens: Callable[[int], int] | None
 
     @classmethod
     def of(
@@ -65,26 +66,22 @@ class FrameChoice:
             size,
             made_for,
             tiling,
-            None if tiling is None else subject.group(size),
+            None if tiling is None else subject.token_counter(size),
         )
-        for count in choice.counts:
-            if tiling and tiling.budget is not None and (tokens := choice._uncut_tokens(count)) > tiling.budget:
-                raise ConfigError(
-                    f"--token_budget {tiling.budget}: {count} frames are {tokens} visual tokens even where none is cut;"
-                    " give more, or fewer --frames"
-                )
+        if tiling is not None and tiling.budget is not None and choice.uncut_tokens is not None:
+            for count in choice.counts:
+                if (tokens := choice.uncut_tokens(count)) > tiling.budget:
+                    raise ConfigError(
+                        f"--token_budget {tiling.budget}: {count} frames are {tokens} visual tokens even where none is"
+                        " cut; give more, or fewer --frames"
+                    )
         return choice
 
     def grid(self, size: tuple[int, int], frames: int) -> Grid:
         """Of the tiles of a video's frames, whose height and width are `size` pixels."""
-        if self.tiling is None:
+        if self.tiling is None or self.uncut_tokens is None:
             return WHOLE
-        return self.tiling.grid(size, self.image_size, self._uncut_tokens(frames))
-
-    def _uncut_tokens(self, frames: int) -> int:
-        assert self.group is not None
-        group_frames, tokens = self.group
-        return -(-frames // group_frames) * tokens
+        return self.tiling.grid(size, self.image_size, self.uncut_tokens(frames))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,12 +145,20 @@ class EvaluatedModel:
         return Watched(self, frames, tiling)
 
     @torch.inference_mode()
-    def group(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Frames behind one group of visual tokens, and these tokens, for frames of `size` = (height, width)."""
-        frames = self.model.frames_per_group
+    def token_counter(self, size: tuple[int, int]) -> Callable[[int], int]:
+        """Gives the visual tokens of so many frames of `size` = (height, width), where none is cut."""
+        compressed = self.model if isinstance(self.model, PostHocVideoLLM) else None
+        steps: AnsweringModel = self.steps if compressed is None else compressed.inner
+        group = steps.frames_per_group
         with self.autocast():
-            encoded = self.steps.encode(torch.zeros(1, frames, 3, *size, device=self.device))
-            return frames, self.steps.token_counts(encoded, self.steps.project(encoded)).llm
+            encoded = steps.encode(torch.zeros(1, group, 3, *size, device=self.device))
+            tokens = steps.token_counts(encoded, steps.project(encoded)).llm
+
+        def count(frames: int) -> int:
+            every = -(-frames // group) * tokens
+            return every if compressed is None else compressed.asked(every)
+
+        return count
 
     def talk(self, shown: Shown) -> Talk:
         """Questions about what was shown."""
@@ -179,6 +187,9 @@ class Watched:
         """What the LLM sees at a frame count.
 
         A frame that several counts take is encoded once, where the encoder reads frames one by one and none is cut.
+
+        Raises:
+            DataError: a compressor has left more tokens than it was asked for, and than may be.
         """
         places = self.frames.places[count]
         filled_T = torch.from_numpy(whole_clips(places, self.subject.model.frames_per_group))
@@ -187,6 +198,11 @@ class Watched:
         else:
             views = self.tiling.views(self.frames.frames_TCHW, self.frames.grid)
             tokens_MC, lines = self.tiling.in_order([self._encode(view, filled_T) for view in views])
+        if self.tiling and self.tiling.budget is not None and len(tokens_MC) > self.tiling.budget:
+            raise DataError(
+                f"the compressor leaves {len(tokens_MC)} visual tokens, more than --token_budget {self.tiling.budget};"
+                " give fewer --tiles, or a higher --ratio"
+            )
         spanned = self.subject.frames_per_line
         return Shown(tokens_MC[None, None], tuple(lines), spanned, len(places), self.frames.grid)
 

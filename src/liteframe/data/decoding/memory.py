@@ -26,18 +26,27 @@ def machine_bytes() -> int:
     return min(sizes)
 
 
-def require_memory(path: str, frames: int, height: int, width: int) -> None:
-    """Raises DecodeError where RGB frames of a video take more than a quarter of the memory.
+def fits_memory(frames: int, height: int, width: int) -> bool:
+    """Whether RGB frames of a video take no more than a quarter of the memory.
 
     They are there twice while they go from one process to another.
     """
-    needed, most = frames * width * height * 3, max(machine_bytes() // _SHARE_OF_FRAMES, _LEAST_BYTES)
-    if needed > most:
+    return frames * width * height * 3 <= _most_bytes()
+
+
+def require_memory(path: str, frames: int, height: int, width: int) -> None:
+    """Raises DecodeError where frames do not fit, see `fits_memory`."""
+    if not fits_memory(frames, height, width):
+        needed, most = frames * width * height * 3, _most_bytes()
         raise DecodeError(
             path,
             f"{frames} frames of {width}x{height} take {needed / 1e9:.3g} GB, more than the {most / 1e9:.3g} GB that a"
             " video may have here: take fewer frames, or scale the video down",
         )
+
+
+def _most_bytes() -> int:
+    return max(machine_bytes() // _SHARE_OF_FRAMES, _LEAST_BYTES)
 
 
 def limit_own_memory() -> None:

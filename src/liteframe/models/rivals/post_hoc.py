@@ -109,6 +109,10 @@ class PostHocVideoLLM(WrappedVideoLLM):
         given = visual[0].compressed
         return TokenCounts(vision.tokens_BTHWC.shape[1:4].numel(), given.given, given.asked)
 
+    def asked(self, tokens: int) -> int:
+        """How many of a video's tokens the method is asked for."""
+        return max(1, round(tokens / self.ratio))
+
     def prompt_ids(self, visual: list[CompressedVideo], question: str) -> list[int]:
         """Of the first video."""
         before, after = self.prompts.question_ids_of_lines(question, visual[0].lines)
@@ -156,8 +160,7 @@ class PostHocVideoLLM(WrappedVideoLLM):
         return config.num_attention_heads if config.hidden_size % config.num_attention_heads == 0 else 1
 
     def _compress_video(self, features: Features) -> CompressedVideo:
-        keep = max(1, round(features.count / self.ratio))
-        result = self._method.function(features, keep, **self.settings)
+        result = self._method.function(features, self.asked(features.count), **self.settings)
         tokens_a_line = self.frames_per_line * features.grid[1] * features.grid[2]
         line_M, count_M = (result.places_M // tokens_a_line).unique_consecutive(return_counts=True)
         return CompressedVideo(result, list(zip((line_M + 1).tolist(), count_M.tolist(), strict=True)))
