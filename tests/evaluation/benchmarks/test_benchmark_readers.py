@@ -196,6 +196,7 @@ def test_every_spelling_of_every_answer_comes_back(size: int) -> None:
         (of_number, True, "an index from 0 to 3"),
         (of_number, 1.0, "an index from 0 to 3"),
         (of_number, "-1", "an index from 0 to 3"),
+        (of_number, "1" * 5000, "an index from 0 to 3"),
     ],
 )
 def test_an_answer_that_is_none_is_refused(read: object, value: object, fault: str) -> None:
