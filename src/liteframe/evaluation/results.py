@@ -58,8 +58,8 @@ class Part:
             place, processes = (whole_number(told or "") for told in (rank, count))
             if place is None or processes is None or place >= processes:
                 raise ConfigError(
-                    f"{names[0]} is {rank!r:.80} and {names[1]} is {count!r:.80} in the environment, which is no process"
-                    " of several: unset both, or give --part, such as 2/4"
+                    f"{names[0]} is {rank!r:.80} and {names[1]} is {count!r:.80} in the environment, which is no"
+                    " process of several: unset both, or give --part, such as 2/4"
                 )
             return cls(place + 1, processes)
         return cls()
