@@ -72,7 +72,7 @@ class Unusable:
         id: of the row, or its position in the list where it has none.
         where: position in its list.
         why: in one line, with what to do.
-        row: as of `Question`; empty where it could not be read at all.
+        row: as of `Question`; where it could not be read at all, without fields of its own.
     """
 
     id: str
