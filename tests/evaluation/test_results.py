@@ -63,6 +63,7 @@ def test_two_parts_give_what_one_gives(
         ({"WORLD_SIZE": "8"}, None),
         ({"RANK": "", "WORLD_SIZE": "8"}, None),
         ({"RANK": "8", "WORLD_SIZE": "8"}, None),
+        ({"RANK": "0", "WORLD_SIZE": "8" * 5000}, None),
     ],
 )
 def test_a_launcher_says_which_part_it_is_or_is_refused(

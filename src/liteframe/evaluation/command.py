@@ -215,9 +215,12 @@ def _name_of(model: str, compressor: Mapping[str, Any] | None) -> str:
 def _write_vlmevalkit(results: Path, data: str | None, out: str | None) -> int:
     record = ResultFolder(results).record()
     name = _name_of(record["model"], record["settings"]["compressor"])
-    for path, unanswered in write_vlmevalkit(results, name, out or results / "vlmevalkit", data).items():
-        counted = f" ({unanswered} rows have no answer, which VLMEvalKit counts as wrong)" if unanswered else ""
-        say(f"{path}{counted}")
+    for path, lacking in write_vlmevalkit(results, name, out or results / "vlmevalkit", data).items():
+        say(str(path))
+        if lacking.unanswered:
+            say(f"  {lacking.unanswered} rows have no answer, which VLMEvalKit counts as wrong")
+        if lacking.left_out:
+            say(f"  {lacking.left_out} rows of the list, without a key or what VLMEvalKit reads, are left out")
     return 0
 
 

@@ -26,6 +26,7 @@ from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.subtitles import SeenFrames
 from liteframe.models.video_llm.tiling import WHOLE, Grid
 from liteframe.system.contained_path import OutsideRoot, contained, in_hub_blobs
+from liteframe.system.whole_number import whole_number
 
 _PICTURE = re.compile(r"(?i).*?(\d*)\.(?:jpe?g|png)")
 
@@ -248,9 +249,10 @@ def _parts_that_fit(counts: dict[int, np.ndarray], size: tuple[int, int]) -> lis
 def parse_counts(text: str) -> tuple[int, ...]:
     """Frame counts such as "8,64,512". Raises ConfigError for anything else."""
     words = text.replace(",", " ").split()
-    if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise ConfigError(f"--frames {text!r}: give counts above 0, such as 8,64,512")
-    return tuple(dict.fromkeys(int(word) for word in words))
+    counts = tuple(dict.fromkeys(count for word in words if (count := whole_number(word))))
+    if not words or not all(map(whole_number, words)):
+        raise ConfigError(f"--frames {text!r:.80}: give counts above 0, such as 8,64,512")
+    return counts
 
 
 def parse_sampler(text: str) -> FrameSampler:

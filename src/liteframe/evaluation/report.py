@@ -91,9 +91,9 @@ def _not_averaged(benchmark: Benchmark, settings: Mapping[str, Any], answered: S
 def _judged(
     benchmark: Benchmark, questions: Sequence[Question], answers: Mapping[str, Any]
 ) -> dict[str, dict[str, bool | None]]:
-    keys = {question.id: question.answer for question in questions if question.answer is not None}
+    keyed = [question for question in questions if question.answer is not None]
     return {
-        rule: {name: keys[name] in found[name].chosen if name in found else None for name in keys}
+        rule: {asked.id: found[asked.id].is_right(asked) if asked.id in found else None for asked in keyed}
         for rule, found in readings(benchmark.name, questions, answers).items()
     }
 

@@ -22,11 +22,11 @@ from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.benchmarks.question import Question, Unusable
 from liteframe.evaluation.scoring.scores import Answer
 from liteframe.system.json_files import read_json, write_json
+from liteframe.system.whole_number import whole_number
 
 FORMAT = "liteframe evaluation 1"
 SETTINGS = "evaluation.json"
 ANSWERED, SKIPPED = "answered", "skipped"
-_PART = re.compile(r"(\d+)/(\d+)")
 _LOCK_OF_PART = re.compile(r"\.part-(\d+)-of-(\d+)\.lock")
 Key = tuple[str, int]
 """Id of a question and a frame count."""
@@ -44,10 +44,10 @@ class Part:
         """Of "2/4"; of None what torchrun or SLURM says of this process, and else all. Raises ConfigError."""
         if text is None:
             return cls._of_launcher()
-        match = _PART.fullmatch(text.strip())
-        if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise ConfigError(f"--part {text!r}: give a number and a count, such as 2/4")
-        return cls(int(match[1]), int(match[2]))
+        number, count = (whole_number(word) for word in text.partition("/")[::2])
+        if number is None or count is None or not 1 <= number <= count:
+            raise ConfigError(f"--part {text!r:.80}: give a number and a count, such as 2/4")
+        return cls(number, count)
 
     @classmethod
     def _of_launcher(cls) -> Part:
@@ -55,12 +55,13 @@ class Part:
             rank, count = (os.environ.get(name) for name in names)
             if rank is None and (count is None or names[0] != "RANK"):
                 continue
-            if not (rank and count and rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
+            place, processes = (whole_number(told or "") for told in (rank, count))
+            if place is None or processes is None or place >= processes:
                 raise ConfigError(
-                    f"{names[0]} is {rank!r} and {names[1]} is {count!r} in the environment, which is no process of"
-                    " several: unset both, or give --part, such as 2/4"
+                    f"{names[0]} is {rank!r:.80} and {names[1]} is {count!r:.80} in the environment, which is no"
+                    " process of several: unset both, or give --part, such as 2/4"
                 )
-            return cls(int(rank) + 1, int(count))
+            return cls(place + 1, processes)
         return cls()
 
     @property

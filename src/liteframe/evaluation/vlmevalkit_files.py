@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from liteframe.errors import DataError
 from liteframe.evaluation.benchmarks import mlvu, mvbench
@@ -30,6 +30,13 @@ _READ_AS_MISSING = frozenset(
 )
 """Texts that pandas reads as no text at all."""
 Row = dict[str, Any]
+
+
+class Lacking(NamedTuple):
+    """Rows of the list that are in a file without an answer of the model, and rows that are not in it."""
+
+    unanswered: int
+    left_out: int
 
 
 def _video_mme(row: Mapping[str, Any], index: int) -> Row:
@@ -90,11 +97,11 @@ _ROWS: dict[tuple[str, str], Callable[[Mapping[str, Any], int], Row]] = {
 _DATASETS = {"video-mme": "Video-MME", "mlvu": "MLVU_MCQ", "longvideobench": "LongVideoBench", "mvbench": "MVBench"}
 
 
-def write_vlmevalkit(results: str | Path, model: str, out: str | Path, data: str | None = None) -> dict[Path, int]:
+def write_vlmevalkit(results: str | Path, model: str, out: str | Path, data: str | None = None) -> dict[Path, Lacking]:
     """Writes ``OUT/MODEL/MODEL_DATASET.tsv`` for each frame count, where VLMEvalKit would.
 
-    A row stands for each row of the list that is there at all, in VLMEvalKit's order; one without an answer has
-    `NO_ANSWER`.
+    A row stands for each row of the list that has a key and what VLMEvalKit reads, in its order and with its `index`,
+    which counts all rows; one that the model did not answer has `NO_ANSWER`.
 
     Args:
         results: folder of a finished evaluation.
@@ -103,7 +110,7 @@ def write_vlmevalkit(results: str | Path, model: str, out: str | Path, data: str
         data: folder of the benchmark; by default the one that was evaluated.
 
     Returns:
-        the files, and how many of their rows have no answer.
+        the files, and what each lacks.
 
     Raises:
         DataError: VLMEvalKit has no such data set, or reads another list of it; answers that were not written; a file
@@ -118,7 +125,7 @@ def write_vlmevalkit(results: str | Path, model: str, out: str | Path, data: str
     # The branch "video" of MVBench has a list of its own, and VLMEvalKit a data set.
     cut = name == "mvbench" and any("root" in row.row for row in rows)
     if name == "mvbench" and not cut:
-        rows = sorted(rows, key=lambda row: [*mvbench.TASKS, None].index(row.row.get("task")))
+        rows = sorted(rows, key=lambda row: list(mvbench.TASKS).index(row.row["task"]))
     written = {}
     for count in settings["frames"]:
         answers, _ = answers_of(lines, questions, count)
@@ -127,7 +134,8 @@ def write_vlmevalkit(results: str | Path, model: str, out: str | Path, data: str
         dataset = f"{_DATASETS[name]}{'_MP4' * cut}_{count}frame{'_subs' * settings['subtitles']}"
         path = Path(out, model, f"{model}_{dataset}.tsv")
         _write_new(path, _as_tsv(table))
-        written[path] = len(table) - len(texts)
+        unanswered = len(table) - sum(row.id in texts and row.answer is not None for row in questions)
+        written[path] = Lacking(unanswered, len(rows) - len(table))
     return written
 
 
@@ -153,9 +161,11 @@ def _table(
     results: str,
 ) -> list[Row]:
     table: list[Row] = []
-    for row in rows:
+    for index, row in enumerate(rows):
+        if isinstance(row, Question) and row.answer is None:
+            continue
         try:
-            fields = _cells(as_row(row.row, len(table)))
+            fields = _cells(as_row(row.row, index))
         except (KeyError, ValueError, TypeError) as error:
             if row.id in texts:
                 raise DataError(
@@ -166,6 +176,8 @@ def _table(
         said = texts.get(row.id, NO_ANSWER)
         # A space more, or pandas would lose it.
         table.append({**fields, "prediction": f"{said} " if said in _READ_AS_MISSING else said})
+    if not table:
+        raise DataError(f"{results}: not one row with a key and what VLMEvalKit reads; give the list that it reads")
     return table
 
 

@@ -77,8 +77,8 @@ def results(doc: Mapping[str, Any], answers: Sequence[str]) -> dict[str, dict[st
     rules = rules_for(doc["benchmark"])
     strict, lmms = (rules[name](answers[0], question) for name in ("strict", "lmms-eval"))
     scores = {
-        "strict": question.answer in strict.chosen,
-        "lmms_eval": question.answer in lmms.chosen,
+        "strict": strict.is_right(question),
+        "lmms_eval": lmms.is_right(question),
         "unparsed": not strict.parsed,
         "answered": bool(answers[0]),
     }

@@ -18,6 +18,7 @@ from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.loading.unused_settings import require_used
 from liteframe.data.store.feature_store import read_key
 from liteframe.errors import ConfigError
+from liteframe.system.whole_number import whole_number
 
 _UNPLANNED = (
     *("fast_dev_run", "limit_predict_batches", "limit_train_batches", "max_time", "min_epochs", "min_steps"),
@@ -143,4 +144,4 @@ def device_count(devices: Any) -> int:
     words = str(devices)
     if "," in words:
         return len([word for word in words.split(",") if word.strip()])
-    return max(1, int(words)) if words.lstrip("-").isdigit() else 1
+    return whole_number(words) or 1

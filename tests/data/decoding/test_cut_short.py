@@ -209,6 +209,15 @@ def test_flash_video_that_ends_between_packets(tmp_path: Path) -> None:
         probe(str(path))
 
 
+@pytest.mark.parametrize("told", [float("inf"), float("nan"), -1.0])
+def test_flash_video_that_tells_no_size_lacks_nothing_known(told: float, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.flv", 10, **_H264)
+    data = path.read_bytes()
+    place = data.index(b"filesize\0") + 9
+    path.write_bytes(data[:place] + struct.pack(">d", told) + data[place + 8 :])
+    assert len(read_frames_by(str(path), range(10))[0]) == 10
+
+
 def test_sound_that_goes_on_behind_the_picture_is_no_cut(tmp_path: Path) -> None:
     for name in ("a.mkv", "a.mp4", "a.flv", "a.ts"):
         path = tmp_path / name

@@ -99,6 +99,18 @@ def test_others_questions_are_none_of_the_tiny_worlds_and_are_asked_as_ones_own(
     assert prompt("liteframe", "tiny-world", "test").ask(first).user == "color of the star"
 
 
+@pytest.mark.parametrize("bad", [7, None, "color of the star", ["color of the star"]])
+def test_an_item_that_is_no_question_costs_itself_alone(bad: object, tmp_path: Path) -> None:
+    LAYOUTS["own"].write(tmp_path)
+    path = tmp_path / "test.jsonl"
+    row = json.loads(path.read_text().splitlines()[0])
+    path.write_text(json.dumps({**row, "questions": [row["questions"][0], bad, row["questions"][1]]}))
+    first, refused, last = benchmark("own").read(tmp_path)
+    assert isinstance(first, Question) and isinstance(last, Question)
+    assert (first.id, refused.id, last.id) == ("test-00000 0", "test-00000 1", "test-00000 2")
+    assert isinstance(refused, Unusable) and "field questions: wanted objects with a 'question'" in refused.why
+
+
 def test_longvideobench_has_what_its_subtitles_need(tmp_path: Path) -> None:
     first, second, _ = questions("longvideobench", tmp_path)
     assert (first.subtitles, first.subtitles_start_s, first.duration_s) == ("subtitles/vid0_en.json", 2.5, 10.0)
@@ -196,6 +208,7 @@ def test_every_spelling_of_every_answer_comes_back(size: int) -> None:
         (of_number, True, "an index from 0 to 3"),
         (of_number, 1.0, "an index from 0 to 3"),
         (of_number, "-1", "an index from 0 to 3"),
+        (of_number, "1" * 5000, "an index from 0 to 3"),
     ],
 )
 def test_an_answer_that_is_none_is_refused(read: object, value: object, fault: str) -> None:

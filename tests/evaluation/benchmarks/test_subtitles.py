@@ -73,6 +73,21 @@ def test_what_is_no_subtitles_is_refused(tmp_path: Path) -> None:
         read_srt(tmp_path / "none.srt")
 
 
+@pytest.mark.parametrize("hours", ["9" * 12, "9" * 400, "9" * 5000])
+def test_a_time_that_no_video_lasts_to_is_named(hours: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a.srt: line 5: .*; repair it"):
+        srt(tmp_path / "a.srt", f"1\n00:00:01,000 --> 00:00:02,000\na\n\n00:00:02,000 --> {hours}:00:00,000\nb\n")
+    for item in (
+        {"start": "0:0:0", "end": f"{hours}:0:0", "line": "a"},
+        {"timestamp": [0.0, int(hours[:400])], "text": "a"},
+        {"timestamp": [0.0, float("nan")], "text": "a"},
+        {"start": "0:0:nan", "end": "0:0:1", "line": "a"},
+    ):
+        (tmp_path / "a.json").write_text(json.dumps([item]))
+        with pytest.raises(DataError, match=r"a.json: item 1: "):
+            read_json(tmp_path / "a.json", 0.0, 1.0)
+
+
 def test_both_forms_of_json(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     items = [([3.0, 4.5], "a\nb"), ([5, None], "c"), ([6.0, 9], "d")]

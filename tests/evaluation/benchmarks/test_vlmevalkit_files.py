@@ -87,17 +87,16 @@ def test_the_table_is_that_of_the_data_set_with_a_prediction(name: str, tmp_path
     assert path == tmp_path / "o" / "mine" / f"mine_{FILES[name]}.tsv"
     found = table(path)
     assert list(found[0]) == [*COLUMNS[name].split(), "prediction"]
-    assert [row["index"] for row in found] == [str(number) for number in range(len(found))]
     assert FIRST[name].items() <= found[0].items()
-    published = [row for row in rows if row.row]
-    assert len(found) == len(published)
     if name == "mvbench":  # by its own order of tasks, not by the names of their lists
         assert [row["task_type"] for row in found] == [
             *("Action Sequence", "Action Sequence", "Object Existence", "Object Existence", "Episodic Reasoning")
         ]
-        published.sort(
-            key=lambda row: ["action_sequence", "object_existence", "episodic_reasoning"].index(row.row["task"])
-        )
+        rows.sort(key=lambda row: ["action_sequence", "object_existence", "episodic_reasoning"].index(row.row["task"]))
+    # VLMEvalKit numbers all rows of its lists, those among them that are not read here.
+    assert [row["index"] for row in found] == [str(at) for at, row in enumerate(rows) if "question" in row.row]
+    published = [row for row in rows if "question" in row.row]
+    assert len(found) == len(published) == len(rows) - 1
     for row, written in zip(published, found, strict=True):
         assert ast.literal_eval(written["candidates"]) == row.row.get("candidates", row.row.get("options"))
         assert written["question"] == row.row["question"]
@@ -111,14 +110,37 @@ def test_answers_read_back_as_they_were_written(name: str, tmp_path: Path) -> No
     for number in range(len(TEXTS)):
         folder = tmp_path / str(number)
         rows = evaluation(name, folder, TEXTS[number:] + TEXTS[:number])
-        ((path, unanswered),) = write_vlmevalkit(folder / "results", "m", folder / "o").items()
+        ((path, (unanswered, left_out)),) = write_vlmevalkit(folder / "results", "m", folder / "o").items()
         asked = [row for row in rows if isinstance(row, Question)]
         said = {row.id: (TEXTS[number:] + TEXTS[:number])[at] for at, row in enumerate(asked[:-1])}
         found = [row["prediction"] for row in table(path)]
+        assert left_out == len(rows) - len(found) == 1
         assert len(found) - unanswered == len(said) and found.count(NO_ANSWER) == unanswered > 0
         assert not {"", "None"} & set(found), "pandas would take them for nothing"
-        wanted = [said.get(row.id, NO_ANSWER) for row in rows if row.row]
+        wanted = [said.get(row.id, NO_ANSWER) for row in rows if "question" in row.row]
         assert sorted(text.removesuffix(" ") for text in found) == sorted(text.removesuffix(" ") for text in wanted)
+
+
+def test_rows_without_a_key_or_that_cannot_be_read_are_left_out_and_the_others_keep_their_index(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation("longvideobench", tmp_path)
+    path = tmp_path / "data/lvb_val.json"
+    lists = json.loads(path.read_text())
+    lists[0]["correct_choice"] = None  # it was answered before
+    lists.insert(1, 7)
+    path.write_text(json.dumps(lists))
+    assert cli.main(["evaluate", "--vlmevalkit", str(tmp_path / "results"), "--out", str(tmp_path / "o")]) == 0
+    found = {row["video"]: int(row["index"]) for row in table(next((tmp_path / "o").rglob("*.tsv")))[:3]}
+    assert found == {"vid1": 2, "vid2": 3, "vid9": 4}
+    told = capsys.readouterr()
+    assert "3 rows have no answer" in told.out + told.err
+    assert "3 rows of the list, without a key" in told.out + told.err
+    lists = [{**row, "correct_choice": None} for row in lists if row != 7]
+    path.write_text(json.dumps(lists))
+    with pytest.raises(DataError, match="not one row with a key"):
+        write_vlmevalkit(tmp_path / "results", "m", tmp_path / "p")
+    assert not (tmp_path / "p").exists()
 
 
 def test_subtitles_and_several_frame_counts_have_files_of_their_own(tmp_path: Path) -> None:
@@ -136,7 +158,7 @@ def test_options_that_are_code_are_never_written(tmp_path: Path) -> None:
     lists[3]["candidates"] = "__import__('os').abort()"  # its video is missing
     path.write_text(json.dumps(lists))
     (written,) = write_vlmevalkit(tmp_path / "results", "m", tmp_path / "o")
-    assert "abort" not in written.read_text() and len(table(written)) == sum(bool(row.row) for row in rows) - 1
+    assert "abort" not in written.read_text() and len(table(written)) == sum("question" in row.row for row in rows) - 1
 
 
 @pytest.mark.parametrize(

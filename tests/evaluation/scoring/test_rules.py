@@ -72,6 +72,8 @@ def test_tricky_answers(answer: str, ours: str, lmms: str, kit: str) -> None:
         ("B. a red ball", "-"),  # letter and text say two things
         ("The answer is B, or else the answer is C.", "-"),
         ("The answer is B. I said: answer is B!", "B"),
+        ("(A) is wrong, the answer is B", "-"),
+        ("(B) it is. The answer is B.", "B"),
         ("Not option B, nor C", "-"),
         ("The answer is A man", "-"),
         ("The answer is Blue", "-"),
@@ -124,7 +126,10 @@ def test_lmms_eval_draws_where_longvideobench_and_egoschema_find_nothing() -> No
         assert not any(reading.parsed for reading in drawn)
         assert rule("no idea", question, 3) == rule("", question, 3)  # of seed and question alone
         assert rule("D", question, 3).parsed
-    assert rules_for("longvideobench", 5)["lmms-eval"]("", question) == lmms_eval.longvideobench("", question, 5)
+    assert (
+        rules_for("longvideobench", 5)["lmms-eval"]("", question).chosen
+        == lmms_eval.longvideobench("", question, 5).chosen
+    )
     assert said(lmms_eval.longvideobench, "The best answer is C, not A") == "C"
     assert said(vlmevalkit.longvideobench, "no idea") == "-"
 

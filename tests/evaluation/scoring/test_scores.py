@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from liteframe.errors import DataError
-from liteframe.evaluation.benchmarks.question import Question, Unusable
+from liteframe.evaluation.answering import count_answers
+from liteframe.evaluation.benchmarks.question import Question, Unusable, questions_of
 from liteframe.evaluation.benchmarks.registry import benchmark
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
+from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
 from liteframe.evaluation.scoring.scores import Answer, paper_average, scores
+from liteframe.lmms_eval import task
 
 
 def asked(number: int, task: str, answer: int | None = 0, video: str | None = None) -> Question:
@@ -50,6 +53,25 @@ def test_the_headline_is_the_mean_over_questions_where_its_authors_say_so() -> N
     table = scores(benchmark("hlvid"), rows, answers)["scores"]["strict"]
     assert table["headline"] == table["accuracy"] == pytest.approx(2 / 3)
     assert table["macro"]["category"] == pytest.approx(1 / 2)
+
+
+def test_an_option_that_reads_like_the_answer_is_right_but_for_the_harness_of_a_benchmark() -> None:
+    row = {"id": "r", "path": "v.mp4", "question": "Which?", "options": ["red", "red", "blue"], "answer": "red"}
+    (own,) = questions_of(row)
+    for text, logits, right in [("B", (0.0, 1.0, 0.5), True), ("C", (0.0, 0.5, 1.0), False)]:
+        answers = {own.id: Answer(text, logits)}
+        accuracy = MultipleChoiceAccuracy()
+        count_answers(accuracy, row, [own], ["ABC".index(text)])
+        assert accuracy.compute()["accuracy"] == right
+        tables = scores(benchmark("own"), [own], answers)["scores"]
+        assert {rule: table["accuracy"] for rule, table in tables.items()} == dict.fromkeys(tables, right)
+        assert {"strict", "lmms-eval", "likelihood"} == set(tables)
+        doc = {"id": own.id, "video": "v.mp4", "benchmark": "own", "question": own.text, "options": own.options}
+        found = task.results({**doc, "target": "A", "groups": {}}, [text])
+        assert found["strict"]["score"] == found["lmms_eval"]["score"] == right
+    published = Question("q", "v", "Which?", own.options, 0, dict.fromkeys(benchmark("video-mme").groups, "x"), "w")
+    tables = scores(benchmark("video-mme"), [published], {"q": Answer("B")})["scores"]
+    assert [tables[rule]["accuracy"] for rule in ("strict", "lmms-eval", "vlmevalkit")] == [1, 0, 0]
 
 
 def test_intervals_are_clustered_by_file() -> None:

@@ -167,7 +167,9 @@ def _choice(item: Any, where: str, of: str) -> dict[str, Any]:
 
 
 def _require_choice(item: Any, where: str, of: str) -> None:
-    options = item.get("options") if isinstance(item, dict) else None
+    if not isinstance(item, dict):
+        raise ManifestError(f"{where}: field questions: wanted objects with a 'question', got {reprlib.repr(item)}{of}")
+    options = item.get("options")
     if not (isinstance(options, list) and len(options) > 1 and all(isinstance(option, str) for option in options)):
         raise ManifestError(
             f"{where}: field options: wanted two texts or more to choose from, got {reprlib.repr(options)}{of}"

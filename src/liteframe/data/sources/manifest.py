@@ -57,6 +57,7 @@ def read_manifest(
     root: str | None = None,
     check: RowCheck | None = None,
     keep_unusable: bool = False,
+    asked_apart: bool = False,
 ) -> list[VideoRow]:
     """Rows of a list of videos: JSONL, a JSON list, Parquet, a folder (all videos in it, sorted), or one video
     file, whatever its ending.
@@ -72,19 +73,24 @@ def read_manifest(
         check: asked about each row that can be read.
         keep_unusable: a row that cannot be read, or that `check` refuses, stays in its place with the reason as
             `error` and, where it cannot be read, its place in the list as path and id.
+        asked_apart: as of `parse_row`.
 
     Raises:
         ManifestError: nothing there, no videos, or a bad row; names file, line (or row) and field.
         ConfigError: a Parquet file, and pyarrow is not installed.
     """
-    return list(_rows(source, root, check, keep_unusable))
+    return list(_rows(source, root, check, keep_unusable, asked_apart))
 
 
 def _rows(
-    source: str | os.PathLike[str], root: str | None, check: RowCheck | None, keep_unusable: bool
+    source: str | os.PathLike[str],
+    root: str | None,
+    check: RowCheck | None,
+    keep_unusable: bool,
+    asked_apart: bool = False,
 ) -> Iterator[VideoRow]:
     names = _Names()
-    for where, parsed in each_row(source, root):
+    for where, parsed in each_row(source, root, asked_apart):
         try:
             if isinstance(parsed, ManifestError):
                 raise parsed
@@ -128,7 +134,7 @@ class _Names:
 
 
 def each_row(
-    source: str | os.PathLike[str], root: str | None = None
+    source: str | os.PathLike[str], root: str | None = None, asked_apart: bool = False
 ) -> Iterator[tuple[str, ParsedRow | ManifestError]]:
     """The place of each row of a list with the row, or why it cannot be read; ids may repeat. Else as `read_manifest`.
 
@@ -161,7 +167,7 @@ def each_row(
         for where, fields in parquet_rows(path) if is_parquet(path) else json_rows(path):
             empty = False
             try:
-                parsed: ParsedRow | ManifestError = parse_row(fields, where, held)
+                parsed: ParsedRow | ManifestError = parse_row(fields, where, held, asked_apart)
             except ManifestError as error:
                 parsed = error
             yield where, parsed

@@ -70,13 +70,14 @@ class ParsedRow:
     foreign: bool
 
 
-def parse_row(found: Any, where: str, root: ListRoot) -> ParsedRow:
+def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False) -> ParsedRow:
     """Reads the fields of one row.
 
     Args:
         found: a dict of fields; a ManifestError, which stands for a row that could not be read, is raised.
         where: place of the row, for messages.
         root: what its path is relative to.
+        asked_apart: keep items of `questions` that are no objects, for a reader that refuses each by itself.
 
     Raises:
         ManifestError: a field is missing or of the wrong kind, or leads out of the root; names place and field.
@@ -98,7 +99,7 @@ def parse_row(found: Any, where: str, root: ListRoot) -> ParsedRow:
     if end is not None and end <= (start or 0.0):
         raise row.fault("end", f"{end} s is not after the start at {start or 0.0} s; swap or drop them")
     row.choose_decoder(foreign)
-    questions = row.items("questions", dict, "objects")
+    questions = row.items("questions", object if asked_apart else dict, "objects")
     if questions is not None:
         row.rest["questions"] = questions
     try:

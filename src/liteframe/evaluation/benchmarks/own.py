@@ -27,7 +27,7 @@ def read(
         check: raises ManifestError for a row, with its place, whose questions are none of this benchmark.
     """
     path = data.lists(f"{split}.jsonl")[0]
-    for row in read_manifest(path, root=str(data.root), keep_unusable=True):
+    for row in read_manifest(path, root=str(data.root), keep_unusable=True, asked_apart=True):
         fields = row.as_dict()
         asked = fields.get("questions") or [fields]
         for number, item in enumerate(asked):

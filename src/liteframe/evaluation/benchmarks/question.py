@@ -13,6 +13,7 @@ from liteframe.data.sources.conversations import choices_of, type_of
 from liteframe.data.sources.options import bare_text, right_option, without_letters
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.errors import ManifestError
+from liteframe.system.whole_number import whole_number
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Unusable:
         id: of the row, or its position in the list where it has none.
         where: position in its list.
         why: in one line, with what to do.
-        row: as of `Question`; empty where it could not be read at all.
+        row: as of `Question`; where it could not be read at all, without fields of its own.
     """
 
     id: str
@@ -187,7 +188,7 @@ def of_number(row: RowFields, name: str, options: Sequence[str]) -> int | None:
     value = row.rest.pop(name, None)
     if value is None or value == "":
         return None
-    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    number = whole_number(value) if isinstance(value, str) else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(options):
         raise row.fault(name, f"an index from 0 to {len(options) - 1} is needed, not {value!r:.80}; repair the row")
     return number

@@ -39,7 +39,7 @@ def questions_from(
         of_list: what is published of all of these rows at once, as fields of `Question.row`.
     """
     for where, fields in rows:
-        published = {**fields, **(of_list or {})} if isinstance(fields, dict) else {}
+        published = {**(fields if isinstance(fields, dict) else {}), **(of_list or {})}
         name = published.get(id_field) if id_field else None
         try:
             if isinstance(fields, ManifestError):

@@ -23,6 +23,7 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^{}]*\}")
 _FONT = re.compile(r'<font color="white" size=".72c">(.*?)</font>')
 """What lmms-eval takes the words of Video-MME's subtitles from; others it leaves out."""
 _SHORT_S = 1.0
+_MOST_S = 1e9
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def read_srt(path: Path) -> list[Subtitle]:
     follow a comma or a dot. Text that is no UTF-8 is read as Latin-1.
 
     Raises:
-        DataError: it cannot be read, or has no line of times.
+        DataError: it cannot be read, has no line of times, or one that no video lasts to.
     """
     lines = _text_of(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     starts = [place for place, line in enumerate(lines) if _TIMES.fullmatch(line)]
@@ -60,7 +61,10 @@ def read_srt(path: Path) -> list[Subtitle]:
         assert match is not None
         times = match.groups()
         words = _words(lines[start + 1 : following], numbered and following < len(lines))
-        said.append(_subtitle(_seconds(times[:4]), _seconds(times[4:]), " ".join(words)))
+        try:
+            said.append(_subtitle(_seconds(times[:4]), _seconds(times[4:]), " ".join(words)))
+        except ValueError as error:
+            raise DataError(f"{path}: line {start + 1}: {error}; repair it") from error
     return said
 
 
@@ -106,7 +110,7 @@ def _of_json(item: Any, where: str, begins_s: float, last_s: float, as_loader: b
             start, end = (_clock(item[name]) for name in ("start", "end"))
             text = item["line"]
         return _subtitle(float(start) - begins_s, float(end) - begins_s, text)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             f"{where}: neither 'timestamp' and 'text' nor 'start', 'end' and 'line' ({error}); repair it"
         ) from error
@@ -118,12 +122,14 @@ def _clock(text: str) -> float:
 
 
 def _subtitle(start_s: float, end_s: float, raw: str) -> Subtitle:
+    if not all(abs(time_s) < _MOST_S for time_s in (start_s, end_s)):  # a NaN is none either
+        raise ValueError(f"{start_s:g} and {end_s:g} are no times in seconds")
     return Subtitle(start_s, end_s, " ".join(html.unescape(_TAG.sub("", raw)).split()), raw)
 
 
 def _seconds(groups: Sequence[str | None]) -> float:
     hours, minutes, seconds, fraction = groups
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction or 0}")
+    return float(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction or 0}")
 
 
 def _text_of(path: Path) -> str:

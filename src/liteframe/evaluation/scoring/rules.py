@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from liteframe.evaluation.scoring import lmms_eval, vlmevalkit
@@ -33,7 +34,12 @@ def rules_for(benchmark: str, seed: int = 0) -> dict[str, Rule]:
         "egoschema": partial(lmms_eval.egoschema, seed=seed),
         "mvbench": lmms_eval.mvbench,
     }
-    rules: dict[str, Rule] = {"strict": strict, "lmms-eval": lmms.get(benchmark, lmms_eval.by_options)}
+    shared = lmms_eval.by_options
+    rules = {"strict": strict, "lmms-eval": _by_letter(lmms[benchmark]) if benchmark in lmms else shared}
     if benchmark in _VLMEVALKIT:
-        rules["vlmevalkit"] = _VLMEVALKIT[benchmark]
+        rules["vlmevalkit"] = _by_letter(_VLMEVALKIT[benchmark])
     return rules
+
+
+def _by_letter(rule: Rule) -> Rule:
+    return lambda answer, question: replace(rule(answer, question), by_letter=True)

@@ -114,7 +114,7 @@ def figures(
         which the rule found no option; ``questions``, ``videos``; ``macro`` (group -> mean over its values); ``by``
         (group -> value -> accuracy and questions).
     """
-    correct = [question.answer in reading.chosen for question, reading in zip(questions, found, strict=True)]
+    correct = [reading.is_right(question) for question, reading in zip(questions, found, strict=True)]
     table = accuracy_over(correct, [question.video for question in questions], samples, seed)
     by = {group: _by(group, questions, correct) for group in benchmark.groups}
     macro = {group: fmean(part["accuracy"] for part in parts.values()) for group, parts in by.items()}

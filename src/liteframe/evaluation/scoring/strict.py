@@ -19,9 +19,9 @@ _SAID = re.compile(
 def strict(answer: str, question: Question) -> Reading:
     """One option, or none.
 
-    In this order: the whole answer is a letter, an option's text, or both (``C``, ``(C)``, ``C. a ball``, ``a ball``);
-    it begins with a letter in brackets; it says ``answer is C``, or ``Best option: C``, with nothing but punctuation
-    behind the letter. Where it says so of two letters, it counts as none.
+    The whole answer is a letter, an option's text, or both (``C``, ``(C)``, ``C. a ball``, ``a ball``). Else it begins
+    with a letter in brackets, or says ``answer is C``, or ``Best option: C``, with nothing but punctuation behind the
+    letter. Where it says two letters by these forms, it counts as none.
     """
     letter = _LETTER.fullmatch(answer.strip())
     if letter is not None:  # even where another option's text is this letter
@@ -31,7 +31,7 @@ def strict(answer: str, question: Question) -> Reading:
     if whole is not None:
         return one(whole)
     leading = _LEADING.match(answer.strip())
-    said = {leading[1]} if leading else {match[1] for match in _SAID.finditer(answer)}
+    said = {match[1] for match in (leading, *_SAID.finditer(answer)) if match}
     if len(said) != 1:
         return NONE
     index = ascii_uppercase.index(said.pop())

@@ -67,7 +67,7 @@ def missing(file: BinaryIO, container: str) -> str:
         return last[1]
     try:
         lacks = _CHECKS[kind](file, found.st_size) if kind in _CHECKS else ""
-    except (struct.error, IndexError, KeyError, ValueError):  # a head that is no longer whole: FFmpeg will say so
+    except (struct.error, LookupError, ValueError, ArithmeticError):  # a head that is no longer whole: FFmpeg says so
         lacks = ""
     _last = key, lacks
     return lacks

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from liteframe.system.whole_number import whole_number
+
 _MOST = 8
 """Each thread holds a decoder with pictures of its own."""
 
@@ -16,4 +18,4 @@ def threads_for(processes: int) -> int:
 
 def _ranks() -> int:
     told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or "1"
-    return int(told) if told.isdecimal() and int(told) else 1
+    return whole_number(told) or 1
