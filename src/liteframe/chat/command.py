@@ -28,6 +28,7 @@ def chat_command(
     max_tokens: int = 256,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    engine: Literal["torch", "openvino-int8"] = "torch",
 ) -> int:
     """Ask about a video: one question, or, without one, a conversation that an empty line ends.
 
@@ -42,6 +43,7 @@ def chat_command(
         max_tokens: most tokens of an answer.
         device: cpu, cuda, or auto for a GPU where there is one.
         dtype: of the arithmetic; by default that of the LLM's weights.
+        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine.
     """
     require_folder_or_hub_id(model)
     if fault := fault_of(local_path(video)):
@@ -56,7 +58,7 @@ def chat_command(
     disable_progress_bar()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
-        loaded = load(model, device, dtype)
+        loaded = load(model, device, dtype, engine=engine)
     talk = loaded.chat(video, frames=frames, fps=fps, start=start, end=end)
     if question is not None:
         _answer(talk, question, max_tokens)

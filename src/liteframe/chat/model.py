@@ -21,6 +21,7 @@ from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.sampling.frame_times import require_span
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, DecodeError
+from liteframe.hf.engine import TORCH, require_engine
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
@@ -246,7 +247,13 @@ class VideoChat:
         self.last = Answer(text, self._seen.frames, self._seen.tokens, prompt, cached, count, ms)
 
 
-def load(model: str | Path, device: str = "auto", dtype: str | None = None, attention: str | None = None) -> ChatModel:
+def load(
+    model: str | Path,
+    device: str = "auto",
+    dtype: str | None = None,
+    attention: str | None = None,
+    engine: str = TORCH,
+) -> ChatModel:
     """A Video LLM that answers questions about video files.
 
     What its generation config asks for, and greedy answers do not follow, is said on stderr.
@@ -256,12 +263,15 @@ def load(model: str | Path, device: str = "auto", dtype: str | None = None, atte
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
+        engine: that runs the encoder: "torch", or "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
+            export --engine openvino-int8` wrote.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.
     """
     # An adapter is merged into weights of that dtype: rounded to fewer bits first, much of it would be lost.
-    found = load_video_llm(model, attention, torch.float32 if dtype == "float32" else None)
+    device = require_engine(engine, device)
+    found = load_video_llm(model, attention, torch.float32 if dtype == "float32" else None, engine)
     if found.not_applied:
         asked = ", ".join(found.not_applied)
         print(f"liteframe: answers are greedy; of its generation config {asked} is not applied", file=sys.stderr)

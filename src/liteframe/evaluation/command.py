@@ -51,6 +51,7 @@ def evaluate_command(
     part: str | None = None,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    engine: Literal["torch", "openvino-int8"] = "torch",
     deadline_s: float = 120.0,
     compare: list[str] | None = None,
     average: list[str] | None = None,
@@ -85,6 +86,7 @@ def evaluate_command(
         part: such as 2/4, for several processes that share one --out; torchrun needs none.
         device: cpu, cuda, or auto for a GPU where there is one; cuda:1 is that GPU for every process.
         dtype: of the arithmetic; by default that of the LLM's weights.
+        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine.
         deadline_s: seconds without progress after which a video is given up.
         compare: two folders of results, whose questions are compared in pairs.
         average: four folders of results, for the paper's average.
@@ -123,10 +125,12 @@ def evaluate_command(
         from liteframe.evaluation.settings import EvaluationSettings, FrameChoice
         from liteframe.evaluation.subject import EvaluatedModel
         from liteframe.evaluation.turns import Turns
+        from liteframe.hf.engine import TORCH, require_engine
 
-    loaded = _load(model, compressor, ratio)
+    device = require_engine(engine, _device(device) if engine == TORCH else device)
+    loaded = _load(model, compressor, ratio, engine)
     reduces = None if compressor is None else {"name": compressor, **loaded.describe()}
-    subject = EvaluatedModel(loaded, _device(device), dtype)
+    subject = EvaluatedModel(loaded, device, dtype)
     tiling = _tiling(tiles, token_budget, tile_order, thumbnail)
     choice = FrameChoice.of(subject, frames, sampler, image_size, tiling)
     settings = EvaluationSettings(benchmark, split, limit, asks, subtitles, answer, choice, subject, reduces)
@@ -182,7 +186,7 @@ def _tell(folder: ResultFolder, report: dict[str, Any]) -> int:
     return 0
 
 
-def _load(model: str, compressor: str | None, ratio: float) -> Any:
+def _load(model: str, compressor: str | None, ratio: float, engine: str) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
     from liteframe.evaluation.subject import load_subject
@@ -190,7 +194,7 @@ def _load(model: str, compressor: str | None, ratio: float) -> Any:
     disable_progress_bar()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
-        return load_subject(model, compressor, ratio)
+        return load_subject(model, compressor, ratio, engine)
 
 
 def _device(asked: str) -> str:

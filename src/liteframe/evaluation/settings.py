@@ -135,4 +135,5 @@ class EvaluationSettings:
             "dtype": self.subject.dtype_name,
             "device": self.subject.device.type,
             "versions": {name: packages[name] for name in _PACKAGES},
+            **self.subject.engine,
         }

@@ -17,6 +17,7 @@ from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.answering import option_ids, option_logits, whole_clips
 from liteframe.evaluation.frames import SampledFrames
+from liteframe.hf.engine import TORCH, OpenVINOBackbone
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP, VisionTokens, joined
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
@@ -124,6 +125,12 @@ class EvaluatedModel:
     def writes(self) -> bool:
         """Whether it can be asked for words; pruning inside an LLM is defined for its first token alone."""
         return not isinstance(self.model, PrunedVideoLLM)
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """What runs the encoder, for the record, as its `engine`; nothing where torch does."""
+        backbone = self.inner.backbone
+        return {"engine": backbone.describe()} if isinstance(backbone, OpenVINOBackbone) else {}
 
     @property
     def inner(self) -> VideoLLM:
@@ -322,7 +329,7 @@ def compressors() -> list[str]:
     return [name.removeprefix(_OF_THE_TEACHER) for name in _METHODS if name.startswith(_OF_THE_TEACHER)]
 
 
-def load_subject(source: str, compressor: str | None = None, ratio: float = 16.0) -> Answering:
+def load_subject(source: str, compressor: str | None = None, ratio: float = 16.0, engine: str = TORCH) -> Answering:
     """A model to evaluate.
 
     Args:
@@ -330,14 +337,18 @@ def load_subject(source: str, compressor: str | None = None, ratio: float = 16.0
             InternVL's folder or hub id.
         compressor: a method of the project between an InternVL and its LLM; None leaves every token.
         ratio: how many times fewer tokens it leaves.
+        engine: that runs the encoder, see `load_video_llm`.
 
     Raises:
-        ConfigError: nothing there that is a Video LLM, an unknown compressor, or one for a model that has its own.
+        ConfigError: nothing there that is a Video LLM, an unknown compressor, or one for a model that has its own; an
+            engine that cannot run it.
     """
     inside = [Path(source, name) for name in ("", "export", "lma/export") if is_adapted(Path(source, name))]
     source = str(inside[0]) if inside else source
     if compressor is None:
-        return load_video_llm(source)
+        return load_video_llm(source, engine=engine)
+    if engine != TORCH:
+        raise ConfigError(f"--engine {engine} runs the student's encoder, --compressor is for others; leave one out")
     if compressor not in compressors():
         raise ConfigError(f"--compressor {compressor!r} is unknown; choose one of {', '.join(compressors())}")
     if is_adapted(Path(source)):

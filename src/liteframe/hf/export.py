@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ from transformers.utils.logging import disable_progress_bar
 from liteframe.data.sampling import is_known
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
+from liteframe.hf.calibration import CalibrationClips, read_clips
 from liteframe.hf.card import model_card
+from liteframe.hf.engine import INT8, TORCH, require_engine
+from liteframe.hf.int8_export import export_int8
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.onnx import export_onnx
+from liteframe.hf.openvino import require
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.model_folder import ADAPTER_FILES
-from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import adapter_of, load_adapter, load_parts, merge_adapter
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import end_ids
@@ -30,7 +35,16 @@ _ADAPTER = "adapter"
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
-def export(run: str, out: str, merge: bool, host: str | None, dtype: str | None, max_shard_size: str) -> int:
+def export(
+    run: str,
+    out: str,
+    merge: bool,
+    host: str | None,
+    dtype: str | None,
+    max_shard_size: str,
+    engine: str = TORCH,
+    calibrate: str | None = None,
+) -> int:
     """Carries out `export_command`, whose docstring describes the arguments, and returns its exit code.
 
     Raises:
@@ -39,25 +53,28 @@ def export(run: str, out: str, merge: bool, host: str | None, dtype: str | None,
     disable_progress_bar()
     found, target = RunFolder.open(Path(run)), Path(out)
     if target.suffix == ".onnx":
-        if merge or host or dtype:
+        if merge or host or dtype or engine != TORCH:
             raise ConfigError(
-                f"{target}: --merge, --host and --dtype are for folders; an .onnx file is the encoder alone"
+                f"{target}: --merge, --host, --dtype and --engine are for folders; an .onnx file is the encoder alone"
             )
         export_onnx(LiteFrameEncoder.from_pretrained(found.encoder), target, found.frames.image_size)
     else:
         if dtype not in (None, *_DTYPES):
             raise ConfigError(f"--dtype {dtype} is none of {', '.join(_DTYPES)}")
         advice = "free some space, or give another folder; nothing was lost"
+        clips = _calibration_clips(found, engine, calibrate)
         with replace_folder(target) as part, named_errors(f"{target}: cannot be written", advice):
-            export_folder(found, part, merge, found.host(host), dtype, max_shard_size)
+            encoder = export_folder(found, part, merge, found.host(host), dtype, max_shard_size)
+            if clips is not None:
+                export_int8(encoder, part, clips)
     print(f"exported {found.export} to {target}")
     return 0
 
 
 def export_folder(
     run: RunFolder, folder: Path, merge: bool, host_source: str, dtype: str | None, max_shard_size: str
-) -> None:
-    """Writes weights, configs, processor and model card of `run` into an empty folder.
+) -> LiteFrameEncoder:
+    """Writes weights, configs, processor and model card of `run` into an empty folder, and gives back the encoder.
 
     Raises:
         ConfigError: a part or a setting of the run is missing or damaged, or does not fit the base VLM.
@@ -91,6 +108,21 @@ def export_folder(
     parts = {"encoder": model.encoder, "projector": model.projector, "LLM": model.language_model}
     counts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts.items()}
     (folder / "README.md").write_text(model_card(run, model.config, frames_in, host_source, counts), encoding="utf-8")
+    return model.encoder
+
+
+def _calibration_clips(run: RunFolder, engine: str, source: str | None) -> CalibrationClips | None:
+    """Clips for the engine that was asked for; None where it needs none. Raises ConfigError before the work."""
+    if (engine == TORCH) != (source is None):
+        raise ConfigError(f"--engine {INT8} and --calibrate VIDEOS go together: give both, or neither")
+    if source is None:
+        return None
+    for name in ("openvino", "nncf"):
+        require(name, "openvino-export")
+    require_engine(engine)
+    config: Any = LiteFrameConfig.from_pretrained(run.encoder)
+    frames = replace(run.frames, clip_frames=config.clip_frames)
+    return read_clips(source, frames, frames.image_size or (config.image_size, config.image_size))
 
 
 def _complete_generation_config(model: LiteFrameForConditionalGeneration, tokenizer: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
+from liteframe.hf.engine import TORCH, OpenVINOBackbone, recorded_sha256, require_engine
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.models.folders.model_folder import CONFIG, local_folder, model_file, read_json_file
@@ -20,7 +21,10 @@ from liteframe.models.video_llm.model import BaseParts, LiteFrameBackbone, Video
 
 
 def load_video_llm(
-    source: str | Path, attention: str | dict[str, str] | None = None, dtype: torch.dtype | None = None
+    source: str | Path,
+    attention: str | dict[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+    engine: str = TORCH,
 ) -> VideoLLM:
     """The Video LLM in a folder, in eval mode.
 
@@ -29,11 +33,19 @@ def load_video_llm(
             encoder; the last two may be hub ids too.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         dtype: of weights that an adapter is merged into; None is the one of the LLM's.
+        engine: that runs its encoder, one of `ENGINES`; all but torch need what `liteframe export` made for them.
 
     Raises:
-        ConfigError: nothing there that is a Video LLM.
+        ConfigError: nothing there that is a Video LLM, or that the engine can run.
     """
     folder = Path(source)
+    require_engine(engine)
+    if engine != TORCH:
+        recorded_sha256(folder)  # raises before the work
+        model = load_video_llm(source, attention, dtype)
+        assert isinstance(model.backbone, LiteFrameBackbone), "only exported students have such a record"
+        model.backbone = OpenVINOBackbone(folder, model.backbone)
+        return model
     if is_adapted(folder):
         return load_adapted(folder, attention, dtype)
     if is_adapted(folder / "export"):

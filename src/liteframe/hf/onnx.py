@@ -56,16 +56,20 @@ def export_onnx(encoder: LiteFrameEncoder, path: Path, size: tuple[int, int] | N
         ) from error
 
 
+def float_copy(encoder: LiteFrameEncoder) -> LiteFrameEncoder:
+    """The encoder in float32 and eval mode, with the attention that exports without a loop or uninitialised memory."""
+    copy = LiteFrameEncoder(LiteFrameConfig.from_dict({**encoder.config.to_dict(), "attention": "sdpa"}))
+    copy.load_state_dict(encoder.state_dict())
+    return copy.float().eval()
+
+
 def _exported(encoder: LiteFrameEncoder, size: tuple[int, int] | None) -> bytes:
     config = encoder.config
-    # A copy, as fused attention is what exports without a loop or uninitialised memory.
-    copy = LiteFrameEncoder(LiteFrameConfig.from_dict({**config.to_dict(), "attention": "sdpa"}))
-    copy.load_state_dict(encoder.state_dict())
     clip, (height, width) = config.clip_frames, size or (config.image_size, config.image_size)
     dim: Any = torch.export.Dim
     axes = {0: dim("batch", min=1), 1: clip * dim("clips", min=1)}
     program: Any = torch.onnx.export(
-        _WholeClips(copy).float().eval(),
+        _WholeClips(float_copy(encoder)).eval(),
         (torch.zeros(2, 2 * clip, config.num_channels, height, width),),
         input_names=["frames_BTCHW"],
         output_names=["tokens_BTHWC"],

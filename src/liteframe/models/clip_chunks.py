@@ -49,13 +49,13 @@ def encode_equal_chunks(
         chunk_clips: clips at a time.
     """
     batch, frames = frames_BTCHW.shape[:2]
-    clips_NTCHW = _filled(frames_BTCHW, -frames % clip_frames, axis=1).unflatten(1, (-1, clip_frames)).flatten(0, 1)
-    parts = [_filled(part, chunk_clips - len(part), axis=0) for part in clips_NTCHW.split(chunk_clips)]
+    clips_NTCHW = filled_up(frames_BTCHW, -frames % clip_frames, axis=1).unflatten(1, (-1, clip_frames)).flatten(0, 1)
+    parts = [filled_up(part, chunk_clips - len(part), axis=0) for part in clips_NTCHW.split(chunk_clips)]
     features = torch.cat([encode(part) for part in parts])[: len(clips_NTCHW)]
     return features.unflatten(0, (batch, -1)).flatten(1, 2)
 
 
-def _filled(tensor: Tensor, missing: int, axis: int) -> Tensor:
+def filled_up(tensor: Tensor, missing: int, axis: int) -> Tensor:
     """The tensor with so many copies of its last part along an axis behind it."""
     if missing == 0:
         return tensor

@@ -249,6 +249,22 @@ def is_foreign(folder: str | os.PathLike[str], name: str) -> bool:
     return bool(listed) and name not in (listed or {})
 
 
+def read_listed(folder: str | os.PathLike[str], name: str) -> bytes:
+    """The content of a file, if it is the one that the listing names.
+
+    Raises:
+        ConfigError: it is missing, not listed, or has changed.
+    """
+    path = Path(folder) / name
+    wanted = (_listing(Path(folder)) or {}).get(name, {}).get("sha256")
+    if wanted is None or path.is_symlink() or not path.is_file():
+        raise ConfigError(f"{path}: missing, or not in {LISTING}, which lists what liteframe wrote; export it again")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != wanted:
+        raise ConfigError(f"{path}: changed since liteframe wrote it; copy or export it again")
+    return content
+
+
 def listing_sha256(folder: str | os.PathLike[str]) -> str | None:
     """The sha256 of a folder's listing, which stands for all of its files; None for a folder without one."""
     return _measure(Path(folder) / LISTING)["sha256"] if is_own(folder) else None

@@ -225,6 +225,9 @@ class VideoLLM(nn.Module):
         Raises:
             ConfigError: names the field and the nearest sizes that they do.
         """
+        only = getattr(self.backbone, "only_size", size)
+        if size != only:
+            raise ConfigError(f"{field}: the encoder was exported for frames of {only[0]} x {only[1]} px alone")
         rows, columns = getattr(self.backbone, "size_multiple", (1, 1))
         block = round(1 / self.downsample_ratio)
         try:

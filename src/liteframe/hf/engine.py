@@ -1,0 +1,125 @@
+"""What runs the student's encoder: torch, or OpenVINO in eight bits on a CPU, out of what `liteframe export` wrote."""
+
+from __future__ import annotations
+
+import hashlib
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from liteframe.errors import ConfigError, GeometryError
+from liteframe.hf.openvino import INPUT, PRECISION, Compiled, require
+from liteframe.models.backbone import VisionTokens
+from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks, filled_up
+from liteframe.models.folders.foreign_errors import named_errors
+from liteframe.models.folders.model_folder import read_json_file
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.teachers import weights_sha256
+from liteframe.models.video_llm.model import LiteFrameBackbone
+from liteframe.system.own_folder import LISTING, is_foreign, is_own, read_listed
+
+TORCH, INT8 = "torch", "openvino-int8"
+ENGINES = (TORCH, INT8)
+GRAPH, WEIGHTS, RECORD = (f"{INT8}/{name}" for name in ("encoder.xml", "encoder.bin", "record.json"))
+"""Files of an exported folder. The graph and its weights are OpenVINO's; the record says what they were made of."""
+
+
+def require_engine(engine: str, device: str = "cpu") -> str:
+    """The device for an engine: `device` itself for torch, the CPU for others.
+
+    Args:
+        engine: one of `ENGINES`.
+        device: "cpu", "cuda", ...; "auto" is the engine's choice.
+
+    Raises:
+        ConfigError: no such engine, a device that it does not run on, or it cannot run here.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
+    if engine == TORCH:
+        return device
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"engine {engine} runs on CPUs alone, and the device is {device!r}; leave one of them out")
+    core = require("openvino", "openvino").Core()
+    if "CPU" not in core.available_devices or "INT8" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ConfigError(f"engine {engine}: OpenVINO computes no eight bits on this CPU; leave the engine out")
+    return "cpu"
+
+
+def encoder_sha256(encoder: LiteFrameEncoder) -> str:
+    """Hash of an encoder's weights, in whichever dtype they are loaded."""
+    return weights_sha256(deepcopy(encoder).float())
+
+
+def recorded_sha256(folder: Path) -> str:
+    """Hash of the weights (see `encoder_sha256`) that the graph in an exported folder was made from.
+
+    Raises:
+        ConfigError: there is no record of one that liteframe wrote, or it is damaged.
+    """
+    if not is_own(folder) or is_foreign(folder, RECORD) or not (folder / RECORD).is_file():
+        raise ConfigError(
+            f"{folder}: holds no encoder for the engine {INT8} that liteframe wrote ({LISTING} lists {RECORD} where"
+            f" there is one); make a folder with one: liteframe export RUN OUT --engine {INT8} --calibrate VIDEOS"
+        )
+    digest = read_json_file(folder / RECORD).get("encoder_sha256")
+    if not isinstance(digest, str):
+        raise ConfigError(f"{folder / RECORD}: lacks `encoder_sha256`; export the run again")
+    return digest
+
+
+class OpenVINOBackbone(nn.Module):
+    """The student in eight bits as a backbone, on the CPU; see `LiteFrameBackbone`.
+
+    Args:
+        folder: that `liteframe export --engine openvino-int8` wrote.
+        student: the encoder in that folder, whose place it takes.
+
+    Attributes:
+        only_size: height and width of the frames that it takes.
+        ir_sha256: of graph and weights.
+
+    Raises:
+        ConfigError: the folder has no encoder for this engine, or one made of other weights, or one whose files are
+            not those that liteframe wrote; openvino is not installed.
+    """
+
+    def __init__(self, folder: Path, student: LiteFrameBackbone) -> None:
+        super().__init__()
+        if encoder_sha256(student.encoder) != recorded_sha256(folder):
+            raise ConfigError(
+                f"{folder / GRAPH}: was made of other weights than the encoder beside it has; export the run again with"
+                f" --engine {INT8}"
+            )
+        self.frames_per_group, self.clip_frames = student.frames_per_group, student.clip_frames
+        self.frame_wise, self.size_multiple = student.frame_wise, student.size_multiple
+        graph, weights = read_listed(folder, GRAPH), read_listed(folder, WEIGHTS)
+        self.ir_sha256 = hashlib.sha256(graph + weights).hexdigest()
+        with named_errors(f"{folder / GRAPH}: OpenVINO cannot read it", "export the run again"):
+            model = require("openvino", "openvino").Core().read_model(graph, weights)
+            height, width = (side.get_length() for side in list(model.input(INPUT).partial_shape)[-2:])
+            self._run = Compiled(model, **PRECISION)
+        self.image_size = self.only_size = (height, width)
+
+    def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
+        """Tokens of frames that are normalised as ImageNet is; the last clip is filled up with the last frame.
+
+        Raises:
+            GeometryError: frames of another size than it was exported for.
+        """
+        frames, (height, width) = frames_BTCHW.shape[1], frames_BTCHW.shape[-2:]
+        if (height, width) != self.only_size:
+            raise GeometryError(f"frames of {height} x {width} px; the engine {INT8} takes {self.only_size} alone")
+        tokens_BTHWC = encode_chunks(self._encode, frames_BTCHW, self.clip_frames, CLIPS_AT_ONCE)
+        return VisionTokens(tokens_BTHWC[:, : -(-frames // self.frames_per_group)])
+
+    def _encode(self, frames_BTCHW: Tensor) -> Tensor:
+        whole_BTCHW = filled_up(frames_BTCHW, -frames_BTCHW.shape[1] % self.clip_frames, axis=1)
+        tokens_NTHWC = self._run(whole_BTCHW.unflatten(1, (-1, self.clip_frames)).flatten(0, 1))
+        return tokens_NTHWC.unflatten(0, (len(frames_BTCHW), -1)).flatten(1, 2)
+
+    def describe(self) -> dict[str, Any]:
+        """For a record."""
+        return {"name": INT8, "ir_sha256": self.ir_sha256, "openvino": require("openvino", "openvino").__version__}
