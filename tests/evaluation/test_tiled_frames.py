@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -155,18 +156,23 @@ def test_settings_of_tiles_without_tiles_are_refused(tmp_path: Path, capsys: pyt
     assert "8 frames are 8 visual tokens even where none is cut" in capsys.readouterr().err
 
 
-def test_memory_that_one_frame_count_lacks_costs_the_others_nothing(tmp_path: Path) -> None:
+def test_memory_that_one_frame_count_lacks_costs_the_others_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, shown = tmp_path / "whole", Watched.shown
-    words = ["--answer", "likelihood", "--frames", "13,8"]
+    words = ["--answer", "likelihood", "--frames", "13,12,8"]
     assert evaluate(*words, "--out", whole, model=host_folder()) == 0
 
     def lacking(self: Watched, count: int) -> Any:
-        if count == 13:
+        if count != 8:
             raise torch.OutOfMemoryError("out of memory")
         return shown(self, count)
 
     with mock.patch.object(Watched, "shown", lacking):
         assert evaluate(*words, "--out", tmp_path / "o", model=host_folder()) == 0
-    assert {item["frames"] for item in report(tmp_path / "o")["skipped"]} == {13}
+    assert {item["frames"] for item in report(tmp_path / "o")["skipped"]} == {13, 12}
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not answered")]
+    assert len(told) == len(set(told)) == 5  # a line for each question, of at most as many
+    assert all(re.fullmatch(r"not answered at 13, 12 frames: .*: out of memory", line) for line in told), told
     of_8 = [[line for line in lines(folder) if line["frames"] == 8] for folder in (whole, tmp_path / "o")]
     assert of_8[0] == of_8[1]

@@ -177,13 +177,28 @@ def _tell(folder: ResultFolder, report: dict[str, Any]) -> int:
             say(f"{at['cut_by_context']} answers at {count} frames end where the LLM takes no more tokens")
         if at["not_averaged"]:
             say(f"the mean at {count} frames leaves out, without an answer: {', '.join(at['not_averaged'])}")
-    for item in [*report["left_out"], *report["skipped"]][:5]:
-        name, why = item.get("id") or item.get("question"), str(item["why"])
-        say(as_one_line(f"not answered: {why if why.startswith(str(name)) else f'{name}: {why}'}"))
+    for line in _not_answered(report)[:5]:
+        say(line)
     say(str(folder.path / REPORT))
     if not any(at["answered"] for at in report["frames"].values()):
         raise DataError(f"{folder.path}: not one question was answered; its report says why")
     return 0
+
+
+def _not_answered(report: Mapping[str, Any]) -> list[str]:
+    """A line for each question and reason, with the frame counts that it was so at."""
+    counts: dict[tuple[str, str], list[str]] = {}
+    for item in [*report["left_out"], *report["skipped"]]:
+        at = counts.setdefault((str(item.get("id") or item.get("question")), str(item["why"])), [])
+        at += [str(item["frames"])] if "frames" in item else []
+    return [
+        as_one_line(
+            "not answered"
+            + (f" at {', '.join(at)} frames: " if at else ": ")
+            + (why if why.startswith(name) else f"{name}: {why}")
+        )
+        for (name, why), at in counts.items()
+    ]
 
 
 def _load(model: str, compressor: str | None, ratio: float, engine: str) -> Any:

@@ -75,7 +75,7 @@ def test_names_that_leave_a_root_are_the_fault_of_their_row(name: str, world: Pa
     name = name.replace("ABSOLUTE", str(world))
     for field in ("path", "video"):
         listed = rows_of(world / "list.jsonl", {"path": "a.mp4"}, {field: name})
-        with pytest.raises(ManifestError, match=rf"list\.jsonl:2: field '{field}': .*drop the root"):
+        with pytest.raises(ManifestError, match=rf"list\.jsonl:2: field '{field}': .*without a root"):
             read_manifest(listed, str(world / "root"))
         rows = read_manifest(listed, str(world / "root"), keep_unusable=True)
         assert [bool(row.error) for row in rows] == [False, True] and rows[1].path == f"{listed}:2"

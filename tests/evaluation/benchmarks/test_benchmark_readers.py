@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 from string import ascii_uppercase
 
+import pyarrow.parquet as pq
 import pytest
-from published_layouts import LAYOUTS, Layout, touch, write_json
+from published_layouts import LAYOUTS, Layout, touch, write_json, write_parquet
 
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.errors import ConfigError, DataError, ManifestError
@@ -67,6 +69,18 @@ def test_video_mme_keeps_its_options_to_the_letter(tmp_path: Path) -> None:
     }
 
 
+def test_a_question_of_video_mme_that_lacks_a_group_is_asked_among_the_unknown(tmp_path: Path) -> None:
+    LAYOUTS["video-mme"].write(tmp_path)
+    path = tmp_path / "videomme/test-00000-of-00001.parquet"
+    row = pq.read_table(path).slice(0, 1).to_pylist()[0]
+    for value in (None, "", " "):
+        write_parquet(path, [{**row, "duration": value, "domain": value}])
+        (asked,) = benchmark("video-mme").read(tmp_path)
+        assert isinstance(asked, Question), asked
+        assert (asked.groups["duration"], asked.groups["domain"]) == ("unknown", "unknown")
+        assert asked.groups["task"] == row["task_type"]
+
+
 def test_mlvu_says_the_same_in_both_of_its_layouts(tmp_path: Path) -> None:
     raw, copied = questions("mlvu", tmp_path / "raw")[0], questions("mlvu-copy", tmp_path / "copy")[0]
     assert (raw.text, raw.options) == (copied.text, copied.options)
@@ -109,6 +123,18 @@ def test_an_item_that_is_no_question_costs_itself_alone(bad: object, tmp_path: P
     assert isinstance(first, Question) and isinstance(last, Question)
     assert (first.id, refused.id, last.id) == ("test-00000 0", "test-00000 1", "test-00000 2")
     assert isinstance(refused, Unusable) and "field questions: wanted objects with a 'question'" in refused.why
+
+
+def test_what_is_no_file_of_a_video_is_called_what_it_is(tmp_path: Path) -> None:
+    LAYOUTS["own"].write(tmp_path)
+    os.mkfifo(tmp_path / "test/00009.mp4")
+    path = tmp_path / "test.jsonl"
+    outside = json.dumps({**json.loads(path.read_text().splitlines()[0]), "id": "out", "path": "../a.mp4"})
+    path.write_text(path.read_text() + outside)
+    why = {row.id: row.why for row in benchmark("own").read(tmp_path) if isinstance(row, Unusable)}
+    assert "00009.mp4: is not a regular file but a pipe" in why["test-00009"]
+    (led_out,) = (each for each in why.values() if "leads out" in each)
+    assert f"'../a.mp4' leads out of {tmp_path}; correct the row, or put the video in there" in led_out
 
 
 def test_longvideobench_has_what_its_subtitles_need(tmp_path: Path) -> None:

@@ -106,7 +106,8 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
         path = root.locate(name, data_source if isinstance(data_source, str) else None)
     except OutsideRoot as error:
         raise row.fault(
-            "video" if foreign else "path", f"{error}; correct the row, or drop the root if the list is to be trusted"
+            "video" if foreign else "path",
+            f"{error}; correct the row, or put the video in there (a list to be trusted may be read without a root)",
         ) from error
     short_name = root.short_name(name, path)
     parsed = VideoRow(

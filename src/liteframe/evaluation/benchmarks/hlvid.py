@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
 from liteframe.evaluation.benchmarks.options_inside import taken_apart
-from liteframe.evaluation.benchmarks.question import Question, Unusable, checked_options, of_letter, required_text
+from liteframe.evaluation.benchmarks.question import (
+    Question,
+    Unusable,
+    checked_options,
+    group_of,
+    of_letter,
+    required_text,
+)
 from liteframe.evaluation.benchmarks.reading import questions_in
 
 LETTERS = "ABCD"
@@ -20,7 +27,11 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
         published = required_text(row, "question")
         apart = taken_apart(published)
         if apart is None:
-            raise row.fault("question", "no options in it, as lines that begin with A., B., ...; repair the row")
+            raise row.fault(
+                "question",
+                "no options in it, as lines that begin with A., B., ..., with nothing behind them but how to answer;"
+                " repair the row",
+            )
         options = checked_options(row, "question", apart[1], len(LETTERS))
         return Question(
             id=row.name("question_id") or row.where,
@@ -28,7 +39,7 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
             text=apart[0],
             options=options,
             answer=of_letter(row, "answer", options),
-            groups={"category": row.text("category") or "unknown"},
+            groups={"category": group_of(row, "category")},
             where=row.where,
             published=published,
         )

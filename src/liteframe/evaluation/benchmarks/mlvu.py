@@ -55,7 +55,11 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
         elif "candidates" in row.rest:
             options = required_options(row, "candidates", len(LETTERS))
         else:
-            raise row.fault("question", "no options in it, as lines that begin with (A), (B), ...; repair the row")
+            raise row.fault(
+                "question",
+                "no options in it, as lines that begin with (A), (B), ..., with nothing behind them but how to answer;"
+                " repair the row",
+            )
         task = required_text(row, "task_type" if "task_type" in row.rest else "question_type")
         task = SAME_TASK.get(task, task)
         spelt = of_letter if reorganised else of_text

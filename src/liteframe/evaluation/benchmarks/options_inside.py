@@ -6,14 +6,20 @@ import re
 from string import ascii_uppercase
 
 _LETTERED = re.compile(r"\s*(?:\((?P<inner>[A-Z])\)|(?P<outer>[A-Z])[.):])\s*(?P<text>.*?)\s*")
-_INSTRUCTION = re.compile(r"(?i)\b(?:answer|option|letter|choice)\b")
+_INSTRUCTION = re.compile(
+    r"\s*\(?(?:Please|Directly|Only|Just|Answer|Respond|Reply|Select|Choose|Pick|Give|Write|Provide|Output|Return|Indicate)\b"
+    r".*\b(?:answer|option|letter|choice)\b.*"
+    r"|\s*(?i:(?:the |your )?(?:best |correct )?(?:answer|option|choice)(?: is:?|:)\s*\(?)\s*"
+)
+"""A sentence that asks for a letter, or what an answer is to stand behind."""
 
 
 def taken_apart(published: str) -> tuple[str, tuple[str, ...]] | None:
     """The question without its options, and these without letters; None where there are no such lines.
 
     They are the last lines that begin with A, B, ... in turn (``A. text``, ``A) text``, ``(A) text``). A line between
-    two of them belongs to the first. What follows them may only be an instruction how to answer, which is left out.
+    two of them belongs to the first. What follows them may only be an instruction how to answer, which is left out;
+    another line may be more of the last option, or not.
     """
     lines = published.splitlines()
     matches = [_LETTERED.fullmatch(line) for line in lines]
@@ -22,7 +28,7 @@ def taken_apart(published: str) -> tuple[str, tuple[str, ...]] | None:
     for start in reversed(starts):
         options, place = _from(start, lines, letters, [match["text"] if match else "" for match in matches])
         rest = [line for line in lines[place:] if line.strip()]
-        if len(options) > 1 and all(map(_INSTRUCTION.search, rest)):
+        if len(options) > 1 and all(map(_INSTRUCTION.fullmatch, rest)):
             return "\n".join(lines[:start]).strip(), tuple(options)
     return None
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from liteframe.data.decoding.video_file import fault_of
 from liteframe.data.sources.manifest import VideoRow, read_manifest
 from liteframe.errors import ManifestError
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
@@ -43,8 +44,8 @@ def read(
 def _question(name: str, row: VideoRow, fields: dict[str, Any], where: str, root: Path) -> Question:
     if row.error:
         raise ManifestError(row.error)
-    if not os.path.isfile(row.path):
-        raise ManifestError(f"{where}: field 'path': no such file {row.path}; write it again")
+    if fault := fault_of(row.path):
+        raise ManifestError(f"{where}: field 'path': {row.path}: {fault}; give the file of a video")
     video = Path(video_key(fields)).relative_to(os.path.realpath(root)).as_posix()
     (question,) = questions_of(fields, where, video)
     if len(question.options) > len(LETTERS):

@@ -123,6 +123,15 @@ def required_text(row: RowFields, name: str) -> str:
     return text
 
 
+def group_of(row: RowFields, name: str) -> str:
+    """What a field, a text or a whole number, counts a question under: "unknown" where it is empty.
+
+    Raises ManifestError.
+    """
+    value = row.rest.get(name)
+    return "unknown" if isinstance(value, str) and not value.strip() else row.name(name) or "unknown"
+
+
 def required_options(row: RowFields, name: str, most: int) -> tuple[str, ...]:
     """Two options or more, at most `most`, none of them blank. Raises ManifestError."""
     options = row.items(name, str, "texts") or []

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
-from liteframe.evaluation.benchmarks.question import Question, Unusable, listed_options, of_letter, required_text
+from liteframe.evaluation.benchmarks.question import (
+    Question,
+    Unusable,
+    group_of,
+    listed_options,
+    of_letter,
+    required_text,
+)
 from liteframe.evaluation.benchmarks.reading import questions_in
 
 LETTERS = "ABCD"
@@ -27,7 +34,7 @@ def read(data: DataFolder, split: str) -> Iterator[Question | Unusable]:
             text=text,
             options=options,
             answer=of_letter(row, "answer", options),
-            groups={group: required_text(row, column) for group, column in GROUPS.items()},
+            groups={group: group_of(row, column) for group, column in GROUPS.items()},
             where=row.where,
             published=published,
             subtitles=data.subtitles(video, ("subtitle", "subtitles"), ".srt"),
