@@ -86,7 +86,7 @@ def test_verbs_with_options_of_their_own(home: Path, capsys: pytest.CaptureFixtu
     assert cli.main(["check", "~/nothing"]) == 1
     assert f"{home}/nothing: no such" in capsys.readouterr().err
     assert cli.main(["export", "~/run", "~/out"]) == 1
-    assert f"{home}/run: no export" in capsys.readouterr().err
+    assert f"{home}/run: no such folder" in capsys.readouterr().err
 
 
 def test_rows_of_a_list_without_a_root(home: Path) -> None:
