@@ -52,10 +52,10 @@ def _of_earlier_run(verb: str, checkpoint: Any, folder: Path) -> str | None:
 
 
 def _of_machine(trainer: Any) -> str:
-    device = _device(trainer.accelerator)
-    if device == "cpu" and rank_zero_only.rank != 0 and _OF_FIRST_RANK in os.environ:
+    device, rank = _device(trainer.accelerator), getattr(rank_zero_only, "rank", 0)
+    if device == "cpu" and rank != 0 and _OF_FIRST_RANK in os.environ:
         return os.environ[_OF_FIRST_RANK]
-    if device == "cpu" and (rank_zero_only.rank != 0 or int(trainer.num_nodes) > 1):
+    if device == "cpu" and (rank != 0 or int(trainer.num_nodes) > 1):
         raise ConfigError(
             "trainer.precision is auto, and on CPUs each process of another launcher, and each node, would measure for"
             " itself; give --trainer.precision 32-true or bf16-mixed"

@@ -68,9 +68,8 @@ def precision_before(folder: Path, verb: str) -> str | None:
     path = folder / config_name(verb)
     if not path.is_file() or not path.read_bytes().startswith(_HEADER):
         return None
-    precision = _value(
-        parse_yaml(path.read_text(encoding="utf-8", errors="replace"), str(path)), "trainer", "precision"
-    )
+    config = parse_yaml(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    precision = _value(config, "trainer", "precision")
     return None if precision is None else str(precision)
 
 
