@@ -228,7 +228,7 @@ class Bench:
 
     def fit(self, encoder: Path) -> dict[str, Any]:
         """How near an encoder is to its targets on the test videos."""
-        teacher = InternVL(str(self.run / "pretrain-vision" / "export")).load("eager")
+        teacher = InternVL(str(self.run / "pretrain-vision" / "export")).load("sdpa")
         wap = WAP(similarity="cosine", scale=self.case.scale)
         manifest = self.world_run / "world" / "test.jsonl"
         with isolated(self.seed):
@@ -273,7 +273,7 @@ def _measure(runs: Path, case: str, seed: int, name: str) -> None:
     variant, bench = VARIANTS[name], Bench(runs, case, seed)
     export = bench.train(name, variant)
     found = bench.answers(export) if variant.lma else bench.fit(export)
-    here = environment("cpu", fast_dtype("cpu"), "eager")
+    here = environment("cpu", fast_dtype("cpu"), "sdpa")
     row = {"about": variant.about, "args": variant.settings, **found, "commit": here["commit"]}
     rows = {**measured(case, seed), name: {**row, "curves": curves(export.parent)}}
     path = record_path(case, seed)

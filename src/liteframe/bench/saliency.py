@@ -73,7 +73,7 @@ def measure(
     written = write_record(
         out or folder / "saliency.json",
         "saliency",
-        environment("cpu", dtype, str(ATTENTION)),
+        environment("cpu", dtype, ATTENTION),
         {
             **run_settings(folder, split),
             "frames": f"uniform midpoints of {max(decoded, *frames)}",

@@ -80,7 +80,7 @@ def sweep(
         _row(cell, models[cell], accuracy[cell], timed[cell], dtypes[cell[0]]["dtype"], limits, data) for cell in models
     ]
     stages = _stages(folder, started)
-    measured_in = environment("cpu", f"answers in {answers_in}, times in {FASTER}", str(ATTENTION))
+    measured_in = environment("cpu", f"answers in {answers_in}, times in {FASTER}", ATTENTION)
     settings = {
         **run_settings(folder, split),
         "batch": 1,

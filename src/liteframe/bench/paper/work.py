@@ -120,7 +120,7 @@ class Worker:
             dtype = fast_dtype("cpu")
             answers = answer(place.base_run, methods, f"{cell.name}, seed {place.seed}", self.longest, dtype)
         seconds = spent + time.monotonic() - started
-        return Measured(answers, seconds, stages, environment("cpu", dtype, str(ATTENTION)))
+        return Measured(answers, seconds, stages, environment("cpu", dtype, ATTENTION))
 
     def _stores_needed(self, seed: int) -> set[str]:
         open_cells = [cell for cell in self.cells if seed in cell.seeds and self._readable(cell, seed) is None]
