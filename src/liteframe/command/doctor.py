@@ -13,7 +13,7 @@ from typing import Literal
 import liteframe
 from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
-from liteframe.system.fast_dtype import cpu_flags, cpu_rates, fast_dtype
+from liteframe.system import fast_dtype
 
 _PACKAGES = (
     *("torch", "torchvision", "lightning", "transformers", "timm", "peft", "torchmetrics", "jsonargparse"),
@@ -81,7 +81,11 @@ def _devices(problems: list[str]) -> list[tuple[str, str]]:
         lines.append(("cuda", f"no GPU (torch is built {build})"))
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         properties = torch.cuda.get_device_properties(index)
-        bf16 = "bf16" if fast_dtype("cuda") == "bfloat16" else "no bf16: use --trainer.precision 16-mixed"
+        bf16 = (
+            "bf16"
+            if fast_dtype.fast_dtype(f"cuda:{index}") == "bfloat16"
+            else "no bf16: use --trainer.precision 16-mixed"
+        )
         lines.append((f"cuda {index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, {bf16}"))
     if torch.backends.mps.is_available():
         lines.append(("mps", "available"))
@@ -100,13 +104,13 @@ def _memory_gib() -> float | None:
 
 
 def _cpu_bf16() -> str:
-    flags = [name for name in ("amx_bf16", "avx512_bf16") if name in cpu_flags()]
+    flags = [name for name in ("amx_bf16", "avx512_bf16") if name in fast_dtype.cpu_flags()]
     return f"in hardware ({', '.join(flags)})" if flags else "emulated"
 
 
 def _cpu_dtype(threads: int) -> str:
     """What `auto` stands for on this CPU, and why."""
-    rates = cpu_rates(threads)
+    rates = fast_dtype.cpu_rates(threads)
     return f"{rates.fastest} (measured: bfloat16 {rates.bfloat16:.1f} GFLOP/s, float32 {rates.float32:.1f} GFLOP/s)"
 
 
