@@ -25,7 +25,7 @@ BATCH = 8
 
 
 def answer(
-    base_run: Path, methods: Sequence[RunMethod], name: str, longest: int = LONGEST, dtype: str = "bfloat16"
+    base_run: Path, methods: Sequence[RunMethod], name: str, longest: int = LONGEST, dtype: str = "float32"
 ) -> Answers:
     """Asks every method every question of the run's test videos.
 
