@@ -21,7 +21,8 @@ class ModelArgs:
         frames: of a video to look at, at most. None is as many as the model was trained on, or 64.
         sampler: the rule that chooses them, as of `liteframe evaluate`; None is that of the model's training.
         image_size: side in pixels that frames are resized to. None is what the model was made for.
-        dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
+        dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights, and "auto" on a CPU the faster
+            of float32 and bfloat16.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         engine: that runs the encoder, "torch" or "openvino-int8", see `liteframe.load`.
         device: "cpu", "cuda", ...; "cuda", and "auto" where there is a GPU, is another one for each process; "cuda:1"

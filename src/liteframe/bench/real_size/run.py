@@ -21,14 +21,22 @@ from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord
 from liteframe.bench.real_size.shapes import ATTENTION, shapes
 from liteframe.bench.real_size.steps import steps_for
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
-from liteframe.bench.real_size.suite import DTYPE, Suite, methods_to_make
+from liteframe.bench.real_size.suite import Suite, methods_to_make
 from liteframe.bench.real_size.table import latency_text
 
 BASE_VLMS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
 DECODE_TOKENS = {"cpu": 1, "cuda": 9}
 
 
-def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 0, steps_of: str | None = None) -> Path:
+def run_latency(
+    device: str,
+    size: str,
+    out: Path,
+    budget_s: float,
+    seed: int = 0,
+    steps_of: str | None = None,
+    dtype: str = "bfloat16",
+) -> Path:
     """Run every cell of a device and print the tables.
 
     Args:
@@ -38,6 +46,7 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
         budget_s: seconds.
         seed: of weights and frames.
         steps_of: kind of device whose cells are run; that of `device` by default.
+        dtype: of all weights, "bfloat16" or "float32".
 
     Returns:
         The file.
@@ -46,13 +55,13 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
     kind = steps_of or where.type
     torch.manual_seed(seed)
     sizes = shapes(size, BASE_VLMS[kind])
-    found = environment(device, "bfloat16", ATTENTION)
+    found = environment(device, dtype, ATTENTION)
     settings = {
         "device": where.type,
         "size": size,
         "host": sizes.base_vlm,
         "image_size": sizes.image_size,
-        "dtype": str(DTYPE).removeprefix("torch."),
+        "dtype": dtype,
         "decode_tokens": DECODE_TOKENS[kind],
         "rule": rule_for(where).describe(),
         "memory": reset_peak(where),
@@ -65,7 +74,7 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
     }
     record = RunningRecord(found, settings, measure_limits(where), path=out)
     steps = steps_for(kind, size == "tiny")
-    suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind])
+    suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind], getattr(torch, dtype))
     suite.prepare(methods_to_make(steps))
     suite.run(steps)
     record.complete = True
