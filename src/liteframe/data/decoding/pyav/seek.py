@@ -47,8 +47,8 @@ class Run:
 def plan(scan: Scan, indices: list[int], run_up: int, enough: float = math.inf) -> list[Run]:
     """Runs that hold strictly increasing `indices`, each from the key frame before, or `run_up` groups earlier.
 
-    The slot of a frame is its place in `indices`. A run of a cost of `enough` ends at the next key frame, where decoding
-    can start afresh there.
+    The slot of a frame is its place in `indices`. A run that costs `enough` ends at the next key frame, if decoding can
+    start afresh there.
     """
     assert scan.pts_T is not None
     keys_K = np.searchsorted(scan.pts_T, scan.key_pts_K)
