@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicCache
 
 from liteframe.errors import DataError
 from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.reading import VideoPrefix
 
 
 class Conversation:
@@ -24,15 +25,23 @@ class Conversation:
         model: the Video LLM.
         visual_BTNC: what its LLM sees of the video, (1, T, N, C_llm).
         dtype: of autocast; None is none.
+        prefix: what its LLM has read of the video already.
 
     Attributes:
         ids: all that was said so far, prompts and answers; an answer's end is in the prompt that follows it.
     """
 
-    def __init__(self, model: VideoLLM, visual_BTNC: Tensor, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        model: VideoLLM,
+        visual_BTNC: Tensor,
+        dtype: torch.dtype | None = None,
+        prefix: VideoPrefix | None = None,
+    ) -> None:
         self.model, self.visual_BTNC, self.dtype = model, visual_BTNC, dtype
         self.ids: list[int] = []
         self._questions: list[str] = []
+        self._prefix = prefix
         self._cache = DynamicCache(config=model.language_model.config)
 
     @property
@@ -56,6 +65,8 @@ class Conversation:
         else:
             asked = prompt_ids(self.model, self.visual_BTNC, question)
         require_room(self.model, len(self.ids) + len(asked), max_tokens)
+        if not self._questions and self._prefix is not None and asked[: len(self._prefix.ids)] == self._prefix.ids:
+            self._cache = self._prefix.cache
         self.ids += asked
         self._questions.append(question)
         for chosen in _greedy(self._next_logits(), lambda *_: self._next_logits(), ends, max_tokens):
