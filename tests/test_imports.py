@@ -43,6 +43,7 @@ ROOMS = {
             "flop_count",
             "gradient_checkpointing",
             "clip_chunks",
+            "acceleration",
             "folders",
             "backbone",
             "teachers",

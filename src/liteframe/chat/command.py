@@ -28,7 +28,7 @@ def chat_command(
     max_tokens: int = 256,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
-    engine: Literal["torch", "openvino-int8"] = "torch",
+    engine: Literal["torch", "openvino-int8", "torchao-fp8"] = "torch",
 ) -> int:
     """Ask about a video: one question, or, without one, a conversation that an empty line ends.
 
@@ -43,7 +43,8 @@ def chat_command(
         max_tokens: most tokens of an answer.
         device: cpu, cuda, or auto for a GPU where there is one.
         dtype: of the arithmetic; by default that of the LLM's weights.
-        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine.
+        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine,
+            torchao-fp8 float8 on a GPU (pip install 'liteframe[fp8]').
     """
     require_folder_or_hub_id(model)
     if fault := fault_of(local_path(video)):

@@ -263,8 +263,8 @@ def load(
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
-        engine: that runs the encoder: "torch", or "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
-            export --engine openvino-int8` wrote.
+        engine: that runs the encoder: "torch"; "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
+            export --engine openvino-int8` wrote; or "torchao-fp8", float8 on a GPU.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.

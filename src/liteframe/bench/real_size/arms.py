@@ -21,11 +21,10 @@ from liteframe.bench.real_size.runs import EncoderRun, PipelineRun, Run
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.steps import EXECUTED, Step
 from liteframe.bench.real_size.subjects import Llm, Subject, build_subject
-from liteframe.models.acceleration.fallback import FallbackWarning
+from liteframe.models.acceleration.fallback import FallbackWarning, short_reason
 
 _COMPILE_S = 60.0
 """Seconds without which no way to run an encoder is begun: it may have to be compiled."""
-_SHORT = 160
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,8 @@ class ExecutedArms:
                     warnings.simplefilter("error", FallbackWarning)
                     arm.run(NoTimer())
             except Exception as error:
-                reason = (str(error).strip().splitlines() or [""])[0] or type(error).__name__
-                self._record.drop(step.suite, f"{method}, {label}", step.frames, step.batch, reason[:_SHORT])
+                name = method if label == method else f"{method}, {label}"
+                self._record.drop(step.suite, name, step.frames, step.batch, short_reason(error))
                 continue
             arms[label] = arm
         return arms

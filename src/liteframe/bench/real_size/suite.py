@@ -243,11 +243,12 @@ class Suite:
         length = step.frames
         return LatencyRow("prefill", LLM, None, stages, run_ms=summary(run_ms), prompt_tokens=length, tokens_llm=length)
 
-
     def _out_of_memory(self, step: Step, name: str) -> LatencyRow:
         frames, tokens = (None, step.frames) if name == LLM else (step.frames, None)
         side = self.subjects[name].image_size if name in self.subjects else None
-        return LatencyRow(step.suite, name, frames, {}, step.batch, OUT_OF_MEMORY, image_size=side, prompt_tokens=tokens)
+        return LatencyRow(
+            step.suite, name, frames, {}, step.batch, OUT_OF_MEMORY, image_size=side, prompt_tokens=tokens
+        )
 
 
 def methods_to_make(steps: list[Step]) -> list[str]:
@@ -256,5 +257,3 @@ def methods_to_make(steps: list[Step]) -> list[str]:
     if "teacher" in names and WAP_METHOD not in names:
         names.insert(names.index("teacher") + 1, WAP_METHOD)
     return names
-
-

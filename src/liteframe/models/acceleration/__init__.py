@@ -1,1 +1,1 @@
-"""What makes an encoder faster without a change to its weights: CUDA graphs, compiled layers, memory formats, float8."""
+"""What makes an encoder faster without a change to its weights: CUDA graphs, compiled layers, attention kernels."""

@@ -1,4 +1,4 @@
-"""Where a faster way fails and the plain one is taken: one warning of a kind of its own, so that benchmarks can refuse it."""
+"""The warning where a faster way fails and the plain one is taken; benchmarks refuse it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ class FallbackWarning(RuntimeWarning):
 
 
 def warn_of_fallback(what: str, error: Exception) -> None:
-    """Says what is left out, and the first line of why."""
-    reason = (str(error).strip().splitlines() or [""])[0] or type(error).__name__
-    warnings.warn(f"{what} is left out, as it failed: {reason}", FallbackWarning, stacklevel=3)
+    """Says what is left out, and why."""
+    warnings.warn(f"{what} is left out, as it failed: {short_reason(error)}", FallbackWarning, stacklevel=3)
+
+
+def short_reason(error: Exception, most: int = 200) -> str:
+    """An error's text on one line, or the name of its class where it has none."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]

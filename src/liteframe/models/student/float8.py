@@ -27,8 +27,11 @@ def require_float8(device: str | torch.device) -> Any:
         raise ConfigError(f"float8 runs on GPUs alone, and the device is {str(device)!r}; choose another engine")
     capability = torch.cuda.get_device_capability(kind)
     if capability < CAPABILITY:
-        name, own, least = torch.cuda.get_device_name(kind), *(".".join(map(str, c)) for c in (capability, CAPABILITY))
-        raise ConfigError(f"{name} has compute capability {own}, and float8 needs {least} or newer; choose another engine")
+        own, least = (".".join(map(str, each)) for each in (capability, CAPABILITY))
+        raise ConfigError(
+            f"{torch.cuda.get_device_name(kind)} has compute capability {own}, and float8 needs {least} or newer;"
+            " choose another engine"
+        )
     logging.getLogger("torchao").setLevel(logging.ERROR)  # of kernels for other tasks that it does not find
     try:
         return import_module("torchao.quantization")

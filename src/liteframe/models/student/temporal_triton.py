@@ -46,7 +46,9 @@ def _depthwise_add(
 
 
 def depthwise_temporal_add(tokens_BTNC: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Tokens plus their convolution over time, zero-padded; summed in float32, so rounded once where torch rounds twice.
+    """Tokens plus their convolution over time, zero-padded.
+
+    It is summed in float32, so rounded once where torch rounds twice.
 
     Args:
         tokens_BTNC: of clips, (B, T, N, C).
