@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from liteframe.bench import floor
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow
 from liteframe.bench.real_size import __main__ as module
@@ -39,6 +41,14 @@ NOT_THERE = (
     "torchao",
     "torchcodec",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_products() -> Iterator[None]:
+    """Some CPUs take seconds for the matrix products by which each cell measures the machine's limits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(floor, "matrix_rate", partial(floor.matrix_rate, size=128))
+        yield
 
 
 @pytest.fixture(scope="module")

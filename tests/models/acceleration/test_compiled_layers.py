@@ -43,6 +43,16 @@ def test_equal_layers_share_one_graph_and_keep_their_weights() -> None:
 
 
 @torch.no_grad()
+def test_nothing_that_was_compiled_for_other_layers_is_taken() -> None:
+    counters = [CompileCounter() for _ in range(3)]
+    for counter in counters:
+        compiled = layers()
+        compile_layers(compiled, backend=counter, dynamic=False)
+        compiled(torch.randn(5, 6))
+    assert [counter.frame_count for counter in counters] == [1, 1, 1]
+
+
+@torch.no_grad()
 def test_a_compiler_that_fails_is_told_once_and_left_out() -> None:
     def failing(*_: Any) -> Any:
         raise RuntimeError("no C compiler here")

@@ -80,7 +80,6 @@ class ExecutedArms:
     def of(self, step: Step) -> dict[str, Arm]:
         """The arms of a step that can run here, by what tells them apart."""
         assert step.suite in EXECUTED
-        torch.compiler.reset()  # each shape has a graph of its own, of which torch allows a layer a few
         arms = {}
         for label, method, way in self._wanted(step):
             try:

@@ -30,7 +30,7 @@ from liteframe.system.progress import track
 
 DTYPE = torch.bfloat16
 _WITH_ANSWER = ("pipeline", "throughput", "fastest", "streamed", "decoded")
-_SHORT_PROMPT = 64
+_SHORT_PROMPT = 8
 
 
 class Suite:

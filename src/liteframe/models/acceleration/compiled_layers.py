@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ class CompiledOrNot:
     """A compiled function, or the function itself once compiling it has failed, of which one warning tells."""
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
-        self._function, self._compiled = function, torch.compile(function, **options)
+        self._function, self._compiled = function, torch.compile(_twin(function), **options)
         self.failed = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -32,6 +33,23 @@ class CompiledOrNot:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledOrNot:
         return self  # a function of the layer it is called with, whosever that is
+
+
+def _twin(function: Any) -> FunctionType:
+    """The function with a code object of its own, by which torch keeps what it compiled.
+
+    Otherwise what was compiled for one attention kernel would be taken for another, and models of one class would
+    share the few graphs that torch allows.
+    """
+    twin = FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    twin.__kwdefaults__ = function.__kwdefaults__
+    return twin
 
 
 def compile_layers(layers: Iterable[nn.Module], **options: Any) -> CompiledOrNot:
