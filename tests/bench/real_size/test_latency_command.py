@@ -38,8 +38,6 @@ NOT_THERE = (
     "docstring_parser",
     "torchmetrics",
     "matplotlib",
-    "torchao",
-    "torchcodec",
 )
 
 
@@ -66,8 +64,9 @@ def test_the_record_is_whole(record: dict[str, Any]) -> None:
     assert record["limits"]["bf16_gflops"] > 0 and record["limits"]["bandwidth_gbs"] > 0
     assert record["environment"]["attention_kernel"] == "sdpa"
     suites = {"encoder", "mixer", "prefill", "pipeline", "throughput", "execution", "fastest", "streamed"}
-    assert {row["suite"] for row in record["rows"]} == suites
-    assert [cell["suite"] for cell in record["dropped"]] == ["float8", "decoded", "decoded"], "no GPU, no torchcodec"
+    assert {row["suite"] for row in record["rows"]} - {"decoded"} == suites
+    left_out = {cell["suite"] for cell in record["dropped"]} & set(steps.EXECUTED)
+    assert "float8" in left_out <= {"float8", "decoded"}, "no GPU, perhaps no torchcodec"
     expected = {*ENCODERS, *POST_HOC, *INSIDE_LLM}
     assert {method["name"] for method in record["arms"]} == expected
     assert expected <= {row["arm"] for row in record["rows"]}
@@ -113,7 +112,9 @@ def test_ways_to_run_an_encoder_are_timed_in_turns_and_the_fastest_is_taken(reco
 
 def test_the_kernels_that_attention_ran_on_are_named(record: dict[str, Any]) -> None:
     ran = {method["name"]: method["attention"] for method in record["arms"]}
-    assert ran["teacher"] == ran["student"] == record["settings"]["llm_attention"] == ["flash_attention_for_cpu"]
+    assert ran["teacher"] == ran["student"] == ["flash_attention_for_cpu"]
+    # Whether torch multiplies grouped queries out on a CPU depends on its version.
+    assert set(record["settings"]["llm_attention"]) <= {"flash_attention_for_cpu"}
 
 
 def test_tokens_at_three_points(record: dict[str, Any]) -> None:
