@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from liteframe.bench import floor
 from liteframe.bench.encoders import ENCODERS
@@ -18,7 +19,7 @@ from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow
 from liteframe.bench.real_size import __main__ as module
 from liteframe.bench.real_size import execution, steps
 from liteframe.bench.real_size.rows import computed, measured
-from liteframe.bench.real_size.run import run_latency
+from liteframe.bench.real_size.run import attention_times, run_latency
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.suite import Suite
 from liteframe.bench.real_size.table import latency_text
@@ -115,6 +116,12 @@ def test_the_kernels_that_attention_ran_on_are_named(record: dict[str, Any]) -> 
     assert ran["teacher"] == ran["student"] == ["flash_attention_for_cpu"]
     # Whether torch multiplies grouped queries out on a CPU depends on its version.
     assert set(record["settings"]["llm_attention"]) <= {"flash_attention_for_cpu"}
+
+
+def test_attention_kernels_are_timed_on_the_teachers_shape() -> None:
+    found = attention_times(shapes("tiny", ""), torch.device("cpu"), frames=2)
+    assert set(found) == {"flash", "math"}, "a CPU has no other"
+    assert list(found.values()) == sorted(found.values()) and min(found.values()) > 0
 
 
 def test_tokens_at_three_points(record: dict[str, Any]) -> None:

@@ -90,7 +90,7 @@ def executed(backbone: nn.Module, how: Execution) -> nn.Module:
     if how.channels_last:
         for module in backbone.modules():
             if isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                module.to(memory_format=torch.channels_last)
     encoder: Any = backbone.encoder if student else None
     if how.fused:
         encoder.fuse_temporal()

@@ -10,6 +10,7 @@ all takes a rate for the layers and one for attention, fitted to all lengths.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -83,7 +84,7 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
 
 def attention_times(sizes: Shapes, device: torch.device, frames: int = 8) -> dict[str, float]:
     """Milliseconds of the teacher's self-attention in so many frames by each kernel that can run it, fastest first."""
-    vision = sizes.vision
+    vision: Any = sizes.vision
     tokens = (sizes.image_size // vision.patch_size[0]) ** 2 + 1
     heads = vision.num_attention_heads
     query_BHNC = torch.randn(frames, heads, tokens, vision.hidden_size // heads, device=device, dtype=DTYPE)
