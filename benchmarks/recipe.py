@@ -35,6 +35,7 @@ from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.pipeline.isolation import isolated
 from liteframe.pipeline.recipe import Recipe, StageSpec, read_recipe
 from liteframe.pipeline.runner import PipelineRunner
+from liteframe.system.fast_dtype import fast_dtype
 from liteframe.system.json_files import read_json
 from liteframe.system.runtime import share_cores, tune_malloc
 
@@ -221,13 +222,13 @@ class Bench:
         data = videos_for(by_name := {"lma": model}, self.world_run / "world" / "test.jsonl", max(ANSWERED_FRAMES), 8)
         with isolated(self.seed):
             batches = question_batches(data, "questions about held-out videos")
-            scores = answer_all(models, batches, torch.bfloat16, torch.device("cpu"))
+            scores = answer_all(models, batches, getattr(torch, fast_dtype("cpu")), torch.device("cpu"))
         accuracy = {str(frames): score.compute() for (_, frames), score in scores.items()}
         return {"accuracy": accuracy, **sizes_asked(data, by_name)}
 
     def fit(self, encoder: Path) -> dict[str, Any]:
         """How near an encoder is to its targets on the test videos."""
-        teacher = InternVL(str(self.run / "pretrain-vision" / "export")).load("eager")
+        teacher = InternVL(str(self.run / "pretrain-vision" / "export")).load("sdpa")
         wap = WAP(similarity="cosine", scale=self.case.scale)
         manifest = self.world_run / "world" / "test.jsonl"
         with isolated(self.seed):
@@ -272,7 +273,7 @@ def _measure(runs: Path, case: str, seed: int, name: str) -> None:
     variant, bench = VARIANTS[name], Bench(runs, case, seed)
     export = bench.train(name, variant)
     found = bench.answers(export) if variant.lma else bench.fit(export)
-    here = environment("cpu", "bfloat16", "eager")
+    here = environment("cpu", fast_dtype("cpu"), "sdpa")
     row = {"about": variant.about, "args": variant.settings, **found, "commit": here["commit"]}
     rows = {**measured(case, seed), name: {**row, "curves": curves(export.parent)}}
     path = record_path(case, seed)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -10,6 +12,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the threads of processes that run sid
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+
+from liteframe.system.fast_dtype import CpuRates
 
 # torch decides at the first backward pass which threads it starts, and after some imports it starts more: from then on
 # no process that is forked from this one can train
@@ -20,6 +24,13 @@ def pytest_collection_finish() -> None:
     """Takes what has been imported out of garbage collection, of which each round else walks through all of it."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def float32_is_fast() -> Iterator[None]:
+    """What `auto` computes in is the same on every machine that runs the tests."""
+    with mock.patch("liteframe.system.fast_dtype.cpu_rates", lambda threads: CpuRates(bfloat16=1.0, float32=2.0)):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,7 @@ def results(records: Records) -> str:
         questions=int(means.questions.max()) // len(seeds),
         accuracy=tiny_world.by_frames(accuracy),
         times=tiny_world.by_frames(times),
+        dtype=" or ".join(tiny_world.dtypes(rows)),
         gains=gains,
     ).strip()
 

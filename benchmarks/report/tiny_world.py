@@ -21,6 +21,7 @@ TEACHER = STORY[0]
 FLOORS = ("encode", "prefill")
 LEAST = "◁"
 """Behind an accuracy that is of a method's slowest row: at that later time it may be higher."""
+_SHORT = {"bfloat16": "bf16", "float32": "fp32"}
 _MEANS = ("accuracy", "tokens_encoder", "tokens", "tokens_asked", "tokens_mean_over_layers", *TIMES)
 
 
@@ -28,6 +29,11 @@ def sweep_rows(records: Records, seeds: Sequence[int] | None = None) -> pd.DataF
     """The sweeps' rows about all questions, of the seeds that are averaged unless told otherwise."""
     table, wanted = records.table, records.mean_of if seeds is None else seeds
     return table[(table.kind == "sweep") & (table.type == ALL) & table.seed.isin(wanted)]
+
+
+def dtypes(rows: pd.DataFrame) -> list[str]:
+    """What the rows were timed in, in short; those of before that was recorded were timed in bfloat16."""
+    return sorted({_SHORT[row.dtype or "bfloat16"] for row in rows["row"]})
 
 
 def mean_rows(rows: pd.DataFrame) -> pd.DataFrame:

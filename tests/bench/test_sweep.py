@@ -106,6 +106,11 @@ def test_a_report_of_every_method_and_count(run: Path, tmp_path: Path, capsys: p
         assert min(parts) > 0
         assert row["model_ms"] == pytest.approx(sum(parts[1:]), rel=0.5)
         assert row["total_ms"] > row["model_ms"]
+    for row in report["rows"]:
+        found = report["settings"]["dtypes"][row["arm"]]
+        assert row["dtype"] == found["dtype"] == min(("bfloat16", "float32"), key=lambda name: found[f"{name}_ms"])
+        assert any(f"Timed in {row['dtype']}: " in note and row["arm"] in note for note in report["notes"])
+    assert report["environment"]["dtype"].startswith("answers in float32, times in the faster of")
     best = {"bf16_gflops": 50.0, "fp32_gflops": 20.0, "bandwidth_gbs": 9.0, "seconds": 2.0}
     assert report["limits"] == best, "of before and after the times"
     assert [stage["name"] for stage in report["stages"]] == ["world", "pretrain-llm", "ctd", "bench"]

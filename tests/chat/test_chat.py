@@ -25,6 +25,8 @@ from liteframe.hf.loading import load_video_llm
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapted import save_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.precision import dtype_named
+from liteframe.system.fast_dtype import CpuRates
 from tiny_world import InProcessPool, encoder_folder, home, host_folder, manifest
 
 QUESTION, NEXT = "color of the star", "color of the box"
@@ -151,9 +153,25 @@ def test_a_host_with_its_own_encoder_answers_too() -> None:
     assert (answer.frames, answer.visual_tokens) == (4, 4 * 16)
 
 
-def test_autocast_is_the_llms_dtype_unless_told() -> None:
-    assert model().dtype is None
+def test_autocast_is_to_the_dtype_that_was_named() -> None:
     assert liteframe.load(export(), dtype="bfloat16").answer(videos()[0], QUESTION, 2, frames=4).answer_tokens <= 2
+    half = load_video_llm(export()).to(torch.bfloat16)
+    assert ChatModel(half).dtype is torch.bfloat16, "by default that of the LLM"
+
+
+@pytest.mark.parametrize(
+    ("rates", "autocast", "weights"),
+    [(CpuRates(2.0, 1.0), torch.bfloat16, torch.bfloat16), (CpuRates(1.0, 2.0), None, torch.float32)],
+)
+def test_auto_is_the_faster_dtype_on_a_cpu_alone(
+    rates: CpuRates, autocast: torch.dtype | None, weights: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liteframe.system.fast_dtype.cpu_rates", lambda threads: rates)
+    assert liteframe.load(export(), "cpu").dtype is autocast
+    half = load_video_llm(export()).to(torch.bfloat16)
+    assert ChatModel(half, "auto").dtype is autocast
+    assert {weight.dtype for weight in half.parameters()} == {weights}
+    assert dtype_named("auto", "cuda:1") is None
 
 
 def test_float32_is_of_the_weights_too() -> None:

@@ -188,6 +188,7 @@ def test_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for word in ("python", "torch", "lightning", "cpu cores", "pyav", "configs"):
         assert word in text
+    assert "float32 (measured: bfloat16 1.0 GFLOP/s, float32 2.0 GFLOP/s)" in text, "what conftest.py says"
 
 
 def test_doctor_reads_a_video_and_says_what_is_wrong(

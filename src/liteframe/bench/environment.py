@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.system import runtime
+from liteframe.system.fast_dtype import cpu_name
 
 _PACKAGES = (
     "liteframe", "torch", "torchvision", "transformers", "lightning", "timm", "peft", "torchmetrics", "numpy",
@@ -33,7 +34,7 @@ def environment(device: str = "cpu", dtype: str | None = None, attention_kernel:
         "device_type": torch.device(device).type,
         "driver": _driver() if torch.device(device).type == "cuda" else None,
         "cuda": torch.version.cuda if torch.device(device).type == "cuda" else None,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpu_count": os.cpu_count(),
         "cpus_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -88,16 +89,7 @@ def _device_name(device: str) -> str:
 
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(torch.device(device))
-    return _cpu_name()
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return cpu_name()
 
 
 def _driver() -> str | None:

@@ -36,6 +36,10 @@ def bandwidth(device: str | torch.device = "cpu", mebibytes: int | None = None) 
     return 2.0 * mebibytes * 2**20 / (min(times_ms) * 1e6)
 
 
+RATE_OF = {"bfloat16": "bf16_gflops", "float32": "fp32_gflops"}
+"""Name of a dtype -> its rate among the limits."""
+
+
 def measure_limits(device: str | torch.device = "cpu") -> dict[str, float]:
     """The machine's limits, measured now: ``bf16_gflops``, ``fp32_gflops``, ``bandwidth_gbs`` and the ``seconds``."""
     begin = time.perf_counter()

@@ -40,6 +40,7 @@ class RowRecord:
         samples: stage -> raw times.
         peak_mib: stage -> peak memory.
         floor: stage -> distance to the machine's limit.
+        dtype: that it was timed in; None in reports of before that was measured, which were in bfloat16.
     """
 
     arm: str
@@ -65,6 +66,7 @@ class RowRecord:
     samples: dict[str, list[float]] = field(default_factory=dict)
     peak_mib: dict[str, float] = field(default_factory=dict)
     floor: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dtype: str | None = None
     model_ms: float = field(init=False)
     total_ms: float = field(init=False)
     tokens_per_frame: float = field(init=False)

@@ -65,9 +65,11 @@ def notes_from(rows: Sequence[RowRecord], environment: Mapping[str, Any]) -> lis
             row for row, model in models if model["p90"] > WIDE * model["p10"]
         ],
     }
+    dtypes = {row.dtype: list(dict.fromkeys(r.arm for r in rows if r.dtype == row.dtype)) for row in rows if row.dtype}
     notes = [
         f"{what}: {', '.join(f'{r.arm} at {r.frames}' for r in own)} frames." for what, own in found.items() if own
     ]
+    notes += [f"Timed in {dtype}: {', '.join(methods)}." for dtype, methods in sorted(dtypes.items())]
     return [*notes, "The checkout had changes that are not committed."] if environment.get("dirty") else notes
 
 

@@ -19,6 +19,7 @@ from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, PyramidDr
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.rivals.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.vit import TransformerBlock
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.adapted import frames_of, load_adapted
 from liteframe.models.video_llm.answering_model import AnsweringModel
@@ -28,8 +29,8 @@ from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS, VARIANTS
 from liteframe.ops.pooling import Block
 from liteframe.system.own_folder import listing_sha256
 
-ATTENTION = {"vision_config": "eager", "text_config": "sdpa"}
-"""Fastest on a CPU: plain for the 65 tokens of a tiny frame, fused for the LLM's long prompts. The same in all."""
+ATTENTION = "sdpa"
+"""Of encoders and LLM, the same in all methods."""
 
 _BLOCKS: dict[float, Block] = {4: (1, 2, 2), 8: (2, 2, 2), 16: (4, 2, 2), 32: (8, 2, 2)}
 
@@ -139,12 +140,20 @@ class RunParts:
         require_folders(folder)
         frames = frames_of(folder)
         backbone = LiteFrameBackbone(LiteFrameEncoder.from_pretrained(folder), frames.image_size)
-        return VideoLLM(*self.base_vlm, backbone, compressor, trained=frames)
+        return _with_attention(VideoLLM(*self.base_vlm, backbone, compressor, trained=frames))
 
     def adapted(self, folder: Path) -> VideoLLM:
         """What LMA exported."""
         require_folders(folder)
-        return load_adapted(folder, ATTENTION)
+        return _with_attention(load_adapted(folder, ATTENTION))
+
+
+def _with_attention(model: VideoLLM) -> VideoLLM:
+    """The model, whose student may have kept another attention implementation from its training, with `ATTENTION`."""
+    for module in model.backbone.modules():
+        if isinstance(module, TransformerBlock):
+            module.attn.kernel = ATTENTION
+    return model
 
 
 Maker = Callable[[RunParts, float], Any]

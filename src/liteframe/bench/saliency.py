@@ -22,6 +22,7 @@ from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.teachers import TeacherSource
 from liteframe.models.video_llm.answering_model import AnsweringModel
 from liteframe.stages.wap_scale import propose_scale
+from liteframe.system.fast_dtype import fast_dtype
 from liteframe.system.tables import grid
 
 REFERENCE = "class_token"
@@ -65,13 +66,14 @@ def measure(
     made = {name: parts.compressed(compressor).eval() for name, compressor in compressors.items()}
     models: dict[Cell, AnsweringModel] = {(name, count): model for name, model in made.items() for count in frames}
     data = videos_for(made, manifest, max(decoded, *frames), batch_size)
-    scores = answer_all(models, question_batches(data, "saliency: questions"), torch.bfloat16, torch.device("cpu"))
+    dtype, batches = fast_dtype("cpu"), question_batches(data, "saliency: questions")
+    scores = answer_all(models, batches, getattr(torch, dtype), torch.device("cpu"))
     reference = name_of(replace(parts.wap, saliency=REFERENCE))
     rows = rows_against(scores, reference)
     written = write_record(
         out or folder / "saliency.json",
         "saliency",
-        environment("cpu", "bfloat16", str(ATTENTION)),
+        environment("cpu", dtype, ATTENTION),
         {
             **run_settings(folder, split),
             "frames": f"uniform midpoints of {max(decoded, *frames)}",

@@ -12,8 +12,9 @@ from liteframe.bench.added_methods import WITNESS, require_same_run, with_method
 from liteframe.bench.declared import declared
 from liteframe.bench.environment import environment
 from liteframe.bench.finished_run import manifest_of_run, run_settings
-from liteframe.bench.floor import best_limits, distance_to_floor, flops_of, measure_limits
+from liteframe.bench.floor import RATE_OF, best_limits, distance_to_floor, flops_of, measure_limits
 from liteframe.bench.latency import MethodSamples, interleave
+from liteframe.bench.own_dtype import FASTER, computing_in, in_dtype, own_dtypes
 from liteframe.bench.questions import question_batches, sizes_asked, videos_for
 from liteframe.bench.records import RowRecord, rows_of
 from liteframe.bench.report import build_report, write_report
@@ -27,6 +28,7 @@ from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.models.video_llm.answering_model import AnsweringModel
+from liteframe.system.fast_dtype import fast_dtype
 from liteframe.system.json_files import read_json
 from liteframe.system.progress import track
 from liteframe.system.stage_records import read_stage_records
@@ -61,18 +63,24 @@ def sweep(
     by_name = {method.name: method.model for method in measured}
     data = videos_for(by_name, manifest, max(*teacher_frames, *student_frames), batch_size)
     models = {(method.name, frames): method.model for method in measured for frames in method.frames}
-    scores = answer_all(models, question_batches(data, "sweep: questions"), torch.bfloat16, torch.device("cpu"))
+    answers_in = fast_dtype("cpu")
+    batches = question_batches(data, "sweep: questions")
+    scores = answer_all(models, batches, getattr(torch, answers_in), torch.device("cpu"))
     accuracy = {cell: score.compute() for cell, score in scores.items()}
     if not latency:
         for (name, frames), found in accuracy.items():
             print(f"{name:20} {frames:4}  {found['accuracy']:.3f}  {found['per_type']}")
         return 0
     limits = measure_limits()
-    timed = _latencies(measured, [row.path for row in data.rows("test")[:_LATENCY_VIDEOS]], data.settings.image_size)
+    paths = [row.path for row in data.rows("test")[:_LATENCY_VIDEOS]]
+    dtypes = _own_dtypes(measured, paths, data.settings.image_size)
+    timed = _latencies(measured, dtypes, paths, data.settings.image_size)
     limits = best_limits(limits, measure_limits())
-    rows = [_row(cell, models[cell], accuracy[cell], timed[cell], limits, data) for cell in models]
+    rows = [
+        _row(cell, models[cell], accuracy[cell], timed[cell], dtypes[cell[0]]["dtype"], limits, data) for cell in models
+    ]
     stages = _stages(folder, started)
-    measured_in = environment("cpu", "bfloat16", str(ATTENTION))
+    measured_in = environment("cpu", f"answers in {answers_in}, times in {FASTER}", ATTENTION)
     settings = {
         **run_settings(folder, split),
         "batch": 1,
@@ -80,6 +88,7 @@ def sweep(
         **sizes_asked(data, by_name),
         "exports": exports_of(folder, [method.name for method in measured]),
         "compressors": {name: model.describe() for name, model in by_name.items()},
+        "dtypes": dtypes,
         "latency_rule": RunRule.for_device("cpu", max_seconds=_CELL_SECONDS).describe(),
     }
     if before is not None:
@@ -110,14 +119,29 @@ def _stages(run: Path, started: float) -> list[dict[str, Any]]:
     return [*before, {"name": "bench", "seconds": round(time.monotonic() - started, 3)}]
 
 
-def _latencies(methods: list[RunMethod], paths: list[str], size: tuple[int, int]) -> dict[Cell, MethodSamples]:
+def _own_dtypes(methods: list[RunMethod], paths: list[str], size: tuple[int, int]) -> dict[str, dict[str, Any]]:
+    """The faster dtype of each method, found at its middle frame count."""
+    runs = {
+        method.name: _one_video(method.model, paths, sorted(method.frames)[len(method.frames) // 2], size)
+        for method in track(methods, "sweep: dtypes")
+    }
+    with torch.inference_mode():
+        return own_dtypes(runs)
+
+
+def _latencies(
+    methods: list[RunMethod], dtypes: dict[str, dict[str, Any]], paths: list[str], size: tuple[int, int]
+) -> dict[Cell, MethodSamples]:
     counts = sorted({frames for method in methods for frames in method.frames})
     timed: dict[Cell, MethodSamples] = {}
     rule = RunRule.for_device("cpu", max_seconds=_CELL_SECONDS)
     for count in track(counts, "sweep: latency"):
         here = [method for method in methods if count in method.frames]
-        runs = {method.name: _one_video(method.model, paths, count, size) for method in here}
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        runs = {
+            method.name: in_dtype(_one_video(method.model, paths, count, size), dtypes[method.name]["dtype"])
+            for method in here
+        }
+        with torch.inference_mode():
             settings = {method.name: declared(method.model, _QUESTION, 1) for method in here}
             for name, samples in interleave(runs, settings, rule).items():
                 timed[name, count] = samples
@@ -154,6 +178,7 @@ def _row(
     model: AnsweringModel,
     accuracy: dict[str, Any],
     samples: MethodSamples,
+    dtype: str,
     limits: dict[str, float],
     data: VideoDataModule,
 ) -> RowRecord:
@@ -161,7 +186,7 @@ def _row(
     path = data.rows("test")[0].path
     frames_THWC = read_frames(path, uniform_midpoints(probe(path).frames, frames))
     frames_BTCHW = normalize(resize_uint8(frames_THWC, data.settings.image_size))[None]
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), computing_in(dtype):
         encoded = model.encode(frames_BTCHW)
         visual = model.project(encoded)
     prompt = model.prompt_ids(visual, _QUESTION)
@@ -171,7 +196,7 @@ def _row(
     }
     counts = model.token_counts(encoded, visual)
     floor = {
-        stage: distance_to_floor(samples.median_ms(stage), flops_of(call), limits["bf16_gflops"])
+        stage: distance_to_floor(samples.median_ms(stage), flops_of(call), limits[RATE_OF[dtype]])
         for stage, call in work.items()
     }
     return RowRecord.from_samples(
@@ -186,4 +211,5 @@ def _row(
         tokens_prompt=len(prompt),
         peak_mib=samples.peak_mib,
         floor=floor,
+        dtype=dtype,
     )

@@ -26,7 +26,7 @@ from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
-from liteframe.models.video_llm.precision import on_device, set_precision
+from liteframe.models.video_llm.precision import AUTO, dtype_named, on_device, set_precision
 from liteframe.models.video_llm.text_stream import TextStream, decode
 
 _USUAL_FRAMES = 64
@@ -64,7 +64,7 @@ class ChatModel:
     Args:
         model: the Video LLM.
         dtype: "bfloat16" or "float16", of autocast; "float32" converts the weights too, as any does those of
-            the other half precision; None is the one of the LLM's.
+            the other half precision; "auto" is as in `load`; None is the one of the LLM's.
         decode_deadline_s: seconds without progress after which decoding a video is given up (20 times as many in all,
             and a second for each 32 KiB of the file).
 
@@ -76,7 +76,8 @@ class ChatModel:
         self.model = model.eval()
         weight: Any = model.language_model.get_input_embeddings().weight
         self.device: torch.device = weight.device
-        self.dtype = set_precision(model, dtype or str(weight.dtype).removeprefix("torch."))
+        name = dtype_named(dtype, self.device) or str(weight.dtype).removeprefix("torch.")
+        self.dtype = set_precision(model, name)
         self._pool = DecodePool(deadline_s=decode_deadline_s, threads=threads_for(1), setting="decode_deadline_s")
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(CLIPS_AT_ONCE)
@@ -250,7 +251,7 @@ class VideoChat:
 def load(
     model: str | Path,
     device: str = "auto",
-    dtype: str | None = None,
+    dtype: str | None = AUTO,
     attention: str | None = None,
     engine: str = TORCH,
 ) -> ChatModel:
@@ -261,7 +262,9 @@ def load(
     Args:
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
-        dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
+        dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights. "auto" is that too, but on a
+            CPU the faster of float32 and bfloat16, measured once a machine: where that is float32, bfloat16 weights
+            are converted and take twice the memory.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         engine: that runs the encoder: "torch"; "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
             export --engine openvino-int8` wrote; or "torchao-fp8", float8 on a GPU.
@@ -269,8 +272,9 @@ def load(
     Raises:
         ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.
     """
-    # An adapter is merged into weights of that dtype: rounded to fewer bits first, much of it would be lost.
     device = require_engine(engine, device)
+    dtype = dtype_named(dtype, device)
+    # An adapter is merged into weights of that dtype: rounded to fewer bits first, much of it would be lost.
     found = load_video_llm(model, attention, torch.float32 if dtype == "float32" else None, engine)
     if found.not_applied:
         asked = ", ".join(found.not_applied)

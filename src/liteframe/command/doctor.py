@@ -13,6 +13,7 @@ from typing import Literal
 import liteframe
 from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
+from liteframe.system import fast_dtype
 
 _PACKAGES = (
     *("torch", "torchvision", "lightning", "transformers", "timm", "peft", "torchmetrics", "jsonargparse"),
@@ -74,12 +75,17 @@ def _devices(problems: list[str]) -> list[tuple[str, str]]:
         return lines
     lines.append(("torch threads", str(torch.get_num_threads())))
     lines.append(("cpu bf16", _cpu_bf16()))
+    lines.append(("cpu dtype", _cpu_dtype(torch.get_num_threads())))
     if not torch.cuda.is_available():
         build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         lines.append(("cuda", f"no GPU (torch is built {build})"))
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         properties = torch.cuda.get_device_properties(index)
-        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: use --trainer.precision 16-mixed"
+        bf16 = (
+            "bf16"
+            if fast_dtype.fast_dtype(f"cuda:{index}") == "bfloat16"
+            else "no bf16: use --trainer.precision 16-mixed"
+        )
         lines.append((f"cuda {index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, {bf16}"))
     if torch.backends.mps.is_available():
         lines.append(("mps", "available"))
@@ -98,20 +104,14 @@ def _memory_gib() -> float | None:
 
 
 def _cpu_bf16() -> str:
-    import torch
-
-    flags = [name for name in ("amx_bf16", "avx512_bf16") if _cpu_flag(name)]
-    if flags:
-        return f"in hardware ({', '.join(flags)})"
-    fits = torch.backends.mkldnn.is_available()
-    return "emulated: --trainer.precision 32-true may be faster" if fits else "slow: use --trainer.precision 32-true"
+    flags = [name for name in ("amx_bf16", "avx512_bf16") if name in fast_dtype.cpu_flags()]
+    return f"in hardware ({', '.join(flags)})" if flags else "emulated"
 
 
-def _cpu_flag(name: str) -> bool:
-    if not os.path.exists("/proc/cpuinfo"):
-        return False
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return any(name in line.split() for line in file if line.startswith(("flags", "Features")))
+def _cpu_dtype(threads: int) -> str:
+    """What `auto` stands for on this CPU, and why."""
+    rates = fast_dtype.cpu_rates(threads)
+    return f"{rates.fastest} (measured: bfloat16 {rates.bfloat16:.1f} GFLOP/s, float32 {rates.float32:.1f} GFLOP/s)"
 
 
 def _decoders(problems: list[str]) -> list[tuple[str, str]]:

@@ -33,6 +33,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
+from liteframe.command.auto_precision import resolve_precision
 from liteframe.command.cli import CHILD_ARGS
 from liteframe.command.import_policy import parse_by_trust
 from liteframe.command.parse_errors import behind_its_file, parse_error_line
@@ -251,10 +252,12 @@ class StageCLI(LightningCLI):
             print(f"liteframe: error: {said}; {tip}", file=sys.stderr)
             raise SystemExit(2) from error
         self.config = with_user_paths(config)
+        settings = self.config[self.verb]
         try:
-            require_possible_run(self.config[self.verb])
+            require_possible_run(settings)
         except ConfigError as error:  # begins with the setting
             raise ConfigError(behind_its_file(str(error), str(error).partition(" ")[0], words)) from error
+        resolve_precision(self.verb, settings, settings.trainer.get("default_root_dir") or _RUN_FOLDER)
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)

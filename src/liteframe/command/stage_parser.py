@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from liteframe.command.auto_precision import AUTO
 from liteframe.errors import ConfigError
 
 _SEVERAL = (list, tuple, Sequence, Iterable)
 
 
 class StageParser(LightningArgumentParser):
-    """Lightning's parser without three surprises.
+    """Lightning's parser without three surprises, and with "auto" among the precisions of the trainer.
 
     jsonargparse opens a file of that name wherever a setting can hold a class, so a list of videos would be replaced by
     what stands in it. Here a setting that takes a text keeps it: files are opened behind `--config`, and where nothing
@@ -34,6 +35,8 @@ class StageParser(LightningArgumentParser):
         if takes_text(param.annotation):
             kwargs["sub_configs"] = False
         param.annotation = _without_dict(param.annotation)
+        if (nested_key, param.name) == ("trainer", "precision"):
+            param.annotation = param.annotation | Literal[AUTO]
         if is_dataclass(param.annotation):
             self._groups.append(param.name)
         super()._add_signature_parameter(container, nested_key, param, added_args, *args, **kwargs)

@@ -69,7 +69,7 @@ def answer_all(
         models: method and frame count -> model. Methods that share a backbone share its features; a frame-wise one
             encodes each frame once for all counts.
         batches: of videos with their `questions`, all frames that any cell needs, normalised.
-        dtype: of autocast.
+        dtype: of autocast; float32 is none.
         device: where the models are.
     """
     scores = {cell: MultipleChoiceAccuracy() for cell in models}
@@ -81,7 +81,7 @@ def answer_all(
         asked = [questions_of(row) for row in batch["rows"]]
         if len({len(questions) for questions in asked}) > 1:
             raise DataError("videos of one evaluation batch differ in their number of questions; set batch_size to 1")
-        with torch.autocast(device.type, dtype):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             for cell, chosen in _chosen(models, asked, frames_BTCHW[:, :total]):
                 for row, questions, places in zip(batch["rows"], asked, chosen, strict=True):
                     count_answers(scores[cell], row, questions, places)

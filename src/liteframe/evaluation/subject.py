@@ -29,7 +29,7 @@ from liteframe.models.video_llm.answering_model import AnsweringModel
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.generation import SharedVideo, require_room, room_for_answer
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.models.video_llm.precision import on_device, set_precision
+from liteframe.models.video_llm.precision import dtype_named, on_device, set_precision
 from liteframe.models.video_llm.prompts import Line, PromptBuilder
 from liteframe.models.video_llm.text_stream import decode
 from liteframe.models.video_llm.tiling import WHOLE, Grid, Tiling
@@ -105,7 +105,7 @@ class EvaluatedModel:
     Args:
         model: in eval mode, on the CPU.
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
-        dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights.
+        dtype: "float32", "bfloat16", "float16" or "auto", see `dtype_named`; None is the one of the LLM's weights.
 
     Attributes:
         steps: the model, by what any of its kind can do.
@@ -117,7 +117,7 @@ class EvaluatedModel:
         self.model = on_device(model.eval(), device)
         weight: Any = model.language_model.get_input_embeddings().weight
         self.device: torch.device = weight.device
-        self.dtype_name = dtype or str(weight.dtype).removeprefix("torch.")
+        self.dtype_name = dtype_named(dtype, self.device) or str(weight.dtype).removeprefix("torch.")
         self.dtype = set_precision(model, self.dtype_name)
         self.steps: AnsweringModel = self.model
 

@@ -37,7 +37,7 @@ class LiteFrame(lmms):
         self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
         own_gpu = args.device in ("auto", "cuda") and self.accelerator.device.type == "cuda"
         device = str(self.accelerator.device) if own_gpu else args.device
-        self._chat = load(args.pretrained, device, args.dtype, args.attention)
+        self._chat = load(args.pretrained, device, args.dtype, args.attention, args.engine)
         self._watch: Watch = {
             "frames": args.frames,
             "sampler": args.frame_sampler(),

@@ -68,9 +68,6 @@ class ForwardPass:
 
 def student_pass(config: LiteFrameConfig, image_size: tuple[int, int]) -> ForwardPass:
     """One clip through the student, from its pixels to the teacher's feature space."""
-    config = deepcopy(config)
-    if config.attention == "auto":
-        config.attention = "sdpa"  # what it is on a GPU
     with torch.device("meta"):
         encoder = LiteFrameEncoder(config)
         frames_BCHW = torch.empty(config.clip_frames, config.num_channels, *image_size)

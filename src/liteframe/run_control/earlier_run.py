@@ -63,6 +63,16 @@ def last_checkpoint(folder: Path, *named: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
+def precision_before(folder: Path, verb: str) -> str | None:
+    """The precision of the trainer that a run in a folder had by its config; None where no run has left one there."""
+    path = folder / config_name(verb)
+    if not path.is_file() or not path.read_bytes().startswith(_HEADER):
+        return None
+    config = parse_yaml(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    precision = _value(config, "trainer", "precision")
+    return None if precision is None else str(precision)
+
+
 @dataclass(frozen=True)
 class NewRun:
     """A run that is about to begin, and asks whether it may.

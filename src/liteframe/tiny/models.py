@@ -156,7 +156,7 @@ def _offset_features(model: InternVLForConditionalGeneration) -> None:
 
 
 def build_tiny_base_vlm(
-    seed: int = 0, attention: str = "eager", hard: bool = False
+    seed: int = 0, attention: str = "sdpa", hard: bool = False
 ) -> tuple[InternVLForConditionalGeneration, InternVLProcessor]:
     """A freshly initialised tiny base VLM and its processor; the same seed gives the same weights.
 

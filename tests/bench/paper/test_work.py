@@ -63,7 +63,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The methods that were asked; their answers are made up."""
     names: list[str] = []
 
-    def answered(folder: Path, methods: Sequence[Any], name: str, longest: int) -> Answers:
+    def answered(folder: Path, methods: Sequence[Any], name: str, longest: int, dtype: str) -> Answers:
         names.append(f"{name} {folder.name}")
         return Answers(
             [0, 1], [AnswerRow(method, n, TOKENS, [1, 0]) for method, counts in methods for n in counts], "the world"

@@ -119,7 +119,7 @@ def test_the_kernels_that_attention_ran_on_are_named(record: dict[str, Any]) -> 
 
 
 def test_attention_kernels_are_timed_on_the_teachers_shape() -> None:
-    found = attention_times(shapes("tiny", ""), torch.device("cpu"), frames=2)
+    found = attention_times(shapes("tiny", ""), torch.device("cpu"), torch.float32, frames=2)
     assert set(found) == {"flash", "math"}, "a CPU has no other"
     assert list(found.values()) == sorted(found.values()) and min(found.values()) > 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from liteframe.bench.finished_run import manifest_of_run
+from liteframe.bench.own_dtype import computing_in
 from liteframe.bench.paper.cells import LONGEST
 from liteframe.bench.paper.records import AnswerRow, Answers
 from liteframe.bench.questions import question_batches, sizes_asked, videos_for
@@ -23,7 +24,9 @@ SPLIT = "test"
 BATCH = 8
 
 
-def answer(base_run: Path, methods: Sequence[RunMethod], name: str, longest: int = LONGEST) -> Answers:
+def answer(
+    base_run: Path, methods: Sequence[RunMethod], name: str, longest: int = LONGEST, dtype: str = "float32"
+) -> Answers:
     """Asks every method every question of the run's test videos.
 
     Args:
@@ -31,6 +34,7 @@ def answer(base_run: Path, methods: Sequence[RunMethod], name: str, longest: int
         methods: with the frame counts that they are asked at.
         name: shown beside the progress.
         longest: frames that are decoded of a video; those of a method are picked among them.
+        dtype: that all compute in, see `fast_dtype`.
     """
     models = {(method.name, frames): method.model for method in methods for frames in method.frames}
     manifest = manifest_of_run(base_run, SPLIT)
@@ -38,8 +42,8 @@ def answer(base_run: Path, methods: Sequence[RunMethod], name: str, longest: int
     data = videos_for(by_name, manifest, longest, BATCH)
     batches = question_batches(data, name)
     first = next(batches)
-    tokens = _tokens(models, first["frames_BTCHW"])
-    scores = answer_all(models, chain([first], batches), torch.bfloat16, torch.device("cpu"))
+    tokens = _tokens(models, first["frames_BTCHW"], dtype)
+    scores = answer_all(models, chain([first], batches), getattr(torch, dtype), torch.device("cpu"))
     videos: list[int] = []
     rows = []
     for cell, score in scores.items():
@@ -57,10 +61,10 @@ def _in_order(score: MultipleChoiceAccuracy) -> tuple[list[int], list[int]]:
 
 
 @torch.inference_mode()
-def _tokens(models: dict[Cell, AnsweringModel], frames_BTCHW: torch.Tensor) -> dict[Cell, TokenCounts]:
+def _tokens(models: dict[Cell, AnsweringModel], frames_BTCHW: torch.Tensor, dtype: str) -> dict[Cell, TokenCounts]:
     """Tokens of the first video."""
     found: dict[Cell, TokenCounts] = {}
-    with torch.autocast("cpu", torch.bfloat16):
+    with computing_in(dtype):
         for (name, count), model in models.items():
             chosen = torch.from_numpy(uniform_midpoints(frames_BTCHW.shape[1], count))
             encoded = model.encode(frames_BTCHW[:1, chosen])

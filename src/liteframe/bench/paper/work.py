@@ -19,6 +19,7 @@ from liteframe.bench.paper.training import base_vlm_of, drop_stores, student_of,
 from liteframe.bench.run_methods import ATTENTION
 from liteframe.errors import DataError
 from liteframe.pipeline.isolation import isolated
+from liteframe.system.fast_dtype import fast_dtype
 from liteframe.system.stage_records import read_stage_records
 from liteframe.system.tables import aligned
 
@@ -116,9 +117,10 @@ class Worker:
                 methods = methods_for(place.base_run, wanted, base_vlm_of(cell, place))
             else:
                 methods = trained_methods(place.base_run, student_of(cell, place), wanted)
-            answers = answer(place.base_run, methods, f"{cell.name}, seed {place.seed}", self.longest)
+            dtype = fast_dtype("cpu")
+            answers = answer(place.base_run, methods, f"{cell.name}, seed {place.seed}", self.longest, dtype)
         seconds = spent + time.monotonic() - started
-        return Measured(answers, seconds, stages, environment("cpu", "bfloat16", str(ATTENTION)))
+        return Measured(answers, seconds, stages, environment("cpu", dtype, ATTENTION))
 
     def _stores_needed(self, seed: int) -> set[str]:
         open_cells = [cell for cell in self.cells if seed in cell.seeds and self._readable(cell, seed) is None]

@@ -18,6 +18,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--out", help="file of the record")
     parser.add_argument("--budget_s", type=float, help="seconds that the run may take")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights and frames")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of all weights")
     try:
         tune_malloc()
         return latency_command(**vars(parser.parse_args(args)))

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from liteframe.errors import ConfigError
+from liteframe.system.fast_dtype import fast_dtype
 from liteframe.system.own_record import require_own_record
 
 BUDGETS_S = {"cpu": 1140.0, "cuda": 520.0}
@@ -19,6 +21,7 @@ def latency_command(
     out: str | None = None,
     budget_s: float | None = None,
     seed: int = 0,
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto",
 ) -> int:
     """Measure latency at the paper's real shapes, with random weights.
 
@@ -29,6 +32,7 @@ def latency_command(
         budget_s: seconds that the run may take, by default 1140 on a CPU and 520 on a GPU; cells that do not fit are
             left out, and listed in the record.
         seed: of the random weights and frames.
+        dtype: of all weights; auto is bfloat16 on a GPU, and the faster one on a CPU.
     """
     kind = device.partition(":")[0]
     if kind not in BUDGETS_S:
@@ -45,6 +49,8 @@ def latency_command(
     require_own_record(target, ("kind", "environment"), "--out")
     from liteframe.bench.real_size.run import run_latency
 
-    record = run_latency(device, size, target, seconds, seed)
+    if dtype == "auto":
+        dtype = "float32" if kind == "cpu" and fast_dtype("cpu") == "float32" else "bfloat16"
+    record = run_latency(device, size, target, seconds, seed, dtype=dtype)
     print(f"{'record':12} {record}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from liteframe.bench.floor import distance_to_floor
+from liteframe.bench.floor import RATE_OF, distance_to_floor
 from liteframe.bench.latency_record import How, LatencyRow, StageTime
 from liteframe.bench.timers import summary
 
@@ -48,18 +48,19 @@ def computed(ms: float, flops: float | None, how: How, note: str) -> StageTime:
     return StageTime(ms=ms, computed=True, flops=None if flops is None else int(flops), how=how, note=note)
 
 
-def with_floors(row: LatencyRow, limits: Mapping[str, float]) -> LatencyRow:
+def with_floors(row: LatencyRow, limits: Mapping[str, float], dtype: str = "bfloat16") -> LatencyRow:
     """The row, its timed stages of known work with their distance to the floor.
 
     Args:
         row: without floors.
-        limits: of `measure_limits`, the rate of bfloat16 and the bandwidth.
+        limits: of `measure_limits`, the rate of the dtype and the bandwidth.
+        dtype: that the row was timed in.
     """
     stages = {}
     for name, stage in row.stages.items():
         floor = None
         if stage.flops is not None and not stage.computed:
-            rates = limits["bf16_gflops"], limits["bandwidth_gbs"]
+            rates = limits[RATE_OF[dtype]], limits["bandwidth_gbs"]
             floor = distance_to_floor(stage.ms, stage.flops, rates[0], stage.moved_bytes, rates[1])
         stages[name] = replace(stage, floor=floor, times_floor=floor["times_floor"] if floor else None)
     return replace(row, stages=stages)

@@ -23,7 +23,7 @@ from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord
 from liteframe.bench.real_size.shapes import ATTENTION, Shapes, shapes
 from liteframe.bench.real_size.steps import steps_for
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
-from liteframe.bench.real_size.suite import DTYPE, Suite, methods_to_make
+from liteframe.bench.real_size.suite import Suite, methods_to_make
 from liteframe.bench.real_size.table import latency_text
 from liteframe.bench.timers import measure
 from liteframe.models.acceleration.attention_kernel import preferring, rank_kernels
@@ -32,7 +32,15 @@ BASE_VLMS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
 DECODE_TOKENS = {"cpu": 1, "cuda": 9}
 
 
-def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 0, steps_of: str | None = None) -> Path:
+def run_latency(
+    device: str,
+    size: str,
+    out: Path,
+    budget_s: float,
+    seed: int = 0,
+    steps_of: str | None = None,
+    dtype: str = "bfloat16",
+) -> Path:
     """Run every cell of a device and print the tables.
 
     Args:
@@ -42,6 +50,7 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
         budget_s: seconds.
         seed: of weights and frames.
         steps_of: kind of device whose cells are run; that of `device` by default.
+        dtype: of all weights, "bfloat16" or "float32".
 
     Returns:
         The file.
@@ -50,13 +59,13 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
     kind = steps_of or where.type
     torch.manual_seed(seed)
     sizes = shapes(size, BASE_VLMS[kind])
-    found = environment(device, "bfloat16", ATTENTION)
+    found = environment(device, dtype, ATTENTION)
     settings = {
         "device": where.type,
         "size": size,
         "host": sizes.base_vlm,
         "image_size": sizes.image_size,
-        "dtype": str(DTYPE).removeprefix("torch."),
+        "dtype": dtype,
         "decode_tokens": DECODE_TOKENS[kind],
         "rule": rule_for(where).describe(),
         "memory": reset_peak(where),
@@ -71,9 +80,9 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
     steps = steps_for(kind, size == "tiny")
     if where.type == "cuda":
         settings["attention_preferred"] = FLASH_FIRST
-        settings["attention_kernels_ms"] = attention_times(sizes, where)
+        settings["attention_kernels_ms"] = attention_times(sizes, where, getattr(torch, dtype))
     with preferring(FLASH_FIRST if where.type == "cuda" else []):
-        suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind])
+        suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind], getattr(torch, dtype))
         suite.prepare(methods_to_make(steps))
         suite.run(steps)
     record.complete = True
@@ -82,12 +91,12 @@ def run_latency(device: str, size: str, out: Path, budget_s: float, seed: int = 
     return out
 
 
-def attention_times(sizes: Shapes, device: torch.device, frames: int = 8) -> dict[str, float]:
+def attention_times(sizes: Shapes, device: torch.device, dtype: torch.dtype, frames: int = 8) -> dict[str, float]:
     """Milliseconds of the teacher's self-attention in so many frames by each kernel that can run it, fastest first."""
     vision: Any = sizes.vision
     tokens = (sizes.image_size // vision.patch_size[0]) ** 2 + 1
     heads = vision.num_attention_heads
-    query_BHNC = torch.randn(frames, heads, tokens, vision.hidden_size // heads, device=device, dtype=DTYPE)
+    query_BHNC = torch.randn(frames, heads, tokens, vision.hidden_size // heads, device=device, dtype=dtype)
     with torch.inference_mode():
         return rank_kernels(
             query_BHNC, lambda attend: min(measure(attend, warmup=3, max_runs=20, max_seconds=0.2, device=device))

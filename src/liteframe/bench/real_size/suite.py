@@ -28,7 +28,6 @@ from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.system.progress import track
 
-DTYPE = torch.bfloat16
 _WITH_ANSWER = ("pipeline", "throughput", "fastest", "streamed", "decoded")
 _SHORT_PROMPT = 8
 
@@ -42,19 +41,26 @@ class Suite:
         budget: seconds that the cells may take.
         record: takes the rows.
         decode_tokens: answer tokens of the suite "prefill".
+        dtype: of all weights.
     """
 
     def __init__(
-        self, shapes: Shapes, device: torch.device, budget: Budget, record: RunningRecord, decode_tokens: int
+        self,
+        shapes: Shapes,
+        device: torch.device,
+        budget: Budget,
+        record: RunningRecord,
+        decode_tokens: int,
+        dtype: torch.dtype,
     ) -> None:
         self.shapes, self.device, self.budget, self.record = shapes, device, budget, record
-        self.decode_tokens = decode_tokens
-        self.llm = Llm.build(shapes, device, DTYPE)
+        self.decode_tokens, self.dtype = decode_tokens, dtype
+        self.llm = Llm.build(shapes, device, dtype)
         self.llm_work = LlmWork(shapes)
         self.subjects: dict[str, Subject] = {}
         self.work: dict[str, EncoderWork] = {}
         self._backbones: Backbones = {}
-        self._executed = ExecutedArms(shapes, self.llm, DTYPE, self.subjects, record, budget)
+        self._executed = ExecutedArms(shapes, self.llm, dtype, self.subjects, record, budget)
         with KernelsThatRan() as ran, torch.inference_mode():
             LlmRun(self.llm, _SHORT_PROMPT)(NoTimer())
         record.settings["llm_attention"] = ran.names
@@ -63,7 +69,7 @@ class Suite:
         """Make the methods and count their work; one that cannot be made, such as of a timm without it, is dropped."""
         for name in track(list(names), "latency: models"):
             try:
-                subject = build_subject(name, self.shapes, self.llm, self.device, DTYPE, self._backbones)
+                subject = build_subject(name, self.shapes, self.llm, self.device, self.dtype, self._backbones)
             except ConfigError as error:
                 self.record.drop("all", name, None, 1, f"cannot be made: {error}")
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from liteframe.bench.floor import RATE_OF
 from liteframe.bench.latency_record import LatencyRecord, LatencyRow
 from liteframe.bench.records import MODEL_STAGES
 from liteframe.system.tables import aligned, milliseconds
@@ -12,9 +13,10 @@ from liteframe.system.tables import aligned, milliseconds
 
 def latency_text(record: LatencyRecord) -> str:
     """A line a row with the milliseconds of a whole batch, the machine's limits, and what was left out."""
+    dtype = record.settings.get("dtype", "bfloat16")
     limits, header = record.limits, ["suite", "method", "frames", "batch", "tokens", *MODEL_STAGES, "model"]
     parts = [
-        f"{record.environment['device']}: {limits['bf16_gflops'] / 1e3:.2f} TFLOP/s in bfloat16,"
+        f"{record.environment['device']}: {limits[RATE_OF[dtype]] / 1e3:.2f} TFLOP/s in {dtype},"
         f" {limits['bandwidth_gbs']:.0f} GB/s, measured in this run",
         f"Milliseconds, ~ computed\n{aligned(header, [_line(row) for row in record.rows])}",
     ]

@@ -46,7 +46,7 @@ class LiteFrameConfig(StrictPretrainedConfig):
         initializer_range: standard deviation of fresh weights.
         position_init: ``"sincos"`` waves or ``"normal"`` noise; both are trained.
         position_scale: amplitude of the sine and cosine positions.
-        attention: ``"sdpa"``, ``"eager"``, or ``"auto"``: eager for small frames on a CPU, sdpa elsewhere.
+        attention: ``"sdpa"`` or ``"eager"``; ``"auto"`` is sdpa.
         residual_in_fp32: keep the sum over the blocks in float32 under autocast, where it else is rounded to the
             autocast dtype after each block.
 

@@ -6,10 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EAGER_TOKENS_ON_CPU = 256
-"""Up to so many tokens a row, ``attention="auto"`` multiplies plain matrices on a CPU, several times faster to train;
-beyond them, and on other devices, it takes the fused kernel, which does not hold the N x N weights in memory."""
-
 
 class ZeroLinear(nn.Linear):
     """A linear layer that starts at zero, and so what is added to a residual stream through it."""
@@ -33,7 +29,7 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, heads: int, qkv_bias: bool, kernel: str, zero_output: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.kernel = kernel
+        self.kernel = "sdpa" if kernel == "auto" else kernel
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = (ZeroLinear if zero_output else nn.Linear)(channels, channels)
 
@@ -41,7 +37,7 @@ class SelfAttention(nn.Module):
         batch, count, channels = tokens_BNC.shape
         width = channels // self.heads
         qkv = self.qkv(tokens_BNC).view(batch, count, 3, self.heads, width).permute(2, 0, 3, 1, 4)
-        if self._eager(tokens_BNC):
+        if self.kernel == "eager":
             query, key, value = qkv.reshape(3, batch * self.heads, count, width).unbind(0)
             logits = torch.baddbmm(query.new_empty(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=width**-0.5)
             mixed = torch.bmm(logits.softmax(dim=-1), value).view(batch, self.heads, count, width)
@@ -49,8 +45,3 @@ class SelfAttention(nn.Module):
             query, key, value = qkv.unbind(0)
             mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).reshape(batch, count, channels))
-
-    def _eager(self, tokens_BNC: Tensor) -> bool:
-        if self.kernel == "auto":
-            return tokens_BNC.device.type == "cpu" and tokens_BNC.shape[1] <= EAGER_TOKENS_ON_CPU
-        return self.kernel == "eager"

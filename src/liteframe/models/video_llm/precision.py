@@ -8,10 +8,32 @@ import torch
 from torch import nn
 
 from liteframe.errors import ConfigError
+from liteframe.system.fast_dtype import fast_dtype
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Names of precisions, and the dtype of autocast that each goes with."""
+AUTO = "auto"
 Module = TypeVar("Module", bound=nn.Module)
+
+
+def dtype_named(name: str | None, device: str | torch.device) -> str | None:
+    """The name of a dtype for what a user gave; None, which is that of the LLM's weights, stays.
+
+    "auto" on a CPU is the faster one there, see `fast_dtype`, whatever the weights are: where that is float32, bfloat16
+    weights are to be converted and take twice the memory. Elsewhere "auto" is None.
+
+    Args:
+        name: "float32", "bfloat16", "float16", "auto" or None.
+        device: where the model will be, "auto" as of `on_device`.
+
+    Raises:
+        ConfigError: no such dtype.
+    """
+    if name == AUTO:
+        return fast_dtype("cpu") if str(_named(device)).partition(":")[0] == "cpu" else None
+    if name is not None and name not in DTYPES:
+        raise ConfigError(f"dtype is {name!r}; choose one of {', '.join((*DTYPES, AUTO))}")
+    return name
 
 
 def set_precision(model: nn.Module, name: str) -> torch.dtype | None:
@@ -40,8 +62,12 @@ def on_device(model: Module, device: str) -> Module:
     Raises:
         ConfigError: there is no such device, or not enough memory on it.
     """
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
-        return model.to(torch.device(name))
+        return model.to(torch.device(_named(device)))
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {device!r} cannot be used: {error}") from error
+
+
+def _named(device: str | torch.device) -> str | torch.device:
+    """The device, and for "auto" a GPU where there is one."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
