@@ -44,6 +44,7 @@ ROOMS = {
             "flop_count",
             "gradient_checkpointing",
             "clip_chunks",
+            "acceleration",
             "folders",
             "backbone",
             "teachers",

@@ -28,7 +28,7 @@ def chat_command(
     max_tokens: int = 256,
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    engine: Literal["torch", "openvino-int8"] = "torch",
+    engine: Literal["torch", "openvino-int8", "torchao-fp8"] = "torch",
 ) -> int:
     """Ask about a video: one question, or, without one, a conversation that an empty line ends.
 
@@ -44,7 +44,8 @@ def chat_command(
         device: cpu, cuda, or auto for a GPU where there is one.
         dtype: of the arithmetic; auto is the faster of float32 and bfloat16 on a CPU, and that of the LLM's weights on
             a GPU.
-        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine.
+        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine,
+            torchao-fp8 float8 on a GPU (pip install 'liteframe[fp8]').
     """
     require_folder_or_hub_id(model)
     if fault := fault_of(local_path(video)):

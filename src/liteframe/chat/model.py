@@ -275,8 +275,8 @@ def load(
             CPU the faster of float32 and bfloat16, measured once a machine: where that is float32, bfloat16 weights
             are converted and take twice the memory.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
-        engine: that runs the encoder: "torch", or "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
-            export --engine openvino-int8` wrote.
+        engine: that runs the encoder: "torch"; "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
+            export --engine openvino-int8` wrote; or "torchao-fp8", float8 on a GPU.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.

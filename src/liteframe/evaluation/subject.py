@@ -17,7 +17,7 @@ from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.answering import option_ids, option_logits, whole_clips
 from liteframe.evaluation.frames import SampledFrames
-from liteframe.hf.engine import TORCH, OpenVINOBackbone
+from liteframe.hf.engine import TORCH, Float8Backbone, OpenVINOBackbone
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP, VisionTokens, joined
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
@@ -130,7 +130,7 @@ class EvaluatedModel:
     def engine(self) -> dict[str, Any]:
         """What runs the encoder, for the record, as its `engine`; nothing where torch does."""
         backbone = self.inner.backbone
-        return {"engine": backbone.describe()} if isinstance(backbone, OpenVINOBackbone) else {}
+        return {"engine": backbone.describe()} if isinstance(backbone, OpenVINOBackbone | Float8Backbone) else {}
 
     @property
     def inner(self) -> VideoLLM:
