@@ -23,12 +23,11 @@ class LiveClip:
 
     Attributes:
         frames_THWC: uint8, RGB, upright.
-        start_s, end_s: when the first and the last of them come on screen, in seconds from the stream's first frame.
+        times_s: float64 (T,), when each comes on screen, in seconds from the stream's first frame.
     """
 
     frames_THWC: np.ndarray
-    start_s: float
-    end_s: float
+    times_s: np.ndarray
 
 
 class LiveFrames:
@@ -66,9 +65,10 @@ class LiveFrames:
         self._changed = threading.Condition()
         self._clips: deque[LiveClip] = deque()
         self._tail: list[LiveFrame] = []
+        self._taken = 0
         self._end: LiveEnd | LiteFrameError | None = None
         self._closed = False
-        stdin = sys.stdin.fileno() if source.name == STDIN else None
+        stdin = sys.__stdin__.fileno() if source.name == STDIN and sys.__stdin__ is not None else None
         self._child = Child("liteframe.data.decoding.live.worker", () if stdin is None else (stdin,))
         try:
             self._child.await_start()
@@ -84,19 +84,19 @@ class LiveFrames:
             self._child.close()
             raise
 
-    def take(self, timeout_s: float | None = None) -> list[LiveClip]:
-        """All whole clips that are held; waits for one. None of them where the stream has ended, or time is up."""
+    def take(self, most: int) -> list[LiveClip]:
+        """Whole clips that are held, `most` or fewer; waits for one. None where the stream has ended."""
         with self._changed:
-            self._changed.wait_for(lambda: self._clips or self._end or self._closed, timeout_s)
-            clips = list(self._clips)
-            self._clips.clear()
+            self._changed.wait_for(lambda: self._clips or self._end or self._closed)
+            clips = [self._clips.popleft() for _ in range(min(most, len(self._clips)))]
+            self._taken += sum(len(clip.frames_THWC) for clip in clips)
             self._changed.notify_all()
             return clips
 
-    def tail(self) -> LiveClip | None:
-        """The frames that no whole clip has come of yet."""
+    def tail_after(self, taken: int) -> LiveClip | None:
+        """The newest frames, which no whole clip has come of yet, where `taken` frames are all that came before."""
         with self._changed:
-            return _clip(self._tail) if self._tail else None
+            return _clip(self._tail) if self._tail and not self._clips and self._taken == taken else None
 
     @property
     def end(self) -> LiveEnd | None:
@@ -137,7 +137,9 @@ class LiveFrames:
                     self._put(message)
         with self._changed:
             self.damaged = end.damaged if isinstance(end, LiveEnd) else self.damaged
-            self._end = DecodeError(self.source.told, str(end)) if not isinstance(end, LiveEnd | LiteFrameError) else end
+            self._end = (
+                DecodeError(self.source.told, str(end)) if not isinstance(end, LiveEnd | LiteFrameError) else end
+            )
             self._changed.notify_all()
 
     def _put(self, frame: LiveFrame) -> None:
@@ -155,4 +157,4 @@ class LiveFrames:
 
 
 def _clip(frames: list[LiveFrame]) -> LiveClip:
-    return LiveClip(np.stack([frame.frame_HWC for frame in frames]), frames[0].time_s, frames[-1].time_s)
+    return LiveClip(np.stack([frame.frame_HWC for frame in frames]), np.array([frame.time_s for frame in frames]))

@@ -47,16 +47,14 @@ class GrowingFile:
     def read(self, count: int) -> bytes:
         """Up to `count` bytes, once there are any; none at the end."""
         quiet_since = time.monotonic()
-        while not (data := self._file.read(count)):
+        while not self.ended and not (data := self._file.read(count)):
             quiet_s = time.monotonic() - quiet_since
             if quiet_s > self._idle_s:
                 self.ended = f"it has not grown for {self._idle_s:g} s"
             elif quiet_s > min(_NOBODY_WRITES_S, self._idle_s) and not _is_written(self._file):
                 self.ended = "nobody writes it any more"
-            if self.ended:
-                return b""
-            time.sleep(_LOOK_S)
-        return data
+            time.sleep(0 if self.ended else _LOOK_S)
+        return b"" if self.ended else data
 
 
 class Pipe:

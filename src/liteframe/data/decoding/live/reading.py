@@ -232,7 +232,7 @@ def _open(settings: LiveSettings) -> Iterator[tuple[Any, GrowingFile | Pipe | No
         options["max_pixels"] = str(MOST_PIXELS)
         try:
             with log.listening(decoder=False):
-                container = av.open(what, metadata_errors="replace", **open_options(head, options), **more)
+                container = av.open(what, metadata_errors="replace", **open_options(head, options), **more)  # type: ignore[call-overload]
         except (av.error.FFmpegError, ValueError, OSError) as error:
             why = f"nothing has come for {settings.idle_s:g} s" if isinstance(error, av.error.ExitError) else ""
             why = why or (f"is {kind}" if (kind := likely_kind(head)) else f"cannot be opened: {error_text(error)}")

@@ -38,9 +38,7 @@ class _Spawner:
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
 
-    def start(
-        self, command: list[str], environment: dict[str, str], files: tuple[int, ...]
-    ) -> subprocess.Popen[bytes]:
+    def start(self, command: list[str], environment: dict[str, str], files: tuple[int, ...]) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(1, "liteframe-spawner")
@@ -142,9 +140,7 @@ class Child:
         OSError: no process can be started now.
     """
 
-    def __init__(
-        self, module: str = "liteframe.data.decoding.processes.worker", files: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, module: str = "liteframe.data.decoding.processes.worker", files: tuple[int, ...] = ()) -> None:
         environment = dict(os.environ)
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start a thread for each core
         program = _PROGRAM.format(separator=os.pathsep, module=module)
