@@ -93,7 +93,7 @@ def test_the_memory_is_bounded(forget: str) -> None:
         talk.wait(60)
         answer = talk.ask(QUESTION, max_tokens=3)
     assert (answer.frames, answer.held, answer.seen, answer.visual_tokens) == (128, 5, 32, 5 * 4)
-    assert "5 clips held of 32" in answer.summary()
+    assert "holds 5 of 32 clips" in answer.summary()
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_command_answers_about_a_pipe(capfd: pytest.CaptureFixture[str], tmp
     assert cli.main(["chat", export(), str(path), QUESTION, "--stream", "true", "--fps", "4", "--memory", "3"]) == 0
     writer.join()
     out = capfd.readouterr().out
-    assert "3 clips held of 8" in out and "its writer has closed it" in out
+    assert "holds 3 of 8 clips" in out and "its writer has closed it" in out
 
 
 def test_the_command_refuses_what_does_not_go_together(capfd: pytest.CaptureFixture[str]) -> None:

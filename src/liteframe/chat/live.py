@@ -45,7 +45,7 @@ class LiveAnswer(Answer):
 
     def summary(self) -> str:
         """As of any answer, with what was seen of the stream."""
-        told = f"seen to {self.seen_s:.1f} s, {self.held} clips held of {self.seen}"
+        told = f"seen to {self.seen_s:.1f} s, holds {self.held} of {self.seen} clips"
         told += f", {self.dropped} frames dropped" if self.dropped else ""
         told += f", {self.damaged} damaged frames left out" if self.damaged else ""
         told += f" | the stream has ended: {self.ended}" if self.ended else ""
