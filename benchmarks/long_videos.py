@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ QUESTION = synthetic.QUESTIONS["needle"]
 HELD = 32
 """Clips in the memory of a stream."""
 MIB = 2**20
+_LOOK_S = 0.05
 
 
 def write_model(folder: Path, lines: int) -> Path:

@@ -29,6 +29,7 @@ ROOMS = {
             "memory",
             "video_file",
             "frame_resize",
+            "frame_sink",
             "pictures",
             "orientation",
             "ffmpeg_log",

@@ -10,12 +10,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from liteframe.chat.answer import Answer, Stopwatch
+from liteframe.chat.answer import Answer
 from liteframe.chat.model import ChatModel, Seen, VideoChat
 from liteframe.data.decoding.live.frames import LiveClip, LiveFrames
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import DataError
 from liteframe.models.video_llm.clip_memory import ClipMemory
+from liteframe.models.video_llm.stopwatch import Stopwatch
 
 _AT_ONCE = {"cpu": 1}
 _AT_ONCE_ELSEWHERE = 8
@@ -97,7 +98,7 @@ class LiveChat:
             memory, frames = self._so_far(clock)
             with self._autocast(), clock.stage("project"):
                 visual_BTNC = self._model.model.project(memory.tokens())
-        talk = VideoChat(self._model, Seen(visual_BTNC, frames, clock.ms))
+        talk = VideoChat(self._model, Seen(visual_BTNC, frames, clock.finish()))
         yield from talk.stream(question, max_tokens)
         assert talk.last is not None
         end = self._frames.end if self._done else None
@@ -179,14 +180,13 @@ class LiveChat:
 
     @torch.inference_mode()
     def _watch(self) -> None:
-        clock = Stopwatch(self._model.device)
         try:
             while clips := self._frames.take(self._at_once):
                 with self._changed:
                     self._changed.wait_for(lambda: not self._asking)
                 with self._encoder:
                     memory = self._memory.copy()
-                    self._add(memory, clips, clock)
+                    self._add(memory, clips, Stopwatch(self._model.device))
                     with self._changed:
                         self._memory = memory
                         self._seen_frames += sum(len(clip.frames_THWC) for clip in clips)

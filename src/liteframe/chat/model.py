@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from liteframe.chat.answer import Answer, Stopwatch
+from liteframe.chat.answer import Answer
 from liteframe.data.decoding.live.frames import LiveFrames
 from liteframe.data.decoding.live.source import LiveSource
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
@@ -21,8 +21,7 @@ from liteframe.data.decoding.processes.reader_threads import threads_for
 from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.sampling.frame_times import require_span
-from liteframe.data.transforms import normalize, resize_uint8
-from liteframe.errors import ConfigError, DecodeError
+from liteframe.errors import ConfigError
 from liteframe.hf.engine import TORCH, require_engine
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
@@ -30,12 +29,16 @@ from liteframe.models.video_llm.clip_memory import ClipMemory, Forget
 from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.precision import on_device, set_precision
+from liteframe.models.video_llm.reading import VideoPrefix, chunk_frames, read_video
+from liteframe.models.video_llm.stopwatch import Stopwatch
 from liteframe.models.video_llm.text_stream import TextStream, decode
 
 if TYPE_CHECKING:
     from liteframe.chat.live import LiveChat
 
 _USUAL_FRAMES = 64
+_NICE = 5
+"""By how much decoding gives way to an encoder on the same cores: that takes what it needs, decoding the rest."""
 
 
 class Watch(TypedDict, total=False):
@@ -51,11 +54,15 @@ class Watch(TypedDict, total=False):
 
 @dataclass
 class Seen:
-    """What the LLM sees of a video: (1, T, N, C_llm), the frames behind it, and the time that it took."""
+    """What the LLM sees of a video: (1, T, N, C_llm), the frames behind it, and the time that it took.
+
+    `prefix` is what the LLM has read of it meanwhile, if anything.
+    """
 
     visual_BTNC: Tensor
     frames: int
     ms: dict[str, float]
+    prefix: VideoPrefix | None = None
 
     @property
     def tokens(self) -> int:
@@ -83,7 +90,12 @@ class ChatModel:
         weight: Any = model.language_model.get_input_embeddings().weight
         self.device: torch.device = weight.device
         self.dtype = set_precision(model, dtype or str(weight.dtype).removeprefix("torch."))
-        self._pool = DecodePool(deadline_s=decode_deadline_s, threads=threads_for(1), setting="decode_deadline_s")
+        self._pool = DecodePool(
+            deadline_s=decode_deadline_s,
+            threads=threads_for(1),
+            setting="decode_deadline_s",
+            nice=_NICE if self.device.type == "cpu" else 0,
+        )
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(CLIPS_AT_ONCE)
 
@@ -125,9 +137,9 @@ class ChatModel:
         if not videos:
             return []
         seen = [self.watch(video, **watch) for video in videos]
-        clock = Stopwatch(self.device)
-        with clock.stage("llm"):
-            ids = answer_batch(self.model, [one.visual_BTNC for one in seen], asked, max_tokens, self.dtype)
+        began = time.perf_counter()
+        ids = answer_batch(self.model, [one.visual_BTNC for one in seen], asked, max_tokens, self.dtype)
+        llm_ms = {"llm": 1e3 * (time.perf_counter() - began)}
         return [
             Answer(
                 decode(self.model.prompts.tokenizer, answer),
@@ -136,14 +148,33 @@ class ChatModel:
                 prompt_tokens=len(prompt_ids(self.model, one.visual_BTNC, question)),
                 cached_tokens=0,
                 answer_tokens=len(answer),
-                ms={**one.ms, **clock.ms},
+                ms={**one.ms, **llm_ms},
             )
             for one, question, answer in zip(seen, asked, ids, strict=True)
         ]
 
     def chat(self, video: str | Path, **watch: Unpack[Watch]) -> VideoChat:
         """A conversation about one video, which is watched once (see `watch`)."""
-        return VideoChat(self, self.watch(video, **watch))
+        # Where decoding and the LLM share the cores, reading ahead only costs.
+        return VideoChat(self, self._watch(video, self.device.type != "cpu", **watch))
+
+    def watch(self, video: str | Path, **watch: Unpack[Watch]) -> Seen:
+        """Decodes a video and encodes it for the LLM, as far as can be at the same time.
+
+        Args:
+            video: a file.
+            watch: any of
+                frames: to look at; with `fps`, the most. None is as many as the model was trained on at most, or 64.
+                fps: frames to take of each second; None chooses them as in training where that is known, else evenly.
+                start, end: seconds between which to look, from the frame on screen at the first of them.
+                sampler: chooses the frames, in place of `fps`.
+                image_size: side in pixels that frames are resized to; None is what the model was made for.
+
+        Raises:
+            DecodeError: the file cannot be read, or has no frame there.
+            ConfigError: a setting makes no sense.
+        """
+        return self._watch(video, False, **watch)
 
     def stream(
         self,
@@ -195,9 +226,10 @@ class ChatModel:
         return size
 
     @torch.inference_mode()
-    def watch(
+    def _watch(
         self,
         video: str | Path,
+        prefill: bool,
         frames: int | None = None,
         fps: float | None = None,
         start: float | None = None,
@@ -205,20 +237,7 @@ class ChatModel:
         sampler: FrameSampler | None = None,
         image_size: int | None = None,
     ) -> Seen:
-        """Decodes a video and encodes it for the LLM.
-
-        Args:
-            video: a file.
-            frames: to look at; with `fps`, the most. None is as many as the model was trained on at most, or 64.
-            fps: frames to take of each second; None chooses them as in training where that is known, else evenly.
-            start, end: seconds between which to look, from the frame on screen at the first of them.
-            sampler: chooses the frames, in place of `fps`.
-            image_size: side in pixels that frames are resized to; None is what the model was made for.
-
-        Raises:
-            DecodeError: the file cannot be read, or has no frame there.
-            ConfigError: a setting makes no sense.
-        """
+        clock = Stopwatch(self.device)
         made_for = self.model.frames
         frames = (made_for.most_frames or _USUAL_FRAMES) if frames is None else frames
         if frames < 1:
@@ -233,20 +252,10 @@ class ChatModel:
             sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
         size = self._size(image_size)
         job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=size)
-        decoded = self._pool.run([job])[0]
-        if isinstance(decoded, DecodeError):
-            raise decoded
-        clock = Stopwatch(self.device)
-        clock.add("decode", 1e3 * decoded.decode_s)
-        with clock.stage("preprocess"):
-            resized_TCHW = resize_uint8(decoded.frames_THWC, size)
-            frames_BTCHW = normalize(resized_TCHW.to(self.device))[None]
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            with clock.stage("encode"):
-                tokens_BTHWC = self.model.encode(frames_BTCHW)
-            with clock.stage("project"):
-                visual_BTNC = self.model.project(tokens_BTHWC)
-        return Seen(visual_BTNC, len(decoded.frames_THWC), clock.ms)
+        with self._pool.stream(job, chunk_frames(self.model, size, self.device)) as stream:
+            visual_BTNC, prefix = read_video(self.model, stream, size, self.device, self.dtype, clock, prefill)
+            beside = {"decode": 1e3 * stream.decode_s, "transfer": 1e3 * stream.transfer_s}
+            return Seen(visual_BTNC, len(stream.indices), {**clock.finish(), **beside}, prefix)
 
 
 class VideoChat:
@@ -263,7 +272,7 @@ class VideoChat:
     def __init__(self, model: ChatModel, seen: Seen) -> None:
         self._seen = seen
         self._tokenizer = model.model.prompts.tokenizer
-        self._conversation = Conversation(model.model, seen.visual_BTNC, model.dtype)
+        self._conversation = Conversation(model.model, seen.visual_BTNC, model.dtype, seen.prefix)
         self.last: Answer | None = None
 
     def ask(self, question: str, max_tokens: int = 256) -> Answer:
@@ -293,7 +302,7 @@ class VideoChat:
         if count == max_tokens:
             times.pop()  # the end was not asked of the LLM
         if times:
-            ms["prefill"] = times[0]
+            ms["prefill"] = ms.get("prefill", 0.0) + times[0]
         if times[1:]:
             ms["token"] = sum(times[1:]) / len(times[1:])
         prompt = len(talk.ids) - count - cached

@@ -15,6 +15,11 @@ from transformers.cache_utils import DynamicCache
 
 from liteframe.errors import DataError
 from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.reading import VideoPrefix
+
+
+_PREFILL_TOKENS = 2048
+"""Of a prompt that go through the LLM at a time, so that activations of a long one take no more memory."""
 
 
 class Conversation:
@@ -24,15 +29,23 @@ class Conversation:
         model: the Video LLM.
         visual_BTNC: what its LLM sees of the video, (1, T, N, C_llm).
         dtype: of autocast; None is none.
+        prefix: what its LLM has read of the video already.
 
     Attributes:
         ids: all that was said so far, prompts and answers; an answer's end is in the prompt that follows it.
     """
 
-    def __init__(self, model: VideoLLM, visual_BTNC: Tensor, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        model: VideoLLM,
+        visual_BTNC: Tensor,
+        dtype: torch.dtype | None = None,
+        prefix: VideoPrefix | None = None,
+    ) -> None:
         self.model, self.visual_BTNC, self.dtype = model, visual_BTNC, dtype
         self.ids: list[int] = []
         self._questions: list[str] = []
+        self._prefix = prefix
         self._cache = DynamicCache(config=model.language_model.config)
 
     @property
@@ -56,6 +69,8 @@ class Conversation:
         else:
             asked = prompt_ids(self.model, self.visual_BTNC, question)
         require_room(self.model, len(self.ids) + len(asked), max_tokens)
+        if not self._questions and self._prefix is not None and asked[: len(self._prefix.ids)] == self._prefix.ids:
+            self._cache = self._prefix.cache
         self.ids += asked
         self._questions.append(question)
         for chosen in _greedy(self._next_logits(), lambda *_: self._next_logits(), ends, max_tokens):
@@ -68,7 +83,9 @@ class Conversation:
         unseen_BL = torch.tensor([self.ids[self.cached :]], device=self.visual_BTNC.device)
         with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
             embeds_BLC = model.embed(unseen_BL, None if self.cached else self.visual_BTNC)
-            return model.lm_head(model.hidden_states(embeds_BLC, cache=self._cache)[:, -1])
+            for part_BLC in embeds_BLC.split(_PREFILL_TOKENS, dim=1):
+                hidden_BLC = model.hidden_states(part_BLC, cache=self._cache)
+            return model.lm_head(hidden_BLC[:, -1])
 
 
 class SharedVideo:

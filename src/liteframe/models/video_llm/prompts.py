@@ -132,6 +132,10 @@ class PromptBuilder:
         before, after = self._around_video(question)
         return [*before, *self._video_ids(groups, tokens_per_group, step)], list(after)
 
+    def video_prefix_ids(self, groups: int, tokens_per_group: int) -> list[int]:
+        """The ids up to and with the video that all prompts about it begin with, if its template is as others."""
+        return self.question_ids(_STAND_IN, groups, tokens_per_group)[0]
+
     def question_ids_of_lines(self, question: str, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
         """As `question_ids`, where lines differ in their tokens."""
         before, after = self._around_video(question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -117,15 +118,19 @@ def send_parts_by(send: Callable[[Any], None] | None) -> None:
 
 
 def send_chunks(
-    job: DecodeJob, decoder: str, cache: RemoteCache | None, threads: int, chunk_frames: int
+    job: DecodeJob, decoder: str, cache: RemoteCache | None, threads: int, chunk_frames: int, nice: int
 ) -> tuple[VideoInfo, float]:
     """Decodes a job as `decode` does, and sends its frames as parts; gives info, and the seconds that decoding took.
+
+    From the first call on, this process gives way to others by `nice`.
 
     Raises:
         DecodeError, ConfigError: as `decode`; the chosen frames are not in order.
     """
     assert _send_part is not None, "in a decode process"
     began = time.perf_counter()
+    if nice and hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
     if job.indices is not None and (np.diff(job.indices) <= 0).any():
         raise ConfigError(f"{job.path}: the frames of a stream must be in order, each once")
     sender = ChunkSender(chunk_frames, _send_part)

@@ -82,9 +82,11 @@ class FrameStream:
         return self._told().times_s
 
     @property
-    def threads(self) -> int:
-        """That decode the video at once. Raises as `indices`."""
-        return self._told().threads
+    def threads_at_work(self) -> int:
+        """Threads that decode just now: none at the end, nor while the process waits for chunks to be taken."""
+        with self._changed:
+            waits = self._begin is None or self._ended or len(self._chunks) >= self._ahead
+            return 0 if waits or self._begin is None else self._begin.threads
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """The chunks that have not been taken yet.

@@ -63,6 +63,7 @@ class DecodePool:
         remote_cache: where children fetch videos with URLs; without it those are a ConfigError.
         threads: that each child may read one video with.
         setting: the user's name of `deadline_s`, for messages.
+        nice: by how much streams give way to what else the cores do, as the system's command of that name.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class DecodePool:
         remote_cache: RemoteCache | None = None,
         threads: int = 1,
         setting: str = "deadline_s",
+        nice: int = 0,
     ) -> None:
         if processes < 1:
             raise ConfigError(f"processes: {processes} must be at least 1")
@@ -89,7 +91,7 @@ class DecodePool:
             decoder,
             recycle_after,
         )
-        self.remote_cache, self.threads, self.setting = remote_cache, threads, setting
+        self.remote_cache, self.threads, self.setting, self.nice = remote_cache, threads, setting, nice
         self._reset()
 
     def _reset(self) -> None:
@@ -102,7 +104,7 @@ class DecodePool:
         _pools.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache", "threads", "setting")
+        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache", "threads", "setting", "nice")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -184,7 +186,7 @@ class DecodePool:
 
     def _fill(self, job: DecodeJob, chunk_frames: int, deadline_s: float, stream: FrameStream) -> Any:
         def requested(decoder: str) -> bytes:
-            return self._request(_SEND_CHUNKS, stream.job_left(), decoder, chunk_frames)
+            return self._request(_SEND_CHUNKS, stream.job_left(), decoder, chunk_frames, self.nice)
 
         requests = [partial(requested, name) for name in self._decoders()]
         return _or_error(
