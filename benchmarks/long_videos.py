@@ -135,27 +135,40 @@ def run_case(case: str, frames: int, folder: Path, threads: int) -> dict[str, An
         work = partial(ask, load(folder / "model", device="cpu"), folder / f"{frames}.mp4", frames)
     loaded = psutil.Process().memory_info().rss
     reset_peak()
-    began = time.perf_counter()
-    with torch.inference_mode():
+    with PeakOfChildren() as children, torch.inference_mode():
+        began = time.perf_counter()
         measured = work()
-    seconds = time.perf_counter() - began
-    peaks = [_peak_of(child.pid) for child in psutil.Process().children()]
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        seconds = time.perf_counter() - began
     peak = peak_mib() * MIB - loaded
-    return {
-        "case": case,
-        "frames": frames,
-        "s": seconds,
-        "bytes": peak,
-        "child_bytes": max([ended, *peaks]),
-        **measured,
-    }
+    return {"case": case, "frames": frames, "s": seconds, "bytes": peak, "child_bytes": children.bytes, **measured}
 
 
-def _peak_of(pid: int) -> int:
-    """0 of one that has ended."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+class PeakOfChildren:
+    """A context that looks again and again at the largest process that this one has started.
+
+    Attributes:
+        bytes: its peak resident set, since it runs a program of its own.
+    """
+
+    def __init__(self) -> None:
+        self.bytes, self._over = 0, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> PeakOfChildren:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(_LOOK_S):
+            for child in psutil.Process().children():
+                with suppress(OSError):  # it has just ended
+                    lines = Path(f"/proc/{child.pid}/status").read_text().splitlines()
+                    peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+                    self.bytes = max([self.bytes, *peaks])
 
 
 def growth(rows: list[dict[str, Any]]) -> list[list[object]]:
