@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -163,6 +164,13 @@ def test_udp_is_joined_on_its_way() -> None:
     assert (np.diff(times) > 0).all()  # though the stream's own go back
 
 
+def test_rtsp_is_read() -> None:
+    data = stream_bytes("mpegts")
+    with rtsp_server(data) as url:
+        frames, end = read(url, idle_s=2.0)
+    assert len(frames) == FRAMES - 1 and end.damaged == 0, end  # a picture is whole when the next one begins
+
+
 @pytest.mark.parametrize("fps", [0.7, 2.0, 5.0, 29.97, 100.0])
 def test_the_rate_is_that_of_files(fps: float) -> None:
     rng = np.random.default_rng(1)
@@ -232,6 +240,37 @@ def serving(data: bytes, announced: int) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/video.ts"
         server.shutdown()
     server.server_close()
+
+
+@contextmanager
+def rtsp_server(data: bytes) -> Iterator[str]:
+    """Plays a transport stream to one listener, in RTP packets of seven of its packets through the RTSP connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/camera"
+    sdp = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track1\r\n"
+    headers = {
+        "OPTIONS": "Public: DESCRIBE, SETUP, PLAY, TEARDOWN\r\n",
+        "DESCRIBE": f"Content-Base: {url}/\r\nContent-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n",
+        "SETUP": "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n",
+        "PLAY": "Session: 1\r\n",
+    }
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as lines:
+            asked = ""
+            while asked != "PLAY":
+                asked, *_ = lines.readline().decode().split()
+                told = dict(line.split(": ", 1) for line in iter(lambda: lines.readline().decode().strip(), ""))
+                body = sdp if asked == "DESCRIBE" else ""
+                reply = f"RTSP/1.0 200 OK\r\nCSeq: {told['CSeq']}\r\n{headers[asked]}\r\n{body}"
+                connection.sendall(reply.encode())
+            for number, start in enumerate(range(0, len(data), 7 * 188)):
+                packet = struct.pack(">BBHII", 0x80, 33, number, 90 * number, 1) + data[start : start + 7 * 188]
+                connection.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
+
+    with listener, in_background(serve):
+        yield url
 
 
 def free_port() -> int:

@@ -247,10 +247,12 @@ def _followed(settings: LiveSettings) -> Iterator[GrowingFile | Pipe]:
         if source.name == STDIN:
             assert settings.stdin is not None
             file = os.fdopen(settings.stdin, "rb", buffering=0)
-        else:
-            # a named pipe without a writer would be waited for without end
+        elif source.kind == "pipe":
+            # one without a writer would be waited for without end
             file = os.fdopen(os.open(source.path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
             os.set_blocking(file.fileno(), True)
+        else:
+            file = open(source.path, "rb", buffering=0)  # noqa: SIM115 (closed below)
     except OSError as error:
         raise DecodeError(source.told, f"cannot be opened: {error.strerror}") from error
     with file:

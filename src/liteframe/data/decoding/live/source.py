@@ -55,6 +55,8 @@ class LiveSource:
             ConfigError: a URL of a protocol that is not read.
         """
         if name == STDIN:
+            if os.isatty(0):
+                raise DecodeError("stdin", "is a terminal: pipe a video into it")
             return cls(name, "pipe", name)
         if is_url(name) and (protocol := _protocol(name)) != "file":
             if protocol not in PROTOCOLS:
