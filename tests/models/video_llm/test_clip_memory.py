@@ -62,6 +62,7 @@ def test_merged_is_wap_written_out() -> None:
 def test_the_pair_that_differs_least_for_its_age_goes() -> None:
     assert cheapest_pair([5.0, 1.0, 5.0], [1, 1, 1, 1]) == 1
     assert cheapest_pair([1.0, 1.0, 1.0], [1, 1, 1, 1]) == 0  # the oldest of equals
+    assert cheapest_pair([0.0, 0.0, 0.0], [1, 1, 1, 1]) == 0
 
     def slow(differences: list[float], groups: list[int]) -> int:
         def loss(first: int) -> float:
