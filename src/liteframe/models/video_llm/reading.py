@@ -22,7 +22,7 @@ _WORTH_A_CHUNK = {"cpu": 2e10, "cuda": 1e12}
 
 
 def chunk_frames(model: VideoLLM, size: tuple[int, int], device: torch.device) -> int:
-    """Frames, of `size` = (height, width), that are encoded at a time: whole clips, a few where clips are little work."""
+    """Frames, of `size` = (height, width), that are encoded at a time: whole clips, many where one is little work."""
     weights = sum(weight.numel() for weight in model.backbone.parameters())
     clip = 2 * weights * model.clip_frames * size[0] * size[1] / _PATCH_PIXELS
     worth = _WORTH_A_CHUNK.get(device.type, _WORTH_A_CHUNK["cuda"])

@@ -52,9 +52,8 @@ def receive_timed(pipe: IO[bytes]) -> tuple[Any, float]:
     return message, time.perf_counter() - began
 
 
-def _read(pipe: IO[bytes], size: int) -> np.ndarray:
-    data = np.empty(size, np.uint8)  # not filled with zeros first
-    view = memoryview(data)
+def _read(pipe: IO[bytes], size: int) -> memoryview:
+    data = view = memoryview(np.empty(size, np.uint8))  # type: ignore[arg-type] # not filled with zeros first
     while view.nbytes:
         got = pipe.readinto(view)  # type: ignore[attr-defined]
         if not got:

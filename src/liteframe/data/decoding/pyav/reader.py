@@ -27,6 +27,9 @@ from liteframe.data.decoding.pyav_versions import rgb_converter
 _WORTH_A_THREAD = 20_000_000
 """Pixels that take longer to decode than another thread takes to open the file."""
 
+_RUNS_A_THREAD = 2
+"""Into which frames that lie close together are parted: with fewer, some threads are done long before others."""
+
 
 class TableMismatch(Exception):
     """The frames that a decoder gives are not those the container announces: count them by decoding."""
@@ -130,9 +133,12 @@ def _seek_and_read(
     sparing: bool,
 ) -> None:
     """Reads by seeking; see `Seeker` for the last two arguments."""
-    runs = deque(plan(scan, list(indices), run_up))
-    pixels = sum(run.cost for run in runs) * scan.width * scan.height
-    threads = min(threads, len(runs), 1 + pixels // _WORTH_A_THREAD)
+    planned = plan(scan, list(indices), run_up)
+    cost = sum(run.cost for run in planned)
+    threads = min(threads, 1 + cost * scan.width * scan.height // _WORTH_A_THREAD)
+    if threads > 1:
+        planned = plan(scan, list(indices), run_up, enough=cost / (threads * _RUNS_A_THREAD))
+    runs, threads = deque(planned), min(threads, len(planned))
     sink.begin(len(indices), *(size or (scan.height, scan.width)), threads=threads)
 
     def read() -> None:
