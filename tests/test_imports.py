@@ -36,7 +36,7 @@ ROOMS = {
             "read_settings",
         ),
         *("containers", "pyav_versions", "bitstream", "pyav", "picture_trust", "decord_trust", "decord_reader"),
-        *("torchcodec_reader", "decode", "processes", "read_video"),
+        *("torchcodec_reader", "decode", "processes", "live", "read_video"),
     ],
     "models": [
         *(

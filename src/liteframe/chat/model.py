@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
 from liteframe.chat.answer import Answer
+from liteframe.data.decoding.live.frames import LiveFrames
+from liteframe.data.decoding.live.source import LiveSource
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
 from liteframe.data.decoding.processes.reader_threads import threads_for
 from liteframe.data.remote.file import local_path
@@ -23,12 +25,16 @@ from liteframe.errors import ConfigError
 from liteframe.hf.engine import TORCH, require_engine
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
+from liteframe.models.video_llm.clip_memory import ClipMemory, Forget
 from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.precision import AUTO, dtype_named, on_device, set_precision
 from liteframe.models.video_llm.reading import VideoPrefix, chunk_frames, read_video
 from liteframe.models.video_llm.stopwatch import Stopwatch
 from liteframe.models.video_llm.text_stream import TextStream, decode
+
+if TYPE_CHECKING:
+    from liteframe.chat.live import LiveChat
 
 _USUAL_FRAMES = 64
 _NICE = 5
@@ -171,6 +177,55 @@ class ChatModel:
         """
         return self._watch(video, False, **watch)
 
+    def stream(
+        self,
+        source: str | Path,
+        fps: float = 2.0,
+        memory: int | None = None,
+        forget: Forget = "window",
+        image_size: int | None = None,
+        drop: bool | None = None,
+        idle_s: float = 10.0,
+    ) -> LiveChat:
+        """Questions about a video that goes on, which is watched in the background until the chat is closed.
+
+        Args:
+            source: a file that grows, a pipe ("-" is stdin), a camera (/dev/video0), or the URL of a stream (rtsp, udp,
+                http, ...).
+            fps: frames a second to take.
+            memory: clips that are held at most, as many `Frame` lines; None is what the model was trained on at most,
+                or 64 frames of it.
+            forget: "window" forgets the oldest clips, "merge" makes one of neighbours, see `ClipMemory`.
+            image_size: side in pixels that frames are resized to; None is what the model was made for.
+            drop: whether frames that come faster than they are encoded are dropped, the oldest first; otherwise the
+                source waits. None drops those of cameras and of streams that do not wait.
+            idle_s: seconds without anything new after which the stream has ended.
+
+        Raises:
+            DecodeError: nothing there that can be read; what cannot be opened is said when it is asked about.
+            ConfigError: a setting makes no sense.
+        """
+        from liteframe.chat.live import LiveChat
+
+        model = self.model
+        for name, value in (("fps", fps), ("idle_s", idle_s)):
+            if not value > 0:
+                raise ConfigError(f"{name} is {value}; give a number above 0")
+        if memory is None:
+            memory = max(2, (model.frames.most_frames or _USUAL_FRAMES) // model.frames_per_group)
+        held = ClipMemory(memory, forget)
+        size = self._size(image_size)
+        return LiveChat(
+            self, LiveFrames(LiveSource.of(str(source)), fps, size, model.clip_frames, drop=drop, idle_s=idle_s), held
+        )
+
+    def _size(self, image_size: int | None) -> tuple[int, int]:
+        """Height and width of the frames that it is shown. Raises ConfigError for those that it does not take."""
+        size = self.model.frames.image_size if image_size is None else (image_size, image_size)
+        assert size is not None, "every encoder of a Video LLM has a size"
+        self.model.require_size(size, "image_size")
+        return size
+
     @torch.inference_mode()
     def _watch(
         self,
@@ -196,9 +251,7 @@ class ChatModel:
         local = local_path(video)
         if sampler is None:
             sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
-        size = made_for.image_size if image_size is None else (image_size, image_size)
-        assert size is not None, "every encoder of a Video LLM has a size"
-        self.model.require_size(size, "image_size")
+        size = self._size(image_size)
         job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=size)
         with self._pool.stream(job, chunk_frames(self.model, size, self.device)) as stream:
             visual_BTNC, prefix = read_video(self.model, stream, size, self.device, self.dtype, clock, prefill)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from transformers import InternVLForConditionalGeneration
 from host_world import bpe_processor
 from liteframe.errors import DataError
 from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.video_llm import generation
 from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids, room_for_answer
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.tiny.models import tiny_config, tiny_processor
@@ -53,6 +56,15 @@ def end_with(model: VideoLLM, token: int) -> None:
     """Lets answers end with a token that this random model does come to say."""
     tokenizer = model.prompts.tokenizer
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(token)
+
+
+def test_a_prompt_in_parts_is_the_prompt_at_once(model: VideoLLM) -> None:
+    visual = see(model, 24)
+    asked = [(turn, list(Conversation(model, visual).reply(turn, 4))) for turn in QUESTIONS[:2]]
+    for tokens in (1, 7, 16):  # a part may begin and end among the tokens of a clip
+        with mock.patch.object(generation, "_PREFILL_TOKENS", tokens):
+            for turn, ids in asked:
+                assert list(Conversation(model, visual).reply(turn, 4)) == ids
 
 
 def test_a_conversation_is_an_uncached_prefill_of_all_of_it(model: VideoLLM) -> None:

@@ -17,6 +17,9 @@ from liteframe.errors import DataError
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.reading import VideoPrefix
 
+_PREFILL_TOKENS = 2048
+"""Of a prompt that go through the LLM at a time, so that activations of a long one take no more memory."""
+
 
 class Conversation:
     """Questions about one video, in turns; no token goes through the LLM twice.
@@ -79,7 +82,9 @@ class Conversation:
         unseen_BL = torch.tensor([self.ids[self.cached :]], device=self.visual_BTNC.device)
         with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
             embeds_BLC = model.embed(unseen_BL, None if self.cached else self.visual_BTNC)
-            return model.lm_head(model.hidden_states(embeds_BLC, cache=self._cache)[:, -1])
+            for part_BLC in embeds_BLC.split(_PREFILL_TOKENS, dim=1):
+                hidden_BLC = model.hidden_states(part_BLC, cache=self._cache)
+            return model.lm_head(hidden_BLC[:, -1])
 
 
 class SharedVideo:

@@ -38,16 +38,18 @@ class _Spawner:
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
 
-    def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    def start(self, command: list[str], environment: dict[str, str], files: tuple[int, ...]) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(1, "liteframe-spawner")
             threads = self._threads
-        return threads.submit(self._popen, command, environment).result()
+        return threads.submit(self._popen, command, environment, files).result()
 
     @staticmethod
-    def _popen(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment)
+    def _popen(command: list[str], environment: dict[str, str], files: tuple[int, ...]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment, pass_fds=files
+        )
 
 
 _spawner = _Spawner()
@@ -140,16 +142,20 @@ class _Alarm:
 class Child:
     """One decoding process, which is asked once `await_start` has returned.
 
+    Args:
+        module: whose `main` it runs.
+        files: numbers of open files that it has, too.
+
     Raises:
         OSError: no process can be started now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "liteframe.data.decoding.processes.worker", files: tuple[int, ...] = ()) -> None:
         environment = dict(os.environ)
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start a thread for each core
-        program = _PROGRAM.format(separator=os.pathsep, module="liteframe.data.decoding.processes.worker")
+        program = _PROGRAM.format(separator=os.pathsep, module=module)
         command = [sys.executable, "-c", program, str(os.getpid()), os.pathsep.join(import_path())]
-        self.process = _spawner.start(command, environment)
+        self.process = _spawner.start(command, environment, files)
         self.served = 0
         self._grow_pipe()
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from liteframe.data.decoding.bitstream.unreferenced import PROVEN
 from liteframe.data.decoding.frame_resize import FrameResize
 from liteframe.data.decoding.frame_sink import FrameArray, FrameSink
-from liteframe.data.decoding.orientation import upright
+from liteframe.data.decoding.orientation import Orientation, upright
 from liteframe.data.decoding.pyav.in_order import frames_in_order
 from liteframe.data.decoding.pyav.opening import reopen_video
 from liteframe.data.decoding.pyav.scan import Scan
@@ -35,15 +35,28 @@ class TableMismatch(Exception):
     """The frames that a decoder gives are not those the container announces: count them by decoding."""
 
 
+class Shown(Protocol):
+    """How a video is shown: (height, width) of its upright frames, and what makes them upright."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def orientation(self) -> Orientation: ...
+
+
 class Converter:
     """PyAV frames to upright RGB arrays (height, width, 3) uint8; those of another size than the first are scaled.
 
     Args:
-        scan: of the file.
+        scan: of the file, or how a stream is shown.
         size: (height, width) that frames are scaled to; None for that of the file.
     """
 
-    def __init__(self, scan: Scan, size: tuple[int, int] | None = None) -> None:
+    def __init__(self, scan: Shown, size: tuple[int, int] | None = None) -> None:
         self._scan, self._rgb = scan, rgb_converter()
         self.size = (scan.height, scan.width) if size is None else size
         self._resize = FrameResize((scan.height, scan.width), self.size)
