@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
@@ -39,7 +40,6 @@ from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.manifest import RowCheck, Sources, VideoRow, as_sources
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
-from liteframe.data.transforms import normalize
 from liteframe.errors import DataError
 from liteframe.system.run_seed import own_or_run_seed
 
@@ -313,8 +313,7 @@ class VideoDataModule(LightningDataModule):
     ) -> VideoLoader:
         """Batches of a split or of given rows, once and in order, with or without a trainer.
 
-        Frames are uint8 until `on_after_batch_transfer(batch, 0)` normalises them. A batch of skips only has no
-        `frames_BTCHW`.
+        A batch of skips only has no `frames_BTCHW`.
 
         Args:
             split: name of a split, or rows.
@@ -335,11 +334,12 @@ class VideoDataModule(LightningDataModule):
         batches = SequentialRequests(len(dataset), *size, self.seed, *self._ranks(), done=done, in_step=in_step)
         return self._loader(dataset, batches, ledger, drop_empty)
 
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Normalises the frames, on the device that they are on now."""
-        if "frames_BTCHW" not in batch:
-            return batch
-        return {**batch, "frames_BTCHW": normalize(batch["frames_BTCHW"])}
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch with its tensors on the device; Lightning's own would look through every word of the rows."""
+        return {
+            name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for name, value in batch.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """What the order of the training data depends on, so that a checkpoint is not resumed on other data."""
