@@ -166,4 +166,4 @@ class ClipStore:
 
 
 def _crc32(frames_TCHW: torch.Tensor) -> int:
-    return zlib.crc32(frames_TCHW.flatten().numpy())
+    return zlib.crc32(frames_TCHW.flatten().numpy().data)
