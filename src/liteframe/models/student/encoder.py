@@ -180,7 +180,8 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         """Encode videos of any number of frames; the last clip is filled up with the last frame.
 
         Args:
-            frames_BTCHW: normalised pixels; height and width multiples of ``config.size_multiple``.
+            frames_BTCHW: pixels, uint8 or normalised as ImageNet is; height and width multiples of
+                ``config.size_multiple``.
             valid_frames_B: frames that are real, where the caller has padded already (by repeating the last frame,
                 as here); passed on to the output. None means all.
 
@@ -242,8 +243,8 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             raise GeometryError(f"frames of shape {shape} hold no frame: batch and T must be at least 1")
         if shape[2] != self.in_channels:
             raise GeometryError(f"frames have {shape[2]} channels, the encoder takes {self.in_channels}")
-        if not frames_BTCHW.is_floating_point():
-            raise GeometryError(f"frames are {frames_BTCHW.dtype}; normalise them to floating point first")
+        if not frames_BTCHW.is_floating_point() and frames_BTCHW.dtype != torch.uint8:
+            raise GeometryError(f"frames are {frames_BTCHW.dtype}; give uint8 pixels, or normalised ones in float32")
         if valid_frames_B is not None and valid_frames_B.shape != shape[:1]:
             raise GeometryError(f"valid_frames_B has shape {tuple(valid_frames_B.shape)}, expected {shape[:1]}")
         check_size(shape[3], shape[4], self.size_multiple)
