@@ -13,7 +13,7 @@ import torch
 from liteframe.chat.answer import Answer
 from liteframe.chat.model import ChatModel, Seen, VideoChat
 from liteframe.data.decoding.live.frames import LiveClip, LiveFrames
-from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError
 from liteframe.models.video_llm.clip_memory import ClipMemory
 from liteframe.models.video_llm.stopwatch import Stopwatch
@@ -204,7 +204,7 @@ class LiveChat:
         with clock.stage("preprocess"):
             frames_THWC = np.concatenate([clip.frames_THWC for clip in clips])
             frames_TCHW = resize_uint8(frames_THWC, frames_THWC.shape[1:3])  # they were scaled where they were read
-            frames_BTCHW = normalize(frames_TCHW.to(self._model.device))[None]
+            frames_BTCHW = frames_TCHW.to(self._model.device)[None]
         with self._autocast(), clock.stage("encode"):
             tokens_THWC = model.encode(frames_BTCHW)[0]
         times_T = np.concatenate([clip.times_s for clip in clips])

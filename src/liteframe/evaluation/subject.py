@@ -13,7 +13,6 @@ from torch import Tensor
 from transformers import InternVLForConditionalGeneration, ProcessorMixin
 
 from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS, RunParts
-from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.answering import option_ids, option_logits, whole_clips
 from liteframe.evaluation.frames import SampledFrames
@@ -222,7 +221,7 @@ class Watched:
                 return _tokens_and_lines(model.project(model.compress(vision)))
         with self.subject.autocast():
             visual = encode_chunks(
-                lambda part: model.project(model.encode(normalize(part.to(self.subject.device)))),
+                lambda part: model.project(model.encode(part.to(self.subject.device))),
                 frames_TCHW[None, places_T],
                 self.subject.inner.clip_frames,
                 CLIPS_AT_ONCE,
@@ -243,7 +242,7 @@ class Watched:
         parts = []
         for part in frames_TCHW.split(CLIPS_AT_ONCE):
             with self.subject.autocast():
-                parts.append(self.subject.steps.backbone(normalize(part.to(self.subject.device))[None]))
+                parts.append(self.subject.steps.backbone(part.to(self.subject.device)[None]))
         return joined(parts)
 
 

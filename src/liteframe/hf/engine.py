@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalized_for
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.hf.openvino import INPUT, PRECISION, Compiled, require
 from liteframe.models.acceleration.compiled_layers import compile_layers
@@ -116,7 +117,7 @@ class OpenVINOBackbone(nn.Module):
         self.image_size = self.only_size = (height, width)
 
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
-        """Tokens of frames that are normalised as ImageNet is; the last clip is filled up with the last frame.
+        """Tokens of frames, uint8 or normalised as ImageNet is; the last clip is filled up with the last frame.
 
         Raises:
             GeometryError: frames of another size than it was exported for.
@@ -124,6 +125,7 @@ class OpenVINOBackbone(nn.Module):
         frames, (height, width) = frames_BTCHW.shape[1], frames_BTCHW.shape[-2:]
         if (height, width) != self.only_size:
             raise GeometryError(f"frames of {height} x {width} px; the engine {INT8} takes {self.only_size} alone")
+        frames_BTCHW = normalized_for(frames_BTCHW, IMAGENET_MEAN, IMAGENET_STD)
         tokens_BTHWC = encode_chunks(self._encode, frames_BTCHW, self.clip_frames, CLIPS_AT_ONCE)
         return VisionTokens(tokens_BTHWC[:, : -(-frames // self.frames_per_group)])
 

@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers.cache_utils import DynamicCache
 
 from liteframe.data.decoding.processes.frame_stream import FrameStream, StartedOver
-from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.data.transforms import resize_uint8
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.stopwatch import WAIT, Stopwatch
@@ -112,7 +112,7 @@ def _read_once(
             if chunk_THWC is None:
                 return torch.cat(parts, dim=1), prefix
             with clock.stage("preprocess"):
-                frames_BTCHW = normalize(resize_uint8(chunk_THWC, size).to(device))[None]
+                frames_BTCHW = resize_uint8(chunk_THWC, size).to(device)[None]
             with clock.stage("encode"):
                 tokens_BTHWC = model.encode(frames_BTCHW)
             with clock.stage("project"):
