@@ -1,4 +1,4 @@
-"""Reads frames with decord 0.6.0, whose habits need watching.
+"""Reads frames with decord 0.6.0 or its fork decord2, which both import as `decord`; their habits need watching.
 
 It repeats the last good frame where a frame is bad, conceals damage without an error, and spins at the end of truncated
 files; so its log is read after each call, and anything in it is an error here.
@@ -35,7 +35,7 @@ _stderr_lock = threading.Lock()
 
 @cache
 def available() -> bool:
-    """Whether decord is installed (it is not made for ARM Macs)."""
+    """Whether decord or decord2 is installed."""
     return importlib.util.find_spec("decord") is not None
 
 
