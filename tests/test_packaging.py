@@ -1,4 +1,4 @@
-"""The wheel and the sdist are whole, versions come from tags, pins fit every Python, and hints name what can be installed."""
+"""Wheel and sdist are whole, versions come from tags, pins fit every Python, and hints name what can be installed."""
 
 from __future__ import annotations
 
@@ -195,8 +195,8 @@ _HINT = re.compile(r"pip install\s+((?:-{1,2}[\w-]+\s+)*)['\"]?([\w.{}-]+)(?:\[(
 
 def hints_in(text: str) -> list[str]:
     """What a text says to install that is neither this distribution with extras that it has, nor a dependency."""
-    requirements = [*project()["dependencies"], *sum(project()["optional-dependencies"].values(), [])]
-    others = {Requirement(each).name for each in requirements}
+    lists = [project()["dependencies"], *project()["optional-dependencies"].values()]
+    others = {Requirement(each).name for requirements in lists for each in requirements}
     wrong = re.findall(r"(?<![\w.-])liteframe\[", text)
     for _, name, extras in _HINT.findall(text):
         known = set(extras.split(",")) <= project()["optional-dependencies"].keys() if extras else True

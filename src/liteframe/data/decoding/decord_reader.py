@@ -30,6 +30,13 @@ _CHUNK_BYTES = 16 << 20
 _LOG_LINE = re.compile(
     r"^\[[\w,. -]+ @ 0x[0-9a-f]+\].*$|^\s*Last message repeated.*$|^Truncating packet of size.*$", re.MULTILINE
 )
+_COLOURS_TOLD_LATE = re.compile(
+    r"^.* Changing video frame properties on the fly is not supported by all filters\.\n"
+    r".* filter context - (w: \d+ h: \d+ fmt: \d+) csp: unknown range: unknown .* incoming frame - \1 csp: \S+"
+    r" range: (?:tv|unknown) .*$\n?",
+    re.MULTILINE,
+)
+"""What decord2 logs of good files: its filters learn from the first frame alone which colours it has."""
 _stderr_lock = threading.Lock()
 
 
@@ -95,11 +102,16 @@ def read(path: str, indices: Sequence[int], frames: int, resize: FrameResize, in
         out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)
         if failure and "Unable to handle EOF" in failure:  # also what a busy machine looks like
             out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)
-    if log.text:
-        raise DecodeError(path, f"decord reports damage: {log.text.splitlines()[0]}")
+    if damage := damage_in(log.text):
+        raise DecodeError(path, f"decord reports damage: {damage.splitlines()[0]}")
     if out_THWC is None:
         raise DecodeError(path, f"decord cannot read it: {failure}")
     return out_THWC
+
+
+def damage_in(log: str) -> str:
+    """The lines of a log that tell of damage; empty where none does."""
+    return _COLOURS_TOLD_LATE.sub("", log)
 
 
 def _attempt(
