@@ -190,7 +190,9 @@ SOURCES = {
     if "install" in (text := path.read_text(encoding="utf-8")) or "require(" in text
 }
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-_HINT = re.compile(r"pip install\s+((?:-{1,2}[\w-]+\s+)*)['\"]?([\w.{}-]+)(?:\[([\w,-]+)\])?")
+_HINT = re.compile(
+    r"pip install\s+(?:-c\s+\S+\s+|(?!-c\b)-{1,2}[\w-]+\s+)*['\"]?(?![\w.-]*[/*])([\w{][\w.{}-]*)(?:\[([\w,-]+)\])?"
+)
 
 
 def hints_in(text: str) -> list[str]:
@@ -198,7 +200,7 @@ def hints_in(text: str) -> list[str]:
     lists = [project()["dependencies"], *project()["optional-dependencies"].values()]
     others = {Requirement(each).name for requirements in lists for each in requirements}
     wrong = re.findall(r"(?<![\w.-])liteframe\[", text)
-    for _, name, extras in _HINT.findall(text):
+    for name, extras in _HINT.findall(text):
         known = set(extras.split(",")) <= project()["optional-dependencies"].keys() if extras else True
         if not (known and name == DISTRIBUTION) and (extras or name not in others):
             wrong.append(f"{name}[{extras}]" if extras else name)
@@ -244,10 +246,18 @@ def test_hints_name_extras_that_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["liteframe[onnx]", "pip install liteframe", "pip install -U 'liteframe-video[onyx]'", "pip install decrod"]
+    "text",
+    [
+        "liteframe[onnx]",
+        "pip install liteframe",
+        "pip install -U 'liteframe-video[onyx]'",
+        "pip install decrod",
+        "pip install -c a.txt liteframe",
+    ],
 )
 def test_the_law_of_hints_sees_a_breach(text: str) -> None:
     assert hints_in(text)
     assert not hints_in(
         f"`pip install {DISTRIBUTION}`, `pip install av`, `pip install\n'{DISTRIBUTION}[onnx,parquet]'`"
     )
+    assert not hints_in("`pip install -c constraints.txt dist/*.whl`, `pip install -c constraints.txt -e '.[test]'`")
