@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-av lmms-eval-env lint bench bench-gpu paper results clean
+.PHONY: help install demo test test-av lmms-eval-env lint dist bench bench-gpu paper results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-av   the reader's tests on the oldest and the newest PyAV (needs pip)"
 	@echo "make lmms-eval-env  .venv-lmms-eval: lmms-eval with the model liteframe, beside the packages of .venv (needs pip)"
 	@echo "make lint      ruff and mypy"
+	@echo "make dist      wheel and sdist in dist/, checked as a package index checks them (needs pip)"
 	@echo "make bench     every method on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (stops after"
 	@echo "               19 minutes); keeps both in benchmarks/records, then make results"
 	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU, each encoder eager, compiled, as CUDA graphs, ..."
@@ -50,6 +51,12 @@ lmms-eval-env: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The wheel is built from the sdist. The backend is fetched, as it is for whoever installs the sdist.
+dist: install
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
 
 RUN ?= runs/tiny
 RECORDS := benchmarks/records

@@ -15,8 +15,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
-
 _PUBLIC = {
     "weighted_average_pool": "liteframe.ops.wap",
     "wap_weights": "liteframe.ops.wap",
@@ -41,6 +39,10 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from liteframe.system.installation import installed_version
+
+        return installed_version()
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'liteframe' has no attribute {name!r}")

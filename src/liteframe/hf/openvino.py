@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError
+from liteframe.system.installation import install_hint
 
 INPUT, OUTPUT = "frames_BTCHW", "tokens_BTHWC"
 SETTINGS = {"preset": "mixed", "model_type": "transformer", "fast_bias_correction": True}
@@ -37,7 +38,7 @@ def require(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ConfigError(f"{name} cannot be imported ({error}); pip install 'liteframe[{extra}]'") from error
+        raise ConfigError(f"{name} cannot be imported ({error}); {install_hint(extra)}") from error
 
 
 class TokensOnly(nn.Module):

@@ -1,4 +1,4 @@
-"""Reads frames with decord 0.6.0, whose habits need watching.
+"""Reads frames with decord 0.6.0 or its fork decord2, which both import as `decord`; their habits need watching.
 
 It repeats the last good frame where a frame is bad, conceals damage without an error, and spins at the end of truncated
 files; so its log is read after each call, and anything in it is an error here.
@@ -31,12 +31,19 @@ _CHUNK_BYTES = 16 << 20
 _LOG_LINE = re.compile(
     r"^\[[\w,. -]+ @ 0x[0-9a-f]+\].*$|^\s*Last message repeated.*$|^Truncating packet of size.*$", re.MULTILINE
 )
+_COLOURS_TOLD_LATE = re.compile(
+    r"^.* Changing video frame properties on the fly is not supported by all filters\.\n"
+    r".* filter context - (w: \d+ h: \d+ fmt: \d+) csp: unknown range: unknown .* incoming frame - \1 csp: \S+"
+    r" range: (?:tv|unknown) .*$\n?",
+    re.MULTILINE,
+)
+"""What decord2 logs of good files: its filters learn from the first frame alone which colours it has."""
 _stderr_lock = threading.Lock()
 
 
 @cache
 def available() -> bool:
-    """Whether decord is installed (it is not made for ARM Macs)."""
+    """Whether decord or decord2 is installed."""
     return importlib.util.find_spec("decord") is not None
 
 
@@ -106,10 +113,15 @@ def read_into(
         failure = _failure(decord, sink, path, indices, frames, resize, in_order)
         if failure and "Unable to handle EOF" in failure:  # also what a busy machine looks like
             failure = _failure(decord, sink, path, indices, frames, resize, in_order)
-    if log.text:
-        raise DecodeError(path, f"decord reports damage: {log.text.splitlines()[0]}")
+    if damage := damage_in(log.text):
+        raise DecodeError(path, f"decord reports damage: {damage.splitlines()[0]}")
     if failure:
         raise DecodeError(path, f"decord cannot read it: {failure}")
+
+
+def damage_in(log: str) -> str:
+    """The lines of a log that tell of damage; empty where none does."""
+    return _COLOURS_TOLD_LATE.sub("", log)
 
 
 def _failure(

@@ -1,4 +1,4 @@
-"""Reads frames with torchcodec, which `pip install 'liteframe[torchcodec]'` brings; it needs FFmpeg's shared libraries.
+"""Reads frames with torchcodec, which the extra `torchcodec` brings; it needs FFmpeg's shared libraries.
 
 It takes the container's word for key frames, and says nothing of damage. So it reads only what tests have shown it to
 be right on, whatever FFmpeg logs meanwhile is an error, and each frame must have the time that the scan tells.
@@ -21,6 +21,7 @@ from liteframe.data.decoding.frame_sink import FrameSink
 from liteframe.data.decoding.picture_trust import picture_doubt
 from liteframe.data.decoding.pyav.scan import Scan
 from liteframe.errors import ConfigError, DecodeError
+from liteframe.system.installation import install_hint
 
 PROVEN = {"mov": ("h264", "hevc", "mpeg4", "vp9", "av1"), "matroska": ("h264", "hevc", "vp8", "vp9", "av1")}
 """Codecs whose frames torchcodec gets right, by the first word of FFmpeg's name of the container."""
@@ -35,7 +36,7 @@ def require_torchcodec() -> Any:
         ConfigError: it is not installed, or finds no FFmpeg.
     """
     if importlib.util.find_spec("torchcodec") is None:
-        raise ConfigError("decoder: torchcodec is not installed: pip install 'liteframe[torchcodec]'")
+        raise ConfigError(f"decoder: torchcodec is not installed: {install_hint('torchcodec')}")
     os.environ.setdefault("TORCHCODEC_FFMPEG_LOG_LEVEL", "WARNING")  # read once; it is silent otherwise
     try:
         from torchcodec.decoders import VideoDecoder
