@@ -56,7 +56,7 @@ def chat_command(
         dtype: of the arithmetic; auto is the faster of float32 and bfloat16 on a CPU, and that of the LLM's weights on
             a GPU.
         engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine,
-            torchao-fp8 float8 on a GPU (pip install 'liteframe[fp8]').
+            torchao-fp8 float8 on a GPU (pip install 'liteframe-video[fp8]').
         stream: watch the video as it goes on.
         memory: clips of a stream that are held at most; by default those of as many frames as the model was trained on.
         forget: what goes where a stream has more; window drops the oldest clips, merge makes one of neighbours.

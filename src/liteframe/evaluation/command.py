@@ -88,7 +88,7 @@ def evaluate_command(
         dtype: of the arithmetic; by default that of the LLM's weights, so that results of several machines compare;
             auto is the faster of float32 and bfloat16 on a CPU.
         engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine,
-            torchao-fp8 float8 on a GPU (pip install 'liteframe[fp8]').
+            torchao-fp8 float8 on a GPU (pip install 'liteframe-video[fp8]').
         deadline_s: seconds without progress after which a video is given up.
         compare: two folders of results, whose questions are compared in pairs.
         average: four folders of results, for the paper's average.

@@ -11,6 +11,7 @@ from torch import nn
 
 from liteframe.errors import ConfigError
 from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.system.installation import install_hint
 
 CAPABILITY = (8, 9)
 """Least compute capability of a GPU that multiplies float8: Ada; Hopper is 9.0."""
@@ -36,7 +37,7 @@ def require_float8(device: str | torch.device) -> Any:
     try:
         return import_module("torchao.quantization")
     except ImportError as error:
-        raise ConfigError(f"torchao cannot be imported ({error}); pip install 'liteframe[fp8]'") from error
+        raise ConfigError(f"torchao cannot be imported ({error}); {install_hint('fp8')}") from error
 
 
 def quantise_float8(encoder: LiteFrameEncoder, torchao: Any) -> None:
