@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from liteframe.data.decoding.processes import child as decoding
-from liteframe.data.limits import require_seconds, require_whole
+from liteframe.data.limits import most_processes, require_seconds, require_whole
 from liteframe.errors import ConfigError
 from liteframe.models.folders.model_folder import require_folder_or_hub_id
 from liteframe.models.video_llm import chat_template
@@ -20,6 +20,7 @@ from liteframe.system.runtime import first_imports
 _PACKAGES = ("aiohttp", "pydantic", "starlette", "uvicorn")
 _GRACE_S = 5
 """Seconds that answers under way are given at SIGTERM."""
+_MOST = 10**6
 _KEY = "LITEFRAME_API_KEY"
 
 
@@ -75,11 +76,13 @@ def serve_command(
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise ConfigError(f"serving needs {', '.join(missing)}; pip install 'liteframe[serve]'")
     require_folder_or_hub_id(model)
-    for name, value in {"max_frames": max_frames, "max_videos": max_videos, "max_tokens": max_tokens}.items():
-        require_whole(f"--{name}", value, 10**6)
-    for name, value, most in (("max_video_mb", max_video_mb, 10**5), ("max_requests", max_requests, 10**5)):
-        require_whole(f"--{name}", value, most)
-    require_whole("--watchers", watchers, 256)
+    require_whole("--port", port, 2**16 - 1, least=0)
+    require_whole("--max_frames", max_frames, _MOST)
+    require_whole("--max_videos", max_videos, _MOST)
+    require_whole("--max_video_mb", max_video_mb, _MOST)
+    require_whole("--max_tokens", max_tokens, _MOST)
+    require_whole("--max_requests", max_requests, _MOST)
+    require_whole("--watchers", watchers, most_processes())
     require_seconds("--fetch_timeout_s", fetch_timeout_s)
     require_seconds("--decode_deadline_s", decode_deadline_s)
     if frames is not None:
@@ -111,7 +114,8 @@ def serve_command(
         loaded = load(model, device, dtype, engine=engine, decode_deadline_s=decode_deadline_s)
     most_bytes = max_video_mb * 10**6
     domains = None if allowed_media_domains is None else tuple(name.lower() for name in allowed_media_domains)
-    media = MediaPolicy(folder, FetchPolicy(domains, any_address, most_bytes, fetch_timeout_s))
+    schemes = ("https", "http") if any_address else ("https",)
+    media = MediaPolicy(folder, FetchPolicy(schemes, domains, any_address, most_bytes, fetch_timeout_s))
     limits = Limits(frames, fps, max_frames, max_videos, max_tokens, max_requests)
     service = AnswerService(loaded, media, limits, watchers)
     name = served_model_name or model

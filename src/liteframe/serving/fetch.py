@@ -31,14 +31,16 @@ class FetchPolicy:
     """What may be fetched.
 
     Args:
+        schemes: of URLs.
         domains: hosts that URLs may name; None is any.
-        any_address: fetch from private addresses, and by `http:`, too.
+        private: whether addresses that are not public are connected to, too.
         most_bytes: of a video.
         timeout_s: seconds for a video, redirects included.
     """
 
+    schemes: tuple[str, ...]
     domains: tuple[str, ...] | None
-    any_address: bool
+    private: bool
     most_bytes: int
     timeout_s: float
 
@@ -96,8 +98,8 @@ async def _follow(session: Any, url: str, field: str, folder: Path, policy: Fetc
 
 
 def _require_allowed(url: Any, field: str, policy: FetchPolicy) -> None:
-    if url.scheme != "https" and not (policy.any_address and url.scheme == "http"):
-        raise Refusal(403, f"{field}: {url.scheme}: is not fetched; give an https: URL", field)
+    if url.scheme not in policy.schemes:
+        raise Refusal(403, f"{field}: {url.scheme}: URLs are not fetched, only {', '.join(policy.schemes)}", field)
     if policy.domains is not None and (url.host or "").lower() not in policy.domains:
         raise Refusal(403, f"{field}: videos of {url.host} are not fetched, only of {', '.join(policy.domains)}", field)
 
@@ -124,7 +126,7 @@ def _guarded(policy: FetchPolicy, refused: list[str]) -> Callable[[Any], socket.
 
     def make(address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info
-        if not policy.any_address and not is_public(address[0]):
+        if not policy.private and not is_public(address[0]):
             refused.append(_FORBIDDEN)
             raise OSError(_FORBIDDEN)
         return socket.socket(family, kind, protocol)
