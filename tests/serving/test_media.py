@@ -102,7 +102,8 @@ def test_addresses_that_are_not_of_the_open_internet() -> None:
 def test_no_private_address_is_connected_to(server: str, host: str, tmp_path: Path) -> None:
     url = f"http://{host}:{server.partition(':')[2]}/a.mp4"
     status, said = refusal(url, tmp_path, policy(private=False))
-    assert (status, "not public" in said, _Pages.asked) == (403, True, [])
+    by_aiohttp = host.isdecimal()  # which knows no such host
+    assert (status, "not public" in said, _Pages.asked) == (400 if by_aiohttp else 403, not by_aiohttp, [])
 
 
 def test_an_address_is_looked_at_where_a_redirect_leads(

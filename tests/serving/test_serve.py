@@ -95,10 +95,10 @@ class Server:
 
 
 @contextmanager
-def serving(api_key: str | None = None, **limits: Any) -> Iterator[Server]:
+def serving(api_key: str | None = None, body_timeout_s: float = 60.0, **limits: Any) -> Iterator[Server]:
     remote = FetchPolicy(("https",), None, False, 10**6, 10.0)
     service = AnswerService(chat(), MediaPolicy(manifest().parent, remote), Limits(**limits), watchers=2)
-    app = build_app(service, "tiny", api_key, 2 * 10**6, local=True)
+    app = build_app(service, "tiny", api_key, 2 * 10**6, body_timeout_s, local=True)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -284,6 +284,17 @@ def test_what_cannot_be_answered_is_told(server: Server, tmp_path: Path) -> None
     assert server.send(b"{")[0] == 400
     assert server.send(b" " * (2 * 10**6 + 1))[0] == 413
     assert server.send(b"{}", **{"Content-Type": "text/plain"})[0] == 415
+
+
+def test_a_request_that_does_not_come_is_not_waited_for() -> None:
+    with serving(body_timeout_s=0.1, max_requests=1) as here:
+        connection = here.connect()
+        connection.putrequest("POST", "/v1/chat/completions")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b"{")
+        assert connection.getresponse().status == 408
+        assert _answered_in_the_end(here)
 
 
 def test_other_paths_and_what_there_is(server: Server) -> None:

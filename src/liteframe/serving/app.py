@@ -8,7 +8,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -30,7 +30,14 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _OPEN_PATHS = ("/health",)
 
 
-def build_app(service: AnswerService, model_name: str, api_key: str | None, most_body_bytes: int, local: bool) -> Any:
+def build_app(
+    service: AnswerService,
+    model_name: str,
+    api_key: str | None,
+    most_body_bytes: int,
+    body_timeout_s: float,
+    local: bool,
+) -> Any:
     """The ASGI application.
 
     Args:
@@ -38,10 +45,11 @@ def build_app(service: AnswerService, model_name: str, api_key: str | None, most
         model_name: that requests name the model by.
         api_key: that requests must bear; None needs none.
         most_body_bytes: of a request.
+        body_timeout_s: seconds in which a request has to come.
         local: it listens to this machine alone, so requests must name it as that: a page in a browser here that calls
             it by a domain of its own is turned away.
     """
-    routes = _Routes(service, model_name, most_body_bytes)
+    routes = _Routes(service, model_name, most_body_bytes, body_timeout_s)
     return Starlette(
         routes=[
             Route("/health", routes.health),
@@ -54,8 +62,9 @@ def build_app(service: AnswerService, model_name: str, api_key: str | None, most
 
 
 class _Routes:
-    def __init__(self, service: AnswerService, model_name: str, most_body_bytes: int) -> None:
-        self._service, self._name, self._most = service, model_name, most_body_bytes
+    def __init__(self, service: AnswerService, model_name: str, most_body_bytes: int, body_timeout_s: float) -> None:
+        self._service, self._name = service, model_name
+        self._most, self._timeout_s = most_body_bytes, body_timeout_s
         self._since = int(time.time())
 
     async def health(self, _: Request) -> Response:
@@ -96,6 +105,12 @@ class _Routes:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             # Nor can a page in a browser send another site this type without being allowed to.
             raise Refusal(415, "send the body as application/json")
+        try:
+            return await asyncio.wait_for(self._sent(request), self._timeout_s)
+        except asyncio.TimeoutError:
+            raise Refusal(408, f"the body did not come within {self._timeout_s:g} s") from None
+
+    async def _sent(self, request: Request) -> bytes:
         body = bytearray()
         async for block in request.stream():
             body += block
@@ -195,7 +210,7 @@ class _Guard:
         return Refusal(401, "send the server's key as `Authorization: Bearer KEY`")
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
     """The result of `work`, which is given up where the client goes. Raises ClientDisconnect then."""
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_leaves(request))
     try:

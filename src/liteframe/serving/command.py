@@ -41,6 +41,7 @@ def serve_command(
     max_video_mb: int = 100,
     max_tokens: int = 256,
     max_requests: int = 64,
+    remember_mb: int = 256,
     watchers: int = 2,
     fetch_timeout_s: float = 60.0,
     decode_deadline_s: float = 30.0,
@@ -66,8 +67,9 @@ def serve_command(
         max_video_mb: most megabytes of a video that is fetched or comes in the request.
         max_tokens: most tokens of an answer, where a request does not say.
         max_requests: most requests that are answered or wait; others are told to come later.
+        remember_mb: megabytes of encoded videos that are kept for further questions about them; 0 keeps none.
         watchers: videos that are decoded and encoded at a time.
-        fetch_timeout_s: seconds that fetching a video may take.
+        fetch_timeout_s: seconds that fetching a video, or the sending of a request, may take.
         decode_deadline_s: seconds without progress after which decoding a video is given up.
         device: cpu, cuda, or auto for a GPU where there is one.
         dtype: of the arithmetic; by default that of the LLM's weights.
@@ -82,6 +84,7 @@ def serve_command(
     require_whole("--max_video_mb", max_video_mb, _MOST)
     require_whole("--max_tokens", max_tokens, _MOST)
     require_whole("--max_requests", max_requests, _MOST)
+    require_whole("--remember_mb", remember_mb, _MOST, least=0)
     require_whole("--watchers", watchers, most_processes())
     require_seconds("--fetch_timeout_s", fetch_timeout_s)
     require_seconds("--decode_deadline_s", decode_deadline_s)
@@ -116,12 +119,12 @@ def serve_command(
     domains = None if allowed_media_domains is None else tuple(name.lower() for name in allowed_media_domains)
     schemes = ("https", "http") if any_address else ("https",)
     media = MediaPolicy(folder, FetchPolicy(schemes, domains, any_address, most_bytes, fetch_timeout_s))
-    limits = Limits(frames, fps, max_frames, max_videos, max_tokens, max_requests)
+    limits = Limits(frames, fps, max_frames, max_videos, max_tokens, max_requests, remember_mb * 10**6)
     service = AnswerService(loaded, media, limits, watchers)
     name = served_model_name or model
     local = _is_loopback(listening)
     # In base64 four bytes are three of a video; the rest is for what is said.
-    app = build_app(service, name, api_key, most_bytes * 4 // 3 + 10**6, local)
+    app = build_app(service, name, api_key, most_bytes * 4 // 3 + 10**6, fetch_timeout_s, local)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE_S, server_header=False)
     server = uvicorn.Server(config)
     address, at = listening.getsockname()[:2]

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +134,7 @@ class AnswerService:
         require_room(model, len(ids), asked)
         return Prompt(ids, [one.visual_BTNC for one in seen], asked, _choice(request), request.stop or [])
 
-    async def answer(self, prompt: Prompt, gone: threading.Event) -> AsyncIterator[str | Ending]:
+    async def answer(self, prompt: Prompt, gone: threading.Event) -> AsyncGenerator[str | Ending, None]:
         """Pieces of the answer as they come, then how it ended. Raises LiteFrameError where the model fails."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[str | Ending | None] = asyncio.Queue()

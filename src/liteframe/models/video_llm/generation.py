@@ -192,7 +192,8 @@ def answer_prompt(
         DataError: the LLM's context is too short.
     """
     require_room(model, len(ids), max_tokens)
-    device = model.language_model.get_input_embeddings().weight.device
+    weight: Any = model.language_model.get_input_embeddings().weight
+    device: torch.device = weight.device
     cache = DynamicCache(config=model.language_model.config)
 
     def through(unseen: Sequence[int], visual_BTNC: Tensor | None = None) -> Tensor:
