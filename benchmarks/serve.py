@@ -47,6 +47,10 @@ def make_world(folder: Path, videos: int) -> tuple[Path, Path]:
     from liteframe.tiny.synthetic_files import make_row
 
     base_vlm, processor = build_tiny_base_vlm(seed=1)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():  # fresh weights answer much the same about every video
+        for name, weight in base_vlm.named_parameters():
+            weight += (0.3 if "projector" in name else 0.1) * torch.randn(weight.shape, generator=generator)
     base_vlm.save_pretrained(folder / "base")
     processor.save_pretrained(folder / "base")
     torch.manual_seed(2)

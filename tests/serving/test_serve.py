@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -33,20 +34,41 @@ import uvicorn
 import liteframe
 from liteframe.chat.model import ChatModel
 from liteframe.command import cli
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.video_llm.adapted import save_adapted
+from liteframe.models.video_llm.generation import answer_prompt
 from liteframe.serving.app import build_app
 from liteframe.serving.fetch import FetchPolicy
 from liteframe.serving.media import MediaPolicy
 from liteframe.serving.service import AnswerService, Limits
-from tiny_world import InProcessPool, lma_run_folder, manifest
+from liteframe.tiny.models import build_tiny_base_vlm
+from tiny_world import InProcessPool, encoder_folder, home, manifest
 
 ASKED, NEXT = "color of the star", "color of the box"
 KEY = "open sesame"
 
 
 @lru_cache
+def model() -> str:
+    """What LMA leaves behind, with weights that are the same in every run, and answers that differ."""
+    base, folder = home() / "base-for-serving", home() / "lma-for-serving"
+    folder.mkdir()
+    base_vlm, processor = build_tiny_base_vlm(seed=1)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, weight in base_vlm.named_parameters():
+            weight += (0.3 if "projector" in name else 0.1) * torch.randn(weight.shape, generator=generator)
+    base_vlm.save_pretrained(base)
+    processor.save_pretrained(base)
+    encoder = LiteFrameEncoder.from_pretrained(encoder_folder())
+    save_adapted(folder, str(base), encoder, None, base_vlm.model.multi_modal_projector)
+    return str(folder)
+
+
+@lru_cache
 def chat() -> ChatModel:
     with mock.patch("liteframe.chat.model.DecodePool", InProcessPool):
-        return liteframe.load(lma_run_folder() / "export")
+        return liteframe.load(model())
 
 
 @lru_cache
@@ -57,8 +79,8 @@ def videos() -> list[Path]:
 class Server:
     """A server in a thread of this process, and what it answers."""
 
-    def __init__(self, port: int, service: AnswerService) -> None:
-        self.port, self.service = port, service
+    def __init__(self, port: int, service: Any = None, loop: Any = None) -> None:
+        self.port, self.service, self.loop = port, service, loop
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -101,15 +123,17 @@ def serving(api_key: str | None = None, body_timeout_s: float = 60.0, **limits: 
     app = build_app(service, "tiny", api_key, 2 * 10**6, body_timeout_s, local=True)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve([listening])), daemon=True)
     thread.start()
     try:
-        yield Server(listening.getsockname()[1], service)
+        yield Server(listening.getsockname()[1], service, loop)
     finally:
         server.should_exit = True
         thread.join(30)
         listening.close()
     assert not thread.is_alive()
+    loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +153,7 @@ def assistant(text: str) -> dict[str, Any]:
 
 def slow_answer(text: str, shown: list[Path], frames: int, max_tokens: int) -> str:
     """The answer to a prompt that was written by hand; all of it goes through the LLM for each token."""
-    model, prompts = chat().model, chat().model.prompts
+    llm, prompts = chat().model, chat().model.prompts
     with torch.no_grad():
         visuals = [chat().watch(path, frames=frames).visual_BTNC for path in shown]
         for visual in visuals:
@@ -137,9 +161,9 @@ def slow_answer(text: str, shown: list[Path], frames: int, max_tokens: int) -> s
         ids = prompts.tokenizer(text, add_special_tokens=False).input_ids
         count = len(ids)
         for _ in range(max_tokens):
-            embeds = model.embed(torch.tensor([ids]), torch.cat(visuals, dim=1) if visuals else None)
-            ids.append(int(model.lm_head(model.hidden_states(embeds)[:, -1]).argmax()))
-            if ids[-1] in model.end_ids:
+            embeds = llm.embed(torch.tensor([ids]), torch.cat(visuals, dim=1) if visuals else None)
+            ids.append(int(llm.lm_head(llm.hidden_states(embeds)[:, -1]).argmax()))
+            if ids[-1] in llm.end_ids:
                 break
     return str(prompts.tokenizer.decode(ids[count:], skip_special_tokens=True))
 
@@ -177,9 +201,13 @@ def test_prompts_that_chat_does_not_write(server: Server) -> None:
         ),
         f"{ASKED} ": ([user(ASKED)], []),
     }
-    answers = {text: server.text(messages, **frames) for text, (messages, _) in written.items()}
-    assert answers == {text: slow_answer(text, shown, 8, 5) for text, (_, shown) in written.items()}
-    assert len(set(answers.values())) == len(answers)
+    for text, (messages, shown) in written.items():
+        with mock.patch("liteframe.serving.service.answer_prompt", side_effect=answer_prompt) as asked:
+            assert server.text(messages, **frames) == slow_answer(text, shown, 8, 5)
+        visuals = asked.call_args.args[2]
+        assert len(visuals) == len(shown)
+        for visual, video in zip(visuals, shown, strict=True):
+            assert torch.equal(visual, chat().watch(video, frames=8).visual_BTNC)
 
 
 def test_events_are_the_answer_piece_by_piece(server: Server) -> None:
@@ -216,7 +244,7 @@ def test_frames_are_the_models_own_unless_asked(server: Server) -> None:
     for asked, watch in (
         ({}, {}),
         ({"num_frames": 8}, {"frames": 8}),
-        ({"fps": 2.0}, {"fps": 2.0, "frames": 512}),
+        ({"fps": 2.0}, {"fps": 2.0}),
         ({"num_frames": 4, "start": 1.0, "end": 3.0}, {"frames": 4, "start": 1.0, "end": 3.0}),
     ):
         expected = chat().answer(video, ASKED, 3, **watch)  # type: ignore[arg-type]
@@ -393,6 +421,25 @@ def _answered_in_the_end(here: Server) -> bool:
         time.sleep(0.02)
 
 
+def test_what_is_under_way_when_the_server_stops_is_told() -> None:
+    def endless(*_: Any) -> Iterator[int]:
+        while True:
+            time.sleep(0.001)
+            yield chat().model.prompts.tokenizer.convert_tokens_to_ids("star")
+
+    patched = mock.patch("liteframe.serving.service.answer_prompt", endless)
+    with serving() as here, patched, held_up(videos()[0].name) as (waits, _), ThreadPoolExecutor(1) as client:
+        watching = client.submit(here.send, {"messages": [user(ASKED, videos()[0])]})
+        connection = here.connect()
+        body = json.dumps({"messages": [user(ASKED)], "stream": True})
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.read(400) and waits.wait(60)
+        here.loop.call_soon_threadsafe(here.service.stop)
+        assert watching.result(60)[0] == 503
+        assert b"the server stops" in answer.read()
+
+
 def test_a_failure_of_the_server_is_one(server: Server) -> None:
     with mock.patch("liteframe.serving.service.answer_prompt", side_effect=RuntimeError("a secret of the server")):
         status, _, answer = server.send({"messages": [user(ASKED)]})
@@ -419,15 +466,13 @@ def test_the_command_answers_until_sigterm(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     said = tmp_path / "said"
-    process = multiprocessing.get_context("fork").Process(
-        target=_serve, args=(str(lma_run_folder() / "export"), port, str(said))
-    )
+    process = multiprocessing.get_context("fork").Process(target=_serve, args=(model(), port, str(said)))
     process.start()
     try:
         while "answers at" not in (said.read_text() if said.exists() else ""):
             assert process.is_alive(), said.read_text()
             time.sleep(0.05)
-        here = Server(port, None)  # type: ignore[arg-type]
+        here = Server(port)
         while True:
             try:
                 assert here.text([user(ASKED)], model="tiny") == slow_answer(f"{ASKED} ", [], 1, 5)
@@ -459,5 +504,5 @@ def test_the_command_answers_until_sigterm(tmp_path: Path) -> None:
 def test_settings_are_refused_before_the_model_is_loaded(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["serve", str(lma_run_folder() / "export"), *words]) == 1
+    assert cli.main(["serve", model(), *words]) == 1
     assert told in capsys.readouterr().err

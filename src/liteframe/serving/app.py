@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from liteframe.errors import LiteFrameError, as_one_line
-from liteframe.serving.refusal import Refusal
+from liteframe.serving.refusal import Refusal, stopping
 from liteframe.serving.request import ChatRequest, parse_request
 from liteframe.serving.service import AnswerService, Ending, Prompt
 
@@ -81,16 +81,16 @@ class _Routes:
                 asked = parse_request(await self._body(request))
                 if asked.model not in (None, self._name):
                     raise Refusal(404, f"model is {asked.model!r}; this server has {self._name!r}", "model")
-                prompt = await _unless_gone(request, self._service.prompt(asked, gone))
+                prompt = await self._unless_over(request, self._service.prompt(asked, gone))
                 answer = self._service.answer(prompt, gone)
                 stack.push_async_callback(answer.aclose)
                 # Before the status is sent, so that what fails at once has one of its own.
-                first = await _unless_gone(request, anext(answer))
+                first = await self._unless_over(request, anext(answer))
                 completion = _Completion(self._name, prompt)
                 if asked.stream:
                     events = completion.events(first, answer, _wants_usage(asked))
                     return _Stream(events, stack.pop_all())
-                return JSONResponse(await _unless_gone(request, completion.whole(first, answer)))
+                return JSONResponse(await self._unless_over(request, completion.whole(first, answer)))
             except Refusal as refusal:
                 return _refused(refusal)
             except LiteFrameError as error:
@@ -100,6 +100,26 @@ class _Routes:
             except Exception:
                 log.exception("a request failed")
                 return _refused(Refusal(500, "the server failed; its log says why"))
+
+    async def _unless_over(self, request: Request, work: Awaitable[T]) -> T:
+        """The result of `work`, which is given up where the client goes or the server stops.
+
+        Raises:
+            ClientDisconnect: it went.
+            Refusal: the server stops.
+        """
+        working = asyncio.ensure_future(work)
+        leaving, ending = asyncio.ensure_future(_leaves(request)), asyncio.ensure_future(self._service.stopped.wait())
+        tasks = (working, leaving, ending)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClientDisconnect if leaving.done() else stopping()
+            return working.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _body(self, request: Request) -> bytes:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -155,10 +175,10 @@ class _Completion:
                 if wants_usage:
                     yield _event({**self._chunk_head, "choices": [], "usage": self._usage(piece)})
         except Exception as error:  # the status has been sent
-            if not isinstance(error, LiteFrameError):
+            if not isinstance(error, LiteFrameError | Refusal):
                 log.exception("a request failed")
             said = as_one_line(str(error)) if isinstance(error, LiteFrameError) else "the server failed"
-            yield _event(Refusal(500, said).body())
+            yield _event((error if isinstance(error, Refusal) else Refusal(500, said)).body())
         yield "data: [DONE]\n\n"
 
     def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> str:
@@ -208,20 +228,6 @@ class _Guard:
         if hmac.compare_digest(headers.get(b"authorization", b""), self._bearer):
             return None
         return Refusal(401, "send the server's key as `Authorization: Bearer KEY`")
-
-
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is given up where the client goes. Raises ClientDisconnect then."""
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_leaves(request))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.wait((working, leaving))
 
 
 async def _leaves(request: Request) -> None:

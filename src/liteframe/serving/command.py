@@ -18,8 +18,6 @@ from liteframe.models.video_llm import chat_template
 from liteframe.system.runtime import first_imports
 
 _PACKAGES = ("aiohttp", "pydantic", "starlette", "uvicorn")
-_GRACE_S = 5
-"""Seconds that answers under way are given at SIGTERM."""
 _MOST = 10**6
 _KEY = "LITEFRAME_API_KEY"
 
@@ -102,13 +100,13 @@ def serve_command(
     decoding.start_ahead()
     chat_template.start_ahead()
     with first_imports():
-        import uvicorn
         from transformers.utils.logging import disable_progress_bar
 
         from liteframe.chat.model import load
         from liteframe.serving.app import build_app
         from liteframe.serving.fetch import FetchPolicy
         from liteframe.serving.media import MediaPolicy
+        from liteframe.serving.server import run_server
         from liteframe.serving.service import AnswerService, Limits
 
     disable_progress_bar()
@@ -125,13 +123,11 @@ def serve_command(
     local = _is_loopback(listening)
     # In base64 four bytes are three of a video; the rest is for what is said.
     app = build_app(service, name, api_key, most_bytes * 4 // 3 + 10**6, fetch_timeout_s, local)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE_S, server_header=False)
-    server = uvicorn.Server(config)
     address, at = listening.getsockname()[:2]
     print(f"liteframe: {name} answers at http://{f'[{address}]' if ':' in address else address}:{at}/v1", flush=True)
     if not local and api_key is None:
         print("liteframe: whoever reaches this address may ask; --api_key KEY asks for a key", flush=True)
-    server.run(sockets=[listening])
+    run_server(app, service, listening)
     return 0
 
 

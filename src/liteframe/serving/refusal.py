@@ -25,3 +25,8 @@ class Refusal(Exception):
         """As OpenAI's API writes errors."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.status}}
+
+
+def stopping() -> Refusal:
+    """What those are told whose answers are under way when the server ends."""
+    return Refusal(503, "the server stops")

@@ -20,7 +20,7 @@ from liteframe.models.video_llm.generation import Choice, Sampled, answer_prompt
 from liteframe.models.video_llm.generation import room_for_answer as room_for
 from liteframe.models.video_llm.text_stream import TextStream
 from liteframe.serving.media import LocalVideo, MediaPolicy
-from liteframe.serving.refusal import Refusal
+from liteframe.serving.refusal import Refusal, stopping
 from liteframe.serving.request import ChatRequest
 from liteframe.serving.stop_text import StopText
 from liteframe.serving.workers import Workers
@@ -77,6 +77,9 @@ class AnswerService:
         media: where videos may come from.
         limits: of requests.
         watchers: videos that are decoded and encoded at a time.
+
+    Attributes:
+        stopped: set once the server ends without waiting for answers any longer.
     """
 
     def __init__(self, chat: ChatModel, media: MediaPolicy, limits: Limits, watchers: int) -> None:
@@ -85,6 +88,14 @@ class AnswerService:
         self._writer, self._answerer = Workers(1, "prompt"), Workers(1, "answer")
         self._seen = _Remembered(limits.remembered_bytes)
         self._places = 0
+        self._answers: set[asyncio.Queue[Any]] = set()
+        self.stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ends what is under way with a refusal."""
+        self.stopped.set()
+        for pieces in self._answers:
+            pieces.put_nowait(stopping())
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[threading.Event]:
@@ -135,21 +146,26 @@ class AnswerService:
         return Prompt(ids, [one.visual_BTNC for one in seen], asked, _choice(request), request.stop or [])
 
     async def answer(self, prompt: Prompt, gone: threading.Event) -> AsyncGenerator[str | Ending, None]:
-        """Pieces of the answer as they come, then how it ended. Raises LiteFrameError where the model fails."""
+        """Pieces of the answer as they come, then how it ended. Raises LiteFrameError where the model fails, and
+        Refusal where the server stops."""
         loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[str | Ending | None] = asyncio.Queue()
+        pieces: asyncio.Queue[str | Ending | Refusal | None] = asyncio.Queue()
 
-        def put(piece: str | Ending | None) -> None:
+        def put(piece: str | Ending) -> None:
             if not gone.is_set():
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
         work = asyncio.ensure_future(self._answerer.run(lambda: self._generate(prompt, put, gone)))
         work.add_done_callback(lambda _: pieces.put_nowait(None))
+        self._answers.add(pieces)
         try:
             while (piece := await pieces.get()) is not None:
+                if isinstance(piece, Refusal):
+                    raise piece
                 yield piece
             await work
         finally:
+            self._answers.discard(pieces)
             work.cancel()
 
     def _generate(self, prompt: Prompt, put: Any, gone: threading.Event) -> None:
@@ -172,9 +188,6 @@ class AnswerService:
         """How the videos are looked at, as `ChatModel.watch` takes it."""
         asked, limits = request.watching, self.limits
         frames = limits.frames if asked.num_frames is None else asked.num_frames
-        # A rate of its own is not cut down to the server's number of frames.
-        if asked.fps is not None and asked.num_frames is None:
-            frames = limits.max_frames
         if frames is not None and frames > limits.max_frames:
             raise Refusal(
                 400, f"num_frames is {frames}; this server takes {limits.max_frames} of a video", "num_frames"
