@@ -32,6 +32,7 @@ pytest.importorskip("uvicorn")
 import uvicorn
 
 import liteframe
+from liteframe.chat.answer import Answer
 from liteframe.chat.model import ChatModel
 from liteframe.command import cli
 from liteframe.models.student.encoder import LiteFrameEncoder
@@ -168,24 +169,34 @@ def slow_answer(text: str, shown: list[Path], frames: int, max_tokens: int) -> s
     return str(prompts.tokenizer.decode(ids[count:], skip_special_tokens=True))
 
 
+def reads_back(answer: Answer) -> bool:
+    """Whether an answer's text has the tokens that the model gave, special ones left out of texts among them."""
+    tokenizer = chat().model.prompts.tokenizer
+    return len(tokenizer(answer.text, add_special_tokens=False).input_ids) == answer.answer_tokens
+
+
 def test_a_conversation_is_answered_as_chat_does(server: Server) -> None:
-    answers = set()
-    for video in videos()[:3]:
+    answers, turns = set(), 0
+    for video in videos()[:5]:
         talk = chat().chat(video)
         first = talk.ask(ASKED, 5)
         answer = server.ask([user(ASKED, video)])
         assert answer["choices"][0]["message"] == {"role": "assistant", "content": first.text}
         assert answer["usage"]["prompt_tokens"] == first.prompt_tokens
         assert answer["usage"]["completion_tokens"] == first.answer_tokens
+        answers.add(first.text)
+        if not reads_back(first):
+            continue
         second = talk.ask(NEXT, 5)
         history = [user(ASKED, video), assistant(first.text), user(NEXT)]
         answer = server.ask(history)
         assert answer["choices"][0]["message"]["content"] == second.text
         assert answer["usage"]["prompt_tokens"] == second.prompt_tokens + second.cached_tokens
-        third = talk.ask(ASKED, 5)
-        assert server.text([*history, assistant(second.text), user(ASKED)]) == third.text
-        answers |= {first.text, second.text, third.text}
-    assert len(answers) > 3, "answers that are all the same would show nothing"
+        turns += 1
+        if reads_back(second):
+            assert server.text([*history, assistant(second.text), user(ASKED)]) == talk.ask(ASKED, 5).text
+            turns += 1
+    assert len(answers) > 3 and turns > 1, "answers that are all the same would show nothing"
 
 
 def test_prompts_that_chat_does_not_write(server: Server) -> None:
