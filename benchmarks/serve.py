@@ -162,9 +162,7 @@ def conversation(video: Path, second: bool, in_request: bool, first_answer: str)
 
 def load(server: Server, expected: dict[tuple[Path, bool], str], options: argparse.Namespace) -> dict[str, Any]:
     """Samples of every answer, and memory as it went."""
-    ways = list(
-        itertools.product(sorted({video for video, _ in expected}), (False, True), (False, True), (False, True))
-    )
+    ways = [(*asked, *how) for asked in sorted(expected) for how in itertools.product((False, True), (False, True))]
     began = time.perf_counter()
     end, samples, memory, lock = began + options.seconds, [], [], threading.Lock()
 
@@ -245,6 +243,7 @@ def main() -> None:
         names = ("clients", "seconds", "max_tokens", "remember_mb")
         settings = {**{name: getattr(options, name) for name in names}, "videos": len(videos), "random_weights": made}
         settings["different_answers"] = len(set(expected.values()))
+        settings["second_questions"] = sum(second for _, second in expected)
         print(write_record(options.output, "serve", environment(), settings, data))
     if data["not_equal"]:
         raise SystemExit(f"{data['not_equal']} of {data['answers']} answers are not those of chat")
