@@ -18,6 +18,7 @@ from liteframe.data.decoding.live.frames import LiveFrames
 from liteframe.data.decoding.live.source import LiveSource
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
 from liteframe.data.decoding.processes.reader_threads import threads_for
+from liteframe.data.decoding.read_video import DEADLINE_S
 from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.sampling.frame_times import require_span
@@ -85,7 +86,7 @@ class ChatModel:
         ConfigError: no such dtype.
     """
 
-    def __init__(self, model: VideoLLM, dtype: str | None = None, decode_deadline_s: float = 120.0) -> None:
+    def __init__(self, model: VideoLLM, dtype: str | None = None, decode_deadline_s: float = DEADLINE_S) -> None:
         self.model = model.eval()
         weight: Any = model.language_model.get_input_embeddings().weight
         self.device: torch.device = weight.device
@@ -316,6 +317,7 @@ def load(
     dtype: str | None = AUTO,
     attention: str | None = None,
     engine: str = TORCH,
+    decode_deadline_s: float = DEADLINE_S,
 ) -> ChatModel:
     """A Video LLM that answers questions about video files.
 
@@ -330,6 +332,7 @@ def load(
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         engine: that runs the encoder: "torch"; "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
             export --engine openvino-int8` wrote; or "torchao-fp8", float8 on a GPU.
+        decode_deadline_s: see `ChatModel`.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.
@@ -341,4 +344,4 @@ def load(
     if found.not_applied:
         asked = ", ".join(found.not_applied)
         print(f"liteframe: answers are greedy; of its generation config {asked} is not applied", file=sys.stderr)
-    return ChatModel(on_device(found, device), dtype)
+    return ChatModel(on_device(found, device), dtype, decode_deadline_s)

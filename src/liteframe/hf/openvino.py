@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -109,7 +110,9 @@ class Compiled:
     def __init__(self, model: Any, **settings: Any) -> None:
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), **settings}
         self._run = require("openvino", "openvino").Core().compile_model(model, "CPU", options)
+        self._alone = threading.Lock()  # it refuses a second thread while one is in there
 
     def __call__(self, frames_BTCHW: Tensor) -> Tensor:
-        tokens_BTHWC = self._run([frames_BTCHW.detach().float().contiguous().numpy()])[0]
+        with self._alone:
+            tokens_BTHWC = self._run([frames_BTCHW.detach().float().contiguous().numpy()])[0]
         return torch.from_numpy(tokens_BTHWC)
