@@ -15,6 +15,7 @@ from liteframe.data.limits import most_processes, require_seconds, require_whole
 from liteframe.errors import ConfigError
 from liteframe.models.folders.model_folder import require_folder_or_hub_id
 from liteframe.models.video_llm import chat_template
+from liteframe.system.installation import install_hint
 from liteframe.system.runtime import first_imports
 
 _PACKAGES = ("aiohttp", "pydantic", "starlette", "uvicorn")
@@ -44,8 +45,8 @@ def serve_command(
     fetch_timeout_s: float = 60.0,
     decode_deadline_s: float = 30.0,
     device: str = "auto",
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
-    engine: Literal["torch", "openvino-int8"] = "torch",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    engine: Literal["torch", "openvino-int8", "torchao-fp8"] = "torch",
 ) -> int:
     """Answer questions about videos over HTTP, as OpenAI's chat completions.
 
@@ -70,11 +71,13 @@ def serve_command(
         fetch_timeout_s: seconds that fetching a video, or the sending of a request, may take.
         decode_deadline_s: seconds without progress after which decoding a video is given up.
         device: cpu, cuda, or auto for a GPU where there is one.
-        dtype: of the arithmetic; by default that of the LLM's weights.
-        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine.
+        dtype: of the arithmetic; auto is the faster of float32 and bfloat16 on a CPU, and that of the LLM's weights on
+            a GPU.
+        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine,
+            torchao-fp8 float8 on a GPU.
     """
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
-        raise ConfigError(f"serving needs {', '.join(missing)}; pip install 'liteframe[serve]'")
+        raise ConfigError(f"serving needs {', '.join(missing)}; {install_hint('serve')}")
     require_folder_or_hub_id(model)
     require_whole("--port", port, 2**16 - 1, least=0)
     require_whole("--max_frames", max_frames, _MOST)
