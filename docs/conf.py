@@ -18,6 +18,8 @@ version = release = liteframe.__version__
 html_title = f"liteframe {release}"
 html_theme = "furo"
 html_copy_source = False
+html_show_copyright = False
+default_role = "literal"
 
 extensions = [
     "myst_nb",
@@ -88,4 +90,4 @@ def file_role(
     path = f"{folder}/{text}"
     if not (ROOT / path).is_file():
         return [], [inliner.reporter.error(f"{path}: there is no such file", line=lineno)]
-    return [nodes.literal(rawtext, path)], []
+    return [nodes.literal(rawtext, text)], []
