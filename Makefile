@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-av lmms-eval-env lint dist bench bench-gpu paper results clean
+.PHONY: help install demo test test-av lmms-eval-env lint docs dist bench bench-gpu paper results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
@@ -14,6 +14,7 @@ help:
 	@echo "make lmms-eval-env  .venv-lmms-eval: lmms-eval with the model liteframe, beside the packages of .venv (needs pip)"
 	@echo "make lint      ruff and mypy"
 	@echo "make dist      wheel and sdist in dist/, checked as a package index checks them (needs pip)"
+	@echo "make docs      the site, in build/docs, with the notebook run (needs pip)"
 	@echo "make bench     every method on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (stops after"
 	@echo "               19 minutes); keeps both in benchmarks/records, then make results"
 	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU, each encoder eager, compiled, as CUDA graphs, ..."
@@ -57,6 +58,10 @@ dist: install
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
+
+docs: install
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx -b html -W --keep-going docs build/docs
 
 RUN ?= runs/tiny
 RECORDS := benchmarks/records

@@ -1,6 +1,6 @@
 """liteframe: small, fast video encoders for Video LLMs (arXiv 2605.17260).
 
-Axes, as the names of tensors carry them:
+Axes, as the names of tensors carry them::
 
     B  clips or videos      T  frames (or clips of frames, after compression)
     H  rows of the grid     W  columns of the grid
