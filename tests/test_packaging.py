@@ -50,6 +50,7 @@ def test_the_metadata_names_command_and_version(wheel: Path) -> None:
     entry_points = archive.read(f"{info}/entry_points.txt").decode()
     assert "liteframe = liteframe.command.cli:main" in entry_points
     assert "[lmms_eval.models]\nliteframe = liteframe.lmms_eval.manifest:manifest" in entry_points
+    assert "[vllm.general_plugins]\nliteframe = liteframe.vllm.plugin:register" in entry_points
 
 
 def test_configs_are_found_inside_the_wheel(wheel: Path, tmp_path: Path) -> None:

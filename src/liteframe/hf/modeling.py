@@ -244,9 +244,7 @@ def project_clips(
         clip_groups: how many groups of each clip count, (clips,); None is all.
     """
     pixels = pixel_values_videos.to(encoder.head.weight.dtype)
-    features = encode_chunks(
-        lambda part: encoder(part).last_hidden_state, pixels, encoder.clip_frames, CLIPS_AT_ONCE
-    )
+    features = encode_chunks(lambda part: encoder(part).last_hidden_state, pixels, encoder.clip_frames, CLIPS_AT_ONCE)
     visual = project_tokens(projector, features, downsample_ratio)
     if clip_groups is None:
         return visual.flatten(0, 1)

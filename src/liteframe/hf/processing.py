@@ -172,10 +172,7 @@ class LiteFrameProcessor(ProcessorMixin):
         clip_groups: list[int] = []
 
         def add(kind: str, visual: Any) -> str:
-            if kind == "image":
-                frames_TCHW = read_image(visual, self._size)
-            else:
-                frames_TCHW = self._video(visual, num_frames, fps)
+            frames_TCHW = read_image(visual, self._size) if kind == "image" else self._video(visual, num_frames, fps)
             clips_of_it, groups = self.clips_of(frames_TCHW)
             clips.append(clips_of_it)
             clip_groups.extend(groups)

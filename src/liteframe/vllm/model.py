@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from vllm.config import VllmConfig
 from vllm.model_executor.models.interfaces import MultiModalEmbeddings, SupportsMultiModal
@@ -41,16 +40,19 @@ class LiteFrameForConditionalGeneration(nn.Module, SupportsMultiModal):
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str | None:
+        if modality not in MODALITIES:
+            raise ValueError(f"the model sees images and videos, no {modality}")
         return {"image": "<IMG_CONTEXT>", "video": "<video>"}[modality]
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
         config: LiteFrameVideoConfig = vllm_config.model_config.hf_config
         self.config = config
-        with self._mark_tower_model(vllm_config, set(MODALITIES)):
+        own: Any = self  # of which `nn.Module` says that every attribute may be a tensor
+        with own._mark_tower_model(vllm_config, set(MODALITIES)):
             self.encoder = LiteFrameEncoder(config.encoder_config)
             self.projector = projector_of(config)
-        with self._mark_language_model(vllm_config):
+        with own._mark_language_model(vllm_config):
             self.language_model = init_vllm_registered_model(
                 vllm_config=vllm_config,
                 hf_config=config.text_config,

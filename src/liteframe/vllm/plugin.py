@@ -32,7 +32,7 @@ class LiteFrameServing(VerifyAndUpdateConfig):
         if model_config.hf_config.adapter is not None:
             raise ConfigError(
                 f"{model_config.model}: its adapter is kept apart from the LLM, which vLLM cannot load; export the run"
-                " again with --merge"
+                " again with --merge True"
             )
         if model_config.multimodal_config is None:
             return

@@ -114,8 +114,11 @@ class LiteFrameMultiModalProcessor(BaseMultiModalProcessor[LiteFrameProcessingIn
             for modality in MODALITIES:
                 clips, groups, counts = [], [], []
                 for item in hf_data.get(f"{modality}s", ()):
-                    read = read_image(item, (height, width)) if modality == "image" else self._frames(item)
-                    clips_NTCHW, counted = processor.clips_of(read)
+                    if modality == "image":
+                        frames_TCHW = read_image(item, (height, width))
+                    else:
+                        frames_TCHW = read_video(item, (height, width), num_frames=None, fps=None)
+                    clips_NTCHW, counted = processor.clips_of(frames_TCHW)
                     clips.append(clips_NTCHW)
                     groups.extend(counted)
                     counts.append(len(clips_NTCHW))
@@ -125,14 +128,10 @@ class LiteFrameMultiModalProcessor(BaseMultiModalProcessor[LiteFrameProcessingIn
                     data[f"{modality}_clip_counts"] = torch.tensor(counts)
         return BatchFeature(data)
 
-    def _frames(self, video: Any) -> torch.Tensor:
-        height, width = self.info.get_hf_processor().image_size
-        return read_video(video, (height, width), None, None)
-
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
     ) -> Mapping[str, MultiModalFieldConfig]:
-        fields = {}
+        fields: dict[str, MultiModalFieldConfig] = {}
         for modality in MODALITIES:
             counts = hf_inputs.get(f"{modality}_clip_counts", torch.empty(0, dtype=torch.long))
             fields |= {
@@ -169,7 +168,9 @@ class LiteFrameMultiModalProcessor(BaseMultiModalProcessor[LiteFrameProcessingIn
         for modality, token in (("image", processor.image_token), ("video", processor.video_token)):
             places, given = mm_res.prompt_ids.count(self._token_id(token)), counts.get(modality, 0)
             if places != given:
-                raise VLLMValidationError(f"the prompt has {places} {token} for {given} {modality}s; leave them out of texts")
+                raise VLLMValidationError(
+                    f"the prompt has {places} {token} for {given} {modality}s; leave them out of texts"
+                )
         return super()._maybe_apply_prompt_updates(mm_items, mm_res)
 
     def _token_id(self, token: str) -> int:
