@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
-import importlib.util
-import json
+import contextlib
 import os
 import signal
 import socket
@@ -16,7 +15,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,10 +31,10 @@ from liteframe.chat.model import load as load_chat
 from liteframe.command.export import export_command
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.video_llm.generation import Conversation, prompt_ids
 from liteframe.tiny.synthetic import FPS
 from liteframe.tiny.synthetic_files import write_video
 from tiny_world import ENCODER, host_folder
+from vllm_agreement import Tokens, ask_chat, ask_server, compare, tokens_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,8 +45,6 @@ QUESTION, OTHER_QUESTION = "color of the star", "color of the box"
 NEW_TOKENS = 20
 VIDEOS = {"long": 96, "medium": 37, "short": 6, "one": 1}
 START_S = 900
-
-needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make vllm-env")
 
 
 def test_the_entry_point_names_a_function_that_there_is() -> None:
@@ -63,7 +59,12 @@ def test_the_entry_point_names_a_function_that_there_is() -> None:
 
 
 @pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def there() -> None:
+    pytest.importorskip("vllm.exceptions", reason="vLLM is not installed: make vllm-env")
+
+
+@pytest.fixture(scope="module")
+def model_folder(there: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose clips hold two groups of frames, which takes 24 frames of a video, not at the usual places."""
     folder = tmp_path_factory.mktemp("served")
     with torch.random.fork_rng(devices=[]):
@@ -119,12 +120,11 @@ def server(model_folder: Path, videos: Path, tmp_path_factory: pytest.TempPathFa
             time.sleep(1)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for blow in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, blow)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(30)
 
 
 def _answers(url: str) -> bool:
@@ -140,14 +140,8 @@ def chat(model_folder: Path) -> ChatModel:
     return load_chat(model_folder, device="cpu")
 
 
-def ask(server: str, url: str, question: str = QUESTION, kind: str = "video", **more: Any) -> Any:
-    """What the server answers, as OpenAI's clients ask it."""
-    content = [{"type": f"{kind}_url", f"{kind}_url": {"url": url}}, {"type": "text", "text": question}]
-    settings = {"model": "liteframe", "temperature": 0, "max_tokens": NEW_TOKENS, "return_token_ids": True}
-    body = json.dumps({**settings, "messages": [{"role": "user", "content": content}], **more}).encode()
-    request = urllib.request.Request(f"{server}/v1/chat/completions", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=300) as answer:
-        return json.load(answer)
+def ask(server: str, url: str, question: str = QUESTION, **more: Any) -> dict[str, Any]:
+    return ask_server(server, url, question, NEW_TOKENS, **more)
 
 
 def refusal(server: str, url: str, **more: Any) -> tuple[int, str]:
@@ -156,28 +150,16 @@ def refusal(server: str, url: str, **more: Any) -> tuple[int, str]:
     return caught.value.code, caught.value.read().decode()
 
 
-def expected(chat: ChatModel, video: Path, question: str = QUESTION, **watch: Any) -> tuple[list[int], list[int]]:
-    """Tokens of the prompt and of the answer of `liteframe chat`."""
-    seen = chat.watch(video, **watch)
-    talk = Conversation(chat.model, seen.visual_BTNC, chat.dtype)
-    answer = list(talk.reply(question, NEW_TOKENS))
-    return prompt_ids(chat.model, seen.visual_BTNC, question), answer
+def expected(chat: ChatModel, video: Path, question: str = QUESTION, **watch: Any) -> Tokens:
+    return ask_chat(chat, video, question, NEW_TOKENS, **watch)
 
 
-def tokens(chat: ChatModel, reply: Any) -> tuple[list[int], list[int]]:
-    answer = list(reply["choices"][0]["token_ids"])
-    if answer and answer[-1] in chat.model.end_ids:
-        answer.pop()
-    return list(reply["prompt_token_ids"]), answer
-
-
-@needs_vllm
 @pytest.mark.timeout(START_S + 300)
 class TestServer:
     @pytest.mark.parametrize("name", VIDEOS)
     def test_an_answer_is_that_of_chat(self, server: str, chat: ChatModel, videos: Path, name: str) -> None:
         video = videos / f"{name}.mp4"
-        assert tokens(chat, ask(server, video.as_uri())) == expected(chat, video)
+        assert tokens_of(ask(server, video.as_uri()), chat) == expected(chat, video)
 
     def test_answers_differ_and_are_long(self, chat: ChatModel, videos: Path) -> None:
         answers = [expected(chat, videos / f"{name}.mp4")[1] for name in VIDEOS]
@@ -198,14 +180,12 @@ class TestServer:
     ) -> None:
         video = videos / "long.mp4"
         reply = ask(server, video.as_uri(), media_io_kwargs={"video": settings})
-        assert tokens(chat, reply) == expected(chat, video, **watch)
+        assert tokens_of(reply, chat) == expected(chat, video, **watch)
 
     def test_eight_at_once_of_different_lengths(self, server: str, chat: ChatModel, videos: Path) -> None:
         asked = [(videos / f"{name}.mp4", words) for name in VIDEOS for words in (QUESTION, OTHER_QUESTION)]
-        with ThreadPoolExecutor(len(asked)) as pool:
-            replies = list(pool.map(lambda pair: ask(server, pair[0].as_uri(), pair[1]), asked))
-        for reply, (video, words) in zip(replies, asked, strict=True):
-            assert tokens(chat, reply) == expected(chat, video, words), (video, words)
+        record = compare(server, chat, asked, at_once=len(asked))
+        assert record["different"] == [] and record["same_prompts"] == record["same_answers"] == len(asked) == 8
 
     def test_a_cached_prefix_is_of_the_same_frames(self, server: str, chat: ChatModel, videos: Path) -> None:
         video = videos / "long.mp4"
@@ -217,19 +197,19 @@ class TestServer:
             again = ask(server, video.as_uri(), OTHER_QUESTION, media_io_kwargs={"video": settings})
             assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= 32
             watch = {"frames": 40, **({"fps": FPS} if "fps" in settings else {})}
-            assert tokens(chat, first) == answer
-            assert tokens(chat, again) == expected(chat, video, OTHER_QUESTION, **watch)
+            assert tokens_of(first, chat) == answer
+            assert tokens_of(again, chat) == expected(chat, video, OTHER_QUESTION, **watch)
 
     def test_videos_come_over_http_and_within_the_request(self, server: str, chat: ChatModel, videos: Path) -> None:
         video = videos / "medium.mp4"
         encoded = base64.b64encode(video.read_bytes()).decode()
-        assert tokens(chat, ask(server, f"data:video/mp4;base64,{encoded}")) == expected(chat, video)
+        assert tokens_of(ask(server, f"data:video/mp4;base64,{encoded}"), chat) == expected(chat, video)
         handler = partial(SimpleHTTPRequestHandler, directory=str(videos))
         with ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
             threading.Thread(target=files.serve_forever, daemon=True).start()
             reply = ask(server, f"http://127.0.0.1:{files.server_port}/medium.mp4")
             files.shutdown()
-        assert tokens(chat, reply) == expected(chat, video)
+        assert tokens_of(reply, chat) == expected(chat, video)
 
     def test_a_picture_is_seen_as_transformers_see_it(
         self, server: str, chat: ChatModel, model_folder: Path, videos: Path
@@ -244,7 +224,7 @@ class TestServer:
         ids = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)[0].tolist()
         prompt = inputs["input_ids"][0].tolist()
         answer = [token for token in ids[len(prompt) :] if token not in chat.model.end_ids]
-        assert tokens(chat, reply) == (prompt, answer)
+        assert tokens_of(reply, chat) == (prompt, answer)
 
     def test_what_cannot_be_done_is_said_and_the_server_goes_on(
         self, server: str, chat: ChatModel, videos: Path
@@ -263,11 +243,10 @@ class TestServer:
         assert code == 400 and "2 <video> for 1 videos" in text
         code, text = refusal(server, (videos / "long.mp4").as_uri(), question="color of <IMG_CONTEXT> star")
         assert code == 400 and "1 <IMG_CONTEXT> for 0 images" in text
-        assert tokens(chat, ask(server, video)) == expected(chat, videos / "short.mp4")
+        assert tokens_of(ask(server, video), chat) == expected(chat, videos / "short.mp4")
 
 
-@needs_vllm
-def test_an_adapter_apart_is_refused_before_anything_is_loaded() -> None:
+def test_an_adapter_apart_is_refused_before_anything_is_loaded(there: None) -> None:
     from types import SimpleNamespace
 
     from liteframe.errors import ConfigError
