@@ -43,6 +43,7 @@ else:
 
 QUESTION, OTHER_QUESTION = "color of the star", "color of the box"
 NEW_TOKENS = 20
+NOISE = 0.1
 VIDEOS = {"long": 96, "medium": 37, "short": 6, "one": 1}
 START_S = 900
 
@@ -74,6 +75,12 @@ def model_folder(there: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameter.data.add_(0.05 * torch.randn_like(parameter))
     encoder.save_pretrained(folder / "encoder")
     assert export_command(str(folder / "encoder"), str(folder / "model"), host=str(host_folder())) == 0
+    model = LiteFrameForConditionalGeneration.from_pretrained(folder / "model")
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # as it is, the answers are too much alike
+        for parameter in [*model.projector.parameters(), *model.language_model.layers.parameters()]:
+            parameter += NOISE * torch.randn(parameter.shape, generator=generator)
+    model.save_pretrained(folder / "model")
     processor = LiteFrameProcessor.from_pretrained(folder / "model")
     processor.num_frames, processor.sampler = 24, {"name": "InnerPoints"}
     processor.save_pretrained(folder / "model")
@@ -164,7 +171,7 @@ class TestServer:
     def test_answers_differ_and_are_long(self, chat: ChatModel, videos: Path) -> None:
         answers = [expected(chat, videos / f"{name}.mp4")[1] for name in VIDEOS]
         assert len({tuple(answer) for answer in answers}) == len(VIDEOS)
-        assert sum(len(set(answer)) for answer in answers) > 3 * len(VIDEOS)
+        assert sum(len(set(answer)) for answer in answers) > 10 * len(VIDEOS)
 
     @pytest.mark.parametrize(
         ("settings", "watch"),
