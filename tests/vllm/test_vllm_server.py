@@ -29,8 +29,12 @@ import liteframe
 from liteframe.chat.model import ChatModel
 from liteframe.chat.model import load as load_chat
 from liteframe.command.export import export_command
+from liteframe.data.sampling import InnerPoints
+from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
+from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.system.own_folder import list_files
 from liteframe.tiny.synthetic import FPS
 from liteframe.tiny.synthetic_files import write_video
 from tiny_world import ENCODER, host_folder
@@ -74,6 +78,8 @@ def model_folder(there: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in encoder.parameters():
             parameter.data.add_(0.05 * torch.randn_like(parameter))
     encoder.save_pretrained(folder / "encoder")
+    TrainingRecord("CTDStage", 350, "32-true", FrameSpec((112, 112), 8, InnerPoints(), 24)).write(folder / "encoder")
+    list_files(folder / "encoder")
     assert export_command(str(folder / "encoder"), str(folder / "model"), host=str(host_folder())) == 0
     model = LiteFrameForConditionalGeneration.from_pretrained(folder / "model")
     generator = torch.Generator().manual_seed(1)
@@ -81,9 +87,6 @@ def model_folder(there: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in [*model.projector.parameters(), *model.language_model.layers.parameters()]:
             parameter += NOISE * torch.randn(parameter.shape, generator=generator)
     model.save_pretrained(folder / "model")
-    processor = LiteFrameProcessor.from_pretrained(folder / "model")
-    processor.num_frames, processor.sampler = 24, {"name": "InnerPoints"}
-    processor.save_pretrained(folder / "model")
     return folder / "model"
 
 
