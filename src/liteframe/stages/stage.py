@@ -232,7 +232,8 @@ class Stage(LightningModule):
         """Whether the logger takes what this step says. Lightning's `log` costs as much as a layer of a small model."""
         if self._trainer is None:
             return True
-        every, done = self.trainer.log_every_n_steps, self.trainer.fit_loop.epoch_loop._batches_that_stepped
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # its logger connector sets it
+        done = self.trainer.fit_loop.epoch_loop._batches_that_stepped
         return every > 0 and (done + 1) % every == 0
 
     def note_validation(self, loss: SummedLoss) -> None:

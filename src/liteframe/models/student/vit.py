@@ -72,7 +72,7 @@ class PatchEmbedding(nn.Module):
         own = convolution.weight.dtype
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else own
         centred_BCHW = (frames_BCHW ^ _CENTRE).view(torch.int8).to(dtype)  # as x - 128, without a carry
-        return F.conv2d(centred_BCHW, weight.to(dtype), bias.to(dtype), convolution.stride)  # type: ignore[arg-type]
+        return F.conv2d(centred_BCHW, weight.to(dtype), bias.to(dtype), convolution.stride)
 
 
 class TransformerBlock(GradientCheckpointingLayer):
