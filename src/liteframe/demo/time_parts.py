@@ -1,0 +1,57 @@
+"""What an answer's milliseconds are made of, as the page's bar shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from liteframe.chat.answer import STAGES, Answer
+
+REST = "rest"
+"""The tokens after the first, of which `Answer.ms` has the mean."""
+WORDS = {
+    "wait": "wait for frames",
+    "decode": "decode the video",
+    "transfer": "hand frames over",
+    "preprocess": "resize",
+    "encode": "encode the frames",
+    "project": "project",
+    "prefill": "prefill, first token",
+    REST: "rest of the answer",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Milliseconds of one stage.
+
+    Attributes:
+        stage: as `Answer.ms` calls it, or `REST`.
+        ms: of it.
+    """
+
+    stage: str
+    ms: float
+
+    @property
+    def words(self) -> str:
+        """What the page calls it."""
+        return WORDS.get(self.stage, self.stage)
+
+
+def time_parts(answer: Answer, max_tokens: int) -> list[Part]:
+    """The stages of an answer one after the other; together they are the time that it took.
+
+    Args:
+        answer: with its `ms`.
+        max_tokens: that it was allowed; at fewer, the token that ends it was computed too.
+    """
+    parts = [Part(stage, answer.ms[stage]) for stage in STAGES if stage in answer.ms and stage != "token"]
+    if "token" in answer.ms:
+        steps = answer.answer_tokens - (answer.answer_tokens == max_tokens)
+        parts.append(Part(REST, answer.ms["token"] * steps))
+    return parts
+
+
+def beside_parts(answer: Answer) -> list[Part]:
+    """What other processes did meanwhile; it is no part of the sum."""
+    return [Part(stage, ms) for stage, ms in answer.ms.items() if stage not in (*STAGES, "token")]
