@@ -161,6 +161,7 @@ LIGHT_WORDS = [
     ["evaluate", "model", "--benchmark", "nowhere", "--data", "data"],
     ["chat", "/no/such/model", __file__, "why?"],
     ["chat", ".", "nowhere.mp4", "why?"],
+    ["demo", "/no/such/model"],
 ]
 """What a verb answers before it loads what it works with."""
 

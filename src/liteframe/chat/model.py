@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class Watch(TypedDict, total=False):
     end: float | None
     sampler: FrameSampler | None
     image_size: int | None
+    truncated: Literal["error", "use"]
 
 
 @dataclass
@@ -150,6 +151,7 @@ class ChatModel:
         end: float | None = None,
         sampler: FrameSampler | None = None,
         image_size: int | None = None,
+        truncated: Literal["error", "use"] = "error",
     ) -> Seen:
         """Decodes a video and encodes it for the LLM.
 
@@ -160,6 +162,7 @@ class ChatModel:
             start, end: seconds between which to look, from the frame on screen at the first of them.
             sampler: chooses the frames, in place of `fps`.
             image_size: side in pixels that frames are resized to; None is what the model was made for.
+            truncated: "error", or "use" for what is there of a file that is cut short.
 
         Raises:
             DecodeError: the file cannot be read, or has no frame there.
@@ -180,7 +183,7 @@ class ChatModel:
         size = made_for.image_size if image_size is None else (image_size, image_size)
         assert size is not None, "every encoder of a Video LLM has a size"
         self.model.require_size(size, "image_size")
-        job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=size)
+        job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=size, truncated=truncated)
         decoded = self._pool.run([job])[0]
         if isinstance(decoded, DecodeError):
             raise decoded

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from liteframe.chat.answer import Answer
-from liteframe.chat.model import ChatModel
-from liteframe.data.decoding.read_video import read_video
+from liteframe.chat.model import ChatModel, Watch
+from liteframe.data.decoding.containers.cut_short import CutShort
+from liteframe.data.decoding.read_video import probe_video, read_video
 from liteframe.data.sampling import FrameSampler, UniformMidpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import LiteFrameError, as_one_line
@@ -73,10 +74,18 @@ class Weights:
 
 @dataclass(frozen=True)
 class Shown:
-    """All that the page shows of a question."""
+    """All that the page shows of a question.
+
+    Attributes:
+        replies: one for each model.
+        weights: of WAP, where there is a teacher.
+        note: what is to be known of the video.
+        error: why there is no more.
+    """
 
     replies: list[Reply] = field(default_factory=list)
     weights: Weights | None = None
+    note: str | None = None
     error: str | None = None
 
 
@@ -113,26 +122,34 @@ class Watcher:
         if not question.strip():
             yield Shown(error="Type a question about the video.")
             return
-        replies = [Reply(subject.title) for subject in self.subjects]
-        yield Shown(replies)
-        for place, subject in enumerate(self.subjects):
-            for reply in self._reply(subject, video, question.strip(), frames):
-                replies = [*replies[:place], reply, *replies[place + 1 :]]
-                yield Shown(replies)
-        if all(reply.error for reply in replies):
+        shown = Shown([Reply(subject.title) for subject in self.subjects])
+        yield shown
+        watch: Watch = {"frames": frames, "sampler": self._sampler}
+        try:
+            probe_video(video)
+        except CutShort:  # Gradio ends a recording before it has all of it
+            watch["truncated"] = "use"
+            cut = "is cut short, as recordings of this page's camera are; what is there of it was looked at."
+            shown = replace(shown, note=f"{Path(video).name} {cut}")
+        except LiteFrameError as error:
+            yield Shown(error=_words(error, video))
             return
-        for subject in self.subjects:
-            if isinstance(subject.model.model.backbone, Teacher):
-                try:
-                    yield Shown(replies, weigh(subject.model, self._wap, video, frames, self._sampler))
-                except (LiteFrameError, torch.OutOfMemoryError) as error:
-                    yield Shown(replies, error=f"WAP's weights cannot be shown: {_words(error, video)}")
-                return
+        for place, subject in enumerate(self.subjects):
+            for reply in self._reply(subject, video, question.strip(), watch):
+                shown = replace(shown, replies=[*shown.replies[:place], reply, *shown.replies[place + 1 :]])
+                yield shown
+        teacher = next((each.model for each in self.subjects if isinstance(each.model.model.backbone, Teacher)), None)
+        if teacher is None or all(reply.error for reply in shown.replies):
+            return
+        try:
+            yield replace(shown, weights=weigh(teacher, self._wap, video, watch))
+        except (LiteFrameError, torch.OutOfMemoryError) as error:
+            yield replace(shown, error=f"WAP's weights cannot be shown: {_words(error, video)}")
 
-    def _reply(self, subject: Subject, video: str, question: str, frames: int) -> Iterator[Reply]:
+    def _reply(self, subject: Subject, video: str, question: str, watch: Watch) -> Iterator[Reply]:
         reply = Reply(subject.title)
         try:
-            talk = subject.model.chat(video, frames=frames, sampler=self._sampler)
+            talk = subject.model.chat(video, **watch)
             for piece in talk.stream(question, self.max_tokens):
                 reply = replace(reply, text=reply.text + piece)
                 yield reply
@@ -149,15 +166,14 @@ def _words(error: Exception, video: str) -> str:
 
 
 @torch.inference_mode()
-def weigh(chat: ChatModel, wap: WAP, video: str, frames: int, sampler: FrameSampler) -> Weights:
+def weigh(chat: ChatModel, wap: WAP, video: str, watch: Watch) -> Weights:
     """WAP's weights over the frames of a video, of the tokens of a teacher in a Video LLM.
 
     Args:
         chat: whose backbone is a `Teacher`.
         wap: its block is replaced by that which compresses as much as the paper's.
         video: a file.
-        frames: to look at.
-        sampler: chooses them.
+        watch: which of its frames, as the models are told.
 
     Raises:
         DecodeError: the file cannot be read.
@@ -167,7 +183,7 @@ def weigh(chat: ChatModel, wap: WAP, video: str, frames: int, sampler: FrameSamp
     assert isinstance(teacher, Teacher)
     size = chat.model.frames.image_size
     assert size is not None, "every encoder of a Video LLM has a size"
-    seen = read_video(video, frames, sampler, size=size)
+    seen = read_video(video, watch["frames"], watch["sampler"], size=size, truncated=watch.get("truncated", "error"))
     wap = replace(wap, block=teacher.geometry.block())
     T, t = len(seen.frames_THWC), wap.block[0]
     blocks = -(-T // t)

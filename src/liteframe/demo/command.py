@@ -50,15 +50,12 @@ def demo_command(
     """
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("gradio is not installed; pip install 'liteframe[demo]'")
-    for name, value, least in (
-        ("frames", frames, 1),
-        ("most_frames", most_frames, 1),
-        ("max_tokens", max_tokens, 1),
-        ("max_upload_mb", max_upload_mb, 1),
-        ("port", port, 0),
-    ):
-        if value is not None and value < least:
-            raise ConfigError(f"{name} is {value}; give {least} or more")
+    counts = {"frames": frames, "most_frames": most_frames, "max_tokens": max_tokens, "max_upload_mb": max_upload_mb}
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; give 1 or more")
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"port is {port}; give a number from 0, which is any that is free, to 65535")
     for source in (model, teacher):
         if source is not None:
             require_folder_or_hub_id(source)
@@ -72,7 +69,7 @@ def demo_command(
         from liteframe.demo.server import listen, serve, uploads
         from liteframe.models.backbone import WAP
 
-    with listen(host, port) as socket, uploads() as folder:
+    with listen(host, port) as socket, uploads():
         disable_progress_bar()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
@@ -84,7 +81,7 @@ def demo_command(
         print(f"liteframe: the demo is at http://{_address(socket.getsockname())}/, Ctrl-C ends it", flush=True)
         if host not in ("127.0.0.1", "localhost", "::1"):
             print(f"liteframe: everyone who reaches {host} can use it; there is no password", file=sys.stderr)
-        serve(watcher, socket, folder, first, max(first, most_frames or 2 * first), max_upload_mb)
+        serve(watcher, socket, first, max(first, most_frames or 2 * first), max_upload_mb)
     return 0
 
 

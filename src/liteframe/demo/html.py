@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from html import escape
+from io import BytesIO
 from math import prod
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.io import encode_jpeg
 
 from liteframe.chat.answer import Answer
 from liteframe.demo.answers import Reply, Shown, Weights
-from liteframe.demo.time_parts import REST, Part, beside_parts, time_parts
+from liteframe.demo.time_parts import REST, Part, beside_parts, first_token_ms, time_parts
 from liteframe.stages.pictures import heat
 
 _COLOURS = {
@@ -37,13 +38,16 @@ def results_html(shown: Shown, max_tokens: int) -> str:
         shown: answers, weights, errors.
         max_tokens: that an answer was allowed.
     """
-    wholes = [sum(part.ms for part in time_parts(reply.answer, max_tokens)) for reply in shown.replies if reply.answer]
-    longest = max(wholes, default=0.0)
+    answers = [reply.answer for reply in shown.replies if reply.answer is not None]
+    parts = [time_parts(answer, max_tokens) for answer in answers]
+    longest = max((sum(part.ms for part in each) for each in parts), default=0.0)
     cards = "".join(_card(reply, max_tokens, longest) for reply in shown.replies)
     text = f'<div class="lf-cards">{cards}</div>' if cards else ""
-    answers = [reply.answer for reply in shown.replies]
-    if len(answers) == 2 and answers[0] is not None and answers[1] is not None:
-        text += _against(answers[0], answers[1], wholes[0], wholes[1], shown.replies[1].title)
+    if len(answers) == 2:
+        own_ms, other_ms = map(first_token_ms, parts)
+        text += _against(answers[0], answers[1], own_ms, other_ms, shown.replies[1].title)
+    if shown.note:
+        text += f'<p class="lf-note">{escape(shown.note)}</p>'
     if shown.error:
         text += _error(shown.error)
     if shown.weights is not None:
@@ -54,7 +58,7 @@ def results_html(shown: Shown, max_tokens: int) -> str:
 def _card(reply: Reply, max_tokens: int, longest: float) -> str:
     text = f'<section class="lf-card"><h3>{escape(reply.title)}</h3>'
     waiting = "" if reply.text or reply.error or reply.answer else '<span class="lf-note">…</span>'
-    text += f'<p class="lf-answer">{escape(reply.text)}{waiting}</p>'
+    text += f'<p class="lf-answer" tabindex="0">{escape(reply.text)}{waiting}</p>'
     if reply.error:
         text += _error(reply.error)
     if reply.answer is not None:
@@ -86,9 +90,13 @@ def _bar(parts: Sequence[Part], longest: float) -> str:
     said = escape(", ".join(f"{part.words} {_ms(part.ms)}" for part in parts))
     return (
         f'<div class="lf-bar" role="img" aria-label="{_ms(whole)} in all: {said}">{pieces}</div>'
-        f'<table class="lf-parts"><tbody>{rows}</tbody>'
-        f'<tfoot><tr><th scope="row">whole answer</th><td>{_ms(whole)}</td><td></td></tr></tfoot></table>'
+        f'<table class="lf-parts"><tbody>{rows}</tbody><tfoot>'
+        f"{_total('first token after', first_token_ms(parts))}{_total('whole answer after', whole)}</tfoot></table>"
     )
+
+
+def _total(words: str, ms: float) -> str:
+    return f'<tr><th scope="row">{words}</th><td>{_ms(ms)}</td><td></td></tr>'
 
 
 def _colour(stage: str) -> str:
@@ -117,16 +125,18 @@ def _count(number: int, noun: str) -> str:
 
 
 def _against(own: Answer, other: Answer, own_ms: float, other_ms: float, title: str) -> str:
-    time = _times(other_ms, own_ms, "faster", "slower")
-    tokens = _times(other.visual_tokens, own.visual_tokens, "fewer tokens", "more tokens")
-    return f'<p class="lf-against">Against the {escape(title)}: <b>{time}</b>, <b>{tokens}</b> for the LLM.</p>'
+    time = _times(other_ms, own_ms, "sooner", "later", "at the same time")
+    tokens = _times(other.visual_tokens, own.visual_tokens, "fewer tokens", "more tokens", "as many tokens")
+    return (
+        f'<p class="lf-against">Against the {escape(title)}: the first token <b>{time}</b>,'
+        f" <b>{tokens}</b> for the LLM.</p>"
+    )
 
 
-def _times(theirs: float, ours: float, less: str, more: str) -> str:
-    """`theirs` over `ours` in words."""
-    if theirs == ours or not theirs or not ours:
-        return f"1 time {less}" if theirs == ours else "-"
-    return f"{theirs / ours:.1f} times {less}" if theirs > ours else f"{ours / theirs:.1f} times {more}"
+def _times(theirs: float, ours: float, less: str, more: str, same: str) -> str:
+    """`theirs` over `ours`, both above 0, in words."""
+    ratio = f"{max(theirs, ours) / min(theirs, ours):.1f}"
+    return same if ratio == "1.0" else f"{ratio} times {less if theirs > ours else more}"
 
 
 def _weights(weights: Weights) -> str:
@@ -155,7 +165,7 @@ def _figure(picture: str, share: float, weights: Weights, place: int) -> str:
     when = "" if weights.times_s is None else f"{weights.times_s[place]:.1f} s"
     said = f"{when + ': ' if when else ''}{100 * share:.0f} % of the weight"
     return (
-        f'<figure><img src="{picture}" alt="Frame at {said}" loading="lazy">'
+        f'<figure><img src="{picture}" alt="Frame at {said}">'
         '<div class="lf-bar lf-thin" aria-hidden="true">'
         f'<span style="width:{100 * share:.1f}%;background:#E69F00"></span></div>'
         f"<figcaption>{when}<br>{100 * share:.0f} %</figcaption></figure>"
@@ -176,8 +186,11 @@ def _overlays(weights: Weights) -> list[str]:
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     small = functional.interpolate(frames_TCHW, size=size, mode="area")
     mixed = 0.5 * small + 0.5 * heat(weights.weights_THW * prod(weights.block) / 4, size)
-    bytes_TCHW = (255 * mixed).round().clamp(0, 255).to(torch.uint8)
-    return [
-        "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(frame_CHW, 80).numpy().tobytes()).decode()
-        for frame_CHW in bytes_TCHW
-    ]
+    bytes_THWC = (255 * mixed).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    return [_jpeg(Image.fromarray(frame_HWC.numpy())) for frame_HWC in bytes_THWC]
+
+
+def _jpeg(picture: Image.Image) -> str:
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

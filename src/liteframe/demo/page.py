@@ -13,6 +13,8 @@ from liteframe.demo.answers import Watcher
 from liteframe.demo.html import results_html
 
 _HINT = '<p class="lf-note">The answer, where its time went, and what the LLM saw appear here.</p>'
+_ANNOUNCE = "() => { document.getElementById('results').setAttribute('aria-live', 'polite'); }"
+"""Has screen readers say what comes."""
 _KEPT_S, _LOOK_S = 3600, 600
 """Uploads older than this are deleted, by looks this far apart."""
 
@@ -40,6 +42,7 @@ def page(watcher: Watcher, frames: int, most_frames: int) -> gr.Blocks:
             with gr.Column(min_width=280):
                 video = gr.Video(
                     label="Video",
+                    elem_id="video",
                     sources=["upload", "webcam"],
                     include_audio=True,  # as it comes: without it every upload would be written anew
                     webcam_options=gr.WebcamOptions(mirror=False, constraints={"audio": False}),
@@ -48,7 +51,7 @@ def page(watcher: Watcher, frames: int, most_frames: int) -> gr.Blocks:
                 )
             with gr.Column(min_width=280):
                 question = gr.Textbox(
-                    label="Question", placeholder="What happens in the video?", max_length=2000, lines=2, max_lines=4
+                    label="Question", placeholder="What happens in the video?", max_length=2000, lines=1, max_lines=4
                 )
                 count = gr.Slider(1, most_frames, frames, step=1, label="Frames to look at")
                 ask = gr.Button("Ask", variant="primary")
@@ -63,8 +66,10 @@ def page(watcher: Watcher, frames: int, most_frames: int) -> gr.Blocks:
             show_progress="minimal",
             api_visibility="private",
         )
+        blocks.load(None, js=_ANNOUNCE)
     return blocks
 
 
-THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME.set(button_primary_background_fill="*primary_600", button_primary_background_fill_dark="*primary_600")
 STYLE = Path(__file__).with_name("style.css")

@@ -41,7 +41,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigError(f"host {host}, port {port}: {error}; give an address of this machine") from error
     with closing(listening):
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,22 +54,19 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def uploads() -> Iterator[str]:
+def uploads() -> Iterator[None]:
     """A folder for what is uploaded, deleted with all that is in it; to be entered before Gradio is imported."""
     with tempfile.TemporaryDirectory(prefix="liteframe-demo-", ignore_cleanup_errors=True) as folder:
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
-        yield folder
+        yield
 
 
-def serve(
-    watcher: Watcher, listening: socket.socket, folder: str, frames: int, most_frames: int, max_upload_mb: int
-) -> None:
-    """Serves the page until a signal ends it.
+def serve(watcher: Watcher, listening: socket.socket, frames: int, most_frames: int, max_upload_mb: int) -> None:
+    """Serves the page until a signal ends it, within `uploads`.
 
     Args:
         watcher: answers.
         listening: see `listen`.
-        folder: for uploads, see `uploads`.
         frames: where the slider begins.
         most_frames: where it ends.
         max_upload_mb: largest video that is taken, in megabytes.

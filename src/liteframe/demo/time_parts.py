@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from liteframe.chat.answer import STAGES, Answer
@@ -50,6 +51,11 @@ def time_parts(answer: Answer, max_tokens: int) -> list[Part]:
         steps = answer.answer_tokens - (answer.answer_tokens == max_tokens)
         parts.append(Part(REST, answer.ms["token"] * steps))
     return parts
+
+
+def first_token_ms(parts: Sequence[Part]) -> float:
+    """Milliseconds up to the first token, of an answer's parts."""
+    return sum(part.ms for part in parts if part.stage != REST)
 
 
 def beside_parts(answer: Answer) -> list[Part]:
