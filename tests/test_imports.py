@@ -29,13 +29,14 @@ ROOMS = {
             "memory",
             "video_file",
             "frame_resize",
+            "frame_sink",
             "pictures",
             "orientation",
             "ffmpeg_log",
             "read_settings",
         ),
         *("containers", "pyav_versions", "bitstream", "pyav", "picture_trust", "decord_trust", "decord_reader"),
-        *("torchcodec_reader", "decode", "processes", "read_video"),
+        *("torchcodec_reader", "decode", "processes", "live", "read_video"),
     ],
     "models": [
         *(
@@ -43,6 +44,7 @@ ROOMS = {
             "flop_count",
             "gradient_checkpointing",
             "clip_chunks",
+            "acceleration",
             "folders",
             "backbone",
             "teachers",
@@ -161,6 +163,7 @@ LIGHT_WORDS = [
     ["evaluate", "model", "--benchmark", "nowhere", "--data", "data"],
     ["chat", "/no/such/model", __file__, "why?"],
     ["chat", ".", "nowhere.mp4", "why?"],
+    ["serve", "/no/such/model"],
     ["demo", "/no/such/model"],
 ]
 """What a verb answers before it loads what it works with."""

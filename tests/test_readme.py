@@ -22,7 +22,7 @@ def test_readme_and_results_are_those_of_the_records(name: str) -> None:
 
 
 def test_python_example_gives_the_shapes_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "use.md").read_text(), re.DOTALL)
     assert code is not None
     checked = re.sub(r"^(.*\.shape)\s+# (\([^)]*\)).*$", r"assert \1 == \2", code[1], flags=re.MULTILINE)
     assert checked.count("assert") == 2

@@ -22,6 +22,8 @@ from lightning.pytorch import Trainer
 from peft import LoraConfig, get_peft_model
 
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.decoding.processes.frame_chunks import Begin
+from liteframe.data.decoding.processes.frame_stream import FrameStream
 from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames, decode
 from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.sampling import RandomSegment, UniformMidpoints
@@ -63,6 +65,7 @@ class InProcessPool:
         remote_cache: RemoteCache | None = None,
         threads: int = 1,
         setting: str = "deadline_s",
+        nice: int = 0,
     ) -> None:
         self.decoder, self.remote_cache = decoder, remote_cache
 
@@ -74,6 +77,18 @@ class InProcessPool:
             return decode(job, self.decoder, self.remote_cache)
         except DecodeError as error:
             return error
+
+    def stream(self, job: DecodeJob, chunk_frames: int, ahead: int = 2) -> FrameStream:
+        def read(stream: FrameStream) -> Any:
+            video = self._one(job)
+            if isinstance(video, DecodeError):
+                return video
+            stream.take(Begin(video.info, video.indices, video.times_s, threads=1), 0.0)
+            for start in range(0, len(video.indices), chunk_frames):
+                stream.take(video.frames_THWC[start : start + chunk_frames], 0.0)
+            return video.info, video.decode_s
+
+        return FrameStream(job, ahead).start(read)
 
     def close(self) -> None:
         pass

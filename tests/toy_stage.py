@@ -163,9 +163,6 @@ class ToyData(VideoDataModule):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return batch
-
 
 def write_toy_config(folder: Path, **model: Any) -> Path:
     """A config of the toy stage in ``folder``."""

@@ -1,4 +1,4 @@
-"""The README's tables: the tiny world in short, importance scores, and model times at real shapes."""
+"""Tables of README and docs: the tiny world in short, importance scores, and model times at real shapes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,45 @@ SCORES = {
 COMMANDS = {"latency_cpu": "make bench", "latency_gpu": "make bench-gpu"}
 
 
-def blocks(folder: Path) -> dict[str, str]:
+def headline_blocks(folder: Path) -> dict[str, str]:
     """Name of the markers in the README -> what stands between them, from the records in a folder."""
-    records = read_records(folder, cells=())
-    return {
-        "results": results(records),
-        "saliency": saliency(read_json(folder / "saliency-seed4.json")),
-        "latency": latency(records.latency),
+    return {"headline": headline(read_records(folder, cells=()))}
+
+
+def tiny_world_blocks(folder: Path) -> dict[str, str]:
+    """The same for the page of the tiny world."""
+    return {"results": results(read_records(folder, cells=()))}
+
+
+def stages_blocks(folder: Path) -> dict[str, str]:
+    """The same for the page of the stages."""
+    return {"saliency": saliency(read_json(folder / "saliency-seed4.json"))}
+
+
+def measured_blocks(folder: Path) -> dict[str, str]:
+    """The same for the page of what is measured."""
+    return {"latency": latency(read_records(folder, cells=()).latency)}
+
+
+def headline(records: Records) -> str:
+    """Accuracy and model time of teacher and student, means of the seeds."""
+    means = tiny_world.mean_rows(tiny_world.sweep_rows(records))
+    cells = {
+        "accuracy": means.accuracy.map("{:.3f}".format),
+        "milliseconds": means.model_ms.map(milliseconds),
     }
+    tables = []
+    for what, values in cells.items():
+        of_both = values[values.index.get_level_values("method").isin(["teacher", "liteframe-lma"])]
+        wide = tiny_world.by_frames(of_both)
+        tables.append(wide.assign(method=wide.method + f", {what}"))
+    both = pd.concat(tables).sort_values("method", key=lambda names: ~names.str.startswith("teacher"), kind="stable")
+    return render("readme_headline.md.j2", over=_over(records), rows=both).strip()
+
+
+def _over(records: Records) -> str:
+    seeds = records.mean_of
+    return f"mean of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]} alone"
 
 
 def results(records: Records) -> str:
@@ -57,7 +88,7 @@ def results(records: Records) -> str:
     ]
     return render(
         "readme_results.md.j2",
-        over=f"mean of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]} alone",
+        over=_over(records),
         questions=int(means.questions.max()) // len(seeds),
         accuracy=tiny_world.by_frames(accuracy),
         times=tiny_world.by_frames(times),

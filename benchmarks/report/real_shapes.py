@@ -129,6 +129,40 @@ def encoders(record: LatencyRecord, accuracy: Mapping[str, float]) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+def executions(record: LatencyRecord) -> pd.DataFrame:
+    """Ways to run an encoder: encode by method and frames, beside the eager one, and its share of the matrix rate."""
+    timed = [row for suite in ("execution", "float8") for row in record.suite(suite) if "encode" in row.stages]
+    eager = {(row.arm, row.frames): row.stages["encode"].ms for row in timed if row.execution == "eager"}
+    rows = []
+    for row in timed:
+        encode, plain_ms = row.stages["encode"], eager.get((row.arm, row.frames))
+        share = encode.flops / record.limits["bf16_gflops"] / 1e6 / encode.ms if encode.flops else None
+        rows.append(
+            {
+                "encoder": label(row.arm),
+                "frames": row.frames,
+                "run": row.execution,
+                "encode, ms": milliseconds(encode.ms),
+                "eager over it": times(plain_ms / encode.ms) if plain_ms and encode.ms else "-",
+                "of the matrix rate": "-" if share is None else f"{share:.0%}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def first_tokens(record: LatencyRecord) -> pd.DataFrame:
+    """Time to the first token with each encoder in its fastest way, and with frames fetched meanwhile."""
+    rows = []
+    for row in (row for suite in ("fastest", "streamed", "decoded") for row in record.suite(suite)):
+        whole = row.stages.get("to_first_token")
+        ms = row.ttft_ms if whole is None else whole.ms
+        if ms is not None:
+            run = ", ".join(filter(None, [row.execution, row.note]))
+            name, time = label(row.arm), milliseconds(ms)
+            rows.append({"method": name, "frames": row.frames, "run": run, "to the first token, ms": time})
+    return pd.DataFrame(rows)
+
+
 def descriptions(record: LatencyRecord) -> list[tuple[str, str]]:
     """Name of each method that was timed but mixers -> what it is, with what is odd about it."""
     timed = dict.fromkeys(row.arm for row in record.rows if row.suite in ("encoder", "pipeline"))
@@ -139,7 +173,7 @@ def descriptions(record: LatencyRecord) -> list[tuple[str, str]]:
 def everything(record: LatencyRecord) -> pd.DataFrame:
     """Every stage of every row, with the row's tokens and sums, for the CSV; a row that failed has no stage."""
     of_row = (
-        *("suite", "arm", "frames", "batch", "prompt_tokens", "status", "tokens_encoder", "tokens_llm"),
+        *("suite", "arm", "execution", "frames", "batch", "prompt_tokens", "status", "tokens_encoder", "tokens_llm"),
         *("tokens_mean_over_layers", "model_ms", "ttft_ms", "frames_per_s"),
     )
     of_stage = ("ms", "p10", "p90", "n", "times_floor", "peak_mib")

@@ -17,7 +17,7 @@ from . import plots, real_shapes, tiny_world
 from .provenance import added_later, source
 from .records import Records, read_records
 from .render import Output, render
-from .wording import listed
+from .wording import listed, milliseconds
 
 RELATIVES_AT = 16
 """Frames at which the accuracy of a tiny relative is shown beside an encoder's real latency."""
@@ -106,6 +106,10 @@ def _device(key: str, records: Records, means: pd.DataFrame) -> dict[str, Any]:
         "source": source({f"records/latency_{key}.json": record.environment}),
         "headline": headline, "speed_ups": ups, "encoders": encoders,
         "legend": real_shapes.legend(headline, ups, encoders),
+        "kernels": ", ".join(
+            f"{milliseconds(ms)} ms by {name}" for name, ms in record.settings.get("attention_kernels_ms", {}).items()
+        ),
+        "executions": real_shapes.executions(record), "first_tokens": real_shapes.first_tokens(record),
         "descriptions": real_shapes.descriptions(record),
         "limits": record.limits, "floors_beaten": real_shapes.floors_beaten(record),
         "not_run": real_shapes.not_run(record),

@@ -1,6 +1,6 @@
 """liteframe: small, fast video encoders for Video LLMs (arXiv 2605.17260).
 
-Axes, as the names of tensors carry them:
+Axes, as the names of tensors carry them::
 
     B  clips or videos      T  frames (or clips of frames, after compression)
     H  rows of the grid     W  columns of the grid
@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
-
-__version__ = "0.1.0"
 
 _PUBLIC = {
     "weighted_average_pool": "liteframe.ops.wap",
@@ -41,6 +39,10 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from liteframe.system.installation import installed_version
+
+        return installed_version()
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'liteframe' has no attribute {name!r}")

@@ -169,7 +169,7 @@ class _InTheWayOfDecord(FrameSampler):
     """Lets decord misbehave in the process that it is asked in, and takes the first frames."""
 
     def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
-        decord_reader.read = self.misbehave  # type: ignore[assignment]
+        decord_reader.read_into = self.misbehave  # type: ignore[assignment]
         return np.arange(min(total, count))
 
     def misbehave(self, *_: object, **__: object) -> np.ndarray:
@@ -188,7 +188,7 @@ class CrashingPyav(UniformMidpoints):
     def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
         from liteframe.data.decoding.pyav import reader as pyav_reader
 
-        pyav_reader.read_sparse = self.misbehave
+        pyav_reader.read_sparse_into = self.misbehave
         return super().indices(total, count, fps, rng, row)
 
     @staticmethod
@@ -226,3 +226,40 @@ class EvenSampler(FrameSampler):
         if total % 2:
             raise ZeroDivisionError("an odd video")
         return np.arange(2)
+
+
+class Doubtful(UniformMidpoints):
+    """Lets the first way of reading give black frames, of which it then says that they are of no use."""
+
+    def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
+        from liteframe.data.decoding.pyav import reader as pyav_reader
+
+        pyav_reader._seek_and_read = self.misbehave  # type: ignore[assignment]
+        return super().indices(total, count, fps, rng, row)
+
+    @staticmethod
+    def misbehave(sink: Any, scan: Any, indices: Any, size: tuple[int, int], *_: object) -> None:
+        from liteframe.data.decoding.pyav.seek import SeekMiss
+
+        sink.begin(len(indices), *size, threads=1)
+        for slot in range(len(indices) // 2):
+            sink.put(slot, np.zeros((*size, 3), np.uint8))
+        time.sleep(0.5)
+        raise SeekMiss
+
+
+class HangingMidway(UniformMidpoints):
+    """Has PyAV hang at the sixth frame that is asked for."""
+
+    def indices(self, total: int, count: int, fps: float | None, rng: np.random.Generator, row: dict) -> np.ndarray:  # type: ignore[type-arg]
+        from liteframe.data.decoding.pyav.reader import Converter
+
+        convert, left = Converter.__call__, iter(range(5))
+
+        def converted(self: Converter, frame: Any) -> np.ndarray:
+            if next(left, None) is None:
+                time.sleep(600)
+            return convert(self, frame)
+
+        Converter.__call__ = converted  # type: ignore[method-assign]
+        return super().indices(total, count, fps, rng, row)

@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproces
     """The process, its address, and the folder of its temporary files."""
     folder = tmp_path_factory.mktemp("uploads")
     words = ["demo", str(lma_run_folder() / "export"), "--teacher", str(host_folder()), "--port", "0"]
-    words += ["--frames", "8", "--max_tokens", "4", "--max_upload_mb", "1"]
+    words += ["--frames", "8", "--max_tokens", "4", "--max_video_mb", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "liteframe", *words],
         env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
@@ -212,15 +212,16 @@ def test_a_signal_ends_it_and_uploads_are_gone(server: Any, browser: Any) -> Non
 def test_what_cannot_be_is_said_before_anything_is_loaded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("liteframe.demo.command.find_spec", lambda name: None)
     assert cli.main(["demo", "."]) == 1
-    assert "gradio is not installed; pip install" in capsys.readouterr().err
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert "the page needs gradio; pip install 'liteframe-video[demo]'" in capsys.readouterr().err
+    monkeypatch.setattr("liteframe.demo.command.find_spec", lambda name: object())
     for words, said in (
         (["/no/such/model"], "no model folder"),
         ([".", "--teacher", "/no/such/model"], "no model folder"),
-        ([".", "--frames", "0"], "frames is 0; give 1 or more"),
-        ([".", "--port", "-1"], "port is -1"),
+        ([".", "--frames", "0"], "--frames is 0; give a whole number from 1"),
+        ([".", "--frames", "9", "--most_frames", "8"], "--frames is 9; give a whole number from 1 to 8"),
+        ([".", "--port", "65536"], "--port is 65536"),
     ):
         assert cli.main(["demo", *words]) == 1
         assert said in capsys.readouterr().err

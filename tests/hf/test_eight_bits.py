@@ -72,13 +72,13 @@ def copied(tmp_path: Path) -> Path:
 
 def test_the_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ConfigError, match=r"openvino cannot be imported .*; pip install 'liteframe\[openvino\]'"):
+    with pytest.raises(ConfigError, match=r"openvino cannot be imported .*; pip install 'liteframe-video\[openvino\]'"):
         liteframe.load(exported_for_torch(), engine=INT8)
 
 
 def test_an_export_names_the_extra_that_has_both_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(ConfigError, match=r"cannot be imported .*; pip install 'liteframe\[openvino-export\]'"):
+    with pytest.raises(ConfigError, match=r"cannot be imported .*; pip install 'liteframe-video\[openvino-export\]'"):
         export_command(str(lma_run_folder()), str(tmp_path / "out"), engine=INT8, calibrate=str(manifest()))
     assert list(tmp_path.iterdir()) == []
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor, InternVLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, AutoProcessor, InternVLForConditionalGeneration, pipeline
 
 from liteframe.command import cli
 from liteframe.command.export import export_command
@@ -135,6 +135,17 @@ def test_auto_classes_load_it_in_a_new_process(tmp_path: Path) -> None:
         features = LiteFrameEncoder.from_pretrained(encoder_folder())(pixels).last_hidden_state
     torch.testing.assert_close(found["features"], features)
     assert found["answer"].shape[1] <= 14 + 3 + 4
+
+
+@pytest.mark.parametrize("task", ["image-text-to-text", "any-to-any"])
+def test_pipelines_answer_as_the_model_does(task: str, caplog: pytest.LogCaptureFixture) -> None:
+    model, processor = load(exported(False))
+    inputs = processor.apply_chat_template(messages(), add_generation_prompt=True, tokenize=True, return_dict=True)
+    answer = model.generate(**inputs, max_new_tokens=4)[0, inputs["input_ids"].shape[1] :]
+    ask = pipeline(task, model=str(exported(False)))
+    (found,) = ask(text=messages(), max_new_tokens=4, return_full_text=False)
+    assert found["generated_text"].strip() == processor.decode(answer, skip_special_tokens=True).strip() != ""
+    assert "not supported" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["missing", "unexpected", "shape", "adapter"])

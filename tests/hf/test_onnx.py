@@ -34,5 +34,5 @@ def test_onnxruntime_gives_the_same_tokens(tmp_path: Path) -> None:
 
 def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"onnx and onnxscript not installed; pip install 'liteframe\[onnx\]'"):
+    with pytest.raises(ConfigError, match=r"onnx and onnxscript not installed; pip install 'liteframe-video\[onnx\]'"):
         export_command(str(encoder_folder()), str(tmp_path / "encoder.onnx"))

@@ -88,9 +88,9 @@ def test_answers_are_those_of_load_in_the_order_of_requests(model: Any) -> None:
 def test_a_video_is_read_once_for_all_its_questions(model: Any) -> None:
     first, second, *_ = videos()
     asked = [request(model, video) for video in (first, second, first, second)]
-    with mock.patch.object(InProcessPool, "run", autospec=True, side_effect=InProcessPool.run) as run:
+    with mock.patch.object(InProcessPool, "stream", autospec=True, side_effect=InProcessPool.stream) as read:
         model.generate_until(asked)
-    assert run.call_count == 2
+    assert read.call_count == 2
 
 
 def test_a_bad_question_costs_itself(model: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,11 +191,16 @@ SMALL: dict[str, Any] = {
 }
 
 
+def pixels(clips: int) -> torch.Tensor:
+    """Random frames as the loader gives them."""
+    return torch.randint(0, 256, (clips, 4, 3, *SIZE), dtype=torch.uint8)
+
+
 @pytest.mark.parametrize("mixer", TEMPORAL_MIXERS)
 def test_what_a_student_keeps(mixer: str) -> None:
     config = LiteFrameConfig(**SMALL, downsample_after=[2, 3], temporal_mixer=mixer)
     encoder = LiteFrameEncoder(config)
-    found = kept_on_a_gpu(encoder, lambda: encoder(torch.randn(2, 4, 3, *SIZE)).last_hidden_state)
+    found = kept_on_a_gpu(encoder, lambda: encoder(pixels(2)).last_hidden_state)
     assert student_pass(config, SIZE).activations(2) == pytest.approx(found, rel=0.05)
 
 
@@ -204,7 +209,7 @@ def test_what_a_student_keeps_with_checkpointing(downsample: list[int]) -> None:
     strides = [(2, 2, 2), (2, 1, 1)] if downsample else []
     config = LiteFrameConfig(**SMALL, downsample_after=downsample, downsample_strides=strides)
     encoder = LiteFrameEncoder(config)
-    frames, tokens = torch.randn(2, 4, 3, *SIZE), torch.randn(8, 64, 96, dtype=torch.bfloat16)
+    frames, tokens = pixels(2), torch.randn(8, 64, 96, dtype=torch.bfloat16)
     counted = student_pass(config, SIZE)
     largest = kept_on_a_gpu(encoder.blocks[0], lambda: encoder.blocks[0](tokens))
     encoder.train().gradient_checkpointing_enable()

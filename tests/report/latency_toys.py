@@ -98,6 +98,16 @@ def toy_latency(device: str = "cpu") -> dict[str, Any]:
                 rows.append({**rows[-1], "suite": "throughput", "batch": 8})
                 failed = {"status": "out of memory", "stages": {}, "model_ms": None, "frames_per_s": None}
                 rows.append({**rows[-1], "batch": 32, **failed})
+    if device == "gpu":
+        for how, ms in (("eager", 2880.0), ("compiled + graphs", 1920.0)):
+            stages = {"encode": toy_stage(ms, gflops=64 * about["student"])}
+            rows.append(_row("execution", "student", 64, stages, execution=how))
+        rows.append(_row("float8", "student", 64, {"encode": toy_stage(1440.0)}, execution="float8 + compiled"))
+        whole = {name: toy_stage(100.0) for name in ("encode", "project", "prefill", "first_token")}
+        rows.append(_row("fastest", "student", 64, whole, execution="compiled + graphs"))
+        for how, ms in (("in order", 390.0), ("overlapped", 360.0)):
+            stages, note = {"to_first_token": toy_stage(ms)}, "frames from the host's memory"
+            rows.append(_row("streamed", "student", 64, stages, execution=how, note=note))
     return {
         "kind": "latency",
         "environment": {"device": f"a {device}", "device_type": "cuda" if device == "gpu" else "cpu", "threads": 2},

@@ -193,6 +193,35 @@ def test_time_to_first_token_begins_in_the_main_memory_where_that_was_timed(reco
     assert {(row["model_ms"], row["ttft_ms"]) for row in stages.values()} == {("440", "447")}
 
 
+def test_ways_to_run_an_encoder_are_told_beside_the_eager_one(records: Path) -> None:
+    _with_latency(records, "cpu")
+    assert "Ways to run an encoder" not in _page(records)
+
+    def kernels(data: dict[str, Any]) -> None:
+        data["settings"] |= {
+            "attention_preferred": ["flash", "math"],
+            "attention_kernels_ms": {"cudnn": 1.0, "flash": 1.5},
+        }
+
+    _with_latency(records, "gpu", kernels)
+    ways = _page(records).partition("### Ways to run an encoder")[2].partition("### Encoders")[0]
+    assert (
+        "prefers the kernels flash, math; the teacher's in eight frames took 1.00 ms by cudnn, 1.50 ms by flash."
+        in ways
+    )
+    share = 64 * 82.0 / 3000.0 * 1e3
+    assert _line(ways, "student", "64", "eager")[3:] == ["2,880", "1.00x", f"{share / 2880.0:.0%}"]
+    assert _line(ways, "student", "64", "compiled + graphs")[3:] == ["1,920", "1.50x", f"{share / 1920.0:.0%}"]
+    assert _line(ways, "student", "64", "float8 + compiled")[3:] == ["1,440", "2.00x", "-"], (
+        "of float8 no rate was measured"
+    )
+    first = ways.partition("Time to the first token")[2]
+    assert _line(first, "student", "64", "compiled + graphs")[3:] == ["400"]
+    assert _line(first, "student", "64", "overlapped, frames from the host's memory")[3:] == ["360"]
+    rows = [row for row in _csv(records, "real_shapes_gpu") if row["suite"] == "execution"]
+    assert [row["execution"] for row in rows] == ["eager", "compiled + graphs"]
+
+
 def test_methods_that_reduce_tokens_are_told_with_their_mean_over_layers(records: Path) -> None:
     def inside(data: dict[str, Any]) -> None:
         note = "its prefill keeps no cache"

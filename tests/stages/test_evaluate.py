@@ -34,7 +34,7 @@ def one_by_one(source: Path, rows: Path, tail: str = "") -> list[tuple[str, bool
     with decoding_in_process(), torch.no_grad():
         data = video_data(test=str(rows), frames=FRAMES, batch_size=1)
         for batch in data.loader("test"):
-            frames = data.on_after_batch_transfer(batch, 0)["frames_BTCHW"][:, : -(-FRAMES // 4) * 4]
+            frames = batch["frames_BTCHW"][:, : -(-FRAMES // 4) * 4]
             if model.frames_per_group == 1:
                 frames = frames[:, :FRAMES]
             visual = model.project(model.encode(frames))

@@ -8,7 +8,6 @@ import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from liteframe.data.transforms import normalize
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.pictures import film, heat, similarity_picture, wap_picture
@@ -35,7 +34,7 @@ def test_film_puts_frames_side_by_side() -> None:
 
 
 def test_wap_is_bright_where_the_weight_is() -> None:
-    frames = normalize(torch.full((4, 3, 8, 8), 100, dtype=torch.uint8))
+    frames = torch.full((4, 3, 8, 8), 100, dtype=torch.uint8)
     weights = torch.zeros(4, 4, 4)
     weights[2, 0, 3] = weights[1, 3, 0] = 1.0
     picture = wap_picture(frames, weights, (4, 2, 2))
@@ -49,7 +48,7 @@ def test_wap_is_bright_where_the_weight_is() -> None:
 
 
 def test_similarity_is_bright_where_both_agree() -> None:
-    frames = normalize(torch.arange(8, dtype=torch.uint8).mul(10).view(8, 1, 1, 1).expand(8, 3, 8, 8))
+    frames = torch.arange(8, dtype=torch.uint8).mul(10).view(8, 1, 1, 1).expand(8, 3, 8, 8)
     target = torch.randn(2, 2, 2, 6, generator=torch.Generator().manual_seed(0))
     student = 3 * target
     student[1, 0, 1] *= -1

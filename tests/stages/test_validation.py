@@ -139,7 +139,7 @@ def slow_figures(model: VideoLLM, data: Any, most: int | None) -> tuple[float, f
     """Loss and accuracy over all answer tokens: one video at a time, one full prefill for each answer token."""
     total, right, count = 0.0, 0, 0
     for batch in data.loader("val", batch_size=1):
-        frames = data.on_after_batch_transfer(batch, 0)["frames_BTCHW"][:, : int(batch["valid_frames_B"][0])]
+        frames = batch["frames_BTCHW"][:, : int(batch["valid_frames_B"][0])]
         visual: Tensor = model.project(model.encode(frames))
         turns = turns_of(batch["rows"][0])
         for first in range(0, len(turns), most or len(turns)):
@@ -185,7 +185,7 @@ def test_ctd_counts_every_element(tmp_path: Path) -> None:
     assert isinstance(module, CTDStage)
     data = video_data(val=val)
     for batch in data.loader("val", batch_size=1):
-        frames = data.on_after_batch_transfer(batch, 0)["frames_BTCHW"]
+        frames = batch["frames_BTCHW"]
         with torch.no_grad():
             residual = module.encoder(frames).last_hidden_state - module.targets({"frames_BTCHW": frames})
         squares, count = squares + float(residual.square().sum()), count + residual.numel()

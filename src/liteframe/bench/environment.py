@@ -9,12 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import liteframe
 from liteframe.system import runtime
 from liteframe.system.fast_dtype import cpu_name
 
 _PACKAGES = (
-    "liteframe", "torch", "torchvision", "transformers", "lightning", "timm", "peft", "torchmetrics", "numpy",
-    "decord", "av", "torchcodec",
+    "torch", "torchvision", "transformers", "lightning", "timm", "peft", "torchmetrics", "numpy",
+    "decord", "decord2", "av", "torchcodec",
 )  # fmt: skip
 _MALLOC_VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_ARENA_MAX")
 
@@ -51,7 +52,7 @@ def environment(device: str = "cpu", dtype: str | None = None, attention_kernel:
 
 def package_versions() -> dict[str, str | None]:
     """Installed versions of the packages that decide a number; None where one is not installed."""
-    versions: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {"liteframe": liteframe.__version__}
     for name in _PACKAGES:
         try:
             versions[name] = metadata.version(name)

@@ -70,7 +70,11 @@ class LatencyRow:
         suite: "encoder" (stages encode and project); "mixer" (likewise, the student with each temporal mixer; paper,
             Table 2); "prefill" (of arm "llm", a prompt of text: also first_token and, on a GPU, decode, the mean of
             its steps); "pipeline" (encode, project, prefill; where it was run as a whole also `BEFORE_ENCODING`,
-            frames in uint8 from pinned memory, and first_token); "throughput" (likewise, of several videos at once).
+            frames in uint8 from pinned memory, and first_token); "throughput" (likewise, of several videos at once);
+            "execution" (as "encoder", the encoder run as ``execution`` says; "float8" in that precision); "fastest" (as
+            "pipeline", each encoder run in the way that "execution" found fastest); "streamed" (to_first_token, frames
+            fetched from the host's memory in chunks, ``execution`` says whether while others are encoded; "decoded"
+            likewise from a file).
         status: "ok" or "out of memory", then without stages.
         computed: a stage was computed, or stages of other cells were put together; ``note`` says how.
         tokens_encoder: with ``tokens_llm`` and ``prompt_tokens`` (visual, `Frame` lines and question) of one video.
@@ -96,6 +100,7 @@ class LatencyRow:
     prompt_tokens: int | None = None
     run_ms: dict[str, float] | None = None
     note: str = ""
+    execution: str = ""
     tokens_per_frame: float | None = field(init=False, default=None)
     model_ms: float | None = field(init=False, default=None)
     ttft_ms: float | None = field(init=False, default=None)
@@ -142,6 +147,7 @@ class LatencyMethod:
         tokens_encoder_per_frame: after what compresses on the encoder's grid; ``tokens_per_frame`` is what the LLM
             sees. Both are None where the method was not run.
         frames_per_group: behind one `Frame` line.
+        attention: kernels that its encoder's attention ran on, as torch calls them; none where it is multiplied out.
     """
 
     name: str
@@ -155,6 +161,7 @@ class LatencyMethod:
     tokens_encoder_per_frame: float | None = None
     tokens_per_frame: float | None = None
     frames_per_group: int | None = None
+    attention: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -51,6 +51,5 @@ def _image_size(model: AnsweringModel) -> tuple[int, int]:
 def question_batches(data: VideoDataModule, name: str) -> Iterator[dict[str, Any]]:
     """Normalised batches of all test videos, with progress under that name."""
     loader = data.loader("test")
-    for batch in track(loader, name):
-        yield data.on_after_batch_transfer(batch, 0)
+    yield from track(loader, name)
     loader.close()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import torch
-
-STAGES = ("decode", "preprocess", "encode", "project", "prefill", "token", "llm")
+STAGES = ("wait", "preprocess", "encode", "project", "prefill", "llm", "other")
+"""One after the other; together all the time up to the first token, or of a batch all of it."""
+BESIDE = ("decode", "transfer")
+"""What other processes do, within `wait` or beside the other stages."""
 
 
 @dataclass
@@ -23,9 +21,11 @@ class Answer:
         prompt_tokens: that went through the LLM before the answer, visual ones included.
         cached_tokens: whose keys and values were there from earlier turns.
         answer_tokens: of the answer, without the one that ends it.
-        ms: stage -> milliseconds: `decode` and `preprocess` (resize, normalise), `encode`, `project`, `prefill` up to
-            the first token, and `token`, the mean of each that follows. Stages that a turn had no need of are missing;
-            a batch has `llm`, all that the LLM did for all of its videos, in place of the last two.
+        ms: stage -> milliseconds: `wait` for frames, `preprocess` (resize, normalise), `encode`, `project`, `prefill`
+            up to the first token, and `other`, which add up to the time from the call to the first token; beside them
+            `decode` and `transfer` of the frames, of which `wait` is what nothing hides, and `token`, the mean of each
+            token that follows. Stages that a turn had no need of are missing; a batch has `llm`, all that the LLM did
+            for all of its videos, in place of `prefill` and `token`.
     """
 
     text: str
@@ -46,29 +46,9 @@ class Answer:
             f"{self.frames} frames | {self.visual_tokens} visual tokens, prompt {self.prompt_tokens}{cached},"
             f" answer {self.answer_tokens}"
         )
-        times = [f"{stage} {self.ms[stage]:.1f}" for stage in STAGES if stage in self.ms]
-        return f"{counts} | {', '.join(times)} ms"
-
-
-class Stopwatch:
-    """Milliseconds of stages one after the other, each with the device's work done."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.ms: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Adds what passes inside to a stage."""
-        began = self._now()
-        yield
-        self.add(name, 1e3 * (self._now() - began))
-
-    def _now(self) -> float:
-        """Seconds, once the device has done what was asked of it."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-    def add(self, name: str, ms: float) -> None:
-        self.ms[name] = self.ms.get(name, 0.0) + ms
+        parts = [(stage, self.ms[stage]) for stage in STAGES if stage in self.ms]
+        beside = ", ".join(f"{name} {self.ms[name]:.1f}" for name in BESIDE if name in self.ms)
+        words = [f"{stage} {ms:.1f}" + (f" ({beside})" if stage == "wait" and beside else "") for stage, ms in parts]
+        whole = "answer" if "llm" in self.ms else "first token"
+        after = f"; then {self.ms['token']:.1f} ms a token" if "token" in self.ms else ""
+        return f"{counts} | {whole} after {sum(ms for _, ms in parts):.1f} ms = {' + '.join(words)}{after}"

@@ -7,29 +7,39 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from liteframe.chat.answer import Answer, Stopwatch
+from liteframe.chat.answer import Answer
+from liteframe.data.decoding.live.frames import LiveFrames
+from liteframe.data.decoding.live.source import LiveSource
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
 from liteframe.data.decoding.processes.reader_threads import threads_for
+from liteframe.data.decoding.read_video import DEADLINE_S
 from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.sampling.frame_times import require_span
-from liteframe.data.transforms import normalize, resize_uint8
-from liteframe.errors import ConfigError, DecodeError
+from liteframe.errors import ConfigError
 from liteframe.hf.engine import TORCH, require_engine
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
+from liteframe.models.video_llm.clip_memory import ClipMemory, Forget
 from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.precision import AUTO, dtype_named, on_device, set_precision
+from liteframe.models.video_llm.reading import VideoPrefix, chunk_frames, read_video
+from liteframe.models.video_llm.stopwatch import Stopwatch
 from liteframe.models.video_llm.text_stream import TextStream, decode
 
+if TYPE_CHECKING:
+    from liteframe.chat.live import LiveChat
+
 _USUAL_FRAMES = 64
+_NICE = 5
+"""By how much decoding gives way to an encoder on the same cores: that takes what it needs, decoding the rest."""
 
 
 class Watch(TypedDict, total=False):
@@ -46,11 +56,15 @@ class Watch(TypedDict, total=False):
 
 @dataclass
 class Seen:
-    """What the LLM sees of a video: (1, T, N, C_llm), the frames behind it, and the time that it took."""
+    """What the LLM sees of a video: (1, T, N, C_llm), the frames behind it, and the time that it took.
+
+    `prefix` is what the LLM has read of it meanwhile, if anything.
+    """
 
     visual_BTNC: Tensor
     frames: int
     ms: dict[str, float]
+    prefix: VideoPrefix | None = None
 
     @property
     def tokens(self) -> int:
@@ -73,13 +87,18 @@ class ChatModel:
         ConfigError: no such dtype.
     """
 
-    def __init__(self, model: VideoLLM, dtype: str | None = None, decode_deadline_s: float = 120.0) -> None:
+    def __init__(self, model: VideoLLM, dtype: str | None = None, decode_deadline_s: float = DEADLINE_S) -> None:
         self.model = model.eval()
         weight: Any = model.language_model.get_input_embeddings().weight
         self.device: torch.device = weight.device
         name = dtype_named(dtype, self.device) or str(weight.dtype).removeprefix("torch.")
         self.dtype = set_precision(model, name)
-        self._pool = DecodePool(deadline_s=decode_deadline_s, threads=threads_for(1), setting="decode_deadline_s")
+        self._pool = DecodePool(
+            deadline_s=decode_deadline_s,
+            threads=threads_for(1),
+            setting="decode_deadline_s",
+            nice=_NICE if self.device.type == "cpu" else 0,
+        )
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(CLIPS_AT_ONCE)
 
@@ -121,9 +140,9 @@ class ChatModel:
         if not videos:
             return []
         seen = [self.watch(video, **watch) for video in videos]
-        clock = Stopwatch(self.device)
-        with clock.stage("llm"):
-            ids = answer_batch(self.model, [one.visual_BTNC for one in seen], asked, max_tokens, self.dtype)
+        began = time.perf_counter()
+        ids = answer_batch(self.model, [one.visual_BTNC for one in seen], asked, max_tokens, self.dtype)
+        llm_ms = {"llm": 1e3 * (time.perf_counter() - began)}
         return [
             Answer(
                 decode(self.model.prompts.tokenizer, answer),
@@ -132,19 +151,89 @@ class ChatModel:
                 prompt_tokens=len(prompt_ids(self.model, one.visual_BTNC, question)),
                 cached_tokens=0,
                 answer_tokens=len(answer),
-                ms={**one.ms, **clock.ms},
+                ms={**one.ms, **llm_ms},
             )
             for one, question, answer in zip(seen, asked, ids, strict=True)
         ]
 
     def chat(self, video: str | Path, **watch: Unpack[Watch]) -> VideoChat:
         """A conversation about one video, which is watched once (see `watch`)."""
-        return VideoChat(self, self.watch(video, **watch))
+        # Where decoding and the LLM share the cores, reading ahead only costs.
+        return VideoChat(self, self._watch(video, self.device.type != "cpu", **watch))
+
+    def watch(self, video: str | Path, **watch: Unpack[Watch]) -> Seen:
+        """Decodes a video and encodes it for the LLM, as far as can be at the same time.
+
+        Args:
+            video: a file.
+            watch: any of
+                frames: to look at; with `fps`, the most. None is as many as the model was trained on at most, or 64.
+                fps: frames to take of each second; None chooses them as in training where that is known, else evenly.
+                start, end: seconds between which to look, from the frame on screen at the first of them.
+                sampler: chooses the frames, in place of `fps`.
+                image_size: side in pixels that frames are resized to; None is what the model was made for.
+                truncated: "error", or "use" for what is there of a file that is cut short.
+
+        Raises:
+            DecodeError: the file cannot be read, or has no frame there.
+            ConfigError: a setting makes no sense.
+        """
+        return self._watch(video, False, **watch)
+
+    def stream(
+        self,
+        source: str | Path,
+        fps: float = 2.0,
+        memory: int | None = None,
+        forget: Forget = "window",
+        image_size: int | None = None,
+        drop: bool | None = None,
+        idle_s: float = 10.0,
+    ) -> LiveChat:
+        """Questions about a video that goes on, which is watched in the background until the chat is closed.
+
+        Args:
+            source: a file that grows, a pipe ("-" is stdin), a camera (/dev/video0), or the URL of a stream (rtsp, udp,
+                http, ...).
+            fps: frames a second to take.
+            memory: clips that are held at most, as many `Frame` lines; None is what the model was trained on at most,
+                or 64 frames of it.
+            forget: "window" forgets the oldest clips, "merge" makes one of neighbours, see `ClipMemory`.
+            image_size: side in pixels that frames are resized to; None is what the model was made for.
+            drop: whether frames that come faster than they are encoded are dropped, the oldest first; otherwise the
+                source waits. None drops those of cameras and of streams that do not wait.
+            idle_s: seconds without anything new after which the stream has ended.
+
+        Raises:
+            DecodeError: nothing there that can be read; what cannot be opened is said when it is asked about.
+            ConfigError: a setting makes no sense.
+        """
+        from liteframe.chat.live import LiveChat
+
+        model = self.model
+        for name, value in (("fps", fps), ("idle_s", idle_s)):
+            if not value > 0:
+                raise ConfigError(f"{name} is {value}; give a number above 0")
+        if memory is None:
+            memory = max(2, (model.frames.most_frames or _USUAL_FRAMES) // model.frames_per_group)
+        held = ClipMemory(memory, forget)
+        size = self._size(image_size)
+        return LiveChat(
+            self, LiveFrames(LiveSource.of(str(source)), fps, size, model.clip_frames, drop=drop, idle_s=idle_s), held
+        )
+
+    def _size(self, image_size: int | None) -> tuple[int, int]:
+        """Height and width of the frames that it is shown. Raises ConfigError for those that it does not take."""
+        size = self.model.frames.image_size if image_size is None else (image_size, image_size)
+        assert size is not None, "every encoder of a Video LLM has a size"
+        self.model.require_size(size, "image_size")
+        return size
 
     @torch.inference_mode()
-    def watch(
+    def _watch(
         self,
         video: str | Path,
+        prefill: bool,
         frames: int | None = None,
         fps: float | None = None,
         start: float | None = None,
@@ -153,21 +242,7 @@ class ChatModel:
         image_size: int | None = None,
         truncated: Literal["error", "use"] = "error",
     ) -> Seen:
-        """Decodes a video and encodes it for the LLM.
-
-        Args:
-            video: a file.
-            frames: to look at; with `fps`, the most. None is as many as the model was trained on at most, or 64.
-            fps: frames to take of each second; None chooses them as in training where that is known, else evenly.
-            start, end: seconds between which to look, from the frame on screen at the first of them.
-            sampler: chooses the frames, in place of `fps`.
-            image_size: side in pixels that frames are resized to; None is what the model was made for.
-            truncated: "error", or "use" for what is there of a file that is cut short.
-
-        Raises:
-            DecodeError: the file cannot be read, or has no frame there.
-            ConfigError: a setting makes no sense.
-        """
+        clock = Stopwatch(self.device)
         made_for = self.model.frames
         frames = (made_for.most_frames or _USUAL_FRAMES) if frames is None else frames
         if frames < 1:
@@ -180,24 +255,12 @@ class ChatModel:
         local = local_path(video)
         if sampler is None:
             sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
-        size = made_for.image_size if image_size is None else (image_size, image_size)
-        assert size is not None, "every encoder of a Video LLM has a size"
-        self.model.require_size(size, "image_size")
+        size = self._size(image_size)
         job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=size, truncated=truncated)
-        decoded = self._pool.run([job])[0]
-        if isinstance(decoded, DecodeError):
-            raise decoded
-        clock = Stopwatch(self.device)
-        clock.add("decode", 1e3 * decoded.decode_s)
-        with clock.stage("preprocess"):
-            resized_TCHW = resize_uint8(decoded.frames_THWC, size)
-            frames_BTCHW = normalize(resized_TCHW.to(self.device))[None]
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            with clock.stage("encode"):
-                tokens_BTHWC = self.model.encode(frames_BTCHW)
-            with clock.stage("project"):
-                visual_BTNC = self.model.project(tokens_BTHWC)
-        return Seen(visual_BTNC, len(decoded.frames_THWC), clock.ms)
+        with self._pool.stream(job, chunk_frames(self.model, size, self.device)) as stream:
+            visual_BTNC, prefix = read_video(self.model, stream, size, self.device, self.dtype, clock, prefill)
+            beside = {"decode": 1e3 * stream.decode_s, "transfer": 1e3 * stream.transfer_s}
+            return Seen(visual_BTNC, len(stream.indices), {**clock.finish(), **beside}, prefix)
 
 
 class VideoChat:
@@ -214,7 +277,7 @@ class VideoChat:
     def __init__(self, model: ChatModel, seen: Seen) -> None:
         self._seen = seen
         self._tokenizer = model.model.prompts.tokenizer
-        self._conversation = Conversation(model.model, seen.visual_BTNC, model.dtype)
+        self._conversation = Conversation(model.model, seen.visual_BTNC, model.dtype, seen.prefix)
         self.last: Answer | None = None
 
     def ask(self, question: str, max_tokens: int = 256) -> Answer:
@@ -244,7 +307,7 @@ class VideoChat:
         if count == max_tokens:
             times.pop()  # the end was not asked of the LLM
         if times:
-            ms["prefill"] = times[0]
+            ms["prefill"] = ms.get("prefill", 0.0) + times[0]
         if times[1:]:
             ms["token"] = sum(times[1:]) / len(times[1:])
         prompt = len(talk.ids) - count - cached
@@ -257,6 +320,7 @@ def load(
     dtype: str | None = AUTO,
     attention: str | None = None,
     engine: str = TORCH,
+    decode_deadline_s: float = DEADLINE_S,
 ) -> ChatModel:
     """A Video LLM that answers questions about video files.
 
@@ -269,8 +333,9 @@ def load(
             CPU the faster of float32 and bfloat16, measured once a machine: where that is float32, bfloat16 weights
             are converted and take twice the memory.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
-        engine: that runs the encoder: "torch", or "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
-            export --engine openvino-int8` wrote.
+        engine: that runs the encoder: "torch"; "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
+            export --engine openvino-int8` wrote; or "torchao-fp8", float8 on a GPU.
+        decode_deadline_s: see `ChatModel`.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.
@@ -282,4 +347,4 @@ def load(
     if found.not_applied:
         asked = ", ".join(found.not_applied)
         print(f"liteframe: answers are greedy; of its generation config {asked} is not applied", file=sys.stderr)
-    return ChatModel(on_device(found, device), dtype)
+    return ChatModel(on_device(found, device), dtype, decode_deadline_s)

@@ -63,6 +63,7 @@ FUNCTION_VERBS = {
     ),
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
+    "serve": ("answer questions about videos over HTTP", "liteframe.serving.command:serve_command"),
     "demo": (
         "ask about videos in the browser, and see where the time goes",
         "liteframe.demo.command:demo_command",
@@ -73,7 +74,7 @@ FUNCTION_VERBS = {
     ),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.command.doctor:doctor_command"),
 }
-_TEXTS = ("question",)
+_TEXTS = ("question", "api_key", "served_model_name", "host")
 """Options that are no paths, however they begin."""
 CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
 """Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""

@@ -17,8 +17,9 @@ from liteframe.system import fast_dtype
 
 _PACKAGES = (
     *("torch", "torchvision", "lightning", "transformers", "timm", "peft", "torchmetrics", "jsonargparse"),
-    *("tensorboard", "decord", "av", "numpy", "safetensors", "matplotlib", "tqdm"),
+    *("tensorboard", "av", "numpy", "safetensors", "matplotlib", "tqdm"),
 )
+_DECORDS = ("decord", "decord2")
 # FFmpeg's own "av1" is only a door to hardware; dav1d and aom decode it in software.
 _DECODERS = {"H.264": ["h264"], "HEVC": ["hevc"], "VP9": ["vp9", "libvpx-vp9"], "AV1": ["libdav1d", "libaom-av1"]}
 
@@ -54,12 +55,10 @@ def _versions(problems: list[str]) -> list[tuple[str, str]]:
     lines = [("liteframe", liteframe.__version__), ("python", platform.python_version())]
     lines.append(("system", platform.platform()))
     for name in _PACKAGES:
-        try:
-            lines.append((name, version(name)))
-        except PackageNotFoundError:
-            lines.append((name, "not installed"))
-            if name != "decord":
-                problems.append(f"{name}: install it with `pip install {name}`")
+        found = _version(name)
+        lines.append((name, found or "not installed"))
+        if found is None:
+            problems.append(f"{name}: install it with `pip install {name}`")
     return lines
 
 
@@ -115,11 +114,7 @@ def _cpu_dtype(threads: int) -> str:
 
 
 def _decoders(problems: list[str]) -> list[tuple[str, str]]:
-    lines = []
-    if importlib.util.find_spec("decord") is None:
-        lines.append(("decord", "absent, and not needed: PyAV decodes everything"))
-    else:
-        lines.append(("decord", "where the setting data.decoder asks for it"))
+    lines = [("decord", _decord())]
     try:
         import av
     except ImportError as error:
@@ -133,6 +128,21 @@ def _decoders(problems: list[str]) -> list[tuple[str, str]]:
     if not _av_has("w", "libx264"):
         problems.append("PyAV has no libx264, which `liteframe synth` writes with: install `av` from its wheel")
     return lines
+
+
+def _decord() -> str:
+    """Which package the module decord is from."""
+    if importlib.util.find_spec("decord") is None:
+        return "absent, and not needed: PyAV decodes everything"
+    packages = [f"{name} {found}" for name in _DECORDS if (found := _version(name))]
+    return f"{' and '.join(packages) or 'of no package'}, where the setting data.decoder asks for it"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _reading(problems: list[str]) -> str:

@@ -30,7 +30,7 @@ def export_command(
         dtype: of all weights, float32, bfloat16 or float16; that of the base VLM by default.
         max_shard_size: weights are split into files of at most this size.
         engine: openvino-int8 puts the encoder in there once more, in eight bits for CPUs (pip install
-            'liteframe[openvino-export]'), for chat, evaluate and `liteframe.load` with that engine.
+            'liteframe-video[openvino-export]'), for chat, evaluate and `liteframe.load` with that engine.
         calibrate: videos, or a list of them, like those that will be asked about; openvino-int8 takes the ranges of
             activations from up to 64 of their clips, and the export fails where features differ too much on others.
     """

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
@@ -38,8 +39,8 @@ from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoint
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.manifest import RowCheck, Sources, VideoRow, as_sources
 from liteframe.data.sources.row_table import RowTable
+from liteframe.data.store.clip_store import ClipStore
 from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
-from liteframe.data.transforms import normalize
 from liteframe.errors import DataError
 from liteframe.system.run_seed import own_or_run_seed
 
@@ -88,6 +89,9 @@ class VideoDataModule(LightningDataModule):
         seed: of the order of the data, of shapes and of frames; by default that of `--seed_everything`.
         pin_memory: put batches into page-locked memory, for copies to a GPU.
         remote_cache: folder and size of a cache, where paths are URLs (`s3://`, `gs://`, `hf://`, `https://`, ...).
+        clip_store: folder and size of a store of decoded and scaled frames. A video is decoded at its first visit and
+            not again, by this run or another, where the same frames are chosen each time: by a sampler without chance,
+            or by a feature store that keeps no frames.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class VideoDataModule(LightningDataModule):
         seed: int | None = None,
         pin_memory: bool = False,
         remote_cache: RemoteCache | None = None,
+        clip_store: ClipStore | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -144,7 +149,7 @@ class VideoDataModule(LightningDataModule):
         if clip_frames is not None:
             self.settings = replace(self.settings, clip_frames=clip_frames)
         self.decode_processes, self.decode_deadline_s = decode_processes, decode_deadline_s
-        self.remote_cache = remote_cache
+        self.remote_cache, self.clip_store = remote_cache, clip_store
         self.num_workers, self.prefetch_factor, self.pin_memory = num_workers, prefetch_factor, pin_memory
         self.max_skip_fraction, self.seed = max_skip_fraction, own_or_run_seed(seed)
         self.done_ids: Collection[str] = ()
@@ -232,6 +237,8 @@ class VideoDataModule(LightningDataModule):
         verb, wanted = TrainerFn(stage).value, [split for split in SPLITS_OF_VERB[stage] if self.sources[split]]
         key = read_key(self.store_path) if stage == "fit" and self.store_path else None
         require_used(self, verb, self._checks.stage, key)
+        if self.clip_store is not None:
+            self.clip_store.prepare()
         if stage == "fit" and self.sources["val"] and (line := said_of_training(self)):
             rank_zero_only(print)(line)
         if key is not None:
@@ -261,7 +268,7 @@ class VideoDataModule(LightningDataModule):
     def train_dataloader(self) -> VideoLoader:
         """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""
         training, check = self._training(), self._checks.of_samples("train", self.settings.image_size)
-        dataset = training.dataset(self._pool, self.settings, check)
+        dataset = training.dataset(self._pool, self.settings, check, self.clip_store)
         batches = training.batches()
         if self.trainer is not None and (total := batches_of_run(self.trainer, len(batches))) is not None:
             every = validates_every(self.trainer) if self.sources["val"] else None
@@ -313,8 +320,7 @@ class VideoDataModule(LightningDataModule):
     ) -> VideoLoader:
         """Batches of a split or of given rows, once and in order, with or without a trainer.
 
-        Frames are uint8 until `on_after_batch_transfer(batch, 0)` normalises them. A batch of skips only has no
-        `frames_BTCHW`.
+        A batch of skips only has no `frames_BTCHW`.
 
         Args:
             split: name of a split, or rows.
@@ -327,19 +333,20 @@ class VideoDataModule(LightningDataModule):
         name, rows = (split, self.rows(split)) if isinstance(split, str) else (None, split)
         check = self._checks.of_samples(name, self.settings.image_size)
         samplers = [sampler or self.sampler]
-        dataset = VideoDataset(rows, samplers, self._pool, self.settings, windows, blank_batches=in_step, check=check)
-
+        how: dict[str, Any] = {"blank_batches": in_step, "check": check, "clips": self.clip_store}
+        dataset = VideoDataset(rows, samplers, self._pool, self.settings, windows, **how)
         size = (frames or self.frames, batch_size or self.batch_size)
         # Asked for when the batches are, because a stage sets `done_ids` after the loader is made.
         done = (lambda: dataset.indices_of(self.done_ids)) if name == "predict" else None
         batches = SequentialRequests(len(dataset), *size, self.seed, *self._ranks(), done=done, in_step=in_step)
         return self._loader(dataset, batches, ledger, drop_empty)
 
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Normalises the frames, on the device that they are on now."""
-        if "frames_BTCHW" not in batch:
-            return batch
-        return {**batch, "frames_BTCHW": normalize(batch["frames_BTCHW"])}
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch with its tensors on the device; Lightning's own would look through every word of the rows."""
+        return {
+            name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for name, value in batch.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """What the order of the training data depends on, so that a checkpoint is not resumed on other data."""

@@ -1,4 +1,4 @@
-"""From decoded frames to what InternVL sees: squashed to the model's size, then normalised as ImageNet is."""
+"""From decoded frames to what encoders see: squashed to the model's size, then normalised."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
+Colour = tuple[float, float, float]
+"""A number for each of red, green and blue, on the 0 to 1 scale."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Per-channel mean and standard deviation on the 0 to 1 scale, as in InternVL's processor files."""
@@ -30,24 +32,17 @@ def resize_uint8(frames_THWC: np.ndarray, size: tuple[int, int]) -> torch.Tensor
     return frames_TCHW.contiguous()
 
 
-def normalize(frames_BTCHW: torch.Tensor) -> torch.Tensor:
-    """uint8 frames (any leading axes, then C, H, W) as float32 `(x / 255 - mean) / std` of ImageNet."""
-    mean = torch.tensor(IMAGENET_MEAN, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
-    return frames_BTCHW.to(torch.float32).sub_(mean).div_(std)
+def normalize(frames_BTCHW: torch.Tensor, mean: Colour = IMAGENET_MEAN, std: Colour = IMAGENET_STD) -> torch.Tensor:
+    """uint8 frames (any leading axes, then C, H, W) as float32 `(x / 255 - mean) / std`."""
+    mean_C11 = torch.tensor(mean, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
+    std_C11 = torch.tensor(std, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
+    return frames_BTCHW.to(torch.float32).sub_(mean_C11).div_(std_C11)
 
 
-def denormalize(frames_BTCHW: torch.Tensor) -> torch.Tensor:
-    """The uint8 frames that `normalize` was given, exactly."""
-    mean = torch.tensor(IMAGENET_MEAN, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
-    return frames_BTCHW.float().mul(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
-
-
-def renormalize(
-    frames_BTCHW: torch.Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> torch.Tensor:
-    """Frames that `normalize` made, as `(x / 255 - mean) / std` of another model; float32."""
+def normalized_for(frames_BTCHW: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
+    """Frames, uint8 or normalised as ImageNet is, as `(x / 255 - mean) / std` of a model; float32."""
+    if frames_BTCHW.dtype == torch.uint8:
+        return normalize(frames_BTCHW, mean, std)
     if (mean, std) == (IMAGENET_MEAN, IMAGENET_STD):
         return frames_BTCHW
     factors = [own / other for own, other in zip(IMAGENET_STD, std, strict=True)]

@@ -14,7 +14,7 @@ from liteframe.chat.model import ChatModel, Watch
 from liteframe.data.decoding.containers.cut_short import CutShort
 from liteframe.data.decoding.read_video import probe_video, read_video
 from liteframe.data.sampling import FrameSampler, UniformMidpoints
-from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.data.transforms import resize_uint8
 from liteframe.errors import LiteFrameError, as_one_line
 from liteframe.models.backbone import WAP
 from liteframe.models.teachers import Teacher
@@ -193,9 +193,9 @@ def weigh(chat: ChatModel, wap: WAP, video: str, watch: Watch) -> Weights:
     frames_THWC = torch.from_numpy(seen.frames_THWC[places])
     weights = []
     for block_THWC in frames_THWC.split(t):
-        pixels_BTCHW = normalize(resize_uint8(block_THWC.numpy(), size).to(chat.device))[None]
+        frames_BTCHW = resize_uint8(block_THWC.numpy(), size).to(chat.device)[None]
         with torch.autocast(chat.device.type, chat.dtype, enabled=chat.dtype is not None):
-            vision = teacher(pixels_BTCHW)
+            vision = teacher(frames_BTCHW)
         weights.append(wap.weights(vision)[0].float().cpu())
     times = None if seen.times_s is None else [float(seen.times_s[place]) for place in places]
     return Weights(frames_THWC, torch.cat(weights), times, wap.block, blocks)

@@ -19,7 +19,7 @@ from liteframe.demo.time_parts import REST, Part, beside_parts, first_token_ms, 
 from liteframe.stages.pictures import heat
 
 _COLOURS = {
-    **dict.fromkeys(("decode", "wait"), "#0072B2"),
+    "wait": "#0072B2",
     "preprocess": "#56B4E9",
     "encode": "#E69F00",
     "project": "#F0E442",
@@ -65,7 +65,7 @@ def _card(reply: Reply, max_tokens: int, longest: float) -> str:
         text += _bar(time_parts(reply.answer, max_tokens), longest) + _counts(reply.answer)
         if beside := beside_parts(reply.answer):
             words = ", ".join(f"{part.words} {_ms(part.ms)}" for part in beside)
-            text += f'<p class="lf-note">Meanwhile, in another process: {escape(words)}</p>'
+            text += f'<p class="lf-note">Beside it, in another process: {escape(words)}</p>'
     return f"{text}</section>"
 
 

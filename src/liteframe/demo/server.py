@@ -6,15 +6,15 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from liteframe.errors import ConfigError
+from liteframe.system.listening import is_loopback
 
 if TYPE_CHECKING:
     from liteframe.demo.answers import Watcher
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _WAITING = 16
 _POLICY = "; ".join(
     (
@@ -32,44 +32,22 @@ _POLICY = "; ".join(
 
 
 @contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens, closed at the end.
-
-    Raises:
-        ConfigError: the address is another's, or the port is taken.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError(f"host {host}, port {port}: {error}; give an address of this machine") from error
-    with closing(listening):
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind(address)
-            listening.listen()
-        except OSError as error:
-            raise ConfigError(f"host {host}, port {port}: {error.strerror}; give another --port, or 0") from error
-        yield listening
-
-
-@contextmanager
-def uploads() -> Iterator[None]:
+def upload_folder() -> Iterator[None]:
     """A folder for what is uploaded, deleted with all that is in it; to be entered before Gradio is imported."""
     with tempfile.TemporaryDirectory(prefix="liteframe-demo-", ignore_cleanup_errors=True) as folder:
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
         yield
 
 
-def serve(watcher: Watcher, listening: socket.socket, frames: int, most_frames: int, max_upload_mb: int) -> None:
-    """Serves the page until a signal ends it, within `uploads`.
+def serve(watcher: Watcher, listening: socket.socket, frames: int, most_frames: int, max_video_mb: int) -> None:
+    """Serves the page until a signal ends it, within `upload_folder`.
 
     Args:
         watcher: answers.
-        listening: see `listen`.
+        listening: has its address.
         frames: where the slider begins.
         most_frames: where it ends.
-        max_upload_mb: largest video that is taken, in megabytes.
+        max_video_mb: most megabytes of a video.
     """
     import uvicorn
     from fastapi import FastAPI, Request
@@ -80,8 +58,8 @@ def serve(watcher: Watcher, listening: socket.socket, frames: int, most_frames: 
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     host, port = listening.getsockname()[:2]
-    if host in _LOOPBACK:  # no other site can be this one under a name of its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK, "[::1]"])
+    if is_loopback(listening):  # no other site can be this one under a name of its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK, host])
 
     @app.middleware("http")
     async def ask_nobody_else(request: Request, call_next: Any) -> Any:
@@ -101,7 +79,7 @@ def serve(watcher: Watcher, listening: socket.socket, frames: int, most_frames: 
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=max_upload_mb * 1_000_000,
+        max_file_size=max_video_mb * 1_000_000,
         allowed_paths=[],
         blocked_paths=[],
         ssr_mode=False,
@@ -112,5 +90,5 @@ def serve(watcher: Watcher, listening: socket.socket, frames: int, most_frames: 
         css_paths=STYLE,
     )
     # Browsers keep a connection open as long as the page is.
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, server_header=False)
     uvicorn.Server(config).run(sockets=[listening])

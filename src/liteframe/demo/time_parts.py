@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from liteframe.chat.answer import STAGES, Answer
+from liteframe.chat.answer import BESIDE, STAGES, Answer
 
 REST = "rest"
 """The tokens after the first, of which `Answer.ms` has the mean."""
-WORDS = {
+_WORDS = {
     "wait": "wait for frames",
-    "decode": "decode the video",
-    "transfer": "hand frames over",
     "preprocess": "resize",
     "encode": "encode the frames",
     "project": "project",
     "prefill": "prefill, first token",
+    "other": "all else",
     REST: "rest of the answer",
+    "decode": "decode the video",
+    "transfer": "hand frames over",
 }
 
 
@@ -36,7 +37,7 @@ class Part:
     @property
     def words(self) -> str:
         """What the page calls it."""
-        return WORDS.get(self.stage, self.stage)
+        return _WORDS.get(self.stage, self.stage)
 
 
 def time_parts(answer: Answer, max_tokens: int) -> list[Part]:
@@ -46,7 +47,7 @@ def time_parts(answer: Answer, max_tokens: int) -> list[Part]:
         answer: with its `ms`.
         max_tokens: that it was allowed; at fewer, the token that ends it was computed too.
     """
-    parts = [Part(stage, answer.ms[stage]) for stage in STAGES if stage in answer.ms and stage != "token"]
+    parts = [Part(stage, answer.ms[stage]) for stage in STAGES if stage in answer.ms]
     if "token" in answer.ms:
         steps = answer.answer_tokens - (answer.answer_tokens == max_tokens)
         parts.append(Part(REST, answer.ms["token"] * steps))
@@ -59,5 +60,5 @@ def first_token_ms(parts: Sequence[Part]) -> float:
 
 
 def beside_parts(answer: Answer) -> list[Part]:
-    """What other processes did meanwhile; it is no part of the sum."""
-    return [Part(stage, ms) for stage, ms in answer.ms.items() if stage not in (*STAGES, "token")]
+    """What other processes did meanwhile, of which `wait` is all that delayed the answer."""
+    return [Part(stage, answer.ms[stage]) for stage in BESIDE if stage in answer.ms]

@@ -68,7 +68,7 @@ def answer_all(
     Args:
         models: method and frame count -> model. Methods that share a backbone share its features; a frame-wise one
             encodes each frame once for all counts.
-        batches: of videos with their `questions`, all frames that any cell needs, normalised.
+        batches: of videos with their `questions`, all frames that any cell needs.
         dtype: of autocast; float32 is none.
         device: where the models are.
     """

@@ -13,11 +13,10 @@ from torch import Tensor
 from transformers import InternVLForConditionalGeneration, ProcessorMixin
 
 from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS, RunParts
-from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.answering import option_ids, option_logits, whole_clips
 from liteframe.evaluation.frames import SampledFrames
-from liteframe.hf.engine import TORCH, OpenVINOBackbone
+from liteframe.hf.engine import TORCH, Float8Backbone, OpenVINOBackbone
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP, VisionTokens, joined
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
@@ -130,7 +129,7 @@ class EvaluatedModel:
     def engine(self) -> dict[str, Any]:
         """What runs the encoder, for the record, as its `engine`; nothing where torch does."""
         backbone = self.inner.backbone
-        return {"engine": backbone.describe()} if isinstance(backbone, OpenVINOBackbone) else {}
+        return {"engine": backbone.describe()} if isinstance(backbone, OpenVINOBackbone | Float8Backbone) else {}
 
     @property
     def inner(self) -> VideoLLM:
@@ -222,7 +221,7 @@ class Watched:
                 return _tokens_and_lines(model.project(model.compress(vision)))
         with self.subject.autocast():
             visual = encode_chunks(
-                lambda part: model.project(model.encode(normalize(part.to(self.subject.device)))),
+                lambda part: model.project(model.encode(part.to(self.subject.device))),
                 frames_TCHW[None, places_T],
                 self.subject.inner.clip_frames,
                 CLIPS_AT_ONCE,
@@ -243,7 +242,7 @@ class Watched:
         parts = []
         for part in frames_TCHW.split(CLIPS_AT_ONCE):
             with self.subject.autocast():
-                parts.append(self.subject.steps.backbone(normalize(part.to(self.subject.device))[None]))
+                parts.append(self.subject.steps.backbone(part.to(self.subject.device)[None]))
         return joined(parts)
 
 

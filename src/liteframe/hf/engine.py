@@ -1,33 +1,39 @@
-"""What runs the student's encoder: torch, or OpenVINO in eight bits on a CPU, out of what `liteframe export` wrote."""
+"""What runs the student's encoder: torch; OpenVINO in eight bits on a CPU, out of what `liteframe export` wrote; or
+torch in float8 on a GPU, by torchao."""
 
 from __future__ import annotations
 
 import hashlib
 from copy import deepcopy
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalized_for
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.hf.openvino import INPUT, PRECISION, Compiled, require
+from liteframe.models.acceleration.compiled_layers import compile_layers
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks, filled_up
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.model_folder import read_json_file
 from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.float8 import quantise_float8, require_float8
 from liteframe.models.teachers import weights_sha256
 from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.system.own_folder import LISTING, is_foreign, is_own, read_listed
 
-TORCH, INT8 = "torch", "openvino-int8"
-ENGINES = (TORCH, INT8)
+TORCH, INT8, FLOAT8 = "torch", "openvino-int8", "torchao-fp8"
+ENGINES = (TORCH, INT8, FLOAT8)
 GRAPH, WEIGHTS, RECORD = (f"{INT8}/{name}" for name in ("encoder.xml", "encoder.bin", "record.json"))
 """Files of an exported folder. The graph and its weights are OpenVINO's; the record says what they were made of."""
 
 
-def require_engine(engine: str, device: str = "cpu") -> str:
-    """The device for an engine: `device` itself for torch, the CPU for others.
+def require_engine(engine: str, device: str = "auto") -> str:
+    """The device for an engine: `device` itself for torch, the CPU for OpenVINO, a GPU for torchao.
 
     Args:
         engine: one of `ENGINES`.
@@ -39,6 +45,13 @@ def require_engine(engine: str, device: str = "cpu") -> str:
     if engine not in ENGINES:
         raise ConfigError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
     if engine == TORCH:
+        return device
+    if engine == FLOAT8:
+        device = "cuda" if device == "auto" else device
+        try:
+            require_float8(device)
+        except ConfigError as error:
+            raise ConfigError(f"engine {engine}: {error}") from error
         return device
     if device not in ("auto", "cpu"):
         raise ConfigError(f"engine {engine} runs on CPUs alone, and the device is {device!r}; leave one of them out")
@@ -104,7 +117,7 @@ class OpenVINOBackbone(nn.Module):
         self.image_size = self.only_size = (height, width)
 
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
-        """Tokens of frames that are normalised as ImageNet is; the last clip is filled up with the last frame.
+        """Tokens of frames, uint8 or normalised as ImageNet is; the last clip is filled up with the last frame.
 
         Raises:
             GeometryError: frames of another size than it was exported for.
@@ -112,6 +125,7 @@ class OpenVINOBackbone(nn.Module):
         frames, (height, width) = frames_BTCHW.shape[1], frames_BTCHW.shape[-2:]
         if (height, width) != self.only_size:
             raise GeometryError(f"frames of {height} x {width} px; the engine {INT8} takes {self.only_size} alone")
+        frames_BTCHW = normalized_for(frames_BTCHW, IMAGENET_MEAN, IMAGENET_STD)
         tokens_BTHWC = encode_chunks(self._encode, frames_BTCHW, self.clip_frames, CLIPS_AT_ONCE)
         return VisionTokens(tokens_BTHWC[:, : -(-frames // self.frames_per_group)])
 
@@ -123,3 +137,46 @@ class OpenVINOBackbone(nn.Module):
     def describe(self) -> dict[str, Any]:
         """For a record."""
         return {"name": INT8, "ir_sha256": self.ir_sha256, "openvino": require("openvino", "openvino").__version__}
+
+
+class Float8Backbone(nn.Module):
+    """The student with its blocks in float8 as a backbone, on a GPU; see `LiteFrameBackbone`.
+
+    The first frames turn the weights into float8, on the device where the frames are; the blocks are compiled, as else
+    it is slower than bfloat16.
+
+    Args:
+        student: whose place it takes; all of it that is not in float8 becomes bfloat16.
+    """
+
+    def __init__(self, student: LiteFrameBackbone) -> None:
+        super().__init__()
+        self.frames_per_group, self.clip_frames = student.frames_per_group, student.clip_frames
+        self.frame_wise, self.size_multiple = student.frame_wise, student.size_multiple
+        self.image_size = student.image_size
+        self.encoder_sha256 = encoder_sha256(student.encoder)
+        # No part of this module, so that no change of its dtype, which float8 does not survive, gets to the weights.
+        self._student = (student,)
+        self._quantised = False
+
+    def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
+        """Tokens, in bfloat16, of frames that are normalised as ImageNet is.
+
+        Raises:
+            ConfigError: the device of the frames multiplies no float8.
+        """
+        (student,) = self._student
+        if not self._quantised:
+            torchao = require_float8(frames_BTCHW.device)
+            student.to(frames_BTCHW.device, torch.bfloat16)
+            quantise_float8(student.encoder, torchao)
+            compile_layers(student.encoder.blocks, dynamic=True)
+            student.encoder.save_memory(CLIPS_AT_ONCE)
+            self._quantised = True
+        with torch.no_grad(), torch.autocast(frames_BTCHW.device.type, enabled=False):
+            tokens: VisionTokens = student(frames_BTCHW.to(torch.bfloat16))
+        return tokens
+
+    def describe(self) -> dict[str, Any]:
+        """For a record."""
+        return {"name": FLOAT8, "encoder_sha256": self.encoder_sha256, "torchao": version("torchao")}

@@ -11,7 +11,7 @@ import torch
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
-from liteframe.hf.engine import TORCH, OpenVINOBackbone, recorded_sha256, require_engine
+from liteframe.hf.engine import FLOAT8, TORCH, Float8Backbone, OpenVINOBackbone, recorded_sha256, require_engine
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.models.folders.model_folder import CONFIG, local_folder, model_file, read_json_file
@@ -33,13 +33,19 @@ def load_video_llm(
             encoder; the last two may be hub ids too.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         dtype: of weights that an adapter is merged into; None is the one of the LLM's.
-        engine: that runs its encoder, one of `ENGINES`; all but torch need what `liteframe export` made for them.
+        engine: that runs its encoder, one of `ENGINES`; openvino-int8 needs what `liteframe export` made for it.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, or that the engine can run.
     """
     folder = Path(source)
     require_engine(engine)
+    if engine == FLOAT8:
+        model = load_video_llm(source, attention, dtype)
+        if not isinstance(model.backbone, LiteFrameBackbone):
+            raise ConfigError(f"{source}: the engine {engine} runs liteframe's encoder, and this model has another")
+        model.backbone = Float8Backbone(model.backbone)
+        return model
     if engine != TORCH:
         recorded_sha256(folder)  # raises before the work
         model = load_video_llm(source, attention, dtype)

@@ -44,13 +44,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         super().__init__(config)
         text: Any = config.text_config
         self.encoder = LiteFrameEncoder(config.encoder_config)
-        projector_config: Any = SimpleNamespace(
-            vision_config=SimpleNamespace(hidden_size=config.encoder_config.output_size),
-            text_config=text,
-            downsample_ratio=config.downsample_ratio,
-            projector_hidden_act=config.projector_hidden_act,
-        )
-        self.projector = InternVLMultiModalProjector(projector_config)
+        self.projector = projector_of(config)
         self.language_model = AutoModel.from_config(text, trust_remote_code=False)
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()
@@ -116,20 +110,9 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         self.lm_head = new_embeddings
 
     def project_clips(self, pixel_values_videos: Tensor, clip_groups: Tensor | None = None) -> Tensor:
-        """What the LLM sees of clips: (groups, N, C_llm), one group for each of the `stride[0]` frames of a token.
-
-        Args:
-            pixel_values_videos: normalised pixels (clips, clip_frames, C, H, W).
-            clip_groups: how many groups of each clip count, (clips,); None is all.
-        """
-        pixels = pixel_values_videos.to(self.encoder.head.weight.dtype)
-        features = encode_chunks(
-            lambda part: self.encoder(part).last_hidden_state, pixels, self.encoder.clip_frames, CLIPS_AT_ONCE
-        )
-        visual = project_tokens(self.projector, features, self.config.downsample_ratio)
-        if clip_groups is None:
-            return visual.flatten(0, 1)
-        return visual[torch.arange(visual.shape[1], device=visual.device) < clip_groups.to(visual.device)[:, None]]
+        """As the function `project_clips`, with the model's own encoder and projector."""
+        ratio = self.config.downsample_ratio
+        return project_clips(self.encoder, self.projector, ratio, pixel_values_videos, clip_groups)
 
     def forward(
         self,
@@ -231,3 +214,38 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         parent: Any = super()
         ids, others = parent._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
         return ids, {**others, "pixel_values_videos": clips, **({} if groups is None else {"clip_groups": groups})}
+
+
+def projector_of(config: LiteFrameVideoConfig) -> InternVLMultiModalProjector:
+    """The base VLM's projector, with fresh weights."""
+    sizes: Any = SimpleNamespace(
+        vision_config=SimpleNamespace(hidden_size=config.encoder_config.output_size),
+        text_config=config.text_config,
+        downsample_ratio=config.downsample_ratio,
+        projector_hidden_act=config.projector_hidden_act,
+    )
+    return InternVLMultiModalProjector(sizes)
+
+
+def project_clips(
+    encoder: LiteFrameEncoder,
+    projector: nn.Module,
+    downsample_ratio: float,
+    pixel_values_videos: Tensor,
+    clip_groups: Tensor | None = None,
+) -> Tensor:
+    """What the LLM sees of clips: (groups, N, C_llm), one group for each of the `stride[0]` frames of a token.
+
+    Args:
+        encoder: takes the clips, a few at a time.
+        projector: the base VLM's.
+        downsample_ratio: of the base VLM's pixel shuffle.
+        pixel_values_videos: normalised pixels (clips, clip_frames, C, H, W).
+        clip_groups: how many groups of each clip count, (clips,); None is all.
+    """
+    pixels = pixel_values_videos.to(encoder.head.weight.dtype)
+    features = encode_chunks(lambda part: encoder(part).last_hidden_state, pixels, encoder.clip_frames, CLIPS_AT_ONCE)
+    visual = project_tokens(projector, features, downsample_ratio)
+    if clip_groups is None:
+        return visual.flatten(0, 1)
+    return visual[torch.arange(visual.shape[1], device=visual.device) < clip_groups.to(visual.device)[:, None]]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from liteframe.errors import ConfigError
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.system.atomic import atomic_open
+from liteframe.system.installation import install_hint
 
 _NEEDED = ("onnx", "onnxscript")
 
@@ -45,7 +46,7 @@ def export_onnx(encoder: LiteFrameEncoder, path: Path, size: tuple[int, int] | N
         ConfigError: onnx or onnxscript is not installed, or the file cannot be written, which is tried before the work.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise ConfigError(f"{' and '.join(missing)} not installed; pip install 'liteframe[onnx]'")
+        raise ConfigError(f"{' and '.join(missing)} not installed; {install_hint('onnx')}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_open(path) as file:

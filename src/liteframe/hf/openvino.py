@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError
+from liteframe.system.installation import install_hint
 
 INPUT, OUTPUT = "frames_BTCHW", "tokens_BTHWC"
 SETTINGS = {"preset": "mixed", "model_type": "transformer", "fast_bias_correction": True}
@@ -37,7 +39,7 @@ def require(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ConfigError(f"{name} cannot be imported ({error}); pip install 'liteframe[{extra}]'") from error
+        raise ConfigError(f"{name} cannot be imported ({error}); {install_hint(extra)}") from error
 
 
 class TokensOnly(nn.Module):
@@ -108,7 +110,9 @@ class Compiled:
     def __init__(self, model: Any, **settings: Any) -> None:
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), **settings}
         self._run = require("openvino", "openvino").Core().compile_model(model, "CPU", options)
+        self._alone = threading.Lock()  # it refuses a second thread while one is in there
 
     def __call__(self, frames_BTCHW: Tensor) -> Tensor:
-        tokens_BTHWC = self._run([frames_BTCHW.detach().float().contiguous().numpy()])[0]
+        with self._alone:
+            tokens_BTHWC = self._run([frames_BTCHW.detach().float().contiguous().numpy()])[0]
         return torch.from_numpy(tokens_BTHWC)

@@ -170,14 +170,13 @@ class LiteFrameProcessor(ProcessorMixin):
         visuals = {"image": list_of("image", images), "video": list_of("video", videos)}
         clips: list[Tensor] = []
         clip_groups: list[int] = []
-        tokens = self.tokens_per_clip * self.frames_per_group // self.clip_frames
 
         def add(kind: str, visual: Any) -> str:
-            frames_TCHW = self._image(visual) if kind == "image" else self._video(visual, num_frames, fps)
-            clips.append(self._clips(frames_TCHW))
-            groups, most = -(-len(frames_TCHW) // self.frames_per_group), self.clip_frames // self.frames_per_group
-            clip_groups.extend(min(most, groups - first) for first in range(0, groups, most))
-            return image_text(self, tokens) if kind == "image" else video_text(self, groups, tokens)
+            frames_TCHW = read_image(visual, self._size) if kind == "image" else self._video(visual, num_frames, fps)
+            clips_of_it, groups = self.clips_of(frames_TCHW)
+            clips.append(clips_of_it)
+            clip_groups.extend(groups)
+            return self.text_of(kind, sum(groups))
 
         data: dict[str, Any] = {}
         if text is None:
@@ -226,14 +225,25 @@ class LiteFrameProcessor(ProcessorMixin):
             num_frames = self.num_frames
         return read_video(video, self._size, num_frames, fps, self.frame_sampler())
 
-    def _image(self, image: Any) -> Tensor:
-        return read_image(image, self._size)
+    def clips_of(self, frames_TCHW: Tensor) -> tuple[Tensor, list[int]]:
+        """Whole clips (clips, clip_frames, 3, height, width), and how many groups of each count.
 
-    def _clips(self, frames_TCHW: Tensor) -> Tensor:
-        """Whole clips, (clips, clip_frames, 3, H, W); the last is filled up with the last frame."""
+        The last clip is filled up with the last frame; groups that hold nothing else do not count.
+        """
         missing = -len(frames_TCHW) % self.clip_frames
         filled = torch.cat([frames_TCHW, frames_TCHW[-1:].expand(missing, -1, -1, -1)])
-        return filled.unflatten(0, (-1, self.clip_frames))
+        groups, most = -(-len(frames_TCHW) // self.frames_per_group), self.clip_frames // self.frames_per_group
+        return filled.unflatten(0, (-1, self.clip_frames)), [min(most, groups - n) for n in range(0, groups, most)]
+
+    def text_of(self, kind: str, groups: int) -> str:
+        """What stands in a prompt for an image or a video of so many groups of frames."""
+        tokens = self.tokens_per_group
+        return image_text(self, tokens) if kind == "image" else video_text(self, groups, tokens)
+
+    @property
+    def tokens_per_group(self) -> int:
+        """What the LLM sees of the frames that a token spans."""
+        return self.tokens_per_clip * self.frames_per_group // self.clip_frames
 
     def frame_sampler(self) -> FrameSampler | None:
         """What `sampler` describes; None where nothing is described. Raises ConfigError for settings of none."""

@@ -48,10 +48,27 @@ def encode_equal_chunks(
         clip_frames: frames of a clip.
         chunk_clips: clips at a time.
     """
+
+    def encode_filled(clips_NTCHW: Tensor) -> Tensor:
+        return encode(filled_up(clips_NTCHW, chunk_clips - len(clips_NTCHW), axis=0))[: len(clips_NTCHW)]
+
+    return encode_clips(encode_filled, frames_BTCHW, clip_frames, chunk_clips)
+
+
+def encode_clips(
+    encode: Callable[[Tensor], Tensor], frames_BTCHW: Tensor, clip_frames: int, chunk_clips: int
+) -> Tensor:
+    """As `encode_chunks`, in chunks that differ in nothing but their number of clips: that many shapes at most.
+
+    Args:
+        encode: of up to `chunk_clips` clips, (N, clip_frames, ...) to (N, T', ...).
+        frames_BTCHW: pixels; the last clip of a video is filled up with its last frame.
+        clip_frames: frames of a clip.
+        chunk_clips: clips at a time.
+    """
     batch, frames = frames_BTCHW.shape[:2]
     clips_NTCHW = filled_up(frames_BTCHW, -frames % clip_frames, axis=1).unflatten(1, (-1, clip_frames)).flatten(0, 1)
-    parts = [filled_up(part, chunk_clips - len(part), axis=0) for part in clips_NTCHW.split(chunk_clips)]
-    features = torch.cat([encode(part) for part in parts])[: len(clips_NTCHW)]
+    features = torch.cat([encode(part) for part in clips_NTCHW.split(chunk_clips)])
     return features.unflatten(0, (batch, -1)).flatten(1, 2)
 
 

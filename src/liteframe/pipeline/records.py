@@ -32,7 +32,7 @@ class Fingerprint:
     Attributes:
         verb, args, seed: the command; the run folder in it stays a placeholder, so a run may be moved.
         configs: sha256 of the text of each config file, by its name in the recipe.
-        version: of liteframe.
+        version: of liteframe, as a release: what happens between two is in `code_digest`.
         before: digests of the stages before, by name.
     """
 
@@ -66,7 +66,8 @@ class Fingerprint:
 def fingerprint(stage: StageSpec, seed: int, before: dict[str, str]) -> Fingerprint:
     """The fingerprint of ``stage`` as its config files are now; ``before`` maps earlier stages to their digests."""
     configs = {name: _sha256(find_config(name).read_text(encoding="utf-8")) for name in stage.config}
-    return Fingerprint(stage.verb, stage.args, seed, configs, liteframe.__version__, before)
+    release = liteframe.__version__.partition(".dev")[0]
+    return Fingerprint(stage.verb, stage.args, seed, configs, release, before)
 
 
 @cache

@@ -72,7 +72,7 @@ def student_pass(config: LiteFrameConfig, image_size: tuple[int, int]) -> Forwar
         encoder = LiteFrameEncoder(config)
         frames_BCHW = torch.empty(config.clip_frames, config.num_channels, *image_size)
         pixels = cost_of(lambda: encoder.patch_embedding(frames_BCHW)).linear
-    counted = forward_pass(encoder, lambda clips: torch.empty(clips, *frames_BCHW.shape))
+    counted = forward_pass(encoder, lambda clips: torch.empty(clips, *frames_BCHW.shape, dtype=torch.uint8))
     return replace(counted, cost=replace(counted.cost, linear=counted.cost.linear - pixels, pixels=pixels))
 
 

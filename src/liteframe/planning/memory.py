@@ -83,13 +83,16 @@ def memory(
 
 
 def frames_bytes(frames: int, image_size: tuple[int, int]) -> float:
-    """Bytes of so many frames once they are normalised, in float32, as they stay until the step is done."""
-    return float(frames * 3 * prod(image_size) * _FP32)
+    """Bytes of so many frames in uint8, as they stay until the step is done."""
+    return float(frames * 3 * prod(image_size))
 
 
-def vision_tower_workspace(vision: Any, tokens: int) -> float:
-    """Bytes of the image encoder's largest moment without gradients: an MLP, its input and the residual stream."""
-    return float(_BF16 * tokens * (2 * vision.intermediate_size + 3 * vision.hidden_size))
+def vision_tower_workspace(vision: Any, frames: int, image_size: tuple[int, int]) -> float:
+    """Bytes of the image encoder's largest moment without gradients: an MLP, its input, the residual stream, and the
+    frames, which are normalised in float32."""
+    tokens = frames * (1 + prod(side // patch for side, patch in zip(image_size, vision.patch_size, strict=True)))
+    layer = _BF16 * tokens * (2 * vision.intermediate_size + 3 * vision.hidden_size)
+    return layer + _FP32 * frames_bytes(frames, image_size)
 
 
 def logits_bytes(text: Any, tokens: int) -> float:

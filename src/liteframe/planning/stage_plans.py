@@ -76,7 +76,7 @@ def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
         1.0,
         of_video(points, clips, groups / (clip // block[0])),
         {"teacher": clips * clip * vision_tower_flops(vision, size)},
-        vision_tower_workspace(vision, data.batch_size * clips * clip * (rows * columns + 1)),
+        vision_tower_workspace(vision, data.batch_size * clips * clip, size),
         frames_bytes(data.batch_size * clips * clip, size),
     )
     target = Target(
@@ -117,7 +117,7 @@ def _plan_ctd(stage: CTDStage, data: VideoDataModule) -> StagePlan:
     if stage.source is not None and data.store_path is None:
         parts.append(teacher_part(vision))
         teacher_flops = vision_tower_flops(vision, size)
-        workspace = vision_tower_workspace(vision, points["patches"] + clip)
+        workspace = vision_tower_workspace(vision, clip, size)
     batches = []
     for shape in data.shapes:
         clips = -(-shape.frames // clip)

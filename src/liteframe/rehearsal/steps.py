@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 ENDED_BY_SIGTERM, RANK_LOST = 128 + signal.SIGTERM, 1
 """Exit codes of runs that end half-way."""
 _LIMIT_S = 3600.0
@@ -121,10 +123,24 @@ def _process(words: Sequence[str], out: object, log: object) -> Iterator[subproc
     try:
         yield process
     finally:
-        for number, patience in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
+        for end, patience in ((_ask_to_end, _GRACE_S), (_kill, None)):
             if process.poll() is None:
-                os.killpg(process.pid, number)
+                end(process)
                 _wait(process, patience)
+
+
+def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform != "win32":  # there, nobody can be asked
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform != "win32":
+        os.killpg(process.pid, signal.SIGKILL)
+        return
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    process.kill()
 
 
 def _wait(process: subprocess.Popen[bytes], patience: float | None) -> None:

@@ -14,12 +14,12 @@ class StopAfter(Callback):
 
     Args:
         steps: after how many.
-        kill: send SIGKILL, which no process can answer, in place of SIGTERM.
+        kill: send SIGKILL, which no process can answer, in place of SIGTERM; on Windows neither can be.
     """
 
     def __init__(self, steps: int, kill: bool = False) -> None:
         self._steps = steps
-        self._signal = signal.SIGKILL if kill else signal.SIGTERM
+        self._signal = getattr(signal, "SIGKILL", signal.SIGTERM) if kill else signal.SIGTERM
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step >= self._steps:

@@ -23,7 +23,7 @@ from liteframe.data.store.files import INDEX_FILE
 from liteframe.data.store.folder import require_writable, stored_key
 from liteframe.data.store.videos import difference, folder_of_sources, video_facts
 from liteframe.data.store.writer import FeatureStoreWriter, SampleRefused, finalize
-from liteframe.data.transforms import denormalize, describe_geometry
+from liteframe.data.transforms import describe_geometry
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP, VisionTokens
 from liteframe.models.teachers import Teacher, TeacherSource
@@ -261,7 +261,7 @@ class CacheStage(LightningModule):
             self._write(self._writer, batch, targets_BTHWC)
 
     def _write(self, writer: FeatureStoreWriter, batch: dict[str, Any], targets_BTHWC: torch.Tensor) -> None:
-        frames = denormalize(batch["frames_BTCHW"]) if self.store_frames else None
+        frames_BTCHW = batch["frames_BTCHW"] if self.store_frames else None
         for i, (sample_id, row) in enumerate(zip(batch["sample_ids"], batch["rows"], strict=True)):
             valid = int(batch["valid_frames_B"][i])
             length = valid + -valid % self._frames_per_target
@@ -276,7 +276,7 @@ class CacheStage(LightningModule):
             targets_THWC = targets_BTHWC[i, : length // self._frames_per_target]
             try:
                 entry |= self._video_facts(row["path"])
-                writer.add(sample_id, targets_THWC, entry, frames[i, :length] if frames is not None else None)
+                writer.add(sample_id, targets_THWC, entry, None if frames_BTCHW is None else frames_BTCHW[i, :length])
             except SampleRefused as error:
                 if self._data.settings.on_error == "error" or self._data.ledger is None:
                     raise

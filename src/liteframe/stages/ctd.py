@@ -274,7 +274,7 @@ class CTDStage(Stage):
         )
         dtype = torch.float32
         for batch in islice(loader, batches):
-            batch = trainer.strategy.batch_to_device(batch)  # and normalises the frames
+            batch = trainer.strategy.batch_to_device(batch)
             with trainer.precision_plugin.forward_context():
                 targets_BTHWC = self._raw_targets(batch)
             dtype = targets_BTHWC.dtype

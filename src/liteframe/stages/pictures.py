@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from liteframe.data.transforms import denormalize
-
 _DARK = torch.tensor([0.05, 0.03, 0.25])
 _BRIGHT = torch.tensor([1.0, 0.92, 0.25])
 
@@ -27,15 +25,18 @@ def film(frames_TCHW: Tensor) -> Tensor:
 
 
 def wap_picture(frames_TCHW: Tensor, weights_THW: Tensor, block: tuple[int, int, int]) -> Tensor:
-    """Two rows: the frames, and the frames under WAP's weights (bright: four times the mean weight or more)."""
-    pixels = denormalize(frames_TCHW) / 255
+    """Two rows: the frames (uint8), and the frames under WAP's weights (bright: four times the mean weight or more)."""
+    pixels = frames_TCHW / 255
     shown = heat(weights_THW * prod(block) / 4, (pixels.shape[-2], pixels.shape[-1]))
     return torch.cat([film(pixels), film(0.35 * pixels + 0.65 * shown)], dim=-2)
 
 
 def similarity_picture(frames_TCHW: Tensor, student_THWC: Tensor, target_THWC: Tensor) -> Tensor:
-    """Two rows: first frame of each clip, and how alike student and target are in it (dark: cosine 0; bright: 1)."""
+    """Two rows: first frame of each clip, and how alike student and target are in it (dark: cosine 0; bright: 1).
+
+    Frames are uint8.
+    """
     clips = student_THWC.shape[0]
-    first = denormalize(frames_TCHW[:: max(1, frames_TCHW.shape[0] // clips)][:clips]) / 255
+    first = frames_TCHW[:: max(1, frames_TCHW.shape[0] // clips)][:clips] / 255
     cosine = functional.cosine_similarity(student_THWC.float(), target_THWC.float(), dim=-1)
     return torch.cat([film(first), film(heat(cosine, (first.shape[-2], first.shape[-1])))], dim=-2)

@@ -209,8 +209,9 @@ class Stage(LightningModule):
     def training_loss(self, loss: SummedLoss, counted: str = "") -> torch.Tensor:
         """What `training_step` returns, so that gradients are those of the mean over the whole optimizer step.
 
-        Logs the means so far: over all ranks, and over all batches whose gradients are accumulated. Every rank has to
-        call it, once a batch. Without a trainer each batch is a step.
+        Logs the means so far: over all ranks, and over all batches whose gradients are accumulated; every
+        `trainer.log_every_n_steps` steps. Every rank has to call it, once a batch. Without a trainer each batch is a
+        step.
 
         Args:
             loss: of this rank's batch.
@@ -220,10 +221,19 @@ class Stage(LightningModule):
             self._step_mean.reset()
         batches = 1 if self._trainer is None else self._trainer.accumulate_grad_batches
         share, means = self._step_mean.add(loss, batches)
-        self._log_means("train", means.values())
-        if counted:
-            self.log(f"rate/{counted}", means.parts["loss"][1].float())
+        if self._is_logged_step:
+            self._log_means("train", means.values())
+            if counted:
+                self.log(f"rate/{counted}", means.parts["loss"][1].float())
         return share
+
+    @property
+    def _is_logged_step(self) -> bool:
+        """Whether the logger takes what this step says. Lightning's `log` costs as much as a layer of a small model."""
+        if self._trainer is None:
+            return True
+        every, done = self.trainer.log_every_n_steps, self.trainer.fit_loop.epoch_loop._batches_that_stepped
+        return every > 0 and (done + 1) % every == 0
 
     def note_validation(self, loss: SummedLoss) -> None:
         """Adds this rank's batch to the means that are logged at the end of the validation, without communicating."""
@@ -243,6 +253,8 @@ class Stage(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
         now = time.monotonic()
         seconds, self._tick = now - self._tick, now
+        if not self._is_logged_step:
+            return
         B, T = batch["frames_BTCHW"].shape[:2]
         world = self.trainer.world_size
         self.log_dict(

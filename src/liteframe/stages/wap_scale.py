@@ -40,7 +40,7 @@ def importance_of(source: TeacherSource, wap: WAP, videos: str, count: int, fram
     check_teacher(teacher, source, wap, data.settings.image_size, data.settings.clip_frames)
     found, loader = [], data.loader("predict", drop_empty=True)
     for batch in track(islice(loader, count), "videos", total=count):
-        importance_BTHW = wap.importance(teacher(data.on_after_batch_transfer(batch, 0)["frames_BTCHW"]))
+        importance_BTHW = wap.importance(teacher(batch["frames_BTCHW"]))
         groups = -(-int(batch["valid_frames_B"][0]) // wap.block[0])  # those behind them fill up a clip
         found.append(importance_BTHW[0, : groups * wap.block[0]])
     loader.close()

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from liteframe.system.deferred_imports import deferred_imports
+
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _PR_SET_PDEATHSIG = 1
 
@@ -45,7 +47,8 @@ def share_cores() -> None:
 
 @contextmanager
 def first_imports() -> Iterator[None]:
-    """Around the imports of torch and what builds on it: no garbage collection, which takes a fifth of their time.
+    """Around the imports of torch and what builds on it: no garbage collection, which takes a fifth of their time, and
+    no module that they name and do not need, see `deferred_imports`.
 
     They make millions of objects that stay, and each pass would go through those made so far; later passes leave them
     out. Nothing is done where torch is loaded already.
@@ -55,7 +58,8 @@ def first_imports() -> Iterator[None]:
         return
     gc.disable()
     try:
-        yield
+        with deferred_imports():
+            yield
     finally:
         gc.freeze()
         gc.enable()

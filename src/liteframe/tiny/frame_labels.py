@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from liteframe.data.transforms import normalize
 from liteframe.errors import DataError
 from liteframe.stages.losses import sum_of
 from liteframe.stages.means import Means, SummedLoss
@@ -44,7 +45,7 @@ class FrameLabelStage(Stage):
 
     @abstractmethod
     def features(self, frames_FCHW: Tensor) -> Tensor:
-        """Class token and patch tokens of each frame, (F, 1 + N, C)."""
+        """Class token and patch tokens of each frame, normalised as ImageNet is, (F, 1 + N, C)."""
 
     def check_row(self, row: dict[str, Any]) -> None:
         where = f"{row['path']} (id {row['id']})"
@@ -67,7 +68,7 @@ class FrameLabelStage(Stage):
         """Sums over the frames that are shown, which may be none."""
         labels_FN = self._patch_labels(batch)
         shown_F = labels_FN[:, 0] != _IGNORE
-        features = self.features(batch["frames_BTCHW"].flatten(0, 1))[shown_F]
+        features = self.features(normalize(batch["frames_BTCHW"]).flatten(0, 1))[shown_F]
         labels_FN, patches_FNC = labels_FN[shown_F], features[:, 1:]
 
         object_logits = self.object_head(patches_FNC).float()

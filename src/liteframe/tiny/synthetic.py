@@ -110,6 +110,7 @@ class Scene:
 
     Attributes:
         size: height and width of the picture in pixels.
+        frames: of the video.
     """
 
     background: tuple[int, int, int]
@@ -121,13 +122,14 @@ class Scene:
     triangles: tuple[Thing, Thing]
     shots: tuple[Shot, ...] = ()
     size: int = SIZE
+    frames: int = FRAMES
 
     def things(self) -> tuple[Thing, ...]:
         """All objects, from the one farthest back to the one in front."""
         return (self.box, self.ball, *self.triangles, self.star)
 
     def to_dict(self) -> dict[str, Any]:
-        usual = {"shots": (), "size": SIZE}
+        usual = {"shots": (), "size": SIZE, "frames": FRAMES}
         return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     @classmethod
@@ -140,17 +142,19 @@ class Scene:
             triangles=(Thing(**fields["triangles"][0]), Thing(**fields["triangles"][1])),
             shots=tuple(map(Shot.from_dict, fields.get("shots", ()))),
             size=fields.get("size", SIZE),
+            frames=fields.get("frames", FRAMES),
             **things,
         )
 
 
-def draw_scene(rng: np.random.Generator, durations: Durations, scale: int = 1) -> Scene:
+def draw_scene(rng: np.random.Generator, durations: Durations, scale: int = 1, frames: int = FRAMES) -> Scene:
     """A random scene. The two triangles differ in colour, or their order could not be asked for.
 
     Args:
         rng: draws it.
         durations: of what flashes.
         scale: how many times as wide and high the picture is; objects stay as large in pixels.
+        frames: of the video; what flashes does so for no longer.
     """
     size = scale * SIZE
 
@@ -166,32 +170,33 @@ def draw_scene(rng: np.random.Generator, durations: Durations, scale: int = 1) -
 
     box, ball, star = (int(c) for c in rng.integers(0, len(COLORS), size=3))
     early, late = (int(c) for c in rng.choice(len(COLORS), size=2, replace=False))
-    half = FRAMES // 2
+    half = frames // 2
     return Scene(
         background=tuple(int(v) for v in rng.integers(10, 60, size=3)),  # type: ignore[arg-type]
         texture=int(rng.integers(0, 2**31)),
-        box=place("box", box, 11, 18, 0, FRAMES),
+        box=place("box", box, 11, 18, 0, frames),
         ball=Thing(  # type: ignore[call-arg]
             "ball",
             ball,
             *(int(v) for v in rng.integers(36 * scale, 77 * scale, size=2)),
             int(rng.integers(10, 15)),
             0,
-            FRAMES,
+            frames,
         ),
         direction=str(rng.choice(DIRECTIONS)),
-        star=flash("star", star, durations.star, 0, FRAMES),
+        star=flash("star", star, durations.star, 0, frames),
         triangles=(
             flash("triangle", early, durations.triangle, 0, half),
-            flash("triangle", late, durations.triangle, half, FRAMES),
+            flash("triangle", late, durations.triangle, half, frames),
         ),
         size=size,
+        frames=frames,
     )
 
 
 def ball_center(scene: Scene, frame: int) -> tuple[int, int]:
     """Place (x, y) of the ball in a frame: one sweep from edge to edge over the video, in `scene.direction`."""
-    way = scene.ball.r + (scene.size - 2 * scene.ball.r) * frame / (FRAMES - 1)
+    way = scene.ball.r + (scene.size - 2 * scene.ball.r) * frame / (scene.frames - 1)
     if scene.direction in ("left", "up"):
         way = scene.size - way
     along = round(way)
@@ -265,13 +270,13 @@ def _paint(frames_THWC: np.ndarray, sprite: tuple[np.ndarray, np.ndarray], x: in
 
 
 def render(scene: Scene) -> np.ndarray:
-    """All frames of a scene of the plain world, uint8 (128, height, width, 3), RGB."""
+    """All frames of a scene of the plain world, uint8 (frames, height, width, 3), RGB."""
     noise = np.random.default_rng(scene.texture).integers(-10, 11, size=(scene.size, scene.size, 1))
     still = np.clip(np.array(scene.background) + noise, 0, 255).astype(np.uint8)
-    frames_THWC = np.repeat(still[None], FRAMES, axis=0)
+    frames_THWC = np.repeat(still[None], scene.frames, axis=0)
     _paint(frames_THWC, _sprite(scene.box), scene.box.x, scene.box.y)
     ball = _sprite(scene.ball)
-    for frame in range(FRAMES):
+    for frame in range(scene.frames):
         _paint(frames_THWC[frame : frame + 1], ball, *ball_center(scene, frame))
     for thing in (*scene.triangles, scene.star):
         _paint(frames_THWC[thing.start : thing.stop], _sprite(thing), thing.x, thing.y)

@@ -5,35 +5,58 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from liteframe.bench import floor
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow
 from liteframe.bench.real_size import __main__ as module
-from liteframe.bench.real_size import steps
+from liteframe.bench.real_size import execution, steps
 from liteframe.bench.real_size.rows import computed, measured
-from liteframe.bench.real_size.run import run_latency
+from liteframe.bench.real_size.run import attention_times, run_latency
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.suite import Suite
 from liteframe.bench.real_size.table import latency_text
 from liteframe.bench.records import MODEL_STAGES
 from liteframe.command import cli
+from liteframe.models.acceleration.compiled_layers import compile_layers
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
 from liteframe.system.json_files import read_json
 
 POST_HOC = {f"teacher+{name}" for name in METHODS} - {f"teacher+{name}" for name in ON_BLOCKS}
 INSIDE_LLM = {"teacher+fastv", "teacher+pyramiddrop"}
-NOT_THERE = ("av", "decord", "jsonargparse", "lightning", "docstring_parser", "torchmetrics", "matplotlib")
+NOT_THERE = (
+    "av",
+    "decord",
+    "jsonargparse",
+    "lightning",
+    "docstring_parser",
+    "torchmetrics",
+    "matplotlib",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_products() -> Iterator[None]:
+    """Some CPUs take seconds for the matrix products by which each cell measures the machine's limits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(floor, "matrix_rate", partial(floor.matrix_rate, size=128))
+        yield
 
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Of the cells that a GPU runs, on the CPU."""
     path = tmp_path_factory.mktemp("latency") / "record.json"
-    run_latency("cpu", "tiny", path, 200.0, steps_of="cuda")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "compile_layers", partial(compile_layers, backend="eager"))
+        run_latency("cpu", "tiny", path, 400.0, steps_of="cuda")
     return read_json(path)
 
 
@@ -41,7 +64,10 @@ def test_the_record_is_whole(record: dict[str, Any]) -> None:
     assert (record["kind"], record["complete"]) == ("latency", True)
     assert record["limits"]["bf16_gflops"] > 0 and record["limits"]["bandwidth_gbs"] > 0
     assert record["environment"]["attention_kernel"] == "sdpa"
-    assert {row["suite"] for row in record["rows"]} == {"encoder", "mixer", "prefill", "pipeline", "throughput"}
+    suites = {"encoder", "mixer", "prefill", "pipeline", "throughput", "execution", "fastest", "streamed"}
+    assert {row["suite"] for row in record["rows"]} - {"decoded"} == suites
+    left_out = {cell["suite"] for cell in record["dropped"]} & set(steps.EXECUTED)
+    assert "float8" in left_out <= {"float8", "decoded"}, "no GPU, perhaps no torchcodec"
     expected = {*ENCODERS, *POST_HOC, *INSIDE_LLM}
     assert {method["name"] for method in record["arms"]} == expected
     assert expected <= {row["arm"] for row in record["rows"]}
@@ -57,7 +83,7 @@ def test_every_row_adds_up(record: dict[str, Any]) -> None:
             assert stage["computed"] == (stage["n"] == 0)
             if not stage["computed"]:
                 assert stage["p10"] <= stage["ms"] <= stage["p90"] and stage["peak_mib"] > 0
-        if row["suite"] in ("pipeline", "throughput"):
+        if row["suite"] in ("pipeline", "throughput", "fastest"):
             assert row["model_ms"] == pytest.approx(
                 sum(row["stages"][s]["ms"] for s in ("encode", "project", "prefill"))
             )
@@ -70,7 +96,32 @@ def test_every_row_adds_up(record: dict[str, Any]) -> None:
             assert (row["tokens_mean_over_layers"] is None) == (row["arm"] not in INSIDE_LLM)
         if row["suite"] != "prefill":
             assert row["tokens_per_frame"] == pytest.approx(methods[row["arm"]]["tokens_per_frame"])
-            assert row["stages"]["encode"]["flops"] > 0
+            assert row["suite"] == "streamed" or row["stages"]["encode"]["flops"] > 0
+
+
+def test_ways_to_run_an_encoder_are_timed_in_turns_and_the_fastest_is_taken(record: dict[str, Any]) -> None:
+    for name in ("student", "teacher"):
+        rows = [row for row in record["rows"] if (row["suite"], row["arm"]) == ("execution", name)]
+        assert [row["execution"] for row in rows] == [how.name for how in execution.EXECUTIONS[name]]
+        best = min(rows, key=lambda row: row["stages"]["encode"]["ms"])["execution"]
+        whole = [row for row in record["rows"] if row["suite"] == "fastest" and row["arm"].startswith(name)]
+        assert {row["execution"] for row in whole} == {best} and len(whole) == (2 if name == "teacher" else 1)
+    streamed = [row for row in record["rows"] if row["suite"] == "streamed"]
+    assert [row["execution"] for row in streamed] == ["in order", "overlapped"]
+    assert all(list(row["stages"]) == ["to_first_token"] and row["model_ms"] is None for row in streamed)
+
+
+def test_the_kernels_that_attention_ran_on_are_named(record: dict[str, Any]) -> None:
+    ran = {method["name"]: method["attention"] for method in record["arms"]}
+    assert ran["teacher"] == ran["student"] == ["flash_attention_for_cpu"]
+    # Whether torch multiplies grouped queries out on a CPU depends on its version.
+    assert set(record["settings"]["llm_attention"]) <= {"flash_attention_for_cpu"}
+
+
+def test_attention_kernels_are_timed_on_the_teachers_shape() -> None:
+    found = attention_times(shapes("tiny", ""), torch.device("cpu"), torch.float32, frames=2)
+    assert set(found) == {"flash", "math"}, "a CPU has no other"
+    assert list(found.values()) == sorted(found.values()) and min(found.values()) > 0
 
 
 def test_tokens_at_three_points(record: dict[str, Any]) -> None:
@@ -112,6 +163,10 @@ def test_a_device_has_cells_of_its_own() -> None:
     at_64 = [method for step in cuda if (step.suite, step.frames) == ("pipeline", 64) for method in step.methods]
     assert sorted(set(at_64) - set(ENCODERS)) == sorted(POST_HOC | INSIDE_LLM), "each method of the registry"
     assert len(at_64) == len(set(at_64)), "and once"
+    pairs = {(step.suite, method, step.frames) for step in cuda for method in step.methods}
+    assert {("fastest", "student", 512), ("fastest", "teacher", 64), ("streamed", "student", 512)} <= pairs
+    assert {("execution", name, frames) for name in ("student", "teacher") for frames in (8, 64)} <= pairs
+    assert ("float8", "student", 64) in pairs, "apart from the others, as its precision is another"
     reducing = [set(step.methods) for step in cuda if set(step.methods) & POST_HOC]
     assert reducing[0] == {"teacher+fastvid", "teacher+visionzip", "teacher+prumerge"}, "these first"
 
@@ -213,6 +268,6 @@ def test_it_needs_none_of_the_packages_for_data_and_commands() -> None:
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name.split('.')[0] in {NOT_THERE}: raise ImportError(name)\n"
         "sys.meta_path.insert(0, Missing())\n"
-        "import liteframe.bench.real_size.__main__\n"
+        "import liteframe.bench.real_size.__main__, liteframe.bench.real_size.run\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

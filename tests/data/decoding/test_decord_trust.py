@@ -83,3 +83,25 @@ def test_key_frames_before_the_one_before_them_is_shown_are_doubted(tmp_path: Pa
     path = write_video(tmp_path / "a.mp4", 60, options=options, container_options={"use_editlist": "0"}, keys=keys)
     seen = scan(str(path))
     assert len(seen.key_pts_K) == 9 and "misses key frames" in decord_doubt(seen)
+
+
+@pytest.mark.parametrize(
+    ("frame", "harmless"),
+    [
+        ("w: 64 h: 48 fmt: 0 csp: bt709 range: tv", True),
+        ("w: 64 h: 48 fmt: 0 csp: unknown range: tv", True),
+        ("w: 64 h: 48 fmt: 0 csp: bt709 range: pc", False),
+        ("w: 64 h: 32 fmt: 0 csp: bt709 range: tv", False),
+        ("w: 64 h: 48 fmt: 12 csp: bt709 range: tv", False),
+    ],
+)
+def test_decord2_may_learn_colours_from_the_first_frame_and_nothing_else(frame: str, harmless: bool) -> None:
+    """The lines are those of decord2 3.4.0, whose frames of such files are PyAV's to the bit."""
+    log = (
+        "[in @ 0x55963c0f5c40] Changing video frame properties on the fly is not supported by all filters.\n"
+        "[in @ 0x55963c0f5c40] filter context - w: 64 h: 48 fmt: 0 csp: unknown range: unknown alpha: unspecified,"
+        f" incoming frame - {frame} alpha: unspecified pts_time: 0"
+    )
+    bad = "[h264 @ 0x1] error while decoding MB 1 1"
+    assert decord_reader.damage_in(log) == ("" if harmless else log)
+    assert decord_reader.damage_in(f"{log}\n{bad}") == (bad if harmless else f"{log}\n{bad}")

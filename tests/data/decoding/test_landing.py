@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from painted_videos import number_of, write_video
 from remuxed_videos import remux
 
 from liteframe.data.decoding import decode
+from liteframe.data.decoding.frame_sink import FrameArray
 from liteframe.data.decoding.pyav import opening as pyav_open
 from liteframe.data.decoding.pyav import reader as pyav_reader
 from liteframe.data.decoding.pyav.in_order import frames_in_order
 from liteframe.data.decoding.pyav.reader import Converter, read_sparse
 from liteframe.data.decoding.pyav.scan import scan
+from liteframe.data.decoding.pyav.seek import plan
 from liteframe.errors import DecodeError
 
 _FRAMES = 36
@@ -104,6 +107,31 @@ def test_threads_read_what_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyP
     alone = read_sparse(seen, indices, (32, 24))
     for threads in (2, 3, 16):
         assert np.array_equal(read_sparse(seen, indices, (32, 24), threads), alone)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_frames_close_together_are_parted_at_key_frames(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyav_reader, "_WORTH_A_THREAD", 1)
+    path = str(write_video(tmp_path / "clip.mp4", 60, options={"g": "10", "bf": "2"}))
+    seen, indices = scan(path), list(range(0, 60, step))
+    assert len(plan(seen, indices, run_up=0)) == 1
+    runs = plan(seen, indices, run_up=0, enough=15)
+    assert [run.key for run in runs] == [None, 2, 4]
+    assert [slot for run in runs for _, slot in run.frames] == list(range(len(indices)))
+    threads = list[int]()
+    monkeypatch.setattr(FrameArray, "begin", _noted(FrameArray.begin, threads))
+    assert np.array_equal(read_sparse(seen, indices, (32, 24), 3), read_sparse(seen, indices, (32, 24)))
+    assert threads == [3, 1]
+
+
+def _noted(begin: Callable[..., None], noted: list[int]) -> Callable[..., None]:
+    def note(sink: FrameArray, frames: int, height: int, width: int, threads: int) -> None:
+        noted.append(threads)
+        begin(sink, frames, height, width, threads)
+
+    return note
 
 
 def test_damage_that_one_of_several_threads_meets_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def test_damage_and_false_key_frames_are_errors(tmp_path: Path) -> None:
 
 def test_without_it_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchcodec_reader.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"not installed: pip install 'liteframe\[torchcodec\]'"):
+    with pytest.raises(ConfigError, match=r"not installed: pip install 'liteframe-video\[torchcodec\]'"):
         read_frames(str(write_video(tmp_path / "clip.mp4", 4)), [0], "torchcodec")
 
 

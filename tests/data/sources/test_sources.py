@@ -93,7 +93,7 @@ def test_parquet_rows_are_those_of_json(tmp_path: Path) -> None:
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rows.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ConfigError, match=r"rows\.parquet: .*pip install 'liteframe\[parquet\]'"):
+    with pytest.raises(ConfigError, match=r"rows\.parquet: .*pip install 'liteframe-video\[parquet\]'"):
         read_manifest(tmp_path / "rows.parquet")
 
 

@@ -11,7 +11,7 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import nn
 
-from liteframe.data.transforms import denormalize, normalize
+from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.rivals.timm_backbone import TimmBackbone
 from small_teachers import randomise, timm_model
@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {"layers": (1, 1, 1, 1, 1), "embed_dims": (8, 16, 32, 32
 
 def frames(height: int = 64, width: int = 128) -> torch.Tensor:
     pixels = torch.randint(0, 256, (2, 3, 3, height, width), generator=torch.Generator().manual_seed(0))
-    return normalize(pixels.to(torch.uint8))
+    return pixels.to(torch.uint8)
 
 
 @torch.no_grad()
@@ -33,7 +33,8 @@ def test_tokens_are_timms_features_of_each_frame() -> None:
     backbone = TimmBackbone(model, (64, 64), colours["mean"], colours["std"])
     tokens_BTHWC = backbone(frames()).tokens_BTHWC
     assert tokens_BTHWC.shape == (2, 3, 1, 2, backbone.width)
-    pixels = denormalize(frames()[1, 2]).float() / 255
+    torch.testing.assert_close(backbone(normalize(frames())).tokens_BTHWC, tokens_BTHWC, rtol=1e-4, atol=1e-4)
+    pixels = frames()[1, 2].float() / 255
     expected_CHW = model.forward_features(((pixels - mean) / std)[None])[0]
     torch.testing.assert_close(tokens_BTHWC[1, 2].permute(2, 0, 1), expected_CHW, rtol=1e-4, atol=1e-4)
 

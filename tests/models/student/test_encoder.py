@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.student.encoder_config import EncoderSettings
@@ -55,6 +56,36 @@ def encoder() -> LiteFrameEncoder:
 @torch.no_grad()
 def encode(encoder: LiteFrameEncoder, frames: Tensor) -> Tensor:
     return encoder(frames).last_hidden_state
+
+
+class TestPixels:
+    """uint8 frames give what they give once they are normalised."""
+
+    @pytest.mark.parametrize("size", [(56, 56), (56, 112)])
+    def test_tokens_and_gradients_are_those_of_normalised_frames(self, encoder, size):
+        pixels = torch.randint(0, 256, (2, 6, 3, *size), dtype=torch.uint8)
+        pixels[0, 0], pixels[0, 1] = 0, 255
+        found = []
+        for frames in (pixels, normalize(pixels)):
+            encoder.zero_grad()
+            tokens = encoder(frames).last_hidden_state
+            tokens.square().sum().backward()
+            found.append((tokens, [parameter.grad.clone() for parameter in encoder.parameters()]))
+        (tokens, gradients), (expected, expected_gradients) = found
+        torch.testing.assert_close(tokens, expected, rtol=1e-5, atol=1e-5)
+        for gradient, other in zip(gradients, expected_gradients, strict=True):
+            assert (gradient - other).norm() <= 1e-5 * other.norm()
+
+    @torch.no_grad()
+    def test_rounding_to_bfloat16_costs_no_more_than_before(self, encoder):
+        pixels = torch.randint(0, 256, (2, 8, 3, 56, 56), dtype=torch.uint8)
+        exact = encode(encoder, normalize(pixels))
+        with torch.autocast("cpu", torch.bfloat16):
+            errors = [(encode(encoder, frames) - exact).abs().mean() for frames in (pixels, normalize(pixels))]
+        assert errors[0] < 1.2 * errors[1]
+        encoder.to(torch.bfloat16)
+        errors = [(encode(encoder, frames) - exact).abs().mean() for frames in (pixels, normalize(pixels))]
+        assert errors[0] < 1.2 * errors[1]
 
 
 class TestPaper:
@@ -217,8 +248,8 @@ class TestGeometry:
         assert all(word in str(caught.value) for word in words)
 
     def test_integer_frames_and_misfit_valid_frames_are_refused(self, encoder):
-        with pytest.raises(GeometryError, match="normalise"):
-            encoder(torch.zeros(1, 4, 3, 56, 56, dtype=torch.uint8))
+        with pytest.raises(GeometryError, match=r"int64.*uint8"):
+            encoder(torch.zeros(1, 4, 3, 56, 56, dtype=torch.int64))
         with pytest.raises(GeometryError, match="valid_frames_B"):
             encoder(torch.zeros(1, 4, 3, 56, 56), torch.tensor([4, 4]))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,15 @@ from transformers import InternVLForConditionalGeneration
 from host_world import bpe_processor
 from liteframe.errors import DataError
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids, room_for_answer
+from liteframe.models.video_llm import generation
+from liteframe.models.video_llm.generation import (
+    Conversation,
+    Sampled,
+    answer_batch,
+    answer_prompt,
+    prompt_ids,
+    room_for_answer,
+)
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.tiny.models import tiny_config, tiny_processor
 from tiny_world import encoder_folder
@@ -53,6 +63,15 @@ def end_with(model: VideoLLM, token: int) -> None:
     """Lets answers end with a token that this random model does come to say."""
     tokenizer = model.prompts.tokenizer
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(token)
+
+
+def test_a_prompt_in_parts_is_the_prompt_at_once(model: VideoLLM) -> None:
+    visual = see(model, 24)
+    asked = [(turn, list(Conversation(model, visual).reply(turn, 4))) for turn in QUESTIONS[:2]]
+    for tokens in (1, 7, 16):  # a part may begin and end among the tokens of a clip
+        with mock.patch.object(generation, "_PREFILL_TOKENS", tokens):
+            for turn, ids in asked:
+                assert list(Conversation(model, visual).reply(turn, 4)) == ids
 
 
 def test_a_conversation_is_an_uncached_prefill_of_all_of_it(model: VideoLLM) -> None:
@@ -123,6 +142,38 @@ def test_what_cannot_be_asked_is_named(model: VideoLLM) -> None:
         ask(QUESTIONS[0], 0)
     with pytest.raises(DataError, match=r"no number for each of 300 groups of frames; look at fewer"):
         answer_batch(model, [visual[:, :1].expand(-1, 300, -1, -1)], QUESTIONS[:1], 1)
+
+
+def test_a_whole_prompt_is_answered_as_a_conversation_is(model: VideoLLM) -> None:
+    talk = Conversation(model, visual := see(model))
+    first, second = list(talk.reply(QUESTIONS[0], 4)), list(talk.reply(QUESTIONS[1], 4))
+    prompts = model.prompts
+    said = prompts.tokenizer.decode(first, skip_special_tokens=True)
+    video, asked = [{"type": "video"}], [[{"type": "text", "text": question}] for question in QUESTIONS[:2]]
+    messages = [
+        {"role": "user", "content": video + asked[0]},
+        {"role": "assistant", "content": [{"type": "text", "text": said}]},
+        {"role": "user", "content": asked[1]},
+    ]
+    shape = tuple(visual.shape[1:3])
+    assert list(answer_prompt(model, prompts.dialogue_ids(messages[:1], [shape]), [visual], 4)) == first
+    if prompts.tokenizer(said, add_special_tokens=False).input_ids == first:
+        ids = prompts.dialogue_ids(messages, [shape])
+        assert ids == talk.ids[: len(talk.ids) - len(second)]
+        assert list(answer_prompt(model, ids, [visual], 4)) == second
+
+
+def test_tokens_are_drawn_by_their_probability() -> None:
+    logits_BV = torch.tensor([[2.0, 1.0, 0.0, -torch.inf]])
+    draw = Sampled(temperature=0.5, seed=0)
+    shares = torch.bincount(torch.cat([draw(logits_BV) for _ in range(4000)]), minlength=4) / 4000
+    torch.testing.assert_close(shares, torch.softmax(logits_BV[0] / 0.5, dim=-1), atol=0.02, rtol=0)
+    assert {int(Sampled(9.0, top_k=2, seed=seed)(logits_BV)) for seed in range(50)} == {0, 1}
+    # Of 0.67, 0.24 and 0.09, the first two are the fewest that have 0.7.
+    assert {int(Sampled(1.0, top_p=0.7, seed=seed)(logits_BV)) for seed in range(50)} == {0, 1}
+    assert len({int(Sampled(9.0)(logits_BV)) for _ in range(50)}) > 1
+    with pytest.raises(DataError, match="logits are no numbers"):
+        Sampled(1.0)(torch.tensor([[1.0, torch.nan]]))
 
 
 @pytest.mark.parametrize("model", ["tiny"], indirect=True)

@@ -10,6 +10,7 @@ all takes a rate for the layers and one for attention, fitted to all lengths.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,12 +18,15 @@ from liteframe.bench.environment import environment
 from liteframe.bench.floor import measure_limits
 from liteframe.bench.memory import reset_peak
 from liteframe.bench.real_size.cells import Budget, rule_for
+from liteframe.bench.real_size.execution import FLASH_FIRST
 from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord
-from liteframe.bench.real_size.shapes import ATTENTION, shapes
+from liteframe.bench.real_size.shapes import ATTENTION, Shapes, shapes
 from liteframe.bench.real_size.steps import steps_for
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS
 from liteframe.bench.real_size.suite import Suite, methods_to_make
 from liteframe.bench.real_size.table import latency_text
+from liteframe.bench.timers import measure
+from liteframe.models.acceleration.attention_kernel import preferring, rank_kernels
 
 BASE_VLMS = {"cpu": "internvl3-1b", "cuda": "internvl3-8b"}
 DECODE_TOKENS = {"cpu": 1, "cuda": 9}
@@ -74,10 +78,26 @@ def run_latency(
     }
     record = RunningRecord(found, settings, measure_limits(where), path=out)
     steps = steps_for(kind, size == "tiny")
-    suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind], getattr(torch, dtype))
-    suite.prepare(methods_to_make(steps))
-    suite.run(steps)
+    if where.type == "cuda":
+        settings["attention_preferred"] = FLASH_FIRST
+        settings["attention_kernels_ms"] = attention_times(sizes, where, getattr(torch, dtype))
+    with preferring(FLASH_FIRST if where.type == "cuda" else []):
+        suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind], getattr(torch, dtype))
+        suite.prepare(methods_to_make(steps))
+        suite.run(steps)
     record.complete = True
     record.save(budget.spent)
     print(latency_text(record))
     return out
+
+
+def attention_times(sizes: Shapes, device: torch.device, dtype: torch.dtype, frames: int = 8) -> dict[str, float]:
+    """Milliseconds of the teacher's self-attention in so many frames by each kernel that can run it, fastest first."""
+    vision: Any = sizes.vision
+    tokens = (sizes.image_size // vision.patch_size[0]) ** 2 + 1
+    heads = vision.num_attention_heads
+    query_BHNC = torch.randn(frames, heads, tokens, vision.hidden_size // heads, device=device, dtype=dtype)
+    with torch.inference_mode():
+        return rank_kernels(
+            query_BHNC, lambda attend: min(measure(attend, warmup=3, max_runs=20, max_seconds=0.2, device=device))
+        )

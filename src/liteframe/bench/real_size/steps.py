@@ -13,6 +13,8 @@ FRAMES = (8, 16, 32, 64, 128, 256, 512)
 CLIP = 4
 """Frames that the paper's Table 2 times a mixer on."""
 LLM = "llm"
+EXECUTED = ("execution", "float8", "fastest", "streamed", "decoded")
+"""Suites of one method that is run in several ways, or of methods that are run otherwise than everywhere else."""
 FIRST_POST_HOC = ("teacher+fastvid", "teacher+visionzip", "teacher+prumerge")
 """Methods of `POST_HOC` that run before what is of less weight; the others run last."""
 
@@ -22,7 +24,7 @@ class Step:
     """Methods that run in turns at one size.
 
     Attributes:
-        suite: "encoder", "mixer", "prefill", "pipeline" or "throughput".
+        suite: "encoder", "mixer", "prefill", "pipeline", "throughput", or one of `EXECUTED`; see `LatencyRow`.
         methods: names, those that matter most first.
         frames: of a video; tokens of the prompt for "prefill".
         batch: videos at once.
@@ -65,8 +67,18 @@ def _cuda() -> list[Step]:
         *(Step("prefill", (LLM,), tokens) for tokens in (256, 1024, 4096, 16384)),
         # More of the teacher's frames than these are more than its LLM takes.
         *(Step("pipeline", ("student", "teacher+wap"), frames) for frames in FRAMES[4:]),
-        *(Step("encoder", ("student", "teacher", *_same_size(), *_native()), frames) for frames in (8, 64)),
+        Step("encoder", ("student", "teacher"), 64),
+        *(Step("execution", (name,), 64) for name in ("student", "teacher")),
+        Step("fastest", ("student", "teacher", "teacher+wap"), 64),
+        Step("fastest", ("student",), 512),
         *(Step("throughput", ("student", "teacher+wap", "teacher"), 8, batch) for batch in (8, 32)),
+        Step("streamed", ("student",), 512),
+        Step("streamed", ("teacher",), 64),
+        Step("decoded", ("student",), 512),
+        Step("float8", ("student",), 64),
+        Step("encoder", (*_same_size(), *_native()), 64),
+        *(Step("execution", (name,), 8) for name in ("student", "teacher")),
+        Step("encoder", ("student", "teacher", *_same_size(), *_native()), 8),
         *(Step("pipeline", FIRST_POST_HOC, frames) for frames in (8, 64)),
         *(Step("mixer", ("student", *_group("mixer")), frames) for frames in (CLIP, 64)),
         *(Step("encoder", ("student",), frames, chunk_clips=128) for frames in (1024, 2048, 4096)),
@@ -91,6 +103,11 @@ def _tiny(device_type: str) -> list[Step]:
             Step("pipeline", (*_group("main"), *POST_HOC, *INSIDE_LLM), 8),
             Step("throughput", _group("main"), 8, batch=2),
             Step("encoder", ("student",), 16, chunk_clips=2),
+            *(Step("execution", (name,), 4) for name in ("student", "teacher")),
+            Step("float8", ("student",), 4),
+            Step("fastest", _group("main"), 8),
+            Step("streamed", ("student",), 80),
+            Step("decoded", ("student",), 8),
         ]
     return steps
 

@@ -76,12 +76,14 @@ class Subject:
         about: what the registry says of it.
         model: a `VideoLLM`, or one of `liteframe.models.rivals` around it.
         image_size: side of its frames in pixels.
+        channels_last: its frames lie in memory with the colours of a pixel together.
     """
 
     name: str
     about: ComparedEncoder
     model: Any
     image_size: int
+    channels_last: bool = False
 
     @property
     def video_llm(self) -> VideoLLM:
@@ -92,14 +94,19 @@ class Subject:
     def frames(self, count: int, batch: int = 1) -> Tensor:
         """Random frames, (batch, count, 3, side, side)."""
         weight = next(self.video_llm.backbone.parameters())
-        side = self.image_size
-        return torch.randn(batch, count, 3, side, side, device=weight.device, dtype=weight.dtype)
+        return self._laid(torch.randn(self._shape(count, batch), device=weight.device, dtype=weight.dtype))
 
     def pixels(self, count: int, batch: int = 1) -> Tensor:
         """Random frames as a decoder gives them, uint8 (batch, count, 3, side, side) on the host; pinned for a GPU."""
+        pixels = torch.randint(0, 256, self._shape(count, batch), dtype=torch.uint8)
+        return self._laid(pixels.pin_memory() if next(self.video_llm.backbone.parameters()).is_cuda else pixels)
+
+    def _shape(self, count: int, batch: int) -> tuple[int, ...]:
         side = self.image_size
-        pixels = torch.randint(0, 256, (batch, count, 3, side, side), dtype=torch.uint8)
-        return pixels.pin_memory() if next(self.video_llm.backbone.parameters()).is_cuda else pixels
+        return (batch, count, side, side, 3) if self.channels_last else (batch, count, 3, side, side)
+
+    def _laid(self, frames: Tensor) -> Tensor:
+        return frames.movedim(-1, 2) if self.channels_last else frames
 
     def settings(self, question_tokens: int, output_length: int) -> dict[str, Any]:
         """What it runs under, read off its modules; methods that differ in it may not be compared."""

@@ -10,21 +10,26 @@ import torch
 
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import LatencyRow, StageTime
+from liteframe.bench.real_size.arms import Arm, ExecutedArms, NoTimer
 from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, measure_cell
 from liteframe.bench.real_size.compose import composed_rows
 from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord, describe_method
 from liteframe.bench.real_size.rows import measured
 from liteframe.bench.real_size.runs import WAP_METHOD, EncoderRun, LlmRun, PipelineRun, Run
 from liteframe.bench.real_size.shapes import Shapes
-from liteframe.bench.real_size.steps import FRAMES, LLM, Step, methods_of
+from liteframe.bench.real_size.steps import EXECUTED, FRAMES, LLM, Step, methods_of
 from liteframe.bench.real_size.subjects import QUESTION_TOKENS, Backbones, Llm, Subject, build_subject, module_bytes
 from liteframe.bench.real_size.work import EncoderWork, LlmWork
 from liteframe.bench.timers import summary
 from liteframe.errors import ConfigError
+from liteframe.models.acceleration.attention_kernel import KernelsThatRan
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.system.progress import track
+
+_WITH_ANSWER = ("pipeline", "throughput", "fastest", "streamed", "decoded")
+_SHORT_PROMPT = 8
 
 
 class Suite:
@@ -55,6 +60,10 @@ class Suite:
         self.subjects: dict[str, Subject] = {}
         self.work: dict[str, EncoderWork] = {}
         self._backbones: Backbones = {}
+        self._executed = ExecutedArms(shapes, self.llm, dtype, self.subjects, record, budget)
+        with KernelsThatRan() as ran, torch.inference_mode():
+            LlmRun(self.llm, _SHORT_PROMPT)(NoTimer())
+        record.settings["llm_attention"] = ran.names
 
     def prepare(self, names: Iterable[str]) -> None:
         """Make the methods and count their work; one that cannot be made, such as of a timm without it, is dropped."""
@@ -64,8 +73,9 @@ class Suite:
             except ConfigError as error:
                 self.record.drop("all", name, None, 1, f"cannot be made: {error}")
                 continue
-            self.subjects[name], self.work[name] = subject, EncoderWork(subject)
-            self.record.methods[name] = describe_method(subject, self.work[name])
+            with KernelsThatRan() as ran:
+                self.subjects[name], self.work[name] = subject, EncoderWork(subject)
+            self.record.methods[name] = replace(describe_method(subject, self.work[name]), attention=ran.names)
 
     def run(self, steps: list[Step]) -> None:
         """Every cell, then what is composed of them."""
@@ -86,18 +96,30 @@ class Suite:
 
     def cell(self, step: Step) -> list[LatencyRow]:
         """Rows of one step; methods that were not run for want of time are noted as dropped."""
-        names = [name for name in step.methods if name in self.subjects or name == LLM]
-        try:
-            runs = {name: self._run_of(step, name) for name in names}
-        except (torch.OutOfMemoryError, MemoryError):
-            return [_out_of_memory(step, name, None) for name in names]
-        output = self.decode_tokens if step.suite == "prefill" else int(step.suite in ("pipeline", "throughput"))
-        settings = {name: self._settings(name, output) for name in names}
+        if step.suite in EXECUTED:
+            arms = self._executed.of(step)
+        else:
+            names = [name for name in step.methods if name in self.subjects or name == LLM]
+            try:
+                arms = {name: Arm(name, self._run_of(step, name)) for name in names}
+            except (torch.OutOfMemoryError, MemoryError):
+                return [self._out_of_memory(step, name) for name in names]
+        output = self.decode_tokens if step.suite == "prefill" else int(step.suite in _WITH_ANSWER)
+        settings = {label: self._settings(arm.method, output) for label, arm in arms.items()}
+        guesses = self._guesses(step, [arm.method for arm in arms.values()])
         rows: list[LatencyRow] = []
         with torch.inference_mode():
-            outcomes = measure_cell(runs, settings, self.device, self.budget, self._guesses(step, names))
-        for name, outcome in outcomes.items():
-            rows += self._rows_of(step, name, runs[name], outcome)
+            outcomes = measure_cell(
+                {label: arm.run for label, arm in arms.items()},
+                settings,
+                self.device,
+                self.budget,
+                {label: guesses[arm.method] for label, arm in arms.items() if arm.method in guesses},
+            )
+        for label, outcome in outcomes.items():
+            arm = arms[label]
+            found = self._rows_of(step, arm, outcome)
+            rows += [replace(row, execution=arm.execution, note=row.note or arm.note) for row in found]
         return rows
 
     def _run_of(self, step: Step, name: str) -> Run:
@@ -137,11 +159,13 @@ class Suite:
                 guesses[name] = ms / 1e3 * step.batch * step.frames / size
         return guesses
 
-    def _rows_of(self, step: Step, name: str, run: Run, outcome: Outcome) -> list[LatencyRow]:
+    def _rows_of(self, step: Step, arm: Arm, outcome: Outcome) -> list[LatencyRow]:
+        name, run = arm.method, arm.run
         if outcome.samples is None:
             if outcome.reason == OUT_OF_MEMORY:
-                return [_out_of_memory(step, name, self.subjects[name].image_size if name in self.subjects else None)]
-            self.record.drop(step.suite, name, step.frames, step.batch, outcome.reason)
+                return [self._out_of_memory(step, name)]
+            label = f"{name}, {arm.execution}" if arm.execution else name
+            self.record.drop(step.suite, label, step.frames, step.batch, outcome.reason)
             return []
         samples, peaks = outcome.samples.stages_ms, outcome.samples.peak_mib
         if isinstance(run, LlmRun):
@@ -174,6 +198,8 @@ class Suite:
         }
         if not isinstance(subject.model, PrunedVideoLLM):
             flops["prefill"] = (step.batch * self.llm_work.prefill_least(prompt_tokens), self.llm.weight_bytes())
+        if step.suite == "float8":
+            del flops["encode"]  # the machine's limits are those of other precisions
         stages = {}
         for stage, times in samples.items():
             if stage not in ("wap", "wap_project"):
@@ -223,6 +249,13 @@ class Suite:
         length = step.frames
         return LatencyRow("prefill", LLM, None, stages, run_ms=summary(run_ms), prompt_tokens=length, tokens_llm=length)
 
+    def _out_of_memory(self, step: Step, name: str) -> LatencyRow:
+        frames, tokens = (None, step.frames) if name == LLM else (step.frames, None)
+        side = self.subjects[name].image_size if name in self.subjects else None
+        return LatencyRow(
+            step.suite, name, frames, {}, step.batch, OUT_OF_MEMORY, image_size=side, prompt_tokens=tokens
+        )
+
 
 def methods_to_make(steps: list[Step]) -> list[str]:
     """Methods of the steps, and that whose rows come out of the teacher's runs."""
@@ -230,10 +263,3 @@ def methods_to_make(steps: list[Step]) -> list[str]:
     if "teacher" in names and WAP_METHOD not in names:
         names.insert(names.index("teacher") + 1, WAP_METHOD)
     return names
-
-
-def _out_of_memory(step: Step, name: str, image_size: int | None) -> LatencyRow:
-    frames, tokens = (None, step.frames) if name == LLM else (step.frames, None)
-    return LatencyRow(
-        step.suite, name, frames, {}, step.batch, OUT_OF_MEMORY, image_size=image_size, prompt_tokens=tokens
-    )

@@ -26,7 +26,8 @@ def latency_text(record: LatencyRecord) -> str:
 
 
 def _line(row: LatencyRow) -> list[str]:
-    cells = [row.suite, row.arm, *("-" if n is None else str(n) for n in (row.frames, row.batch, row.tokens_llm))]
+    name = f"{row.arm}, {row.execution}" if row.execution else row.arm
+    cells = [row.suite, name, *("-" if n is None else str(n) for n in (row.frames, row.batch, row.tokens_llm))]
     times = [
         ("~" if stage.computed else "") + milliseconds(stage.ms) if (stage := row.stages.get(name)) else "-"
         for name in MODEL_STAGES

@@ -18,6 +18,7 @@ import numpy as np
 from liteframe.data.decoding import decord_reader, torchcodec_reader
 from liteframe.data.decoding.decord_trust import decord_doubt, decord_refusal
 from liteframe.data.decoding.frame_resize import FrameResize
+from liteframe.data.decoding.frame_sink import FrameArray, FrameSink
 from liteframe.data.decoding.memory import require_memory
 from liteframe.data.decoding.pyav import reader as pyav_reader
 from liteframe.data.decoding.pyav import scan as pyav_scan
@@ -228,23 +229,45 @@ def read_frames_by(
     truncated: bool = False,
 ) -> tuple[np.ndarray, VideoInfo]:
     """As `read_frames`, with the file's info naming the decoder that read it; `truncated` as in `probe`."""
+    wanted_T = np.asarray(indices, np.int64).reshape(-1)
+    distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
+    sink = FrameArray()
+    used = read_into(sink, path, distinct_T, decoder, info, size, threads, truncated)
+    if len(distinct_T) == len(wanted_T) and np.array_equal(place_T, np.arange(len(wanted_T))):
+        return sink.frames_THWC, used
+    height, width = size or (used.height, used.width)
+    require_memory(used.path, len(wanted_T), height, width)
+    return sink.frames_THWC[place_T], used
+
+
+def read_into(
+    sink: FrameSink,
+    path: str,
+    indices: np.ndarray,
+    decoder: str = "auto",
+    info: VideoInfo | None = None,
+    size: tuple[int, int] | None = None,
+    threads: int = 1,
+    truncated: bool = False,
+) -> VideoInfo:
+    """As `read_frames_by`, of strictly increasing `indices` into a sink; gives the info alone."""
     check_decoder(decoder)
     path = os.fspath(path)
     scan = _scans.get(path, truncated)
-    wanted_T = np.asarray(indices, np.int64).reshape(-1)
     for _ in range(2):
         chosen = _info(scan, decoder)
         if info is not None and info.frames != scan.frames:
             raise DecodeError(path, f"has {scan.frames} frames where {info.frames} were announced")
-        if not len(wanted_T):
-            return np.empty((0, *(size or (scan.height, scan.width)), 3), np.uint8), chosen
-        low, high = int(wanted_T.min()), int(wanted_T.max())
+        height, width = size or (scan.height, scan.width)
+        if not len(indices):
+            sink.begin(0, height, width, threads=1)
+            return chosen
+        low, high = int(indices[0]), int(indices[-1])
         if low < 0 or high >= scan.frames:
             raise DecodeError(path, f"has no frame {low if low < 0 else high}: they are 0 to {scan.frames - 1}")
-        require_memory(path, len(wanted_T), *(size or (scan.height, scan.width)))
-        distinct_T, place_T = np.unique(wanted_T, return_inverse=True)
+        require_memory(path, sink.held(len(indices), height, width), height, width)
         try:
-            frames_THWC = _read(scan, distinct_T.tolist(), decoder, size, threads)
+            _read(sink, scan, indices.tolist(), decoder, size, threads)
         except MemoryError as error:
             raise DecodeError(
                 path, "its decoder asks for more memory than a decode process may take: scale the video down"
@@ -252,17 +275,17 @@ def read_frames_by(
         except TableMismatch:
             scan = _scans.put(path, pyav_scan.scan(path, by_decoding=True, truncated=truncated))
             continue
-        if len(distinct_T) == len(wanted_T) and np.array_equal(place_T, np.arange(len(wanted_T))):
-            return frames_THWC, chosen
-        return frames_THWC[place_T], chosen
+        return chosen
     raise DecodeError(path, "shows other frames each time it is read")
 
 
-def _read(scan: Scan, indices: list[int], decoder: str, size: tuple[int, int] | None, threads: int) -> np.ndarray:
+def _read(
+    sink: FrameSink, scan: Scan, indices: list[int], decoder: str, size: tuple[int, int] | None, threads: int
+) -> None:
     if decoder in ("auto", "pyav"):
-        return pyav_reader.read_sparse(scan, indices, size, threads)
+        return pyav_reader.read_sparse_into(sink, scan, indices, size, threads)
     whole = (scan.height, scan.width)
     resize = FrameResize(whole, size or whole)
     if decoder == "torchcodec":
-        return torchcodec_reader.read(scan, indices, resize, threads)
-    return decord_reader.read(scan.path, indices, scan.frames, resize, in_order=bool(decord_doubt(scan)))
+        return torchcodec_reader.read_into(sink, scan, indices, resize, threads)
+    return decord_reader.read_into(sink, scan.path, indices, scan.frames, resize, in_order=bool(decord_doubt(scan)))

@@ -1,4 +1,4 @@
-"""Reads frames with decord 0.6.0, whose habits need watching.
+"""Reads frames with decord 0.6.0 or its fork decord2, which both import as `decord`; their habits need watching.
 
 It repeats the last good frame where a frame is bad, conceals damage without an error, and spins at the end of truncated
 files; so its log is read after each call, and anything in it is an error here.
@@ -22,6 +22,7 @@ import numpy as np
 
 from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.frame_resize import FrameResize
+from liteframe.data.decoding.frame_sink import FrameArray, FrameSink
 from liteframe.errors import DecodeError
 
 # so often decord polls for its last frames: below 1,000 good files fail, its own default of 10,240 stalls on bad ones
@@ -30,12 +31,19 @@ _CHUNK_BYTES = 16 << 20
 _LOG_LINE = re.compile(
     r"^\[[\w,. -]+ @ 0x[0-9a-f]+\].*$|^\s*Last message repeated.*$|^Truncating packet of size.*$", re.MULTILINE
 )
+_COLOURS_TOLD_LATE = re.compile(
+    r"^.* Changing video frame properties on the fly is not supported by all filters\.\n"
+    r".* filter context - (w: \d+ h: \d+ fmt: \d+) csp: unknown range: unknown .* incoming frame - \1 csp: \S+"
+    r" range: (?:tv|unknown) .*$\n?",
+    re.MULTILINE,
+)
+"""What decord2 logs of good files: its filters learn from the first frame alone which colours it has."""
 _stderr_lock = threading.Lock()
 
 
 @cache
 def available() -> bool:
-    """Whether decord is installed (it is not made for ARM Macs)."""
+    """Whether decord or decord2 is installed."""
     return importlib.util.find_spec("decord") is not None
 
 
@@ -78,9 +86,19 @@ def watched_log() -> Iterator[_Log]:
 
 
 def read(path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool) -> np.ndarray:
-    """Frames at strictly increasing `indices`, (T, height, width, 3) uint8.
+    """Frames at strictly increasing `indices`, (T, height, width, 3) uint8; see `read_into`."""
+    sink = FrameArray()
+    read_into(sink, path, indices, frames, resize, in_order)
+    return sink.frames_THWC
+
+
+def read_into(
+    sink: FrameSink, path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool
+) -> None:
+    """Reads frames at strictly increasing `indices`.
 
     Args:
+        sink: takes the frames; it is begun anew for a second attempt.
         path: the video.
         indices: positions by presentation time.
         frames: how many distinct frames the file has.
@@ -92,26 +110,37 @@ def read(path: str, indices: Sequence[int], frames: int, resize: FrameResize, in
     """
     decord = _decord()
     with watched_log() as log:
-        out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)
+        failure = _failure(decord, sink, path, indices, frames, resize, in_order)
         if failure and "Unable to handle EOF" in failure:  # also what a busy machine looks like
-            out_THWC, failure = _attempt(decord, path, indices, frames, resize, in_order)
-    if log.text:
-        raise DecodeError(path, f"decord reports damage: {log.text.splitlines()[0]}")
-    if out_THWC is None:
+            failure = _failure(decord, sink, path, indices, frames, resize, in_order)
+    if damage := damage_in(log.text):
+        raise DecodeError(path, f"decord reports damage: {damage.splitlines()[0]}")
+    if failure:
         raise DecodeError(path, f"decord cannot read it: {failure}")
-    return out_THWC
 
 
-def _attempt(
-    decord: Any, path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool
-) -> tuple[np.ndarray | None, str | None]:
-    """The frames, or why decord failed."""
+def damage_in(log: str) -> str:
+    """The lines of a log that tell of damage; empty where none does."""
+    return _COLOURS_TOLD_LATE.sub("", log)
+
+
+def _failure(
+    decord: Any,
+    sink: FrameSink,
+    path: str,
+    indices: Sequence[int],
+    frames: int,
+    resize: FrameResize,
+    in_order: bool,
+) -> str:
+    """Why decord failed to read; empty where it did not."""
     try:
-        return _read(decord, path, indices, frames, resize, in_order), None
+        _read(decord, sink, path, indices, frames, resize, in_order)
     except DecodeError:
         raise
     except Exception as error:  # decord raises bare DECORDError, RuntimeError and AssertionError alike
-        return None, _reason(error)
+        return _reason(error)
+    return ""
 
 
 def _reason(error: Exception) -> str:
@@ -121,15 +150,21 @@ def _reason(error: Exception) -> str:
 
 
 def _read(
-    decord: Any, path: str, indices: Sequence[int], frames: int, resize: FrameResize, in_order: bool
-) -> np.ndarray:
+    decord: Any,
+    sink: FrameSink,
+    path: str,
+    indices: Sequence[int],
+    frames: int,
+    resize: FrameResize,
+    in_order: bool,
+) -> None:
     # An absolute path is no protocol, whatever colons the file's name has.
     reader = decord.VideoReader(os.path.abspath(path), ctx=decord.cpu(0), num_threads=1)
     if not in_order and len(reader) != frames:
         raise DecodeError(path, f"decord counts {len(reader)} frames, the file shows {frames}")
-    out_THWC = np.empty((len(indices), *resize.size, 3), np.uint8)
+    sink.begin(len(indices), *resize.size, threads=1)
     if in_order:
-        _fill_in_order(reader.next, path, indices, resize, out_THWC)
+        _read_in_order(reader.next, sink, path, indices, resize)
     else:
         step = max(1, _CHUNK_BYTES // math.prod((*resize.source, 3)))
         for start in range(0, len(indices), step):
@@ -138,13 +173,12 @@ def _read(
             _check(path, frames_THWC.shape, (len(chunk), *resize.source, 3))
             heartbeat.step()
             for slot, frame_HWC in enumerate(frames_THWC, start):
-                out_THWC[slot] = resize(frame_HWC)
+                sink.put(slot, resize(frame_HWC))
     reader.seek(0)  # otherwise decoded frames that were not asked for are never given back
-    return out_THWC
 
 
-def _fill_in_order(
-    next_frame: Callable[[], Any], path: str, indices: Sequence[int], resize: FrameResize, out_THWC: np.ndarray
+def _read_in_order(
+    next_frame: Callable[[], Any], sink: FrameSink, path: str, indices: Sequence[int], resize: FrameResize
 ) -> None:
     slot = 0
     for index in range(int(indices[-1]) + 1):
@@ -153,7 +187,7 @@ def _fill_in_order(
         if index == indices[slot]:
             frame_HWC = frame.asnumpy()
             _check(path, frame_HWC.shape, (*resize.source, 3))
-            out_THWC[slot] = resize(frame_HWC)
+            sink.put(slot, resize(frame_HWC))
             slot += 1
 
 

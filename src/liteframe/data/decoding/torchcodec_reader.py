@@ -1,4 +1,4 @@
-"""Reads frames with torchcodec, which `pip install 'liteframe[torchcodec]'` brings; it needs FFmpeg's shared libraries.
+"""Reads frames with torchcodec, which the extra `torchcodec` brings; it needs FFmpeg's shared libraries.
 
 It takes the container's word for key frames, and says nothing of damage. So it reads only what tests have shown it to
 be right on, whatever FFmpeg logs meanwhile is an error, and each frame must have the time that the scan tells.
@@ -17,9 +17,11 @@ import numpy as np
 from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.decord_reader import watched_log
 from liteframe.data.decoding.frame_resize import FrameResize
+from liteframe.data.decoding.frame_sink import FrameSink
 from liteframe.data.decoding.picture_trust import picture_doubt
 from liteframe.data.decoding.pyav.scan import Scan
 from liteframe.errors import ConfigError, DecodeError
+from liteframe.system.installation import install_hint
 
 PROVEN = {"mov": ("h264", "hevc", "mpeg4", "vp9", "av1"), "matroska": ("h264", "hevc", "vp8", "vp9", "av1")}
 """Codecs whose frames torchcodec gets right, by the first word of FFmpeg's name of the container."""
@@ -34,7 +36,7 @@ def require_torchcodec() -> Any:
         ConfigError: it is not installed, or finds no FFmpeg.
     """
     if importlib.util.find_spec("torchcodec") is None:
-        raise ConfigError("decoder: torchcodec is not installed: pip install 'liteframe[torchcodec]'")
+        raise ConfigError(f"decoder: torchcodec is not installed: {install_hint('torchcodec')}")
     os.environ.setdefault("TORCHCODEC_FFMPEG_LOG_LEVEL", "WARNING")  # read once; it is silent otherwise
     try:
         from torchcodec.decoders import VideoDecoder
@@ -59,10 +61,11 @@ def torchcodec_refusal(scan: Scan) -> str:
     return ""
 
 
-def read(scan: Scan, indices: Sequence[int], resize: FrameResize, threads: int) -> np.ndarray:
-    """Frames at strictly increasing `indices`, (T, height, width, 3) uint8.
+def read_into(sink: FrameSink, scan: Scan, indices: Sequence[int], resize: FrameResize, threads: int) -> None:
+    """Reads frames at strictly increasing `indices`.
 
     Args:
+        sink: takes the frames.
         scan: of the file, which `torchcodec_refusal` does not refuse.
         indices: positions by presentation time.
         resize: from the size that frames must have to the one that they are scaled to, one at a time.
@@ -75,17 +78,22 @@ def read(scan: Scan, indices: Sequence[int], resize: FrameResize, threads: int) 
     decoder_class = require_torchcodec()
     with watched_log() as log, open(scan.path, "rb", buffering=0) as file:
         try:
-            out_THWC = _read(decoder_class, file, scan, indices, resize, threads)
+            _read(decoder_class, file, sink, scan, indices, resize, threads)
         except (RuntimeError, ValueError, IndexError, StopIteration) as error:
             raise DecodeError(scan.path, f"torchcodec cannot read it: {_reason(error)}") from error
     if log.text:
         raise DecodeError(scan.path, f"torchcodec reports damage: {log.text.splitlines()[0]}")
-    return out_THWC
 
 
 def _read(
-    decoder_class: Any, file: Any, scan: Scan, indices: Sequence[int], resize: FrameResize, threads: int
-) -> np.ndarray:
+    decoder_class: Any,
+    file: Any,
+    sink: FrameSink,
+    scan: Scan,
+    indices: Sequence[int],
+    resize: FrameResize,
+    threads: int,
+) -> None:
     # an open file has no name, in which FFmpeg could see a protocol or a pattern
     decoder = decoder_class(file, dimension_order="NHWC", num_ffmpeg_threads=threads, device="cpu")
     if decoder.metadata.num_frames != scan.frames:
@@ -94,7 +102,7 @@ def _read(
         )
     assert scan.pts_T is not None
     times_T = scan.pts_T[np.asarray(indices, np.int64)] * scan.time_base
-    out_THWC = np.empty((len(indices), *resize.size, 3), np.uint8)
+    sink.begin(len(indices), *resize.size, threads=threads)
     step = max(1, _CHUNK_BYTES // math.prod((*resize.source, 3)))
     for start in range(0, len(indices), step):
         part = slice(start, start + step)
@@ -106,8 +114,7 @@ def _read(
         if frames_THWC.shape[1:] != (*resize.source, 3):
             raise DecodeError(scan.path, f"torchcodec gives frames of shape {frames_THWC.shape[1:]}")
         for slot, frame_HWC in enumerate(frames_THWC, start):
-            out_THWC[slot] = resize(frame_HWC)
-    return out_THWC
+            sink.put(slot, resize(frame_HWC))
 
 
 def _reason(error: Exception) -> str:

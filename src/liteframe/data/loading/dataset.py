@@ -13,13 +13,14 @@ from torch.utils.data import Dataset
 
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.loading.batching import SampleRequest
-from liteframe.data.loading.sample import Draft, Sample, StoredFrames
+from liteframe.data.loading.sample import Draft, Sample
 from liteframe.data.loading.skips import Skipped
 from liteframe.data.loading.training_samples import GONE
 from liteframe.data.sampling import FrameSampler
 from liteframe.data.sources.conversations import of_types
 from liteframe.data.sources.manifest import VideoRow
 from liteframe.data.sources.row_table import RowTable
+from liteframe.data.store.clip_store import ClipStore, StoredFrames
 from liteframe.data.store.feature_store import FeatureStore
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import ConfigError, DataError, DecodeError, ManifestError, StoreMismatch
@@ -67,6 +68,7 @@ class VideoDataset(Dataset[Any]):
         places_N: index of the row (without windows), or of the entry of the store, of each sample, int64; by default
             all in order. Samples at `GONE` are left out of their batches.
         check: of each sample that was read.
+        clips: keeps the frames that are decoded, and gives those that it has.
     """
 
     def __init__(
@@ -81,11 +83,13 @@ class VideoDataset(Dataset[Any]):
         blank_batches: bool = False,
         places_N: np.ndarray | None = None,
         check: SampleCheck | None = None,
+        clips: ClipStore | None = None,
     ) -> None:
         self.rows = rows if isinstance(rows, RowTable) else RowTable([rows])
         self.samplers, self.settings = list(samplers), settings
         self.windows, self.blank_batches, self.store = windows, blank_batches, store
         self.question_types, self.places_N, self.check = question_types, places_N, check
+        self.clips = clips
         self._pool = pool
 
     def __len__(self) -> int:
@@ -137,7 +141,11 @@ class VideoDataset(Dataset[Any]):
 
     def _draft(self, request: SampleRequest) -> Draft:
         place = self._place(request)
-        return self._draft_of_row(request, place) if self.store is None else self._draft_of_entry(request, place)
+        draft = self._draft_of_row(request, place) if self.store is None else self._draft_of_entry(request, place)
+        if self.clips is None or not isinstance(draft.source, DecodeJob):
+            return draft
+        # Before the video is read: should it change meanwhile, its old frames are not kept as those of the new one.
+        return replace(draft, clip_request=self.clips.request(draft.source, self.settings.decoder))
 
     def _draft_of_row(self, request: SampleRequest, place: int) -> Draft:
         listed = self.rows[place // self.windows]
@@ -179,8 +187,13 @@ class VideoDataset(Dataset[Any]):
 
     def _read(self, drafts: Sequence[Draft]) -> list[_Read]:
         """What reading each draft's frames gave."""
-        decoded = iter(self._pool.run([draft.source for draft in drafts if isinstance(draft.source, DecodeJob)]))
-        return [next(decoded) if isinstance(draft.source, DecodeJob) else draft.source for draft in drafts]
+        sources = [self._stored_clip(draft) or draft.source for draft in drafts]
+        decoded = iter(self._pool.run([source for source in sources if isinstance(source, DecodeJob)]))
+        return [next(decoded) if isinstance(source, DecodeJob) else source for source in sources]
+
+    def _stored_clip(self, draft: Draft) -> StoredFrames | None:
+        """The draft's frames, where the clip store has them."""
+        return None if self.clips is None or draft.clip_request is None else self.clips.read(draft.clip_request)
 
     def _settle(self, draft: Draft, frames: _Read) -> Sample | Skipped:
         """The finished sample, or the skip of it."""
@@ -213,10 +226,14 @@ class VideoDataset(Dataset[Any]):
             raise frames
         assert frames is not None
         if isinstance(frames, StoredFrames):
-            return draft.sample(frames.frames_TCHW, frames.indices, self._whole_clips(len(frames.indices)))
+            sample = draft.sample(frames.frames_TCHW, frames.indices, self._whole_clips(len(frames.indices)))
+            return replace(sample, decoder=frames.decoder)
         started = time.perf_counter()
         frames_TCHW = resize_uint8(frames.frames_THWC, self.settings.image_size)
         resize_s = time.perf_counter() - started
+        if self.clips is not None and draft.clip_request is not None:
+            kept = StoredFrames(frames_TCHW, tuple(frames.indices.tolist()), frames.decoder)
+            self.clips.write(draft.clip_request, kept)
         sample = draft.sample(frames_TCHW, frames.indices, self._whole_clips(len(frames_TCHW)))
         return replace(sample, decode_s=frames.decode_s, resize_s=resize_s, decoder=frames.decoder)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from liteframe.data.decoding.processes.job import DecodeJob
 from liteframe.data.loading.skips import Skipped
+from liteframe.data.store.clip_store import StoredFrames
 from liteframe.errors import DecodeError
 
 
@@ -51,14 +52,6 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredFrames:
-    """Frames that a feature store keeps: uint8 (T, C, H, W), and their numbers in the video."""
-
-    frames_TCHW: Tensor
-    indices: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Draft:
     """What is known of a sample before its frames are read.
 
@@ -67,6 +60,7 @@ class Draft:
         source: how to decode the frames, the frames that a store keeps, or why there are none; None where the row is
             marked as unusable.
         listed_at: place of the row in its list, for messages.
+        clip_request: what the frames are known by in the clip store; None where they are not for it.
     """
 
     row: dict[str, Any]
@@ -74,6 +68,7 @@ class Draft:
     index: int
     source: DecodeJob | StoredFrames | DecodeError | None
     listed_at: str | None = None
+    clip_request: str | None = None
     targets_THWC: Tensor | None = None
 
     def sample(self, frames_TCHW: Tensor, indices: Sequence[int] | np.ndarray, length: int) -> Sample:

@@ -14,6 +14,7 @@ from liteframe.data.loading.training_samples import TrainingSamples, of_all_rows
 from liteframe.data.sampling import FrameSampler
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.row_table import RowTable
+from liteframe.data.store.clip_store import ClipStore
 from liteframe.data.store.feature_store import FeatureStore
 
 Weights = Sequence[float | None]
@@ -55,7 +56,9 @@ class TrainingData:
         rows, mixture = len(self.samples.keys_N), self.samples.mixture
         return TrainBatchSampler(rows, self.shapes, self.seed, self.rank, self.world_size, mixture=mixture)
 
-    def dataset(self, pool: DecodePool, settings: ClipSettings, check: SampleCheck | None) -> VideoDataset:
+    def dataset(
+        self, pool: DecodePool, settings: ClipSettings, check: SampleCheck | None, clips: ClipStore | None = None
+    ) -> VideoDataset:
         """The samples, to be asked for by the requests of `batches`; for the arguments see `VideoDataset`."""
         return VideoDataset(
             self.source if isinstance(self.source, RowTable) else [],
@@ -67,6 +70,7 @@ class TrainingData:
             blank_batches=True,
             places_N=self.samples.places_N,
             check=check,
+            clips=clips,
         )
 
     def id_at(self, place: int) -> str:

@@ -45,7 +45,7 @@ def require_used(data: VideoDataModule, verb: str, stage: Any, key: StoreKey | N
     Raises:
         ConfigError: names each such setting, why it has no effect, and what to set instead.
     """
-    faults = [*_of_windows(data, verb), *_of_training(data, verb)]
+    faults = [*_of_windows(data, verb), *_of_training(data, verb), *_of_clip_store(data, verb, key)]
     if verb == "fit":
         faults += [*_of_shapes(data), *_of_validation(data, stage), *_of_sampler(data)]
         faults += _of_store(data, stage, key) if key is not None else []
@@ -96,6 +96,24 @@ def _of_training(data: VideoDataModule, verb: str) -> Iterator[str]:
     if alone:
         names = " and ".join(f"data.{name}" for name in alone)
         yield f"{names} beside {verb}, which trains nothing; set data.frames, data.batch_size or data.sampler instead"
+
+
+def _of_clip_store(data: VideoDataModule, verb: str, key: StoreKey | None) -> Iterator[str]:
+    """Frames that are drawn anew at each visit are never asked for again, and neither are those that lie elsewhere."""
+    if data.clip_store is None:
+        return
+    fits = verb == "fit"
+    samplers = [shape.sampler for shape in data.shapes] if fits and key is None else []
+    samplers += [data.sampler] if not fits or data.sources["val"] else []
+    if key is not None and key.frames and not samplers:
+        yield f"data.clip_store is set, but {data.store_path} keeps the frames of its samples; leave it out"
+    elif key is None and all(sampler is not None and sampler.random for sampler in samplers):
+        names = " and ".join(sorted({type(sampler).__name__ for sampler in samplers}))
+        setting = "data.train_sampler (or data.shapes)" if fits else "data.sampler"
+        yield (
+            f"data.clip_store is set, but {names} draws other frames of a video at each visit; choose another"
+            f" {setting}, such as UniformMidpoints, or leave data.clip_store out"
+        )
 
 
 def _of_sampler(data: VideoDataModule) -> Iterator[str]:

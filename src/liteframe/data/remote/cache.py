@@ -151,7 +151,8 @@ class RemoteCache:
         with ExitStack() as handles, ExitStack() as files:
             with room.reserved(size or 0, until):
                 file = files.enter_context(atomic_open(copy))
-                handles.callback(os.close, os.dup(file.fileno()))
+                if sys.platform != "win32":  # where no open file gets another name, and who evicts waits for `alone`
+                    handles.callback(os.close, os.dup(file.fileno()))
                 hold_alone(file.fileno())
                 file.truncate(size or 0)  # so that others count it in full from now on
             digests, reserved = Digests(remote.checksums), size or 0

@@ -94,11 +94,12 @@ def has_noted_bytes(copy: Path, note: Note) -> bool:
 
 def _sha256(handle: int) -> str:
     """Of the whole file; empty where the disk cannot read it."""
-    digest, position = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     try:
-        while block := os.pread(handle, _BLOCK_BYTES, position):
-            digest.update(block)
-            position += len(block)
+        with open(handle, "rb", buffering=0, closefd=False) as file:
+            file.seek(0)
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
     except OSError:
         return ""
     return digest.hexdigest()

@@ -8,6 +8,7 @@ from typing import Any
 
 from liteframe.data.sources.row_fields import MAX_TEXT, require_short
 from liteframe.errors import ConfigError, ManifestError
+from liteframe.system.installation import install_hint
 
 _ROWS_AT_A_TIME = 4096
 _MOST_COLUMNS = 10_000
@@ -27,7 +28,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise ConfigError(
-            f"{path}: Parquet is read by pyarrow, which is not installed: pip install 'liteframe[parquet]'"
+            f"{path}: Parquet is read by pyarrow, which is not installed: {install_hint('parquet')}"
         ) from error
     try:
         with ParquetFile(path) as file:

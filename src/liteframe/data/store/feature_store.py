@@ -42,6 +42,7 @@ class FeatureStore:
         self._index = index
         self._marks = marks
         self._check = check
+        self._last: tuple[int, Path, Entry] | None = None  # of one sample, source, frames and targets are asked in turn
         self._places = VideoPlaces(video_root, self._records)
 
     @classmethod
@@ -89,9 +90,14 @@ class FeatureStore:
         return len(self._index.lines)
 
     def _entry(self, index: int) -> tuple[Path, Entry]:
+        last = self._last
+        if last is not None and last[0] == index:
+            return last[1:]
         number, entry = self._index.entry(index)
         self._require_dtype(entry)
-        return self._index.shards[number].path, entry
+        path = self._index.shards[number].path
+        self._last = index, path, entry
+        return path, entry
 
     def _entries(self) -> Iterator[tuple[Path, Entry]]:
         for number, entry in self._index.entries():

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, renormalize
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour, normalized_for
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.teachers.checkpoint import Colour, colour
+from liteframe.models.teachers.checkpoint import colour
 from liteframe.ops.pooling import check_size
 
 
@@ -29,7 +29,7 @@ class TimmBackbone(nn.Module):
     Args:
         model: of timm, whose `forward_features` gives (M, C, H, W).
         image_size: height and width in pixels that frames are best resized to; by default what the model was made for.
-        mean, std: of its pixels, on the 0 to 1 scale. Frames come normalised as ImageNet is.
+        mean, std: of its pixels, on the 0 to 1 scale.
 
     Attributes:
         size_multiple: pixels that height and width of a frame must be multiples of.
@@ -91,7 +91,7 @@ class TimmBackbone(nn.Module):
         return cls(folded, image_size, colour(pixels["mean"]), colour(pixels["std"]))
 
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
-        """Tokens (B, T, H, W, C) of frames that are normalised as ImageNet is.
+        """Tokens (B, T, H, W, C) of frames, uint8 or normalised as ImageNet is.
 
         Raises:
             GeometryError: a shape or size that the model cannot take; names the nearest sizes that it can.
@@ -100,7 +100,7 @@ class TimmBackbone(nn.Module):
             raise GeometryError(f"frames must have the axes (B, T, C, H, W), got shape {tuple(frames_BTCHW.shape)}")
         B, T, _, height, width = frames_BTCHW.shape
         check_size(height, width, self.size_multiple)
-        frames_MCHW = renormalize(frames_BTCHW, self.mean, self.std).flatten(0, 1)
+        frames_MCHW = normalized_for(frames_BTCHW, self.mean, self.std).flatten(0, 1)
         frames_MCHW = frames_MCHW.to(next(self.model.parameters()).dtype, memory_format=torch.channels_last)
         features_MCHW = self.model.forward_features(frames_MCHW)
         return VisionTokens(features_MCHW.permute(0, 2, 3, 1).unflatten(0, (B, T)).contiguous())

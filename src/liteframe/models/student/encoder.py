@@ -7,6 +7,7 @@ other.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +20,15 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from liteframe.errors import ConfigError, GeometryError
-from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks, encode_equal_chunks
+from liteframe.models.acceleration.cuda_graphs import CUDAGraphs
+from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks, encode_clips, encode_equal_chunks
 from liteframe.models.folders.strict import StrictPreTrainedModel
 from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
 from liteframe.models.student.encoder_config import LiteFrameConfig
 from liteframe.models.student.self_attention import ZeroLinear
 from liteframe.models.student.temporal import (
     WITH_FRAME_POSITIONS,
+    DepthwiseTemporalConv,
     FramePositions,
     StridedDownsample,
     TemporalMixer,
@@ -61,6 +64,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
     chunk_clips: int | None = None
     checkpoint_chunks = False
     _compiled: Callable[..., Tensor] | None = None
+    _graphs: CUDAGraphs | None = None
     _supports_sdpa = True
     _no_split_modules = ["TransformerBlock"]  # noqa: RUF012 (the base class declares it so)
 
@@ -138,11 +142,46 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         # Not of this encoder's own method: a copy of the encoder is to be encoded by its own weights.
         self._compiled = torch.compile(type(self)._encode, dynamic=False, **options)
 
+    def graph_chunks(self, chunk_clips: int = CLIPS_AT_ONCE) -> None:
+        """Replays CUDA graphs where no gradient is wanted, one for each number of clips up to so many.
+
+        It saves the time in which the CPU launches kernels, which is that of a short video. Elsewhere than on CUDA, and
+        where a capture fails, the encoder runs as before.
+
+        Args:
+            chunk_clips: clips of a batch that are encoded at a time.
+
+        Raises:
+            ConfigError: `chunk_clips` below 1.
+        """
+        self.save_memory(chunk_clips)
+        self._graphs = CUDAGraphs()
+
+    def fuse_temporal(self, fused: bool = True) -> None:
+        """Whether depth-wise mixers run as a Triton kernel on CUDA, where no gradient is wanted.
+
+        Off unless asked for: its results are rounded once where torch's are rounded twice.
+
+        Raises:
+            ConfigError: Triton is not installed.
+        """
+        if fused and importlib.util.find_spec("triton") is None:
+            raise ConfigError("the fused temporal convolution needs Triton, which comes with torch for CUDA on Linux")
+        for module in self.modules():
+            if isinstance(module, DepthwiseTemporalConv):
+                module.fused = fused
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        if self._graphs is not None:
+            self._graphs.forget()  # they read the weights where those lay
+        return super()._apply(fn, recurse)
+
     def forward(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None = None) -> LiteFrameOutput:
         """Encode videos of any number of frames; the last clip is filled up with the last frame.
 
         Args:
-            frames_BTCHW: normalised pixels; height and width multiples of ``config.size_multiple``.
+            frames_BTCHW: pixels, uint8 or normalised as ImageNet is; height and width multiples of
+                ``config.size_multiple``.
             valid_frames_B: frames that are real, where the caller has padded already (by repeating the last frame,
                 as here); passed on to the output. None means all.
 
@@ -153,6 +192,10 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         batch, frames = frames_BTCHW.shape[:2]
         if self._compiled is not None:
             features = encode_equal_chunks(self._encode_chunk, frames_BTCHW, self.clip_frames, self.chunk_clips or 1)
+        elif self._graphs is not None:
+            features = encode_clips(
+                partial(self._graphs, self._encode), frames_BTCHW, self.clip_frames, self.chunk_clips or 1
+            )
         else:
             features = encode_chunks(self._encode_chunk, frames_BTCHW, self.clip_frames, self.chunk_clips)
         features = features[:, : -(-frames // self.frames_per_group)]
@@ -200,8 +243,8 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             raise GeometryError(f"frames of shape {shape} hold no frame: batch and T must be at least 1")
         if shape[2] != self.in_channels:
             raise GeometryError(f"frames have {shape[2]} channels, the encoder takes {self.in_channels}")
-        if not frames_BTCHW.is_floating_point():
-            raise GeometryError(f"frames are {frames_BTCHW.dtype}; normalise them to floating point first")
+        if not frames_BTCHW.is_floating_point() and frames_BTCHW.dtype != torch.uint8:
+            raise GeometryError(f"frames are {frames_BTCHW.dtype}; give uint8 pixels, or normalised ones in float32")
         if valid_frames_B is not None and valid_frames_B.shape != shape[:1]:
             raise GeometryError(f"valid_frames_B has shape {tuple(valid_frames_B.shape)}, expected {shape[:1]}")
         check_size(shape[3], shape[4], self.size_multiple)

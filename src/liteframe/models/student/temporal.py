@@ -73,10 +73,27 @@ class _TemporalConv(TemporalMixer):
 
 
 class DepthwiseTemporalConv(_TemporalConv):
-    """A filter over time for each channel, the paper's choice: `weight` (C, 1, kernel)."""
+    """A filter over time for each channel, the paper's choice: `weight` (C, 1, kernel).
+
+    Attributes:
+        fused: convolve and add in one Triton kernel where that can run, see `LiteFrameEncoder.fuse_temporal`.
+    """
+
+    fused = False
 
     def __init__(self, channels: int, kernel: int = 3) -> None:
         super().__init__(channels, kernel, groups=channels)
+
+    def forward(self, tokens_BTNC: Tensor) -> Tensor:
+        if self._fuses(tokens_BTNC):
+            from liteframe.models.student.temporal_triton import depthwise_temporal_add
+
+            return depthwise_temporal_add(tokens_BTNC, self.weight, self.bias)
+        return super().forward(tokens_BTNC)
+
+    def _fuses(self, tokens_BTNC: Tensor) -> bool:
+        # The kernel has no backward pass.
+        return self.fused and tokens_BTNC.is_cuda and not torch.is_grad_enabled()
 
 
 class FullTemporalConv(_TemporalConv):

@@ -7,8 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.models.student.self_attention import SelfAttention
 from liteframe.models.student.temporal import JOINT, MixerSettings, make_mixer
+
+_PIXELS = (IMAGENET_MEAN, IMAGENET_STD)
+_CENTRE = 128
 
 
 def sincos_positions(rows: int, columns: int, rates_F: Tensor) -> Tensor:
@@ -35,7 +39,7 @@ def resize_positions(position_1NC: Tensor, grid: tuple[int, int], new_grid: tupl
 
 
 class PatchEmbedding(nn.Module):
-    """Frames ``(M, channels, H, W)`` to patch tokens with positions, ``(M, N, C)``."""
+    """Frames ``(M, channels, H, W)``, uint8 or normalised, to patch tokens with positions, ``(M, N, C)``."""
 
     def __init__(self, image_size: int, patch_size: int, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -44,11 +48,31 @@ class PatchEmbedding(nn.Module):
         self.position = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], channels))
 
     def forward(self, frames_BCHW: Tensor) -> Tensor:
-        patches_BCHW = self.projection(frames_BCHW.to(self.projection.weight.dtype))
+        if frames_BCHW.dtype == torch.uint8:
+            patches_BCHW = self._project_pixels(frames_BCHW)
+        else:
+            patches_BCHW = self.projection(frames_BCHW.to(self.projection.weight.dtype))
         grid = (patches_BCHW.shape[2], patches_BCHW.shape[3])
         tokens_BNC = patches_BCHW.flatten(2).transpose(1, 2).contiguous()
         # The residual stream keeps the dtype of the products (bfloat16 under autocast): half the memory traffic.
         return tokens_BNC + resize_positions(self.position, self.grid, grid).to(tokens_BNC.dtype)
+
+    def _project_pixels(self, frames_BCHW: Tensor) -> Tensor:
+        """The projection of normalised frames, with the normalisation in its weight and bias instead of in the pixels.
+
+        It takes the place of passes over all pixels in float32. Pixels are centred as they are bytes, so that
+        bfloat16 holds each of them exactly and the bias stays small.
+        """
+        convolution = self.projection
+        mean_C11, std_C11 = (frames_BCHW.new_tensor(c, dtype=torch.float32).view(-1, 1, 1) for c in _PIXELS)
+        weight = convolution.weight / (255 * std_C11)
+        assert convolution.bias is not None
+        bias = convolution.bias + (weight * (_CENTRE - 255 * mean_C11)).sum((1, 2, 3))
+        device = frames_BCHW.device.type
+        own = convolution.weight.dtype
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else own
+        centred_BCHW = (frames_BCHW ^ _CENTRE).view(torch.int8).to(dtype)  # as x - 128, without a carry
+        return F.conv2d(centred_BCHW, weight.to(dtype), bias.to(dtype), convolution.stride)  # type: ignore[arg-type]
 
 
 class TransformerBlock(GradientCheckpointingLayer):

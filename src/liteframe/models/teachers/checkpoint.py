@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig
 
+from liteframe.data.transforms import Colour
 from liteframe.errors import ConfigError
 from liteframe.models.finite import require_finite
 from liteframe.models.folders.foreign_errors import named_errors, one_line
@@ -28,8 +29,6 @@ from liteframe.models.folders.model_folder import (
 from liteframe.system.own_folder import require_unchanged
 
 Module = TypeVar("Module", bound=nn.Module)
-Colour = tuple[float, float, float]
-"""A number for each of red, green and blue, on the 0 to 1 scale."""
 
 
 def read_config(source: str) -> Any:

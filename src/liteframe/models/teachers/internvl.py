@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionModel
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
-from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.folders.model_folder import local_folder
 from liteframe.models.folders.training_record import RECORD
-from liteframe.models.teachers.checkpoint import Colour, build, read_normalization
+from liteframe.models.teachers.checkpoint import build, read_normalization
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import TeacherSource, TransformersTeacher
 from liteframe.system.own_folder import is_own

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
+from liteframe.data.transforms import Colour
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.teachers.checkpoint import Colour
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import TeacherSource, TransformersTeacher
 

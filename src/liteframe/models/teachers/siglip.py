@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import Siglip2VisionModel, SiglipVisionModel
 
+from liteframe.data.transforms import Colour
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.teachers.checkpoint import Colour
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import TeacherSource, TransformersTeacher
 from liteframe.ops.saliency import attention_pool_query

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, renormalize
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour, normalized_for
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens, saliencies_with
-from liteframe.models.teachers.checkpoint import Colour, build, read_config, read_normalization, read_tensors
+from liteframe.models.teachers.checkpoint import build, read_config, read_normalization, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
 
 
@@ -26,8 +26,7 @@ class Teacher(nn.Module, ABC):
     Args:
         tower: the encoder; all of its parts are frozen here.
         geometry: what one of its tokens stands for.
-        mean, std: of the pixels that it was trained on, on the 0 to 1 scale. Frames come normalised as ImageNet is, and
-            are converted where that differs.
+        mean, std: of the pixels that it was trained on, on the 0 to 1 scale.
         class_token: whether it gives one.
         pool_query_C: of its attention pooling, see `VisionTokens`; None where it has none.
     """
@@ -126,7 +125,7 @@ class Teacher(nn.Module, ABC):
 
     @torch.no_grad()
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
-        """Dense tokens (B, T, H, W, C) of frames that are normalised as ImageNet is, and what there is to score
+        """Dense tokens (B, T, H, W, C) of frames, uint8 or normalised as ImageNet is, and what there is to score
         importance by.
 
         Raises:
@@ -134,7 +133,7 @@ class Teacher(nn.Module, ABC):
         """
         _, frames, _, height, width = frames_BTCHW.shape
         grid = self.geometry.grid(frames, height, width)
-        return self.encode(renormalize(frames_BTCHW, self.mean, self.std), grid)
+        return self.encode(normalized_for(frames_BTCHW, self.mean, self.std), grid)
 
     @abstractmethod
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:

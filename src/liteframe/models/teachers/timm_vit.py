@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.finite import require_finite_module
 from liteframe.models.folders.foreign_errors import one_line
 from liteframe.models.folders.model_folder import CONFIG, SINGLE, local_folder, model_file, require_data_only
 from liteframe.models.folders.strict import require_fitting_size
-from liteframe.models.teachers.checkpoint import Colour, colour
+from liteframe.models.teachers.checkpoint import colour
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import Teacher, TeacherSource
 from liteframe.ops.saliency import attention_pool_query

@@ -7,11 +7,9 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -28,6 +26,9 @@ from liteframe.models.video_llm.adapter_config import read_adapter_config
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.system.own_folder import require_unchanged
+
+if TYPE_CHECKING:  # peft takes long to import, and folders without an adapter do without it
+    from peft import PeftModel
 
 _CARD = "liteframe.json"
 _ADAPTER = "adapter"
@@ -182,6 +183,8 @@ def load_adapter(language_model: PreTrainedModel, folder: Path) -> PeftModel:
     Raises:
         ConfigError: the adapter is missing, is more than a LoRA adapter, or was made for another LLM.
     """
+    from peft import PeftModel, get_peft_model_state_dict
+
     tensors = _read(folder, ADAPTER_FILES[1])
     settings = read_adapter_config(folder / ADAPTER_FILES[0])
     ranks = {len(tensor) for name, tensor in tensors.items() if "lora_A" in name}
@@ -209,6 +212,8 @@ def merge_adapter(language_model: PreTrainedModel, folder: Path, dtype: torch.dt
     Raises:
         ConfigError: as `load_adapter`, or the sum of both is not finite.
     """
+    from peft.tuners.lora import LoraLayer
+
     adapted = load_adapter(language_model, folder)
     for module in adapted.modules():
         if isinstance(module, LoraLayer):

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
-
-from peft import LoraConfig
+from typing import TYPE_CHECKING, Any
 
 from liteframe.errors import ConfigError
 from liteframe.models.folders.model_folder import read_json_file
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 _NAME = re.compile(r"[A-Za-z_][\w.]{0,199}")
 _MOST_RANK, _MOST_TARGETS = 4096, 1000
@@ -53,6 +54,8 @@ def read_adapter_config(path: Path) -> LoraConfig:
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not (math.isfinite(alpha) and 0 < alpha <= 1e6):
         raise ConfigError(f"{path}: lora_alpha is {str(alpha)[:40]}; it must be a number above 0")
     settings: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": _dropout(fields, path), **switches}
+    from peft import LoraConfig
+
     return LoraConfig(target_modules=_targets(fields.get("target_modules"), path), inference_mode=True, **settings)
 
 

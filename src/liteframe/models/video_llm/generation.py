@@ -1,4 +1,4 @@
-"""Greedy answers: a conversation about one video that computes no token twice, or a batch of videos at a time.
+"""Answers: a conversation about one video that computes no token twice, a batch of videos, or a prompt of any messages.
 
 Exported models answer by transformers' own `generate` as well, which follows their generation config; it keeps no keys
 and values from turn to turn and gives no tokens one by one, as chat does here.
@@ -7,14 +7,62 @@ and values from turn to turn and gives no tokens one by one, as chat does here.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import DynamicCache
+from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from liteframe.errors import DataError
 from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.reading import VideoPrefix
+
+_PREFILL_TOKENS = 2048
+"""Of a prompt that go through the LLM at a time, so that activations of a long one take no more memory."""
+
+Choice = Callable[[Tensor], Tensor]
+"""Takes the next tokens (B) by their logits (B, vocabulary)."""
+
+
+def likeliest(logits_BV: Tensor) -> Tensor:
+    """The token of the highest logit, which makes an answer greedy."""
+    return logits_BV.argmax(dim=-1)
+
+
+class Sampled:
+    """Draws tokens by their probability, in the order of transformers: temperature, then top-k, then top-p.
+
+    Args:
+        temperature: that the logits are divided by, above 0.
+        top_k: draws from so many likeliest tokens; None from all.
+        top_p: draws from the fewest tokens that have this much of the probability.
+        seed: the same one draws the same tokens; None is of chance.
+    """
+
+    def __init__(
+        self, temperature: float, top_k: int | None = None, top_p: float | None = None, seed: int | None = None
+    ) -> None:
+        self._warpers: list[Any] = [TemperatureLogitsWarper(temperature)]
+        self._warpers += [] if top_k is None else [TopKLogitsWarper(top_k)]
+        self._warpers += [] if top_p is None else [TopPLogitsWarper(top_p)]
+        # On the CPU, so that a seed means the same on every device.
+        self._generator = torch.Generator()
+        if seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(seed)
+
+    def __call__(self, logits_BV: Tensor) -> Tensor:
+        """Tokens (B). Raises DataError where the logits are no numbers."""
+        scores_BV = logits_BV.float().cpu()
+        if not scores_BV.amax(dim=-1).isfinite().all():
+            raise DataError("the model's logits are no numbers; take another dtype")
+        for warp in self._warpers:
+            scores_BV = warp(None, scores_BV)
+        drawn_B1 = torch.multinomial(scores_BV.softmax(dim=-1), 1, generator=self._generator)
+        return drawn_B1[:, 0].to(logits_BV.device)
 
 
 class Conversation:
@@ -24,15 +72,23 @@ class Conversation:
         model: the Video LLM.
         visual_BTNC: what its LLM sees of the video, (1, T, N, C_llm).
         dtype: of autocast; None is none.
+        prefix: what its LLM has read of the video already.
 
     Attributes:
         ids: all that was said so far, prompts and answers; an answer's end is in the prompt that follows it.
     """
 
-    def __init__(self, model: VideoLLM, visual_BTNC: Tensor, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        model: VideoLLM,
+        visual_BTNC: Tensor,
+        dtype: torch.dtype | None = None,
+        prefix: VideoPrefix | None = None,
+    ) -> None:
         self.model, self.visual_BTNC, self.dtype = model, visual_BTNC, dtype
         self.ids: list[int] = []
         self._questions: list[str] = []
+        self._prefix = prefix
         self._cache = DynamicCache(config=model.language_model.config)
 
     @property
@@ -56,9 +112,11 @@ class Conversation:
         else:
             asked = prompt_ids(self.model, self.visual_BTNC, question)
         require_room(self.model, len(self.ids) + len(asked), max_tokens)
+        if not self._questions and self._prefix is not None and asked[: len(self._prefix.ids)] == self._prefix.ids:
+            self._cache = self._prefix.cache
         self.ids += asked
         self._questions.append(question)
-        for chosen in _greedy(self._next_logits(), lambda *_: self._next_logits(), ends, max_tokens):
+        for chosen in _tokens_in_turn(self._next_logits(), lambda *_: self._next_logits(), ends, max_tokens):
             self.ids.append(chosen[0])
             yield chosen[0]
 
@@ -68,7 +126,9 @@ class Conversation:
         unseen_BL = torch.tensor([self.ids[self.cached :]], device=self.visual_BTNC.device)
         with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
             embeds_BLC = model.embed(unseen_BL, None if self.cached else self.visual_BTNC)
-            return model.lm_head(model.hidden_states(embeds_BLC, cache=self._cache)[:, -1])
+            for part_BLC in embeds_BLC.split(_PREFILL_TOKENS, dim=1):
+                hidden_BLC = model.hidden_states(part_BLC, cache=self._cache)
+            return model.lm_head(hidden_BLC[:, -1])
 
 
 class SharedVideo:
@@ -105,7 +165,7 @@ class SharedVideo:
                 self._read = list(video_ids)
             try:
                 hidden_1C = self._through(asked_ids)
-                chosen = _greedy(
+                chosen = _tokens_in_turn(
                     self.model.lm_head(hidden_1C),
                     lambda tokens_B, _: self.model.lm_head(self._through(tokens_B.tolist())),
                     self.model.end_ids,
@@ -123,6 +183,46 @@ class SharedVideo:
         """The last hidden state (1, C_llm), once these tokens have gone through the LLM."""
         ids_BL = torch.tensor([ids], device=self.visual_BTNC.device)
         return self.model.hidden_states(self.model.embed(ids_BL, visual_BTNC), cache=self._cache)[:, -1]
+
+
+@torch.inference_mode()
+def answer_prompt(
+    model: VideoLLM,
+    ids: Sequence[int],
+    visuals: Sequence[Tensor],
+    max_tokens: int,
+    dtype: torch.dtype | None = None,
+    choose: Choice = likeliest,
+) -> Iterator[int]:
+    """Ids of the answer to a whole prompt one by one, without the token that ends it.
+
+    Args:
+        model: the Video LLM.
+        ids: of the prompt, as `PromptBuilder.dialogue_ids` writes it.
+        visuals: what the LLM sees of the prompt's videos, in their order, (1, T, N, C_llm) each; none of a text.
+        max_tokens: of the answer.
+        dtype: of autocast; None is none.
+        choose: takes the next token by its logits, see `likeliest` and `Sampled`.
+
+    Raises:
+        DataError: the LLM's context is too short.
+    """
+    require_room(model, len(ids), max_tokens)
+    weight: Any = model.language_model.get_input_embeddings().weight
+    device: torch.device = weight.device
+    cache = DynamicCache(config=model.language_model.config)
+
+    def through(unseen: Sequence[int], visual_BTNC: Tensor | None = None) -> Tensor:
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            embeds_BLC = model.embed(torch.tensor([unseen], device=device), visual_BTNC)
+            return model.lm_head(model.hidden_states(embeds_BLC, cache=cache)[:, -1])
+
+    logits_BV = through(list(ids), torch.cat(list(visuals), dim=1) if visuals else None)
+    steps = _tokens_in_turn(
+        logits_BV, lambda tokens_B, _: through(tokens_B.tolist()), model.end_ids, max_tokens, choose
+    )
+    for chosen in steps:
+        yield chosen[0]
 
 
 @torch.inference_mode()
@@ -168,29 +268,34 @@ def answer_batch(
             embeds_BLC = model.embed(tokens_B[:, None], None)
             return model.lm_head(model.hidden_states(embeds_BLC, (lengths_B + step)[:, None], cache, seen_BL)[:, -1])
 
-        for chosen in _greedy(logits_BV, next_logits, model.end_ids, max_tokens):
+        for chosen in _tokens_in_turn(logits_BV, next_logits, model.end_ids, max_tokens):
             for index, token in chosen.items():
                 answers[index].append(token)
     return answers
 
 
-def _greedy(
-    logits_BV: Tensor, next_logits: Callable[[Tensor, int], Tensor], ends: Collection[int], max_tokens: int
+def _tokens_in_turn(
+    logits_BV: Tensor,
+    next_logits: Callable[[Tensor, int], Tensor],
+    ends: Collection[int],
+    max_tokens: int,
+    choose: Choice = likeliest,
 ) -> Iterator[dict[int, int]]:
-    """The likeliest token of each answer that has not ended, by the answer's index, step after step.
+    """The next token of each answer that has not ended, by the answer's index, step after step.
 
     Args:
         logits_BV: of the first tokens.
         next_logits: tokens (B) and the number of their step to the logits after them; called only when those are due.
         ends: tokens of which each ends an answer.
         max_tokens: of an answer.
+        choose: takes tokens (B) by their logits (B, vocabulary).
 
     Raises:
         DataError: the logits are no numbers, of which the likeliest would be the first token of the vocabulary.
     """
     going = list(range(len(logits_BV)))
     for step in range(max_tokens):
-        tokens_B = logits_BV.argmax(dim=-1)
+        tokens_B = choose(logits_BV)
         are_numbers_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0].isfinite()
         tokens = torch.where(are_numbers_B, tokens_B, -1).tolist()
         if -1 in tokens:

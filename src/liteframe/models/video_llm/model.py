@@ -13,12 +13,11 @@ from transformers import InternVLForConditionalGeneration, InternVLVisionModel, 
 from transformers.cache_utils import Cache, DynamicCache
 
 from liteframe.data.sampling.frame_spec import FrameSpec
-from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import Compressor, Dense, VisionTokens
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher, feature_layer, pixel_colours, project_tokens
-from liteframe.models.teachers.checkpoint import Colour
 from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.models.video_llm.prompts import IGNORE, PromptBuilder, Turn
 from liteframe.ops.pooling import check_size

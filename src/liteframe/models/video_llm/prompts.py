@@ -26,6 +26,8 @@ _FEW_WORDS = 100
 _FRAME_NUMBER = re.compile(r"Frame\d+:")
 Turn = tuple[str, str]
 """A question and its answer."""
+Message = dict[str, Any]
+"""A role and its contents, as chat templates take them."""
 Line = tuple[int, int]
 """Number of a `Frame` line and how many visual tokens stand in it."""
 
@@ -121,9 +123,7 @@ class PromptBuilder:
             messages.append({"role": "user", "content": content})
             if answer is not None:
                 messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        # Not the processor's own rendering, which knows no end.
-        variables = {**self.tokenizer.special_tokens_map, "add_generation_prompt": question is not None}
-        return render(self._chat_template, messages, variables, self._where)[0]
+        return self._render(messages, question is not None)
 
     def question_ids(
         self, question: str, groups: int, tokens_per_group: int, step: int = 1
@@ -131,6 +131,10 @@ class PromptBuilder:
         """Ids up to and with the video, and ids from the question to where the answer begins."""
         before, after = self._around_video(question)
         return [*before, *self._video_ids(groups, tokens_per_group, step)], list(after)
+
+    def video_prefix_ids(self, groups: int, tokens_per_group: int) -> list[int]:
+        """The ids up to and with the video that all prompts about it begin with, if its template is as others."""
+        return self.question_ids(_STAND_IN, groups, tokens_per_group)[0]
 
     def question_ids_of_lines(self, question: str, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
         """As `question_ids`, where lines differ in their tokens."""
@@ -180,6 +184,75 @@ class PromptBuilder:
             )
         return self._tokenise(answered[len(before) + len(_STAND_IN) :]) + self._tokenise(asked[len(answered) :])
 
+    def dialogue_ids(self, messages: Sequence[Message], videos: Sequence[tuple[int, int]]) -> list[int]:
+        """Ids of a conversation about any number of videos, up to where the next answer begins.
+
+        Tokenised in the same parts as chat does it, so that the same conversation has the same ids.
+
+        Args:
+            messages: the last of them the user's. Each has a role, and contents: {"type": "text", "text": ...} or
+                {"type": "video"}; those of an assistant are one text.
+            videos: groups of frames and tokens in a group of each video, in the order of the messages.
+
+        Raises:
+            DataError: a text has words or special tokens that it may not have.
+            ConfigError: the chat template does not extend a conversation by its next message.
+        """
+        for text in (part["text"] for message in messages for part in message["content"] if part["type"] == "text"):
+            self.check_text(text)
+        shown = [
+            {**message, "content": [{"type": "text", "text": _STAND_IN}]} if message["role"] == "assistant" else message
+            for message in messages
+        ]
+        pieces: list[str | list[int]] = []
+        done = ""
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before, answered = self._render(shown[:index], True), self._render(shown[: index + 1], False)
+            self._require_extends(before, done)
+            self._require_extends(answered, before + _STAND_IN)
+            answer = "".join(part["text"] for part in message["content"])
+            pieces += [before[len(done) :], self._tokenise(answer), answered[len(before) + len(_STAND_IN) :]]
+            done = answered
+        whole = self._render(shown, True)
+        self._require_extends(whole, done)
+        return self._with_videos([*pieces, whole[len(done) :]], videos)
+
+    def _with_videos(self, pieces: Sequence[str | list[int]], videos: Sequence[tuple[int, int]]) -> list[int]:
+        """The ids of pieces of a prompt, those of a video where its token stands."""
+        token, left, ids = self.processor.video_token, list(videos), []
+        written = sum(piece.count(token) for piece in pieces if isinstance(piece, str))
+        if written != len(videos):
+            raise ConfigError(
+                f"{self._where}: the chat template writes {token!r} {written} times into a prompt of {len(videos)}"
+                " videos; copy tokenizer and processor from the published base VLM again"
+            )
+        for piece in pieces:
+            if isinstance(piece, list):
+                ids += piece
+                continue
+            first, *others = piece.split(token)
+            ids += self._tokenise(first)
+            for text in others:
+                groups, tokens = left.pop(0)
+                video_ids = self._video_ids(groups, tokens, 1)
+                if self.tokenizer.unk_token_id in video_ids:
+                    self.require_known(self.video_text(groups, tokens))
+                ids += [*video_ids, *self._tokenise(text)]
+        return ids
+
+    def _render(self, messages: Sequence[Message], asks: bool) -> str:
+        # Not the processor's own rendering, which knows no end.
+        variables = {**self.tokenizer.special_tokens_map, "add_generation_prompt": asks}
+        return render(self._chat_template, messages, variables, self._where)[0]
+
+    def _require_extends(self, longer: str, shorter: str) -> None:
+        if not longer.startswith(shorter):
+            raise ConfigError(
+                f"{self._where}: the chat template does not extend a conversation by the next question; ask it alone"
+            )
+
     @property
     def end_id(self) -> int:
         """The token that ends an answer. Raises ConfigError where the tokenizer has none."""
@@ -191,11 +264,15 @@ class PromptBuilder:
         """Raises DataError where a question is empty, or has words or special tokens that it may not have."""
         if not question.strip():
             raise DataError("the question is empty")
-        ids = set(self._tokenise(question)) - {self.tokenizer.unk_token_id}
+        self.check_text(question, "question")
+
+    def check_text(self, text: str, name: str = "text") -> None:
+        """Raises DataError, with what it is called, where a text has words or special tokens that it may not have."""
+        ids = set(self._tokenise(text)) - {self.tokenizer.unk_token_id}
         special = {number: str(token) for number, token in self._special_tokens().items() if number in ids}
         if special:
-            raise DataError(f"the question holds {min(special.values())!r}, which a question may not; leave it out")
-        self.require_known(question)
+            raise DataError(f"the {name} holds {min(special.values())!r}, which a {name} may not; leave it out")
+        self.require_known(text)
 
     def require_known(self, text: str) -> None:
         """Raises DataError where a text has words, or numbers of frames, that the model has no token for."""

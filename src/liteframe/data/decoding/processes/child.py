@@ -8,13 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from liteframe.data.decoding.processes.imports import import_path
-from liteframe.data.decoding.processes.messages import GOES_ON, receive, send
+from liteframe.data.decoding.processes.messages import GOES_ON, PART, receive_timed, send
 from liteframe.errors import LiteFrameError
 
 _START_DEADLINE_S = 120.0
@@ -38,16 +38,18 @@ class _Spawner:
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
 
-    def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    def start(self, command: list[str], environment: dict[str, str], files: tuple[int, ...]) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(1, "liteframe-spawner")
             threads = self._threads
-        return threads.submit(self._popen, command, environment).result()
+        return threads.submit(self._popen, command, environment, files).result()
 
     @staticmethod
-    def _popen(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment)
+    def _popen(command: list[str], environment: dict[str, str], files: tuple[int, ...]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment, pass_fds=files
+        )
 
 
 _spawner = _Spawner()
@@ -96,6 +98,16 @@ class _Alarm:
                 self._heard = time.monotonic()
                 self._start()
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What passes inside is not of the process's time."""
+        with self._lock:
+            self._timer.cancel()
+        began = time.monotonic()
+        yield
+        self._started += time.monotonic() - began
+        self.renew()
+
     @property
     def idle_s(self) -> float:
         """Seconds since the process was last heard of."""
@@ -130,16 +142,20 @@ class _Alarm:
 class Child:
     """One decoding process, which is asked once `await_start` has returned.
 
+    Args:
+        module: whose `main` it runs.
+        files: numbers of open files that it has, too.
+
     Raises:
         OSError: no process can be started now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "liteframe.data.decoding.processes.worker", files: tuple[int, ...] = ()) -> None:
         environment = dict(os.environ)
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start a thread for each core
-        program = _PROGRAM.format(separator=os.pathsep, module="liteframe.data.decoding.processes.worker")
+        program = _PROGRAM.format(separator=os.pathsep, module=module)
         command = [sys.executable, "-c", program, str(os.getpid()), os.pathsep.join(import_path())]
-        self.process = _spawner.start(command, environment)
+        self.process = _spawner.start(command, environment, files)
         self.served = 0
         self._grow_pipe()
 
@@ -161,29 +177,50 @@ class Child:
             except OSError:
                 return  # over the user's limit of pipe memory: slower, not wrong
 
-    def ask(self, request: bytes, deadline_s: float, most_s: Callable[[], float]) -> tuple[str, Any]:
+    def ask(
+        self,
+        request: bytes,
+        deadline_s: float,
+        most_s: Callable[[], float],
+        take: Callable[[Any, float], bool] | None = None,
+    ) -> tuple[str, Any]:
         """The answer to `request`.
 
         Args:
             request: pickled.
             deadline_s: seconds without a sign that it goes on, after which the child is killed.
             most_s: gives the seconds after which it is killed in any case; asked again as it goes on.
+            take: of answers that come in parts, takes each, and the seconds that it was on its way; false ends the
+                child. The time that it needs is not of the child's.
 
         Raises:
             Lost: there is no answer in time, or none that can be read; the child is dead then.
         """
         self.served += 1
-        return self._exchange(request, deadline_s, most_s)
+        return self._exchange(request, deadline_s, most_s, take)
 
-    def _exchange(self, request: bytes | None, deadline_s: float, most_s: Callable[[], float]) -> Any:
+    def _exchange(
+        self,
+        request: bytes | None,
+        deadline_s: float,
+        most_s: Callable[[], float],
+        take: Callable[[Any, float], bool] | None = None,
+    ) -> Any:
         assert self.process.stdin is not None and self.process.stdout is not None
         with _Alarm(self.process, deadline_s, most_s) as alarm:
             try:
                 if request is not None:
                     send(self.process.stdin, request)
-                while isinstance(answer := receive(self.process.stdout), str) and answer == GOES_ON:
-                    alarm.renew()
-                return answer
+                while True:
+                    answer, on_its_way_s = receive_timed(self.process.stdout)
+                    if answer == GOES_ON:
+                        alarm.renew()
+                    elif take is not None and answer[0] == PART:
+                        with alarm.stopped():
+                            if not take(answer[1], on_its_way_s):
+                                self.process.kill()
+                    else:
+                        return answer
             except (EOFError, OSError) as error:
                 code = self.process.wait()
                 raise Lost(alarm.rang, alarm.why() if alarm.rang else death_of(code), alarm.idle_s) from error

@@ -10,7 +10,7 @@ import reprlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.remote.file import is_url
 from liteframe.data.sampling.frame_times import FrameTimes, span_words
 from liteframe.errors import ConfigError, DecodeError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -122,30 +124,57 @@ def _require_known_decoder(job: DecodeJob) -> None:
 
 
 def _decode(job: DecodeJob, decoder: str, threads: int) -> VideoFrames:
-    if decoder not in (*DECODERS, NEXT):
+    if is_own(decoder):
         return load_function(decoder)(job.path, job)
+    started, truncated = time.perf_counter(), job.truncated == "use"
+
+    def read(info: VideoInfo, indices_T: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], VideoInfo]:
+        frames_THWC, used = read_frames_by(
+            job.path, indices_T, decoder, size=job.size, threads=threads, truncated=truncated
+        )
+        return (frames_THWC, indices_T), used
+
+    (frames_THWC, indices_T), used = read_chosen(job, decoder, read)
+    times_T = frame_times(job.path, truncated)[indices_T]
+    return VideoFrames(frames_THWC, indices_T, used, time.perf_counter() - started, times_T)
+
+
+def is_own(decoder: str) -> bool:
+    """Whether a decoder is a function of the user's."""
+    return decoder not in (*DECODERS, NEXT)
+
+
+def read_chosen(
+    job: DecodeJob, decoder: str, read: Callable[[VideoInfo, np.ndarray], tuple[T, VideoInfo]]
+) -> tuple[T, VideoInfo]:
+    """Chooses the frames of a job and reads them; chosen and read again where decoding shows another number of frames.
+
+    Args:
+        job: about a file that is here.
+        decoder: one of liteframe's.
+        read: reads frames, int64 (T,), of a file that is said to hold so many; tells what it holds as they are read.
+
+    Raises:
+        DecodeError, ConfigError: as `decode`.
+    """
     if decoder in ("auto", NEXT):
         _require_known_decoder(job)
-    started, truncated = time.perf_counter(), job.truncated == "use"
+    truncated = job.truncated == "use"
     if job.row.get("scan"):
         remember_scan(job.path, *(job.row.get(name) for name in ("scan", "bytes", "mtime_ns")))
     info, recounted = probe(job.path, decoder, truncated), False
     while True:
         indices_T = _choose_frames(job, info)
         try:
-            frames_THWC, used = read_frames_by(
-                job.path, indices_T, decoder, size=job.size, threads=threads, truncated=truncated
-            )
+            result, used = read(info, indices_T)
         except DecodeError:
             used = probe(job.path, decoder, truncated)
             if recounted or used.frames == info.frames:
                 raise
         else:
             if recounted or used.frames == info.frames:
-                break
+                return result, used
         info, recounted = used, True  # decoding showed another number of frames than the packets: sample again
-    times_T = frame_times(job.path, truncated)[indices_T]
-    return VideoFrames(frames_THWC, indices_T, used, time.perf_counter() - started, times_T)
 
 
 def choose_frames(jobs: Sequence[DecodeJob], decoder: str = "auto") -> tuple[VideoInfo, list[np.ndarray]]:

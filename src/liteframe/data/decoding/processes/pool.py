@@ -21,6 +21,7 @@ from liteframe.data.decoding.decode import DECODERS, NEXT
 from liteframe.data.decoding.processes.answers import checked, settled
 from liteframe.data.decoding.processes.child import Child, Lost, start_child
 from liteframe.data.decoding.processes.choice import require_sendable
+from liteframe.data.decoding.processes.frame_stream import FrameStream
 from liteframe.data.decoding.processes.imports import folders_of
 from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames
 from liteframe.data.decoding.processes.threads import as_they_come
@@ -32,6 +33,10 @@ from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 
 _SHARE_OF_FIRST = 0.75
 """Of the deadline, for the first decoder."""
+_DECODE = "liteframe.data.decoding.processes.job:decode"
+_SEND_CHUNKS = "liteframe.data.decoding.processes.frame_chunks:send_chunks"
+_ENDED = "the work was ended"
+_Request = Callable[[], bytes]
 
 __all__ = ["DecodeJob", "DecodePool", "VideoFrames"]
 
@@ -58,6 +63,7 @@ class DecodePool:
         remote_cache: where children fetch videos with URLs; without it those are a ConfigError.
         threads: that each child may read one video with.
         setting: the user's name of `deadline_s`, for messages.
+        nice: by how much streams give way to what else the cores do, as the system's command of that name.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class DecodePool:
         remote_cache: RemoteCache | None = None,
         threads: int = 1,
         setting: str = "deadline_s",
+        nice: int = 0,
     ) -> None:
         if processes < 1:
             raise ConfigError(f"processes: {processes} must be at least 1")
@@ -84,7 +91,7 @@ class DecodePool:
             decoder,
             recycle_after,
         )
-        self.remote_cache, self.threads, self.setting = remote_cache, threads, setting
+        self.remote_cache, self.threads, self.setting, self.nice = remote_cache, threads, setting, nice
         self._reset()
 
     def _reset(self) -> None:
@@ -92,11 +99,12 @@ class DecodePool:
         self._lock = threading.Lock()
         self._idle: deque[Child] = deque()
         self._all: set[Child] = set()
+        self._streams = weakref.WeakSet[FrameStream]()
         self._stopping = False
         _pools.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache", "threads", "setting")
+        names = ("processes", "deadline_s", "decoder", "recycle_after", "remote_cache", "threads", "setting", "nice")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -121,8 +129,10 @@ class DecodePool:
             self._reset()
 
     def close(self) -> None:
-        """Ends all children; the pool can be used again and then starts new ones."""
+        """Ends all children and streams; the pool can be used again and then starts new ones."""
         self._own()
+        for stream in list(self._streams):
+            stream.close()
         with self._lock:
             children, self._all = self._all, set()
             self._idle.clear()
@@ -158,6 +168,32 @@ class DecodePool:
             raise RuntimeError("a decode call gave no answer")
         return results  # type: ignore[return-value]
 
+    def stream(self, job: DecodeJob, chunk_frames: int, ahead: int = 2, deadline_s: float | None = None) -> FrameStream:
+        """Decodes a job whose frames are in order, in chunks that are used while it decodes on.
+
+        A process that dies on the way is replaced by one that goes on with the frames that have not come yet.
+
+        Args:
+            job: what to decode.
+            chunk_frames: frames of a chunk; the last may have fewer.
+            ahead: chunks that are received before they are asked for; the process has a few more, 64 MiB at most.
+            deadline_s: seconds without progress, in place of that of the pool; none pass while nobody takes chunks.
+        """
+        self._own()
+        stream = FrameStream(job, ahead)
+        self._streams.add(stream)
+        return stream.start(partial(self._fill, job, chunk_frames, deadline_s or self.deadline_s))
+
+    def _fill(self, job: DecodeJob, chunk_frames: int, deadline_s: float, stream: FrameStream) -> Any:
+        def requested(decoder: str) -> bytes:
+            return self._request(_SEND_CHUNKS, stream.job_left(), decoder, chunk_frames, self.nice)
+
+        requests = [partial(requested, name) for name in self._decoders()]
+        return _or_error(
+            job.path,
+            lambda: settled(job.path, self._ask_in_turn(job.path, requests, deadline_s, stream), self.setting),
+        )
+
     def call(self, calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         """Calls functions in the children, each under the deadline; yields (index, result or DecodeError) as they come.
 
@@ -182,56 +218,78 @@ class DecodePool:
         return _or_error(job.path, lambda: checked(job, self._read(job, deadline_s)))
 
     def _read(self, job: DecodeJob, deadline_s: float) -> Any:
-        two = self.decoder == "auto" and decord_reader.available()
-        requests = [self._request(job, name) for name in ((self.decoder, NEXT) if two else (self.decoder,))]
+        requests = [partial(self._request, _DECODE, job, name) for name in self._decoders()]
         return settled(job.path, self._ask_in_turn(job.path, requests, deadline_s), self.setting)
 
-    def _request(self, job: DecodeJob, decoder: str) -> bytes:
+    def _decoders(self) -> Sequence[str]:
+        return (self.decoder, NEXT) if self.decoder == "auto" and decord_reader.available() else (self.decoder,)
+
+    def _request(self, function: str, job: DecodeJob, decoder: str, *more: Any) -> bytes:
         modules = [] if job.sampler is None else [type(job.sampler).__module__]
         if self.decoder not in DECODERS:
             modules.append(self.decoder.partition(":")[0])
-        arguments = (job, decoder, self.remote_cache, self.threads)
+        arguments = (job, decoder, self.remote_cache, self.threads, *more)
         try:
-            return request("liteframe.data.decoding.processes.job:decode", arguments, folders_of(modules))
+            return request(function, arguments, folders_of(modules))
         except Exception:  # whatever pickling raises
             require_sendable(job.sampler)
             raise
 
     def _call(self, path: str, function: str, *arguments: tuple[Any, ...]) -> Any:
-        requests = [request(function, each) for each in arguments]
+        requests = [partial(request, function, each) for each in arguments]
         return _or_error(path, lambda: settled(path, self._ask_in_turn(path, requests, self.deadline_s), self.setting))
 
-    def _ask_in_turn(self, path: str, requests: Sequence[bytes], deadline_s: float) -> tuple[str, Any] | Lost:
+    def _ask_in_turn(
+        self, path: str, requests: Sequence[_Request], deadline_s: float, stream: FrameStream | None = None
+    ) -> tuple[str, Any] | Lost:
         """The answer to the first request; where its child is lost, to the second, if there is one and it succeeds."""
         deadline_s += self._fetching_s(path)
         left = TimeLeft.of_video(path, deadline_s, self.remote_cache)
-        answer = self._ask(requests[0], left, deadline_s * (_SHARE_OF_FIRST if len(requests) > 1 else 1.0))
+        answer = self._ask(requests[0], left, deadline_s * (_SHARE_OF_FIRST if len(requests) > 1 else 1.0), stream)
         for message in requests[1:]:
             if isinstance(answer, Lost) and left.all() > 0:
-                other = self._ask_once(message, left, deadline_s)
+                other = self._ask_once(message, left, deadline_s, stream)
                 answer = other if not isinstance(other, Lost) and other[0] == "ok" else answer
         return answer
 
-    def _ask(self, message: bytes, left: TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
+    def _ask(
+        self, message: _Request, left: TimeLeft, deadline_s: float, stream: FrameStream | None
+    ) -> tuple[str, Any] | Lost:
         """What a child answers, or why none did. One that dies may do so by chance: another is asked."""
-        answer = self._ask_once(message, left, deadline_s)
+        answer = self._ask_once(message, left, deadline_s, stream)
         if isinstance(answer, Lost) and not answer.timed_out and min(left.idle, left.all()) > 0:
-            return self._ask_once(message, left, deadline_s)
+            return self._ask_once(message, left, deadline_s, stream)
         return answer
 
-    def _ask_once(self, message: bytes, left: TimeLeft, deadline_s: float) -> tuple[str, Any] | Lost:
+    def _ask_once(
+        self, message: _Request, left: TimeLeft, deadline_s: float, stream: FrameStream | None
+    ) -> tuple[str, Any] | Lost:
+        asked = message()
         try:
             child = self._take()  # whose start is not of the video's time
         except Lost as lost:
             return lost
-        started = time.monotonic()
+        started, taking_s = time.monotonic(), 0.0
+
+        def take(part: Any, on_its_way_s: float) -> bool:
+            nonlocal taking_s
+            assert stream is not None
+            began = time.monotonic()
+            of_use = stream.take(part, on_its_way_s)
+            taking_s += time.monotonic() - began
+            return of_use
+
         try:
-            return child.ask(message, min(deadline_s, left.idle), left.all)
+            if stream is None:
+                return child.ask(asked, min(deadline_s, left.idle), left.all)
+            if not stream.attend_to(child):
+                return Lost(False, _ENDED)
+            return child.ask(asked, min(deadline_s, left.idle), left.all, take)
         except Lost as lost:
             left.idle -= lost.idle_s
             return lost
         finally:
-            left.spent += time.monotonic() - started
+            left.spent += time.monotonic() - started - taking_s
             self._give_back(child)
 
     def _fetching_s(self, path: str) -> float:
@@ -252,7 +310,7 @@ class DecodePool:
                     self._all.add(child)
                     return child
             child.close()
-        raise Lost(False, "the work was ended")
+        raise Lost(False, _ENDED)
 
     def _give_back(self, child: Child) -> None:
         with self._lock:

@@ -10,13 +10,15 @@ import os
 import pickle
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import IO, Any
 
 from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.memory import limit_own_memory
+from liteframe.data.decoding.processes import frame_chunks
 from liteframe.data.decoding.processes.job import load_function
-from liteframe.data.decoding.processes.messages import GOES_ON, receive, send
+from liteframe.data.decoding.processes.messages import GOES_ON, PART, receive, send
 from liteframe.data.decoding.processes.parent_watch import end_with_parent, leave_group
 from liteframe.errors import ConfigError, LiteFrameError
 
@@ -75,7 +77,21 @@ def main() -> None:
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever decoders print must not mix with the answers
-    heartbeat.report_to(lambda: send(answers, GOES_ON))
+    turns = threading.Lock()  # threads that decode say that they go on while another sends frames
+
+    def goes_on() -> None:
+        if turns.acquire(blocking=False):  # frames say so, too
+            try:
+                send(answers, GOES_ON)
+            finally:
+                turns.release()
+
+    def send_part(part: Any) -> None:
+        with turns:
+            send(answers, (PART, part))
+
+    heartbeat.report_to(goes_on)
+    frame_chunks.send_parts_by(send_part)
     send(answers, "ready")
     while True:
         try:

@@ -65,7 +65,8 @@ class _PlainFile:
         return data
 
 
-def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+def refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    """For `av.open`: lets a video open nothing else."""
     raise PermissionError(f"a video may open no other files, as this one would {url!r}")
 
 
@@ -199,7 +200,7 @@ def _open_container(path: str, file: BinaryIO) -> Any:
     file.seek(0)
     try:
         options = open_options(head, _OPTIONS)
-        return av.open(_PlainFile(file, path), io_open=_refuse, metadata_errors="replace", **options)  # type: ignore[call-overload]
+        return av.open(_PlainFile(file, path), io_open=refuse, metadata_errors="replace", **options)  # type: ignore[call-overload]
     except (av.error.FFmpegError, ValueError, OSError) as error:
         why = error_text(error)
         if isinstance(error, argument_error()):  # what FFmpeg says of formats that are not on its list
@@ -214,10 +215,19 @@ def _open_container(path: str, file: BinaryIO) -> Any:
 
 
 def _video_stream(path: str, container: Any) -> Any:
-    stream = _shown_stream(container)
+    stream = shown_stream(container)
     if stream is None:
         kind = likely_kind(file_head(path))
         raise DecodeError(path, f"is {kind}" if kind else "has no video stream")
+    return made_ready(path, stream)
+
+
+def made_ready(path: str, stream: Any) -> Any:
+    """The stream, to be decoded in this thread alone and with checksums.
+
+    Raises:
+        DecodeError: a codec that is not known, or too large frames.
+    """
     context = stream.codec_context
     if context is None:
         raise DecodeError(path, "its video codec is not known to this FFmpeg")
@@ -252,7 +262,7 @@ def moving_streams(container: Any) -> list[Any]:
     return [stream for stream in container.streams.video if not _is_cover_picture(stream, container)]
 
 
-def _shown_stream(container: Any) -> Any:
+def shown_stream(container: Any) -> Any:
     """The stream that players show; None where there is none."""
     streams = moving_streams(container)
     streams = [stream for stream in streams if (disposition_of(stream) or 0) & _DEFAULT] or streams

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,10 +44,11 @@ class Run:
     cost: int
 
 
-def plan(scan: Scan, indices: list[int], run_up: int) -> list[Run]:
+def plan(scan: Scan, indices: list[int], run_up: int, enough: float = math.inf) -> list[Run]:
     """Runs that hold strictly increasing `indices`, each from the key frame before, or `run_up` groups earlier.
 
-    The slot of a frame is its place in `indices`.
+    The slot of a frame is its place in `indices`. A run that costs `enough` ends at the next key frame, if decoding can
+    start afresh there.
     """
     assert scan.pts_T is not None
     keys_K = np.searchsorted(scan.pts_T, scan.key_pts_K)
@@ -54,7 +56,7 @@ def plan(scan: Scan, indices: list[int], run_up: int) -> list[Run]:
     runs, here = [Run(None, [], 0)], 0
     for slot, (index, key) in enumerate(zip(indices, key_T.tolist(), strict=True)):
         landing = int(keys_K[max(key - run_up, 0)]) if key >= 0 else 0
-        if landing > here + _WORTH_A_SEEK:
+        if landing > here + _WORTH_A_SEEK or (landing >= here and runs[-1].cost >= enough and not scan.open_groups):
             runs.append(Run(key, [], 0))
             here = landing
         last = runs[-1]

@@ -1,0 +1,102 @@
+"""Runs a verb of `liteframe` and times its batches: what `benchmarks/training.py` starts, for this code or older.
+
+python benchmarks/training/step_probe.py STEPS.json [--flops] fit --config tiny/ctd.yaml ...
+
+A batch lasts from the end of the one before it to its own end, so that loading it counts; `wait_s` of it is
+the time in the loader's `next`. What it imports of liteframe has been there, under one name or another, all along.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+_LOADERS = ("liteframe.data.loading.loader", "liteframe.data.loader")
+_COMMANDS = ("liteframe.command.cli", "liteframe.cli")
+_RUNTIMES = ("liteframe.system.runtime", "liteframe.runtime")
+
+
+def _first_module(names: tuple[str, ...]) -> Any:
+    """The first of the modules that this version of liteframe has."""
+    for name in names:
+        try:
+            there = find_spec(name) is not None
+        except ModuleNotFoundError:  # its package is not there either
+            there = False
+        if there:
+            return importlib.import_module(name)
+    raise SystemExit(f"liteframe has none of {', '.join(names)}")
+
+
+# As the command does before torch is loaded, where this version does it at all.
+getattr(_first_module(_RUNTIMES), "share_cores", lambda: None)()
+
+import torch  # noqa: E402
+from lightning.pytorch import Callback, LightningModule  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+
+class StepProbe(Callback):
+    """Notes each batch: shape, seconds, seconds of waiting, and with `count_flops` the operations of its step."""
+
+    def __init__(self, count_flops: bool) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self._counter: FlopCounterMode | None = None
+        self._counts, self._waited, self._since = count_flops, 0.0, time.perf_counter()
+
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; notes how long each was waited for."""
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self._waited += time.perf_counter() - began
+            yield batch
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self._counts:
+            self._counter = FlopCounterMode(display=False)
+            self._counter.__enter__()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: dict[str, Any], *_: Any) -> None:
+        flops = None
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            flops, self._counter = self._counter.get_total_flops(), None
+        if module.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        shape = list(batch["frames_BTCHW"].shape[:2]) if "frames_BTCHW" in batch else [0, 0]
+        self.steps.append({"shape": shape, "s": now - self._since, "wait_s": self._waited, "flops": flops})
+        self._since, self._waited = now, 0.0
+
+    on_predict_batch_start, on_predict_batch_end = on_train_batch_start, on_train_batch_end
+
+
+def main() -> int:
+    output, *words = sys.argv[1:]
+    counts = words[0] == "--flops"
+    probe = StepProbe(counts)
+    loader: Any = _first_module(_LOADERS).VideoLoader
+    batches_of = loader.__iter__
+    loader.__iter__ = lambda self: probe.timed(batches_of(self))
+    LightningModule.configure_callbacks = lambda self: [probe]  # type: ignore[method-assign]
+    code = _first_module(_COMMANDS).main(words[1:] if counts else words)
+    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    Path(output).write_text(json.dumps({"steps": probe.steps, "peak_mib": peak / 2**20}), encoding="utf-8")
+    return int(code or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
