@@ -74,6 +74,11 @@ def test_two_bars_have_one_scale_and_each_says_what_it_shows() -> None:
     assert "4.0 times later" in slower and "16.0 times more tokens" in slower
 
 
+def test_an_answer_without_words_says_so() -> None:
+    assert "no words" in results_html(Shown([Reply("a", "", answer(tokens=0))]), MOST)
+    assert "no words" not in results_html(Shown([Reply("a")]), MOST)
+
+
 def test_words_of_others_are_no_html() -> None:
     bad = '<img src=x onerror="alert(1)">'
     text = results_html(Shown([Reply(bad, bad), Reply("b", error=bad)], note=bad, error=bad), MOST)

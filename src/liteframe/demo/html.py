@@ -57,7 +57,7 @@ def results_html(shown: Shown, max_tokens: int) -> str:
 
 def _card(reply: Reply, max_tokens: int, longest: float) -> str:
     text = f'<section class="lf-card"><h3>{escape(reply.title)}</h3>'
-    waiting = "" if reply.text or reply.error or reply.answer else '<span class="lf-note">…</span>'
+    waiting = "" if reply.text or reply.error else f'<span class="lf-note">{"no words" if reply.answer else "…"}</span>'
     text += f'<p class="lf-answer" tabindex="0">{escape(reply.text)}{waiting}</p>'
     if reply.error:
         text += _error(reply.error)
