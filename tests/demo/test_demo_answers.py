@@ -65,6 +65,17 @@ def test_both_answer_as_chat_does_and_the_answer_streams() -> None:
     assert steps[first_of_teacher].replies[0].answer is not None, "one after the other"
 
 
+def test_models_are_warm_before_they_are_timed() -> None:
+    asks = watcher()
+    with mock.patch.object(ChatModel, "answer", autospec=True, side_effect=ChatModel.answer) as answer:
+        last(asks.ask(video(), "what is this", 16))
+        assert answer.call_count == 1, "what cannot be asked warms nothing"
+        for number in range(2):
+            last(asks.ask(video(number), QUESTION, 16))
+    assert [call.args[:2] for call in answer.call_args_list[1:]] == [(model, video()) for model in models()]
+    assert [call.kwargs["frames"] for call in answer.call_args_list] == [8] * 3
+
+
 def test_without_a_teacher_there_are_no_weights() -> None:
     final = last(watcher(teacher=False).ask(video(), QUESTION, 4))
     assert len(final.replies) == 1 and final.replies[0].answer is not None and final.weights is None

@@ -117,6 +117,7 @@ def test_both_answer_as_chat_does_and_nobody_else_is_asked(server: Any, browser:
     said = [bar.get_attribute("aria-label") for bar in page.locator(".lf-bar[role=img]").all()]
     assert len(said) == 2 and all("ms in all" in words and "encode the frames" in words for words in said)
     assert page.locator(".lf-weights img").count() == 8
+    assert page.get_by_label("Trim video to selection").is_hidden(), "its code would come from elsewhere"
     assert {url.split("/")[2] for url in asked if url.startswith(("http", "ws"))} == {server[1].split("/")[2]}
 
 

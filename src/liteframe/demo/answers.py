@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from liteframe.models.teachers import Teacher
 
 _USUAL_FRAMES = 64
 _MOST_BLOCKS = 8
+_WARM_FRAMES, _WARM_TOKENS = 8, 2
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Watcher:
         made_for = subjects[0].model.model.frames
         self.usual_frames = made_for.most_frames or _USUAL_FRAMES
         self._sampler: FrameSampler = made_for.sampler or UniformMidpoints()
-        self._wap = wap
+        self._wap, self._is_warm = wap, False
 
     def ask(self, video: str | None, question: str, frames: int) -> Iterator[Shown]:
         """What there is to show, whenever there is more of it; nothing is raised for what the user can mend.
@@ -134,6 +136,7 @@ class Watcher:
         except LiteFrameError as error:
             yield Shown(error=_words(error, video))
             return
+        self._warm_up(video, question.strip(), watch)
         for place, subject in enumerate(self.subjects):
             for reply in self._reply(subject, video, question.strip(), watch):
                 shown = replace(shown, replies=[*shown.replies[:place], reply, *shown.replies[place + 1 :]])
@@ -145,6 +148,16 @@ class Watcher:
             yield replace(shown, weights=weigh(teacher, self._wap, video, watch))
         except (LiteFrameError, torch.OutOfMemoryError) as error:
             yield replace(shown, error=f"WAP's weights cannot be shown: {_words(error, video)}")
+
+    def _warm_up(self, video: str, question: str, watch: Watch) -> None:
+        """Has every model answer once, of a few frames: what it sets up for that is no part of the answers' time."""
+        if self._is_warm:
+            return
+        few: Watch = {**watch, "frames": min(watch["frames"] or _WARM_FRAMES, _WARM_FRAMES)}
+        with suppress(LiteFrameError, torch.OutOfMemoryError):  # said where it is asked for
+            for subject in self.subjects:
+                subject.model.answer(video, question, _WARM_TOKENS, **few)
+            self._is_warm = True
 
     def _reply(self, subject: Subject, video: str, question: str, watch: Watch) -> Iterator[Reply]:
         reply = Reply(subject.title)
