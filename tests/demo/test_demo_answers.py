@@ -84,9 +84,8 @@ def test_without_a_teacher_there_are_no_weights() -> None:
 def test_weights_are_the_softmax_over_each_block() -> None:
     found = last(watcher().ask(video(), QUESTION, 6)).weights
     assert found is not None and found.block == (4, 2, 2) and found.blocks_in_all == 2
-    assert found.times_s is not None and found.times_s[5:] == [found.times_s[5]] * 3, (
-        "the last frame fills up the block"
-    )
+    assert found.times_s is not None and len(set(found.times_s[:6])) == 6
+    assert found.times_s[5:] == [found.times_s[5]] * 3, "the last frame fills up the block"
     teacher = models()[1].model.backbone
     assert isinstance(teacher, Teacher)
     with torch.no_grad():

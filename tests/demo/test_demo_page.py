@@ -207,7 +207,7 @@ def test_a_signal_ends_it_and_uploads_are_gone(server: Any, browser: Any) -> Non
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 128 + signal.SIGTERM
     assert "Traceback" not in process.stdout.read()
-    assert not list(folder.glob("liteframe-demo-*"))
+    assert not list(folder.glob("liteframe-demo-*")) and not list(folder.rglob("*.mp4"))
 
 
 def test_what_cannot_be_is_said_before_anything_is_loaded(
