@@ -164,6 +164,7 @@ LIGHT_WORDS = [
     ["chat", "/no/such/model", __file__, "why?"],
     ["chat", ".", "nowhere.mp4", "why?"],
     ["serve", "/no/such/model"],
+    ["demo", "/no/such/model"],
 ]
 """What a verb answers before it loads what it works with."""
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ class Watch(TypedDict, total=False):
     end: float | None
     sampler: FrameSampler | None
     image_size: int | None
+    truncated: Literal["error", "use"]
 
 
 @dataclass
@@ -171,6 +172,7 @@ class ChatModel:
                 start, end: seconds between which to look, from the frame on screen at the first of them.
                 sampler: chooses the frames, in place of `fps`.
                 image_size: side in pixels that frames are resized to; None is what the model was made for.
+                truncated: "error", or "use" for what is there of a file that is cut short.
 
         Raises:
             DecodeError: the file cannot be read, or has no frame there.
@@ -238,6 +240,7 @@ class ChatModel:
         end: float | None = None,
         sampler: FrameSampler | None = None,
         image_size: int | None = None,
+        truncated: Literal["error", "use"] = "error",
     ) -> Seen:
         clock = Stopwatch(self.device)
         made_for = self.model.frames
@@ -253,7 +256,7 @@ class ChatModel:
         if sampler is None:
             sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
         size = self._size(image_size)
-        job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=size)
+        job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=size, truncated=truncated)
         with self._pool.stream(job, chunk_frames(self.model, size, self.device)) as stream:
             visual_BTNC, prefix = read_video(self.model, stream, size, self.device, self.dtype, clock, prefill)
             beside = {"decode": 1e3 * stream.decode_s, "transfer": 1e3 * stream.transfer_s}

@@ -64,6 +64,10 @@ FUNCTION_VERBS = {
     "seeds": ("summarise the reports of several seeds", "liteframe.bench.seeds:seeds_command"),
     "chat": ("ask about a video: one answer, or a conversation", "liteframe.chat.command:chat_command"),
     "serve": ("answer questions about videos over HTTP", "liteframe.serving.command:serve_command"),
+    "demo": (
+        "ask about videos in the browser, and see where the time goes",
+        "liteframe.demo.command:demo_command",
+    ),
     "lmms-eval": (
         "write HLVid or the tiny world as a task of lmms-eval",
         "liteframe.lmms_eval.command:task_command",

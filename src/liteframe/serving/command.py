@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +14,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.folders.model_folder import require_folder_or_hub_id
 from liteframe.models.video_llm import chat_template
 from liteframe.system.installation import install_hint
+from liteframe.system.listening import bound_socket, http_url, is_loopback
 from liteframe.system.runtime import first_imports
 
 _PACKAGES = ("aiohttp", "pydantic", "starlette", "uvicorn")
@@ -99,7 +98,7 @@ def serve_command(
     api_key = os.environ.get(_KEY) if api_key is None else api_key
     if api_key is not None and not api_key.strip():
         raise ConfigError(f"--api_key (or {_KEY}) is empty; give a key, or none")
-    listening = _bound(host, port)
+    listening = bound_socket(host, port)
     decoding.start_ahead()
     chat_template.start_ahead()
     with first_imports():
@@ -123,28 +122,11 @@ def serve_command(
     limits = Limits(frames, fps, max_frames, max_videos, max_tokens, max_requests, remember_mb * 10**6)
     service = AnswerService(loaded, media, limits, watchers)
     name = served_model_name or model
-    local = _is_loopback(listening)
+    local = is_loopback(listening)
     # In base64 four bytes are three of a video; the rest is for what is said.
     app = build_app(service, name, api_key, most_bytes * 4 // 3 + 10**6, fetch_timeout_s, local)
-    address, at = listening.getsockname()[:2]
-    print(f"liteframe: {name} answers at http://{f'[{address}]' if ':' in address else address}:{at}/v1", flush=True)
+    print(f"liteframe: {name} answers at {http_url(listening)}/v1", flush=True)
     if not local and api_key is None:
         print("liteframe: whoever reaches this address may ask; --api_key KEY asks for a key", flush=True)
     run_server(app, service, listening)
     return 0
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that has the address, so that what is wrong with it is told before the model is loaded."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"--host {host} --port {port}: cannot be listened at: {error}") from None
-    return listening
-
-
-def _is_loopback(listening: socket.socket) -> bool:
-    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
