@@ -1,4 +1,4 @@
-"""Each setting in the README's table of ablations is understood by the configs it is for, and does what it says."""
+"""Each setting in the table of ablations of docs/stages.md is understood by the configs it is for, and does what it says."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from liteframe.command.configs import resolve_config_args
 from liteframe.command.lightning_cli import import_stages
 from liteframe.planning.build import BuildOnly
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
-SETTINGS = dict(re.findall(r"^\|.*\| `--model\.([a-z_.]+)=(\S+)` \|$", README, re.MULTILINE))
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "stages.md").read_text(encoding="utf-8")
+SETTINGS = dict(re.findall(r"^\|.*\| `--model\.([a-z_.]+)=(\S+)` \|$", PAGE, re.MULTILINE))
 
 
 def build(config: str, verb: str, *words: str) -> Any:

@@ -66,7 +66,7 @@ class Recorder(LightningModule):
                 float(frames.sum()),
             )
         )
-        return (frames.mean((0, 1, 3, 4)) * self.weight).sum() + self.weight.square().sum()
+        return (frames.float().mean((0, 1, 3, 4)) * self.weight).sum() + self.weight.square().sum()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.validated += batch["sample_ids"]

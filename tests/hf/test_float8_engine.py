@@ -45,7 +45,7 @@ def test_a_machine_without_such_a_gpu_is_refused_before_anything_is_loaded(monke
 def test_the_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    with pytest.raises(ConfigError, match=r"torchao cannot be imported .*; pip install 'liteframe\[fp8\]'"):
+    with pytest.raises(ConfigError, match=r"torchao cannot be imported .*; pip install 'liteframe-video\[fp8\]'"):
         require_engine(FLOAT8, "cuda")
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from liteframe.command import cli
 from liteframe.data.sampling.frame_spec import FrameSpec
-from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig
@@ -97,7 +96,7 @@ def test_lma(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = {part["name"]: part for part in plan["stage"]["parts"]}
     assert parts["LLM"]["parameters"] == pytest.approx(7.61e9, rel=0.01) and parts["LLM"]["trained"] == 0
     assert parts["LLM"]["bytes_each"] == 2
-    assert batches[512]["inputs"] == 512 * 3 * 448 * 448 * 4, "1.2 GB"
+    assert batches[512]["inputs"] == 512 * 3 * 448 * 448, "0.3 GB, as bytes"
     assert plan["memory"]["inputs"] in {batch["inputs"] for batch in batches.values()}
     assert plan["memory"]["total"] == pytest.approx(sum(v for k, v in plan["memory"].items() if k != "total"))
     # Rank 16 beside seven layers of 28 blocks: 16 x (in + out).
@@ -143,7 +142,7 @@ def test_models_and_data_that_are_here_are_counted(tmp_path: Path) -> None:
     assert parts["LLM"]["parameters"] == own, "embedding and head are one"
     assert not any("not here" in note for note in plan["notes"])
     batch = plan["stage"]["batches"][0]
-    frames = normalize(torch.zeros(batch["batch_size"], batch["frames"], 3, 112, 112, dtype=torch.uint8))
+    frames = torch.zeros(batch["batch_size"], batch["frames"], 3, 112, 112, dtype=torch.uint8)
     assert batch["inputs"] == frames.nbytes, "as a run has them on its device"
     one = planned(tmp_path, "tiny/lma.yaml", set=[*change, "trainer.max_steps=-1", "trainer.max_epochs=2"])
     assert one["time"]["videos"] == 18

@@ -46,6 +46,8 @@ from liteframe.system.run_seed import own_or_run_seed
 
 _FRAMES = _BATCH_SIZE = 8
 _USUAL_SIDE = 448
+_WORDS = ("rows", "sample_ids", "skipped")
+"""What of a batch is no tensor."""
 
 
 class VideoDataModule(LightningDataModule):
@@ -342,11 +344,13 @@ class VideoDataModule(LightningDataModule):
         return self._loader(dataset, batches, ledger, drop_empty)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The batch with its tensors on the device; Lightning's own would look through every word of the rows."""
-        return {
-            name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-            for name, value in batch.items()
-        }
+        """The batch on the device. Lightning's own way would look through every word of the rows, so it gets the rest."""
+        to_device = super().transfer_batch_to_device
+        if not isinstance(batch, dict):
+            return to_device(batch, device, dataloader_idx)
+        rows = {name: value for name, value in batch.items() if name in _WORDS}
+        rest = {name: value for name, value in batch.items() if name not in _WORDS}
+        return {**to_device(rest, device, dataloader_idx), **rows}
 
     def state_dict(self) -> dict[str, Any]:
         """What the order of the training data depends on, so that a checkpoint is not resumed on other data."""

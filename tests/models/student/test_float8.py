@@ -46,7 +46,7 @@ def test_the_extra_that_is_missing_is_named(capability: tuple[int, int], monkeyp
     gpu(monkeypatch, capability)
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
-    with pytest.raises(ConfigError, match=r"torchao cannot be imported .*; pip install 'liteframe\[fp8\]'"):
+    with pytest.raises(ConfigError, match=r"torchao cannot be imported .*; pip install 'liteframe-video\[fp8\]'"):
         require_float8("cuda")
 
 
