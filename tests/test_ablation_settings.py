@@ -1,4 +1,4 @@
-"""Each setting in the table of ablations of docs/stages.md is understood by the configs it is for, and does what it says."""
+"""Each setting in the table of ablations in docs/stages.md is understood by its configs, and does what it says."""
 
 from __future__ import annotations
 

@@ -344,7 +344,7 @@ class VideoDataModule(LightningDataModule):
         return self._loader(dataset, batches, ledger, drop_empty)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The batch on the device. Lightning's own way would look through every word of the rows, so it gets the rest."""
+        """The batch on the device: by Lightning's own way, but for the rows, whose every word that would look at."""
         to_device = super().transfer_batch_to_device
         if not isinstance(batch, dict):
             return to_device(batch, device, dataloader_idx)
