@@ -271,6 +271,7 @@ _INTERRUPTED = """
 import os, signal, sys
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
 from liteframe.data.sampling import UniformMidpoints
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts the tests may ignore it
 pool = DecodePool(deadline_s=60)
 with pool.stream(DecodeJob(sys.argv[1], UniformMidpoints(), 40, size=(448, 448)), 2, ahead=1) as stream:
     for chunk in stream:
