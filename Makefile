@@ -21,7 +21,7 @@ help:
 	@echo "make bench-gpu latency at the paper's real shapes on this machine's GPU, each encoder eager, compiled, as CUDA graphs, ..."
 	@echo "               (stops after 9 minutes; PYTHON=python3: no install)"
 	@echo "make paper     the paper's tables, figures and claims on three seeds; hours, in pieces (HOURS=2)"
-	@echo "make results   benchmarks/RESULTS.md, its plots and tables, and the README's tables, from the records there are"
+	@echo "make results   benchmarks/RESULTS.md, its plots and tables, and the tables of README and docs, from the records there are"
 	@echo "make clean     remove caches and builds; runs/ and .venv stay"
 
 install: $(STAMP)

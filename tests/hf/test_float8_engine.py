@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import liteframe
+from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError
 from liteframe.evaluation.subject import EvaluatedModel
 from liteframe.hf import engine
@@ -81,8 +82,10 @@ def test_a_loaded_model_answers_and_records_name_the_engine(pretended: list[Any]
     assert subject.engine["engine"]["name"] == FLOAT8 and len(subject.engine["engine"]["encoder_sha256"]) == 64
     assert subject.engine["engine"]["torchao"] == "torchao of a test"
     exact = load_video_llm(lma_run_folder() / "export")
-    frames_BTCHW = torch.randn(1, 4, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    pixels_BTCHW = torch.randint(256, (1, 4, 3, 112, 112), generator=torch.Generator().manual_seed(0)).byte()
     assert (model.frames, model.clip_frames) == (exact.frames, exact.clip_frames)
     with torch.no_grad():
-        found, wanted = (one.project(one.encode(frames_BTCHW)) for one in (model, exact))
-    assert (found - wanted).norm() < 0.05 * wanted.norm()
+        wanted = exact.project(exact.encode(pixels_BTCHW))
+        for frames_BTCHW in (pixels_BTCHW, normalize(pixels_BTCHW)):
+            found = model.project(model.encode(frames_BTCHW))
+            assert (found - wanted).norm() < 0.05 * wanted.norm()

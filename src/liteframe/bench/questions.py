@@ -49,7 +49,7 @@ def _image_size(model: AnsweringModel) -> tuple[int, int]:
 
 
 def question_batches(data: VideoDataModule, name: str) -> Iterator[dict[str, Any]]:
-    """Normalised batches of all test videos, with progress under that name."""
+    """Batches of all test videos, with progress under that name."""
     loader = data.loader("test")
     yield from track(loader, name)
     loader.close()

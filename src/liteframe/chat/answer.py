@@ -21,7 +21,7 @@ class Answer:
         prompt_tokens: that went through the LLM before the answer, visual ones included.
         cached_tokens: whose keys and values were there from earlier turns.
         answer_tokens: of the answer, without the one that ends it.
-        ms: stage -> milliseconds: `wait` for frames, `preprocess` (resize, normalise), `encode`, `project`, `prefill`
+        ms: stage -> milliseconds: `wait` for frames, `preprocess` (resize), `encode`, `project`, `prefill`
             up to the first token, and `other`, which add up to the time from the call to the first token; beside them
             `decode` and `transfer` of the frames, of which `wait` is what nothing hides, and `token`, the mean of each
             token that follows. Stages that a turn had no need of are missing; a batch has `llm`, all that the LLM did

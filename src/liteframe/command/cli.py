@@ -74,7 +74,7 @@ FUNCTION_VERBS = {
     ),
     "doctor": ("show versions, devices and decoders, and what is missing", "liteframe.command.doctor:doctor_command"),
 }
-_TEXTS = ("question", "api_key", "served_model_name", "host")
+_TEXTS = ("question", "api_key", "served_model_name")
 """Options that are no paths, however they begin."""
 CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
 """Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""

@@ -160,7 +160,7 @@ class Float8Backbone(nn.Module):
         self._quantised = False
 
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
-        """Tokens, in bfloat16, of frames that are normalised as ImageNet is.
+        """Tokens, in bfloat16, of frames, uint8 or normalised as ImageNet is.
 
         Raises:
             ConfigError: the device of the frames multiplies no float8.
@@ -174,7 +174,8 @@ class Float8Backbone(nn.Module):
             student.encoder.save_memory(CLIPS_AT_ONCE)
             self._quantised = True
         with torch.no_grad(), torch.autocast(frames_BTCHW.device.type, enabled=False):
-            tokens: VisionTokens = student(frames_BTCHW.to(torch.bfloat16))
+            bytes_or_half = frames_BTCHW if frames_BTCHW.dtype == torch.uint8 else frames_BTCHW.to(torch.bfloat16)
+            tokens: VisionTokens = student(bytes_or_half)
         return tokens
 
     def describe(self) -> dict[str, Any]:

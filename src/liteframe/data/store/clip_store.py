@@ -92,7 +92,7 @@ class ClipStore:
     def request(self, job: DecodeJob, decoder: str) -> str | None:
         """What the frames of a job depend on, as text; None where another visit would draw others.
 
-        A file counts by its content, wherever it lies, and a URL by its address.
+        A file counts by its size and both its ends, wherever it lies, and a URL by its address.
 
         Args:
             job: of a training sample or of another.

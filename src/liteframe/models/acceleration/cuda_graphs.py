@@ -93,6 +93,7 @@ def capture(forward: Forward, tensor: Tensor, autocast: torch.dtype | None, pool
     # Autocast's cache would hand the graph weights that are freed once autocast ends. Outside of inference mode, so
     # that the graph can be replayed outside of it as well.
     with (
+        torch.cuda.device(tensor.device),
         torch.inference_mode(False),
         torch.no_grad(),
         torch.autocast("cuda", autocast or torch.bfloat16, enabled=autocast is not None, cache_enabled=False),

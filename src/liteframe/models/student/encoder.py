@@ -140,7 +140,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         """
         self.save_memory(chunk_clips)
         # Not of this encoder's own method: a copy of the encoder is to be encoded by its own weights.
-        self._compiled = torch.compile(type(self)._encode, dynamic=False, **options)
+        self._compiled, self._graphs = torch.compile(type(self)._encode, dynamic=False, **options), None
 
     def graph_chunks(self, chunk_clips: int = CLIPS_AT_ONCE) -> None:
         """Replays CUDA graphs where no gradient is wanted, one for each number of clips up to so many.
@@ -155,7 +155,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             ConfigError: `chunk_clips` below 1.
         """
         self.save_memory(chunk_clips)
-        self._graphs = CUDAGraphs()
+        self._graphs, self._compiled = CUDAGraphs(), None
 
     def fuse_temporal(self, fused: bool = True) -> None:
         """Whether depth-wise mixers run as a Triton kernel on CUDA, where no gradient is wanted.

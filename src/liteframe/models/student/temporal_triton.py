@@ -5,6 +5,7 @@ cuDNN and torch read the tokens for the convolution, write its result, and read 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -62,15 +63,17 @@ def depthwise_temporal_add(tokens_BTNC: Tensor, weight: Tensor, bias: Tensor) ->
     batch, frames, count, channels = tokens_BTNC.shape
     out_BTNC = torch.empty_like(tokens_BTNC)
     frame_size = count * channels
-    _depthwise_add[(triton.cdiv(frame_size, _BLOCK), batch)](
-        tokens_BTNC,
-        weight.contiguous(),
-        bias,
-        out_BTNC,
-        frame_size,
-        CHANNELS=channels,
-        FRAMES=frames,
-        TAPS=weight.shape[-1],
-        BLOCK=_BLOCK,
-    )
+    # Triton launches on the current GPU, which need not be that of the tokens.
+    with torch.cuda.device(tokens_BTNC.device) if tokens_BTNC.is_cuda else nullcontext():
+        _depthwise_add[(triton.cdiv(frame_size, _BLOCK), batch)](
+            tokens_BTNC,
+            weight.contiguous(),
+            bias,
+            out_BTNC,
+            frame_size,
+            CHANNELS=channels,
+            FRAMES=frames,
+            TAPS=weight.shape[-1],
+            BLOCK=_BLOCK,
+        )
     return out_BTNC

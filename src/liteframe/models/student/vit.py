@@ -64,12 +64,16 @@ class PatchEmbedding(nn.Module):
         bfloat16 holds each of them exactly and the bias stays small.
         """
         convolution = self.projection
-        mean_C11, std_C11 = (frames_BCHW.new_tensor(c, dtype=torch.float32).view(-1, 1, 1) for c in _PIXELS)
-        weight = convolution.weight / (255 * std_C11)
-        assert convolution.bias is not None
-        bias = convolution.bias + (weight * (_CENTRE - 255 * mean_C11)).sum((1, 2, 3))
-        device = frames_BCHW.device.type
+        means, deviations = _PIXELS
         own = convolution.weight.dtype
+        exact = convolution.weight.to(torch.promote_types(own, torch.float32))
+        # By numbers, as tensors of them could not be copied to a GPU while a graph is captured.
+        by_channel = [each / (255 * by) for each, by in zip(exact.unbind(1), deviations, strict=True)]
+        shifts = [each.sum((1, 2)) * (_CENTRE - 255 * mean) for each, mean in zip(by_channel, means, strict=True)]
+        weight = torch.stack(by_channel, dim=1)
+        assert convolution.bias is not None
+        bias = convolution.bias + torch.stack(shifts).sum(0)
+        device = frames_BCHW.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else own
         centred_BCHW = (frames_BCHW ^ _CENTRE).view(torch.int8).to(dtype)  # as x - 128, without a carry
         return F.conv2d(centred_BCHW, weight.to(dtype), bias.to(dtype), convolution.stride)

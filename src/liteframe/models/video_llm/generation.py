@@ -19,7 +19,7 @@ from liteframe.errors import DataError
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.reading import VideoPrefix
 
-_PREFILL_TOKENS = 2048
+_PREFILL_TOKENS = 512
 """Of a prompt that go through the LLM at a time, so that activations of a long one take no more memory."""
 
 Choice = Callable[[Tensor], Tensor]
