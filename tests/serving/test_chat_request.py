@@ -65,6 +65,8 @@ def test_frames_are_asked_for_as_vllm_has_it() -> None:
         ({"response_format": {"type": "json_object"}}, "response_format is not supported"),
         ({"guided_json": {}}, "guided_json: is not supported"),
         ({"temperature": 3}, "temperature: Input should be less than or equal to 2"),
+        ({"temperature": 1e-44}, "temperature is 1e-44; give 0, or 0.0001 and more"),
+        ({"messages": [{"role": "user", "content": "x" * 1_000_001}]}, "1000001 characters of text"),
         ({"temperature": "hot"}, "temperature: Input should be a valid number"),
         ({"top_p": 0.5}, "top_p and top_k need a temperature"),
         ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),

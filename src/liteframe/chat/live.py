@@ -154,16 +154,18 @@ class LiveChat:
 
     def _so_far(self, clock: Stopwatch) -> tuple[ClipMemory, int]:
         """The memory with the frames that no whole clip has come of yet, and how many frames were seen."""
-        self.await_first_frame()
-        with self._encoder_for_question():
-            with self._changed:
-                self._require_sound()
-                memory, frames = self._memory.copy(), self._seen_frames
-                tail = self._frames.tail_after(frames)
-            if tail is not None:
-                self._add(memory, [tail], clock)
-                frames += len(tail.frames_THWC)
-        return memory, frames
+        while True:
+            self.await_first_frame()
+            with self._encoder_for_question():
+                with self._changed:
+                    self._require_sound()
+                    memory, frames = self._memory.copy(), self._seen_frames
+                    tail = self._frames.tail_after(frames)
+                if tail is not None:
+                    self._add(memory, [tail], clock)
+                    frames += len(tail.frames_THWC)
+            if memory.held:  # a tail that has just become a clip waits to be encoded
+                return memory, frames
 
     @contextmanager
     def _encoder_for_question(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ torch in float8 on a GPU, by torchao."""
 from __future__ import annotations
 
 import hashlib
+import threading
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -157,7 +158,7 @@ class Float8Backbone(nn.Module):
         self.encoder_sha256 = encoder_sha256(student.encoder)
         # No part of this module, so that no change of its dtype, which float8 does not survive, gets to the weights.
         self._student = (student,)
-        self._quantised = False
+        self._quantised, self._quantising = False, threading.Lock()
 
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
         """Tokens, in bfloat16, of frames, uint8 or normalised as ImageNet is.
@@ -166,13 +167,14 @@ class Float8Backbone(nn.Module):
             ConfigError: the device of the frames multiplies no float8.
         """
         (student,) = self._student
-        if not self._quantised:
-            torchao = require_float8(frames_BTCHW.device)
-            student.to(frames_BTCHW.device, torch.bfloat16)
-            quantise_float8(student.encoder, torchao)
-            compile_layers(student.encoder.blocks, dynamic=True)
-            student.encoder.save_memory(CLIPS_AT_ONCE)
-            self._quantised = True
+        with self._quantising:
+            if not self._quantised:
+                torchao = require_float8(frames_BTCHW.device)
+                student.to(frames_BTCHW.device, torch.bfloat16)
+                quantise_float8(student.encoder, torchao)
+                compile_layers(student.encoder.blocks, dynamic=True)
+                student.encoder.save_memory(CLIPS_AT_ONCE)
+                self._quantised = True
         with torch.no_grad(), torch.autocast(frames_BTCHW.device.type, enabled=False):
             bytes_or_half = frames_BTCHW if frames_BTCHW.dtype == torch.uint8 else frames_BTCHW.to(torch.bfloat16)
             tokens: VisionTokens = student(bytes_or_half)

@@ -96,7 +96,8 @@ def serve_command(
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"--allowed_local_media_path: {folder} is no folder")
     api_key = os.environ.get(_KEY) if api_key is None else api_key
-    if api_key is not None and not api_key.strip():
+    api_key = api_key and api_key.strip()  # a file or a secret often ends in a new line
+    if api_key is not None and not api_key:
         raise ConfigError(f"--api_key (or {_KEY}) is empty; give a key, or none")
     listening = bound_socket(host, port)
     decoding.start_ahead()

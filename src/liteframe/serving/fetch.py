@@ -23,6 +23,7 @@ _MOST_REDIRECTS = 5
 _BLOCK_BYTES = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _FORBIDDEN = "leads to an address that is not public, which this server does not connect to"
 
 
@@ -143,6 +144,6 @@ def is_public(address: str) -> bool:
             inside = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inside is not None:
             return is_public(str(inside))
-        if ip.teredo is not None:
+        if ip.teredo is not None or ip not in _GLOBAL_UNICAST:
             return False
     return ip.is_global and not ip.is_multicast

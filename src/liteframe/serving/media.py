@@ -61,7 +61,7 @@ class MediaPolicy:
         Raises:
             Refusal: no such URL is allowed, or there is no video behind it.
         """
-        scheme = match[1].lower() if (match := _SCHEME.match(url)) else ""
+        scheme = match[1].lower() if (match := _SCHEME.match(url[:64])) else ""
         if scheme == "file":
             return await asyncio.to_thread(self._of_folder, url, field)
         if scheme == "data":

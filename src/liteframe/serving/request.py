@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from liteframe.serving.refusal import Refusal
 
 _LONGEST_MESSAGE = 300
+_MOST_TEXT = 1_000_000
+"""Characters of all texts, which are far more than any context takes."""
+_LEAST_TEMPERATURE = 1e-4
+"""Below it logits over temperature leave float32."""
 _WITHOUT_EFFECT = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
 """About the one who asks, or how a service keeps books: no answer depends on them."""
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -119,7 +123,12 @@ class ChatRequest(_Strict):
             raise ValueError(f"the last message is of role {self.messages[-1].role!r}; it must be the user's")
         if any(message.role in ("system", "developer") for message in self.messages[1:]):
             raise ValueError("a message of the system can only be the first")
+        texts = (part.text for message in self.messages for part in message.content if isinstance(part, TextPart))
+        if (characters := sum(map(len, texts))) > _MOST_TEXT:
+            raise ValueError(f"{characters} characters of text; this server takes {_MOST_TEXT}")
         narrowed = self.top_p not in (None, 1) or self.top_k not in (None, 0, -1)
+        if self.temperature and self.temperature < _LEAST_TEMPERATURE:
+            raise ValueError(f"temperature is {self.temperature:g}; give 0, or {_LEAST_TEMPERATURE:g} and more")
         if narrowed and not self.temperature:
             raise ValueError("top_p and top_k need a temperature above 0; without one the likeliest token is taken")
         if self.mm_processor_kwargs and self.media_io_kwargs:

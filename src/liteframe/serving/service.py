@@ -188,6 +188,8 @@ class AnswerService:
         """How the videos are looked at, as `ChatModel.watch` takes it."""
         asked, limits = request.watching, self.limits
         frames = limits.frames if asked.num_frames is None else asked.num_frames
+        if frames is None and (self._chat.model.frames.most_frames or 0) > limits.max_frames:
+            frames = limits.max_frames
         if frames is not None and frames > limits.max_frames:
             raise Refusal(
                 400, f"num_frames is {frames}; this server takes {limits.max_frames} of a video", "num_frames"
@@ -235,6 +237,8 @@ class _Remembered:
         return self._kept.get(key)
 
     def put(self, key: Hashable, seen: Seen) -> None:
+        if seen.visual_BTNC.nbytes > self._most:
+            return
         if key not in self._kept:
             self._kept[key] = seen
             self._bytes += seen.visual_BTNC.nbytes

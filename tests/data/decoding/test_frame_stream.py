@@ -286,3 +286,22 @@ def test_an_interrupt_leaves_no_process(video: str) -> None:
     (child,) = map(int, done.stdout.split())
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_who_was_told_of_other_frames_is_told_again() -> None:
+    """Also before a chunk was taken, as what was made ready for so many would not fit."""
+    told = threading.Event()
+
+    def read(stream: FrameStream) -> Any:
+        stream.take(Begin(info("a.mp4", 5), np.arange(5), None, 1), 0.0)
+        told.wait(60)
+        stream.take(Begin(info("a.mp4", 3), np.arange(3), None, 1), 0.0)
+        stream.take(np.zeros((3, 28, 28, 3), np.uint8), 0.0)
+        return info("a.mp4", 3), 1.0
+
+    with FrameStream(DecodeJob("a.mp4"), 1).start(read) as stream:
+        assert len(stream.indices) == 5
+        told.set()
+        with pytest.raises(StartedOver):
+            list(stream)
+        assert len(stream.indices) == 3 and [len(chunk) for chunk in stream] == [3]

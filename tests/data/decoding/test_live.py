@@ -6,6 +6,8 @@ import io
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -277,3 +279,39 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]
+
+
+_FROM_STDIN = """
+import sys
+from liteframe.data.decoding.live.frames import LiveFrames
+from liteframe.data.decoding.live.source import LiveSource
+seen = 0
+with LiveFrames(LiveSource.of(sys.argv[1]), None, (28, 28), 4, idle_s=20) as frames:
+    while clips := frames.take(1):
+        seen += sum(len(clip.frames_THWC) for clip in clips)
+print(seen)
+"""
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_stdin_is_read(name: str) -> None:
+    command = [sys.executable, "-c", _FROM_STDIN, name]
+    done = subprocess.run(command, input=stream_bytes("matroska"), capture_output=True, timeout=100)
+    assert int(done.stdout) == FRAMES, done.stderr.decode()
+
+
+@pytest.mark.parametrize("container", ["avi", "asf"])
+def test_a_container_of_other_times_is_refused(container: str, tmp_path: Path) -> None:
+    path = tmp_path / "video"
+    path.write_bytes(stream_bytes(container))
+    with pytest.raises(DecodeError, match=f"is {container}, which tells when frames are decoded"):
+        read(str(path))
+
+
+@pytest.mark.parametrize(("container", "frames"), [("matroska", 2), ("mp4", 2)])
+def test_a_small_file_is_read_back_from_its_end(container: str, frames: int, tmp_path: Path) -> None:
+    path = tmp_path / f"video.{container}"
+    path.write_bytes(stream_bytes(container, frames))
+    seen, _ = read(str(path))
+    assert len(seen) == frames
+    same(seen, str(path))

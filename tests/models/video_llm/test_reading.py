@@ -140,8 +140,9 @@ def test_an_error_ends_the_reading_and_gives_the_cores_back(model: VideoLLM) -> 
 
 @torch.inference_mode()
 def test_the_encoder_leaves_cores_to_threads_that_decode(model: VideoLLM) -> None:
-    """It has all but one while a thread decodes, and afterwards they are all back."""
+    """It has all but one while a thread decodes, and afterwards they are all back; other threads keep their own."""
     seen: list[int] = []
+    elsewhere: list[tuple[int, int]] = []
     going_on = threading.Event()
 
     def read(stream: FrameStream) -> Any:
@@ -149,6 +150,9 @@ def test_the_encoder_leaves_cores_to_threads_that_decode(model: VideoLLM) -> Non
         stream.take(Begin(info, np.arange(12), None, 1), 0.0)
         stream.take(video(4), 0.0)
         going_on.wait(60)  # decodes while the first chunk is encoded
+        before = torch.get_num_threads()
+        torch.nn.Identity()(torch.zeros(1))
+        elsewhere.append((before, torch.get_num_threads()))
         stream.take(video(4), 0.0)
         stream.take(video(4), 0.0)
         return info, 1.0
@@ -164,6 +168,7 @@ def test_the_encoder_leaves_cores_to_threads_that_decode(model: VideoLLM) -> Non
         with FrameStream(DecodeJob("a.mp4"), 1).start(read) as stream:
             read_video(model, stream, SIZE, CPU, None, Stopwatch(CPU))
         assert seen[0] == 2 and torch.get_num_threads() == 3
+        assert [before for before, _ in elsewhere] == [after for _, after in elsewhere] != []
     finally:
         handle.remove()
         torch.set_num_threads(cores)

@@ -215,7 +215,9 @@ def answer_prompt(
     def through(unseen: Sequence[int], visual_BTNC: Tensor | None = None) -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             embeds_BLC = model.embed(torch.tensor([unseen], device=device), visual_BTNC)
-            return model.lm_head(model.hidden_states(embeds_BLC, cache=cache)[:, -1])
+            for part_BLC in embeds_BLC.split(_PREFILL_TOKENS, dim=1):
+                hidden_BLC = model.hidden_states(part_BLC, cache=cache)
+            return model.lm_head(hidden_BLC[:, -1])
 
     logits_BV = through(list(ids), torch.cat(list(visuals), dim=1) if visuals else None)
     steps = _tokens_in_turn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -129,9 +130,12 @@ def _beside(stream: FrameStream, device: torch.device) -> Iterator[None]:
         yield
         return
     cores = now = torch.get_num_threads()
+    here = threading.get_ident()
 
     def share(*_: object) -> None:
         nonlocal now
+        if threading.get_ident() != here:  # the hook is everybody's, the number of threads each one's own
+            return
         left = max(1, cores - stream.threads_at_work)
         if left != now:
             torch.set_num_threads(left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import deque
@@ -68,12 +69,16 @@ class LiveFrames:
         self._taken = 0
         self._end: LiveEnd | LiteFrameError | None = None
         self._closed = False
-        stdin = sys.__stdin__.fileno() if source.name == STDIN and sys.__stdin__ is not None else None
-        self._child = Child("liteframe.data.decoding.live.worker", () if stdin is None else (stdin,))
+        # Under another number than its own, at which the child has the pipe of its requests.
+        stdin = os.dup(sys.__stdin__.fileno()) if source.name == STDIN and sys.__stdin__ is not None else None
         try:
+            self._child = Child("liteframe.data.decoding.live.worker", () if stdin is None else (stdin,))
             self._child.await_start()
         except Lost as lost:
             raise LiteFrameError(f"the process that reads {source.told} could not be started: {lost.reason}") from lost
+        finally:
+            if stdin is not None:
+                os.close(stdin)
         self._thread = threading.Thread(target=self._receive, name="liteframe-live", daemon=True)
         settings = LiveSettings(source, fps, size, idle_s, stdin)
         try:

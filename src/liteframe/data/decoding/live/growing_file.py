@@ -45,16 +45,16 @@ class GrowingFile:
         self.seek, self.tell = self._file.seek, self._file.tell
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes, once there are any; none at the end."""
+        """Up to `count` bytes, once there are any; none at the end. Behind a seek back, what is there."""
         quiet_since = time.monotonic()
-        while not self.ended and not (data := self._file.read(count)):
+        while not (data := self._file.read(count)) and not self.ended:
             quiet_s = time.monotonic() - quiet_since
             if quiet_s > self._idle_s:
                 self.ended = f"it has not grown for {self._idle_s:g} s"
             elif quiet_s > min(_NOBODY_WRITES_S, self._idle_s) and not _is_written(self._file):
                 self.ended = "nobody writes it any more"
             time.sleep(0 if self.ended else _LOOK_S)
-        return b"" if self.ended else data
+        return data
 
 
 class Pipe:

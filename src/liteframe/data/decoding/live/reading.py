@@ -25,6 +25,7 @@ from liteframe.data.decoding.orientation import Orientation, orientation_of
 from liteframe.data.decoding.pyav.in_order import highest_layers
 from liteframe.data.decoding.pyav.opening import MOST_PIXELS, error_text, made_ready, refuse, shown_stream
 from liteframe.data.decoding.pyav.reader import Converter
+from liteframe.data.decoding.pyav.scan import TIMES_OF_DECODING
 from liteframe.data.decoding.pyav_versions import codec_of, open_options
 from liteframe.errors import DecodeError
 
@@ -100,6 +101,12 @@ def live_frames(settings: LiveSettings) -> Iterator[LiveFrame | LiveEnd]:
         stream = shown_stream(container)
         if stream is None:
             raise DecodeError(settings.source.told, "has no video stream")
+        if (told := container.format.name) in TIMES_OF_DECODING:
+            raise DecodeError(
+                settings.source.told,
+                f"is {told}, which tells when frames are decoded, not when they are shown: record to Matroska, MPEG-TS"
+                " or fragmented MP4, or ask about the file as a whole (without --stream)",
+            )
         made_ready(settings.source.told, stream)
         log.attend_to(container, stream)
         log.forget()  # a stream that is joined on its way begins in the middle of something

@@ -17,6 +17,8 @@ from liteframe.errors import ConfigError, DecodeError
 Kind = Literal["file", "pipe", "camera", "url"]
 
 STDIN = "-"
+_NAMES_OF_STDIN = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+"""In the process that reads, they would be another file."""
 PROTOCOLS = {
     "rtsp": "rtsp,rtp,srtp,udp,tcp",
     "rtsps": "rtsp,rtsps,rtp,srtp,udp,tcp,tls",
@@ -54,10 +56,10 @@ class LiveSource:
             DecodeError: nothing of that name that can be read.
             ConfigError: a URL of a protocol that is not read.
         """
-        if name == STDIN:
+        if name in (STDIN, *_NAMES_OF_STDIN):
             if os.isatty(0):
                 raise DecodeError("stdin", "is a terminal: pipe a video into it")
-            return cls(name, "pipe", name)
+            return cls(STDIN, "pipe", STDIN)
         if is_url(name) and (protocol := _protocol(name)) != "file":
             if protocol not in PROTOCOLS:
                 known = ", ".join(PROTOCOLS)

@@ -48,7 +48,7 @@ class FrameStream:
         self._begin: Begin | None = None
         self._chunks = deque[np.ndarray[Any, Any]]()
         self._received = self._given = self._asked_from = 0
-        self._again = self._closed = self._ended = False
+        self._again = self._closed = self._ended = self._is_told = False
         self._fault: DecodeError | None = None
         self._error: BaseException | None = None
         self._child: Child | None = None
@@ -129,6 +129,7 @@ class FrameStream:
         with self._changed:
             self._wait(lambda: self._begin is not None or self._ended)
             assert self._begin is not None, "otherwise there is an error"
+            self._is_told = True
             return self._begin
 
     def _wait(self, until: Callable[[], bool]) -> None:
@@ -176,9 +177,11 @@ class FrameStream:
             if not same or self._received > self._asked_from:
                 self._fault = DecodeError(self._job.path, "shows other frames each time it is read")
             return self._fault is None and not self._closed
-        self._again = self._again or self._given > 0
+        known, self._begin = self._begin, begin
+        others = self._is_told and known is not None and not np.array_equal(known.indices, begin.indices)
+        self._again = self._again or self._given > 0 or others
         self._chunks.clear()
-        self._begin, self._received = begin, 0
+        self._received = 0
         self._changed.notify_all()
         return not self._closed
 

@@ -16,7 +16,7 @@ from liteframe.data.decoding.pyav.packet_table import PacketTable
 from liteframe.errors import DecodeError
 
 # they tell when frames are decoded, and FFmpeg guesses when they are shown
-_GUESSED = {"avi", "asf", "gxf"}
+TIMES_OF_DECODING = {"avi", "asf", "gxf"}
 _MOST_REORDERED = 16
 """Frames that H.264 and HEVC may hold back to show others before them."""
 _HASTY = 0.75
@@ -183,7 +183,7 @@ def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray
     pts_T = np.array(times, np.int64)
     steps = np.diff(pts_T)
     ascend = frames < 2 or bool(steps.min() > 0)
-    if ascend and container not in _GUESSED:
+    if ascend and container not in TIMES_OF_DECODING:
         return pts_T, frames, None
     decoded_T = _decoding_times(path, pts_T)
     if len(decoded_T) == frames and (np.diff(decoded_T) > 0).all():  # shown in that rhythm, some frames later
