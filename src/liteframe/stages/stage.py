@@ -150,6 +150,7 @@ class Stage(LightningModule):
             final_lr_fraction=settings.final_lr_fraction,
             module_lrs=self.module_lrs(),
             share_done=self._clock(),
+            muon_dtype=torch.bfloat16 if "bf16" in str(self.trainer.precision) else torch.float32,
         )
 
     def _clock(self) -> Callable[[], float] | None:
