@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pkgutil
 import re
 import signal
 import sys
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
@@ -30,16 +27,17 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
 from liteframe.command.auto_precision import resolve_precision
 from liteframe.command.cli import CHILD_ARGS
 from liteframe.command.import_policy import parse_by_trust
+from liteframe.command.library_warnings import quieten
 from liteframe.command.parse_errors import behind_its_file, parse_error_line
 from liteframe.command.remembered_parser import recall, remember
+from liteframe.command.run_warnings import RunWarnings
 from liteframe.command.stage_parser import StageParser
-from liteframe.command.stage_progress import StageProgress
+from liteframe.command.stage_progress import HEARTBEAT_S, StageProgress
 from liteframe.command.trainer_settings import is_said_by_lightning, require_mesh, require_possible_run, trainer_fault
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
@@ -51,7 +49,6 @@ from liteframe.run_control.loopback import meet_on_loopback
 from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.stages.stage import Stage
-from liteframe.system.atomic import disk_fault
 from liteframe.system.bounded_text import parse_yaml
 from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.system.run_lock import RunLock
@@ -60,20 +57,6 @@ from liteframe.system.user_path import with_user_paths
 _RUN_FOLDER = "runs/unnamed"
 _CHECKPOINT_STEPS = 100
 _STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step", "predict": "predict_step"}
-_QUIET_WARNINGS = (
-    ".*does not have many workers.*",
-    ".*there is no last checkpoint available.*",
-    ".*exists and is not empty.*",
-    ".*LeafSpec.*is deprecated.*",
-    ".*is_gradient_checkpointing.*is deprecated.*",  # said of peft
-    ".*but have no `validation_step`.*",
-    ".*is smaller than the logging interval.*",
-    ".*predict returned None.*",
-    ".*Total length of `.*` across ranks is zero.*",
-    ".*module.s. in eval mode at the start of training.*",
-    r".*`self\.log\('(val|test)/.*sync_dist=True.*",  # these means are of all ranks already
-    ".*FSDP2-wrapped module .* returned a view tensor.*",
-)
 
 
 def run_stage(verb: str, args: list[str]) -> None:
@@ -93,25 +76,6 @@ def run_stage(verb: str, args: list[str]) -> None:
             " what the stage takes: take smaller batches (data.batch_size, data.shapes), gradient checkpointing, or"
             " share the weights out (--config trainer/fsdp.yaml)"
         ) from error
-
-
-def quieten() -> None:
-    """Silences what the libraries say that a user cannot act on, unless LITEFRAME_DEBUG is 1."""
-    if os.environ.get("LITEFRAME_DEBUG") == "1":
-        return
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    disable_progress_bar()  # transformers shows one for a file that loads in a blink
-    if threading.excepthook is threading.__excepthook__:
-        threading.excepthook = _say_unless_disk
-    for message in _QUIET_WARNINGS:
-        warnings.filterwarnings("ignore", message=message)
-
-
-def _say_unless_disk(thread: threading.ExceptHookArgs) -> None:
-    """The loggers' own threads meet a full disk too, and the main one says so in a line."""
-    if thread.exc_value is None or disk_fault(thread.exc_value) is None:
-        threading.__excepthook__(thread)
 
 
 def import_stages() -> None:
@@ -268,6 +232,12 @@ class StageCLI(LightningCLI):
             help=f"seconds after which a run ends because another rank is frozen ({DEFAULT_LIMIT_S:g} if not given) or,"
             " where given, because no rank gets anywhere in training, validation or test",
         )
+        parser.add_argument(
+            "--heartbeat_s",
+            type=PositiveFloat,
+            default=HEARTBEAT_S,
+            help="seconds between two lines of progress, where the output is no terminal",
+        )
         if subcommand == "predict":
             parser.add_argument(
                 "--estimate", action="store_true", help="say how many gigabytes and hours it would take, and stop"
@@ -286,14 +256,16 @@ class StageCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         config["default_root_dir"] = config.get("default_root_dir") or _RUN_FOLDER
         given = _as_list(config.get("callbacks"))
-        if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given):
-            callbacks = [*callbacks, StageProgress()]
+        shown = config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given)
+        if shown:
+            config["enable_progress_bar"] = False  # of Lightning
+        callbacks = [*callbacks, StageProgress(self.config[self.verb].heartbeat_s, shown), RunWarnings()]
         if config.get("enable_checkpointing") is not False and not any(isinstance(c, ModelCheckpoint) for c in given):
             callbacks = [*callbacks, LastCheckpoint(_CHECKPOINT_STEPS)]
         if config.get("logger") in (None, True):
             # One run folder, not version after version: that is where a broken run finds its last checkpoint.
             config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
-        if config.get("logger") is not False and self.verb == "fit":
+        if _as_list(config["logger"]) not in ([], [False]) and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
         self._stopping = GracefulStop(self.config[self.verb].get("rank_timeout_s"))
         callbacks = [*callbacks, self._stopping]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -78,7 +77,6 @@ class Stage(LightningModule):
         self.seed = own_or_run_seed(seed)
         self.out = out
         self.strict_loading = False
-        self._tick = 0.0
         self._watch = FiniteWatch()
         self._step_mean = StepMean()
         self._validated: Means | None = None
@@ -203,7 +201,6 @@ class Stage(LightningModule):
         rank_zero_only(print)(f"{type(self).__name__}: {total:,} parameters, {trained:,} of them trained")
 
     def on_train_start(self) -> None:
-        self._tick = time.monotonic()
         self._step_mean.reset()
 
     def training_loss(self, loss: SummedLoss, counted: str = "") -> torch.Tensor:
@@ -250,21 +247,6 @@ class Stage(LightningModule):
     def _log_means(self, split: str, means: Mapping[str, torch.Tensor]) -> None:
         for name, mean in means.items():
             self.log(f"{split}/{name}", mean, prog_bar=name.endswith(("loss", "accuracy")))
-
-    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        now = time.monotonic()
-        seconds, self._tick = now - self._tick, now
-        if not self._is_logged_step:
-            return
-        B, T = batch["frames_BTCHW"].shape[:2]
-        world = self.trainer.world_size
-        self.log_dict(
-            {
-                "rate/steps_per_s": 1 / (seconds * self.trainer.accumulate_grad_batches),
-                "rate/videos_per_s": B * world / seconds,
-                "rate/frames_per_s": B * T * world / seconds,
-            }
-        )
 
     def on_fit_end(self) -> None:
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
