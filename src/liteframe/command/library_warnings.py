@@ -18,6 +18,7 @@ from liteframe.system.atomic import disk_fault
 _QUIET = (
     ".*LeafSpec.*is deprecated.*",
     ".*is_gradient_checkpointing.*is deprecated.*",  # said of peft
+    ".*but have no `validation_step`.*",  # data that are given for it all the same are refused
     ".*is smaller than the logging interval.*",  # of an epoch; `run_warnings` looks at the run
     ".*predict returned None.*",
     ".*Total length of `.*` across ranks is zero.*",

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, co
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
+from liteframe.run_control.run_record import RunRecord
 from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.stages.stage import Stage
@@ -168,6 +169,7 @@ class StageCLI(LightningCLI):
 
     def __init__(self, verb: str, args: list[str]) -> None:
         self.verb = verb
+        self._record = RunRecord(verb, args)
         parser_kwargs = {
             "prog": "liteframe",
             "description": None,
@@ -180,7 +182,7 @@ class StageCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=RunConfig,
-            save_config_kwargs={"config_filename": config_name(verb)},
+            save_config_kwargs={"config_filename": config_name(verb), "record": self._record},
             seed_everything_default=0,
             trainer_defaults={
                 "default_root_dir": _RUN_FOLDER,
@@ -295,12 +297,25 @@ class StageCLI(LightningCLI):
                 f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
             )
         checkpoint = self._checkpoint(self.config[subcommand].get("ckpt_path"))
-        self.config_init[subcommand].ckpt_path = checkpoint
+        self.config_init[subcommand].ckpt_path = self._record.checkpoint = checkpoint
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._new_run(checkpoint).require_room()  # before any rank writes, so that all see the same
+            run = self._new_run(checkpoint)
+            run.require_room()  # before any rank writes, so that all see the same
+            self._record.goes_on = run.goes_on
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
-        with alone, _named(self.trainer, self._stopping):
+        with alone, self._recorded(), _named(self.trainer, self._stopping):
             super()._run_subcommand(subcommand)
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Writes down how the run ended."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(ConfigError):  # the disk may be what it failed by
+                self._record.end(self.trainer, error)
+            raise
+        self._record.end(self.trainer, None)
 
     def _new_run(self, checkpoint: str | None) -> NewRun:
         folder = Path(self.trainer.default_root_dir)

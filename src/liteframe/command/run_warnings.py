@@ -71,8 +71,8 @@ def _of_checkpoints(trainer: Any) -> Iterator[str]:
         yield "no checkpoint is kept (trainer.enable_checkpointing is false), so a run that is killed begins anew"
     elif not any(saver.save_last for saver in savers):
         yield (
-            "no `last.ckpt` is kept, so `--ckpt_path last` will find nothing; give a ModelCheckpoint of trainer.callbacks"
-            " save_last: true"
+            "no `last.ckpt` is kept, so `--ckpt_path last` will find nothing; give a ModelCheckpoint of"
+            " trainer.callbacks save_last: true"
         )
 
 

@@ -27,6 +27,7 @@ from liteframe.stages.accumulation import StepMean
 from liteframe.stages.divergence import FiniteWatch, require_finite_weights, tensors_in
 from liteframe.stages.means import Means, SummedLoss, gathered_means
 from liteframe.stages.optim import OptimizerName, with_warmup_cosine
+from liteframe.stages.pictures import log_picture
 from liteframe.system.own_folder import replace_folder, require_replaceable
 from liteframe.system.run_seed import own_or_run_seed
 
@@ -60,6 +61,7 @@ class Stage(LightningModule):
 
     Attributes:
         reads_store: whether it can learn from the targets in a feature store.
+        outputs: settings that name what it writes.
         shards: whether it shares its weights out over the ranks where the strategy is one for that.
 
     Args:
@@ -68,6 +70,7 @@ class Stage(LightningModule):
         out: folder of the export; by default `export` in the trainer's `default_root_dir`.
     """
 
+    outputs = ("out",)
     reads_store = False
     shards = False
 
@@ -282,11 +285,9 @@ class Stage(LightningModule):
         print(f"exported to {self._export_folder}")
 
     def pictures_due(self, every: int) -> bool:
-        """Whether this step is one of those that put pictures into TensorBoard."""
-        return every > 0 and self.global_rank == 0 and self.global_step % every == 0 and self.logger is not None
+        """Whether this step is one of those whose pictures are logged."""
+        return every > 0 and self.global_rank == 0 and self.global_step % every == 0 and bool(self.loggers)
 
     def log_picture(self, name: str, picture_CHW: torch.Tensor) -> None:
-        """Adds an RGB picture in [0, 1] to TensorBoard."""
-        experiment: Any = getattr(self.logger, "experiment", None)
-        if hasattr(experiment, "add_image"):
-            experiment.add_image(name, picture_CHW, self.global_step)
+        """Hands an RGB picture in [0, 1] to the run's loggers."""
+        log_picture(self.loggers, name, picture_CHW, self.global_step)
