@@ -116,9 +116,12 @@ def simulate(
     kinds_SRB = random.integers(len(work.cpu_s), size=(steps, instance.gpus, work.batch))
     crowd = max(1.0, instance.gpus * workers / instance.vcpus)
     decode_K, bytes_K = np.asarray(work.cpu_s), np.asarray(work.video_bytes) + work.read_bytes
-    fetch_K = instance.latency_s + bytes_K / (instance.stream_mb_s * 1e6)
+    bytes_per_s = instance.network_gbit_s * 1e9 / 8  # all loaders are taken to fetch at once
+    stream = min(instance.stream_mb_s * 1e6, bytes_per_s / (instance.gpus * workers))
+    fetch_K = instance.latency_s + bytes_K / stream
     made_SR = (crowd * decode_K + fetch_K)[kinds_SRB].sum(axis=2)
-    step_s = work.flops * work.batch / (instance.tflops * 1e12)
+    gpu_s = work.flops * work.batch / (instance.tflops * 1e12)
+    write_s = work.stored_bytes * work.batch * instance.gpus / (instance.disk_gb_s * 1e9)  # between batches
     free_RW = np.zeros((instance.gpus, workers))
     taken_SR = np.zeros((steps, instance.gpus))
     idle_R = np.zeros(instance.gpus)
@@ -128,15 +131,15 @@ def simulate(
         free_RW[:, worker] = begin_R + made_SR[step]
         taken_SR[step] = np.maximum(idle_R, free_RW[:, worker])
         ready_R = np.full_like(idle_R, taken_SR[step].max()) if work.in_step else taken_SR[step]
-        idle_R = ready_R + step_s
+        idle_R = ready_R + gpu_s + write_s
     first = int(steps * _WARM)
     seconds = float(idle_R.mean() - taken_SR[first].mean())
     clips_per_s = (steps - first) * instance.gpus * work.batch / seconds
     return Rate(
         clips_per_s,
-        min(1.0, (steps - first) * step_s / seconds),
+        min(1.0, (steps - first) * gpu_s / seconds),
         clips_per_s * float(decode_K.mean()) / instance.vcpus,
-        clips_per_s * float(bytes_K.mean()) * 8 / (instance.network_gbit_s * 1e9),
+        clips_per_s * float(bytes_K.mean()) / bytes_per_s,
         clips_per_s * work.stored_bytes / (instance.disk_gb_s * 1e9),
     )
 

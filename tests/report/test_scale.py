@@ -11,26 +11,39 @@ import pytest
 from scaling.simulate import Instance, ObjectStore, Work, bill, simulate
 
 NODE = Instance(gpus=4, vcpus=32, tflops=100.0, latency_s=0.0, stream_mb_s=1e12, network_gbit_s=10.0, disk_gb_s=1.0)
-WORK = Work("ctd", flops=2e12, batch=3, cpu_s=[0.5], video_bytes=[20e6, 1e6], passes=2, stored_bytes=2e6)
+WORK = Work("ctd", flops=2e12, batch=3, cpu_s=[0.5, 0.5], video_bytes=[20e6, 1e6], passes=2, stored_bytes=2e6)
 
 
 def test_without_decoding_the_gpus_are_the_limit() -> None:
-    rate = simulate(replace(WORK, cpu_s=[0.0, 0.0]), NODE, workers=4)
+    node = replace(NODE, network_gbit_s=100.0)
+    rate = simulate(replace(WORK, cpu_s=[0.0, 0.0], stored_bytes=0.0), node, workers=4)
     assert rate.clips_per_s == pytest.approx(4 * 100e12 / 2e12)
     assert rate.gpu == pytest.approx(1.0) and rate.binds == "GPU"
-    assert rate.network == pytest.approx(200 * 10.5e6 * 8 / 10e9) and rate.disk == pytest.approx(200 * 2e6 / 1e9)
+    assert rate.network == pytest.approx(200 * 10.5e6 * 8 / 100e9) and rate.disk == 0
+
+
+def test_what_comes_over_the_network_and_what_goes_to_disk_are_limits_too() -> None:
+    free = replace(WORK, flops=0.0, cpu_s=[0.0, 0.0], in_step=False)
+    rate = simulate(replace(free, stored_bytes=0.0, video_bytes=[10e6, 10e6]), NODE, workers=4)
+    assert rate.clips_per_s == pytest.approx(10e9 / 8 / 10e6, rel=0.02) and rate.binds == "network"
+    rate = simulate(free, replace(NODE, network_gbit_s=1e6), workers=4)
+    assert rate.clips_per_s == pytest.approx(1e9 / 2e6) and rate.binds == "local disk"
 
 
 @pytest.mark.parametrize(("workers", "cores"), [(4, 16), (8, 32), (16, 32)])
 def test_without_operations_the_cores_are_the_limit_and_no_worker_makes_more_of_them(workers: int, cores: int) -> None:
-    rate = simulate(replace(WORK, flops=0.0, cpu_s=[0.5, 0.5]), NODE, workers)
+    rate = simulate(
+        replace(WORK, flops=0.0, cpu_s=[0.5, 0.5], stored_bytes=0.0), replace(NODE, network_gbit_s=1e6), workers
+    )
     assert rate.clips_per_s == pytest.approx(cores / 0.5, rel=0.02)
     assert rate.gpu == 0 and rate.binds == ("decode CPU" if cores == 32 else rate.binds)
 
 
 def test_a_queue_is_what_stepping_through_it_gives() -> None:
-    one = replace(NODE, gpus=1, vcpus=64)
-    work = replace(WORK, cpu_s=[0.02, 0.3], video_bytes=[0.0, 0.0], flops=1e12, batch=1, in_step=False)
+    one = replace(NODE, gpus=1, vcpus=64, network_gbit_s=1e6)
+    work = replace(
+        WORK, cpu_s=[0.02, 0.3], video_bytes=[0.0, 0.0], flops=1e12, batch=1, stored_bytes=0.0, in_step=False
+    )
     steps, workers, prefetch = 200, 3, 2
     kinds = np.random.default_rng(5).integers(2, size=(steps, 1, 1))[:, 0, 0]
     free, taken, idle = [0.0] * workers, [], 0.0
