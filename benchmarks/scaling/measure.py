@@ -30,7 +30,7 @@ from liteframe.planning.stage_plans import plan_stage
 CLIPS = {
     "10 s of 480p": Clip("scale_480p", 300, 480, 854),
     "30 s of 720p": Clip("scale_720p", 900, 720, 1280, group=60),
-    "60 s of 1080p": Clip("scale_1080p", 1800, 1080, 1920, group=60),
+    "20 s of 1080p": Clip("scale_1080p", 600, 1080, 1920, group=60),
 }
 """Kinds of videos, equally frequent."""
 FRAMES = {"cache": 16, "ctd": 16, "lma": 160}
@@ -50,7 +50,7 @@ class Sizes:
 
     rounds: int = 3
     rows: int = 200_000
-    samples: int = 20_000
+    samples: int = 10_000
 
 
 def measured(folder: Path, sizes: Sizes) -> dict[str, Any]:

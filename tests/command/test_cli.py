@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,21 @@ def test_a_checkpoint_does_not_choose_the_class_of_the_stage(tmp_path: Path, mon
     torch.save({"state_dict": {}, "hyper_parameters": {"_class_path": "evil_stage.Stage"}}, "evil.ckpt")
     assert cli.main(["fit", "--config", "toy.yaml", "--trainer.default_root_dir=run", "--ckpt_path=evil.ckpt"]) == 1
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(find_spec("mlflow") is not None, reason="a package that is there is no error")
+@pytest.mark.parametrize("several", [False, True])
+def test_a_logger_without_its_package_is_one_line(
+    several: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_toy_config(tmp_path)
+    of_csv = {"class_path": "CSVLogger", "init_args": {"save_dir": "run"}}
+    loggers = [of_csv, {"class_path": "MLFlowLogger"}] if several else {"class_path": "MLFlowLogger"}
+    (tmp_path / "loggers.yaml").write_text(json.dumps({"trainer": {"logger": loggers}}), encoding="utf-8")
+    assert cli.main(["fit", "--config=toy.yaml", "--config=loggers.yaml", "--trainer.default_root_dir=run"]) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert error.startswith("liteframe: error: ") and "No module named 'mlflow'" in error and len(error) < 600
 
 
 def test_what_a_file_is_called_does_not_repaint_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
