@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,21 @@ def test_a_checkpoint_does_not_choose_the_class_of_the_stage(tmp_path: Path, mon
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.skipif(find_spec("mlflow") is not None, reason="a package that is there is no error")
+@pytest.mark.parametrize("several", [False, True])
+def test_a_logger_without_its_package_is_one_line(
+    several: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_toy_config(tmp_path)
+    of_csv = {"class_path": "CSVLogger", "init_args": {"save_dir": "run"}}
+    loggers = [of_csv, {"class_path": "MLFlowLogger"}] if several else {"class_path": "MLFlowLogger"}
+    (tmp_path / "loggers.yaml").write_text(json.dumps({"trainer": {"logger": loggers}}), encoding="utf-8")
+    assert cli.main(["fit", "--config=toy.yaml", "--config=loggers.yaml", "--trainer.default_root_dir=run"]) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert error.startswith("liteframe: error: ") and "No module named 'mlflow'" in error and len(error) < 600
+
+
 def test_what_a_file_is_called_does_not_repaint_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "dispatch", lambda args: (_ for _ in ()).throw(ConfigError("a\x1b[2Jb\n  of two lines")))
@@ -325,13 +341,15 @@ def test_what_a_file_is_called_does_not_repaint_the_terminal(capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(("name", "said"), [("val/loss", False), ("test/accuracy/all", False), ("train/mine", True)])
-def test_means_that_are_of_all_ranks_already_are_not_warned_about(name: str, said: bool) -> None:
+def test_means_that_are_of_all_ranks_already_are_not_warned_about(
+    name: str, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     import torch
     from lightning.pytorch.trainer.connectors.logger_connector import result
 
-    from liteframe.command.lightning_cli import quieten
+    from liteframe.command.library_warnings import quieten
 
-    with warnings.catch_warnings(record=True) as caught, pytest.MonkeyPatch.context() as patched:
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patched:
         warnings.simplefilter("always")
         quieten()
         patched.setattr(result, "_distributed_is_initialized", lambda: True)
@@ -339,4 +357,4 @@ def test_means_that_are_of_all_ranks_already_are_not_warned_about(name: str, sai
         results = result._ResultCollection(training=False)
         results.log("validation_step", name, torch.tensor(1.0), on_step=False, on_epoch=True, batch_size=1)
         results.metrics(on_step=False)
-    assert any("sync_dist" in str(warning.message) for warning in caught) == said
+    assert ("sync_dist" in capsys.readouterr().err) == said

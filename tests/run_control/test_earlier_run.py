@@ -230,8 +230,10 @@ def test_an_evaluation_in_a_run_folder_leaves_the_config_and_other_evaluations(
     before = content(here / "run")
     assert run(verb="test") == 0
     after = content(here / "run")
-    assert before.items() <= after.items() and {*after} - {*before} == {"config-test.yaml", "evaluation.json"}
+    assert before.items() <= after.items()
+    assert {*after} - {*before} == {"config-test.yaml", "evaluation.json", "run-test.json"}
     assert run(verb="test") == 0, "the same evaluation again"
+    after = content(here / "run")
     assert run("--model.mark=second", verb="test") == 1
     assert (
         "evaluation.json: of an earlier evaluation with other settings (model.init_args.mark was first, is second)"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
-from liteframe.stages.pictures import film, heat, similarity_picture, wap_picture
+from liteframe.stages.pictures import film, heat, log_picture, similarity_picture, wap_picture
 from tiny_world import ENCODER, WAP_SETTINGS, host_folder, make_trainer, manifest, store_folder, video_data
 
 
@@ -84,3 +87,29 @@ def test_stages_show_them_in_tensorboard(tmp_path: Path) -> None:
     make_trainer(tmp_path / "cache", logger=logger).predict(cache, videos, return_predictions=False)
     logger.experiment.flush()
     assert images(tmp_path / "cache") == {f"wap/{i}": [0] for i in range(3)}
+
+
+def test_each_logger_gets_a_picture_its_own_way_and_one_without_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken: dict[str, Any] = {}
+
+    def of_wandb(key: str, images: list[np.ndarray], step: int) -> None:
+        taken["wandb"] = (key, images[0], step)
+
+    def of_mlflow(run_id: str, image: np.ndarray, *, key: str, step: int) -> None:
+        taken["mlflow"] = (key, image, step, run_id)
+
+    wandb = SimpleNamespace(log_image=of_wandb, experiment=SimpleNamespace(log=print))
+    mlflow = SimpleNamespace(run_id="r", experiment=SimpleNamespace(log_image=of_mlflow))
+    board = SimpleNamespace(experiment=SimpleNamespace(add_image=lambda *given, **named: taken.update(board=given)))
+    picture = torch.zeros(3, 4, 6)
+    picture[0] = 1.0
+    for _ in range(2):
+        log_picture([wandb, mlflow, board, CSVLogger(tmp_path)], "wap/0", picture, 7)
+    for name, step in (("wandb", 2), ("mlflow", 2), ("board", 2)):
+        key, pixels = taken[name][:2]
+        assert key == "wap/0" and taken[name][step] == 7
+        assert pixels.dtype == np.uint8 and pixels.shape == (4, 6, 3)
+        assert pixels[..., 0].min() == 255 and pixels[..., 1:].max() == 0
+    assert capsys.readouterr().err == "CSVLogger takes no pictures, so they are left out of it\n"

@@ -41,6 +41,7 @@ FUNCTION_VERBS = {
         "run the configs of a full-size run here, with every size cut down",
         "liteframe.rehearsal.command:rehearse_command",
     ),
+    "rerun": ("repeat a run by its run.json, and compare", "liteframe.command.rerun:rerun_command"),
     "export": (
         "write a finished run as a Hugging Face folder, or its encoder as ONNX",
         "liteframe.command.export:export_command",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pkgutil
 import re
 import signal
 import sys
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,16 +27,17 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
 from liteframe.command.auto_precision import resolve_precision
 from liteframe.command.cli import CHILD_ARGS
 from liteframe.command.import_policy import parse_by_trust
+from liteframe.command.library_warnings import quieten
 from liteframe.command.parse_errors import behind_its_file, parse_error_line
 from liteframe.command.remembered_parser import recall, remember
+from liteframe.command.run_warnings import RunWarnings
 from liteframe.command.stage_parser import StageParser
-from liteframe.command.stage_progress import StageProgress
+from liteframe.command.stage_progress import HEARTBEAT_S, StageProgress
 from liteframe.command.trainer_settings import is_said_by_lightning, require_mesh, require_possible_run, trainer_fault
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
@@ -48,10 +46,10 @@ from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, co
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
+from liteframe.run_control.run_record import RunRecord
 from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.stages.stage import Stage
-from liteframe.system.atomic import disk_fault
 from liteframe.system.bounded_text import parse_yaml
 from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.system.run_lock import RunLock
@@ -60,20 +58,6 @@ from liteframe.system.user_path import with_user_paths
 _RUN_FOLDER = "runs/unnamed"
 _CHECKPOINT_STEPS = 100
 _STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step", "predict": "predict_step"}
-_QUIET_WARNINGS = (
-    ".*does not have many workers.*",
-    ".*there is no last checkpoint available.*",
-    ".*exists and is not empty.*",
-    ".*LeafSpec.*is deprecated.*",
-    ".*is_gradient_checkpointing.*is deprecated.*",  # said of peft
-    ".*but have no `validation_step`.*",
-    ".*is smaller than the logging interval.*",
-    ".*predict returned None.*",
-    ".*Total length of `.*` across ranks is zero.*",
-    ".*module.s. in eval mode at the start of training.*",
-    r".*`self\.log\('(val|test)/.*sync_dist=True.*",  # these means are of all ranks already
-    ".*FSDP2-wrapped module .* returned a view tensor.*",
-)
 
 
 def run_stage(verb: str, args: list[str]) -> None:
@@ -93,25 +77,6 @@ def run_stage(verb: str, args: list[str]) -> None:
             " what the stage takes: take smaller batches (data.batch_size, data.shapes), gradient checkpointing, or"
             " share the weights out (--config trainer/fsdp.yaml)"
         ) from error
-
-
-def quieten() -> None:
-    """Silences what the libraries say that a user cannot act on, unless LITEFRAME_DEBUG is 1."""
-    if os.environ.get("LITEFRAME_DEBUG") == "1":
-        return
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    disable_progress_bar()  # transformers shows one for a file that loads in a blink
-    if threading.excepthook is threading.__excepthook__:
-        threading.excepthook = _say_unless_disk
-    for message in _QUIET_WARNINGS:
-        warnings.filterwarnings("ignore", message=message)
-
-
-def _say_unless_disk(thread: threading.ExceptHookArgs) -> None:
-    """The loggers' own threads meet a full disk too, and the main one says so in a line."""
-    if thread.exc_value is None or disk_fault(thread.exc_value) is None:
-        threading.__excepthook__(thread)
 
 
 def import_stages() -> None:
@@ -191,6 +156,10 @@ def own_errors() -> Iterator[None]:
         if isinstance(causes[-1], (ImportError, MisconfigurationException, OSError)):
             kind = re.search(r"class_path '([\w.]+)'", " ".join(map(str, causes)))
             raise ConfigError(f"{kind[1] if kind else 'the config'}: {causes[-1]}") from error
+        if "Does not validate against any of the Union subtypes" in str(
+            error
+        ):  # what a class of a list raised is in it
+            raise ConfigError(f"the config: {parse_error_line(str(error), [])}") from error
         raise
 
 
@@ -204,6 +173,7 @@ class StageCLI(LightningCLI):
 
     def __init__(self, verb: str, args: list[str]) -> None:
         self.verb = verb
+        self._record = RunRecord(verb, args)
         parser_kwargs = {
             "prog": "liteframe",
             "description": None,
@@ -216,7 +186,7 @@ class StageCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=RunConfig,
-            save_config_kwargs={"config_filename": config_name(verb)},
+            save_config_kwargs={"config_filename": config_name(verb), "record": self._record},
             seed_everything_default=0,
             trainer_defaults={
                 "default_root_dir": _RUN_FOLDER,
@@ -268,6 +238,12 @@ class StageCLI(LightningCLI):
             help=f"seconds after which a run ends because another rank is frozen ({DEFAULT_LIMIT_S:g} if not given) or,"
             " where given, because no rank gets anywhere in training, validation or test",
         )
+        parser.add_argument(
+            "--heartbeat_s",
+            type=PositiveFloat,
+            default=HEARTBEAT_S,
+            help="seconds between two lines of progress, where the output is no terminal",
+        )
         if subcommand == "predict":
             parser.add_argument(
                 "--estimate", action="store_true", help="say how many gigabytes and hours it would take, and stop"
@@ -286,14 +262,16 @@ class StageCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         config["default_root_dir"] = config.get("default_root_dir") or _RUN_FOLDER
         given = _as_list(config.get("callbacks"))
-        if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given):
-            callbacks = [*callbacks, StageProgress()]
+        shown = config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given)
+        if shown:
+            config["enable_progress_bar"] = False  # of Lightning
+        callbacks = [*callbacks, StageProgress(self.config[self.verb].heartbeat_s, shown), RunWarnings()]
         if config.get("enable_checkpointing") is not False and not any(isinstance(c, ModelCheckpoint) for c in given):
             callbacks = [*callbacks, LastCheckpoint(_CHECKPOINT_STEPS)]
         if config.get("logger") in (None, True):
             # One run folder, not version after version: that is where a broken run finds its last checkpoint.
             config["logger"] = TensorBoardLogger(save_dir=config["default_root_dir"], name="", version="")
-        if config.get("logger") is not False and self.verb == "fit":
+        if _as_list(config["logger"]) not in ([], [False]) and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
         self._stopping = GracefulStop(self.config[self.verb].get("rank_timeout_s"))
         callbacks = [*callbacks, self._stopping]
@@ -323,12 +301,25 @@ class StageCLI(LightningCLI):
                 f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
             )
         checkpoint = self._checkpoint(self.config[subcommand].get("ckpt_path"))
-        self.config_init[subcommand].ckpt_path = checkpoint
+        self.config_init[subcommand].ckpt_path = self._record.checkpoint = checkpoint
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._new_run(checkpoint).require_room()  # before any rank writes, so that all see the same
+            run = self._new_run(checkpoint)
+            run.require_room()  # before any rank writes, so that all see the same
+            self._record.goes_on = run.goes_on
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
-        with alone, _named(self.trainer, self._stopping):
+        with alone, self._recorded(), _named(self.trainer, self._stopping):
             super()._run_subcommand(subcommand)
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Writes down how the run ended."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(ConfigError):  # the disk may be what it failed by
+                self._record.end(self.trainer, error)
+            raise
+        self._record.end(self.trainer, None)
 
     def _new_run(self, checkpoint: str | None) -> NewRun:
         folder = Path(self.trainer.default_root_dir)

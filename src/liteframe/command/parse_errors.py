@@ -46,8 +46,11 @@ def _condensed(message: str) -> str:
 
 
 def _short(line: str) -> str:
-    start, given, value = line.partition("Given value: ")
-    return line if not given or len(value) <= _MOST_OF_A_VALUE else f"{start}{given}{value[:_MOST_OF_A_VALUE]} ..."
+    for words in ("Given value: ", "Got value: "):
+        start, given, value = line.partition(words)
+        if given and len(value) > _MOST_OF_A_VALUE:
+            return f"{start}{given}{value[:_MOST_OF_A_VALUE]} ..."
+    return line
 
 
 def configs_of(words: Sequence[str]) -> list[str]:

@@ -208,6 +208,11 @@ class VideoDataModule(LightningDataModule):
             self.ledger.expect(refused, write=self.trainer is None or self.trainer.is_global_zero)
 
     @property
+    def waited_s(self) -> float | None:
+        """Seconds that this process has waited for batches of its loaders; None before there is one."""
+        return sum(loader.waited_s for loader in self._loaders) if self._loaders else None
+
+    @property
     def shapes(self) -> list[BatchShape]:
         """Kinds of training batches, each with its sampler."""
         shapes = self.given_shapes or [BatchShape(self._stored_frames or self.frames, self.batch_size)]

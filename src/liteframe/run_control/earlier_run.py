@@ -9,9 +9,12 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
+from liteframe.data.loading.run_ledger import writes_nothing
 from liteframe.errors import ConfigError
+from liteframe.run_control.run_record import RunRecord, read_run_record, record_name
 from liteframe.system.atomic import atomic_write_text
 from liteframe.system.bounded_text import parse_yaml
 from liteframe.system.checkpoint_io import is_run_checkpoint
@@ -103,6 +106,9 @@ class NewRun:
                 to do.
         """
         before = self._config_before()
+        record = self.folder / record_name(self.verb)
+        if record.exists():
+            read_run_record(record)
         if self.verb == "fit":
             self._require_same_stage(before)
             self._require_no_results(before)
@@ -206,32 +212,49 @@ def _value(config: Any, *names: str) -> Any:
 
 
 class RunConfig(SaveConfigCallback):
-    """Writes the config of a run into its run folder once all that the run goes on from has been taken in.
+    """Writes config and record of a run into its run folder once all that the run goes on from has been taken in.
 
-    The config of the same run before, where it was another, is kept as `config-1.yaml` and so on.
+    The config of the same run before, where it was another, is kept as `config-1.yaml` and so on. Loggers that keep
+    their own files elsewhere get the config, too.
+
+    Args:
+        record: of the run.
+        settings: as `SaveConfigCallback` has them.
     """
+
+    def __init__(self, *settings: Any, record: RunRecord, **named: Any) -> None:
+        super().__init__(*settings, **named)
+        self._record = record
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Nothing yet: a run that is refused leaves the folder as it was."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer)
+        self._write(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
-            self._write(trainer)
+            self._write(trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer)
+        self._write(trainer, pl_module)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer)
+        self._write(trainer, pl_module)
 
-    def _write(self, trainer: Trainer) -> None:
-        if not trainer.is_global_zero:
+    def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if writes_nothing(trainer):
             return
-        path = Path(trainer.default_root_dir) / self.config_filename
         text = self.parser.dump(self.config, skip_unset=False)
+        config = parse_yaml(text, "the config")
+        if trainer.is_global_zero:
+            self._write_config(Path(trainer.default_root_dir) / self.config_filename, text)
+            for logger in trainer.loggers:
+                if not isinstance(logger, (CSVLogger, TensorBoardLogger)):  # these lie beside the config
+                    logger.log_hyperparams(config)
+        self._record.begin(trainer, pl_module, config)
+
+    def _write_config(self, path: Path, text: str) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:

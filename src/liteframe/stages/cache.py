@@ -29,7 +29,7 @@ from liteframe.models.backbone import WAP, VisionTokens
 from liteframe.models.teachers import Teacher, TeacherSource
 from liteframe.stages.distributed import barrier, broadcast
 from liteframe.stages.following import follow_frames
-from liteframe.stages.pictures import wap_picture
+from liteframe.stages.pictures import log_picture, wap_picture
 from liteframe.stages.teaching import (
     Saliency,
     Similarity,
@@ -64,6 +64,8 @@ class CacheStage(LightningModule):
         shard_mb: size at which a shard is cut, in megabytes.
         estimate: only say how many gigabytes and hours the store would take.
     """
+
+    outputs = ("store",)
 
     def __init__(
         self,
@@ -313,8 +315,7 @@ class CacheStage(LightningModule):
         barrier()
 
     def _log_picture(self, batch: dict[str, Any], vision: VisionTokens) -> None:
-        experiment: Any = getattr(self.logger, "experiment", None)
-        if self._pictured or self.global_rank != 0 or not hasattr(experiment, "add_image"):
+        if self._pictured or self.global_rank != 0 or not self.loggers:
             return
         self._pictured = True
         if not isinstance(self.compressor, WAP):
@@ -323,7 +324,7 @@ class CacheStage(LightningModule):
         frames = batch["frames_BTCHW"][:, :: batch["frames_BTCHW"].shape[1] // weights.shape[1]]
         for i in range(min(4, len(weights))):
             picture = wap_picture(frames[i, :8], weights[i, :8], self.compressor.block)
-            experiment.add_image(f"wap/{i}", picture, 0)
+            log_picture(self.loggers, f"wap/{i}", picture, 0)
 
     def _print_estimate(self) -> None:
         """Size from the shapes, time from the few batches that were just run."""

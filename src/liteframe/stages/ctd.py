@@ -78,7 +78,7 @@ class CTDStage(Stage):
             Temporal mixers, strides and head, which no ViT has, keep the rate of the last block.
         checkpoint_encoder: gradient checkpointing of the student, chunk by chunk where `encoder_chunk_clips` is set.
         encoder_chunk_clips: clips of a batch that the student takes at a time; null is all.
-        picture_every: steps between pictures in TensorBoard; 0 for none.
+        picture_every: steps between pictures in the logger; 0 for none.
         optimizer: see `OptimizerSettings`.
         seed: of the initial weights; by default that of `--seed_everything`, as in every stage.
         out: folder of the exported encoder; by default `export` in the run folder.

@@ -1,8 +1,12 @@
-"""Pictures for TensorBoard: WAP's weights over the frames, and how near student and target are on the grid."""
+"""Pictures for the run's loggers: WAP's weights over the frames, and how near student and target are on the grid."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
+from functools import cache
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,3 +44,22 @@ def similarity_picture(frames_TCHW: Tensor, student_THWC: Tensor, target_THWC: T
     first = frames_TCHW[:: max(1, frames_TCHW.shape[0] // clips)][:clips] / 255
     cosine = functional.cosine_similarity(student_THWC.float(), target_THWC.float(), dim=-1)
     return torch.cat([film(first), film(heat(cosine, (first.shape[-2], first.shape[-1])))], dim=-2)
+
+
+def log_picture(loggers: Iterable[Any], name: str, picture_CHW: Tensor, step: int) -> None:
+    """Hands an RGB picture in [0, 1] to each logger that takes pictures; of others a line says so, once."""
+    pixels_HWC = (picture_CHW.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    for logger in loggers:
+        if hasattr(logger, "log_image"):  # Weights & Biases
+            logger.log_image(name, [pixels_HWC], step)
+        elif hasattr(logger.experiment, "add_image"):  # TensorBoard
+            logger.experiment.add_image(name, pixels_HWC, step, dataformats="HWC")
+        elif hasattr(logger.experiment, "log_image"):  # MLflow
+            logger.experiment.log_image(logger.run_id, pixels_HWC, key=name, step=step)
+        else:
+            _say_left_out(type(logger).__name__)
+
+
+@cache
+def _say_left_out(logger: str) -> None:
+    print(f"{logger} takes no pictures, so they are left out of it", file=sys.stderr)

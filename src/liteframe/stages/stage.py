@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ from liteframe.stages.accumulation import StepMean
 from liteframe.stages.divergence import FiniteWatch, require_finite_weights, tensors_in
 from liteframe.stages.means import Means, SummedLoss, gathered_means
 from liteframe.stages.optim import OptimizerName, with_warmup_cosine
+from liteframe.stages.pictures import log_picture
 from liteframe.system.own_folder import replace_folder, require_replaceable
 from liteframe.system.run_seed import own_or_run_seed
 
@@ -61,6 +61,7 @@ class Stage(LightningModule):
 
     Attributes:
         reads_store: whether it can learn from the targets in a feature store.
+        outputs: settings that name what it writes.
         shards: whether it shares its weights out over the ranks where the strategy is one for that.
 
     Args:
@@ -69,6 +70,7 @@ class Stage(LightningModule):
         out: folder of the export; by default `export` in the trainer's `default_root_dir`.
     """
 
+    outputs = ("out",)
     reads_store = False
     shards = False
 
@@ -78,7 +80,6 @@ class Stage(LightningModule):
         self.seed = own_or_run_seed(seed)
         self.out = out
         self.strict_loading = False
-        self._tick = 0.0
         self._watch = FiniteWatch()
         self._step_mean = StepMean()
         self._validated: Means | None = None
@@ -204,7 +205,6 @@ class Stage(LightningModule):
         rank_zero_only(print)(f"{type(self).__name__}: {total:,} parameters, {trained:,} of them trained")
 
     def on_train_start(self) -> None:
-        self._tick = time.monotonic()
         self._step_mean.reset()
 
     def training_loss(self, loss: SummedLoss, counted: str = "") -> torch.Tensor:
@@ -252,21 +252,6 @@ class Stage(LightningModule):
         for name, mean in means.items():
             self.log(f"{split}/{name}", mean, prog_bar=name.endswith(("loss", "accuracy")))
 
-    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        now = time.monotonic()
-        seconds, self._tick = now - self._tick, now
-        if not self._is_logged_step:
-            return
-        B, T = batch["frames_BTCHW"].shape[:2]
-        world = self.trainer.world_size
-        self.log_dict(
-            {
-                "rate/steps_per_s": 1 / (seconds * self.trainer.accumulate_grad_batches),
-                "rate/videos_per_s": B * world / seconds,
-                "rate/frames_per_s": B * T * world / seconds,
-            }
-        )
-
     def on_fit_end(self) -> None:
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -301,11 +286,9 @@ class Stage(LightningModule):
         print(f"exported to {self._export_folder}")
 
     def pictures_due(self, every: int) -> bool:
-        """Whether this step is one of those that put pictures into TensorBoard."""
-        return every > 0 and self.global_rank == 0 and self.global_step % every == 0 and self.logger is not None
+        """Whether this step is one of those whose pictures are logged."""
+        return every > 0 and self.global_rank == 0 and self.global_step % every == 0 and bool(self.loggers)
 
     def log_picture(self, name: str, picture_CHW: torch.Tensor) -> None:
-        """Adds an RGB picture in [0, 1] to TensorBoard."""
-        experiment: Any = getattr(self.logger, "experiment", None)
-        if hasattr(experiment, "add_image"):
-            experiment.add_image(name, picture_CHW, self.global_step)
+        """Hands an RGB picture in [0, 1] to the run's loggers."""
+        log_picture(self.loggers, name, picture_CHW, self.global_step)

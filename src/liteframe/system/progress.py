@@ -1,6 +1,6 @@
 """How far a long piece of work has come, with its rate and the time left.
 
-On a terminal it is a bar; elsewhere (a pipe, a log file) it is one line every ten seconds.
+On a terminal it is a bar; elsewhere (a pipe, a log file) it is a line every so many seconds.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Meter:
         initial: units done in an earlier run; they do not count towards the rate.
         enabled: False shows nothing (ranks other than 0).
         stream: where to write; stderr by default.
+        every_s: seconds between two lines, where it is no bar.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class Meter:
         initial: int = 0,
         enabled: bool = True,
         stream: TextIO | None = None,
+        every_s: float = _SECONDS_BETWEEN_LINES,
     ) -> None:
         self.name, self.total, self.unit = name, total, unit
         self._initial = self._done = initial
         self._stream = stream or sys.stderr
-        self._enabled = enabled
+        self._enabled, self._every_s = enabled, every_s
         self._note = ""
         self._start = self._last = time.monotonic()
         self._printed_at = -1
@@ -56,6 +58,16 @@ class Meter:
             self._bar = tqdm(
                 desc=name, total=total, unit=unit, initial=initial, dynamic_ncols=True, file=self._stream, smoothing=0.1
             )
+
+    @property
+    def is_bar(self) -> bool:
+        """Whether it is a bar, which is drawn anew in its place, rather than lines."""
+        return self._bar is not None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last line, or the start."""
+        return time.monotonic() - self._last
 
     def update(self, count: int = 1) -> None:
         """Adds ``count`` finished units."""
@@ -67,7 +79,7 @@ class Meter:
             self._bar.update(done - self._done)
         self._done = done
         now = time.monotonic()
-        if self._enabled and self._bar is None and now - self._last >= _SECONDS_BETWEEN_LINES:
+        if self._enabled and self._bar is None and now - self._last >= self._every_s:
             self._last = now
             self._print_line(now)
 
@@ -78,6 +90,16 @@ class Meter:
         )
         if self._bar is not None:
             self._bar.set_postfix_str(self._note, refresh=False)
+
+    def still(self, doing: str) -> None:
+        """Prints that nothing has come about for how long, in place of the line that is missing.
+
+        Args:
+            doing: what the work is in the middle of.
+        """
+        if self._enabled and self._bar is None:
+            line = f"{self.name}: {self._count()}  nothing new for {_clock(self.silent_s)}, {doing}"
+            print(line, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Shows the last state and gives the terminal back; safe to call twice."""
@@ -93,11 +115,13 @@ class Meter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _count(self) -> str:
+        return f"{self._done}/{self.total} {self.unit}" if self.total is not None else f"{self._done} {self.unit}"
+
     def _print_line(self, now: float) -> None:
         elapsed = max(now - self._start, 1e-9)
         rate = (self._done - self._initial) / elapsed
-        parts = [f"{self._done}/{self.total} {self.unit}" if self.total is not None else f"{self._done} {self.unit}"]
-        parts.append(f"{rate:.3g}/s")
+        parts = [self._count(), f"{rate:.3g}/s"]
         if self.total is not None and self._done < self.total and rate > 0:
             parts.append(f"{_clock((self.total - self._done) / rate)} left")
         else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -60,6 +61,9 @@ class VideoLoader:
         position: number of training batches done so far. It is asked for at the first batch of each epoch and not
             before, because Lightning may make the iterator earlier than it loads a checkpoint's counters.
 
+    Attributes:
+        waited_s: seconds that this process has waited for batches, workers being started included.
+
     Raises:
         DecodeError: a video cannot be decoded; the dataset's own error, whichever process it was raised in.
         DataError: a loader process was killed.
@@ -79,6 +83,7 @@ class VideoLoader:
     ) -> None:
         self.dataset, self.batches, self.ledger = dataset, batches, ledger
         self._drop_empty, self._position = drop_empty, position
+        self.waited_s = 0.0
         self._start = WorkerStart()
         self._loader: DataLoader[Any] | None = DataLoader(
             _Guarded(dataset),
@@ -102,13 +107,20 @@ class VideoLoader:
         if self._position is not None and isinstance(self.batches, TrainBatchSampler):
             self.batches.start_step = self._position()
         self._start.before_start()
-        for batch in named_deaths(self._loader):
+        for batch in self._timed(named_deaths(self._loader)):
             if "error" in batch:
                 raise batch["error"]
             if self.ledger is not None:
                 _note(batch, self.ledger)
             if "frames_BTCHW" in batch or not self._drop_empty:
                 yield batch
+
+    def _timed(self, batches: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        began = time.monotonic()
+        for batch in batches:
+            self.waited_s += time.monotonic() - began
+            yield batch
+            began = time.monotonic()
 
     def go_on_with(self, samples: TrainingSamples) -> None:
         """Takes on the samples of a checkpoint, where this loader is of training batches; before its first batch."""

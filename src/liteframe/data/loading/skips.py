@@ -99,6 +99,11 @@ class SkipLedger:
         self._reload()
         return [Skipped(path, name, reason) for (path, name), reason in self._reasons.items()]
 
+    def count(self) -> int:
+        """How many are skipped so far, by any process."""
+        self._reload()
+        return len(self._reasons)
+
     def record(self, path: str, id: str, reason: str) -> None:
         """Writes a skip down, if its id is new.
 
