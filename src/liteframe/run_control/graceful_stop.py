@@ -274,7 +274,8 @@ class GracefulStop(Callback):
     def _wait_for_words(self, trainer: Trainer, missing: list[int]) -> None:
         """The rank that says it must not lose its connection before, nor the one that saves."""
         speakers = {0, min(_of_this_host(trainer) - set(missing))} - set(missing)
-        end = time.monotonic() + _SAVE_S + _CHILD_GRACE_S
+        # Without rank 0 nobody saves, and the store may not answer.
+        end = time.monotonic() + (_TOLD_S if 0 in missing else _SAVE_S + _CHILD_GRACE_S)
         while time.monotonic() < end and not all(self._has_spoken(rank) for rank in speakers):
             time.sleep(_LOOK_S)
 
