@@ -32,7 +32,7 @@ from liteframe.bench.records import write_record
 from liteframe.rehearsal.steps import without_other_run
 from liteframe.system.tables import aligned
 from liteframe.tiny.models import build_tiny_base_vlm
-from network_hosts import INTERFACE, NetworkHosts, why_impossible
+from network_hosts import NetworkHosts, why_impossible
 
 STAGES = {"cache": "predict", "ctd": "fit", "lma": "fit", "evaluate": "test"}
 HOSTS, RANKS = 2, 2
@@ -117,25 +117,14 @@ def torchrun(hosts: NetworkHosts, words: Sequence[str], log: Path) -> list[subpr
     """Starts a command on all hosts as torchrun does, the rendezvous on the first of them."""
     meet = [f"--nnodes={len(hosts.names)}", f"--nproc_per_node={RANKS}", "--rdzv_backend=c10d"]
     meet += [f"--rdzv_endpoint={hosts.addresses[0]}:{_PORT}", f"--rdzv_id={log.name}"]
-    return [
-        hosts.start(
-            host,
-            [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                *meet,
-                f"--local_addr={address}",
-                "-m",
-                "liteframe",
-                *words,
-            ],
-            log.with_name(f"{log.name}-{hosts.names[host]}.txt"),
-            _environment(),
-            log.parent,
-        )
-        for host, address in enumerate(hosts.addresses)
-    ]
+    processes = []
+    for host, address in enumerate(hosts.addresses):
+        # No name server knows these hosts, so torchrun has to be told who it is.
+        me = [f"--local_addr={address}", f"--rdzv_conf=is_host={int(host == 0)}"]
+        command = [sys.executable, "-m", "torch.distributed.run", *meet, *me, "-m", "liteframe", *words]
+        output = log.with_name(f"{log.name}-{hosts.names[host]}.txt")
+        processes.append(hosts.start(host, command, output, _environment(), log.parent))
+    return processes
 
 
 def srun(hosts: NetworkHosts, words: Sequence[str], log: Path) -> list[subprocess.Popen[bytes]]:
@@ -155,7 +144,7 @@ def srun(hosts: NetworkHosts, words: Sequence[str], log: Path) -> list[subproces
 
 
 def _environment() -> dict[str, str]:
-    return without_other_run(os.environ) | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": INTERFACE}
+    return without_other_run(os.environ) | {"OMP_NUM_THREADS": "1"}
 
 
 def wait(processes: Sequence[subprocess.Popen[bytes]], log: Path) -> None:
