@@ -4,12 +4,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-av lmms-eval-env vllm-env lint docs dist bench bench-gpu paper results clean
+.PHONY: help install demo test two-hosts test-av lmms-eval-env vllm-env lint docs dist bench bench-gpu paper results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
 	@echo "make demo      the whole tiny pipeline, about 15 minutes on two cores (SEED=N: another world)"
 	@echo "make test      all tests, on the CPU, offline"
+	@echo "make two-hosts every stage on two hosts in network namespaces, one of them lost half-way (Linux, root)"
 	@echo "make test-av   the reader's tests on the oldest and the newest PyAV (needs pip)"
 	@echo "make lmms-eval-env  .venv-lmms-eval: lmms-eval with the model liteframe, beside the packages of .venv (needs pip)"
 	@echo "make vllm-env  .venv-vllm: vLLM for the CPU with exported models, beside the packages of .venv (needs pip)"
@@ -36,6 +37,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+two-hosts: install
+	$(BIN)/python benchmarks/two_hosts.py $(if $(OUT),--output $(OUT))
 
 test-av: install
 	.ci/test_av

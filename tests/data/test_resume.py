@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from liteframe.data.loading.training_samples import GONE, TrainingSamples, of_ro
 from liteframe.data.sources.manifest import VideoSource, read_sources
 from liteframe.data.sources.row_table import RowTable
 from liteframe.errors import ConfigError
+from tiny_world import run_ranks
 
 STEPS = 12
 
@@ -106,6 +108,74 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint(workers: int, tmp_path: 
     assert third.seen == straight.seen[11:] and weights(third) == weights(straight)
 
 
+ROWS, GLOBAL_BATCH, AT, AGAIN_AT = 23, 4, 3, 7
+"""Epochs of 5 steps: both changes come in the middle of one."""
+
+
+def ranks_and_workers(rank: int, folder: Path, ranks: int, workers: int, checkpoint: Path | None) -> None:
+    loading = {"num_workers": workers, "prefetch_factor": 2 if workers else None, "batch_size": GLOBAL_BATCH // ranks}
+    several = {"strategy": "ddp", "devices": ranks} if ranks > 1 else {"devices": 1}
+    recorder = Recorder()
+    make_trainer(folder, max_steps=STEPS, **several).fit(
+        recorder, data(folder.parent, train=manifest(folder.parent, ROWS), **loading), ckpt_path=checkpoint
+    )
+    seen = {"seen": recorder.seen, "weights": weights(recorder)}
+    (folder / f"{rank}.json").write_text(json.dumps(seen))
+    os._exit(0)
+
+
+def together(folder: Path, ranks: int) -> tuple[list[list[Any]], list[float]]:
+    """Samples with their frames, batch by batch, of all ranks in their order; and the weights."""
+    told = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(ranks)]
+    assert all(one["weights"] == told[0]["weights"] for one in told)
+    steps = zip(*(one["seen"] for one in told), strict=True)
+    batches = [[pair for part in parts for pair in zip(part[2], part[3], strict=True)] for parts in steps]
+    return batches, told[0]["weights"]
+
+
+@pytest.mark.parametrize(("first", "second", "third"), [((1, 0), (2, 2), (1, 0)), ((2, 2), (4, 0), (2, 1))])
+def test_other_numbers_of_ranks_and_workers_go_on_with_the_samples_that_are_left(
+    first: tuple[int, int], second: tuple[int, int], third: tuple[int, int], tmp_path: Path
+) -> None:
+    checkpoint, start = None, 0
+    manifest(tmp_path, ROWS)
+    parts: list[list[list[Any]]] = []
+    for number, ((ranks, workers), until) in enumerate(zip((first, second, third), (AT, AGAIN_AT, STEPS), strict=True)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert run_ranks(ranks_and_workers, ranks, folder, ranks, workers, checkpoint) == [0] * ranks
+        batches, learnt = together(folder, ranks)
+        assert len(batches) == STEPS - start
+        parts.append(batches[: until - start])
+        if number == 0:
+            straight, whole = batches, learnt
+        checkpoint, start = folder / "kept" / f"step={until}.ckpt", until
+    assert [batch for part in parts for batch in part] == straight
+    for epoch in range(2):
+        ids = [name for batch in straight[5 * epoch : 5 * epoch + 5] for name, _ in batch]
+        assert len(ids) == len(set(ids)) == 20, "each once in an epoch, but those that no whole batch is left of"
+    assert learnt == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "batch", "message"),
+    [
+        (2, 4, r"a global batch is of 8 videos \(2 ranks\), in the checkpoint it was of 4, .* set it to 2"),
+        (3, 1, r"a global batch is of 3 videos \(3 ranks\), .* take a number of ranks that divides 4"),
+    ],
+)
+def test_a_batch_that_other_ranks_have_made_another_is_refused_with_the_size_to_give(
+    ranks: int, batch: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = manifest(tmp_path, ROWS)
+    make_trainer(tmp_path, max_steps=2).fit(Recorder(), data(tmp_path, train=listed, batch_size=4))
+    module = data(tmp_path, train=listed, batch_size=batch)
+    monkeypatch.setattr(module, "_ranks", lambda: (0, ranks))
+    checkpoint = tmp_path / "kept" / "step=2.ckpt"
+    with pytest.raises(ConfigError, match=message):
+        make_trainer(tmp_path / "again", max_steps=4).fit(Recorder(), module, ckpt_path=checkpoint)
+
+
 def test_workers_and_prefetch_do_not_change_what_is_seen(tmp_path: Path) -> None:
     runs = []
     for workers in (0, 1, 3):
@@ -139,7 +209,7 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
     others: list[tuple[dict[str, Any], str]] = [
         ({"seed": 1}, "seed: 0 in the checkpoint, 1 now"),
         ({"train": manifest(tmp_path, 5)}, "6 of the 11 training samples of the checkpoint are not in this run's"),
-        ({"batch_size": 3}, "shapes"),
+        ({"batch_size": 3}, "in the checkpoint it was of 2"),
         ({"train": "weighted"}, "8 of the 11"),
         ({"train": [VideoSource(manifest(tmp_path), weight=1.0)]}, "sources"),
     ]

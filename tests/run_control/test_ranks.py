@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -50,6 +51,18 @@ def test_a_rank_that_has_failed_is_missed_and_one_that_has_ended_is_not(two: lis
     two[1]._failed = False
     two[1]._leave()
     wait_for(lambda: two[0].frozen() == [])
+
+
+def test_a_rank_that_misses_a_few_beats_is_named_and_none_is_while_the_store_is_away(two: list[Ranks]) -> None:
+    wait_for(lambda: "pid" in two[0].describe([1]))
+    assert two[0].lost() == [] and "silent" not in two[0].describe([0, 1])
+    two[1].close(failed=True)
+    assert two[0].lost() == [1]
+    assert f"rank 1 (pid {os.getpid()} on " in two[0].describe([1]) and ", silent for " in two[0].describe([1])
+    two[0].close()
+    for beats in (1, 2, 3):
+        two[0]._quiet[1] = two[0]._unheard = beats
+        assert two[0].frozen() == [], "what it said meanwhile is not known"
 
 
 def test_ranks_that_live_but_get_nowhere_are_stalled(two: list[Ranks]) -> None:

@@ -47,7 +47,9 @@ from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
 from liteframe.run_control.run_record import RunRecord
+from liteframe.run_control.same_run import SameRun
 from liteframe.run_control.saving import LastCheckpoint
+from liteframe.run_control.several_hosts import choose_interface, meeting_fault, require_launcher
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.stages.stage import Stage
 from liteframe.system.bounded_text import parse_yaml
@@ -114,6 +116,8 @@ def _named(trainer: Trainer, stopping: GracefulStop) -> Iterator[None]:
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if trainer.world_size > 1 and not stopping.begun and (fault := meeting_fault(error)) is not None:
+            raise RankError(f"rank {trainer.global_rank}: {fault}") from error
         if trainer.world_size > 1 and _is_of_ranks(error):
             if stop_signals.current is not None and stop_signals.current.requested is not None:
                 raise Stopped(stop_signals.current.requested) from error  # the others have stopped for it already
@@ -274,7 +278,7 @@ class StageCLI(LightningCLI):
         if _as_list(config["logger"]) not in ([], [False]) and self.verb == "fit":
             callbacks = [*callbacks, LearningRateMonitor("step")]
         self._stopping = GracefulStop(self.config[self.verb].get("rank_timeout_s"))
-        callbacks = [*callbacks, self._stopping]
+        callbacks = [*callbacks, self._stopping, SameRun(self._plain_config)]
         try:
             trainer = super()._instantiate_trainer(config, callbacks)
         except (MisconfigurationException, TypeError, ValueError) as error:
@@ -290,6 +294,8 @@ class StageCLI(LightningCLI):
             sizes = trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size
             require_mesh(*sizes, trainer.num_devices, trainer.num_nodes)
         _keep_in_run_folder(trainer)
+        require_launcher(trainer)
+        choose_interface(trainer)
         meet_on_loopback(trainer)
         use_watched_launcher(trainer, self._stopping.watch_children)
         return trainer
@@ -326,12 +332,16 @@ class StageCLI(LightningCLI):
         return NewRun(
             self.verb,
             folder,
-            parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config"),
+            self._plain_config(),
             checkpoint,
             self.model.export_folder(folder) if isinstance(self.model, Stage) else None,
             self._checkpoint_folders(),
             of_pipeline=CHILD_ARGS in os.environ,
         )
+
+    def _plain_config(self) -> dict[str, Any]:
+        config: Any = parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config")
+        return dict(config)
 
     def _checkpoint_folders(self) -> tuple[Path, ...]:
         return tuple(Path(saver.dirpath) for saver in _savers(self.trainer) if saver.dirpath)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -395,6 +396,14 @@ class VideoDataModule(LightningDataModule):
         if self._samples is None:
             self._samples = samples_of(source, weights)
         return TrainingData(self._samples, source, weights, self.shapes, self.seed, *self._ranks())
+
+    def order(self) -> dict[str, Any]:
+        """What all ranks have to read alike: a digest of each list, and what the order of training follows from."""
+        keys = {split: rows.keys_N.astype("<i8").tobytes() for split, rows in self._rows.items()}
+        read: dict[str, Any] = {split: hashlib.sha256(key).hexdigest() for split, key in keys.items()}
+        if is_fitting(self.trainer) and ("train" in keys or self.store is not None):
+            read["training"] = self._training().state_dict()["training_data"]
+        return read
 
     def trained_frames(self) -> FrameSpec:
         """The frames that training is on, for the record of what comes of it; a sampler only if all shapes share it."""

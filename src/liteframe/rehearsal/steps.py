@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +107,15 @@ def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
 
 
+def without_other_run(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of an environment that do not make a command a rank of the run that it is started in."""
+    return {name: value for name, value in environment.items() if not name.startswith(_OF_ANOTHER_RUN)}
+
+
 @contextmanager
 def _process(words: Sequence[str], out: object, log: object) -> Iterator[subprocess.Popen[bytes]]:
     """The command in a group of its own, of which no process is left afterwards."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_ANOTHER_RUN)}
+    environment = without_other_run(os.environ)
     environment["HF_HUB_OFFLINE"] = "1"  # all that it reads is here, and what is not is to be seen
     process = subprocess.Popen(
         [*_liteframe(), *words],

@@ -189,12 +189,12 @@ class NewRun:
             )
 
 
-def first_difference(before: Any, now: Any, name: str = "") -> str | None:
+def first_difference(before: Any, now: Any, name: str = "", told: str = "{name} was {before}, is {now}") -> str | None:
     """The first setting in which two configs differ, in words; None if there is none."""
     if not isinstance(before, dict) or not isinstance(now, dict):
-        return None if before == now else f"{name} was {_shown(before)}, is {_shown(now)}"
+        return None if before == now else told.format(name=name, before=_shown(before), now=_shown(now))
     for key in {**before, **now}:
-        change = first_difference(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+        change = first_difference(before.get(key), now.get(key), f"{name}.{key}" if name else str(key), told)
         if change is not None:
             return change
     return None

@@ -12,14 +12,17 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from liteframe.errors import DivergedError, as_one_line
+from liteframe.errors import DivergedError, LiteFrameError, as_one_line
 from liteframe.run_control import stop_signals
 from liteframe.run_control.ranks import Ranks
 from liteframe.run_control.saving import LastStep
 from liteframe.run_control.stop_signals import Stopped, StopSignals, say
 
-DEFAULT_LIMIT_S = 60.0
+DEFAULT_LIMIT_S = 40.0
 _LOOK_S, _CHILD_GRACE_S, _SAVE_S = 0.5, 8.0, 10.0
+_TOLD_S = 3.0
+"""Seconds in which the other ranks hear that one has said why it ends."""
+_GAVE_UP = "ending the run"
 _STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
@@ -141,7 +144,9 @@ class GracefulStop(Callback):
             self._save_alone()
         if self._ranks is not None:
             others = [rank for rank in range(trainer.world_size) if rank != trainer.global_rank]
-            self.heard_of_others = self._ranks.describe(others)
+            # An error of torch's is often that another rank is gone, which shows a moment later.
+            of_torch = isinstance(exception, RuntimeError) and not isinstance(exception, LiteFrameError)
+            self.heard_of_others = self._ranks.describe((of_torch and self._ranks.lost()) or others)
         self.kept = self._kept(trainer)
         self._end()
         self._close_ranks(failed=not isinstance(exception, Stopped))
@@ -244,7 +249,7 @@ class GracefulStop(Callback):
             if ranks.stop_asked is not None:
                 self._signals.request(ranks.stop_asked)
             if frozen := ranks.frozen():
-                advice = "it is frozen, swapped out, or its machine is gone (limit: --rank_timeout_s)"
+                advice = "frozen, or the host or the network to it is gone (limit: --rank_timeout_s)"
                 reason = f"no sign of life for {ranks.limit_s:g} s of {ranks.describe(frozen)}: {advice}"
                 self._give_up(trainer, reason, frozen)
             if self._in_steps and ranks.stalled():
@@ -256,10 +261,28 @@ class GracefulStop(Callback):
         saving = threading.Thread(target=self._save_alone, daemon=True)
         saving.start()
         saving.join(_SAVE_S)  # on a device that a collective keeps busy it may never end
-        if trainer.global_rank == min(set(range(trainer.world_size)) - set(missing)):
+        if trainer.global_rank == min(_of_this_host(trainer) - set(missing)):  # each host may have a log of its own
             say(f"error: {reason}. {self._kept(trainer)}")
+            self._advance(_GAVE_UP)
+            time.sleep(_TOLD_S)
         else:
-            time.sleep(_SAVE_S + _CHILD_GRACE_S)  # the one that says it must not lose its connection before
+            self._wait_for_words(trainer, missing)
         for child in getattr(trainer.strategy.launcher, "procs", []):
             child.kill()
         os._exit(1)
+
+    def _wait_for_words(self, trainer: Trainer, missing: list[int]) -> None:
+        """The rank that says it must not lose its connection before, nor the one that saves."""
+        speakers = {0, min(_of_this_host(trainer) - set(missing))} - set(missing)
+        # Without rank 0 nobody saves, and the store may not answer.
+        end = time.monotonic() + (_TOLD_S if 0 in missing else _SAVE_S + _CHILD_GRACE_S)
+        while time.monotonic() < end and not all(self._has_spoken(rank) for rank in speakers):
+            time.sleep(_LOOK_S)
+
+    def _has_spoken(self, rank: int) -> bool:
+        return self._ranks is None or _GAVE_UP in self._ranks.describe([rank])
+
+
+def _of_this_host(trainer: Trainer) -> set[int]:
+    first = trainer.global_rank - trainer.local_rank
+    return set(range(first, min(first + trainer.num_devices, trainer.world_size)))

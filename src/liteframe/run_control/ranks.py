@@ -15,6 +15,8 @@ from typing import Any
 
 _BEAT_S = 1.0
 _ANSWER_S = 10
+_TOGETHER = 3
+"""Beats by which the last signs of life of ranks that were lost together may lie apart."""
 
 
 class Ranks:
@@ -72,6 +74,13 @@ class Ranks:
         at, number = map(int, self._main_store.get(self._key("stop")).split())
         return number if step >= at else None
 
+    def lost(self) -> list[int]:
+        """Ranks that have missed a few beats, which is no reason yet to give them up; waits so long for their beats."""
+        self._closed.wait((_TOGETHER + 1) * _BEAT_S)
+        if self._unheard >= _TOGETHER:
+            return [0] if self.rank != 0 else []
+        return [rank for rank in self._quiet if rank != self.rank and self._silent(rank) >= _TOGETHER]
+
     @property
     def stop_asked(self) -> int | None:
         """Signal for which some rank was asked to stop; None while none was."""
@@ -84,17 +93,29 @@ class Ranks:
     def frozen(self) -> list[int]:
         """Ranks that have given no sign of life for `limit_s`."""
         limit = self.limit_s / _BEAT_S
-        if self._unheard > limit:  # the store answers no more: its host is frozen or gone
+        if self._unheard > limit:  # the store answers no more: its host is frozen or gone, or cannot be reached
             return [0] if self.rank != 0 else []
-        return [rank for rank, ticks in self._quiet.items() if ticks > limit and rank != self.rank]
+        silent = {rank: self._silent(rank) for rank in self._quiet if rank != self.rank}
+        if max(silent.values()) <= limit:
+            return []
+        return [rank for rank, beats in silent.items() if beats >= max(_TOGETHER, limit - _TOGETHER)]
 
     def stalled(self) -> bool:
         """Whether no rank has got anywhere for `stall_s`, though all are alive."""
         return self.stall_s is not None and self._still > self.stall_s / _BEAT_S
 
     def describe(self, ranks: Sequence[int]) -> str:
-        """What is known of these ranks: process, host and what they did last."""
-        return "; ".join(f"rank {rank} ({self._said.get(rank, 'never heard of')})" for rank in ranks)
+        """What is known of these ranks: process, host, what they did last, and since when they are silent."""
+        return "; ".join(f"rank {rank} ({self._known_of(rank)})" for rank in ranks)
+
+    def _known_of(self, rank: int) -> str:
+        beats = self._unheard if rank == 0 and self._unheard >= _TOGETHER else self._silent(rank)
+        since = f", silent for {beats * _BEAT_S:.0f} s" if beats >= _TOGETHER else ""
+        return self._said.get(rank, "never heard of") + since
+
+    def _silent(self, rank: int) -> int:
+        """Beats that a rank has missed; what it said while the store did not answer is not known."""
+        return self._quiet[rank] - self._unheard
 
     def _key(self, name: str) -> str:
         # A launcher's store outlives the ranks that it starts again, and what they said to each other.

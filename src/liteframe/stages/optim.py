@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Literal
 from unittest.mock import patch
@@ -99,6 +99,25 @@ def _muon(module: nn.Module, groups: Iterable[dict[str, Any]], **settings: Any) 
             if params:
                 split.append({**group, "params": params, "use_fallback": not of_muon, "nesterov": of_muon})
     return _Muon(split, **settings)
+
+
+def state_by_name(state: dict[str, Any], parameters: Sequence[nn.Parameter], module: nn.Module) -> dict[str, Any]:
+    """The state of an optimizer with the names of its parameters in place of their numbers.
+
+    Numbers are counted in another way where weights are shared out, so that a checkpoint would give one parameter the
+    moments of another. Optimizers load either.
+
+    Args:
+        state: of an optimizer; an empty one stays so.
+        parameters: in the order of the numbers.
+        module: that they are of.
+    """
+    if not state:
+        return state
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    named = [names[id(parameter)] for parameter in parameters]
+    groups = [{**group, "params": [named[number] for number in group["params"]]} for group in state["param_groups"]]
+    return {**state, "state": {named[number]: of for number, of in state["state"].items()}, "param_groups": groups}
 
 
 def with_warmup_cosine(

@@ -26,7 +26,7 @@ from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.stages.accumulation import StepMean
 from liteframe.stages.divergence import FiniteWatch, require_finite_weights, tensors_in
 from liteframe.stages.means import Means, SummedLoss, gathered_means
-from liteframe.stages.optim import OptimizerName, with_warmup_cosine
+from liteframe.stages.optim import OptimizerName, state_by_name, with_warmup_cosine
 from liteframe.stages.pictures import log_picture
 from liteframe.system.own_folder import replace_folder, require_replaceable
 from liteframe.system.run_seed import own_or_run_seed
@@ -183,8 +183,19 @@ class Stage(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = self._trained_names()
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        if "optimizer_states" in checkpoint:
+            pairs = zip(checkpoint["optimizer_states"], self.trainer.optimizers, strict=True)
+            checkpoint["optimizer_states"] = [
+                state_by_name(state, self._numbered_parameters(optimizer), self) for state, optimizer in pairs
+            ]
         kept = {name: checkpoint.get(name, {}) for name in ("state_dict", "optimizer_states")}
         require_finite_weights(tensors_in(kept), f"the checkpoint of step {self.global_step}")
+
+    def _numbered_parameters(self, optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+        """The parameters in the order in which the strategy's checkpoints number them."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            return list(self.parameters())  # Lightning counts all of them, frozen ones too
+        return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "state_dict" not in checkpoint:

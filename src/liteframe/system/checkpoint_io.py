@@ -88,7 +88,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Removes a checkpoint that liteframe wrote; anything else that a checkpoint's state may name stays."""
         file = Path(path)
-        if ".." not in file.parts and file.is_file() and not file.is_symlink() and _seal_of(file) is not None:
+        if ".." not in file.parts and file.is_file() and not file.is_symlink() and seal_of(file) is not None:
             file.unlink()
 
 
@@ -124,7 +124,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu", mmap: bool = Fa
 
 def is_run_checkpoint(path: Path) -> bool:
     """Whether a file is a checkpoint that liteframe or Lightning wrote, by its end and its names; nothing is loaded."""
-    if _seal_of(path) is not None:
+    if seal_of(path) is not None:
         return True
     try:
         with zipfile.ZipFile(path) as parts:
@@ -172,7 +172,7 @@ def _sha256(file: BinaryIO, size: int) -> bytes:
 
 def _require_unchanged(path: Path) -> None:
     """Compares the file with its seal, or, where it has none, its parts with the CRC-32 that zip files keep."""
-    if seal := _seal_of(path):
+    if seal := seal_of(path):
         with open(path, "rb") as file:
             if _sha256(file, path.stat().st_size - _COMMENT_BYTES) != seal:
                 raise _damaged(path, "its bytes have changed since it was written")
@@ -190,7 +190,7 @@ def _require_unchanged(path: Path) -> None:
         raise _damaged(path, f"its part {broken} has changed")
 
 
-def _seal_of(path: Path) -> bytes | None:
+def seal_of(path: str | Path) -> bytes | None:
     """The sha256 that is written at the end of the file; None where there is none."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -202,7 +202,7 @@ def _seal_of(path: Path) -> bytes | None:
 def _keep_previous(target: Path) -> None:
     """One more name for the old file, so that replacing it does not lose it."""
     kept = target.with_name("previous.ckpt")
-    if kept.exists() and (kept.is_symlink() or _seal_of(kept) is None):
+    if kept.exists() and (kept.is_symlink() or seal_of(kept) is None):
         return  # not ours to replace
     link = target.with_name(f".{kept.name}.{os.urandom(8).hex()}.part")
     try:

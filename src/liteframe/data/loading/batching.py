@@ -192,8 +192,14 @@ def _require_a_shape_at_all_steps(shapes: Sequence[BatchShape]) -> None:
             raise ConfigError(f"data.shapes: no shape is drawn at step {step}; see their from_step and until_step")
 
 
-def require_same_data(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises ConfigError, naming what differs, if a checkpoint's description of its training data is not this run's."""
+def require_same_data(before: dict[str, Any], now: dict[str, Any], world_size: int = 1) -> None:
+    """Raises ConfigError, naming what differs, if a checkpoint's description of its training data is not this run's.
+
+    Args:
+        before, now: what `TrainBatchSampler.describe` said, with what else the data are told by.
+        world_size: number of ranks now.
+    """
+    _require_same_batches(before, now, world_size)
     odd = [
         f"{name}: {before.get(name)} in the checkpoint, {now.get(name)} now"
         for name in {**now, **before}
@@ -204,6 +210,30 @@ def require_same_data(before: dict[str, Any], now: dict[str, Any]) -> None:
             f"data: the training data are not those of the checkpoint ({'; '.join(odd)}), so the run cannot go on"
             " from it; set them back, or start a new run"
         )
+
+
+def _require_same_batches(before: dict[str, Any], now: dict[str, Any], world_size: int) -> None:
+    """Raises ConfigError, with the batch size to give, where nothing but the size of global batches has changed."""
+    old, new = ([shape[1] for shape in described["shapes"]] for described in (before, now))
+    if old == new or _without_sizes(before) != _without_sizes(now):
+        return
+    setting = "data.batch_size" if len(old) == 1 else "data.shapes: batch_size"
+    if any(size % world_size for size in old):
+        advice = f"take a number of ranks that divides {_listed(old)}"
+    else:
+        advice = f"set it to {_listed([size // world_size for size in old])}"
+    raise ConfigError(
+        f"{setting}: a global batch is of {_listed(new)} videos ({world_size} rank{'s' * (world_size > 1)}), in the"
+        f" checkpoint it was of {_listed(old)}, so that samples would be left out or taken twice; {advice}"
+    )
+
+
+def _without_sizes(described: dict[str, Any]) -> dict[str, Any]:
+    return {**described, "shapes": [[shape[0], *shape[2:]] for shape in described["shapes"]]}
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))
 
 
 class SequentialRequests:

@@ -93,7 +93,7 @@ class TrainingData:
             samples = self.samples.going_on(keys, sizes)
         else:
             samples, before = self._of_older(before)
-        require_same_data(before, replace(self, samples=samples)._order())
+        require_same_data(before, replace(self, samples=samples)._order(), self.world_size)
         return samples
 
     def _order(self) -> dict[str, Any]:
