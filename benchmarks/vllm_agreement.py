@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from liteframe.chat.model import ChatModel, load
+from liteframe.chat.loading import load
+from liteframe.chat.model import ChatModel
 from liteframe.models.video_llm.generation import Conversation, prompt_ids
 from liteframe.system.json_files import write_json
 
