@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import liteframe
@@ -197,16 +199,62 @@ def test_another_site_cannot_pass_for_this_one(server: Any) -> None:
     assert "default-src 'self'" in str(answers[0].headers["Content-Security-Policy"])
 
 
+class StandsStill:
+    """In place of a `Watcher`: it says that it is at work, and then waits until it is cancelled."""
+
+    max_tokens = 4
+
+    def __init__(self) -> None:
+        self.asked, self.ended = threading.Event(), threading.Event()
+
+    def ask(self, video: str | None, question: str, frames: int, cancellation: Any) -> Iterator[Any]:
+        from liteframe.demo.answers import Reply, Shown
+
+        yield Shown([Reply(question)])
+        if question == "wait":
+            with cancellation.ending(self.ended.set):
+                self.asked.set()
+                self.ended.wait(SHOWN_MS / 1000)
+
+
 @needs_browser
-def test_a_signal_ends_it_and_uploads_are_gone(server: Any, browser: Any) -> None:
+def test_who_leaves_the_page_ends_the_work_for_it(browser: Any) -> None:
+    from liteframe.demo.server import serve, upload_folder
+    from liteframe.system.listening import bound_socket, http_url
+
+    listening, watcher = bound_socket("127.0.0.1", 0), StandsStill()
+    listening.listen()
+    with upload_folder():
+        arguments: Any = (watcher, listening, 8, 8, 1)
+        threading.Thread(target=serve, args=arguments, daemon=True).start()
+        page = opened(browser, http_url(listening))
+        ask(page, "wait")
+        page.get_by_role("heading", name="wait").wait_for(timeout=SHOWN_MS)
+        assert watcher.asked.wait(60) and not watcher.ended.is_set()
+        page.close()
+        assert watcher.ended.wait(60)
+        page = opened(browser, http_url(listening))
+        ask(page, "another")
+        page.get_by_role("heading", name="another").wait_for(timeout=SHOWN_MS)
+
+
+@needs_browser
+def test_ctrl_c_ends_it_while_a_video_is_decoded_and_uploads_are_gone(server: Any, browser: Any) -> None:
     process, url, folder = server
     page = opened(browser, url)  # a browser that is still there does not hold it
     upload(page, video())
     page.locator("video").first.wait_for()
-    assert list(folder.glob("liteframe-demo-*/**/*.mp4"))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 128 + signal.SIGTERM
+    children = psutil.Process(process.pid).children()
+    decoding = [child for child in children if any("decoding.processes.worker" in word for word in child.cmdline())]
+    assert decoding and list(folder.glob("liteframe-demo-*/**/*.mp4"))
+    for child in decoding:
+        child.suspend()
+    ask(page, QUESTION)
+    page.locator(".lf-card").first.wait_for(timeout=SHOWN_MS)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 128 + signal.SIGINT, "a decode process has 120 s"
     assert "Traceback" not in process.stdout.read()
+    assert not psutil.wait_procs(decoding, timeout=30)[1]
     assert not list(folder.glob("liteframe-demo-*")) and not list(folder.rglob("*.mp4"))
 
 
