@@ -86,6 +86,7 @@ def browser() -> Iterator[Any]:
 
 def opened(browser: Any, url: str, **settings: Any) -> Any:
     page = browser.new_page(**settings)
+    page.set_default_timeout(SHOWN_MS)
     page.goto(url)
     page.get_by_label("Question").wait_for()
     return page
@@ -112,7 +113,7 @@ def test_both_answer_as_chat_does_and_nobody_else_is_asked(server: Any, browser:
     upload(page, video())
     page.locator("video").first.wait_for()
     ask(page, QUESTION)
-    page.locator(".lf-weights img").first.wait_for(timeout=SHOWN_MS)
+    page.locator(".lf-weights img").first.wait_for()
     texts = [text.strip() for text in page.locator(".lf-answer").all_inner_texts()]
     for text, model in zip(texts, (lma_run_folder() / "export", host_folder()), strict=True):
         assert text == liteframe.load(model).answer(video(), QUESTION, 4, frames=8).text.strip()
@@ -130,7 +131,7 @@ def test_on_a_phone_nothing_is_too_wide_and_all_is_legible(server: Any, browser:
     upload(page, video())
     page.locator("video").first.wait_for()
     ask(page, QUESTION)
-    page.locator(".lf-weights img").first.wait_for(timeout=SHOWN_MS)
+    page.locator(".lf-weights img").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     for query in (
         ".lf-card h3, .lf-answer, .lf-note, .lf-parts th, .lf-parts td, .lf-against, figcaption",
@@ -164,7 +165,7 @@ def test_a_recording_of_the_camera_is_answered(server: Any, browser: Any) -> Non
     page.locator("video[src], video source").first.wait_for(state="attached")
     page.get_by_label("Clear").wait_for()
     ask(page, QUESTION)
-    page.locator(".lf-weights img").first.wait_for(timeout=SHOWN_MS)
+    page.locator(".lf-weights img").first.wait_for()
     assert page.locator(".lf-error").count() == 0 and page.locator(".lf-bar[role=img]").count() == 2
 
 
@@ -172,7 +173,7 @@ def test_a_recording_of_the_camera_is_answered(server: Any, browser: Any) -> Non
 def test_faults_are_said_in_words(server: Any, browser: Any, tmp_path: Path) -> None:
     page = opened(browser, server[1])
     ask(page, QUESTION)
-    page.get_by_text("Choose a video").wait_for(timeout=SHOWN_MS)
+    page.get_by_text("Choose a video").wait_for()
     large = tmp_path / "large.mp4"
     large.write_bytes(bytes(1_200_000))
     upload(page, str(large))
@@ -183,7 +184,7 @@ def test_faults_are_said_in_words(server: Any, browser: Any, tmp_path: Path) -> 
     upload(page, str(broken))
     page.locator("video").first.wait_for(state="attached")
     page.get_by_role("button", name="Ask").click()
-    page.get_by_text("holiday.mp4: ").wait_for(timeout=SHOWN_MS)
+    page.get_by_text("holiday.mp4: ").wait_for()
 
 
 @needs_browser
@@ -229,13 +230,13 @@ def test_who_leaves_the_page_ends_the_work_for_it(browser: Any) -> None:
         threading.Thread(target=serve, args=arguments, daemon=True).start()
         page = opened(browser, http_url(listening))
         ask(page, "wait")
-        page.get_by_role("heading", name="wait").wait_for(timeout=SHOWN_MS)
+        page.get_by_role("heading", name="wait").wait_for()
         assert watcher.asked.wait(60) and not watcher.ended.is_set()
         page.close()
         assert watcher.ended.wait(60)
         page = opened(browser, http_url(listening))
         ask(page, "another")
-        page.get_by_role("heading", name="another").wait_for(timeout=SHOWN_MS)
+        page.get_by_role("heading", name="another").wait_for()
 
 
 @needs_browser
@@ -250,7 +251,7 @@ def test_ctrl_c_ends_it_while_a_video_is_decoded_and_uploads_are_gone(server: An
     for child in decoding:
         child.suspend()
     ask(page, QUESTION)
-    page.locator(".lf-card").first.wait_for(timeout=SHOWN_MS)
+    page.locator(".lf-card").first.wait_for()
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 128 + signal.SIGINT, "a decode process has 120 s"
     assert "Traceback" not in process.stdout.read()

@@ -82,19 +82,28 @@ class ChatModel:
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(CLIPS_AT_ONCE)
 
-    def answer(self, video: str | Path, question: str, max_tokens: int = 256, **watch: Unpack[Watch]) -> Answer:
+    def answer(
+        self,
+        video: str | Path,
+        question: str,
+        max_tokens: int = 256,
+        cancellation: Cancellation | None = None,
+        **watch: Unpack[Watch],
+    ) -> Answer:
         """One answer to one question about one video.
 
         Args:
             video: a file.
             question: in words that the model knows.
             max_tokens: of the answer.
+            cancellation: ends it from another thread.
             watch: `frames`, `fps` and so on, see `watch`.
 
         Raises:
             LiteFrameError: see `watch` and `Conversation.reply`.
+            Cancelled: by `cancellation`.
         """
-        return self.chat(video, **watch).ask(question, max_tokens)
+        return self.chat(video, cancellation, **watch).ask(question, max_tokens, cancellation)
 
     def answers(
         self,

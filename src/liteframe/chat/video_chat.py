@@ -52,9 +52,9 @@ class VideoChat:
         self._conversation = Conversation(model, seen.visual_BTNC, dtype, seen.prefix)
         self.last: Answer | None = None
 
-    def ask(self, question: str, max_tokens: int = 256) -> Answer:
-        """The whole answer to the next question. Raises DataError as `Conversation.reply` does."""
-        for _ in self.stream(question, max_tokens):
+    def ask(self, question: str, max_tokens: int = 256, cancellation: Cancellation | None = None) -> Answer:
+        """The whole answer to the next question. Raises as `stream`."""
+        for _ in self.stream(question, max_tokens, cancellation):
             pass
         assert self.last is not None
         return self.last

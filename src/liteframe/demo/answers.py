@@ -163,8 +163,7 @@ class Watcher:
         few: Watch = {**watch, "frames": min(watch["frames"] or _WARM_FRAMES, _WARM_FRAMES)}
         with suppress(LiteFrameError, torch.OutOfMemoryError):  # said where it is asked for
             for subject in self.subjects:
-                for _ in subject.model.chat(video, cancellation, **few).stream(question, _WARM_TOKENS, cancellation):
-                    pass
+                subject.model.answer(video, question, _WARM_TOKENS, cancellation, **few)
             self._is_warm = True
 
     def _reply(
