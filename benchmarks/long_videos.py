@@ -34,7 +34,8 @@ from liteframe.bench.environment import environment
 from liteframe.bench.memory import peak_mib, reset_peak
 from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.records import write_record
-from liteframe.chat.model import ChatModel, load
+from liteframe.chat.loading import load
+from liteframe.chat.model import ChatModel
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.data.transforms import normalize
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE

@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from liteframe.chat.model import ChatModel, load
+from liteframe.chat.loading import load
+from liteframe.chat.model import ChatModel
 from liteframe.models.video_llm.generation import Conversation, prompt_ids
 from liteframe.system.json_files import write_json
 
@@ -26,9 +27,9 @@ Tokens = tuple[list[int], list[int]]
 
 
 def ask_server(
-    server: str, url: str, question: str, max_tokens: int = 16, kind: str = "video", **more: Any
+    server: str, url: str, question: str, max_tokens: int = 16, kind: str = "video", tokens: bool = True, **more: Any
 ) -> dict[str, Any]:
-    """What the server answers to a question about one video, or `kind`, with tokens.
+    """What the server answers to a question about one video, or `kind`.
 
     Args:
         server: its address, up to the port.
@@ -36,6 +37,7 @@ def ask_server(
         question: about it.
         max_tokens: of the answer.
         kind: "video" or "image".
+        tokens: ask for the ids of prompt and answer, too, which vLLM's server alone gives.
         more: fields of the request.
 
     Raises:
@@ -44,7 +46,12 @@ def ask_server(
     with urllib.request.urlopen(f"{server}/v1/models", timeout=60) as listed:
         model = json.load(listed)["data"][0]["id"]
     content = [{"type": f"{kind}_url", f"{kind}_url": {"url": url}}, {"type": "text", "text": question}]
-    settings = {"model": model, "temperature": 0, "max_tokens": max_tokens, "return_token_ids": True}
+    settings = {
+        "model": model,
+        "temperature": 0,
+        "max_tokens": max_tokens,
+        **({"return_token_ids": True} if tokens else {}),
+    }
     body = json.dumps({**settings, "messages": [{"role": "user", "content": content}], **more}).encode()
     request = urllib.request.Request(f"{server}/v1/chat/completions", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=600) as answer:

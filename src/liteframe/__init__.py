@@ -27,7 +27,7 @@ _PUBLIC = {
     "InternVLTeacher": "liteframe.models.teachers",
     "VideoLLM": "liteframe.models.video_llm.model",
     "VideoDataModule": "liteframe.data.datamodule",
-    "load": "liteframe.chat.model",
+    "load": "liteframe.chat.loading",
     "FeatureStore": "liteframe.data.store.feature_store",
     "VideoFrames": "liteframe.data.decoding.processes.job",
     "probe_video": "liteframe.data.decoding.read_video",

@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import liteframe
@@ -84,6 +86,7 @@ def browser() -> Iterator[Any]:
 
 def opened(browser: Any, url: str, **settings: Any) -> Any:
     page = browser.new_page(**settings)
+    page.set_default_timeout(SHOWN_MS)
     page.goto(url)
     page.get_by_label("Question").wait_for()
     return page
@@ -110,7 +113,7 @@ def test_both_answer_as_chat_does_and_nobody_else_is_asked(server: Any, browser:
     upload(page, video())
     page.locator("video").first.wait_for()
     ask(page, QUESTION)
-    page.locator(".lf-weights img").first.wait_for(timeout=SHOWN_MS)
+    page.locator(".lf-weights img").first.wait_for()
     texts = [text.strip() for text in page.locator(".lf-answer").all_inner_texts()]
     for text, model in zip(texts, (lma_run_folder() / "export", host_folder()), strict=True):
         assert text == liteframe.load(model).answer(video(), QUESTION, 4, frames=8).text.strip()
@@ -128,7 +131,7 @@ def test_on_a_phone_nothing_is_too_wide_and_all_is_legible(server: Any, browser:
     upload(page, video())
     page.locator("video").first.wait_for()
     ask(page, QUESTION)
-    page.locator(".lf-weights img").first.wait_for(timeout=SHOWN_MS)
+    page.locator(".lf-weights img").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     for query in (
         ".lf-card h3, .lf-answer, .lf-note, .lf-parts th, .lf-parts td, .lf-against, figcaption",
@@ -162,7 +165,7 @@ def test_a_recording_of_the_camera_is_answered(server: Any, browser: Any) -> Non
     page.locator("video[src], video source").first.wait_for(state="attached")
     page.get_by_label("Clear").wait_for()
     ask(page, QUESTION)
-    page.locator(".lf-weights img").first.wait_for(timeout=SHOWN_MS)
+    page.locator(".lf-weights img").first.wait_for()
     assert page.locator(".lf-error").count() == 0 and page.locator(".lf-bar[role=img]").count() == 2
 
 
@@ -170,7 +173,7 @@ def test_a_recording_of_the_camera_is_answered(server: Any, browser: Any) -> Non
 def test_faults_are_said_in_words(server: Any, browser: Any, tmp_path: Path) -> None:
     page = opened(browser, server[1])
     ask(page, QUESTION)
-    page.get_by_text("Choose a video").wait_for(timeout=SHOWN_MS)
+    page.get_by_text("Choose a video").wait_for()
     large = tmp_path / "large.mp4"
     large.write_bytes(bytes(1_200_000))
     upload(page, str(large))
@@ -181,7 +184,7 @@ def test_faults_are_said_in_words(server: Any, browser: Any, tmp_path: Path) -> 
     upload(page, str(broken))
     page.locator("video").first.wait_for(state="attached")
     page.get_by_role("button", name="Ask").click()
-    page.get_by_text("holiday.mp4: ").wait_for(timeout=SHOWN_MS)
+    page.get_by_text("holiday.mp4: ").wait_for()
 
 
 @needs_browser
@@ -197,16 +200,62 @@ def test_another_site_cannot_pass_for_this_one(server: Any) -> None:
     assert "default-src 'self'" in str(answers[0].headers["Content-Security-Policy"])
 
 
+class StandsStill:
+    """In place of a `Watcher`: it says that it is at work, and then waits until it is cancelled."""
+
+    max_tokens = 4
+
+    def __init__(self) -> None:
+        self.asked, self.ended = threading.Event(), threading.Event()
+
+    def ask(self, video: str | None, question: str, frames: int, cancellation: Any) -> Iterator[Any]:
+        from liteframe.demo.answers import Reply, Shown
+
+        yield Shown([Reply(question)])
+        if question == "wait":
+            with cancellation.ending(self.ended.set):
+                self.asked.set()
+                self.ended.wait(SHOWN_MS / 1000)
+
+
 @needs_browser
-def test_a_signal_ends_it_and_uploads_are_gone(server: Any, browser: Any) -> None:
+def test_who_leaves_the_page_ends_the_work_for_it(browser: Any) -> None:
+    from liteframe.demo.server import serve, upload_folder
+    from liteframe.system.listening import bound_socket, http_url
+
+    listening, watcher = bound_socket("127.0.0.1", 0), StandsStill()
+    listening.listen()
+    with upload_folder():
+        arguments: Any = (watcher, listening, 8, 8, 1)
+        threading.Thread(target=serve, args=arguments, daemon=True).start()
+        page = opened(browser, http_url(listening))
+        ask(page, "wait")
+        page.get_by_role("heading", name="wait").wait_for()
+        assert watcher.asked.wait(60) and not watcher.ended.is_set()
+        page.close()
+        assert watcher.ended.wait(60)
+        page = opened(browser, http_url(listening))
+        ask(page, "another")
+        page.get_by_role("heading", name="another").wait_for()
+
+
+@needs_browser
+def test_ctrl_c_ends_it_while_a_video_is_decoded_and_uploads_are_gone(server: Any, browser: Any) -> None:
     process, url, folder = server
     page = opened(browser, url)  # a browser that is still there does not hold it
     upload(page, video())
     page.locator("video").first.wait_for()
-    assert list(folder.glob("liteframe-demo-*/**/*.mp4"))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 128 + signal.SIGTERM
+    children = psutil.Process(process.pid).children()
+    decoding = [child for child in children if any("decoding.processes.worker" in word for word in child.cmdline())]
+    assert decoding and list(folder.glob("liteframe-demo-*/**/*.mp4"))
+    for child in decoding:
+        child.suspend()
+    ask(page, QUESTION)
+    page.locator(".lf-card").first.wait_for()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 128 + signal.SIGINT, "a decode process has 120 s"
     assert "Traceback" not in process.stdout.read()
+    assert not psutil.wait_procs(decoding, timeout=30)[1]
     assert not list(folder.glob("liteframe-demo-*")) and not list(folder.rglob("*.mp4"))
 
 

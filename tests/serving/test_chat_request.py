@@ -48,6 +48,15 @@ def test_what_changes_no_answer_is_passed_over() -> None:
     assert parsed(max_completion_tokens=5).answer_tokens == 5 and parsed().answer_tokens is None
 
 
+def test_null_is_as_if_left_out() -> None:
+    told = {"role": "assistant", "content": "a box", "refusal": None, "tool_calls": None, "annotations": []}
+    asked = parsed(messages=[*HELLO, told, *HELLO], stream=None, seed=None, reasoning_effort=None, stream_options=None)
+    assert asked.template_messages()[1] == {"role": "assistant", "content": [{"type": "text", "text": "a box"}]}
+    assert not asked.stream
+    frames = {"num_frames": 8, "fps": None, "do_sample_frames": True}
+    assert parsed(mm_processor_kwargs=frames).watching.num_frames == 8
+
+
 def test_frames_are_asked_for_as_vllm_has_it() -> None:
     by_processor = parsed(mm_processor_kwargs={"num_frames": 8, "fps": 2})
     by_io = parsed(media_io_kwargs={"video": {"num_frames": 8, "fps": 2.0}})
@@ -63,7 +72,10 @@ def test_frames_are_asked_for_as_vllm_has_it() -> None:
         ({"logit_bias": {"5": 1}}, "logit_bias is not supported"),
         ({"frequency_penalty": 0.5}, "frequency_penalty is not supported"),
         ({"response_format": {"type": "json_object"}}, "response_format is not supported"),
-        ({"guided_json": {}}, "guided_json: is not supported"),
+        ({"guided_json": {}}, "guided_json is not supported"),
+        ({"stop_token_ids": [1]}, "stop_token_ids is not supported"),
+        ({"logprobs": True}, "logprobs is not supported"),
+        ({"stream_options": {"include_usage": True}}, "stream_options needs stream: true"),
         ({"temperature": 3}, "temperature: Input should be less than or equal to 2"),
         ({"temperature": 1e-44}, "temperature is 1e-44; give 0, or 0.0001 and more"),
         ({"messages": [{"role": "user", "content": "x" * 1_000_001}]}, "1000001 characters of text"),
@@ -77,9 +89,26 @@ def test_frames_are_asked_for_as_vllm_has_it() -> None:
         ({"messages": [{"role": "assistant", "content": "x"}]}, "the last message is of role 'assistant'"),
         ({"messages": [*HELLO, {"role": "system", "content": "x"}, *HELLO]}, "can only be the first"),
         ({"messages": [{"role": "system", "content": [VIDEO]}, *HELLO]}, "only a user's may"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "'image_url'"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            r"messages\[0\].content\[0\]: a part of type 'image_url'",
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}]}, "a part of type 'video'"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": "a.mp4"}]}]},
+            r"messages\[0\].content\[0\].video_url: must be an object",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{**VIDEO, "fps": 2}]}]},
+            r"messages\[0\].content\[0\].fps is not supported",
+        ),
+        (
+            {"messages": [*HELLO, {"role": "assistant", "content": "x", "tool_calls": [{"id": "a"}]}, *HELLO]},
+            "tool_calls",
+        ),
+        ({"mm_processor_kwargs": {"do_sample_frames": False}}, "mm_processor_kwargs.do_sample_frames is not supported"),
         ({"mm_processor_kwargs": {"num_frames": 0}}, "mm_processor_kwargs.num_frames: "),
-        ({"mm_processor_kwargs": {"size": 3}}, "mm_processor_kwargs.size: is not supported"),
+        ({"mm_processor_kwargs": {"size": 3}}, "mm_processor_kwargs.size is not supported"),
         ({"mm_processor_kwargs": {"fps": 1}, "media_io_kwargs": {}}, "give one of them"),
     ],
 )

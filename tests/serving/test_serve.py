@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psutil
 import pytest
 import torch
 
@@ -35,9 +36,11 @@ import liteframe
 from liteframe.chat.answer import Answer
 from liteframe.chat.model import ChatModel
 from liteframe.command import cli
+from liteframe.data.decoding.processes.pool import DecodePool
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapted import save_adapted
 from liteframe.models.video_llm.generation import answer_prompt
+from liteframe.models.video_llm.model import VideoLLM
 from liteframe.serving.app import build_app
 from liteframe.serving.fetch import FetchPolicy
 from liteframe.serving.media import MediaPolicy
@@ -118,9 +121,15 @@ class Server:
 
 
 @contextmanager
-def serving(api_key: str | None = None, body_timeout_s: float = 60.0, **limits: Any) -> Iterator[Server]:
+def serving(
+    api_key: str | None = None,
+    body_timeout_s: float = 60.0,
+    answers: ChatModel | None = None,
+    watchers: int = 2,
+    **limits: Any,
+) -> Iterator[Server]:
     remote = FetchPolicy(("https",), None, False, 10**6, 10.0)
-    service = AnswerService(chat(), MediaPolicy(manifest().parent, remote), Limits(**limits), watchers=2)
+    service = AnswerService(answers or chat(), MediaPolicy(manifest().parent, remote), Limits(**limits), watchers)
     app = build_app(service, "tiny", api_key, 2 * 10**6, body_timeout_s, local=True)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
@@ -230,7 +239,8 @@ def test_events_are_the_answer_piece_by_piece(server: Server) -> None:
     assert last["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"] == "length"
     assert usage["choices"] == [] and usage["usage"] == whole["usage"]
     assert len({event["id"] for event in (first, *pieces, last, usage)}) == 1
-    assert "usage" not in server.events([user(ASKED, videos()[0])])[-1]
+    assert [event["usage"] for event in (first, *pieces, last)] == [None] * (len(pieces) + 2)
+    assert all("usage" not in event for event in server.events([user(ASKED, videos()[0])]))
 
 
 def test_an_answer_stops_where_it_is_told_to(server: Server) -> None:
@@ -396,6 +406,51 @@ def test_a_client_that_goes_away_frees_its_place(stream: bool) -> None:
         assert waits.wait(60)
         connection.close()
         assert _answered_in_the_end(here)
+
+
+def test_a_client_that_goes_away_ends_its_decoding() -> None:
+    bad = manifest().parent / "bad.mp4"
+    bad.write_bytes(videos()[0].read_bytes())
+    pool = DecodePool(deadline_s=600, decoder="slow_decoders:sleeps_for_ever_on_bad")
+    with mock.patch("liteframe.chat.model.DecodePool", lambda **_: pool), pool:
+        slow = ChatModel(chat().model)
+        with serving(answers=slow, watchers=1) as here:
+            connection = here.connect()
+            body = json.dumps({"messages": [user(ASKED, bad)]})
+            connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+            while not pool.children():
+                time.sleep(0.01)
+            (child,) = pool.children()
+            connection.close()
+            assert here.text([user(ASKED, videos()[1])]) == chat().answer(videos()[1], ASKED, 5).text
+            assert not psutil.pid_exists(child)
+
+
+def test_a_client_that_goes_away_ends_the_reading_of_its_prompt() -> None:
+    parts = threading.Event()
+    hidden_states, calls = VideoLLM.hidden_states, 0
+
+    def slow(self: VideoLLM, *given: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        parts.set()
+        while here.service._places:
+            time.sleep(0.01)
+        return hidden_states(self, *given, **more)
+
+    with serving() as here:
+        with (
+            mock.patch.object(VideoLLM, "hidden_states", slow),
+            mock.patch("liteframe.models.video_llm.generation._PREFILL_TOKENS", 4),
+        ):
+            connection = here.connect()
+            body = json.dumps({"messages": [user(ASKED, videos()[0])]})
+            connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+            assert parts.wait(60)
+            connection.close()
+            while here.service._places:
+                time.sleep(0.01)
+        assert here.text([user(ASKED)]) and calls == 1
 
 
 def test_a_client_that_goes_away_ends_its_answer() -> None:

@@ -26,8 +26,8 @@ import torch
 from PIL import Image
 
 import liteframe
+from liteframe.chat.loading import load as load_chat
 from liteframe.chat.model import ChatModel
-from liteframe.chat.model import load as load_chat
 from liteframe.command.export import export_command
 from liteframe.data.sampling import InnerPoints
 from liteframe.data.sampling.frame_spec import FrameSpec

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from liteframe.chat.command_model import load_for_command
 from liteframe.data.decoding.live.source import STDIN, LiveSource
-from liteframe.data.decoding.processes import child as decoding
 from liteframe.data.decoding.video_file import fault_of
 from liteframe.data.remote.file import local_path
 from liteframe.errors import ConfigError, DataError, DecodeError
 from liteframe.models.folders.model_folder import require_folder_or_hub_id
-from liteframe.models.video_llm import chat_template
-from liteframe.system.runtime import first_imports
 
 
 def chat_command(
@@ -76,20 +73,9 @@ def chat_command(
         source = LiveSource.of(video)
         if source.name == STDIN and question is None:
             _read_questions_from_terminal()
-    else:
-        if fault := fault_of(local_path(video)):
-            raise DecodeError(local_path(video), fault)
-        decoding.start_ahead()
-    chat_template.start_ahead()
-    with first_imports():
-        from transformers.utils.logging import disable_progress_bar
-
-        from liteframe.chat.model import load
-
-    disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
-        loaded = load(model, device, dtype, engine=engine)
+    elif fault := fault_of(local_path(video)):
+        raise DecodeError(local_path(video), fault)
+    loaded = load_for_command(model, device, dtype, engine, decodes=not stream)
     if stream:
         watching = loaded.stream(video, **_given(fps=fps, memory=memory, forget=forget, drop=drop, idle_s=idle))
         with watching as talk:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from liteframe.chat.answer import Answer
-from liteframe.chat.model import ChatModel, Seen, VideoChat
+from liteframe.chat.model import ChatModel
+from liteframe.chat.video_chat import Seen, VideoChat
 from liteframe.data.decoding.live.frames import LiveClip, LiveFrames
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError
@@ -98,7 +99,7 @@ class LiveChat:
             memory, frames = self._so_far(clock)
             with self._autocast(), clock.stage("project"):
                 visual_BTNC = self._model.model.project(memory.tokens())
-        talk = VideoChat(self._model, Seen(visual_BTNC, frames, clock.finish()))
+        talk = VideoChat(self._model.model, Seen(visual_BTNC, frames, clock.finish()), self._model.dtype)
         yield from talk.stream(question, max_tokens)
         assert talk.last is not None
         end = self._frames.end if self._done else None

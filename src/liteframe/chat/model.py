@@ -1,19 +1,17 @@
-"""A Video LLM that takes video files and questions: `liteframe.load`."""
+"""A Video LLM that takes video files and questions."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
-from torch import Tensor
 from typing_extensions import Unpack
 
 from liteframe.chat.answer import Answer
+from liteframe.chat.video_chat import Seen, VideoChat
 from liteframe.data.decoding.live.frames import LiveFrames
 from liteframe.data.decoding.live.source import LiveSource
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
@@ -23,16 +21,15 @@ from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.sampling.frame_times import require_span
 from liteframe.errors import ConfigError
-from liteframe.hf.engine import TORCH, require_engine
-from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.video_llm.clip_memory import ClipMemory, Forget
-from liteframe.models.video_llm.generation import Conversation, answer_batch, prompt_ids
+from liteframe.models.video_llm.generation import answer_batch, prompt_ids
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
-from liteframe.models.video_llm.precision import AUTO, dtype_named, on_device, set_precision
-from liteframe.models.video_llm.reading import VideoPrefix, chunk_frames, read_video
+from liteframe.models.video_llm.precision import dtype_named, set_precision
+from liteframe.models.video_llm.reading import chunk_frames, read_video
 from liteframe.models.video_llm.stopwatch import Stopwatch
-from liteframe.models.video_llm.text_stream import TextStream, decode
+from liteframe.models.video_llm.text_stream import decode
+from liteframe.system.cancellation import Cancellation
 
 if TYPE_CHECKING:
     from liteframe.chat.live import LiveChat
@@ -52,23 +49,6 @@ class Watch(TypedDict, total=False):
     sampler: FrameSampler | None
     image_size: int | None
     truncated: Literal["error", "use"]
-
-
-@dataclass
-class Seen:
-    """What the LLM sees of a video: (1, T, N, C_llm), the frames behind it, and the time that it took.
-
-    `prefix` is what the LLM has read of it meanwhile, if anything.
-    """
-
-    visual_BTNC: Tensor
-    frames: int
-    ms: dict[str, float]
-    prefix: VideoPrefix | None = None
-
-    @property
-    def tokens(self) -> int:
-        return self.visual_BTNC.shape[1] * self.visual_BTNC.shape[2]
 
 
 class ChatModel:
@@ -102,19 +82,28 @@ class ChatModel:
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(CLIPS_AT_ONCE)
 
-    def answer(self, video: str | Path, question: str, max_tokens: int = 256, **watch: Unpack[Watch]) -> Answer:
+    def answer(
+        self,
+        video: str | Path,
+        question: str,
+        max_tokens: int = 256,
+        cancellation: Cancellation | None = None,
+        **watch: Unpack[Watch],
+    ) -> Answer:
         """One answer to one question about one video.
 
         Args:
             video: a file.
             question: in words that the model knows.
             max_tokens: of the answer.
+            cancellation: ends it from another thread.
             watch: `frames`, `fps` and so on, see `watch`.
 
         Raises:
             LiteFrameError: see `watch` and `Conversation.reply`.
+            Cancelled: by `cancellation`.
         """
-        return self.chat(video, **watch).ask(question, max_tokens)
+        return self.chat(video, cancellation, **watch).ask(question, max_tokens, cancellation)
 
     def answers(
         self,
@@ -156,16 +145,18 @@ class ChatModel:
             for one, question, answer in zip(seen, asked, ids, strict=True)
         ]
 
-    def chat(self, video: str | Path, **watch: Unpack[Watch]) -> VideoChat:
+    def chat(self, video: str | Path, cancellation: Cancellation | None = None, **watch: Unpack[Watch]) -> VideoChat:
         """A conversation about one video, which is watched once (see `watch`)."""
         # Where decoding and the LLM share the cores, reading ahead only costs.
-        return VideoChat(self, self._watch(video, self.device.type != "cpu", **watch))
+        seen = self._watch(video, self.device.type != "cpu", cancellation, **watch)
+        return VideoChat(self.model, seen, self.dtype)
 
-    def watch(self, video: str | Path, **watch: Unpack[Watch]) -> Seen:
+    def watch(self, video: str | Path, cancellation: Cancellation | None = None, **watch: Unpack[Watch]) -> Seen:
         """Decodes a video and encodes it for the LLM, as far as can be at the same time.
 
         Args:
             video: a file.
+            cancellation: ends it from another thread; its decode process is killed.
             watch: any of
                 frames: to look at; with `fps`, the most. None is as many as the model was trained on at most, or 64.
                 fps: frames to take of each second; None chooses them as in training where that is known, else evenly.
@@ -177,8 +168,9 @@ class ChatModel:
         Raises:
             DecodeError: the file cannot be read, or has no frame there.
             ConfigError: a setting makes no sense.
+            Cancelled: by `cancellation`.
         """
-        return self._watch(video, False, **watch)
+        return self._watch(video, False, cancellation, **watch)
 
     def stream(
         self,
@@ -234,6 +226,7 @@ class ChatModel:
         self,
         video: str | Path,
         prefill: bool,
+        cancellation: Cancellation | None,
         frames: int | None = None,
         fps: float | None = None,
         start: float | None = None,
@@ -257,94 +250,10 @@ class ChatModel:
             sampler = (made_for.sampler or UniformMidpoints()) if fps is None else FpsCapped(fps)
         size = self._size(image_size)
         job = DecodeJob(local, sampler, frames, start_s=start, end_s=end, size=size, truncated=truncated)
-        with self._pool.stream(job, chunk_frames(self.model, size, self.device)) as stream:
+        with (
+            self._pool.stream(job, chunk_frames(self.model, size, self.device)) as stream,
+            (cancellation or Cancellation()).ending(stream.cancel),
+        ):
             visual_BTNC, prefix = read_video(self.model, stream, size, self.device, self.dtype, clock, prefill)
             beside = {"decode": 1e3 * stream.decode_s, "transfer": 1e3 * stream.transfer_s}
             return Seen(visual_BTNC, len(stream.indices), {**clock.finish(), **beside}, prefix)
-
-
-class VideoChat:
-    """Questions about one video in turns; the keys and values of the video and of all that was said are kept.
-
-    Args:
-        model: answers.
-        seen: the video.
-
-    Attributes:
-        last: the last answer, with what it took; None before the first.
-    """
-
-    def __init__(self, model: ChatModel, seen: Seen) -> None:
-        self._seen = seen
-        self._tokenizer = model.model.prompts.tokenizer
-        self._conversation = Conversation(model.model, seen.visual_BTNC, model.dtype, seen.prefix)
-        self.last: Answer | None = None
-
-    def ask(self, question: str, max_tokens: int = 256) -> Answer:
-        """The whole answer to the next question. Raises DataError as `Conversation.reply` does."""
-        for _ in self.stream(question, max_tokens):
-            pass
-        assert self.last is not None
-        return self.last
-
-    def stream(self, question: str, max_tokens: int = 256) -> Iterator[str]:
-        """Pieces of the answer to the next question as they come; `last` is the whole of it afterwards."""
-        talk, pieces = self._conversation, TextStream(self._tokenizer)
-        cached, ms = talk.cached, {} if self.last else dict(self._seen.ms)
-        tokens, text, times = talk.reply(question, max_tokens), "", []
-        count = 0
-        while True:
-            began = time.perf_counter()
-            token = next(tokens, None)
-            times.append(1e3 * (time.perf_counter() - began))
-            piece = pieces.finish() if token is None else pieces.push(token)
-            if piece:
-                text += piece
-                yield piece
-            if token is None:
-                break
-            count += 1
-        if count == max_tokens:
-            times.pop()  # the end was not asked of the LLM
-        if times:
-            ms["prefill"] = ms.get("prefill", 0.0) + times[0]
-        if times[1:]:
-            ms["token"] = sum(times[1:]) / len(times[1:])
-        prompt = len(talk.ids) - count - cached
-        self.last = Answer(text, self._seen.frames, self._seen.tokens, prompt, cached, count, ms)
-
-
-def load(
-    model: str | Path,
-    device: str = "auto",
-    dtype: str | None = AUTO,
-    attention: str | None = None,
-    engine: str = TORCH,
-    decode_deadline_s: float = DEADLINE_S,
-) -> ChatModel:
-    """A Video LLM that answers questions about video files.
-
-    What its generation config asks for, and greedy answers do not follow, is said on stderr.
-
-    Args:
-        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
-        device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
-        dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights. "auto" is that too, but on a
-            CPU the faster of float32 and bfloat16, measured once a machine: where that is float32, bfloat16 weights
-            are converted and take twice the memory.
-        attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
-        engine: that runs the encoder: "torch"; "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
-            export --engine openvino-int8` wrote; or "torchao-fp8", float8 on a GPU.
-        decode_deadline_s: see `ChatModel`.
-
-    Raises:
-        ConfigError: nothing there that is a Video LLM, or a setting that makes no sense.
-    """
-    device = require_engine(engine, device)
-    dtype = dtype_named(dtype, device)
-    # An adapter is merged into weights of that dtype: rounded to fewer bits first, much of it would be lost.
-    found = load_video_llm(model, attention, torch.float32 if dtype == "float32" else None, engine)
-    if found.not_applied:
-        asked = ", ".join(found.not_applied)
-        print(f"liteframe: answers are greedy; of its generation config {asked} is not applied", file=sys.stderr)
-    return ChatModel(on_device(found, device), dtype, decode_deadline_s)

@@ -19,6 +19,7 @@ from liteframe.data.transforms import resize_uint8
 from liteframe.errors import LiteFrameError, as_one_line
 from liteframe.models.backbone import WAP
 from liteframe.models.teachers import Teacher
+from liteframe.system.cancellation import Cancellation
 
 _USUAL_FRAMES = 64
 _MOST_BLOCKS = 8
@@ -108,7 +109,9 @@ class Watcher:
         self._sampler: FrameSampler = made_for.sampler or UniformMidpoints()
         self._wap, self._is_warm = wap, False
 
-    def ask(self, video: str | None, question: str, frames: int) -> Iterator[Shown]:
+    def ask(
+        self, video: str | None, question: str, frames: int, cancellation: Cancellation | None = None
+    ) -> Iterator[Shown]:
         """What there is to show, whenever there is more of it; nothing is raised for what the user can mend.
 
         The models answer one after the other, so that none waits for another's work.
@@ -117,6 +120,10 @@ class Watcher:
             video: a file.
             question: in words that the models know.
             frames: to look at.
+            cancellation: ends it from another thread.
+
+        Raises:
+            Cancelled: by `cancellation`.
         """
         if not video:
             yield Shown(error="Choose a video, or record one, and ask again.")
@@ -136,9 +143,9 @@ class Watcher:
         except LiteFrameError as error:
             yield Shown(error=_words(error, video))
             return
-        self._warm_up(video, question.strip(), watch)
+        self._warm_up(video, question.strip(), watch, cancellation)
         for place, subject in enumerate(self.subjects):
-            for reply in self._reply(subject, video, question.strip(), watch):
+            for reply in self._reply(subject, video, question.strip(), watch, cancellation):
                 shown = replace(shown, replies=[*shown.replies[:place], reply, *shown.replies[place + 1 :]])
                 yield shown
         teacher = next((each.model for each in self.subjects if isinstance(each.model.model.backbone, Teacher)), None)
@@ -149,21 +156,23 @@ class Watcher:
         except (LiteFrameError, torch.OutOfMemoryError) as error:
             yield replace(shown, error=f"WAP's weights cannot be shown: {_words(error, video)}")
 
-    def _warm_up(self, video: str, question: str, watch: Watch) -> None:
+    def _warm_up(self, video: str, question: str, watch: Watch, cancellation: Cancellation | None) -> None:
         """Has every model answer once, of a few frames: what it sets up for that is no part of the answers' time."""
         if self._is_warm:
             return
         few: Watch = {**watch, "frames": min(watch["frames"] or _WARM_FRAMES, _WARM_FRAMES)}
         with suppress(LiteFrameError, torch.OutOfMemoryError):  # said where it is asked for
             for subject in self.subjects:
-                subject.model.answer(video, question, _WARM_TOKENS, **few)
+                subject.model.answer(video, question, _WARM_TOKENS, cancellation, **few)
             self._is_warm = True
 
-    def _reply(self, subject: Subject, video: str, question: str, watch: Watch) -> Iterator[Reply]:
+    def _reply(
+        self, subject: Subject, video: str, question: str, watch: Watch, cancellation: Cancellation | None
+    ) -> Iterator[Reply]:
         reply = Reply(subject.title)
         try:
-            talk = subject.model.chat(video, **watch)
-            for piece in talk.stream(question, self.max_tokens):
+            talk = subject.model.chat(video, cancellation, **watch)
+            for piece in talk.stream(question, self.max_tokens, cancellation):
                 reply = replace(reply, text=reply.text + piece)
                 yield reply
             yield replace(reply, answer=talk.last)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib.util import find_spec
 from typing import Literal
 
-from liteframe.data.decoding.processes import child as decoding
+from liteframe.chat.command_model import load_for_command
 from liteframe.data.limits import require_whole
 from liteframe.errors import ConfigError
 from liteframe.models.folders.model_folder import require_folder_or_hub_id
-from liteframe.models.video_llm import chat_template
 from liteframe.system.installation import install_hint
 from liteframe.system.listening import bound_socket, http_url, is_loopback
-from liteframe.system.runtime import first_imports
 
 _MOST = 10**6
 
@@ -64,22 +61,15 @@ def demo_command(
         if source is not None:
             require_folder_or_hub_id(source)
     listening = bound_socket(host, port)
-    decoding.start_ahead()
-    chat_template.start_ahead()
-    with first_imports():
-        from transformers.utils.logging import disable_progress_bar
+    models = {"liteframe": load_for_command(model, device, dtype, engine)}
+    if teacher is not None:
+        models["teacher, all tokens"] = load_for_command(teacher, device, dtype, "torch")
 
-        from liteframe.chat.model import load
-        from liteframe.demo.answers import Subject, Watcher
-        from liteframe.demo.server import serve, upload_folder
-        from liteframe.models.backbone import WAP
+    from liteframe.demo.answers import Subject, Watcher
+    from liteframe.demo.server import serve, upload_folder
+    from liteframe.models.backbone import WAP
 
-    disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
-        subjects = [Subject("liteframe", load(model, device, dtype, engine=engine))]
-        if teacher is not None:
-            subjects.append(Subject("teacher, all tokens", load(teacher, device, dtype)))
+    subjects = [Subject(title, loaded) for title, loaded in models.items()]
     watcher = Watcher(subjects, WAP(similarity=similarity, scale=scale), max_tokens)
     first = frames or min(watcher.usual_frames, most_frames or watcher.usual_frames)
     listening.listen()  # whoever comes at once waits for the page

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gradio as gr
 
 from liteframe.demo.answers import Watcher
 from liteframe.demo.html import results_html
+from liteframe.system.cancellation import Cancellation
+from liteframe.system.daemon_workers import DaemonWorkers
 
 _HINT = '<p class="lf-note">The answer, where its time went, and what the LLM saw appear here.</p>'
 _ANNOUNCE = "() => { document.getElementById('results').setAttribute('aria-live', 'polite'); }"
@@ -28,13 +28,16 @@ def page(watcher: Watcher, frames: int, most_frames: int) -> gr.Blocks:
         most_frames: where it ends.
     """
     # The arithmetic has one thread: no two questions share the cores, and no new thread has to wake threads of its own.
-    at_work = ThreadPoolExecutor(1, "liteframe-demo")
+    at_work = DaemonWorkers(1, "liteframe-demo")
 
     async def answer(video: str | None, question: str, count: float) -> AsyncIterator[str]:
-        steps = watcher.ask(video, question, int(count))
-        loop = asyncio.get_running_loop()
-        while (shown := await loop.run_in_executor(at_work, next, steps, None)) is not None:
-            yield results_html(shown, watcher.max_tokens)
+        cancellation = Cancellation()
+        steps = watcher.ask(video, question, int(count), cancellation)
+        try:
+            while (shown := await at_work.run(lambda: next(steps, None))) is not None:
+                yield results_html(shown, watcher.max_tokens)
+        finally:  # also where the browser has gone
+            cancellation.cancel()
 
     with gr.Blocks(analytics_enabled=False, title="liteframe", delete_cache=(_LOOK_S, _KEPT_S)) as blocks:
         gr.Markdown("# liteframe\nAsk about a video, and see where the milliseconds go.")

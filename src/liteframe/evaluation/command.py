@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -204,13 +203,10 @@ def _not_answered(report: Mapping[str, Any]) -> list[str]:
 
 
 def _load(model: str, compressor: str | None, ratio: float, engine: str) -> Any:
-    from transformers.utils.logging import disable_progress_bar
-
     from liteframe.evaluation.subject import load_subject
+    from liteframe.hf.loading import loading_quietly
 
-    disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
+    with loading_quietly():
         return load_subject(model, compressor, ratio, engine)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
@@ -62,6 +66,15 @@ def load_video_llm(
         return _load_exported(str(source), attention, dtype)
     host, processor = load_base_vlm(str(source), attention)
     return VideoLLM(host, processor, trained=frames_of(local_folder(str(source)))).eval()
+
+
+@contextmanager
+def loading_quietly() -> Iterator[None]:
+    """For commands: the libraries neither draw progress nor warn of what users cannot change."""
+    disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
+        yield
 
 
 def _model_type(source: str) -> str | None:

@@ -11,7 +11,9 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
-from liteframe.chat.model import Seen, VideoChat, Watch, load
+from liteframe.chat.loading import load
+from liteframe.chat.model import Watch
+from liteframe.chat.video_chat import Seen, VideoChat
 from liteframe.errors import DataError, as_one_line
 from liteframe.lmms_eval.messages import Asked, Wanted, read_messages, read_settings
 from liteframe.lmms_eval.model_args import ModelArgs
@@ -102,7 +104,7 @@ class LiteFrame(lmms):
             raise seen
         prompt = len(prompt_ids(model, seen.visual_BTNC, asked.question))
         most = room_for_answer(model, prompt, wanted.max_tokens)
-        answer = VideoChat(self._chat, seen).ask(asked.question, most)
+        answer = VideoChat(model, seen, self._chat.dtype).ask(asked.question, most)
         if answer.answer_tokens == most < wanted.max_tokens:
             _say(f"{name}: its answer ends behind {most} tokens, where the LLM takes no more")
         return wanted.cut(answer.text)

@@ -77,18 +77,18 @@ class _Routes:
     async def chat_completions(self, request: Request) -> Response:
         async with AsyncExitStack() as stack:
             try:
-                gone = await stack.enter_async_context(self._service.place())
+                cancellation = await stack.enter_async_context(self._service.place())
                 asked = parse_request(await self._body(request))
                 if asked.model not in (None, self._name):
                     raise Refusal(404, f"model is {asked.model!r}; this server has {self._name!r}", "model")
-                prompt = await self._unless_over(request, self._service.prompt(asked, gone))
-                answer = self._service.answer(prompt, gone)
+                prompt = await self._unless_over(request, self._service.prompt(asked, cancellation))
+                answer = self._service.answer(prompt, cancellation)
                 stack.push_async_callback(answer.aclose)
                 # Before the status is sent, so that what fails at once has one of its own.
                 first = await self._unless_over(request, anext(answer))
-                completion = _Completion(self._name, prompt)
+                completion = _Completion(self._name, prompt, _wants_usage(asked))
                 if asked.stream:
-                    events = completion.events(first, answer, _wants_usage(asked))
+                    events = completion.events(first, answer)
                     return _Stream(events, stack.pop_all())
                 return JSONResponse(await self._unless_over(request, completion.whole(first, answer)))
             except Refusal as refusal:
@@ -142,9 +142,9 @@ class _Routes:
 class _Completion:
     """Writes an answer as OpenAI's API has it."""
 
-    def __init__(self, model_name: str, prompt: Prompt) -> None:
+    def __init__(self, model_name: str, prompt: Prompt, wants_usage: bool) -> None:
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model_name}
-        self._prompt_tokens = len(prompt.ids)
+        self._prompt_tokens, self._wants_usage = len(prompt.ids), wants_usage
 
     async def whole(self, first: str | Ending, rest: AsyncIterator[str | Ending]) -> dict[str, Any]:
         text, ending = "", None
@@ -162,9 +162,7 @@ class _Completion:
         }
         return {**self._head, "object": "chat.completion", "choices": [choice], "usage": self._usage(ending)}
 
-    async def events(
-        self, first: str | Ending, rest: AsyncIterator[str | Ending], wants_usage: bool
-    ) -> AsyncIterator[str]:
+    async def events(self, first: str | Ending, rest: AsyncIterator[str | Ending]) -> AsyncIterator[str]:
         yield self._chunk({"role": "assistant", "content": ""})
         try:
             async for piece in _chained(first, rest):
@@ -172,7 +170,7 @@ class _Completion:
                     yield self._chunk({"content": piece})
                     continue
                 yield self._chunk({}, piece.reason)
-                if wants_usage:
+                if self._wants_usage:
                     yield _event({**self._chunk_head, "choices": [], "usage": self._usage(piece)})
         except Exception as error:  # the status has been sent
             if not isinstance(error, LiteFrameError | Refusal):
@@ -183,7 +181,9 @@ class _Completion:
 
     def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return _event({**self._chunk_head, "choices": [choice]})
+        # Clients that asked for it find the field in every event.
+        usage = {"usage": None} if self._wants_usage else {}
+        return _event({**self._chunk_head, "choices": [choice], **usage})
 
     @property
     def _chunk_head(self) -> dict[str, Any]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from liteframe.data.decoding.processes import child as decoding
+from liteframe.chat.command_model import load_for_command
 from liteframe.data.limits import most_processes, require_seconds, require_whole
 from liteframe.errors import ConfigError
 from liteframe.models.folders.model_folder import require_folder_or_hub_id
-from liteframe.models.video_llm import chat_template
 from liteframe.system.installation import install_hint
 from liteframe.system.listening import bound_socket, http_url, is_loopback
-from liteframe.system.runtime import first_imports
 
 _PACKAGES = ("aiohttp", "pydantic", "starlette", "uvicorn")
 _MOST = 10**6
@@ -100,22 +97,14 @@ def serve_command(
     if api_key is not None and not api_key:
         raise ConfigError(f"--api_key (or {_KEY}) is empty; give a key, or none")
     listening = bound_socket(host, port)
-    decoding.start_ahead()
-    chat_template.start_ahead()
-    with first_imports():
-        from transformers.utils.logging import disable_progress_bar
+    loaded = load_for_command(model, device, dtype, engine, decode_deadline_s=decode_deadline_s)
 
-        from liteframe.chat.model import load
-        from liteframe.serving.app import build_app
-        from liteframe.serving.fetch import FetchPolicy
-        from liteframe.serving.media import MediaPolicy
-        from liteframe.serving.server import run_server
-        from liteframe.serving.service import AnswerService, Limits
+    from liteframe.serving.app import build_app
+    from liteframe.serving.fetch import FetchPolicy
+    from liteframe.serving.media import MediaPolicy
+    from liteframe.serving.server import run_server
+    from liteframe.serving.service import AnswerService, Limits
 
-    disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
-        loaded = load(model, device, dtype, engine=engine, decode_deadline_s=decode_deadline_s)
     most_bytes = max_video_mb * 10**6
     domains = None if allowed_media_domains is None else tuple(name.lower() for name in allowed_media_domains)
     schemes = ("https", "http") if any_address else ("https",)

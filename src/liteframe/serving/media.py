@@ -95,6 +95,10 @@ def _written(url: str, field: str, folder: Path, most_bytes: int) -> Path:
     match = _DATA.match(url[:1024])
     if match is None or "base64" not in match[2].lower().split(";"):
         raise Refusal(400, f"{field}: a data: URL is data:video/...;base64, and the file in base64", field)
+    if match[1] == "video/jpeg" or (match[1] or "").startswith("image/"):
+        raise Refusal(
+            400, f"{field}: {match[1]} is pictures; send the video itself, as data:video/mp4;base64,...", field
+        )
     try:
         content = base64.b64decode(url[match.end() :], validate=True)
     except (binascii.Error, ValueError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -28,11 +28,24 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "response_format": ({"type": "text"},),
 }
-"""Fields that are not supported, with the values at which they change nothing; null is one of each."""
+"""Fields that are not supported, with the values at which they change nothing."""
 
 
 class _Strict(BaseModel):
+    """An object that has no other fields than these; null is as if a field were left out."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Fields that it may have as well, with the values at which they change nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_changes_nothing(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: value for name, value in given.items() if value is not None and value not in cls.neutral.get(name, ())
+        }
 
 
 class VideoURL(_Strict):
@@ -52,6 +65,7 @@ class VideoPart(_Strict):
 class Message(_Strict):
     """One message; a text alone stands for a list of one text."""
 
+    neutral = {"tool_calls": ([],), "annotations": ([],)}
     role: Literal["system", "developer", "user", "assistant"]
     content: list[Annotated[TextPart | VideoPart, Field(discriminator="type")]] = Field(min_length=1)
     name: str | None = None
@@ -71,6 +85,7 @@ class Message(_Strict):
 class Watching(_Strict):
     """Which frames of a video are looked at, as vLLM's `mm_processor_kwargs` name it; see `ChatModel.watch`."""
 
+    neutral = {"do_sample_frames": (True,)}
     num_frames: int | None = Field(default=None, ge=1)
     fps: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     start: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -82,12 +97,14 @@ class MediaIO(_Strict):
 
 
 class StreamOptions(_Strict):
+    neutral = {"continuous_usage_stats": (False,), "include_obfuscation": (False,)}
     include_usage: bool = False
 
 
 class ChatRequest(_Strict):
     """What is asked. Fields that would change an answer and are not supported are refused by name."""
 
+    neutral = _NEUTRAL
     model: str | None = None
     messages: list[Message] = Field(min_length=1)
     stream: bool = False
@@ -104,13 +121,10 @@ class ChatRequest(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_what_changes_nothing(cls, body: Any) -> Any:
+    def _without_what_is_not_about_the_answer(cls, body: Any) -> Any:
         if not isinstance(body, dict):
             return body
-        for name, neutral in _NEUTRAL.items():
-            if body.get(name) is not None and body[name] not in neutral:
-                raise ValueError(f"{name} is not supported; leave it out")
-        return {name: value for name, value in body.items() if name not in (*_NEUTRAL, *_WITHOUT_EFFECT)}
+        return {name: value for name, value in body.items() if name not in _WITHOUT_EFFECT}
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -126,6 +140,8 @@ class ChatRequest(_Strict):
         texts = (part.text for message in self.messages for part in message.content if isinstance(part, TextPart))
         if (characters := sum(map(len, texts))) > _MOST_TEXT:
             raise ValueError(f"{characters} characters of text; this server takes {_MOST_TEXT}")
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options needs stream: true")
         narrowed = self.top_p not in (None, 1) or self.top_k not in (None, 0, -1)
         if self.temperature and self.temperature < _LEAST_TEMPERATURE:
             raise ValueError(f"temperature is {self.temperature:g}; give 0, or {_LEAST_TEMPERATURE:g} and more")
@@ -172,7 +188,21 @@ def parse_request(body: bytes) -> ChatRequest:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-    field = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).lstrip(".")
-    said = {"extra_forbidden": "is not supported; leave it out", "json_invalid": f"no JSON: {first['msg']}"}
-    text = said.get(first["type"], first["msg"].removeprefix("Value error, "))[:_LONGEST_MESSAGE]
-    raise Refusal(400, f"{field}: {text}" if field else text, field or None)
+    field = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in _keys(first["loc"])).lstrip(".")
+    about, part = f"{field}: " if field else "", first.get("ctx", {}).get("tag")
+    said = {
+        "extra_forbidden": f"{field} is not supported; leave it out",
+        "json_invalid": f"no JSON: {first['msg']}",
+        "model_type": f'{about}must be an object, such as {{"url": "https://..."}} of a video_url',
+        "union_tag_invalid": f"{about}a part of type {part!r} is not supported; give text or video_url",
+    }
+    text = said.get(first["type"], about + first["msg"].removeprefix("Value error, "))
+    raise Refusal(400, text[:_LONGEST_MESSAGE], field or None)
+
+
+def _keys(location: tuple[int | str, ...]) -> list[int | str]:
+    """Where an error is, without the type that pydantic puts between a part of a message and its field."""
+    keys = list(location)
+    if keys[:1] == ["messages"] and len(keys) > 4:
+        del keys[4]
+    return keys

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import asynccontextmanager
@@ -14,7 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from liteframe.chat.model import ChatModel, Seen
+from liteframe.chat.model import ChatModel
+from liteframe.chat.video_chat import Seen
 from liteframe.errors import DecodeError, LiteFrameError
 from liteframe.models.video_llm.generation import Choice, Sampled, answer_prompt, likeliest, require_room
 from liteframe.models.video_llm.generation import room_for_answer as room_for
@@ -23,7 +23,8 @@ from liteframe.serving.media import LocalVideo, MediaPolicy
 from liteframe.serving.refusal import Refusal, stopping
 from liteframe.serving.request import ChatRequest
 from liteframe.serving.stop_text import StopText
-from liteframe.serving.workers import Workers
+from liteframe.system.cancellation import Cancellation
+from liteframe.system.daemon_workers import DaemonWorkers
 
 _RETRY_AFTER_S = 5
 
@@ -84,8 +85,8 @@ class AnswerService:
 
     def __init__(self, chat: ChatModel, media: MediaPolicy, limits: Limits, watchers: int) -> None:
         self._chat, self._media, self.limits = chat, media, limits
-        self._watchers = Workers(watchers, "watch")
-        self._writer, self._answerer = Workers(1, "prompt"), Workers(1, "answer")
+        self._watchers = DaemonWorkers(watchers, "watch")
+        self._writer, self._answerer = DaemonWorkers(1, "prompt"), DaemonWorkers(1, "answer")
         self._seen = _Remembered(limits.remembered_bytes)
         self._places = 0
         self._answers: set[asyncio.Queue[Any]] = set()
@@ -98,8 +99,8 @@ class AnswerService:
             pieces.put_nowait(stopping())
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[threading.Event]:
-        """A place among the requests; the event is set once it is left, and work that goes on for it then ends.
+    async def place(self) -> AsyncIterator[Cancellation]:
+        """A place among the requests; once it is left, work that goes on for it is cancelled.
 
         Raises:
             Refusal: all are taken.
@@ -108,14 +109,14 @@ class AnswerService:
             message = f"{self._places} requests are answered or wait; ask again later"
             raise Refusal(503, message, retry_after_s=_RETRY_AFTER_S)
         self._places += 1
-        gone = threading.Event()
+        cancellation = Cancellation()
         try:
-            yield gone
+            yield cancellation
         finally:
-            gone.set()
+            cancellation.cancel()
             self._places -= 1
 
-    async def prompt(self, request: ChatRequest, gone: threading.Event) -> Prompt:
+    async def prompt(self, request: ChatRequest, cancellation: Cancellation) -> Prompt:
         """Watches the videos of a request and writes its prompt.
 
         Raises:
@@ -128,7 +129,7 @@ class AnswerService:
         watch = self._watch(request)
         with tempfile.TemporaryDirectory(prefix="liteframe-serve-", ignore_cleanup_errors=True) as folder:
             tasks = [
-                asyncio.ensure_future(self._see(field, url, watch, Path(folder, str(index)), gone))
+                asyncio.ensure_future(self._see(field, url, watch, Path(folder, str(index)), cancellation))
                 for index, (field, url) in enumerate(named)
             ]
             try:
@@ -145,17 +146,17 @@ class AnswerService:
         require_room(model, len(ids), asked)
         return Prompt(ids, [one.visual_BTNC for one in seen], asked, _choice(request), request.stop or [])
 
-    async def answer(self, prompt: Prompt, gone: threading.Event) -> AsyncGenerator[str | Ending, None]:
+    async def answer(self, prompt: Prompt, cancellation: Cancellation) -> AsyncGenerator[str | Ending, None]:
         """Pieces of the answer as they come, then how it ended. Raises LiteFrameError where the model fails, and
         Refusal where the server stops."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[str | Ending | Refusal | None] = asyncio.Queue()
 
         def put(piece: str | Ending) -> None:
-            if not gone.is_set():
+            if not cancellation.is_set:
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-        work = asyncio.ensure_future(self._answerer.run(lambda: self._generate(prompt, put, gone)))
+        work = asyncio.ensure_future(self._answerer.run(lambda: self._generate(prompt, put, cancellation)))
         work.add_done_callback(lambda _: pieces.put_nowait(None))
         self._answers.add(pieces)
         try:
@@ -168,13 +169,13 @@ class AnswerService:
             self._answers.discard(pieces)
             work.cancel()
 
-    def _generate(self, prompt: Prompt, put: Any, gone: threading.Event) -> None:
+    def _generate(self, prompt: Prompt, put: Any, cancellation: Cancellation) -> None:
         model = self._chat.model
         text, stop, count = TextStream(model.prompts.tokenizer), StopText(prompt.stops), 0
-        tokens = answer_prompt(model, prompt.ids, prompt.visuals, prompt.max_tokens, self._chat.dtype, prompt.choose)
-        for token in () if gone.is_set() else tokens:
-            if gone.is_set():
-                return
+        for token in answer_prompt(
+            model, prompt.ids, prompt.visuals, prompt.max_tokens, self._chat.dtype, prompt.choose, cancellation
+        ):
+            cancellation.check()
             count += 1
             if piece := stop.push(text.push(token)):
                 put(piece)
@@ -197,20 +198,19 @@ class AnswerService:
         fps = asked.fps if asked.fps is not None or asked.num_frames is not None else limits.fps
         return {"frames": frames, "fps": fps, "start": asked.start, "end": asked.end}
 
-    async def _see(self, field: str, url: str, watch: dict[str, Any], folder: Path, gone: threading.Event) -> Seen:
+    async def _see(self, field: str, url: str, watch: dict[str, Any], folder: Path, cancellation: Cancellation) -> Seen:
         folder.mkdir()
         video = await self._media.local(url, field, folder)
         key = (video.identity, *watch.values())
         if (seen := self._seen.get(key)) is None:
-            seen = await self._watchers.run(lambda: self._watched(video, field, watch, gone))
+            seen = await self._watchers.run(lambda: self._watched(video, field, watch, cancellation))
             self._seen.put(key, seen)
         return seen
 
-    def _watched(self, video: LocalVideo, field: str, watch: dict[str, Any], gone: threading.Event) -> Seen:
-        if gone.is_set():
-            raise Refusal(499, "the client has gone", field)
+    def _watched(self, video: LocalVideo, field: str, watch: dict[str, Any], cancellation: Cancellation) -> Seen:
+        cancellation.check()
         try:
-            return self._chat.watch(video.path, **watch)
+            return self._chat.watch(video.path, cancellation, **watch)
         except DecodeError as error:
             raise Refusal(400, f"{field}: {error.reason}", field) from None
         except LiteFrameError as error:

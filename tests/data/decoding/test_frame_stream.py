@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from installed_decoders import INSTALLED
 from painted_videos import write_video
@@ -102,6 +103,26 @@ def test_a_lost_process_is_replaced_by_one_that_goes_on(pool: DecodePool, video:
         taken += chunks
         assert np.array_equal(np.concatenate(taken), whole.frames_THWC)
         assert lost not in pool.children() and len(stream.indices) == 40
+
+
+def test_a_cancelled_stream_wakes_who_waits_and_asks_no_other_process(video: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(Path(video).read_bytes())
+    job = DecodeJob(str(bad), UniformMidpoints(), 4)
+    with (
+        DecodePool(deadline_s=600, decoder="slow_decoders:sleeps_for_ever_on_bad") as pool,
+        ThreadPoolExecutor() as at_work,
+    ):
+        at_once(pool, replace(job, path=video))
+        (child,) = pool.children()
+        with pool.stream(job, chunk_frames=2) as stream:
+            waits = at_work.submit(list, stream)
+            while stream._child is None:
+                time.sleep(0.01)
+            stream.cancel()
+            with pytest.raises(DecodeError, match="the work was ended"):
+                waits.result(60)
+        assert pool.children() == [] and not psutil.pid_exists(child)
 
 
 def test_a_process_that_is_lost_twice_is_an_error_of_the_video(pool: DecodePool, video: str) -> None:
@@ -207,7 +228,9 @@ def test_threads_that_decode_are_held_back_until_their_frames_are_due() -> None:
 
     with ThreadPoolExecutor(2) as threads:
         second = threads.submit(put, range(10, 60))
-        time.sleep(0.2)
+        while max(late, default=0) < held - 1:
+            time.sleep(0.01)
+        time.sleep(0.05)  # in which more would come
         assert max(late) == held - 1 and len(sent) == 1
         put(range(10))
         second.result()

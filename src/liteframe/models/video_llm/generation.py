@@ -18,6 +18,7 @@ from transformers.generation.logits_process import TemperatureLogitsWarper, TopK
 from liteframe.errors import DataError
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.reading import VideoPrefix
+from liteframe.system.cancellation import Cancellation
 
 _PREFILL_TOKENS = 512
 """Of a prompt that go through the LLM at a time, so that activations of a long one take no more memory."""
@@ -97,14 +98,21 @@ class Conversation:
         return self._cache.get_seq_length()
 
     @torch.inference_mode()
-    def reply(self, question: str, max_tokens: int) -> Iterator[int]:
+    def reply(self, question: str, max_tokens: int, cancellation: Cancellation | None = None) -> Iterator[int]:
         """Ids of the answer one by one, without the token that ends it.
 
         Left early, or cut off at `max_tokens`, the answer counts as ended there in the turns that follow.
 
+        Args:
+            question: in words that the model knows.
+            max_tokens: of the answer.
+            cancellation: ends it from another thread, after the part of the prompt or the token that is computed.
+
         Raises:
             DataError: the question has words or tokens that the model does not take, or the LLM's context is full.
+            Cancelled: by `cancellation`.
         """
+        wanted = cancellation or Cancellation()
         prompts, ends = self.model.prompts, self.model.end_ids
         prompts.check_question(question)
         if self._questions:
@@ -116,17 +124,19 @@ class Conversation:
             self._cache = self._prefix.cache
         self.ids += asked
         self._questions.append(question)
-        for chosen in _tokens_in_turn(self._next_logits(), lambda *_: self._next_logits(), ends, max_tokens):
+        steps = _tokens_in_turn(self._next_logits(wanted), lambda *_: self._next_logits(wanted), ends, max_tokens)
+        for chosen in steps:
             self.ids.append(chosen[0])
             yield chosen[0]
 
-    def _next_logits(self) -> Tensor:
+    def _next_logits(self, wanted: Cancellation) -> Tensor:
         """Logits (1, vocabulary) of the token after `ids`; what is not in the cache goes through the LLM."""
         model = self.model
         unseen_BL = torch.tensor([self.ids[self.cached :]], device=self.visual_BTNC.device)
         with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
             embeds_BLC = model.embed(unseen_BL, None if self.cached else self.visual_BTNC)
             for part_BLC in embeds_BLC.split(_PREFILL_TOKENS, dim=1):
+                wanted.check()
                 hidden_BLC = model.hidden_states(part_BLC, cache=self._cache)
             return model.lm_head(hidden_BLC[:, -1])
 
@@ -193,6 +203,7 @@ def answer_prompt(
     max_tokens: int,
     dtype: torch.dtype | None = None,
     choose: Choice = likeliest,
+    cancellation: Cancellation | None = None,
 ) -> Iterator[int]:
     """Ids of the answer to a whole prompt one by one, without the token that ends it.
 
@@ -203,10 +214,13 @@ def answer_prompt(
         max_tokens: of the answer.
         dtype: of autocast; None is none.
         choose: takes the next token by its logits, see `likeliest` and `Sampled`.
+        cancellation: ends it from another thread, after the part of the prompt or the token that is computed.
 
     Raises:
         DataError: the LLM's context is too short.
+        Cancelled: by `cancellation`.
     """
+    wanted = cancellation or Cancellation()
     require_room(model, len(ids), max_tokens)
     weight: Any = model.language_model.get_input_embeddings().weight
     device: torch.device = weight.device
@@ -216,6 +230,7 @@ def answer_prompt(
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             embeds_BLC = model.embed(torch.tensor([unseen], device=device), visual_BTNC)
             for part_BLC in embeds_BLC.split(_PREFILL_TOKENS, dim=1):
+                wanted.check()
                 hidden_BLC = model.hidden_states(part_BLC, cache=cache)
             return model.lm_head(hidden_BLC[:, -1])
 

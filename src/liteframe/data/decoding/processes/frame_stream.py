@@ -17,6 +17,7 @@ from liteframe.data.decoding.processes.frame_chunks import Begin
 from liteframe.data.decoding.processes.job import DecodeJob
 from liteframe.errors import DecodeError
 
+ENDED = "the work was ended"
 _JOIN_S = 10.0
 
 
@@ -114,14 +115,18 @@ class FrameStream:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Ends what is still decoded."""
+    def cancel(self) -> None:
+        """Ends what is still decoded without waiting for its end; who waits for frames gets a DecodeError."""
         with self._changed:
             self._closed = True
             self._chunks.clear()
             self._changed.notify_all()
             if not self._ended and self._child is not None:
                 self._child.process.kill()
+
+    def close(self) -> None:
+        """Ends what is still decoded."""
+        self.cancel()
         if self._thread is not None:
             self._thread.join(_JOIN_S)
 
@@ -134,12 +139,20 @@ class FrameStream:
 
     def _wait(self, until: Callable[[], bool]) -> None:
         began = time.perf_counter()
-        self._changed.wait_for(lambda: until() or self._error is not None)
+        self._changed.wait_for(lambda: until() or self._error is not None or self._closed)
         self.wait_s += time.perf_counter() - began
         if self._error is not None:
             raise self._error
+        if not until():
+            raise DecodeError(self._job.path, ENDED)
 
     # What follows is for the thread that fills it.
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the frames are of use."""
+        with self._changed:
+            return not self._closed
 
     def attend_to(self, child: Child) -> bool:
         """Says which process is asked next; false where the frames are no longer of use."""

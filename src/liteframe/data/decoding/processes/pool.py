@@ -21,7 +21,7 @@ from liteframe.data.decoding.decode import DECODERS, NEXT
 from liteframe.data.decoding.processes.answers import checked, settled
 from liteframe.data.decoding.processes.child import Child, Lost, start_child
 from liteframe.data.decoding.processes.choice import require_sendable
-from liteframe.data.decoding.processes.frame_stream import FrameStream
+from liteframe.data.decoding.processes.frame_stream import ENDED, FrameStream
 from liteframe.data.decoding.processes.imports import folders_of
 from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames
 from liteframe.data.decoding.processes.threads import as_they_come
@@ -35,7 +35,6 @@ _SHARE_OF_FIRST = 0.75
 """Of the deadline, for the first decoder."""
 _DECODE = "liteframe.data.decoding.processes.job:decode"
 _SEND_CHUNKS = "liteframe.data.decoding.processes.frame_chunks:send_chunks"
-_ENDED = "the work was ended"
 _Request = Callable[[], bytes]
 
 __all__ = ["DecodeJob", "DecodePool", "VideoFrames"]
@@ -264,6 +263,8 @@ class DecodePool:
     def _ask_once(
         self, message: _Request, left: TimeLeft, deadline_s: float, stream: FrameStream | None
     ) -> tuple[str, Any] | Lost:
+        if stream is not None and not stream.is_wanted:
+            return Lost(False, ENDED)
         asked = message()
         try:
             child = self._take()  # whose start is not of the video's time
@@ -283,7 +284,7 @@ class DecodePool:
             if stream is None:
                 return child.ask(asked, min(deadline_s, left.idle), left.all)
             if not stream.attend_to(child):
-                return Lost(False, _ENDED)
+                return Lost(False, ENDED)
             return child.ask(asked, min(deadline_s, left.idle), left.all, take)
         except Lost as lost:
             left.idle -= lost.idle_s
@@ -310,7 +311,7 @@ class DecodePool:
                     self._all.add(child)
                     return child
             child.close()
-        raise Lost(False, _ENDED)
+        raise Lost(False, ENDED)
 
     def _give_back(self, child: Child) -> None:
         with self._lock:

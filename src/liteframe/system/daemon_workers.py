@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Workers:
+class DaemonWorkers:
     """Daemon threads that take calls in the order in which they come.
 
     The threads of `concurrent.futures` are waited for when the process ends, which a video may take minutes to decode.
