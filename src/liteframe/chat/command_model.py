@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from liteframe.data.decoding.processes import child as decoding
 from liteframe.models.video_llm import chat_template
@@ -31,6 +31,6 @@ def load_for_command(
     with first_imports():
         from liteframe.chat.loading import load
         from liteframe.hf.loading import loading_quietly
-    deadline = {} if decode_deadline_s is None else {"decode_deadline_s": decode_deadline_s}
+    deadline: dict[str, Any] = {} if decode_deadline_s is None else {"decode_deadline_s": decode_deadline_s}
     with loading_quietly():
         return load(model, device, dtype, engine=engine, **deadline)

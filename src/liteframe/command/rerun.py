@@ -50,7 +50,7 @@ def rerun_command(
     path = _record_of(Path(run))
     record = read_run_record(path)
     new = Path(out or f"{path.parent.resolve()}-rerun").absolute()
-    is_first = rank_zero_only.rank == 0
+    is_first = getattr(rank_zero_only, "rank", 0) == 0
     if is_first and new.exists() and (not new.is_dir() or any(new.iterdir())):
         raise ConfigError(f"{new}: is not empty; give another --out")
     work = Path(folder or record["folder"])

@@ -68,7 +68,7 @@ class StageProgress(Callback):
         is_new, self._steps = steps != self._steps, steps
         if is_new and trainer.training and trainer._logger_connector.should_update_logs:
             tally = self._rates.tally(steps)
-            self.log_dict(tally.rates_since(self._logged) | self._rates.state())
+            self.log_dict(tally.rates_since(self._logged) | self._rates.state())  # type: ignore[attr-defined]
             self._logged = tally
         every_s = _SECONDS_BETWEEN_NOTES if self._meter.is_bar else self._every_s
         if time.monotonic() - self._beat.at_s >= every_s:
@@ -154,6 +154,6 @@ class StageProgress(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(trainer, pl_module, sum(trainer.num_predict_batches), "batches")
 
-    on_predict_batch_start = on_test_batch_start
-    on_predict_batch_end = on_test_batch_end
+    on_predict_batch_start = on_test_batch_start  # type: ignore[assignment]
+    on_predict_batch_end = on_test_batch_end  # type: ignore[assignment]
     on_predict_end = on_test_end
