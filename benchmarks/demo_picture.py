@@ -1,22 +1,27 @@
 """A picture of the demo's page with answers on it: docs/demo.png.
 
-R=runs/tiny-seed4; python benchmarks/demo_picture.py $R/lma/export $R/world/val/00000.mp4 "color of the star" \\
-    --teacher $R/pretrain-llm/export --similarity cosine --scale 20 --output docs/demo.png
+R=runs/tiny-seed4
+python benchmarks/demo_picture.py $R/lma/export $R/world/val/00000.mp4 "color of the first triangle" \\
+    --teacher $R/pretrain-llm/export --similarity cosine --scale 20 --frames 32 --output docs/demo.png
 
-Words that it does not know are given to `liteframe demo`. It needs the extra `demo`, playwright and a Chromium.
+Options that it does not know are given to `liteframe demo`. It needs the extra `demo`, playwright and a Chromium.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from io import BytesIO
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from servers import running
 
 _WIDTH, _HEIGHT = 900, 700
+_COLOURS = 96
+"""Of the file, which makes it small."""
 _PATIENCE_MS = 600_000
 
 
@@ -32,7 +37,8 @@ def take(address: str, video: Path, question: str, last: str, output: Path) -> N
         page.get_by_label("Question").fill(question)
         page.get_by_role("button", name="Ask").click()
         page.locator(last).first.wait_for()
-        page.screenshot(path=output, full_page=True)
+        picture = Image.open(BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    picture.quantize(_COLOURS).save(output, optimize=True)
 
 
 def main() -> None:

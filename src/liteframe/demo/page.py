@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import gradio as gr
 
 from liteframe.demo.answers import Watcher
 from liteframe.demo.html import results_html
-from liteframe.system.cancellation import Cancellation
+from liteframe.system.cancellation import Cancellation, Cancelled
 from liteframe.system.daemon_workers import DaemonWorkers
 
 _HINT = '<p class="lf-note">The answer, where its time went, and what the LLM saw appear here.</p>'
@@ -30,14 +31,21 @@ def page(watcher: Watcher, frames: int, most_frames: int) -> gr.Blocks:
     # The arithmetic has one thread: no two questions share the cores, and no new thread has to wake threads of its own.
     at_work = DaemonWorkers(1, "liteframe-demo")
 
-    async def answer(video: str | None, question: str, count: float) -> AsyncIterator[str]:
-        cancellation = Cancellation()
+    under_way: dict[str | None, Cancellation] = {}
+
+    async def answer(video: str | None, question: str, count: float, request: gr.Request) -> AsyncIterator[str]:
+        cancellation = under_way[request.session_hash] = Cancellation()
         steps = watcher.ask(video, question, int(count), cancellation)
         try:
-            while (shown := await at_work.run(lambda: next(steps, None))) is not None:
-                yield results_html(shown, watcher.max_tokens)
-        finally:  # also where the browser has gone
-            cancellation.cancel()
+            with suppress(Cancelled):
+                while (shown := await at_work.run(lambda: next(steps, None))) is not None:
+                    yield results_html(shown, watcher.max_tokens)
+        finally:
+            under_way.pop(request.session_hash, None)
+
+    def leave(request: gr.Request) -> None:
+        if request.session_hash in under_way:  # Gradio ends what is asked of a closed page from step to step alone
+            under_way[request.session_hash].cancel()
 
     with gr.Blocks(analytics_enabled=False, title="liteframe", delete_cache=(_LOOK_S, _KEPT_S)) as blocks:
         gr.Markdown("# liteframe\nAsk about a video, and see where the milliseconds go.")
@@ -70,6 +78,7 @@ def page(watcher: Watcher, frames: int, most_frames: int) -> gr.Blocks:
             api_visibility="private",
         )
         blocks.load(None, js=_ANNOUNCE)
+        blocks.unload(leave)
     return blocks
 
 

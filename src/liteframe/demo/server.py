@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
@@ -29,6 +30,22 @@ _POLICY = "; ".join(
     )
 )
 """The browser asks nobody else, whatever the page holds."""
+_HEADERS = ((b"content-security-policy", _POLICY.encode()), (b"referrer-policy", b"no-referrer"))
+
+
+class _AskNobodyElse:
+    """Adds the policy to every answer. Starlette's own class for this hides from Gradio that a browser has gone."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
 
 
 @contextmanager
@@ -50,24 +67,23 @@ def serve(watcher: Watcher, listening: socket.socket, frames: int, most_frames: 
         max_video_mb: most megabytes of a video.
     """
     import uvicorn
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI
     from gradio import mount_gradio_app
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from liteframe.demo.page import STYLE, THEME, page
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # that open pages are cut off is no error
+            await super().shutdown(sockets)
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     host, port = listening.getsockname()[:2]
     if is_loopback(listening):  # no other site can be this one under a name of its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK, host])
 
-    @app.middleware("http")
-    async def ask_nobody_else(request: Request, call_next: Any) -> Any:
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = _POLICY
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
-
+    app.add_middleware(_AskNobodyElse)
     blocks = page(watcher, frames, most_frames)
     blocks.queue(max_size=_WAITING, api_open=False)
     mount_gradio_app(
@@ -91,4 +107,4 @@ def serve(watcher: Watcher, listening: socket.socket, frames: int, most_frames: 
     )
     # Browsers keep a connection open as long as the page is.
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, server_header=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    Server(config).run(sockets=[listening])
