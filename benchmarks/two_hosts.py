@@ -114,14 +114,29 @@ class Ground:
 
 
 def torchrun(hosts: NetworkHosts, words: Sequence[str], log: Path) -> list[subprocess.Popen[bytes]]:
-    """Starts a command on all hosts as torchrun does, the rendezvous on the first of them."""
-    meet = [f"--nnodes={len(hosts.names)}", f"--nproc_per_node={RANKS}", "--rdzv_backend=c10d"]
-    meet += [f"--rdzv_endpoint={hosts.addresses[0]}:{_PORT}", f"--rdzv_id={log.name}"]
+    """Starts a command on all hosts by torchrun, whose agents meet on the first of them."""
+    meet = ["--rdzv_backend=c10d", f"--rdzv_endpoint={hosts.addresses[0]}:{_PORT}", f"--rdzv_id={log.name}"]
+    # No name server knows these hosts, so each has to be told who it is.
+    of_hosts = [
+        [*meet, f"--local_addr={address}", f"--rdzv_conf=is_host={int(host == 0)}"]
+        for host, address in enumerate(hosts.addresses)
+    ]
+    return _by_torchrun(hosts, of_hosts, words, log)
+
+
+def numbered_torchrun(hosts: NetworkHosts, words: Sequence[str], log: Path) -> list[subprocess.Popen[bytes]]:
+    """As `torchrun`, with agents that are given their numbers and do not meet: one that is cut off waits for nobody."""
+    meet = [f"--master_addr={hosts.addresses[0]}", f"--master_port={_PORT}"]
+    return _by_torchrun(hosts, [[*meet, f"--node_rank={host}"] for host in range(len(hosts.names))], words, log)
+
+
+def _by_torchrun(
+    hosts: NetworkHosts, of_hosts: Sequence[Sequence[str]], words: Sequence[str], log: Path
+) -> list[subprocess.Popen[bytes]]:
     processes = []
-    for host, address in enumerate(hosts.addresses):
-        # No name server knows these hosts, so torchrun has to be told who it is.
-        me = [f"--local_addr={address}", f"--rdzv_conf=is_host={int(host == 0)}"]
-        command = [sys.executable, "-m", "torch.distributed.run", *meet, *me, "-m", "liteframe", *words]
+    for host, own in enumerate(of_hosts):
+        size = [f"--nnodes={len(hosts.names)}", f"--nproc_per_node={RANKS}"]
+        command = [sys.executable, "-m", "torch.distributed.run", *size, *own, "-m", "liteframe", *words]
         output = log.with_name(f"{log.name}-{hosts.names[host]}.txt")
         processes.append(hosts.start(host, command, output, _environment(), log.parent))
     return processes
@@ -185,7 +200,7 @@ class Bench:
     def lose(self, stage: str, way: str, strike: Callable[[int], None], host: int) -> Row:
         """Starts a stage, strikes a host once there is a checkpoint, and says how the run ended."""
         log = self.logs / f"{stage}-{way}"
-        processes = torchrun(self.hosts, self.ground.words(stage, way, RANKS, HOSTS), log)
+        processes = numbered_torchrun(self.hosts, self.ground.words(stage, way, RANKS, HOSTS), log)
         checkpoint = self.ground.run(stage, way) / "checkpoints" / "last.ckpt"
         while not checkpoint.is_file():
             if any(process.poll() is not None for process in processes):
