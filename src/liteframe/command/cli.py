@@ -42,7 +42,7 @@ FUNCTION_VERBS = {
         "liteframe.rehearsal.command:rehearse_command",
     ),
     "export": (
-        "write a finished run as a Hugging Face folder, or its encoder as ONNX",
+        "write a finished run as a Hugging Face folder, or its encoder for ONNX, OpenVINO or torch.export",
         "liteframe.command.export:export_command",
     ),
     "evaluate": (
