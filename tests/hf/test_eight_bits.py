@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import liteframe
+from encoder_files import loaded
 from liteframe.command import cli
 from liteframe.command.export import export_command
 from liteframe.data.sampling.frame_spec import FrameSpec
@@ -23,12 +24,12 @@ from liteframe.errors import ConfigError, GeometryError
 from liteframe.evaluation.subject import EvaluatedModel, load_subject
 from liteframe.hf import calibration, int8_export
 from liteframe.hf.calibration import clip_places, read_clips
+from liteframe.hf.encoder_program import encoder_program
 from liteframe.hf.engine import GRAPH, INT8, RECORD, WEIGHTS, OpenVINOBackbone, encoder_sha256, require_engine
 from liteframe.hf.int8_export import likeness
 from liteframe.hf.loading import load_video_llm
 from liteframe.hf.openvino import Compiled, require, to_openvino
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.system.own_folder import list_files, read_listed
 from tiny_world import InProcessPool, encoder_folder, home, host_folder, lma_run_folder, manifest
 
@@ -52,7 +53,7 @@ class Pool(InProcessPool):
 @lru_cache
 def exported() -> Path:
     folder = home() / "exported-int8"
-    assert export_command(str(lma_run_folder()), str(folder), engine=INT8, calibrate=str(manifest())) == 0
+    assert export_command(str(lma_run_folder()), str(folder), calibrate=str(manifest())) == 0
     return folder
 
 
@@ -79,7 +80,7 @@ def test_the_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_export_names_the_extra_that_has_both_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ConfigError, match=r"cannot be imported .*; pip install 'liteframe-video\[openvino-export\]'"):
-        export_command(str(lma_run_folder()), str(tmp_path / "out"), engine=INT8, calibrate=str(manifest()))
+        export_command(str(lma_run_folder()), str(tmp_path / "out"), calibrate=str(manifest()))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,20 +92,6 @@ def test_a_gpu_and_an_engine_that_there_is_not_are_refused(capsys: pytest.Captur
     assert require_engine("torch", "cuda:1") == "cuda:1"
     assert cli.main(["chat", "model", "video.mp4", "who?", "--engine", "tpu"]) == 2
     assert "tpu" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "options", [{"engine": INT8}, {"calibrate": "videos"}], ids=["nothing to calibrate on", "no engine"]
-)
-def test_engine_and_videos_go_together(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--engine openvino-int8 and --calibrate VIDEOS go together"):
-        export_command(str(lma_run_folder()), str(tmp_path / "out"), **options)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_onnx_file_has_no_engine(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--engine are for folders"):
-        export_command(str(lma_run_folder()), str(tmp_path / "out.onnx"), engine=INT8, calibrate=str(manifest()))
 
 
 @pytest.mark.parametrize("fault", ["not listed", "changed", "link", "missing", "no listing"])
@@ -182,7 +169,7 @@ def test_likeness_is_what_a_loop_over_tokens_says() -> None:
 @needs_openvino
 @pytest.mark.parametrize("source", [exported_for_torch, host_folder, lambda: lma_run_folder() / "export"])
 def test_a_folder_without_such_an_encoder_is_named(source: Any) -> None:
-    with pytest.raises(ConfigError, match=r"holds no encoder for the engine openvino-int8 .*--engine openvino-int8"):
+    with pytest.raises(ConfigError, match=r"holds no encoder for the engine openvino-int8 .*--calibrate VIDEOS"):
         load_video_llm(source(), engine=INT8)
 
 
@@ -208,8 +195,7 @@ def test_in_float32_it_gives_what_torch_gives_and_reports_to_nobody(mixer: str) 
     encoder = LiteFrameEncoder(config).eval()
     for parameter in encoder.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    backbone = LiteFrameBackbone(int8_export.float_copy(encoder))
-    run = Compiled(to_openvino(backbone, (4, 3, 112, 112)), INFERENCE_PRECISION_HINT="f32")
+    run = Compiled(to_openvino(encoder_program(encoder, (112, 112)), (3, 112, 112)), INFERENCE_PRECISION_HINT="f32")
     for clips in (1, 3):
         frames_BTCHW = torch.randn(clips, 4, 3, 112, 112, generator=torch.Generator().manual_seed(clips))
         with torch.no_grad():
@@ -240,6 +226,32 @@ def calibration_pixels(clips: list[calibration.Clip]) -> torch.Tensor:
 
 
 @needs_nncf
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_file_in_eight_bits_gives_nearly_the_same_whatever_the_cpu(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"encoder{suffix}"
+    assert export_command(str(lma_run_folder()), str(path), calibrate=str(manifest())) == 0
+    weights = int8_weights(path)
+    # A pair of products of bytes with these fits into int16, which CPUs without VNNI add them up in.
+    assert len(weights) >= 10 and max(int(np.abs(weight.astype(int)).max()) for weight in weights) == 64
+    encoder = LiteFrameEncoder.from_pretrained(lma_run_folder() / "export" / "encoder")
+    clips = read_clips(str(manifest("test")), FrameSpec(clip_frames=8, most_frames=64), (112, 112)).calibration[:4]
+    videos_BTCHW = calibration_pixels(clips)
+    with torch.no_grad():
+        found, expected = loaded(path)(videos_BTCHW), encoder(videos_BTCHW).last_hidden_state
+    assert found.shape == expected.shape and 1e-3 < likeness([found], [expected]).relative_error < 0.05
+
+
+def int8_weights(path: Path) -> list[np.ndarray]:
+    if path.suffix == ".onnx":
+        onnx = pytest.importorskip("onnx")
+        tensors = (onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer)
+        return [tensor for tensor in tensors if tensor.dtype == np.int8 and tensor.ndim > 1]
+    openvino = require("openvino", "openvino")
+    constants = (op for op in openvino.Core().read_model(path).get_ops() if op.get_type_name() == "Constant")
+    return [op.data for op in constants if op.get_element_type() == openvino.Type.i8]
+
+
+@needs_nncf
 def test_the_record_says_what_it_was_made_of() -> None:
     record = json.loads((exported() / RECORD).read_text())
     assert {"openvino", "nncf", "torch", "liteframe"} == record["versions"].keys()
@@ -264,7 +276,7 @@ def test_frames_of_another_size_are_refused() -> None:
 
 
 @needs_nncf
-@pytest.mark.parametrize("fault", ["weights", "graph", "record", "other encoder", "no graph"])
+@pytest.mark.parametrize("fault", ["weights", "graph", "record", "full range", "other encoder", "no graph"])
 def test_what_is_of_something_else_is_refused(fault: str, tmp_path: Path) -> None:
     folder = copied(tmp_path)
     if fault in ("weights", "graph"):
@@ -275,6 +287,12 @@ def test_what_is_of_something_else_is_refused(fault: str, tmp_path: Path) -> Non
         (folder / RECORD).write_text('{"encoder_sha256": 5}')
         list_files(folder)
         wanted = "record.json: lacks `encoder_sha256`"
+    elif fault == "full range":
+        record = json.loads((folder / RECORD).read_text())
+        record["settings"].pop("overflow_fix")
+        (folder / RECORD).write_text(json.dumps(record))
+        list_files(folder)
+        wanted = "record.json: its weights fill all eight bits, which gives wrong features on CPUs without VNNI"
     elif fault == "other encoder":
         path = folder / "model.safetensors"
         tensors = load_file(path)
@@ -299,6 +317,6 @@ def test_a_bad_calibration_fails_with_the_number(tmp_path: Path, monkeypatch: py
         return clips
 
     monkeypatch.setattr("liteframe.hf.export.read_clips", black)
-    with pytest.raises(ConfigError, match=r"held out, features differ by \d+\.\d% .*; give --calibrate more videos"):
-        export_command(str(lma_run_folder()), str(tmp_path / "out"), engine=INT8, calibrate=str(manifest()))
+    with pytest.raises(ConfigError, match=r"held out, features differ by \d+\.\d% .*; give more videos"):
+        export_command(str(lma_run_folder()), str(tmp_path / "out"), calibrate=str(manifest()))
     assert list(tmp_path.iterdir()) == []

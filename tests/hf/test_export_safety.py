@@ -45,20 +45,23 @@ def test_somebody_s_folder_beside_the_target_stays(tmp_path: Path) -> None:
         LiteFrameForConditionalGeneration.from_pretrained(tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["out", "out.onnx"])
+FILE_CONTENTS = "liteframe.hf.encoder_file._contents"
+
+
+@pytest.mark.parametrize("name", ["out", "out.pt2"])
 def test_a_full_disk_is_named_and_leaves_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liteframe.hf.onnx._exported", lambda *_: bytes(100_000))
+    monkeypatch.setattr(FILE_CONTENTS, lambda *_: ([bytes(100_000)], None))
     with files_of_at_most(50_000), pytest.raises(ConfigError) as caught:
         export_command(str(lma_run_folder()), str(tmp_path / name))
     assert f"{tmp_path / name}: cannot be written" in str(caught.value) and "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["out", "out.onnx"])
+@pytest.mark.parametrize("name", ["out", "out.pt2"])
 def test_a_place_that_cannot_be_written_is_named_before_the_work(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for work in ("liteframe.hf.export.export_folder", "liteframe.hf.onnx._exported"):
+    for work in ("liteframe.hf.export.export_folder", FILE_CONTENTS):
         monkeypatch.setattr(work, lambda *args: pytest.fail("worked for nothing"))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=f"{name}: cannot be written"):

@@ -34,7 +34,7 @@ def load(
             are converted and take twice the memory.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         engine: that runs the encoder: "torch"; "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
-            export --engine openvino-int8` wrote; or "torchao-fp8", float8 on a GPU.
+            export --calibrate` wrote; or "torchao-fp8", float8 on a GPU.
         decode_deadline_s: see `ChatModel`.
 
     Raises:

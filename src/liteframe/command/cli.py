@@ -43,7 +43,7 @@ FUNCTION_VERBS = {
     ),
     "rerun": ("repeat a run by its run.json, and compare", "liteframe.command.rerun:rerun_command"),
     "export": (
-        "write a finished run as a Hugging Face folder, or its encoder as ONNX",
+        "write a finished run as a Hugging Face folder, or its encoder for ONNX, OpenVINO or torch.export",
         "liteframe.command.export:export_command",
     ),
     "evaluate": (

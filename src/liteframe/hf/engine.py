@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalized_for
 from liteframe.errors import ConfigError, GeometryError
-from liteframe.hf.openvino import INPUT, PRECISION, Compiled, require
+from liteframe.hf.encoder_program import INPUT
+from liteframe.hf.openvino import OVERFLOW_FIX, PRECISION, Compiled, require
 from liteframe.models.acceleration.compiled_layers import compile_layers
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks, filled_up
@@ -71,16 +72,23 @@ def recorded_sha256(folder: Path) -> str:
     """Hash of the weights (see `encoder_sha256`) that the graph in an exported folder was made from.
 
     Raises:
-        ConfigError: there is no record of one that liteframe wrote, or it is damaged.
+        ConfigError: there is no record of one that liteframe wrote, it is damaged, or the graph is right on some CPUs
+            alone.
     """
     if not is_own(folder) or is_foreign(folder, RECORD) or not (folder / RECORD).is_file():
         raise ConfigError(
             f"{folder}: holds no encoder for the engine {INT8} that liteframe wrote ({LISTING} lists {RECORD} where"
-            f" there is one); make a folder with one: liteframe export RUN OUT --engine {INT8} --calibrate VIDEOS"
+            f" there is one); make a folder with one: liteframe export RUN OUT --calibrate VIDEOS"
         )
-    digest = read_json_file(folder / RECORD).get("encoder_sha256")
+    record = read_json_file(folder / RECORD)
+    digest, settings = record.get("encoder_sha256"), record.get("settings")
     if not isinstance(digest, str):
         raise ConfigError(f"{folder / RECORD}: lacks `encoder_sha256`; export the run again")
+    if not isinstance(settings, dict) or settings.get("overflow_fix") != OVERFLOW_FIX:
+        raise ConfigError(
+            f"{folder / RECORD}: its weights fill all eight bits, which gives wrong features on CPUs without VNNI;"
+            " export the run again"
+        )
     return digest
 
 
@@ -88,7 +96,7 @@ class OpenVINOBackbone(nn.Module):
     """The student in eight bits as a backbone, on the CPU; see `LiteFrameBackbone`.
 
     Args:
-        folder: that `liteframe export --engine openvino-int8` wrote.
+        folder: that `liteframe export --calibrate` wrote.
         student: the encoder in that folder, whose place it takes.
 
     Attributes:
@@ -105,7 +113,7 @@ class OpenVINOBackbone(nn.Module):
         if encoder_sha256(student.encoder) != recorded_sha256(folder):
             raise ConfigError(
                 f"{folder / GRAPH}: was made of other weights than the encoder beside it has; export the run again with"
-                f" --engine {INT8}"
+                " --calibrate VIDEOS"
             )
         self.frames_per_group, self.clip_frames = student.frames_per_group, student.clip_frames
         self.frame_wise, self.size_multiple = student.frame_wise, student.size_multiple

@@ -1,4 +1,4 @@
-"""``liteframe export``: a finished run as one Hugging Face folder, or its encoder as an ONNX file."""
+"""``liteframe export``: a finished run as one Hugging Face folder, or its encoder as a file of another format."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.hf.calibration import CalibrationClips, read_clips
 from liteframe.hf.card import model_card
-from liteframe.hf.engine import INT8, TORCH, require_engine
+from liteframe.hf.encoder_file import FORMATS, export_encoder, require_format
+from liteframe.hf.engine import INT8, require_engine
 from liteframe.hf.int8_export import export_int8
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
-from liteframe.hf.onnx import export_onnx
 from liteframe.hf.openvino import require
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
@@ -42,7 +42,6 @@ def export(
     host: str | None,
     dtype: str | None,
     max_shard_size: str,
-    engine: str = TORCH,
     calibrate: str | None = None,
 ) -> int:
     """Carries out `export_command`, whose docstring describes the arguments, and returns its exit code.
@@ -52,17 +51,26 @@ def export(
     """
     disable_progress_bar()
     found, target = RunFolder.open(Path(run)), Path(out)
-    if target.suffix == ".onnx":
-        if merge or host or dtype or engine != TORCH:
+    if dtype not in (None, *_DTYPES):
+        raise ConfigError(f"--dtype {dtype} is none of {', '.join(_DTYPES)}")
+    if target.suffix in FORMATS:
+        if merge or host:
             raise ConfigError(
-                f"{target}: --merge, --host, --dtype and --engine are for folders; an .onnx file is the encoder alone"
+                f"{target}: --merge and --host are for folders; a {target.suffix} file is the encoder alone"
             )
-        export_onnx(LiteFrameEncoder.from_pretrained(found.encoder), target, found.frames.image_size)
+        require_format(target, dtype, calibrate is not None)
+        clips = _calibration_clips(found, calibrate)
+        encoder = LiteFrameEncoder.from_pretrained(found.encoder)
+        likeness = export_encoder(encoder, target, found.frames.image_size, dtype, clips)
+        if likeness is not None:
+            print(f"its features in eight bits differ by {likeness.relative_error:.1%} from those in float32")
     else:
-        if dtype not in (None, *_DTYPES):
-            raise ConfigError(f"--dtype {dtype} is none of {', '.join(_DTYPES)}")
+        if calibrate is not None:
+            require("openvino", "openvino-export")
+            require("nncf", "openvino-export")
+            require_engine(INT8)
+        clips = _calibration_clips(found, calibrate)
         advice = "free some space, or give another folder; nothing was lost"
-        clips = _calibration_clips(found, engine, calibrate)
         with replace_folder(target) as part, named_errors(f"{target}: cannot be written", advice):
             encoder = export_folder(found, part, merge, found.host(host), dtype, max_shard_size)
             if clips is not None:
@@ -111,15 +119,10 @@ def export_folder(
     return model.encoder
 
 
-def _calibration_clips(run: RunFolder, engine: str, source: str | None) -> CalibrationClips | None:
-    """Clips for the engine that was asked for; None where it needs none. Raises ConfigError before the work."""
-    if (engine == TORCH) != (source is None):
-        raise ConfigError(f"--engine {INT8} and --calibrate VIDEOS go together: give both, or neither")
+def _calibration_clips(run: RunFolder, source: str | None) -> CalibrationClips | None:
+    """Clips of the videos that were given; None where none were."""
     if source is None:
         return None
-    for name in ("openvino", "nncf"):
-        require(name, "openvino-export")
-    require_engine(engine)
     config: Any = LiteFrameConfig.from_pretrained(run.encoder)
     frames = replace(run.frames, clip_frames=config.clip_frames)
     return read_clips(source, frames, frames.image_size or (config.image_size, config.image_size))

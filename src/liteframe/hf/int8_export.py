@@ -1,11 +1,15 @@
-"""The student's encoder in eight bits, written into an exported folder, and what that cost in its features."""
+"""The encoder in eight bits: quantised by NNCF, compared with float32, and written into an exported folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +18,19 @@ import liteframe
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError
 from liteframe.hf.calibration import CalibrationClips, Clip
+from liteframe.hf.encoder_program import INPUT, Encode, encoder_program, float_copy
 from liteframe.hf.engine import GRAPH, INT8, RECORD, encoder_sha256
-from liteframe.hf.onnx import float_copy
-from liteframe.hf.openvino import PRECISION, SETTINGS, Compiled, quantise, require, to_openvino
+from liteframe.hf.openvino import OVERFLOW_FIX, PRECISION, Compiled, require, to_openvino
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.system.atomic import atomic_write_json
+
+SETTINGS = {
+    "preset": "mixed",
+    "model_type": "transformer",
+    "fast_bias_correction": True,
+    "overflow_fix": OVERFLOW_FIX,
+}
+"""Of `nncf.quantize`; by its model type it applies SmoothQuant."""
 
 MOST_ERROR = 0.1
 """Relative error of features on held-out clips above which an export fails."""
@@ -47,6 +58,89 @@ def likeness(tokens: Sequence[Tensor], reference: Sequence[Tensor]) -> Likeness:
     return Likeness(float(error), float(cosines_N.mean()), float(cosines_N.min()))
 
 
+def quantise(model: Any, clips: Sequence[Tensor]) -> Any:
+    """The model with weights and activations of its linear layers, convolutions and attention in int8 (static,
+    SmoothQuant).
+
+    NNCF quantises graphs of OpenVINO and ONNX themselves, so it needs no torch of any version.
+
+    Args:
+        model: `openvino.Model` or `onnx.ModelProto` of a backbone.
+        clips: uint8 (T, C, H, W), from which the ranges of activations are taken.
+
+    Raises:
+        ConfigError: nncf is not installed.
+    """
+    nncf = require("nncf", "openvino-export")
+    nncf.set_log_level(logging.ERROR)
+    with redirect_stdout(sys.stderr):  # its progress
+        return nncf.quantize(
+            model,
+            nncf.Dataset(clips, lambda clip_TCHW: {INPUT: normalize(clip_TCHW)[None].numpy()}),
+            preset=nncf.QuantizationPreset(SETTINGS["preset"]),
+            model_type=nncf.ModelType(SETTINGS["model_type"]),
+            fast_bias_correction=SETTINGS["fast_bias_correction"],
+            subset_size=len(clips),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix(OVERFLOW_FIX)),
+        )
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """An encoder in eight bits.
+
+    Attributes:
+        model: `openvino.Model` or `onnx.ModelProto`.
+        likeness: to the encoder in float32, on the clips held out.
+        record: what it was made of and how.
+    """
+
+    model: Any
+    likeness: Likeness
+    record: dict[str, Any]
+
+
+def quantised_encoder(
+    encoder: LiteFrameEncoder,
+    model: Any,
+    run: Callable[[Any], Encode],
+    clips: CalibrationClips,
+    packages: Sequence[str],
+) -> Quantised:
+    """The encoder in eight bits, compared with itself in float32.
+
+    Args:
+        encoder: the student.
+        model: of it, see `quantise`.
+        run: makes what runs such a model.
+        clips: to calibrate on, and to compare on.
+        packages: whose versions go into the record.
+
+    Raises:
+        ConfigError: nncf is not installed, or the features differ too much on the clips held out.
+    """
+    model = quantise(model, [clip.frames_TCHW for clip in clips.calibration])
+    encode, reference = run(model), float_copy(encoder)
+    held_out = [normalize(clip.frames_TCHW)[None] for clip in clips.held_out]
+    with torch.no_grad():
+        found = likeness([encode(clip) for clip in held_out], [reference(clip).last_hidden_state for clip in held_out])
+    if not found.relative_error <= MOST_ERROR:  # nor is a NaN
+        raise ConfigError(
+            f"--calibrate: on {len(held_out)} clips held out, features in eight bits differ by"
+            f" {found.relative_error:.1%} from those in float32 (cosine {found.cosine:.4f}), and {MOST_ERROR:.0%} is"
+            " the most; give more videos, like those that will be asked about"
+        )
+    record = {
+        "encoder_sha256": encoder_sha256(encoder),
+        "settings": SETTINGS,
+        "versions": {"liteframe": liteframe.__version__, **{name: version(name) for name in packages}},
+        "likeness": asdict(found),
+        "calibration": _listed(clips.calibration),
+        "held_out": _listed(clips.held_out),
+    }
+    return Quantised(model, found, record)
+
+
 def export_int8(encoder: LiteFrameEncoder, folder: Path, clips: CalibrationClips) -> None:
     """Writes graph, weights and record for the engine openvino-int8 into a folder that is being exported, and a section
     of its model card.
@@ -59,38 +153,21 @@ def export_int8(encoder: LiteFrameEncoder, folder: Path, clips: CalibrationClips
     Raises:
         ConfigError: openvino or nncf is not installed, or the features differ too much on the clips held out.
     """
-    backbone = LiteFrameBackbone(float_copy(encoder))
-    shape = tuple(clips.calibration[0].frames_TCHW.shape)
-    model = quantise(to_openvino(backbone, shape), [clip.frames_TCHW for clip in clips.calibration])
-    held_out = [normalize(clip.frames_TCHW)[None] for clip in clips.held_out]
-    run = Compiled(model, **PRECISION)
-    with torch.no_grad():
-        found = likeness([run(clip) for clip in held_out], [backbone(clip).tokens_BTHWC for clip in held_out])
-    if not found.relative_error <= MOST_ERROR:  # nor is a NaN
-        raise ConfigError(
-            f"--engine {INT8}: on {len(held_out)} clips held out, features differ by {found.relative_error:.1%} from"
-            f" those in float32 (cosine {found.cosine:.4f}), and {MOST_ERROR:.0%} is the most; give --calibrate more"
-            " videos, like those that will be asked about"
-        )
+    shape = clips.calibration[0].frames_TCHW.shape
+    model = to_openvino(encoder_program(encoder, (shape[-2], shape[-1])), shape)
+    quantised = quantised_encoder(
+        encoder, model, lambda graph: Compiled(graph, **PRECISION), clips, ("openvino", "nncf", "torch")
+    )
     (folder / GRAPH).parent.mkdir()
-    require("openvino", "openvino").save_model(model, folder / GRAPH, compress_to_fp16=False)
-    versions = {name: version(name) for name in ("openvino", "nncf", "torch")}
-    record = {
-        "written_by": "liteframe",
-        "engine": INT8,
-        "encoder_sha256": encoder_sha256(encoder),
-        "settings": SETTINGS,
-        "versions": {"liteframe": liteframe.__version__, **versions},
-        "likeness": asdict(found),
-        "calibration": _listed(clips.calibration),
-        "held_out": _listed(clips.held_out),
-    }
-    atomic_write_json(folder / RECORD, record)
+    require("openvino", "openvino").save_model(quantised.model, folder / GRAPH, compress_to_fp16=False)
+    atomic_write_json(folder / RECORD, {"written_by": "liteframe", "engine": INT8, **quantised.record})
+    found = quantised.likeness
     with (folder / "README.md").open("a", encoding="utf-8") as card:
         card.write(
             f"\n## In eight bits\n\n`{GRAPH}` is the encoder for OpenVINO on CPUs, int8, calibrated on"
-            f" {len(clips.calibration)} clips: `liteframe chat FOLDER VIDEO --engine {INT8}`. On {len(held_out)} others"
-            f" its features differ by {found.relative_error:.1%} from those in float32 (cosine {found.cosine:.4f}).\n"
+            f" {len(clips.calibration)} clips: `liteframe chat FOLDER VIDEO --engine {INT8}`. On {len(clips.held_out)}"
+            f" others its features differ by {found.relative_error:.1%} from those in float32 (cosine"
+            f" {found.cosine:.4f}).\n"
         )
 
 

@@ -1,28 +1,26 @@
-"""A backbone as an OpenVINO model: converted, quantised to eight bits by NNCF, and run on a CPU.
-
-NNCF quantises OpenVINO's own graph, so it needs no torch of any version.
-"""
+"""A program of torch.export as an OpenVINO model, and the run of one on a CPU."""
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError
+from liteframe.hf.encoder_program import INPUT, OUTPUT
 from liteframe.system.installation import install_hint
 
-INPUT, OUTPUT = "frames_BTCHW", "tokens_BTHWC"
-SETTINGS = {"preset": "mixed", "model_type": "transformer", "fast_bias_correction": True}
-"""Of `nncf.quantize`; by its model type it applies SmoothQuant."""
+OVERFLOW_FIX = "enable"
+"""Of NNCF: weights fill half of the int8 range.
+
+CPUs without VNNI add pairs of products in int16, where those of weights of the full range saturate: what is right on
+the CPU that made it would be wrong on another.
+"""
 
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 """Of all that is not in eight bits, so that every CPU computes what was compared when it was exported."""
@@ -42,68 +40,29 @@ def require(name: str, extra: str) -> Any:
         raise ConfigError(f"{name} cannot be imported ({error}); {install_hint(extra)}") from error
 
 
-class TokensOnly(nn.Module):
-    """A backbone, ``frames_BTCHW`` to `VisionTokens`, that gives ``tokens_BTHWC`` alone, as exports need it."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, frames_BTCHW: Tensor) -> Tensor:
-        return self.backbone(frames_BTCHW).tokens_BTHWC
-
-
-def to_openvino(backbone: nn.Module, shape: Sequence[int]) -> Any:
-    """An `openvino.Model`, ``frames_BTCHW`` to ``tokens_BTHWC``, both float32, for any number of clips.
+def to_openvino(program: Any, shape: Sequence[int]) -> Any:
+    """An `openvino.Model` of what `backbone_program` gives.
 
     Args:
-        backbone: ``frames_BTCHW`` to `VisionTokens`, in float32 and eval mode; any attention but the eager one, which
-            holds uninitialised memory.
-        shape: (T, C, H, W) of a clip.
+        program: with any number of videos and frames.
+        shape: (C, H, W) of a frame, or (T, C, H, W) of a clip where the model is for clips alone.
 
     Raises:
         ConfigError: openvino is not installed.
     """
-    openvino = require("openvino", "openvino")
-    batch: Any = torch.export.Dim("batch", min=1)
-    with torch.no_grad():
-        program = torch.export.export(TokensOnly(backbone), (torch.zeros(2, *shape),), dynamic_shapes=({0: batch},))
-    model = openvino.convert_model(program)
-    model.reshape(openvino.PartialShape([-1, *shape]))
+    model = require("openvino", "openvino").convert_model(program)
+    # It takes all axes for unknown, and would take frames of another size with as many pixels.
+    model.reshape([*[-1] * (5 - len(shape)), *shape])
     model.input().set_names({INPUT})
     model.output().set_names({OUTPUT})
     return model
-
-
-def quantise(model: Any, clips: Sequence[Tensor]) -> Any:
-    """The model with weights and activations of its linear layers, convolutions and attention in int8 (static,
-    SmoothQuant).
-
-    Args:
-        model: of `to_openvino`.
-        clips: uint8 (T, C, H, W), from which the ranges of activations are taken.
-
-    Raises:
-        ConfigError: nncf is not installed.
-    """
-    nncf = require("nncf", "openvino-export")
-    nncf.set_log_level(logging.ERROR)
-    with redirect_stdout(sys.stderr):  # its progress
-        return nncf.quantize(
-            model,
-            nncf.Dataset(clips, lambda clip_TCHW: normalize(clip_TCHW)[None].numpy()),
-            preset=nncf.QuantizationPreset(SETTINGS["preset"]),
-            model_type=nncf.ModelType(SETTINGS["model_type"]),
-            fast_bias_correction=SETTINGS["fast_bias_correction"],
-            subset_size=len(clips),
-        )
 
 
 class Compiled:
     """An OpenVINO model on the CPU, with as many threads as torch has: ``frames_BTCHW`` to ``tokens_BTHWC``.
 
     Args:
-        model: of `to_openvino` or `quantise`.
+        model: an `openvino.Model`.
         settings: of OpenVINO's CPU plugin.
     """
 
