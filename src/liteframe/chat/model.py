@@ -23,7 +23,7 @@ from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.sampling.frame_times import require_span
 from liteframe.errors import ConfigError
-from liteframe.hf.engine import TORCH, require_engine
+from liteframe.hf.engine import TORCH, compile_ahead, require_engine
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.video_llm.clip_memory import ClipMemory, Forget
@@ -101,6 +101,7 @@ class ChatModel:
         )
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(CLIPS_AT_ONCE)
+        compile_ahead(model, self.dtype)
 
     def answer(self, video: str | Path, question: str, max_tokens: int = 256, **watch: Unpack[Watch]) -> Answer:
         """One answer to one question about one video.
@@ -333,8 +334,9 @@ def load(
             CPU the faster of float32 and bfloat16, measured once a machine: where that is float32, bfloat16 weights
             are converted and take twice the memory.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
-        engine: that runs the encoder: "torch"; "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
-            export --engine openvino-int8` wrote; or "torchao-fp8", float8 on a GPU.
+        engine: that runs the encoder: "torch"; "torch-compile", compiled while it is loaded, on a CPU;
+            "openvino-int8", eight bits on a CPU, out of a folder that `liteframe export --engine openvino-int8` wrote;
+            or "torchao-fp8", float8 on a GPU.
         decode_deadline_s: see `ChatModel`.
 
     Raises:

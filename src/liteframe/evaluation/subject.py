@@ -16,7 +16,7 @@ from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS, RunParts
 from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.answering import option_ids, option_logits, whole_clips
 from liteframe.evaluation.frames import SampledFrames
-from liteframe.hf.engine import TORCH, Float8Backbone, OpenVINOBackbone
+from liteframe.hf.engine import TORCH, compile_ahead, describe_engine
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP, VisionTokens, joined
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
@@ -119,6 +119,7 @@ class EvaluatedModel:
         self.dtype_name = dtype_named(dtype, self.device) or str(weight.dtype).removeprefix("torch.")
         self.dtype = set_precision(model, self.dtype_name)
         self.steps: AnsweringModel = self.model
+        compile_ahead(self.inner, self.dtype)
 
     @property
     def writes(self) -> bool:
@@ -128,8 +129,8 @@ class EvaluatedModel:
     @property
     def engine(self) -> dict[str, Any]:
         """What runs the encoder, for the record, as its `engine`; nothing where torch does."""
-        backbone = self.inner.backbone
-        return {"engine": backbone.describe()} if isinstance(backbone, OpenVINOBackbone | Float8Backbone) else {}
+        described = describe_engine(self.inner.backbone)
+        return {} if described is None else {"engine": described}
 
     @property
     def inner(self) -> VideoLLM:
@@ -347,7 +348,7 @@ def load_subject(source: str, compressor: str | None = None, ratio: float = 16.0
     if compressor is None:
         return load_video_llm(source, engine=engine)
     if engine != TORCH:
-        raise ConfigError(f"--engine {engine} runs the student's encoder, --compressor is for others; leave one out")
+        raise ConfigError(f"--engine {engine} is for models as they are, --compressor changes one; leave one out")
     if compressor not in compressors():
         raise ConfigError(f"--compressor {compressor!r} is unknown; choose one of {', '.join(compressors())}")
     if is_adapted(Path(source)):
