@@ -1,5 +1,5 @@
-"""What runs an encoder: torch; torch with the encoder compiled, on a CPU; and for the student, OpenVINO in eight bits on
-a CPU, out of what `liteframe export` wrote, or torch in float8 on a GPU, by torchao."""
+"""What runs an encoder: torch, or torch with the encoder compiled on a CPU; for the student also OpenVINO in eight bits
+on a CPU, out of what `liteframe export` wrote, or torch in float8 on a GPU, by torchao."""
 
 from __future__ import annotations
 

@@ -54,9 +54,11 @@ class FrozenGraphs:
         weights = [_version(weight) for weight in chain(module.parameters(), module.buffers())]
         if weights != self._weights:
             self._weights, self._graphs = weights, {}
+        if torch.is_inference_mode_enabled() and not tensor.is_inference():
+            tensor = tensor.clone()  # code for the one kind of tensor is not that for the other
         tensor, device = tensor.contiguous(), tensor.device.type
         autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        key = (tensor.shape, tensor.dtype, autocast, torch.is_inference_mode_enabled())
+        key = (tensor.shape, tensor.dtype, autocast, tensor.is_inference(), torch.is_inference_mode_enabled())
         graph = self._graphs.get(key)
         if graph is None:
             # Hooks that are there now would be compiled, too.
@@ -80,7 +82,7 @@ class FrozenGraphs:
 
 
 def _freezing() -> AbstractContextManager[None]:
-    """What is compiled within has its weights as constants; as an option of `torch.compile`, dynamo would not see it."""
+    """What is compiled within has its weights as constants; an option of `torch.compile` comes too late for that."""
     from torch._inductor import config  # here, as it takes long to import
 
     context: AbstractContextManager[None] = config.patch(freezing=True)

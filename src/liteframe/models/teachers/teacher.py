@@ -19,6 +19,8 @@ from liteframe.models.backbone import VisionTokens, joined, saliencies_with
 from liteframe.models.teachers.checkpoint import build, read_config, read_normalization, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
 
+_TOKENS = tuple(field.name for field in fields(VisionTokens))
+
 
 class Teacher(nn.Module, ABC):
     """A vision encoder that is read, never trained; frozen by construction.
@@ -151,7 +153,7 @@ class Teacher(nn.Module, ABC):
         """Fields of the `VisionTokens` of frames, as of one video."""
         grid = self.geometry.grid(len(frames_FCHW), *frames_FCHW.shape[2:])
         vision = self.encode(normalized_for(frames_FCHW[None], self.mean, self.std), grid)
-        return {field.name: value for field in fields(vision) if (value := getattr(vision, field.name)) is not None}
+        return {name: getattr(vision, name) for name in _TOKENS if getattr(vision, name) is not None}
 
     @abstractmethod
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
