@@ -13,7 +13,7 @@ from pathlib import Path
 from liteframe.bench.paper.cells import plan
 from liteframe.bench.paper.work import Worker
 from liteframe.command.cli import dispatch
-from liteframe.command.lightning_cli import quieten
+from liteframe.command.quiet import quieten
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.system.runtime import share_cores, tune_malloc
 from report.paper_page import write_paper

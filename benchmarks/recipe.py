@@ -23,7 +23,7 @@ from liteframe.bench.records import write_record
 from liteframe.bench.run_methods import RunParts
 from liteframe.bench.target_fit import target_fit
 from liteframe.command.cli import dispatch
-from liteframe.command.lightning_cli import quieten
+from liteframe.command.quiet import quieten
 from liteframe.errors import LiteFrameError
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.models.backbone import WAP

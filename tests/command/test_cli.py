@@ -329,7 +329,7 @@ def test_means_that_are_of_all_ranks_already_are_not_warned_about(name: str, sai
     import torch
     from lightning.pytorch.trainer.connectors.logger_connector import result
 
-    from liteframe.command.lightning_cli import quieten
+    from liteframe.command.quiet import quieten
 
     with warnings.catch_warnings(record=True) as caught, pytest.MonkeyPatch.context() as patched:
         warnings.simplefilter("always")

@@ -12,7 +12,8 @@ import torch
 
 import liteframe
 from liteframe.errors import ConfigError
-from liteframe.evaluation.subject import EvaluatedModel, load_subject
+from liteframe.evaluation.subject import EvaluatedModel
+from liteframe.evaluation.subject_loading import load_subject
 from liteframe.hf.engine import COMPILED, frozen_graphs, require_engine
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.acceleration import frozen_graphs as frozen

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pkgutil
-import re
-import signal
 import sys
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,28 +25,26 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from transformers.utils.logging import disable_progress_bar
 
 import liteframe.stages
 from liteframe.command.auto_precision import resolve_precision
 from liteframe.command.cli import CHILD_ARGS
 from liteframe.command.import_policy import parse_by_trust
 from liteframe.command.parse_errors import behind_its_file, parse_error_line
+from liteframe.command.quiet import quieten
 from liteframe.command.remembered_parser import recall, remember
+from liteframe.command.run_errors import named_errors_of_run, own_errors
 from liteframe.command.stage_parser import StageParser
 from liteframe.command.stage_progress import StageProgress
-from liteframe.command.trainer_settings import is_said_by_lightning, require_mesh, require_possible_run, trainer_fault
+from liteframe.command.trainer_settings import require_mesh, require_possible_run, trainer_fault
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
-from liteframe.run_control import stop_signals
+from liteframe.errors import CheckpointError, ConfigError
 from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name, last_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
 from liteframe.run_control.saving import LastCheckpoint
-from liteframe.run_control.stop_signals import Stopped
 from liteframe.stages.stage import Stage
-from liteframe.system.atomic import disk_fault
 from liteframe.system.bounded_text import parse_yaml
 from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.system.run_lock import RunLock
@@ -60,20 +53,6 @@ from liteframe.system.user_path import with_user_paths
 _RUN_FOLDER = "runs/unnamed"
 _CHECKPOINT_STEPS = 100
 _STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step", "predict": "predict_step"}
-_QUIET_WARNINGS = (
-    ".*does not have many workers.*",
-    ".*there is no last checkpoint available.*",
-    ".*exists and is not empty.*",
-    ".*LeafSpec.*is deprecated.*",
-    ".*is_gradient_checkpointing.*is deprecated.*",  # said of peft
-    ".*but have no `validation_step`.*",
-    ".*is smaller than the logging interval.*",
-    ".*predict returned None.*",
-    ".*Total length of `.*` across ranks is zero.*",
-    ".*module.s. in eval mode at the start of training.*",
-    r".*`self\.log\('(val|test)/.*sync_dist=True.*",  # these means are of all ranks already
-    ".*FSDP2-wrapped module .* returned a view tensor.*",
-)
 
 
 def run_stage(verb: str, args: list[str]) -> None:
@@ -93,25 +72,6 @@ def run_stage(verb: str, args: list[str]) -> None:
             " what the stage takes: take smaller batches (data.batch_size, data.shapes), gradient checkpointing, or"
             " share the weights out (--config trainer/fsdp.yaml)"
         ) from error
-
-
-def quieten() -> None:
-    """Silences what the libraries say that a user cannot act on, unless LITEFRAME_DEBUG is 1."""
-    if os.environ.get("LITEFRAME_DEBUG") == "1":
-        return
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    disable_progress_bar()  # transformers shows one for a file that loads in a blink
-    if threading.excepthook is threading.__excepthook__:
-        threading.excepthook = _say_unless_disk
-    for message in _QUIET_WARNINGS:
-        warnings.filterwarnings("ignore", message=message)
-
-
-def _say_unless_disk(thread: threading.ExceptHookArgs) -> None:
-    """The loggers' own threads meet a full disk too, and the main one says so in a line."""
-    if thread.exc_value is None or disk_fault(thread.exc_value) is None:
-        threading.__excepthook__(thread)
 
 
 def import_stages() -> None:
@@ -135,63 +95,6 @@ def _of_liteframe(kind: type[LightningModule]) -> Iterator[type[LightningModule]
         yield from _of_liteframe(inner)
         if inner.__module__.startswith("liteframe."):
             yield inner
-
-
-@contextmanager
-def _named(trainer: Trainer, stopping: GracefulStop) -> Iterator[None]:
-    """Says in one line what a checkpoint that does not fit, a lost rank, or Ctrl-C before the first step comes to."""
-    try:
-        yield
-    except SystemExit as leaving:
-        if not isinstance(leaving, Stopped) and isinstance(leaving.__context__, KeyboardInterrupt):
-            raise Stopped(signal.SIGINT) from leaving  # Lightning's own code for it is 1
-        raise
-    except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {error}") from error
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if trainer.world_size > 1 and _is_of_ranks(error):
-            if stop_signals.current is not None and stop_signals.current.requested is not None:
-                raise Stopped(stop_signals.current.requested) from error  # the others have stopped for it already
-            raise RankError(
-                f"rank {trainer.global_rank}: another rank has ended or does not answer"
-                f" ({str(error).splitlines()[0]}); last heard: {stopping.heard_of_others or 'nothing'}. {stopping.kept}"
-            ) from error
-        connector: Any = trainer._checkpoint_connector
-        if connector._ckpt_path and not stopping.begun:  # from the moment it is read until all of it has been taken in
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise CheckpointError(
-                f"{connector._ckpt_path}: does not fit this run ({reason}); go on from a checkpoint of the same config"
-            ) from error
-        if isinstance(error, ValueError) and is_said_by_lightning(error):
-            raise ConfigError(f"trainer: {str(error).strip()}") from error
-        raise
-
-
-def _is_of_ranks(error: BaseException) -> bool:
-    words = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL", "DistBackendError", "TCPStore")
-    return isinstance(error, RuntimeError) and any(word in f"{type(error).__name__} {error}" for word in words)
-
-
-@contextmanager
-def own_errors() -> Iterator[None]:
-    """Takes what a class of the config raised out of what jsonargparse says of one that could not be built.
-
-    Raises:
-        LiteFrameError: that which was raised, or a ConfigError that tells what another library said.
-    """
-    try:
-        yield
-    except ValueError as error:
-        causes: list[BaseException] = [error]
-        while following := causes[-1].__cause__ or causes[-1].__context__:
-            causes.append(following)
-        own = next((cause for cause in causes if isinstance(cause, LiteFrameError)), None)
-        if own is not None:
-            raise own from error
-        if isinstance(causes[-1], (ImportError, MisconfigurationException, OSError)):
-            kind = re.search(r"class_path '([\w.]+)'", " ".join(map(str, causes)))
-            raise ConfigError(f"{kind[1] if kind else 'the config'}: {causes[-1]}") from error
-        raise
 
 
 class StageCLI(LightningCLI):
@@ -327,7 +230,7 @@ class StageCLI(LightningCLI):
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._new_run(checkpoint).require_room()  # before any rank writes, so that all see the same
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
-        with alone, _named(self.trainer, self._stopping):
+        with alone, named_errors_of_run(self.trainer, self._stopping):
             super()._run_subcommand(subcommand)
 
     def _new_run(self, checkpoint: str | None) -> NewRun:

@@ -207,7 +207,7 @@ def _not_answered(report: Mapping[str, Any]) -> list[str]:
 def _load(model: str, compressor: str | None, ratio: float, engine: str) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
-    from liteframe.evaluation.subject import load_subject
+    from liteframe.evaluation.subject_loading import load_subject
 
     disable_progress_bar()
     with warnings.catch_warnings():

@@ -11,7 +11,8 @@ from typing import Any
 
 from liteframe.command.code_names import ALLOW_CODE
 from liteframe.command.configs import checked_config
-from liteframe.command.lightning_cli import StageCLI, import_stages, quieten
+from liteframe.command.lightning_cli import StageCLI, import_stages
+from liteframe.command.quiet import quieten
 from liteframe.errors import ConfigError
 from liteframe.planning.build import change_words
 from liteframe.stages.cache import CacheStage
