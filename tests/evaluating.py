@@ -14,7 +14,7 @@ from unittest import mock
 from liteframe.command import cli
 from liteframe.data.decoding.processes.job import load_function
 from liteframe.errors import DecodeError
-from liteframe.evaluation.subject import load_subject
+from liteframe.evaluation.subject_loading import load_subject
 from tiny_world import InProcessPool, home, lma_run_folder, manifest
 
 loaded_once = lru_cache(load_subject)
@@ -42,7 +42,7 @@ def world() -> Path:
 
 def evaluate(*words: object, model: object = None) -> int:
     """Runs `liteframe evaluate` on the tiny world; more words say otherwise."""
-    with decoding_in_process(), mock.patch("liteframe.evaluation.subject.load_subject", loaded_once):
+    with decoding_in_process(), mock.patch("liteframe.evaluation.subject_loading.load_subject", loaded_once):
         usual = [model or lma_run_folder(), "--benchmark", "tiny-world", "--data", world(), "--frames", "8,13"]
         return cli.main(["evaluate", *map(str, [*usual, *words])])
 

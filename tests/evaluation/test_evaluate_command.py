@@ -22,7 +22,7 @@ from liteframe.errors import DataError
 from liteframe.evaluation import command
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import benchmark
-from liteframe.evaluation.subject import load_subject
+from liteframe.evaluation.subject_loading import load_subject
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.video_llm.generation import SharedVideo

@@ -21,7 +21,7 @@ from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import benchmark
-from liteframe.evaluation.subject import Watched
+from liteframe.evaluation.watching import Watched
 from liteframe.models.video_llm.prompts import lines_text
 from tiny_world import host_folder, lma_run_folder
 

@@ -21,7 +21,8 @@ from liteframe.command import cli
 from liteframe.command.export import export_command
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError, GeometryError
-from liteframe.evaluation.subject import EvaluatedModel, load_subject
+from liteframe.evaluation.subject import EvaluatedModel
+from liteframe.evaluation.subject_loading import load_subject
 from liteframe.hf import calibration, int8_export
 from liteframe.hf.calibration import clip_places, read_clips
 from liteframe.hf.encoder_program import encoder_program

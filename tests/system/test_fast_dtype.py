@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -38,17 +40,25 @@ def test_the_faster_one_is_taken(rates: CpuRates, dtype: str, monkeypatch: pytes
     assert fast_dtype("cpu") == fast_dtype(torch.device("cpu")) == dtype
 
 
-@pytest.mark.parametrize(("has_bfloat16", "dtype"), [(True, "bfloat16"), (False, "float16")])
-def test_a_gpu_is_asked_for_what_its_hardware_has(
-    has_bfloat16: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def supported(including_emulation: bool = True) -> bool:
-        return has_bfloat16 or including_emulation  # as an old GPU says
+def test_each_gpu_is_asked_for_what_its_hardware_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is an old one, the second has bfloat16; the old one is the current one."""
+    current = [0]
 
+    @contextmanager
+    def made_current(device: torch.device) -> Iterator[None]:
+        assert device.index is not None
+        current.append(device.index)
+        yield
+        current.pop()
+
+    def supported(including_emulation: bool = True) -> bool:
+        return current[-1] == 1 or including_emulation  # as an old GPU says
+
+    monkeypatch.setattr(torch.cuda, "device", made_current)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     monkeypatch.setattr(module, "cpu_rates", lambda threads: pytest.fail("nothing is measured for a GPU"))
-    assert fast_dtype("cuda:1") == dtype
-    assert fast_dtype("mps") == "float32"
+    assert [fast_dtype(device) for device in ("cuda", "cuda:0", "cuda:1")] == ["float16", "float16", "bfloat16"]
+    assert fast_dtype("mps") == "float32" and current == [0]
 
 
 def test_a_machine_is_measured_once(home: Path) -> None:

@@ -13,7 +13,7 @@ from liteframe.errors import DataError
 from liteframe.system.json_files import read_json
 
 BEFORE_ENCODING = ("host_to_device", "normalize")
-"""Stages of a run as a whole, in front of those of the model."""
+"""Stages of a run as a whole, in front of those of the model; frames go into encoders as bytes but in older records."""
 _REMEDY = "run `liteframe latency` again"
 
 
@@ -83,6 +83,8 @@ class LatencyRow:
         run_ms: whole runs on the synchronised host clock: median, p10, p90, n; None where there are none.
         model_ms: encode + project + prefill, medians added; None where one is missing. ``share`` is of it.
         ttft_ms: time to first token: ``model_ms`` + first_token, and `BEFORE_ENCODING` where that was measured.
+        dtype: of the encoder's weights, or of the LLM's in the suite "prefill"; empty in older records, where the
+            settings have it.
         frames_per_s: of ``model_ms``, or of encode + project where there is no prefill.
     """
 
@@ -101,6 +103,7 @@ class LatencyRow:
     run_ms: dict[str, float] | None = None
     note: str = ""
     execution: str = ""
+    dtype: str = ""
     tokens_per_frame: float | None = field(init=False, default=None)
     model_ms: float | None = field(init=False, default=None)
     ttft_ms: float | None = field(init=False, default=None)

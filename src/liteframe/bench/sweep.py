@@ -24,7 +24,7 @@ from liteframe.bench.timers import RunRule
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decoding.decode import forget_scans, probe, read_frames
 from liteframe.data.sampling.index_rules import uniform_midpoints
-from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.data.transforms import resize_uint8
 from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.models.video_llm.answering_model import AnsweringModel
@@ -161,7 +161,7 @@ def _one_video(model: AnsweringModel, paths: list[str], count: int, size: tuple[
         with timer.stage("decode"):
             frames_THWC = read_frames(paths[i], places[i])
         with timer.stage("preprocess"):
-            frames_BTCHW = normalize(resize_uint8(frames_THWC, size))[None]
+            frames_BTCHW = resize_uint8(frames_THWC, size)[None]  # as bytes, which is how users run it
         with timer.stage("encode"):
             encoded = model.encode(frames_BTCHW)
         with timer.stage("project"):
@@ -185,7 +185,7 @@ def _row(
     name, frames = cell
     path = data.rows("test")[0].path
     frames_THWC = read_frames(path, uniform_midpoints(probe(path).frames, frames))
-    frames_BTCHW = normalize(resize_uint8(frames_THWC, data.settings.image_size))[None]
+    frames_BTCHW = resize_uint8(frames_THWC, data.settings.image_size)[None]
     with torch.inference_mode(), computing_in(dtype):
         encoded = model.encode(frames_BTCHW)
         visual = model.project(encoded)

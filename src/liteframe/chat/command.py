@@ -26,7 +26,7 @@ def chat_command(
     max_tokens: int = 256,
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    engine: Literal["torch", "openvino-int8", "torchao-fp8"] = "torch",
+    engine: Literal["torch", "torch-compile", "openvino-int8", "torchao-fp8"] = "torch",
     stream: bool = False,
     memory: int | None = None,
     forget: Literal["window", "merge"] | None = None,
@@ -52,8 +52,9 @@ def chat_command(
         device: cpu, cuda, or auto for a GPU where there is one.
         dtype: of the arithmetic; auto is the faster of float32 and bfloat16 on a CPU, and that of the LLM's weights on
             a GPU.
-        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine,
-            torchao-fp8 float8 on a GPU (pip install 'liteframe-video[fp8]').
+        engine: that runs the encoder; torch-compile compiles it for a CPU first, which takes a minute or so,
+            openvino-int8 is eight bits on a CPU, out of a folder exported with that engine, torchao-fp8 float8 on a
+            GPU (pip install 'liteframe-video[fp8]').
         stream: watch the video as it goes on.
         memory: clips of a stream that are held at most; by default those of as many frames as the model was trained on.
         forget: what goes where a stream has more; window drops the oldest clips, merge makes one of neighbours.

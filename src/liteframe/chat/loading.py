@@ -33,8 +33,9 @@ def load(
             CPU the faster of float32 and bfloat16, measured once a machine: where that is float32, bfloat16 weights
             are converted and take twice the memory.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
-        engine: that runs the encoder: "torch"; "openvino-int8", eight bits on a CPU, out of a folder that `liteframe
-            export --calibrate` wrote; or "torchao-fp8", float8 on a GPU.
+        engine: that runs the encoder: "torch"; "torch-compile", compiled while it is loaded, on a CPU;
+            "openvino-int8", eight bits on a CPU, out of a folder that `liteframe export --calibrate` wrote; or
+            "torchao-fp8", float8 on a GPU.
         decode_deadline_s: see `ChatModel`.
 
     Raises:

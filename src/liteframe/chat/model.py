@@ -21,6 +21,7 @@ from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.sampling.frame_times import require_span
 from liteframe.errors import ConfigError
+from liteframe.hf.engine import compile_ahead
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.video_llm.clip_memory import ClipMemory, Forget
 from liteframe.models.video_llm.generation import answer_batch, prompt_ids
@@ -81,6 +82,7 @@ class ChatModel:
         )
         if isinstance(model.backbone, LiteFrameBackbone):
             model.backbone.encoder.save_memory(CLIPS_AT_ONCE)
+        compile_ahead(model, self.dtype)
 
     def answer(
         self,

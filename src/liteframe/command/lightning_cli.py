@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pkgutil
-import re
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -35,13 +33,13 @@ from liteframe.command.import_policy import parse_by_trust
 from liteframe.command.library_warnings import quieten
 from liteframe.command.parse_errors import behind_its_file, parse_error_line
 from liteframe.command.remembered_parser import recall, remember
+from liteframe.command.run_errors import named_errors_of_run, own_errors
 from liteframe.command.run_warnings import RunWarnings
 from liteframe.command.stage_parser import StageParser
 from liteframe.command.stage_progress import HEARTBEAT_S, StageProgress
-from liteframe.command.trainer_settings import is_said_by_lightning, require_mesh, require_possible_run, trainer_fault
+from liteframe.command.trainer_settings import require_mesh, require_possible_run, trainer_fault
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.errors import CheckpointError, ConfigError, LiteFrameError, RankError
-from liteframe.run_control import stop_signals
+from liteframe.errors import CheckpointError, ConfigError
 from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name, last_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
@@ -49,8 +47,7 @@ from liteframe.run_control.loopback import meet_on_loopback
 from liteframe.run_control.run_record import RunRecord
 from liteframe.run_control.same_run import SameRun
 from liteframe.run_control.saving import LastCheckpoint
-from liteframe.run_control.several_hosts import choose_interface, meeting_fault, require_launcher
-from liteframe.run_control.stop_signals import Stopped
+from liteframe.run_control.several_hosts import choose_interface, require_launcher
 from liteframe.stages.stage import Stage
 from liteframe.system.bounded_text import parse_yaml
 from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
@@ -102,69 +99,6 @@ def _of_liteframe(kind: type[LightningModule]) -> Iterator[type[LightningModule]
         yield from _of_liteframe(inner)
         if inner.__module__.startswith("liteframe."):
             yield inner
-
-
-@contextmanager
-def _named(trainer: Trainer, stopping: GracefulStop) -> Iterator[None]:
-    """Says in one line what a checkpoint that does not fit, a lost rank, or Ctrl-C before the first step comes to."""
-    try:
-        yield
-    except SystemExit as leaving:
-        if not isinstance(leaving, Stopped) and isinstance(leaving.__context__, KeyboardInterrupt):
-            raise Stopped(signal.SIGINT) from leaving  # Lightning's own code for it is 1
-        raise
-    except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {error}") from error
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if trainer.world_size > 1 and not stopping.begun and (fault := meeting_fault(error)) is not None:
-            raise RankError(f"rank {trainer.global_rank}: {fault}") from error
-        if trainer.world_size > 1 and _is_of_ranks(error):
-            if stop_signals.current is not None and stop_signals.current.requested is not None:
-                raise Stopped(stop_signals.current.requested) from error  # the others have stopped for it already
-            raise RankError(
-                f"rank {trainer.global_rank}: another rank has ended or does not answer"
-                f" ({str(error).splitlines()[0]}); last heard: {stopping.heard_of_others or 'nothing'}. {stopping.kept}"
-            ) from error
-        connector: Any = trainer._checkpoint_connector
-        if connector._ckpt_path and not stopping.begun:  # from the moment it is read until all of it has been taken in
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise CheckpointError(
-                f"{connector._ckpt_path}: does not fit this run ({reason}); go on from a checkpoint of the same config"
-            ) from error
-        if isinstance(error, ValueError) and is_said_by_lightning(error):
-            raise ConfigError(f"trainer: {str(error).strip()}") from error
-        raise
-
-
-def _is_of_ranks(error: BaseException) -> bool:
-    words = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL", "DistBackendError", "TCPStore")
-    return isinstance(error, RuntimeError) and any(word in f"{type(error).__name__} {error}" for word in words)
-
-
-@contextmanager
-def own_errors() -> Iterator[None]:
-    """Takes what a class of the config raised out of what jsonargparse says of one that could not be built.
-
-    Raises:
-        LiteFrameError: that which was raised, or a ConfigError that tells what another library said.
-    """
-    try:
-        yield
-    except ValueError as error:
-        causes: list[BaseException] = [error]
-        while following := causes[-1].__cause__ or causes[-1].__context__:
-            causes.append(following)
-        own = next((cause for cause in causes if isinstance(cause, LiteFrameError)), None)
-        if own is not None:
-            raise own from error
-        if isinstance(causes[-1], (ImportError, MisconfigurationException, OSError)):
-            kind = re.search(r"class_path '([\w.]+)'", " ".join(map(str, causes)))
-            raise ConfigError(f"{kind[1] if kind else 'the config'}: {causes[-1]}") from error
-        if "Does not validate against any of the Union subtypes" in str(
-            error
-        ):  # what a class of a list raised is in it
-            raise ConfigError(f"the config: {parse_error_line(str(error), [])}") from error
-        raise
 
 
 class StageCLI(LightningCLI):
@@ -313,7 +247,7 @@ class StageCLI(LightningCLI):
             run.require_room()  # before any rank writes, so that all see the same
             self._record.goes_on = run.goes_on
         alone = RunLock(self.trainer.default_root_dir) if self.trainer.global_rank == 0 else nullcontext()
-        with alone, self._recorded(), _named(self.trainer, self._stopping):
+        with alone, self._recorded(), named_errors_of_run(self.trainer, self._stopping):
             super()._run_subcommand(subcommand)
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,14 @@ def resize_uint8(frames_THWC: np.ndarray, size: tuple[int, int]) -> torch.Tensor
 
 def normalize(frames_BTCHW: torch.Tensor, mean: Colour = IMAGENET_MEAN, std: Colour = IMAGENET_STD) -> torch.Tensor:
     """uint8 frames (any leading axes, then C, H, W) as float32 `(x / 255 - mean) / std`."""
-    mean_C11 = torch.tensor(mean, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
-    std_C11 = torch.tensor(std, device=frames_BTCHW.device).mul_(255.0).view(-1, 1, 1)
+    mean_C11 = _by_channel(mean, frames_BTCHW.device).mul_(255.0)
+    std_C11 = _by_channel(std, frames_BTCHW.device).mul_(255.0)
     return frames_BTCHW.to(torch.float32).sub_(mean_C11).div_(std_C11)
+
+
+def _by_channel(values: Sequence[float], device: torch.device) -> torch.Tensor:
+    """Numbers as float32 (C, 1, 1), filled in on the device: nothing is copied there while a CUDA graph is captured."""
+    return torch.stack([torch.full((1, 1), value, dtype=torch.float32, device=device) for value in values])
 
 
 def normalized_for(frames_BTCHW: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
@@ -47,9 +53,8 @@ def normalized_for(frames_BTCHW: torch.Tensor, mean: Colour, std: Colour) -> tor
         return frames_BTCHW
     factors = [own / other for own, other in zip(IMAGENET_STD, std, strict=True)]
     offsets = [(own - other) / by for own, other, by in zip(IMAGENET_MEAN, mean, std, strict=True)]
-    factor = torch.tensor(factors, dtype=torch.float32, device=frames_BTCHW.device).view(-1, 1, 1)
-    offset = torch.tensor(offsets, dtype=torch.float32, device=frames_BTCHW.device).view(-1, 1, 1)
-    return torch.addcmul(offset, frames_BTCHW.float(), factor)
+    factor_C11, offset_C11 = (_by_channel(each, frames_BTCHW.device) for each in (factors, offsets))
+    return torch.addcmul(offset_C11, frames_BTCHW.float(), factor_C11)
 
 
 def describe_geometry(size: tuple[int, int]) -> dict[str, Any]:

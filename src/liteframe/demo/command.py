@@ -26,7 +26,7 @@ def demo_command(
     max_tokens: int = 256,
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    engine: Literal["torch", "openvino-int8", "torchao-fp8"] = "torch",
+    engine: Literal["torch", "torch-compile", "openvino-int8", "torchao-fp8"] = "torch",
     similarity: Literal["dot", "cosine"] = "dot",
     scale: float | None = None,
     max_video_mb: int = 100,
@@ -44,8 +44,9 @@ def demo_command(
         device: cpu, cuda, or auto for a GPU where there is one.
         dtype: of the arithmetic; auto is the faster of float32 and bfloat16 on a CPU, and that of the LLM's weights on
             a GPU.
-        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine,
-            torchao-fp8 float8 on a GPU.
+        engine: that runs the encoder; torch-compile compiles it for a CPU first, which takes a minute or so,
+            openvino-int8 is eight bits on a CPU, out of a folder exported with that engine, torchao-fp8 float8 on a
+            GPU.
         similarity: of WAP, whose weights over the teacher's frames are shown; as in the run that trained the model.
         scale: of WAP, likewise.
         max_video_mb: most megabytes of a video.

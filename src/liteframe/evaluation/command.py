@@ -50,7 +50,7 @@ def evaluate_command(
     part: str | None = None,
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
-    engine: Literal["torch", "openvino-int8", "torchao-fp8"] = "torch",
+    engine: Literal["torch", "torch-compile", "openvino-int8", "torchao-fp8"] = "torch",
     deadline_s: float = 120.0,
     compare: list[str] | None = None,
     average: list[str] | None = None,
@@ -86,8 +86,9 @@ def evaluate_command(
         device: cpu, cuda, or auto for a GPU where there is one; cuda:1 is that GPU for every process.
         dtype: of the arithmetic; by default that of the LLM's weights, so that results of several machines compare;
             auto is the faster of float32 and bfloat16 on a CPU.
-        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine,
-            torchao-fp8 float8 on a GPU (pip install 'liteframe-video[fp8]').
+        engine: that runs the encoder; torch-compile compiles it for a CPU first, which takes a minute or so,
+            openvino-int8 is eight bits on a CPU, out of a folder exported with that engine, torchao-fp8 float8 on a
+            GPU (pip install 'liteframe-video[fp8]').
         deadline_s: seconds without progress after which a video is given up.
         compare: two folders of results, whose questions are compared in pairs.
         average: four folders of results, for the paper's average.
@@ -203,7 +204,7 @@ def _not_answered(report: Mapping[str, Any]) -> list[str]:
 
 
 def _load(model: str, compressor: str | None, ratio: float, engine: str) -> Any:
-    from liteframe.evaluation.subject import load_subject
+    from liteframe.evaluation.subject_loading import load_subject
     from liteframe.hf.loading import loading_quietly
 
     with loading_quietly():

@@ -14,8 +14,10 @@ from liteframe.errors import DataError, LiteFrameError, as_one_line
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.frames import FrameReader, SampledFrames, Stretch, Unread
 from liteframe.evaluation.results import ANSWERED, SKIPPED, AnswerFile, Key, Part, fingerprint
-from liteframe.evaluation.subject import EvaluatedModel, Shown, Talk
+from liteframe.evaluation.subject import EvaluatedModel
+from liteframe.evaluation.talk import Talk
 from liteframe.evaluation.turns import Turns
+from liteframe.evaluation.watching import Shown, Watched
 from liteframe.models.video_llm.tiling import Tiling
 from liteframe.system.progress import Meter
 
@@ -111,12 +113,12 @@ class Run:
                 for count in (count for count in frames.counts if count in missing):
                     yield from (_skipped(question, count, frames.why) for question in missing[count])
                 continue
-            watched = self.subject.watch(frames, self.tiling)
+            watched = Watched(self.subject, frames, self.tiling)
             for count in (count for count in frames.places if count in missing):
                 why = ""
                 try:
                     shown = watched.shown(count)
-                    talk = self.subject.talk(shown)
+                    talk = Talk(self.subject, shown)
                 except (LiteFrameError, torch.OutOfMemoryError) as error:
                     why = str(error)  # not the error itself, which holds on to the memory
                 if why:

@@ -21,7 +21,8 @@ from liteframe.evaluation.benchmarks.subtitles import (
 )
 from liteframe.evaluation.frames import SampledFrames
 from liteframe.evaluation.prompts.prompt import Prompt
-from liteframe.evaluation.subject import Shown, Turn
+from liteframe.evaluation.talk import Turn
+from liteframe.evaluation.watching import Shown
 from liteframe.models.video_llm.prompts import PromptBuilder, image_text, lines_text
 
 _AS_LOADER = "interleaved_as_lmms_eval"

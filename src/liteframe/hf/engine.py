@@ -1,9 +1,10 @@
-"""What runs the student's encoder: torch; OpenVINO in eight bits on a CPU, out of what `liteframe export` wrote; or
-torch in float8 on a GPU, by torchao."""
+"""What runs an encoder: torch, or torch with the encoder compiled on a CPU; for the student also OpenVINO in eight bits
+on a CPU, out of what `liteframe export` wrote, or torch in float8 on a GPU, by torchao."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from copy import deepcopy
 from importlib.metadata import version
@@ -18,24 +19,26 @@ from liteframe.errors import ConfigError, GeometryError
 from liteframe.hf.encoder_program import INPUT
 from liteframe.hf.openvino import OVERFLOW_FIX, PRECISION, Compiled, require
 from liteframe.models.acceleration.compiled_layers import compile_layers
+from liteframe.models.acceleration.frozen_graphs import FrozenGraphs
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks, filled_up
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.model_folder import read_json_file
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.student.float8 import quantise_float8, require_float8
-from liteframe.models.teachers import weights_sha256
-from liteframe.models.video_llm.model import LiteFrameBackbone
+from liteframe.models.teachers import Teacher, weights_sha256
+from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.reading import chunk_frames
 from liteframe.system.own_folder import LISTING, is_foreign, is_own, read_listed
 
-TORCH, INT8, FLOAT8 = "torch", "openvino-int8", "torchao-fp8"
-ENGINES = (TORCH, INT8, FLOAT8)
+TORCH, COMPILED, INT8, FLOAT8 = "torch", "torch-compile", "openvino-int8", "torchao-fp8"
+ENGINES = (TORCH, COMPILED, INT8, FLOAT8)
 GRAPH, WEIGHTS, RECORD = (f"{INT8}/{name}" for name in ("encoder.xml", "encoder.bin", "record.json"))
 """Files of an exported folder. The graph and its weights are OpenVINO's; the record says what they were made of."""
 
 
 def require_engine(engine: str, device: str = "auto") -> str:
-    """The device for an engine: `device` itself for torch, the CPU for OpenVINO, a GPU for torchao.
+    """The device for an engine: `device` itself for torch, a GPU for torchao, the CPU for others.
 
     Args:
         engine: one of `ENGINES`.
@@ -57,6 +60,8 @@ def require_engine(engine: str, device: str = "auto") -> str:
         return device
     if device not in ("auto", "cpu"):
         raise ConfigError(f"engine {engine} runs on CPUs alone, and the device is {device!r}; leave one of them out")
+    if engine == COMPILED:
+        return "cpu"
     core = require("openvino", "openvino").Core()
     if "CPU" not in core.available_devices or "INT8" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ConfigError(f"engine {engine}: OpenVINO computes no eight bits on this CPU; leave the engine out")
@@ -90,6 +95,53 @@ def recorded_sha256(folder: Path) -> str:
             " export the run again"
         )
     return digest
+
+
+def freeze_encoder(model: VideoLLM) -> None:
+    """Has the encoder of a Video LLM compiled for as many clips at a time as answers on a CPU encode.
+
+    Raises:
+        ConfigError: an encoder that is neither the student nor a teacher.
+    """
+    backbone, size = model.backbone, model.frames.image_size
+    assert size is not None, "every encoder of a Video LLM has a size"
+    clips = chunk_frames(model, size, torch.device("cpu")) // model.clip_frames
+    if isinstance(backbone, LiteFrameBackbone):
+        backbone.encoder.freeze_chunks(clips)
+    elif isinstance(backbone, Teacher):
+        backbone.freeze_frames(clips)
+    else:
+        raise ConfigError(f"engine {COMPILED} compiles the student and teachers, not a {type(backbone).__name__}")
+
+
+def frozen_graphs(backbone: nn.Module) -> FrozenGraphs | None:
+    """What `freeze_encoder` has put in a backbone."""
+    graphs = getattr(backbone.encoder if isinstance(backbone, LiteFrameBackbone) else backbone, "_graphs", None)
+    return graphs if isinstance(graphs, FrozenGraphs) else None
+
+
+@torch.inference_mode()
+def compile_ahead(model: VideoLLM, dtype: torch.dtype | None) -> None:
+    """Where the encoder is to be compiled, compiles it now, for frames of the size that the model was made for.
+
+    Args:
+        model: where it answers, in its precision.
+        dtype: of autocast; None is none.
+    """
+    graphs, size = frozen_graphs(model.backbone), model.frames.image_size
+    if graphs is None or size is None:
+        return
+    print("liteframe: compiles the encoder, which takes a minute or so", file=sys.stderr, flush=True)
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        model.encode(torch.zeros(1, graphs.batch * model.clip_frames, 3, *size, dtype=torch.uint8))
+
+
+def describe_engine(backbone: nn.Module) -> dict[str, Any] | None:
+    """What runs an encoder, for a record; None where torch does as it is."""
+    if isinstance(backbone, OpenVINOBackbone | Float8Backbone):
+        return backbone.describe()
+    graphs = frozen_graphs(backbone)
+    return None if graphs is None or graphs.failed else {"name": COMPILED, "chunk": graphs.batch}
 
 
 class OpenVINOBackbone(nn.Module):

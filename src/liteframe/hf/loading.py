@@ -15,7 +15,16 @@ from transformers.utils.logging import disable_progress_bar
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
-from liteframe.hf.engine import FLOAT8, TORCH, Float8Backbone, OpenVINOBackbone, recorded_sha256, require_engine
+from liteframe.hf.engine import (
+    COMPILED,
+    FLOAT8,
+    TORCH,
+    Float8Backbone,
+    OpenVINOBackbone,
+    freeze_encoder,
+    recorded_sha256,
+    require_engine,
+)
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.models.folders.model_folder import CONFIG, local_folder, model_file, read_json_file
@@ -44,6 +53,10 @@ def load_video_llm(
     """
     folder = Path(source)
     require_engine(engine)
+    if engine == COMPILED:
+        model = load_video_llm(source, attention, dtype)
+        freeze_encoder(model)
+        return model
     if engine == FLOAT8:
         model = load_video_llm(source, attention, dtype)
         if not isinstance(model.backbone, LiteFrameBackbone):

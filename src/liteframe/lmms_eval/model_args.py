@@ -24,7 +24,7 @@ class ModelArgs:
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights, and "auto" on a CPU the faster
             of float32 and bfloat16.
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
-        engine: that runs the encoder, "torch" or "openvino-int8", see `liteframe.load`.
+        engine: that runs the encoder, "torch", "torch-compile" or "openvino-int8", see `liteframe.load`.
         device: "cpu", "cuda", ...; "cuda", and "auto" where there is a GPU, is another one for each process; "cuda:1"
             is that one for all.
         batch_size: questions at a time, of which there is one.

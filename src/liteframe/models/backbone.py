@@ -6,8 +6,8 @@ Every method of every comparison is such a pair, so nothing is measured with cod
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -56,29 +56,31 @@ class VisionTokens:
 
     def at(self, places_T: Tensor) -> VisionTokens:
         """The tokens of the frames with these numbers."""
+        return self._each(lambda each_BT: each_BT[:, places_T])
 
-        def of(each_BT: Tensor | None) -> Tensor | None:
-            return None if each_BT is None else each_BT[:, places_T]
+    def unflatten(self, videos: int) -> VisionTokens:
+        """Those of so many videos, of which these are all frames one after another, as if of one video."""
+        return self._each(lambda each_BT: each_BT.unflatten(1, (videos, -1))[0])
 
-        return VisionTokens(
-            self.tokens_BTHWC[:, places_T],
-            of(self.cls_BTC),
-            self.pool_query_C,
-            of(self.keys_BTHWK),
-            of(self.cls_attention_BTHW),
-        )
+    def _each(self, of: Callable[[Tensor], Tensor]) -> VisionTokens:
+        """With every tensor that has frames as `of` makes it."""
+        tensors = {name: getattr(self, name) for name in _OF_FRAMES}
+        made = {name: None if tensor is None else of(tensor) for name, tensor in tensors.items()}
+        return replace(self, **made)
+
+
+_OF_FRAMES = ("tokens_BTHWC", "cls_BTC", "keys_BTHWK", "cls_attention_BTHW")
+"""Fields of `VisionTokens` that tell of each frame."""
 
 
 def joined(parts: Sequence[VisionTokens]) -> VisionTokens:
     """The tokens of frames that were encoded a few at a time, by a backbone that encodes each on its own."""
 
-    def of(name: str) -> Tensor | None:
+    def of(name: str) -> Any:
         given = [getattr(part, name) for part in parts]
         return None if given[0] is None else torch.cat(given, dim=1)
 
-    tokens_BTHWC = torch.cat([part.tokens_BTHWC for part in parts], dim=1)
-    names = ("cls_BTC", "keys_BTHWK", "cls_attention_BTHW")
-    return VisionTokens(tokens_BTHWC, pool_query_C=parts[0].pool_query_C, **{name: of(name) for name in names})
+    return replace(parts[0], **{name: of(name) for name in _OF_FRAMES})
 
 
 def saliencies_with(class_token: bool, attention_pool: bool) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from liteframe.command.configs import checked_config
 from liteframe.command.library_warnings import quieten
-from liteframe.command.lightning_cli import StageCLI, import_stages, own_errors
+from liteframe.command.lightning_cli import StageCLI, import_stages
+from liteframe.command.run_errors import own_errors
 from liteframe.command.trainer_settings import require_mesh
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.loading.unused_settings import require_used

@@ -42,7 +42,7 @@ def serve_command(
     decode_deadline_s: float = 30.0,
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    engine: Literal["torch", "openvino-int8", "torchao-fp8"] = "torch",
+    engine: Literal["torch", "torch-compile", "openvino-int8", "torchao-fp8"] = "torch",
 ) -> int:
     """Answer questions about videos over HTTP, as OpenAI's chat completions.
 
@@ -69,8 +69,9 @@ def serve_command(
         device: cpu, cuda, or auto for a GPU where there is one.
         dtype: of the arithmetic; auto is the faster of float32 and bfloat16 on a CPU, and that of the LLM's weights on
             a GPU.
-        engine: that runs the encoder; openvino-int8 is eight bits on a CPU, out of a folder exported with that engine,
-            torchao-fp8 float8 on a GPU.
+        engine: that runs the encoder; torch-compile compiles it for a CPU first, which takes a minute or so,
+            openvino-int8 is eight bits on a CPU, out of a folder exported with that engine, torchao-fp8 float8 on a
+            GPU.
     """
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise ConfigError(f"serving needs {', '.join(missing)}; {install_hint('serve')}")

@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -50,9 +50,11 @@ def fast_dtype(device: str | torch.device) -> str:
     """
     import torch
 
-    kind = torch.device(device).type
+    device = torch.device(device)
+    kind = device.type
     if kind == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        with nullcontext() if device.index is None else torch.cuda.device(device):  # torch asks the current one
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     return cpu_rates(torch.get_num_threads()).fastest if kind == "cpu" else "float32"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from liteframe.bench import floor
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow
 from liteframe.bench.real_size import __main__ as module
-from liteframe.bench.real_size import execution, steps
+from liteframe.bench.real_size import execution, steps, suite
+from liteframe.bench.real_size.arms import NoTimer
 from liteframe.bench.real_size.rows import computed, measured
 from liteframe.bench.real_size.run import attention_times, run_latency
 from liteframe.bench.real_size.shapes import shapes
@@ -88,7 +89,7 @@ def test_every_row_adds_up(record: dict[str, Any]) -> None:
                 sum(row["stages"][s]["ms"] for s in ("encode", "project", "prefill"))
             )
             if not row["computed"]:
-                assert {"host_to_device", "normalize", "first_token"} <= set(row["stages"])
+                assert {"host_to_device", *MODEL_STAGES, "first_token"} == set(row["stages"])
                 assert row["ttft_ms"] == pytest.approx(sum(stage["ms"] for stage in row["stages"].values()))
             method, lines = methods[row["arm"]], row["frames"] / methods[row["arm"]]["frames_per_group"]
             if method["group"] != "post-hoc":
@@ -191,6 +192,36 @@ def test_a_killed_run_keeps_what_it_had(tmp_path: Path, monkeypatch: pytest.Monk
     assert [row["arm"] for row in record["rows"]] == ["student"]
 
 
+def test_each_encoder_is_timed_in_its_own_faster_dtype(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, set[str]]] = []
+
+    def faster(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        ((name, by_dtype),) = runs.items()
+        for dtype, run in by_dtype.items():
+            assert run.frames_BTCHW.dtype == torch.uint8 and run.subject.dtype == dtype
+            run(NoTimer())
+        asked.append((name, set(by_dtype)))
+        return {name: {"dtype": "bfloat16" if name == "teacher" else "float32"}}
+
+    monkeypatch.setattr(suite, "faster_dtypes", faster)
+    monkeypatch.setattr(
+        steps,
+        "_tiny",
+        lambda _: [steps.Step("encoder", ("teacher", "student"), 4), steps.Step("prefill", ("llm",), 64)],
+    )
+    record = read_json(run_latency("cpu", "tiny", tmp_path / "record.json", 100.0, own_dtypes=True))
+    assert asked == [(name, {"bfloat16", "float32"}) for name in ("teacher", "student")], "teacher+wap is the teacher's"
+    dtypes = {"teacher": "bfloat16", "teacher+wap": "bfloat16", "student": "float32", "llm": "bfloat16"}
+    assert {row["arm"]: row["dtype"] for row in record["rows"]} == dtypes
+    assert all(row["dtype"] == dtypes[row["arm"]] for row in record["rows"])
+    assert record["settings"]["dtypes"]["student"]["dtype"] == "float32"
+    for row in record["rows"]:
+        for stage in row["stages"].values():
+            if stage["floor"]:
+                limit = record["limits"][floor.RATE_OF[row["dtype"]]]
+                assert stage["floor"]["compute_ms"] == pytest.approx(stage["flops"] / limit / 1e6)
+
+
 def test_no_time_is_a_list_of_what_was_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "_tiny", lambda _: [steps.Step("encoder", ("student", "vit-b"), 4)])
     path = tmp_path / "record.json"
@@ -204,7 +235,15 @@ def test_no_time_is_a_list_of_what_was_left_out(tmp_path: Path, monkeypatch: pyt
 
 def test_what_was_measured_and_left_out_is_printed() -> None:
     rows = [
-        LatencyRow("prefill", "llm", None, {"prefill": measured([12.0] * 3)}, prompt_tokens=256, tokens_llm=256),
+        LatencyRow(
+            "prefill",
+            "llm",
+            None,
+            {"prefill": measured([12.0] * 3)},
+            prompt_tokens=256,
+            tokens_llm=256,
+            dtype="float32",
+        ),
         LatencyRow("pipeline", "student", 8, {name: computed(5.0, None, How.AT_RATE, "") for name in MODEL_STAGES}),
         LatencyRow("throughput", "teacher", 8, {}, 32, "out of memory"),
     ]
@@ -217,9 +256,9 @@ def test_what_was_measured_and_left_out_is_printed() -> None:
     lines = latency_text(LatencyRecord({"device": "a cpu"}, {}, limits, rows=rows, dropped=dropped)).splitlines()
     assert lines[0] == "a cpu: 1.50 TFLOP/s in bfloat16, 50 GB/s, measured in this run"
     assert [line.split() for line in lines[4:7]] == [
-        ["prefill", "llm", "-", "1", "256", "-", "-", "12.0", "-"],
-        ["pipeline", "student", "8", "1", "-", "~5.00", "~5.00", "~5.00", "15.0"],
-        ["throughput", "teacher", "8", "32", "-", "-", "-", "-", "out", "of", "memory"],
+        ["prefill", "llm", "float32", "-", "1", "256", "-", "-", "12.0", "-"],
+        ["pipeline", "student", "-", "8", "1", "-", "~5.00", "~5.00", "~5.00", "15.0"],
+        ["throughput", "teacher", "-", "8", "32", "-", "-", "-", "-", "out", "of", "memory"],
     ]
     assert lines[-3:] == [
         "  prefill llm, 4096 tokens, batch 1: time budget",

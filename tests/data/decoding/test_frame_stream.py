@@ -210,6 +210,16 @@ def test_no_more_than_what_may_be_ahead_is_received() -> None:
         assert taken == 50
 
 
+def test_nobody_decodes_once_all_frames_are_here() -> None:
+    """The process has yet to say that it is done, for which the encoder need not leave it a core."""
+    stream = FrameStream(DecodeJob("a.mp4"), 3)
+    assert stream.threads_at_work == 0
+    stream.take(Begin(info("a.mp4", 5), np.arange(5), None, threads=2), 0.0)
+    for frames, threads in ((2, 2), (2, 2), (1, 0)):
+        stream.take(np.zeros((frames, 2, 2, 3), np.uint8), 0.0)
+        assert stream.threads_at_work == threads
+
+
 def test_threads_that_decode_are_held_back_until_their_frames_are_due() -> None:
     """One thread has the first half of the frames, another the second, which must not all be held."""
     sent: list[Any] = []

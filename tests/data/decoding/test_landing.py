@@ -19,7 +19,7 @@ from liteframe.data.decoding.pyav import reader as pyav_reader
 from liteframe.data.decoding.pyav.in_order import frames_in_order
 from liteframe.data.decoding.pyav.reader import Converter, read_sparse
 from liteframe.data.decoding.pyav.scan import scan
-from liteframe.data.decoding.pyav.seek import plan
+from liteframe.data.decoding.pyav.seek import Run, plan
 from liteframe.errors import DecodeError
 
 _FRAMES = 36
@@ -124,6 +124,29 @@ def test_frames_close_together_are_parted_at_key_frames(
     monkeypatch.setattr(FrameArray, "begin", _noted(FrameArray.begin, threads))
     assert np.array_equal(read_sparse(seen, indices, (32, 24), 3), read_sparse(seen, indices, (32, 24)))
     assert threads == [3, 1]
+
+
+def test_runs_are_short_where_frames_wait_for_those_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FewHeld(FrameArray):
+        def held(self, frames: int, height: int, width: int) -> int:
+            return 20
+
+    monkeypatch.setattr(pyav_reader, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(pyav_reader, "_RUN_BYTES", 20 * 32 * 24 * 3)
+    planned = list[int]()
+    monkeypatch.setattr(pyav_reader, "plan", lambda *args, **more: _counted(plan(*args, **more), planned))
+    path = str(write_video(tmp_path / "clip.mp4", 120, options={"g": "10", "bf": "0"}))
+    sink, seen, indices = FewHeld(), scan(path), range(120)
+    pyav_reader.read_sparse_into(sink, seen, indices, (32, 24), threads=2)
+    assert np.array_equal(sink.frames_THWC, read_sparse(seen, indices, (32, 24), threads=2))
+    assert planned[1] == 6 and planned[3] == 4  # of 20 frames each; else as many as keep two threads busy
+
+
+def _counted(runs: list[Run], counts: list[int]) -> list[Run]:
+    counts.append(len(runs))
+    return runs
 
 
 def _noted(begin: Callable[..., None], noted: list[int]) -> Callable[..., None]:

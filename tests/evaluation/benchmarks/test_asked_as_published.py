@@ -21,7 +21,7 @@ from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import benchmark
 from liteframe.evaluation.frames import FrameReader, SampledFrames, Stretch, parse_sampler
 from liteframe.evaluation.prompts.prompt import prompt
-from liteframe.evaluation.subject import Talk, Turn
+from liteframe.evaluation.talk import Talk, Turn
 from liteframe.tiny import synthetic
 from liteframe.tiny.synthetic_files import write_video
 

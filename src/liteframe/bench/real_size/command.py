@@ -32,7 +32,7 @@ def latency_command(
         budget_s: seconds that the run may take, by default 1140 on a CPU and 520 on a GPU; cells that do not fit are
             left out, and listed in the record.
         seed: of the random weights and frames.
-        dtype: of all weights; auto is bfloat16 on a GPU, and the faster one on a CPU.
+        dtype: of all weights; auto is bfloat16 on a GPU, and on a CPU the faster one for each encoder and for the LLM.
     """
     kind = device.partition(":")[0]
     if kind not in BUDGETS_S:
@@ -49,8 +49,9 @@ def latency_command(
     require_own_record(target, ("kind", "environment"), "--out")
     from liteframe.bench.real_size.run import run_latency
 
+    own_dtypes = dtype == "auto" and kind == "cpu"
     if dtype == "auto":
         dtype = "float32" if kind == "cpu" and fast_dtype("cpu") == "float32" else "bfloat16"
-    record = run_latency(device, size, target, seconds, seed, dtype=dtype)
+    record = run_latency(device, size, target, seconds, seed, dtype=dtype, own_dtypes=own_dtypes)
     print(f"{'record':12} {record}")
     return 0

@@ -138,6 +138,7 @@ def _composed(
         tokens_encoder=round((base.tokens_encoder or 0) * factor),
         tokens_llm=tokens_llm,
         prompt_tokens=prompt,
+        dtype=base.dtype,
         note="composed of stages that were run apart or computed",
     )
 

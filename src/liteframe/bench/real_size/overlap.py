@@ -18,7 +18,6 @@ from torch import Tensor
 
 from liteframe.bench.real_size.runs import PipelineRun, count, seen_by_llm
 from liteframe.bench.real_size.subjects import Subject
-from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 
@@ -52,7 +51,7 @@ class StreamedRun(PipelineRun):
             chunks = fetched_ahead(self._source, weight.device) if self._overlap else list(self._source())
             encoded, projected = [], []
             for pixels_BTCHW in chunks:
-                encoded.append(model.encode(normalize(pixels_BTCHW).to(weight.dtype)))
+                encoded.append(model.encode(pixels_BTCHW))
                 projected.append(model.project(encoded[-1]))
             visual_BTNC, lines = seen_by_llm(torch.cat(projected, dim=1))
             if self._ids_BL is None:

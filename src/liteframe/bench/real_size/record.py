@@ -49,9 +49,7 @@ class RunningRecord(LatencyRecord):
         return {
             "limits": self.limits,
             "arms": [asdict(method) for method in self.methods.values()],
-            "rows": [
-                asdict(with_floors(row, self.limits, self.settings.get("dtype", "bfloat16"))) for row in self.rows
-            ],
+            "rows": [asdict(with_floors(row, self.limits)) for row in self.rows],
             "dropped": self.dropped,
             "seconds": round(seconds, 1),
             "complete": self.complete,

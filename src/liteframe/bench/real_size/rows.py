@@ -48,19 +48,18 @@ def computed(ms: float, flops: float | None, how: How, note: str) -> StageTime:
     return StageTime(ms=ms, computed=True, flops=None if flops is None else int(flops), how=how, note=note)
 
 
-def with_floors(row: LatencyRow, limits: Mapping[str, float], dtype: str = "bfloat16") -> LatencyRow:
+def with_floors(row: LatencyRow, limits: Mapping[str, float]) -> LatencyRow:
     """The row, its timed stages of known work with their distance to the floor.
 
     Args:
         row: without floors.
-        limits: of `measure_limits`, the rate of the dtype and the bandwidth.
-        dtype: that the row was timed in.
+        limits: of `measure_limits`, the rate of the row's dtype and the bandwidth.
     """
     stages = {}
     for name, stage in row.stages.items():
         floor = None
         if stage.flops is not None and not stage.computed:
-            rates = limits[RATE_OF[dtype]], limits["bandwidth_gbs"]
+            rates = limits[RATE_OF[row.dtype or "bfloat16"]], limits["bandwidth_gbs"]
             floor = distance_to_floor(stage.ms, stage.flops, rates[0], stage.moved_bytes, rates[1])
         stages[name] = replace(stage, floor=floor, times_floor=floor["times_floor"] if floor else None)
     return replace(row, stages=stages)

@@ -17,6 +17,7 @@ import torch
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import measure_limits
 from liteframe.bench.memory import reset_peak
+from liteframe.bench.own_dtype import FASTER
 from liteframe.bench.real_size.cells import Budget, rule_for
 from liteframe.bench.real_size.execution import FLASH_FIRST
 from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord
@@ -40,6 +41,7 @@ def run_latency(
     seed: int = 0,
     steps_of: str | None = None,
     dtype: str = "bfloat16",
+    own_dtypes: bool = False,
 ) -> Path:
     """Run every cell of a device and print the tables.
 
@@ -51,6 +53,7 @@ def run_latency(
         seed: of weights and frames.
         steps_of: kind of device whose cells are run; that of `device` by default.
         dtype: of all weights, "bfloat16" or "float32".
+        own_dtypes: see `Suite`; ``dtype`` is then the LLM's alone.
 
     Returns:
         The file.
@@ -59,7 +62,7 @@ def run_latency(
     kind = steps_of or where.type
     torch.manual_seed(seed)
     sizes = shapes(size, BASE_VLMS[kind])
-    found = environment(device, dtype, ATTENTION)
+    found = environment(device, f"LLM in {dtype}, encoders in {FASTER}" if own_dtypes else dtype, ATTENTION)
     settings = {
         "device": where.type,
         "size": size,
@@ -82,7 +85,7 @@ def run_latency(
         settings["attention_preferred"] = FLASH_FIRST
         settings["attention_kernels_ms"] = attention_times(sizes, where, getattr(torch, dtype))
     with preferring(FLASH_FIRST if where.type == "cuda" else []):
-        suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind], getattr(torch, dtype))
+        suite = Suite(sizes, where, budget, record, DECODE_TOKENS[kind], getattr(torch, dtype), own_dtypes)
         suite.prepare(methods_to_make(steps))
         suite.run(steps)
     record.complete = True

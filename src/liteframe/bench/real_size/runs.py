@@ -12,7 +12,6 @@ from transformers.cache_utils import DynamicCache
 
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.real_size.subjects import LINE_TOKENS, QUESTION_TOKENS, Llm, Subject
-from liteframe.data.transforms import normalize
 from liteframe.models.backbone import Dense, VisionTokens
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.video_llm.answering_model import TokenCounts
@@ -61,7 +60,7 @@ class EncoderRun:
 
 
 class PipelineRun:
-    """Frames to the first answer token: stages host_to_device, normalize, encode, project, prefill and first_token.
+    """Frames to the first answer token: stages host_to_device, encode, project, prefill and first_token.
 
     Args:
         subject: the method.
@@ -78,9 +77,7 @@ class PipelineRun:
         model = self.subject.model
         weight = next(self.subject.video_llm.backbone.parameters())
         with timer.stage("host_to_device"):
-            pixels_BTCHW = self.pixels_BTCHW.to(weight.device, non_blocking=True)
-        with timer.stage("normalize"):
-            frames_BTCHW = normalize(pixels_BTCHW).to(weight.dtype)
+            frames_BTCHW = self.pixels_BTCHW.to(weight.device, non_blocking=True)
         with timer.stage("encode"):
             encoded = model.encode(frames_BTCHW)
         with timer.stage("project"):

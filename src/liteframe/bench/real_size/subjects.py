@@ -86,15 +86,19 @@ class Subject:
     channels_last: bool = False
 
     @property
+    def dtype(self) -> str:
+        """Of the encoder's weights."""
+        return str(next(self.video_llm.backbone.parameters()).dtype).removeprefix("torch.")
+
+    @property
     def video_llm(self) -> VideoLLM:
         """The Video LLM itself."""
         inner: VideoLLM = getattr(self.model, "inner", self.model)
         return inner
 
     def frames(self, count: int, batch: int = 1) -> Tensor:
-        """Random frames, (batch, count, 3, side, side)."""
-        weight = next(self.video_llm.backbone.parameters())
-        return self._laid(torch.randn(self._shape(count, batch), device=weight.device, dtype=weight.dtype))
+        """As `pixels`, on the device of the encoder."""
+        return self.pixels(count, batch).to(next(self.video_llm.backbone.parameters()).device)
 
     def pixels(self, count: int, batch: int = 1) -> Tensor:
         """Random frames as a decoder gives them, uint8 (batch, count, 3, side, side) on the host; pinned for a GPU."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import LatencyRow, StageTime
+from liteframe.bench.own_dtype import DTYPES, FASTER, faster_dtypes
 from liteframe.bench.real_size.arms import Arm, ExecutedArms, NoTimer
 from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, measure_cell
 from liteframe.bench.real_size.compose import composed_rows
@@ -42,6 +44,7 @@ class Suite:
         record: takes the rows.
         decode_tokens: answer tokens of the suite "prefill".
         dtype: of all weights.
+        own_dtypes: each encoder, with its projector, has the dtype that is the faster one for itself instead.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Suite:
         record: RunningRecord,
         decode_tokens: int,
         dtype: torch.dtype,
+        own_dtypes: bool = False,
     ) -> None:
         self.shapes, self.device, self.budget, self.record = shapes, device, budget, record
         self.decode_tokens, self.dtype = decode_tokens, dtype
@@ -60,6 +64,8 @@ class Suite:
         self.subjects: dict[str, Subject] = {}
         self.work: dict[str, EncoderWork] = {}
         self._backbones: Backbones = {}
+        self._own_dtypes = own_dtypes
+        self._dtypes: dict[Callable[[Shapes], nn.Module], torch.dtype] = {}
         self._executed = ExecutedArms(shapes, self.llm, dtype, self.subjects, record, budget)
         with KernelsThatRan() as ran, torch.inference_mode():
             LlmRun(self.llm, _SHORT_PROMPT)(NoTimer())
@@ -69,13 +75,38 @@ class Suite:
         """Make the methods and count their work; one that cannot be made, such as of a timm without it, is dropped."""
         for name in track(list(names), "latency: models"):
             try:
-                subject = build_subject(name, self.shapes, self.llm, self.device, self.dtype, self._backbones)
+                dtype = self._dtype_of(name)
+                subject = build_subject(name, self.shapes, self.llm, self.device, dtype, self._backbones)
             except ConfigError as error:
                 self.record.drop("all", name, None, 1, f"cannot be made: {error}")
                 continue
             with KernelsThatRan() as ran:
                 self.subjects[name], self.work[name] = subject, EncoderWork(subject)
             self.record.methods[name] = replace(describe_method(subject, self.work[name]), attention=ran.names)
+
+    def _dtype_of(self, name: str) -> torch.dtype:
+        """Of a method's encoder; where each has its own, those that share an encoder share its dtype.
+
+        Raises:
+            ConfigError: as `build_subject`.
+        """
+        if not self._own_dtypes or self.budget.left <= 0:
+            return self.dtype
+        make = ENCODERS.get(name, ENCODERS["teacher"]).make
+        if make not in self._dtypes:
+            subjects = {
+                dtype: build_subject(name, self.shapes, self.llm, self.device, getattr(torch, dtype))
+                for dtype in DTYPES
+            }
+            runs = {
+                dtype: EncoderRun(subject, subject.frames(subject.video_llm.clip_frames))
+                for dtype, subject in subjects.items()
+            }
+            with torch.inference_mode():
+                found = faster_dtypes({name: runs})[name]
+            self.record.settings.setdefault("dtypes", {})[name] = found
+            self._dtypes[make] = getattr(torch, found["dtype"])
+        return self._dtypes[make]
 
     def run(self, steps: list[Step]) -> None:
         """Every cell, then what is composed of them."""
@@ -143,7 +174,8 @@ class Suite:
                 "prompt": "text alone",
                 "output_length": output,
             }
-        return self.subjects[name].settings(QUESTION_TOKENS, output)
+        settings = self.subjects[name].settings(QUESTION_TOKENS, output)
+        return {**settings, "dtype": FASTER} if self._own_dtypes else settings
 
     def _guesses(self, step: Step, names: list[str]) -> dict[str, float]:
         """Seconds that a run may take, from the longest one of the same method in the same suite."""
@@ -217,6 +249,7 @@ class Suite:
             prompt_tokens=prompt_tokens or None,
             tokens_mean_over_layers=counts.mean_over_layers,
             run_ms=summary(run_ms) if run_ms else None,
+            dtype=subject.dtype,
             note=note or (f"in chunks of {step.chunk_clips} clips" if step.chunk_clips else ""),
         )
 
@@ -247,7 +280,16 @@ class Suite:
             else:
                 stages[stage] = measured(times, peak_mib=peak)
         length = step.frames
-        return LatencyRow("prefill", LLM, None, stages, run_ms=summary(run_ms), prompt_tokens=length, tokens_llm=length)
+        return LatencyRow(
+            "prefill",
+            LLM,
+            None,
+            stages,
+            run_ms=summary(run_ms),
+            prompt_tokens=length,
+            tokens_llm=length,
+            dtype=str(self.dtype).removeprefix("torch."),
+        )
 
     def _out_of_memory(self, step: Step, name: str) -> LatencyRow:
         frames, tokens = (None, step.frames) if name == LLM else (step.frames, None)

@@ -14,7 +14,7 @@ from liteframe.system.tables import aligned, milliseconds
 def latency_text(record: LatencyRecord) -> str:
     """A line a row with the milliseconds of a whole batch, the machine's limits, and what was left out."""
     dtype = record.settings.get("dtype", "bfloat16")
-    limits, header = record.limits, ["suite", "method", "frames", "batch", "tokens", *MODEL_STAGES, "model"]
+    limits, header = record.limits, ["suite", "method", "dtype", "frames", "batch", "tokens", *MODEL_STAGES, "model"]
     parts = [
         f"{record.environment['device']}: {limits[RATE_OF[dtype]] / 1e3:.2f} TFLOP/s in {dtype},"
         f" {limits['bandwidth_gbs']:.0f} GB/s, measured in this run",
@@ -27,7 +27,12 @@ def latency_text(record: LatencyRecord) -> str:
 
 def _line(row: LatencyRow) -> list[str]:
     name = f"{row.arm}, {row.execution}" if row.execution else row.arm
-    cells = [row.suite, name, *("-" if n is None else str(n) for n in (row.frames, row.batch, row.tokens_llm))]
+    cells = [
+        row.suite,
+        name,
+        row.dtype or "-",
+        *("-" if n is None else str(n) for n in (row.frames, row.batch, row.tokens_llm)),
+    ]
     times = [
         ("~" if stage.computed else "") + milliseconds(stage.ms) if (stage := row.stages.get(name)) else "-"
         for name in MODEL_STAGES

@@ -34,7 +34,7 @@ class EncoderWork:
         frames_BTCHW = subject.frames(self._frames)
         self._encode = flops_of(lambda: backbone(frames_BTCHW))
         projector: Any = llm.projector
-        token_1C = frames_BTCHW.new_zeros(1, projector.linear_1.in_features)
+        token_1C = projector.linear_1.weight.new_zeros(1, projector.linear_1.in_features)
         self._project = flops_of(lambda: projector(token_1C))
         self._tokens_together = round(1 / llm.downsample_ratio) ** 2
 

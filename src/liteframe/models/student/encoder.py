@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput
 
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.acceleration.cuda_graphs import CUDAGraphs
+from liteframe.models.acceleration.frozen_graphs import FrozenGraphs
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks, encode_clips, encode_equal_chunks
 from liteframe.models.folders.strict import StrictPreTrainedModel
 from liteframe.models.gradient_checkpointing import checkpoint_layers, checkpointed
@@ -64,7 +65,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
     chunk_clips: int | None = None
     checkpoint_chunks = False
     _compiled: Callable[..., Tensor] | None = None
-    _graphs: CUDAGraphs | None = None
+    _graphs: CUDAGraphs | FrozenGraphs | None = None
     _supports_sdpa = True
     _no_split_modules = ["TransformerBlock"]  # noqa: RUF012 (the base class declares it so)
 
@@ -157,6 +158,21 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         self.save_memory(chunk_clips)
         self._graphs, self._compiled = CUDAGraphs(), None
 
+    def freeze_chunks(self, chunk_clips: int = 1) -> FrozenGraphs:
+        """Compiles the encoder with its weights as constants, where no gradient is wanted: see `FrozenGraphs`.
+
+        Chunks that have fewer clips run as before.
+
+        Args:
+            chunk_clips: clips of a batch that are encoded at a time.
+
+        Raises:
+            ConfigError: `chunk_clips` below 1.
+        """
+        self.save_memory(chunk_clips)
+        self._graphs, self._compiled = FrozenGraphs(chunk_clips), None
+        return self._graphs
+
     def fuse_temporal(self, fused: bool = True) -> None:
         """Whether depth-wise mixers run as a Triton kernel on CUDA, where no gradient is wanted.
 
@@ -172,7 +188,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
                 module.fused = fused
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        if self._graphs is not None:
+        if isinstance(self._graphs, CUDAGraphs):
             self._graphs.forget()  # they read the weights where those lay
         return super()._apply(fn, recurse)
 
@@ -193,9 +209,8 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         if self._compiled is not None:
             features = encode_equal_chunks(self._encode_chunk, frames_BTCHW, self.clip_frames, self.chunk_clips or 1)
         elif self._graphs is not None:
-            features = encode_clips(
-                partial(self._graphs, self._encode), frames_BTCHW, self.clip_frames, self.chunk_clips or 1
-            )
+            at_once = self._graphs.batch if isinstance(self._graphs, FrozenGraphs) else self.chunk_clips or 1
+            features = encode_clips(partial(self._graphs, self._encode), frames_BTCHW, self.clip_frames, at_once)
         else:
             features = encode_chunks(self._encode_chunk, frames_BTCHW, self.clip_frames, self.chunk_clips)
         features = features[:, : -(-frames // self.frames_per_group)]

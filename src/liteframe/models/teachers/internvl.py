@@ -128,12 +128,11 @@ class InternVLTeacher(TransformersTeacher):
     def _features(self, frames_FCHW: Tensor) -> Tensor:
         """What the base VLM reads, (F, 1 + N, C), with the class token in front; layers behind it are not run."""
         tower: Any = self.vision_tower
-        if self.feature_layer == -1:
-            return tower(pixel_values=frames_FCHW).last_hidden_state
+        # Not by the tower's own forward, whose capturing of outputs no compiler reads.
         features_FNC = tower.embeddings(frames_FCHW)
         for layer in tower.encoder.layer[: self.layers_run]:
             features_FNC = layer(features_FNC)
-        return features_FNC
+        return tower.layernorm(features_FNC) if self.feature_layer == -1 else features_FNC
 
     @property
     def layers_run(self) -> int:

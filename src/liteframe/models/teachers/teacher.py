@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import torch
@@ -13,9 +14,12 @@ from typing_extensions import Self
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour, normalized_for
 from liteframe.errors import ConfigError
-from liteframe.models.backbone import VisionTokens, saliencies_with
+from liteframe.models.acceleration.frozen_graphs import FrozenGraphs
+from liteframe.models.backbone import VisionTokens, joined, saliencies_with
 from liteframe.models.teachers.checkpoint import build, read_config, read_normalization, read_tensors
 from liteframe.models.teachers.geometry import TeacherGeometry
+
+_TOKENS = tuple(field.name for field in fields(VisionTokens))
 
 
 class Teacher(nn.Module, ABC):
@@ -33,6 +37,7 @@ class Teacher(nn.Module, ABC):
 
     frame_wise = True
     """Each frame is encoded on its own, so features of some frames are those of all at their positions."""
+    _graphs: FrozenGraphs | None = None
 
     def __init__(
         self,
@@ -131,9 +136,24 @@ class Teacher(nn.Module, ABC):
         Raises:
             GeometryError: whole tokens do not fill the frames; names the nearest sizes that they do.
         """
-        _, frames, _, height, width = frames_BTCHW.shape
+        batch, frames, _, height, width = frames_BTCHW.shape
         grid = self.geometry.grid(frames, height, width)
-        return self.encode(normalized_for(frames_BTCHW, self.mean, self.std), grid)
+        if self._graphs is None:
+            return self.encode(normalized_for(frames_BTCHW, self.mean, self.std), grid)
+        parts_FCHW = frames_BTCHW.flatten(0, 1).split(self._graphs.batch)
+        encoded = joined([VisionTokens(**self._graphs(self._encode_frames, part)) for part in parts_FCHW])
+        return encoded.unflatten(batch)
+
+    def freeze_frames(self, frames: int = 1) -> FrozenGraphs:
+        """Compiles it with its weights as constants, for so many frames at a time: see `FrozenGraphs`."""
+        self._graphs = FrozenGraphs(frames)
+        return self._graphs
+
+    def _encode_frames(self, frames_FCHW: Tensor) -> dict[str, Tensor]:
+        """Fields of the `VisionTokens` of frames, as of one video."""
+        grid = self.geometry.grid(len(frames_FCHW), *frames_FCHW.shape[2:])
+        vision = self.encode(normalized_for(frames_FCHW[None], self.mean, self.std), grid)
+        return {name: getattr(vision, name) for name in _TOKENS if getattr(vision, name) is not None}
 
     @abstractmethod
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:

@@ -12,16 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import Cache
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from liteframe.errors import DataError
+from liteframe.errors import ConfigError, DataError
 from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.prompt_cache import prompt_cache
 from liteframe.models.video_llm.reading import VideoPrefix
 from liteframe.system.cancellation import Cancellation
 
 _PREFILL_TOKENS = 512
 """Of a prompt that go through the LLM at a time, so that activations of a long one take no more memory."""
+_MASKED_PAIRS, _FEW_TOKENS = 2**20, 64
+"""On a CPU, pairs of those and of all tokens, of which attention's mask has a number each: where there would be more,
+fewer go at a time, though never fewer than so many."""
 
 Choice = Callable[[Tensor], Tensor]
 """Takes the next tokens (B) by their logits (B, vocabulary)."""
@@ -89,13 +93,13 @@ class Conversation:
         self.model, self.visual_BTNC, self.dtype = model, visual_BTNC, dtype
         self.ids: list[int] = []
         self._questions: list[str] = []
-        self._prefix = prefix
-        self._cache = DynamicCache(config=model.language_model.config)
+        self._cache = None if prefix is None else prefix.cache
+        self._prefix_ids = [] if prefix is None else prefix.ids
 
     @property
     def cached(self) -> int:
         """Tokens whose keys and values are there."""
-        return self._cache.get_seq_length()
+        return 0 if self._cache is None or not self.ids else self._cache.get_seq_length()
 
     @torch.inference_mode()
     def reply(self, question: str, max_tokens: int, cancellation: Cancellation | None = None) -> Iterator[int]:
@@ -120,8 +124,8 @@ class Conversation:
         else:
             asked = prompt_ids(self.model, self.visual_BTNC, question)
         require_room(self.model, len(self.ids) + len(asked), max_tokens)
-        if not self._questions and self._prefix is not None and asked[: len(self._prefix.ids)] == self._prefix.ids:
-            self._cache = self._prefix.cache
+        if self._cache is None or (not self._questions and asked[: len(self._prefix_ids)] != self._prefix_ids):
+            self._cache = prompt_cache(self.model.language_model, len(asked), max_tokens)
         self.ids += asked
         self._questions.append(question)
         steps = _tokens_in_turn(self._next_logits(wanted), lambda *_: self._next_logits(wanted), ends, max_tokens)
@@ -131,14 +135,13 @@ class Conversation:
 
     def _next_logits(self, wanted: Cancellation) -> Tensor:
         """Logits (1, vocabulary) of the token after `ids`; what is not in the cache goes through the LLM."""
-        model = self.model
-        unseen_BL = torch.tensor([self.ids[self.cached :]], device=self.visual_BTNC.device)
+        assert self._cache is not None, "something was asked"
+        cached = self.cached
         with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
-            embeds_BLC = model.embed(unseen_BL, None if self.cached else self.visual_BTNC)
-            for part_BLC in embeds_BLC.split(_PREFILL_TOKENS, dim=1):
-                wanted.check()
-                hidden_BLC = model.hidden_states(part_BLC, cache=self._cache)
-            return model.lm_head(hidden_BLC[:, -1])
+            hidden_1C = read_prompt(
+                self.model, self.ids[cached:], None if cached else self.visual_BTNC, self._cache, wanted
+            )
+            return self.model.lm_head(hidden_1C)
 
 
 class SharedVideo:
@@ -153,7 +156,7 @@ class SharedVideo:
     def __init__(self, model: VideoLLM, visual_BTNC: Tensor, dtype: torch.dtype | None = None) -> None:
         self.model, self.visual_BTNC, self.dtype = model, visual_BTNC, dtype
         self._read: list[int] = []
-        self._cache = DynamicCache(config=model.language_model.config)
+        self._cache = prompt_cache(model.language_model, 0)
 
     @torch.inference_mode()
     def answer(self, video_ids: list[int], asked_ids: list[int], max_tokens: int) -> tuple[Tensor, list[int]]:
@@ -170,7 +173,8 @@ class SharedVideo:
         require_room(self.model, len(video_ids) + len(asked_ids), max(max_tokens, 1))
         with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
             if video_ids != self._read:
-                self._cache, self._read = DynamicCache(config=self.model.language_model.config), []
+                prompt = len(video_ids) + len(asked_ids)
+                self._cache, self._read = prompt_cache(self.model.language_model, prompt, max_tokens), []
                 self._through(video_ids, self.visual_BTNC)
                 self._read = list(video_ids)
             try:
@@ -183,7 +187,7 @@ class SharedVideo:
                 )
                 answer = [tokens[0] for tokens in chosen]  # they are chosen as they are asked for
             except BaseException:  # which may have come between two layers, so that no length is that of all
-                self._cache, self._read = DynamicCache(config=self.model.language_model.config), []
+                self._cache, self._read = prompt_cache(self.model.language_model, 0), []
                 raise
             if extra := self._cache.get_seq_length() - len(self._read):
                 self._cache.crop(-extra)
@@ -224,15 +228,11 @@ def answer_prompt(
     require_room(model, len(ids), max_tokens)
     weight: Any = model.language_model.get_input_embeddings().weight
     device: torch.device = weight.device
-    cache = DynamicCache(config=model.language_model.config)
+    cache = prompt_cache(model.language_model, len(ids), max_tokens)
 
     def through(unseen: Sequence[int], visual_BTNC: Tensor | None = None) -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            embeds_BLC = model.embed(torch.tensor([unseen], device=device), visual_BTNC)
-            for part_BLC in embeds_BLC.split(_PREFILL_TOKENS, dim=1):
-                wanted.check()
-                hidden_BLC = model.hidden_states(part_BLC, cache=cache)
-            return model.lm_head(hidden_BLC[:, -1])
+            return model.lm_head(read_prompt(model, unseen, visual_BTNC, cache, wanted))
 
     logits_BV = through(list(ids), torch.cat(list(visuals), dim=1) if visuals else None)
     steps = _tokens_in_turn(
@@ -268,7 +268,7 @@ def answer_batch(
     prompts = [prompt_ids(model, visual, asked) for visual, asked in zip(visuals, questions, strict=True)]
     require_room(model, max(len(ids) for ids in prompts), max_tokens)
     lengths_B = torch.tensor([len(ids) for ids in prompts], device=device)
-    cache = DynamicCache(config=model.language_model.config)
+    cache = prompt_cache(model.language_model, max(len(ids) for ids in prompts), max_tokens)
     answers: list[list[int]] = [[] for _ in prompts]
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         embeds = [
@@ -289,6 +289,49 @@ def answer_batch(
             for index, token in chosen.items():
                 answers[index].append(token)
     return answers
+
+
+def read_prompt(
+    model: VideoLLM, ids: Sequence[int], visual_BTNC: Tensor | None, cache: Cache, wanted: Cancellation
+) -> Tensor:
+    """The last hidden state (1, C_llm) of a prompt that has gone through the LLM, a part after the other.
+
+    Nothing of a part outlives it but its keys and values.
+
+    Args:
+        model: the Video LLM.
+        ids: of the prompt, behind those in the cache.
+        visual_BTNC: what the LLM sees of its videos, (1, T, N, C_llm); None of a text.
+        cache: takes keys and values.
+        wanted: looked at before each part.
+
+    Raises:
+        Cancelled: nobody wants the answer any more.
+        ConfigError: other visual tokens than the prompt has places for.
+    """
+    weight: Any = model.language_model.get_input_embeddings().weight
+    device: torch.device = weight.device
+    step = _tokens_at_once(cache.get_seq_length() + len(ids), device)
+    visual_MC = None if visual_BTNC is None else visual_BTNC.flatten(0, 2)
+    shown = 0
+    for start in range(0, len(ids), step):
+        wanted.check()
+        part = list(ids[start : start + step])
+        count = part.count(model.image_token_id) if visual_MC is not None else 0
+        seen = visual_MC[None, None, shown : shown + count] if visual_MC is not None and count else None
+        shown += count
+        embeds_BLC = model.embed(torch.tensor([part], device=device), seen, visual_count=count)
+        hidden_BLC = model.hidden_states(embeds_BLC, cache=cache)
+    if visual_MC is not None and shown != len(visual_MC):
+        raise ConfigError(f"the prompt has {shown} positions for visual tokens, the videos give {len(visual_MC)}")
+    return hidden_BLC[:, -1]
+
+
+def _tokens_at_once(length: int, device: torch.device) -> int:
+    """Tokens of a part, of a prompt of that many."""
+    if device.type != "cpu":
+        return _PREFILL_TOKENS
+    return min(_PREFILL_TOKENS, max(_FEW_TOKENS, _MASKED_PAIRS // length))
 
 
 def _tokens_in_turn(

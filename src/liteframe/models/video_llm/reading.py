@@ -9,17 +9,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
-from transformers.cache_utils import DynamicCache
 
 from liteframe.data.decoding.processes.frame_stream import FrameStream, StartedOver
 from liteframe.data.transforms import resize_uint8
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.video_llm.model import VideoLLM
+from liteframe.models.video_llm.prompt_cache import prompt_cache
 from liteframe.models.video_llm.stopwatch import WAIT, Stopwatch
 
 _PATCH_PIXELS = 14 * 14
 _WORTH_A_CHUNK = {"cpu": 2e10, "cuda": 1e12}
 """Operations of an encoder next to which it costs nothing to begin with them apart."""
+_ASKED_TOKENS = 512
+"""Of question and answer, that room is made for behind a video."""
 
 
 def chunk_frames(model: VideoLLM, size: tuple[int, int], device: torch.device) -> int:
@@ -45,7 +47,7 @@ class VideoPrefix:
     def __init__(self, model: VideoLLM, groups: int) -> None:
         self._model, self._groups, self._read = model, groups, 0
         self.ids: list[int] = []
-        self.cache = DynamicCache(config=model.language_model.config)
+        self.cache = prompt_cache(model.language_model, 0)
 
     def read(self, visual_BTNC: Tensor) -> None:
         """Has the LLM read the next groups, (1, t, N, C_llm), and what stands before them; not what stands behind."""
@@ -54,6 +56,8 @@ class VideoPrefix:
         positions = [place for place, token in enumerate(ids) if token == model.image_token_id]
         self._read += visual_BTNC.shape[1]
         stop = positions[self._read * N - 1] + 1
+        if not self.ids:
+            self.cache = prompt_cache(model.language_model, len(ids) + _ASKED_TOKENS)
         ids_BL = torch.tensor([ids[len(self.ids) : stop]], device=visual_BTNC.device)
         embeds_BLC = model.embed(ids_BL, visual_BTNC, visual_count=visual_BTNC.shape[1] * N)
         model.hidden_states(embeds_BLC, cache=self.cache)
@@ -104,23 +108,28 @@ def _read_once(
     with clock.stage(WAIT):
         groups = -(-len(stream.indices) // model.frames_per_group)
     prefix = VideoPrefix(model, groups) if prefill else None
-    parts: list[Tensor] = []
-    chunks = iter(stream)
+    visual_BTNC: Tensor | None = None
+    done, chunks = 0, iter(stream)
     with _beside(stream, device), torch.autocast(device.type, dtype, enabled=dtype is not None):
         while True:
             with clock.stage(WAIT):
                 chunk_THWC = next(chunks, None)
             if chunk_THWC is None:
-                return torch.cat(parts, dim=1), prefix
+                assert visual_BTNC is not None and done == groups, "frames of all groups have come"
+                return visual_BTNC, prefix
             with clock.stage("preprocess"):
                 frames_BTCHW = resize_uint8(chunk_THWC, size).to(device)[None]
             with clock.stage("encode"):
                 tokens_BTHWC = model.encode(frames_BTCHW)
             with clock.stage("project"):
-                parts.append(model.project(tokens_BTHWC))
+                seen_BTNC = model.project(tokens_BTHWC)
+                if visual_BTNC is None:
+                    visual_BTNC = seen_BTNC.new_empty(1, groups, *seen_BTNC.shape[2:])
+                visual_BTNC[:, done : done + seen_BTNC.shape[1]] = seen_BTNC
+                done += seen_BTNC.shape[1]
             if prefix is not None:
                 with clock.stage("prefill"):
-                    prefix.read(parts[-1])
+                    prefix.read(seen_BTNC)
 
 
 @contextmanager

@@ -84,10 +84,11 @@ class FrameStream:
 
     @property
     def threads_at_work(self) -> int:
-        """Threads that decode just now: none at the end, nor while the process waits for chunks to be taken."""
+        """Threads that decode just now: none once all frames are here, nor while it waits for chunks to be taken."""
         with self._changed:
-            waits = self._begin is None or self._ended or len(self._chunks) >= self._ahead
-            return 0 if waits or self._begin is None else self._begin.threads
+            if self._begin is None or self._ended or len(self._chunks) >= self._ahead:
+                return 0
+            return 0 if self._received == len(self._begin.indices) else self._begin.threads
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """The chunks that have not been taken yet.

@@ -30,6 +30,9 @@ _WORTH_A_THREAD = 20_000_000
 _RUNS_A_THREAD = 2
 """Into which frames that lie close together are parted: with fewer, some threads are done long before others."""
 
+_RUN_BYTES = 4 << 20
+"""Of the frames of a run, where not all frames are held at once: they wait for those of the run before."""
+
 
 class TableMismatch(Exception):
     """The frames that a decoder gives are not those the container announces: count them by decoding."""
@@ -136,10 +139,14 @@ def _seek_and_read(
     planned = plan(scan, list(indices), run_up)
     cost = sum(run.cost for run in planned)
     threads = min(threads, 1 + cost * scan.width * scan.height // _WORTH_A_THREAD)
+    height, width = size or (scan.height, scan.width)
     if threads > 1:
-        planned = plan(scan, list(indices), run_up, enough=cost / (threads * _RUNS_A_THREAD))
+        parts = float(threads * _RUNS_A_THREAD)
+        if sink.held(len(indices), height, width) < len(indices):
+            parts = max(parts, len(indices) * height * width * 3 / _RUN_BYTES)
+        planned = plan(scan, list(indices), run_up, enough=cost / parts)
     runs, threads = deque(planned), min(threads, len(planned))
-    sink.begin(len(indices), *(size or (scan.height, scan.width)), threads=threads)
+    sink.begin(len(indices), height, width, threads=threads)
 
     def read() -> None:
         convert = Converter(scan, size)

@@ -60,7 +60,8 @@ def plan(scan: Scan, indices: list[int], run_up: int, enough: float = math.inf) 
             runs.append(Run(key, [], 0))
             here = landing
         last = runs[-1]
-        runs[-1] = Run(last.key, [*last.frames, (index, slot)], last.cost + index + 1 - here)
+        last.frames.append((index, slot))
+        runs[-1] = Run(last.key, last.frames, last.cost + index + 1 - here)
         here = index + 1
     return [run for run in runs if run.frames]
 

@@ -1,0 +1,98 @@
+"""`torch.compile` of a forward pass with its weights as constants ("freezing"), for answers on a CPU.
+
+As constants, weights are cast and laid out for the kernels once, where autocast and the kernels do so at each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as all_modules
+
+from liteframe.models.acceleration.compiled_layers import CompiledOrNot
+
+_MOST = 4
+"""Graphs of an encoder: each takes a minute to compile."""
+
+
+class FrozenGraphs:
+    """Forward passes of a module, compiled with its weights as constants at the first call for each shape and dtype.
+
+    The function runs as it is where gradients are wanted or the module is in training, for another number of clips or
+    of threads, where somebody hooks into a module, and after a compilation that failed (of which one warning tells).
+    Weights that are others, or were written to, are compiled anew; what writes to `weight.data` is not seen.
+
+    Args:
+        batch: clips, or frames, that are compiled for.
+
+    Attributes:
+        failed: whether a compilation has failed.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.failed = False
+        self._threads = torch.get_num_threads()  # which are a part of the code
+        self._weights: list[tuple[int, int]] = []
+        self._graphs: dict[tuple[Any, ...], CompiledOrNot] = {}
+
+    def __call__(self, forward: Callable[[Tensor], Any], tensor: Tensor) -> Any:
+        """What `forward` gives of a tensor.
+
+        Args:
+            forward: a method of the module, always the same one.
+            tensor: its argument; its first axis counts clips, or frames.
+        """
+        module: nn.Module = forward.__self__  # type: ignore[attr-defined]
+        if self.failed or not self._takes(module, tensor):
+            return forward(tensor)
+        weights = [_version(weight) for weight in chain(module.parameters(), module.buffers())]
+        if weights != self._weights:
+            self._weights, self._graphs = weights, {}
+        if torch.is_inference_mode_enabled() and not tensor.is_inference():
+            tensor = tensor.clone()  # code for the one kind of tensor is not that for the other
+        tensor, device = tensor.contiguous(), tensor.device.type
+        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        key = (tensor.shape, tensor.dtype, autocast, tensor.is_inference(), torch.is_inference_mode_enabled())
+        graph = self._graphs.get(key)
+        if graph is None:
+            # Hooks that are there now would be compiled, too.
+            if len(self._graphs) == _MOST or all_modules._has_any_global_hook():
+                return forward(tensor)
+            graph = self._graphs[key] = CompiledOrNot(forward.__func__, dynamic=False)  # type: ignore[attr-defined]
+            with _freezing():
+                output = graph(module, tensor)
+        else:
+            output = graph(module, tensor)
+        self.failed = graph.failed
+        return output
+
+    def _takes(self, module: nn.Module, tensor: Tensor) -> bool:
+        if torch.is_grad_enabled() or module.training or len(tensor) != self.batch:
+            return False
+        return torch.get_num_threads() == self._threads and not any(map(_is_hooked, module.modules()))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenGraphs:
+        return FrozenGraphs(self.batch)
+
+
+def _freezing() -> AbstractContextManager[None]:
+    """What is compiled within has its weights as constants; an option of `torch.compile` comes too late for that."""
+    from torch._inductor import config  # here, as it takes long to import
+
+    context: AbstractContextManager[None] = config.patch(freezing=True)
+    return context
+
+
+def _version(weight: Tensor) -> tuple[int, int]:
+    """Another one once the weight is another tensor, or was written to."""
+    return weight.data_ptr(), 0 if weight.is_inference() else weight._version
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(module._forward_pre_hooks or module._forward_hooks)
