@@ -8,17 +8,14 @@ from typing import Any
 
 import pytest
 
-from liteframe.command.configs import resolve_config_args
-from liteframe.command.lightning_cli import import_stages
-from liteframe.planning.build import BuildOnly
+from built_stages import build_stage
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "stages.md").read_text(encoding="utf-8")
 SETTINGS = dict(re.findall(r"^\|.*\| `--model\.([a-z_.]+)=(\S+)` \|$", PAGE, re.MULTILINE))
 
 
 def build(config: str, verb: str, *words: str) -> Any:
-    import_stages()
-    return BuildOnly(verb, resolve_config_args(["--config", config, *words])).model
+    return build_stage(verb, config, *words).model
 
 
 @pytest.mark.parametrize("config", ["ctd.yaml", "tiny/ctd.yaml"])
@@ -61,8 +58,7 @@ def test_lma_and_that_the_table_was_read() -> None:
 
 
 def test_the_vit_to_start_from_is_where_its_config_leaves_it() -> None:
-    import_stages()
-    made = BuildOnly("fit", resolve_config_args(["--config", "ablations/pretrain_timm_vit.yaml"]))
+    made = build_stage("fit", "ablations/pretrain_timm_vit.yaml")
     assert f"{made.settings.trainer.default_root_dir}/export" == SETTINGS["timm_weights"]
     student = build("tiny/ctd.yaml", "fit").encoder_config
     vit: Any = made.model.vit

@@ -52,7 +52,6 @@ from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.stages.stage import Stage
 from liteframe.system.atomic import disk_fault
-from liteframe.system.bounded_text import parse_yaml
 from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.system.run_lock import RunLock
 from liteframe.system.user_path import with_user_paths
@@ -335,7 +334,7 @@ class StageCLI(LightningCLI):
         return NewRun(
             self.verb,
             folder,
-            parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config"),
+            self.config_dump,
             checkpoint,
             self.model.export_folder(folder) if isinstance(self.model, Stage) else None,
             self._checkpoint_folders(),
