@@ -20,7 +20,6 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import subprocess_script
 
-from forked_rank import ForkedRank
 from liteframe.command import cli
 from liteframe.command.lightning_cli import import_stages
 from liteframe.run_control import stop_signals
@@ -28,6 +27,7 @@ from liteframe.run_control.graceful_stop import GracefulStop
 from liteframe.run_control.saving import LastStep
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.system.checkpoint_io import read_checkpoint
+from ranks import ForkedRank
 from toy_stage import write_toy_config
 
 SCRIPT = Path(__file__).with_name("short_patience.py")

@@ -18,6 +18,7 @@ from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings, Stage
 from liteframe.tiny.pretrain import HostPretrainStage, TimmPretrainStage
+from ranks import run_ranks
 from tiny_world import (
     ENCODER,
     WAP_SETTINGS,
@@ -26,7 +27,6 @@ from tiny_world import (
     host_folder,
     make_trainer,
     manifest,
-    run_ranks,
     video_data,
 )
 
@@ -117,8 +117,6 @@ CASES = {
     "ctd accumulated": ("ctd without clipping", None, 1, 4),
     "lma accumulated": ("lma", None, 1, 4),
     "lma in parts": ("lma", None, 1, 2),
-    "pretrain accumulated": ("pretrain", None, 1, 4),
-    "vision accumulated": ("vision", None, 1, 4),
     "lma accumulated, the first batch is empty": ("lma", 0, 1, 2),
     "lma accumulated, the last batch is empty": ("lma", 1, 1, 2),
     "ctd accumulated, a batch is empty": ("ctd without clipping", 0, 1, 2),
