@@ -35,7 +35,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/liteframe pipeline tiny $(if $(SEED),--seed $(SEED))
 
+# The processes that tests start would each compile the package where Python is told to write no bytecode.
 test: install
+	$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 two-hosts: install

@@ -8,42 +8,49 @@ from typing import Any
 
 import pytest
 
-from liteframe.command.configs import resolve_config_args
-from liteframe.command.lightning_cli import import_stages
-from liteframe.planning.build import BuildOnly
+from built_stages import build_stage
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "stages.md").read_text(encoding="utf-8")
 SETTINGS = dict(re.findall(r"^\|.*\| `--model\.([a-z_.]+)=(\S+)` \|$", PAGE, re.MULTILINE))
 
 
 def build(config: str, verb: str, *words: str) -> Any:
-    import_stages()
-    return BuildOnly(verb, resolve_config_args(["--config", config, *words])).model
+    return build_stage(verb, config, *words).model
+
+
+def student(config: str, name: str, value: str | None = None) -> Any:
+    """The encoder with one setting, that of the table unless it is given."""
+    return build(config, "fit", f"--model.{name}={value or SETTINGS[name]}").encoder_config
 
 
 @pytest.mark.parametrize("config", ["ctd.yaml", "tiny/ctd.yaml"])
 def test_ctd(config: str) -> None:
-    def student(name: str, value: str | None = None) -> Any:
-        return build(config, "fit", f"--model.{name}={value or SETTINGS[name]}").encoder_config
-
     plain = build(config, "fit").encoder_config
-    for mixer in ("depthwise", "full", "attention", "joint", "none"):
-        changed = student("encoder.temporal_mixer", mixer)
-        assert changed.temporal_mixer == mixer
-        assert {**changed.to_dict(), "temporal_mixer": plain.temporal_mixer} == plain.to_dict(), "and nothing else"
-    for block in ((1, 2, 2), (2, 2, 2), (4, 2, 2), (8, 2, 2)):
-        assert student("block", str(list(block))).stride == block
-    assert student("block").clip_frames == 8 and student("block", "[2,2,2]").clip_frames == 4
-    placed = student("encoder.downsample_after")
+    changed = student(config, "encoder.temporal_mixer")
+    assert changed.temporal_mixer == SETTINGS["encoder.temporal_mixer"]
+    assert {**changed.to_dict(), "temporal_mixer": plain.temporal_mixer} == plain.to_dict(), "and nothing else"
+    assert (student(config, "block").stride, student(config, "block").clip_frames) == ((8, 2, 2), 8)
+    placed = student(config, "encoder.downsample_after")
     assert (placed.downsample_after, placed.downsample_strides) == ([2, 3], [[2, 2, 2], [2, 1, 1]])
-    assert student("encoder.downsample_after", "[1]").downsample_strides == [[4, 2, 2]]
-    assert student("encoder.clip_frames").clip_frames == 8 and student("encoder.clip_frames").stride == (4, 2, 2)
-    assert student("target").stride == (1, 1, 1) and student("target", "max").to_dict() == plain.to_dict()
-    assert build(config, "fit", f"--model.clip_sigma={SETTINGS['clip_sigma']}").clip_sigma is None
-    raw = build(config, "fit", f"--model.standardise={SETTINGS['standardise']}")
-    assert not raw.target_statistics.is_standardising
-    started = build(config, "fit", f"--model.timm_weights={SETTINGS['timm_weights']}")
-    assert started.timm_weights == SETTINGS["timm_weights"]
+    longer = student(config, "encoder.clip_frames")
+    assert (longer.clip_frames, longer.stride) == (8, (4, 2, 2))
+    assert student(config, "target").stride == (1, 1, 1)
+    names = ("clip_sigma", "standardise", "timm_weights")  # which do not touch each other
+    made = build(config, "fit", *(f"--model.{name}={SETTINGS[name]}" for name in names))
+    assert made.clip_sigma is None and not made.target_statistics.is_standardising
+    assert made.timm_weights == SETTINGS["timm_weights"]
+
+
+def test_other_values_that_the_table_names() -> None:
+    config = "tiny/ctd.yaml"
+    plain = build(config, "fit").encoder_config
+    for mixer in ("depthwise", "attention", "joint", "none"):
+        assert student(config, "encoder.temporal_mixer", mixer).temporal_mixer == mixer
+    for block in ((1, 2, 2), (2, 2, 2), (4, 2, 2)):
+        made = student(config, "block", str(list(block)))
+        assert (made.stride, made.clip_frames) == (block, 4)
+    assert student(config, "encoder.downsample_after", "[1]").downsample_strides == [[4, 2, 2]]
+    assert student(config, "target", "max").to_dict() == plain.to_dict()
 
 
 @pytest.mark.parametrize("config", ["cache.yaml", "tiny/cache.yaml"])
@@ -61,8 +68,7 @@ def test_lma_and_that_the_table_was_read() -> None:
 
 
 def test_the_vit_to_start_from_is_where_its_config_leaves_it() -> None:
-    import_stages()
-    made = BuildOnly("fit", resolve_config_args(["--config", "ablations/pretrain_timm_vit.yaml"]))
+    made = build_stage("fit", "ablations/pretrain_timm_vit.yaml")
     assert f"{made.settings.trainer.default_root_dir}/export" == SETTINGS["timm_weights"]
     student = build("tiny/ctd.yaml", "fit").encoder_config
     vit: Any = made.model.vit

@@ -13,9 +13,9 @@ import timm
 import torch
 import yaml
 
+from built_stages import build_stage
 from liteframe.command import cli
-from liteframe.command.configs import resolve_config_args, shipped_configs
-from liteframe.command.lightning_cli import import_stages
+from liteframe.command.configs import shipped_configs
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.sampling import RandomSegment
 from liteframe.data.sampling.frame_times import FrameTimes
@@ -35,8 +35,7 @@ READS_A_RUN = {"eval"}
 
 
 def build(name: str, *more: str) -> BuildOnly:
-    import_stages()
-    made = BuildOnly(VERBS[name], resolve_config_args(["--config", f"{name}.yaml", *more]))
+    made = build_stage(VERBS[name], f"{name}.yaml", *more)
     assert isinstance(made.datamodule, VideoDataModule)
     return made
 

@@ -23,6 +23,7 @@ from liteframe.pipeline.recipe import read_recipe
 from liteframe.system.own_folder import LISTING, list_files, listing_sha256
 from liteframe.system.run_lock import RunLock
 from liteframe.system.stage_records import read_stage_records
+from ranks import run_ranks
 from toy_stage import write_toy_config
 
 CALLS: list[list[str]] = []
@@ -262,18 +263,17 @@ def test_a_stage_leaves_the_process_as_it_was() -> None:
         assert torch.equal(first, torch.rand(1))
 
 
+def killed_pipeline(rank: int, recipe: Path) -> None:
+    os.environ["TOY_KILL_AT"] = "13"
+    cli.main(["pipeline", str(recipe), "--allow-code"])
+
+
 def test_kill_9_in_a_fit_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_toy_config(tmp_path)
     stages = [{"name": "train", "verb": "fit", "config": "toy.yaml", "outputs": ["result.json"]}]
     recipe = write_recipe(tmp_path, stages)
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    killed = subprocess.run(
-        [sys.executable, "-m", "liteframe", "pipeline", str(recipe), "--allow-code"],
-        env={**os.environ, "PYTHONPATH": paths, "TOY_KILL_AT": "13", "OMP_NUM_THREADS": "1"},
-        timeout=200,
-    )
-    assert killed.returncode == -signal.SIGKILL
+    assert run_ranks(killed_pipeline, 1, recipe) == [-signal.SIGKILL]
     assert not Path("runs/toy/train/result.json").exists()
     assert cli.main(["pipeline", str(recipe), "--allow-code"]) == 0
     assert cli.main(["pipeline", str(recipe), "--allow-code", "--run", "straight"]) == 0

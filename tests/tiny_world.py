@@ -5,12 +5,9 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -221,38 +218,3 @@ def sha256_of(folder: Path, pattern: str = "*.safetensors") -> dict[str, str]:
     found = sorted(path for path in folder.rglob(pattern) if path.is_file())
     assert found, f"no {pattern} in {folder}"
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
-
-
-def run_ranks(function: Callable[..., None], world_size: int, *args: Any) -> list[int]:
-    """Runs `function(rank, *args)` as the ranks of one DDP run, as a launcher would start them; their exit codes.
-
-    Forked, so that each needs no seconds of imports, unless a GPU makes that impossible.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
-    ranks = [
-        context.Process(target=_as_rank, args=(function, rank, world_size, port, args)) for rank in range(world_size)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-        if process.is_alive():
-            process.kill()
-            process.join()
-    return [int(process.exitcode or 0) for process in ranks]
-
-
-def _as_rank(function: Callable[..., None], rank: int, world_size: int, port: int, args: tuple[Any, ...]) -> None:
-    torch.set_num_threads(1)
-    if world_size > 1:
-        os.environ.update(
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port),
-            WORLD_SIZE=str(world_size),
-            NODE_RANK="0",
-            LOCAL_RANK=str(rank),
-        )
-    function(rank, *args)

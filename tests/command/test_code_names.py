@@ -213,7 +213,7 @@ def test_shipped_recipes_are_trusted_and_the_words_of_others_are_not() -> None:
 
 def test_endless_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bomb = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join(9 * [f'*a{i - 1}'])}]\n" for i in range(1, 12))
-    for name, text in {"bomb": bomb, "deep": "[" * 100_000, "itself": "a: &a [*a]\n"}.items():
+    for name, text in {"bomb": bomb, "deep": "[" * 500, "itself": "a: &a [*a]\n"}.items():
         path = tmp_path / f"{name}.yaml"
         path.write_text(text)
         assert cli.main(["fit", "--config", str(path)]) == 1

@@ -9,7 +9,11 @@ import pytest
 
 from liteframe.command import cli
 from liteframe.command.parse_errors import configs_of
+from liteframe.command.trainer_settings import require_mesh
+from liteframe.errors import ConfigError
 from toy_stage import write_toy_config
+
+MESH = "trainer.strategy.init_args"
 
 
 @pytest.fixture(autouse=True)
@@ -100,29 +104,37 @@ def test_settings_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("sizes", "devices", "said"),
     [
-        ((8, 1), "2", "2 x 1 devices (trainer.devices x num_nodes); set it to 2"),
-        ((8, 1), "1", "1 x 1 devices (trainer.devices x num_nodes); set it to 1"),
-        ((2, 2), "2", "set it to 1"),
-        ((1, 3), "2", "choose sizes"),
-        (("auto", 3), "2", "choose sizes"),
-        ((3, "auto"), "2", "set it to 1"),
-        ((0, 0), "2", "choose sizes"),
+        ((8, 1), 2, "2 x 1 devices (trainer.devices x num_nodes); set it to 2"),
+        ((8, 1), 1, "1 x 1 devices (trainer.devices x num_nodes); set it to 1"),
+        ((2, 2), 2, "set it to 1"),
+        ((1, 3), 2, "choose sizes"),
+        (("auto", 3), 2, "choose sizes"),
+        ((3, "auto"), 2, "set it to 1"),
+        ((0, 0), 2, "choose sizes"),
     ],
 )
 def test_weights_are_shared_out_over_the_devices_that_there_are(
-    sizes: tuple[Any, Any], devices: str, said: str, capsys: pytest.CaptureFixture[str]
+    sizes: tuple[Any, Any], devices: int, said: str
 ) -> None:
-    """Said by a run before its ranks start, and by its plan."""
-    named = f"data_parallel_size is {sizes[0]} and tensor_parallel_size {sizes[1]}, but "
-    init = "trainer.strategy.init_args"
-    settings = [f"{init}.data_parallel_size={sizes[0]}", f"{init}.tensor_parallel_size={sizes[1]}"]
-    settings += ["trainer.accelerator=cpu", f"trainer.devices={devices}"]
+    named = f"{MESH}.data_parallel_size is {sizes[0]} and tensor_parallel_size {sizes[1]}, but "
+    with pytest.raises(ConfigError) as error:
+        require_mesh(*sizes, devices)
+    assert str(error.value).startswith(named) and said in str(error.value)
+
+
+@pytest.mark.parametrize("sizes", [(8, 1), ("auto", 3)])
+def test_sizes_that_do_not_fit_are_said_before_the_ranks_start_and_in_a_plan(
+    sizes: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [f"{MESH}.data_parallel_size={sizes[0]}", f"{MESH}.tensor_parallel_size={sizes[1]}"]
+    settings += ["trainer.accelerator=cpu", "trainer.devices=2"]
     own, planned = (["--config=toy.yaml", "--config=trainer/fsdp.yaml"], ["--config", "ctd.yaml", "trainer/fsdp.yaml"])
     words = [["fit", *own, *(f"--{setting}" for setting in settings)], ["plan", *planned, "--set", *settings]]
     for command in words:
         assert cli.main(command) == 1
         error = capsys.readouterr().err
-        assert "Traceback" not in error and f"{init}.{named}" in error and said in error
+        assert "Traceback" not in error and error.count("\n") == 1
+        assert f"{MESH}.data_parallel_size is {sizes[0]} and" in error and "the run has 2 x 1 devices" in error
 
 
 @pytest.mark.parametrize("output", ["notes.txt", "notes.json", ".", "notes.txt/x.json"])

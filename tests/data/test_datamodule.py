@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import ModelCheckpoint
 from painted_videos import number_of, write_video
 from resume_toys import FakePool, Recorder, make_trainer
 from video_server import serving
@@ -32,6 +32,7 @@ from liteframe.data.store.feature_store import StoreKey
 from liteframe.data.store.finalize import finalize
 from liteframe.data.store.writer import FeatureStoreWriter
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, SkipLimitExceeded, StoreMismatch
+from ranks import run_ranks
 
 LENGTHS = [3, 20, 8, 5, 40]
 SLEEPER = """
@@ -267,38 +268,27 @@ def test_every_rank_together_sees_each_sample_once(
     assert sorted(seen) == sorted(f"{n}.mp4" for n in range(rows))
 
 
-DDP = """
-import json, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import liteframe.data.datamodule
-from resume_toys import FakePool, Recorder, make_trainer
-from liteframe.data.datamodule import VideoDataModule
-
-liteframe.data.datamodule.DecodePool = FakePool
-folder, listed = Path(sys.argv[2]), sys.argv[3]
-common = {"image_size": 8, "frames": 4, "batch_size": 2}
-trainer = make_trainer(folder, devices=2, strategy="ddp", max_steps=4, callbacks=None)
-recorder = Recorder()
-trainer.fit(recorder, VideoDataModule(train=listed, val=listed, **common))
-trainer.predict(recorder, VideoDataModule(predict=listed, **common), return_predictions=False)
-out = {"seen": recorder.seen, "validated": recorder.validated, "predicted": recorder.predicted}
-(folder / f"{trainer.global_rank}.json").write_text(json.dumps(out))
-"""
+def run_of_two(rank: int, folder: Path, listed: str) -> None:
+    """Trains, validates and predicts, and writes down what this rank has seen."""
+    common: dict[str, Any] = {"image_size": 8, "frames": 4, "batch_size": 2}
+    trainer = make_trainer(folder, devices=2, strategy="ddp", max_steps=4, callbacks=None)
+    recorder = Recorder()
+    trainer.fit(recorder, VideoDataModule(train=listed, val=listed, **common))
+    trainer.predict(recorder, VideoDataModule(predict=listed, **common), return_predictions=False)
+    out = {"seen": recorder.seen, "validated": recorder.validated, "predicted": recorder.predicted}
+    (folder / f"{rank}.json").write_text(json.dumps(out))
+    os._exit(0)
 
 
 def test_two_processes_under_lightnings_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning's distributed sampler is on by default, and must not touch these loaders."""
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", FakePool)
     listed = manifest(tmp_path / "m.jsonl", *({"path": f"{n}.mp4"} for n in range(9)))
-    (tmp_path / "ddp.py").write_text(DDP)
-    command = [sys.executable, str(tmp_path / "ddp.py"), str(Path(__file__).parent), str(tmp_path), listed]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert run_ranks(run_of_two, 2, tmp_path, listed) == [0, 0]
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     everything = sorted(f"{n}.mp4" for n in range(9))
     assert sorted(ranks[0]["predicted"] + ranks[1]["predicted"]) == everything
 
-    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", FakePool)
     alone = Recorder()
     data = VideoDataModule(train=listed, image_size=8, frames=4, batch_size=4)
     make_trainer(tmp_path / "alone", max_steps=4).fit(alone, data)
@@ -308,33 +298,23 @@ def test_two_processes_under_lightnings_own_settings(tmp_path: Path, monkeypatch
         assert halves[0][3] + halves[1][3] == alone.seen[step][3]
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from lightning.pytorch.callbacks import ModelCheckpoint
-from resume_toys import Recorder, make_trainer
-from liteframe.data.datamodule import VideoDataModule
-
 class Killed(Recorder):
-    def training_step(self, batch, batch_idx):
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         if self.global_step == 4:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().training_step(batch, batch_idx)
 
-keep = ModelCheckpoint(Path(sys.argv[2]) / "kept", every_n_train_steps=1, save_last=True)
-trainer = make_trainer(Path(sys.argv[2]), max_steps=7, callbacks=[keep])
-trainer.fit(Killed(), VideoDataModule(train=sys.argv[3], image_size=64, batch_size=2, num_workers=2))
-"""
+
+def killed_run(rank: int, folder: Path, clips: Path) -> None:
+    keep = ModelCheckpoint(folder / "kept", every_n_train_steps=1, save_last=True)
+    trainer = make_trainer(folder, max_steps=7, callbacks=[keep])
+    trainer.fit(Killed(), module(train=str(clips), num_workers=2))
 
 
 def test_a_run_killed_in_mid_epoch_goes_on_bit_equal(clips: Path, tmp_path: Path) -> None:
     straight = Recorder()
     make_trainer(tmp_path / "straight", max_steps=7, callbacks=None).fit(straight, module(train=str(clips)))
-    (tmp_path / "killed.py").write_text(KILLED)
-    command = [sys.executable, str(tmp_path / "killed.py"), str(Path(__file__).parent), str(tmp_path), str(clips)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    assert run_ranks(killed_run, 1, tmp_path, clips) == [-signal.SIGKILL]
     resumed = Recorder()
     make_trainer(tmp_path / "resumed", max_steps=7, callbacks=None).fit(
         resumed, module(train=str(clips), num_workers=2), ckpt_path=tmp_path / "kept" / "last.ckpt"

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from liteframe.data.sampling import KeyFrames
 from liteframe.data.sources.conversations import turns_of
 from liteframe.data.sources.manifest import VideoSource, read_manifest
 from liteframe.errors import DecodeError, ManifestError, SkipLimitExceeded
+from ranks import run_ranks
 
 BAD = [
     r'{"path": "a\ud800.mp4"}',
@@ -217,29 +216,15 @@ def test_sources_keep_their_faults_apart(tmp_path: Path) -> None:
     assert len({row.id for row in found}) == 6 and sum(bool(row.error) for row in found) == 2
 
 
-DDP = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import liteframe.data.datamodule
-from resume_toys import FakePool, Recorder, make_trainer
-from liteframe.data.datamodule import VideoDataModule
-
-liteframe.data.datamodule.DecodePool = FakePool
-trainer = make_trainer(Path(sys.argv[2]), devices=2, strategy="ddp", max_steps=6, callbacks=None)
-data = VideoDataModule(
-    train=sys.argv[3], image_size=8, frames=4, batch_size=1, on_error="skip", max_skip_fraction=0.9
-)
-trainer.fit(Recorder(), data)
-"""
+def fit_as_rank(rank: int, folder: Path, source: str) -> None:
+    trainer = make_trainer(folder, devices=2, strategy="ddp", max_steps=6, callbacks=None)
+    trainer.fit(Recorder(), data(train=source, batch_size=1, on_error="skip", max_skip_fraction=0.9))
+    os._exit(0)
 
 
 def test_ranks_agree_about_them(tmp_path: Path) -> None:
     source = listed(tmp_path / "x.jsonl", BAD, good=2)
-    (tmp_path / "ddp.py").write_text(DDP)
-    command = [sys.executable, str(tmp_path / "ddp.py"), str(Path(__file__).parent), str(tmp_path), source]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert run_ranks(fit_as_rank, 2, tmp_path, source) == [0, 0]
     names = [json.loads(line)["id"] for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
     assert sorted(names) == sorted(f"{source}:{line}" for line in range(3, 8))
 

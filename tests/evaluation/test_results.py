@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from evaluating import copied_world, evaluate, lines, report, sorted_lines, whole, world
+from liteframe.command import cli
 from liteframe.errors import ConfigError, DataError
 from liteframe.evaluation.results import Part, ResultFolder
 from tiny_world import host_folder, lma_run_folder
 
 
+def evaluate_alone(words: list[str]) -> None:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # else the command takes all cores
+    cli.main(words)
+
+
 def test_killed_in_the_middle_it_goes_on(tmp_path: Path) -> None:
     wanted = sorted_lines(whole())
     words = ["--benchmark", "tiny-world", "--data", world(), "--frames", "8,13", "--out", tmp_path]
-    command = [sys.executable, "-m", "liteframe", "evaluate", lma_run_folder(), *words]
-    with subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL) as process:
-        file = tmp_path / "answers.jsonl"
-        while process.poll() is None and not (file.exists() and file.stat().st_size):
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
+    command = ["evaluate", *map(str, [lma_run_folder(), *words])]
+    process = multiprocessing.get_context("fork").Process(target=evaluate_alone, args=(command,))
+    process.start()
+    file = tmp_path / "answers.jsonl"
+    while process.is_alive() and not (file.exists() and file.stat().st_size):
+        time.sleep(0.002)
+    process.kill()
+    process.join()
     first = lines(tmp_path)
-    assert process.returncode == -signal.SIGKILL and 0 < len(first) < len(wanted)
+    assert process.exitcode == -signal.SIGKILL and 0 < len(first) < len(wanted)
     assert not (tmp_path / "report.json").exists()
     assert evaluate("--out", tmp_path) == 0
     assert lines(tmp_path)[: len(first)] == first

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 from liteframe.command import cli
 from liteframe.run_control.earlier_run import checkpoints_in, first_difference, last_checkpoint
+from ranks import run_ranks
 from toy_stage import write_toy_config
 
 STAGE = "--model=toy_stage.ToyExporter"
@@ -258,32 +257,22 @@ def test_files_of_others_with_the_names_of_ours_stay(here: Path, capsys: pytest.
         path.unlink()
 
 
+def as_torchrun(rank: int, words: list[str]) -> None:
+    """The command as a rank that torchrun has started; what it says is left in a file."""
+    launched = {"RANK": str(rank), "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    os.environ.update(launched)
+    with open(f"said{rank}.txt", "w", encoding="utf-8") as sys.stderr:
+        code = cli.main(words)
+    os._exit(code)
+
+
 def test_every_rank_says_the_same_and_none_waits(here: Path) -> None:
     """Two ranks that something else has started, so that neither knows of the other's error."""
     assert run() == 0
     before = content(here / "run")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     words = ["fit", "--config=toy.yaml", STAGE, "--trainer.default_root_dir=run", "--trainer.logger=false"]
-    ranks = []
-    for rank in (0, 1):
-        paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-        launched = {"LOCAL_RANK": str(rank), "RANK": str(rank), "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0"}
-        launched |= {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-        command = [sys.executable, "-m", "liteframe", *words, "--trainer.devices=2", "--trainer.strategy=ddp"]
-        ranks.append(
-            subprocess.Popen(
-                command,
-                env={**os.environ, **address, **launched},
-                stderr=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-    errors = [process.communicate(timeout=100)[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [1, 1], errors
+    assert run_ranks(as_torchrun, 2, [*words, "--trainer.devices=2", "--trainer.strategy=ddp"]) == [1, 1]
+    errors = [Path(f"said{rank}.txt").read_text(encoding="utf-8") for rank in range(2)]
     assert all("run/checkpoints/last.ckpt: of an earlier run" in error and "Traceback" not in error for error in errors)
     assert content(here / "run") == before
 

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import subprocess_script
 
 from liteframe.command import cli
 from liteframe.command.lightning_cli import import_stages
@@ -25,6 +27,7 @@ from liteframe.run_control.graceful_stop import GracefulStop
 from liteframe.run_control.saving import LastStep
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.system.checkpoint_io import read_checkpoint
+from ranks import ForkedRank
 from toy_stage import write_toy_config
 
 SCRIPT = Path(__file__).with_name("short_patience.py")
@@ -36,11 +39,22 @@ import_stages()
 class Run:
     """The command in a process group of its own, at a toy stage that takes its time.
 
-    The first rank is forked from this process, which has imported everything; Lightning starts others from `SCRIPT`.
+    Both ranks are forked from this process, which has imported everything.
+
+    Args:
+        fresh: let Lightning start the second rank as it does for users, from `SCRIPT`.
     """
 
-    def __init__(self, folder: Path, verb: str = "fit", ranks: int = 1, slow: float = 0.2, args: tuple[str, ...] = ()):
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        verb: str = "fit",
+        ranks: int = 1,
+        slow: float = 0.2,
+        args: tuple[str, ...] = (),
+        fresh: bool = False,
+    ):
+        self.folder, self.forks_rank_1 = folder, ranks > 1 and not fresh
         words = [verb, "--config", str(write_toy_config(folder, slow=slow)), "--trainer.default_root_dir=run", *QUIET]
         words += [f"--trainer.devices={ranks}", *([f"--trainer.max_steps={STEPS}"] if verb == "fit" else [])]
         words += ["--trainer.strategy=ddp"] if ranks > 1 else []
@@ -50,7 +64,7 @@ class Run:
     def of_pipeline(cls, folder: Path) -> Run:
         """The same fit as the one stage of a recipe."""
         run = object.__new__(cls)
-        run.folder = folder
+        run.folder, run.forks_rank_1 = folder, False
         config = str(write_toy_config(folder, slow=0.2))
         args = [*QUIET, f"--trainer.max_steps={STEPS}"]
         stage = {"name": "run", "verb": "fit", "config": config, "args": args}
@@ -73,6 +87,8 @@ class Run:
         sys.argv, sys.modules["__main__"].__spec__ = [str(SCRIPT), *words], None  # how Lightning starts rank 1
         stop_signals.SAVE_AFTER_S, stop_signals.END_AFTER_S = 2.0, 4.0
         sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1)
+        if self.forks_rank_1:
+            subprocess_script.subprocess = SimpleNamespace(Popen=ForkedRank(cli.main))  # type: ignore[attr-defined]
         sys.exit(cli.main())
 
     @property
@@ -135,7 +151,7 @@ def to_rank_1(run: Run) -> None:
 def test_sigterm_saves_the_last_step_and_a_resumed_run_ends_the_same(
     tmp_path: Path, straight: list[float], ranks: int, send: Callable[[Run], None]
 ) -> None:
-    run = Run(tmp_path, ranks=ranks)
+    run = Run(tmp_path, ranks=ranks, fresh=send is to_group)
     run.pid()
     send(run)
     code, said = run.end()

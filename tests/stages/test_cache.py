@@ -25,6 +25,7 @@ from liteframe.models.backbone import WAP
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.stages import cache
 from liteframe.stages.cache import CacheStage
+from ranks import run_ranks
 from tiny_world import (
     TRAIN,
     WAP_SETTINGS,
@@ -32,7 +33,6 @@ from tiny_world import (
     host_folder,
     make_trainer,
     manifest,
-    run_ranks,
     sha256_of,
     store_folder,
     video_data,

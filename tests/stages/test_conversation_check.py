@@ -54,7 +54,7 @@ def refuses(check: ConversationCheck, row: dict[str, Any], frames: int) -> bool:
 @pytest.mark.parametrize("frames", [1, 8, 9])
 def test_a_conversation_has_the_tokens_of_its_prompt(prompts: PromptBuilder, count: int, frames: int) -> None:
     length = prompts.batch([TURNS[:count]], [-(-frames // 4)], TOKENS).input_ids_BL.shape[1]
-    for limit in range(length - 60, length + 60):
+    for limit in sorted({*range(length - 60, length + 60, 9), *range(length - 2, length + 2)}):
         check = ConversationCheck(prompts, 4, TOKENS, limit)
         assert refuses(check, talk(TURNS[:count]), frames) == (length > limit), (length, limit)
     assert not refuses(ConversationCheck(prompts, 4, TOKENS, None), talk(TURNS), 10**4)
@@ -147,6 +147,8 @@ def test_a_row_too_long_for_the_llm_is_an_error_or_skipped_or_cut(workers: int, 
         and "x.jsonl:2" in skip["reason"]
         and "questions: 40), more than the 100" in skip["reason"]
     )
+    if workers:
+        return  # what fits is trained on wherever it was looked at
     cut = fitted(tmp_path / "cut", str(source), {"max_length": 100, "truncate": True}, **settings)
     assert all(weight.isfinite().all() for weight in cut.parameters())
     fitted(tmp_path / "fits", str(source), **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tiny_world import (
     ENCODER,
     WAP_SETTINGS,
     decoding_in_process,
+    home,
     host_folder,
     make_trainer,
     manifest,
@@ -56,8 +58,10 @@ def fit(folder: Path, module: CTDStage, steps: int = 4, **videos: Any) -> Watch:
     return watch
 
 
-def make_store(folder: Path, dtype: str) -> str:
+@lru_cache
+def midpoint_store(dtype: str) -> str:
     """A store of the frames that training with the same sampler sees."""
+    folder = home() / "midpoints"
     cache = CacheStage(str(host_folder()), str(folder / dtype), **WAP_SETTINGS, dtype=dtype)  # type: ignore[arg-type]
     videos = video_data(predict=str(manifest()), sampler=UniformMidpoints())
     make_trainer(folder).predict(cache, videos, return_predictions=False)
@@ -69,7 +73,7 @@ def test_the_loss_from_a_store_is_that_with_the_teacher_on_the_fly(clip_sigma: f
     live = {"train": str(manifest()), "train_sampler": UniformMidpoints()}
     found: dict[str, list[float]] = {}
     for dtype in ("float32", "bfloat16"):
-        store = make_store(tmp_path, dtype)
+        store = midpoint_store(dtype)
         settings = {"standardise": True, "clip_sigma": clip_sigma}
         stored = fit(tmp_path, stage(**settings), store=store)
         teacher = {"teacher": str(host_folder()), "statistics": store, "target_dtype": dtype}

@@ -18,7 +18,8 @@ from liteframe.models.video_llm.adapted import load_adapted
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
 from liteframe.system.checkpoint_io import AtomicCheckpointIO
-from tiny_world import encoder_folder, host_folder, make_trainer, manifest, run_ranks, video_data
+from ranks import run_ranks
+from tiny_world import encoder_folder, host_folder, make_trainer, manifest, video_data
 
 
 class BreakOff(Callback):

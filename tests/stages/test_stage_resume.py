@@ -21,6 +21,7 @@ from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings, Stage
 from liteframe.system.checkpoint_io import AtomicCheckpointIO
 from liteframe.tiny.pretrain import HostPretrainStage, VisionPretrainStage
+from ranks import run_ranks
 from tiny_world import (
     ENCODER,
     WAP_SETTINGS,
@@ -28,7 +29,6 @@ from tiny_world import (
     host_folder,
     make_trainer,
     manifest,
-    run_ranks,
     sha256_of,
     store_folder,
     video_data,

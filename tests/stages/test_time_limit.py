@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from lightning.pytorch.callbacks import timer
 
 from liteframe.command import cli
 from liteframe.stages.optim import lr_factor, with_warmup_cosine
+from ranks import run_ranks
 from toy_stage import write_toy_config
 
 PEAK = 4e-5
@@ -60,23 +59,13 @@ def test_a_run_of_a_time_ends_at_the_end_of_the_schedule(tmp_path: Path, monkeyp
     assert (tmp_path / "run/export/export.txt").is_file()
 
 
+def as_rank(rank: int, words: list[str]) -> None:
+    os._exit(cli.main(words))
+
+
 def test_two_ranks_take_the_rates_of_one_clock(tmp_path: Path) -> None:
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    ranks = [
-        "--trainer.devices=2",
-        "--trainer.strategy=ddp",
-        "--trainer.max_time=00:00:00:02",
-        "--trainer.logger=false",
-    ]
-    command = [sys.executable, "-m", "liteframe", *words(tmp_path, *ranks)]
-    result = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert result.returncode == 0, result.stderr
+    ranks = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_time=00:00:00:02"]
+    assert run_ranks(as_rank, 2, words(tmp_path, *ranks, "--trainer.logger=false")) == [0, 0]
     first, second = rates(tmp_path), rates(tmp_path, rank=1)
     assert first == second and len({*first}) > 1
 

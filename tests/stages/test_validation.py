@@ -23,6 +23,7 @@ from liteframe.stages.evaluate import EvaluateStage
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings, Stage
 from liteframe.tiny.pretrain import HostPretrainStage, TimmPretrainStage
+from ranks import run_ranks
 from tiny_world import (
     ENCODER,
     WAP_SETTINGS,
@@ -30,7 +31,6 @@ from tiny_world import (
     host_folder,
     make_trainer,
     manifest,
-    run_ranks,
     video_data,
 )
 

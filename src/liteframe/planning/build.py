@@ -42,6 +42,9 @@ class BuildOnly(StageCLI):
             built = self.parser.instantiate_classes(self.config)[self.verb]
         self.model, self.datamodule, self.settings = built.model, built.data, self.config[self.verb]
 
+    def _add_instantiators(self) -> None:
+        """Leaves out the copy of the config that Lightning makes for checkpoints, of which there are none here."""
+
     def _run_subcommand(self, subcommand: str) -> None:
         pass
 

@@ -9,17 +9,15 @@ from typing import Any
 
 import pytest
 
+from built_stages import build_stage
 from liteframe.bench.paper.base_run import Busy, Workplace
 from liteframe.bench.paper.cells import CELLS, STORES, PaperCell, Training, find_cell
 from liteframe.bench.paper.training import drop_stores, recipe_of, student_of, train
 from liteframe.bench.paper.work import Worker
-from liteframe.command.configs import resolve_config_args
-from liteframe.command.lightning_cli import import_stages
 from liteframe.data.store.feature_store import StoreKey
 from liteframe.data.store.index import write_key
 from liteframe.errors import LiteFrameError
 from liteframe.models.backbone import WAP, Pool
-from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage
@@ -157,9 +155,8 @@ def test_the_store_of_a_cell_that_an_open_one_starts_from_stays(
 
 
 def built(verb: str, config: str, args: Sequence[str]) -> Any:
-    import_stages()
     words = [word for word in args if not word.startswith("--model.timm_weights")]
-    return BuildOnly(verb, resolve_config_args(["--config", config, *words])).model
+    return build_stage(verb, config, *words).model
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.training], ids=lambda cell: cell.name)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,15 @@ from typing import Any
 import pytest
 from painted_videos import write_video
 
-from liteframe.data.loading.batching import SequentialRequests
-from liteframe.data.loading.loader import VideoLoader
-from liteframe.data.loading.loader_processes import _NamedDeaths
-from liteframe.errors import DataError
-
-BUSY = """
-import sys
+from liteframe.data.decoding.processes.pool import DecodePool
 from liteframe.data.loading.batching import SequentialRequests
 from liteframe.data.loading.dataset import ClipSettings, VideoDataset
-from liteframe.data.decoding.processes.pool import DecodePool
 from liteframe.data.loading.loader import VideoLoader
+from liteframe.data.loading.loader_processes import _NamedDeaths
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.data.sources.video_row import VideoRow
+from liteframe.errors import DataError
 
-rows = [VideoRow(f"{sys.argv[1]}/bad{number}.mp4", str(number)) for number in range(4)]
-pool = DecodePool(deadline_s=600.0, decoder="slow_decoders:sleeps_for_ever_on_bad")
-dataset = VideoDataset(rows, [UniformMidpoints()], pool, ClipSettings((64, 64)))
-for _ in VideoLoader(dataset, SequentialRequests(4, 2, 1, 0), num_workers=2):
-    pass
-"""
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
@@ -90,17 +78,24 @@ def descendants(process: int) -> set[int]:
     return found - {process}
 
 
+def load_without_end(folder: Path) -> None:
+    rows = [VideoRow(f"{folder}/bad{number}.mp4", str(number)) for number in range(4)]
+    pool = DecodePool(deadline_s=600.0, decoder="slow_decoders:sleeps_for_ever_on_bad")
+    dataset = VideoDataset(rows, [UniformMidpoints()], pool, ClipSettings((64, 64)))
+    list(VideoLoader(dataset, SequentialRequests(4, 2, 1, 0), num_workers=2))
+
+
 @needs_proc
 def test_all_processes_die_with_a_main_process_that_is_killed(tmp_path: Path) -> None:
     for number in range(4):
         write_video(tmp_path / f"bad{number}.mp4", 4)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", BUSY, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=tmp_path) as main:
-        deadline = time.monotonic() + 120
-        while len(below := descendants(main.pid)) < 4 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        main.kill()
+    main = multiprocessing.get_context("fork").Process(target=load_without_end, args=(tmp_path,))
+    main.start()
+    deadline = time.monotonic() + 120
+    while len(below := descendants(main.pid or 0)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    main.kill()
+    main.join()
     assert len(below) >= 4, "two loader processes, and a decode process of each"
     deadline = time.monotonic() + 60
     while (left := below & set(parents())) and time.monotonic() < deadline:

@@ -19,7 +19,8 @@ from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.prompts import Turn
 from liteframe.models.video_llm.sharding import gather, shard
-from tiny_world import ENCODER, run_ranks
+from ranks import run_ranks
+from tiny_world import ENCODER
 
 TALKS: list[list[Turn]] = [[("color of the star", "red")], [("color of the ball", "blue")]]
 RATE = 0.5
