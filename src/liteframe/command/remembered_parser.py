@@ -21,6 +21,7 @@ from liteframe.command.parse_errors import configs_of
 from liteframe.errors import ConfigError
 from liteframe.system.atomic import atomic_write_text
 from liteframe.system.bounded_text import parse_yaml
+from liteframe.system.user_cache import user_cache
 
 _LOOK = ("FORCE_COLOR", "NO_COLOR", "PYTHON_COLORS", "TERM")
 _BESIDE = ("--allow-code",)
@@ -130,9 +131,8 @@ def _names(options: Iterable[str]) -> list[str]:
 
 
 def _place(verb: str) -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     installation = hashlib.sha256(f"{sys.prefix}\n{__file__}".encode()).hexdigest()[:12]
-    return Path(home) / "liteframe" / "parsers" / f"{verb}-{installation}.json"
+    return user_cache("parsers") / f"{verb}-{installation}.json"
 
 
 def _made_by() -> list[Any]:

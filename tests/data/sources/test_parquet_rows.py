@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.sources.manifest import read_manifest
+from liteframe.data.sources.manifest import each_row, read_manifest
 from liteframe.errors import ManifestError
 
 pa = pytest.importorskip("pyarrow")
@@ -100,3 +100,14 @@ def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
     path.write_bytes(damaged)
     with pytest.raises(ManifestError, match=r"x\.parquet"):
         read_manifest(path)
+
+
+def test_rows_whose_texts_repeat_are_not_all_held_at_once(tmp_path: Path) -> None:
+    """They take a few bytes each in the file, and their whole length in memory."""
+    talk = pa.array([[{"from": "human", "value": "x" * 50_000}]]).take(pa.array([0] * 1000))
+    path = written(tmp_path / "x.parquet", {"video": pa.array(["a.mp4"] * 1000), "conversations": talk})
+    del talk
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in each_row(path):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert path.stat().st_size < 1_000_000 and most < 25_000_000

@@ -272,11 +272,11 @@ class SequentialRequests:
 
     def indices(self) -> Sequence[int]:
         """This rank's samples that are not done."""
-        return self._left(self._rank)
+        return self._left()[self._rank]
 
     def __len__(self) -> int:
         """Batches of the rank that has most, so that no rank leaves out what all wait for at the end of the loop."""
-        return max(-(-len(self._left(rank)) // self.batch_size) for rank in range(len(self._shares)))
+        return max(-(-len(left) // self.batch_size) for left in self._left())
 
     def __iter__(self) -> Iterator[list[SampleRequest]]:
         indices = self.indices()
@@ -286,10 +286,12 @@ class SequentialRequests:
             for _ in range(-(-len(indices) // self.batch_size), len(self)):
                 yield [replace(self._request(0), blank=True)]
 
-    def _left(self, rank: int) -> Sequence[int]:
+    def _left(self) -> list[Sequence[int]]:
+        """The samples of each rank that are not done."""
         done = self._done() if self._done is not None else ()
-        share = self._shares[rank]
-        return [index for index in share if index not in done] if done else share
+        if not done:
+            return list(self._shares)
+        return [[index for index in share if index not in done] for share in self._shares]
 
     def _request(self, index: int) -> SampleRequest:
         return SampleRequest(index, self.num_frames, sample_seed(self.seed, 0, index))

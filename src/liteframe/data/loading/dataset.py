@@ -20,6 +20,7 @@ from liteframe.data.sampling import FrameSampler
 from liteframe.data.sources.conversations import of_types
 from liteframe.data.sources.manifest import VideoRow
 from liteframe.data.sources.row_table import RowTable
+from liteframe.data.sources.shared_array import HeldArray
 from liteframe.data.store.clip_store import ClipStore, StoredFrames
 from liteframe.data.store.feature_store import FeatureStore
 from liteframe.data.transforms import resize_uint8
@@ -91,6 +92,15 @@ class VideoDataset(Dataset[Any]):
         self.question_types, self.places_N, self.check = question_types, places_N, check
         self.clips = clips
         self._pool = pool
+
+    @property
+    def places_N(self) -> np.ndarray | None:
+        """Index of the row or entry of each sample; None where all are in order."""
+        return None if self._places is None else self._places.values
+
+    @places_N.setter
+    def places_N(self, places_N: np.ndarray | None) -> None:
+        self._places = None if places_N is None else HeldArray(places_N)
 
     def __len__(self) -> int:
         if self.places_N is not None:

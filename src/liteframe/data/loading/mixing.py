@@ -57,7 +57,7 @@ class Mixture:
         rng = np.random.default_rng([seed, _ORDER_STREAM, epoch])
         if self.weights is None:
             order_N = rng.permutation(sum(self.rows))
-            return order_N, np.full(len(order_N), epoch)
+            return order_N, np.broadcast_to(epoch, order_N.shape)
         source_N = rng.permutation(np.repeat(np.arange(len(self.rows)), self.places))
         order_N, passes_N = np.empty_like(source_N), np.empty_like(source_N)
         first = 0

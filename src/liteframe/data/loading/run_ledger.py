@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.loading.skips import SkipLedger, Skipped, set_aside
-from liteframe.data.sources.row_table import IdSet, RowTable, id_keys
+from liteframe.data.sources.id_keys import IdSet, id_keys
+from liteframe.data.sources.row_table import RowTable
 from liteframe.data.store.feature_store import FeatureStore
 
 

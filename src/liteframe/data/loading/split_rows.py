@@ -38,7 +38,9 @@ def read_split(
     if not sources:
         hint = " (or data.store)" if split == "train" else ""
         raise ConfigError(f"data.{split}{hint} is not set; give a list (JSONL, JSON, Parquet) or a folder of videos")
-    rows = read_sources(sources, check, keep_unusable=skip)
+    rows = read_sources(sources, keep_unusable=skip)
+    if check is not None:
+        mark_refused(rows, check, skip)
     if rows.first_url is not None and not has_cache:
         raise ConfigError(
             f"data.remote_cache is not set, but data.{split} has videos to be fetched, such as {rows.first_url}; set"
@@ -64,4 +66,5 @@ def mark_refused(rows: RowTable, check: RowCheck, skip: bool) -> list[Skipped]:
                 raise named from error
             rows.errors[index] = str(named)
             refused.append(Skipped(row.path, row.id, str(named)))
+    rows.errors = dict(sorted(rows.errors.items()))
     return refused

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from liteframe.data.loading.mixing import Mixture
-from liteframe.data.sources.row_table import RowTable, id_keys, numbered
+from liteframe.data.sources.id_keys import id_keys, numbered
+from liteframe.data.sources.row_table import RowTable
 from liteframe.errors import ConfigError, ManifestError
 
 GONE = -1
@@ -51,7 +52,7 @@ class TrainingSamples:
 
     def state(self) -> torch.Tensor:
         """What a checkpoint holds of them, int64 (N,)."""
-        return torch.from_numpy(self.keys_N)
+        return torch.tensor(self.keys_N)
 
     def going_on(self, state: torch.Tensor, sizes: Sequence[int] | None) -> TrainingSamples:
         """The samples of a checkpoint, each at its place in the lists of now.
@@ -99,7 +100,8 @@ def of_rows(rows: RowTable, weights: Sequence[float | None]) -> TrainingSamples:
         first = next(iter(rows.errors.values()))
         raise ManifestError(f"none of the {len(rows)} rows of data.train can be used; the first: {first}")
     bounds = np.searchsorted(usable_N, np.cumsum([0, *rows.sizes]))
-    return TrainingSamples(rows.sample_keys_N[usable_N], usable_N, Mixture(np.diff(bounds).tolist(), weights))
+    keys_N = rows.sample_keys_N[usable_N] if rows.errors else rows.sample_keys_N
+    return TrainingSamples(keys_N, usable_N, Mixture(np.diff(bounds).tolist(), weights))
 
 
 def of_all_rows(rows: RowTable, weights: Sequence[float | None]) -> TrainingSamples:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import re
-from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote
 
 from liteframe.data.remote.file import is_url
@@ -24,7 +25,8 @@ class ListRoot:
     one, a folder or a URL, no name, `..` or link leads out of it. The folder that a row's `data_source` names is the
     root of that row's video.
 
-    It remembers what it saw of each folder, so it is for one reading of one list.
+    It remembers what it saw of each folder, so it is for one reading of one list. While the disk is as it was `seen`,
+    another one makes the same of the same names.
 
     Args:
         folder: that the list lies in.
@@ -35,7 +37,7 @@ class ListRoot:
         self.is_url = root is not None and is_url(root)
         self.base: str = root.rstrip("/") if root is not None and self.is_url else os.path.abspath(root or folder)
         self._files = _HeldFolder(self.base) if root is not None and not self.is_url else None
-        self._source_folder = lru_cache(maxsize=1024)(self._find_source_folder)
+        self._source_folders: dict[str, _HeldFolder | OutsideRoot | None] = {}
 
     def locate(self, name: str, data_source: str | None = None) -> str:
         """The absolute path or URL of `name`.
@@ -59,7 +61,9 @@ class ListRoot:
             return name
         if self._files is None:
             name = in_home(name)
-        source = self._source_folder(data_source) if data_source and not os.path.isabs(name) else None
+        source = self._source(data_source) if data_source and not os.path.isabs(name) else None
+        if isinstance(source, OutsideRoot):
+            raise source
         if source is not None:
             return source.locate(name)
         return self._files.locate(name) if self._files is not None else os.path.normpath(os.path.join(self.base, name))
@@ -71,6 +75,33 @@ class ListRoot:
         start = self.base + os.sep
         short = path[len(start) :] if path.startswith(start) else os.path.relpath(path, self.base)
         return short.replace(os.sep, "/") if os.sep != "/" else short
+
+    def seen(self) -> dict[str, Any]:
+        """What it saw of the disk, in values of JSON."""
+        held = [("", self._files), *self._source_folders.items()]
+        return {
+            "data_sources": {name: _in_words(found) for name, found in self._source_folders.items()},
+            "folders": {name: folder.seen() for name, folder in held if isinstance(folder, _HeldFolder)},
+        }
+
+    def is_as(self, seen: dict[str, Any]) -> bool:
+        """Whether the disk is as another one, of the same folder and root, has `seen` it."""
+        if any(_in_words(self._source(name)) != words for name, words in seen["data_sources"].items()):
+            return False
+        held = {"": self._files, **self._source_folders}
+        return all(
+            isinstance(folder := held[name], _HeldFolder) and folder.is_as(sights)
+            for name, sights in seen["folders"].items()
+        )
+
+    def _source(self, data_source: str) -> _HeldFolder | OutsideRoot | None:
+        """The folder that a row's `data_source` names, or why it must not; None where there is none."""
+        if data_source not in self._source_folders:
+            try:
+                self._source_folders[data_source] = self._find_source_folder(data_source)
+            except OutsideRoot as error:
+                self._source_folders[data_source] = error
+        return self._source_folders[data_source]
 
     def _below_url(self, name: str) -> str:
         below = name
@@ -104,6 +135,7 @@ class _HeldFolder:
         self.folder, self._outermost = folder, outermost or folder
         self._start = folder.rstrip(os.sep) + os.sep
         self._seen: dict[str, OutsideRoot | frozenset[str]] = {}
+        self._changed_at: dict[str, int] = {}
 
     def locate(self, name: str) -> str:
         path = os.path.normpath(self._start + name) if not os.path.isabs(name) else os.path.normpath(name)
@@ -112,10 +144,29 @@ class _HeldFolder:
         parent, _, file = path.rpartition(os.sep)
         seen = self._seen.get(parent)
         if seen is None:
+            self._changed_at[parent] = _changed_at(parent)
             seen = self._seen[parent] = self._look(parent)
         if isinstance(seen, OutsideRoot):
             raise OutsideRoot(f"{name!r}: {seen}")
         return str(contained(self._outermost, path)) if file in seen else path
+
+    def seen(self) -> dict[str, tuple[int, str]]:
+        """Of each folder that was looked at, when it was changed last, and a digest of what was seen."""
+        return {parent: (self._changed_at[parent], _digest(parent, seen)) for parent, seen in self._seen.items()}
+
+    def is_as(self, seen: dict[str, tuple[int, str]]) -> bool:
+        """Whether all is as it was `seen`, whatever files have come and gone beside."""
+        return all(
+            (_changed_at(parent) == changed_at and self._holds(parent)) or _digest(parent, self._look(parent)) == digest
+            for parent, (changed_at, digest) in seen.items()
+        )
+
+    def _holds(self, parent: str) -> bool:
+        try:
+            contained(self._outermost, parent)
+        except OutsideRoot:
+            return False
+        return True
 
     def _look(self, parent: str) -> OutsideRoot | frozenset[str]:
         """Names of the links in a folder, read at one go: asking for each file would take a network disk too long."""
@@ -127,6 +178,25 @@ class _HeldFolder:
             return error
         except OSError:
             return frozenset()  # not there, or not to be read: then neither is the video
+
+
+def _changed_at(folder: str) -> int:
+    """When names were last added to a folder or taken out of it, in nanoseconds; 0 where there is none."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _digest(parent: str, seen: OutsideRoot | frozenset[str]) -> str:
+    """What stands for a sight of a folder: why it is not to be read, or its links and where they lead."""
+    links = [str(seen)] if isinstance(seen, OutsideRoot) else sorted(seen)
+    leads = [] if isinstance(seen, OutsideRoot) else [os.path.realpath(os.path.join(parent, name)) for name in links]
+    return hashlib.sha256(repr([links, leads]).encode(errors="surrogatepass")).hexdigest()
+
+
+def _in_words(source: _HeldFolder | OutsideRoot | None) -> str | None:
+    return source.folder if isinstance(source, _HeldFolder) else None if source is None else f"not read: {source}"
 
 
 def _decoded(name: str) -> list[str]:

@@ -13,11 +13,13 @@ from liteframe.data.remote.file import is_url
 from liteframe.data.sources.file_kind import is_parquet, is_video
 from liteframe.data.sources.folder import VIDEO_SUFFIXES, folder_rows
 from liteframe.data.sources.json_text import json_rows
+from liteframe.data.sources.kept_tables import ListFile, are_long, kept_table
 from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.parquet import parquet_rows
+from liteframe.data.sources.row_names import ListNames, NameTable, named_apart
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.sources.video_row import ParsedRow, VideoRow, parse_row, unusable
-from liteframe.errors import DataError, ManifestError
+from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
 
 __all__ = ["VIDEO_SUFFIXES", "VideoRow", "VideoSource", "each_row", "read_manifest", "read_manifests", "read_sources"]
@@ -55,7 +57,6 @@ RowCheck = Callable[[dict[str, Any]], None]
 def read_manifest(
     source: str | os.PathLike[str],
     root: str | None = None,
-    check: RowCheck | None = None,
     keep_unusable: bool = False,
     asked_apart: bool = False,
 ) -> list[VideoRow]:
@@ -70,27 +71,26 @@ def read_manifest(
         source: the list.
         root: folder or URL that its paths are relative to and do not leave. By default the list's own folder, and then
             paths may also be absolute, lead out of it, or be URLs.
-        check: asked about each row that can be read.
-        keep_unusable: a row that cannot be read, or that `check` refuses, stays in its place with the reason as
-            `error` and, where it cannot be read, its place in the list as path and id.
+        keep_unusable: a row that cannot be read stays in its place with the reason as `error`, and its place in the
+            list as path and id.
         asked_apart: as of `parse_row`.
 
     Raises:
         ManifestError: nothing there, no videos, or a bad row; names file, line (or row) and field.
         ConfigError: a Parquet file, and pyarrow is not installed.
     """
-    return list(_rows(source, root, check, keep_unusable, asked_apart))
+    return list(_rows(source, root, keep_unusable, asked_apart))
 
 
 def _rows(
     source: str | os.PathLike[str],
     root: str | None,
-    check: RowCheck | None,
     keep_unusable: bool,
     asked_apart: bool = False,
+    held: ListRoot | None = None,
 ) -> Iterator[VideoRow]:
-    names = _Names()
-    for where, parsed in each_row(source, root, asked_apart):
+    names = ListNames()
+    for where, parsed in each_row(source, root, asked_apart, held):
         try:
             if isinstance(parsed, ManifestError):
                 raise parsed
@@ -101,42 +101,18 @@ def _rows(
             row = unusable(where, error)
             names.add(ParsedRow(row, gives_id=False, foreign=False), where)
             yield row
-            continue
-        if check is not None and not parsed.row.error:
-            try:
-                check(parsed.row.as_dict())
-            except DataError as error:
-                if not keep_unusable:
-                    raise ManifestError(f"{where}: {error}") from error
-                parsed.row.error = f"{where}: {error}"
-        yield parsed.row
-
-
-class _Names:
-    """Ids of the rows so far, which all differ."""
-
-    def __init__(self) -> None:
-        self._place_of: dict[str, str] = {}
-        self._uses: dict[str, int] = {}
-
-    def add(self, parsed: ParsedRow, where: str) -> None:
-        """Gives the row's id a number behind it where it is taken; ManifestError where it has to stay as it is."""
-        row, name = parsed.row, parsed.row.id
-        while row.id in self._place_of and (parsed.foreign or not parsed.gives_id):
-            self._uses[name] = self._uses.get(name, 1) + 1
-            row.id = f"{name}@{self._uses[name]}"
-        if row.id in self._place_of:
-            raise ManifestError(
-                f"{where}: field 'id': {row.id!r} is the id of {self._place_of[row.id]} already;"
-                " give each row an id of its own, or none"
-            )
-        self._place_of[row.id] = where
+        else:
+            yield parsed.row
 
 
 def each_row(
-    source: str | os.PathLike[str], root: str | None = None, asked_apart: bool = False
+    source: str | os.PathLike[str], root: str | None = None, asked_apart: bool = False, held: ListRoot | None = None
 ) -> Iterator[tuple[str, ParsedRow | ManifestError]]:
     """The place of each row of a list with the row, or why it cannot be read; ids may repeat. Else as `read_manifest`.
+
+    Args:
+        source, root, asked_apart: as of `read_manifest`.
+        held: what the names are held to, where that is asked afterwards what it saw; by default one of its own.
 
     Raises:
         ManifestError: the list as a whole cannot be read, or is empty.
@@ -161,7 +137,7 @@ def each_row(
             raise ManifestError(f"{path}: root is {root!r}, but only the paths of a list have a root; leave it out")
         yield from _videos(folder_rows(path) if is_folder else [VideoRow(path=str(path.absolute()), id=path.name)])
         return
-    held = ListRoot(str(path.parent), root)
+    held = held or ListRoot(str(path.parent), root)
     empty = True
     try:
         for where, fields in parquet_rows(path) if is_parquet(path) else json_rows(path):
@@ -192,27 +168,39 @@ def _videos(rows: Sequence[VideoRow | ManifestError]) -> Iterator[tuple[str, Par
             yield row.path, ParsedRow(row, gives_id=False, foreign=False)
 
 
-def read_sources(sources: Sources, check: RowCheck | None = None, keep_unusable: bool = False) -> RowTable:
+def read_sources(sources: Sources, keep_unusable: bool = False) -> RowTable:
     """Rows of the sources, one after the other; an id that an earlier source has got already gets `@<source number>`.
+
+    Those of long lists are kept on disk, see `kept_tables`.
 
     Arguments and errors are those of `read_manifest`.
     """
-    return RowTable(_parts(as_sources(sources), check, keep_unusable))
+    given = as_sources(sources)
+    lists = _list_files(given)
+    if lists is None or not are_long(lists):
+        return RowTable(_parts(given, keep_unusable))
+    table = kept_table(lists, lambda roots: _parts(given, keep_unusable, roots))
+    if table.first_unreadable is not None and not keep_unusable:
+        raise ManifestError(table.first_unreadable)
+    return table
 
 
-def _parts(sources: Sequence[VideoSource], check: RowCheck | None, keep_unusable: bool) -> Iterator[Iterable[VideoRow]]:
-    seen: set[str] = set()
+def _list_files(sources: Sequence[VideoSource]) -> list[ListFile] | None:
+    """The sources, if each is a list that can be opened."""
+    try:
+        lists = [ListFile(Path(without_file_url(source.path)), source.root) for source in sources]
+        return lists if all(file.path.is_file() and not is_video(file.path) for file in lists) else None
+    except (NotHere, OSError, ValueError):
+        return None  # reading it says what is wrong
+
+
+def _parts(
+    sources: Sequence[VideoSource], keep_unusable: bool, roots: Sequence[ListRoot] | None = None
+) -> Iterator[Iterable[VideoRow]]:
+    taken = NameTable()
     for number, source in enumerate(sources):
-        rows = _rows(source.path, source.root, check, keep_unusable)
-        yield _named_apart(rows, number, seen) if len(sources) > 1 else rows
-
-
-def _named_apart(rows: Iterable[VideoRow], number: int, seen: set[str]) -> Iterator[VideoRow]:
-    for row in rows:
-        while row.id in seen:
-            row.id = f"{row.id}@{number}"
-        seen.add(row.id)
-        yield row
+        rows = _rows(source.path, source.root, keep_unusable, held=roots[number] if roots else None)
+        yield named_apart(rows, number, taken) if len(sources) > 1 else rows
 
 
 def read_manifests(sources: Sources) -> list[VideoRow]:

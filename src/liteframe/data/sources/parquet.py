@@ -10,7 +10,9 @@ from liteframe.data.sources.row_fields import MAX_TEXT, require_short
 from liteframe.errors import ConfigError, ManifestError
 from liteframe.system.installation import install_hint
 
-_ROWS_AT_A_TIME = 4096
+_ROWS_AT_A_TIME = 256
+"""Few, as texts that repeat take a few bytes of the file each, and their whole length in memory."""
+_BYTES_AT_A_TIME = 1 << 20
 _MOST_COLUMNS = 10_000
 
 
@@ -31,7 +33,8 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
             f"{path}: Parquet is read by pyarrow, which is not installed: {install_hint('parquet')}"
         ) from error
     try:
-        with ParquetFile(path) as file:
+        # Else it takes in a row group of a column at once, which may be the whole file.
+        with ParquetFile(path, buffer_size=_BYTES_AT_A_TIME) as file:
             columns = file.metadata.num_columns
             if columns > _MOST_COLUMNS:
                 raise ManifestError(f"{path}: {columns:,} columns; a list of videos has at most {_MOST_COLUMNS:,}")

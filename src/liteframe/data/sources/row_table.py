@@ -6,45 +6,55 @@ because counting references writes to the objects that are read.
 
 from __future__ import annotations
 
-import hashlib
+import json
+import os
 import pickle
 from array import array
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import fields
-from functools import cached_property
-from itertools import pairwise
-from typing import overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, fields
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 
 from liteframe.data.remote.file import is_url
+from liteframe.data.sources.id_keys import id_key, numbered
+from liteframe.data.sources.shared_array import HeldArray, MappedArray, SharedArray
 from liteframe.data.sources.video_row import VideoRow
 
 _APART = ("id", "error", "own_id", "name")
 _FIELDS = tuple(field.name for field in fields(VideoRow) if field.name not in _APART)
+_COLUMNS: dict[str, type[np.generic]] = {
+    "rows": np.uint8,
+    "row_ends": np.int64,
+    "ids": np.uint8,
+    "id_ends": np.int64,
+    "id_keys": np.int64,
+    "sample_keys": np.int64,
+}
+"""What a table consists of. Texts lie behind one another; their `ends` are 0 and where each of them ends."""
+_FACTS, _ERRORS = "facts.json", "errors.jsonl"
+TABLE_FILES = (*(f"{name}.bin" for name in _COLUMNS), _ERRORS, _FACTS)
+"""Names of the files that a table is kept in; the last is there once the others are whole."""
 
 
-class _ByteStrings:
-    """Byte strings behind one another, in tensors: torch shares those with processes that it starts.
+@dataclass
+class _Facts:
+    """What is known of a table as a whole.
 
-    Args:
-        data: the strings.
-        ends: 0, and where each of them ends.
+    Attributes:
+        sizes: number of rows of each list.
+        first_url: the first path that is a URL.
+        first_unreadable: index of the first row that could not be read.
+        bytes: of each column, where they are in files.
     """
 
-    def __init__(self, data: bytearray, ends: array[int]) -> None:
-        import torch  # here, as commands that read no list are quick without it
-
-        self._data = torch.frombuffer(data or bytearray(1), dtype=torch.uint8)
-        self._ends = torch.frombuffer(ends, dtype=torch.int64)
-
-    def __getitem__(self, index: int) -> bytes:
-        start, end = self._ends[index : index + 2].tolist()
-        return self._data.numpy()[start:end].tobytes()
-
-    def __iter__(self) -> Iterator[bytes]:
-        data, ends = self._data.numpy(), self._ends.numpy()
-        return (data[start:end].tobytes() for start, end in pairwise(ends))
+    sizes: list[int] = field(default_factory=list)
+    first_url: str | None = None
+    first_unreadable: int | None = None
+    bytes: dict[str, int] = field(default_factory=dict)
 
 
 class RowTable(Sequence[VideoRow]):
@@ -52,39 +62,72 @@ class RowTable(Sequence[VideoRow]):
 
     Args:
         parts: the rows of each list.
+        folder: writes the rows into files in there (`TABLE_FILES`) and maps them, for `RowTable.open` too; a value that
+            JSON has not, such as a time out of Parquet, becomes its text. By default they are held in memory.
 
     Attributes:
         sizes: number of rows of each list.
         errors: why a row cannot be used, by its index; of those rows alone.
         first_url: the first path that is a URL, if there is one.
+        first_unreadable: why the first row that could not be read could not, if there is one.
     """
 
-    def __init__(self, parts: Iterable[Iterable[VideoRow]]) -> None:
-        self.sizes: list[int] = []
-        self.errors: dict[int, str] = {}
-        self.first_url: str | None = None
-        import torch  # here, as commands that read no list are quick without it
+    def __init__(self, parts: Iterable[Iterable[VideoRow]], folder: Path | None = None) -> None:
+        if folder is None:
+            columns: dict[str, BytesIO] = {name: BytesIO() for name in _COLUMNS}
+            facts, errors = _write(parts, columns, _pickled)
+            held = {name: np.frombuffer(columns[name].getbuffer(), dtype) for name, dtype in _COLUMNS.items()}
+            held["sample_keys"] = numbered(held["sample_keys"])
+            self._set({name: HeldArray(values) for name, values in held.items()}, facts, errors, pickle.loads)
+            return
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(open(folder / f"{name}.bin", "wb", 1 << 20)) for name in _COLUMNS}
+            facts, errors = _write(parts, files, _as_json)
+        keys_path = folder / "sample_keys.bin"
+        numbered(np.fromfile(keys_path, np.int64)).tofile(keys_path)
+        facts.bytes = {name: (folder / f"{name}.bin").stat().st_size for name in _COLUMNS}
+        with open(folder / _ERRORS, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps([index, error]) + "\n" for index, error in errors.items())
+        (folder / _FACTS).write_text(json.dumps(asdict(facts)), encoding="utf-8")
+        self._open(folder)
 
-        rows, ids = bytearray(), bytearray()
-        row_ends, id_ends, keys = array("q", [0]), array("q", [0]), array("q")
-        for number, part in enumerate(parts):
-            before = len(id_ends)
-            for row in part:
-                if row.error:
-                    self.errors[len(id_ends) - 1] = row.error
-                if self.first_url is None and is_url(row.path):
-                    self.first_url = row.path
-                rows += pickle.dumps([getattr(row, name) for name in _FIELDS], protocol=5)
-                ids += row.id.encode(errors="surrogatepass")
-                row_ends.append(len(rows))
-                id_ends.append(len(ids))
-                keys.append(_sample_key(row, number))
-            self.sizes.append(len(id_ends) - before)
-        self._sample_keys = torch.from_numpy(numbered(np.array(keys, np.int64)))
-        self._rows, self._ids = _ByteStrings(rows, row_ends), _ByteStrings(ids, id_ends)
+    @classmethod
+    def open(cls, folder: Path) -> RowTable:
+        """The table whose files lie in `folder`. Raises OSError or ValueError where they are not, or are not whole."""
+        table = cls.__new__(cls)
+        table._open(folder)
+        return table
+
+    def _open(self, folder: Path) -> None:
+        facts = _Facts(**json.loads((folder / _FACTS).read_bytes()))
+        for name, size in facts.bytes.items():
+            if (folder / f"{name}.bin").stat().st_size != size:
+                raise ValueError(f"{folder / name}.bin: is not whole")
+        with open(folder / _ERRORS, encoding="utf-8") as file:
+            errors = dict(map(json.loads, file))
+        columns = {name: MappedArray(folder / f"{name}.bin", dtype) for name, dtype in _COLUMNS.items()}
+        self._set(columns, facts, errors, json.loads)
+
+    def _set(
+        self,
+        columns: Mapping[str, SharedArray],
+        facts: _Facts,
+        errors: dict[int, str],
+        decode: Callable[[bytes], list[Any]],
+    ) -> None:
+        self._columns, self._decode, self._rows = columns, decode, sum(facts.sizes)
+        self.sizes, self.errors, self.first_url = facts.sizes, errors, facts.first_url
+        self.first_unreadable = None if facts.first_unreadable is None else errors[facts.first_unreadable]
+
+    def keep_open(self, handle: int) -> None:
+        """Takes a file handle that keeps the files of this table from being removed, to close it with the table."""
+        self._handle = _Handle(handle)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_handle"}
 
     def __len__(self) -> int:
-        return sum(self.sizes)
+        return self._rows
 
     @overload
     def __getitem__(self, index: int) -> VideoRow: ...
@@ -94,21 +137,25 @@ class RowTable(Sequence[VideoRow]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         place = range(len(self))[index]
-        values = dict(zip(_FIELDS, pickle.loads(self._rows[place]), strict=True))
+        values = dict(zip(_FIELDS, self._decode(self._text("rows", "row_ends", place)), strict=True))
         return VideoRow(**values, id=self.id_of(place), error=self.errors.get(place))
+
+    def _text(self, column: str, ends: str, place: int) -> bytes:
+        start, end = self._columns[ends].values[place : place + 2].tolist()
+        return self._columns[column].values[start:end].tobytes()
 
     def id_of(self, index: int) -> str:
         """Id of a row, for less than the row."""
-        return self._ids[index].decode(errors="surrogatepass")
+        return self._text("ids", "id_ends", index).decode(errors="surrogatepass")
 
     def ids(self) -> Iterator[str]:
         """Id of each row."""
-        return (name.decode(errors="surrogatepass") for name in self._ids)
+        return map(self.id_of, range(len(self)))
 
-    @cached_property
+    @property
     def keys_N(self) -> np.ndarray:
         """`id_key` of each row, int64 (N,)."""
-        return id_keys(self.ids())
+        return self._columns["id_keys"].values
 
     @property
     def sample_keys_N(self) -> np.ndarray:
@@ -116,55 +163,66 @@ class RowTable(Sequence[VideoRow]):
 
         It stands for the row's own id; where it has none, for its content. Rows of equal content are numbered.
         """
-        keys_N: np.ndarray = self._sample_keys.numpy()
-        return keys_N
+        return self._columns["sample_keys"].values
 
     @property
     def usable_N(self) -> np.ndarray:
         """Indices of the rows without an error, int64."""
-        return np.delete(np.arange(len(self)), list(self.errors))
+        rows_N = np.arange(len(self))
+        return np.delete(rows_N, list(self.errors)) if self.errors else rows_N
+
+
+class _Handle:
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self._handle)
+
+
+def _write(
+    parts: Iterable[Iterable[VideoRow]], columns: Mapping[str, BinaryIO], encode: Callable[[list[Any]], bytes]
+) -> tuple[_Facts, dict[int, str]]:
+    """Writes the columns of the rows, and gives the facts, and the errors by index. Sample keys are not `numbered`."""
+    facts, errors = _Facts(), dict[int, str]()
+    index = row_end = id_end = 0
+    _put(columns["row_ends"], 0)
+    _put(columns["id_ends"], 0)
+    for number, part in enumerate(parts):
+        before = index
+        for row in part:
+            if row.error:
+                errors[index] = row.error
+                if not row.place and facts.first_unreadable is None:
+                    facts.first_unreadable = index
+            if facts.first_url is None and is_url(row.path):
+                facts.first_url = row.path
+            row_end += columns["rows"].write(encode([getattr(row, name) for name in _FIELDS]))
+            id_end += columns["ids"].write(row.id.encode(errors="surrogatepass"))
+            _put(columns["row_ends"], row_end)
+            _put(columns["id_ends"], id_end)
+            _put(columns["id_keys"], id_key(row.id))
+            _put(columns["sample_keys"], _sample_key(row, number))
+            index += 1
+        facts.sizes.append(index - before)
+    return facts, errors
+
+
+def _put(column: BinaryIO, value: int) -> None:
+    column.write(array("q", (value,)))
+
+
+def _pickled(values: list[Any]) -> bytes:
+    return pickle.dumps(values, protocol=5)
+
+
+def _as_json(values: list[Any]) -> bytes:
+    return _JSON(values).encode(errors="surrogatepass")
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False, default=str).encode
 
 
 def _sample_key(row: VideoRow, source: int) -> int:
     known_by = row.content() if row.own_id is None else f"id {row.own_id}"
     return id_key(f"{source} {known_by}")
-
-
-def numbered(keys_N: np.ndarray) -> np.ndarray:
-    """The keys, with others in place of the second, third, ... of those that are equal."""
-    order_N = np.argsort(keys_N, kind="stable")
-    sorted_N = keys_N[order_N]
-    ordinal_N = np.arange(len(keys_N)) - np.searchsorted(sorted_N, sorted_N)
-    distinct_N = keys_N.copy()
-    for place in np.flatnonzero(ordinal_N).tolist():
-        distinct_N[order_N[place]] = id_key(f"{sorted_N[place]} {ordinal_N[place]}")
-    return distinct_N
-
-
-def id_key(name: str) -> int:
-    """A number of 64 bits that stands for an id; in any process the same."""
-    digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
-
-
-def id_keys(names: Iterable[str]) -> np.ndarray:
-    """`id_key` of each id, int64 (N,)."""
-    return np.fromiter(map(id_key, names), dtype=np.int64)
-
-
-class IdSet(Container[str]):
-    """Ids that can be asked for one by one, in 8 bytes each.
-
-    Args:
-        keys_N: their `id_key`.
-    """
-
-    def __init__(self, keys_N: np.ndarray) -> None:
-        self._keys_N = np.unique(keys_N)
-
-    def __contains__(self, name: object) -> bool:
-        if not isinstance(name, str):
-            return False
-        key = id_key(name)
-        place = np.searchsorted(self._keys_N, key)
-        return bool(place < len(self._keys_N) and self._keys_N[place] == key)

@@ -58,7 +58,10 @@ class VideoRow:
     def content(self) -> str:
         """What a run learns from: the part of the video, and what is asked and said about it."""
         read = [self.name or self.path, self.start, self.end, self.question, self.options, self.answer]
-        return json.dumps([*read, self.conversations, self.extra.get("questions")], default=repr)
+        return _content([*read, self.conversations, self.extra.get("questions")])
+
+
+_content = json.JSONEncoder(default=repr).encode
 
 
 @dataclass

@@ -1,0 +1,68 @@
+"""Memory of a process and of all below it, by their proportional shares, as time goes by."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+
+class MemorySampler(threading.Thread):
+    """Samples until it is stopped: `parent`, `workers` and `decoders` in MB of PSS, and how many of each there are.
+
+    Loader processes are children of this one, decode processes are those of loader processes. PSS counts a page that
+    several processes share in equal parts, so that the sum over processes is what the machine holds.
+
+    Args:
+        every_s: seconds between two samples.
+        done: what has been done so far, kept with each sample.
+    """
+
+    def __init__(self, every_s: float, done: Callable[[], int]) -> None:
+        super().__init__(daemon=True)
+        self.samples: list[dict[str, Any]] = []
+        self._every_s, self._done = every_s, done
+        self._ended = threading.Event()
+        self._began = time.monotonic()
+
+    def run(self) -> None:
+        while not self._ended.wait(self._every_s):
+            self.samples.append(self._sample())
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+    def _sample(self) -> dict[str, Any]:
+        this = psutil.Process()
+        workers = this.children()
+        decoders = [child for worker in workers for child in _children(worker)]
+        return {
+            "s": round(time.monotonic() - self._began, 1),
+            "clips": self._done(),
+            "parent_mb": _mb([this]),
+            "workers_mb": _mb(workers),
+            "decoders_mb": _mb(decoders),
+            "workers": len(workers),
+            "decoders": len(decoders),
+        }
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _mb(processes: list[psutil.Process]) -> float:
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it has just ended
+    return round(total / 1e6, 1)
