@@ -76,8 +76,6 @@ def own_errors() -> Iterator[None]:
         if isinstance(causes[-1], (ImportError, MisconfigurationException, OSError)):
             kind = re.search(r"class_path '([\w.]+)'", " ".join(map(str, causes)))
             raise ConfigError(f"{kind[1] if kind else 'the config'}: {causes[-1]}") from error
-        if "Does not validate against any of the Union subtypes" in str(
-            error
-        ):  # it quotes a class of a list
+        if "Does not validate against any of the Union subtypes" in str(error):  # it quotes a class of a list
             raise ConfigError(f"the config: {parse_error_line(str(error), [])}") from error
         raise

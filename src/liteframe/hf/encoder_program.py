@@ -74,5 +74,5 @@ def backbone_program(backbone: nn.Module, shape: tuple[int, int, int, int]) -> A
     # Two videos of two clips, as torch.export takes a size of 1 in the example for a constant.
     example_BTCHW = torch.zeros(2, 2 * clip, *shape[1:])
     # As torch.onnx does: else each reshape of a number of clips that is a product takes sympy minutes to reason about.
-    with torch.no_grad(), _config.patch(backed_size_oblivious=True):
+    with torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         return torch.export.export(TokensOfWholeClips(backbone, clip).eval(), (example_BTCHW,), dynamic_shapes=(axes,))

@@ -65,7 +65,7 @@ class VisionTokens:
     def _each(self, of: Callable[[Tensor], Tensor]) -> VisionTokens:
         """With every tensor that has frames as `of` makes it."""
         tensors = {name: getattr(self, name) for name in _OF_FRAMES}
-        made = {name: None if tensor is None else of(tensor) for name, tensor in tensors.items()}
+        made: dict[str, Any] = {name: None if tensor is None else of(tensor) for name, tensor in tensors.items()}
         return replace(self, **made)
 
 

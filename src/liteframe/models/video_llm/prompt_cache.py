@@ -51,16 +51,20 @@ class RoomyLayer(DynamicLayer):
         self.values = self._extended(1, self.values, value_states)
         return self.keys, self.values
 
-    def _extended(self, which: int, held: Tensor, more: Tensor) -> Tensor:
-        length = held.shape[-2] if held.numel() else 0
+    def _extended(self, which: int, held: Tensor | None, more: Tensor) -> Tensor:
+        length = 0 if held is None or not held.numel() else held.shape[-2]
         stop, room = length + more.shape[-2], self._rooms[which]
         # What is held may be of another batch since, or have been copied.
-        if room is None or stop > room.shape[-2] or (length and held.data_ptr() != room.data_ptr()):
+        if (
+            room is None
+            or stop > room.shape[-2]
+            or (held is not None and length and held.data_ptr() != room.data_ptr())
+        ):
             size = self._tokens if stop <= self._tokens else int(stop * _MORE)
             room = self._rooms[which] = torch.empty(
                 (*more.shape[:-2], size, more.shape[-1]), dtype=more.dtype, device=more.device
             )
-            if length:
+            if held is not None and length:
                 room[..., :length, :] = held
         room[..., length:stop, :] = more
         return room[..., :stop, :]
