@@ -65,7 +65,8 @@ def main(args: list[str]) -> int:
     print(scale.assumptions(node, prices))
     for clips, nodes in sizes:
         print(f"\n{scale.stages(record, clips, nodes, node, prices, given.workers)}")
-        print(f"\n{scale.use(record, clips, nodes, node, prices, given.workers)}")
+    print(f"\n{scale.use(record, node, given.workers)}")
+    print(f"\n{scale.remedies(record, node, prices, given.workers)}")
     print(f"\n{scale.growth(record)}")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from liteframe.system.json_files import read_json
-from scaling.simulate import Bill, Instance, ObjectStore, Work, bill
+from scaling.simulate import Bill, Instance, ObjectStore, Work, bill, simulate
 
 from .provenance import measured_on
 from .render import markdown
@@ -18,6 +19,7 @@ from .render import markdown
 SIZES = ((1e6, 1), (1e8, 16))
 """Clips, and the nodes that share them out."""
 WORKERS = 12
+SIDE = 448
 _STAGES = {
     "cache": "cache: the teacher once",
     "ctd": "CTD from that store",
@@ -35,8 +37,7 @@ def blocks(folder: Path) -> dict[str, str]:
     found = {"assumptions": assumptions(node, prices), "growth": growth(record), "decoding": decoding(record)}
     for clips, nodes in SIZES:
         found[f"stages-{_number(clips)}"] = stages(record, clips, nodes, node, prices)
-        found[f"use-{_number(clips)}"] = use(record, clips, nodes, node, prices)
-    return found
+    return {**found, "use": use(record, node), "remedies": remedies(record, node, prices)}
 
 
 def work_of(record: Mapping[str, Any], stage: str) -> Work:
@@ -84,22 +85,52 @@ def stages(
     return markdown(pd.DataFrame(lines))
 
 
-def use(
-    record: Mapping[str, Any], clips: float, nodes: int, node: Instance, prices: ObjectStore, workers: int = WORKERS
-) -> str:
-    """The share of each resource that is in use, and which binds first."""
-    lines = [
-        {
-            "one node": _STAGES[stage],
-            "clips/s": _figures(one.rate.clips_per_s),
-            "GPU": f"{one.rate.gpu:.0%}",
-            "decode CPU": f"{one.rate.cpu:.0%}",
-            "network": f"{one.rate.network:.1%}",
-            "local disk": f"{one.rate.disk:.1%}",
-            "binds first": one.rate.binds,
-        }
-        for stage, one in _bills(record, clips, nodes, node, prices, workers).items()
-    ]
+def use(record: Mapping[str, Any], node: Instance, workers: int = WORKERS) -> str:
+    """The share of each resource of a node that is in use, and which binds first."""
+    return markdown(pd.DataFrame([_use(name, work_of(record, name), node, workers) for name in _STAGES]))
+
+
+def _use(stage: str, work: Work, node: Instance, workers: int) -> dict[str, str]:
+    rate = simulate(work, node, workers)
+    return {
+        "one node": _STAGES[stage],
+        "clips/s": _figures(rate.clips_per_s),
+        "GPU": f"{rate.gpu:.0%}",
+        "decode CPU": f"{rate.cpu:.0%}",
+        "network": f"{rate.network:.1%}",
+        "local disk": f"{rate.disk:.1%}",
+        "binds first": rate.binds,
+    }
+
+
+def remedies(record: Mapping[str, Any], node: Instance, prices: ObjectStore, workers: int = WORKERS) -> str:
+    """CTD at the first of the sizes, as it is and with what helps where decoding binds."""
+    plain, live = work_of(record, "ctd"), work_of(record, "ctd_live")
+    small = {"cpu_s": plain.cpu_s[:1], "video_bytes": plain.video_bytes[:1]}
+    frames_bytes = float(_USUAL_FRAMES * 3 * SIDE**2)
+    kept = {"cpu_s": [0.0], "video_bytes": [0.0], "read_bytes": plain.read_bytes + frames_bytes}
+    clips, nodes = SIZES[0]
+    ways = {
+        "from the store": (plain, 0.0),
+        "teacher on the fly, one pass": (replace(live, passes=1), 0.0),
+        "from the store, all videos like those of 480p": (replace(plain, **small), 0.0),
+        "teacher on the fly, all videos like those of 480p": (replace(live, **small), 0.0),
+        "from a store that keeps frames": (replace(plain, **kept), clips * frames_bytes / 1e9),
+    }
+    lines = []
+    for name, (work, more_gb) in ways.items():
+        one = bill(work, clips, nodes, node, prices, workers)
+        lines.append(
+            {
+                f"CTD, {_number(clips)} clips, 1 node": name,
+                "passes": work.passes,
+                "hours": _figures(one.hours),
+                "dollars": _figures(one.dollars),
+                "more to keep, GB": _figures(more_gb) if more_gb else "",
+                "GPU": f"{one.rate.gpu:.0%}",
+                "binds first": one.rate.binds,
+            }
+        )
     return markdown(pd.DataFrame(lines))
 
 
