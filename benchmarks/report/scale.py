@@ -106,9 +106,9 @@ def _use(stage: str, work: Work, node: Instance, workers: int) -> dict[str, str]
 def remedies(record: Mapping[str, Any], node: Instance, prices: ObjectStore, workers: int = WORKERS) -> str:
     """CTD at the first of the sizes, as it is and with what helps where decoding binds."""
     plain, live = work_of(record, "ctd"), work_of(record, "ctd_live")
-    small = {"cpu_s": plain.cpu_s[:1], "video_bytes": plain.video_bytes[:1]}
+    small: dict[str, Any] = {"cpu_s": plain.cpu_s[:1], "video_bytes": plain.video_bytes[:1]}
     frames_bytes = float(_USUAL_FRAMES * 3 * SIDE**2)
-    kept = {"cpu_s": [0.0], "video_bytes": [0.0], "read_bytes": plain.read_bytes + frames_bytes}
+    kept: dict[str, Any] = {"cpu_s": [0.0], "video_bytes": [0.0], "read_bytes": plain.read_bytes + frames_bytes}
     clips, nodes = SIZES[0]
     ways = {
         "from the store": (plain, 0.0),

@@ -32,6 +32,10 @@ STAGE_VERBS = {
 FUNCTION_VERBS = {
     "synth": ("render the tiny world as video files", "liteframe.tiny.synthetic_files:synth_command"),
     "check": ("probe every video of a manifest or folder", "liteframe.data.checking.command:check_command"),
+    "merge": (
+        "make one feature store of the shards that jobs of `predict --shard i/n` have made",
+        "liteframe.data.store.merge_command:merge_command",
+    ),
     "pipeline": ("run a whole recipe, stage after stage", "liteframe.pipeline.command:pipeline_command"),
     "plan": (
         "say what a stage takes: parameters, tokens, operations, memory, store, time",

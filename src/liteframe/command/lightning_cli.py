@@ -39,6 +39,7 @@ from liteframe.command.stage_parser import StageParser
 from liteframe.command.stage_progress import HEARTBEAT_S, StageProgress
 from liteframe.command.trainer_settings import require_mesh, require_possible_run, trainer_fault
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.store.list_shard import ListShard
 from liteframe.errors import CheckpointError, ConfigError
 from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name, last_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
@@ -165,6 +166,7 @@ class StageCLI(LightningCLI):
             require_possible_run(settings)
         except ConfigError as error:  # begins with the setting
             raise ConfigError(behind_its_file(str(error), str(error).partition(" ")[0], words)) from error
+        _take_shard(settings)
         resolve_precision(self.verb, settings, settings.trainer.get("default_root_dir") or _RUN_FOLDER)
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
@@ -185,6 +187,12 @@ class StageCLI(LightningCLI):
         if subcommand == "predict":
             parser.add_argument(
                 "--estimate", action="store_true", help="say how many gigabytes and hours it would take, and stop"
+            )
+            parser.add_argument(
+                "--shard",
+                type=str | None,
+                default=None,
+                help="cache the i-th of n shards of the list alone, i/n with i from 0; then `liteframe merge STORE`",
             )
         return parser
 
@@ -315,6 +323,20 @@ class StageCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predicts without keeping the outputs in memory: stages write what they make."""
         self.trainer.predict(**kwargs, return_predictions=False)
+
+
+def _take_shard(settings: Any) -> None:
+    """Hands ``--shard`` to the stage, and gives each shard a run folder of its own below that of the config."""
+    given = settings.get("shard")
+    if given is None:
+        return
+    shard, init_args = ListShard.parse(given), settings.model.init_args
+    if "shard" not in init_args:
+        raise ConfigError(f"--shard: {settings.model.class_path} makes no shards; it is for the cache stage")
+    init_args.shard = str(shard)
+    root = Path(settings.trainer.get("default_root_dir") or _RUN_FOLDER)
+    own = Path("shards", shard.tag)
+    settings.trainer.default_root_dir = str(root if root.parts[-2:] == own.parts else root / own)
 
 
 def data_settings_told(words: Sequence[str]) -> set[str]:

@@ -42,6 +42,7 @@ from liteframe.data.sources.manifest import RowCheck, Sources, VideoRow, as_sour
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.store.clip_store import ClipStore
 from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
+from liteframe.data.store.list_shard import ListShard
 from liteframe.errors import DataError
 from liteframe.system.run_seed import own_or_run_seed
 
@@ -157,6 +158,8 @@ class VideoDataModule(LightningDataModule):
         self.max_skip_fraction, self.seed = max_skip_fraction, own_or_run_seed(seed)
         self.done_ids: Collection[str] = ()
         """Sample ids to leave out of `predict`; the cache stage sets it to what is in the store already."""
+        self.list_shard: ListShard | None = None
+        """What `predict` takes of its samples; None for all. The cache stage sets it to the shard that it makes."""
         self.store: FeatureStore | None = None
         self.ledger: SkipLedger | None = None
         self._skipped_earlier = b""
@@ -311,6 +314,11 @@ class VideoDataModule(LightningDataModule):
         """Ids of all samples of `predict`, done or not, in order."""
         return [name for row_id in self.rows("predict").ids() for name in self.window_ids(row_id)]
 
+    def shard_ids(self) -> list[str]:
+        """Of `predict_ids`, those of `list_shard`."""
+        ids = self.predict_ids()
+        return ids if self.list_shard is None else [ids[i] for i in self.list_shard.samples(len(ids), self.batch_size)]
+
     def window_ids(self, row_id: str) -> list[str]:
         """Ids of the samples that `predict` takes of a row."""
         return window_ids(row_id, self.windows_per_video)
@@ -346,7 +354,10 @@ class VideoDataModule(LightningDataModule):
         size = (frames or self.frames, batch_size or self.batch_size)
         # Asked for when the batches are, because a stage sets `done_ids` after the loader is made.
         done = (lambda: dataset.indices_of(self.done_ids)) if name == "predict" else None
-        batches = SequentialRequests(len(dataset), *size, self.seed, *self._ranks(), done=done, in_step=in_step)
+        shard = self.list_shard if name == "predict" else None
+        part = shard.samples(len(dataset), size[1]) if shard is not None else None
+        kind: dict[str, Any] = {"done": done, "in_step": in_step, "part": part}
+        batches = SequentialRequests(len(dataset), *size, self.seed, *self._ranks(), **kind)
         return self._loader(dataset, batches, ledger, drop_empty)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

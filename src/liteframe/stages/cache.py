@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decoding.video_file import fault_of
 from liteframe.data.remote.file import is_url
 from liteframe.data.sources.manifest import VideoRow
 from liteframe.data.store.catalogue import listed_shards, rekey
-from liteframe.data.store.feature_store import FeatureStore, StoreKey, data_digest, estimate
+from liteframe.data.store.feature_store import StoreKey, data_digest, estimate, is_complete, read_key
 from liteframe.data.store.files import INDEX_FILE
 from liteframe.data.store.folder import require_writable, stored_key
+from liteframe.data.store.list_shard import (
+    ListShard,
+    ShardRecord,
+    require_none_made,
+    require_not_merging,
+    require_same_count,
+)
 from liteframe.data.store.videos import difference, folder_of_sources, video_facts
 from liteframe.data.store.writer import FeatureStoreWriter, SampleRefused, finalize
 from liteframe.data.transforms import describe_geometry
@@ -40,6 +47,7 @@ from liteframe.stages.teaching import (
     teacher_source,
 )
 from liteframe.stages.wap_report import report_effective_tokens
+from liteframe.system.run_lock import RunLock
 
 _ESTIMATE_BATCHES = 4
 _PART = "part"
@@ -63,6 +71,8 @@ class CacheStage(LightningModule):
         store_frames: keep the decoded frames beside the targets, so that CTD decodes nothing.
         shard_mb: size at which a shard is cut, in megabytes.
         estimate: only say how many gigabytes and hours the store would take.
+        shard: "i/n" for the i-th of n shards of the list, counted from 0; `liteframe merge` finishes the store when all
+            have been made. Null makes all of it.
     """
 
     outputs = ("store",)
@@ -81,6 +91,7 @@ class CacheStage(LightningModule):
         store_frames: bool = False,
         shard_mb: float = 256,
         estimate: bool = False,
+        shard: str | None = None,
     ) -> None:
         super().__init__()
         self.source, self.folder, self.attention = teacher, Path(store), attention
@@ -88,6 +99,8 @@ class CacheStage(LightningModule):
         self.compressor = target_maker(target, teacher, block, similarity, scale, saliency)
         self.target_dtype = dtype
         self.store_frames, self.shard_mb, self.only_estimate = store_frames, shard_mb, estimate
+        self.list_shard = None if shard is None else ListShard.parse(shard)
+        self._lock: RunLock | None = None
         self.teacher: Teacher | None = None
         self._writer: FeatureStoreWriter | None = None
         self._seconds: list[float] = []
@@ -107,8 +120,12 @@ class CacheStage(LightningModule):
         if self.only_estimate:
             self.trainer.limit_predict_batches = _ESTIMATE_BATCHES
 
+    def configure_callbacks(self) -> list[Callback]:
+        return [_Unlock()]
+
     def configure_model(self) -> None:
         """Loads the teacher and opens the store: before the loader is made, which leaves out what the store has."""
+        self._data.list_shard = self.list_shard
         if self.teacher is None:
             self.teacher = self._teacher_source.load(self.attention)
             follow_frames(self, teacher_frames(self.teacher, self.compressor), self._teacher_source.source)
@@ -172,8 +189,11 @@ class CacheStage(LightningModule):
     def _open_store(self) -> None:
         self._key = key = self._as_stored(self.store_key())
         self._list_folder = folder_of_sources(self._data.sources["predict"])
+        if broadcast(self._is_finished(key) if self.global_rank == 0 else False):
+            self._data.done_ids = {*self._data.predict_ids()}
+            return
         if self.global_rank == 0:
-            self._go_on_with_list(key)
+            self._claim(key)
             self._open_writer(key)
         barrier()
         if self.global_rank != 0:
@@ -186,6 +206,36 @@ class CacheStage(LightningModule):
             raise StoreMismatch(
                 f"{self.folder}: {changed}; put the file or the list back, or make the store anew in another folder"
             )
+        if {*self._data.shard_ids()} <= {*self._data.done_ids}:
+            self._finish()  # now, as the loop of Lightning does not begin without a batch
+
+    def _is_finished(self, key: StoreKey) -> bool:
+        """Whether this run is of a shard of a list whose store is finished."""
+        if self.list_shard is None or not is_complete(self.folder):
+            return False
+        read_key(self.folder).require(key, str(self.folder))
+        print(f"{self.folder}: finished already, so there is nothing to do for shard {self.list_shard}")
+        return True
+
+    def _claim(self, key: StoreKey) -> None:
+        """Makes sure that nobody else makes what this run will."""
+        if self.list_shard is None:
+            require_none_made(self.folder)
+            self._go_on_with_list(key)
+            return
+        stored = stored_key(self.folder)
+        if stored is not None:
+            stored.require(key, str(self.folder))
+        require_same_count(self.folder, self.list_shard)
+        self._lock = self.list_shard.lock(self.folder).__enter__()
+        require_not_merging(self.folder)
+        self.list_shard.record_path(self.folder).unlink(missing_ok=True)  # until it is made again
+
+    def unlock(self) -> None:
+        """Lets others make the shard of this run."""
+        if self._lock is not None:
+            self._lock.__exit__()
+        self._lock = None
 
     def _as_stored(self, key: StoreKey) -> StoreKey:
         """The key, with the data as older versions named them where the store is of these, by absolute paths."""
@@ -237,6 +287,7 @@ class CacheStage(LightningModule):
             shard_mb=self.shard_mb,
             dtype=getattr(torch, self.target_dtype),
             store_frames=self.store_frames,
+            list_shard=self.list_shard,
         )
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -298,21 +349,52 @@ class CacheStage(LightningModule):
     def on_predict_end(self) -> None:
         if self.only_estimate:
             self._print_estimate()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Completes the store, or the shard of the list."""
         if self._writer is None or self._key is None:
             return
         barrier()
-        if self.global_rank == 0 and self._data.ledger is not None:
-            for skip in self._data.ledger.skipped():
-                for sample_id in self._data.window_ids(skip.id):
-                    self._writer.add_skipped({"path": skip.path, "id": sample_id, "reason": skip.reason})
+        ids = self._data.shard_ids()
+        skipped = self._note_skips(self._writer, {*ids}) if self.global_rank == 0 else []
         self._writer.close()
         barrier()
         if self.global_rank == 0:
-            finalize(self.folder, self._key, self.shard_mb, expected_ids=self._data.predict_ids())
-            skipped = 0 if self._data.ledger is None else len(self._data.ledger.skipped())
-            listed = f"; {skipped} skipped, see skipped.jsonl in the run folder" if skipped else ""
-            print(f"stored {len(FeatureStore.open(self.folder).sample_ids()):,} samples in {self.folder}{listed}")
+            listed = f"; {len(skipped)} skipped, see skipped.jsonl in the run folder" if skipped else ""
+            if self.list_shard is None:
+                store = finalize(self.folder, self._key, self.shard_mb, expected_ids=ids)
+                print(f"stored {len(store):,} samples in {self.folder}{listed}")
+            else:
+                self._record_shard(self.list_shard, self._key, ids, skipped)
+                print(f"made shard {self.list_shard} of {self.folder}, {len(ids):,} samples{listed}")
+        self._writer = None
+        self.unlock()
         barrier()
+
+    def _note_skips(self, writer: FeatureStoreWriter, ids: Set[str]) -> list[str]:
+        """Hands the writer what was skipped of these samples; the ids of their rows."""
+        skipped = []
+        for skip in [] if self._data.ledger is None else self._data.ledger.skipped():
+            of_skip = [sample_id for sample_id in self._data.window_ids(skip.id) if sample_id in ids]
+            for sample_id in of_skip:
+                writer.add_skipped({"path": skip.path, "id": sample_id, "reason": skip.reason})
+            skipped += [skip.id] if of_skip else []
+        return skipped
+
+    def _record_shard(self, shard: ListShard, key: StoreKey, ids: list[str], skipped_rows: list[str]) -> None:
+        data = self._data
+        ShardRecord(
+            shard,
+            key.as_dict(),
+            samples=len(data.predict_ids()),
+            batch_size=data.batch_size,
+            rows=len(data.rows("predict")),
+            skipped_rows=skipped_rows,
+            max_skip_fraction=data.max_skip_fraction,
+            shard_mb=self.shard_mb,
+            ids=ids,
+        ).write(self.folder, key)
 
     def _log_picture(self, batch: dict[str, Any], vision: VisionTokens) -> None:
         if self._pictured or self.global_rank != 0 or not self.loggers:
@@ -338,6 +420,14 @@ class CacheStage(LightningModule):
         frames = self._data.frames * 3 * self._data.settings.image_size[0] * self._data.settings.image_size[1]
         print(estimate(samples, clips, grid, channels, self.target_dtype, seconds, frames if self.store_frames else 0))
         print("Nothing was written. Without --estimate the same command makes the store.")
+
+
+class _Unlock(Callback):
+    """Lets a shard go when its run fails; the process may live on."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(pl_module, CacheStage):
+            pl_module.unlock()
 
 
 def _part_of(row: VideoRow) -> list[Any]:

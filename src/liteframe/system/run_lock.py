@@ -10,7 +10,9 @@ from pathlib import Path
 from liteframe.errors import ConfigError
 from liteframe.system.runtime import try_lock
 
+LOCK_FILE = ".lock"
 _HOLDER = b"pid "
+_IN_USE = "the run folder is in use by {holder}; wait, end it, or take another (--run)"
 
 
 class RunLock:
@@ -19,26 +21,36 @@ class RunLock:
     The lock is the kernel's, on ``folder/.lock``, so it is free again however its holder ends. The file holds the pid
     and host of the holder. Use it as a context manager.
 
+    Args:
+        folder: made if absent.
+        name: of the file in it.
+        in_use: what to say of a lock that `{holder}` has.
+
     Raises:
         ConfigError: on entering, if another process holds it (the message names that process), or if nothing can be
             written there.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, name: str = LOCK_FILE, in_use: str = _IN_USE) -> None:
+        self.folder, self._name, self._in_use = Path(folder), name, in_use
         self._file: int | None = None
 
     def __enter__(self) -> RunLock:
-        path = self.folder / ".lock"
+        path = self.folder / self._name
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise self._unwritable(error) from error
-        if not try_lock(handle):
+        try:
+            is_free = try_lock(handle)
+        except OSError as error:  # a file system without locks
+            os.close(handle)
+            raise self._unwritable(error) from error
+        if not is_free:
             holder = _holder(handle)
             os.close(handle)
-            raise ConfigError(f"{path}: the run folder is in use by {holder}; wait, end it, or take another (--run)")
+            raise ConfigError(f"{path}: {self._in_use.format(holder=holder)}")
         content = os.read(handle, len(_HOLDER))
         os.lseek(handle, 0, os.SEEK_SET)
         if content and content != _HOLDER:
@@ -86,19 +98,30 @@ def _holder(handle: int) -> str:
     return note or "another process"
 
 
-def is_locked(folder: str | Path) -> bool:
+def is_locked(folder: str | Path, name: str = LOCK_FILE) -> bool:
     """Whether some process holds the `RunLock` of a folder; two that ask at once do not see each other.
 
     False on Windows, where there is no way to ask that others who ask do not see.
     """
+    return bool(lock_holder(folder, name))
+
+
+def lock_holder(folder: str | Path, name: str = LOCK_FILE) -> str:
+    """Who holds the `RunLock` of a folder, such as "pid 12 on node3"; empty where `is_locked` is False."""
     try:
-        handle = os.open(Path(folder) / ".lock", os.O_RDONLY)
+        handle = os.open(Path(folder) / name, os.O_RDONLY)
     except FileNotFoundError:
-        return False
+        return ""
     try:
-        return not _try_shared_lock(handle)
+        return "" if _try_shared_lock(handle) else _holder(handle)
     finally:
         os.close(handle)
+
+
+def is_own_lock(path: Path) -> bool:
+    """Whether the file of a lock is a `RunLock`'s, which holds who has it or nothing."""
+    with open(path, "rb") as file:
+        return file.read(len(_HOLDER)) in (_HOLDER, b"")
 
 
 def _try_shared_lock(handle: int) -> bool:

@@ -27,6 +27,8 @@ THEIRS = (
     "parts/r00000-000000.txt",
     "parts/r00000-notes.json",
     "parts/r00000-000077.json",
+    "parts/s00000-of-00002.json",
+    "parts/s00001-of-00002.lock",
     "parts/r00000-000078.safetensors",
     "parts/.r00000-notes.txt.0123456789abcdef.part",
     "parts/deeper/r00000-000000.json",
@@ -68,7 +70,7 @@ def test_what_a_kill_left_of_ours_goes(tmp_path: Path) -> None:
     for name in ours:
         put(tmp_path, f"{name}.0123456789abcdef.part")
     put(tmp_path, "parts/.r00001-000003.json.0123456789abcdef.part")
-    remove_leftovers(tmp_path / "parts", rank=1)
+    remove_leftovers(tmp_path / "parts", writer="r00001")
     assert len(list((tmp_path / "parts").glob(".*.part"))) == 1
     make(tmp_path)
     assert not list(tmp_path.rglob("*.part"))

@@ -251,6 +251,7 @@ class SequentialRequests:
             afterwards, so ranks that know of different ones still never read the same sample.
         in_step: a rank with fewer batches than another ends with blank ones, so that all run equally many: for steps
             in which ranks wait for each other.
+        part: the samples to share out over the ranks; by default all.
     """
 
     def __init__(
@@ -263,11 +264,13 @@ class SequentialRequests:
         world_size: int = 1,
         done: Callable[[], Collection[int]] | None = None,
         in_step: bool = False,
+        part: range | None = None,
     ) -> None:
         if num_frames < 1 or batch_size < 1:
             raise ConfigError(f"data.frames and data.batch_size must be above 0, not {num_frames} and {batch_size}")
         self.num_frames, self.batch_size, self.seed = num_frames, batch_size, seed
-        self._shares = [range(first, rows, world_size) for first in range(world_size)]
+        part = range(rows) if part is None else part
+        self._shares = [part[first::world_size] for first in range(world_size)]
         self._rank, self._done, self._in_step = rank, done, in_step
 
     def indices(self) -> Sequence[int]:

@@ -18,6 +18,8 @@ from liteframe.data.store.files import (
     INDEX_FILE,
     MOST_SIDECAR_BYTES,
     final_files,
+    is_own,
+    list_shard_files,
     part_files,
 )
 from liteframe.data.store.format import file_sha256, open_durable
@@ -144,10 +146,16 @@ def _is_vouched(folder: Path, index: Index) -> bool:
         return False
 
 
-def listed_shards(folder: Path, key: StoreKey) -> list[Shard]:
-    """Every shard that a whole sidecar or the index names: final ones first, then the parts of all ranks, by name."""
+def listed_shards(folder: Path, key: StoreKey, writer: str = "") -> list[Shard]:
+    """Every shard that a whole sidecar or the index names: final ones first, then the parts of all ranks, by name.
+
+    Args:
+        folder: the store.
+        key: of it.
+        writer: only parts of this writer, see `part_files`.
+    """
     shards, faults = read_index(folder, key), []
-    for path in (*final_files(folder), *part_files(folder)):
+    for path in (*final_files(folder), *part_files(folder, writer)):
         if path.suffix == ".json":
             try:
                 shards.append(read_sidecar(path, key.digest))
@@ -169,6 +177,9 @@ def rekey(folder: Path, before: StoreKey, key: StoreKey) -> None:
             except StoreError:
                 continue  # damaged, or under the key already
             write_sidecar(path, shard, key.digest)
+    for path in list_shard_files(folder):  # no shard of the list of now is known to be made
+        if path.suffix == ".json" and is_own(path, before.digest):
+            path.unlink()
     write_key(folder, key)
 
 

@@ -4,6 +4,8 @@ A folder holds ::
 
     key.json                    what the store was made from
     parts/rRRRRR-NNNNNN.*       what rank R has written so far (shard + sidecar), until it is finalised
+    parts/sIIIII-of-NNNNN-r*    the same of a job that makes shard I of N of the list, see `list_shard`
+    parts/sIIIII-of-NNNNN.*     who makes that shard (.lock), and that it is made (.json); merge.lock: who merges them
     shard-NNNNN-HASH.*          the final shards: the same cut and bytes for the same content
     index.json                  one entry a line
     statistics.safetensors      mean_C and std_C
@@ -22,15 +24,20 @@ from pathlib import Path
 
 from liteframe.data.store.sealed_json import has_seal, unseal
 from liteframe.errors import StoreError
+from liteframe.system.run_lock import is_own_lock
 
 KEY_FILE, INDEX_FILE, STATISTICS_FILE, COMPLETE_FILE = "key.json", "index.json", "statistics.safetensors", "COMPLETE"
 PARTS = "parts"
 MOST_SIDECAR_BYTES = 1 << 28
 _FIXED = tuple(re.escape(name) for name in (KEY_FILE, INDEX_FILE, STATISTICS_FILE, COMPLETE_FILE))
-_SHARD, _PART = r"shard-\d{5,9}-[0-9a-f]{12}", r"r\d{5,9}-\d{6,9}"
+_SHARD, _LIST_SHARD = r"shard-\d{5,9}-[0-9a-f]{12}", r"s\d{5,9}-of-\d{5,9}"
+_PART = rf"(?:{_LIST_SHARD}-)?r\d{{5,9}}-\d{{6,9}}"
 _KINDS = r"\.(?:safetensors|json)"
 _FINAL_NAME, _PART_NAME = re.compile(_SHARD + _KINDS), re.compile(_PART + _KINDS)
-_LEFTOVER = re.compile(rf"\.(?:{'|'.join((*_FIXED, _SHARD + _KINDS, _PART + _KINDS))})\.[0-9a-f]{{16}}\.part")
+_LIST_SHARD_NAME = re.compile(rf"{_LIST_SHARD}\.(?:json|lock)|merge\.lock")
+_LEFTOVER = re.compile(
+    rf"\.(?:{'|'.join((*_FIXED, _SHARD + _KINDS, _PART + _KINDS, _LIST_SHARD + '.json'))})\.[0-9a-f]{{16}}\.part"
+)
 _SHARD_START = re.compile(rb'.{8}\{"__metadata__":\{"format":"pt"\},"', re.DOTALL)
 _SIDECAR_START = b'{"shard":'
 OTHER_FOLDER = "give another folder, or free some space"
@@ -55,16 +62,20 @@ def final_files(folder: Path) -> list[Path]:
     return _named(folder, _FINAL_NAME)
 
 
-def part_files(folder: Path, rank: int | None = None) -> list[Path]:
-    """Parts and their sidecars, by name; of one rank, or of all."""
+def part_files(folder: Path, writer: str = "") -> list[Path]:
+    """Parts and their sidecars, by name; of all, or of those whose names begin with `writer` and a hyphen."""
     files = _named(folder / PARTS, _PART_NAME)
-    return files if rank is None else [path for path in files if part_number(path)[0] == rank]
+    return [path for path in files if path.name.startswith(f"{writer}-")] if writer else files
 
 
-def part_number(path: Path) -> tuple[int, int]:
-    """Rank and number of a part."""
-    rank, number = path.stem[1:].split("-")
-    return int(rank), int(number)
+def part_number(path: Path) -> int:
+    """Number of a part among those of its writer."""
+    return int(path.stem.rpartition("-")[2])
+
+
+def list_shard_files(folder: Path) -> list[Path]:
+    """Records and locks of shards of the list, by name."""
+    return _named(folder / PARTS, _LIST_SHARD_NAME)
 
 
 def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
@@ -77,15 +88,15 @@ def _is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def remove_leftovers(folder: Path, rank: int | None = None) -> None:
+def remove_leftovers(folder: Path, writer: str = "") -> None:
     """Removes what killed writers of a store left of files that they were writing; nobody may be writing now.
 
     Args:
         folder: the store, or its parts.
-        rank: only parts of this rank.
+        writer: only parts of this writer, see `part_files`.
     """
     for path in folder.glob(".*.part"):
-        own = rank is None or path.name.startswith(f".r{rank:05d}-")
+        own = not writer or path.name.startswith(f".{writer}-")
         if own and _LEFTOVER.fullmatch(path.name) and _is_plain(path):
             path.unlink(missing_ok=True)
 
@@ -96,7 +107,7 @@ def foreign_files(folder: Path) -> list[Path]:
     parts = list((folder / PARTS).iterdir()) if (folder / PARTS).is_dir() else []
     own = (
         re.compile(f"{_FINAL_NAME.pattern}|{_LEFTOVER.pattern}"),
-        re.compile(f"{_PART_NAME.pattern}|{_LEFTOVER.pattern}"),
+        re.compile(f"{_PART_NAME.pattern}|{_LIST_SHARD_NAME.pattern}|{_LEFTOVER.pattern}"),
     )
     odd = [path for path in found if not own[0].fullmatch(path.name)]
     return sorted(odd + [path for path in parts if not own[1].fullmatch(path.name)])
@@ -142,6 +153,9 @@ def tidy(folder: Path, key_digest: str, keep: Collection[str], listed: Collectio
     files = [path for path in (*final_files(folder), *part_files(folder)) if path.name not in keep]
     for path in [path for path in files if path.name in listed or is_own(path, key_digest)]:
         path.unlink(missing_ok=True)  # sidecars first, by name: a shard without does not count
+    for path in list_shard_files(folder):
+        if is_own_lock(path) if path.suffix == ".lock" else is_own(path, key_digest):
+            path.unlink(missing_ok=True)
     parts = folder / PARTS
     if parts.is_dir():
         remove_leftovers(parts)

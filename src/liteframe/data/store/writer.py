@@ -28,6 +28,7 @@ from liteframe.data.store.folder import stored_key
 from liteframe.data.store.format import Source, sync_folder, write_tensors
 from liteframe.data.store.index import write_key
 from liteframe.data.store.key import StoreKey
+from liteframe.data.store.list_shard import ListShard
 from liteframe.data.store.sealed_json import canonical_json
 from liteframe.errors import StoreError
 from liteframe.system.bounded_text import MAX_DEPTH, depth_of
@@ -85,7 +86,8 @@ class FeatureStoreWriter:
 
     Samples gather in memory and go to disk as a part (shard + sidecar) when `shard_mb` are full or `flush_seconds`
     have passed since the last one, so a kill loses no more than that. No locks: the rank is in the file names.
-    After the last sample every rank calls `close()`, then, behind a barrier, rank 0 alone calls `finalize`.
+    After the last sample every rank calls `close()`, then, behind a barrier, rank 0 alone calls `finalize`. A job that
+    makes a shard of the list leaves that to `merge`; its caller holds the lock of that shard.
 
     To share out what is left after an interruption, either split the samples over the ranks first and drop the done
     ones then, or read `done_ids` on one rank and hand it to all: what one reads while another writes is another set.
@@ -99,6 +101,7 @@ class FeatureStoreWriter:
         dtype: of the stored targets; must be the key's.
         store_frames: keep the uint8 frames beside the targets.
         flush_seconds: cut a part after this time.
+        list_shard: what of the list is written, where other jobs write the rest.
 
     Raises:
         StoreMismatch: the folder's store has another key.
@@ -115,6 +118,7 @@ class FeatureStoreWriter:
         dtype: torch.dtype = torch.bfloat16,
         store_frames: bool = False,
         flush_seconds: float = 30.0,
+        list_shard: ListShard | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise StoreError(f"rank {rank} is not one of {world_size}")
@@ -127,10 +131,11 @@ class FeatureStoreWriter:
         self.flush_seconds = flush_seconds
         self._limit = shard_mb * 1e6
         self._parts = self.folder / PARTS
-        self._tag = f"r{rank:05d}"
+        self._job = "" if list_shard is None else list_shard.tag
+        self._tag = f"r{rank:05d}" if list_shard is None else f"{list_shard.tag}-r{rank:05d}"
         self._key = key
         self._open_folder()
-        self._number = max((part_number(path)[1] for path in part_files(self.folder, rank)), default=-1) + 1
+        self._number = max((part_number(path) for path in part_files(self.folder, self._tag)), default=-1) + 1
         self._seen: set[str] = set()
         self._clear()
 
@@ -143,7 +148,7 @@ class FeatureStoreWriter:
             if not (self.folder / KEY_FILE).exists():
                 write_key(self.folder, self._key)
                 sync_folder(self.folder.absolute().parent)
-            remove_leftovers(self._parts, self.rank)
+            remove_leftovers(self._parts, self._tag)
 
     def _clear(self) -> None:
         self._entries: list[tuple[str, dict[str, Any], Source, Source | None]] = []
@@ -154,9 +159,10 @@ class FeatureStoreWriter:
     def done(self) -> dict[str, dict[str, Any]]:
         """Records, by id, of samples that are safely on disk, whichever rank wrote them; skipped ones are not there.
 
-        Reads all of it to compare checksums. What is damaged is warned of and does not count.
+        Of a shard of the list, those that its own jobs wrote. Reads all of it to compare checksums. What is damaged is
+        warned of and does not count.
         """
-        shards = unchanged(listed_shards(self.folder, self._key))
+        shards = unchanged(listed_shards(self.folder, self._key, self._job))
         done = {entry.sample_id: entry.record for shard in shards for entry in shard.entries}
         self._seen |= done.keys()
         return done
