@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from liteframe.data.decoding.processes import child as decoding
 from liteframe.models.video_llm import chat_template
@@ -30,7 +30,8 @@ def load_for_command(
     chat_template.start_ahead()
     with first_imports():
         from liteframe.chat.loading import load
+        from liteframe.data.decoding.read_video import DEADLINE_S
         from liteframe.hf.loading import loading_quietly
-    deadline: dict[str, Any] = {} if decode_deadline_s is None else {"decode_deadline_s": decode_deadline_s}
+    deadline_s = DEADLINE_S if decode_deadline_s is None else decode_deadline_s
     with loading_quietly():
-        return load(model, device, dtype, engine=engine, **deadline)
+        return load(model, device, dtype, engine=engine, decode_deadline_s=deadline_s)
