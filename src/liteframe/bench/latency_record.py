@@ -71,10 +71,10 @@ class LatencyRow:
             Table 2); "prefill" (of arm "llm", a prompt of text: also first_token and, on a GPU, decode, the mean of
             its steps); "pipeline" (encode, project, prefill; where it was run as a whole also `BEFORE_ENCODING`,
             frames in uint8 from pinned memory, and first_token); "throughput" (likewise, of several videos at once);
-            "execution" (as "encoder", the encoder run as ``execution`` says; "float8" in that precision); "fastest" (as
-            "pipeline", each encoder run in the way that "execution" found fastest); "streamed" (to_first_token, frames
-            fetched from the host's memory in chunks, ``execution`` says whether while others are encoded; "decoded"
-            likewise from a file).
+            "execution" (as "encoder", the encoder run as ``execution`` says; "float8" in that precision; "frozen"
+            compiled on a CPU, beside eager); "fastest" (as "pipeline", each encoder run in the way that "execution"
+            found fastest); "streamed" (to_first_token, frames fetched from the host's memory in chunks, ``execution``
+            says whether while others are encoded; "decoded" likewise from a file).
         status: "ok" or "out of memory", then without stages.
         computed: a stage was computed, or stages of other cells were put together; ``note`` says how.
         tokens_encoder: with ``tokens_llm`` and ``prompt_tokens`` (visual, `Frame` lines and question) of one video.

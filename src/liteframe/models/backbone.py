@@ -64,9 +64,8 @@ class VisionTokens:
 
     def _each(self, of: Callable[[Tensor], Tensor]) -> VisionTokens:
         """With every tensor that has frames as `of` makes it."""
-        tensors = {name: getattr(self, name) for name in _OF_FRAMES}
-        made: dict[str, Any] = {name: None if tensor is None else of(tensor) for name, tensor in tensors.items()}
-        return replace(self, **made)
+        tensors: dict[str, Any] = {name: getattr(self, name) for name in _OF_FRAMES}
+        return replace(self, **{name: None if tensor is None else of(tensor) for name, tensor in tensors.items()})
 
 
 _OF_FRAMES = ("tokens_BTHWC", "cls_BTC", "keys_BTHWK", "cls_attention_BTHW")

@@ -22,7 +22,8 @@ from liteframe.bench.real_size.shapes import shapes
 from liteframe.bench.real_size.steps import Step
 from liteframe.bench.real_size.subjects import Llm, Subject, build_subject
 from liteframe.errors import ConfigError
-from liteframe.models.acceleration.compiled_layers import compile_layers
+from liteframe.models.acceleration import frozen_graphs
+from liteframe.models.acceleration.compiled_layers import CompiledOrNot, compile_layers
 from liteframe.models.acceleration.fallback import warn_of_fallback
 
 CPU, TINY = torch.device("cpu"), shapes("tiny", "")
@@ -47,7 +48,7 @@ def subjects() -> dict[str, Subject]:
 def made(subjects: dict[str, Subject], tmp_path: Path) -> ExecutedArms:
     record = RunningRecord({}, {}, {}, path=tmp_path / "record.json")
     llm = Llm.build(TINY, CPU, torch.float32)
-    return ExecutedArms(TINY, llm, torch.float32, subjects, record, Budget(1000.0))
+    return ExecutedArms(TINY, llm, subjects, record, Budget(1000.0))
 
 
 @torch.inference_mode()
@@ -63,6 +64,28 @@ def test_every_way_gives_the_same_tokens(name: str, subjects: dict[str, Subject]
             torch.testing.assert_close(found.tokens_BTHWC, wanted.tokens_BTHWC, rtol=1e-4, atol=1e-5, msg=how.name)
         assert (found.cls_BTC is None) == (wanted.cls_BTC is None), how.name
     torch.testing.assert_close(backbone(frames_BTCHW).tokens_BTHWC, wanted.tokens_BTHWC, rtol=0, atol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_compiled_with_frozen_weights_it_is_timed_beside_eager(
+    name: str, subjects: dict[str, Subject], made: ExecutedArms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[Any] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        compiled.append(graph)
+        return graph
+
+    monkeypatch.setattr(frozen_graphs, "CompiledOrNot", partial(CompiledOrNot, backend=backend, fullgraph=True))
+    arms = made.of(Step("frozen", (name,), 4))
+    assert list(arms) == ["eager", "frozen"] and len(compiled) == 1
+    (found, expected) = (arms[way].run.subject.video_llm.backbone for way in ("frozen", "eager"))  # type: ignore[attr-defined]
+    pixels_BTCHW = subjects[name].pixels(8)
+    torch.testing.assert_close(
+        found(pixels_BTCHW).tokens_BTHWC, expected(pixels_BTCHW).tokens_BTHWC, rtol=1e-4, atol=1e-5
+    )
+    assert len(compiled) == 1 and made.fastest(name) == EAGER
 
 
 def test_channels_last_is_a_layout_of_weights_and_frames(made: ExecutedArms, subjects: dict[str, Subject]) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.real_size.cells import NO_TIME, Budget
-from liteframe.bench.real_size.execution import EAGER, EXECUTIONS, FLOAT8, Execution, by_name, executed
+from liteframe.bench.real_size.execution import EAGER, EXECUTIONS, FLOAT8, FROZEN, Execution, by_name, executed
 from liteframe.bench.real_size.overlap import IN_ORDER, OVERLAPPED, StreamedRun, decoded, uploaded, write_video
 from liteframe.bench.real_size.record import RunningRecord
 from liteframe.bench.real_size.runs import EncoderRun, PipelineRun, Run
@@ -58,7 +58,7 @@ class ExecutedArms:
     costs the others nothing.
 
     Args:
-        shapes, llm, dtype: that the subjects are made of.
+        shapes, llm: that the subjects are made of.
         subjects: the methods by name, as they are run elsewhere.
         record: whose rows say which way is the fastest; is told what was left out.
         budget: of the suite.
@@ -68,12 +68,11 @@ class ExecutedArms:
         self,
         shapes: Shapes,
         llm: Llm,
-        dtype: torch.dtype,
         subjects: Mapping[str, Subject],
         record: RunningRecord,
         budget: Budget,
     ) -> None:
-        self._shapes, self._llm, self._dtype, self._subjects = shapes, llm, dtype, subjects
+        self._shapes, self._llm, self._subjects = shapes, llm, subjects
         self._record, self._budget = record, budget
         self._videos = TemporaryDirectory(prefix="liteframe-latency-")
 
@@ -109,8 +108,8 @@ class ExecutedArms:
         for method in step.methods:
             if method not in self._subjects:
                 continue
-            if step.suite in ("execution", "float8"):
-                for how in FLOAT8 if step.suite == "float8" else EXECUTIONS[method]:
+            if step.suite in ("execution", "float8", "frozen"):
+                for how in {"float8": FLOAT8, "frozen": FROZEN}.get(step.suite, EXECUTIONS[method]):
                     yield how.name, method, how
             elif step.suite == "fastest":
                 yield method, method, self.fastest(method)
@@ -144,5 +143,6 @@ class ExecutedArms:
             return subject
         backbone = executed(subject.video_llm.backbone, how)
         device = next(backbone.parameters()).device
-        made = build_subject(method, self._shapes, self._llm, device, self._dtype, {about.make: backbone})
+        dtype = getattr(torch, subject.dtype)
+        made = build_subject(method, self._shapes, self._llm, device, dtype, {about.make: backbone})
         return replace(made, channels_last=how.channels_last)

@@ -1,4 +1,4 @@
-"""Ways to run the same encoder: what an expert would try on a GPU before saying how fast it is."""
+"""Ways to run the same encoder: what an expert would try before saying how fast it is."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Execution:
         fused: temporal convolution and addition in one Triton kernel.
         float8: linear layers of the blocks, weights and activations.
         compiled: `torch.compile`, layer by layer.
+        frozen: `torch.compile` of the whole with its weights as constants, a clip or a frame at a time.
         graphs: CUDA graphs. With either of the last two the student encodes in chunks of `CLIPS_AT_ONCE`.
     """
 
@@ -43,6 +44,7 @@ class Execution:
     fused: bool = False
     float8: bool = False
     compiled: bool = False
+    frozen: bool = False
     graphs: bool = False
 
     @property
@@ -69,11 +71,13 @@ EXECUTIONS: dict[str, tuple[Execution, ...]] = {
 """Method -> ways to run its encoder that are compared, those that matter most first."""
 FLOAT8 = (Execution(float8=True, compiled=True),)
 """Ways to run the student of another precision, which are timed apart from those in bfloat16."""
+FROZEN = (EAGER, Execution(frozen=True))
+"""Ways to run an encoder on a CPU, as `liteframe chat --engine torch` and ``torch-compile`` do."""
 
 
 def by_name(name: str) -> Execution:
     """The way of that name."""
-    return next(how for how in (*_FOR_ALL, *EXECUTIONS["student"], *FLOAT8) if how.name == name)
+    return next(how for how in (*_FOR_ALL, *EXECUTIONS["student"], *FLOAT8, *FROZEN) if how.name == name)
 
 
 def executed(backbone: nn.Module, how: Execution) -> nn.Module:
@@ -103,6 +107,11 @@ def executed(backbone: nn.Module, how: Execution) -> nn.Module:
         encoder.save_memory(CLIPS_AT_ONCE if how.compiled else None)
         if how.graphs:
             encoder.graph_chunks()
+        if how.frozen:
+            encoder.freeze_chunks()
+    elif how.frozen:
+        assert isinstance(backbone, InternVLTeacher)
+        backbone.freeze_frames()
     elif how.graphs:
         backbone.forward = _replayed(backbone.forward)
     if how.cudnn:

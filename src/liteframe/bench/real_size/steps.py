@@ -13,7 +13,7 @@ FRAMES = (8, 16, 32, 64, 128, 256, 512)
 CLIP = 4
 """Frames that the paper's Table 2 times a mixer on."""
 LLM = "llm"
-EXECUTED = ("execution", "float8", "fastest", "streamed", "decoded")
+EXECUTED = ("execution", "float8", "frozen", "fastest", "streamed", "decoded")
 """Suites of one method that is run in several ways, or of methods that are run otherwise than everywhere else."""
 FIRST_POST_HOC = ("teacher+fastvid", "teacher+visionzip", "teacher+prumerge")
 """Methods of `POST_HOC` that run before what is of less weight; the others run last."""
@@ -56,6 +56,7 @@ def _cpu() -> list[Step]:
         Step("prefill", (LLM,), 4096),
         Step("encoder", shared, 16),
         *(Step("encoder", (name,), 4) for name in _native()),
+        *(Step("frozen", (name,), 4) for name in ("student", "teacher")),
     ]
 
 

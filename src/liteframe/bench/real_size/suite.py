@@ -66,7 +66,7 @@ class Suite:
         self._backbones: Backbones = {}
         self._own_dtypes = own_dtypes
         self._dtypes: dict[Callable[[Shapes], nn.Module], torch.dtype] = {}
-        self._executed = ExecutedArms(shapes, self.llm, dtype, self.subjects, record, budget)
+        self._executed = ExecutedArms(shapes, self.llm, self.subjects, record, budget)
         with KernelsThatRan() as ran, torch.inference_mode():
             LlmRun(self.llm, _SHORT_PROMPT)(NoTimer())
         record.settings["llm_attention"] = ran.names
