@@ -68,5 +68,8 @@ def test_a_rank_that_misses_a_few_beats_is_named_and_none_is_while_the_store_is_
 def test_ranks_that_live_but_get_nowhere_are_stalled(two: list[Ranks]) -> None:
     wait_for(two[0].stalled)
     assert two[0].frozen() == []
+    two[0]._quiet[1] += 3
+    assert not two[0].stalled(), "one that is silent is not stalled but frozen, soon"
+    wait_for(two[0].stalled)
     two[1].advance("in a training step")
     wait_for(lambda: not two[0].stalled())

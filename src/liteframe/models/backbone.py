@@ -64,8 +64,9 @@ class VisionTokens:
 
     def _each(self, of: Callable[[Tensor], Tensor]) -> VisionTokens:
         """With every tensor that has frames as `of` makes it."""
-        tensors: dict[str, Any] = {name: getattr(self, name) for name in _OF_FRAMES}
-        return replace(self, **{name: None if tensor is None else of(tensor) for name, tensor in tensors.items()})
+        tensors = ((name, getattr(self, name)) for name in _OF_FRAMES)
+        made: dict[str, Any] = {name: None if tensor is None else of(tensor) for name, tensor in tensors}
+        return replace(self, **made)
 
 
 _OF_FRAMES = ("tokens_BTHWC", "cls_BTC", "keys_BTHWK", "cls_attention_BTHW")

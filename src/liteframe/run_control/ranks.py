@@ -102,7 +102,9 @@ class Ranks:
 
     def stalled(self) -> bool:
         """Whether no rank has got anywhere for `stall_s`, though all are alive."""
-        return self.stall_s is not None and self._still > self.stall_s / _BEAT_S
+        if self.stall_s is None or self._still <= self.stall_s / _BEAT_S:
+            return False
+        return self._unheard < _TOGETHER and all(self._silent(rank) < _TOGETHER for rank in self._quiet)
 
     def describe(self, ranks: Sequence[int]) -> str:
         """What is known of these ranks: process, host, what they did last, and since when they are silent."""
