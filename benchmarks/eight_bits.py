@@ -1,29 +1,30 @@
-"""Times student and teacher in eight bits and in torch, in turns, and asks models in both what they know.
+"""Times student and teacher by every engine and in every format, in turns, and asks models in each what they know.
 
 python benchmarks/eight_bits.py RUN=WORLD ... --output benchmarks/records/eight_bits.json
-python benchmarks/eight_bits.py runs/tiny/lma/export=runs/tiny/world --sizes tiny --questions 40     # a trial
+python benchmarks/eight_bits.py runs/tiny/lma/export=runs/tiny/world --sizes tiny --videos 40     # a trial
 
-RUN is a run folder of LMA, and WORLD the tiny world that it was trained on: each model is exported with the engine
-openvino-int8, calibrated on videos that it was trained on, and asked about held-out videos by both engines. Size
-`tiny` has the weights of the first run, and `real` random ones: those are good for times alone. The teacher is
-quantised as the student is. onnxruntime and torch quantise linear layers and matrix products by the ranges of each
-input (dynamic).
+RUN is a run folder of LMA, and WORLD the tiny world that it was trained on: its encoder goes through each format of
+`liteframe export`, in eight bits calibrated on videos that it was trained on, and the model answers questions about
+held-out videos with each. Size `tiny` has the weights of the first run, and `real` random ones: those are good for
+times alone. The teacher is quantised as the student is. Besides, torch and onnxruntime quantise linear layers and
+matrix products by the ranges of each input (dynamic), which needs no videos.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+import onnx
 import torch
 from onnxruntime.quantization import quantize_dynamic
 from torch import Tensor, nn
@@ -32,30 +33,36 @@ from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.environment import environment
 from liteframe.bench.floor import flops_of, measure_limits
 from liteframe.bench.latency import interleave
+from liteframe.bench.questions import question_batches, videos_for
 from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.real_size.shapes import ATTENTION, shapes
 from liteframe.bench.records import write_record
 from liteframe.bench.timers import RunRule, summary
-from liteframe.command.export import export_command
-from liteframe.data.transforms import normalize
-from liteframe.evaluation.command import evaluate_command
-from liteframe.hf.engine import INT8, RECORD, TORCH
-from liteframe.hf.onnx import float_copy
-from liteframe.hf.openvino import INPUT, Compiled, TokensOnly, quantise, to_openvino
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalize, normalized_for
+from liteframe.evaluation.answering import answer_all
+from liteframe.hf.calibration import read_clips
+from liteframe.hf.encoder_program import Encode, TokensOfWholeClips, backbone_program, float_copy
+from liteframe.hf.int8_export import likeness, quantise
+from liteframe.hf.loading import load_video_llm
+from liteframe.hf.onnx import onnxruntime_session, to_onnx
+from liteframe.hf.openvino import PRECISION, Compiled, to_openvino
 from liteframe.hf.run_folder import RunFolder
+from liteframe.models.backbone import VisionTokens
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import BaseParts, LiteFrameBackbone
 from liteframe.system.tables import markdown
 
-FLOAT32, BFLOAT16, OPENVINO, INT = "torch fp32", "torch bf16", "OpenVINO fp32", "OpenVINO int8"
-TORCH_INT, ONNX_INT = "torch int8 (dynamic)", "onnxruntime int8 (dynamic)"
+FLOAT32, BFLOAT16, EXPORT = "torch fp32", "torch bf16", "torch.export fp32"
+ONNX, ONNX_INT, OPENVINO, INT = "ONNX fp32", "ONNX int8", "OpenVINO fp32", "OpenVINO int8"
+TORCH_DYNAMIC, ONNX_DYNAMIC = "torch int8 (dynamic)", "ONNX int8 (dynamic)"
 FRAMES = {"tiny": 64, "real": 4}
 """That are encoded at a time."""
 CALIBRATION = {"tiny": 16, "real": 2}
 """Random clips: a time does not depend on how well they are chosen."""
-Encode = Callable[[Tensor], Tensor]
+BATCH = 8
+"""Videos that are asked about at a time."""
 
 
 def backbones(size: str, run: RunFolder | None) -> dict[str, nn.Module]:
@@ -77,59 +84,53 @@ def clips_of(backbone: nn.Module, frames: int, side: int) -> Tensor:
     return torch.randint(0, 256, (frames // clip, clip, 3, side, side), dtype=torch.uint8)
 
 
-def arms(backbone: nn.Module, calibration: Tensor, folder: Path) -> dict[str, Encode]:
-    """A backbone by every engine."""
-    tokens, shape = TokensOnly(backbone).eval(), tuple(calibration.shape[1:])
-    model = to_openvino(backbone, shape)
-    single = Compiled(model, INFERENCE_PRECISION_HINT="f32")
-    eight = Compiled(quantise(model, list(calibration)), INFERENCE_PRECISION_HINT="f32")
-    in_torch = torch.ao.quantization.quantize_dynamic(deepcopy(tokens), {nn.Linear}, dtype=torch.qint8)
+def arms(backbone: nn.Module, clips: list[Tensor]) -> dict[str, Encode]:
+    """A backbone in float32 by every engine, calibrated on clips: uint8 (T, C, H, W)."""
+    clip, channels, height, width = clips[0].shape
+    tokens = TokensOfWholeClips(backbone, clip).eval()
+    program = backbone_program(backbone, (clip, channels, height, width))
+    graph, model = to_onnx(program), to_openvino(program, (channels, height, width))
     return {
         FLOAT32: tokens,
         BFLOAT16: torch.autocast("cpu", torch.bfloat16)(tokens.__call__),
-        OPENVINO: single,
-        INT: eight,
-        TORCH_INT: in_torch,
-        ONNX_INT: by_onnxruntime(tokens, shape, folder),
+        EXPORT: program.module(check_guards=False),
+        ONNX: onnxruntime_session(graph),
+        ONNX_INT: onnxruntime_session(quantise(graph, clips)),
+        OPENVINO: Compiled(model, **PRECISION),
+        INT: Compiled(quantise(model, clips), **PRECISION),
+        TORCH_DYNAMIC: torch.ao.quantization.quantize_dynamic(deepcopy(tokens), {nn.Linear}, dtype=torch.qint8),
+        ONNX_DYNAMIC: onnxruntime_session(_quantised_dynamically(graph)),
     }
 
 
-def by_onnxruntime(tokens: nn.Module, shape: Sequence[int], folder: Path) -> Encode:
-    """A backbone with int8 weights in onnxruntime, by its own quantisation."""
-    plain, quantised = folder / "plain.onnx", folder / "int8.onnx"
-    axes: Any = ({0: torch.export.Dim("batch", min=1)},)
-    program: Any = torch.onnx.export(
-        tokens, (torch.zeros(2, *shape),), input_names=[INPUT], dynamic_shapes=axes, dynamo=True, verbose=False
-    )
-    program.save(plain)
-    quantize_dynamic(plain, quantised)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(quantised), options, providers=["CPUExecutionProvider"])
-    return lambda frames_BTCHW: torch.from_numpy(session.run(None, {INPUT: frames_BTCHW.numpy()})[0])
+def _quantised_dynamically(graph: Any) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        plain, quantised = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+        onnx.save(graph, plain)
+        # By half of the range, as else CPUs without VNNI saturate.
+        quantize_dynamic(plain, quantised, reduce_range=True)
+        return onnx.load(quantised)
 
 
 @torch.no_grad()
 def time_size(size: str, run: RunFolder | None, rule: RunRule) -> dict[str, Any]:
     """Milliseconds a frame of student and teacher by every engine, all in turns."""
     encode: dict[str, Callable[[Any], object]] = {}
-    likeness: dict[str, float] = {}
+    errors: dict[str, float] = {}
     flops: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, backbone in backbones(size, run).items():
-            side = 448 if size == "real" else 112
-            found = arms(backbone, clips_of(backbone, 4 * CALIBRATION[size], side), Path(folder))
-            frames_BTCHW = normalize(clips_of(backbone, FRAMES[size], side))
-            wanted = found[FLOAT32](frames_BTCHW)
-            flops[name] = flops_of(partial(found[FLOAT32], frames_BTCHW)) / FRAMES[size]
-            for engine, of in found.items():
-                error = (of(frames_BTCHW).float() - wanted).norm() / wanted.norm()
-                likeness[f"{name}, {engine}"] = round(float(error), 5)
-                encode[f"{name}, {engine}"] = partial(_timed, of, frames_BTCHW)
+    for name, backbone in backbones(size, run).items():
+        side = 448 if size == "real" else 112
+        found = arms(backbone, list(clips_of(backbone, 4 * CALIBRATION[size], side)))
+        frames_BTCHW = normalize(clips_of(backbone, FRAMES[size], side))
+        reference = found[FLOAT32](frames_BTCHW)
+        flops[name] = flops_of(partial(found[FLOAT32], frames_BTCHW)) / FRAMES[size]
+        for engine, of in found.items():
+            errors[f"{name}, {engine}"] = likeness([of(frames_BTCHW)], [reference]).relative_error
+            encode[f"{name}, {engine}"] = partial(_timed, of, frames_BTCHW)
     same = dict.fromkeys(("dtype", "attention_kernel", "llm", "prompt", "output_length"), "none, or the engine's own")
     samples = interleave(encode, dict.fromkeys(encode, same), rule, memory=False)
     ms = {name: [time / FRAMES[size] for time in found.run_ms] for name, found in samples.items()}
-    return {"size": size, "frames": FRAMES[size], "flops_a_frame": flops, "relative_error": likeness, "ms_a_frame": ms}
+    return {"size": size, "frames": FRAMES[size], "flops_a_frame": flops, "relative_error": errors, "ms_a_frame": ms}
 
 
 def _timed(encode: Encode, frames_BTCHW: Tensor, timer: Any) -> None:
@@ -146,32 +147,57 @@ def ratios(ms: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     return {name: summary((np.array(ms[arm]) / student).tolist()) for name, arm in against.items()}
 
 
-def ask(name: str, world: str, frames: str, questions: int | None, folder: Path) -> dict[str, Any]:
-    """Accuracy of a model by both engines on held-out videos, and how often both answer the same."""
-    model = folder / "model"
-    export_command(name, str(model), engine=INT8, calibrate=f"{world}/train.jsonl")
-    picks: dict[str, dict[tuple[str, int], int]] = {}
-    accuracy: dict[str, dict[str, float]] = {}
-    for engine in (TORCH, INT8):
-        out = folder / engine
-        settings: dict[str, Any] = {"benchmark": "tiny-world", "data": world, "frames": frames, "answer": "likelihood"}
-        evaluate_command(str(model), **settings, limit=questions, engine=engine, device="cpu", out=str(out))
-        lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
-        picks[engine] = {(row["question"], row["frames"]): int(np.argmax(row["option_logits"])) for row in lines}
-        report = json.loads((out / "report.json").read_text())
-        accuracy[engine] = {count: at["scores"]["likelihood"]["accuracy"] for count, at in report["frames"].items()}
-    same = [picks[INT8][key] == pick for key, pick in picks[TORCH].items()]
-    likeness = json.loads((model / RECORD).read_text())["likeness"]
-    counts = {"questions": len(same), "equal_answers": float(np.mean(same))}
-    return {"accuracy": accuracy, **counts, "likeness": likeness}
+class ForeignBackbone(nn.Module):
+    """A student whose encoder another engine runs, as a backbone for videos of whole clips."""
+
+    def __init__(self, student: LiteFrameBackbone, encode: Encode) -> None:
+        super().__init__()
+        self.frames_per_group, self.clip_frames = student.frames_per_group, student.clip_frames
+        self.frame_wise, self.image_size = student.frame_wise, student.image_size
+        self._encode = (encode,)  # no part of this module, as it is in its own device and dtype
+
+    def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
+        (encode,) = self._encode
+        return VisionTokens(encode(normalized_for(frames_BTCHW, IMAGENET_MEAN, IMAGENET_STD)).float())
+
+
+def ask(run: RunFolder, world: Path, counts: list[int], videos: int | None) -> dict[str, Any]:
+    """Accuracy of a model on held-out videos with its encoder by every engine, how near its features are to those in
+    float32, and on which share of questions it is right where float32 is right and wrong where that is wrong."""
+    model = load_video_llm(run.export).float()
+    student = LiteFrameBackbone(float_copy(LiteFrameEncoder.from_pretrained(run.encoder)), model.backbone.image_size)
+    frames = replace(run.frames, clip_frames=student.clip_frames)
+    clips = read_clips(str(world / "train.jsonl"), frames, student.image_size)
+    held_out = [normalize(clip.frames_TCHW)[None] for clip in clips.held_out]
+    with torch.no_grad():
+        reference = [student(clip).tokens_BTHWC for clip in held_out]
+    accuracy: dict[str, dict[str, Any]] = {}
+    near: dict[str, Any] = {}
+    right: dict[str, dict[str, np.ndarray]] = {}
+    for engine, encode in arms(student, [clip.frames_TCHW for clip in clips.calibration]).items():
+        with torch.no_grad():
+            features = [encode(clip) for clip in held_out]
+        near[engine] = asdict(likeness(features, reference))
+        model.backbone = ForeignBackbone(student, encode)
+        data = videos_for({engine: model}, world / "test.jsonl", max(counts), BATCH)
+        batches = question_batches(data, f"questions, {engine}")
+        some = batches if videos is None else islice(batches, -(-videos // BATCH))
+        scores = answer_all({(engine, count): model for count in counts}, some, torch.float32, torch.device("cpu"))
+        accuracy[engine] = {str(count): score.compute() for (_, count), score in scores.items()}
+        right[engine] = {str(count): score.answered()[0] for (_, count), score in scores.items()}
+    as_float = {
+        engine: {count: float(np.mean(each == right[FLOAT32][count])) for count, each in found.items()}
+        for engine, found in right.items()
+    }
+    return {"accuracy": accuracy, "right_as_float32": as_float, "likeness": near}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="RUN=WORLD", help="run folder of LMA, and its world")
     parser.add_argument("--sizes", nargs="*", choices=list(FRAMES), default=list(FRAMES), help="to time at")
-    parser.add_argument("--frames", default="8,32,128", help="frame counts to ask with")
-    parser.add_argument("--questions", type=int, help="of each world at most; all by default")
+    parser.add_argument("--frames", type=int, nargs="*", default=[8, 32, 128], help="frame counts to ask with")
+    parser.add_argument("--videos", type=int, help=f"of each world to ask about, in batches of {BATCH}; all by default")
     parser.add_argument("--rounds", type=int, default=5, help="in which every engine is timed once, at least")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, help="write the record here as JSON")
@@ -194,11 +220,16 @@ def main() -> None:
         for name, ratio in times[-1]["times_faster"].items():
             print(f"student, {INT}: {ratio['median']:.2f} times faster than {name}", flush=True)
     for number, (run, world) in enumerate(models.items(), start=1):
-        with tempfile.TemporaryDirectory() as folder:
-            asked.append({"model": number, **ask(run, world, options.frames, options.questions, Path(folder))})
-        print(asked[-1], flush=True)
+        answers = ask(RunFolder.open(Path(run)), Path(world), options.frames, options.videos)
+        asked.append({"model": number, **answers})
+        rows = [
+            [engine, *(f"{by_count[str(count)]['accuracy']:.3f}" for count in options.frames), f"{error:.4f}"]
+            for engine, by_count in answers["accuracy"].items()
+            for error in [answers["likeness"][engine]["relative_error"]]
+        ]
+        print(f"\n{run}\n\n{markdown(['student by', *map(str, options.frames), 'relative error'], rows)}", flush=True)
     if options.output is not None:
-        packages = {name: version(name) for name in ("openvino", "nncf", "onnxruntime")}
+        packages = {name: version(name) for name in ("openvino", "nncf", "onnx", "onnxruntime")}
         settings = {"threads": options.threads, "rule": rule.describe(), "frames": options.frames, "packages": packages}
         write_record(
             options.output, "eight_bits", environment(), settings, {"limits": limits, "times": times, "models": asked}
