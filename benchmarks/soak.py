@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def verdicts(seen: dict[str, Any], clips: Clips, names: set[str]) -> dict[str, d
 
     Memory is flat where it is in the last quarter of the run no more than 5 % and 16 MB above that in the second: the
     first is for starting up. Throughput is flat where the last quarter has at least 0.9 of the batches a second that
-    the first has, without the time to the first batch.
+    the first has, without the time to the first batch; by CPU time a clip, a slower run is told from a busy machine.
     """
     once = dict.fromkeys(clips.broken, 1)
     rest = dict.fromkeys(names - clips.broken.keys(), 1)
@@ -124,7 +125,7 @@ def verdicts(seen: dict[str, Any], clips: Clips, names: set[str]) -> dict[str, d
             "whole": len(rest),
             "read_in_each_epoch": [sum(epoch.values()) for epoch in seen["read"]],
         },
-        "throughput": _throughput(seen["batches_s"]),
+        "throughput": _throughput(seen["batches_s"]) | {"cpu_ms_a_clip_by_quarters": _cpu_ms(seen["samples"])},
     }
     for kind in ("parent", "workers", "decoders"):
         found[f"memory of {kind}"] = _flat([sample[f"{kind}_mb"] for sample in seen["samples"]])
@@ -137,6 +138,12 @@ def _flat(series_mb: list[float]) -> dict[str, Any]:
         return {"good": False, "why": "fewer than four samples; take more clips, or a smaller --every_s"}
     second, last = statistics.median(series_mb[quarter : 2 * quarter]), statistics.median(series_mb[-quarter:])
     return {"good": last <= _GROWTH * second + _SLACK_MB, "second_quarter_mb": second, "last_quarter_mb": last}
+
+
+def _cpu_ms(samples: list[dict[str, Any]]) -> list[float | None]:
+    bounds = [samples[(len(samples) - 1) * n // 4] for n in range(5)] if samples else []
+    parts = [(after["clips"] - before["clips"], after["cpu_s"] - before["cpu_s"]) for before, after in pairwise(bounds)]
+    return [round(1000 * seconds / clips, 2) if clips else None for clips, seconds in parts]
 
 
 def _throughput(moments_s: list[float]) -> dict[str, Any]:

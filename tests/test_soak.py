@@ -33,6 +33,7 @@ def test_a_short_soak_skips_and_lists_each_broken_clip(tmp_path: Path) -> None:
 
 def seen(**changed: Any) -> dict[str, Any]:
     samples = [{"parent_mb": 300.0, "workers_mb": 900.0, "decoders_mb": 400.0 + 10 * (n % 5)} for n in range(40)]
+    samples = [{**sample, "clips": 8 * n, "cpu_s": 0.1 * n} for n, sample in enumerate(samples)]
     good: dict[str, Any] = {
         "skips": [{"bad": 1}] * 2,
         "read": [{"a": 1, "b": 1}] * 2,

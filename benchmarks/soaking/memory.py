@@ -1,4 +1,4 @@
-"""Memory of a process and of all below it, by their proportional shares, as time goes by."""
+"""Memory and CPU time of a process and of all below it, as time goes by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import psutil
 
 
 class MemorySampler(threading.Thread):
-    """Samples until it is stopped: `parent`, `workers` and `decoders` in MB of PSS, and how many of each there are.
+    """Samples until it is stopped: `parent`, `workers` and `decoders` in MB of PSS, how many of each there are, and the
+    CPU seconds of all together.
 
     Loader processes are children of this one, decode processes are those of loader processes. PSS counts a page that
     several processes share in equal parts, so that the sum over processes is what the machine holds.
@@ -48,6 +49,7 @@ class MemorySampler(threading.Thread):
             "decoders_mb": _mb(decoders),
             "workers": len(workers),
             "decoders": len(decoders),
+            "cpu_s": round(sum(map(_cpu_s, [this, *workers, *decoders])), 2),
         }
 
 
@@ -56,6 +58,14 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Of a process and of its children that have ended."""
+    try:
+        return sum(process.cpu_times()[:4])
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def _mb(processes: list[psutil.Process]) -> float:

@@ -38,7 +38,7 @@ class IdSet(Container[str]):
     """
 
     def __init__(self, keys_N: np.ndarray) -> None:
-        self._keys_N = np.unique(keys_N)
+        self._keys_N = np.sort(keys_N)
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
