@@ -18,7 +18,7 @@ from liteframe.data.loading.training_samples import GONE, TrainingSamples, of_ro
 from liteframe.data.sources.manifest import VideoSource, read_sources
 from liteframe.data.sources.row_table import RowTable
 from liteframe.errors import ConfigError
-from tiny_world import run_ranks
+from ranks import run_ranks
 
 STEPS = 12
 

@@ -88,7 +88,7 @@ def test_an_export_names_the_extra_that_has_both_packages(tmp_path: Path, monkey
 def test_a_gpu_and_an_engine_that_there_is_not_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="engine openvino-int8 runs on CPUs alone, and the device is 'cuda'"):
         liteframe.load(exported_for_torch(), device="cuda", engine=INT8)
-    with pytest.raises(ConfigError, match="engine 'tpu' is unknown; choose one of torch, openvino-int8"):
+    with pytest.raises(ConfigError, match="engine 'tpu' is unknown; choose one of torch, torch-compile, openvino-int8"):
         load_video_llm(exported_for_torch(), engine="tpu")
     assert require_engine("torch", "cuda:1") == "cuda:1"
     assert cli.main(["chat", "model", "video.mp4", "who?", "--engine", "tpu"]) == 2

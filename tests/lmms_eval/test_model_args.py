@@ -31,7 +31,7 @@ def test_what_lmms_eval_hands_over_is_taken() -> None:
         ({"sampler": "linspace"}, "--sampler 'linspace': choose UniformMidpoints"),
         ({"sampler": "Linspace:by=luck"}, "--sampler Linspace:by=luck: Linspace has no such settings"),
         ({"dtype": 16}, "--model_args dtype=16: give a name"),
-        ({"engine": "openvino"}, "--model_args engine=openvino: choose one of torch, openvino-int8"),
+        ({"engine": "openvino"}, "--model_args engine=openvino: choose one of torch, torch-compile, openvino-int8"),
         ({"batch_size": 4}, "--batch_size 4: questions are asked one at a time"),
     ],
 )

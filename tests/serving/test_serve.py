@@ -373,11 +373,11 @@ def held_up(name: str) -> Iterator[tuple[threading.Event, threading.Event]]:
     """Watching stands still for all videos of that name; events that tell that it does, and that let it go on."""
     waits, go_on, plain = threading.Event(), threading.Event(), ChatModel.watch
 
-    def watch(self: ChatModel, video: Path, **settings: Any) -> Any:
+    def watch(self: ChatModel, video: Path, *given: Any, **settings: Any) -> Any:
         if video.name == name:
             waits.set()
             assert go_on.wait(60)
-        return plain(self, video, **settings)
+        return plain(self, video, *given, **settings)
 
     with mock.patch.object(ChatModel, "watch", watch):
         try:

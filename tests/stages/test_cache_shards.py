@@ -17,7 +17,8 @@ from liteframe.data.store.list_shard import ListShard
 from liteframe.data.store.merge import merge
 from liteframe.errors import ConfigError, StoreError, StoreMismatch
 from liteframe.models.teachers import InternVLTeacher
-from tiny_world import TRAIN, make_trainer, run_ranks, sha256_of, store_folder
+from ranks import run_ranks
+from tiny_world import TRAIN, make_trainer, sha256_of, store_folder
 
 
 def make_shard(folder: Path, shard: str, data_settings: dict[str, Any] | None = None, **settings: Any) -> None:

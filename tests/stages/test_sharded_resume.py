@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
 from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from tiny_world import encoder_folder, host_folder, make_trainer, manifest, run_ranks, video_data
+from ranks import run_ranks
+from tiny_world import encoder_folder, host_folder, make_trainer, manifest, video_data
 
 STEPS, AT = 4, 2
 SHARDED, COPIES = "sharded", "copies"

@@ -133,7 +133,7 @@ class Conversation:
             self.ids.append(chosen[0])
             yield chosen[0]
 
-    def _next_logits(self, wanted: Cancellation) -> Tensor:
+    def _next_logits(self, wanted: Cancellation = Cancellation()) -> Tensor:
         """Logits (1, vocabulary) of the token after `ids`; what is not in the cache goes through the LLM."""
         assert self._cache is not None, "something was asked"
         cached = self.cached
