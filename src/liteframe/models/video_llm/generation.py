@@ -133,14 +133,13 @@ class Conversation:
             self.ids.append(chosen[0])
             yield chosen[0]
 
-    def _next_logits(self, wanted: Cancellation = Cancellation()) -> Tensor:
+    def _next_logits(self, wanted: Cancellation | None = None) -> Tensor:
         """Logits (1, vocabulary) of the token after `ids`; what is not in the cache goes through the LLM."""
         assert self._cache is not None, "something was asked"
         cached = self.cached
         with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
-            hidden_1C = read_prompt(
-                self.model, self.ids[cached:], None if cached else self.visual_BTNC, self._cache, wanted
-            )
+            unseen, shown = self.ids[cached:], None if cached else self.visual_BTNC
+            hidden_1C = read_prompt(self.model, unseen, shown, self._cache, wanted or Cancellation())
             return self.model.lm_head(hidden_1C)
 
 
