@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from itertools import chain
 from typing import Any
 
 import torch
@@ -49,9 +48,9 @@ class FrozenGraphs:
             tensor: its argument; its first axis counts clips, or frames.
         """
         module: nn.Module = forward.__self__  # type: ignore[attr-defined]
-        if self.failed or not self._takes(module, tensor):
+        weights = _versions(module) if self._takes(module, tensor) else None
+        if weights is None:
             return forward(tensor)
-        weights = [_version(weight) for weight in chain(module.parameters(), module.buffers())]
         if weights != self._weights:
             self._weights, self._graphs = weights, {}
         if torch.is_inference_mode_enabled() and not tensor.is_inference():
@@ -73,9 +72,9 @@ class FrozenGraphs:
         return output
 
     def _takes(self, module: nn.Module, tensor: Tensor) -> bool:
-        if torch.is_grad_enabled() or module.training or len(tensor) != self.batch:
+        if self.failed or torch.is_grad_enabled() or module.training:
             return False
-        return torch.get_num_threads() == self._threads and not any(map(_is_hooked, module.modules()))
+        return len(tensor) == self.batch and torch.get_num_threads() == self._threads
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenGraphs:
         return FrozenGraphs(self.batch)
@@ -89,10 +88,13 @@ def _freezing() -> AbstractContextManager[None]:
     return context
 
 
-def _version(weight: Tensor) -> tuple[int, int]:
-    """Another one once the weight is another tensor, or was written to."""
-    return weight.data_ptr(), 0 if weight.is_inference() else weight._version
-
-
-def _is_hooked(module: nn.Module) -> bool:
-    return bool(module._forward_pre_hooks or module._forward_hooks)
+def _versions(module: nn.Module) -> list[tuple[int, int]] | None:
+    """Tells the weights of a module from others, and from what they were before; None where somebody hooks into it."""
+    found = []
+    for part in module.modules():
+        if part._forward_pre_hooks or part._forward_hooks:
+            return None
+        for weight in (*part._parameters.values(), *part._buffers.values()):
+            if weight is not None:
+                found.append((weight.data_ptr(), 0 if weight.is_inference() else weight._version))
+    return found
