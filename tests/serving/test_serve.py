@@ -427,15 +427,14 @@ def test_a_client_that_goes_away_ends_its_decoding() -> None:
 
 
 def test_a_client_that_goes_away_ends_the_reading_of_its_prompt() -> None:
-    parts = threading.Event()
+    reads, has_left = threading.Event(), threading.Event()
     hidden_states, calls = VideoLLM.hidden_states, 0
 
     def slow(self: VideoLLM, *given: Any, **more: Any) -> Any:
         nonlocal calls
         calls += 1
-        parts.set()
-        while here.service._places:
-            time.sleep(0.01)
+        reads.set()
+        assert has_left.wait(60)
         return hidden_states(self, *given, **more)
 
     with serving() as here:
@@ -446,11 +445,15 @@ def test_a_client_that_goes_away_ends_the_reading_of_its_prompt() -> None:
             connection = here.connect()
             body = json.dumps({"messages": [user(ASKED, videos()[0])]})
             connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
-            assert parts.wait(60)
+            assert reads.wait(60)
             connection.close()
             while here.service._places:
                 time.sleep(0.01)
-        assert here.text([user(ASKED)]) and calls == 1
+            has_left.set()
+            answerer = here.service._answerer
+            asyncio.run_coroutine_threadsafe(answerer.run(lambda: None), here.loop).result(60)
+            assert calls == 1
+        assert here.text([user(ASKED)])
 
 
 def test_a_client_that_goes_away_ends_its_answer() -> None:

@@ -102,9 +102,10 @@ class Ranks:
 
     def stalled(self) -> bool:
         """Whether no rank has got anywhere for `stall_s`, though all are alive."""
-        if self.stall_s is None or self._still <= self.stall_s / _BEAT_S:
+        # A frozen rank stalls the others too, and is to be noticed first.
+        if self.stall_s is None or self._still <= self.stall_s / _BEAT_S + 2 * _TOGETHER:
             return False
-        return self._unheard < _TOGETHER and all(self._silent(rank) < _TOGETHER for rank in self._quiet)
+        return all(beats < _TOGETHER for beats in self._quiet.values())
 
     def describe(self, ranks: Sequence[int]) -> str:
         """What is known of these ranks: process, host, what they did last, and since when they are silent."""
