@@ -76,7 +76,8 @@ class Ranks:
 
     def lost(self) -> list[int]:
         """Ranks that have missed a few beats, which is no reason yet to give them up; waits so long for their beats."""
-        self._closed.wait((_TOGETHER + 1) * _BEAT_S)
+        # A beat is heard up to one beat late, and the counters of silence lag by one each.
+        self._closed.wait((_TOGETHER + 3) * _BEAT_S)
         if self._unheard >= _TOGETHER:
             return [0] if self.rank != 0 else []
         return [rank for rank in self._quiet if rank != self.rank and self._silent(rank) >= _TOGETHER]
