@@ -119,12 +119,12 @@ def wait_for(what: Callable[[], Any], driver: subprocess.Popen[str] | None = Non
     return value
 
 
-def at_work(store: Path) -> psutil.Process | None:
-    """The process of a shard that has written some of it."""
+def at_work(store: Path) -> tuple[ListShard, psutil.Process] | None:
+    """A shard of which some is written, and the process that makes it."""
     for shard in begun_shards(store) if store.exists() else []:
         holder = shard.holder(store)
         if holder and list((store / "parts").glob(f"{shard.tag}-*.json")):
-            return psutil.Process(int(holder.split()[1]))
+            return shard, psutil.Process(int(holder.split()[1]))
     return None
 
 
@@ -134,9 +134,9 @@ def test_what_is_killed_costs_no_clip_and_no_duplicate(cluster: Any, straight: d
 
     def kill(choose: Callable[[psutil.Process], psutil.Process]) -> None:
         """Kills what belongs to a shard that is being made, and sees that its process does not outlive it."""
-        process = wait_for(lambda: at_work(store), driver)
+        shard, process = wait_for(lambda: at_work(store), driver)
         choose(process).kill()
-        wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        wait_for(lambda: f"pid {process.pid} " not in shard.holder(store))
 
     kill(lambda process: process)
     kill(lambda process: process.parent() or process)  # the worker of Ray
@@ -151,11 +151,10 @@ def test_a_killed_driver_and_a_slow_reader(straight: dict[str, str], tmp_path: P
     driver = start(tmp_path, **paced)
     recorded = lambda: [s for s in SHARDS if s.record_path(store).exists()]  # noqa: E731
     wait_for(recorded, driver)
-    process = wait_for(lambda: at_work(store), driver)
+    wait_for(lambda: at_work(store), driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     made = {str(shard) for shard in recorded()}
-    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
     wait_for(lambda: not any(shard.holder(store) for shard in SHARDS))
     made |= {str(shard) for shard in recorded()}
     assert len(made) < 3 and not (store / "COMPLETE").exists()
@@ -176,3 +175,11 @@ def test_more_than_the_machine_has_is_said_at_once(tmp_path: Path) -> None:
     assert start(tmp_path, "--memory_gb", "100000").wait(WAIT_S) == 1
     said = (tmp_path / "said.txt").read_text()
     assert "this machine has not what a job asks for (--num_cpus 1 --num_gpus 0 --memory_gb 100000)" in said
+
+
+def test_a_job_that_memory_is_too_short_for_is_not_tried_for_ever(tmp_path: Path) -> None:
+    short = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "250"}
+    assert start(tmp_path, "--max_retries", "1", **short).wait(WAIT_S) == 1
+    said = (tmp_path / "said.txt").read_text()
+    assert "OutOfMemoryError" in said and "it is made again" in said
+    assert "for the 2. time (--max_retries). What is made is kept" in said

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from liteframe.errors import ConfigError, LiteFrameError, StoreError, as_one_lin
 from liteframe.ray.jobs import ShardJob, ShardLost, make_shard
 
 LOCAL = "local"
+_MOST_REASON = 300
 _LOCAL_OBJECT_STORE_BYTES = 100_000_000
 
 
@@ -45,9 +47,9 @@ class Resources:
     max_retries: int
 
     def options(self) -> dict[str, Any]:
+        """In Ray's words."""
         memory = {} if self.memory_gb is None else {"memory": int(self.memory_gb * 1e9)}
-        retries = {"max_retries": self.max_retries, "retry_exceptions": [ShardLost]}
-        return {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, **memory, **retries}
+        return {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, **memory}
 
     def fit(self, machine: dict[str, float]) -> bool:
         """Whether a machine with these resources could ever run a job."""
@@ -121,33 +123,43 @@ def _require_room(resources: Resources, may_grow: bool) -> None:
 
 
 def _make(jobs: Sequence[ShardJob], resources: Resources) -> Iterator[str]:
-    """Runs the jobs, and gives the name of each shard as it is made."""
-    task = ray.remote(make_shard).options(**resources.options())
+    """Runs the jobs, lost ones again, and gives the name of each shard as it is made."""
+    # Ray's own retries would have no end where its memory monitor kills, and say nothing of why.
+    task = ray.remote(make_shard).options(max_retries=0, **resources.options())
     ahead = iter(jobs)
     running: dict[Any, ShardJob] = {}
-    most = resources.max_jobs or len(jobs)
+    losses: Counter[str] = Counter()
     while True:
-        while len(running) < most and (job := next(ahead, None)) is not None:
+        while len(running) < (resources.max_jobs or len(jobs)) and (job := next(ahead, None)) is not None:
             running[task.remote(job)] = job
         if not running:
             return
         (done, *_), _ = ray.wait([*running], num_returns=1)
         job = running.pop(done)
-        if reason := _reason(done, job, resources):
+        reason, is_lost = _end(done, job)
+        losses[job.shard] += is_lost
+        if not reason:
+            yield job.shard
+        elif is_lost and (resources.max_retries < 0 or losses[job.shard] <= resources.max_retries):
+            print(f"liteframe: shard {job.shard}: {reason}; it is made again", file=sys.stderr, flush=True)
+            running[task.remote(job)] = job
+        else:
             for other in running:
                 ray.cancel(other, force=True)
-            raise ConfigError(f"shard {job.shard}: {reason}. What is made is kept; the same command goes on from there")
-        yield job.shard
+            tries = f", for the {losses[job.shard]}. time (--max_retries)" if is_lost else ""
+            raise ConfigError(
+                f"shard {job.shard}: {reason}{tries}. What is made is kept; the same command goes on from there"
+            )
 
 
-def _reason(done: Any, job: ShardJob, resources: Resources) -> str:
-    """Why a job failed; empty where it has made its shard."""
+def _end(done: Any, job: ShardJob) -> tuple[str, bool]:
+    """Why a job did not make its shard, or nothing, and whether that is because it was ended from outside."""
     try:
-        return str(ray.get(done))
+        return str(ray.get(done)), False
     except ray.exceptions.RayTaskError as error:
         said, kind = as_one_line(str(error.cause)), type(error.cause).__name__
-        if isinstance(error.cause, ShardLost):
-            return f"{said.removeprefix(f'shard {job.shard}: ')}, tried {resources.max_retries + 1} times"
-        return said if isinstance(error.cause, LiteFrameError) else f"{kind}: {said}"
+        if isinstance(error.cause, LiteFrameError):
+            return said.removeprefix(f"shard {job.shard}: "), isinstance(error.cause, ShardLost)
+        return f"{kind}: {said}", False
     except ray.exceptions.RayError as error:
-        return f"lost more than {resources.max_retries} times ({as_one_line(str(error))[:300]})"
+        return f"{type(error).__name__}: {as_one_line(str(error))[:_MOST_REASON]}", True
