@@ -182,4 +182,4 @@ def test_a_job_that_memory_is_too_short_for_is_not_tried_for_ever(tmp_path: Path
     assert start(tmp_path, "--max_retries", "1", **short).wait(WAIT_S) == 1
     said = (tmp_path / "said.txt").read_text()
     assert "OutOfMemoryError" in said and "it is made again" in said
-    assert "for the 2. time (--max_retries). What is made is kept" in said
+    assert "; lost 2 times (--max_retries 1). What is made is kept" in said

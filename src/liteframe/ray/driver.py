@@ -146,7 +146,7 @@ def _make(jobs: Sequence[ShardJob], resources: Resources) -> Iterator[str]:
         else:
             for other in running:
                 ray.cancel(other, force=True)
-            tries = f", for the {losses[job.shard]}. time (--max_retries)" if is_lost else ""
+            tries = f"; lost {losses[job.shard]} times (--max_retries {resources.max_retries})" if is_lost else ""
             raise ConfigError(
                 f"shard {job.shard}: {reason}{tries}. What is made is kept; the same command goes on from there"
             )
