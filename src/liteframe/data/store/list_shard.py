@@ -54,6 +54,11 @@ class ListShard:
         """What the names of its files begin with."""
         return f"s{self.index:05d}-of-{self.count:05d}"
 
+    @property
+    def lock_name(self) -> str:
+        """File of its lock."""
+        return f"{self.tag}.lock"
+
     def samples(self, total: int, batch_size: int) -> range:
         """Which of `total` samples are its own: batches as a single process has them, so that the bytes are the same.
 
@@ -66,11 +71,11 @@ class ListShard:
     def lock(self, folder: Path) -> RunLock:
         """Held by the job that makes it. Raises ConfigError, on entering, where another does."""
         in_use = f"shard {self} of {folder} is being made by {{holder}}; wait for that job, or end it"
-        return RunLock(folder / PARTS, f"{self.tag}.lock", in_use)
+        return RunLock(folder / PARTS, self.lock_name, in_use)
 
     def holder(self, folder: Path) -> str:
         """The process that makes it now; empty where there is none."""
-        return lock_holder(folder / PARTS, f"{self.tag}.lock")
+        return lock_holder(folder / PARTS, self.lock_name)
 
     def record_path(self, folder: Path) -> Path:
         """The file that says that all of it is made."""
