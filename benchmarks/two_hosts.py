@@ -3,10 +3,10 @@
 python benchmarks/two_hosts.py --output benchmarks/records/two_hosts.json
 
 The hosts are namespaces of this machine (Linux, root) that talk by gloo and share its file system, as those of a
-cluster do a disk. Feature stores and evaluations are compared by their bytes; weights that four ranks have learnt by the
-size of their difference, since sums in another order differ in their last bits. Those of one process do, and those of a
-run that goes on, for which DDP lays the gradients into other buckets in its first step. (Two ranks have one order, and
-then the bytes are the same.) Nothing of the hosts is left behind.
+cluster do a disk. Feature stores and evaluations are compared by their bytes; weights that four ranks have learnt by
+the size of their difference, since sums in another order differ in their last bits. Those of one process do, and those
+of a run that goes on, for which DDP lays the gradients into other buckets in its first step. (Two ranks have one order,
+and then the bytes are the same.) Nothing of the hosts is left behind.
 """
 
 from __future__ import annotations
