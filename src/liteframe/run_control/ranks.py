@@ -75,12 +75,12 @@ class Ranks:
         return number if step >= at else None
 
     def lost(self) -> list[int]:
-        """Ranks that have missed a few beats, which is no reason yet to give them up; waits so long for their beats."""
+        """Ranks that fell silent first, if only a few beats ago; waits so long for their beats."""
         # A beat is heard up to one beat late, and the counters of silence lag by one each.
         self._closed.wait((_TOGETHER + 3) * _BEAT_S)
         if self._unheard >= _TOGETHER:
             return [0] if self.rank != 0 else []
-        return [rank for rank in self._quiet if rank != self.rank and self._silent(rank) >= _TOGETHER]
+        return self._silent_first()
 
     @property
     def stop_asked(self) -> int | None:
@@ -96,10 +96,8 @@ class Ranks:
         limit = self.limit_s / _BEAT_S
         if self._unheard > limit:  # the store answers no more: its host is frozen or gone, or cannot be reached
             return [0] if self.rank != 0 else []
-        silent = {rank: self._silent(rank) for rank in self._quiet if rank != self.rank}
-        if max(silent.values()) <= limit:
-            return []
-        return [rank for rank, beats in silent.items() if beats >= max(_TOGETHER, limit - _TOGETHER)]
+        silent = self._silent_first()
+        return silent if max(map(self._silent, silent), default=0) > limit else []
 
     def stalled(self) -> bool:
         """Whether no rank has got anywhere for `stall_s`, though all are alive."""
@@ -116,6 +114,12 @@ class Ranks:
         beats = self._unheard if rank == 0 and self._unheard >= _TOGETHER else self._silent(rank)
         since = f", silent for {beats * _BEAT_S:.0f} s" if beats >= _TOGETHER else ""
         return self._said.get(rank, "never heard of") + since
+
+    def _silent_first(self) -> list[int]:
+        """The other ranks that have missed the most beats, and more than a few."""
+        silent = {rank: self._silent(rank) for rank in self._quiet if rank != self.rank}
+        least = max(_TOGETHER, max(silent.values()) - _TOGETHER + 1)
+        return [rank for rank, beats in silent.items() if beats >= least]
 
     def _silent(self, rank: int) -> int:
         """Beats that a rank has missed; what it said while the store did not answer is not known."""
