@@ -15,9 +15,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.acceleration import cuda_graphs
 from liteframe.models.acceleration.cuda_graphs import CapturedGraph, CUDAGraphs
 from liteframe.models.acceleration.fallback import FallbackWarning
-from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
-
-SMALL = {"image_size": 28, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "output_size": 8}
+from small_students import small_student
 
 
 class Recorder:
@@ -51,15 +49,6 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return made
 
 
-def encoder() -> LiteFrameEncoder:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        made = LiteFrameEncoder(LiteFrameConfig(**SMALL, downsample_after=[1, 2])).eval()  # type: ignore[arg-type]
-        for parameter in made.parameters():
-            parameter.normal_(std=0.2)
-    return made
-
-
 def video(batch: int, frames: int) -> Tensor:
     return torch.randn(batch, frames, 3, 28, 28, generator=torch.Generator().manual_seed(frames))
 
@@ -78,7 +67,7 @@ def test_a_shape_is_captured_once_and_what_it_gave_stays(recorder: Recorder) -> 
 
 @torch.no_grad()
 def test_tokens_are_the_encoders_and_graphs_no_more_than_clips_of_a_chunk(recorder: Recorder) -> None:
-    model, eager = encoder(), encoder()
+    model, eager = small_student(), small_student()
     model.graph_chunks(2)
     for batch, frames in ((1, 3), (1, 8), (2, 17), (3, 4), (1, 8)):
         found = model(video(batch, frames)).last_hidden_state
@@ -88,7 +77,7 @@ def test_tokens_are_the_encoders_and_graphs_no_more_than_clips_of_a_chunk(record
 
 @torch.no_grad()
 def test_graphs_go_with_the_memory_of_the_weights(recorder: Recorder) -> None:
-    model = encoder()
+    model = small_student()
     model.graph_chunks(2)
     model(video(1, 4))
     model.double()
@@ -101,7 +90,7 @@ def test_graphs_go_with_the_memory_of_the_weights(recorder: Recorder) -> None:
 
 
 def test_gradients_flow_as_without(recorder: Recorder) -> None:
-    model = encoder().train()
+    model = small_student().train()
     model.graph_chunks(2)
     model(video(1, 5)).last_hidden_state.square().sum().backward()
     assert recorder.shapes == [] and all(parameter.grad is not None for parameter in model.parameters())
@@ -113,7 +102,7 @@ def test_a_capture_that_fails_is_told_once_and_left_out(recorder: Recorder, monk
         raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
 
     monkeypatch.setattr(cuda_graphs, "capture", failing)
-    model, eager = encoder(), encoder()
+    model, eager = small_student(), small_student()
     model.graph_chunks()
     with pytest.warns(
         FallbackWarning, match=r"a CUDA graph is left out, as it failed: operation not .* capturing more of it$"
@@ -136,8 +125,8 @@ def test_a_capture_that_fails_is_told_once_and_left_out(recorder: Recorder, monk
 @torch.no_grad()
 def test_on_a_cpu_nothing_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_graphs, "capture", None)
-    model = encoder()
+    model = small_student()
     model.graph_chunks()
-    torch.testing.assert_close(model(video(1, 6)).last_hidden_state, encoder()(video(1, 6)).last_hidden_state)
+    torch.testing.assert_close(model(video(1, 6)).last_hidden_state, small_student()(video(1, 6)).last_hidden_state)
     with pytest.raises(ConfigError, match="chunk_clips is 0"):
         model.graph_chunks(0)

@@ -18,11 +18,10 @@ from liteframe.models.acceleration.compiled_layers import CompiledOrNot
 from liteframe.models.acceleration.fallback import FallbackWarning
 from liteframe.models.acceleration.frozen_graphs import FrozenGraphs
 from liteframe.models.backbone import VisionTokens
-from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.tiny.models import build_tiny_base_vlm
-
-SMALL = {"image_size": 28, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "output_size": 8}
+from small_students import small_student
 
 
 class Constants:
@@ -58,15 +57,6 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Constants]:
     torch._dynamo.reset()
 
 
-def encoder() -> LiteFrameEncoder:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        made = LiteFrameEncoder(LiteFrameConfig(**SMALL, downsample_after=[1, 2])).eval()  # type: ignore[arg-type]
-        for parameter in made.parameters():
-            parameter.normal_(std=0.2)
-    return made
-
-
 def video(batch: int, frames: int, side: int = 28) -> Tensor:
     generator = torch.Generator().manual_seed(frames)
     return torch.randint(0, 256, (batch, frames, 3, side, side), generator=generator, dtype=torch.uint8)
@@ -83,7 +73,7 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
 
 
 def test_whole_chunks_run_compiled_and_the_rest_as_it_is(backend: Constants) -> None:
-    model, plain = encoder(), encoder()
+    model, plain = small_student(), small_student()
     graphs = model.freeze_chunks(2)
     for shape, chunks in (((1, 3), 0), ((1, 8), 1), ((2, 17), 5), ((1, 9), 1)):
         backend.batches.clear()
@@ -93,7 +83,7 @@ def test_whole_chunks_run_compiled_and_the_rest_as_it_is(backend: Constants) -> 
 
 
 def test_weights_that_have_changed_are_seen(backend: Constants) -> None:
-    model, plain = encoder(), encoder()
+    model, plain = small_student(), small_student()
     model.freeze_chunks(1)
     tokens(model, video(1, 4))
     changes: tuple[Callable[[LiteFrameEncoder], Any], ...] = (
@@ -121,7 +111,7 @@ def model_grid(model: LiteFrameEncoder) -> tuple[int, int]:
 def test_training_gradients_hooks_and_other_numbers_of_threads_run_as_they_are(
     backend: Constants, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, plain = encoder(), encoder()
+    model, plain = small_student(), small_student()
     model.freeze_chunks(1)
     for one in (model.train(), plain.train()):
         one(video(1, 4)).last_hidden_state.square().sum().backward()
@@ -149,7 +139,7 @@ def test_training_gradients_hooks_and_other_numbers_of_threads_run_as_they_are(
 
 def test_sizes_beyond_a_few_are_not_compiled(backend: Constants, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frozen_graphs, "_MOST", 1)
-    model, plain = encoder(), encoder()
+    model, plain = small_student(), small_student()
     model.freeze_chunks(1)
     for side in (28, 56, 28):
         assert_same(tokens(model, video(1, 4, side)), tokens(plain, video(1, 4, side)))
@@ -161,7 +151,7 @@ def test_a_compiler_that_fails_is_told_of_once(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError("no C++ compiler here")
 
     monkeypatch.setattr(frozen_graphs, "CompiledOrNot", partial(CompiledOrNot, backend=failing))
-    model, plain = encoder(), encoder()
+    model, plain = small_student(), small_student()
     graphs = model.freeze_chunks(1)
     with pytest.warns(FallbackWarning, match=r"torch.compile is left out, as it failed: .*no C\+\+ compiler") as told:
         assert_same(tokens(model, video(2, 12)), tokens(plain, video(2, 12)))
@@ -190,7 +180,7 @@ def test_a_teacher_gives_all_that_it_gave(backend: Constants) -> None:
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_the_compiler_of_torch_gives_the_same_tokens(dtype: torch.dtype | None) -> None:
     torch._dynamo.reset()
-    model, plain = encoder(), encoder()
+    model, plain = small_student(), small_student()
     graphs = model.freeze_chunks(1)
     with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
         found, expected = tokens(model, video(1, 6)), tokens(plain, video(1, 6))

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
 from liteframe.errors import ConfigError
-from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from small_students import small_student
 
-SMALL = {"image_size": 28, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "output_size": 8}
 LENGTHS = ((1, 3), (1, 8), (2, 17))
 
 
@@ -24,22 +23,13 @@ def nothing_compiled_before() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def encoder() -> LiteFrameEncoder:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        made = LiteFrameEncoder(LiteFrameConfig(**SMALL, downsample_after=[1, 2])).eval()  # type: ignore[arg-type]
-        for parameter in made.parameters():
-            parameter.normal_(std=0.2)
-    return made
-
-
 def video(batch: int, frames: int) -> Tensor:
     return torch.randn(batch, frames, 3, 28, 28, generator=torch.Generator().manual_seed(frames))
 
 
 @torch.no_grad()
 def test_one_graph_for_all_lengths_and_the_same_tokens() -> None:
-    model, eager, counter = encoder(), encoder(), CompileCounter()
+    model, eager, counter = small_student(), small_student(), CompileCounter()
     model.compile_chunks(2, backend=counter, fullgraph=True)
     for shape in LENGTHS:
         found = model(video(*shape)).last_hidden_state
@@ -51,14 +41,14 @@ def test_one_graph_for_all_lengths_and_the_same_tokens() -> None:
 def test_compiled_as_a_whole_it_has_more_than_one() -> None:
     """What the count above is to be seen against."""
     counter = CompileCounter()
-    whole = torch.compile(encoder(), backend=counter, dynamic=False)
+    whole = torch.compile(small_student(), backend=counter, dynamic=False)
     for shape in LENGTHS[:2]:
         whole(video(*shape))
     assert counter.frame_count > 1
 
 
 def test_it_learns_and_its_copy_has_weights_of_its_own() -> None:
-    model, eager = encoder().train(), encoder().train()
+    model, eager = small_student().train(), small_student().train()
     model.compile_chunks(2, backend="eager")
     for one in (model, eager):
         one(video(1, 5)).last_hidden_state.square().sum().backward()
@@ -73,4 +63,4 @@ def test_it_learns_and_its_copy_has_weights_of_its_own() -> None:
 
 def test_chunks_of_no_clips_are_refused() -> None:
     with pytest.raises(ConfigError, match="chunk_clips is 0"):
-        encoder().compile_chunks(0)
+        small_student().compile_chunks(0)
