@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from liteframe.errors import ConfigError
-from liteframe.stages.optim import lr_factor, parameter_groups, with_warmup_cosine
+from liteframe.errors import CheckpointError, ConfigError
+from liteframe.stages.optim import lr_factor, parameter_groups, state_by_name, with_warmup_cosine
 
 
 class Model(nn.Module):
@@ -79,6 +79,26 @@ def test_the_schedule_resumes() -> None:
         out["optimizer"].step()
         out["lr_scheduler"]["scheduler"].step()
     assert first["optimizer"].param_groups[0]["lr"] == second["optimizer"].param_groups[0]["lr"]
+
+
+def test_a_checkpoint_of_other_groups_is_refused() -> None:
+    net = nn.Sequential(*(nn.Linear(3, 3, bias=False) for _ in range(3)))
+
+    def made(module: str) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = with_warmup_cosine(net, total_steps=4, module_lrs={module: 1.0})["optimizer"]
+        return optimizer
+
+    first = made("1")
+    net(torch.ones(1, 3)).sum().backward()
+    first.step()
+    order = [parameter for group in first.param_groups for parameter in group["params"]]
+    saved = state_by_name(first.state_dict(), order, net)
+    again = made("1")
+    again.load_state_dict(saved)
+    assert all(torch.equal(again.state[p]["exp_avg"], first.state[p]["exp_avg"]) for p in order)
+    with pytest.raises(CheckpointError, match="has 2.weight in the place of 1.weight"):
+        made("2").load_state_dict(saved)
+    made("2").load_state_dict(first.state_dict())  # one of before, whose numbers say nothing
 
 
 def test_wrong_settings_are_refused_by_name() -> None:

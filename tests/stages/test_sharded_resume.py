@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
 from safetensors.torch import load_file
 
+from liteframe.errors import ConfigError
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
 from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint
@@ -83,3 +85,17 @@ def test_a_checkpoint_of_either_is_gone_on_from(
     for name, weight in whole.items():
         tolerance = {"rtol": 0.0, "atol": 0.0} if exact else {"rtol": 1e-3, "atol": 1e-4}
         torch.testing.assert_close(resumed[name], weight, **tolerance, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "setting"),
+    [
+        (ModelParallelStrategy(2, 1), "save_distributed_checkpoint to false"),
+        (FSDPStrategy(state_dict_type="sharded"), "state_dict_type to full"),
+    ],
+)
+def test_checkpoints_in_parts_are_refused(strategy: Strategy, setting: str) -> None:
+    stage = LMAStage(str(host_folder()), str(encoder_folder()), LoraSettings(rank=4, alpha=8))
+    stage._trainer = SimpleNamespace(strategy=strategy)  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match=setting):
+        stage.prepare_data()

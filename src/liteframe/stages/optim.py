@@ -13,7 +13,7 @@ from timm.optim import muon as timm_muon
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from liteframe.errors import ConfigError
+from liteframe.errors import CheckpointError, ConfigError
 
 OptimizerName = Literal["adamw", "muon"]
 _STEPS_OF_A_TIME = 10_000
@@ -108,16 +108,31 @@ def state_by_name(state: dict[str, Any], parameters: Sequence[nn.Parameter], mod
     moments of another. Optimizers load either.
 
     Args:
-        state: of an optimizer; an empty one stays so.
+        state: of an optimizer; an empty one stays so, and so do names, which distributed checkpoints have.
         parameters: in the order of the numbers.
         module: that they are of.
     """
     if not state:
         return state
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    named = [names[id(parameter)] for parameter in parameters]
-    groups = [{**group, "params": [named[number] for number in group["params"]]} for group in state["param_groups"]]
-    return {**state, "state": {named[number]: of for number, of in state["state"].items()}, "param_groups": groups}
+    numbered = [names[id(parameter)] for parameter in parameters]
+
+    def name_of(key: int | str) -> str:
+        return key if isinstance(key, str) else numbered[key]
+
+    groups = [{**group, "params": [name_of(key) for key in group["params"]]} for group in state["param_groups"]]
+    return {**state, "state": {name_of(key): of for key, of in state["state"].items()}, "param_groups": groups}
+
+
+def _require_same_groups(names: Mapping[int, str], optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Raises CheckpointError where a state with names is of other groups, which torch would load by their order."""
+    for ours, theirs in zip(optimizer.param_groups, state["param_groups"], strict=False):
+        for parameter, saved in zip(ours["params"], theirs["params"], strict=False):
+            if isinstance(saved, str) and saved != (name := names[id(parameter)]):
+                raise CheckpointError(
+                    f"the checkpoint's optimizer has {saved} in the place of {name}; go on with the optimizer settings"
+                    " (module_lrs, weight_decay, name) that it was made with"
+                )
 
 
 def with_warmup_cosine(
@@ -168,6 +183,8 @@ def with_warmup_cosine(
         optimizer = _muon(module, groups, dtype=muon_dtype, lr=lr, betas=betas)
     else:
         optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    optimizer.register_load_state_dict_pre_hook(partial(_require_same_groups, names))
     total = _STEPS_OF_A_TIME if share_done else int(total_steps)
 
     @lru_cache(maxsize=1)  # each group of parameters asks

@@ -54,6 +54,13 @@ class OptimizerSettings:
     final_lr_fraction: float = 0.0
 
 
+_IN_PARTS = (
+    ("_save_distributed_checkpoint", True, "save_distributed_checkpoint to false"),
+    ("_state_dict_type", "sharded", "state_dict_type to full"),
+)
+"""What a strategy of Lightning has that writes a checkpoint as a folder of parts, and the setting against it."""
+
+
 class Stage(LightningModule):
     """Base of the training stages.
 
@@ -130,13 +137,20 @@ class Stage(LightningModule):
         require_replaceable(self._export_folder)
 
     def _require_strategy(self) -> None:
-        """Raises ConfigError for a strategy that averages gradients of shared-out weights alone, where none are."""
+        """Raises ConfigError for a strategy that averages gradients of shared-out weights alone, where none are, and
+        for one whose checkpoints nothing can go on from."""
         if isinstance(self.trainer.strategy, ModelParallelStrategy) and not self.shards:
             name = type(self).__name__
             raise ConfigError(
                 f"trainer.strategy ModelParallelStrategy: {name} does not share its weights out, so each rank would"
                 " learn by itself; take ddp (--config trainer/gpu8.yaml)"
             )
+        for attribute, in_parts, setting in _IN_PARTS:
+            if getattr(self.trainer.strategy, attribute, None) == in_parts:
+                raise ConfigError(
+                    "trainer.strategy writes checkpoints in parts, which Lightning reads only where all weights are in"
+                    f" them, and liteframe keeps those that are trained; set trainer.strategy.init_args.{setting}"
+                )
 
     def configure_optimizers(self) -> Any:
         settings = self.optimizer_settings
