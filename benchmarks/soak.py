@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch_size", type=int, default=8, help="a divisor of the number of clips")
     parser.add_argument("--decode_deadline_s", type=float, default=5.0)
-    parser.add_argument("--every_s", type=float, default=5.0, help="seconds between samples of memory")
+    parser.add_argument("--every_s", type=float, default=5.0, help="seconds between samples of memory (Linux)")
     parser.add_argument("--hangs_after_s", type=float, default=3600.0, help="a run that takes longer is ended")
     parser.add_argument("--output", help="file of the record")
     options = parser.parse_args()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 
 class MemorySampler(threading.Thread):
-    """Samples until it is stopped: `parent`, `workers` and `decoders` in MB of PSS, how many of each there are, and the
-    CPU seconds of all together.
+    """Samples until it is stopped: `parent`, `workers` and `decoders` in MB, how many of each there are, and the CPU
+    seconds of all together.
 
-    Loader processes are children of this one, decode processes are those of loader processes. PSS counts a page that
-    several processes share in equal parts, so that the sum over processes is what the machine holds.
+    Loader processes are children of this one, decode processes are those of loader processes. Memory is the PSS of what
+    no file backs: a page that several processes share counts in equal parts, so that the sum over processes is what
+    the machine holds, and the code of libraries, which the kernel drops and reads again as it likes, does not count.
 
     Args:
         every_s: seconds between two samples.
@@ -72,7 +74,8 @@ def _mb(processes: list[psutil.Process]) -> float:
     total = 0
     for process in processes:
         try:
-            total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            rows = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        except (ProcessLookupError, FileNotFoundError, PermissionError):
             continue  # it has just ended
-    return round(total / 1e6, 1)
+        total += sum(int(row.split()[1]) for row in rows if row.startswith(("Pss_Anon:", "Pss_Shmem:")))
+    return round(total * 1024 / 1e6, 1)

@@ -21,6 +21,13 @@ def argument_error() -> type[Exception]:
     return names.get("ArgumentError") or names["ValueError"]  # before 17
 
 
+def text_options() -> dict[str, Any]:
+    """What keeps `av.open` from failing at tags that are no UTF-8; 19 replaces what it cannot read by itself."""
+    import av
+
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 def open_options(head: bytes, options: dict[str, str]) -> dict[str, dict[str, str]]:
     """How `av.open` takes options, those of its decoders too.
 

@@ -26,7 +26,7 @@ from liteframe.data.decoding.pyav.in_order import highest_layers
 from liteframe.data.decoding.pyav.opening import MOST_PIXELS, error_text, made_ready, refuse, shown_stream
 from liteframe.data.decoding.pyav.reader import Converter
 from liteframe.data.decoding.pyav.scan import TIMES_OF_DECODING
-from liteframe.data.decoding.pyav_versions import codec_of, open_options
+from liteframe.data.decoding.pyav_versions import codec_of, open_options, text_options
 from liteframe.errors import DecodeError
 
 _NEED_SEEKING = {"mov", "avi", "asf"}
@@ -239,7 +239,7 @@ def _open(settings: LiveSettings) -> Iterator[tuple[Any, GrowingFile | Pipe | No
         options["max_pixels"] = str(MOST_PIXELS)
         try:
             with log.listening(decoder=False):
-                container = av.open(what, metadata_errors="replace", **open_options(head, options), **more)  # type: ignore[call-overload]
+                container = av.open(what, **text_options(), **open_options(head, options), **more)  # type: ignore[call-overload]
         except (av.error.FFmpegError, ValueError, OSError) as error:
             why = f"nothing has come for {settings.idle_s:g} s" if isinstance(error, av.error.ExitError) else ""
             why = why or (f"is {kind}" if (kind := likely_kind(head)) else f"cannot be opened: {error_text(error)}")

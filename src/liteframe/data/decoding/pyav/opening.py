@@ -22,7 +22,7 @@ from liteframe.data.decoding.containers.formats import (
     playlist_kind,
 )
 from liteframe.data.decoding.ffmpeg_log import FFmpegLog
-from liteframe.data.decoding.pyav_versions import argument_error, codec_of, disposition_of, open_options
+from liteframe.data.decoding.pyav_versions import argument_error, codec_of, disposition_of, open_options, text_options
 from liteframe.data.decoding.video_file import fault_of
 from liteframe.errors import DecodeError
 
@@ -200,7 +200,7 @@ def _open_container(path: str, file: BinaryIO) -> Any:
     file.seek(0)
     try:
         options = open_options(head, _OPTIONS)
-        return av.open(_PlainFile(file, path), io_open=refuse, metadata_errors="replace", **options)  # type: ignore[call-overload]
+        return av.open(_PlainFile(file, path), io_open=refuse, **text_options(), **options)  # type: ignore[call-overload]
     except (av.error.FFmpegError, ValueError, OSError) as error:
         why = error_text(error)
         if isinstance(error, argument_error()):  # what FFmpeg says of formats that are not on its list
