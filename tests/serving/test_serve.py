@@ -440,7 +440,7 @@ def test_a_client_that_goes_away_ends_the_reading_of_its_prompt() -> None:
     with serving() as here:
         with (
             mock.patch.object(VideoLLM, "hidden_states", slow),
-            mock.patch("liteframe.models.video_llm.generation._PREFILL_TOKENS", 4),
+            mock.patch("liteframe.models.video_llm.prefill._PREFILL_TOKENS", 4),
         ):
             connection = here.connect()
             body = json.dumps({"messages": [user(ASKED, videos()[0])]})

@@ -16,9 +16,10 @@ from torch import Tensor
 from liteframe.chat.model import ChatModel
 from liteframe.chat.video_chat import Seen
 from liteframe.errors import DecodeError, LiteFrameError
-from liteframe.models.video_llm.generation import Choice, Sampled, answer_prompt, likeliest, require_room
+from liteframe.models.video_llm.generation import answer_prompt, require_room
 from liteframe.models.video_llm.generation import room_for_answer as room_for
 from liteframe.models.video_llm.text_stream import TextStream
+from liteframe.models.video_llm.token_choice import Choice, Sampled, likeliest
 from liteframe.serving.media import LocalVideo, MediaPolicy
 from liteframe.serving.refusal import Refusal, stopping
 from liteframe.serving.request import ChatRequest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -12,16 +13,18 @@ from transformers import InternVLForConditionalGeneration
 from host_world import bpe_processor
 from liteframe.errors import DataError
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.video_llm import generation
+from liteframe.models.video_llm import prefill
 from liteframe.models.video_llm.generation import (
     Conversation,
-    Sampled,
+    SharedVideo,
     answer_batch,
     answer_prompt,
     prompt_ids,
     room_for_answer,
 )
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
+from liteframe.models.video_llm.token_choice import Sampled
+from liteframe.system.cancellation import Cancellation, Cancelled
 from liteframe.tiny.models import tiny_config, tiny_processor
 from tiny_world import encoder_folder
 
@@ -31,9 +34,16 @@ QUESTIONS = ["color of the star", "color of the ball", "color of the first trian
 @pytest.fixture(params=["tiny", "bpe"])
 def model(request: pytest.FixtureRequest) -> VideoLLM:
     """With a head of its own, so that what comes next is not just what came last."""
-    processor = tiny_processor() if request.param == "tiny" else bpe_processor()
+    return tiny_model(tiny_processor() if request.param == "tiny" else bpe_processor())
+
+
+def tiny_model(processor: Any, **text: Any) -> VideoLLM:
     config = tiny_config(processor.tokenizer)
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+    if text:
+        config.text_config = type(config.text_config).from_dict(
+            {**config.text_config.to_dict(), "layer_types": None, **text}
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         host = InternVLForConditionalGeneration(config)
@@ -69,9 +79,62 @@ def test_a_prompt_in_parts_is_the_prompt_at_once(model: VideoLLM) -> None:
     visual = see(model, 24)
     asked = [(turn, list(Conversation(model, visual).reply(turn, 4))) for turn in QUESTIONS[:2]]
     for tokens in (1, 7, 16):  # a part may begin and end among the tokens of a clip
-        with mock.patch.object(generation, "_PREFILL_TOKENS", tokens):
+        with mock.patch.object(prefill, "_PREFILL_TOKENS", tokens):
             for turn, ids in asked:
                 assert list(Conversation(model, visual).reply(turn, 4)) == ids
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3])
+def test_a_question_whose_reading_was_cancelled_was_never_asked(model: VideoLLM, parts: int) -> None:
+    visual = see(model, 24)
+    expected = Conversation(model, visual)
+    answers = [list(expected.reply(turn, 4)) for turn in QUESTIONS]
+    talk, counts = Conversation(model, visual), dict.fromkeys(range(3), 0)
+    hidden_states, going = VideoLLM.hidden_states, 0
+
+    def watched(self: VideoLLM, *given: Any, **more: Any) -> Tensor:
+        counts[going] += 1
+        if counts[going] > parts:
+            ending.cancel()
+        return hidden_states(self, *given, **more)
+
+    for going, turn in enumerate(QUESTIONS):
+        ending = Cancellation()
+        if not parts:
+            ending.cancel()
+        with (
+            mock.patch.object(prefill, "_PREFILL_TOKENS", 1),
+            mock.patch.object(VideoLLM, "hidden_states", watched),
+            pytest.raises(Cancelled),
+        ):
+            list(talk.reply(turn, 4, ending))
+        assert list(talk.reply(turn, 4)) == answers[going]
+    assert talk.ids == expected.ids
+
+
+def test_an_answer_that_was_cancelled_has_ended_there(model: VideoLLM) -> None:
+    visual, ending = see(model), Cancellation()
+    left, cancelled = Conversation(model, visual), Conversation(model, visual)
+    next(left.reply(QUESTIONS[0], 5))
+    words = cancelled.reply(QUESTIONS[0], 5, ending)
+    next(words)
+    ending.cancel()
+    with pytest.raises(Cancelled):
+        next(words)
+    assert cancelled.ids == left.ids
+    assert list(cancelled.reply(QUESTIONS[1], 4)) == list(left.reply(QUESTIONS[1], 4))
+
+
+def test_layers_that_hold_but_a_window_answer_as_without_a_cache() -> None:
+    model = tiny_model(tiny_processor(), use_sliding_window=True, sliding_window=40, max_window_layers=1)
+    visuals = [see(model, frames, seed=frames) for frames in (24, 8)]
+    asked = [prompt_ids(model, visual, QUESTIONS[0]) for visual in visuals]
+    expected = [slow_answer(model, visual, ids, 1) for visual, ids in zip(visuals, asked, strict=True)]
+    assert len(asked[1]) > 40
+    assert answer_batch(model, visuals, [QUESTIONS[0]] * 2, 1) == expected
+    shared = SharedVideo(model, visuals[0])
+    video, question = model.prompts.question_ids(QUESTIONS[0], *visuals[0].shape[1:3])
+    assert [shared.answer(video, question, 1)[1] for _ in range(2)] == [expected[0]] * 2
 
 
 def test_a_conversation_is_an_uncached_prefill_of_all_of_it(model: VideoLLM) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModel
 from transformers.cache_utils import DynamicCache
 
-from liteframe.models.video_llm import generation
+from liteframe.models.video_llm import prefill
 from liteframe.models.video_llm.prompt_cache import RoomyLayer, prompt_cache
 from liteframe.tiny.models import tiny_config, tiny_processor
 
@@ -64,9 +64,9 @@ def test_an_llm_reads_the_same_of_it() -> None:
 def test_a_long_prompt_goes_in_parts_whose_masks_stay_small() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     for length in (1, 600, 2048, 7290, 10**6):
-        at_once = generation._tokens_at_once(length, cpu)
+        at_once = prefill._tokens_at_once(length, cpu)
         assert at_once == 64 or at_once * length <= 2**20
-        assert 64 <= at_once <= 512 == generation._tokens_at_once(length, gpu)
-    assert generation._tokens_at_once(600, cpu) == 512
-    with mock.patch.object(generation, "_PREFILL_TOKENS", 7):
-        assert generation._tokens_at_once(600, cpu) == 7
+        assert 64 <= at_once <= 512 == prefill._tokens_at_once(length, gpu)
+    assert prefill._tokens_at_once(600, cpu) == 512
+    with mock.patch.object(prefill, "_PREFILL_TOKENS", 7):
+        assert prefill._tokens_at_once(600, cpu) == 7

@@ -12,62 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers.cache_utils import Cache
-from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from liteframe.errors import ConfigError, DataError
+from liteframe.errors import DataError
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.models.video_llm.prompt_cache import prompt_cache
+from liteframe.models.video_llm.prefill import read_prompt
+from liteframe.models.video_llm.prompt_cache import holds_all, prompt_cache
 from liteframe.models.video_llm.reading import VideoPrefix
+from liteframe.models.video_llm.token_choice import Choice, likeliest
 from liteframe.system.cancellation import Cancellation
-
-_PREFILL_TOKENS = 512
-"""Of a prompt that go through the LLM at a time, so that activations of a long one take no more memory."""
-_MASKED_PAIRS, _FEW_TOKENS = 2**20, 64
-"""On a CPU, pairs of those and of all tokens, of which attention's mask has a number each: where there would be more,
-fewer go at a time, though never fewer than so many."""
-
-Choice = Callable[[Tensor], Tensor]
-"""Takes the next tokens (B) by their logits (B, vocabulary)."""
-
-
-def likeliest(logits_BV: Tensor) -> Tensor:
-    """The token of the highest logit, which makes an answer greedy."""
-    return logits_BV.argmax(dim=-1)
-
-
-class Sampled:
-    """Draws tokens by their probability, in the order of transformers: temperature, then top-k, then top-p.
-
-    Args:
-        temperature: that the logits are divided by, above 0.
-        top_k: draws from so many likeliest tokens; None from all.
-        top_p: draws from the fewest tokens that have this much of the probability.
-        seed: the same one draws the same tokens; None is of chance.
-    """
-
-    def __init__(
-        self, temperature: float, top_k: int | None = None, top_p: float | None = None, seed: int | None = None
-    ) -> None:
-        self._warpers: list[Any] = [TemperatureLogitsWarper(temperature)]
-        self._warpers += [] if top_k is None else [TopKLogitsWarper(top_k)]
-        self._warpers += [] if top_p is None else [TopPLogitsWarper(top_p)]
-        # On the CPU, so that a seed means the same on every device.
-        self._generator = torch.Generator()
-        if seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(seed)
-
-    def __call__(self, logits_BV: Tensor) -> Tensor:
-        """Tokens (B). Raises DataError where the logits are no numbers."""
-        scores_BV = logits_BV.float().cpu()
-        if not scores_BV.amax(dim=-1).isfinite().all():
-            raise DataError("the model's logits are no numbers; take another dtype")
-        for warp in self._warpers:
-            scores_BV = warp(None, scores_BV)
-        drawn_B1 = torch.multinomial(scores_BV.softmax(dim=-1), 1, generator=self._generator)
-        return drawn_B1[:, 0].to(logits_BV.device)
 
 
 class Conversation:
@@ -105,7 +57,8 @@ class Conversation:
     def reply(self, question: str, max_tokens: int, cancellation: Cancellation | None = None) -> Iterator[int]:
         """Ids of the answer one by one, without the token that ends it.
 
-        Left early, or cut off at `max_tokens`, the answer counts as ended there in the turns that follow.
+        Left early, or cut off at `max_tokens`, the answer counts as ended there in the turns that follow. A question
+        whose reading failed or was cancelled counts as never asked.
 
         Args:
             question: in words that the model knows.
@@ -125,11 +78,16 @@ class Conversation:
             asked = prompt_ids(self.model, self.visual_BTNC, question)
         require_room(self.model, len(self.ids) + len(asked), max_tokens)
         if self._cache is None or (not self._questions and asked[: len(self._prefix_ids)] != self._prefix_ids):
-            self._cache = prompt_cache(self.model.language_model, len(asked), max_tokens)
+            self._cache = prompt_cache(self.model.language_model, len(self.ids) + len(asked), max_tokens)
+        before = len(self.ids)
         self.ids += asked
         self._questions.append(question)
-        steps = _tokens_in_turn(self._next_logits(wanted), lambda *_: self._next_logits(wanted), ends, max_tokens)
-        for chosen in steps:
+        try:
+            logits_1V = self._next_logits(wanted)
+        except BaseException:
+            del self.ids[before:], self._questions[-1]
+            raise
+        for chosen in _tokens_in_turn(logits_1V, lambda *_: self._next_logits(wanted), ends, max_tokens):
             self.ids.append(chosen[0])
             yield chosen[0]
 
@@ -137,14 +95,19 @@ class Conversation:
         """Logits (1, vocabulary) of the token after `ids`; what is not in the cache goes through the LLM."""
         assert self._cache is not None, "something was asked"
         cached = self.cached
-        with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
-            unseen, shown = self.ids[cached:], None if cached else self.visual_BTNC
-            hidden_1C = read_prompt(self.model, unseen, shown, self._cache, wanted or Cancellation())
-            return self.model.lm_head(hidden_1C)
+        unseen, shown = self.ids[cached:], None if cached else self.visual_BTNC
+        try:
+            with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
+                return self.model.lm_head(read_prompt(self.model, unseen, shown, self._cache, wanted))
+        except BaseException:
+            self._cache = None  # the next question reads all anew
+            raise
 
 
 class SharedVideo:
     """Greedy answers to questions about one video, of which none hears of the others; the LLM reads the video once.
+
+    With LLMs some of whose layers hold but a window, it reads the video for each question.
 
     Args:
         model: the Video LLM.
@@ -171,12 +134,11 @@ class SharedVideo:
         """
         require_room(self.model, len(video_ids) + len(asked_ids), max(max_tokens, 1))
         with torch.autocast(self.visual_BTNC.device.type, self.dtype, enabled=self.dtype is not None):
-            if video_ids != self._read:
-                prompt = len(video_ids) + len(asked_ids)
-                self._cache, self._read = prompt_cache(self.model.language_model, prompt, max_tokens), []
-                self._through(video_ids, self.visual_BTNC)
-                self._read = list(video_ids)
             try:
+                if video_ids != self._read:
+                    self._forget(len(video_ids) + len(asked_ids), max_tokens)
+                    self._through(video_ids, self.visual_BTNC)
+                    self._read = list(video_ids)
                 hidden_1C = self._through(asked_ids)
                 chosen = _tokens_in_turn(
                     self.model.lm_head(hidden_1C),
@@ -186,16 +148,21 @@ class SharedVideo:
                 )
                 answer = [tokens[0] for tokens in chosen]  # they are chosen as they are asked for
             except BaseException:  # which may have come between two layers, so that no length is that of all
-                self._cache, self._read = prompt_cache(self.model.language_model, 0), []
+                self._forget()
                 raise
-            if extra := self._cache.get_seq_length() - len(self._read):
+            if not holds_all(self._cache):
+                self._forget()
+            elif extra := self._cache.get_seq_length() - len(self._read):
                 self._cache.crop(-extra)
             return hidden_1C[0], answer
 
+    def _forget(self, prompt: int = 0, answer: int = 0) -> None:
+        """Forgets what was read; there is room for a prompt and an answer of so many tokens then."""
+        self._cache, self._read = prompt_cache(self.model.language_model, prompt, answer), []
+
     def _through(self, ids: list[int], visual_BTNC: Tensor | None = None) -> Tensor:
         """The last hidden state (1, C_llm), once these tokens have gone through the LLM."""
-        ids_BL = torch.tensor([ids], device=self.visual_BTNC.device)
-        return self.model.hidden_states(self.model.embed(ids_BL, visual_BTNC), cache=self._cache)[:, -1]
+        return read_prompt(self.model, ids, visual_BTNC, self._cache)
 
 
 @torch.inference_mode()
@@ -268,6 +235,9 @@ def answer_batch(
     require_room(model, max(len(ids) for ids in prompts), max_tokens)
     lengths_B = torch.tensor([len(ids) for ids in prompts], device=device)
     cache = prompt_cache(model.language_model, max(len(ids) for ids in prompts), max_tokens)
+    if not holds_all(cache):  # a window would hold the padding of the shorter in place of their tokens
+        alone = zip(prompts, visuals, strict=True)
+        return [list(answer_prompt(model, ids, [visual], max_tokens, dtype)) for ids, visual in alone]
     answers: list[list[int]] = [[] for _ in prompts]
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         embeds = [
@@ -288,49 +258,6 @@ def answer_batch(
             for index, token in chosen.items():
                 answers[index].append(token)
     return answers
-
-
-def read_prompt(
-    model: VideoLLM, ids: Sequence[int], visual_BTNC: Tensor | None, cache: Cache, wanted: Cancellation
-) -> Tensor:
-    """The last hidden state (1, C_llm) of a prompt that has gone through the LLM, a part after the other.
-
-    Nothing of a part outlives it but its keys and values.
-
-    Args:
-        model: the Video LLM.
-        ids: of the prompt, behind those in the cache.
-        visual_BTNC: what the LLM sees of its videos, (1, T, N, C_llm); None of a text.
-        cache: takes keys and values.
-        wanted: looked at before each part.
-
-    Raises:
-        Cancelled: nobody wants the answer any more.
-        ConfigError: other visual tokens than the prompt has places for.
-    """
-    weight: Any = model.language_model.get_input_embeddings().weight
-    device: torch.device = weight.device
-    step = _tokens_at_once(cache.get_seq_length() + len(ids), device)
-    visual_MC = None if visual_BTNC is None else visual_BTNC.flatten(0, 2)
-    shown = 0
-    for start in range(0, len(ids), step):
-        wanted.check()
-        part = list(ids[start : start + step])
-        count = part.count(model.image_token_id) if visual_MC is not None else 0
-        seen = visual_MC[None, None, shown : shown + count] if visual_MC is not None and count else None
-        shown += count
-        embeds_BLC = model.embed(torch.tensor([part], device=device), seen, visual_count=count)
-        hidden_BLC = model.hidden_states(embeds_BLC, cache=cache)
-    if visual_MC is not None and shown != len(visual_MC):
-        raise ConfigError(f"the prompt has {shown} positions for visual tokens, the videos give {len(visual_MC)}")
-    return hidden_BLC[:, -1]
-
-
-def _tokens_at_once(length: int, device: torch.device) -> int:
-    """Tokens of a part, of a prompt of that many."""
-    if device.type != "cpu":
-        return _PREFILL_TOKENS
-    return min(_PREFILL_TOKENS, max(_FEW_TOKENS, _MASKED_PAIRS // length))
 
 
 def _tokens_in_turn(

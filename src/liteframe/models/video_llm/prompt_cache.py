@@ -31,6 +31,11 @@ def prompt_cache(language_model: PreTrainedModel, prompt: int, answer: int = 0) 
     return cache
 
 
+def holds_all(cache: DynamicCache) -> bool:
+    """Whether every layer of a cache of `prompt_cache` holds all tokens, so that it may be cut back or padded."""
+    return all(isinstance(layer, RoomyLayer) for layer in cache.layers)
+
+
 class RoomyLayer(DynamicLayer):
     """One layer's keys and values as a part of larger tensors, (B, heads, tokens, C).
 
