@@ -15,6 +15,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 import liteframe
+from liteframe.command.addresses import require_local_options
 from liteframe.command.configs import resolve_config_args
 from liteframe.command.remembered_parser import recall
 from liteframe.data.decoding.processes.parent_watch import end_with_parent
@@ -260,6 +261,7 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
         said = parse_error_line(error.message, args)
         print(f"liteframe: error: {said}; `liteframe {verb} --help` lists the options", file=sys.stderr)
         raise SystemExit(2) from error
+    require_local_options(verb, {name: value for name, value in values.items() if name not in _TEXTS})
     return {name: value if name in _TEXTS else with_user_paths(value, f"--{name}") for name, value in values.items()}
 
 

@@ -27,6 +27,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 import liteframe.stages
+from liteframe.command.addresses import require_local_settings
 from liteframe.command.auto_precision import resolve_precision
 from liteframe.command.cli import CHILD_ARGS
 from liteframe.command.import_policy import parse_by_trust
@@ -161,6 +162,7 @@ class StageCLI(LightningCLI):
             print(f"liteframe: error: {said}; {tip}", file=sys.stderr)
             raise SystemExit(2) from error
         self.config = with_user_paths(config)
+        require_local_settings(self.config)
         settings = self.config[self.verb]
         try:
             require_possible_run(settings)
