@@ -27,7 +27,9 @@ def status(code: int, text: bytes = b"", **headers: str) -> Fault:
 
 def slow_down(_handler: BaseHTTPRequestHandler, _answer: Answer) -> Answer:
     """S3's throttling."""
-    body = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+    body = (
+        b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+    )
     return 503, {"Content-Type": "application/xml"}, body
 
 
@@ -104,7 +106,7 @@ class ObjectStore:
             def answer(self) -> None:
                 outer._handle(self)
 
-            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815 (names of http.server)
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -180,7 +182,11 @@ def s3_store(monkeypatch: pytest.MonkeyPatch, bucket: str = "bucket") -> Iterato
     _, port = moto.get_host_and_port()
     store = ObjectStore(port, bucket)
     for name, value in (
-        *(("AWS_ACCESS_KEY_ID", "AKIDTEST"), ("AWS_SECRET_ACCESS_KEY", "very-secret"), ("AWS_EC2_METADATA_DISABLED", "true")),
+        *(
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST"),
+            ("AWS_SECRET_ACCESS_KEY", "very-secret"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ),
         *(("AWS_ENDPOINT_URL", store.endpoint), ("AWS_DEFAULT_REGION", "us-east-1"), ("NO_PROXY", "*")),
     ):
         monkeypatch.setenv(name, value)

@@ -56,6 +56,10 @@ FUNCTION_VERBS = {
         "write a finished run as a Hugging Face folder, or its encoder for ONNX, OpenVINO or torch.export",
         "liteframe.command.export:export_command",
     ),
+    "upload": (
+        "copy a feature store, a model folder or a run to a bucket",
+        "liteframe.command.upload:upload_command",
+    ),
     "evaluate": (
         "score a model on a benchmark of the field, or compare two that were",
         "liteframe.evaluation.command:evaluate_command",

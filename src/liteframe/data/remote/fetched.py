@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -49,6 +49,17 @@ def fetched_file(url: str) -> Path | None:
     return _copies(url, {name: facts}, [name], lambda _: url) / name
 
 
+def fetched_files(url: str, names: Iterable[str]) -> Path:
+    """A folder with copies of those of the files `names` that are in the folder at `url`, as they are now.
+
+    Raises:
+        ConfigError: as `fetched_file`.
+    """
+    found = {name: facts_of(f"{url}/{name}") for name in names}
+    objects = {name: facts for name, facts in found.items() if facts is not None}
+    return _copies(url, objects, list(objects), lambda name: f"{url}/{name}")
+
+
 def fetched_folder(url: str, is_wanted: Callable[[str], bool] = lambda _: True) -> Path | None:
     """A folder with copies of what lies below `url`; None where nothing does.
 
@@ -71,9 +82,7 @@ def fetched_folder(url: str, is_wanted: Callable[[str], bool] = lambda _: True) 
     return folder
 
 
-def _copies(
-    url: str, objects: Mapping[str, ObjectFacts], wanted: list[str], url_of: Callable[[str], str]
-) -> Path:
+def _copies(url: str, objects: Mapping[str, ObjectFacts], wanted: list[str], url_of: Callable[[str], str]) -> Path:
     """The folder of this version of an address, with the wanted ones of its objects."""
     cache = user_cache("fetched")
     folder = cache / f"{_digest(url, 40)}-{_version(objects)}"
@@ -118,7 +127,7 @@ def _hold(folder: Path) -> None:
 
 
 def _make_room(url: str, cache: Path, needed: int) -> None:
-    """Removes what is older than this version of an address, and what was not used longest, as far as nobody uses it."""
+    """Removes other versions of an address, and what was not used longest, as far as nobody uses it."""
     most = _most_bytes()
     if needed > most:
         raise ConfigError(

@@ -140,7 +140,9 @@ def put(source: Path, url: str) -> None:
 
 def _facts(info: Any) -> ObjectFacts:
     size = info.get("size")
-    mark = next((str(info[name]) for name in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if info.get(name)), "")
+    mark = next(
+        (str(info[name]) for name in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if info.get(name)), ""
+    )
     return ObjectFacts(size if isinstance(size, int) and size >= 0 else None, mark)
 
 
