@@ -11,9 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 Answer = tuple[int, dict[str, str], bytes]
 Fault = Callable[[BaseHTTPRequestHandler, Answer], Answer | None]
@@ -204,3 +207,24 @@ def _request(endpoint: str, method: str, path: str) -> None:
     connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=30)
     connection.request(method, path)
     assert connection.getresponse().status < 300
+
+
+class _Bucket(MemoryFileSystem):
+    """Objects of this process alone, under a protocol of buckets."""
+
+    protocol = "lakefs"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.removeprefix("lakefs://").strip("/")
+
+
+@contextmanager
+def memory_bucket() -> Iterator[str]:
+    """The address of an empty bucket, for what needs no faults."""
+    fsspec.register_implementation("lakefs", _Bucket, clobber=True)
+    _Bucket.store.clear()
+    yield "lakefs://bucket"
+    _Bucket.store.clear()

@@ -14,7 +14,7 @@ from typing import Any
 from liteframe.errors import ConfigError
 from liteframe.system.shown_url import shown_url
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/\S*")
+_ADDRESS = re.compile(r"(?:[\w+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+:/\S*")
 SETTINGS = frozenset(
     (
         *(f"data.{split}{field}" for split in ("train", "val", "test", "predict") for field in ("", ".path", ".root")),
@@ -31,8 +31,8 @@ OPTIONS = frozenset(
     )
 )
 """Of other verbs. What a video is, `chat` judges itself."""
-_OF_OTHERS = ("config", "ckpt_path", "url", "uri", "host", "domains", "set")
-"""Ends of names that say themselves that they are addresses, or that are read by who refuses them in own words."""
+_OF_OTHERS = re.compile(r"(?:.*[._])?(?:ur[li]|ckpt_path|--allowed_media_domains|--config|config)")
+"""Names that say themselves that they are addresses, or whose reader refuses them in its own words."""
 _FOLDERS = {
     "trainer.default_root_dir": "a run has locks, lists that grow and files that are renamed into place, which buckets"
     " do not have; keep it on a disk, and copy it with `liteframe upload RUN ADDRESS`",
@@ -67,7 +67,7 @@ def require_local_options(verb: str, values: Mapping[str, Any]) -> None:
 
 
 def _require_local(name: str, text: str) -> None:
-    if _ADDRESS.fullmatch(text) is None or name.endswith(_OF_OTHERS):
+    if _ADDRESS.fullmatch(text) is None or _OF_OTHERS.fullmatch(name):
         return
     raise ConfigError(f"{name} is {shown_url(text)}, an address; {_FOLDERS.get(name, _ELSEWHERE)}")
 

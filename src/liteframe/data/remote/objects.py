@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from liteframe.data.remote.checksums import Digests
 from liteframe.data.remote.faults import BadBody, in_words, is_refusal, retry_after_s
-from liteframe.data.remote.file import BLOCK_BYTES, open_url, protocol_of, system_of
-from liteframe.errors import ConfigError, LiteFrameError
+from liteframe.data.remote.file import BLOCK_BYTES, open_url, protocol_of, require_remote, system_of
+from liteframe.errors import ConfigError, DecodeError, LiteFrameError
 from liteframe.system.atomic import atomic_open
 from liteframe.system.shown_url import shown_url
 
@@ -48,7 +48,7 @@ def facts_of(url: str) -> ObjectFacts | None:
     """
 
     def ask() -> ObjectFacts | None:
-        system, path = system_of(url)
+        system, path = _system_of(url)
         try:
             info = system.info(path)
         except FileNotFoundError:
@@ -68,7 +68,7 @@ def objects_below(url: str) -> dict[str, ObjectFacts]:
         raise ConfigError(f"{shown_url(url)}: web servers list no folders; give the address of a bucket")
 
     def ask() -> dict[str, ObjectFacts]:
-        system, path = system_of(url.rstrip("/"))
+        system, path = _system_of(url.rstrip("/"))
         try:
             found = system.find(path, detail=True)
         except FileNotFoundError:
@@ -89,7 +89,7 @@ def read_range(url: str, start: int, end: int) -> bytes:
     """
 
     def ask() -> bytes:
-        system, path = system_of(url)
+        system, path = _system_of(url)
         data = bytes(system.cat_file(path, start=start, end=end))
         if len(data) != end - start:
             raise BadBody(f"{len(data)} bytes came instead of {end - start} from {start} on")
@@ -129,13 +129,21 @@ def put(source: Path, url: str) -> None:
     size = source.stat().st_size
 
     def ask() -> None:
-        system, path = system_of(url)
+        system, path = _system_of(url)
         system.put_file(str(source), path)
         there = _facts(system.info(path)).bytes
         if there not in (None, size):
             raise BadBody(f"{there} bytes lie there instead of {size}")
 
     _tried(url, ask, "written")
+
+
+def _system_of(url: str) -> tuple[Any, str]:
+    try:
+        require_remote(url)
+    except DecodeError as error:
+        raise ConfigError(f"{shown_url(url)}: {error.reason}") from None
+    return system_of(url)
 
 
 def _facts(info: Any) -> ObjectFacts:
