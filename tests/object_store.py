@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import re
 import socket
@@ -56,10 +57,9 @@ def short(_handler: BaseHTTPRequestHandler, answer: Answer) -> Answer:
 
 
 def flipped(_handler: BaseHTTPRequestHandler, answer: Answer) -> Answer:
-    """A body in which one bit is another."""
+    """A body in which a bit of each byte is another."""
     code, headers, body = answer
-    middle = len(body) // 2
-    return code, headers, body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+    return code, headers, bytes(byte ^ 1 for byte in body)
 
 
 def late(seconds: float) -> Fault:
@@ -178,21 +178,20 @@ def http_store() -> Iterator[ObjectStore]:
 @contextmanager
 def s3_store(monkeypatch: pytest.MonkeyPatch, bucket: str = "bucket") -> Iterator[ObjectStore]:
     """An empty bucket of moto's behind the usual environment; skips the test where a package is missing."""
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
     server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    moto = server.ThreadedMotoServer(port=0, verbose=False)
-    moto.start()
-    _, port = moto.get_host_and_port()
-    store = ObjectStore(port, bucket)
+    store = ObjectStore(_moto_port(server), bucket)
     for name, value in (
         *(
             ("AWS_ACCESS_KEY_ID", "AKIDTEST"),
             ("AWS_SECRET_ACCESS_KEY", "very-secret"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
+            *(("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_MAX_ATTEMPTS", "1")),
         ),
         *(("AWS_ENDPOINT_URL", store.endpoint), ("AWS_DEFAULT_REGION", "us-east-1"), ("NO_PROXY", "*")),
     ):
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)  # it asks several times itself, with pauses
+    s3fs.S3FileSystem.clear_instance_cache()  # those that exist know another endpoint
     try:
         _request(store.endpoint, "PUT", f"/{bucket}")
         yield store
@@ -200,7 +199,14 @@ def s3_store(monkeypatch: pytest.MonkeyPatch, bucket: str = "bucket") -> Iterato
         _request(store.endpoint, "POST", "/moto-api/reset")
         store.http.shutdown()
         store.http.server_close()
-        moto.stop()
+
+
+@functools.cache
+def _moto_port(server: Any) -> int:
+    """Of a server that runs as long as this process: to start one takes a second."""
+    moto = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    return int(moto.get_host_and_port()[1])
 
 
 def _request(endpoint: str, method: str, path: str) -> None:

@@ -64,9 +64,9 @@ def bucket() -> Iterator[str]:
 def test_what_passes_is_asked_again(store: ObjectStore, fault: Fault, tmp_path: Path) -> None:
     url = f"{store.root}/a/b.bin"
     store.faults["a/b.bin"] = [fault, fault]
-    assert read_range(url, 100, 9000) == BODY[100:9000] and not store.faults["a/b.bin"]
+    assert read_range(url, 100, 9000) == BODY[100:9000] and len(store.faults["a/b.bin"]) < 2
     store.faults["a/b.bin"] = [fault, fault]
-    fetch(url, tmp_path / "copy")
+    fetch(url, tmp_path / "copy", len(BODY))
     assert (tmp_path / "copy").read_bytes() == BODY and not list(tmp_path.glob(".copy*"))
 
 

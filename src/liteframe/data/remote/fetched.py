@@ -101,7 +101,7 @@ def _copies(url: str, objects: Mapping[str, ObjectFacts], wanted: list[str], url
             for path in missing.values():
                 path.parent.mkdir(parents=True, exist_ok=True)
             with ThreadPoolExecutor(_AT_A_TIME, "liteframe-fetch") as threads:
-                list(threads.map(lambda name: fetch(url_of(name), missing[name]), missing))
+                list(threads.map(lambda name: fetch(url_of(name), missing[name], objects[name].bytes), missing))
     except OSError as error:
         raise ConfigError(
             f"{shown_url(url)}: cannot be copied to {cache} ({error.strerror or error}); free space there, or set"

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Waited for between tries, each up to half as long again, so that many processes do not come back at once."""
 _LONGEST_PAUSE_S = 60.0
+_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+"""What backends call that which tells one version of an object from another."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
 Result = TypeVar("Result")
@@ -98,8 +100,13 @@ def read_range(url: str, start: int, end: int) -> bytes:
     return _tried(url, ask)
 
 
-def fetch(url: str, target: Path) -> None:
+def fetch(url: str, target: Path, size: int | None = None) -> None:
     """Writes a whole object to a file, which is there whole or not at all; checked by what the server tells of it.
+
+    Args:
+        url: of the object.
+        target: in a folder that exists.
+        size: bytes that it has, as `facts_of` told; None where that is not known.
 
     Raises:
         ConfigError: there is no such object, or it does not come whole, after several tries.
@@ -112,8 +119,9 @@ def fetch(url: str, target: Path) -> None:
             while block := remote.stream.read(BLOCK_BYTES):
                 digests.update(block)
                 file.write(block)
-            if remote.size is not None and digests.bytes != remote.size:
-                raise BadBody(f"{digests.bytes} bytes came instead of {remote.size}")
+            for told in (remote.size, size):
+                if told not in (None, digests.bytes):
+                    raise BadBody(f"{digests.bytes} bytes came instead of {told}")
             if wrong := digests.wrong():
                 raise BadBody(f"its {wrong} is not the one that the server told")
 
@@ -148,9 +156,7 @@ def _system_of(url: str) -> tuple[Any, str]:
 
 def _facts(info: Any) -> ObjectFacts:
     size = info.get("size")
-    mark = next(
-        (str(info[name]) for name in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if info.get(name)), ""
-    )
+    mark = next((str(info[name]) for name in _MARKS if info.get(name)), "")
     return ObjectFacts(size if isinstance(size, int) and size >= 0 else None, mark)
 
 
