@@ -25,7 +25,8 @@ def export_command(
         run: run folder of LMA or CTD, or the `export` folder in it; with CTD the encoder goes into the base VLM as it
             is.
         out: folder to write, which must not exist, or the address of one in a bucket (s3://...); a name that ends in
-            .onnx (ONNX), .xml (OpenVINO, with its weights in .bin) or .pt2 (torch.export) is a file for the encoder alone, which is loaded without liteframe.
+            .onnx (ONNX), .xml (OpenVINO, with its weights in .bin) or .pt2 (torch.export) is a file for the encoder
+            alone, which is loaded without liteframe.
         merge: merge the LoRA adapter into the LLM; otherwise it lies apart in the folder and is put on when loaded.
         host: folder or hub id of the base VLM; by default the one that LMA was run with, or the teacher of CTD if it
             made the targets on the fly.

@@ -129,7 +129,7 @@ def fetch(url: str, target: Path, size: int | None = None) -> None:
 
 
 def put(source: Path, url: str) -> None:
-    """Writes a file to an object, which object stores show whole or not at all.
+    """Writes a file to an object that is not there yet; object stores show it whole or not at all.
 
     Raises:
         ConfigError: it cannot be written, after several tries, or has another size then.
@@ -138,7 +138,14 @@ def put(source: Path, url: str) -> None:
 
     def ask() -> None:
         system, path = _system_of(url)
-        system.put_file(str(source), path)
+        try:
+            system.put_file(str(source), path)
+        except Exception as error:
+            # Asked twice to complete an upload of several parts, as after a slow answer, S3 knows of none the second time.
+            if "NoSuchUpload" not in str(error):
+                raise
+            if not system.exists(path):
+                raise ConnectionError("the upload was lost") from error
         there = _facts(system.info(path)).bytes
         if there not in (None, size):
             raise BadBody(f"{there} bytes lie there instead of {size}")
