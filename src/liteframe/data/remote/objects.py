@@ -141,7 +141,7 @@ def put(source: Path, url: str) -> None:
         try:
             system.put_file(str(source), path)
         except Exception as error:
-            # Asked twice to complete an upload of several parts, as after a slow answer, S3 knows of none the second time.
+            # Asked once more to complete an upload of several parts, as after a slow answer, S3 knows of none.
             if "NoSuchUpload" not in str(error):
                 raise
             if not system.exists(path):
