@@ -278,7 +278,6 @@ def test_a_ddp_child_finds_the_same_config(tmp_path: Path) -> None:
     ("place", "said"),
     [
         ("http://127.0.0.1:9/x.ckpt", "checkpoints are not fetched"),
-        ("s3://bucket/x.ckpt", "checkpoints are not fetched"),
         ("folder", "distributed checkpoints are not read"),
         ("absent.ckpt", "no such file"),
         ("junk.ckpt", "junk.ckpt: damaged"),

@@ -15,6 +15,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 import liteframe
+from liteframe.command.addresses import require_local_options
 from liteframe.command.configs import resolve_config_args
 from liteframe.command.remembered_parser import recall
 from liteframe.data.decoding.processes.parent_watch import end_with_parent
@@ -54,6 +55,10 @@ FUNCTION_VERBS = {
     "export": (
         "write a finished run as a Hugging Face folder, or its encoder for ONNX, OpenVINO or torch.export",
         "liteframe.command.export:export_command",
+    ),
+    "upload": (
+        "copy a feature store, a model folder or a run to a bucket",
+        "liteframe.command.upload:upload_command",
     ),
     "evaluate": (
         "score a model on a benchmark of the field, or compare two that were",
@@ -260,6 +265,7 @@ def _parse_function_args(verb: str, function: Callable[..., Any], args: list[str
         said = parse_error_line(error.message, args)
         print(f"liteframe: error: {said}; `liteframe {verb} --help` lists the options", file=sys.stderr)
         raise SystemExit(2) from error
+    require_local_options(verb, {name: value for name, value in values.items() if name not in _TEXTS})
     return {name: value if name in _TEXTS else with_user_paths(value, f"--{name}") for name, value in values.items()}
 
 

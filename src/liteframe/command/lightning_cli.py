@@ -27,6 +27,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 import liteframe.stages
+from liteframe.command.addresses import require_local_settings
 from liteframe.command.auto_precision import resolve_precision
 from liteframe.command.cli import CHILD_ARGS
 from liteframe.command.import_policy import parse_by_trust
@@ -39,6 +40,8 @@ from liteframe.command.stage_parser import StageParser
 from liteframe.command.stage_progress import HEARTBEAT_S, StageProgress
 from liteframe.command.trainer_settings import require_mesh, require_possible_run, trainer_fault
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.remote.fetched import fetched_file
+from liteframe.data.remote.file import is_url, protocol_of
 from liteframe.data.store.list_shard import ListShard
 from liteframe.errors import CheckpointError, ConfigError
 from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name, last_checkpoint
@@ -53,6 +56,7 @@ from liteframe.stages.stage import Stage
 from liteframe.system.bounded_text import parse_yaml
 from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
 from liteframe.system.run_lock import RunLock
+from liteframe.system.shown_url import shown_url
 from liteframe.system.user_path import with_user_paths
 
 _RUN_FOLDER = "runs/unnamed"
@@ -161,6 +165,7 @@ class StageCLI(LightningCLI):
             print(f"liteframe: error: {said}; {tip}", file=sys.stderr)
             raise SystemExit(2) from error
         self.config = with_user_paths(config)
+        require_local_settings(self.config)
         settings = self.config[self.verb]
         try:
             require_possible_run(settings)
@@ -292,7 +297,7 @@ class StageCLI(LightningCLI):
         """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
 
     def _checkpoint(self, given: str | None) -> str | None:
-        """The file that ``--ckpt_path`` stands for; None to begin anew.
+        """The file that ``--ckpt_path`` stands for, a copy of what lies at an address; None to begin anew.
 
         Raises:
             CheckpointError: it is no checkpoint of this machine's, or there is none in the run folder.
@@ -313,6 +318,11 @@ class StageCLI(LightningCLI):
                     " leave --ckpt_path out to begin anew (`auto` goes on where there is a checkpoint, else begins)"
                 )
             given = str(last)
+        if is_url(given) and protocol_of(given) not in ("http", "https"):
+            copy = fetched_file(given)
+            if copy is None:
+                raise CheckpointError(f"--ckpt_path {shown_url(given)}: no such file; give the address of a checkpoint")
+            given = str(copy)
         require_checkpoint_file(given)
         if not isinstance(self.trainer.strategy.checkpoint_io, AtomicCheckpointIO) or isinstance(
             self.trainer.strategy, ModelParallelStrategy

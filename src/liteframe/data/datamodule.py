@@ -40,6 +40,7 @@ from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoint
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.manifest import RowCheck, Sources, VideoRow, as_sources
 from liteframe.data.sources.row_table import RowTable
+from liteframe.data.store.block_cache import StoreCache
 from liteframe.data.store.clip_store import ClipStore
 from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
 from liteframe.data.store.list_shard import ListShard
@@ -64,9 +65,12 @@ class VideoDataModule(LightningDataModule):
         val: lists or folders to validate on.
         test: lists or folders to test on.
         predict: lists or folders for `predict`, as the cache stage uses it.
-        store: folder of a feature store; training then reads its entries with their targets, and `train` stays unset.
+        store: folder of a feature store, or its address (`s3://bucket/store`); training then reads its entries with
+            their targets, and `train` stays unset.
         store_root: folder that the videos of the store lie in now, where they have moved: it stands for the root of the
             list that the store was made of, or the list's own folder. A store that keeps frames needs no videos.
+        store_cache: folder and size of a cache of what is read of a store at an address; 50 GB in the user's cache by
+            default.
         frames: frames a video; by default those of the feature store's samples, or 8. Training from a store takes the
             frames that it has.
         batch_size: videos a batch, on each rank; 8 by default.
@@ -106,6 +110,7 @@ class VideoDataModule(LightningDataModule):
         predict: Sources | None = None,
         store: str | None = None,
         store_root: str | None = None,
+        store_cache: StoreCache | None = None,
         frames: int | None = None,
         batch_size: int | None = None,
         shapes: list[BatchShape] | None = None,
@@ -131,7 +136,7 @@ class VideoDataModule(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         sources = {"train": train, "val": val, "test": test, "predict": predict}
         self.sources = {split: as_sources(given) if given else [] for split, given in sources.items()}
-        self.store_path, self.store_root = store, store_root
+        self.store_path, self.store_root, self.store_cache = store, store_root, store_cache
         optional: dict[str, Any] = {"frames": frames, "batch_size": batch_size, "shapes": shapes, "sampler": sampler}
         optional |= {"train_sampler": train_sampler, "image_size": image_size, "clip_frames": clip_frames}
         self.given = {name for name, value in optional.items() if value is not None}
@@ -254,7 +259,7 @@ class VideoDataModule(LightningDataModule):
             rank_zero_only(print)(line)
         if key is not None:
             self.follow_store(key)
-            self.store = open_store(str(self.store_path), self.settings, self.store_root)
+            self.store = open_store(str(self.store_path), self.settings, self.store_root, self.store_cache)
         tables = [self.rows(split) for split in wanted]
         if self.trainer is None:
             return

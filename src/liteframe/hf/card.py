@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 import liteframe
+from liteframe.data.remote.file import is_url
 from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
@@ -66,7 +67,8 @@ def model_card(
 def _front_matter(host: str) -> str:
     fields = {"library_name": "transformers", "pipeline_tag": "video-text-to-text", "tags": ["liteframe", "video"]}
     # The hub knows models by id only, so a folder cannot be named as one.
-    base = "# base_model: FILL IN the hub id of the base VLM" if os.path.isdir(host) else f"base_model: {host}"
+    is_elsewhere = os.path.isdir(host) or is_url(host)
+    base = "# base_model: FILL IN the hub id of the base VLM" if is_elsewhere else f"base_model: {host}"
     licence = "license: other  # FILL IN: not freer than the base VLM's own"
     return f"---\n{yaml.safe_dump(fields, sort_keys=False)}{base}\n{licence}\n---"
 

@@ -27,7 +27,7 @@ from liteframe.hf.engine import (
 )
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.hf.processing import LiteFrameProcessor
-from liteframe.models.folders.model_folder import CONFIG, local_folder, model_file, read_json_file
+from liteframe.models.folders.model_folder import CONFIG, local_folder, model_file, read_json_file, whole_folder
 from liteframe.models.video_llm.adapted import frames_of, is_adapted, load_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import BaseParts, LiteFrameBackbone, VideoLLM, end_ids, not_applied
@@ -43,7 +43,7 @@ def load_video_llm(
 
     Args:
         source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL with its own vision
-            encoder; the last two may be hub ids too.
+            encoder; the last two may be hub ids too. Each may also lie at an address (`s3://bucket/model`).
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         dtype: of weights that an adapter is merged into; None is the one of the LLM's.
         engine: that runs its encoder, one of `ENGINES`; openvino-int8 needs what `liteframe export` made for it.
@@ -51,8 +51,9 @@ def load_video_llm(
     Raises:
         ConfigError: nothing there that is a Video LLM, or that the engine can run.
     """
-    folder = Path(source)
     require_engine(engine)
+    source = whole_folder(source)
+    folder = Path(source)
     if engine == COMPILED:
         model = load_video_llm(source, attention, dtype)
         freeze_encoder(model)

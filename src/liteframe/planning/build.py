@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from liteframe.command.trainer_settings import require_mesh
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.loading.unused_settings import require_used
 from liteframe.data.store.feature_store import read_key
+from liteframe.data.store.index import is_there
 from liteframe.errors import ConfigError
 from liteframe.system.whole_number import whole_number
 
@@ -107,7 +107,7 @@ def build_words(words: Sequence[str]) -> tuple[LightningModule, VideoDataModule,
 def _settle(data: VideoDataModule, stage: LightningModule) -> None:
     """Refuses the settings that a run would refuse, and takes from a feature store that is here what a run would."""
     verb = "fit" if is_overridden("training_step", stage) else "predict"
-    here = verb == "fit" and data.store_path is not None and Path(data.store_path).exists()
+    here = verb == "fit" and data.store_path is not None and is_there(data.store_path)
     key = read_key(str(data.store_path)) if here else None
     require_used(data, verb, stage, key)
     if key is not None:

@@ -91,7 +91,7 @@ def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StageP
     text: Any = base_vlm.text_config
     config, notes = _student_config(stage.encoder_source, vision)
     require_width(config, vision, stage.encoder_source)
-    made_for = FrameSpec(frames_of(Path(stage.encoder_source)).image_size or (config.image_size, config.image_size))
+    made_for = FrameSpec(frames_of(stage.encoder_folder).image_size or (config.image_size, config.image_size))
     size, clip = data.follow(made_for, stage.encoder_source).image_size, config.clip_frames
     points = student_points(config, size, base_vlm.downsample_ratio)
     parts, passes = _count(stage, base_vlm, config, size)

@@ -10,6 +10,7 @@ from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.loading.split_rows import Split
 from liteframe.data.loading.unused_settings import said_of_training
 from liteframe.data.store.feature_store import Estimate, FeatureStore, estimate
+from liteframe.data.store.index import is_there
 from liteframe.planning.build import Machine
 from liteframe.planning.memory import Memory, memory
 from liteframe.planning.parts import StagePlan
@@ -119,7 +120,7 @@ def _total_weighted(stage: StagePlan, of_batch: Any) -> float:
 def _count(data: VideoDataModule, split: str) -> int | None:
     """Rows of the manifests, or samples of the feature store, or None where one of them is not on this machine."""
     if split == "train" and data.store_path is not None:
-        return len(FeatureStore.open(data.store_path)) if Path(data.store_path).exists() else None
+        return len(FeatureStore.open(data.store_path)) if is_there(data.store_path) else None
     names: Split = "predict" if split == "predict" else "train"
     sources = data.sources[names]
     here = sources and all(Path(source.path).exists() for source in sources)

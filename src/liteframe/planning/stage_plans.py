@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from math import prod
-from pathlib import Path
 
 from lightning.pytorch import LightningModule
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.store.feature_store import read_key
+from liteframe.data.store.index import is_there
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
 from liteframe.models.student.from_teacher import default_clip
@@ -93,7 +93,7 @@ def _plan_cache(stage: CacheStage, data: VideoDataModule) -> StagePlan:
 
 def _ctd_size(stage: CTDStage, data: VideoDataModule) -> tuple[int, int]:
     """The store's where it is here, else the teacher's, unless the data say otherwise."""
-    if data.store_path is not None and (Path(data.store_path) / "key.json").is_file():
+    if data.store_path is not None and is_there(data.store_path):
         key = read_key(data.store_path)
         stage.require_targets_of(key, data.store_path)
         settings = data.follow_store(key)

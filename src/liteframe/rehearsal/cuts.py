@@ -182,7 +182,7 @@ def _of_data(run: StageRun, places: Places) -> Iterator[tuple[str, Any]]:
             yield split, _sources(given, "train" if split == "predict" else split, places)
     if data.get("store"):
         yield "store", str(places.run("cache") / "store")
-    for name in ("store_root", "remote_cache", "clip_store"):
+    for name in ("store_root", "store_cache", "remote_cache", "clip_store"):
         if data.get(name):
             yield name, None
     yield from _of_frames(data)

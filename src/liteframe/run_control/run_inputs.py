@@ -13,7 +13,7 @@ from liteframe.system.own_folder import listing_sha256
 _MOST_FILES = 1000
 _WHOLE_BYTES = 64 << 20
 _END_BYTES = 1 << 20
-_NOT_READ = frozenset(("remote_cache", "clip_store", "root", "store_root"))
+_NOT_READ = frozenset(("remote_cache", "clip_store", "root", "store_root", "store_cache"))
 """Caches, which change nothing, and folders of videos that a list names."""
 
 

@@ -187,12 +187,12 @@ class CTDStage(Stage):
         key.require({"compressor": self.compressor.describe()}, source)
 
     def _check_store(self, store: FeatureStore) -> None:
-        self.require_targets_of(store.key, str(store.folder))
+        self.require_targets_of(store.key, store.place)
         if self._teacher_source is not None:
             teacher = self._teacher_source.load()
             made_by = {"class": type(teacher).__name__, "weights": teacher.weights_sha256()}
-            store.key.require({"teacher": made_by}, str(store.folder))
-        self._require_fit(self._geometry_of(store), str(store.folder))
+            store.key.require({"teacher": made_by}, store.place)
+        self._require_fit(self._geometry_of(store), store.place)
 
     def _geometry_of(self, store: FeatureStore) -> TeacherGeometry:
         return TeacherGeometry.of_store(len(store.statistics[0]), store.key.geometry, self.encoder_config.patch_size)

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.conversations import turns_of
 from liteframe.errors import ConfigError
+from liteframe.models.folders.model_folder import whole_folder
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.gradient_checkpointing import checkpoint_layers
 from liteframe.models.student.encoder import LiteFrameEncoder
@@ -115,14 +116,19 @@ class LMAStage(Stage):
         self.mean_over, self.max_length, self.truncate = mean_over, max_length, truncate
         self.model: VideoLLM | None = None
 
+    @property
+    def encoder_folder(self) -> Path:
+        """Of the encoder on this machine; a copy where it lies at an address."""
+        return Path(whole_folder(self.encoder_source))
+
     def check_sources(self) -> None:
         read_config(self.host_source)
-        if not Path(self.encoder_source).is_dir():
+        if not self.encoder_folder.is_dir():
             raise ConfigError(
                 f"no encoder at {self.encoder_source!r}; run CTD first (`liteframe fit --config ctd.yaml`), or set"
                 " model.encoder to the folder that it exported"
             )
-        record = TrainingRecord.read(Path(self.encoder_source))
+        record = TrainingRecord.read(self.encoder_folder)
         if record is not None and record.model.get("teacher_class") in _OTHER_TEACHERS:
             raise ConfigError(
                 f"{self.encoder_source}: distilled from a {record.model['teacher_class']}, and the base VLM"
@@ -172,7 +178,7 @@ class LMAStage(Stage):
         if self.checkpoint_llm:
             checkpoint_layers(llm)
         encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
-        trained = frames_of(Path(self.encoder_source))
+        trained = frames_of(self.encoder_folder)
         model = VideoLLM(host, processor, LiteFrameBackbone(encoder, trained.image_size))
         made_for = FrameSpec(model.frames.image_size, model.clip_frames)
         size = follow_frames(self, made_for, self.encoder_source)

@@ -8,6 +8,12 @@ from typing import Any
 
 import pytest
 from painted_videos import number_of, write_video
+
+from liteframe.data.decoding import decord_reader
+from liteframe.data.decoding.processes import child as decode_child
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
+from liteframe.data.sampling import KeyFrames, UniformMidpoints
+from liteframe.errors import DecodeError, DecodeTimeout, LiteFrameError
 from slow_decoders import (
     CrashingDecord,
     CrashingPyav,
@@ -16,12 +22,6 @@ from slow_decoders import (
     HangingPyav,
     PickySampler,
 )
-
-from liteframe.data.decoding import decord_reader
-from liteframe.data.decoding.processes import child as decode_child
-from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
-from liteframe.data.sampling import KeyFrames, UniformMidpoints
-from liteframe.errors import DecodeError, DecodeTimeout, LiteFrameError
 
 needs_decord = pytest.mark.skipif(not decord_reader.available(), reason="decord is not installed")
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from painted_videos import number_of, write_video
-from slow_decoders import FailingSampler, GreedySampler
 
 from liteframe.data.decoding.processes import child
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import FpsCapped, KeyFrames, RandomSegment, UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, LiteFrameError
+from slow_decoders import FailingSampler, GreedySampler
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ import psutil
 import pytest
 from installed_decoders import INSTALLED
 from painted_videos import write_video
-from slow_decoders import Doubtful, HangingMidway
 
 from liteframe.data.decoding.decode import VideoInfo
 from liteframe.data.decoding.processes.frame_chunks import Begin, ChunkSender
@@ -27,6 +26,7 @@ from liteframe.data.decoding.processes.frame_stream import FrameStream, StartedO
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout
+from slow_decoders import Doubtful, HangingMidway
 
 LARGE = (448, 448)
 """Of a frame's size, two fill the pipe."""

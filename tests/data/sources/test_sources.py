@@ -121,8 +121,6 @@ def test_a_list_that_is_no_list_says_so(tmp_path: Path) -> None:
         read_manifest(tmp_path / "cut.json")
     with pytest.raises(ManifestError, match="empty"):
         read_manifest(write(tmp_path / "none.json", []))
-    with pytest.raises(ManifestError, match="a list is read from disk"):
-        read_manifest("s3://bucket/list.json")
     (tmp_path / "a.mp4").touch()
     with pytest.raises(ManifestError, match="root is '/r'"):
         read_manifest(tmp_path, "/r")

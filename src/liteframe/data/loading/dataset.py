@@ -21,6 +21,7 @@ from liteframe.data.sources.conversations import of_types
 from liteframe.data.sources.manifest import VideoRow
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.sources.shared_array import HeldArray
+from liteframe.data.store.block_cache import StoreCache
 from liteframe.data.store.clip_store import ClipStore, StoredFrames
 from liteframe.data.store.feature_store import FeatureStore
 from liteframe.data.transforms import resize_uint8
@@ -268,8 +269,10 @@ def window_ids(row_id: str, windows: int) -> list[str]:
     return [row_id] if windows == 1 else [f"{row_id}#{window}" for window in range(windows)]
 
 
-def open_store(folder: str, settings: ClipSettings, video_root: str | None = None) -> FeatureStore:
-    """The feature store in `folder`.
+def open_store(
+    folder: str, settings: ClipSettings, video_root: str | None = None, cache: StoreCache | None = None
+) -> FeatureStore:
+    """The feature store in `folder`, or at that address.
 
     Raises:
         ConfigError: there is no folder `video_root`.
@@ -278,7 +281,7 @@ def open_store(folder: str, settings: ClipSettings, video_root: str | None = Non
     if video_root is not None and not os.path.isdir(video_root):
         raise ConfigError(f"data.store_root {video_root}: no such folder; give that of the store's videos")
     key = {"clip_frames": settings.clip_frames, "decoder": settings.decoder}
-    store = FeatureStore.open(folder, key, video_root=video_root)
+    store = FeatureStore.open(folder, key, video_root=video_root, cache=cache)
     size = store.key.geometry.get("image_size")
     if size is not None and ([size, size] if isinstance(size, int) else size) != list(settings.image_size):
         raise StoreMismatch(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from liteframe.data.loading.batching import BatchShape
+from liteframe.data.remote.file import is_url
 from liteframe.data.store.key import StoreKey
 from liteframe.errors import ConfigError
 
@@ -23,6 +24,8 @@ def require_consistent(data: VideoDataModule) -> None:
         raise ConfigError("data.store and data.train are both set; training reads one of them, so set one to null")
     if data.store_root is not None and not data.store_path:
         raise ConfigError(f"data.store_root is {data.store_root}, but data.store is not set; set it too, or neither")
+    if data.store_cache is not None and not is_url(data.store_path or ""):
+        raise ConfigError("data.store_cache is of a data.store at an address (s3://...), and it is none; leave it out")
     for split in ("val", "test", "predict"):
         if any(source.weight is not None for source in data.sources[split]):
             raise ConfigError(f"data.{split}: a source has a weight, but only those of data.train are mixed; drop it")

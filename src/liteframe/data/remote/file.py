@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 from liteframe.data.remote.checksums import checksums_of_headers, checksums_of_info
 from liteframe.errors import ConfigError, DataError, DecodeError
 from liteframe.system.file_url import NotHere, without_file_url
+from liteframe.system.installation import install_hint
+from liteframe.system.shown_url import shown_url
 
 BLOCK_BYTES = 8 << 20
 REMOTE_PROTOCOLS = (
@@ -21,6 +23,8 @@ REMOTE_PROTOCOLS = (
     *("ftp", "sftp", "ssh", "smb", "webdav", "webhdfs", "hdfs", "dbfs", "lakefs", "dropbox", "gdrive"),
 )
 """What a row of a list may name; others of fsspec lead to this machine's files, or chain to what does."""
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""What brings the packages for a protocol."""
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -71,6 +75,36 @@ def require_remote(url: str) -> None:
     raise DecodeError(url, f"is not fetched: {protocol}:// is none of {', '.join(REMOTE_PROTOCOLS)}; {advice}")
 
 
+def protocol_of(url: str) -> str:
+    """Of a URL, in lower case."""
+    return url.partition("://")[0].lower()
+
+
+def folder_of(url: str) -> str:
+    """The URL of the folder that a URL's file is in."""
+    return re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[0]
+
+
+def system_of(url: str) -> tuple[Any, str]:
+    """fsspec's file system for a URL, and the path in it. It remembers no listings, which would be those of before.
+
+    Raises:
+        ConfigError: the package that fsspec needs for the protocol is not installed.
+    """
+    from fsspec import filesystem, get_filesystem_class
+
+    protocol = protocol_of(url)
+    try:
+        # Not `url_to_fs`, which reads `::` as a chain of file systems.
+        kind = get_filesystem_class(protocol)
+        system = filesystem(protocol, use_listings_cache=False, **kind._get_kwargs_from_urls(url))
+    except (ImportError, ValueError) as error:
+        extra = _EXTRAS.get(protocol)
+        hint = install_hint(extra) if extra else str(error)
+        raise ConfigError(f"{shown_url(url)}: fsspec cannot read such URLs without a package: {hint}") from error
+    return system, kind._strip_protocol(url)
+
+
 def name_for(url: str) -> str:
     """A file name for a copy of `url`: 40 hexadecimal digits, and the ending, by which FFmpeg guesses formats."""
     suffix = PurePosixPath(re.split(r"[?#]", url, maxsplit=1)[0]).suffix.lower()
@@ -87,21 +121,13 @@ def open_url(url: str) -> Iterator[RemoteFile]:
         ConfigError: the package that fsspec needs for the protocol is not installed.
         Exception: anything else that fsspec's backend raises.
     """
-    from fsspec import filesystem, get_filesystem_class
-
     require_remote(url)
-    protocol = url.partition("://")[0].lower()
-    try:
-        # Not `url_to_fs`, which reads `::` as a chain of file systems.
-        kind = get_filesystem_class(protocol)
-        system = filesystem(protocol, **kind._get_kwargs_from_urls(url))
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{url}: fsspec cannot read such URLs: {error}") from error
+    system, path = system_of(url)
+    protocol = protocol_of(url)
     if protocol in ("http", "https"):
         with _open_http(system, url) as file:
             yield file
         return
-    path = kind._strip_protocol(url)
     info = system.info(path)
     with system.open(path, "rb", block_size=BLOCK_BYTES) as stream:
         yield RemoteFile(stream, _size(info), str(info.get("ETag") or info.get("etag") or ""), checksums_of_info(info))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import liteframe
+from liteframe.data.remote.file import folder_of
 from liteframe.data.remote.file_locks import alone, hold, remove_unheld
 from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.row_table import TABLE_FILES, RowTable
@@ -41,19 +42,21 @@ class ListFile:
     Args:
         path: of the file.
         root: what its paths are relative to; `None` for its folder.
+        url: that the file is a copy of; empty where it is none.
     """
 
     path: Path
     root: str | None
+    url: str = ""
 
     def held_root(self) -> ListRoot:
         """What its names are held to, anew."""
-        return ListRoot(str(self.path.parent), self.root)
+        return ListRoot(folder_of(self.url) if self.url else str(self.path.parent), self.root)
 
     def place(self) -> list[str | None]:
         """Which list it is; its rows are placed by the path as it was given."""
         root = self.root if self.root is None or self.held_root().is_url else os.path.abspath(self.root)
-        return [os.path.abspath(self.path), str(self.path), root]
+        return [self.url, root] if self.url else [os.path.abspath(self.path), str(self.path), root]
 
     def state(self) -> list[int]:
         """What of the file changes with its content."""

@@ -23,19 +23,20 @@ class ListRoot:
 
     A list without a root is its user's own: it may name absolute paths (also as `file://`), `~`, `..` and URLs. With
     one, a folder or a URL, no name, `..` or link leads out of it. The folder that a row's `data_source` names is the
-    root of that row's video.
+    root of that row's video. A list that lies in a bucket and has no root may name what is in the bucket, and URLs.
 
     It remembers what it saw of each folder, so it is for one reading of one list. While the disk is as it was `seen`,
     another one makes the same of the same names.
 
     Args:
-        folder: that the list lies in.
+        folder: or URL that the list lies in.
         root: folder or URL that was given; None for none.
     """
 
     def __init__(self, folder: str, root: str | None = None) -> None:
-        self.is_url = root is not None and is_url(root)
-        self.base: str = root.rstrip("/") if root is not None and self.is_url else os.path.abspath(root or folder)
+        self.is_url = is_url(root or folder)
+        self._is_held = root is not None
+        self.base: str = (root or folder).rstrip("/") if self.is_url else os.path.abspath(root or folder)
         self._files = _HeldFolder(self.base) if root is not None and not self.is_url else None
         self._source_folders: dict[str, _HeldFolder | OutsideRoot | None] = {}
 
@@ -54,7 +55,7 @@ class ListRoot:
         except NotHere as error:
             raise OutsideRoot(str(error)) from error
         if self.is_url:
-            return self._below_url(name)
+            return self._below_url(name) if self._is_held else self._in_bucket(name)
         if is_url(name):
             if self._files is not None:
                 raise OutsideRoot(f"{name!r} is a URL, and the root is the folder {self.base}")
@@ -115,6 +116,22 @@ class ListRoot:
                 raise OutsideRoot(f"{name!r} leads out of {self.base}")
         path, mark, query = below.partition("?")
         return f"{self.base}/{posixpath.normpath(path)}{mark}{query}"
+
+    def _in_bucket(self, name: str) -> str:
+        """The URL of what a list that lies at a URL names."""
+        if is_url(name):
+            return name
+        if name.startswith(("/", "~")):
+            raise OutsideRoot(
+                f"{name!r} is a path of a machine, and its list lies in {self.base}; give the list a root, or copy it"
+            )
+        protocol, _, rest = self.base.partition("://")
+        bucket, _, folder = rest.partition("/")
+        path, mark, query = name.partition("?")
+        path = posixpath.normpath(posixpath.join(folder, path))
+        if path.partition("/")[0] in ("..", ".") or _NO_PART_OF_A_URL.search(name):
+            raise OutsideRoot(f"{name!r} leads out of {protocol}://{bucket}")
+        return f"{protocol}://{bucket}/{path}{mark}{query}"
 
     def _find_source_folder(self, data_source: str) -> _HeldFolder | None:
         folder = os.path.normpath(os.path.join(self.base, data_source))

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.data.decoding.video_file import fault_of
-from liteframe.data.remote.file import is_url
+from liteframe.data.remote.file import folder_of, is_url
 from liteframe.data.sources.file_kind import is_parquet, is_video
 from liteframe.data.sources.folder import VIDEO_SUFFIXES, folder_rows
 from liteframe.data.sources.json_text import json_rows
 from liteframe.data.sources.kept_tables import ListFile, are_long, kept_table
 from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.parquet import parquet_rows
+from liteframe.data.sources.remote_source import list_or_videos
 from liteframe.data.sources.row_names import ListNames, NameTable, named_apart
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.sources.video_row import ParsedRow, VideoRow, parse_row, unusable
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
+from liteframe.system.shown_url import shown_url
 
 __all__ = ["VIDEO_SUFFIXES", "VideoRow", "VideoSource", "each_row", "read_manifest", "read_manifests", "read_sources"]
 
@@ -30,7 +32,8 @@ class VideoSource:
     """A list of videos to train on, with what the list itself does not say.
 
     Args:
-        path: JSONL, JSON list or Parquet file, folder of videos, or one video.
+        path: JSONL, JSON list or Parquet file, folder of videos, or one video; each also at an address
+            (`s3://bucket/list.jsonl`).
         root: folder or URL (`s3://bucket/videos`) that its paths are relative to and do not leave. By default the
             list's own folder, and then they may also be absolute, lead out of it, or be URLs.
         weight: share of the training samples, relative to the other sources; all sources have one, or none has.
@@ -121,26 +124,18 @@ def each_row(
         name = without_file_url(str(source))
     except NotHere as error:
         raise ManifestError(str(error)) from error
-    path = Path(name)
-    if is_url(name):
-        raise ManifestError(f"{source}: a list is read from disk; copy it here (its rows may be URLs, or its root one)")
-    is_folder = os.path.isdir(path)
-    fault = "" if is_folder else fault_of(path)
-    if fault == "no such file":
-        raise ManifestError(
-            f"{path}: no such manifest, folder or video; give a list (JSONL, JSON, Parquet) or a folder of videos"
-        )
-    if fault:
-        raise ManifestError(f"{path}: {fault}; give a list (JSONL, JSON, Parquet) or a folder of videos")
-    if is_folder or is_video(path):
+    url = name if is_url(name) else ""
+    found = list_or_videos(url) if url else _list_or_videos(Path(name))
+    if not isinstance(found, Path):
         if root is not None:
-            raise ManifestError(f"{path}: root is {root!r}, but only the paths of a list have a root; leave it out")
-        yield from _videos(folder_rows(path) if is_folder else [VideoRow(path=str(path.absolute()), id=path.name)])
+            raise ManifestError(f"{name}: root is {root!r}, but only the paths of a list have a root; leave it out")
+        yield from _videos(found)
         return
-    held = held or ListRoot(str(path.parent), root)
+    path = found
+    held = held or ListRoot(folder_of(url) if url else str(path.parent), root)
     empty = True
     try:
-        for where, fields in parquet_rows(path) if is_parquet(path) else json_rows(path):
+        for where, fields in _fields(path, url):
             empty = False
             try:
                 parsed: ParsedRow | ManifestError = parse_row(fields, where, held, asked_apart)
@@ -150,7 +145,38 @@ def each_row(
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
     if empty:
-        raise ManifestError(f"{path}: the manifest is empty; write one JSON object a line, with at least 'path'")
+        raise ManifestError(f"{name}: the manifest is empty; write one JSON object a line, with at least 'path'")
+
+
+def _list_or_videos(path: Path) -> Path | Sequence[VideoRow | ManifestError]:
+    """A list on disk, or the rows of a folder or of a video. Raises ManifestError where it is none of these."""
+    is_folder = os.path.isdir(path)
+    fault = "" if is_folder else fault_of(path)
+    if fault == "no such file":
+        raise ManifestError(
+            f"{path}: no such manifest, folder or video; give a list (JSONL, JSON, Parquet) or a folder of videos"
+        )
+    if fault:
+        raise ManifestError(f"{path}: {fault}; give a list (JSONL, JSON, Parquet) or a folder of videos")
+    if is_folder:
+        return folder_rows(path)
+    return [VideoRow(path=str(path.absolute()), id=path.name)] if is_video(path) else path
+
+
+def _fields(path: Path, url: str) -> Iterator[tuple[str, Any]]:
+    """The rows of a list as they stand with their places; of a copy, as places of what lies at `url`."""
+    rows = parquet_rows(path) if is_parquet(path) else json_rows(path)
+    if not url:
+        yield from rows
+        return
+    copy, place = str(path), shown_url(url)
+    try:
+        for where, fields in rows:
+            if isinstance(fields, ManifestError):
+                fields = ManifestError(str(fields).replace(copy, place))
+            yield where.replace(copy, place), fields
+    except ManifestError as error:
+        raise ManifestError(str(error).replace(copy, place)) from error
 
 
 def _videos(rows: Sequence[VideoRow | ManifestError]) -> Iterator[tuple[str, ParsedRow | ManifestError]]:
@@ -188,10 +214,17 @@ def read_sources(sources: Sources, keep_unusable: bool = False) -> RowTable:
 def _list_files(sources: Sequence[VideoSource]) -> list[ListFile] | None:
     """The sources, if each is a list that can be opened."""
     try:
-        lists = [ListFile(Path(without_file_url(source.path)), source.root) for source in sources]
+        lists = [_list_file(source) for source in sources]
         return lists if all(file.path.is_file() and not is_video(file.path) for file in lists) else None
     except (NotHere, OSError, ValueError):
         return None  # reading it says what is wrong
+
+
+def _list_file(source: VideoSource) -> ListFile:
+    if is_url(source.path):
+        copy = list_or_videos(source.path)
+        return ListFile(copy if isinstance(copy, Path) else Path(), source.root, source.path)
+    return ListFile(Path(without_file_url(source.path)), source.root)
 
 
 def _parts(

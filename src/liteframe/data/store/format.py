@@ -19,6 +19,7 @@ from liteframe.errors import StoreError
 from liteframe.system.atomic import atomic_open
 
 REMAKE = "delete this file and run the cache stage again: it makes only what is missing"
+AGAIN_REMOTE = "copy the store there again (`liteframe upload`)"
 FREE_SPACE = "free some space or give another folder, then run again: what was finished before is kept"
 
 
@@ -96,6 +97,11 @@ def write_tensors(path: Path, sources: list[Source]) -> tuple[int, str, list[Pie
     return written, digest.hexdigest(), pieces
 
 
+def changed(data: bytearray, piece: Piece) -> bool:
+    """Whether the bytes of a tensor are others than those that were written."""
+    return zlib.crc32(data) != piece.crc32
+
+
 def read_piece(path: Path, piece: Piece, sample_id: str, check: bool = True) -> bytearray:
     """Reads one tensor's bytes and nothing else.
 
@@ -125,7 +131,7 @@ def read_piece(path: Path, piece: Piece, sample_id: str, check: bool = True) -> 
         ) from error
     if have != len(data):
         raise StoreError(f"{path}: truncated inside sample {sample_id!r}; {REMAKE}")
-    if check and zlib.crc32(data) != piece.crc32:
+    if check and changed(data, piece):
         raise StoreError(f"{path}: the bytes of sample {sample_id!r} have changed since they were written; {REMAKE}")
     return data
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from liteframe.data.remote.file import is_url
 from liteframe.data.store.entries import Entry, is_whole, require, require_fields
 from liteframe.data.store.files import COMPLETE_FILE, INDEX_FILE, KEY_FILE, STATISTICS_FILE, is_shard_name
 from liteframe.data.store.format import file_sha256, open_durable
 from liteframe.data.store.key import StoreKey
 from liteframe.data.store.sealed_json import canonical_json, inside, read_bounded, sealed, unseal
+from liteframe.data.store.shard_files import facts_folder
 from liteframe.errors import StoreError
 from liteframe.system.bounded_text import parse_json
 
@@ -30,8 +32,13 @@ def read_key(folder: str | Path) -> StoreKey:
     """The key of a store, finished or not. Raises StoreError if there is none, or it is damaged."""
     if Path(folder).exists() and not Path(folder).is_dir():
         raise StoreError(f"{folder}: is a file; give the folder of a feature store")
+    with facts_folder(folder, [KEY_FILE]) as local:
+        return _read_key(local)
+
+
+def _read_key(folder: Path) -> StoreKey:
     try:
-        path = inside(Path(folder), KEY_FILE)
+        path = inside(folder, KEY_FILE)
         value, _ = unseal(read_bounded(path, _MOST_KEY_BYTES), str(path))
     except FileNotFoundError as error:
         raise StoreError(
@@ -45,6 +52,11 @@ def read_key(folder: str | Path) -> StoreKey:
 def write_key(folder: Path, key: StoreKey) -> None:
     with open_durable(folder / KEY_FILE) as file:
         file.write(sealed(key.as_dict()))
+
+
+def is_there(store: str | Path) -> bool:
+    """Whether there is anything where a store is to be; an address is asked when it is read."""
+    return is_url(str(store)) or Path(store).exists()
 
 
 def is_complete(folder: str | Path) -> bool:

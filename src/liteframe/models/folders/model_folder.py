@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from huggingface_hub import file_exists, snapshot_download, try_to_load_from_cac
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from liteframe.data.remote.fetched import fetched_folder
+from liteframe.data.remote.file import is_url
 from liteframe.errors import ConfigError
 from liteframe.models.folders.config_limits import require_sane
 from liteframe.models.folders.tokenizer_file import require_bounded_steps
 from liteframe.system.bounded_text import parse_json
 from liteframe.system.contained_path import OutsideRoot, contained, in_hub_blobs
+from liteframe.system.shown_url import shown_url
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -43,8 +47,9 @@ def local_folder(source: str, names: Sequence[str] = SMALL_FILES, **options: Any
     """The folder of a model on this machine.
 
     Args:
-        source: the folder, or a hub id.
-        names: patterns of the files that a hub id is asked for.
+        source: the folder, its address (`s3://bucket/model`), or a hub id.
+        names: patterns of the files that a hub id is asked for, or an address, of which all files come where those
+            are not small ones only.
         options: `revision`, `token`, `cache_dir` and `local_files_only` of the hub.
 
     Raises:
@@ -52,6 +57,8 @@ def local_folder(source: str, names: Sequence[str] = SMALL_FILES, **options: Any
     """
     if os.path.isdir(source):  # False too for what is no name at all
         return Path(source)
+    if is_url(source):
+        return _fetched(source, names)
     if not options:
         _find_on_hub(source)
     try:
@@ -60,9 +67,23 @@ def local_folder(source: str, names: Sequence[str] = SMALL_FILES, **options: Any
         raise ConfigError(f"{source}: cannot be fetched from the hub ({error}); give a folder") from error
 
 
+def _fetched(url: str, names: Sequence[str]) -> Path:
+    """A copy of the model folder at an address."""
+    small = all(name in SMALL_FILES for name in names)
+    folder = fetched_folder(url, lambda name: not small or any(fnmatch(name, pattern) for pattern in SMALL_FILES))
+    if folder is None:
+        raise ConfigError(f"{shown_url(url)}: nothing lies there; give the address of a model's folder")
+    return folder
+
+
+def whole_folder(source: str | os.PathLike[str]) -> str:
+    """The folder of a model that lies at an address, with all that is in it; any other name as it is."""
+    return str(_fetched(str(source), ["*"])) if is_url(str(source)) else str(source)
+
+
 def require_folder_or_hub_id(source: str) -> None:
-    """Raises ConfigError where a name is no folder and cannot be a hub id either; asks nobody."""
-    if os.path.isdir(source):
+    """Raises ConfigError where a name is no folder or address and cannot be a hub id either; asks nobody."""
+    if os.path.isdir(source) or is_url(source):
         return
     try:
         validate_repo_id(source)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from liteframe.data.remote.file import is_url
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.backbone import VisionTokens
@@ -136,7 +137,9 @@ def _folder(source: str) -> Path | None:
     prefix, _, place = source.partition(":")
     from_hub = _SOURCES.get(prefix.lower())
     path = Path(source if from_hub is None else place)
-    if from_hub:
+    if is_url(source):
+        path = local_folder(source, [CONFIG, SINGLE])
+    elif from_hub:
         # Asked of the hub itself, timm would take a pickle where there are no safetensors.
         path = local_folder(place, [CONFIG, SINGLE])
     elif os.path.isfile(path):

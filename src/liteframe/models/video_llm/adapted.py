@@ -35,6 +35,7 @@ _ADAPTER = "adapter"
 _PROJECTOR = "projector.safetensors"
 _MOST_PIXELS_A_SIDE = 4096
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_BUCKET = re.compile(r"(?:s3|gs|gcs|az|abfs)://[\w-][\w.-]*(/[\w-][\w.-]*)+/?")
 
 
 def save_adapted(
@@ -113,7 +114,8 @@ def _card(folder: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: `{name}` is missing or no {kind.__name__}; export the run again")
     # As `save_adapted` writes it: an absolute folder is nobody's but of the machine that somebody else thinks of.
     is_named = fields["host"] and "\0" not in fields["host"] and not os.path.isabs(fields["host"])
-    if not is_named or (not fields["host_is_folder"] and not _HUB_ID.fullmatch(fields["host"])):
+    is_elsewhere = _HUB_ID.fullmatch(fields["host"]) or _BUCKET.fullmatch(fields["host"])
+    if not is_named or (not fields["host_is_folder"] and not is_elsewhere):
         raise ConfigError(
             f"{path}: `host` is {fields['host'][:60]!r}, no hub id and no folder as seen from here; export it again"
         )
