@@ -11,7 +11,8 @@ import torch
 
 import liteframe
 from liteframe.command import cli
-from liteframe.run_control.run_inputs import facts_of
+from liteframe.run_control import run_inputs
+from liteframe.run_control.run_inputs import differences, facts_of, inputs_of
 from toy_stage import write_toy_config
 
 EXPORTER = "--model=toy_stage.ToyExporter"
@@ -145,3 +146,55 @@ def test_a_folder_is_told_by_all_that_is_in_it(tmp_path: Path) -> None:
     assert len({str(facts) for facts in told}) == 3
     assert facts_of("no such thing") is None and facts_of("") is None and facts_of("a/b") is None
     assert facts_of("x" * 5000) is None and facts_of("a\0b") is None
+
+
+def test_a_folder_is_told_without_locks_and_what_is_hidden(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / ".cache/download").mkdir(parents=True)
+    (folder / "a.bin").write_bytes(b"abc")
+    before = facts_of(str(folder))
+    (folder / ".cache/download/a.metadata").write_text("when it was downloaded")
+    (folder / "parts.lock").write_text("pid 12 on node3")
+    assert facts_of(str(folder)) == before
+
+
+def test_of_a_large_folder_no_more_than_the_ends_of_its_files_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mib = 1 << 20
+    (tmp_path / "a.bin").write_bytes(bytes(3 * mib))
+    middle, end = bytearray(3 * mib), bytearray(3 * mib)
+    middle[3 * mib // 2], end[-1] = 1, 1
+    told = []
+    for most in (4 * mib, mib):
+        monkeypatch.setattr(run_inputs, "_WHOLE_FOLDER_BYTES", most)
+        for content in (bytes(3 * mib), middle, end):
+            (tmp_path / "a.bin").write_bytes(content)
+            told.append(str(facts_of(str(tmp_path))))
+    assert len({*told[:3]}) == 3 and told[3] == told[4] != told[5]
+
+
+@pytest.mark.parametrize("given", [str, lambda path: [{"path": str(path), "root": None, "weight": 1.0}]])
+def test_videos_of_a_folder_are_told_by_names_and_sizes_and_not_read(
+    given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("a.mp4", "b.mp4", "notes.txt"):
+        (videos / name).write_bytes(b"abc")
+    monkeypatch.setattr(run_inputs, "_add_content", lambda *_: pytest.fail("a video was read"))
+    inputs = dict(inputs_of({"data": {"init_args": {"train": given(videos), "frames": 8}}}, ()))
+    assert [facts["videos"] for facts in inputs.values()] == [2] and not [*differences(inputs)]
+    (videos / "notes.txt").write_bytes(b"no video")
+    assert not [*differences(inputs)]
+    (videos / "b.mp4").write_bytes(b"longer")
+    assert "sha256 was" in next(differences(inputs))
+    monkeypatch.setattr(run_inputs, "_MOST_SIZES", 1)
+    bounded = dict(inputs_of({"data": {"init_args": {"train": given(videos)}}}, ()))
+    (videos / "b.mp4").write_bytes(b"longer still")
+    assert not [*differences(bounded)], "sizes are asked for of so many videos only"
+    (videos / "c.mp4").write_bytes(b"")
+    assert "videos was 2, is 3" in next(differences(bounded))
+    for path in videos.glob("*.mp4"):
+        path.unlink()
+    assert "no video in this folder" in next(differences(bounded))

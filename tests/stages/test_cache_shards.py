@@ -149,6 +149,23 @@ def test_jobs_of_one_rank_and_of_two_and_a_broken_video(tmp_path: Path, capsys: 
     assert [row["id"] for row in FeatureStore.open(tmp_path / "jobs" / "store").skipped] == ["broken"]
 
 
+def rerun(rank: int, run: Path) -> None:
+    os._exit(cli.main(["rerun", str(run)]))
+
+
+def test_the_run_of_a_shard_is_repeated_as_that_shard(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source, place = broken_manifest(tmp_path), tmp_path / "jobs"
+    place.mkdir()
+    for shard in ("1/2", "0/2"):
+        assert run_ranks(shard_job, 1, place, source, 1, shard) == [0]
+    capfd.readouterr()
+    assert run_ranks(rerun, 1, place / "shards/s00000-of-00002") == [0]
+    said, again = capfd.readouterr().out, place / "shards/s00000-of-00002-rerun"
+    assert f"repeated in {again}: store is the same, bit for bit" in said
+    made = {path.name for path in (again / "store/parts").glob("*.json")}
+    assert made == {path.name for path in (place / "store/parts").glob("s00000-of-00002*.json")}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -123,6 +123,7 @@ def _settings(record: Mapping[str, Any], new: Path) -> dict[str, Any]:
             inner = inner[key]
         if inner.get(last) is not None:
             inner[last] = str(new / Path(inner[last]).name)
+    config.pop("shard", None)  # the stage's own setting says it, and `new` is the folder of the shard
     config["ckpt_path"] = None if record["goes_on"] else record.get("from_checkpoint")
     return config
 

@@ -74,7 +74,7 @@ class RunRecord:
         self._record: dict[str, Any] | None = None
         self._path = Path()
         self._began = 0.0
-        self._results: dict[str, Path] = {}
+        self._results: dict[str, tuple[Path, str]] = {}
 
     def begin(self, trainer: Trainer, stage: LightningModule, config: dict[str, Any]) -> None:
         """Writes it with the status "running"; every rank has to call it.
@@ -93,7 +93,8 @@ class RunRecord:
         self._path = Path(trainer.default_root_dir) / record_name(self._verb)
         earlier = _earlier_tries(self._path)
         self._began = time.monotonic()
-        self._results = dict(_places(self._verb, stage, Path(trainer.default_root_dir), config))
+        places = _places(self._verb, stage, Path(trainer.default_root_dir), config)
+        self._results = {name: (place, names) for name, place, names in places}
         outputs = ["model.init_args." + name for name in getattr(type(stage), "outputs", ())]
         self._record = {
             "written_by": "liteframe",
@@ -147,7 +148,7 @@ class RunRecord:
         self._write()
 
     def _facts_of_results(self) -> dict[str, Any]:
-        facts = {name: facts_of(str(place)) for name, place in self._results.items()}
+        facts = {name: facts_of(str(place), names) for name, (place, names) in self._results.items()}
         return {name: told for name, told in facts.items() if told is not None}
 
     def _write(self) -> None:
@@ -161,16 +162,19 @@ class RunRecord:
             ) from error
 
 
-def _places(verb: str, stage: LightningModule, folder: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
-    """What a run is to make, by names: the same of two runs that are the same."""
+def _places(
+    verb: str, stage: LightningModule, folder: Path, config: Mapping[str, Any]
+) -> Iterator[tuple[str, Path, str]]:
+    """What a run is to make, by names, and the pattern of its files: the same of two runs that are the same."""
     if verb == "fit" and isinstance(stage, Stage):
-        yield "export", stage.export_folder(folder)
+        yield "export", stage.export_folder(folder), "*"
     elif verb == "predict":
-        texts = dict(texts_of(config))
+        texts, shard = dict(texts_of(config)), getattr(stage, "list_shard", None)
         for name in getattr(type(stage), "outputs", ()):
-            yield name, Path(texts[f"model.init_args.{name}"])
+            # Beside the files of a shard lie those of others, of whichever jobs have come so far.
+            yield name, Path(texts[f"model.init_args.{name}"]), "*" if shard is None else f"{shard.tag}*"
     elif verb == "test":
-        yield "evaluation.json", folder / "evaluation.json"
+        yield "evaluation.json", folder / "evaluation.json", "*"
 
 
 def _is_stop(error: BaseException) -> bool:
