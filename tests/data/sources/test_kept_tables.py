@@ -64,20 +64,41 @@ def test_kept_rows_are_those_of_the_list_and_are_read_once(tmp_path: Path, readi
     assert again.sizes == [4] and again.first_url is None
 
 
-def test_rows_of_parquet_and_of_several_lists_are_kept(tmp_path: Path, readings: list[str]) -> None:
+def test_rows_of_several_lists_are_kept(tmp_path: Path, readings: list[str]) -> None:
+    sources = [str(written(tmp_path / "x.jsonl")), VideoSource(str(written(tmp_path / "y.jsonl", [{"path": "s3://b"}])))]
+    for _ in range(2):
+        rows = read_sources(sources)
+        assert list(rows.ids()) == ["a.mp4", "b", "c.mp4", "a.mp4@2", "s3://b"]
+        assert rows.sizes == [4, 1] and rows.first_url == "s3://b"
+    assert readings == ["read"]
+
+
+def test_rows_of_parquet_are_the_same_held_and_kept(
+    tmp_path: Path, readings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values that JSON has not are texts at any depth, however long the list is."""
     pa = pytest.importorskip("pyarrow")
     from datetime import datetime
 
     from pyarrow.parquet import write_table
 
-    table = pa.table({"path": ["a.mp4", "s3://x/b.mp4"], "when": [datetime(2024, 1, 1), None], "bytes": [b"\xff", b""]})
-    write_table(table, tmp_path / "y.parquet")
-    sources = [str(written(tmp_path / "x.jsonl")), VideoSource(str(tmp_path / "y.parquet"))]
-    for _ in range(2):
-        rows = read_sources(sources)
-        assert list(rows.ids()) == ["a.mp4", "b", "c.mp4", "a.mp4@2", "a.mp4@1", "s3://x/b.mp4"]
-        assert rows.sizes == [4, 2] and rows.first_url == "s3://x/b.mp4"
-        assert rows[4].extra == {"when": "2024-01-01 00:00:00", "bytes": "b'\\xff'"}
+    when, path = [datetime(2024, 1, 1), None], tmp_path / "y.parquet"
+    columns = {
+        "path": ["a.mp4", "s3://x/b.mp4"],
+        "when": when,
+        "bytes": [b"\xff", b""],
+        "deep": [[{"when": time}] for time in when],
+        "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
+        "conversations": [[{"from": "human", "value": "x", "when": time}] for time in when],
+    }
+    write_table(pa.table(columns), path)
+    rows = read_manifest(path)
+    time = "2024-01-01 00:00:00"
+    assert rows[0].extra == {"when": time, "bytes": "b'\\xff'", "deep": [{"when": time}], "map": [["k", 1]]}
+    assert rows[0].conversations == [{"from": "human", "value": "x", "when": time}]
+    for long_list in (0, 0, 1 << 40):
+        monkeypatch.setattr(kept_tables, "LONG_LIST", long_list)
+        assert list(read_sources(str(path))) == rows
     assert readings == ["read"]
 
 

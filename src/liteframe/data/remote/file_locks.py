@@ -61,7 +61,11 @@ def hold_alone(handle: int) -> None:
 
 
 def remove_unheld(path: Path) -> bool:
-    """Removes `path` unless somebody holds it; whether it is gone."""
+    """Removes `path` unless somebody holds it; whether it is gone.
+
+    Raises:
+        OSError: it cannot be opened, locked or removed.
+    """
     if sys.platform == "win32":
         try:
             path.unlink(missing_ok=True)
@@ -69,7 +73,7 @@ def remove_unheld(path: Path) -> bool:
             return False
         return True
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = _open_to_lock_alone(path)
     except FileNotFoundError:
         return True
     try:
@@ -79,6 +83,14 @@ def remove_unheld(path: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _open_to_lock_alone(path: Path) -> int:
+    """NFS locks a file for one alone only where it is open to be written to (flock(2), "NFS details")."""
+    try:
+        return os.open(path, os.O_RDWR)
+    except PermissionError:  # another user's, or write-protected: a disk of this machine asks for no more
+        return os.open(path, os.O_RDONLY)
 
 
 def _wait_for(handle: int) -> None:

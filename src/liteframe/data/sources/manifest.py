@@ -19,7 +19,7 @@ from liteframe.data.sources.parquet import parquet_rows
 from liteframe.data.sources.remote_source import list_or_videos
 from liteframe.data.sources.row_names import ListNames, NameTable, named_apart
 from liteframe.data.sources.row_table import RowTable
-from liteframe.data.sources.video_row import ParsedRow, VideoRow, parse_row, unusable
+from liteframe.data.sources.video_row import ParsedRow, VideoRow, parse_row, put_in_json, unusable
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
 from liteframe.system.shown_url import shown_url
@@ -135,12 +135,15 @@ def each_row(
     held = held or ListRoot(folder_of(url) if url else str(path.parent), root)
     empty = True
     try:
+        has_other_values = is_parquet(path)
         for where, fields in _fields(path, url):
             empty = False
             try:
                 parsed: ParsedRow | ManifestError = parse_row(fields, where, held, asked_apart)
             except ManifestError as error:
                 parsed = error
+            if has_other_values and isinstance(parsed, ParsedRow):
+                put_in_json(parsed.row)
             yield where, parsed
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -62,8 +62,8 @@ class RowTable(Sequence[VideoRow]):
 
     Args:
         parts: the rows of each list.
-        folder: writes the rows into files in there (`TABLE_FILES`) and maps them, for `RowTable.open` too; a value that
-            JSON has not, such as a time out of Parquet, becomes its text. By default they are held in memory.
+        folder: writes the rows into files in there (`TABLE_FILES`) and maps them, for `RowTable.open` too. By default
+            they are held in memory.
 
     Attributes:
         sizes: number of rows of each list.
@@ -220,7 +220,7 @@ def _as_json(values: list[Any]) -> bytes:
     return _JSON(values).encode(errors="surrogatepass")
 
 
-_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False, default=str).encode
+_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 
 def _sample_key(row: VideoRow, source: int) -> int:

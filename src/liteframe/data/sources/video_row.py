@@ -27,7 +27,8 @@ class VideoRow:
         start, end: part of the video to use, in seconds.
         error: why the row cannot be used, as `liteframe check` found of its file, or as reading the list did; such a
             row is never opened.
-        extra: every other field of the row; a `decoder` in there is "auto", "decord", "pyav" or "torchcodec".
+        extra: every other field of the row, in values of JSON; a time out of Parquet is its text. A `decoder` in there
+            is "auto", "decord", "pyav" or "torchcodec".
         place: of the row in its list (`file:3`), for messages; empty for the videos of a folder.
         own_id: the id that the row itself gives, if no other row of its list may have that too.
         name: the path as seen from the manifest's folder (or `root`); empty for the path itself.
@@ -61,7 +62,7 @@ class VideoRow:
         return _content([*read, self.conversations, self.extra.get("questions")])
 
 
-_content = json.JSONEncoder(default=repr).encode
+_content = json.JSONEncoder().encode
 
 
 @dataclass
@@ -134,3 +135,19 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
 def unusable(where: str, error: ManifestError) -> VideoRow:
     """What stands for a row that cannot be read, so that it is skipped, listed and counted."""
     return VideoRow(path=where, id=where, error=str(error))
+
+
+def put_in_json(row: VideoRow) -> None:
+    """Puts a row out of a format with more kinds of values than JSON has into values of JSON: others become texts.
+
+    So it is the same whether its list is short, and rows are held as they are, or long, and they are kept as JSON.
+    """
+    row.conversations, row.extra = _in_json(row.conversations), _in_json(row.extra)
+
+
+def _in_json(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, dict):
+        return {name: _in_json(item) for name, item in value.items()}
+    return [_in_json(item) for item in value] if isinstance(value, list | tuple) else str(value)
