@@ -24,7 +24,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -165,9 +165,11 @@ def running(words: Callable[[int], list[str]], health: str) -> Iterator[str]:
         finally:
             process.terminate()
             try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                killpg(process.pid, signal.SIGKILL)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(30)
+            finally:
+                with suppress(ProcessLookupError):  # no child outlived it
+                    killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor
 
 import liteframe
+from liteframe.command import cli
 from liteframe.command.export import export_command
 from liteframe.data.sampling import FpsCapped, FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.errors import ConfigError
 from liteframe.hf.loading import load_video_llm
 from liteframe.hf.run_folder import RunFolder
 from liteframe.models.folders.training_record import RECORD, TeacherName, TrainingRecord
@@ -211,7 +214,7 @@ def test_an_adapter_is_merged_in_float32(dtype: str | None, tmp_path: Path) -> N
     assert checked == 9, "three layers with three adapters"
 
 
-def test_chat_in_float32_merges_in_float32(tmp_path: Path) -> None:
+def test_chat_and_evaluate_in_float32_merge_in_float32(tmp_path: Path) -> None:
     from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 
     host, processor = load_base_vlm(str(host_folder()))
@@ -223,6 +226,10 @@ def test_chat_in_float32_merges_in_float32(tmp_path: Path) -> None:
     card.write_text(json.dumps({**json.loads(card.read_text()), "host": "../../host"}))
     export_command(str(run), str(tmp_path / "out"), merge=True, dtype="float32")
     expected = load_file(tmp_path / "out" / "model.safetensors")
-    model = liteframe.load(run / "export", device="cpu", dtype="float32").model
-    for name, weight in model.language_model.state_dict().items():
-        assert torch.equal(weight, expected[f"language_model.{name}"]), name
+    words = ["evaluate", str(run), "--benchmark", "tiny-world", "--data", str(manifest("test").parent)]
+    with mock.patch("liteframe.evaluation.subject.EvaluatedModel", side_effect=ConfigError("enough")) as evaluated:
+        assert cli.main([*words, "--device", "cpu", "--dtype", "float32"]) == 1
+    chat = liteframe.load(run / "export", device="cpu", dtype="float32")
+    for model in (chat.model, evaluated.call_args.args[0].float()):
+        for name, weight in model.language_model.state_dict().items():
+            assert torch.equal(weight, expected[f"language_model.{name}"]), name

@@ -53,8 +53,8 @@ def chat_command(
         dtype: of the arithmetic; auto is the faster of float32 and bfloat16 on a CPU, and that of the LLM's weights on
             a GPU.
         engine: that runs the encoder; torch-compile compiles it for a CPU first, which takes a minute or so,
-            openvino-int8 is eight bits on a CPU, out of a folder exported with that engine, torchao-fp8 float8 on a
-            GPU (pip install 'liteframe-video[fp8]').
+            openvino-int8 is eight bits on a CPU, out of a folder that `liteframe export --calibrate` wrote, torchao-fp8
+            float8 on a GPU (pip install 'liteframe-video[fp8]').
         stream: watch the video as it goes on.
         memory: clips of a stream that are held at most; by default those of as many frames as the model was trained on.
         forget: what goes where a stream has more; window drops the oldest clips, merge makes one of neighbours.

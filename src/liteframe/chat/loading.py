@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
-
 from liteframe.chat.model import ChatModel
 from liteframe.data.decoding.read_video import DEADLINE_S
 from liteframe.hf.engine import TORCH, require_engine
 from liteframe.hf.loading import load_video_llm
-from liteframe.models.video_llm.precision import AUTO, dtype_named, on_device
+from liteframe.models.video_llm.precision import AUTO, dtype_named, merged_dtype, on_device
 
 
 def load(
@@ -43,8 +41,7 @@ def load(
     """
     device = require_engine(engine, device)
     dtype = dtype_named(dtype, device)
-    # An adapter is merged into weights of that dtype: rounded to fewer bits first, much of it would be lost.
-    found = load_video_llm(model, attention, torch.float32 if dtype == "float32" else None, engine)
+    found = load_video_llm(model, attention, merged_dtype(dtype), engine)
     if found.not_applied:
         asked = ", ".join(found.not_applied)
         print(f"liteframe: answers are greedy; of its generation config {asked} is not applied", file=sys.stderr)

@@ -45,8 +45,8 @@ def demo_command(
         dtype: of the arithmetic; auto is the faster of float32 and bfloat16 on a CPU, and that of the LLM's weights on
             a GPU.
         engine: that runs the encoder; torch-compile compiles it for a CPU first, which takes a minute or so,
-            openvino-int8 is eight bits on a CPU, out of a folder exported with that engine, torchao-fp8 float8 on a
-            GPU.
+            openvino-int8 is eight bits on a CPU, out of a folder that `liteframe export --calibrate` wrote, torchao-fp8
+            float8 on a GPU.
         similarity: of WAP, whose weights over the teacher's frames are shown; as in the run that trained the model.
         scale: of WAP, likewise.
         max_video_mb: most megabytes of a video.

@@ -87,8 +87,8 @@ def evaluate_command(
         dtype: of the arithmetic; by default that of the LLM's weights, so that results of several machines compare;
             auto is the faster of float32 and bfloat16 on a CPU.
         engine: that runs the encoder; torch-compile compiles it for a CPU first, which takes a minute or so,
-            openvino-int8 is eight bits on a CPU, out of a folder exported with that engine, torchao-fp8 float8 on a
-            GPU (pip install 'liteframe-video[fp8]').
+            openvino-int8 is eight bits on a CPU, out of a folder that `liteframe export --calibrate` wrote, torchao-fp8
+            float8 on a GPU (pip install 'liteframe-video[fp8]').
         deadline_s: seconds without progress after which a video is given up.
         compare: two folders of results, whose questions are compared in pairs.
         average: four folders of results, for the paper's average.
@@ -128,11 +128,13 @@ def evaluate_command(
         from liteframe.evaluation.subject import EvaluatedModel
         from liteframe.evaluation.turns import Turns
         from liteframe.hf.engine import TORCH, require_engine
+        from liteframe.models.video_llm.precision import dtype_named
 
     device = require_engine(engine, _device(device) if engine == TORCH else device)
-    loaded = _load(model, compressor, ratio, engine)
+    answers_in = dtype_named(dtype, device)
+    loaded = _load(model, compressor, ratio, engine, answers_in)
     reduces = None if compressor is None else {"name": compressor, **loaded.describe()}
-    subject = EvaluatedModel(loaded, device, dtype)
+    subject = EvaluatedModel(loaded, device, answers_in)
     tiling = _tiling(tiles, token_budget, tile_order, thumbnail)
     choice = FrameChoice.of(subject, frames, sampler, image_size, tiling)
     settings = EvaluationSettings(benchmark, split, limit, asks, subtitles, answer, choice, subject, reduces)
@@ -203,12 +205,12 @@ def _not_answered(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _load(model: str, compressor: str | None, ratio: float, engine: str) -> Any:
+def _load(model: str, compressor: str | None, ratio: float, engine: str, dtype: str | None) -> Any:
     from liteframe.evaluation.subject_loading import load_subject
     from liteframe.hf.loading import loading_quietly
 
     with loading_quietly():
-        return load_subject(model, compressor, ratio, engine)
+        return load_subject(model, compressor, ratio, engine, dtype)
 
 
 def _device(asked: str) -> str:

@@ -15,6 +15,7 @@ from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP
 from liteframe.models.video_llm.adapted import is_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.precision import merged_dtype
 
 _METHODS = {**RUN_METHODS, **VARIANT_METHODS}
 _OF_THE_TEACHER = "teacher+"
@@ -41,7 +42,13 @@ def compressors() -> list[str]:
     return [name.removeprefix(_OF_THE_TEACHER) for name in _METHODS if name.startswith(_OF_THE_TEACHER)]
 
 
-def load_subject(source: str, compressor: str | None = None, ratio: float = 16.0, engine: str = TORCH) -> Answering:
+def load_subject(
+    source: str,
+    compressor: str | None = None,
+    ratio: float = 16.0,
+    engine: str = TORCH,
+    dtype: str | None = None,
+) -> Answering:
     """A model to evaluate.
 
     Args:
@@ -50,6 +57,8 @@ def load_subject(source: str, compressor: str | None = None, ratio: float = 16.0
         compressor: a method of the project between an InternVL and its LLM; None leaves every token.
         ratio: how many times fewer tokens it leaves.
         engine: that runs the encoder, see `load_video_llm`.
+        dtype: "float32", "bfloat16" or "float16", that it will answer in, see `merged_dtype`; None is the one of the
+            LLM's weights.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, an unknown compressor, or one for a model that has its own; an
@@ -58,7 +67,7 @@ def load_subject(source: str, compressor: str | None = None, ratio: float = 16.0
     inside = [Path(source, name) for name in ("", "export", "lma/export") if is_adapted(Path(source, name))]
     source = str(inside[0]) if inside else source
     if compressor is None:
-        return load_video_llm(source, engine=engine)
+        return load_video_llm(source, dtype=merged_dtype(dtype), engine=engine)
     if engine != TORCH:
         raise ConfigError(f"--engine {engine} is for models as they are, --compressor changes one; leave one out")
     if compressor not in compressors():

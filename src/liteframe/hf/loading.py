@@ -46,7 +46,8 @@ def load_video_llm(
             encoder; the last two may be hub ids too. Each may also lie at an address (`s3://bucket/model`).
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         dtype: of weights that an adapter is merged into; None is the one of the LLM's.
-        engine: that runs its encoder, one of `ENGINES`; openvino-int8 needs what `liteframe export` made for it.
+        engine: that runs its encoder, one of `ENGINES`; openvino-int8 needs what `liteframe export --calibrate`
+            wrote.
 
     Raises:
         ConfigError: nothing there that is a Video LLM, or that the engine can run.

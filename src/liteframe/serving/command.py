@@ -70,8 +70,8 @@ def serve_command(
         dtype: of the arithmetic; auto is the faster of float32 and bfloat16 on a CPU, and that of the LLM's weights on
             a GPU.
         engine: that runs the encoder; torch-compile compiles it for a CPU first, which takes a minute or so,
-            openvino-int8 is eight bits on a CPU, out of a folder exported with that engine, torchao-fp8 float8 on a
-            GPU.
+            openvino-int8 is eight bits on a CPU, out of a folder that `liteframe export --calibrate` wrote, torchao-fp8
+            float8 on a GPU.
     """
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise ConfigError(f"serving needs {', '.join(missing)}; {install_hint('serve')}")

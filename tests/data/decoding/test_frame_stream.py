@@ -21,6 +21,7 @@ from installed_decoders import INSTALLED
 from painted_videos import write_video
 
 from liteframe.data.decoding.decode import VideoInfo
+from liteframe.data.decoding.processes.child import Child
 from liteframe.data.decoding.processes.frame_chunks import Begin, ChunkSender
 from liteframe.data.decoding.processes.frame_stream import FrameStream, StartedOver
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
@@ -123,6 +124,22 @@ def test_a_cancelled_stream_wakes_who_waits_and_asks_no_other_process(video: str
             with pytest.raises(DecodeError, match="the work was ended"):
                 waits.result(60)
         assert pool.children() == [] and not psutil.pid_exists(child)
+
+
+def test_a_stream_cancelled_at_its_end_leaves_the_process_to_the_next_job(video: str) -> None:
+    class CancelledThen(DecodePool):
+        def _give_back(self, child: Child) -> None:
+            super()._give_back(child)
+            for stream in self._streams:
+                stream.cancel()
+
+    with CancelledThen() as pool:
+        stream = pool.stream(DecodeJob(video, UniformMidpoints(), 4), chunk_frames=4)
+        assert stream._thread is not None
+        stream._thread.join(60)
+        (child,) = pool.children()
+        assert at_once(pool, DecodeJob(video, UniformMidpoints(), 4)).indices.tolist() == [7, 22, 37, 51]
+        assert pool.children() == [child]
 
 
 def test_a_process_that_is_lost_twice_is_an_error_of_the_video(pool: DecodePool, video: str) -> None:

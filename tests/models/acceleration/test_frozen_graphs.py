@@ -103,6 +103,38 @@ def test_weights_that_have_changed_are_seen(backend: Constants) -> None:
     assert_same(tokens(twin, video(1, 4)) - tokens(model, video(1, 4)), torch.ones(1, 1, *model_grid(model), 8))
 
 
+@pytest.mark.parametrize("mode", ["in training", "in eval mode", "by gradients from elsewhere"])
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_steps_of_fused_optimizers_are_seen(backend: Constants, optimizer: Any, mode: str) -> None:
+    model, plain = small_student(), small_student()
+    model.freeze_chunks(1)
+    tokens(model, video(1, 4))
+    for one in (model, plain):
+        if mode != "in eval mode":
+            one.train()
+        if mode == "by gradients from elsewhere":
+            for parameter in one.parameters():
+                parameter.grad = torch.ones_like(parameter)
+        else:
+            one(video(1, 4)).last_hidden_state.square().mean().backward()
+        optimizer(one.parameters(), lr=0.1, fused=True).step()
+        one.eval()
+    assert_same(tokens(model, video(1, 4)), tokens(plain, video(1, 4)))
+    assert backend.graphs == 2
+
+
+def test_weights_made_in_inference_mode_are_not_kept_as_they_were(backend: Constants) -> None:
+    with torch.inference_mode():
+        model = small_student()
+    graphs = model.freeze_chunks(1)
+    with pytest.warns(FallbackWarning, match=r"made in inference mode.*load and convert the model outside") as told:
+        before = tokens(model, video(2, 4))
+    with torch.inference_mode():
+        model.head.bias.add_(1.0)
+    assert_same(tokens(model, video(2, 4)), before + 1.0)
+    assert len(told) == 1 and graphs.failed and backend.graphs == 0
+
+
 def model_grid(model: LiteFrameEncoder) -> tuple[int, int]:
     rows, columns = tokens(model, video(1, 4)).shape[2:4]
     return rows, columns

@@ -155,6 +155,16 @@ def test_the_pooling_query_of_siglip_and_of_timm_is_what_their_heads_ask(tmp_pat
         torch.testing.assert_close(pooled.reshape(2, 1, 32), shown @ tokens, **EXACT)
 
 
+def test_a_teacher_of_several_frames_at_a_time_is_not_compiled_for_single_ones(tmp_path: Path) -> None:
+    qwen_folder(tmp_path)
+    teacher = QwenVL(str(tmp_path)).load()
+    with pytest.raises(
+        ConfigError, match="torch-compile .*QwenVLTeacher makes its tokens of 2 frames .*leave --engine"
+    ):
+        teacher.freeze_frames()
+    assert teacher._graphs is None
+
+
 @pytest.fixture(params=["siglip", "siglip2", "qwen", "timm"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> TeacherSource:
     makers: dict[str, tuple[Any, type[Any]]] = {

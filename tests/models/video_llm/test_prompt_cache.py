@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
@@ -42,6 +44,50 @@ def test_tokens_that_fit_move_nothing() -> None:
     places = {layer.update(states(tokens), states(tokens))[0].data_ptr() for tokens in (7, 1, 12)}
     assert len(places) == 1
     assert layer.update(states(1), states(1))[0].data_ptr() not in places
+
+
+CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "fewer videos": lambda held: held[:1],  # which begins where the room does
+    "other dtype": lambda held: held.view(torch.int32),
+    "every other token": lambda held: held[..., ::2, :],
+    "copied": torch.clone,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_no_more_a_part_of_its_room_is_copied_to_another(change: str) -> None:
+    layer, batch = RoomyLayer(20), 2
+    layer.update(states(6, batch), -states(6, batch))
+    keys, values, more = states(6, batch), -states(6, batch), states(1, batch)
+    changed = CHANGES[change]
+    assert layer.keys is not None and layer.values is not None
+    layer.keys, layer.values = changed(layer.keys), changed(layer.values)
+    keys, values = changed(keys), changed(values)
+    more = more[: len(keys)].to(keys.dtype)
+    found_keys, found_values = layer.update(more, more)
+    assert torch.equal(found_keys, torch.cat([keys, more], dim=-2))
+    assert torch.equal(found_values, torch.cat([values, more], dim=-2))
+
+
+def test_room_made_in_inference_mode_is_left_outside_of_it() -> None:
+    layer = RoomyLayer(20)
+    with torch.inference_mode():
+        layer.update(states(6), -states(6))
+    keys, values = layer.update(states(1), -states(1))
+    assert torch.equal(keys, torch.cat([states(6), states(1)], dim=-2)) and torch.equal(values, -keys)
+    with torch.inference_mode():
+        assert layer.update(states(2), -states(2))[0].data_ptr() == keys.data_ptr()
+
+
+def test_deep_copies_hold_what_they_held_whoever_goes_on() -> None:
+    layer = RoomyLayer(20)
+    layer.update(states(6), -states(6))
+    other = copy.deepcopy(layer)
+    for one, tokens in ((layer, 2), (other, 3)):
+        one.update(states(tokens), -states(tokens))
+    for one, tokens in ((layer, 2), (other, 3)):
+        keys = one.keys
+        assert keys is not None and torch.equal(keys, torch.cat([states(6), states(tokens)], dim=-2))
 
 
 @torch.inference_mode()

@@ -14,9 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules import module as all_modules
 
 from liteframe.models.acceleration.compiled_layers import CompiledOrNot
+from liteframe.models.acceleration.fallback import warn_of_fallback
 
 _MOST = 4
 """Graphs of an encoder: each takes a minute to compile."""
+_MADE_IN_INFERENCE_MODE = RuntimeError(
+    "the weights were made in inference mode, where torch does not count what is written to them; load and convert"
+    " the model outside of torch.inference_mode()"
+)
 
 
 class FrozenGraphs:
@@ -24,20 +29,25 @@ class FrozenGraphs:
 
     The function runs as it is where gradients are wanted or the module is in training, for another number of clips or
     of threads, where somebody hooks into a module, and after a compilation that failed (of which one warning tells).
-    Weights that are others, or were written to, are compiled anew; what writes to `weight.data` is not seen.
+
+    Weights that are others, or were written to, are compiled anew, by torch's count of the writes to a tensor. Fused
+    optimizers (``AdamW(fused=True)``) write without being counted, so graphs are also forgotten where the module is
+    trained: by a call in training, or with gradients on for weights that want some. Writes to weights made in inference
+    mode are not counted either, and those are not compiled. What nothing notices is a write through `weight.data`,
+    ``weight.detach().numpy()`` or other memory shared with a weight, such as another process's: call `forget` after it.
 
     Args:
         batch: clips, or frames, that are compiled for.
 
     Attributes:
-        failed: whether a compilation has failed.
+        failed: whether a compilation has failed, or weights made in inference mode were met.
     """
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
         self.failed = False
         self._threads = torch.get_num_threads()  # which are a part of the code
-        self._weights: list[tuple[int, int]] = []
+        self._versions: list[tuple[int, int]] = []
         self._graphs: dict[tuple[Any, ...], CompiledOrNot] = {}
 
     def __call__(self, forward: Callable[[Tensor], Any], tensor: Tensor) -> Any:
@@ -48,11 +58,18 @@ class FrozenGraphs:
             tensor: its argument; its first axis counts clips, or frames.
         """
         module: nn.Module = forward.__self__  # type: ignore[attr-defined]
-        weights = _versions(module) if self._takes(module, tensor) else None
+        if _is_trained(module):
+            self.forget()
+        weights = _weights(module) if self._takes(module, tensor) else None
         if weights is None:
             return forward(tensor)
-        if weights != self._weights:
-            self._weights, self._graphs = weights, {}
+        if any(weight.is_inference() for weight in weights):
+            self.failed = True
+            warn_of_fallback("torch.compile", _MADE_IN_INFERENCE_MODE)
+            return forward(tensor)
+        versions = [(weight.data_ptr(), weight._version) for weight in weights]
+        if versions != self._versions:
+            self._versions, self._graphs = versions, {}
         if torch.is_inference_mode_enabled() and not tensor.is_inference():
             tensor = tensor.clone()  # code for the one kind of tensor is not that for the other
         tensor, device = tensor.contiguous(), tensor.device.type
@@ -71,6 +88,10 @@ class FrozenGraphs:
         self.failed = graph.failed
         return output
 
+    def forget(self) -> None:
+        """Drop all graphs."""
+        self._graphs = {}
+
     def _takes(self, module: nn.Module, tensor: Tensor) -> bool:
         if self.failed or torch.is_grad_enabled() or module.training:
             return False
@@ -88,13 +109,16 @@ def _freezing() -> AbstractContextManager[None]:
     return context
 
 
-def _versions(module: nn.Module) -> list[tuple[int, int]] | None:
-    """Tells the weights of a module from others, and from what they were before; None where somebody hooks into it."""
-    found = []
+def _is_trained(module: nn.Module) -> bool:
+    wants = torch.is_grad_enabled() and any(weight.requires_grad for weight in module.parameters())
+    return module.training or wants
+
+
+def _weights(module: nn.Module) -> list[Tensor] | None:
+    """Parameters and buffers of a module; None where somebody hooks into it."""
+    weights = []
     for part in module.modules():
         if part._forward_pre_hooks or part._forward_hooks:
             return None
-        for weight in (*part._parameters.values(), *part._buffers.values()):
-            if weight is not None:
-                found.append((weight.data_ptr(), 0 if weight.is_inference() else weight._version))
-    return found
+        weights += [weight for weight in (*part._parameters.values(), *part._buffers.values()) if weight is not None]
+    return weights

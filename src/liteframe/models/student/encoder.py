@@ -192,6 +192,11 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             self._graphs.forget()  # they read the weights where those lay
         return super()._apply(fn, recurse)
 
+    def train(self, mode: bool = True) -> LiteFrameEncoder:
+        if mode and isinstance(self._graphs, FrozenGraphs):
+            self._graphs.forget()  # fused optimizers write to weights unnoticed
+        return super().train(mode)
+
     def forward(self, frames_BTCHW: Tensor, valid_frames_B: Tensor | None = None) -> LiteFrameOutput:
         """Encode videos of any number of frames; the last clip is filled up with the last frame.
 

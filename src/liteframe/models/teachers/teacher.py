@@ -145,7 +145,16 @@ class Teacher(nn.Module, ABC):
         return encoded.unflatten(batch)
 
     def freeze_frames(self, frames: int = 1) -> FrozenGraphs:
-        """Compiles it with its weights as constants, for so many frames at a time: see `FrozenGraphs`."""
+        """Compiles it with its weights as constants, for so many frames at a time: see `FrozenGraphs`.
+
+        Raises:
+            ConfigError: it does not encode each frame on its own.
+        """
+        if not self.frame_wise:
+            raise ConfigError(
+                f"engine torch-compile compiles encoders that see one frame at a time, and a {type(self).__name__}"
+                f" makes its tokens of {self.geometry.frames} frames together; leave --engine out"
+            )
         self._graphs = FrozenGraphs(frames)
         return self._graphs
 

@@ -36,6 +36,14 @@ def dtype_named(name: str | None, device: str | torch.device) -> str | None:
     return name
 
 
+def merged_dtype(name: str | None) -> torch.dtype | None:
+    """Of weights that an adapter is merged into, for a precision; None is the one of the LLM's.
+
+    Those that compute in float32 are merged in it: rounded to fewer bits first, much of an adapter would be lost.
+    """
+    return torch.float32 if name == "float32" else None
+
+
 def set_precision(model: nn.Module, name: str) -> torch.dtype | None:
     """Makes the weights fit a precision; the dtype of autocast for it, None for none.
 

@@ -39,6 +39,9 @@ def holds_all(cache: DynamicCache) -> bool:
 class RoomyLayer(DynamicLayer):
     """One layer's keys and values as a part of larger tensors, (B, heads, tokens, C).
 
+    Whoever copies a cache copies it by `copy.deepcopy`: shallow copies would write into the same room, each over what
+    the other holds.
+
     Args:
         tokens: that there is room for from the start.
     """
@@ -59,12 +62,7 @@ class RoomyLayer(DynamicLayer):
     def _extended(self, which: int, held: Tensor | None, more: Tensor) -> Tensor:
         length = 0 if held is None or not held.numel() else held.shape[-2]
         stop, room = length + more.shape[-2], self._rooms[which]
-        # What is held may be of another batch since, or have been copied.
-        if (
-            room is None
-            or stop > room.shape[-2]
-            or (held is not None and length and held.data_ptr() != room.data_ptr())
-        ):
+        if room is None or stop > room.shape[-2] or not _takes(room, held if length else None, more):
             size = self._tokens if stop <= self._tokens else int(stop * _MORE)
             room = self._rooms[which] = torch.empty(
                 (*more.shape[:-2], size, more.shape[-1]), dtype=more.dtype, device=more.device
@@ -78,3 +76,16 @@ class RoomyLayer(DynamicLayer):
         """Drops what is held, and the room."""
         super().reset()
         self._rooms = [None, None]
+
+
+def _takes(room: Tensor, held: Tensor | None, more: Tensor) -> bool:
+    """Whether more can be written behind what is held: that may be of another batch by now, or have been copied."""
+    if room.is_inference() and not torch.is_inference_mode_enabled():
+        return False
+    alike = (room.shape[:-2], room.shape[-1], room.dtype, room.device)
+    if (more.shape[:-2], more.shape[-1], more.dtype, more.device) != alike:
+        return False
+    if held is None:
+        return True
+    begins_there = (held.data_ptr(), held.stride()) == (room.data_ptr(), room.stride())
+    return begins_there and (held.shape[:-2], held.shape[-1], held.dtype, held.device) == alike

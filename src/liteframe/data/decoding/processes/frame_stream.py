@@ -155,8 +155,8 @@ class FrameStream:
         with self._changed:
             return not self._closed
 
-    def attend_to(self, child: Child) -> bool:
-        """Says which process is asked next; false where the frames are no longer of use."""
+    def attend_to(self, child: Child | None) -> bool:
+        """Says which process is asked next, or that none is; false where the frames are no longer of use."""
         with self._changed:
             self._child = child
             return not self._closed

@@ -291,6 +291,8 @@ class DecodePool:
             return lost
         finally:
             left.spent += time.monotonic() - started - taking_s
+            if stream is not None:
+                stream.attend_to(None)  # before another job has it
             self._give_back(child)
 
     def _fetching_s(self, path: str) -> float:
