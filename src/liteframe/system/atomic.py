@@ -60,6 +60,17 @@ def atomic_write_json(path: str | os.PathLike[str], value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def sync_folder(folder: Path) -> None:
+    """Makes renames in `folder` last through a power cut."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def disk_fault(error: BaseException) -> str | None:
     """What the disk said (full, read-only, no permission) in an error or its causes; None where it said nothing.
 

@@ -1,4 +1,4 @@
-"""The user's folder of what can be made anew: whatever lies in there may be deleted at any time."""
+"""The user's folder of what can be made anew: whatever lies in there may be deleted while no run uses it."""
 
 from __future__ import annotations
 

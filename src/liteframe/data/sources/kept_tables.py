@@ -1,8 +1,9 @@
 """Long lists are read once: their rows are kept in the user's cache, and open at once until a list changes.
 
-A table of them lies in a folder `LISTS-STATES-TOKEN`: digests of which lists they are and of how they were, and a part
-that makes the name its own. The processes of all ranks and runs map the same files. One that no process has open is
-removed when the same lists are read anew.
+A table of them lies in a folder `LISTS-STATES-TOKEN`: digests of which lists they are and of how they and the code that
+reads them were, and a part that makes the name its own. The processes of all ranks and runs map the same files. When
+lists are read anew, their other tables are removed, and those of any lists that were not opened for long; none that a
+process has open is.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,9 +25,11 @@ from typing import Any
 import liteframe
 from liteframe.data.remote.file import folder_of
 from liteframe.data.remote.file_locks import alone, hold, remove_unheld
+from liteframe.data.sources.checksums import read_checked, sync_file, write_checked
 from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.row_table import TABLE_FILES, RowTable
 from liteframe.data.sources.video_row import VideoRow
+from liteframe.system.atomic import sync_folder
 from liteframe.system.progress import Meter
 from liteframe.system.user_cache import user_cache
 
@@ -32,6 +37,8 @@ LONG_LIST = 16 << 20
 """Bytes of lists from which on their rows are kept: reading them takes seconds."""
 _SEEN, _HELD = "seen.json", "held"
 _FILES = (*TABLE_FILES, _SEEN, _HELD)
+_NAME = re.compile(r"[0-9a-f]{20}-[0-9a-f]{20}-[0-9a-f]{8}|\.[0-9a-f]{20}-[0-9a-f]{20}-[0-9a-f]{8}\.part")
+_LONG_AGO_S = 30 * 86_400
 _ROWS_A_TICK = 1000
 
 
@@ -40,7 +47,7 @@ class ListFile:
     """A list on disk.
 
     Args:
-        path: of the file.
+        path: of the file, absolute: two spellings of it are two lists.
         root: what its paths are relative to; `None` for its folder.
         url: that the file is a copy of; empty where it is none.
     """
@@ -54,14 +61,14 @@ class ListFile:
         return ListRoot(folder_of(self.url) if self.url else str(self.path.parent), self.root)
 
     def place(self) -> list[str | None]:
-        """Which list it is; its rows are placed by the path as it was given."""
+        """Which list it is."""
         root = self.root if self.root is None or self.held_root().is_url else os.path.abspath(self.root)
-        return [self.url, root] if self.url else [os.path.abspath(self.path), str(self.path), root]
+        return [self.url or str(self.path), root]
 
     def state(self) -> list[int]:
         """What of the file changes with its content."""
         found = os.stat(self.path)
-        return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+        return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
 Read = Callable[[Sequence[ListRoot]], Iterable[Iterable[VideoRow]]]
@@ -79,13 +86,13 @@ def kept_table(lists: Sequence[ListFile], read: Read) -> RowTable:
     Of several processes, the first one reads while the others wait.
     """
     folder = user_cache("lists")
-    of_lists = _digest([_reader(), os.path.expanduser("~"), [file.place() for file in lists]])
+    of_lists = _digest([os.path.expanduser("~"), [file.place() for file in lists]])
     try:
         if (table := _open_kept(folder, of_lists, lists)) is not None:
             return table
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder / f".{of_lists}.lock"):
-            return _open_kept(folder, of_lists, lists) or _keep(folder, of_lists, lists, read)
+            return _open_kept(folder, of_lists, lists, warns=True) or _keep(folder, of_lists, lists, read)
     except OSError as error:
         print(
             f"liteframe: the rows of {_named(lists)} cannot be kept in {folder} ({error.strerror or error}), so they"
@@ -95,19 +102,25 @@ def kept_table(lists: Sequence[ListFile], read: Read) -> RowTable:
     return RowTable(read([file.held_root() for file in lists]))
 
 
-def _open_kept(folder: Path, of_lists: str, lists: Sequence[ListFile]) -> RowTable | None:
+def _open_kept(folder: Path, of_lists: str, lists: Sequence[ListFile], warns: bool = False) -> RowTable | None:
     for kept in sorted(folder.glob(f"{of_lists}-{_states(lists)}-*")):
         handle = hold(kept / _HELD)
         if handle is None:
             continue
         try:
-            seen = json.loads((kept / _SEEN).read_bytes())
+            seen = json.loads(read_checked(kept / _SEEN))
             if all(file.held_root().is_as(sights) for file, sights in zip(lists, seen, strict=True)):
                 table = RowTable.open(kept)
                 table.keep_open(handle)
+                _mark_use(kept)
                 return table
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # damaged: it is read anew
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if warns:
+                print(
+                    f"liteframe: warning: the rows of {_named(lists)} that are kept in {kept} are damaged ({error}), so"
+                    " they are read anew",
+                    file=sys.stderr,
+                )
         os.close(handle)
     return None
 
@@ -122,22 +135,45 @@ def _keep(folder: Path, of_lists: str, lists: Sequence[ListFile], read: Read) ->
     try:
         roots = [file.held_root() for file in lists]
         with Meter(f"reading {_named(lists)}", unit="rows") as meter:
-            RowTable((_ticked(rows, meter) for rows in read(roots)), part)
-        (part / _SEEN).write_text(json.dumps([root.seen() for root in roots]), encoding="utf-8")
+            RowTable.write((_ticked(rows, meter) for rows in read(roots)), part)
+        write_checked(part / _SEEN, json.dumps([root.seen() for root in roots]))
         (part / _HELD).touch()
+        for file in part.iterdir():
+            sync_file(file)
         kept = folder / name
         part.rename(kept)
     except BaseException:
         _remove(part)
         raise
-    for old in folder.glob(f"{of_lists}-*"):
-        if old != kept and remove_unheld(old / _HELD):
-            _remove(old)
+    with suppress(OSError):  # not every disk syncs folders
+        sync_folder(folder)
+    _remove_old(folder, of_lists, kept)
     table = RowTable.open(kept)
     handle = hold(kept / _HELD)
     assert handle is not None
     table.keep_open(handle)
     return table
+
+
+def _mark_use(kept: Path) -> None:
+    with suppress(OSError):  # a folder that may only be read is good for reading
+        os.utime(kept / _HELD)
+
+
+def _remove_old(folder: Path, of_lists: str, kept: Path) -> None:
+    """Removes the other tables of these lists, and those of any that were last used long ago, unless they are held."""
+    for old in folder.iterdir():
+        if old == kept or not _NAME.fullmatch(old.name):
+            continue
+        with suppress(OSError):  # another user's, say: no reason not to use what was kept
+            is_old = old.name.startswith(f"{of_lists}-") or time.time() - _last_use(old) > _LONG_AGO_S
+            if is_old and remove_unheld(old / _HELD):
+                _remove(old)
+
+
+def _last_use(kept: Path) -> float:
+    """Of a table, or of what a killed process left of one: seconds since the epoch."""
+    return max(path.stat().st_mtime for path in (kept, kept / _HELD) if path.exists())
 
 
 def _remove(folder: Path) -> None:
@@ -162,7 +198,7 @@ def _named(lists: Sequence[ListFile]) -> str:
 
 
 def _states(lists: Sequence[ListFile]) -> str:
-    return _digest([file.state() for file in lists])
+    return _digest([_reader(), [file.state() for file in lists]])
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,7 @@ def read_sources(sources: Sources, keep_unusable: bool = False) -> RowTable:
 
     Arguments and errors are those of `read_manifest`.
     """
-    given = as_sources(sources)
+    given = [replace(source, path=_absolute(source.path)) for source in as_sources(sources)]
     lists = _list_files(given)
     if lists is None or not are_long(lists):
         return RowTable(_parts(given, keep_unusable))
@@ -212,6 +212,18 @@ def read_sources(sources: Sources, keep_unusable: bool = False) -> RowTable:
     if table.first_unreadable is not None and not keep_unusable:
         raise ManifestError(table.first_unreadable)
     return table
+
+
+def _absolute(path: str) -> str:
+    """The path of a source, the same one from any folder, as its rows name it in messages; of a URL, itself."""
+    try:
+        name = without_file_url(path)
+    except NotHere:
+        return path  # reading it says what is wrong
+    if is_url(name):
+        return path
+    shortest = os.path.abspath(name)
+    return shortest if os.path.realpath(shortest) == os.path.realpath(name) else os.path.join(os.getcwd(), name)
 
 
 def _list_files(sources: Sequence[VideoSource]) -> list[ListFile] | None:

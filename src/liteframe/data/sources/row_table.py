@@ -11,7 +11,7 @@ import os
 import pickle
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, fields
 from io import BytesIO
 from pathlib import Path
@@ -20,9 +20,11 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 
 from liteframe.data.remote.file import is_url
+from liteframe.data.sources.checksums import DamagedFile, block_checksums, checksum, read_checked, write_checked
 from liteframe.data.sources.id_keys import id_key, numbered
-from liteframe.data.sources.shared_array import HeldArray, MappedArray, SharedArray
+from liteframe.data.sources.shared_array import CheckedBytes, HeldArray, MappedArray, SharedArray
 from liteframe.data.sources.video_row import VideoRow
+from liteframe.errors import DataError
 
 _APART = ("id", "error", "own_id", "name")
 _FIELDS = tuple(field.name for field in fields(VideoRow) if field.name not in _APART)
@@ -35,9 +37,9 @@ _COLUMNS: dict[str, type[np.generic]] = {
     "sample_keys": np.int64,
 }
 """What a table consists of. Texts lie behind one another; their `ends` are 0 and where each of them ends."""
-_FACTS, _ERRORS = "facts.json", "errors.jsonl"
-TABLE_FILES = (*(f"{name}.bin" for name in _COLUMNS), _ERRORS, _FACTS)
-"""Names of the files that a table is kept in; the last is there once the others are whole."""
+_ROWS, _ROW_CHECKSUMS, _FACTS, _ERRORS = "rows.bin", "row_checksums.bin", "facts.json", "errors.json"
+TABLE_FILES = (*(f"{name}.bin" for name in _COLUMNS), _ROW_CHECKSUMS, _ERRORS, _FACTS)
+"""Names of the files that a table is kept in; without the last it is damaged."""
 
 
 @dataclass
@@ -48,22 +50,20 @@ class _Facts:
         sizes: number of rows of each list.
         first_url: the first path that is a URL.
         first_unreadable: index of the first row that could not be read.
-        bytes: of each column, where they are in files.
+        checksums: of each file of numbers or ids by its name, where they are in files. Rows have `_ROW_CHECKSUMS`.
     """
 
     sizes: list[int] = field(default_factory=list)
     first_url: str | None = None
     first_unreadable: int | None = None
-    bytes: dict[str, int] = field(default_factory=dict)
+    checksums: dict[str, int] = field(default_factory=dict)
 
 
 class RowTable(Sequence[VideoRow]):
     """Rows of lists, one after the other. Each access makes a row anew; a change to it changes nothing here.
 
     Args:
-        parts: the rows of each list.
-        folder: writes the rows into files in there (`TABLE_FILES`) and maps them, for `RowTable.open` too. By default
-            they are held in memory.
+        parts: the rows of each list. They are held in memory; see `write` and `open` for files.
 
     Attributes:
         sizes: number of rows of each list.
@@ -72,41 +72,45 @@ class RowTable(Sequence[VideoRow]):
         first_unreadable: why the first row that could not be read could not, if there is one.
     """
 
-    def __init__(self, parts: Iterable[Iterable[VideoRow]], folder: Path | None = None) -> None:
-        if folder is None:
-            columns: dict[str, BytesIO] = {name: BytesIO() for name in _COLUMNS}
-            facts, errors = _write(parts, columns, _pickled)
-            held = {name: np.frombuffer(columns[name].getbuffer(), dtype) for name, dtype in _COLUMNS.items()}
-            held["sample_keys"] = numbered(held["sample_keys"])
-            self._set({name: HeldArray(values) for name, values in held.items()}, facts, errors, pickle.loads)
-            return
+    def __init__(self, parts: Iterable[Iterable[VideoRow]]) -> None:
+        columns: dict[str, BytesIO] = {name: BytesIO() for name in _COLUMNS}
+        facts, errors = _write(parts, columns, _pickled)
+        held = {name: np.frombuffer(columns[name].getbuffer(), dtype) for name, dtype in _COLUMNS.items()}
+        held["sample_keys"] = numbered(held["sample_keys"])
+        self._set({name: HeldArray(values) for name, values in held.items()}, facts, errors, pickle.loads)
+
+    @staticmethod
+    def write(parts: Iterable[Iterable[VideoRow]], folder: Path) -> None:
+        """Writes the rows of each list into files in `folder` (`TABLE_FILES`), with checksums, for `open`."""
         with ExitStack() as stack:
             files = {name: stack.enter_context(open(folder / f"{name}.bin", "wb", 1 << 20)) for name in _COLUMNS}
             facts, errors = _write(parts, files, _as_json)
         keys_path = folder / "sample_keys.bin"
         numbered(np.fromfile(keys_path, np.int64)).tofile(keys_path)
-        facts.bytes = {name: (folder / f"{name}.bin").stat().st_size for name in _COLUMNS}
-        with open(folder / _ERRORS, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps([index, error]) + "\n" for index, error in errors.items())
-        (folder / _FACTS).write_text(json.dumps(asdict(facts)), encoding="utf-8")
-        self._open(folder)
+        block_checksums(MappedArray(folder / _ROWS, np.uint8).values).tofile(folder / _ROW_CHECKSUMS)
+        facts.checksums = {path.name: _file_checksum(path) for path in folder.glob("*.bin") if path.name != _ROWS}
+        write_checked(folder / _ERRORS, json.dumps(list(errors.items())))
+        write_checked(folder / _FACTS, json.dumps(asdict(facts)))
 
     @classmethod
     def open(cls, folder: Path) -> RowTable:
-        """The table whose files lie in `folder`. Raises OSError or ValueError where they are not, or are not whole."""
-        table = cls.__new__(cls)
-        table._open(folder)
-        return table
+        """The table that was written into `folder`. Rows are checked as they are used, all else is now.
 
-    def _open(self, folder: Path) -> None:
-        facts = _Facts(**json.loads((folder / _FACTS).read_bytes()))
-        for name, size in facts.bytes.items():
-            if (folder / f"{name}.bin").stat().st_size != size:
-                raise ValueError(f"{folder / name}.bin: is not whole")
-        with open(folder / _ERRORS, encoding="utf-8") as file:
-            errors = dict(map(json.loads, file))
+        Raises:
+            OSError, ValueError: its files are not there, or damaged.
+        """
+        facts = _Facts(**json.loads(read_checked(folder / _FACTS)))
+        errors = dict(json.loads(read_checked(folder / _ERRORS)))
+        for name, written in facts.checksums.items():
+            if _file_checksum(folder / name) != written:
+                raise DamagedFile(folder / name)
         columns = {name: MappedArray(folder / f"{name}.bin", dtype) for name, dtype in _COLUMNS.items()}
-        self._set(columns, facts, errors, json.loads)
+        columns["rows"] = CheckedBytes(folder / _ROWS, MappedArray(folder / _ROW_CHECKSUMS, np.uint32))
+        if len(columns["rows"].values) != columns["row_ends"].values[-1]:
+            raise DamagedFile(folder / _ROWS)
+        table = cls.__new__(cls)
+        table._set(columns, facts, errors, json.loads, folder)
+        return table
 
     def _set(
         self,
@@ -114,7 +118,9 @@ class RowTable(Sequence[VideoRow]):
         facts: _Facts,
         errors: dict[int, str],
         decode: Callable[[bytes], list[Any]],
+        folder: Path | None = None,
     ) -> None:
+        self._folder = folder
         self._columns, self._decode, self._rows = columns, decode, sum(facts.sizes)
         self.sizes, self.errors, self.first_url = facts.sizes, errors, facts.first_url
         self.first_unreadable = None if facts.first_unreadable is None else errors[facts.first_unreadable]
@@ -142,7 +148,16 @@ class RowTable(Sequence[VideoRow]):
 
     def _text(self, column: str, ends: str, place: int) -> bytes:
         start, end = self._columns[ends].values[place : place + 2].tolist()
-        return self._columns[column].values[start:end].tobytes()
+        try:
+            return self._columns[column].part(start, end)
+        except DamagedFile as error:
+            raise self._given_up(error) from error
+
+    def _given_up(self, error: DamagedFile) -> DataError:
+        assert self._folder is not None
+        with suppress(OSError):  # where it may only be read
+            (self._folder / _FACTS).unlink(missing_ok=True)
+        return DataError(f"{error}; start the run again, which reads the list anew, or else delete {self._folder}")
 
     def id_of(self, index: int) -> str:
         """Id of a row, for less than the row."""
@@ -170,6 +185,10 @@ class RowTable(Sequence[VideoRow]):
         """Indices of the rows without an error, int64."""
         rows_N = np.arange(len(self))
         return np.delete(rows_N, list(self.errors)) if self.errors else rows_N
+
+
+def _file_checksum(path: Path) -> int:
+    return checksum(MappedArray(path, np.uint8).values)
 
 
 class _Handle:

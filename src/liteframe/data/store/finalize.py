@@ -19,12 +19,13 @@ from liteframe.data.store.catalogue import (
 from liteframe.data.store.entries import Entry, Piece
 from liteframe.data.store.feature_store import FeatureStore
 from liteframe.data.store.files import COMPLETE_FILE, PARTS, named_disk_errors, tidy
-from liteframe.data.store.format import FREE_SPACE, Source, read_piece, sync_folder, write_tensors
+from liteframe.data.store.format import FREE_SPACE, Source, read_piece, write_tensors
 from liteframe.data.store.index import read_key, write_index, write_marks
 from liteframe.data.store.key import StoreKey
 from liteframe.data.store.sealed_json import canonical_json
 from liteframe.data.store.statistics import Moments, write_statistics
 from liteframe.errors import StoreError
+from liteframe.system.atomic import sync_folder
 
 log = logging.getLogger(__name__)
 _Place = tuple[Entry, Path]

@@ -16,7 +16,7 @@ from liteframe.data.store.entries import Piece
 from liteframe.data.store.files import named_disk_errors
 from liteframe.data.store.sealed_json import canonical_json
 from liteframe.errors import StoreError
-from liteframe.system.atomic import atomic_open
+from liteframe.system.atomic import atomic_open, sync_folder
 
 REMAKE = "delete this file and run the cache stage again: it makes only what is missing"
 AGAIN_REMOTE = "copy the store there again (`liteframe upload`)"
@@ -35,17 +35,6 @@ class Source:
     @property
     def nbytes(self) -> int:
         return Piece(self.dtype, self.shape, 0, 0).nbytes
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in `folder` last through a power cut."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

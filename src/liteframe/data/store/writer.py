@@ -25,12 +25,13 @@ from liteframe.data.store.files import (
 )
 from liteframe.data.store.finalize import finalize
 from liteframe.data.store.folder import stored_key
-from liteframe.data.store.format import Source, sync_folder, write_tensors
+from liteframe.data.store.format import Source, write_tensors
 from liteframe.data.store.index import write_key
 from liteframe.data.store.key import StoreKey
 from liteframe.data.store.list_shard import ListShard
 from liteframe.data.store.sealed_json import canonical_json
 from liteframe.errors import StoreError
+from liteframe.system.atomic import sync_folder
 from liteframe.system.bounded_text import MAX_DEPTH, depth_of
 
 __all__ = ["FeatureStoreWriter", "SampleRefused", "finalize"]
