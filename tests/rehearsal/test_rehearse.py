@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from liteframe.command import cli
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.rehearsal import steps
 from liteframe.rehearsal.command import rehearse_command
 from liteframe.rehearsal.configs import CTD, EVALUATE, LMA, parse, read_runs
 from liteframe.rehearsal.cuts import Places, cut, processes_of, teacher_of
@@ -183,6 +188,21 @@ def test_a_command_that_fails_is_shown_with_its_log(tmp_path: Path) -> None:
     assert lost.code == lost.step.code and not lost.went_well, "an error of another kind has the same code"
     slow = run_step(Step("synth", ("synth", str(tmp_path / "world"))), tmp_path, limit_s=0.2)
     assert not slow.went_well and slow.code is None
+
+
+def test_no_child_outlives_a_command_that_ended_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import subprocess as s; print(s.Popen(['sleep', '600'], stdout=s.DEVNULL, stderr=s.DEVNULL).pid)"
+    monkeypatch.setattr(steps, "_liteframe", lambda: [sys.executable, "-c", code])
+    result = run_step(Step("leaves a child", ()), tmp_path)
+    assert result.went_well
+    with suppress(psutil.NoSuchProcess):
+        child = psutil.Process(int(result.said))
+        for _ in range(1000):  # a signal takes its time
+            if child.status() == psutil.STATUS_ZOMBIE:
+                return
+            time.sleep(0.01)
+        child.kill()
+        pytest.fail("it still runs")
 
 
 def test_ctd_on_two_processes_is_stopped_goes_on_and_exports(

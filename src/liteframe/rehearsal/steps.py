@@ -128,29 +128,25 @@ def _process(words: Sequence[str], out: object, log: object) -> Iterator[subproc
     try:
         yield process
     finally:
-        for end, patience in ((_ask_to_end, _GRACE_S), (_kill, None)):
-            if process.poll() is None:
-                end(process)
-                _wait(process, patience)
-
-
-def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform != "win32":  # there, nobody can be asked
-        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            if process.poll() is None and sys.platform != "win32":  # there, nobody can be asked
+                os.killpg(process.pid, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE_S)
+        finally:
+            _kill(process)
+            process.wait()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
+    """The process and its children, which may outlive it."""
     if sys.platform != "win32":
-        os.killpg(process.pid, signal.SIGKILL)
-        return
-    for child in psutil.Process(process.pid).children(recursive=True):
-        child.kill()
-    process.kill()
-
-
-def _wait(process: subprocess.Popen[bytes], patience: float | None) -> None:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(patience)
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(process.pid, signal.SIGKILL)
+    elif process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
 
 
 def _liteframe() -> list[str]:
