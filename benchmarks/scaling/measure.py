@@ -91,7 +91,7 @@ def lists(folder: Path, rows: int) -> dict[str, Any]:
             )
     process = psutil.Process()
     before, began = process.memory_info().rss, time.process_time()
-    table = read_sources([VideoSource(str(path))], None, keep_unusable=True)
+    table = read_sources([VideoSource(str(path))], keep_unusable=True)
     seconds, grown = time.process_time() - began, process.memory_info().rss - before
     return {"rows": len(table), "cpu_s": round(seconds, 3), "bytes": grown, "file_bytes": path.stat().st_size}
 
