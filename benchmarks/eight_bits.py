@@ -20,6 +20,7 @@ import argparse
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
@@ -228,9 +229,10 @@ def ask(run: RunFolder, world: Path, counts: list[int], videos: int | None) -> d
         near[engine] = asdict(likeness(features, reference))
         model.backbone = ForeignBackbone(student, encode)
         data = videos_for({engine: model}, world / "test.jsonl", max(counts), BATCH)
-        batches = question_batches(data, f"questions, {engine}")
-        some = batches if videos is None else islice(batches, -(-videos // BATCH))
-        scores = answer_all({(engine, count): model for count in counts}, some, torch.float32, torch.device("cpu"))
+        cells = {(engine, count): model for count in counts}
+        with closing(question_batches(data, f"questions, {engine}")) as batches:
+            some = batches if videos is None else islice(batches, -(-videos // BATCH))
+            scores = answer_all(cells, some, torch.float32, torch.device("cpu"))
         accuracy[engine] = {str(count): score.compute() for (_, count), score in scores.items()}
         right[engine] = {str(count): score.answered()[0] for (_, count), score in scores.items()}
     as_float = {
