@@ -8,19 +8,26 @@ RUN is a run folder of LMA, and WORLD the tiny world that it was trained on: its
 held-out videos with each. Size `tiny` has the weights of the first run, and `real` random ones: those are good for
 times alone. The teacher is quantised as the student is. Besides, torch and onnxruntime quantise linear layers and
 matrix products by the ranges of each input (dynamic), which needs no videos.
+
+What torch compiles is timed and its features compared, but it is asked no questions: its arithmetic is that of torch in
+the same dtype. In bfloat16 torch runs twice: under autocast from weights in float32, as of an exported student, and
+under autocast from weights that were converted, as of a base VLM whose file is in bfloat16.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import warnings
 from collections.abc import Callable
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,16 +54,21 @@ from liteframe.hf.loading import load_video_llm
 from liteframe.hf.onnx import onnxruntime_session, to_onnx
 from liteframe.hf.openvino import PRECISION, Compiled, to_openvino
 from liteframe.hf.run_folder import RunFolder
+from liteframe.models.acceleration.fallback import FallbackWarning
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import BaseParts, LiteFrameBackbone
+from liteframe.models.video_llm.reading import chunk_frames
 from liteframe.system.tables import markdown
 
-FLOAT32, BFLOAT16, EXPORT = "torch fp32", "torch bf16", "torch.export fp32"
+FLOAT32, BFLOAT16, CONVERTED, EXPORT = "torch fp32", "torch bf16", "torch bf16 (weights too)", "torch.export fp32"
+COMPILED32, COMPILED16 = "torch-compile fp32", "torch-compile bf16"
+COMPILED_CONVERTED = "torch-compile bf16 (weights too)"
 ONNX, ONNX_INT, OPENVINO, INT = "ONNX fp32", "ONNX int8", "OpenVINO fp32", "OpenVINO int8"
 TORCH_DYNAMIC, ONNX_DYNAMIC = "torch int8 (dynamic)", "ONNX int8 (dynamic)"
+TORCH = (FLOAT32, BFLOAT16, CONVERTED, EXPORT, COMPILED32, COMPILED16, COMPILED_CONVERTED, TORCH_DYNAMIC)
 FRAMES = {"tiny": 64, "real": 4}
 """That are encoded at a time."""
 CALIBRATION = {"tiny": 16, "real": 2}
@@ -85,14 +97,15 @@ def clips_of(backbone: nn.Module, frames: int, side: int) -> Tensor:
 
 
 def arms(backbone: nn.Module, clips: list[Tensor]) -> dict[str, Encode]:
-    """A backbone in float32 by every engine, calibrated on clips: uint8 (T, C, H, W)."""
+    """A backbone in float32 by every engine but torch's compiler, calibrated on clips: uint8 (T, C, H, W)."""
     clip, channels, height, width = clips[0].shape
     tokens = TokensOfWholeClips(backbone, clip).eval()
     program = backbone_program(backbone, (clip, channels, height, width))
     graph, model = to_onnx(program), to_openvino(program, (channels, height, width))
     return {
         FLOAT32: tokens,
-        BFLOAT16: torch.autocast("cpu", torch.bfloat16)(tokens.__call__),
+        BFLOAT16: _in_bfloat16(tokens),
+        CONVERTED: _in_bfloat16(deepcopy(tokens).bfloat16()),
         EXPORT: program.module(check_guards=False),
         ONNX: onnxruntime_session(graph),
         ONNX_INT: onnxruntime_session(quantise(graph, clips)),
@@ -101,6 +114,39 @@ def arms(backbone: nn.Module, clips: list[Tensor]) -> dict[str, Encode]:
         TORCH_DYNAMIC: torch.ao.quantization.quantize_dynamic(deepcopy(tokens), {nn.Linear}, dtype=torch.qint8),
         ONNX_DYNAMIC: onnxruntime_session(_quantised_dynamically(graph)),
     }
+
+
+def compiled_arms(backbone: nn.Module, shape: torch.Size) -> dict[str, Encode]:
+    """A backbone compiled by torch with its weights as constants, as ``--engine torch-compile`` does.
+
+    Args:
+        backbone: in float32.
+        shape: (T, C, H, W) of a clip.
+    """
+    plain, converted = (_compiled(deepcopy(backbone).to(dtype), shape) for dtype in (torch.float32, torch.bfloat16))
+    return {
+        COMPILED32: plain,
+        COMPILED16: _in_bfloat16(plain),
+        COMPILED_CONVERTED: _in_bfloat16(converted),
+    }
+
+
+def _compiled(backbone: nn.Module, shape: torch.Size) -> nn.Module:
+    clip, _, height, width = shape
+    subject: Any = SimpleNamespace(backbone=backbone, clip_frames=clip)
+    at_once = chunk_frames(subject, (height, width), torch.device("cpu")) // clip
+    if isinstance(backbone, LiteFrameBackbone):
+        backbone.encoder.freeze_chunks(at_once)
+    else:
+        assert isinstance(backbone, InternVLTeacher)
+        backbone.freeze_frames(at_once)
+    return TokensOfWholeClips(backbone, clip).eval()
+
+
+def _in_bfloat16(tokens: nn.Module) -> Encode:
+    """Under autocast, as answers are given in bfloat16, whatever the weights."""
+    encode: Encode = torch.autocast("cpu", torch.bfloat16)(tokens.__call__)
+    return encode
 
 
 def _quantised_dynamically(graph: Any) -> Any:
@@ -120,7 +166,8 @@ def time_size(size: str, run: RunFolder | None, rule: RunRule) -> dict[str, Any]
     flops: dict[str, float] = {}
     for name, backbone in backbones(size, run).items():
         side = 448 if size == "real" else 112
-        found = arms(backbone, list(clips_of(backbone, 4 * CALIBRATION[size], side)))
+        clips = list(clips_of(backbone, 4 * CALIBRATION[size], side))
+        found = {**arms(backbone, clips), **compiled_arms(backbone, clips[0].shape)}
         frames_BTCHW = normalize(clips_of(backbone, FRAMES[size], side))
         reference = found[FLOAT32](frames_BTCHW)
         flops[name] = flops_of(partial(found[FLOAT32], frames_BTCHW)) / FRAMES[size]
@@ -139,10 +186,12 @@ def _timed(encode: Encode, frames_BTCHW: Tensor, timer: Any) -> None:
 
 
 def ratios(ms: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """How many times faster the student in int8 is: than the teacher in torch's best dtype, and than it in int8. Of
-    each round, in which all were timed once."""
-    best = min((FLOAT32, BFLOAT16), key=lambda engine: np.median(ms[f"teacher, {engine}"]))
-    against = {f"teacher, {best} (the best of torch)": f"teacher, {best}", f"teacher, {INT}": f"teacher, {INT}"}
+    """How many times faster the student in int8 is: than teacher and student by whatever of torch is fastest for each,
+    and than the teacher in int8. Of each round, in which all were timed once."""
+    against = {f"teacher, {INT}": f"teacher, {INT}"}
+    for name in ("teacher", "student"):
+        best = min((f"{name}, {engine}" for engine in TORCH), key=lambda arm: float(np.median(ms[arm])))
+        against[f"{best} (the best of torch)"] = best
     student = np.array(ms[f"student, {INT}"])
     return {name: summary((np.array(ms[arm]) / student).tolist()) for name, arm in against.items()}
 
@@ -180,9 +229,10 @@ def ask(run: RunFolder, world: Path, counts: list[int], videos: int | None) -> d
         near[engine] = asdict(likeness(features, reference))
         model.backbone = ForeignBackbone(student, encode)
         data = videos_for({engine: model}, world / "test.jsonl", max(counts), BATCH)
-        batches = question_batches(data, f"questions, {engine}")
-        some = batches if videos is None else islice(batches, -(-videos // BATCH))
-        scores = answer_all({(engine, count): model for count in counts}, some, torch.float32, torch.device("cpu"))
+        cells = {(engine, count): model for count in counts}
+        with closing(question_batches(data, f"questions, {engine}")) as batches:
+            some = batches if videos is None else islice(batches, -(-videos // BATCH))
+            scores = answer_all(cells, some, torch.float32, torch.device("cpu"))
         accuracy[engine] = {str(count): score.compute() for (_, count), score in scores.items()}
         right[engine] = {str(count): score.answered()[0] for (_, count), score in scores.items()}
     as_float = {
@@ -205,6 +255,7 @@ def main() -> None:
     if "tiny" in options.sizes and not options.models:
         parser.error("size tiny takes its weights from a model; give RUN=WORLD, or --sizes real")
     torch.set_num_threads(options.threads)
+    warnings.simplefilter("error", FallbackWarning)  # what was not compiled is not timed as if it were
     models = dict(given.split("=", 1) for given in options.models)
     first = RunFolder.open(Path(next(iter(models)))) if models else None
     rule = RunRule(warmup=1, min_runs=options.rounds, slow_runs=options.rounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -12,7 +13,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -207,10 +210,12 @@ class StandsStill:
 
     def __init__(self) -> None:
         self.asked, self.ended = threading.Event(), threading.Event()
+        self.questions: list[str] = []
 
     def ask(self, video: str | None, question: str, frames: int, cancellation: Any) -> Iterator[Any]:
         from liteframe.demo.answers import Reply, Shown
 
+        self.questions.append(question)
         yield Shown([Reply(question)])
         if question == "wait":
             with cancellation.ending(self.ended.set):
@@ -237,6 +242,59 @@ def test_who_leaves_the_page_ends_the_work_for_it(browser: Any) -> None:
         page = opened(browser, http_url(listening))
         ask(page, "another")
         page.get_by_role("heading", name="another").wait_for()
+
+
+@needs_browser
+def test_who_leaves_while_waiting_is_not_answered(browser: Any) -> None:
+    from liteframe.demo.server import serve, upload_folder
+    from liteframe.system.listening import bound_socket, http_url
+
+    listening, watcher = bound_socket("127.0.0.1", 0), StandsStill()
+    listening.listen()
+    with upload_folder():
+        arguments: Any = (watcher, listening, 8, 8, 1)
+        threading.Thread(target=serve, args=arguments, daemon=True).start()
+        at_work, waiting, behind = (opened(browser, http_url(listening)) for _ in range(3))
+        ask(at_work, "wait")
+        assert watcher.asked.wait(60)
+        for page, question in ((waiting, "left"), (behind, "behind")):
+            ask(page, question)
+            page.get_by_text("queue").wait_for()
+        waiting.close()
+        at_work.close()
+        behind.get_by_role("heading", name="behind").wait_for()
+        assert watcher.questions == ["wait", "behind"]
+
+
+@pytest.mark.skipif("gradio" in MISSING, reason="not installed: gradio")
+def test_an_answer_that_is_closed_late_leaves_the_next_one_to_be_cancelled() -> None:
+    from liteframe.demo.page import page
+
+    cancellations: list[Any] = []
+
+    class Asked(StandsStill):
+        def ask(self, video: str | None, question: str, frames: int, cancellation: Any) -> Iterator[Any]:
+            cancellations.append(cancellation)
+            return super().ask(video, question, frames, cancellation)
+
+    watcher: Any = Asked()
+    functions = {each.name: each.fn for each in page(watcher, 8, 8).fns.values()}
+    answer: Any = functions["answer"]
+    leave: Any = functions["leave"]
+    visitor = SimpleNamespace(session_hash="visitor")
+
+    async def ask_twice() -> None:
+        first, second = (answer(None, "what", 8, visitor) for _ in range(2))
+        await anext(first)
+        await anext(second)
+        await first.aclose()
+        leave(visitor)
+        assert [each.is_set for each in cancellations] == [False, True]
+        await second.aclose()
+        leave(visitor)  # nothing is asked any more
+
+    with ThreadPoolExecutor(1) as other:  # as the browser's driver has a loop in this thread
+        other.submit(asyncio.run, ask_twice()).result(60)
 
 
 @needs_browser

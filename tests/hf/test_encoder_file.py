@@ -20,7 +20,10 @@ from encoder_files import loaded
 from liteframe.command.export import export_command
 from liteframe.errors import ConfigError
 from liteframe.hf.encoder_file import FORMATS, ONNX, OPENVINO, TORCH_EXPORT, export_encoder
+from liteframe.hf.encoder_program import backbone_program
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.teachers import InternVLTeacher
+from liteframe.tiny.models import build_tiny_base_vlm
 from tiny_world import ENCODER, home
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
@@ -76,6 +79,15 @@ def test_it_gives_the_same_tokens_of_any_number_of_videos_and_clips(suffix: str)
             found, expected = run(frames_BTCHW), encoder(frames_BTCHW).last_hidden_state
         assert expected.std() > 0.1
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_teacher_is_a_program_of_any_number_of_frames() -> None:
+    teacher = InternVLTeacher.from_host(build_tiny_base_vlm()[0])
+    run = backbone_program(teacher, (1, 3, 112, 112)).module(check_guards=False)
+    for batch, frames in ((1, 1), (2, 3)):
+        frames_BTCHW = torch.randn(batch, frames, 3, 112, 112, generator=torch.Generator().manual_seed(frames))
+        with torch.no_grad():
+            torch.testing.assert_close(run(frames_BTCHW), teacher(frames_BTCHW).tokens_BTHWC, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("suffix", HERE)

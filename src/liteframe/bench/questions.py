@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,10 @@ def _image_size(model: AnsweringModel) -> tuple[int, int]:
     return backbone.image_size if size is None else size
 
 
-def question_batches(data: VideoDataModule, name: str) -> Iterator[dict[str, Any]]:
-    """Batches of all test videos, with progress under that name."""
+def question_batches(data: VideoDataModule, name: str) -> Generator[dict[str, Any], None, None]:
+    """Batches of all test videos, with progress under that name; whoever takes only some closes it."""
     loader = data.loader("test")
-    yield from track(loader, name)
-    loader.close()
+    try:
+        yield from track(loader, name)
+    finally:
+        loader.close()

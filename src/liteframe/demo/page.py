@@ -41,11 +41,13 @@ def page(watcher: Watcher, frames: int, most_frames: int) -> gr.Blocks:
                 while (shown := await at_work.run(lambda: next(steps, None))) is not None:
                     yield results_html(shown, watcher.max_tokens)
         finally:
-            under_way.pop(request.session_hash, None)
+            if under_way.get(request.session_hash) is cancellation:  # Gradio may close an answer after the next began
+                del under_way[request.session_hash]
 
     def leave(request: gr.Request) -> None:
-        if request.session_hash in under_way:  # Gradio ends what is asked of a closed page from step to step alone
-            under_way[request.session_hash].cancel()
+        # Gradio forgets what a closed page has waiting, but ends what is asked of it from step to step alone.
+        if (cancellation := under_way.get(request.session_hash)) is not None:
+            cancellation.cancel()
 
     with gr.Blocks(analytics_enabled=False, title="liteframe", delete_cache=(_LOOK_S, _KEPT_S)) as blocks:
         gr.Markdown("# liteframe\nAsk about a video, and see where the milliseconds go.")

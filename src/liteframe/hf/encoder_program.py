@@ -32,7 +32,9 @@ class TokensOfWholeClips(nn.Module):
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
         # First by video, so that no clip is made of two where the frames of one are no whole clips.
         clips_NTCHW = frames_BTCHW.unflatten(1, (-1, self.clip_frames)).flatten(0, 1)
-        tokens_NTHWC = self.backbone(clips_NTCHW).tokens_BTHWC
+        # In the order of memory, as else torch.export fixes how many clips of a single frame there may be: a teacher's
+        # tokens are a view behind its class token.
+        tokens_NTHWC = self.backbone(clips_NTCHW).tokens_BTHWC.contiguous()
         return tokens_NTHWC.unflatten(0, (frames_BTCHW.shape[0], -1)).flatten(1, 2)
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from liteframe.bench import floor
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow
 from liteframe.bench.real_size import __main__ as module
-from liteframe.bench.real_size import execution, steps, suite
+from liteframe.bench.real_size import encoder_dtypes, execution, steps
 from liteframe.bench.real_size.arms import NoTimer
 from liteframe.bench.real_size.rows import computed, measured
 from liteframe.bench.real_size.run import attention_times, run_latency
 from liteframe.bench.real_size.shapes import shapes
+from liteframe.bench.real_size.subjects import Llm
 from liteframe.bench.real_size.suite import Suite
 from liteframe.bench.real_size.table import latency_text
 from liteframe.bench.records import MODEL_STAGES
@@ -203,7 +205,7 @@ def test_each_encoder_is_timed_in_its_own_faster_dtype(tmp_path: Path, monkeypat
         asked.append((name, set(by_dtype)))
         return {name: {"dtype": "bfloat16" if name == "teacher" else "float32"}}
 
-    monkeypatch.setattr(suite, "faster_dtypes", faster)
+    monkeypatch.setattr(encoder_dtypes, "faster_dtypes", faster)
     monkeypatch.setattr(
         steps,
         "_tiny",
@@ -220,6 +222,22 @@ def test_each_encoder_is_timed_in_its_own_faster_dtype(tmp_path: Path, monkeypat
             if stage["floor"]:
                 limit = record["limits"][floor.RATE_OF[row["dtype"]]]
                 assert stage["floor"]["compute_ms"] == pytest.approx(stage["flops"] / limit / 1e6)
+
+
+def test_who_shares_an_encoder_shares_its_dtype_and_the_record_says_which_were_not_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(encoder_dtypes, "faster_dtypes", lambda runs: {name: {"dtype": "bfloat16"} for name in runs})
+    sizes, cpu, settings = shapes("tiny", "internvl3-1b"), torch.device("cpu"), dict[str, Any]()
+    budget: Any = SimpleNamespace(left=1.0)
+    llm = Llm.build(sizes, cpu, torch.float32)
+    own = encoder_dtypes.EncoderDtypes(sizes, llm, cpu, budget, torch.float32, settings)
+    assert own.of("teacher") == torch.bfloat16
+    budget.left = 0.0
+    dtypes = [own.of(name) for name in ("teacher+wap", "teacher", "student", "student")]
+    assert dtypes == [torch.bfloat16, torch.bfloat16, torch.float32, torch.float32]
+    untimed = {"dtype": "float32", "not_timed": "time budget"}
+    assert settings == {"dtypes": {"teacher": {"dtype": "bfloat16"}, "student": untimed}}
 
 
 def test_no_time_is_a_list_of_what_was_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

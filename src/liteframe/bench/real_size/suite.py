@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import LatencyRow, StageTime
-from liteframe.bench.own_dtype import DTYPES, FASTER, faster_dtypes
+from liteframe.bench.own_dtype import FASTER
 from liteframe.bench.real_size.arms import Arm, ExecutedArms, NoTimer
 from liteframe.bench.real_size.cells import OUT_OF_MEMORY, Budget, Outcome, measure_cell
 from liteframe.bench.real_size.compose import composed_rows
+from liteframe.bench.real_size.encoder_dtypes import EncoderDtypes
 from liteframe.bench.real_size.record import CONTEXT_TOKENS, RunningRecord, describe_method
 from liteframe.bench.real_size.rows import measured
 from liteframe.bench.real_size.runs import WAP_METHOD, EncoderRun, LlmRun, PipelineRun, Run
@@ -44,7 +44,7 @@ class Suite:
         record: takes the rows.
         decode_tokens: answer tokens of the suite "prefill".
         dtype: of all weights.
-        own_dtypes: each encoder, with its projector, has the dtype that is the faster one for itself instead.
+        own_dtypes: each encoder has its own instead, see `EncoderDtypes`.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Suite:
         self.subjects: dict[str, Subject] = {}
         self.work: dict[str, EncoderWork] = {}
         self._backbones: Backbones = {}
-        self._own_dtypes = own_dtypes
-        self._dtypes: dict[Callable[[Shapes], nn.Module], torch.dtype] = {}
+        settings = record.settings
+        self._own = EncoderDtypes(shapes, self.llm, device, budget, dtype, settings) if own_dtypes else None
         self._executed = ExecutedArms(shapes, self.llm, self.subjects, record, budget)
         with KernelsThatRan() as ran, torch.inference_mode():
             LlmRun(self.llm, _SHORT_PROMPT)(NoTimer())
-        record.settings["llm_attention"] = ran.names
+        settings["llm_attention"] = ran.names
 
     def prepare(self, names: Iterable[str]) -> None:
         """Make the methods and count their work; one that cannot be made, such as of a timm without it, is dropped."""
         for name in track(list(names), "latency: models"):
             try:
-                dtype = self._dtype_of(name)
+                dtype = self.dtype if self._own is None else self._own.of(name)
                 subject = build_subject(name, self.shapes, self.llm, self.device, dtype, self._backbones)
             except ConfigError as error:
                 self.record.drop("all", name, None, 1, f"cannot be made: {error}")
@@ -83,30 +83,6 @@ class Suite:
             with KernelsThatRan() as ran:
                 self.subjects[name], self.work[name] = subject, EncoderWork(subject)
             self.record.methods[name] = replace(describe_method(subject, self.work[name]), attention=ran.names)
-
-    def _dtype_of(self, name: str) -> torch.dtype:
-        """Of a method's encoder; where each has its own, those that share an encoder share its dtype.
-
-        Raises:
-            ConfigError: as `build_subject`.
-        """
-        if not self._own_dtypes or self.budget.left <= 0:
-            return self.dtype
-        make = ENCODERS.get(name, ENCODERS["teacher"]).make
-        if make not in self._dtypes:
-            subjects = {
-                dtype: build_subject(name, self.shapes, self.llm, self.device, getattr(torch, dtype))
-                for dtype in DTYPES
-            }
-            runs = {
-                dtype: EncoderRun(subject, subject.frames(subject.video_llm.clip_frames))
-                for dtype, subject in subjects.items()
-            }
-            with torch.inference_mode():
-                found = faster_dtypes({name: runs})[name]
-            self.record.settings.setdefault("dtypes", {})[name] = found
-            self._dtypes[make] = getattr(torch, found["dtype"])
-        return self._dtypes[make]
 
     def run(self, steps: list[Step]) -> None:
         """Every cell, then what is composed of them."""
@@ -175,7 +151,7 @@ class Suite:
                 "output_length": output,
             }
         settings = self.subjects[name].settings(QUESTION_TOKENS, output)
-        return {**settings, "dtype": FASTER} if self._own_dtypes else settings
+        return settings if self._own is None else {**settings, "dtype": FASTER}
 
     def _guesses(self, step: Step, names: list[str]) -> dict[str, float]:
         """Seconds that a run may take, from the longest one of the same method in the same suite."""
