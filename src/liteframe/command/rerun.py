@@ -65,8 +65,8 @@ def rerun_command(
     settings = _merged(_settings(record, new), over)
     if missing := list(redacted_settings(settings)):
         raise ConfigError(
-            f"{path}: holds no credentials, and {' and '.join(missing)} had some; give {'it' if len(missing) == 1 else 'them'}"
-            " again in a file, --config FILE"
+            f"{path}: holds no credentials, and {' and '.join(missing)} had some; give these settings again in a file,"
+            " --config FILE"
         )
     with _working_in(work), TemporaryDirectory() as scratch:
         if (changes := list(differences(record["inputs"]))) and not changed_data:

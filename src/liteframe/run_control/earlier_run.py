@@ -182,7 +182,9 @@ class NewRun:
         path = self.folder / _EVALUATION
         if not path.exists() or self.of_pipeline:
             return
-        change = "no config of it is there" if before is None else first_difference(redacted(before), redacted(self.config))
+        change = (
+            "no config of it is there" if before is None else first_difference(redacted(before), redacted(self.config))
+        )
         if change is not None:
             raise ConfigError(
                 f"{path}: of an earlier evaluation with other settings ({change}), and this one would replace it;"
