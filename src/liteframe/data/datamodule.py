@@ -408,7 +408,7 @@ class VideoDataModule(LightningDataModule):
         return TrainingData(self._samples, source, weights, self.shapes, self.seed, *self._ranks())
 
     def order(self) -> dict[str, Any]:
-        """What all ranks have to read alike: a digest of the rows of each split, and what the order of training follows from."""
+        """What all ranks have to read alike: the rows of each split, and what the order of training follows from."""
         read: dict[str, Any] = {
             split: f"{len(rows)} rows of sha256 {rows.sha256[:12]}" for split, rows in self._rows.items()
         }

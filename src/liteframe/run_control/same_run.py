@@ -22,6 +22,7 @@ from liteframe.stages.distributed import gather_objects
 from liteframe.system.checkpoint_io import seal_of
 from liteframe.system.file_url import NotHere, without_file_url
 
+
 class SameRun(Callback):
     """Refuses a run whose ranks have other settings, versions, lists of videos or checkpoints than the first of them.
 
