@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import psutil
 import pytest
 from lightning.pytorch import Trainer
 
+from liteframe.data.datamodule import VideoDataModule
 from liteframe.errors import ConfigError
 from liteframe.rehearsal.steps import without_other_run
-from liteframe.run_control.same_run import require_same, without_paths
+from liteframe.run_control.same_run import SameRun, require_same, with_local_paths
 from liteframe.run_control.several_hosts import choose_interface, meeting_fault, require_launcher
+from toy_stage import ToyStage
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "job", "WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
 SLURM = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2"}
@@ -111,8 +118,8 @@ def test_the_interface_is_that_on_the_way_to_the_first_host(monkeypatch: pytest.
 
 def test_ranks_that_differ_are_named_with_what_differs() -> None:
     facts = {"settings": {"trainer": {"max_steps": 20}, "data": {"train": "/disk/a.jsonl"}}, "checkpoint": "none"}
-    same = {**facts, "settings": without_paths({**facts["settings"], "data": {"train": "/else/b.jsonl"}})}
-    facts = {**facts, "settings": without_paths(facts["settings"])}
+    same = {**facts, "settings": with_local_paths({**facts["settings"], "data": {"train": "/else/b.jsonl"}})}
+    facts = {**facts, "settings": with_local_paths(facts["settings"])}
     require_same([("host-a", facts), ("host-b", same)])
     other = {**facts, "settings": {**facts["settings"], "trainer": {"max_steps": 40}}}
     message = r"settings.trainer.max_steps is 20 on rank 0 \(host-a\) and 40 on rank 2 \(host-b\)"
@@ -120,10 +127,112 @@ def test_ranks_that_differ_are_named_with_what_differs() -> None:
         require_same([("host-a", facts), ("host-a", facts), ("host-b", other)])
     with pytest.raises(ConfigError, match="checkpoint is none on rank 0 .* and last.ckpt on rank 1"):
         require_same([("host-a", facts), ("host-b", {**facts, "checkpoint": "last.ckpt"})])
-    assert without_paths({"precision": "32-true", "lists": ["a/b", "c"]}) == {
-        "precision": "32-true",
-        "lists": ["a path", "c"],
-    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("OpenGVLab/InternVL3-1B", "OpenGVLab/InternVL3-2B"),
+        ("s3://a/v", "s3://b/v"),
+        ("0/2", "1/2"),
+        ("Say left/right.", "Say yes/no."),
+        (["a/b", "/x"], ["a/c", "/x"]),
+        ("/disk/model", "org/model"),
+    ],
+)
+def test_what_looks_like_a_path_and_is_none_has_to_be_the_same(first: Any, second: Any) -> None:
+    ranks = [{"settings": with_local_paths({"value": value})} for value in (first, second)]
+    require_same([("host-a", ranks[0]), ("host-b", ranks[0])])
+    for one, other in (ranks, ranks[::-1]):
+        with pytest.raises(ConfigError, match="settings.value is "):
+            require_same([("host-a", one), ("host-b", other)])
+
+
+def test_paths_of_each_host_may_differ_and_be_there_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours = pickle.loads(pickle.dumps(with_local_paths({"out": "runs/a", "url": "file:///a/b"})))
+    (tmp_path / "runs/a").mkdir(parents=True)
+    theirs = with_local_paths({"out": "runs/a", "url": "file:///c"})
+    require_same([("host-a", {"settings": ours}), ("host-b", {"settings": theirs})])
+    require_same([("host-a", {"settings": theirs}), ("host-b", {"settings": ours})])
+
+
+def facts_of_a_rank(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, data: VideoDataModule | None = None, local_rank: int = 0
+) -> tuple[str, dict[str, Any]]:
+    """What a rank of such a config tells the others."""
+    told: list[Any] = []
+    monkeypatch.setattr("liteframe.run_control.same_run.gather_objects", lambda value: told.append(value) or [value])
+    trainer: Any = SimpleNamespace(world_size=2, local_rank=local_rank, datamodule=data, ckpt_path=None)
+    SameRun(lambda: config).setup(trainer, ToyStage(), "fit")
+    host, facts = told[0]
+    return host, facts
+
+
+ROW = {"id": "a", "path": "a.mp4", "question": "Which?", "options": ["x", "y"], "answer": "x"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"answer": "y"},
+        {"path": "b.mp4"},
+        {"end": 2.0},
+        {"decoder": "pyav"},
+        {"error": "cannot be decoded"},
+        {"questions": [{"question": "When?", "answer": "y"}]},
+    ],
+)
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_lists_of_the_same_ids_that_say_other_things_are_told_apart(
+    change: dict[str, Any], is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("liteframe.data.sources.kept_tables.LONG_LIST", 0 if is_kept else 1 << 30)
+    ranks = []
+    for host, row in enumerate([ROW, ROW, {**ROW, **change}]):
+        (folder := tmp_path / str(host)).mkdir()
+        (folder / "list.jsonl").write_text(json.dumps(row))
+        data = VideoDataModule(val=str(folder / "list.jsonl"), on_error="skip")
+        data.rows("val")
+        config = {"data": {"init_args": {"val": str(folder / "list.jsonl")}}}
+        ranks.append(facts_of_a_rank(config, monkeypatch, data))
+    require_same(ranks[:2])
+    with pytest.raises(ConfigError, match=r"data.val is 1 rows of sha256 \w+ on rank 0 .* on rank 1"):
+        require_same(ranks[1:])
+
+
+def test_what_lies_at_the_paths_of_each_host_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = []
+    for host, content in enumerate(["1", "1", "2"]):
+        (model := tmp_path / str(host) / "model").mkdir(parents=True)
+        (model / "config.json").write_text(content)
+        ranks.append(facts_of_a_rank({"model": {"init_args": {"teacher": str(model)}}}, monkeypatch))
+    config = {"model": {"init_args": {"teacher": str(model)}}}
+    second = facts_of_a_rank(config, monkeypatch, local_rank=1)
+    require_same(ranks[:2])
+    with pytest.raises(ConfigError, match="inputs.model.init_args.teacher.sha256 is"):
+        require_same(ranks[1:])
+    monkeypatch.setattr("liteframe.run_control.run_inputs._add_content", lambda *_: pytest.fail("read again"))
+    assert facts_of_a_rank(config, monkeypatch, local_rank=1) == second
+    require_same([ranks[2], second])
+
+
+def test_a_model_of_the_hub_that_a_host_has_not_yet_may_be_of_any_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = []
+    for commit in ("first", None, "second"):
+        monkeypatch.setattr("liteframe.run_control.run_inputs._hub_commit", lambda name, commit=commit: commit)
+        ranks.append(facts_of_a_rank({"model": {"init_args": {"teacher": "org/model"}}}, monkeypatch))
+    require_same(ranks[:2])
+    with pytest.raises(ConfigError, match=r"teacher.hub_commit is first on rank 0 .* and second on rank 2"):
+        require_same(ranks)
+
+
+def test_credentials_are_neither_compared_nor_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = ["https://user:one@host/videos?sig=two", "https://user:three@host/videos?sig=four"]
+    ranks = [facts_of_a_rank({"data": {"root": root}, "api_key": root}, monkeypatch) for root in roots]
+    assert "one" not in str(ranks[0][1]["settings"]) and "two" not in str(ranks[0])
+    require_same(ranks)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from liteframe.errors import ConfigError
+from liteframe.system.bounded_text import parse_yaml
 
 _HEADER = "# lightning.pytorch==, of a run that is repeated\n"
 """By which a config counts as one of a run folder, which may name known code alone."""
@@ -22,6 +23,7 @@ def rerun_command(
     *,
     out: str | None = None,
     folder: str | None = None,
+    config: str | None = None,
     changed_data: bool = False,
     allow_code: bool = False,
 ) -> int:
@@ -31,11 +33,12 @@ def rerun_command(
         run: a run folder, or the run.json (run-test.json, ...) in one.
         out: the new run folder; by default that of the run with -rerun behind its name.
         folder: working folder that the settings' relative paths are seen from; by default that of the run.
+        config: YAML file of settings over those of the run, for the credentials that its record does not hold.
         changed_data: go on where lists, stores or models have changed since.
         allow_code: let the settings name any class or function; it runs as you then.
 
     Raises:
-        ConfigError: no run's record, data that have changed, or a folder that is in use.
+        ConfigError: no run's record, data that have changed, a folder that is in use, or credentials that are needed.
         LiteFrameError: what the stage raises.
     """
     from lightning.pytorch.utilities import rank_zero_only
@@ -44,10 +47,11 @@ def rerun_command(
     from liteframe.command.code_names import ALLOW_CODE
     from liteframe.command.library_warnings import warn
     from liteframe.pipeline.isolation import isolated
+    from liteframe.run_control.redaction import redacted_settings
     from liteframe.run_control.run_inputs import differences
     from liteframe.run_control.run_record import read_run_record, record_name, version_differences
 
-    path = _record_of(Path(run))
+    path, over = _record_of(Path(run)), _mapping_in(config)
     record = read_run_record(path)
     new = Path(out or f"{path.parent.resolve()}-rerun").absolute()
     is_first = getattr(rank_zero_only, "rank", 0) == 0
@@ -58,6 +62,12 @@ def rerun_command(
         raise ConfigError(
             f"{path}: the run was started in {work}, which is not here; give --folder, where its paths are"
         )
+    settings = _merged(_settings(record, new), over)
+    if missing := list(redacted_settings(settings)):
+        raise ConfigError(
+            f"{path}: holds no credentials, and {' and '.join(missing)} had some; give these settings again in a file,"
+            " --config FILE"
+        )
     with _working_in(work), TemporaryDirectory() as scratch:
         if (changes := list(differences(record["inputs"]))) and not changed_data:
             raise ConfigError(f"{path}: {'; '.join(changes)}; put it back, or give --changed_data to go on with it")
@@ -66,9 +76,9 @@ def rerun_command(
                 warn(text)
             if versions := list(version_differences(record)):
                 warn(f"numbers may differ in their last digits: {'; '.join(versions)}")
-        config = Path(scratch) / "config.yaml"
-        config.write_text(_HEADER + json.dumps(_settings(record, new)), encoding="utf-8")
-        words = [record["verb"], *([ALLOW_CODE] if allow_code else []), "--config", str(config)]
+        file = Path(scratch) / "config.yaml"
+        file.write_text(_HEADER + json.dumps(settings), encoding="utf-8")
+        words = [record["verb"], *([ALLOW_CODE] if allow_code else []), "--config", str(file)]
         with isolated(record["seed"], {CHILD_ARGS: json.dumps(words)}):
             code = dispatch(words)
         if is_first and not code:
@@ -96,6 +106,25 @@ def _record_of(path: Path) -> Path:
     if len(found) > 1:
         raise ConfigError(f"{path}: holds {' and '.join(file.name for file in found)}; give one of them")
     return found[0]
+
+
+def _mapping_in(config: str | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        value = parse_yaml(Path(config).read_text(encoding="utf-8"), config)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {config}: cannot be read ({error}); give a YAML file of settings") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"--config {config}: holds no settings; give a YAML file of them, such as `trainer: ...`")
+    return value
+
+
+def _merged(settings: Any, over: Any) -> Any:
+    """Settings with others over them; a list is replaced as a whole."""
+    if not isinstance(settings, dict) or not isinstance(over, dict):
+        return over
+    return {**settings, **{name: _merged(settings.get(name), value) for name, value in over.items()}}
 
 
 def _settings(record: Mapping[str, Any], new: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from liteframe.data.loading.run_ledger import writes_nothing
 from liteframe.errors import ConfigError
+from liteframe.run_control.redaction import redacted
 from liteframe.run_control.run_record import RunRecord, read_run_record, record_name
 from liteframe.system.atomic import atomic_write_text
 from liteframe.system.bounded_text import parse_yaml
@@ -181,7 +182,9 @@ class NewRun:
         path = self.folder / _EVALUATION
         if not path.exists() or self.of_pipeline:
             return
-        change = "no config of it is there" if before is None else first_difference(before, self.config)
+        change = (
+            "no config of it is there" if before is None else first_difference(redacted(before), redacted(self.config))
+        )
         if change is not None:
             raise ConfigError(
                 f"{path}: of an earlier evaluation with other settings ({change}), and this one would replace it;"
@@ -215,7 +218,7 @@ class RunConfig(SaveConfigCallback):
     """Writes config and record of a run into its run folder once all that the run goes on from has been taken in.
 
     The config of the same run before, where it was another, is kept as `config-1.yaml` and so on. Loggers that keep
-    their own files elsewhere get the config, too.
+    their own files elsewhere get the config, too, without credentials and what is said of loggers.
 
     Args:
         record: of the run.
@@ -251,7 +254,7 @@ class RunConfig(SaveConfigCallback):
             self._write_config(Path(trainer.default_root_dir) / self.config_filename, text)
             for logger in trainer.loggers:
                 if not isinstance(logger, (CSVLogger, TensorBoardLogger)):  # these lie beside the config
-                    logger.log_hyperparams(config)
+                    logger.log_hyperparams(_for_loggers(config))
         self._record.begin(trainer, pl_module, config)
 
     def _write_config(self, path: Path, text: str) -> None:
@@ -264,6 +267,11 @@ class RunConfig(SaveConfigCallback):
             raise ConfigError(
                 f"{path}: cannot be written ({error.strerror or error}); free some space, or {_NEW_FOLDER}"
             ) from error
+
+
+def _for_loggers(config: dict[str, Any]) -> dict[str, Any]:
+    trainer = {name: value for name, value in config["trainer"].items() if name != "logger"}
+    return dict(redacted({**config, "trainer": trainer}))
 
 
 def _free_name(path: Path) -> Path:

@@ -16,6 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from liteframe.bench.environment import environment
 from liteframe.errors import ConfigError, LiteFrameError, as_one_line
+from liteframe.run_control.redaction import redacted, redacted_words
 from liteframe.run_control.run_inputs import facts_of, inputs_of, texts_of
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.stages.distributed import gather_objects
@@ -32,6 +33,11 @@ _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "
 def record_name(verb: str) -> str:
     """File in the run folder that says what a run was made of: `run.json` of `fit`, `run-test.json` of `test`."""
     return "run.json" if verb == "fit" else f"run-{verb}.json"
+
+
+def outputs_of(stage: LightningModule) -> list[str]:
+    """Dotted names of the settings that name what a stage writes."""
+    return ["model.init_args." + name for name in getattr(type(stage), "outputs", ())]
 
 
 def read_run_record(path: Path) -> dict[str, Any]:
@@ -56,7 +62,7 @@ def read_run_record(path: Path) -> dict[str, Any]:
 
 
 class RunRecord:
-    """Writes the record of a run when it begins, and again when it ends; on rank 0 alone.
+    """Writes the record of a run when it begins, and again when it ends; on rank 0 alone, and without credentials.
 
     Args:
         verb: fit, validate, test or predict.
@@ -68,7 +74,7 @@ class RunRecord:
     """
 
     def __init__(self, verb: str, words: Sequence[str]) -> None:
-        self._verb, self._words = verb, list(words)
+        self._verb, self._words = verb, redacted_words(words)
         self.checkpoint: str | None = None
         self.goes_on = False
         self._record: dict[str, Any] | None = None
@@ -95,7 +101,7 @@ class RunRecord:
         self._began = time.monotonic()
         places = _places(self._verb, stage, Path(trainer.default_root_dir), config)
         self._results = {name: (place, names) for name, place, names in places}
-        outputs = ["model.init_args." + name for name in getattr(type(stage), "outputs", ())]
+        outputs, told = outputs_of(stage), redacted(config)
         self._record = {
             "written_by": "liteframe",
             "run_format": FORMAT,
@@ -118,9 +124,9 @@ class RunRecord:
                 **environment(str(trainer.strategy.root_device), str(trainer.precision)),
                 "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
             },
-            "inputs": dict(inputs_of({**config, "ckpt_path": None if self.goes_on else self.checkpoint}, outputs)),
+            "inputs": dict(inputs_of({**told, "ckpt_path": None if self.goes_on else self.checkpoint}, outputs)),
             "outputs": outputs,
-            "config": config,
+            "config": told,
             "earlier": earlier,
         }
         self._write()
@@ -143,7 +149,7 @@ class RunRecord:
             "steps": trainer.global_step if trainer.state.fn == TrainerFn.FITTING else None,
             "skipped": None if ledger is None else ledger.count(),
             "results": {} if error is not None else self._facts_of_results(),
-            "error": as_one_line(told) if status == "failed" else None,
+            "error": redacted(as_one_line(told)) if status == "failed" else None,
         }
         self._write()
 
@@ -192,6 +198,7 @@ def _earlier_tries(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     before = read_run_record(path)
+    before |= {"words": redacted_words(before["words"]), "error": redacted(before.get("error"))}  # of older versions
     commit = before["environment"].get("commit")
     return [*before["earlier"], {**{name: before.get(name) for name in _OF_A_TRY}, "commit": commit}]
 

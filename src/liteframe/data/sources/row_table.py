@@ -6,6 +6,7 @@ because counting references writes to the objects that are read.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -50,12 +51,14 @@ class _Facts:
         sizes: number of rows of each list.
         first_url: the first path that is a URL.
         first_unreadable: index of the first row that could not be read.
+        sha256: of the rows `as_listed`.
         checksums: of each file of numbers or ids by its name, where they are in files. Rows have `_ROW_CHECKSUMS`.
     """
 
     sizes: list[int] = field(default_factory=list)
     first_url: str | None = None
     first_unreadable: int | None = None
+    sha256: str = ""
     checksums: dict[str, int] = field(default_factory=dict)
 
 
@@ -123,6 +126,7 @@ class RowTable(Sequence[VideoRow]):
         self._folder = folder
         self._columns, self._decode, self._rows = columns, decode, sum(facts.sizes)
         self.sizes, self.errors, self.first_url = facts.sizes, errors, facts.first_url
+        self._sha256 = facts.sha256
         self.first_unreadable = None if facts.first_unreadable is None else errors[facts.first_unreadable]
 
     def keep_open(self, handle: int) -> None:
@@ -168,6 +172,11 @@ class RowTable(Sequence[VideoRow]):
         return map(self.id_of, range(len(self)))
 
     @property
+    def sha256(self) -> str:
+        """Of all that the lists say of their rows, wherever they lie, and of which rows cannot be used."""
+        return hashlib.sha256(f"{self._sha256} {sorted(self.errors)}".encode()).hexdigest()
+
+    @property
     def keys_N(self) -> np.ndarray:
         """`id_key` of each row, int64 (N,)."""
         return self._columns["id_keys"].values
@@ -203,7 +212,7 @@ def _write(
     parts: Iterable[Iterable[VideoRow]], columns: Mapping[str, BinaryIO], encode: Callable[[list[Any]], bytes]
 ) -> tuple[_Facts, dict[int, str]]:
     """Writes the columns of the rows, and gives the facts, and the errors by index. Sample keys are not `numbered`."""
-    facts, errors = _Facts(), dict[int, str]()
+    facts, errors, listed = _Facts(), dict[int, str](), hashlib.sha256()
     index = row_end = id_end = 0
     _put(columns["row_ends"], 0)
     _put(columns["id_ends"], 0)
@@ -222,8 +231,11 @@ def _write(
             _put(columns["id_ends"], id_end)
             _put(columns["id_keys"], id_key(row.id))
             _put(columns["sample_keys"], _sample_key(row, number))
+            listed.update(f"{row.as_listed()}\n".encode(errors="surrogatepass"))
             index += 1
         facts.sizes.append(index - before)
+        listed.update(b"\n")
+    facts.sha256 = listed.hexdigest()
     return facts, errors
 
 

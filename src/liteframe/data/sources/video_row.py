@@ -61,6 +61,14 @@ class VideoRow:
         read = [self.name or self.path, self.start, self.end, self.question, self.options, self.answer]
         return _content([*read, self.conversations, self.extra.get("questions")])
 
+    def as_listed(self) -> str:
+        """All that its list says of it, the same wherever list and videos lie together."""
+        if self.error and not self.place:  # which could not be read, and is called by where it is
+            return "unreadable"
+        where = self.name if self.name and not self.name.startswith("..") else self.path
+        told = [where, self.id, self.start, self.end, self.question, self.options, self.answer, self.error]
+        return _content([*told, self.conversations, self.extra])
+
 
 _content = json.JSONEncoder().encode
 
