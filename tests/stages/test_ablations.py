@@ -98,9 +98,9 @@ def test_the_block_alone_sets_the_compression(
     expected = WAP(block, **WAP_SETTINGS)(dense_tokens(store, 1, block[0]))[0]
     torch.testing.assert_close(store.targets(1), expected, rtol=1e-4, atol=1e-5)
 
-    stored = fit(tmp_path, module, store=str(store.folder), frames=frames)
+    stored = fit(tmp_path, module, store=store.place, frames=frames)
     live = {"train": str(manifest()), "train_sampler": UniformMidpoints(), "frames": frames}
-    fly = ctd(block=block, standardise=True, teacher=str(host_folder()), statistics=str(store.folder))
+    fly = ctd(block=block, standardise=True, teacher=str(host_folder()), statistics=store.place)
     assert stored == pytest.approx(fit(tmp_path, fly, **live), rel=1e-5) and len(stored) == 2
 
 
@@ -132,16 +132,16 @@ def test_targets_are_what_the_setting_says(target: Any, tmp_path: Path) -> None:
     expected = maker(dense_tokens(store, 2, 4))[0]
     torch.testing.assert_close(store.targets(2), expected, rtol=1e-4, atol=1e-5)
     module = ctd(target=target, standardise=True)
-    stored = fit(tmp_path, module, store=str(store.folder))
-    fly = ctd(target=target, standardise=True, teacher=str(host_folder()), statistics=str(store.folder))
+    stored = fit(tmp_path, module, store=store.place)
+    fly = ctd(target=target, standardise=True, teacher=str(host_folder()), statistics=store.place)
     flown = fit(tmp_path, fly, train=str(manifest()), train_sampler=UniformMidpoints())
     assert stored == pytest.approx(flown, rel=1e-5)
     other = "average" if target == "dense" else "dense"
     message = rf"model\.target: stored '{target}', this run wants '{other}'"
     with pytest.raises(StoreMismatch, match=message):
-        fit(tmp_path, ctd(target=other), store=str(store.folder))
+        fit(tmp_path, ctd(target=other), store=store.place)
     with pytest.raises(StoreMismatch, match=message):
-        fly = ctd(target=other, standardise=True, teacher=str(host_folder()), statistics=str(store.folder))
+        fly = ctd(target=other, standardise=True, teacher=str(host_folder()), statistics=store.place)
         fit(tmp_path, fly, train=str(manifest()))
 
 

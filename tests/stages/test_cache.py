@@ -189,11 +189,11 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
     monkeypatch.setattr(InternVLTeacher, "forward", lambda s, x: (encoded.append(len(x)), forward(s, x))[1])
     again = run(tmp_path / "killed", shard_mb=0.5)
     assert again.sample_ids() == straight.sample_ids()
-    assert sha256_of(again.folder) == sha256_of(straight.folder)
+    assert sha256_of(Path(again.place)) == sha256_of(Path(straight.place))
     assert sum(encoded) == TRAIN if when == 1 else 0 < sum(encoded) < TRAIN, "what was stored is not encoded again"
     encoded.clear()
     run(tmp_path / "killed", shard_mb=0.5)
-    assert not encoded and sha256_of(again.folder) == sha256_of(straight.folder), "and a finished store stays"
+    assert not encoded and sha256_of(Path(again.place)) == sha256_of(Path(straight.place)), "and a finished store stays"
 
 
 def test_a_broken_video_stops_the_run_unless_told_otherwise(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_an_estimate_prints_and_writes_nothing(tmp_path: Path, capsys: pytest.Ca
 def test_a_store_of_other_settings_is_refused_by_the_field(
     model: dict[str, Any], videos: dict[str, Any], field: str, tmp_path: Path, store: FeatureStore
 ) -> None:
-    before = sha256_of(store.folder, "*")
+    before = sha256_of(Path(store.place), "*")
     if "teacher" in model:
         folder = Path(shutil.copytree(host_folder(), tmp_path / "host"))
         _change_one_number(folder / "model.safetensors")
@@ -257,8 +257,8 @@ def test_a_store_of_other_settings_is_refused_by_the_field(
     if "predict" in videos:
         videos = {"predict": str(manifest("test"))}
     with pytest.raises(StoreMismatch, match=rf"{field}"):
-        make_trainer(tmp_path).predict(stage(store.folder, **model), data(**videos), return_predictions=False)
-    assert sha256_of(store.folder, "*") == before
+        make_trainer(tmp_path).predict(stage(Path(store.place), **model), data(**videos), return_predictions=False)
+    assert sha256_of(Path(store.place), "*") == before
 
 
 def _change_one_number(path: Path) -> None:
@@ -337,7 +337,7 @@ def test_a_disk_that_gets_full_keeps_what_was_finished(tmp_path: Path, monkeypat
             run(tmp_path / "full", shard_mb=0.5)
     assert len(list((tmp_path / "full" / "store" / "parts").glob("*.json"))) == 2
     again = run(tmp_path / "full", shard_mb=0.5)
-    assert sha256_of(again.folder) == sha256_of(straight.folder)
+    assert sha256_of(Path(again.place)) == sha256_of(Path(straight.place))
 
 
 def test_progress_can_be_saved_between_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,7 +397,7 @@ def test_a_run_goes_on_after_list_videos_and_store_were_moved(tmp_path: Path, mo
     monkeypatch.setattr(InternVLTeacher, "forward", lambda s, x: (encoded.append(len(x)), forward(s, x))[1])
     moved = run(tmp_path / "there", {"predict": str(tmp_path / "there" / "list.jsonl")}, store_frames=False)
     assert sum(encoded) == TRAIN - 6 and moved.key == straight.key
-    videos = data(store=str(moved.folder), predict=None, sampler=None)
+    videos = data(store=moved.place, predict=None, sampler=None)
     videos.setup("fit")
     batch = next(iter(videos.train_dataloader()))
     for number, sample_id in zip(batch["sample_indices"], batch["sample_ids"], strict=True):
@@ -409,7 +409,7 @@ def test_a_store_is_trained_from_where_its_videos_lie_now(tmp_path: Path) -> Non
     found = {}
     for kept in (True, False):
         source = copied_world(tmp_path / f"old-{kept}")
-        store = run(tmp_path / f"run-{kept}", {"predict": str(source)}, store_frames=kept).folder
+        store = Path(run(tmp_path / f"run-{kept}", {"predict": str(source)}, store_frames=kept).place)
         (tmp_path / f"old-{kept}").rename(tmp_path / f"new-{kept}")
         root = None if kept else str(tmp_path / "new-False")
         videos = data(store=str(store), store_root=root, predict=None, sampler=None, batch_size=TRAIN)
@@ -445,7 +445,7 @@ def test_another_file_in_the_place_of_a_video_is_noticed(tmp_path: Path, monkeyp
     shutil.copy(last, first)
     for on_error, error in (("error", DecodeError), ("skip", SkipLimitExceeded)):
         videos = data(
-            store=str(store.folder),
+            store=store.place,
             predict=None,
             sampler=None,
             on_error=on_error,
@@ -473,8 +473,8 @@ def test_a_store_of_an_older_version_is_gone_on_with(tmp_path: Path, monkeypatch
         interrupted(tmp_path, source, monkeypatch)
         old = run(tmp_path / "old", {"predict": str(source)})
     assert len(run(tmp_path, {"predict": str(source)})) == TRAIN
-    before = sha256_of(old.folder)
-    assert len(run(tmp_path / "old", {"predict": str(source)})) == TRAIN and sha256_of(old.folder) == before
+    before = sha256_of(Path(old.place))
+    assert len(run(tmp_path / "old", {"predict": str(source)})) == TRAIN and sha256_of(Path(old.place)) == before
 
 
 def test_an_unfinished_store_goes_on_with_a_list_that_lost_rows_and_got_others(
@@ -499,9 +499,9 @@ def test_an_unfinished_store_goes_on_with_a_list_that_lost_rows_and_got_others(
     for name in places[:2] + places[3:6]:
         kept = store.targets(store.sample_ids().index(name))
         assert torch.equal(kept, straight.targets(places.index(name)))
-    before = sha256_of(store.folder)
+    before = sha256_of(Path(store.place))
     assert len(run(tmp_path, {"predict": str(source)}, store_frames=False)) == len(changed)
-    assert sha256_of(store.folder) == before
+    assert sha256_of(Path(store.place)) == before
     source.write_text("".join(lines))
     with pytest.raises(StoreMismatch, match="data: stored"):  # a finished one is of its own list
         run(tmp_path, {"predict": str(source)}, store_frames=False)

@@ -39,7 +39,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a single process: 18 samples, two windows of each video."""
-    return run(tmp_path_factory.mktemp("straight"), {"windows_per_video": 2}, shard_mb=0.5).folder
+    return Path(run(tmp_path_factory.mktemp("straight"), {"windows_per_video": 2}, shard_mb=0.5).place)
 
 
 WINDOWS = {"windows_per_video": 2}

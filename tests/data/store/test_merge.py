@@ -199,10 +199,14 @@ def test_a_shard_of_another_config_or_list_is_named(changes: dict[str, Any], fie
         merge(tmp_path)
 
 
-def test_a_sample_that_was_lost_is_named_with_its_shard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost_files", ["*", "safetensors", "a part of safetensors"])
+def test_a_sample_that_was_lost_is_named_with_its_shard(lost_files: str, tmp_path: Path) -> None:
     write_all(tmp_path, flush_seconds=0)
-    for path in (tmp_path / "parts").glob("s00001-*-r00000-000001.*"):
-        path.unlink()
+    for path in (tmp_path / "parts").glob(f"s00001-*-r00000-000001.{lost_files.rpartition(' ')[2]}"):
+        if lost_files.startswith("a part"):
+            os.truncate(path, path.stat().st_size // 2)
+        else:
+            path.unlink()
     lost = IDS[ListShard(1, 3).samples(len(IDS), BATCH)[1]]
     with pytest.raises(StoreError, match=rf"1 of the 4 samples of shard 1/3 .*first '{lost}'; run shard 1/3 again"):
         merge(tmp_path)

@@ -7,12 +7,12 @@ are stored or skipped. `merge` makes the store of them once all the records are 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from liteframe.data.store.catalogue import listed_shards
+from liteframe.data.store.catalogue import has_size, listed_shards
 from liteframe.data.store.entries import require, require_fields
 from liteframe.data.store.files import MOST_SIDECAR_BYTES, PARTS, list_shard_files, part_files
 from liteframe.data.store.format import open_durable
@@ -178,9 +178,12 @@ class ShardRecord:
 
 
 def require_stored(folder: Path, key: StoreKey, *records: ShardRecord) -> None:
-    """Raises StoreError, naming shard and sample, where a sample of a record is neither stored nor skipped."""
+    """Raises StoreError, naming shard and sample, where a sample of a record is neither stored nor skipped.
+
+    What a sidecar names is stored where its file is there, too, and of its size.
+    """
     writer = records[0].shard.tag if len(records) == 1 else ""
-    known = {*_known(listed_shards(folder, key, writer))}
+    known = {*_known(filter(has_size, listed_shards(folder, key, writer)))}
     for record in records:
         lost = [sample_id for sample_id in record.ids if sample_id not in known]
         if lost:
@@ -190,7 +193,7 @@ def require_stored(folder: Path, key: StoreKey, *records: ShardRecord) -> None:
             )
 
 
-def _known(shards: Collection[Any]) -> Iterator[str]:
+def _known(shards: Iterable[Any]) -> Iterator[str]:
     for shard in shards:
         yield from (entry.sample_id for entry in shard.entries)
         yield from (str(row.get("id")) for row in shard.skipped)
