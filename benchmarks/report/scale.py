@@ -148,7 +148,7 @@ def growth(record: Mapping[str, Any]) -> str:
         "its index as files, MB": store["index_bytes"] / samples / 1e6,
     }
     lines = [
-        {"in each rank": name, **{f"{_number(clips)} clips": _figures(value * clips) for clips, _ in SIZES}}
+        {"of a run": name, **{f"{_number(clips)} clips": _figures(value * clips) for clips, _ in SIZES}}
         for name, value in each.items()
     ]
     return markdown(pd.DataFrame(lines))
