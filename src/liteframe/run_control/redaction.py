@@ -10,6 +10,7 @@ from typing import Any
 from liteframe.errors import ConfigError
 from liteframe.run_control.run_inputs import texts_of
 from liteframe.system.bounded_text import parse_yaml
+from liteframe.system.shown_url import USERINFO
 
 REDACTED = "[redacted]"
 _SECRET = re.compile(
@@ -18,8 +19,6 @@ _SECRET = re.compile(
 )
 """Names of settings, in snake case, whose values are credentials; `max_tokens` and `key_frames` are none."""
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Secret keys of S3 may hold slashes. What is behind a colon and digits is a port, and the path then.
-_USERINFO = re.compile(r"(?<=://)(?:[^/\s?#'\"]*|[^/\s:@?#'\"]*:(?!\d+/)[^\s?#'\"]*)@")
 _QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]+")
 
 
@@ -79,4 +78,4 @@ def _redacted_value(text: str, name: str) -> str:
 def _without_url_secrets(text: str) -> str:
     if "://" not in text:
         return text
-    return _QUERY.sub(rf"\1?{REDACTED}", _USERINFO.sub(f"{REDACTED}@", text))
+    return _QUERY.sub(rf"\1?{REDACTED}", USERINFO.sub(f"{REDACTED}@", text))
