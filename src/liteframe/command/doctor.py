@@ -156,10 +156,10 @@ def _reading(problems: list[str]) -> str:
             frames_THWC = read_video(path).frames_THWC
     except Exception as error:  # whatever an av of another age lacks, too
         said = " ".join(str(error).split())
-        problems.append(f"no video can be read ({type(error).__name__}: {said}): install another `av`, from 14 to 18")
+        problems.append(f"no video can be read ({type(error).__name__}: {said}): install another `av`, from 14 to 19")
         return "fails"
     if frames_THWC.shape != (_CLIP_FRAMES, *_CLIP_SIZE, 3) or abs(frames_THWC.astype(int) - _GREY).max() > 8:
-        problems.append("a video written here is read otherwise: install another `av`, from 14 to 18")
+        problems.append("a video written here is read otherwise: install another `av`, from 14 to 19")
         return "fails"
     return "a clip that was written here"
 
