@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 from transformers import InternVLVisionModel
@@ -16,7 +17,8 @@ from liteframe.bench.real_size.shapes import ATTENTION, Shapes
 from liteframe.models.backbone import WAP, Compressor, Dense
 from liteframe.models.rivals.timm_backbone import TimmBackbone
 from liteframe.models.rivals.tome_vit import ToMeTeacher
-from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.encoder_config import PRESETS
 from liteframe.models.student.temporal import TEMPORAL_MIXERS
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.model import LiteFrameBackbone
@@ -65,12 +67,11 @@ def tome_teacher(shapes: Shapes) -> ToMeTeacher:
     return ToMeTeacher(InternVLVisionModel(shapes.vision), shapes.tome_merges)
 
 
-def student(mixer: str) -> Callable[[Shapes], LiteFrameBackbone]:
-    """A maker of the student with that temporal mixer."""
+def student(preset: str = "paper", **changes: Any) -> Callable[[Shapes], LiteFrameBackbone]:
+    """A maker of the student of that preset, with changes to its config."""
 
     def make(shapes: Shapes) -> LiteFrameBackbone:
-        config = LiteFrameConfig(**{"attention": ATTENTION, **shapes.student, "temporal_mixer": mixer})
-        return LiteFrameBackbone(LiteFrameEncoder(config))
+        return LiteFrameBackbone(LiteFrameEncoder(shapes.student(preset, attention=ATTENTION, **changes)))
 
     return make
 
@@ -78,7 +79,7 @@ def student(mixer: str) -> Callable[[Shapes], LiteFrameBackbone]:
 def plain_vit(shapes: Shapes) -> LiteFrameBackbone:
     """The student's own ViT-B without mixers and strides, so that nothing but those differs between the two."""
     plain = {"clip_frames": 1, "downsample_after": (), "downsample_strides": (), "temporal_mixer": "none"}
-    return LiteFrameBackbone(LiteFrameEncoder(LiteFrameConfig(**{"attention": ATTENTION, **shapes.student, **plain})))
+    return student("paper", **plain)(shapes)
 
 
 def timm_backbone(name: str, native_size: int | None = None) -> Callable[[Shapes], TimmBackbone]:
@@ -101,7 +102,7 @@ ENCODERS: dict[str, ComparedEncoder] = {
     ),
     "student": ComparedEncoder(
         "LiteFrame, ViT-B/14 with depth-wise mixers and strides",
-        student("depthwise"),
+        student(),
         "main",
         frames_per_group=4,
         accuracy_relative="liteframe-ctd",
@@ -113,6 +114,11 @@ ENCODERS: dict[str, ComparedEncoder] = {
         accuracy_relative="tome-teacher+wap",
         note="40 tokens merged in each of 24 layers, 64 of 1024 left; put back on the full grid before WAP",
     ),
+    **{
+        f"student-{preset}": ComparedEncoder(f"LiteFrame, preset {preset!r}", student(preset), frames_per_group=4)
+        for preset in PRESETS
+        if preset != "paper"
+    },
     "vit-b": ComparedEncoder("plain ViT-B/14, the student without mixers and strides", plain_vit),
     "fastvit": ComparedEncoder(
         "FastViT MCi3 at the others' size",
@@ -141,7 +147,10 @@ ENCODERS: dict[str, ComparedEncoder] = {
     ),
     **{
         f"student-{mixer}": ComparedEncoder(
-            f"LiteFrame with the temporal mixer {mixer!r}", student(mixer), "mixer", frames_per_group=4
+            f"LiteFrame with the temporal mixer {mixer!r}",
+            student(temporal_mixer=mixer),
+            "mixer",
+            frames_per_group=4,
         )
         for mixer in TEMPORAL_MIXERS
         if mixer != "depthwise"

@@ -145,7 +145,8 @@ def student_points(config: LiteFrameConfig, size: tuple[int, int], ratio: float)
     """Tokens of a clip at each point. Raises GeometryError for frames that do not fill the grid."""
     check_size(*size, config.size_multiple)
     patches = config.clip_frames * prod(side // config.patch_size for side in size)
-    return with_shuffle({"patches": patches, "after the student": patches // prod(config.stride)}, ratio)
+    left = patches // prod(config.stride)
+    return with_shuffle({"patches": patches // config.tubelet_frames, "after the student": left}, ratio)
 
 
 def with_shuffle(points: dict[str, int], ratio: float) -> dict[str, int]:

@@ -170,6 +170,8 @@ def _encoder(encoder: dict[str, Any], follows: bool, patch: int) -> dict[str, An
         "output_size": WIDTH,
         "downsample_after": list(range(1, layers)) if after is None else list(range(1, 1 + len(after))),
     }
+    if sizes := encoder.get("early_hidden_sizes"):
+        small["early_hidden_sizes"] = [WIDTH // HEADS] * len(sizes)
     if encoder.get("image_size") or not follows:
         small["image_size"] = small_side(encoder.get("image_size") or _SIDE, 4 * (encoder.get("patch_size") or patch))
     return {name: value for name, value in encoder.items() if value is not None} | small

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import InternVLConfig, InternVLVisionConfig
 
 from liteframe.errors import ConfigError
+from liteframe.models.student.encoder_config import LiteFrameConfig
 from liteframe.models.video_llm.base_vlm_configs import base_vlm_config
 
 SIZES = ("real", "tiny")
@@ -25,7 +26,7 @@ class Shapes:
         config: of that base VLM.
         image_size: side of the frames in pixels.
         native_sizes: side that a timm encoder was made for -> side here.
-        student: changes to the defaults of `LiteFrameConfig`, which are the paper's.
+        small_students: preset -> the fields of `LiteFrameConfig` that stand for it; published sizes if there are none.
         tome_merges: tokens that ToMe merges in each layer of the teacher.
         timm: timm name -> changes that make it small.
     """
@@ -35,7 +36,7 @@ class Shapes:
     config: InternVLConfig
     image_size: int = 448
     native_sizes: dict[int, int] = field(default_factory=dict)
-    student: dict[str, Any] = field(default_factory=dict)
+    small_students: dict[str, dict[str, Any]] = field(default_factory=dict)
     tome_merges: int = 40
     timm: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -44,6 +45,12 @@ class Shapes:
         """Sizes of the base VLM's image encoder."""
         vision: Any = self.config.vision_config
         return vision
+
+    def student(self, preset: str, **changes: Any) -> LiteFrameConfig:
+        """The student of that preset, or the small one that stands for it."""
+        if not self.small_students:
+            return LiteFrameConfig.preset(preset, **changes)
+        return LiteFrameConfig(**{**self.small_students[preset], **changes})
 
     def native(self, side: int) -> int:
         """The side that stands for a timm encoder's own."""
@@ -98,6 +105,13 @@ def _tiny() -> Shapes:
         "output_size": 32,
         "downsample_after": (1, 2),
     }
+    tubelets = {"tubelet_frames": 2, "downsample_strides": [(1, 2, 2), (2, 1, 1)]}
+    students = {
+        "paper": student,
+        "fast": student | tubelets,
+        "faster": student | {"early_hidden_sizes": [16, 32]},
+        "large": student | {"hidden_size": 64, "num_attention_heads": 4},
+    }
     few_blocks = {"layers": (1, 1, 1, 1, 1), "embed_dims": (8, 16, 32, 32, 32)}
     return Shapes(
         name="tiny",
@@ -105,7 +119,7 @@ def _tiny() -> Shapes:
         config=_with_attention(config),
         image_size=64,
         native_sizes={1024: 128, 768: 96},
-        student=student,
+        small_students=students,
         tome_merges=4,
         timm={"fastvit_mci3": few_blocks, "mobilenetv5_300m_enc": {"channel_multiplier": 0.1}},
     )

@@ -71,35 +71,28 @@ class LiteFrameEncoder(StrictPreTrainedModel):
 
     def __init__(self, config: LiteFrameConfig) -> None:
         super().__init__(config)
-        width = config.hidden_size
+        sizes = iter(config.stage_sizes)
+        width = next(sizes)
         # Read once: attributes of a transformers config are slow, and forward has to be quick on eight frames.
         self.clip_frames, self.patch_size, self.in_channels = config.clip_frames, config.patch_size, config.num_channels
         self.size_multiple, self.frames_per_group = config.size_multiple, config.stride[0]
-        self.patch_embedding = PatchEmbedding(config.image_size, config.patch_size, config.num_channels, width)
+        self.tubelet_frames = config.tubelet_frames
+        channels = config.tubelet_frames * config.num_channels
+        self.patch_embedding = PatchEmbedding(config.image_size, config.patch_size, channels, width)
         self.residual_in_fp32 = config.residual_in_fp32
-        attends = config.temporal_mixer in WITH_FRAME_POSITIONS and config.clip_frames > 1
-        self.frame_positions = FramePositions(config.clip_frames, width) if attends else None
+        frames = config.clip_frames // config.tubelet_frames
+        attends = config.temporal_mixer in WITH_FRAME_POSITIONS and frames > 1
+        self.frame_positions = FramePositions(frames, width) if attends else None
         self.blocks = nn.ModuleList()
         self.downsamples = nn.ModuleDict()
         strides = dict(zip(config.downsample_after, config.downsample_strides, strict=True))
-        frames = config.clip_frames
-        for depth in range(1, config.num_hidden_layers + 1):
-            self.blocks.append(
-                TransformerBlock(
-                    channels=width,
-                    heads=config.num_attention_heads,
-                    mlp_channels=int(width * config.mlp_ratio),
-                    frames=frames,
-                    mixer=config.temporal_mixer,
-                    mixer_kernel=config.temporal_kernel,
-                    norm_eps=config.layer_norm_eps,
-                    qkv_bias=config.qkv_bias,
-                    attention=config.attention,
-                )
-            )
+        for depth in range(config.num_hidden_layers + 1):
+            if depth:
+                self.blocks.append(self._block(width, frames))
             if depth in strides:
                 t, h, w = strides[depth]
-                self.downsamples[str(depth)] = StridedDownsample(width, (t, h, w))
+                narrow, width = width, next(sizes)
+                self.downsamples[str(depth)] = StridedDownsample(narrow, (t, h, w), width)
                 frames //= t
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.head = nn.Linear(width, config.output_size)
@@ -108,6 +101,20 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             if isinstance(module, TemporalMixer):
                 for parameter in module.starting_at_zero():
                     parameter.data.zero_()
+
+    def _block(self, width: int, frames: int) -> TransformerBlock:
+        config = self.config
+        return TransformerBlock(
+            channels=width,
+            heads=width * config.num_attention_heads // config.hidden_size,
+            mlp_channels=int(width * config.mlp_ratio),
+            frames=frames,
+            mixer=config.temporal_mixer,
+            mixer_kernel=config.temporal_kernel,
+            norm_eps=config.layer_norm_eps,
+            qkv_bias=config.qkv_bias,
+            attention=config.attention,
+        )
 
     def save_memory(self, chunk_clips: int | None = None, checkpoint: bool = False) -> None:
         """Bounds the memory of activations; no output and no gradient changes, as clips do not see each other.
@@ -231,25 +238,42 @@ class LiteFrameEncoder(StrictPreTrainedModel):
 
     def _encode(self, frames_BTCHW: Tensor) -> Tensor:
         """Frames of whole clips, but for the last, to features ``(B, T', H', W', output_size)``."""
-        batch, frames, _, height, width = frames_BTCHW.shape
-        t, h, w = self.clip_frames, height // self.patch_size, width // self.patch_size
-
-        tokens = self._residual(self.patch_embedding(frames_BTCHW.flatten(0, 1)))
-        if missing := -frames % self.clip_frames:
-            # Repeating the embedded frame is repeating the frame, for a fraction of the bytes.
-            tokens_BTNC = tokens.unflatten(0, (batch, frames))
-            last = tokens_BTNC[:, -1:].expand(-1, missing, -1, -1)
-            tokens = torch.cat([tokens_BTNC, last], dim=1).flatten(0, 1)
-
+        batch = len(frames_BTCHW)
+        grid = (self.clip_frames // self.tubelet_frames, *(side // self.patch_size for side in frames_BTCHW.shape[3:]))
+        tokens = self._residual(self._embed(frames_BTCHW))
         if self.frame_positions is not None:
             tokens = self.frame_positions(tokens)
+        tokens, grid = self._downsample(0, tokens, grid)
         for depth, block in enumerate(self.blocks, start=1):
-            tokens = block(tokens)
-            if str(depth) in self.downsamples:
-                tokens_BTHWC = self.downsamples[str(depth)](tokens.reshape(-1, t, h, w, tokens.shape[-1]))
-                t, h, w = tokens_BTHWC.shape[1:4]
-                tokens = self._residual(tokens_BTHWC.reshape(-1, h * w, tokens.shape[-1]))
-        return self.head(self.norm(tokens)).view(batch, -1, h, w, self.head.out_features)
+            tokens, grid = self._downsample(depth, block(tokens), grid)
+        return self.head(self.norm(tokens)).view(batch, -1, *grid[1:], self.head.out_features)
+
+    def _embed(self, frames_BTCHW: Tensor) -> Tensor:
+        """Patch tokens ``(B * T, N, C)`` of whole clips; T counts tubelets."""
+        batch, frames = frames_BTCHW.shape[:2]
+        missing = -frames % self.clip_frames
+        if self.tubelet_frames > 1:
+            if missing:
+                last = frames_BTCHW[:, -1:].expand(-1, missing, -1, -1, -1)
+                frames_BTCHW = torch.cat([frames_BTCHW, last], dim=1)
+            # The frames of a tubelet are so many images' channels.
+            return self.patch_embedding(
+                frames_BTCHW.unflatten(1, (-1, self.tubelet_frames)).flatten(2, 3).flatten(0, 1)
+            )
+        tokens = self.patch_embedding(frames_BTCHW.flatten(0, 1))
+        if not missing:
+            return tokens
+        # Repeating the embedded frame is repeating the frame, for a fraction of the bytes.
+        tokens_BTNC = tokens.unflatten(0, (batch, frames))
+        last = tokens_BTNC[:, -1:].expand(-1, missing, -1, -1)
+        return torch.cat([tokens_BTNC, last], dim=1).flatten(0, 1)
+
+    def _downsample(self, depth: int, tokens: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+        """Tokens behind the strided convolution that stands there, if one does, and frames, rows and columns left."""
+        if str(depth) not in self.downsamples:
+            return tokens, grid
+        merged_BTHWC = self.downsamples[str(depth)](tokens.reshape(-1, *grid, tokens.shape[-1]))
+        return self._residual(merged_BTHWC.flatten(2, 3).flatten(0, 1)), tuple(merged_BTHWC.shape[1:4])
 
     def _residual(self, tokens: Tensor) -> Tensor:
         """The tokens in the dtype that blocks add to."""
@@ -274,7 +298,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, PatchEmbedding):
             if self.config.position_init == "sincos":
-                waves_a_side = self.config.hidden_size // 4
+                waves_a_side = module.position.shape[-1] // 4
                 rates_F = 10000.0 ** (-torch.arange(waves_a_side, dtype=torch.float32) / waves_a_side)
                 waves = sincos_positions(*module.grid, rates_F)
                 init.copy_(module.position, waves * self.config.position_scale)

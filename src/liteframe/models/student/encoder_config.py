@@ -15,8 +15,22 @@ from liteframe.ops.pooling import legal_sizes
 
 _SIZES = (
     *("image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers", "num_attention_heads"),
-    *("output_size", "clip_frames", "temporal_kernel"),
+    *("output_size", "clip_frames", "temporal_kernel", "tubelet_frames"),
 )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "fast": {"tubelet_frames": 2, "downsample_after": [3, 8], "downsample_strides": [[1, 2, 2], [2, 1, 1]]},
+    "faster": {"early_hidden_sizes": [384, 768], "downsample_after": [2, 8]},
+    "large": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "downsample_after": [2, 12],
+    },
+}
+"""Students of other sizes: name -> the fields of `LiteFrameConfig` that differ from the paper's."""
 
 
 class LiteFrameConfig(StrictPretrainedConfig):
@@ -32,8 +46,14 @@ class LiteFrameConfig(StrictPretrainedConfig):
         mlp_ratio: width of the MLP over ``hidden_size``.
         output_size: width of the teacher's features, which the head predicts.
         clip_frames: frames that are encoded together, a multiple of the strides in time.
-        downsample_after: after which blocks (counted from 1) a strided convolution stands; empty for a plain ViT.
-        downsample_strides: its (frames, rows, columns) strides, one triple for each of ``downsample_after``.
+        tubelet_frames: frames that a patch spans (tubelet embedding: ViViT, arXiv 2103.15691, section 3.2).
+        downsample_after: after which blocks (counted from 1) a strided convolution stands; 0 is before the first block,
+            and an empty list a plain ViT.
+        downsample_strides: its (frames, rows, columns) strides, one triple for each of ``downsample_after``. They
+            divide what tubelets have left of the frames.
+        early_hidden_sizes: widths of the tokens before each of ``downsample_after``, where they are to be narrower than
+            ``hidden_size`` as in hierarchical transformers (Hiera, arXiv 2306.00989); heads keep their width, and a
+            linear layer behind the convolution widens the tokens. None is ``hidden_size`` throughout.
         temporal_mixer: what mixes the frames of a clip, wherever it still has more than one (paper, tables 2 and 5):
             ``"depthwise"``, after each block a convolution over time for each channel, the fastest and most accurate
             of the tables; ``"full"``, a convolution that mixes the channels too; ``"attention"``, interleaved temporal
@@ -67,8 +87,10 @@ class LiteFrameConfig(StrictPretrainedConfig):
         mlp_ratio: float = 4.0,
         output_size: int = 1024,
         clip_frames: int = 4,
+        tubelet_frames: int = 1,
         downsample_after: Sequence[int] = (4, 8),
         downsample_strides: Sequence[Sequence[int]] = ((2, 2, 2), (2, 1, 1)),
+        early_hidden_sizes: Sequence[int] | None = None,
         temporal_mixer: str = "depthwise",
         temporal_kernel: int = 3,
         layer_norm_eps: float = 1e-6,
@@ -89,8 +111,11 @@ class LiteFrameConfig(StrictPretrainedConfig):
         self.mlp_ratio = mlp_ratio
         self.output_size = output_size
         self.clip_frames = clip_frames
+        self.tubelet_frames = tubelet_frames
         self.downsample_after = _whole_numbers("downsample_after", downsample_after)
         self.downsample_strides = strides_of(downsample_strides)
+        sizes = early_hidden_sizes
+        self.early_hidden_sizes = None if sizes is None else _whole_numbers("early_hidden_sizes", sizes, 1 << 16)
         self.temporal_mixer = temporal_mixer
         self.temporal_kernel = temporal_kernel
         self.layer_norm_eps = layer_norm_eps
@@ -103,11 +128,33 @@ class LiteFrameConfig(StrictPretrainedConfig):
         self._check()
         super().__init__(**kwargs)
 
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> LiteFrameConfig:
+        """A student of `PRESETS`; `configs/students` has the same as settings of CTD.
+
+        Args:
+            name: "paper", "fast", "faster" or "large".
+            changes: fields that are to differ from the preset's.
+
+        Raises:
+            ConfigError: no such preset, or settings that contradict each other.
+        """
+        if name not in PRESETS:
+            raise ConfigError(f"no student preset {name!r}; there are {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **changes})
+
     @property
     def stride(self) -> tuple[int, int, int]:
-        """Frames, rows and columns of patches that become one output token."""
+        """Frames, and rows and columns of patches, that become one output token."""
         strides = self.downsample_strides
-        return (prod(s[0] for s in strides), prod(s[1] for s in strides), prod(s[2] for s in strides))
+        frames = self.tubelet_frames * prod(s[0] for s in strides)
+        return (frames, prod(s[1] for s in strides), prod(s[2] for s in strides))
+
+    @property
+    def stage_sizes(self) -> list[int]:
+        """Widths of the tokens before, between and behind the strided convolutions."""
+        early = self.early_hidden_sizes or [self.hidden_size] * len(self.downsample_after)
+        return [*early, self.hidden_size]
 
     @property
     def size_multiple(self) -> tuple[int, int]:
@@ -117,9 +164,9 @@ class LiteFrameConfig(StrictPretrainedConfig):
     def _check(self) -> None:
         self._check_numbers()
         after, strides = self.downsample_after, self.downsample_strides
-        if after != sorted(set(after)) or any(not 1 <= block <= self.num_hidden_layers for block in after):
+        if after != sorted(set(after)) or any(not 0 <= block <= self.num_hidden_layers for block in after):
             raise ConfigError(
-                f"downsample_after must rise within 1..{self.num_hidden_layers}, got {after} (4 and 8 are the"
+                f"downsample_after must rise within 0..{self.num_hidden_layers}, got {after} (4 and 8 are the"
                 " paper's, of 12 blocks); name blocks of this encoder"
             )
         if len(strides) != len(after) or any(len(stride) != 3 or min(stride) < 1 for stride in strides):
@@ -127,12 +174,18 @@ class LiteFrameConfig(StrictPretrainedConfig):
                 f"downsample_strides must hold one (frames, rows, columns) for each of downsample_after {after}, "
                 f"got {strides}"
             )
+        if self.tubelet_frames < 1:
+            raise ConfigError(f"tubelet_frames is {self.tubelet_frames}; give 1 or more frames a patch")
         if self.clip_frames < 1 or self.clip_frames % self.stride[0]:
-            raise ConfigError(f"clip_frames {self.clip_frames} must be a multiple of the strides in time {strides}")
+            tubelets = f" times tubelet_frames {self.tubelet_frames}" if self.tubelet_frames != 1 else ""
+            raise ConfigError(
+                f"clip_frames {self.clip_frames} must be a multiple of the strides in time {strides}{tubelets}"
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(
                 f"hidden_size {self.hidden_size} must be a multiple of num_attention_heads {self.num_attention_heads}"
             )
+        self._check_stages()
         for step in self.size_multiple:
             if self.image_size < 1 or self.image_size % step:
                 raise ConfigError(
@@ -141,12 +194,28 @@ class LiteFrameConfig(StrictPretrainedConfig):
                 )
         if self.position_init not in ("sincos", "normal"):
             raise ConfigError(f"position_init must be 'sincos' or 'normal', got {self.position_init!r}")
-        if self.position_init == "sincos" and self.hidden_size % 4:
-            raise ConfigError(f"position_init 'sincos' needs a hidden_size that 4 divides, got {self.hidden_size}")
+        if self.position_init == "sincos" and self.stage_sizes[0] % 4:
+            raise ConfigError(f"position_init 'sincos' needs a width that 4 divides, got {self.stage_sizes[0]}")
         if self.attention not in ("auto", "sdpa", "eager"):
             raise ConfigError(f"attention must be 'auto', 'sdpa' or 'eager', got {self.attention!r}")
         if self.temporal_mixer not in TEMPORAL_MIXERS:
             raise ConfigError(f"temporal_mixer must be one of {sorted(TEMPORAL_MIXERS)}, got {self.temporal_mixer!r}")
+
+    def _check_stages(self) -> None:
+        sizes, places = self.early_hidden_sizes, len(self.downsample_after)
+        if sizes is None:
+            return
+        if len(sizes) != places:
+            raise ConfigError(
+                f"early_hidden_sizes must hold one width for each of downsample_after {self.downsample_after}, got"
+                f" {sizes}"
+            )
+        head = self.hidden_size // self.num_attention_heads
+        if any(size < 1 or size % head for size in sizes):
+            raise ConfigError(
+                f"early_hidden_sizes {sizes} must be multiples of {head}, the width of a head (hidden_size"
+                f" {self.hidden_size} / num_attention_heads {self.num_attention_heads})"
+            )
 
     def _check_numbers(self) -> None:
         require_sane({name: getattr(self, name) for name in _SIZES}, "the encoder's config")
@@ -177,8 +246,10 @@ class EncoderSettings:
     mlp_ratio: float | None = None
     output_size: int | None = None
     clip_frames: int | None = None
+    tubelet_frames: int | None = None
     downsample_after: Sequence[int] | None = None
     downsample_strides: Sequence[Sequence[int]] | None = None
+    early_hidden_sizes: Sequence[int] | None = None
     temporal_mixer: str | None = None
     temporal_kernel: int | None = None
     layer_norm_eps: float | None = None
@@ -203,11 +274,11 @@ def strides_of(strides: Any) -> list[list[int]]:
     return [_whole_numbers("downsample_strides", stride) for stride in strides]
 
 
-def _whole_numbers(name: str, values: Any) -> list[int]:
+def _whole_numbers(name: str, values: Any, most: int = 1024) -> list[int]:
     """A list of small whole numbers; ConfigError, naming the field, for anything else."""
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ConfigError(f"{name} is {str(values)[:60]}; give a list of whole numbers")
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int) or not -1024 <= value <= 1024:
-            raise ConfigError(f"{name} holds {str(value)[:60]}; give whole numbers up to 1024")
+        if isinstance(value, bool) or not isinstance(value, int) or not -most <= value <= most:
+            raise ConfigError(f"{name} holds {str(value)[:60]}; give whole numbers up to {most}")
     return list(values)

@@ -39,24 +39,27 @@ def student_fields(
     if "downsample_strides" in fields:
         fields["downsample_strides"] = strides_of(fields["downsample_strides"])
     places: Sequence[int] = fields.get("downsample_after", PAPER_PLACES)
+    tubelet = fields.get("tubelet_frames", 1)
     if isinstance(teacher, TeacherSource) and not set(fields) >= _OF_GEOMETRY:
-        followed = fields_of_geometry(teacher.geometry(), compressor.block, places)
+        followed = fields_of_geometry(teacher.geometry(), compressor.block, places, tubelet)
+    elif "downsample_strides" in fields:
+        followed = {}
     else:
-        after, strides = place_strides(compressor.block, places) if "downsample_strides" not in fields else ([], [])
+        after, strides = place_strides(_of_tubelets(compressor.block, tubelet), places)
         followed = {"downsample_after": after, "downsample_strides": strides}
     if "downsample_strides" in fields:
-        followed.pop("downsample_after")
+        followed.pop("downsample_after", None)
     else:
         fields.pop("downsample_after", None)
     fields = {**followed, **fields}
     if "clip_frames" not in given:
-        spanned = prod(int(stride[0]) for stride in fields["downsample_strides"])
+        spanned = tubelet * prod(int(stride[0]) for stride in fields["downsample_strides"])
         fields["clip_frames"] = spanned if isinstance(compressor, Dense) else default_clip(spanned)
     return fields
 
 
 def fields_of_geometry(
-    geometry: TeacherGeometry, block: Block = PAPER_BLOCK, places: Sequence[int] = PAPER_PLACES
+    geometry: TeacherGeometry, block: Block = PAPER_BLOCK, places: Sequence[int] = PAPER_PLACES, tubelet: int = 1
 ) -> dict[str, Any]:
     """Fields of `LiteFrameConfig` with which a token of the student stands for one block of the teacher's.
 
@@ -68,12 +71,14 @@ def fields_of_geometry(
         geometry: of the teacher.
         block: frames, rows and columns of tokens.
         places: blocks of the student after which it merges, where there is something to merge.
+        tubelet: frames that the student's patches span.
 
     Raises:
-        ConfigError: `places` is empty, and there is something to merge.
+        ConfigError: `places` is empty, and there is something to merge; or tubelets do not divide the block.
     """
     frames, rows, columns = geometry.cell(block)
-    after, strides = place_strides((frames, rows // geometry.patch_size, columns // geometry.patch_size), places)
+    patches = (frames, rows // geometry.patch_size, columns // geometry.patch_size)
+    after, strides = place_strides(_of_tubelets(patches, tubelet), places)
     fields: dict[str, Any] = {
         "patch_size": geometry.patch_size,
         "output_size": geometry.width,
@@ -84,6 +89,13 @@ def fields_of_geometry(
     if (side := geometry.frame_side(block)) is not None:
         fields["image_size"] = side
     return fields
+
+
+def _of_tubelets(block: Block, tubelet: int) -> Block:
+    """The block, with its frames counted in tubelets."""
+    if tubelet < 1 or block[0] % tubelet:
+        raise ConfigError(f"tubelet_frames {tubelet} must divide the {block[0]} frames that become one token")
+    return (block[0] // tubelet, block[1], block[2])
 
 
 def place_strides(stride: Block, places: Sequence[int] = PAPER_PLACES) -> tuple[list[int], list[list[int]]]:

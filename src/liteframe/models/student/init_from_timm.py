@@ -39,9 +39,10 @@ def load_timm_weights(
     """Copy a timm ViT's weights into the encoder, in place.
 
     Positions are interpolated to the encoder's grid, and patch embeddings resampled to its patch size (FlexiViT,
-    arXiv 2212.08013, section 3.4). Class and register tokens (with their positions), pooling and classifier are left
-    out. LayerScale is folded in, and so are the ViT's own mean and deviation of pixels: the encoder is given frames
-    that are normalised as ImageNet is.
+    arXiv 2212.08013, section 3.4); a tubelet takes the mean of its frames' embeddings (ViViT, arXiv 2103.15691,
+    section 3.4). Class and register tokens (with their positions), pooling and classifier are left out. LayerScale is
+    folded in, and so are the ViT's own mean and deviation of pixels: the encoder is given frames that are normalised as
+    ImageNet is.
 
     Args:
         encoder: what to start; its width, heads and MLP must be the ViT's, and it needs as many blocks.
@@ -97,6 +98,8 @@ def _check_settings(encoder: LiteFrameEncoder, source: VisionTransformer) -> Non
     patches: Any = source.patch_embed
     if type(patches) is not PatchEmbed:
         raise ConfigError(f"the timm model makes tokens by {type(patches).__name__}, the encoder by one convolution")
+    if config.early_hidden_sizes is not None:
+        raise ConfigError("early_hidden_sizes: blocks of several widths have no timm model to start from")
     if patches.proj.in_channels != config.num_channels:
         raise ConfigError(f"num_channels is {config.num_channels}, the timm model has {patches.proj.in_channels}")
     for depth, block in enumerate(source.blocks):
@@ -143,8 +146,10 @@ def _patch_embedding(encoder: LiteFrameEncoder, source: VisionTransformer) -> di
     bias_O = weight_OIHW.sum(dim=(2, 3)) @ ((own_mean - mean) / std)
     if projection.bias is not None:
         bias_O = bias_O + projection.bias.detach()
+    weight_OIHW = weight_OIHW * (own_std / std)[:, None, None]
+    frames = encoder.config.tubelet_frames
     return {
-        "patch_embed.proj.weight": weight_OIHW * (own_std / std)[:, None, None],
+        "patch_embed.proj.weight": weight_OIHW.repeat(1, frames, 1, 1) / frames,
         "patch_embed.proj.bias": bias_O,
     }
 

@@ -142,16 +142,19 @@ class StridedDownsample(nn.Module):
     """Depth-wise 3-D convolution whose kernel is its stride: one weighted sum a channel over each block of tokens.
 
     ``weight`` (C, 1, t, h, w) and ``bias`` (C,) mean what they mean in ``nn.Conv3d(kernel_size=stride, groups=C)``.
+    Where the tokens behind it are of another width, a linear layer, `widen`, follows.
     """
 
-    def __init__(self, channels: int, stride: tuple[int, int, int]) -> None:
+    def __init__(self, channels: int, stride: tuple[int, int, int], out_channels: int | None = None) -> None:
         super().__init__()
+        widens = out_channels is not None and out_channels != channels
+        self.widen = nn.Linear(channels, out_channels or channels) if widens else None
         self.stride = stride
         self.weight = nn.Parameter(torch.empty(channels, 1, *stride))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, tokens_BTHWC: Tensor) -> Tensor:
-        """``(B, T, H, W, C)`` to ``(B, T/t, H/h, W/w, C)``; the strides must divide the grid."""
+        """``(B, T, H, W, C)`` to ``(B, T/t, H/h, W/w, C')``; the strides must divide the grid."""
         batch, frames, rows, columns, channels = tokens_BTHWC.shape
         t, h, w = self.stride
         grid = (batch, frames // t, rows // h, columns // w)
@@ -162,7 +165,8 @@ class StridedDownsample(nn.Module):
         pooled = F.conv2d(
             taps.permute(0, 3, 1, 2), self.weight.reshape(channels, 1, t * h * w, 1), self.bias, groups=channels
         )
-        return pooled.permute(0, 2, 3, 1).reshape(*grid, channels)
+        merged_BTHWC = pooled.permute(0, 2, 3, 1).reshape(*grid, channels)
+        return merged_BTHWC if self.widen is None else self.widen(merged_BTHWC)
 
 
 JOINT = "joint"

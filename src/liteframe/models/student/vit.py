@@ -39,7 +39,10 @@ def resize_positions(position_1NC: Tensor, grid: tuple[int, int], new_grid: tupl
 
 
 class PatchEmbedding(nn.Module):
-    """Frames ``(M, channels, H, W)``, uint8 or normalised, to patch tokens with positions, ``(M, N, C)``."""
+    """Frames ``(M, channels, H, W)``, uint8 or normalised, to patch tokens with positions, ``(M, N, C)``.
+
+    Several frames are embedded as one with their channels on one axis, frame after frame.
+    """
 
     def __init__(self, image_size: int, patch_size: int, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -68,8 +71,10 @@ class PatchEmbedding(nn.Module):
         own = convolution.weight.dtype
         exact = convolution.weight.to(torch.promote_types(own, torch.float32))
         # By numbers, as tensors of them could not be copied to a GPU while a graph is captured.
-        by_channel = [each / (255 * by) for each, by in zip(exact.unbind(1), deviations, strict=True)]
-        shifts = [each.sum((1, 2)) * (_CENTRE - 255 * mean) for each, mean in zip(by_channel, means, strict=True)]
+        of_frame = list(zip(means, deviations, strict=True))
+        pixels = of_frame * (exact.shape[1] // len(of_frame))
+        by_channel = [each / (255 * by) for each, (_, by) in zip(exact.unbind(1), pixels, strict=True)]
+        shifts = [each.sum((1, 2)) * (_CENTRE - 255 * mean) for each, (mean, _) in zip(by_channel, pixels, strict=True)]
         weight = torch.stack(by_channel, dim=1)
         assert convolution.bias is not None
         bias = convolution.bias + torch.stack(shifts).sum(0)
