@@ -90,6 +90,11 @@ def export_folder(
     adapter, rounded = None, getattr(torch, dtype) if dtype else None
     if run.adapted:
         host, processor, encoder = load_parts(run.export, host_source)
+        if encoder is None:
+            raise ConfigError(
+                f"{run.export}: adapted to the base VLM's own encoder, without a student; only folders with a student"
+                " can be exported, and this one can be asked as it is (`liteframe chat`, `liteframe evaluate`)"
+            )
         adapter = adapter_of(run.export)
         if adapter is not None:
             llm = host.model.language_model

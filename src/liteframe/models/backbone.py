@@ -182,16 +182,14 @@ class WAP:
     @classmethod
     def from_description(cls, values: Mapping[str, Any], source: str) -> WAP:
         """WAP as its `describe` was written down. Raises ConfigError, naming `source`, where that is none of it."""
-        names = {field.name for field in fields(cls)}
-        block, scale = values.get("block"), values.get("scale")
+        names, scale = {field.name for field in fields(cls)}, values.get("scale")
         if values.get("compressor") != "wap" or set(values) != names | {"compressor"}:
             raise ConfigError(f"{source}: describes no WAP, whose fields are {', '.join(sorted(names))}")
-        if not isinstance(block, list) or len(block) != 3 or not all(type(size) is int and size > 0 for size in block):
-            raise ConfigError(f"{source}: block of WAP must be three whole numbers above 0, got {block!r}")
+        block = _block_of(values, f"{source}: block of WAP")
         if scale is not None and type(scale) not in (int, float):
             raise ConfigError(f"{source}: scale of WAP must be a number or null, got {scale!r}")
         try:
-            return cls((block[0], block[1], block[2]), values["similarity"], scale, values["saliency"])
+            return cls(block, values["similarity"], scale, values["saliency"])
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
 
@@ -236,3 +234,22 @@ class Pool:
 
     def describe(self) -> dict[str, Any]:
         return {"compressor": self.kind, "block": list(self.block)}
+
+
+def compressor_from(values: Mapping[str, Any], source: str) -> Dense | Pool | WAP:
+    """The compressor as its `describe` was written down. Raises ConfigError, naming `source`, where that is none."""
+    kind = values.get("compressor")
+    if kind == "wap":
+        return WAP.from_description(values, source)
+    if kind == "dense" and set(values) == {"compressor"}:
+        return Dense()
+    if kind in _POOLS and set(values) == {"compressor", "block"}:
+        return Pool(kind, _block_of(values, f"{source}: block of {kind} pooling"))
+    raise ConfigError(f"{source}: describes no compressor; there are dense, wap, {', '.join(_POOLS)}")
+
+
+def _block_of(values: Mapping[str, Any], field: str) -> Block:
+    block = values.get("block")
+    if not isinstance(block, list) or len(block) != 3 or not all(type(size) is int and size > 0 for size in block):
+        raise ConfigError(f"{field} must be three whole numbers above 0, got {block!r}")
+    return block[0], block[1], block[2]

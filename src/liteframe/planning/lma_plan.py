@@ -13,6 +13,7 @@ from transformers import InternVLForConditionalGeneration
 
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.errors import ConfigError
 from liteframe.models.flop_count import Cost, cost_of
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.video_llm.adapted import frames_of
@@ -86,6 +87,8 @@ class _Passes:
 
 def plan_lma(stage: LMAStage, data: VideoDataModule, text_tokens: int) -> StagePlan:
     """The plan of LMA; see `plan_stage` for arguments and errors."""
+    if stage.encoder_source is None:
+        raise ConfigError("model.encoder is null: plans are made of runs with a student; name the encoder of one")
     base_vlm = base_vlm_config(stage.host_source)
     vision: Any = base_vlm.vision_config
     text: Any = base_vlm.text_config

@@ -130,7 +130,7 @@ def _of_model(run: StageRun, places: Places) -> Iterator[tuple[str, Any]]:
             yield "statistics_batches", min(model["statistics_batches"], STEPS)
     elif run.kind == LMA:
         yield "host", _small(model["host"], places)
-        yield "encoder", str(places.run("ctd") / "export")
+        yield "encoder", model.get("encoder") and str(places.run("ctd") / "export")
     else:
         if model.get("encoder_chunk_frames"):
             yield "encoder_chunk_frames", min(model["encoder_chunk_frames"], 4 * _CLIP)

@@ -83,15 +83,16 @@ class ConversationCheck:
         return len(self.prompts.conversation(turns, groups, self.tokens_per_group)[0])
 
 
-def tokens_per_group(model: VideoLLM, image_size: tuple[int, int], token_size: tuple[int, int]) -> int:
+def tokens_per_group(model: VideoLLM, image_size: tuple[int, int]) -> int:
     """Visual tokens in one `Frame` line.
 
     Args:
-        model: whose pixel shuffle makes fewer of them.
+        model: whose compressor and pixel shuffle make fewer of them.
         image_size: height and width of the frames in pixels.
-        token_size: pixels that one token of its backbone spans, likewise.
     """
-    rows, columns = (size // step for size, step in zip(image_size, token_size, strict=True))
+    steps: tuple[int, int] = model.backbone.size_multiple  # type: ignore[assignment]
+    _, *merged = getattr(model.compressor, "block", (1, 1, 1))
+    rows, columns = (size // (step * by) for size, step, by in zip(image_size, steps, merged, strict=True))
     return int(rows * columns * model.downsample_ratio**2)
 
 

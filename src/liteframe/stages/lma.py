@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.conversations import turns_of
 from liteframe.errors import ConfigError
+from liteframe.models.backbone import Dense
 from liteframe.models.folders.model_folder import whole_folder
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.gradient_checkpointing import checkpoint_layers
@@ -30,6 +31,7 @@ from liteframe.stages.conversation_check import ConversationCheck, context_lengt
 from liteframe.stages.following import follow_frames
 from liteframe.stages.losses import MeanOver
 from liteframe.stages.stage import OptimizerSettings, Stage
+from liteframe.stages.teaching import Saliency, Similarity, Target, target_maker
 
 _OTHER_TEACHERS = {teacher.__name__ for teacher in (QwenVLTeacher, SiglipTeacher, TimmTeacher)}
 _LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -57,7 +59,11 @@ class LMAStage(Stage):
 
     Args:
         host: folder or hub id of the InternVL whose LLM is adapted.
-        encoder: folder of the encoder that CTD exported.
+        encoder: folder of the encoder that CTD exported; null is the base VLM's own, which stays as it is (set
+            `train_encoder` to false): what the same training does without a student.
+        target: what the LLM sees of the base VLM's own encoder, as in the caching stage; "dense" is all of its tokens.
+            With a student, it and the four below change nothing.
+        block, similarity, scale, saliency: of `target`, see the caching stage.
         lora: see `LoraSettings`; without `train_llm` it changes nothing.
         train_llm: whether the LLM learns, by its adapters; without, it gets none.
         train_encoder: whether the encoder learns too.
@@ -86,7 +92,12 @@ class LMAStage(Stage):
     def __init__(
         self,
         host: str,
-        encoder: str,
+        encoder: str | None,
+        target: Target = "dense",
+        block: tuple[int, int, int] | None = None,
+        similarity: Similarity = "dot",
+        scale: float | None = None,
+        saliency: Saliency = "class_token",
         lora: LoraSettings = LoraSettings(),
         train_llm: bool = True,
         train_encoder: bool = True,
@@ -108,6 +119,7 @@ class LMAStage(Stage):
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.host_source, self.encoder_source, self.lora = host, encoder, lora
+        self.compressor = Dense() if encoder else target_maker(target, host, block, similarity, scale, saliency)
         self.train_llm, self.train_encoder, self.train_projector = train_llm, train_encoder, train_projector
         self.llm_lr, self.encoder_lr, self.projector_lr = llm_lr, encoder_lr, projector_lr
         self.checkpoint_llm, self.checkpoint_encoder = checkpoint_llm, checkpoint_encoder
@@ -119,10 +131,14 @@ class LMAStage(Stage):
     @property
     def encoder_folder(self) -> Path:
         """Of the encoder on this machine; a copy where it lies at an address."""
+        assert self.encoder_source is not None
         return Path(whole_folder(self.encoder_source))
 
     def check_sources(self) -> None:
         read_config(self.host_source)
+        if self.encoder_source is None:
+            self._check_own_encoder()
+            return
         if not self.encoder_folder.is_dir():
             raise ConfigError(
                 f"no encoder at {self.encoder_source!r}; run CTD first (`liteframe fit --config ctd.yaml`), or set"
@@ -134,6 +150,14 @@ class LMAStage(Stage):
                 f"{self.encoder_source}: distilled from a {record.model['teacher_class']}, and the base VLM"
                 f" {self.host_source} reads features of an InternVL alone; {self._own_encoder}"
             )
+
+    def _check_own_encoder(self) -> None:
+        for name in ("train_encoder", "checkpoint_encoder", "encoder_chunk_clips", "encoder_lr"):
+            if getattr(self, name):
+                raise ConfigError(
+                    f"model.{name} is {getattr(self, name)}, but model.encoder is null, and the base VLM's own encoder"
+                    f" stays as it is; set model.{name} to {'null' if name.startswith('encoder') else 'false'}"
+                )
 
     @property
     def _own_encoder(self) -> str:
@@ -148,8 +172,8 @@ class LMAStage(Stage):
 
     def sample_check(self, image_size: tuple[int, int]) -> ConversationCheck:
         model = self.model
-        assert model is not None and isinstance(model.backbone, LiteFrameBackbone)
-        tokens = tokens_per_group(model, image_size, model.backbone.encoder.config.size_multiple)
+        assert model is not None
+        tokens = tokens_per_group(model, image_size)
         limits = (self._length_limit(model), self.questions_per_video, self.truncate)
         return ConversationCheck(model.prompts, model.frames_per_group, tokens, *limits)
 
@@ -163,25 +187,16 @@ class LMAStage(Stage):
         if self.model is not None:
             return
         host, processor = load_base_vlm(self.host_source, self.attention)
-        encoder = LiteFrameEncoder.from_pretrained(self.encoder_source)
-        vision: Any = host.config.vision_config
-        width = vision.hidden_size
-        if encoder.config.output_size != width:
-            raise ConfigError(
-                f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the base VLM"
-                f" {self.host_source} takes {width}; {self._own_encoder}"
-            )
+        backbone = self._student(host.config.vision_config)
         host.requires_grad_(False)
         llm: Any = host.model.language_model
         if self.train_llm:
             host.model.language_model = self._with_adapters(llm)
         if self.checkpoint_llm:
             checkpoint_layers(llm)
-        encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
-        trained = frames_of(self.encoder_folder)
-        model = VideoLLM(host, processor, LiteFrameBackbone(encoder, trained.image_size))
+        model = VideoLLM(host, processor, backbone, self.compressor)
         made_for = FrameSpec(model.frames.image_size, model.clip_frames)
-        size = follow_frames(self, made_for, self.encoder_source)
+        size = follow_frames(self, made_for, self.encoder_source or self.host_source)
         if size is not None:
             model.require_size(size, "data.image_size")
         limit = self._length_limit(model)
@@ -194,6 +209,19 @@ class LMAStage(Stage):
             model = shard(model, self.device_mesh["data_parallel"])
         # What was loaded is in eval mode, where Lightning leaves it and layers do no checkpointing.
         self.model = model.train()
+
+    def _student(self, vision: Any) -> LiteFrameBackbone | None:
+        """What CTD exported; None for the base VLM's own encoder."""
+        if self.encoder_source is None:
+            return None
+        encoder = LiteFrameEncoder.from_pretrained(self.encoder_source)
+        if encoder.config.output_size != vision.hidden_size:
+            raise ConfigError(
+                f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the base VLM"
+                f" {self.host_source} takes {vision.hidden_size}; {self._own_encoder}"
+            )
+        encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
+        return LiteFrameBackbone(encoder, frames_of(self.encoder_folder).image_size)
 
     def _with_adapters(self, language_model: PreTrainedModel) -> PeftModel:
         with torch.random.fork_rng(devices=[]):
@@ -241,20 +269,22 @@ class LMAStage(Stage):
         named = {
             name: getattr(self, name) for name in (*own, "questions_per_video", "mean_over", "max_length", "truncate")
         }
-        return super().settings() | {"lora": asdict(self.lora) if self.train_llm else None} | named
+        own_encoder = {"target": self.compressor.describe()} if self.encoder_source is None else {}
+        return super().settings() | {"lora": asdict(self.lora) if self.train_llm else None} | named | own_encoder
 
     def export(self, folder: Path) -> None:
-        assert self.model is not None and isinstance(self.model.backbone, LiteFrameBackbone)
-        language_model = self.model.language_model
+        assert self.model is not None
+        language_model, backbone = self.model.language_model, self.model.backbone
         save_adapted(
             folder,
             self.host_source,
-            self.model.backbone.encoder,
+            backbone.encoder if isinstance(backbone, LiteFrameBackbone) else self.compressor,
             language_model if isinstance(language_model, PeftModel) else None,
             self.model.projector,
             self.trainer.datamodule.settings.image_size,  # type: ignore[attr-defined]
         )
-        self.training_record().write(folder / "encoder")
+        if self.encoder_source is not None:
+            self.training_record().write(folder / "encoder")
 
 
 def with_adapters(language_model: PreTrainedModel, lora: LoraSettings) -> PeftModel:

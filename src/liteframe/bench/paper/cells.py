@@ -108,6 +108,7 @@ def _cell(
     methods: Sequence[str] | Mapping[str, Sequence[int]] = (),
     phase: int = 2,
     retired: bool = False,
+    seeds: Sequence[int] = TWO_SEEDS,
     **training: Any,
 ) -> PaperCell:
     """A line of `cells.toml`."""
@@ -116,7 +117,7 @@ def _cell(
     if not training:
         return PaperCell(name, group, asked, ALL_SEEDS, about=about)
     made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in training.items()}
-    return PaperCell(name, group, asked, TWO_SEEDS, phase, Training(**made), about, retired)
+    return PaperCell(name, group, asked, tuple(seeds), phase, Training(**made), about, retired)
 
 
 CELLS = tuple(_cell(**line) for line in _TOLD["cells"])

@@ -17,6 +17,7 @@ from transformers import InternVLForConditionalGeneration, PreTrainedModel, Proc
 
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
+from liteframe.models.backbone import Compressor, compressor_from
 from liteframe.models.finite import require_finite, require_finite_module
 from liteframe.models.folders.foreign_errors import named_errors, one_line
 from liteframe.models.folders.model_folder import ADAPTER_FILES, model_file, model_subfolder, read_json_file
@@ -41,7 +42,7 @@ _BUCKET = re.compile(r"(?:s3|gs|gcs|az|abfs)://[\w-][\w.-]*(/[\w-][\w.-]*)+/?")
 def save_adapted(
     folder: Path,
     base_vlm: str,
-    encoder: LiteFrameEncoder,
+    encoder: LiteFrameEncoder | Compressor,
     language_model: PeftModel | None,
     projector: nn.Module,
     image_size: tuple[int, int] | None = None,
@@ -52,12 +53,13 @@ def save_adapted(
     Args:
         folder: to write to.
         base_vlm: folder or hub id.
-        encoder: the student.
+        encoder: the student; or what makes fewer tokens of the base VLM's own encoder, where that was kept.
         language_model: the LLM with its adapters; None if it was not adapted, and is the base VLM's own when loaded.
         projector: the base VLM's, as LMA left it.
         image_size: height and width in pixels of the frames of LMA; by default those of the encoder's config.
     """
-    encoder.save_pretrained(folder / "encoder")
+    if isinstance(encoder, LiteFrameEncoder):
+        encoder.save_pretrained(folder / "encoder")
     if language_model is not None:
         language_model.save_pretrained(str(folder / _ADAPTER))
         _sort_names(folder / _ADAPTER / ADAPTER_FILES[0])
@@ -68,6 +70,8 @@ def save_adapted(
     card: dict[str, Any] = {"host": place, "host_is_folder": is_folder, "adapter": language_model is not None}
     if image_size is not None:
         card["image_size"] = list(image_size)
+    if not isinstance(encoder, LiteFrameEncoder):
+        card["compressor"] = encoder.describe()
     (folder / _CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
@@ -120,6 +124,8 @@ def _card(folder: Path) -> dict[str, Any]:
             f"{path}: `host` is {fields['host'][:60]!r}, no hub id and no folder as seen from here; export it again"
         )
     size = fields.get("image_size")
+    if not isinstance(fields.get("compressor", {}), dict):
+        raise ConfigError(f"{path}: `compressor` is {str(fields['compressor'])[:60]}, no mapping; export the run again")
     if size is not None and not _is_image_size(size):
         raise ConfigError(f"{path}: `image_size` is {str(size)[:60]}; it must be height and width in pixels")
     return fields
@@ -148,8 +154,19 @@ def load_adapted(
     base_vlm, processor, encoder = load_parts(folder, base_vlm_of(folder), attention)
     if adapter := adapter_of(folder):
         base_vlm.model.language_model = merge_adapter(base_vlm.model.language_model, adapter, dtype)
-    frames = frames_of(folder)
-    return VideoLLM(base_vlm, processor, LiteFrameBackbone(encoder, frames.image_size), trained=frames).eval()
+    frames, compressor = frames_of(folder), compressor_of(folder)
+    backbone = None if encoder is None else LiteFrameBackbone(encoder, frames.image_size)
+    return VideoLLM(base_vlm, processor, backbone, compressor, trained=frames).eval()
+
+
+def compressor_of(folder: Path) -> Compressor | None:
+    """What makes fewer tokens of the base VLM's own encoder, in an export without a student; None with one.
+
+    Raises:
+        ConfigError: a damaged `liteframe.json`.
+    """
+    described = _card(folder).get("compressor")
+    return None if described is None else compressor_from(described, f"{folder / _CARD}: compressor")
 
 
 def frames_of(folder: Path) -> FrameSpec:
@@ -166,8 +183,9 @@ def frames_of(folder: Path) -> FrameSpec:
 
 def load_parts(
     folder: Path, base_vlm_source: str, attention: str | dict[str, str] | None = None
-) -> tuple[InternVLForConditionalGeneration, ProcessorMixin, LiteFrameEncoder]:
-    """The base VLM with the projector of LMA but without its adapter, the base VLM's processor, and the encoder.
+) -> tuple[InternVLForConditionalGeneration, ProcessorMixin, LiteFrameEncoder | None]:
+    """The base VLM with the projector of LMA but without its adapter, the base VLM's processor, and the student, if
+    there is one.
 
     Raises:
         ConfigError: a part is missing, has changed since it was written, or does not fit the base VLM.
@@ -176,6 +194,8 @@ def load_parts(
     projector = _read(folder, _PROJECTOR)
     base_vlm, processor = load_base_vlm(base_vlm_source, attention)
     _fit(base_vlm.model.multi_modal_projector, projector, folder / _PROJECTOR)
+    if compressor_of(folder) is not None:
+        return base_vlm, processor, None
     return base_vlm, processor, LiteFrameEncoder.from_pretrained(model_subfolder(folder, "encoder"))
 
 
