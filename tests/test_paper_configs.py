@@ -19,8 +19,10 @@ from liteframe.command.configs import shipped_configs
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.sampling import RandomSegment
 from liteframe.data.sampling.frame_times import FrameTimes
+from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
-from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.student.encoder_config import PRESETS
 from liteframe.models.student.init_from_timm import load_timm_weights
 from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
@@ -42,6 +44,22 @@ def build(name: str, *more: str) -> BuildOnly:
 
 def shape(name: str) -> Any:
     return yaml.safe_load((shipped_configs() / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "paper"])
+def test_a_preset_is_a_config_behind_that_of_ctd_and_starts_from_a_vit_that_timm_publishes(preset: str) -> None:
+    stage = build("ctd", "--config", f"students/{preset}.yaml").model
+    assert isinstance(stage, CTDStage)
+    assert stage.encoder_config.to_dict() == LiteFrameConfig.preset(preset, residual_in_fp32=True).to_dict()
+    assert stage.encoder_config.stride == (4, 2, 2)
+    assert timm.is_model_pretrained(stage.timm_weights)
+    load_timm_weights(LiteFrameEncoder(stage.encoder_config), stage.timm_weights)
+
+
+def test_every_preset_has_its_config() -> None:
+    assert {path.stem for path in (shipped_configs() / "students").iterdir()} == set(PRESETS) - {"paper"}
+    with pytest.raises(ConfigError, match="fastest"):
+        LiteFrameConfig.preset("fastest")
 
 
 def test_ctd_is_the_papers_student() -> None:
