@@ -11,14 +11,17 @@ from typing import Any
 
 from liteframe.errors import ConfigError
 from liteframe.ops.compressors.dycoke import dycoke
+from liteframe.ops.compressors.evs import evs
 from liteframe.ops.compressors.fastvid import fastvid
 from liteframe.ops.compressors.features import Compressed
+from liteframe.ops.compressors.flashvid import flashvid
 from liteframe.ops.compressors.holitom import holitom
 from liteframe.ops.compressors.official import Official
 from liteframe.ops.compressors.pooled import average, maximum, subsample, wap
 from liteframe.ops.compressors.prumerge import prumerge, prumerge_plus
 from liteframe.ops.compressors.prunevid import prunevid
 from liteframe.ops.compressors.tome import tome
+from liteframe.ops.compressors.vidcom2 import vidcom2
 from liteframe.ops.compressors.visionzip import visionzip
 
 
@@ -135,6 +138,33 @@ METHODS: dict[str, Method] = {
             " official scripts take 0.65 to keep a tenth",
             "the same tokens come out of the same features; with 0.65, 0.900 for 0.895 at 64 frames and 0.593 for 0.635"
             " at 16 (400 questions)",
+        ),
+    ),
+    "evs": Method(
+        evs,
+        official=Official(
+            "the video",
+            "works before the projector, where vLLM compares what the LLM sees",
+            "not measured",
+        ),
+    ),
+    "vidcom2": Method(
+        vidcom2,
+        official=Official(
+            "the video and a frame",
+            "works before the projector; budgets are rounded to their sum, not each by itself",
+            "not measured",
+        ),
+    ),
+    "flashvid": Method(
+        flashvid,
+        ("cls_attention_THW",),
+        absent="pruning inside the LLM, before which a quarter more tokens stay",
+        official=Official(
+            "segments of the video",
+            "a tree becomes the mean of all its tokens, the official code divides the sum of a chain by direct children;"
+            " budgets are shared exactly",
+            "not measured",
         ),
     ),
 }
