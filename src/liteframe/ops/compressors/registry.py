@@ -162,7 +162,7 @@ METHODS: dict[str, Method] = {
         absent="pruning inside the LLM, before which a quarter more tokens stay",
         official=Official(
             "segments of the video",
-            "a tree becomes the mean of all its tokens, the official code divides the sum of a chain by direct children;"
+            "a tree becomes the mean of all its tokens, the official code divides by the direct children;"
             " budgets are shared exactly",
             "not measured",
         ),
