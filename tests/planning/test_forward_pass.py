@@ -27,6 +27,7 @@ from liteframe.planning.forward_pass import (
     student_pass,
     vision_tower_flops,
 )
+from liteframe.planning.parts import student_points
 from tiny_world import ENCODER
 
 SIZE = (112, 112)
@@ -94,6 +95,28 @@ def test_student_with_strides_elsewhere(after: list[int], strides: list[list[int
     assert found == student_pass(encoder.config, SIZE).cost.forward
     frames, rows, columns = encoder.config.stride
     assert shape == (1, 8 // frames, 8 // rows, 8 // columns, 128)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tubelet_frames": 2, "downsample_strides": [[1, 2, 2], [2, 1, 1]]},
+        {"early_hidden_sizes": [16, 32]},
+        {"downsample_after": [0, 2]},
+    ],
+)
+def test_student_of_another_shape(changes: dict[str, Any]) -> None:
+    encoder = LiteFrameEncoder(LiteFrameConfig(**{**ENCODER, **changes}))
+    tokens: list[int] = []
+    encoder.blocks[0].register_forward_pre_hook(lambda _, inputs: tokens.append(inputs[0].shape[:2].numel()))
+    with torch.no_grad():
+        found = counted(lambda: encoder(torch.randn(1, 4, 3, *SIZE)).last_hidden_state)
+        tokens.append(encoder(torch.randn(1, 4, 3, *SIZE)).last_hidden_state.shape[1:4].numel())
+    assert found == student_pass(encoder.config, SIZE).cost.forward
+    points = student_points(encoder.config, SIZE, 0.5)
+    assert points["after the student"] == tokens[-1]
+    if 0 not in encoder.config.downsample_after:
+        assert points["patches"] == tokens[0]
 
 
 @pytest.mark.parametrize("mixer", ["none", "attention", "joint", "full"])

@@ -71,7 +71,8 @@ def student_pass(config: LiteFrameConfig, image_size: tuple[int, int]) -> Forwar
     with torch.device("meta"):
         encoder = LiteFrameEncoder(config)
         frames_BCHW = torch.empty(config.clip_frames, config.num_channels, *image_size)
-        pixels = cost_of(lambda: encoder.patch_embedding(frames_BCHW)).linear
+        patches = frames_BCHW.unflatten(0, (-1, config.tubelet_frames)).flatten(1, 2)
+        pixels = cost_of(lambda: encoder.patch_embedding(patches)).linear
     counted = forward_pass(encoder, lambda clips: torch.empty(clips, *frames_BCHW.shape, dtype=torch.uint8))
     return replace(counted, cost=replace(counted.cost, linear=counted.cost.linear - pixels, pixels=pixels))
 
