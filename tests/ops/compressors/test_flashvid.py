@@ -60,7 +60,7 @@ def loop_segment(
         if share == len(roots):
             result |= {root: means[root] for root in roots}
         elif share:
-            centres = peaks(points, min(share, 7))[:share]
+            centres = peaks(points, 7)[:share]
             for centre, members in zip(centres, clusters(points, centres), strict=True):
                 result[roots[centre]] = mean([points[member] for member in members])
     return result

@@ -15,7 +15,9 @@ tokens):
 The half that prunes inside the LLM, for which the official code keeps a quarter more before it, is not here.
 
 Decided here: a tree becomes the mean of all its tokens, where the official code divides the sum of a chain by the
-direct children; budgets are shared exactly; in a segment of a single frame, tokens of ADTS are not merged again.
+direct children; budgets are shared exactly; in a segment of a single frame, tokens of ADTS are not merged again. The
+official code takes at most as many neighbours as clusters, so that any token is the centre of a single one; here at
+most as many as tokens.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ def flashvid(
         threshold: a transition of lower cosine is a cut.
         chosen: share of a frame's budget for ADTS, rounded up.
         merged_above: cosine above which a token may merge into one of the frame before.
-        neighbours: k of the density, at most as many as there are clusters.
+        neighbours: k of the density.
 
     Raises:
         ConfigError: no class attention, or a setting or budget out of range.
@@ -143,7 +145,7 @@ def _clusters(tokens_NC: Tensor, number: int, neighbours: int) -> _Found:
     """Means of so many clusters around density peaks, and their centres."""
     if number == len(tokens_NC):
         return tokens_NC, torch.arange(number, device=tokens_NC.device)
-    order_1N, distances_1NN = density_peaks(tokens_NC.unsqueeze(0), min(number, neighbours))
+    order_1N, distances_1NN = density_peaks(tokens_NC.unsqueeze(0), neighbours)
     centre_1M = order_1N[:, :number]
     group_1N = nearest_centre(centre_1M, distances_1NN, [number])
     sums_1MC, sizes_1M1 = group_sums(tokens_NC.unsqueeze(0), group_1N, number)
