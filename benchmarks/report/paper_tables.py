@@ -106,21 +106,35 @@ def table_5(evidence: Evidence) -> pd.DataFrame:
 
 
 def ablations(evidence: Evidence) -> pd.DataFrame:
-    """All the other settings, each less the first of its kind."""
+    """All the other settings on two seeds, each less the first of its kind."""
+    return _by_kind(evidence, words()["ablations"], TWO_SEEDS)
+
+
+def beyond(evidence: Evidence) -> pd.DataFrame:
+    """What goes past the paper on three seeds, likewise: students of other shapes, and what training buys."""
+    measured = {
+        title: students
+        for title, students in words()["beyond"].items()
+        if any(evidence.accuracy(name, MANY) for name in list(students)[1:])
+    }
+    return _by_kind(evidence, measured, ALL_SEEDS)
+
+
+def _by_kind(evidence: Evidence, kinds: dict[str, dict[str, str]], seeds: Sequence[int]) -> pd.DataFrame:
     tables = [
-        compared(evidence, students, "setting").assign(ablation=[title, *[""] * (len(students) - 1)])
-        for title, students in words()["ablations"].items()
+        compared(evidence, students, "setting", seeds).assign(ablation=[title, *[""] * (len(students) - 1)])
+        for title, students in kinds.items()
     ]
-    whole = pd.concat(tables)
+    whole = pd.concat(tables) if tables else pd.DataFrame(columns=["ablation"])
     return whole[["ablation", *whole.columns.drop("ablation")]]
 
 
-def compared(evidence: Evidence, students: dict[str, str], what: str) -> pd.DataFrame:
-    """Students on two seeds, each less the first of them."""
+def compared(evidence: Evidence, students: dict[str, str], what: str, seeds: Sequence[int] = TWO_SEEDS) -> pd.DataFrame:
+    """Students on these seeds, each less the first of them."""
     first, rows = next(iter(students)), []
     for name, text in students.items():
-        known = {f"{n} frames": interval(evidence.accuracy(name, n, TWO_SEEDS), wanted=TWO_SEEDS) for n in (FEW, MANY)}
-        gain = interval(evidence.gain(name, first, TWO_SEEDS), signs=True, wanted=TWO_SEEDS) if name != first else ""
+        known = {f"{n} frames": interval(evidence.accuracy(name, n, seeds), wanted=seeds) for n in (FEW, MANY)}
+        gain = interval(evidence.gain(name, first, seeds), signs=True, wanted=seeds) if name != first else ""
         rows.append({what: text, **known, "less the first": gain})
     return pd.DataFrame(rows)
 

@@ -38,7 +38,7 @@ def test_an_unknown_method_has_its_own_name_and_comes_last() -> None:
 def test_everything_on_the_page_has_a_cell() -> None:
     measured = {(method, frames) for cell in CELLS for method, counts in cell.methods for frames in counts}
     wanted = {"teacher", *of_groups(*REDUCING), CTD, LMA, *BEYOND_16X}
-    wanted |= {name for students in words()["ablations"].values() for name in students}
+    wanted |= {name for of in ("ablations", "beyond") for students in words()[of].values() for name in students}
     wanted |= {f"{stage}-{mixer}" for stage in ("ctd", "lma") for mixer in MIXERS}
     assert {(name, frames) for name in wanted for frames in FRAMES} <= measured
     filled = {(name, n) for name, ratio in RATIOS.items() for budget in BUDGETS if (n := frames_at(budget, ratio))}
