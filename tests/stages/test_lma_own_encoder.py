@@ -89,12 +89,12 @@ def test_what_is_trained_is_exported_and_answers_the_same(name: str, tmp_path: P
     assert not (tmp_path / "export" / "encoder").exists()
 
 
-def test_chat_takes_it_and_export_says_what_it_lacks(tmp_path: Path) -> None:
+def test_chat_shows_it_the_compressed_tokens_and_export_says_what_it_lacks(tmp_path: Path) -> None:
     fit(tmp_path, stage(**WAP))
     chat = load(tmp_path / "export", dtype="float32")
     row = json.loads(Path(manifest()).read_text().splitlines()[0])
     answer = chat.answer(Path(manifest()).parent / row["path"], "color of the star", frames=8)
-    assert answer.text
+    assert (answer.frames, answer.visual_tokens) == (8, 8)
     with pytest.raises(ConfigError, match="without a student"):
         export(str(tmp_path), str(tmp_path / "out"), False, None, None, "5GB")
 

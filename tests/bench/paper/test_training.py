@@ -177,7 +177,9 @@ def test_the_stages_know_every_setting(cell: PaperCell, place: Workplace) -> Non
             assert usual.pool == WAP((1, 2, 2), "cosine", 20.0) and usual.pooled_too and model.pooled_too
             continue
         if stage.name == "lma":
-            assert isinstance(model, LMAStage) and model.train_encoder == (cell.name != "lma-frozen")
+            assert isinstance(model, LMAStage)
+            assert (model.encoder_source is None) == cell.name.startswith("lma-teacher")
+            assert model.train_encoder == (cell.name != "lma-frozen" and model.encoder_source is not None)
             continue
         assert isinstance(model, CTDStage)
         made = STORES[cell.training.store] if cell.training.store else ()
