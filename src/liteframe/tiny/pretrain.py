@@ -170,8 +170,7 @@ class HostPretrainStage(Stage):
 
     def sample_check(self, image_size: tuple[int, int]) -> ConversationCheck:
         assert self.model is not None
-        vision: Any = self._base_vlm[0].config.vision_config
-        tokens = tokens_per_group(self.model, image_size, vision.patch_size)
+        tokens = tokens_per_group(self.model, image_size)
         limit = context_length(self.model)
         return ConversationCheck(self.model.prompts, 1, tokens, limit, self.questions_per_video)
 
