@@ -8,6 +8,7 @@ import torch
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.real_size.shapes import shapes
 from liteframe.errors import ConfigError
+from liteframe.models.student.encoder_config import PRESETS
 from liteframe.models.student.temporal import TEMPORAL_MIXERS
 from liteframe.models.video_llm.model import LiteFrameBackbone
 
@@ -15,6 +16,7 @@ TOKENS = {
     "teacher": (4, 32, 32, 1024),
     "teacher+wap": (1, 16, 16, 1024),
     "student": (1, 16, 16, 1024),
+    **{f"student-{preset}": (1, 16, 16, 1024) for preset in ("fast", "faster", "large")},
     "tome-teacher+wap": (1, 16, 16, 1024),
     "vit-b": (4, 32, 32, 1024),
     "fastvit": (4, 7, 7, 3072),
@@ -56,10 +58,9 @@ def test_every_method_is_a_backbone(name: str) -> None:
     assert tokens_BTHWC.shape[1] == 4 // (method.frames_per_group or method.compressor.frames_per_group)
 
 
-def test_every_mixer_is_an_method_and_the_plain_vit_has_neither_mixers_nor_strides() -> None:
-    assert {name for name in ENCODERS if name.startswith("student-")} == {
-        f"student-{mixer}" for mixer in set(TEMPORAL_MIXERS) - {"depthwise"}
-    }
+def test_every_mixer_and_preset_is_a_method_and_the_plain_vit_has_neither_mixers_nor_strides() -> None:
+    mixers, presets = set(TEMPORAL_MIXERS) - {"depthwise"}, set(PRESETS) - {"paper"}
+    assert {name for name in ENCODERS if name.startswith("student-")} == {f"student-{n}" for n in mixers | presets}
     plain = ENCODERS["vit-b"].make(shapes("tiny", ""))
     assert isinstance(plain, LiteFrameBackbone)
     assert not plain.encoder.downsamples

@@ -15,7 +15,7 @@ from report.wording import words
 
 GROUPS = {
     *("teacher", "pool", "wap", "named", "other", "own budget", "inside the encoder", "inside the LLM"),
-    *("setting", "ratio", "student", "encoder", "mixer"),
+    *("later", "setting", "ratio", "student", "encoder", "mixer"),
 }
 
 

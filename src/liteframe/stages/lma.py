@@ -61,9 +61,6 @@ class LMAStage(Stage):
         host: folder or hub id of the InternVL whose LLM is adapted.
         encoder: folder of the encoder that CTD exported; null is the base VLM's own, which stays as it is (set
             `train_encoder` to false): what the same training does without a student.
-        target: what the LLM sees of the base VLM's own encoder, as in the caching stage; "dense" is all of its tokens.
-            With a student, it and the four below change nothing.
-        block, similarity, scale, saliency: of `target`, see the caching stage.
         lora: see `LoraSettings`; without `train_llm` it changes nothing.
         train_llm: whether the LLM learns, by its adapters; without, it gets none.
         train_encoder: whether the encoder learns too.
@@ -82,6 +79,9 @@ class LMAStage(Stage):
         max_length: tokens of a conversation with its video; null is what the LLM takes. A row with more is an error,
             or skipped, as `data.on_error` says.
         truncate: leave out the last questions and answers of such a row instead, as many as it takes.
+        target: what the LLM sees of the base VLM's own encoder, as in the caching stage; "dense" is all of its tokens.
+            With a student, it and the four below change nothing.
+        block, similarity, scale, saliency: of `target`, see the caching stage.
         optimizer: see `OptimizerSettings`.
         seed: of the adapters' initial weights and of the questions' order.
         out: folder of the export; by default `export` in the run folder.
@@ -93,11 +93,6 @@ class LMAStage(Stage):
         self,
         host: str,
         encoder: str | None,
-        target: Target = "dense",
-        block: tuple[int, int, int] | None = None,
-        similarity: Similarity = "dot",
-        scale: float | None = None,
-        saliency: Saliency = "class_token",
         lora: LoraSettings = LoraSettings(),
         train_llm: bool = True,
         train_encoder: bool = True,
@@ -113,6 +108,11 @@ class LMAStage(Stage):
         mean_over: MeanOver = "tokens",
         max_length: int | None = None,
         truncate: bool = False,
+        target: Target = "dense",
+        block: tuple[int, int, int] | None = None,
+        similarity: Similarity = "dot",
+        scale: float | None = None,
+        saliency: Saliency = "class_token",
         optimizer: OptimizerSettings = OptimizerSettings(),
         seed: int | None = None,
         out: str | None = None,

@@ -238,7 +238,7 @@ class LiteFrameEncoder(StrictPreTrainedModel):
 
     def _encode(self, frames_BTCHW: Tensor) -> Tensor:
         """Frames of whole clips, but for the last, to features ``(B, T', H', W', output_size)``."""
-        batch = len(frames_BTCHW)
+        batch = frames_BTCHW.shape[0]
         grid = (self.clip_frames // self.tubelet_frames, *(side // self.patch_size for side in frames_BTCHW.shape[3:]))
         tokens = self._residual(self._embed(frames_BTCHW))
         if self.frame_positions is not None:
