@@ -130,6 +130,8 @@ def run(setup: Setup, stage: str, code: str, source: Path, count_flops: bool = F
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
     probed: dict[str, Any] = read_json(output)
+    if len(probed["steps"]) <= WARM_UP:
+        raise SystemExit(f"{' '.join(command)}\n{len(probed['steps'])} batches seen, of which {WARM_UP} do not count")
     return probed
 
 

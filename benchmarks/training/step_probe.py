@@ -39,7 +39,7 @@ def _first_module(names: tuple[str, ...]) -> Any:
 getattr(_first_module(_RUNTIMES), "share_cores", lambda: None)()
 
 import torch  # noqa: E402
-from lightning.pytorch import Callback, LightningModule  # noqa: E402
+from lightning.pytorch import Callback, Trainer  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 
@@ -90,7 +90,13 @@ def main() -> int:
     loader: Any = _first_module(_LOADERS).VideoLoader
     batches_of = loader.__iter__
     loader.__iter__ = lambda self: probe.timed(batches_of(self))
-    LightningModule.configure_callbacks = lambda self: [probe]  # type: ignore[method-assign]
+    run = Trainer._run
+
+    def probed(self: Trainer, *args: Any, **kwargs: Any) -> Any:
+        self.callbacks.append(probe)  # type: ignore[attr-defined]
+        return run(self, *args, **kwargs)
+
+    Trainer._run = probed  # type: ignore[method-assign]
     code = _first_module(_COMMANDS).main(words[1:] if counts else words)
     on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
