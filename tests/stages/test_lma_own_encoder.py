@@ -22,7 +22,7 @@ from liteframe.ops.pooling import average_pool
 from liteframe.ops.wap import weighted_average_pool
 from liteframe.stages.lma import LMAStage, LoraSettings
 from liteframe.stages.stage import OptimizerSettings
-from tiny_world import host_folder, make_trainer, manifest, video_data
+from tiny_world import encoder_folder, host_folder, make_trainer, manifest, video_data
 
 WAP = {"target": "wap", "block": (4, 2, 2), "similarity": "cosine", "scale": 20.0}
 TARGETS: dict[str, dict[str, Any]] = {"dense": {}, "wap": WAP, "average": {"target": "average"}}
@@ -97,6 +97,8 @@ def test_chat_shows_it_the_compressed_tokens_and_export_says_what_it_lacks(tmp_p
     assert (answer.frames, answer.visual_tokens) == (8, 8)
     with pytest.raises(ConfigError, match="without a student"):
         export(str(tmp_path), str(tmp_path / "out"), False, None, None, "5GB")
+    with pytest.raises(ConfigError, match="without a student"):
+        export(str(tmp_path), str(tmp_path / "out.onnx"), False, None, None, "5GB")
 
 
 @pytest.mark.parametrize(
@@ -113,10 +115,22 @@ def test_settings_of_a_student_are_refused(settings: dict[str, Any], field: str,
         fit(tmp_path, stage(**settings))
 
 
+def test_settings_of_the_target_are_refused_with_a_student(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.target is wap"):
+        fit(tmp_path, stage(encoder=str(encoder_folder()), train_encoder=True, target="wap"))
+
+
+def test_frames_that_blocks_do_not_fill_and_scores_that_the_encoder_lacks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.image_size"):
+        make_trainer(tmp_path, max_steps=1).fit(stage(**WAP), video_data(train=str(manifest()), image_size=84))
+    with pytest.raises(ConfigError, match="attention pool"):
+        fit(tmp_path, stage(**{**WAP, "saliency": "attention_pool"}))
+
+
 def test_a_damaged_compressor_is_named(tmp_path: Path) -> None:
     fit(tmp_path, stage(**WAP))
     card = tmp_path / "export" / "liteframe.json"
-    for was, put in (('"cosine"', '"sine"'), ('"wap"', '"other"'), ('"block"', '"blocks"')):
+    for was, put in (('"cosine"', '"sine"'), ('"wap"', '"other"'), ('"wap"', '["wap"]'), ('"block"', '"blocks"')):
         text = card.read_text()
         card.write_text(text.replace(was, put))
         with pytest.raises(ConfigError, match=r"liteframe\.json"):

@@ -73,6 +73,8 @@ def load_subject(
     if compressor not in compressors():
         raise ConfigError(f"--compressor {compressor!r} is unknown; choose one of {', '.join(compressors())}")
     if is_adapted(Path(source)):
-        raise ConfigError(f"{source}: compresses by itself; --compressor is for an InternVL with its own encoder")
+        raise ConfigError(
+            f"{source}: was trained with the tokens that it makes itself; --compressor is for an InternVL as published"
+        )
     made: Answering = _METHODS[_OF_THE_TEACHER + compressor](_BaseVLM(source), ratio)
     return made.eval()

@@ -25,7 +25,13 @@ from liteframe.hf.run_folder import RunFolder
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.model_folder import ADAPTER_FILES
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
-from liteframe.models.video_llm.adapted import adapter_of, load_adapter, load_parts, merge_adapter
+from liteframe.models.video_llm.adapted import (
+    adapter_of,
+    compressor_of,
+    load_adapter,
+    load_parts,
+    merge_adapter,
+)
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import end_ids
 from liteframe.models.video_llm.prompts import PromptBuilder
@@ -51,6 +57,11 @@ def export(
     """
     disable_progress_bar()
     found, target = RunFolder.open(Path(run)), Path(out)
+    if found.adapted and compressor_of(found.export) is not None:
+        raise ConfigError(
+            f"{found.export}: adapted to the base VLM's own encoder, without a student; only students are exported, and"
+            " this model can be asked as it is (`liteframe chat`, `liteframe evaluate`)"
+        )
     if dtype not in (None, *_DTYPES):
         raise ConfigError(f"--dtype {dtype} is none of {', '.join(_DTYPES)}")
     if target.suffix in FORMATS:
@@ -90,11 +101,7 @@ def export_folder(
     adapter, rounded = None, getattr(torch, dtype) if dtype else None
     if run.adapted:
         host, processor, encoder = load_parts(run.export, host_source)
-        if encoder is None:
-            raise ConfigError(
-                f"{run.export}: adapted to the base VLM's own encoder, without a student; only folders with a student"
-                " can be exported, and this one can be asked as it is (`liteframe chat`, `liteframe evaluate`)"
-            )
+        assert encoder is not None, "exports without a student are refused"
         adapter = adapter_of(run.export)
         if adapter is not None:
             llm = host.model.language_model

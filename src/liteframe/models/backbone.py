@@ -243,7 +243,7 @@ def compressor_from(values: Mapping[str, Any], source: str) -> Dense | Pool | WA
         return WAP.from_description(values, source)
     if kind == "dense" and set(values) == {"compressor"}:
         return Dense()
-    if kind in _POOLS and set(values) == {"compressor", "block"}:
+    if isinstance(kind, str) and kind in _POOLS and set(values) == {"compressor", "block"}:
         return Pool(kind, _block_of(values, f"{source}: block of {kind} pooling"))
     raise ConfigError(f"{source}: describes no compressor; there are dense, wap, {', '.join(_POOLS)}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,12 @@ def _patch(run: StageRun, places: Places) -> int:
     return _PATCH if teacher is None else places.models[teacher[0]].patch_size
 
 
+def _places(after: Sequence[int]) -> list[int]:
+    """Places of the strided convolutions, one after another; one before the first block stays there."""
+    first = 0 if after and after[0] == 0 else 1
+    return list(range(first, first + len(after)))
+
+
 def _encoder(encoder: dict[str, Any], follows: bool, patch: int) -> dict[str, Any]:
     """The small student; its size of frames stays out where it follows the teacher's."""
     layers, after = layers_of(encoder), encoder.get("downsample_after")
@@ -168,7 +174,7 @@ def _encoder(encoder: dict[str, Any], follows: bool, patch: int) -> dict[str, An
         "num_attention_heads": HEADS,
         "num_hidden_layers": layers,
         "output_size": WIDTH,
-        "downsample_after": list(range(1, layers)) if after is None else list(range(1, 1 + len(after))),
+        "downsample_after": list(range(1, layers)) if after is None else _places(after),
     }
     if sizes := encoder.get("early_hidden_sizes"):
         small["early_hidden_sizes"] = [WIDTH // HEADS] * len(sizes)

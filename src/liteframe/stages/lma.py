@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.conversations import turns_of
 from liteframe.errors import ConfigError
-from liteframe.models.backbone import Dense
+from liteframe.models.backbone import WAP, Dense
 from liteframe.models.folders.model_folder import whole_folder
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.gradient_checkpointing import checkpoint_layers
@@ -80,7 +80,7 @@ class LMAStage(Stage):
             or skipped, as `data.on_error` says.
         truncate: leave out the last questions and answers of such a row instead, as many as it takes.
         target: what the LLM sees of the base VLM's own encoder, as in the caching stage; "dense" is all of its tokens.
-            With a student, it and the four below change nothing.
+            It and the four below are refused with a student.
         block, similarity, scale, saliency: of `target`, see the caching stage.
         optimizer: see `OptimizerSettings`.
         seed: of the adapters' initial weights and of the questions' order.
@@ -119,7 +119,15 @@ class LMAStage(Stage):
     ) -> None:
         super().__init__(optimizer, seed, out)
         self.host_source, self.encoder_source, self.lora = host, encoder, lora
-        self.compressor = Dense() if encoder else target_maker(target, host, block, similarity, scale, saliency)
+        self._of_target: dict[str, tuple[Any, Any]] = {
+            "target": (target, "dense"),
+            "block": (block, None),
+            "similarity": (similarity, "dot"),
+            "scale": (scale, None),
+            "saliency": (saliency, "class_token"),
+        }
+        own = encoder is None
+        self.compressor = target_maker(target, host, block, similarity, scale, saliency) if own else Dense()
         self.train_llm, self.train_encoder, self.train_projector = train_llm, train_encoder, train_projector
         self.llm_lr, self.encoder_lr, self.projector_lr = llm_lr, encoder_lr, projector_lr
         self.checkpoint_llm, self.checkpoint_encoder = checkpoint_llm, checkpoint_encoder
@@ -139,6 +147,11 @@ class LMAStage(Stage):
         if self.encoder_source is None:
             self._check_own_encoder()
             return
+        if idle := [name for name, (value, usual) in self._of_target.items() if value != usual]:
+            raise ConfigError(
+                f"model.{idle[0]} is {self._of_target[idle[0]][0]}, which is of the base VLM's own encoder alone: set"
+                " model.encoder to null, or leave it out"
+            )
         if not self.encoder_folder.is_dir():
             raise ConfigError(
                 f"no encoder at {self.encoder_source!r}; run CTD first (`liteframe fit --config ctd.yaml`), or set"
@@ -152,12 +165,12 @@ class LMAStage(Stage):
             )
 
     def _check_own_encoder(self) -> None:
-        for name in ("train_encoder", "checkpoint_encoder", "encoder_chunk_clips", "encoder_lr"):
-            if getattr(self, name):
-                raise ConfigError(
-                    f"model.{name} is {getattr(self, name)}, but model.encoder is null, and the base VLM's own encoder"
-                    f" stays as it is; set model.{name} to {'null' if name.startswith('encoder') else 'false'}"
-                )
+        names = ("train_encoder", "checkpoint_encoder", "encoder_chunk_clips", "encoder_lr")
+        if set_ := [name for name in names if getattr(self, name)]:
+            off = [f"model.{name} to {'null' if name.startswith('encoder') else 'false'}" for name in set_]
+            raise ConfigError(
+                f"model.encoder is null, and the base VLM's own encoder stays as it is: set {' and '.join(off)}"
+            )
 
     @property
     def _own_encoder(self) -> str:
@@ -195,6 +208,8 @@ class LMAStage(Stage):
         if self.checkpoint_llm:
             checkpoint_layers(llm)
         model = VideoLLM(host, processor, backbone, self.compressor)
+        if isinstance(self.compressor, WAP):
+            self.compressor.require(model.backbone.saliencies, f"the encoder of {self.host_source}")  # type: ignore[arg-type]
         made_for = FrameSpec(model.frames.image_size, model.clip_frames)
         size = follow_frames(self, made_for, self.encoder_source or self.host_source)
         if size is not None:

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from liteframe.data.transforms import normalize
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.student.from_teacher import student_fields
@@ -167,6 +167,9 @@ def test_a_tubelet_of_two_has_half_the_tokens_before_the_first_stride() -> None:
         ({"early_hidden_sizes": [16, 20]}, "early_hidden_sizes"),
         ({"early_hidden_sizes": [0, 16]}, "early_hidden_sizes"),
         ({"early_hidden_sizes": 16}, "early_hidden_sizes"),
+        ({"early_hidden_sizes": [24, 16]}, "early_hidden_sizes"),
+        ({"early_hidden_sizes": [16, 64]}, "early_hidden_sizes"),
+        ({"tubelet_frames": True}, "tubelet_frames"),
         ({"early_hidden_sizes": [True, 16]}, "early_hidden_sizes"),
         ({"early_hidden_sizes": [10**9, 16]}, "early_hidden_sizes"),
     ],
@@ -174,6 +177,14 @@ def test_a_tubelet_of_two_has_half_the_tokens_before_the_first_stride() -> None:
 def test_shapes_that_cannot_be_are_refused_by_the_name_of_the_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(ConfigError, match=field):
         LiteFrameConfig(**{**BASE, **changes})
+
+
+@pytest.mark.parametrize(("channels", "tubelet"), [(1, 1), (1, 2), (6, 1)])
+def test_bytes_of_other_than_three_channels_are_refused(channels: int, tubelet: int) -> None:
+    shape = TUBELETS if tubelet == 2 else {}
+    frames = torch.zeros(1, 4, channels, SIDE, SIDE, dtype=torch.uint8)
+    with pytest.raises(GeometryError, match="3 colours"):
+        encode(make(num_channels=channels, **shape), frames)
 
 
 class TestFromTimm:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from compressor_loops import assert_same, best, cosine, make_features, slow_scene, vectors
@@ -41,10 +39,8 @@ def test_what_moved_is_what_stays():
     assert result.places_M.tolist() == [*range(12), 24 + 7, 36 + 2]
 
 
-def test_a_static_video_keeps_its_earliest_tokens():
-    features = make_features(4)
-    still = dataclasses.replace(features, tokens_THWC=features.tokens_THWC[:1].expand(4, -1, -1, -1))
-    assert evs(still, 12).places_M.tolist() == list(range(12))
+def test_of_tokens_that_change_alike_the_earliest_stay():
+    assert evs(Features(torch.ones(4, 3, 4, 5)), 30).places_M.tolist() == list(range(30))
 
 
 def test_tokens_are_never_changed():

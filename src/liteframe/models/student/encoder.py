@@ -289,6 +289,11 @@ class LiteFrameEncoder(StrictPreTrainedModel):
             raise GeometryError(f"frames have {shape[2]} channels, the encoder takes {self.in_channels}")
         if not frames_BTCHW.is_floating_point() and frames_BTCHW.dtype != torch.uint8:
             raise GeometryError(f"frames are {frames_BTCHW.dtype}; give uint8 pixels, or normalised ones in float32")
+        if frames_BTCHW.dtype == torch.uint8 and self.in_channels != 3:
+            raise GeometryError(
+                f"uint8 pixels are normalised by the means of 3 colours; give frames of {self.in_channels} channels"
+                " normalised, in float32"
+            )
         if valid_frames_B is not None and valid_frames_B.shape != shape[:1]:
             raise GeometryError(f"valid_frames_B has shape {tuple(valid_frames_B.shape)}, expected {shape[:1]}")
         check_size(shape[3], shape[4], self.size_multiple)

@@ -216,11 +216,13 @@ class LiteFrameConfig(StrictPretrainedConfig):
                 f"early_hidden_sizes {sizes} must be multiples of {head}, the width of a head (hidden_size"
                 f" {self.hidden_size} / num_attention_heads {self.num_attention_heads})"
             )
+        if sizes != sorted(sizes) or max(sizes, default=0) > self.hidden_size:
+            raise ConfigError(f"early_hidden_sizes {sizes} must rise, up to hidden_size {self.hidden_size} at most")
 
     def _check_numbers(self) -> None:
         require_sane({name: getattr(self, name) for name in _SIZES}, "the encoder's config")
         for name in _SIZES:
-            if not isinstance(getattr(self, name), int):
+            if type(getattr(self, name)) is not int:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give a whole number")
         for name, most in (
             ("mlp_ratio", 64),

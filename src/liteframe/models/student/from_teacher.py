@@ -41,7 +41,8 @@ def student_fields(
     places: Sequence[int] = fields.get("downsample_after", PAPER_PLACES)
     tubelet = fields.get("tubelet_frames", 1)
     if isinstance(teacher, TeacherSource) and not set(fields) >= _OF_GEOMETRY:
-        followed = fields_of_geometry(teacher.geometry(), compressor.block, places, tubelet)
+        of_patches = 1 if "downsample_strides" in fields else tubelet
+        followed = fields_of_geometry(teacher.geometry(), compressor.block, places, of_patches)
     elif "downsample_strides" in fields:
         followed = {}
     else:

@@ -99,7 +99,10 @@ def _check_settings(encoder: LiteFrameEncoder, source: VisionTransformer) -> Non
     if type(patches) is not PatchEmbed:
         raise ConfigError(f"the timm model makes tokens by {type(patches).__name__}, the encoder by one convolution")
     if config.early_hidden_sizes is not None:
-        raise ConfigError("early_hidden_sizes: blocks of several widths have no timm model to start from")
+        raise ConfigError(
+            "early_hidden_sizes: blocks of several widths have no timm model to start from; set model.timm_weights to"
+            " null"
+        )
     if patches.proj.in_channels != config.num_channels:
         raise ConfigError(f"num_channels is {config.num_channels}, the timm model has {patches.proj.in_channels}")
     for depth, block in enumerate(source.blocks):

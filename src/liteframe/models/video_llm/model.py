@@ -228,9 +228,10 @@ class VideoLLM(nn.Module):
         if size != only:
             raise ConfigError(f"{field}: the encoder was exported for frames of {only[0]} x {only[1]} px alone")
         rows, columns = getattr(self.backbone, "size_multiple", (1, 1))
+        _, *merged = getattr(self.compressor, "block", (1, 1, 1))
         block = round(1 / self.downsample_ratio)
         try:
-            check_size(size[0], size[1], (rows * block, columns * block))
+            check_size(size[0], size[1], (rows * merged[0] * block, columns * merged[1] * block))
         except GeometryError as error:
             raise ConfigError(f"{field}: {error}") from error
 
