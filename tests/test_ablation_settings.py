@@ -34,6 +34,8 @@ def test_ctd(config: str) -> None:
     assert (placed.downsample_after, placed.downsample_strides) == ([2, 3], [[2, 2, 2], [2, 1, 1]])
     longer = student(config, "encoder.clip_frames")
     assert (longer.clip_frames, longer.stride) == (8, (4, 2, 2))
+    tubelets = student(config, "encoder.tubelet_frames")
+    assert (tubelets.tubelet_frames, tubelets.stride, tubelets.clip_frames) == (2, (4, 2, 2), 4)
     assert student(config, "target").stride == (1, 1, 1)
     names = ("clip_sigma", "standardise", "timm_weights")  # which do not touch each other
     made = build(config, "fit", *(f"--model.{name}={SETTINGS[name]}" for name in names))
@@ -64,7 +66,18 @@ def test_lma_and_that_the_table_was_read() -> None:
     for config in ("lma.yaml", "tiny/lma.yaml"):
         assert not build(config, "fit", f"--model.train_encoder={SETTINGS['train_encoder']}").train_encoder
     assert build(config, "fit", f"--model.mean_over={SETTINGS['mean_over']}").mean_over == "videos"
-    assert len(SETTINGS) == 10
+    assert len(SETTINGS) == 11
+    (words,) = re.findall(r"`(--model\.encoder=null [^`]+)`", PAGE)
+    for config in ("lma.yaml", "tiny/lma.yaml"):
+        made = build(config, "fit", *words.split())
+        made._check_own_encoder()
+        assert made.encoder_source is None and made.compressor.block == (4, 2, 2)
+
+
+def test_narrower_tokens() -> None:
+    (words,) = re.findall(r"`(--model\.encoder\.early_hidden_sizes=[^`]+)`", PAGE)
+    made = build("ctd.yaml", "fit", *words.split())
+    assert made.encoder_config.stage_sizes == [192, 384, 768] and made.timm_weights is None
 
 
 def test_the_vit_to_start_from_is_where_its_config_leaves_it() -> None:

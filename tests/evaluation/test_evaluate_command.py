@@ -169,7 +169,7 @@ def test_what_is_missing_or_unknown_is_named(tmp_path: Path, capsys: pytest.Capt
         (["--sampler", "Linspace:by=size"], "--sampler"),
         (["--prompt", "vlmevalkit"], "no prompt 'vlmevalkit' for tiny-world"),
         (["--subtitles"], "--subtitles"),
-        (["--compressor", "wap"], "compresses by itself"),
+        (["--compressor", "wap"], "with the tokens that it makes itself"),
         (["--frames", "9" * 5000], "--frames '999"),
         (["--part", "3/2"], "--part '3/2'"),
         (["--part", f"{'9' * 5000}/1"], "--part '999"),
