@@ -134,7 +134,7 @@ def test_ctd_runs_beside_an_lma_that_shares_its_weights_out() -> None:
     [
         (["model.encoder.output_size=768"], "width of 768, the image encoder's 1024"),
         (["data.image_size=450"], "450"),
-        (["model.encoder.downsample_after=[4,13]"], "downsample_after must rise within 1..12"),
+        (["model.encoder.downsample_after=[4,13]"], "downsample_after must rise within 0..12"),
         (["data.store=runs/cache/store"], r"data\.store and data\.train are both set"),
         (["model.timm_weights=vit_large_patch14_dinov2.lvd142m"], "num_hidden_layers is 12, the timm model has 24"),
     ],
