@@ -97,7 +97,7 @@ def test_waiting_for_videos_is_said_once_with_what_to_do(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(run_warnings.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(run_warnings.os, "sched_getaffinity", lambda _: range(16), raising=False)
+    monkeypatch.setattr(run_warnings, "usable_cores", lambda: 16)
     for share, said in ((0.2, 0), (0.5, 1)):
         data = SimpleNamespace(waited_s=0.0, num_workers=2, decode_processes=1)
         trainer: Any = SimpleNamespace(datamodule=data, is_global_zero=True, num_devices=4)

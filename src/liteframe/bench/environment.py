@@ -37,7 +37,7 @@ def environment(device: str = "cpu", dtype: str | None = None, attention_kernel:
         "cuda": torch.version.cuda if torch.device(device).type == "cuda" else None,
         "cpu": cpu_name(),
         "cpu_count": os.cpu_count(),
-        "cpus_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus_usable": runtime.usable_cores(),
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
         "dtype": dtype,

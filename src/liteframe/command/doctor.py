@@ -14,6 +14,7 @@ import liteframe
 from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
 from liteframe.system import fast_dtype
+from liteframe.system.runtime import usable_cores
 
 _PACKAGES = (
     *("torch", "torchvision", "lightning", "transformers", "timm", "peft", "torchmetrics", "jsonargparse"),
@@ -63,7 +64,7 @@ def _versions(problems: list[str]) -> list[tuple[str, str]]:
 
 
 def _devices(problems: list[str]) -> list[tuple[str, str]]:
-    lines = [("cpu cores", f"{_usable_cores()} usable of {os.cpu_count()}")]
+    lines = [("cpu cores", f"{usable_cores()} usable of {os.cpu_count()}")]
     if (memory := _memory_gib()) is not None:
         lines.append(("memory", f"{memory:.1f} GiB"))
     try:
@@ -89,10 +90,6 @@ def _devices(problems: list[str]) -> list[tuple[str, str]]:
     if torch.backends.mps.is_available():
         lines.append(("mps", "available"))
     return lines
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_gib() -> float | None:

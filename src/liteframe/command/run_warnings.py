@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from liteframe.command.library_warnings import warn
 from liteframe.data.datamodule import VideoDataModule
+from liteframe.system.runtime import usable_cores
 
 WAIT_SHARE = 0.3
 """Share of a step that may be waited for data before a line says what to do about it."""
@@ -87,7 +87,7 @@ def _of_logs(trainer: Any) -> Iterator[str]:
 
 def advice(data: VideoDataModule, ranks: int) -> str:
     """What makes batches come faster, on a machine with so many ranks."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     readers = max(1, data.num_workers) * data.decode_processes * ranks
     if readers < cores:
         return (

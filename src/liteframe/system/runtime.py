@@ -19,6 +19,11 @@ malloc_is_tuned = False
 """Whether `tune_malloc` has taken effect in this process; records of latencies say so."""
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def tune_malloc() -> bool:
     """Lets glibc keep freed memory instead of giving it back after each tensor; True where it took effect.
 

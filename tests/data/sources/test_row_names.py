@@ -6,6 +6,8 @@ import random
 
 import pytest
 
+from liteframe.data.sources.id_keys import id_key
+from liteframe.data.sources.row_block import RowBlock, blocks_of_videos
 from liteframe.data.sources.row_names import ListNames, NameTable, named_apart
 from liteframe.data.sources.video_row import ParsedRow, VideoRow
 from liteframe.errors import ManifestError
@@ -61,9 +63,36 @@ def test_an_id_of_a_manifests_own_stays_or_is_refused_with_the_place_of_the_firs
     names.add(row("b"), "/folder/99999999999999999999")
 
 
+def block(names: list[str]) -> RowBlock:
+    (made,) = blocks_of_videos([VideoRow("", name) for name in names], source=0)
+    return made
+
+
 def test_lists_after_one_another_are_told_apart() -> None:
     taken = NameTable()
-    first = [VideoRow("", name) for name in ("a", "b", "a@1")]
-    second = [VideoRow("", name) for name in ("a", "c", "a@1")]
-    assert [one.id for one in named_apart(first, 0, taken)] == ["a", "b", "a@1"]
-    assert [one.id for one in named_apart(second, 1, taken)] == ["a@1@1", "c", "a@1@1@1"]
+    first, second, third = block(["a", "b", "a@1"]), block(["a", "c", "a@1"]), block(["d", "e"])
+    assert list(named_apart([first], 0, taken)) == [first] and first.ids == ["a", "b", "a@1"]
+    assert list(named_apart([second, third], 1, taken)) == [second, third]
+    assert second.ids == ["a@1@1", "c", "a@1@1@1"] and third.ids == ["d", "e"]
+    for renamed in (second, third):
+        named_so = block(renamed.ids)
+        assert renamed.id_keys == named_so.id_keys and renamed.listed == named_so.listed
+
+
+def test_many_names_at_once_are_taken_in_as_one_by_one() -> None:
+    rng, table, known = random.Random(0), NameTable(), dict[str, int]()
+    for number in range(400):
+        names = {str(rng.randrange(40_000)): number for _ in range(rng.randrange(1, 60))}
+        new = not any(name in known for name in names)
+        assert table.add_new([id_key(name) for name in names], list(names.values())) == new
+        if new:
+            known.update(names)
+        else:
+            single = next((name for name in names if name not in known), None)
+            if single is not None:
+                table.add(single, number)
+                known[single] = number
+    assert len(known) > 2000 and all(table.place(name) == place for name, place in known.items())
+    assert all((str(number) in table) == (str(number) in known) for number in range(40_000))
+    assert not table.add_new([id_key("x"), id_key("x")], [1, 2]) and "x" not in table
+    assert table.use(next(iter(known))) == 2, "what is moved as the table grows keeps its uses"

@@ -8,7 +8,10 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -28,26 +31,82 @@ _STRUCTURE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{},"]', re.DOTALL)
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]|[\udc80-\udcff]")
 
 
-def json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+@dataclass(frozen=True)
+class LinePart:
+    """Whole lines of a JSONL file that lie behind one another.
+
+    Attributes:
+        start: offset of their first byte.
+        end: of the first byte behind them.
+        number: rows that stand before them, empty ones too.
+    """
+
+    start: int
+    end: int
+    number: int
+
+
+def json_rows(path: Path, part: LinePart | None = None) -> Iterator[tuple[str, Any]]:
     """The rows of a JSONL file or of a JSON list, each with its place (`file:3`, or `file: row 3`).
 
     A row that cannot be read comes as the ManifestError that says so, and reading goes on behind it.
+
+    Args:
+        path: of the file.
+        part: only the rows in this one of its `line_parts`.
 
     Raises:
         ManifestError: the file is no UTF-8 text, or a list that is not JSON between its rows.
     """
     with path.open("rb") as file:
-        head = file.read(4096)
-        if head.startswith(_OTHER_ENCODINGS) or b"\0" in head[:4]:
-            raise ManifestError(f"{path}: not UTF-8 text; a list of videos is JSONL, a JSON list or Parquet")
-        file.seek(0)
-        # A byte that is no UTF-8 becomes half a character, which is a fault of its row.
-        first = head.decode("utf-8-sig", "replace").lstrip()[:1]
-        if first == "[":
+        if part is not None:
+            yield from _lines(path, file, part)
+        elif _begins_list(path, file):
             with open(path, encoding="utf-8-sig", errors="surrogateescape") as text:
                 yield from _ListReader(path, text).rows()
         else:
-            yield from _lines(path, file)
+            yield from _lines(path, file, LinePart(0, sys.maxsize, 0))
+
+
+def line_parts(path: Path, least_bytes: int) -> Iterator[LinePart]:
+    """Parts of a JSONL file that make up all of it, each of `least_bytes` and the rest of a line; none of a JSON list.
+
+    Raises:
+        ManifestError: the file is no UTF-8 text.
+    """
+    with path.open("rb") as file:
+        if _begins_list(path, file):
+            return
+        start = number = 0
+        while content := file.read(least_bytes):
+            content += _rest_of_line(file) if not content.endswith(b"\n") else b""
+            yield LinePart(start, start + len(content), number)
+            start, number = start + len(content), number + _count(content)
+
+
+def _rest_of_line(file: BinaryIO) -> bytes:
+    rest = [file.readline(_CHUNK)]
+    while rest[-1] and not rest[-1].endswith(b"\n"):
+        rest.append(file.readline(_CHUNK))
+    return b"".join(rest)
+
+
+def _count(content: bytes) -> int:
+    """How many rows `_lines` counts in whole lines."""
+    if b"\r" in content:
+        lines = BytesIO(content)
+        return sum(1 if len(line) > MAX_ROW else line.rstrip(b"\r\n").count(b"\r") + 1 for line in lines)
+    return content.count(b"\n") + (not content.endswith(b"\n"))
+
+
+def _begins_list(path: Path, file: BinaryIO) -> bool:
+    """Whether the file, which is at its start, and is there afterwards, is a JSON list."""
+    head = file.read(4096)
+    file.seek(0)
+    if head.startswith(_OTHER_ENCODINGS) or b"\0" in head[:4]:
+        raise ManifestError(f"{path}: not UTF-8 text; a list of videos is JSONL, a JSON list or Parquet")
+    # A byte that is no UTF-8 becomes half a character, which is a fault of its row.
+    return head.decode("utf-8-sig", "replace").lstrip()[:1] == "["
 
 
 class _NotOnce(ValueError):
@@ -68,14 +127,16 @@ _lenient = json.JSONDecoder(strict=False, parse_int=len)
 """Takes what `_decoder` refuses, though it is clear where it ends."""
 
 
-def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[str, Any]]:
-    number = 0
-    for line in iter(lambda: file.readline(MAX_ROW + 1), b""):
+def _lines(path: Path, file: BinaryIO, of: LinePart) -> Iterator[tuple[str, Any]]:
+    file.seek(of.start)
+    at, number = of.start, of.number
+    while at < of.end and (line := file.readline(MAX_ROW + 1)):
+        at += len(line)
         if len(line) > MAX_ROW:
             number += 1
             yield _too_long(f"{path}:{number}")
             while not line.endswith(b"\n") and (line := file.readline(MAX_ROW)):
-                pass
+                at += len(line)
             continue
         text = line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape")
         # Old Macs end lines by a lone carriage return, which no JSON string may hold.

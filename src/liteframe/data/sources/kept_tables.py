@@ -27,8 +27,8 @@ from liteframe.data.remote.file import folder_of
 from liteframe.data.remote.file_locks import alone, hold, remove_unheld
 from liteframe.data.sources.checksums import read_checked, sync_file, write_checked
 from liteframe.data.sources.list_root import ListRoot
+from liteframe.data.sources.row_block import RowBlock
 from liteframe.data.sources.row_table import TABLE_FILES, RowTable
-from liteframe.data.sources.video_row import VideoRow
 from liteframe.system.atomic import sync_folder
 from liteframe.system.progress import Meter
 from liteframe.system.user_cache import user_cache
@@ -39,7 +39,6 @@ _SEEN, _HELD = "seen.json", "held"
 _FILES = (*TABLE_FILES, _SEEN, _HELD)
 _NAME = re.compile(r"[0-9a-f]{20}-[0-9a-f]{20}-[0-9a-f]{8}|\.[0-9a-f]{20}-[0-9a-f]{20}-[0-9a-f]{8}\.part")
 _LONG_AGO_S = 30 * 86_400
-_ROWS_A_TICK = 1000
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class ListFile:
         return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
-Read = Callable[[Sequence[ListRoot]], Iterable[Iterable[VideoRow]]]
+Read = Callable[[Sequence[ListRoot]], Iterable[Iterable[RowBlock]]]
 """Gives the rows of each list, whose names are held to these."""
 
 
@@ -99,7 +98,7 @@ def kept_table(lists: Sequence[ListFile], read: Read) -> RowTable:
             " are held in memory and read again by each run; free space there, or set XDG_CACHE_HOME to another folder",
             file=sys.stderr,
         )
-    return RowTable(read([file.held_root() for file in lists]))
+    return RowTable.of_blocks(read([file.held_root() for file in lists]))
 
 
 def _open_kept(folder: Path, of_lists: str, lists: Sequence[ListFile], warns: bool = False) -> RowTable | None:
@@ -135,7 +134,7 @@ def _keep(folder: Path, of_lists: str, lists: Sequence[ListFile], read: Read) ->
     try:
         roots = [file.held_root() for file in lists]
         with Meter(f"reading {_named(lists)}", unit="rows") as meter:
-            RowTable.write((_ticked(rows, meter) for rows in read(roots)), part)
+            RowTable.write((_counted(blocks, meter) for blocks in read(roots)), part)
         write_checked(part / _SEEN, json.dumps([root.seen() for root in roots]))
         (part / _HELD).touch()
         for file in part.iterdir():
@@ -184,13 +183,10 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def _ticked(rows: Iterable[VideoRow], meter: Meter) -> Iterator[VideoRow]:
-    count = 0
-    for count, row in enumerate(rows, 1):
-        if count % _ROWS_A_TICK == 0:
-            meter.update(_ROWS_A_TICK)
-        yield row
-    meter.update(count % _ROWS_A_TICK)
+def _counted(blocks: Iterable[RowBlock], meter: Meter) -> Iterator[RowBlock]:
+    for block in blocks:
+        yield block
+        meter.update(len(block))
 
 
 def _named(lists: Sequence[ListFile]) -> str:

@@ -16,6 +16,7 @@ from liteframe.system.user_path import in_home
 
 _NO_PART_OF_A_URL = re.compile(r"[\x00-\x1f\x7f\\]|::")
 _MOST_DECODINGS = 4
+_AS_NEVER = "changed while the list was read"
 
 
 class ListRoot:
@@ -39,6 +40,7 @@ class ListRoot:
         self.base: str = (root or folder).rstrip("/") if self.is_url else os.path.abspath(root or folder)
         self._files = _HeldFolder(self.base) if root is not None and not self.is_url else None
         self._source_folders: dict[str, _HeldFolder | OutsideRoot | None] = {}
+        self._seen_by_others: dict[str, Any] = {"data_sources": {}, "folders": {}}
 
     def locate(self, name: str, data_source: str | None = None) -> str:
         """The absolute path or URL of `name`.
@@ -78,12 +80,18 @@ class ListRoot:
         return short.replace(os.sep, "/") if os.sep != "/" else short
 
     def seen(self) -> dict[str, Any]:
-        """What it saw of the disk, in values of JSON."""
+        """What it saw of the disk, in values of JSON, and what others that read parts of its list did."""
         held = [("", self._files), *self._source_folders.items()]
-        return {
+        seen: dict[str, Any] = {
             "data_sources": {name: _in_words(found) for name, found in self._source_folders.items()},
             "folders": {name: folder.seen() for name, folder in held if isinstance(folder, _HeldFolder)},
         }
+        _add_sights(seen, self._seen_by_others)
+        return seen
+
+    def take_in(self, seen: dict[str, Any]) -> None:
+        """Adds what another one, of the same folder and root, has `seen` for a part of the same list."""
+        _add_sights(self._seen_by_others, seen)
 
     def is_as(self, seen: dict[str, Any]) -> bool:
         """Whether the disk is as another one, of the same folder and root, has `seen` it."""
@@ -210,6 +218,30 @@ def _digest(parent: str, seen: OutsideRoot | frozenset[str]) -> str:
     links = [str(seen)] if isinstance(seen, OutsideRoot) else sorted(seen)
     leads = [] if isinstance(seen, OutsideRoot) else [os.path.realpath(os.path.join(parent, name)) for name in links]
     return hashlib.sha256(repr([links, leads]).encode(errors="surrogatepass")).hexdigest()
+
+
+def news(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """What a ListRoot has `seen` after that it had not before."""
+    told = {name: before["folders"].get(name, {}) for name in after["folders"]}
+    return {
+        "data_sources": {n: told for n, told in after["data_sources"].items() if n not in before["data_sources"]},
+        "folders": {
+            name: {parent: sight for parent, sight in folders.items() if parent not in told[name]}
+            for name, folders in after["folders"].items()
+        },
+    }
+
+
+def _add_sights(seen: dict[str, Any], others: dict[str, Any]) -> None:
+    _add(seen["data_sources"], others["data_sources"], _AS_NEVER)
+    for name, folders in others["folders"].items():
+        _add(seen["folders"].setdefault(name, {}), folders, (0, _AS_NEVER))
+
+
+def _add(seen: dict[str, Any], others: dict[str, Any], differing: Any) -> None:
+    """Adds sights; `differing`, which is never seen again, in place of one that has changed in between."""
+    for name, sight in others.items():
+        seen[name] = sight if seen.get(name, sight) == sight else differing
 
 
 def _in_words(source: _HeldFolder | OutsideRoot | None) -> str | None:

@@ -8,21 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from liteframe.data.decoding.video_file import fault_of
-from liteframe.data.remote.file import folder_of, is_url
-from liteframe.data.sources.file_kind import is_parquet, is_video
-from liteframe.data.sources.folder import VIDEO_SUFFIXES, folder_rows
-from liteframe.data.sources.json_text import json_rows
+from liteframe.data.remote.file import is_url
+from liteframe.data.sources.file_kind import is_video
+from liteframe.data.sources.folder import VIDEO_SUFFIXES
 from liteframe.data.sources.kept_tables import ListFile, are_long, kept_table
+from liteframe.data.sources.list_blocks import list_blocks
 from liteframe.data.sources.list_root import ListRoot
-from liteframe.data.sources.parquet import parquet_rows
+from liteframe.data.sources.list_rows import each_row
 from liteframe.data.sources.remote_source import list_or_videos
+from liteframe.data.sources.row_block import RowBlock, blocks_of
 from liteframe.data.sources.row_names import ListNames, NameTable, named_apart
 from liteframe.data.sources.row_table import RowTable
-from liteframe.data.sources.video_row import ParsedRow, VideoRow, parse_row, put_in_json, unusable
+from liteframe.data.sources.video_row import ParsedRow, VideoRow, unusable
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
-from liteframe.system.shown_url import shown_url
 
 __all__ = ["VIDEO_SUFFIXES", "VideoRow", "VideoSource", "each_row", "read_manifest", "read_manifests", "read_sources"]
 
@@ -86,14 +85,10 @@ def read_manifest(
 
 
 def _rows(
-    source: str | os.PathLike[str],
-    root: str | None,
-    keep_unusable: bool,
-    asked_apart: bool = False,
-    held: ListRoot | None = None,
+    source: str | os.PathLike[str], root: str | None, keep_unusable: bool, asked_apart: bool
 ) -> Iterator[VideoRow]:
     names = ListNames()
-    for where, parsed in each_row(source, root, asked_apart, held):
+    for where, parsed in each_row(source, root, asked_apart):
         try:
             if isinstance(parsed, ManifestError):
                 raise parsed
@@ -108,95 +103,6 @@ def _rows(
             yield parsed.row
 
 
-def each_row(
-    source: str | os.PathLike[str], root: str | None = None, asked_apart: bool = False, held: ListRoot | None = None
-) -> Iterator[tuple[str, ParsedRow | ManifestError]]:
-    """The place of each row of a list with the row, or why it cannot be read; ids may repeat. Else as `read_manifest`.
-
-    Args:
-        source, root, asked_apart: as of `read_manifest`.
-        held: what the names are held to, where that is asked afterwards what it saw; by default one of its own.
-
-    Raises:
-        ManifestError: the list as a whole cannot be read, or is empty.
-    """
-    try:
-        name = without_file_url(str(source))
-    except NotHere as error:
-        raise ManifestError(str(error)) from error
-    url = name if is_url(name) else ""
-    found = list_or_videos(url) if url else _list_or_videos(Path(name))
-    if not isinstance(found, Path):
-        if root is not None:
-            raise ManifestError(f"{name}: root is {root!r}, but only the paths of a list have a root; leave it out")
-        yield from _videos(found)
-        return
-    path = found
-    held = held or ListRoot(folder_of(url) if url else str(path.parent), root)
-    empty = True
-    try:
-        has_other_values = is_parquet(path)
-        for where, fields in _fields(path, url):
-            empty = False
-            try:
-                parsed: ParsedRow | ManifestError = parse_row(fields, where, held, asked_apart)
-            except ManifestError as error:
-                parsed = error
-            if has_other_values and isinstance(parsed, ParsedRow):
-                put_in_json(parsed.row)
-            yield where, parsed
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if empty:
-        raise ManifestError(f"{name}: the manifest is empty; write one JSON object a line, with at least 'path'")
-
-
-def _list_or_videos(path: Path) -> Path | Sequence[VideoRow | ManifestError]:
-    """A list on disk, or the rows of a folder or of a video. Raises ManifestError where it is none of these."""
-    is_folder = os.path.isdir(path)
-    fault = "" if is_folder else fault_of(path)
-    if fault == "no such file":
-        raise ManifestError(
-            f"{path}: no such manifest, folder or video; give a list (JSONL, JSON, Parquet) or a folder of videos"
-        )
-    if fault:
-        raise ManifestError(f"{path}: {fault}; give a list (JSONL, JSON, Parquet) or a folder of videos")
-    if is_folder:
-        return folder_rows(path)
-    return [VideoRow(path=str(path.absolute()), id=path.name)] if is_video(path) else path
-
-
-def _fields(path: Path, url: str) -> Iterator[tuple[str, Any]]:
-    """The rows of a list as they stand with their places; of a copy, as places of what lies at `url`."""
-    rows = parquet_rows(path) if is_parquet(path) else json_rows(path)
-    if not url:
-        yield from rows
-        return
-    copy, place = str(path), shown_url(url)
-    try:
-        for where, fields in rows:
-            if isinstance(fields, ManifestError):
-                fields = ManifestError(str(fields).replace(copy, place))
-            yield where.replace(copy, place), fields
-    except ManifestError as error:
-        raise ManifestError(str(error).replace(copy, place)) from error
-
-
-def _videos(rows: Sequence[VideoRow | ManifestError]) -> Iterator[tuple[str, ParsedRow | ManifestError]]:
-    for row in rows:
-        if isinstance(row, ManifestError):
-            yield str(row).partition(": ")[0], row
-            continue
-        try:
-            row.path.encode()
-        except UnicodeEncodeError:
-            where = ascii(row.path)
-            yield where, ManifestError(f"{where}: the file's name is no UTF-8, so it cannot be written down; rename it")
-        else:
-            row.name = row.id
-            yield row.path, ParsedRow(row, gives_id=False, foreign=False)
-
-
 def read_sources(sources: Sources, keep_unusable: bool = False) -> RowTable:
     """Rows of the sources, one after the other; an id that an earlier source has got already gets `@<source number>`.
 
@@ -207,8 +113,8 @@ def read_sources(sources: Sources, keep_unusable: bool = False) -> RowTable:
     given = [replace(source, path=_absolute(source.path)) for source in as_sources(sources)]
     lists = _list_files(given)
     if lists is None or not are_long(lists):
-        return RowTable(_parts(given, keep_unusable))
-    table = kept_table(lists, lambda roots: _parts(given, keep_unusable, roots))
+        return RowTable.of_blocks(_parts(given, keep_unusable))
+    table = kept_table(lists, lambda roots: _parts(given, keep_unusable, list(zip(lists, roots, strict=True))))
     if table.first_unreadable is not None and not keep_unusable:
         raise ManifestError(table.first_unreadable)
     return table
@@ -243,12 +149,18 @@ def _list_file(source: VideoSource) -> ListFile:
 
 
 def _parts(
-    sources: Sequence[VideoSource], keep_unusable: bool, roots: Sequence[ListRoot] | None = None
-) -> Iterator[Iterable[VideoRow]]:
+    sources: Sequence[VideoSource], keep_unusable: bool, long: Sequence[tuple[ListFile, ListRoot]] | None = None
+) -> Iterator[Iterable[RowBlock]]:
+    """The rows of each source; those of long lists by several processes."""
     taken = NameTable()
     for number, source in enumerate(sources):
-        rows = _rows(source.path, source.root, keep_unusable, held=roots[number] if roots else None)
-        yield named_apart(rows, number, taken) if len(sources) > 1 else rows
+        if long is None:
+            blocks = blocks_of(each_row(source.path, source.root), number, keep_unusable)
+        else:
+            file, root = long[number]
+            blocks = list_blocks(file, root, number, keep_unusable)
+        named = ListNames().named(blocks, number, keep_unusable)
+        yield named_apart(named, number, taken) if len(sources) > 1 else named
 
 
 def read_manifests(sources: Sources) -> list[VideoRow]:

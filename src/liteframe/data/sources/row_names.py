@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
 
 from liteframe.data.sources.id_keys import id_key
-from liteframe.data.sources.video_row import ParsedRow, VideoRow
+from liteframe.data.sources.row_block import RowBlock, number_of
+from liteframe.data.sources.video_row import ParsedRow, unusable
 from liteframe.errors import ManifestError
 
-_NUMBER = re.compile(r"\d*\Z")
 _FULL = 0.7
-_MOST_PLACE = 2**32 - 1
 
 
 class NameTable:
@@ -39,18 +39,62 @@ class NameTable:
 
     def add(self, name: str, place: int = 0) -> None:
         """Takes in a name that is not there."""
-        if self._names > _FULL * self._mask:
-            keys, places, uses = self._keys, self._places, self._uses
-            self._make(2 * len(keys))
-            for old in range(len(keys)):
-                if uses[old]:
-                    self._put(keys[old], places[old], uses[old])
-        self._put(id_key(name), place, 1)
+        self._make_room(1)
+        slot = self._slot(id_key(name))
+        self._keys[slot], self._places[slot], self._uses[slot] = id_key(name), place, 1
         self._names += 1
 
-    def _put(self, key: int, place: int, uses: int) -> None:
-        slot = self._slot(key)
-        self._keys[slot], self._places[slot], self._uses[slot] = key, place, uses
+    def add_new(self, keys: Sequence[int], places: Sequence[int]) -> bool:
+        """Takes in names by their `id_key`, if none of them is there and all differ; otherwise takes in none.
+
+        Returns:
+            whether it has taken them in.
+        """
+        keys_N, places_N = np.array(keys, np.int64), np.array(places, np.uint32)
+        if len(np.unique(keys_N)) < len(keys_N) or self._has_any(keys_N):
+            return False
+        self._make_room(len(keys_N))
+        self._put(keys_N, places_N, np.ones(len(keys_N), np.uint32))
+        self._names += len(keys_N)
+        return True
+
+    def _has_any(self, keys_N: np.ndarray) -> bool:
+        slot_keys, _, uses = self._arrays()
+        slots_N = keys_N & self._mask
+        while len(keys_N):
+            held_N = uses[slots_N] > 0
+            if (slot_keys[slots_N[held_N]] == keys_N[held_N]).any():
+                return True
+            keys_N, slots_N = keys_N[held_N], (slots_N[held_N] + 1) & self._mask
+        return False
+
+    def _make_room(self, count: int) -> None:
+        slots = len(self._keys)
+        while self._names + count > _FULL * slots:
+            slots *= 2
+        if slots > len(self._keys):
+            keys, places, uses = self._arrays()
+            self._make(slots)
+            held_N = np.flatnonzero(uses)
+            self._put(keys[held_N], places[held_N], uses[held_N])
+
+    def _put(self, keys_N: np.ndarray, places_N: np.ndarray, uses_N: np.ndarray) -> None:
+        """Puts names that are not there, and differ, into free slots."""
+        keys, places, uses = self._arrays()
+        left_N, slots_N = np.arange(len(keys_N)), keys_N & self._mask
+        while len(left_N):
+            free_N = np.flatnonzero(uses[slots_N] == 0)
+            taken_N, first_N = np.unique(slots_N[free_N], return_index=True)
+            put_N = left_N[free_N[first_N]]
+            keys[taken_N], places[taken_N], uses[taken_N] = keys_N[put_N], places_N[put_N], uses_N[put_N]
+            stay_N = np.ones(len(left_N), bool)
+            stay_N[free_N[first_N]] = False
+            left_N, slots_N = left_N[stay_N], (slots_N[stay_N] + 1) & self._mask
+
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Keys, places and uses of all slots, which share their memory: single values are read faster without them."""
+        places, uses = (np.frombuffer(values, np.uint32) for values in (self._places, self._uses))
+        return np.frombuffer(self._keys, np.int64), places, uses
 
     def use(self, name: str) -> int:
         """How often a name that is there has been used, with this time."""
@@ -76,30 +120,69 @@ class ListNames:
             parsed: a row of the list.
             where: its place; all of a list differ in the number at their end alone.
         """
-        row, name = parsed.row, parsed.row.id
-        number = _NUMBER.search(where)
-        assert number is not None
-        while row.id in self._taken:
-            if parsed.gives_id and not parsed.foreign:
-                first = f"{where[: number.start()]}{self._taken.place(row.id)}"
+        parsed.row.id = self._name(parsed.row.id, parsed.keeps_id, where)
+
+    def named(self, blocks: Iterable[RowBlock], source: int, keep_unusable: bool) -> Iterator[RowBlock]:
+        """The blocks with each row named as by `add`.
+
+        Args:
+            blocks: all rows of the list.
+            source: number of the list.
+            keep_unusable: what stands for an unusable row is in place of one whose id has to stay and is taken.
+
+        Raises:
+            ManifestError: a row's id has to stay and is taken, or a block has a fault.
+        """
+        for block in blocks:
+            self._add_block(block, source, keep_unusable)
+            if len(block):
+                yield block
+            if block.fault is not None:
+                raise block.fault
+
+    def _add_block(self, block: RowBlock, source: int, keep_unusable: bool) -> None:
+        if self._taken.add_new(block.id_keys, block.numbers):
+            return
+        for index in range(len(block)):
+            place = block.places[index]
+            try:
+                name = self._name(block.ids[index], block.keeps_id[index], place)
+            except ManifestError as error:
+                if not keep_unusable:
+                    raise
+                block.replace(index, unusable(place, error), source)
+                name = self._name(block.ids[index], False, place)
+            if name != block.ids[index]:
+                block.rename(index, name)
+
+    def _name(self, wanted: str, keeps_id: bool, where: str) -> str:
+        name = wanted
+        while name in self._taken:
+            if keeps_id:
+                first = f"{where.rstrip('0123456789')}{self._taken.place(name)}"
                 raise ManifestError(
-                    f"{where}: field 'id': {row.id!r} is the id of {first} already;"
+                    f"{where}: field 'id': {name!r} is the id of {first} already;"
                     " give each row an id of its own, or none"
                 )
-            row.id = f"{name}@{self._taken.use(name)}"
-        self._taken.add(row.id, min(int(number[0] or 0), _MOST_PLACE))
+            name = f"{wanted}@{self._taken.use(wanted)}"
+        self._taken.add(name, number_of(where))
+        return name
 
 
-def named_apart(rows: Iterable[VideoRow], number: int, taken: NameTable) -> Iterator[VideoRow]:
-    """The rows; ids that other lists have got get `@<number>`.
+def named_apart(blocks: Iterable[RowBlock], number: int, taken: NameTable) -> Iterator[RowBlock]:
+    """The blocks; ids that other lists have got get `@<number>`.
 
     Args:
-        rows: of a list.
+        blocks: of a list.
         number: of the list.
-        taken: ids of the lists before; those of the rows are added.
+        taken: ids of the lists before; those of the blocks are added.
     """
-    for row in rows:
-        while row.id in taken:
-            row.id = f"{row.id}@{number}"
-        taken.add(row.id)
-        yield row
+    for block in blocks:
+        if not taken.add_new(block.id_keys, block.numbers):
+            for index, name in enumerate(block.ids):
+                while name in taken:
+                    name = f"{name}@{number}"
+                taken.add(name)
+                if name != block.ids[index]:
+                    block.rename(index, name)
+        yield block

@@ -10,25 +10,22 @@ import hashlib
 import json
 import os
 import pickle
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
 import numpy as np
 
-from liteframe.data.remote.file import is_url
 from liteframe.data.sources.checksums import DamagedFile, block_checksums, checksum, read_checked, write_checked
-from liteframe.data.sources.id_keys import id_key, numbered
+from liteframe.data.sources.id_keys import numbered
+from liteframe.data.sources.row_block import ENCODED, RowBlock, blocks_of_videos
 from liteframe.data.sources.shared_array import CheckedBytes, HeldArray, MappedArray, SharedArray
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import DataError
 
-_APART = ("id", "error", "own_id", "name")
-_FIELDS = tuple(field.name for field in fields(VideoRow) if field.name not in _APART)
 _COLUMNS: dict[str, type[np.generic]] = {
     "rows": np.uint8,
     "row_ends": np.int64,
@@ -76,18 +73,28 @@ class RowTable(Sequence[VideoRow]):
     """
 
     def __init__(self, parts: Iterable[Iterable[VideoRow]]) -> None:
+        self._hold((blocks_of_videos(part, number) for number, part in enumerate(parts)), pickle.loads)
+
+    @classmethod
+    def of_blocks(cls, parts: Iterable[Iterable[RowBlock]]) -> RowTable:
+        """The table, held in memory, of the rows of each list, encoded by `as_json`."""
+        table = cls.__new__(cls)
+        table._hold(parts, json.loads)
+        return table
+
+    def _hold(self, parts: Iterable[Iterable[RowBlock]], decode: Callable[[bytes], list[Any]]) -> None:
         columns: dict[str, BytesIO] = {name: BytesIO() for name in _COLUMNS}
-        facts, errors = _write(parts, columns, _pickled)
+        facts, errors = _write(parts, columns)
         held = {name: np.frombuffer(columns[name].getbuffer(), dtype) for name, dtype in _COLUMNS.items()}
         held["sample_keys"] = numbered(held["sample_keys"])
-        self._set({name: HeldArray(values) for name, values in held.items()}, facts, errors, pickle.loads)
+        self._set({name: HeldArray(values) for name, values in held.items()}, facts, errors, decode)
 
     @staticmethod
-    def write(parts: Iterable[Iterable[VideoRow]], folder: Path) -> None:
-        """Writes the rows of each list into files in `folder` (`TABLE_FILES`), with checksums, for `open`."""
+    def write(parts: Iterable[Iterable[RowBlock]], folder: Path) -> None:
+        """Writes the rows of each list, encoded by `as_json`, into files in `folder` (`TABLE_FILES`), for `open`."""
         with ExitStack() as stack:
             files = {name: stack.enter_context(open(folder / f"{name}.bin", "wb", 1 << 20)) for name in _COLUMNS}
-            facts, errors = _write(parts, files, _as_json)
+            facts, errors = _write(parts, files)
         keys_path = folder / "sample_keys.bin"
         numbered(np.fromfile(keys_path, np.int64)).tofile(keys_path)
         block_checksums(MappedArray(folder / _ROWS, np.uint8).values).tofile(folder / _ROW_CHECKSUMS)
@@ -147,7 +154,7 @@ class RowTable(Sequence[VideoRow]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         place = range(len(self))[index]
-        values = dict(zip(_FIELDS, self._decode(self._text("rows", "row_ends", place)), strict=True))
+        values = dict(zip(ENCODED, self._decode(self._text("rows", "row_ends", place)), strict=True))
         return VideoRow(**values, id=self.id_of(place), error=self.errors.get(place))
 
     def _text(self, column: str, ends: str, place: int) -> bytes:
@@ -208,52 +215,36 @@ class _Handle:
         close(self._handle)
 
 
-def _write(
-    parts: Iterable[Iterable[VideoRow]], columns: Mapping[str, BinaryIO], encode: Callable[[list[Any]], bytes]
-) -> tuple[_Facts, dict[int, str]]:
+def _write(parts: Iterable[Iterable[RowBlock]], columns: Mapping[str, BinaryIO]) -> tuple[_Facts, dict[int, str]]:
     """Writes the columns of the rows, and gives the facts, and the errors by index. Sample keys are not `numbered`."""
     facts, errors, listed = _Facts(), dict[int, str](), hashlib.sha256()
-    index = row_end = id_end = 0
-    _put(columns["row_ends"], 0)
-    _put(columns["id_ends"], 0)
-    for number, part in enumerate(parts):
+    index = 0
+    texts = {"row_ends": "rows", "id_ends": "ids"}
+    ends = dict.fromkeys(texts, 0)
+    for name in texts:
+        columns[name].write(_int64([0]))
+    for part in parts:
         before = index
-        for row in part:
-            if row.error:
-                errors[index] = row.error
-                if not row.place and facts.first_unreadable is None:
-                    facts.first_unreadable = index
-            if facts.first_url is None and is_url(row.path):
-                facts.first_url = row.path
-            row_end += columns["rows"].write(encode([getattr(row, name) for name in _FIELDS]))
-            id_end += columns["ids"].write(row.id.encode(errors="surrogatepass"))
-            _put(columns["row_ends"], row_end)
-            _put(columns["id_ends"], id_end)
-            _put(columns["id_keys"], id_key(row.id))
-            _put(columns["sample_keys"], _sample_key(row, number))
-            listed.update(f"{row.as_listed()}\n".encode(errors="surrogatepass"))
-            index += 1
+        for block in part:
+            errors.update({index + place: error for place, error in sorted(block.errors.items())})
+            if block.unreadable and facts.first_unreadable is None:
+                facts.first_unreadable = index + min(block.unreadable)
+            facts.first_url = facts.first_url or block.first_url
+            rows = {"rows": block.rows, "ids": [name.encode(errors="surrogatepass") for name in block.ids]}
+            for name, of in texts.items():
+                columns[of].write(b"".join(rows[of]))
+                ends_N = ends[name] + np.cumsum([len(text) for text in rows[of]], dtype=np.int64)
+                columns[name].write(ends_N.tobytes())
+                ends[name] = int(ends_N[-1])
+            columns["id_keys"].write(_int64(block.id_keys))
+            columns["sample_keys"].write(_int64(block.sample_keys))
+            listed.update("".join(f"{told}\n" for told in block.listed).encode(errors="surrogatepass"))
+            index += len(block)
         facts.sizes.append(index - before)
         listed.update(b"\n")
     facts.sha256 = listed.hexdigest()
     return facts, errors
 
 
-def _put(column: BinaryIO, value: int) -> None:
-    column.write(array("q", (value,)))
-
-
-def _pickled(values: list[Any]) -> bytes:
-    return pickle.dumps(values, protocol=5)
-
-
-def _as_json(values: list[Any]) -> bytes:
-    return _JSON(values).encode(errors="surrogatepass")
-
-
-_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
-
-
-def _sample_key(row: VideoRow, source: int) -> int:
-    known_by = row.content() if row.own_id is None else f"id {row.own_id}"
-    return id_key(f"{source} {known_by}")
+def _int64(values: Sequence[int]) -> bytes:
+    return np.array(values, np.int64).tobytes()

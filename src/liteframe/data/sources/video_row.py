@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import reprlib
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
+from liteframe.data.sources.json_list import json_list
 from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.llava import manifest_fields
 from liteframe.data.sources.row_fields import MAX_NAME, RowFields
@@ -56,10 +56,13 @@ class VideoRow:
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.compare and f.name != "extra"}
         return {**self.extra, **own}
 
+    ID_AS_LISTED: ClassVar[int] = 1
+    """Where the id stands in `as_listed`."""
+
     def content(self) -> str:
         """What a run learns from: the part of the video, and what is asked and said about it."""
         read = [self.name or self.path, self.start, self.end, self.question, self.options, self.answer]
-        return _content([*read, self.conversations, self.extra.get("questions")])
+        return json_list([*read, self.conversations, self.extra.get("questions")])
 
     def as_listed(self) -> str:
         """All that its list says of it, the same wherever list and videos lie together."""
@@ -67,10 +70,7 @@ class VideoRow:
             return "unreadable"
         where = self.name if self.name and not self.name.startswith("..") else self.path
         told = [where, self.id, self.start, self.end, self.question, self.options, self.answer, self.error]
-        return _content([*told, self.conversations, self.extra])
-
-
-_content = json.JSONEncoder().encode
+        return json_list([*told, self.conversations, self.extra])
 
 
 @dataclass
@@ -80,6 +80,11 @@ class ParsedRow:
     row: VideoRow
     gives_id: bool
     foreign: bool
+
+    @property
+    def keeps_id(self) -> bool:
+        """Whether its id is one that no other row of its list may have."""
+        return self.gives_id and not self.foreign
 
 
 def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False) -> ParsedRow:

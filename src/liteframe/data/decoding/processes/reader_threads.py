@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from liteframe.system.runtime import usable_cores
 from liteframe.system.whole_number import whole_number
 
 _MOST = 8
@@ -12,7 +13,7 @@ _MOST = 8
 
 def threads_for(processes: int) -> int:
     """Threads for each of so many decode processes that run at once beside those of other ranks; at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return max(1, min(_MOST, cores // (max(1, processes) * _ranks())))
 
 

@@ -1,0 +1,132 @@
+"""The rows of a list, read one by one from whichever form it has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from liteframe.data.decoding.video_file import fault_of
+from liteframe.data.remote.file import folder_of, is_url
+from liteframe.data.sources.file_kind import is_parquet, is_video
+from liteframe.data.sources.folder import folder_rows
+from liteframe.data.sources.json_text import LinePart, json_rows
+from liteframe.data.sources.list_root import ListRoot
+from liteframe.data.sources.parquet import parquet_rows
+from liteframe.data.sources.remote_source import list_or_videos
+from liteframe.data.sources.video_row import ParsedRow, VideoRow, parse_row, put_in_json
+from liteframe.errors import ManifestError
+from liteframe.system.file_url import NotHere, without_file_url
+from liteframe.system.shown_url import shown_url
+
+EachRow = Iterator[tuple[str, ParsedRow | ManifestError]]
+"""The place of each row with the row, or why it cannot be read; ids may repeat."""
+
+
+def each_row(
+    source: str | os.PathLike[str], root: str | None = None, asked_apart: bool = False, held: ListRoot | None = None
+) -> EachRow:
+    """The place of each row of a list with the row, or why it cannot be read; ids may repeat. Else as `read_manifest`.
+
+    Args:
+        source, root, asked_apart: as of `read_manifest`.
+        held: what the names are held to, where that is asked afterwards what it saw; by default one of its own.
+
+    Raises:
+        ManifestError: the list as a whole cannot be read, or is empty.
+    """
+    try:
+        name = without_file_url(str(source))
+    except NotHere as error:
+        raise ManifestError(str(error)) from error
+    url = name if is_url(name) else ""
+    found = list_or_videos(url) if url else _list_or_videos(Path(name))
+    if not isinstance(found, Path):
+        if root is not None:
+            raise ManifestError(f"{name}: root is {root!r}, but only the paths of a list have a root; leave it out")
+        yield from _videos(found)
+        return
+    held = held or ListRoot(folder_of(url) if url else str(found.parent), root)
+    empty = True
+    for row in rows_of_file(found, url, held, asked_apart):
+        empty = False
+        yield row
+    if empty:
+        raise empty_list(name)
+
+
+def empty_list(name: str) -> ManifestError:
+    """What is wrong with a list without rows."""
+    return ManifestError(f"{name}: the manifest is empty; write one JSON object a line, with at least 'path'")
+
+
+def rows_of_file(
+    path: Path, url: str, held: ListRoot, asked_apart: bool = False, part: LinePart | None = None
+) -> EachRow:
+    """The rows of a list on disk, see `each_row`.
+
+    Args:
+        path: of the file.
+        url: that it is a copy of; empty where it is none.
+        held, asked_apart: as of `each_row`.
+        part: of JSONL, only the rows in this part.
+    """
+    has_other_values = is_parquet(path)
+    try:
+        for where, fields in _fields(path, url, part):
+            try:
+                parsed: ParsedRow | ManifestError = parse_row(fields, where, held, asked_apart)
+            except ManifestError as error:
+                parsed = error
+            if has_other_values and isinstance(parsed, ParsedRow):
+                put_in_json(parsed.row)
+            yield where, parsed
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _list_or_videos(path: Path) -> Path | Sequence[VideoRow | ManifestError]:
+    """A list on disk, or the rows of a folder or of a video. Raises ManifestError where it is none of these."""
+    is_folder = os.path.isdir(path)
+    fault = "" if is_folder else fault_of(path)
+    if fault == "no such file":
+        raise ManifestError(
+            f"{path}: no such manifest, folder or video; give a list (JSONL, JSON, Parquet) or a folder of videos"
+        )
+    if fault:
+        raise ManifestError(f"{path}: {fault}; give a list (JSONL, JSON, Parquet) or a folder of videos")
+    if is_folder:
+        return folder_rows(path)
+    return [VideoRow(path=str(path.absolute()), id=path.name)] if is_video(path) else path
+
+
+def _fields(path: Path, url: str, part: LinePart | None) -> Iterator[tuple[str, Any]]:
+    """The rows of a list as they stand with their places; of a copy, as places of what lies at `url`."""
+    rows = parquet_rows(path) if is_parquet(path) else json_rows(path, part)
+    if not url:
+        yield from rows
+        return
+    copy, place = str(path), shown_url(url)
+    try:
+        for where, fields in rows:
+            if isinstance(fields, ManifestError):
+                fields = ManifestError(str(fields).replace(copy, place))
+            yield where.replace(copy, place), fields
+    except ManifestError as error:
+        raise ManifestError(str(error).replace(copy, place)) from error
+
+
+def _videos(rows: Sequence[VideoRow | ManifestError]) -> EachRow:
+    for row in rows:
+        if isinstance(row, ManifestError):
+            yield str(row).partition(": ")[0], row
+            continue
+        try:
+            row.path.encode()
+        except UnicodeEncodeError:
+            where = ascii(row.path)
+            yield where, ManifestError(f"{where}: the file's name is no UTF-8, so it cannot be written down; rename it")
+        else:
+            row.name = row.id
+            yield row.path, ParsedRow(row, gives_id=False, foreign=False)

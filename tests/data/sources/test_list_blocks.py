@@ -1,0 +1,135 @@
+"""A list that several processes read is the list that one reads, row by row: `read_manifest` does so here."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from liteframe.data.decoding.processes.pool import DecodePool
+from liteframe.data.sources import kept_tables, list_blocks
+from liteframe.data.sources.json_text import json_rows, line_parts
+from liteframe.data.sources.list_root import ListRoot, news
+from liteframe.data.sources.manifest import VideoSource, read_manifest, read_sources
+from liteframe.data.sources.row_table import RowTable
+from liteframe.data.sources.video_row import VideoRow
+from liteframe.errors import DecodeError, ManifestError
+
+ENDS = ["\n", "\n", "\n", "\r\n", "\r", "\n\n", "\r\r\n", "\n \n"]
+
+
+@pytest.fixture(autouse=True)
+def in_small_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_tables, "LONG_LIST", 0)
+    monkeypatch.setattr(list_blocks, "PART_BYTES", 700)
+    monkeypatch.setattr(list_blocks, "usable_cores", lambda: 2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def written(path: Path, seed: int, faults: bool = True) -> Path:
+    """Rows of several forms, with ids that come again, behind all ends of lines; some cannot be read."""
+    rng = random.Random(seed)
+    kinds = [
+        lambda n: {"path": f"v{n}.mp4"},
+        lambda n: {"path": f"v{n % 7}.mp4", "question": "ü🎥", "options": ["a", "b"], "answer": "a"},
+        lambda n: {"id": f"i{n}", "path": f"v{n}.mp4", "start": 1, "end": 2.5, "error": "no video"},
+        lambda n: {"id": f"l{n % 5}", "video": f"v{n}.mp4", "conversations": [{"from": "human", "value": "x" * n}]},
+        lambda n: {"path": f"s3://b/v{n}.mp4", "extra": {"deep": [1, None, {}, 10**30, float("inf")]}},
+    ]
+    bad = ["no json", '{"path": 3}', "[]", '{"path": "a.mp4", "path": "b"}', '{"id": "i2", "path": "twice.mp4"}']
+    content = ""
+    for number in range(120):
+        row = json.dumps(rng.choice(kinds)(number), ensure_ascii=rng.random() < 0.5)
+        row = row if not faults or rng.random() < 0.9 else rng.choice(bad)
+        content += row + rng.choice(ENDS)
+    path.write_text("\ufeff" * (seed % 2) + content.rstrip("\r\n"), encoding="utf-8", newline="")
+    return path
+
+
+@pytest.mark.parametrize("least_bytes", [1, 97, 5000])
+@pytest.mark.parametrize("seed", range(4))
+def test_parts_hold_the_rows_of_the_whole(seed: int, least_bytes: int, tmp_path: Path) -> None:
+    path = written(tmp_path / "x.jsonl", seed)
+    parts = list(line_parts(path, least_bytes))
+    assert parts[0].start == 0 and parts[-1].end == path.stat().st_size
+    assert [part.start for part in parts[1:]] == [part.end for part in parts[:-1]]
+    in_parts = [(where, str(row)) for part in parts for where, row in json_rows(path, part)]
+    assert in_parts == [(where, str(row)) for where, row in json_rows(path)]
+
+
+def assert_same(table: RowTable, rows: list[VideoRow]) -> None:
+    held = RowTable([rows])
+    assert list(table) == rows and [row.place for row in table] == [row.place for row in rows]
+    assert table.errors == held.errors and list(table.errors) == sorted(held.errors)
+    assert table.first_url == held.first_url and table.first_unreadable == held.first_unreadable
+    assert table.sha256 == held.sha256 and table.sizes == [len(rows)]
+    assert table.keys_N.tolist() == held.keys_N.tolist()
+    assert table.sample_keys_N.tolist() == held.sample_keys_N.tolist()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_rows_of_several_processes_are_those_of_one(seed: int, tmp_path: Path) -> None:
+    path = written(tmp_path / "x.jsonl", seed)
+    rows = read_manifest(path, keep_unusable=True)
+    assert sum(bool(row.error) for row in rows) > 5 and any(row.id.endswith("@2") for row in rows)
+    assert_same(read_sources(str(path), keep_unusable=True), rows)
+
+
+def test_the_first_fault_of_a_list_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.jsonl", 1)
+    with pytest.raises(ManifestError) as by_one:
+        read_manifest(path)
+    with pytest.raises(ManifestError) as by_several:
+        read_sources(str(path))
+    assert str(by_several.value) == str(by_one.value)
+
+
+def test_what_other_processes_see_of_the_disk_is_asked_again(tmp_path: Path) -> None:
+    """A link that leads out of the root since, in a folder that the last part of the list names."""
+    path, root = tmp_path / "x.jsonl", tmp_path / "root"
+    for name in ("first", "last"):
+        (root / name).mkdir(parents=True)
+    rows = [*({"path": f"first/{number}.mp4"} for number in range(60)), {"path": "last/a.mp4"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = VideoSource(str(path), str(root))
+    assert len(read_sources([source])) == 61
+    (root / "last" / "a.mp4").symlink_to(tmp_path / "outside.mp4")
+    with pytest.raises(ManifestError, match=r"x\.jsonl:61: .*leads out"):
+        read_sources([source])
+
+
+def test_sights_that_differ_are_never_seen_again(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    roots = [ListRoot(str(tmp_path), str(tmp_path)) for _ in range(3)]
+    roots[0].locate("sub/a.mp4")
+    (tmp_path / "sub" / "a.mp4").symlink_to(tmp_path / "b.mp4")
+    roots[1].locate("sub/a.mp4")
+    before = roots[0].seen()
+    roots[0].take_in(news({"data_sources": {}, "folders": {}}, roots[1].seen()))
+    assert not roots[2].is_as(before) and roots[2].is_as(roots[1].seen())
+    assert not roots[2].is_as(roots[0].seen()), "it changed while the list was read"
+    roots[2].take_in(roots[1].seen())
+    assert ListRoot(str(tmp_path), str(tmp_path)).is_as(roots[2].seen())
+
+
+def test_a_process_that_dies_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "x.jsonl", 0)
+    monkeypatch.setattr(
+        DecodePool, "call", lambda pool, calls: ((n, DecodeError("x", "died")) for n, _ in enumerate(calls))
+    )
+    assert_same(read_sources(str(path), keep_unusable=True), read_manifest(path, keep_unusable=True))
+
+
+def test_parts_that_come_out_of_order_are_put_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, call = written(tmp_path / "x.jsonl", 0), DecodePool.call
+    monkeypatch.setattr(DecodePool, "call", lambda pool, calls: reversed(list(call(pool, calls))))
+    assert_same(read_sources(str(path), keep_unusable=True), read_manifest(path, keep_unusable=True))
+
+
+def test_a_long_list_without_a_row_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n" * 5000)
+    with pytest.raises(ManifestError, match=r"x\.jsonl: the manifest is empty"):
+        read_sources(str(path))
