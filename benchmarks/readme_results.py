@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from liteframe.errors import LiteFrameError
-from report import readme, recipe, scale, tiles
+from report import eight_bits, readme, recipe, scale, tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
@@ -19,6 +19,7 @@ PAGES = {
     "docs/results.md": readme.measured_blocks,
     "docs/recipe.md": recipe.blocks,
     "docs/evaluation.md": tiles.blocks,
+    "docs/export.md": eight_bits.blocks,
     "docs/scale.md": scale.blocks,
 }
 

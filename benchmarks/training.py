@@ -6,7 +6,9 @@ python benchmarks/training.py --size real --device cuda --output benchmarks/reco
 
 Base VLMs have random weights, as times do not depend on them. `--against` is a checkout of another commit, whose stages
 run in turns with this one's on the same videos and base VLM, each on its own feature store and encoder. Operations are
-those of forward and backward pass as torch counts them, in a run of its own. Words behind `--` go to every stage.
+those of forward and backward pass as torch counts them, in a run of its own. The floor is the least time of the matrix
+products, convolutions and attention of a batch alone, without all that is between them: no code that computes the same
+is faster. Words behind `--` go to every stage.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ _SHOWN = {
     "samples/s": ("samples_per_s", ".1f"),
     "data wait": ("data_wait", ".1%"),
     "MFU": ("mfu", ".1%"),
+    "floor": ("floor", ".1%"),
     "peak MiB": ("peak_mib", ".0f"),
 }
 """Columns of what is printed: fields of the rows, and how they are written."""
@@ -152,13 +155,13 @@ def by_shape(steps: list[Step]) -> dict[str, list[Step]]:
     return dict(shapes)
 
 
-def summary(stage: str, code: str, runs: list[dict[str, Any]], flops: dict[str, float], gflops: float) -> Step:
+def summary(stage: str, code: str, runs: list[dict[str, Any]], counted: dict[str, Any], gflops: float) -> Step:
     """A row of the record. A batch of each shape counts once, by its median time, so that all code is compared on the
-    same mixture."""
+    same mixture; `counted` are its operations and its floor."""
     shapes: dict[str, list[Step]] = defaultdict(list)
     for each in runs:
         for shape, steps in by_shape(each["steps"]).items():
-            if shape in flops:
+            if shape in counted["flops"]:
                 shapes[shape] += steps
     seconds = {shape: median(step["s"] for step in steps) for shape, steps in shapes.items()}
     videos = sum(int(shape.split("x")[0]) for shape in shapes)
@@ -169,8 +172,10 @@ def summary(stage: str, code: str, runs: list[dict[str, Any]], flops: dict[str, 
         "samples_per_s": videos / total,
         "step_s": seconds,
         "data_wait": sum(step["wait_s"] for step in all_steps) / sum(step["s"] for step in all_steps),
-        "mfu": sum(flops[shape] for shape in shapes) / (total * gflops * 1e9),
-        "step_flops": {shape: flops[shape] for shape in shapes},
+        "mfu": sum(counted["flops"][shape] for shape in shapes) / (total * gflops * 1e9),
+        "floor": sum(counted["floor_s"][shape] for shape in shapes) / total,
+        "step_flops": {shape: counted["flops"][shape] for shape in shapes},
+        "floor_s": {shape: counted["floor_s"][shape] for shape in shapes},
         "peak_mib": max(each["peak_mib"] for each in runs),
         "runs": runs,
     }
@@ -202,16 +207,17 @@ def main() -> None:
         codes = {"other": options.against.resolve() / "src", **codes}
 
     runs: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    flops: dict[str, dict[str, float]] = {}
+    counted: dict[str, dict[str, Any]] = {}
     for stage in options.stages:
-        counted = by_shape(run(setup, stage, "this", codes["this"], count_flops=True)["steps"])
-        flops[stage] = {shape: median(step["flops"] for step in steps) for shape, steps in counted.items()}
+        seen = run(setup, stage, "this", codes["this"], count_flops=True)
+        flops = {shape: median(step["flops"] for step in steps) for shape, steps in by_shape(seen["steps"]).items()}
+        counted[stage] = {"flops": flops, "floor_s": seen["floor_s"]}
         for _ in range(options.repeats):
             for code, source in codes.items():
                 runs[stage, code].append(run(setup, stage, code, source))
     limits = best_limits(limits, measure_limits(options.device))
     gflops = limits["bf16_gflops" if precision.startswith("bf16") else "fp32_gflops"]
-    rows = [summary(stage, code, found, flops[stage], gflops) for (stage, code), found in runs.items()]
+    rows = [summary(stage, code, found, counted[stage], gflops) for (stage, code), found in runs.items()]
 
     lines = [[row["stage"], row["code"], *(f"{row[name]:{form}}" for name, form in _SHOWN.values())] for row in rows]
     print(aligned(["stage", "code", *_SHOWN], lines))

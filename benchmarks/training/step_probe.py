@@ -2,7 +2,8 @@
 
 python benchmarks/training/step_probe.py STEPS.json [--flops] fit --config tiny/ctd.yaml ...
 
-A batch lasts from the end of the one before it to its own end, so that loading it counts; `wait_s` of it is
+With `--flops` it counts the operations of each batch, and finds the least time that those could take (`floor`). A batch
+lasts from the end of the one before it to its own end, so that loading it counts; `wait_s` of it is
 the time in the loader's `next`. What it imports of liteframe has been there, under one name or another, all along.
 """
 
@@ -39,16 +40,23 @@ def _first_module(names: tuple[str, ...]) -> Any:
 getattr(_first_module(_RUNTIMES), "share_cores", lambda: None)()
 
 import torch  # noqa: E402
+from floor import Products  # type: ignore[import-not-found] # noqa: E402 (beside this script)
 from lightning.pytorch import Callback, Trainer  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 
 class StepProbe(Callback):
-    """Notes each batch: shape, seconds, seconds of waiting, and with `count_flops` the operations of its step."""
+    """Notes each batch: shape, seconds, seconds of waiting, and with `count_flops` the operations of its step.
+
+    Attributes:
+        steps: the batches.
+        products: of the last batch of each shape, where operations are counted.
+    """
 
     def __init__(self, count_flops: bool) -> None:
         self.steps: list[dict[str, Any]] = []
-        self._counter: FlopCounterMode | None = None
+        self.products: dict[tuple[int, ...], Products] = {}
+        self._counting: tuple[FlopCounterMode, Products] | None = None
         self._counts, self._waited, self._since = count_flops, 0.0, time.perf_counter()
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -65,18 +73,21 @@ class StepProbe(Callback):
 
     def on_train_batch_start(self, *_: Any) -> None:
         if self._counts:
-            self._counter = FlopCounterMode(display=False)
-            self._counter.__enter__()
+            self._counting = FlopCounterMode(display=False), Products()
+            for mode in self._counting:
+                mode.__enter__()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: dict[str, Any], *_: Any) -> None:
+        shape = tuple(batch["frames_BTCHW"].shape[:2]) if "frames_BTCHW" in batch else (0, 0)
         flops = None
-        if self._counter is not None:
-            self._counter.__exit__(None, None, None)
-            flops, self._counter = self._counter.get_total_flops(), None
+        if self._counting is not None:
+            for mode in reversed(self._counting):
+                mode.__exit__(None, None, None)
+            counter, self.products[shape] = self._counting
+            flops, self._counting = counter.get_total_flops(), None
         if module.device.type == "cuda":
             torch.cuda.synchronize()
         now = time.perf_counter()
-        shape = list(batch["frames_BTCHW"].shape[:2]) if "frames_BTCHW" in batch else [0, 0]
         self.steps.append({"shape": shape, "s": now - self._since, "wait_s": self._waited, "flops": flops})
         self._since, self._waited = now, 0.0
 
@@ -100,7 +111,9 @@ def main() -> int:
     code = _first_module(_COMMANDS).main(words[1:] if counts else words)
     on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    Path(output).write_text(json.dumps({"steps": probe.steps, "peak_mib": peak / 2**20}), encoding="utf-8")
+    floors = {"{}x{}".format(*shape): products.least_s() for shape, products in probe.products.items()}
+    seen = {"steps": probe.steps, "floor_s": floors, "peak_mib": peak / 2**20}
+    Path(output).write_text(json.dumps(seen), encoding="utf-8")
     return int(code or 0)
 
 

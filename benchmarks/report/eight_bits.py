@@ -1,0 +1,35 @@
+"""The tables of eight bits in `docs/export.md`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean, median
+
+import pandas as pd
+
+from liteframe.system.json_files import read_json
+
+from .render import markdown
+
+
+def blocks(folder: Path) -> dict[str, str]:
+    """Name of the markers in the page -> the table: of every format of the student, and of the ratios in int8."""
+    record = read_json(folder / "eight_bits.json")
+    models = record["models"]
+    lines = []
+    for engine in next(iter(models))["accuracy"]:
+        line = {"student by": engine}
+        for times in record["times"]:
+            line[f"ms a frame, {times['size']} size"] = f"{median(times['ms_a_frame'][f'student, {engine}']):.3g}"
+        for count in map(str, record["settings"]["frames"]):
+            accuracies = [model["accuracy"][engine][count]["accuracy"] for model in models]
+            line[f"accuracy, {count} frames"] = f"{mean(accuracies):.3f}"
+        same = [share for model in models for share in model["right_as_float32"][engine].values()]
+        line["as float32"] = f"{mean(same):.1%}"
+        lines.append(line)
+    ratios = [
+        {"the student in int8 is faster than the": against, "size": times["size"], "times": f"{ratio['median']:.1f}"}
+        for times in record["times"]
+        for against, ratio in times["times_faster"].items()
+    ]
+    return {"formats": markdown(pd.DataFrame(lines)), "times faster": markdown(pd.DataFrame(ratios))}
