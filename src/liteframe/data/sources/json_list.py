@@ -17,4 +17,10 @@ def json_list(values: Sequence[Any], encode: Encode = ascii_json) -> str:
 
     The standard library makes an encoder anew for each value that is no text, which takes longer than most rows.
     """
-    return f"[{', '.join(['null' if value is None else '{}' if value == {} else encode(value) for value in values])}]"
+    return "[" + ", ".join([_in_json(value, encode) for value in values]) + "]"
+
+
+def _in_json(value: Any, encode: Encode) -> str:
+    if value is None:
+        return "null"
+    return "{}" if type(value) is dict and not value else encode(value)
