@@ -21,12 +21,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing.context import ForkContext
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import psutil
 
 from liteframe.bench.environment import environment
 from liteframe.bench.records import write_record
@@ -141,19 +143,21 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return value, time.perf_counter() - began
 
 
-def _own_mb() -> float:
-    """Anonymous memory of this process; of what it shares with others, its share."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+def _own_mb(process: int | str = "self") -> float:
+    """Anonymous memory of a process; of what it shares with others, its share."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:")) * 1024 / 1e6
 
 
 @contextmanager
 def _peak_mb() -> Iterator[list[float]]:
-    samples, ended = [_own_mb()], threading.Event()
+    """Grows by this process's memory and that of those it has started, several times a second."""
+    samples, ended, this = [_own_mb()], threading.Event(), psutil.Process()
 
     def watch() -> None:
         while not ended.wait(0.2):
-            samples.append(_own_mb())
+            with suppress(OSError, psutil.Error):  # one of them has just ended
+                samples.append(_own_mb() + sum(_own_mb(each.pid) for each in this.children(recursive=True)))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

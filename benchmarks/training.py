@@ -6,9 +6,9 @@ python benchmarks/training.py --size real --device cuda --output benchmarks/reco
 
 Base VLMs have random weights, as times do not depend on them. `--against` is a checkout of another commit, whose stages
 run in turns with this one's on the same videos and base VLM, each on its own feature store and encoder. Operations are
-those of forward and backward pass as torch counts them, in a run of its own. The floor is the least time of the matrix
-products, convolutions and attention of a batch alone, without all that is between them: no code that computes the same
-is faster. Words behind `--` go to every stage.
+those of forward and backward pass as torch counts them, in a run of its own. The floor is the share of a batch's
+time that its matrix products, convolutions and attention take alone, without all that is between them: with those same
+calls nothing is faster. Words behind `--` go to every stage.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ from liteframe.data.loading.loader import VideoLoader
 from liteframe.data.loading.skips import SkipLedger
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.data.sources.conversations import choices_of, has_placeholder, turns_of
-from liteframe.data.sources.manifest import each_row, read_manifest
+from liteframe.data.sources.list_rows import each_row
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import LiteFrameError, ManifestError
 
 _TURNS = [{"from": "human", "value": "<video>\nWhat happens?"}, {"from": "gpt", "value": "A ball rolls."}]

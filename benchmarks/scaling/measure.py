@@ -54,7 +54,7 @@ class Sizes:
 
 
 def measured(folder: Path, sizes: Sizes) -> dict[str, Any]:
-    """All of it; CPU seconds of this process alone, with one thread, so that others at work change little."""
+    """All of it; CPU seconds of this process, with one thread, and of those that it starts."""
     return {
         "decode": decoding(folder, sizes.rounds),
         "lists": lists(folder, sizes.rows),

@@ -40,8 +40,8 @@ def _first_module(names: tuple[str, ...]) -> Any:
 getattr(_first_module(_RUNTIMES), "share_cores", lambda: None)()
 
 import torch  # noqa: E402
-from floor import Products  # type: ignore[import-not-found] # noqa: E402 (beside this script)
 from lightning.pytorch import Callback, Trainer  # noqa: E402
+from step_floor import Products  # type: ignore[import-not-found] # noqa: E402 (beside this script)
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 
@@ -56,7 +56,7 @@ class StepProbe(Callback):
     def __init__(self, count_flops: bool) -> None:
         self.steps: list[dict[str, Any]] = []
         self.products: dict[tuple[int, ...], Products] = {}
-        self._counting: tuple[FlopCounterMode, Products] | None = None
+        self._counting: tuple[Products, FlopCounterMode] | None = None
         self._counts, self._waited, self._since = count_flops, 0.0, time.perf_counter()
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -73,7 +73,8 @@ class StepProbe(Callback):
 
     def on_train_batch_start(self, *_: Any) -> None:
         if self._counts:
-            self._counting = FlopCounterMode(display=False), Products()
+            # What the counter takes apart is noted in parts.
+            self._counting = Products(), FlopCounterMode(display=False)
             for mode in self._counting:
                 mode.__enter__()
 
@@ -83,7 +84,7 @@ class StepProbe(Callback):
         if self._counting is not None:
             for mode in reversed(self._counting):
                 mode.__exit__(None, None, None)
-            counter, self.products[shape] = self._counting
+            self.products[shape], counter = self._counting
             flops, self._counting = counter.get_total_flops(), None
         if module.device.type == "cuda":
             torch.cuda.synchronize()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from liteframe.data.decoding.processes.pool import DecodePool
-from liteframe.data.sources import kept_tables, list_blocks
+from liteframe.data.sources import json_text, kept_tables, list_blocks
 from liteframe.data.sources.json_text import json_rows, line_parts
-from liteframe.data.sources.list_root import ListRoot, news
+from liteframe.data.sources.kept_tables import ListFile
+from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.manifest import VideoSource, read_manifest, read_sources
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.sources.video_row import VideoRow
-from liteframe.errors import DecodeError, ManifestError
+from liteframe.errors import DecodeError, LiteFrameError, ManifestError
 
 ENDS = ["\n", "\n", "\n", "\r\n", "\r", "\n\n", "\r\r\n", "\n \n"]
 
@@ -48,9 +52,14 @@ def written(path: Path, seed: int, faults: bool = True) -> Path:
     return path
 
 
+@pytest.mark.parametrize("longest", [json_text.MAX_ROW, 90])
 @pytest.mark.parametrize("least_bytes", [1, 97, 5000])
 @pytest.mark.parametrize("seed", range(4))
-def test_parts_hold_the_rows_of_the_whole(seed: int, least_bytes: int, tmp_path: Path) -> None:
+def test_parts_hold_the_rows_of_the_whole(
+    seed: int, least_bytes: int, longest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_text, "MAX_ROW", longest)
+    monkeypatch.setattr(json_text, "_CHUNK", 64)
     path = written(tmp_path / "x.jsonl", seed)
     parts = list(line_parts(path, least_bytes))
     assert parts[0].start == 0 and parts[-1].end == path.stat().st_size
@@ -102,30 +111,82 @@ def test_what_other_processes_see_of_the_disk_is_asked_again(tmp_path: Path) -> 
 
 def test_sights_that_differ_are_never_seen_again(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    roots = [ListRoot(str(tmp_path), str(tmp_path)) for _ in range(3)]
-    roots[0].locate("sub/a.mp4")
+    before, after, now = (ListRoot(str(tmp_path), str(tmp_path)) for _ in range(3))
+    before.locate("sub/a.mp4")
     (tmp_path / "sub" / "a.mp4").symlink_to(tmp_path / "b.mp4")
-    roots[1].locate("sub/a.mp4")
-    before = roots[0].seen()
-    roots[0].take_in(news({"data_sources": {}, "folders": {}}, roots[1].seen()))
-    assert not roots[2].is_as(before) and roots[2].is_as(roots[1].seen())
-    assert not roots[2].is_as(roots[0].seen()), "it changed while the list was read"
-    roots[2].take_in(roots[1].seen())
-    assert ListRoot(str(tmp_path), str(tmp_path)).is_as(roots[2].seen())
+    after.locate("sub/a.mp4")
+    first = before.seen()
+    before.take_in(after.news())
+    assert not now.is_as(first) and now.is_as(after.seen()) and not now.is_as(before.seen())
 
 
-def test_a_process_that_dies_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sights_that_agree_are_as_good_from_whomever(tmp_path: Path) -> None:
+    """A video that comes while a list is read changes the time of its folder, and nothing else."""
+    (tmp_path / "sub").mkdir()
+    one, other = (ListRoot(str(tmp_path), str(tmp_path)) for _ in range(2))
+    one.locate("sub/a.mp4")
+    (tmp_path / "sub" / "b.mp4").touch()
+    os.utime(tmp_path / "sub", ns=(0, 0))
+    other.locate("sub/a.mp4")
+    one.take_in(other.news())
+    assert ListRoot(str(tmp_path), str(tmp_path)).is_as(one.seen())
+
+
+def test_news_are_told_once(tmp_path: Path) -> None:
+    for name in ("a", "b", "part"):
+        (tmp_path / name).mkdir()
+    root, all_news = ListRoot(str(tmp_path), str(tmp_path)), ListRoot(str(tmp_path), str(tmp_path))
+    told = []
+    for name, source in (("a/x.mp4", None), ("b/x.mp4", None), ("a/y.mp4", None), ("x.mp4", "part"), ("a/z.mp4", "no")):
+        root.locate(name, source)
+        told.append(root.news())
+        all_news.take_in(told[-1])
+    assert [sum(map(len, news["folders"].values())) for news in told] == [1, 1, 0, 1, 0]
+    assert all_news.seen() == {**root.seen(), "folders": {**root.seen()["folders"]}}
+
+
+def die(_pool: DecodePool, calls: Iterable[Any]) -> Iterator[DecodeError]:
+    return (DecodeError("x.jsonl", "died") for _ in calls)
+
+
+def start_none(_pool: DecodePool, calls: Iterator[Any]) -> Iterator[Any]:
+    next(calls)
+    raise LiteFrameError("no process can be started")
+    yield
+
+
+@pytest.mark.parametrize("call", [die, start_none])
+def test_processes_that_fail_lose_no_row(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = written(tmp_path / "x.jsonl", 0)
-    monkeypatch.setattr(
-        DecodePool, "call", lambda pool, calls: ((n, DecodeError("x", "died")) for n, _ in enumerate(calls))
-    )
+    monkeypatch.setattr(DecodePool, "call_in_order", call)
     assert_same(read_sources(str(path), keep_unusable=True), read_manifest(path, keep_unusable=True))
+    assert capsys.readouterr().err.count("x.jsonl is read by this process") == 1
 
 
-def test_parts_that_come_out_of_order_are_put_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, call = written(tmp_path / "x.jsonl", 0), DecodePool.call
-    monkeypatch.setattr(DecodePool, "call", lambda pool, calls: reversed(list(call(pool, calls))))
-    assert_same(read_sources(str(path), keep_unusable=True), read_manifest(path, keep_unusable=True))
+def test_a_list_that_is_replaced_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.jsonl", 0)
+    file = ListFile(path, None)
+    blocks = list_blocks.list_blocks(file, file.held_root(), 0, keep_unusable=True)
+    next(blocks)
+    os.replace(written(tmp_path / "y.jsonl", 1), path)
+    with pytest.raises(ManifestError, match=r"x\.jsonl: changed while it was read"):
+        list(blocks)
+
+
+def test_an_error_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pools: list[DecodePool] = []
+    monkeypatch.setattr(list_blocks, "DecodePool", lambda *args: pools.append(DecodePool(*args)) or pools[-1])
+    with pytest.raises(ManifestError) as kept:
+        read_sources(str(written(tmp_path / "x.jsonl", 1)))
+    assert kept.value and [pool.children() for pool in pools] == [[]]
+
+
+@pytest.mark.parametrize("content", ["\ufeff{}".encode("utf-16"), b'[{"path": "a.mp4"}]', b'{"a": "' + b"x" * 5000])
+def test_parts_are_of_lines_alone(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(content)
+    assert len(list(line_parts(tmp_path / "x.jsonl", 100))) == (content[:1] == b"{")
 
 
 def test_a_long_list_without_a_row_is_empty(tmp_path: Path) -> None:

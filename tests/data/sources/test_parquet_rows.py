@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.sources.manifest import each_row, read_manifest
+from liteframe.data.sources.list_rows import each_row
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ManifestError
 
 pa = pytest.importorskip("pyarrow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Generator
 
 import pytest
 
@@ -68,11 +69,15 @@ def block(names: list[str]) -> RowBlock:
     return made
 
 
+def each(*blocks: RowBlock) -> Generator[RowBlock, None, None]:
+    yield from blocks
+
+
 def test_lists_after_one_another_are_told_apart() -> None:
     taken = NameTable()
     first, second, third = block(["a", "b", "a@1"]), block(["a", "c", "a@1"]), block(["d", "e"])
-    assert list(named_apart([first], 0, taken)) == [first] and first.ids == ["a", "b", "a@1"]
-    assert list(named_apart([second, third], 1, taken)) == [second, third]
+    assert list(named_apart(each(first), 0, taken)) == [first] and first.ids == ["a", "b", "a@1"]
+    assert list(named_apart(each(second, third), 1, taken)) == [second, third]
     assert second.ids == ["a@1@1", "c", "a@1@1@1"] and third.ids == ["d", "e"]
     for renamed in (second, third):
         named_so = block(renamed.ids)

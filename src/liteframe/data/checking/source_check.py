@@ -13,7 +13,7 @@ from liteframe.data.checking.rows import CheckRow
 from liteframe.data.remote.file import is_url
 from liteframe.data.sources.conversations import choices_of, has_placeholder, has_questions, turns_of, with_options
 from liteframe.data.sources.folder import left_out
-from liteframe.data.sources.manifest import each_row
+from liteframe.data.sources.list_rows import each_row
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import without_file_url

@@ -33,7 +33,7 @@ _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]|[\udc80-\udcff]")
 
 @dataclass(frozen=True)
 class LinePart:
-    """Whole lines of a JSONL file that lie behind one another.
+    """Consecutive whole lines of a JSONL file.
 
     Attributes:
         start: offset of their first byte.
@@ -61,7 +61,11 @@ def json_rows(path: Path, part: LinePart | None = None) -> Iterator[tuple[str, A
     with path.open("rb") as file:
         if part is not None:
             yield from _lines(path, file, part)
-        elif _begins_list(path, file):
+            return
+        head = _head(file)
+        if not _is_text(head):
+            raise ManifestError(f"{path}: not UTF-8 text; a list of videos is JSONL, a JSON list or Parquet")
+        if _begins_list(head):
             with open(path, encoding="utf-8-sig", errors="surrogateescape") as text:
                 yield from _ListReader(path, text).rows()
         else:
@@ -69,26 +73,29 @@ def json_rows(path: Path, part: LinePart | None = None) -> Iterator[tuple[str, A
 
 
 def line_parts(path: Path, least_bytes: int) -> Iterator[LinePart]:
-    """Parts of a JSONL file that make up all of it, each of `least_bytes` and the rest of a line; none of a JSON list.
-
-    Raises:
-        ManifestError: the file is no UTF-8 text.
-    """
+    """Parts that make up a JSONL file, each of `least_bytes` and the rest of a line; none of a file of another form."""
     with path.open("rb") as file:
-        if _begins_list(path, file):
+        head = _head(file)
+        if not _is_text(head) or _begins_list(head):
             return
         start = number = 0
         while content := file.read(least_bytes):
-            content += _rest_of_line(file) if not content.endswith(b"\n") else b""
-            yield LinePart(start, start + len(content), number)
-            start, number = start + len(content), number + _count(content)
+            lines, newline, begun = content.rpartition(b"\n")
+            line, more = _whole_line(begun, file)
+            part = LinePart(start, start + len(content) + more, number)
+            yield part
+            start, number = part.end, number + _count(lines + newline) + _count(line)
 
 
-def _rest_of_line(file: BinaryIO) -> bytes:
-    rest = [file.readline(_CHUNK)]
-    while rest[-1] and not rest[-1].endswith(b"\n"):
-        rest.append(file.readline(_CHUNK))
-    return b"".join(rest)
+def _whole_line(begun: bytes, file: BinaryIO) -> tuple[bytes, int]:
+    """A line that is `begun`, or so much of it that it is too long for a row; and how many bytes were missing."""
+    line, piece, more = begun, begun, 0
+    while piece and not piece.endswith(b"\n"):
+        piece = file.readline(_CHUNK)
+        more += len(piece)
+        if len(line) <= MAX_ROW:
+            line += piece
+    return line, more
 
 
 def _count(content: bytes) -> int:
@@ -96,15 +103,20 @@ def _count(content: bytes) -> int:
     if b"\r" in content:
         lines = BytesIO(content)
         return sum(1 if len(line) > MAX_ROW else line.rstrip(b"\r\n").count(b"\r") + 1 for line in lines)
-    return content.count(b"\n") + (not content.endswith(b"\n"))
+    return content.count(b"\n") + bool(content and not content.endswith(b"\n"))
 
 
-def _begins_list(path: Path, file: BinaryIO) -> bool:
-    """Whether the file, which is at its start, and is there afterwards, is a JSON list."""
+def _head(file: BinaryIO) -> bytes:
     head = file.read(4096)
     file.seek(0)
-    if head.startswith(_OTHER_ENCODINGS) or b"\0" in head[:4]:
-        raise ManifestError(f"{path}: not UTF-8 text; a list of videos is JSONL, a JSON list or Parquet")
+    return head
+
+
+def _is_text(head: bytes) -> bool:
+    return not head.startswith(_OTHER_ENCODINGS) and b"\0" not in head[:4]
+
+
+def _begins_list(head: bytes) -> bool:
     # A byte that is no UTF-8 becomes half a character, which is a fault of its row.
     return head.decode("utf-8-sig", "replace").lstrip()[:1] == "["
 
@@ -130,7 +142,7 @@ _lenient = json.JSONDecoder(strict=False, parse_int=len)
 def _lines(path: Path, file: BinaryIO, of: LinePart) -> Iterator[tuple[str, Any]]:
     file.seek(of.start)
     at, number = of.start, of.number
-    while at < of.end and (line := file.readline(MAX_ROW + 1)):
+    while at < of.end and (line := file.readline(min(MAX_ROW + 1, of.end - at))):
         at += len(line)
         if len(line) > MAX_ROW:
             number += 1

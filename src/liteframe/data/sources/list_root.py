@@ -6,6 +6,7 @@ import hashlib
 import os
 import posixpath
 import re
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
@@ -40,6 +41,7 @@ class ListRoot:
         self.base: str = (root or folder).rstrip("/") if self.is_url else os.path.abspath(root or folder)
         self._files = _HeldFolder(self.base) if root is not None and not self.is_url else None
         self._source_folders: dict[str, _HeldFolder | OutsideRoot | None] = {}
+        self._told: tuple[int, dict[str, int]] = (0, {})
         self._seen_by_others: dict[str, Any] = {"data_sources": {}, "folders": {}}
 
     def locate(self, name: str, data_source: str | None = None) -> str:
@@ -81,17 +83,31 @@ class ListRoot:
 
     def seen(self) -> dict[str, Any]:
         """What it saw of the disk, in values of JSON, and what others that read parts of its list did."""
-        held = [("", self._files), *self._source_folders.items()]
-        seen: dict[str, Any] = {
-            "data_sources": {name: _in_words(found) for name, found in self._source_folders.items()},
-            "folders": {name: folder.seen() for name, folder in held if isinstance(folder, _HeldFolder)},
-        }
+        seen = self._sights(0, {})
         _add_sights(seen, self._seen_by_others)
         return seen
+
+    def news(self) -> dict[str, Any]:
+        """What it has seen itself since this was called last, as `seen`."""
+        before = self._told
+        self._told = len(self._source_folders), {name: folder.count() for name, folder in self._held()}
+        return self._sights(*before)
 
     def take_in(self, seen: dict[str, Any]) -> None:
         """Adds what another one, of the same folder and root, has `seen` for a part of the same list."""
         _add_sights(self._seen_by_others, seen)
+
+    def _held(self) -> list[tuple[str, _HeldFolder]]:
+        folders = [("", self._files), *self._source_folders.items()]
+        return [(name, folder) for name, folder in folders if isinstance(folder, _HeldFolder)]
+
+    def _sights(self, sources: int, folders: dict[str, int]) -> dict[str, Any]:
+        """What it saw, without the first so many sources, and without the first so many folders in each."""
+        found = islice(self._source_folders.items(), sources, None)
+        return {
+            "data_sources": {name: _in_words(source) for name, source in found},
+            "folders": {name: folder.seen(folders.get(name, 0)) for name, folder in self._held()},
+        }
 
     def is_as(self, seen: dict[str, Any]) -> bool:
         """Whether the disk is as another one, of the same folder and root, has `seen` it."""
@@ -175,9 +191,14 @@ class _HeldFolder:
             raise OutsideRoot(f"{name!r}: {seen}")
         return str(contained(self._outermost, path)) if file in seen else path
 
-    def seen(self) -> dict[str, tuple[int, str]]:
-        """Of each folder that was looked at, when it was changed last, and a digest of what was seen."""
-        return {parent: (self._changed_at[parent], _digest(parent, seen)) for parent, seen in self._seen.items()}
+    def count(self) -> int:
+        """How many folders were looked at."""
+        return len(self._seen)
+
+    def seen(self, skip: int = 0) -> dict[str, tuple[int, str]]:
+        """When each folder was changed last, and a digest of what was seen there; but for the first few looked at."""
+        looked_at = islice(self._seen.items(), skip, None)
+        return {parent: (self._changed_at[parent], _digest(parent, seen)) for parent, seen in looked_at}
 
     def is_as(self, seen: dict[str, tuple[int, str]]) -> bool:
         """Whether all is as it was `seen`, whatever files have come and gone beside."""
@@ -220,28 +241,16 @@ def _digest(parent: str, seen: OutsideRoot | frozenset[str]) -> str:
     return hashlib.sha256(repr([links, leads]).encode(errors="surrogatepass")).hexdigest()
 
 
-def news(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """What a ListRoot has `seen` after that it had not before."""
-    told = {name: before["folders"].get(name, {}) for name in after["folders"]}
-    return {
-        "data_sources": {n: told for n, told in after["data_sources"].items() if n not in before["data_sources"]},
-        "folders": {
-            name: {parent: sight for parent, sight in folders.items() if parent not in told[name]}
-            for name, folders in after["folders"].items()
-        },
-    }
-
-
 def _add_sights(seen: dict[str, Any], others: dict[str, Any]) -> None:
-    _add(seen["data_sources"], others["data_sources"], _AS_NEVER)
+    """Adds sights of others; what was seen in two ways, as it changed in between, becomes what is never seen again."""
+    for name, words in others["data_sources"].items():
+        if seen["data_sources"].setdefault(name, words) != words:
+            seen["data_sources"][name] = _AS_NEVER
     for name, folders in others["folders"].items():
-        _add(seen["folders"].setdefault(name, {}), folders, (0, _AS_NEVER))
-
-
-def _add(seen: dict[str, Any], others: dict[str, Any], differing: Any) -> None:
-    """Adds sights; `differing`, which is never seen again, in place of one that has changed in between."""
-    for name, sight in others.items():
-        seen[name] = sight if seen.get(name, sight) == sight else differing
+        of_name = seen["folders"].setdefault(name, {})
+        for parent, sight in folders.items():
+            if of_name.setdefault(parent, sight)[1] != sight[1]:
+                of_name[parent] = (-1, _AS_NEVER)
 
 
 def _in_words(source: _HeldFolder | OutsideRoot | None) -> str | None:

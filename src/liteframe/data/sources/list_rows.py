@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,8 @@ def rows_of_file(
         held, asked_apart: as of `each_row`.
         part: of JSONL, only the rows in this part.
     """
-    has_other_values = is_parquet(path)
-    try:
+    with readable(path):
+        has_other_values = is_parquet(path)
         for where, fields in _fields(path, url, part):
             try:
                 parsed: ParsedRow | ManifestError = parse_row(fields, where, held, asked_apart)
@@ -82,6 +83,13 @@ def rows_of_file(
             if has_other_values and isinstance(parsed, ParsedRow):
                 put_in_json(parsed.row)
             yield where, parsed
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Around what reads a list: a fault of its disk is a ManifestError that names it."""
+    try:
+        yield
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
 

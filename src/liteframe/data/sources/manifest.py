@@ -23,7 +23,7 @@ from liteframe.data.sources.video_row import ParsedRow, VideoRow, unusable
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
 
-__all__ = ["VIDEO_SUFFIXES", "VideoRow", "VideoSource", "each_row", "read_manifest", "read_manifests", "read_sources"]
+__all__ = ["VIDEO_SUFFIXES", "VideoRow", "VideoSource", "read_manifest", "read_manifests", "read_sources"]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from typing import Any
@@ -18,11 +18,11 @@ from liteframe.errors import ManifestError
 
 ENCODED = tuple(field.name for field in fields(VideoRow) if field.name not in ("id", "error", "own_id", "name"))
 """The fields of a row that `RowBlock.rows` has."""
-_ROWS = 8192
-_NUMBER = re.compile(r"\d*\Z")
+_BLOCK_BYTES, _BLOCK_ROWS = 1 << 20, 8192
+_NUMBER = re.compile(r"\d{0,18}\Z")
 _MOST_NUMBER = 2**32 - 1
 
-Encode = Callable[[list[Any]], bytes]
+EncodeRow = Callable[[list[Any]], bytes]
 
 
 def as_pickle(values: list[Any]) -> bytes:
@@ -37,7 +37,7 @@ def as_json(values: list[Any]) -> bytes:
 
 @dataclass
 class RowBlock:
-    """Rows of a list that lie behind one another, encoded.
+    """Consecutive rows of a list, encoded.
 
     Attributes:
         rows: the `ENCODED` fields of each.
@@ -63,19 +63,19 @@ class RowBlock:
     numbers: list[int] = field(default_factory=list)
     keeps_id: list[bool] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
-    unreadable: list[int] = field(default_factory=list)
+    unreadable: set[int] = field(default_factory=set)
     first_url: str | None = None
     fault: ManifestError | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add(self, row: VideoRow, keeps_id: bool, source: int, encode: Encode) -> None:
+    def add(self, row: VideoRow, keeps_id: bool, source: int, encode: EncodeRow) -> None:
         """Adds a row of the list of number `source`."""
         if row.error:
             self.errors[len(self)] = row.error
             if not row.place:
-                self.unreadable.append(len(self))
+                self.unreadable.add(len(self))
         if self.first_url is None and is_url(row.path):
             self.first_url = row.path
         self.rows.append(encode([getattr(row, name) for name in ENCODED]))
@@ -95,7 +95,9 @@ class RowBlock:
         for name in ("rows", "ids", "id_keys", "sample_keys", "listed", "places", "numbers", "keeps_id"):
             getattr(self, name)[index] = getattr(other, name)[0]
         self.errors[index] = other.errors[0]
-        self.unreadable.append(index)
+        self.unreadable.add(index)
+        if self.first_url is not None:
+            self.first_url = next(filter(is_url, (json.loads(encoded)[0] for encoded in self.rows)), None)
 
     def rename(self, index: int, name: str) -> None:
         """Gives a row another id."""
@@ -107,17 +109,20 @@ class RowBlock:
 
 
 def blocks_of(
-    rows: Iterable[tuple[str, ParsedRow | ManifestError]], source: int, keep_unusable: bool, most: int = _ROWS
-) -> Iterator[RowBlock]:
+    rows: Iterable[tuple[str, ParsedRow | ManifestError]],
+    source: int,
+    keep_unusable: bool,
+    most_bytes: float = _BLOCK_BYTES,
+) -> Generator[RowBlock, None, None]:
     """The rows of a list as `each_row` gives them, in blocks, encoded by `as_json`; ids may repeat.
 
     Args:
         rows: the rows.
         source: number of the list.
         keep_unusable: what stands for a row that cannot be read is in its place; otherwise it ends the reading.
-        most: rows of a block.
+        most_bytes: of the encoded rows of a block, from which on it ends.
     """
-    block = RowBlock()
+    block, held = RowBlock(), 0
     try:
         for where, parsed in rows:
             if isinstance(parsed, ManifestError):
@@ -126,9 +131,10 @@ def blocks_of(
                 block.add(unusable(where, parsed), False, source, as_json)
             else:
                 block.add(parsed.row, parsed.keeps_id, source, as_json)
-            if len(block) >= most:
+            held += len(block.rows[-1])
+            if held >= most_bytes:
                 yield block
-                block = RowBlock()
+                block, held = RowBlock(), 0
     except ManifestError as error:
         block.fault = error
     if len(block) or block.fault:
@@ -138,7 +144,7 @@ def blocks_of(
 def blocks_of_videos(rows: Iterable[VideoRow], source: int) -> Iterator[RowBlock]:
     """Rows whose ids differ, in blocks, encoded by `as_pickle`; of `source` as of `blocks_of`."""
     upcoming = iter(rows)
-    while some := list(islice(upcoming, _ROWS)):
+    while some := list(islice(upcoming, _BLOCK_ROWS)):
         block = RowBlock()
         for row in some:
             block.add(row, False, source, as_pickle)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from liteframe.data.sources.video_row import ParsedRow, unusable
 from liteframe.errors import ManifestError
 
 _FULL = 0.7
+Blocks = Generator[RowBlock, None, None]
 
 
 class NameTable:
@@ -122,23 +124,23 @@ class ListNames:
         """
         parsed.row.id = self._name(parsed.row.id, parsed.keeps_id, where)
 
-    def named(self, blocks: Iterable[RowBlock], source: int, keep_unusable: bool) -> Iterator[RowBlock]:
+    def named(self, blocks: Blocks, source: int, keep_unusable: bool) -> Blocks:
         """The blocks with each row named as by `add`.
 
         Args:
-            blocks: all rows of the list.
+            blocks: all rows of the list; they are closed with this.
             source: number of the list.
             keep_unusable: what stands for an unusable row is in place of one whose id has to stay and is taken.
 
         Raises:
             ManifestError: a row's id has to stay and is taken, or a block has a fault.
         """
-        for block in blocks:
-            self._add_block(block, source, keep_unusable)
-            if len(block):
+        with closing(blocks):
+            for block in blocks:
+                self._add_block(block, source, keep_unusable)
                 yield block
-            if block.fault is not None:
-                raise block.fault
+                if block.fault is not None:
+                    raise block.fault
 
     def _add_block(self, block: RowBlock, source: int, keep_unusable: bool) -> None:
         if self._taken.add_new(block.id_keys, block.numbers):
@@ -169,20 +171,21 @@ class ListNames:
         return name
 
 
-def named_apart(blocks: Iterable[RowBlock], number: int, taken: NameTable) -> Iterator[RowBlock]:
+def named_apart(blocks: Blocks, number: int, taken: NameTable) -> Blocks:
     """The blocks; ids that other lists have got get `@<number>`.
 
     Args:
-        blocks: of a list.
+        blocks: of a list; they are closed with this.
         number: of the list.
         taken: ids of the lists before; those of the blocks are added.
     """
-    for block in blocks:
-        if not taken.add_new(block.id_keys, block.numbers):
-            for index, name in enumerate(block.ids):
-                while name in taken:
-                    name = f"{name}@{number}"
-                taken.add(name)
-                if name != block.ids[index]:
-                    block.rename(index, name)
-        yield block
+    with closing(blocks):
+        for block in blocks:
+            if not taken.add_new(block.id_keys, block.numbers):
+                for index, name in enumerate(block.ids):
+                    while name in taken:
+                        name = f"{name}@{number}"
+                    taken.add(name)
+                    if name != block.ids[index]:
+                        block.rename(index, name)
+            yield block

@@ -225,7 +225,7 @@ def _write(parts: Iterable[Iterable[RowBlock]], columns: Mapping[str, BinaryIO])
         columns[name].write(_int64([0]))
     for part in parts:
         before = index
-        for block in part:
+        for block in filter(len, part):
             errors.update({index + place: error for place, error in sorted(block.errors.items())})
             if block.unreadable and facts.first_unreadable is None:
                 facts.first_unreadable = index + min(block.unreadable)

@@ -24,7 +24,7 @@ from liteframe.data.decoding.processes.choice import require_sendable
 from liteframe.data.decoding.processes.frame_stream import ENDED, FrameStream
 from liteframe.data.decoding.processes.imports import folders_of
 from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames
-from liteframe.data.decoding.processes.threads import as_they_come
+from liteframe.data.decoding.processes.threads import as_they_come, in_order
 from liteframe.data.decoding.processes.time_left import TimeLeft
 from liteframe.data.decoding.processes.worker import one_line, request
 from liteframe.data.remote.cache import RemoteCache
@@ -36,6 +36,7 @@ _SHARE_OF_FIRST = 0.75
 _DECODE = "liteframe.data.decoding.processes.job:decode"
 _SEND_CHUNKS = "liteframe.data.decoding.processes.frame_chunks:send_chunks"
 _Request = Callable[[], bytes]
+_Run = Callable[[Iterable[Callable[[], Any]], int, Callable[[], None]], Iterator[Any]]
 
 __all__ = ["DecodeJob", "DecodePool", "VideoFrames"]
 
@@ -206,10 +207,14 @@ class DecodePool:
         """
         return self._each(partial(self._call, *call) for call in calls)
 
-    def _each(self, tasks: Iterable[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
+    def call_in_order(self, calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """As `call`, but yields the results alone, in the order of the calls, of which few are ahead."""
+        return self._each((partial(self._call, *call) for call in calls), in_order)
+
+    def _each(self, tasks: Iterable[Callable[[], Any]], run: _Run = as_they_come) -> Iterator[Any]:
         self._own()
         try:
-            yield from as_they_come(tasks, self.processes, self._stop)
+            yield from run(tasks, self.processes, self._stop)
         finally:
             self._stopping = False
 

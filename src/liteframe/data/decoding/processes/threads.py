@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
@@ -32,6 +33,25 @@ def as_they_come(tasks: Iterable[Callable[[], Any]], most: int, stop: Callable[[
                     return
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     yield pending.pop(future), future.result()
+        except BaseException:
+            stop()
+            raise
+
+
+def in_order(tasks: Iterable[Callable[[], Any]], most: int, stop: Callable[[], None]) -> Iterator[Any]:
+    """Runs `tasks` in `most` threads and yields their results in order, at most `2 * most` behind the tasks begun.
+
+    Arguments are those of `as_they_come`.
+    """
+    upcoming = iter(tasks)
+    with ThreadPoolExecutor(most, "liteframe-decode") as threads:
+        pending: deque[Future[Any]] = deque()
+        try:
+            while True:
+                pending.extend(map(threads.submit, islice(upcoming, 2 * most - len(pending))))
+                if not pending:
+                    return
+                yield pending.popleft().result()
         except BaseException:
             stop()
             raise
