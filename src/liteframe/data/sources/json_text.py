@@ -224,7 +224,9 @@ class _ListReader:
             yield where, self._element(where)
         self._at += 1
         if self._next_character():
-            raise self._broken("Extra data", self._at)
+            raise self._broken(
+                "Extra data behind the list; where each row has its line, it is an object, not a list", self._at
+            )
 
     def _element(self, where: str) -> Any:
         """The value that begins here, or why it cannot be read; reading goes on behind it."""
