@@ -15,6 +15,9 @@ import torch
 
 from liteframe.system.fast_dtype import CpuRates
 
+if not torch.cuda.is_available():  # fake tensors ask at every operation, and the driver takes its time to say no
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 # torch decides at the first backward pass which threads it starts, and after some imports it starts more: from then on
 # no process that is forked from this one can train
 torch.ones(1, requires_grad=True).sum().backward()

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from liteframe.errors import DataError
 from liteframe.evaluation.benchmarks.question import video_key
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
+from ranks import run_ranks
 
 _TYPES = ("needle", "order", "motion", "persist")
 
@@ -96,7 +96,7 @@ def _rank(rank: int, folder: str) -> None:
 
 def test_ranks_gather_each_answer_once(tmp_path: Path) -> None:
     """Uneven counts (4 and 3 videos), then a rank with none at all."""
-    mp.spawn(_rank, args=(str(tmp_path),), nprocs=2)
+    assert run_ranks(_rank, 2, str(tmp_path)) == [0, 0]
     alone = MultipleChoiceAccuracy(samples=200)
     for row in _answers(7):
         alone.update(*row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameConfig
 from liteframe.models.student.temporal import TEMPORAL_MIXERS
 from liteframe.models.teachers import InternVL, Siglip
+from liteframe.planning import lma_plan, stage_plans
 from liteframe.planning.build import build
 from liteframe.planning.command import plan_command
 from liteframe.planning.lma_plan import LINE_TOKENS
@@ -37,6 +39,32 @@ def no_network_and_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("liteframe.models.folders.model_folder.file_exists", refuse)
     monkeypatch.setattr("liteframe.models.folders.model_folder.try_to_load_from_cache", refuse)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counted_once() -> Iterator[None]:
+    """Plans with the same model count it once: the fake passes take seconds, and only what is made of them differs."""
+    student = once(stage_plans.student_pass, lambda config, size: (config.to_json_string(), size))
+    tower = once(stage_plans.vision_tower_flops, lambda vision, size: (vision.to_json_string(), size))
+    llm = once(lma_plan.llm_pass, lambda llm, copies: (str(llm), llm.config.to_json_string(), *copies))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (stage_plans, lma_plan):
+            patch.setattr(module, "student_pass", student)
+        patch.setattr(stage_plans, "vision_tower_flops", tower)
+        patch.setattr(lma_plan, "llm_pass", llm)
+        yield
+
+
+def once(count: Callable[..., Any], key: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
+    """`count`, which is called once for arguments of the same key."""
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def counted(*args: Any) -> Any:
+        if key(*args) not in known:
+            known[key(*args)] = count(*args)
+        return known[key(*args)]
+
+    return counted
 
 
 def planned(tmp_path: Path, *configs: str, **options: Any) -> dict[str, Any]:

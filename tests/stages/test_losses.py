@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from torch import nn
 from torch.nn import functional
 
 from liteframe.stages.accumulation import StepMean
 from liteframe.stages.losses import Clip, MeanOver, answer_loss, ctd_loss, fold_statistics_into_head, standardise
 from liteframe.stages.means import SummedLoss
+from ranks import run_ranks
 
 SHAPE = (4, 2, 3, 3, 8)
 
@@ -298,7 +298,6 @@ def _gradients(name: str, part: slice, ddp: bool) -> dict[str, torch.Tensor]:
 
 
 def _half(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     part = slice(0, 2) if rank == 0 else slice(2, 4)
     torch.save({name: _gradients(name, part, ddp=True) for name in CASES}, f"{folder}/{rank}.pt")
@@ -306,7 +305,7 @@ def _half(rank: int, folder: str) -> None:
 
 
 def test_two_processes_with_half_the_batch_have_the_gradients_of_one(tmp_path: Path) -> None:
-    multiprocessing.spawn(_half, args=(str(tmp_path),), nprocs=2)
+    assert run_ranks(_half, 2, str(tmp_path)) == [0, 0]
     for rank in range(2):
         halves = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for name in CASES:
