@@ -259,7 +259,16 @@ def main() -> None:
     models = dict(given.split("=", 1) for given in options.models)
     first = RunFolder.open(Path(next(iter(models)))) if models else None
     rule = RunRule(warmup=1, min_runs=options.rounds, slow_runs=options.rounds)
-    limits, times, asked = measure_limits(), [], []
+    packages = {name: version(name) for name in ("openvino", "nncf", "onnx", "onnxruntime")}
+    settings = {"threads": options.threads, "rule": rule.describe(), "frames": options.frames, "packages": packages}
+    around, limits, times, asked = environment(), measure_limits(), [], []
+
+    def keep() -> None:
+        """Writes what there is so far: engines run native code, of which a crash would take all of it along."""
+        if options.output is not None:
+            found = {"limits": limits, "times": times, "models": asked}
+            write_record(options.output, "eight_bits", around, settings, found)
+
     for size in options.sizes:
         found = time_size(size, first, rule)
         times.append({**found, "times_faster": ratios(found["ms_a_frame"])})
@@ -270,6 +279,7 @@ def main() -> None:
         print(f"\n{size}\n\n{markdown(['arm', 'ms a frame', 'p10', 'p90', 'relative error'], rows)}\n")
         for name, ratio in times[-1]["times_faster"].items():
             print(f"student, {INT}: {ratio['median']:.2f} times faster than {name}", flush=True)
+        keep()
     for number, (run, world) in enumerate(models.items(), start=1):
         answers = ask(RunFolder.open(Path(run)), Path(world), options.frames, options.videos)
         asked.append({"model": number, **answers})
@@ -279,12 +289,7 @@ def main() -> None:
             for error in [answers["likeness"][engine]["relative_error"]]
         ]
         print(f"\n{run}\n\n{markdown(['student by', *map(str, options.frames), 'relative error'], rows)}", flush=True)
-    if options.output is not None:
-        packages = {name: version(name) for name in ("openvino", "nncf", "onnx", "onnxruntime")}
-        settings = {"threads": options.threads, "rule": rule.describe(), "frames": options.frames, "packages": packages}
-        write_record(
-            options.output, "eight_bits", environment(), settings, {"limits": limits, "times": times, "models": asked}
-        )
+        keep()
 
 
 if __name__ == "__main__":
