@@ -223,7 +223,8 @@ def test_an_answer_is_cut_where_the_context_ends_and_that_is_said(
         room = longest + 2 - line["prompt_tokens"]
         said = prompts.tokenizer(wanted["answer"], add_special_tokens=False).input_ids
         assert line.get("cut_by_context", False) == (len(said) >= room)
-        assert prompts.tokenizer(line["answer"], add_special_tokens=False).input_ids == said[:room]
+        # a cut inside a character leaves bytes that are none
+        assert prompts.tokenizer.decode(said[:room]).rstrip("\ufffd") == line["answer"].rstrip("\ufffd")
 
 
 @pytest.mark.parametrize(
