@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from liteframe.bench import sweep
+from liteframe.bench import own_dtype, sweep
 from liteframe.bench.command import bench_command
 from liteframe.bench.latency import VoidRun
 from liteframe.bench.records import rows_of
@@ -62,9 +63,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs a cell; what is measured is not what is tested."""
+    make_quick(monkeypatch)
+
+
+def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs a cell, and of each dtype; what is measured is not what is tested."""
     monkeypatch.setattr("liteframe.data.datamodule.DecodePool", InProcessPool)
     monkeypatch.setattr(sweep.RunRule, "for_device", partial(_rule, RunRule))
+    monkeypatch.setattr(own_dtype, "_RUNS", 1)
     rates = cycle([(40.0, 20.0, 9.0), (50.0, 15.0, 8.0)])
     names = ("bf16_gflops", "fp32_gflops", "bandwidth_gbs")
     monkeypatch.setattr(sweep, "measure_limits", lambda: {**dict(zip(names, next(rates), strict=True)), "seconds": 1.0})
@@ -236,6 +242,18 @@ def test_a_report_proves_which_exports_were_added(run: Path, tmp_path: Path) -> 
     )
 
 
+@pytest.fixture(scope="module")
+def reported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A run whose stage has a digest, and its report of two methods."""
+    folder = tmp_path_factory.mktemp("reported")
+    own = Path(shutil.copytree(run, folder / run.name))
+    record = json.loads((own / "ctd" / "done.json").read_text())
+    (own / "ctd" / "done.json").write_text(json.dumps({**record, "digest": "own"}))
+    with pytest.MonkeyPatch.context() as patch:
+        make_quick(patch)
+        return own, _bench(own, folder, ["teacher", "teacher+average"])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -246,16 +264,13 @@ def test_a_report_proves_which_exports_were_added(run: Path, tmp_path: Path) -> 
     ],
 )
 def test_methods_of_other_runs_are_not_added(
-    run: Path, tmp_path: Path, change: Callable[[Any], Any], words: str
+    reported: tuple[Path, dict[str, Any]], tmp_path: Path, change: Callable[[Any], Any], words: str
 ) -> None:
-    changed = Path(shutil.copytree(run, tmp_path / run.name))
-    record = json.loads((changed / "ctd" / "done.json").read_text())
-    (changed / "ctd" / "done.json").write_text(json.dumps({**record, "digest": "own"}))
-    report = _bench(changed, tmp_path, ["teacher", "teacher+average"])
+    own, report = reported[0], copy.deepcopy(reported[1])
     change(report)
     (tmp_path / "report.json").write_text(json.dumps(report))
     with pytest.raises(ConfigError, match=words):
-        _bench(changed, tmp_path, ["teacher+average"], add=True)
+        _bench(own, tmp_path, ["teacher+average"], add=True)
     assert json.loads((tmp_path / "report.json").read_text()) == report
 
 

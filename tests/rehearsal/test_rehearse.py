@@ -9,12 +9,15 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from subprocess import DEVNULL, TimeoutExpired
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 import yaml
 
+from forked_command import ForkedCommand
 from liteframe.command import cli
 from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.models.folders.training_record import TrainingRecord
@@ -206,8 +209,10 @@ def test_no_child_outlives_a_command_that_ended_by_itself(tmp_path: Path, monkey
 
 
 def test_ctd_on_two_processes_is_stopped_goes_on_and_exports(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    forked = SimpleNamespace(Popen=ForkedCommand, DEVNULL=DEVNULL, TimeoutExpired=TimeoutExpired)
+    monkeypatch.setattr(steps, "subprocess", forked)
     out = tmp_path / "out"
     changes = ["data.num_workers=0", f"model.teacher={host_folder()}", "model.encoder.output_size=128"]
     assert rehearse_command(["ctd.yaml", GPU8], changes, str(out), processes=2, only=["ctd"]) == 0

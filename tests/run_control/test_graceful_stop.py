@@ -6,28 +6,24 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
-from lightning.pytorch.strategies.launchers import subprocess_script
 
-from liteframe.command import cli
+from forked_command import run_command
 from liteframe.command.lightning_cli import import_stages
 from liteframe.run_control import stop_signals
 from liteframe.run_control.graceful_stop import GracefulStop
 from liteframe.run_control.saving import LastStep
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.system.checkpoint_io import read_checkpoint
-from ranks import ForkedRank
 from toy_stage import write_toy_config
 
 SCRIPT = Path(__file__).with_name("short_patience.py")
@@ -79,17 +75,13 @@ class Run:
     def _main(self, words: list[str]) -> None:
         os.setsid()
         os.chdir(self.folder)
-        os.dup2(os.open("stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        said = os.open("stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number in (1, 2):
+            os.dup2(said, number)
         for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"):
             os.environ.pop(name, None)
-        os.environ["OMP_NUM_THREADS"] = "1"
-        torch.set_num_threads(1)
-        sys.argv, sys.modules["__main__"].__spec__ = [str(SCRIPT), *words], None  # how Lightning starts rank 1
         stop_signals.SAVE_AFTER_S, stop_signals.END_AFTER_S = 2.0, 4.0
-        sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1)
-        if self.forks_rank_1:
-            subprocess_script.subprocess = SimpleNamespace(Popen=ForkedRank(cli.main))  # type: ignore[attr-defined]
-        sys.exit(cli.main())
+        run_command(words, str(SCRIPT), self.forks_rank_1)
 
     @property
     def said(self) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from tiny_world import (
     ENCODER,
     WAP_SETTINGS,
     encoder_folder,
+    home,
     host_folder,
     make_trainer,
     manifest,
@@ -95,6 +98,14 @@ def fit(folder: Path, name: str, *more: Callback, ckpt_path: str | None = None, 
     trainer.fit(module, video_data(**videos), ckpt_path=ckpt_path, weights_only=True)
 
 
+@cache
+def straight(name: str) -> Path:
+    """Folder of a run that is left alone."""
+    folder = home() / "straight" / name
+    fit(folder, name)
+    return folder
+
+
 def killed(rank: int, folder: Path, name: str) -> None:
     fit(folder, name, Kill())
 
@@ -110,7 +121,6 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_killed_run_ends_as_a_straight_one(name: str, tmp_path: Path) -> None:
-    fit(tmp_path / "straight", name)
     assert run_ranks(killed, 1, tmp_path / "killed", name) == [-signal.SIGKILL]
     assert not (tmp_path / "killed" / "export").exists()
     steps = {
@@ -118,13 +128,12 @@ def test_a_killed_run_ends_as_a_straight_one(name: str, tmp_path: Path) -> None:
     }
     assert steps == {"last.ckpt": 4, "previous.ckpt": 2}, "two steps were lost, inside the second epoch"
     fit(tmp_path / "killed", name, ckpt_path="last")
-    assert sha256_of(tmp_path / "killed" / "export") == sha256_of(tmp_path / "straight" / "export")
+    assert sha256_of(tmp_path / "killed" / "export") == sha256_of(straight(name) / "export")
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_checkpoint_holds_what_is_trained_and_nothing_else(name: str, tmp_path: Path) -> None:
-    fit(tmp_path, name)
-    (path,) = tmp_path.rglob("last.ckpt")
+def test_a_checkpoint_holds_what_is_trained_and_nothing_else(name: str) -> None:
+    (path,) = straight(name).rglob("last.ckpt")
     kept = torch.load(path, weights_only=True)["state_dict"]
     module, _ = make(name)
     if name == "lma" or name == "host":
@@ -143,12 +152,11 @@ def test_a_checkpoint_holds_what_is_trained_and_nothing_else(name: str, tmp_path
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    fit(tmp_path, "lma")
+    shutil.copytree(straight("lma"), tmp_path / "lma")
     with pytest.raises(ConfigError, match=r"has unexpected 6 of the weights.*projector"):
-        fit(tmp_path, "lma", ckpt_path="last", train_projector=False)
+        fit(tmp_path / "lma", "lma", ckpt_path="last", train_projector=False)
 
 
 def test_another_seed_is_another_run(tmp_path: Path) -> None:
-    fit(tmp_path / "a", "ctd")
-    fit(tmp_path / "b", "ctd", seed=1)
-    assert sha256_of(tmp_path / "a" / "export") != sha256_of(tmp_path / "b" / "export")
+    fit(tmp_path, "ctd", seed=1)
+    assert sha256_of(straight("ctd") / "export") != sha256_of(tmp_path / "export")

@@ -39,9 +39,10 @@ def rehearse(
         LiteFrameError: a config that would fail on the node, or cannot be rehearsed.
     """
     disable_progress_bar()
+    home = _new_folder(out).absolute()
     runs = chosen(read_runs(config, set, allow_code), only)
     unseen = [line for run in runs if (line := check_real_size(run))]
-    home = _new_folder(out).absolute()
+    (home / "models").mkdir(parents=True)
     ranks = {run.kind: processes or processes_of(run) for run in runs}
     models = _make_models(runs, home / "models")
     places = Places(home, models)
@@ -72,7 +73,7 @@ def _print_lines(lines: Sequence[str]) -> None:
 
 
 def _new_folder(out: str | None) -> Path:
-    """A folder that was not there. Raises ConfigError for a given one that is."""
+    """A folder that is not there. Raises ConfigError for a given one that is."""
     home = Path(out or _FOLDER)
     number = 1
     while out is None and home.exists():
@@ -80,7 +81,6 @@ def _new_folder(out: str | None) -> Path:
         home = Path(f"{_FOLDER}-{number}")
     if home.exists():
         raise ConfigError(f"--out {out}: exists; give a folder that does not")
-    (home / "models").mkdir(parents=True)
     return home
 
 

@@ -18,7 +18,7 @@ from liteframe.bench import floor
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow
 from liteframe.bench.real_size import __main__ as module
-from liteframe.bench.real_size import encoder_dtypes, execution, steps
+from liteframe.bench.real_size import cells, encoder_dtypes, execution, steps
 from liteframe.bench.real_size.arms import NoTimer
 from liteframe.bench.real_size.rows import computed, measured
 from liteframe.bench.real_size.run import attention_times, run_latency
@@ -27,6 +27,7 @@ from liteframe.bench.real_size.subjects import Llm
 from liteframe.bench.real_size.suite import Suite
 from liteframe.bench.real_size.table import latency_text
 from liteframe.bench.records import MODEL_STAGES
+from liteframe.bench.timers import RunRule
 from liteframe.command import cli
 from liteframe.models.acceleration.compiled_layers import compile_layers
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS
@@ -34,6 +35,7 @@ from liteframe.system.json_files import read_json
 
 POST_HOC = {f"teacher+{name}" for name in METHODS} - {f"teacher+{name}" for name in ON_BLOCKS}
 INSIDE_LLM = {"teacher+fastv", "teacher+pyramiddrop"}
+RUNS = 2
 NOT_THERE = (
     "av",
     "decord",
@@ -46,10 +48,12 @@ NOT_THERE = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_products() -> Iterator[None]:
-    """Some CPUs take seconds for the matrix products by which each cell measures the machine's limits."""
+def few_runs() -> Iterator[None]:
+    """Of each cell two, and small products and copies for the machine's limits; what is measured is not tested."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "rule_for", lambda device: RunRule(warmup=1, min_runs=RUNS, max_runs=RUNS))
         patch.setattr(floor, "matrix_rate", partial(floor.matrix_rate, size=128))
+        patch.setattr(floor, "bandwidth", partial(floor.bandwidth, mebibytes=4))
         yield
 
 
@@ -146,7 +150,7 @@ def test_methods_inside_the_llm_tell_what_its_layers_see(record: dict[str, Any])
 def test_wap_shares_the_teachers_runs(record: dict[str, Any]) -> None:
     rows = {row["arm"]: row for row in record["rows"] if row["suite"] == "encoder" and row["frames"] == 4}
     alone, with_wap = (rows[name]["stages"]["encode"]["samples"] for name in ("teacher", "teacher+wap"))
-    assert len(alone) == len(with_wap) == 5
+    assert len(alone) == len(with_wap) == RUNS
     assert all(more > less for less, more in zip(alone, with_wap, strict=True))
     assert rows["teacher+wap"]["tokens_llm"] * 16 == rows["teacher"]["tokens_llm"]
 
