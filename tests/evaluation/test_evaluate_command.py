@@ -19,10 +19,11 @@ from liteframe.data.decoding.decode import read_frames
 from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import DataError
-from liteframe.evaluation import command
+from liteframe.evaluation import command, watching
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import benchmark
 from liteframe.evaluation.subject_loading import load_subject
+from liteframe.models.rivals.earlytom import EarlyTomVideoLLM
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.video_llm.generation import SharedVideo
@@ -71,11 +72,18 @@ def test_scores_are_those_of_the_answers() -> None:
 
 @pytest.mark.parametrize(
     ("compressor", "kind"),
-    [(None, VideoLLM), ("wap", VideoLLM), ("fastvid", PostHocVideoLLM), ("fastv", PrunedVideoLLM)],
+    [
+        (None, VideoLLM),
+        ("wap", VideoLLM),
+        ("fastvid", PostHocVideoLLM),
+        ("earlytom", EarlyTomVideoLLM),
+        ("fastv", PrunedVideoLLM),
+    ],
 )
 def test_an_internvl_with_any_compressor_is_asked_as_it_stands(
-    compressor: str | None, kind: type, tmp_path: Path
+    compressor: str | None, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watching, "CLIPS_AT_ONCE", 4)
     reduced = ["--compressor", compressor, "--ratio", 4] if compressor else []
     assert evaluate("--out", tmp_path / "o", *reduced, "--answer", "likelihood", model=host_folder()) == 0
     model = load_subject(str(host_folder()), compressor, 4)

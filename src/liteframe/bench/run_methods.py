@@ -15,6 +15,7 @@ from liteframe.data.store.feature_store import FeatureStore
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.rivals.attention_probe import AttentionProbe
+from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
 from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, PyramidDrop
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.rivals.tome_vit import ToMeTeacher, merges_to_leave
@@ -131,6 +132,12 @@ class RunParts:
         merging.mean, merging.std = teacher.mean, teacher.std
         return VideoLLM(*self.base_vlm, merging, self.blocks(ratio))
 
+    def earlytom(self, ratio: float) -> EarlyTomVideoLLM:
+        """The teacher whose encoder merges frames, and what is left of them at that ratio."""
+        teacher = self.teacher.backbone
+        assert isinstance(teacher, InternVLTeacher)
+        return EarlyTomVideoLLM(VideoLLM(*self.base_vlm, EarlyTomTeacher(teacher)), ratio)
+
     def compressed(self, compressor: Compressor) -> VideoLLM:
         """The teacher with a compressor on its grid."""
         return VideoLLM(*self.base_vlm, self.teacher.backbone, compressor)
@@ -183,6 +190,7 @@ RUN_METHODS: dict[str, Maker] = {
     **{f"teacher+{name}": _post_hoc(name) for name in METHODS if name not in ON_BLOCKS},
     "tome-teacher+wap": lambda parts, ratio: parts.tome_teacher(ratio),
     "tome4-teacher+wap": lambda parts, ratio: parts.tome_quarter_teacher(ratio),
+    "teacher+earlytom": lambda parts, ratio: parts.earlytom(ratio),
     "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
     "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),

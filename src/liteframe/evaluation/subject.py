@@ -9,14 +9,14 @@ import torch
 
 from liteframe.hf.engine import compile_ahead, describe_engine
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
-from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.rivals.uneven import UnevenVideoLLM
 from liteframe.models.teachers import weights_sha256
 from liteframe.models.video_llm.answering_model import AnsweringModel
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.precision import dtype_named, on_device, set_precision
 from liteframe.models.video_llm.prompts import PromptBuilder
 
-Answering = VideoLLM | PostHocVideoLLM | PrunedVideoLLM
+Answering = VideoLLM | UnevenVideoLLM | PrunedVideoLLM
 
 
 class EvaluatedModel:
@@ -66,12 +66,12 @@ class EvaluatedModel:
     @property
     def frames_per_line(self) -> int:
         """Frames behind each number of a `Frame` line."""
-        return self.model.frames_per_line if isinstance(self.model, PostHocVideoLLM) else self.steps.frames_per_group
+        return self.model.frames_per_line if isinstance(self.model, UnevenVideoLLM) else self.steps.frames_per_group
 
     @torch.inference_mode()
     def token_counter(self, size: tuple[int, int]) -> Callable[[int], int]:
         """Gives the visual tokens of so many frames of `size` = (height, width), where none is cut."""
-        compressed = self.model if isinstance(self.model, PostHocVideoLLM) else None
+        compressed = self.model if isinstance(self.model, UnevenVideoLLM) else None
         steps: AnsweringModel = self.steps if compressed is None else compressed.inner
         group = steps.frames_per_group
         with self.autocast():

@@ -28,6 +28,19 @@ from liteframe.ops.wap import (
 Block = tuple[int, int, int]
 
 
+@dataclass(frozen=True)
+class MergedFrames:
+    """The frames of one video that are left where the encoder merges frames.
+
+    Attributes:
+        places: of each, the number of the frame that it stands at, ascending from 0.
+        segments: of these frames, that the encoder found: each as its first frame and the one after its last.
+    """
+
+    places: list[int]
+    segments: list[tuple[int, int]]
+
+
 @dataclass
 class VisionTokens:
     """Tokens on a grid, and what the encoder itself says of how much each of them matters.
@@ -41,6 +54,7 @@ class VisionTokens:
             `models.attention_probe`.
         cls_attention_BTHW: attention that the class token pays to each token in the last layer, mean over heads,
             (B, T, H, W); None unless asked for.
+        merged: of each video, where the encoder merges frames: frames at other places hold copies of the one before.
     """
 
     tokens_BTHWC: Tensor
@@ -48,6 +62,7 @@ class VisionTokens:
     pool_query_C: Tensor | None = None
     keys_BTHWK: Tensor | None = None
     cls_attention_BTHW: Tensor | None = None
+    merged: tuple[MergedFrames, ...] | None = None
 
     @property
     def saliencies(self) -> tuple[str, ...]:

@@ -1,0 +1,195 @@
+"""EarlyTom: frames merge between the image encoder's layers, and what is left of them gives few tokens.
+
+Source: Wang et al., "EarlyTom: Early Token Compression Completes Fast Video Understanding" (CVPR 2026, arXiv
+2605.30010); see `ops.frame_merging` and `ops.compressors.earlytom` for its two stages. The settings are those of the
+official scripts for long videos where a tenth of the tokens stays: merging behind layers 11, 22 and 24 of 26, a
+threshold of 0.3, segments of 5 frames at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from liteframe.errors import ConfigError
+from liteframe.models.backbone import MergedFrames, VisionTokens
+from liteframe.models.rivals.attention_probe import class_attention, queries_and_keys
+from liteframe.models.rivals.uneven import CompressedVideo, UnevenVideoLLM, shuffled
+from liteframe.models.teachers import InternVLTeacher
+from liteframe.models.video_llm.answering_model import TokenCounts
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.ops.compressors.earlytom import earlytom
+from liteframe.ops.compressors.features import Features, check_count, check_share
+from liteframe.ops.compressors.official import Official
+from liteframe.ops.frame_merging import FusedFrame, Likeness, frame_likeness, frame_segments, fuse, fused_frames
+
+_DEPTHS = (11 / 26, 22 / 26, 24 / 26)
+"""Shares of the layers behind which frames merge."""
+
+
+class EarlyTomTeacher(InternVLTeacher):
+    """An `InternVLTeacher` that merges frames between its layers.
+
+    Its tokens come back on the full grid, a frame that went with a copy of the one that stands before it;
+    `VisionTokens.merged` tells which frames are left, and `cls_attention_BTHW` is of the layer behind which frames
+    merged last, fused as they are.
+
+    Args:
+        teacher: shares its modules.
+        after: the layers, counted from 1, behind which frames merge; None is as deep as the official scripts do it.
+        threshold: of the running mean of likenesses, below which a segment ends.
+        ema: what a frame's likeness counts in that mean.
+        longest: most frames of a segment.
+
+    Raises:
+        ConfigError: a setting out of range.
+    """
+
+    frame_wise = False
+    whole_video = True
+    """All frames of a video see each other."""
+
+    def __init__(
+        self,
+        teacher: InternVLTeacher,
+        after: tuple[int, ...] | None = None,
+        threshold: float = 0.3,
+        ema: float = 0.9,
+        longest: int = 5,
+    ) -> None:
+        super().__init__(
+            teacher.vision_tower, None, teacher.downsample_ratio, teacher.feature_layer, teacher.mean, teacher.std
+        )
+        layers = self.layers_run
+        if after is None:
+            after = tuple(sorted({max(1, round(layers * depth)) for depth in _DEPTHS}))
+        if not after or list(after) != sorted({*after}) or not 1 <= after[0] <= after[-1] <= layers:
+            raise ConfigError(f"after is {after}; frames merge behind some of the layers 1 to {layers}, in their order")
+        check_share("threshold", threshold, -1.0)
+        check_share("ema", ema)
+        check_count("longest", longest)
+        self.after, self.threshold, self.ema, self.longest = after, threshold, ema, longest
+
+    @property
+    def reduction(self) -> dict[str, Any]:
+        """How tokens become fewer inside, for a record."""
+        settings = {name: getattr(self, name) for name in ("threshold", "ema", "longest")}
+        return {"inside": "earlytom", "after": list(self.after), **settings}
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), **self.reduction}
+
+    def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
+        """Tokens (B, T, H, W, C) and class tokens (B, T, C) of every frame, those of fused and left-out ones alike."""
+        B, T = frames_BTCHW.shape[:2]
+        tower: Any = self.vision_tower
+        attention = tower.encoder.layer[self.after[-1] - 1].attention
+        tokens_FNC = tower.embeddings(frames_BTCHW.flatten(0, 1))
+        places = [list(range(T)) for _ in range(B)]
+        with queries_and_keys(attention) as caught:
+            for depth, layer in enumerate(tower.encoder.layer[: self.layers_run], start=1):
+                tokens_FNC = layer(tokens_FNC)
+                if depth not in self.after:
+                    continue
+                left, places = self._left(tokens_FNC, places)
+                tokens_FNC = fuse(tokens_FNC, left)
+                if depth == self.after[-1]:
+                    attention_FN = fuse(class_attention(attention, caught), left)
+                    segments = [self._segments(own_TNC)[1] for own_TNC in tokens_FNC.split(_sizes(places))]
+        if self.feature_layer == -1:
+            tokens_FNC = tower.layernorm(tokens_FNC)
+        index_M = torch.tensor(_of_every_frame(places, T), device=tokens_FNC.device)
+        tokens_MNC = tokens_FNC[index_M]
+        return VisionTokens(
+            tokens_BTHWC=tokens_MNC[:, 1:].reshape(B, *grid, -1),
+            cls_BTC=tokens_MNC[:, 0].reshape(B, T, -1),
+            cls_attention_BTHW=attention_FN[index_M].reshape(B, *grid),
+            merged=tuple(map(MergedFrames, places, segments)),
+        )
+
+    def _left(self, tokens_FNC: Tensor, places: list[list[int]]) -> tuple[list[FusedFrame], list[list[int]]]:
+        """What is left of all videos' frames, and the places of that in each video."""
+        left, new_places, before = list[FusedFrame](), [], 0
+        for own_TNC, place in zip(tokens_FNC.split(_sizes(places)), places, strict=True):
+            own = fused_frames(*self._segments(own_TNC))
+            left += [FusedFrame(before + first, before + second, weight) for first, second, weight in own]
+            new_places.append([place[frame.first] for frame in own])
+            before += len(place)
+        return left, new_places
+
+    def _segments(self, tokens_TNC: Tensor) -> tuple[Likeness, list[tuple[int, int]]]:
+        likeness = frame_likeness(tokens_TNC[:, 1:], max(1, self.longest - 1))
+        return likeness, frame_segments(likeness, len(tokens_TNC), self.threshold, self.ema, self.longest)
+
+
+def _sizes(places: list[list[int]]) -> list[int]:
+    return [len(place) for place in places]
+
+
+def _of_every_frame(places: list[list[int]], frames: int) -> list[int]:
+    """For each frame of each video, the number of the one left that stands at it or before it, counted over all."""
+    index, before = [], -1
+    for standing in map(set, places):
+        for frame in range(frames):
+            before += frame in standing
+            index.append(before)
+    return index
+
+
+class EarlyTomVideoLLM(UnevenVideoLLM):
+    """A Video LLM whose frames merge inside the encoder; what is left of them gives few tokens to the LLM.
+
+    Args:
+        inner: the Video LLM; its backbone must be an `EarlyTomTeacher`, and nothing compressed behind it.
+        ratio: of the tokens of all frames to those that the LLM sees.
+
+    Raises:
+        ConfigError: a ratio below 1, a backbone of another kind, or a compressor in `inner`.
+    """
+
+    official = Official(
+        "segments of the video, in the encoder and behind it",
+        "class attention stands in for SigLIP's mean over queries, InternVL's pixel shuffle for the pooling of 2 x 2;"
+        " frames merge as deep as in their scripts for long videos; budgets are shared exactly",
+        "nothing that is known: the same frames are left, and of their tokens 0.905 are alike where a tenth stays; the"
+        " others differ by the rounding of budgets (random features)",
+    )
+    """How it stands to its authors' code."""
+
+    def __init__(self, inner: VideoLLM, ratio: float = 16.0) -> None:
+        super().__init__(inner, "EarlyTom", ratio)
+        if not isinstance(inner.backbone, EarlyTomTeacher):
+            raise ConfigError(f"EarlyTom needs an EarlyTomTeacher, not {type(inner.backbone).__name__}")
+
+    def project(self, vision: VisionTokens) -> list[CompressedVideo]:
+        """Projects the tokens of the frames that are left, then selects some of each video."""
+        assert vision.merged is not None and vision.cls_attention_BTHW is not None
+        ratio, tokens = self.inner.downsample_ratio, vision.tokens_BTHWC
+        salience = shuffled(vision.cls_attention_BTHW[..., None], ratio).sum(dim=(-2, -1))
+        videos = []
+        for number, merged in enumerate(vision.merged):
+            places_F = torch.tensor(merged.places, device=tokens.device)
+            visual_1FNC = self.inner.project(tokens[number : number + 1, places_F])
+            grid_FHWC = visual_1FNC[0].unflatten(1, salience.shape[2:])
+            features = Features(grid_FHWC, cls_attention_THW=salience[number, places_F])
+            count = grid_FHWC.shape[1:3].numel()
+            asked = self.asked(tokens.shape[1] * count)
+            left = earlytom(features, min(asked, features.count), merged.segments)
+            frame_M, place_M = left.places_M // count, left.places_M % count
+            left = replace(left, places_M=places_F[frame_M] * count + place_M, asked=asked)
+            videos.append(self._in_lines(left, count))
+        return videos
+
+    def token_counts(self, vision: VisionTokens, visual: list[CompressedVideo]) -> TokenCounts:
+        """Of the first video; those of its frames that are left leave the encoder."""
+        assert vision.merged is not None
+        frames = len(vision.merged[0].places)
+        return replace(super().token_counts(vision, visual), encoder=frames * vision.tokens_BTHWC.shape[2:4].numel())
+
+    def describe(self) -> dict[str, Any]:
+        """For a record."""
+        assert isinstance(self.backbone, EarlyTomTeacher)
+        return {"compressor": "earlytom", **self.backbone.reduction, "ratio": self.ratio, "on": "projected tokens"}

@@ -1,0 +1,89 @@
+"""Merging whole frames of a video, as EarlyTom does between layers of the image encoder.
+
+Source: Wang et al., "EarlyTom: Early Token Compression Completes Fast Video Understanding" (CVPR 2026, arXiv
+2605.30010), stage I; the official repository (viridisGreen/EarlyTom, Apache-2.0) was read, of the paper its abstract
+and what others quote. As there, the likeness of two frames is the mean cosine of their tokens at the same positions:
+
+- A segment goes on as long as a running mean of its frames' likenesses to its first frame, which starts at 1 and takes
+  a share `ema` of each, is not below `threshold`, and it has no more than `longest` frames.
+- First and last frame of a segment stay. Between them a frame is fused with the next one where the two are more alike
+  than the segment's ends are, and than the next one is with the one behind it; the weights are those two likenesses.
+- The last frame between the ends goes, where there are two or more.
+
+Decided here: frames are fused only where their likeness is above 0, so that no weight is negative.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from liteframe.ops.compressors.similarity import paired_cosines
+
+Likeness = list[list[float]]
+"""Likeness of each frame to the one so many frames later: offset less 1, then frame."""
+
+
+class FusedFrame(NamedTuple):
+    """A frame that is left: `weight` times the frame `first`, and the rest of 1 times `second`."""
+
+    first: int
+    second: int
+    weight: float
+
+
+def frame_likeness(tokens_TNC: Tensor, reach: int) -> Likeness:
+    """Mean cosines of the tokens of frames that lie up to `reach` frames apart; one transfer from the device."""
+    offsets = range(1, min(reach, tokens_TNC.shape[0] - 1) + 1)
+    tokens_TNC = tokens_TNC.float()
+    rows = [paired_cosines(tokens_TNC[:-offset], tokens_TNC[offset:]).mean(dim=-1) for offset in offsets]
+    flat = iter(torch.cat(rows).tolist() if rows else [])
+    return [[next(flat) for _ in range(row.shape[0])] for row in rows]
+
+
+def frame_segments(
+    likeness: Likeness, frames: int, threshold: float, ema: float, longest: int
+) -> list[tuple[int, int]]:
+    """The segments, each as its first frame and the one after its last.
+
+    Args:
+        likeness: as `frame_likeness` gives it, for a reach of at least ``longest - 1``.
+        frames: of the video.
+        threshold, ema, longest: see the module's docstring.
+    """
+    segments, start, mean = [], 0, 1.0
+    for frame in range(1, frames):
+        if frame - start < longest:
+            mean = ema * likeness[frame - start - 1][start] + (1 - ema) * mean
+        if frame - start == longest or mean < threshold:
+            segments.append((start, frame))
+            start, mean = frame, 1.0
+    return [*segments, (start, frames)]
+
+
+def fused_frames(likeness: Likeness, segments: list[tuple[int, int]]) -> list[FusedFrame]:
+    """The frames that are left of the segments, in their order."""
+    left = []
+    for start, end in segments:
+        left.append(FusedFrame(start, start, 1.0))
+        frame, last = start + 1, end - 2
+        if frame == last:
+            left.append(FusedFrame(frame, frame, 1.0))
+        while frame < last:
+            own, following = likeness[0][frame], likeness[0][frame + 1]
+            fuses = frame + 1 < last and own > max(likeness[end - start - 2][start], following, 0.0)
+            left.append(FusedFrame(frame, frame + fuses, own / (own + max(following, 0.0)) if fuses else 1.0))
+            frame += 1 + fuses
+        if end - start > 1:
+            left.append(FusedFrame(end - 1, end - 1, 1.0))
+    return left
+
+
+def fuse(frames_TX: Tensor, left: list[FusedFrame]) -> Tensor:
+    """What is left of the frames along the first axis, in their dtype."""
+    first_F, second_F, weight_F = (torch.tensor(part, device=frames_TX.device) for part in zip(*left, strict=True))
+    weight_FX = weight_F.float().view(-1, *[1] * (frames_TX.ndim - 1))
+    mixed_FX = weight_FX * frames_TX[first_F].float() + (1 - weight_FX) * frames_TX[second_F].float()
+    return mixed_FX.to(frames_TX.dtype)
