@@ -16,7 +16,14 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.rivals.attention_probe import AttentionProbe
 from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
-from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, PyramidDrop
+from liteframe.models.rivals.llm_pruning import (
+    FastV,
+    HoliTomInside,
+    PrunedVideoLLM,
+    Pruner,
+    PruneVidInside,
+    PyramidDrop,
+)
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.rivals.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.student.encoder import LiteFrameEncoder
@@ -184,6 +191,12 @@ def _post_hoc(name: str, settings: dict[str, Any] | None = None) -> Maker:
     return make
 
 
+def _in_both(name: str, pruner: Pruner) -> Maker:
+    """A method with its half inside the LLM; `ratio` is what its last layer sees, as of all that prune there."""
+    before = _post_hoc(name)
+    return lambda parts, ratio: PrunedVideoLLM(before(parts, max(1.0, ratio / pruner.ratio)), pruner)
+
+
 RUN_METHODS: dict[str, Maker] = {
     "teacher": lambda parts, _: parts.teacher,
     **{f"teacher+{name}": _on_blocks(name) for name in ON_BLOCKS},
@@ -193,6 +206,8 @@ RUN_METHODS: dict[str, Maker] = {
     "teacher+earlytom": lambda parts, ratio: parts.earlytom(ratio),
     "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
+    "teacher+prunevid-llm": _in_both("prunevid", PruneVidInside()),
+    "teacher+holitom-llm": _in_both("holitom", HoliTomInside()),
     "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),
     "liteframe-lma": lambda parts, _: parts.adapted(parts.run / "lma" / "export"),
 }

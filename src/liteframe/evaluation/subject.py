@@ -66,12 +66,18 @@ class EvaluatedModel:
     @property
     def frames_per_line(self) -> int:
         """Frames behind each number of a `Frame` line."""
-        return self.model.frames_per_line if isinstance(self.model, UnevenVideoLLM) else self.steps.frames_per_group
+        return self.steps.frames_per_group if self._uneven is None else self._uneven.frames_per_line
+
+    @property
+    def _uneven(self) -> UnevenVideoLLM | None:
+        """What compresses before the LLM, where frames keep unequal numbers of tokens."""
+        model = self.model.before if isinstance(self.model, PrunedVideoLLM) else self.model
+        return model if isinstance(model, UnevenVideoLLM) else None
 
     @torch.inference_mode()
     def token_counter(self, size: tuple[int, int]) -> Callable[[int], int]:
         """Gives the visual tokens of so many frames of `size` = (height, width), where none is cut."""
-        compressed = self.model if isinstance(self.model, UnevenVideoLLM) else None
+        compressed = self._uneven
         steps: AnsweringModel = self.steps if compressed is None else compressed.inner
         group = steps.frames_per_group
         with self.autocast():
