@@ -15,6 +15,7 @@ from liteframe.data.store.feature_store import FeatureStore
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.rivals.attention_probe import AttentionProbe
+from liteframe.models.rivals.dycoke_decoding import DyCokeVideoLLM
 from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
 from liteframe.models.rivals.llm_pruning import (
     FastV,
@@ -214,7 +215,9 @@ RUN_METHODS: dict[str, Maker] = {
 """Every method by name: how its model is made from a run, compressing so many times."""
 
 VARIANT_METHODS: dict[str, Maker] = {
-    f"teacher+{name}": _post_hoc(method, settings) for name, (method, settings) in VARIANTS.items()
+    **{f"teacher+{name}": _post_hoc(method, settings) for name, (method, settings) in VARIANTS.items()},
+    # What it prunes while it decodes changes no first token, which is all that the bench asks for.
+    "teacher+dycoke-llm": lambda parts, ratio: DyCokeVideoLLM(parts.teacher, ratio),
 }
 """Methods that are measured where they are named, and not among all."""
 

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from liteframe.hf.engine import compile_ahead, describe_engine
+from liteframe.models.rivals.dycoke_decoding import DyCokeVideoLLM
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.rivals.uneven import UnevenVideoLLM
 from liteframe.models.teachers import weights_sha256
 from liteframe.models.video_llm.answering_model import AnsweringModel
+from liteframe.models.video_llm.generation import SharedVideo
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.precision import dtype_named, on_device, set_precision
 from liteframe.models.video_llm.prompts import PromptBuilder
@@ -89,6 +92,12 @@ class EvaluatedModel:
             return every if compressed is None else compressed.asked(every)
 
         return count
+
+    def shared_video(self, visual_BTNC: Tensor) -> SharedVideo:
+        """Greedy answers to questions about a video of which the LLM sees this."""
+        if isinstance(self.model, DyCokeVideoLLM):
+            return self.model.shared_video(visual_BTNC, self.dtype)
+        return SharedVideo(self.inner, visual_BTNC, self.dtype)
 
     def autocast(self) -> torch.autocast:
         """To its dtype."""

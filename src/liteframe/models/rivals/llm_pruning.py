@@ -131,7 +131,7 @@ class PruneVidInside(Pruner):
     )
 
     def plan(self, tokens: int, layers: int) -> Plan:
-        return fastv_plan(tokens, layers, self.ratio, _depth(layers, 11 / 32) if self.after is None else self.after)
+        return fastv_plan(tokens, layers, self.ratio, depth_of(layers, 11 / 32) if self.after is None else self.after)
 
     def scores(self, layer: Any, hidden_1LC: Tensor, rotary: Rotary, visual_L: Tensor) -> Tensor:
         question = int(visual_L.nonzero().max()) + 1
@@ -161,13 +161,13 @@ class HoliTomInside(Pruner):
     )
 
     def plan(self, tokens: int, layers: int) -> Plan:
-        return fastv_plan(tokens, layers, self.ratio, _depth(layers, 18 / 28) if self.after is None else self.after)
+        return fastv_plan(tokens, layers, self.ratio, depth_of(layers, 18 / 28) if self.after is None else self.after)
 
     def left(self, hidden_1LC: Tensor, visual_L: Tensor, kept_K: Tensor) -> Tensor:
         return merge_into_kept(hidden_1LC[0], visual_L, kept_K)[None]
 
 
-def _depth(layers: int, share: float) -> int:
+def depth_of(layers: int, share: float) -> int:
     """The layer at that share of all of them, but not the last."""
     return min(layers - 1, max(1, round(layers * share)))
 
@@ -199,18 +199,7 @@ class PrunedVideoLLM(WrappedVideoLLM):
         super().__init__(inner.inner if isinstance(inner, UnevenVideoLLM) else inner)
         self.before = inner if isinstance(inner, UnevenVideoLLM) else None
         self.backbone = inner.backbone
-        language_model: Any = inner.language_model
-        layers = getattr(language_model, "layers", None)
-        if layers is None or not hasattr(layers[0].self_attn, "k_proj") or not hasattr(language_model, "rotary_emb"):
-            raise ConfigError(
-                f"{type(pruner).__name__} walks through the layers of a Llama-like LLM, which"
-                f" {type(language_model).__name__} is not; merge an adapter first"
-            )
-        kernel = language_model.config._attn_implementation
-        if kernel not in ("eager", "sdpa"):
-            raise ConfigError(f"{type(pruner).__name__} runs with attention eager or sdpa, not {kernel!r}")
-        if getattr(language_model, "has_sliding_layers", False):
-            raise ConfigError(f"{type(pruner).__name__} cannot prune an LLM with sliding windows of attention")
+        layers = require_llama_like(inner.language_model, type(pruner).__name__)
         pruner.plan(1, len(layers))
         self.pruner = pruner
 
@@ -302,6 +291,26 @@ class PrunedVideoLLM(WrappedVideoLLM):
         return {"compressor": f"{before['compressor']}-llm", **pruned, "before": before}
 
 
+def require_llama_like(language_model: Any, name: str) -> Any:
+    """The layers of an LLM that is walked through layer by layer.
+
+    Raises:
+        ConfigError: names the method, and what about the LLM it cannot do with.
+    """
+    layers = getattr(language_model, "layers", None)
+    if layers is None or not hasattr(layers[0].self_attn, "k_proj") or not hasattr(language_model, "rotary_emb"):
+        raise ConfigError(
+            f"{name} walks through the layers of a Llama-like LLM, which {type(language_model).__name__} is not; merge"
+            " an adapter first"
+        )
+    kernel = language_model.config._attn_implementation
+    if kernel not in ("eager", "sdpa"):
+        raise ConfigError(f"{name} runs with attention eager or sdpa, not {kernel!r}")
+    if getattr(language_model, "has_sliding_layers", False):
+        raise ConfigError(f"{name} cannot prune an LLM with sliding windows of attention")
+    return layers
+
+
 def each_video(visual: Tensor | list[CompressedVideo]) -> list[Tensor]:
     """What the LLM is shown of each video, (1, T, N, C_llm), of what `project` gives."""
     if isinstance(visual, Tensor):
@@ -330,22 +339,26 @@ def attention_rows(layer: Any, hidden_1LC: Tensor, rotary: Rotary, first: int) -
         first: place of the first query.
     """
     attention = layer.self_attn
-    normed_1LC = layer.input_layernorm(hidden_1LC)
-    width = attention.head_dim
-    query_1QHK = attention.q_proj(normed_1LC[:, first:]).unflatten(-1, (-1, width))
-    keys_1LGK = attention.k_proj(normed_1LC).unflatten(-1, (-1, width))
-    if hasattr(attention, "q_norm"):
-        query_1QHK, keys_1LGK = attention.q_norm(query_1QHK), attention.k_norm(keys_1LGK)
-    query_1HQK, keys_1GLK = query_1QHK.transpose(1, 2), keys_1LGK.transpose(1, 2)
     cos, sin = rotary
-    query_1HQK, _ = apply_rotary_pos_emb(query_1HQK, query_1HQK, cos[:, first:], sin[:, first:])
-    keys_1GLK, _ = apply_rotary_pos_emb(keys_1GLK, keys_1GLK, cos, sin)
+    query_1HQK = rotated(layer, "q", hidden_1LC[:, first:], (cos[:, first:], sin[:, first:]))
+    keys_1GLK = rotated(layer, "k", hidden_1LC, rotary)
     query_GJQK = query_1HQK[0].unflatten(0, (keys_1GLK.shape[1], -1))
     # Products of the kernel's own dtype; their softmax in float32, as in the kernel.
     logits_GJQL = torch.einsum("gjqk,glk->gjql", query_GJQK, keys_1GLK[0]).float() * attention.scaling
     place_L = torch.arange(hidden_1LC.shape[1], device=hidden_1LC.device)
     logits_GJQL = logits_GJQL.masked_fill(place_L > place_L[first:, None], -torch.inf)
     return logits_GJQL.softmax(dim=-1).flatten(0, 1)
+
+
+def rotated(layer: Any, which: str, hidden_1LC: Tensor, rotary: Rotary) -> Tensor:
+    """Queries "q" or keys "k" of tokens in a layer of the LLM at their positions, (1, heads, L, width of a head)."""
+    attention = layer.self_attn
+    states_1LHK = getattr(attention, f"{which}_proj")(layer.input_layernorm(hidden_1LC))
+    states_1LHK = states_1LHK.unflatten(-1, (-1, attention.head_dim))
+    if hasattr(attention, f"{which}_norm"):
+        states_1LHK = getattr(attention, f"{which}_norm")(states_1LHK)
+    states_1HLK = states_1LHK.transpose(1, 2)
+    return apply_rotary_pos_emb(states_1HLK, states_1HLK, *rotary)[0]
 
 
 def _causal_mask(config: Any, hidden_1LC: Tensor) -> Tensor | None:
