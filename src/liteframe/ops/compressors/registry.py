@@ -144,16 +144,16 @@ METHODS: dict[str, Method] = {
         evs,
         official=Official(
             "the video",
-            "works before the projector, where vLLM compares what the LLM sees",
-            "not measured",
+            "nothing that is known",
+            "nothing: of random features the same tokens stay at 8x",
         ),
     ),
     "vidcom2": Method(
         vidcom2,
         official=Official(
             "the video and a frame",
-            "works before the projector; budgets are rounded to their sum, not each by itself",
-            "not measured",
+            "budgets are rounded to their sum, not each by itself",
+            "nothing: of random features the same tokens stay at 8x",
         ),
     ),
     "flashvid": Method(
@@ -164,7 +164,7 @@ METHODS: dict[str, Method] = {
             "segments of the video",
             "a tree becomes the mean of all its tokens, the official code divides by the direct children;"
             " budgets are shared exactly",
-            "not measured",
+            "not known; of random features 0.756 of the tokens are alike at 8x",
         ),
     ),
 }
