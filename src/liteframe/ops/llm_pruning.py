@@ -11,7 +11,8 @@ Cooperx521/PyramidDrop) the passages that rank and drop were read, of the papers
 ranks by the attention of the layer it prunes behind, PyramidDrop by that of the layer it prunes in front of.
 
 Huang et al., "PruneVid" (arXiv 2412.16117): behind layer 11 of 32, of each part of the video the tokens stay that any
-token of the question, in any head, attends to most, 0.4 of them. Shao et al., "HoliTom" (arXiv 2505.21334): behind
+token of the question, in any head, attends to most, 0.4 of them; that attention is computed beside the layer's own,
+from queries and keys before their rotation and without a causal mask. Shao et al., "HoliTom" (arXiv 2505.21334): behind
 layer 18 of 28 half stays, ranked as by FastV; each of the others goes into the most similar token that stays, one after
 the other, each time as the mean of the two. For both the official repositories (Visual-AI/PruneVid, CC BY-NC-SA;
 cokeshao/HoliTom, Apache-2.0) were read.

@@ -48,13 +48,23 @@ def test_dropping_nothing_inside_is_the_method_before_the_llm(method: str) -> No
     assert pruned.describe()["before"] == before.describe()
 
 
+def unrotated_attention(layer: Any, entering: Tensor) -> Tensor:
+    """What the official PruneVid ranks by: attention (heads, L, L) of all to all, by content alone."""
+    attention, normed = layer.self_attn, layer.input_layernorm(entering[0])
+    width, shared = attention.head_dim, attention.num_key_value_groups
+    queries, keys = (project(normed).split(width, dim=-1) for project in (attention.q_proj, attention.k_proj))
+    return torch.stack(
+        [(query @ keys[head // shared].T / width**0.5).softmax(dim=-1) for head, query in enumerate(queries)]
+    )
+
+
 def walked(
     model: Any, embeds: Tensor, visual: list[int], after: int, keep: int, prunevid: bool, lines: list[list[int]]
 ) -> Tensor:
     """Last hidden state of a prompt of which some visual tokens are taken out, or merged, behind a layer."""
     places, hidden = list(range(embeds.shape[1])), embeds
     for depth, layer in enumerate(model.layers, start=1):
-        length = len(places)
+        length, entering = len(places), hidden
         mask = torch.full((length, length), float("-inf")).triu(1)[None, None]
         rotary = model.rotary_emb(hidden, torch.tensor([places]))
         weights: list[Tensor] = []
@@ -65,6 +75,7 @@ def walked(
             continue
         of_heads = weights[0][0]
         if prunevid:
+            of_heads = unrotated_attention(layer, entering)
             asking = range(visual[-1] + 1, length)
             score = {p: max(float(of_heads[h, q, p]) for h in range(len(of_heads)) for q in asking) for p in visual}
             stays = []
