@@ -153,6 +153,16 @@ def test_every_method_that_a_run_can_have_is_measured(run: Path, tmp_path: Path)
     assert rows["teacher"]["tokens_asked"] is None
 
 
+@pytest.mark.parametrize(("ratio", "before", "inside"), [(16, 6.4, 2.5), (2.5, 1, 2.5), (2, 1, 2), (1, 1, 1)])
+def test_the_ratio_of_a_method_in_two_halves_is_of_both(run: Path, ratio: float, before: float, inside: float) -> None:
+    (method,) = methods_of_run(run, (8,), (8,), ["teacher+prunevid-llm"], ratio=ratio)
+    model: Any = method.model
+    assert (model.before.ratio, model.pruner.ratio) == (before, inside)
+    assert model.describe()["ratio"] == ratio
+    encoded = model.encode(torch.randn(1, 8, 3, 112, 112))
+    assert model.token_counts(encoded, model.project(encoded)).asked == round(128 / ratio)
+
+
 @pytest.mark.parametrize(("ratio", "left"), [(4, 16), (8, 8), (16, 4)])
 def test_tome_inside_the_teacher_leaves_what_was_asked_for(run: Path, ratio: int, left: int) -> None:
     (method,) = methods_of_run(run, (8,), (8,), ["tome-teacher+wap"], ratio=ratio)

@@ -192,10 +192,18 @@ def _post_hoc(name: str, settings: dict[str, Any] | None = None) -> Maker:
     return make
 
 
-def _in_both(name: str, pruner: Pruner) -> Maker:
-    """A method with its half inside the LLM; `ratio` is what its last layer sees, as of all that prune there."""
-    before = _post_hoc(name)
-    return lambda parts, ratio: PrunedVideoLLM(before(parts, max(1.0, ratio / pruner.ratio)), pruner)
+def _in_both(before: Maker, pruner: Pruner) -> Maker:
+    """A method with its half inside the LLM.
+
+    `ratio` is of all tokens to those that the LLM's last layer sees, as of all that prune there. The pruner reduces by
+    its own ratio, and the method before it by the rest; where less is asked for, the pruner does all of it.
+    """
+
+    def make(parts: RunParts, ratio: float) -> PrunedVideoLLM:
+        inside = replace(pruner, ratio=min(ratio, pruner.ratio))
+        return PrunedVideoLLM(before(parts, ratio / inside.ratio), inside)
+
+    return make
 
 
 RUN_METHODS: dict[str, Maker] = {
@@ -207,8 +215,8 @@ RUN_METHODS: dict[str, Maker] = {
     "teacher+earlytom": lambda parts, ratio: parts.earlytom(ratio),
     "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
-    "teacher+prunevid-llm": _in_both("prunevid", PruneVidInside()),
-    "teacher+holitom-llm": _in_both("holitom", HoliTomInside()),
+    "teacher+prunevid-llm": _in_both(_post_hoc("prunevid"), PruneVidInside()),
+    "teacher+holitom-llm": _in_both(_post_hoc("holitom"), HoliTomInside()),
     "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),
     "liteframe-lma": lambda parts, _: parts.adapted(parts.run / "lma" / "export"),
 }

@@ -44,8 +44,10 @@ def test_dropping_nothing_inside_is_the_method_before_the_llm(method: str) -> No
     visual = pruned.project(pruned.encode(frames()))
     ours, theirs = (model.first_answer_logits(visual, [QUESTIONS, QUESTIONS]) for model in (pruned, before))
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), **CLOSE)
+    described = before.describe()
+    assert described.pop("absent")
     assert pruned.describe()["compressor"] == f"{method}-llm"
-    assert pruned.describe()["before"] == before.describe()
+    assert pruned.describe()["before"] == described, "with its other half, nothing is absent"
 
 
 def unrotated_attention(layer: Any, entering: Tensor) -> Tensor:
@@ -130,3 +132,20 @@ def test_tokens_are_counted_from_what_the_llm_is_shown() -> None:
     assert (counts.encoder, counts.llm, counts.asked) == (512, 16, 8)
     assert counts.mean_over_layers == pytest.approx((16 + 16 + 8) / 3)
     assert HoliTomInside().plan(256, 28) == {18: 128} and PruneVidInside().plan(100, 32) == {11: 40}
+
+
+def test_a_method_that_leaves_less_than_it_was_asked_for_was_asked_for_no_less() -> None:
+    pruned = PrunedVideoLLM(PostHocVideoLLM(inner(), "holitom", ratio=2), HoliTomInside())
+    vision = pruned.encode(torch.zeros(1, 8, 3, 112, 112))
+    counts = pruned.token_counts(vision, pruned.project(vision))
+    assert (counts.llm, counts.asked) == (16, 32), "of 128, where nothing moves"
+
+
+@pytest.mark.parametrize(
+    ("pruner", "ratio", "whole"),
+    [(PruneVidInside(), 6.4, 16.0), (HoliTomInside(), 3.3, 6.6), (HoliTomInside(1.5), 1.0, 1.5)],
+)
+def test_the_ratio_of_a_record_is_the_whole(pruner: Pruner, ratio: float, whole: float) -> None:
+    described = PrunedVideoLLM(PostHocVideoLLM(inner(), "holitom", ratio), pruner).describe()
+    assert (described["ratio"], described["ratio_inside"]) == (whole, pruner.ratio)
+    assert described["before"]["ratio"] == ratio

@@ -225,7 +225,7 @@ class PrunedVideoLLM(WrappedVideoLLM):
         """The LLM's first layers see all that it is shown; asked for is what its last layers see."""
         seen, layers = self.steps.token_counts(encoded, visual), len(self.language_model.layers)
         plan = self.pruner.plan(seen.llm, layers)
-        asked = max(1, round(seen.llm / self.pruner.ratio))
+        asked = max(1, round((seen.asked or seen.llm) / self.pruner.ratio))
         return TokenCounts(seen.encoder, seen.llm, asked, mean_tokens(plan, seen.llm, layers))
 
     def prompt_ids(self, visual: Any, question: str) -> list[int]:
@@ -284,12 +284,15 @@ class PrunedVideoLLM(WrappedVideoLLM):
         return model.norm(hidden_1LC[:, -1])
 
     def describe(self) -> dict[str, Any]:
-        """For a record."""
+        """For a record; `ratio` is of all tokens to those that the LLM's last layer sees."""
         pruned = {"inside": "the LLM", **asdict(self.pruner)}
         if self.before is None:
             return {"compressor": type(self.pruner).__name__.lower(), **pruned}
         before = self.before.describe()
-        return {"compressor": f"{before['compressor']}-llm", **pruned, "before": before}
+        # What the method before the LLM lacks without its other half is what the pruner does.
+        before.pop("absent", None)
+        ratios = {"ratio": round(self.before.ratio * self.pruner.ratio, 6), "ratio_inside": self.pruner.ratio}
+        return {"compressor": f"{before['compressor']}-llm", **pruned, **ratios, "before": before}
 
 
 def require_llama_like(language_model: Any, name: str) -> Any:
