@@ -18,6 +18,7 @@ from liteframe.models.rivals.attention_probe import AttentionProbe
 from liteframe.models.rivals.dycoke_decoding import DyCokeVideoLLM
 from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
 from liteframe.models.rivals.llm_pruning import (
+    EarlyTomInside,
     FastV,
     HoliTomInside,
     PrunedVideoLLM,
@@ -217,6 +218,7 @@ RUN_METHODS: dict[str, Maker] = {
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
     "teacher+prunevid-llm": _in_both(_post_hoc("prunevid"), PruneVidInside()),
     "teacher+holitom-llm": _in_both(_post_hoc("holitom"), HoliTomInside()),
+    "teacher+earlytom-llm": _in_both(RunParts.earlytom, EarlyTomInside()),
     "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),
     "liteframe-lma": lambda parts, _: parts.adapted(parts.run / "lma" / "export"),
 }

@@ -1,5 +1,5 @@
 """Which visual tokens stay at which layer of the LLM, and what becomes of the others: FastV, PyramidDrop and the halves
-of PruneVid and HoliTom inside the LLM.
+of PruneVid, HoliTom and EarlyTom inside the LLM.
 
 Sources: Chen et al., "An Image is Worth 1/2 Tokens After Layer 2: Plug-and-Play Inference Acceleration for Large
 Vision-Language Models" (FastV, ECCV 2024, arXiv 2403.06764): behind layer K the visual tokens are ranked by the
@@ -15,7 +15,7 @@ token of the question, in any head, attends to most, 0.4 of them; that attention
 from queries and keys before their rotation and without a causal mask. Shao et al., "HoliTom" (arXiv 2505.21334): behind
 layer 18 of 28 half stays, ranked as by FastV; each of the others goes into the most similar token that stays, one after
 the other, each time as the mean of the two. For both the official repositories (Visual-AI/PruneVid, CC BY-NC-SA;
-cokeshao/HoliTom, Apache-2.0) were read.
+cokeshao/HoliTom, Apache-2.0) were read. EarlyTom (arXiv 2605.30010; viridisGreen/EarlyTom) repeats HoliTom's.
 
 Decided here: the share follows from one budget, what is left behind the last pruning; kept tokens keep their positions.
 PruneVid's parts are the `Frame` lines of the prompt; the official code ranks a segment's static tokens, which stand in

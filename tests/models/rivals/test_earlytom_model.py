@@ -12,6 +12,7 @@ from torch import Tensor
 from liteframe.errors import ConfigError
 from liteframe.models.rivals.attention_probe import AttentionProbe
 from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
+from liteframe.models.rivals.llm_pruning import EarlyTomInside, HoliTomInside, PrunedVideoLLM
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
@@ -132,6 +133,24 @@ def test_tokens_are_those_of_the_frames_that_are_left() -> None:
     (video,) = model.project(vision)
     seen = host().project(vision.tokens_BTHWC)[0].flatten(0, 1)
     torch.testing.assert_close(video.compressed.tokens_MC, seen[video.compressed.places_M], **CLOSE)
+
+
+def test_its_half_inside_the_llm_is_holitoms() -> None:
+    before = early(4.0)
+    pruned, holitoms = (PrunedVideoLLM(before, pruner) for pruner in (EarlyTomInside(), HoliTomInside()))
+    vision = pruned.encode(frames())
+    visual = pruned.project(vision)
+    counts = pruned.token_counts(vision, visual)
+    assert (counts.llm, counts.asked) == (32, 16)
+    assert counts.mean_over_layers == pytest.approx((32 + 32 + 16) / 3)
+    ours, theirs, whole = (
+        torch.cat(model.first_answer_logits(visual, [QUESTIONS, QUESTIONS])) for model in (pruned, holitoms, before)
+    )
+    torch.testing.assert_close(ours, theirs)
+    assert not torch.allclose(ours, whole, **CLOSE)
+    described, alone = pruned.describe(), before.describe()
+    assert (described["compressor"], described["ratio"]) == ("earlytom-llm", 8.0)
+    assert alone.pop("absent") == "merging inside the LLM" and described["before"] == alone
 
 
 def test_another_encoder_is_refused() -> None:

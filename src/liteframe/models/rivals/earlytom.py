@@ -158,6 +158,8 @@ class EarlyTomVideoLLM(UnevenVideoLLM):
         " others differ by the rounding of budgets (random features)",
     )
     """How it stands to its authors' code."""
+    absent = "merging inside the LLM"
+    """What the official scripts do besides, and this does not, see `llm_pruning.EarlyTomInside`."""
 
     def __init__(self, inner: VideoLLM, ratio: float = 16.0) -> None:
         super().__init__(inner, "EarlyTom", ratio)
@@ -192,4 +194,11 @@ class EarlyTomVideoLLM(UnevenVideoLLM):
     def describe(self) -> dict[str, Any]:
         """For a record."""
         assert isinstance(self.backbone, EarlyTomTeacher)
-        return {"compressor": "earlytom", **self.backbone.reduction, "ratio": self.ratio, "on": "projected tokens"}
+        reduction = self.backbone.reduction
+        return {
+            "compressor": "earlytom",
+            **reduction,
+            "ratio": self.ratio,
+            "on": "projected tokens",
+            "absent": self.absent,
+        }

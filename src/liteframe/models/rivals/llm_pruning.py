@@ -1,4 +1,4 @@
-"""A Video LLM that loses visual tokens inside its LLM: by FastV, PyramidDrop or the second half of PruneVid or HoliTom.
+"""A Video LLM that loses visual tokens inside its LLM: by FastV, PyramidDrop, or half of PruneVid, HoliTom or EarlyTom.
 
 See `ops.llm_pruning` for what each does.
 """
@@ -168,6 +168,18 @@ class HoliTomInside(Pruner):
         return merge_into_kept(hidden_1LC[0], visual_L, kept_K)[None]
 
 
+@dataclass(frozen=True)
+class EarlyTomInside(HoliTomInside):
+    """EarlyTom's half inside the LLM, which is HoliTom's, with the same settings in all of its scripts."""
+
+    official = Official(
+        "segments of the video before the LLM, the whole prompt inside",
+        "before the LLM as EarlyTom, inside it as HoliTom; the ratio counts what the last layers see, where the"
+        " official scripts count what the LLM is shown",
+        "not measured",
+    )
+
+
 def depth_of(layers: int, share: float) -> int:
     """The layer at that share of all of them, but not the last."""
     return min(layers - 1, max(1, round(layers * share)))
@@ -178,6 +190,7 @@ PRUNERS: dict[str, type[Pruner]] = {
     "pyramiddrop": PyramidDrop,
     "prunevid-llm": PruneVidInside,
     "holitom-llm": HoliTomInside,
+    "earlytom-llm": EarlyTomInside,
 }
 """Every pruner by the name of the method that it is, or the half of."""
 
