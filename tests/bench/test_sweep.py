@@ -163,6 +163,15 @@ def test_the_ratio_of_a_method_in_two_halves_is_of_both(run: Path, ratio: float,
     assert model.token_counts(encoded, model.project(encoded)).asked == round(128 / ratio)
 
 
+@pytest.mark.parametrize(
+    ("name", "ratio", "threshold"),
+    [("earlytom", 4, 0.6), ("earlytom", 16, 0.3), ("earlytom-llm", 10, 0.5), ("earlytom-llm", 16, 0.3)],
+)
+def test_earlytom_has_the_settings_of_what_its_llm_is_shown(run: Path, name: str, ratio: int, threshold: float) -> None:
+    (method,) = methods_of_run(run, (8,), (8,), [f"teacher+{name}"], ratio=ratio)
+    assert method.model.backbone.threshold == threshold
+
+
 @pytest.mark.parametrize(("ratio", "left"), [(4, 16), (8, 8), (16, 4)])
 def test_tome_inside_the_teacher_leaves_what_was_asked_for(run: Path, ratio: int, left: int) -> None:
     (method,) = methods_of_run(run, (8,), (8,), ["tome-teacher+wap"], ratio=ratio)

@@ -145,7 +145,7 @@ class RunParts:
         """The teacher whose encoder merges frames, and what is left of them at that ratio."""
         teacher = self.teacher.backbone
         assert isinstance(teacher, InternVLTeacher)
-        return EarlyTomVideoLLM(VideoLLM(*self.base_vlm, EarlyTomTeacher(teacher)), ratio)
+        return EarlyTomVideoLLM(VideoLLM(*self.base_vlm, EarlyTomTeacher(teacher, ratio)), ratio)
 
     def compressed(self, compressor: Compressor) -> VideoLLM:
         """The teacher with a compressor on its grid."""

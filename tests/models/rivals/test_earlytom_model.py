@@ -59,11 +59,12 @@ def without_gradients() -> Iterator[None]:
 
 @pytest.mark.parametrize("longest", [1, 2, 3])
 def test_segments_that_are_all_ends_leave_the_teacher(longest: int) -> None:
-    expected = AttentionProbe(plain())(frames())
-    found = EarlyTomTeacher(plain(), after=(2, 4), threshold=-1.0, longest=longest)(frames())
+    expected = plain()(frames())
+    found = EarlyTomTeacher(plain(), after=(2, 3), threshold=-1.0, longest=longest)(frames())
     torch.testing.assert_close(found.tokens_BTHWC, expected.tokens_BTHWC, **CLOSE)
     torch.testing.assert_close(found.cls_BTC, expected.cls_BTC, **CLOSE)
-    torch.testing.assert_close(found.cls_attention_BTHW, expected.cls_attention_BTHW, **CLOSE)
+    third_layer = AttentionProbe(InternVLTeacher(plain().vision_tower, feature_layer=3))(frames())
+    torch.testing.assert_close(found.cls_attention_BTHW, third_layer.cls_attention_BTHW, **CLOSE)
     assert found.merged is not None
     assert all(video.places == list(range(8)) for video in found.merged)
     assert found.merged[0].segments == [(start, min(8, start + longest)) for start in range(0, 8, longest)]
@@ -100,10 +101,25 @@ def test_frames_merge_between_the_layers_as_a_walk_does() -> None:
                 torch.testing.assert_close(found.cls_attention_BTHW[number, copy].flatten(), seen[index], **CLOSE)
 
 
-def test_layers_are_as_deep_as_in_the_official_scripts() -> None:
-    assert EarlyTomTeacher(plain()).after == (2, 3, 4)  # of 4
-    with pytest.raises(ConfigError, match=r"after is \(5,\); frames merge behind some of the layers 1 to 4"):
-        EarlyTomTeacher(plain(), after=(5,))
+@pytest.mark.parametrize(
+    ("ratio", "threshold", "after"),
+    [
+        *((100, 0.3, (2, 3)), (10, 0.3, (2, 3)), (8, 0.3, (2, 3)), (1 / 0.15, 0.4, (1, 3)), (6, 0.4, (1, 3))),
+        *((5, 0.5, (1, 3)), (4, 0.6, (2, 3)), (1, 0.6, (2, 3))),
+    ],
+)
+def test_settings_are_those_of_the_official_script_at_the_budget(
+    ratio: float, threshold: float, after: tuple[int, ...]
+) -> None:
+    teacher = EarlyTomTeacher(plain(), ratio)  # of 4 layers, behind the last of which nothing merges
+    assert (teacher.threshold, teacher.after) == (threshold, after)
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"after is \(4,\); frames merge behind some of the layers 1 to 3"):
+        EarlyTomTeacher(plain(), after=(4,))
+    with pytest.raises(ConfigError, match="between layers, of which this encoder runs 1"):
+        EarlyTomTeacher(InternVLTeacher(plain().vision_tower, feature_layer=1))
     with pytest.raises(ConfigError, match="threshold"):
         EarlyTomTeacher(plain(), threshold=2.0)
     assert EarlyTomTeacher(plain()).describe() != EarlyTomTeacher(plain(), threshold=0.5).describe()

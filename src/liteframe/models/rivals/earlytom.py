@@ -2,8 +2,8 @@
 
 Source: Wang et al., "EarlyTom: Early Token Compression Completes Fast Video Understanding" (CVPR 2026, arXiv
 2605.30010); see `ops.frame_merging` and `ops.compressors.earlytom` for its two stages. The settings are those of the
-official scripts for long videos where a tenth of the tokens stays: merging behind layers 11, 22 and 24 of 26, a
-threshold of 0.3, segments of 5 frames at most.
+official script for LLaVA-Video on Video-MME: segments of 5 frames at most, and by budget a threshold and the layers
+behind which frames merge.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ from liteframe.ops.compressors.features import Features, check_count, check_shar
 from liteframe.ops.compressors.official import Official
 from liteframe.ops.frame_merging import FusedFrame, Likeness, frame_likeness, frame_segments, fuse, fused_frames
 
-_DEPTHS = (11 / 26, 22 / 26, 24 / 26)
-"""Shares of the layers behind which frames merge."""
+_SCRIPTED = (
+    (0.10, 0.3, (11, 22, 24)),
+    (0.15, 0.4, (9, 22, 24)),
+    (0.20, 0.5, (9, 22, 24)),
+    (0.25, 0.6, (11, 22, 24)),
+)
+"""Of the official script: share of the tokens that the LLM is shown, threshold, and layers of 26 to merge behind."""
 
 
 class EarlyTomTeacher(InternVLTeacher):
@@ -39,13 +44,15 @@ class EarlyTomTeacher(InternVLTeacher):
 
     Args:
         teacher: shares its modules.
-        after: the layers, counted from 1, behind which frames merge; None is as deep as the official scripts do it.
+        ratio: of all tokens to those that the LLM is shown. Of the official script's budgets the largest that is not
+            above it, or its smallest, gives what is None below.
+        after: the layers, counted from 1, behind which frames merge; None is as deep as there, but not the last layer.
         threshold: of the running mean of likenesses, below which a segment ends.
         ema: what a frame's likeness counts in that mean.
         longest: most frames of a segment.
 
     Raises:
-        ConfigError: a setting out of range.
+        ConfigError: a setting out of range, or an encoder of fewer than 2 layers.
     """
 
     frame_wise = False
@@ -55,8 +62,9 @@ class EarlyTomTeacher(InternVLTeacher):
     def __init__(
         self,
         teacher: InternVLTeacher,
+        ratio: float = 16.0,
         after: tuple[int, ...] | None = None,
-        threshold: float = 0.3,
+        threshold: float | None = None,
         ema: float = 0.9,
         longest: int = 5,
     ) -> None:
@@ -64,10 +72,16 @@ class EarlyTomTeacher(InternVLTeacher):
             teacher.vision_tower, None, teacher.downsample_ratio, teacher.feature_layer, teacher.mean, teacher.std
         )
         layers = self.layers_run
+        if layers < 2:
+            raise ConfigError(f"EarlyTom merges frames between layers, of which this encoder runs {layers}")
+        _, scripted, depths = max((row for row in _SCRIPTED if row[0] * ratio <= 1), default=_SCRIPTED[0])
+        threshold = scripted if threshold is None else threshold
         if after is None:
-            after = tuple(sorted({max(1, round(layers * depth)) for depth in _DEPTHS}))
-        if not after or list(after) != sorted({*after}) or not 1 <= after[0] <= after[-1] <= layers:
-            raise ConfigError(f"after is {after}; frames merge behind some of the layers 1 to {layers}, in their order")
+            after = tuple(sorted({min(layers - 1, max(1, round(layers * depth / 26))) for depth in depths}))
+        if not after or list(after) != sorted({*after}) or not 1 <= after[0] <= after[-1] < layers:
+            raise ConfigError(
+                f"after is {after}; frames merge behind some of the layers 1 to {layers - 1}, in their order"
+            )
         check_share("threshold", threshold, -1.0)
         check_share("ema", ema)
         check_count("longest", longest)
@@ -153,7 +167,8 @@ class EarlyTomVideoLLM(UnevenVideoLLM):
     official = Official(
         "segments of the video, in the encoder and behind it",
         "class attention stands in for SigLIP's mean over queries, InternVL's pixel shuffle for the pooling of 2 x 2;"
-        " frames merge as deep as in their scripts for long videos; budgets are shared exactly",
+        " threshold and depths are those of the script for LLaVA-Video on Video-MME at its largest budget that is not"
+        " above ours; budgets are shared exactly",
         "nothing that is known: the same frames are left, and of their tokens 0.905 are alike where a tenth stays; the"
         " others differ by the rounding of budgets (random features)",
     )
