@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 from torch import Tensor
@@ -90,6 +92,12 @@ def test_frames_that_point_away_from_each_other_have_no_negative_weight() -> Non
     assert left == [FusedFrame(0, 0, 1.0), FusedFrame(1, 2, 1.0), FusedFrame(4, 4, 1.0)]
     likeness[0] = [-0.9, -0.5, -0.8, -0.9]
     assert all(frame.first == frame.second for frame in fused_frames(likeness, [(0, 5)]))
+
+
+def test_tokens_are_normalised_once() -> None:
+    with mock.patch("torch.nn.functional.normalize", wraps=torch.nn.functional.normalize) as normalize:
+        frame_likeness(drifting(9), 4)
+    assert normalize.call_count == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -30,11 +30,11 @@ Block = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class MergedFrames:
-    """The frames of one video that are left where the encoder merges frames.
+    """The remaining frames of one video whose encoder merges frames.
 
     Attributes:
-        places: of each, the number of the frame that it stands at, ascending from 0.
-        segments: of these frames, that the encoder found: each as its first frame and the one after its last.
+        places: their frame numbers in the video, ascending from 0.
+        segments: the encoder's segments of the remaining frames, each as its first frame and the one after its last.
     """
 
     places: list[int]
@@ -54,7 +54,8 @@ class VisionTokens:
             `models.attention_probe`.
         cls_attention_BTHW: attention that the class token pays to each token in the last layer, mean over heads,
             (B, T, H, W); None unless asked for.
-        merged: of each video, where the encoder merges frames: frames at other places hold copies of the one before.
+        merged: the remaining frames of each video, where the encoder merges frames; others hold a copy of the last
+            remaining frame before them.
     """
 
     tokens_BTHWC: Tensor

@@ -18,9 +18,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-
-from liteframe.ops.compressors.similarity import paired_cosines
 
 Likeness = list[list[float]]
 """Likeness of each frame to the one so many frames later: offset less 1, then frame."""
@@ -37,8 +36,8 @@ class FusedFrame(NamedTuple):
 def frame_likeness(tokens_TNC: Tensor, reach: int) -> Likeness:
     """Mean cosines of the tokens of frames that lie up to `reach` frames apart; one transfer from the device."""
     offsets = range(1, min(reach, tokens_TNC.shape[0] - 1) + 1)
-    tokens_TNC = tokens_TNC.float()
-    rows = [paired_cosines(tokens_TNC[:-offset], tokens_TNC[offset:]).mean(dim=-1) for offset in offsets]
+    units_TNC = F.normalize(tokens_TNC.float(), dim=-1)
+    rows = [(units_TNC[:-offset] * units_TNC[offset:]).sum(dim=-1).mean(dim=-1) for offset in offsets]
     flat = iter(torch.cat(rows).tolist() if rows else [])
     return [[next(flat) for _ in range(row.shape[0])] for row in rows]
 

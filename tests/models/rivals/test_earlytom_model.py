@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 
 from liteframe.errors import ConfigError
+from liteframe.models.rivals import earlytom
 from liteframe.models.rivals.attention_probe import AttentionProbe
 from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
 from liteframe.models.rivals.llm_pruning import EarlyTomInside, HoliTomInside, PrunedVideoLLM
@@ -99,6 +102,24 @@ def test_frames_merge_between_the_layers_as_a_walk_does() -> None:
             for copy in range(place, [*places, 8][index + 1]):
                 torch.testing.assert_close(found.tokens_BTHWC[number, copy].flatten(0, 1), tokens[index, 1:], **CLOSE)
                 torch.testing.assert_close(found.cls_attention_BTHW[number, copy].flatten(), seen[index], **CLOSE)
+
+
+def test_long_videos_are_read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = EarlyTomTeacher(plain(), after=(1, 3))
+    whole = teacher(frames())
+    monkeypatch.setattr(earlytom, "CLIPS_AT_ONCE", 3)
+    tower: Any = teacher.vision_tower
+    for module in (tower.embeddings, *tower.encoder.layer):
+        seen = mock.Mock(wraps=module.forward)
+        monkeypatch.setattr(module, "forward", seen)
+    found = teacher(frames())
+    assert found.merged == whole.merged
+    torch.testing.assert_close(found.tokens_BTHWC, whole.tokens_BTHWC, **CLOSE)
+    torch.testing.assert_close(found.cls_BTC, whole.cls_BTC, **CLOSE)
+    torch.testing.assert_close(found.cls_attention_BTHW, whole.cls_attention_BTHW, **CLOSE)
+    for module in (tower.embeddings, *tower.encoder.layer):
+        sizes = [len(call.args[0]) for call in module.forward.call_args_list]
+        assert max(sizes) == 3 and sum(sizes) <= 16
 
 
 @pytest.mark.parametrize(

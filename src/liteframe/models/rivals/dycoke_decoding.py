@@ -93,7 +93,8 @@ class DyCokeSharedVideo(SharedVideo):
         hidden_11C = self.model.embed(torch.tensor([[token]], device=self.visual_BTNC.device), None)
         place_11 = torch.tensor([[self._cache.get_seq_length()]], device=hidden_11C.device)
         rotary = self._llm.rotary_emb(hidden_11C, place_11)
-        seen: Any = self._cache
+        cache: Any = self._cache
+        seen = cache
         for depth, layer in enumerate(self._llm.layers, start=1):
             entering_11C = hidden_11C
             hidden_11C = layer(
@@ -101,7 +102,7 @@ class DyCokeSharedVideo(SharedVideo):
             )
             if depth == self.after:
                 query_1HQK = rotated(layer, "q", entering_11C, rotary)
-                keys_1LGK = self._cache.layers[depth - 1].keys.transpose(1, 2)
+                keys_1LGK = cache.layers[depth - 1].keys.transpose(1, 2)
                 heads, scale = query_1HQK.shape[1], layer.self_attn.scaling
                 seen = self._seen(attention_row(query_1HQK.flatten(1), keys_1LGK.flatten(2), heads, scale)[0])
         return self._llm.norm(hidden_11C)[:, -1]

@@ -1,4 +1,4 @@
-"""EarlyTom: frames merge between the image encoder's layers, and what is left of them gives few tokens.
+"""EarlyTom: frames merge between the image encoder's layers, and the LLM sees few tokens of the remaining frames.
 
 Source: Wang et al., "EarlyTom: Early Token Compression Completes Fast Video Understanding" (CVPR 2026, arXiv
 2605.30010); see `ops.frame_merging` and `ops.compressors.earlytom` for its two stages. The settings are those of the
@@ -9,6 +9,7 @@ behind which frames merge.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import MergedFrames, VisionTokens
+from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.rivals.attention_probe import class_attention, queries_and_keys
 from liteframe.models.rivals.uneven import CompressedVideo, UnevenVideoLLM, shuffled
 from liteframe.models.teachers import InternVLTeacher
@@ -38,9 +40,9 @@ _SCRIPTED = (
 class EarlyTomTeacher(InternVLTeacher):
     """An `InternVLTeacher` that merges frames between its layers.
 
-    Its tokens come back on the full grid, a frame that went with a copy of the one that stands before it;
-    `VisionTokens.merged` tells which frames are left, and `cls_attention_BTHW` is of the layer behind which frames
-    merged last, fused as they are.
+    Tokens come back on the full grid: a frame that was dropped, or fused into the one before it, holds a copy of the
+    last remaining frame. `VisionTokens.merged` lists the remaining frames. `cls_attention_BTHW` comes from the layer of
+    the last merge and is fused with the frames.
 
     Args:
         teacher: shares its modules.
@@ -57,7 +59,7 @@ class EarlyTomTeacher(InternVLTeacher):
 
     frame_wise = False
     whole_video = True
-    """All frames of a video see each other."""
+    """A frame's tokens depend on the other frames of its video, so a video cannot be encoded in parts."""
 
     def __init__(
         self,
@@ -97,22 +99,17 @@ class EarlyTomTeacher(InternVLTeacher):
         return {**super().describe(), **self.reduction}
 
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
-        """Tokens (B, T, H, W, C) and class tokens (B, T, C) of every frame, those of fused and left-out ones alike."""
+        """Tokens (B, T, H, W, C) and class tokens (B, T, C) of every frame, with copies where frames were merged."""
         B, T = frames_BTCHW.shape[:2]
         tower: Any = self.vision_tower
-        attention = tower.encoder.layer[self.after[-1] - 1].attention
-        tokens_FNC = tower.embeddings(frames_BTCHW.flatten(0, 1))
+        tokens_FNC = frames_BTCHW.flatten(0, 1)
         places = [list(range(T)) for _ in range(B)]
-        with queries_and_keys(attention) as caught:
-            for depth, layer in enumerate(tower.encoder.layer[: self.layers_run], start=1):
-                tokens_FNC = layer(tokens_FNC)
-                if depth not in self.after:
-                    continue
-                left, places = self._left(tokens_FNC, places)
-                tokens_FNC = fuse(tokens_FNC, left)
-                if depth == self.after[-1]:
-                    attention_FN = fuse(class_attention(attention, caught), left)
-                    segments = [self._segments(own_TNC)[1] for own_TNC in tokens_FNC.split(_sizes(places))]
+        for before, depth in pairwise((0, *self.after)):
+            tokens_FNC, attention_FN = self._through(tokens_FNC, before, depth)
+            left, places = self._left(tokens_FNC, places)
+            tokens_FNC, attention_FN = fuse(tokens_FNC, left), fuse(attention_FN, left)
+        segments = [self._segments(own_TNC)[1] for own_TNC in tokens_FNC.split(_sizes(places))]
+        tokens_FNC, _ = self._through(tokens_FNC, self.after[-1], self.layers_run)
         if self.feature_layer == -1:
             tokens_FNC = tower.layernorm(tokens_FNC)
         index_M = torch.tensor(_of_every_frame(places, T), device=tokens_FNC.device)
@@ -124,8 +121,29 @@ class EarlyTomTeacher(InternVLTeacher):
             merged=tuple(map(MergedFrames, places, segments)),
         )
 
+    def _through(self, frames_FX: Tensor, before: int, depth: int) -> tuple[Tensor, Tensor]:
+        """Tokens (F, 1 + N, C) behind the layers after `before` up to `depth`, and the class attention of the last.
+
+        In chunks of frames, which do not see each other between two mergings.
+
+        Args:
+            frames_FX: tokens that go into these layers; pixels (F, C, H, W), which are embedded first, before layer 1.
+            before, depth: numbers of layers, counted from 1.
+        """
+        tower: Any = self.vision_tower
+        layers = tower.encoder.layer[before:depth]
+        tokens, attentions = [], []
+        for part in frames_FX.split(CLIPS_AT_ONCE):
+            part_FNC = part if before else tower.embeddings(part)
+            with queries_and_keys(layers[-1].attention) as caught:
+                for layer in layers:
+                    part_FNC = layer(part_FNC)
+            tokens.append(part_FNC)
+            attentions.append(class_attention(layers[-1].attention, caught))
+        return torch.cat(tokens), torch.cat(attentions)
+
     def _left(self, tokens_FNC: Tensor, places: list[list[int]]) -> tuple[list[FusedFrame], list[list[int]]]:
-        """What is left of all videos' frames, and the places of that in each video."""
+        """The remaining frames of all videos in a row, and their positions within each video."""
         left, new_places, before = list[FusedFrame](), [], 0
         for own_TNC, place in zip(tokens_FNC.split(_sizes(places)), places, strict=True):
             own = fused_frames(*self._segments(own_TNC))
@@ -144,7 +162,7 @@ def _sizes(places: list[list[int]]) -> list[int]:
 
 
 def _of_every_frame(places: list[list[int]], frames: int) -> list[int]:
-    """For each frame of each video, the number of the one left that stands at it or before it, counted over all."""
+    """For each frame of each video, the index among all remaining frames of the last one at or before it."""
     index, before = [], -1
     for standing in map(set, places):
         for frame in range(frames):
@@ -154,7 +172,7 @@ def _of_every_frame(places: list[list[int]], frames: int) -> list[int]:
 
 
 class EarlyTomVideoLLM(UnevenVideoLLM):
-    """A Video LLM whose frames merge inside the encoder; what is left of them gives few tokens to the LLM.
+    """A Video LLM that merges frames inside its encoder and selects tokens of the remaining frames behind it.
 
     Args:
         inner: the Video LLM; its backbone must be an `EarlyTomTeacher`, and nothing compressed behind it.
@@ -182,7 +200,7 @@ class EarlyTomVideoLLM(UnevenVideoLLM):
             raise ConfigError(f"EarlyTom needs an EarlyTomTeacher, not {type(inner.backbone).__name__}")
 
     def project(self, vision: VisionTokens) -> list[CompressedVideo]:
-        """Projects the tokens of the frames that are left, then selects some of each video."""
+        """Projects the tokens of the remaining frames, then selects some of each video."""
         assert vision.merged is not None and vision.cls_attention_BTHW is not None
         ratio, tokens = self.inner.downsample_ratio, vision.tokens_BTHWC
         salience = shuffled(vision.cls_attention_BTHW[..., None], ratio).sum(dim=(-2, -1))
@@ -201,7 +219,7 @@ class EarlyTomVideoLLM(UnevenVideoLLM):
         return videos
 
     def token_counts(self, vision: VisionTokens, visual: list[CompressedVideo]) -> TokenCounts:
-        """Of the first video; those of its frames that are left leave the encoder."""
+        """Of the first video; only its remaining frames leave the encoder."""
         assert vision.merged is not None
         frames = len(vision.merged[0].places)
         return replace(super().token_counts(vision, visual), encoder=frames * vision.tokens_BTHWC.shape[2:4].numel())
