@@ -55,7 +55,7 @@ def page(evidence: Evidence, judged: Judged, notes: str = "", cells: Sequence[Pa
         wap=_wap(evidence),
         machines={name: machine(record) for name, record in latency.items()},
         complete={name: record.complete for name, record in latency.items()},
-        rivals=_rivals(),
+        rivals=rivals(),
         found_out=notes.strip(),
         open_cells=[(name, about[name], seeds) for name, seeds in evidence.records.open_cells.items()],
         made_by=provenance.in_short(evidence.records.cells.values()),
@@ -84,7 +84,7 @@ def _wap(evidence: Evidence) -> str:
     return "the cosine with a scale"
 
 
-def _rivals() -> list[tuple[Method, Official]]:
+def rivals() -> list[tuple[Method, Official]]:
     """Each rival that has official code, and what the registries say of that."""
     from liteframe.models.rivals.earlytom import EarlyTomVideoLLM
     from liteframe.models.rivals.llm_pruning import PRUNERS

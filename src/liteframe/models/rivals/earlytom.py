@@ -187,8 +187,7 @@ class EarlyTomVideoLLM(UnevenVideoLLM):
         "class attention stands in for SigLIP's mean over queries, InternVL's pixel shuffle for the pooling of 2 x 2;"
         " threshold and depths are those of the script for LLaVA-Video on Video-MME at its largest budget that is not"
         " above ours; budgets are shared exactly",
-        "nothing that is known: the same frames are left, and of their tokens 0.905 are alike where a tenth stays; the"
-        " others differ by the rounding of budgets (random features)",
+        "not measured",
     )
     """How it stands to its authors' code."""
     absent = "merging inside the LLM"

@@ -158,7 +158,7 @@ class HoliTomInside(Pruner):
         "windows of the video before the LLM, the whole prompt inside",
         "before the LLM as HoliTom, but the ratio counts what the last layers see, where the official scripts count"
         " what the LLM is shown; tokens merge as deep as theirs",
-        "inside the LLM nothing: of random states and attention the same tokens stay and become the same",
+        "inside the LLM nothing",
     )
 
     def plan(self, tokens: int, layers: int) -> Plan:

@@ -103,8 +103,8 @@ METHODS: dict[str, Method] = {
         official=Official(
             "segments of the video",
             "class tokens stand in for SigLIP's pooling head; budgets are rounded for a segment, not for each frame",
-            "nothing that is known: of the same features 0.86 of the tokens are alike at 8x, the others nearly so; at"
-            " one token a frame official rounding merges none, 0.642 for 0.662 at 64 frames (400 questions)",
+            "at one token a frame official rounding merges none, 0.642 for 0.662 at 64 frames (400 questions); the"
+            " rest was not measured",
         ),
     ),
     "dycoke": Method(
@@ -114,7 +114,7 @@ METHODS: dict[str, Method] = {
             "groups of 4 frames",
             "the share that goes follows from the budget; the official loop leaves the third frame of the last group"
             " whole",
-            "12 of 460 tokens of a video of 64 frames; the others are the same",
+            "not measured",
         ),
     ),
     "prunevid": Method(
@@ -124,8 +124,7 @@ METHODS: dict[str, Method] = {
             "segments of the video",
             "parts of up to 14 tokens are clustered too, which the official code leaves as they are; the share of"
             " clusters follows from the budget",
-            "not known at 16x, which the official code cannot reach on frames of 16 tokens; of larger parts the same"
-            " tokens come out",
+            "cannot be measured at 16x, which the official code does not reach on frames of 16 tokens",
         ),
     ),
     "holitom": Method(
@@ -145,7 +144,7 @@ METHODS: dict[str, Method] = {
         official=Official(
             "the video",
             "nothing that is known",
-            "nothing: of random features the same tokens stay at 8x",
+            "nothing",
         ),
     ),
     "vidcom2": Method(
@@ -153,7 +152,7 @@ METHODS: dict[str, Method] = {
         official=Official(
             "the video and a frame",
             "budgets are rounded to their sum, not each by itself",
-            "nothing: of random features the same tokens stay at 8x",
+            "not measured",
         ),
     ),
     "flashvid": Method(
@@ -164,7 +163,7 @@ METHODS: dict[str, Method] = {
             "segments of the video",
             "a tree becomes the mean of all its tokens, the official code divides by the direct children;"
             " budgets are shared exactly",
-            "not known; of random features 0.756 of the tokens are alike at 8x",
+            "not measured",
         ),
     ),
 }
