@@ -4,11 +4,12 @@ Source: Wang et al., "EarlyTom: Early Token Compression Completes Fast Video Und
 2605.30010), stage I; the official repository (viridisGreen/EarlyTom, Apache-2.0) was read, of the paper its abstract
 and what others quote. As there, the likeness of two frames is the mean cosine of their tokens at the same positions:
 
-- A segment goes on as long as a running mean of its frames' likenesses to its first frame, which starts at 1 and takes
-  a share `ema` of each, is not below `threshold`, and it has no more than `longest` frames.
-- First and last frame of a segment stay. Between them a frame is fused with the next one where the two are more alike
-  than the segment's ends are, and than the next one is with the one behind it; the weights are those two likenesses.
-- The last frame between the ends goes, where there are two or more.
+- A segment grows until it has `longest` frames, or the running mean of its frames' likenesses to its first frame falls
+  below `threshold`. The mean starts at 1 and is updated with weight `ema`.
+- The first and last frame of a segment stay. A frame between them is fused with the next one if these two are more
+  alike than the segment's two ends, and more alike than the next frame and the one after it. The weights are the two
+  likenesses of consecutive frames, over their sum.
+- Where two or more frames lie between the ends, the last of them is dropped.
 
 Decided here: frames are fused only where their likeness is above 0, so that no weight is negative.
 """
@@ -22,11 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Likeness = list[list[float]]
-"""Likeness of each frame to the one so many frames later: offset less 1, then frame."""
+"""``likeness[offset - 1][frame]``: of a frame and the one `offset` frames later."""
 
 
 class FusedFrame(NamedTuple):
-    """A frame that is left: `weight` times the frame `first`, and the rest of 1 times `second`."""
+    """A remaining frame: `weight` times frame `first` plus ``1 - weight`` times frame `second`."""
 
     first: int
     second: int
@@ -34,7 +35,7 @@ class FusedFrame(NamedTuple):
 
 
 def frame_likeness(tokens_TNC: Tensor, reach: int) -> Likeness:
-    """Mean cosines of the tokens of frames that lie up to `reach` frames apart; one transfer from the device."""
+    """Mean cosine of the tokens of each two frames at most `reach` apart; one transfer from the device."""
     offsets = range(1, min(reach, tokens_TNC.shape[0] - 1) + 1)
     units_TNC = F.normalize(tokens_TNC.float(), dim=-1)
     rows = [(units_TNC[:-offset] * units_TNC[offset:]).sum(dim=-1).mean(dim=-1) for offset in offsets]
@@ -63,7 +64,7 @@ def frame_segments(
 
 
 def fused_frames(likeness: Likeness, segments: list[tuple[int, int]]) -> list[FusedFrame]:
-    """The frames that are left of the segments, in their order."""
+    """The remaining frames of all segments, in order."""
     left = []
     for start, end in segments:
         left.append(FusedFrame(start, start, 1.0))
@@ -81,7 +82,7 @@ def fused_frames(likeness: Likeness, segments: list[tuple[int, int]]) -> list[Fu
 
 
 def fuse(frames_TX: Tensor, left: list[FusedFrame]) -> Tensor:
-    """What is left of the frames along the first axis, in their dtype."""
+    """The remaining frames, fused along the first axis, in the dtype of the frames."""
     first_F, second_F, weight_F = (torch.tensor(part, device=frames_TX.device) for part in zip(*left, strict=True))
     weight_FX = weight_F.float().view(-1, *[1] * (frames_TX.ndim - 1))
     mixed_FX = weight_FX * frames_TX[first_F].float() + (1 - weight_FX) * frames_TX[second_F].float()

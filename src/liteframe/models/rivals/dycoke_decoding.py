@@ -1,15 +1,15 @@
-"""DyCoke with its second half: each token of an answer looks at but some of the visual tokens in the LLM's cache.
+"""DyCoke with its second half: each token of an answer attends to only some visual tokens of the LLM's cache.
 
 Source: Tao et al., "DyCoke: Dynamic Compression of Tokens for Fast Video Large Language Models" (CVPR 2025, arXiv
 2411.15024), dynamic pruning; the official repository (KD-TAO/DyCoke) was read, of the paper only its opening and what
-others quote; the settings are those of its README. As there: when a token of the answer has gone through layer 3 of 28,
-visual tokens are ranked by the attention that it paid them in that layer, mean over heads, and in the layers behind it
-sees 0.3 of them, and all text. Nothing leaves the cache, so another token of the answer may see others. One whose
-attention has a cosine of 0.9 or more with that of the token before sees all.
+others quote; the settings are those of its README. As there: behind layer 3 of 28, visual tokens are ranked by the
+attention that the answer's current token paid them in that layer, mean over heads; in all later layers this token
+attends to the best 0.3 of them, and to all text. Nothing leaves the cache, so the next token may attend to others. A
+token whose attention has a cosine of 0.9 or more with the previous token's attends to all.
 
-The first token of an answer is what the first half gives (`ops.compressors.dycoke`), as reading the prompt prunes
-nothing. Decided here: each answer begins without a token before, where the official code remembers that of the last
-question.
+The prompt is read without pruning, so the first token of an answer is that of the first half alone
+(`ops.compressors.dycoke`). Decided here: each answer starts without a previous token, where the official code remembers
+the last question's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DyCokeVideoLLM(PostHocVideoLLM):
     Args:
         inner: the Video LLM as it is without; its LLM of the Llama kind, without adapters.
         ratio: how many times fewer tokens the LLM is shown, at most about 4 with groups of 4 frames.
-        dropped: share of those that a token of the answer does not see.
+        dropped: share of those that a token of the answer does not attend to.
 
     Raises:
         ConfigError: an LLM of another kind, a setting out of range, or as `PostHocVideoLLM`.
@@ -60,12 +60,12 @@ class DyCokeVideoLLM(PostHocVideoLLM):
 
 
 class DyCokeSharedVideo(SharedVideo):
-    """As `SharedVideo`, but tokens of an answer see few visual tokens behind a layer.
+    """A `SharedVideo` whose answers attend to few visual tokens behind a layer.
 
     Args:
         model, visual_BTNC, dtype: as for `SharedVideo`.
-        dropped: share of visual tokens that are not seen.
-        after: the layer, counted from 1, behind which they are not; None is as deep as 3 of 28.
+        dropped: share of visual tokens that are not attended to.
+        after: the layer, counted from 1, behind which they are dropped; None is as deep as 3 of 28.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class DyCokeSharedVideo(SharedVideo):
         return self._llm.norm(hidden_11C)[:, -1]
 
     def _seen(self, attention_L: Tensor) -> Any:
-        """What the layers behind take for the cache."""
+        """The cache that later layers read."""
         visual_L = torch.zeros_like(attention_L, dtype=torch.bool)
         visual_L[: len(self._read)] = torch.tensor(self._read, device=visual_L.device) == self.model.image_token_id
         place_V = visual_L.nonzero().squeeze(-1)
@@ -122,7 +122,7 @@ class DyCokeSharedVideo(SharedVideo):
 
 
 class _PartOfCache:
-    """A cache that takes a token and gives the keys and values of some places."""
+    """A cache that stores every token but returns the keys and values of some positions only."""
 
     def __init__(self, cache: Any, place_K: Tensor) -> None:
         self._cache, self._place_K = cache, place_K

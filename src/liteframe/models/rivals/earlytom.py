@@ -46,11 +46,12 @@ class EarlyTomTeacher(InternVLTeacher):
 
     Args:
         teacher: shares its modules.
-        ratio: of all tokens to those that the LLM is shown. Of the official script's budgets the largest that is not
-            above it, or its smallest, gives what is None below.
-        after: the layers, counted from 1, behind which frames merge; None is as deep as there, but not the last layer.
-        threshold: of the running mean of likenesses, below which a segment ends.
-        ema: what a frame's likeness counts in that mean.
+        ratio: of all tokens to those that the LLM is shown. It chooses the defaults of `after` and `threshold`: those
+            of the official script at its largest budget that leaves no more tokens, or else at its smallest.
+        after: the layers, counted from 1, behind which frames merge; None scales the script's to this depth, and leaves
+            at least one layer behind them.
+        threshold: a segment ends where the running mean of likenesses falls below it; None is the script's.
+        ema: weight of a frame's likeness in that mean.
         longest: most frames of a segment.
 
     Raises:

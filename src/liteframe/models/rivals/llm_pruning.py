@@ -37,7 +37,7 @@ Rotary = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Pruner(ABC):
-    """What goes where.
+    """Which visual tokens are dropped behind which layers.
 
     Args:
         ratio: of the visual tokens that the LLM is shown to those that its last layer sees.
@@ -112,7 +112,7 @@ class PyramidDrop(Pruner):
 
 @dataclass(frozen=True)
 class PruneVidInside(Pruner):
-    """PruneVid's half inside the LLM: what no word of the question attends to goes.
+    """PruneVid's half inside the LLM: tokens that no word of the question attends to are dropped.
 
     Args:
         ratio: the paper leaves 0.4.
@@ -144,7 +144,7 @@ class PruneVidInside(Pruner):
 
 @dataclass(frozen=True)
 class HoliTomInside(Pruner):
-    """HoliTom's half inside the LLM: what is attended to least merges into what is alike.
+    """HoliTom's half inside the LLM: the least attended tokens are merged into similar ones that stay.
 
     Args:
         ratio: the repository's scripts leave half.
@@ -198,12 +198,12 @@ PRUNERS: dict[str, type[Pruner]] = {
 class PrunedVideoLLM(WrappedVideoLLM):
     """A Video LLM whose LLM drops visual tokens while it reads the prompt.
 
-    What goes depends on the question, so questions about a video do not share its prefill.
+    What is dropped depends on the question, so questions about a video do not share its prefill.
 
     Args:
         inner: the Video LLM as it is without, which may compress before its LLM; that is of the Llama kind (Qwen2,
             Qwen3, Llama), without adapters.
-        pruner: what goes where.
+        pruner: which tokens are dropped behind which layers.
 
     Raises:
         ConfigError: an LLM of another kind, or a plan that does not fit its layers.
@@ -302,7 +302,7 @@ class PrunedVideoLLM(WrappedVideoLLM):
         if self.before is None:
             return {"compressor": type(self.pruner).__name__.lower(), **pruned}
         before = self.before.describe()
-        # What the method before the LLM lacks without its other half is what the pruner does.
+        # The pruner is the half that the method before the LLM lacks.
         before.pop("absent", None)
         ratios = {"ratio": round(self.before.ratio * self.pruner.ratio, 6), "ratio_inside": self.pruner.ratio}
         return {"compressor": f"{before['compressor']}-llm", **pruned, **ratios, "before": before}

@@ -2,13 +2,13 @@
 
 Source: Wang et al., "EarlyTom: Early Token Compression Completes Fast Video Understanding" (CVPR 2026, arXiv
 2605.30010), stage II; the official repository (viridisGreen/EarlyTom, Apache-2.0) was read, of the paper its abstract
-and what others quote. As there, of frames that stage I has left (see `ops.frame_merging`): the first and the last of a
-segment keep the tokens of highest attention; the frames between are cut, in raster order, into as many windows of equal
-length as they keep tokens, and each window keeps the one of highest attention. Nothing is averaged: the repository's
-clusters of the other tokens have a share of 0 in all of its scripts.
+and what others quote. It works on the frames that remain after stage I (see `ops.frame_merging`). As there, the first
+and last frame of a segment keep their tokens of highest attention. A frame between them is cut, in raster order, into
+as many windows of equal length as it keeps tokens, and each window keeps its token of highest attention. Nothing is
+averaged: all scripts set the share of clustered tokens to 0.
 
-Decided here: the budget is spread exactly over the frames that are left, where the official code rounds each frame's,
-up at the ends of a segment.
+Decided here: the budget is spread exactly over the remaining frames, where the official code rounds each frame's,
+upwards at the ends of a segment.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def earlytom(features: Features, keep: int, segments: list[tuple[int, int]]) -> 
     """Tokens of high attention, evenly spread within the segments; gives exactly `keep`.
 
     Args:
-        features: of the frames that are left; class attention is needed.
+        features: of the remaining frames; class attention is needed.
         keep: tokens of the whole video.
         segments: of these frames, each as its first frame and the one after its last.
 
@@ -45,7 +45,7 @@ def earlytom(features: Features, keep: int, segments: list[tuple[int, int]]) -> 
 
 
 def _best_of_windows(attention_FN: Tensor, windows: int) -> Tensor:
-    """A mask of the highest attention in each of so many windows, the longer ones first, bool ``(F, N)``."""
+    """Mask of the token of highest attention in each of `windows` windows, longer ones first, bool ``(F, N)``."""
     count = attention_FN.shape[-1]
     length, longer = divmod(count, windows)
     sizes_W = torch.full((windows,), length, device=attention_FN.device)
