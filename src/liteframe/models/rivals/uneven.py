@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,6 +75,10 @@ class UnevenVideoLLM(WrappedVideoLLM, ABC):
         """Of the first video; all of its tokens leave the encoder."""
         given = visual[0].compressed
         return TokenCounts(vision.tokens_BTHWC.shape[1:4].numel(), given.given, given.asked)
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """For a record."""
 
     def asked(self, tokens: int) -> int:
         """How many of a video's tokens the method is asked for."""
