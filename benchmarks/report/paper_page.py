@@ -55,7 +55,7 @@ def page(evidence: Evidence, judged: Judged, notes: str = "", cells: Sequence[Pa
         wap=_wap(evidence),
         machines={name: machine(record) for name, record in latency.items()},
         complete={name: record.complete for name, record in latency.items()},
-        rivals=_rivals(),
+        rivals=rivals(),
         found_out=notes.strip(),
         open_cells=[(name, about[name], seeds) for name, seeds in evidence.records.open_cells.items()],
         made_by=provenance.in_short(evidence.records.cells.values()),
@@ -84,14 +84,15 @@ def _wap(evidence: Evidence) -> str:
     return "the cosine with a scale"
 
 
-def _rivals() -> list[tuple[Method, Official]]:
+def rivals() -> list[tuple[Method, Official]]:
     """Each rival that has official code, and what the registries say of that."""
+    from liteframe.models.rivals.earlytom import EarlyTomVideoLLM
     from liteframe.models.rivals.llm_pruning import PRUNERS
     from liteframe.models.rivals.tome_vit import ToMeTeacher
     from liteframe.ops.compressors.registry import METHODS
 
     built = {f"teacher+{name}": made.official for name, made in METHODS.items()}
     built |= {(name if "+" in name else f"teacher+{name}"): made.official for name, made in PRUNERS.items()}
-    built["tome-teacher+wap"] = ToMeTeacher.official
+    built |= {"tome-teacher+wap": ToMeTeacher.official, "teacher+earlytom": EarlyTomVideoLLM.official}
     known = methods()
     return [(known[name], official) for name, official in built.items() if official and name in known]

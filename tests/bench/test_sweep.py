@@ -156,7 +156,32 @@ def test_every_method_that_a_run_can_have_is_measured(run: Path, tmp_path: Path)
     fastv = rows["teacher+fastv"]
     assert (fastv["tokens"], fastv["tokens_asked"]) == (128, 8)
     assert fastv["tokens_mean_over_layers"] == pytest.approx((128 + 8 + 8) / 3)
+    assert (rows["teacher+earlytom"]["tokens"], rows["teacher+earlytom"]["tokens_asked"]) == (8, 8)
+    # PruneVid is asked for 20 before the LLM, but has no more where a whole segment stands still.
+    for name, by_layer in (("prunevid", (16, 6, 6)), ("holitom", (16, 16, 8)), ("earlytom", (16, 16, 8))):
+        row = rows[f"teacher+{name}-llm"]
+        assert (row["tokens"], row["tokens_asked"]) == (by_layer[0], 8)
+        assert row["tokens_mean_over_layers"] == pytest.approx(sum(by_layer) / 3)
     assert rows["teacher"]["tokens_asked"] is None
+
+
+@pytest.mark.parametrize(("ratio", "before", "inside"), [(16, 6.4, 2.5), (2.5, 1, 2.5), (2, 1, 2), (1, 1, 1)])
+def test_the_ratio_of_a_method_in_two_halves_is_of_both(run: Path, ratio: float, before: float, inside: float) -> None:
+    (method,) = methods_of_run(run, (8,), (8,), ["teacher+prunevid-llm"], ratio=ratio)
+    model: Any = method.model
+    assert (model.before.ratio, model.pruner.ratio) == (before, inside)
+    assert model.describe()["ratio"] == ratio
+    encoded = model.encode(torch.randn(1, 8, 3, 112, 112))
+    assert model.token_counts(encoded, model.project(encoded)).asked == round(128 / ratio)
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "threshold"),
+    [("earlytom", 4, 0.6), ("earlytom", 16, 0.3), ("earlytom-llm", 10, 0.5), ("earlytom-llm", 16, 0.3)],
+)
+def test_earlytom_has_the_settings_of_what_its_llm_is_shown(run: Path, name: str, ratio: int, threshold: float) -> None:
+    (method,) = methods_of_run(run, (8,), (8,), [f"teacher+{name}"], ratio=ratio)
+    assert method.model.backbone.threshold == threshold
 
 
 @pytest.mark.parametrize(("ratio", "left"), [(4, 16), (8, 8), (16, 4)])

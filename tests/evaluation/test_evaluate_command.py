@@ -19,10 +19,12 @@ from liteframe.data.decoding.decode import read_frames
 from liteframe.data.sampling.index_rules import uniform_midpoints
 from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import DataError
-from liteframe.evaluation import command
+from liteframe.evaluation import command, watching
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import benchmark
 from liteframe.evaluation.subject_loading import load_subject
+from liteframe.models.rivals.dycoke_decoding import DyCokeVideoLLM
+from liteframe.models.rivals.earlytom import EarlyTomVideoLLM
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.video_llm.generation import SharedVideo
@@ -71,11 +73,19 @@ def test_scores_are_those_of_the_answers() -> None:
 
 @pytest.mark.parametrize(
     ("compressor", "kind"),
-    [(None, VideoLLM), ("wap", VideoLLM), ("fastvid", PostHocVideoLLM), ("fastv", PrunedVideoLLM)],
+    [
+        (None, VideoLLM),
+        ("wap", VideoLLM),
+        ("fastvid", PostHocVideoLLM),
+        ("earlytom", EarlyTomVideoLLM),
+        ("fastv", PrunedVideoLLM),
+        ("holitom-llm", PrunedVideoLLM),
+    ],
 )
 def test_an_internvl_with_any_compressor_is_asked_as_it_stands(
-    compressor: str | None, kind: type, tmp_path: Path
+    compressor: str | None, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watching, "CLIPS_AT_ONCE", 4)
     reduced = ["--compressor", compressor, "--ratio", 4] if compressor else []
     assert evaluate("--out", tmp_path / "o", *reduced, "--answer", "likelihood", model=host_folder()) == 0
     model = load_subject(str(host_folder()), compressor, 4)
@@ -107,6 +117,26 @@ def test_a_question_that_breaks_off_between_two_layers_leaves_the_video_as_it_wa
     hidden_C, answer = shared.answer(*ids[2], 4)
     torch.testing.assert_close(hidden_C, wanted[2][0])
     assert answer == wanted[2][1]
+
+
+def test_dycoke_prunes_while_it_writes(tmp_path: Path) -> None:
+    words = ["--compressor", "dycoke-llm", "--ratio", 4, "--frames", 8]
+    assert evaluate("--out", tmp_path / "o", *words, model=host_folder()) == 0
+    model = load_subject(str(host_folder()), "dycoke-llm", 4)
+    assert isinstance(model, DyCokeVideoLLM)
+    found, differ = {line["question"]: line for line in lines(tmp_path / "o")}, 0
+    for question in questions():
+        with torch.no_grad():
+            (video,) = model.project(model.encode(pixels(question.video, 8)))
+        ids = model.prompts.question_ids_of_lines(question.text, video.lines)
+        visual = video.compressed.tokens_MC[None, None]
+        written, whole_cache = (
+            model.prompts.tokenizer.decode(shared.answer(*ids, 16)[1], skip_special_tokens=True)
+            for shared in (model.shared_video(visual), SharedVideo(model.inner, visual))
+        )
+        assert found[question.id]["answer"] == written
+        differ += written != whole_cache
+    assert differ, "the test sees answers that pruning changes"
 
 
 def test_pruning_inside_the_llm_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

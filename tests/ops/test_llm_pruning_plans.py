@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from liteframe.errors import ConfigError
-from liteframe.ops.llm_pruning import fastv_plan, kept_places, mean_tokens, pyramid_plan
+from liteframe.ops.llm_pruning import (
+    fastv_plan,
+    kept_of_lines,
+    kept_places,
+    mean_tokens,
+    merge_into_kept,
+    pyramid_plan,
+)
 
 
 def test_the_papers_settings() -> None:
@@ -37,6 +44,51 @@ def test_text_stays_and_of_equals_the_first() -> None:
     assert kept_places(scores, visual, 1).tolist() == [0, 2, 5]
     assert kept_places(scores, visual, 2).tolist() == [0, 2, 3, 5]
     assert kept_places(scores, visual, 9).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def loop_lines(scores: list[float], visual: list[bool], keep: int) -> list[int]:
+    lines: list[list[int]] = []
+    for place, is_visual in enumerate(visual):
+        if is_visual and (place == 0 or not visual[place - 1]):
+            lines.append([])
+        if is_visual:
+            lines[-1].append(place)
+    everything, stays = [place for line in lines for place in line], []
+    for line in lines:
+        stays += sorted(line, key=lambda place: -scores[place])[: len(line) * keep // len(everything)]
+    rest = sorted(set(everything) - set(stays), key=lambda place: (-scores[place], place))
+    return sorted([*(p for p, is_visual in enumerate(visual) if not is_visual), *stays, *rest[: keep - len(stays)]])
+
+
+def test_every_line_keeps_its_share_and_the_best_take_the_rest() -> None:
+    random = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        visual = torch.rand(30, generator=random) < 0.7
+        scores = torch.rand(30, generator=random)
+        for keep in range(1, int(visual.sum()) + 1):
+            expected = loop_lines(scores.tolist(), visual.tolist(), keep)
+            assert kept_of_lines(scores, visual, keep).tolist() == expected
+    scores, visual = torch.tensor([9.0, 8, 7, 6, 0, 1, 2, 3]), torch.ones(8, dtype=torch.bool)
+    visual[4] = False
+    assert kept_of_lines(scores, visual, 4).tolist() == [0, 1, 2, 4, 7]
+
+
+def test_merging_is_one_mean_after_the_other() -> None:
+    random = torch.Generator().manual_seed(1)
+    for keep in (1, 3, 12, 19):
+        states = torch.randn(25, 6, generator=random)
+        visual = torch.arange(25) > 4
+        visual[-1] = False
+        kept = kept_places(torch.rand(25, generator=random), visual, keep)
+        expected = {place: states[place].clone() for place in kept.tolist()}
+        targets = [place for place in expected if visual[place]]
+        for place in range(25):
+            if place not in expected:
+                likeness = {t: float(torch.cosine_similarity(states[place], states[t], dim=0)) for t in targets}
+                target = max(targets, key=likeness.__getitem__)
+                expected[target] = (expected[target] + states[place]) / 2
+        torch.testing.assert_close(merge_into_kept(states, visual, kept), torch.stack([*expected.values()]))
+    assert merge_into_kept(states.bfloat16(), visual, kept).dtype == torch.bfloat16
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -15,6 +15,7 @@ from report.wording import words
 
 GROUPS = {
     *("teacher", "pool", "wap", "named", "other", "own budget", "inside the encoder", "inside the LLM"),
+    "before and inside the LLM",
     *("later", "setting", "ratio", "student", "encoder", "mixer"),
 }
 
@@ -28,6 +29,12 @@ def test_all_that_is_measured_has_an_entry_told_apart() -> None:
     for each in methods().values():
         assert each.group in GROUPS and MarkerStyle(each.marker) and each.colour.startswith("#")
         assert each.same_as is None or each.same_as in methods()
+
+
+def test_methods_in_two_halves_stand_with_those_whose_llm_sees_more_and_in_no_claim() -> None:
+    halves = {name for name in RUN_METHODS if name.endswith("-llm")}
+    assert halves == {*of_groups("before and inside the LLM")} <= {*BEYOND_16X}
+    assert not halves & {*of_groups(*REDUCING)}
 
 
 def test_an_unknown_method_has_its_own_name_and_comes_last() -> None:

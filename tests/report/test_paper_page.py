@@ -25,7 +25,7 @@ from report import plots
 from report.accuracy_claims import REDUCING
 from report.claims import claims, judged_claims, parts_table
 from report.evidence import Evidence
-from report.paper_page import page, write_paper
+from report.paper_page import page, rivals, write_paper
 from report.paper_tables import reductions
 from report.verdicts import MISSING
 from report.wording import words
@@ -46,6 +46,13 @@ def some(method: str, frames: int, seed: int) -> float:
 
 def test_the_committed_page_says_what_the_records_do() -> None:
     assert write_paper(COMMITTED, check=True) == []
+
+
+def test_what_a_difference_costs_is_a_share_of_right_answers_and_no_overlap_of_tokens() -> None:
+    overlap = re.compile(r"alike|random|of the tokens|\d of \d+ tokens")
+    assert not [official.costs for _, official in rivals() if overlap.search(official.costs)]
+    text = (COMMITTED.parents[2] / "docs" / "rivals.md").read_text(encoding="utf-8")
+    assert not re.search(r"\d\.\d\d\d\b(?!\d)|\d+ of \d{3}", re.sub(r"\(\d{4}\.\d{5}", "", text))
 
 
 def test_the_page_of_no_records_promises_nothing(tmp_path: Path) -> None:

@@ -150,6 +150,27 @@ def test_methods_that_were_added_later_are_named(records: Path) -> None:
     assert said in _page(records)
 
 
+def _renamed(records: Path, names: dict[str, str]) -> None:
+    """Gives methods of all reports other names."""
+    for path in records.glob("tiny-seed*/report.json"):
+        report = json.loads(path.read_text())
+        for row in report["rows"]:
+            row["arm"] = names.get(row["arm"], row["arm"])
+        write_json(path, report)
+
+
+def test_halves_that_were_not_measured_are_said_and_not_called_unbuilt(records: Path) -> None:
+    assert "Not in these rows" not in _page(records) and "Not built" not in _page(records)
+    _renamed(records, {"teacher+average": "teacher+holitom", "teacher+max": "teacher+flashvid"})
+    page = _page(records)
+    assert "Not in these rows: HoliTom's merging inside the LLM.\n" in page
+    assert "Not built: FlashVID's pruning inside the LLM, before which a quarter more tokens stay.\n" in page
+    _renamed(records, {"teacher+subsample": "teacher+holitom-llm", "teacher+flashvid": "teacher+dycoke"})
+    page = _page(records)
+    assert "Not in these rows: DyCoke's pruning of the LLM's cache while it decodes.\n" in page
+    assert "HoliTom's merging" not in page and "Not built" not in page
+
+
 def test_noise_of_the_times_is_said(records: Path) -> None:
     path = records / "tiny-seed5" / "report.json"
     report = json.loads(path.read_text())

@@ -15,7 +15,17 @@ from liteframe.data.store.feature_store import FeatureStore
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.rivals.attention_probe import AttentionProbe
-from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, PyramidDrop
+from liteframe.models.rivals.dycoke_decoding import DyCokeVideoLLM
+from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
+from liteframe.models.rivals.llm_pruning import (
+    EarlyTomInside,
+    FastV,
+    HoliTomInside,
+    PrunedVideoLLM,
+    Pruner,
+    PruneVidInside,
+    PyramidDrop,
+)
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.rivals.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.student.encoder import LiteFrameEncoder
@@ -131,6 +141,12 @@ class RunParts:
         merging.mean, merging.std = teacher.mean, teacher.std
         return VideoLLM(*self.base_vlm, merging, self.blocks(ratio))
 
+    def earlytom(self, ratio: float) -> EarlyTomVideoLLM:
+        """The teacher whose encoder merges frames, and what is left of them at that ratio."""
+        teacher = self.teacher.backbone
+        assert isinstance(teacher, InternVLTeacher)
+        return EarlyTomVideoLLM(VideoLLM(*self.base_vlm, EarlyTomTeacher(teacher, ratio)), ratio)
+
     def compressed(self, compressor: Compressor) -> VideoLLM:
         """The teacher with a compressor on its grid."""
         return VideoLLM(*self.base_vlm, self.teacher.backbone, compressor)
@@ -177,21 +193,41 @@ def _post_hoc(name: str, settings: dict[str, Any] | None = None) -> Maker:
     return make
 
 
+def _in_both(before: Maker, pruner: Pruner) -> Maker:
+    """A method with its half inside the LLM.
+
+    `ratio` is of all tokens to those that the LLM's last layer sees, as of all that prune there. The pruner reduces by
+    its own ratio, and the method before it by the rest; where less is asked for, the pruner does all of it.
+    """
+
+    def make(parts: RunParts, ratio: float) -> PrunedVideoLLM:
+        inside = replace(pruner, ratio=min(ratio, pruner.ratio))
+        return PrunedVideoLLM(before(parts, ratio / inside.ratio), inside)
+
+    return make
+
+
 RUN_METHODS: dict[str, Maker] = {
     "teacher": lambda parts, _: parts.teacher,
     **{f"teacher+{name}": _on_blocks(name) for name in ON_BLOCKS},
     **{f"teacher+{name}": _post_hoc(name) for name in METHODS if name not in ON_BLOCKS},
     "tome-teacher+wap": lambda parts, ratio: parts.tome_teacher(ratio),
     "tome4-teacher+wap": lambda parts, ratio: parts.tome_quarter_teacher(ratio),
+    "teacher+earlytom": lambda parts, ratio: parts.earlytom(ratio),
     "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
+    "teacher+prunevid-llm": _in_both(_post_hoc("prunevid"), PruneVidInside()),
+    "teacher+holitom-llm": _in_both(_post_hoc("holitom"), HoliTomInside()),
+    "teacher+earlytom-llm": _in_both(RunParts.earlytom, EarlyTomInside()),
     "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),
     "liteframe-lma": lambda parts, _: parts.adapted(parts.run / "lma" / "export"),
 }
 """Every method by name: how its model is made from a run, compressing so many times."""
 
 VARIANT_METHODS: dict[str, Maker] = {
-    f"teacher+{name}": _post_hoc(method, settings) for name, (method, settings) in VARIANTS.items()
+    **{f"teacher+{name}": _post_hoc(method, settings) for name, (method, settings) in VARIANTS.items()},
+    # What it prunes while it decodes changes no first token, which is all that the bench asks for.
+    "teacher+dycoke-llm": lambda parts, ratio: DyCokeVideoLLM(parts.teacher, ratio),
 }
 """Methods that are measured where they are named, and not among all."""
 

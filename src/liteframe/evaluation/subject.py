@@ -6,17 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from liteframe.hf.engine import compile_ahead, describe_engine
+from liteframe.models.rivals.dycoke_decoding import DyCokeVideoLLM
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
-from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.rivals.uneven import UnevenVideoLLM
 from liteframe.models.teachers import weights_sha256
 from liteframe.models.video_llm.answering_model import AnsweringModel
+from liteframe.models.video_llm.generation import SharedVideo
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.precision import dtype_named, on_device, set_precision
 from liteframe.models.video_llm.prompts import PromptBuilder
 
-Answering = VideoLLM | PostHocVideoLLM | PrunedVideoLLM
+Answering = VideoLLM | UnevenVideoLLM | PrunedVideoLLM
 
 
 class EvaluatedModel:
@@ -66,12 +69,18 @@ class EvaluatedModel:
     @property
     def frames_per_line(self) -> int:
         """Frames behind each number of a `Frame` line."""
-        return self.model.frames_per_line if isinstance(self.model, PostHocVideoLLM) else self.steps.frames_per_group
+        return self.steps.frames_per_group if self._uneven is None else self._uneven.frames_per_line
+
+    @property
+    def _uneven(self) -> UnevenVideoLLM | None:
+        """What compresses before the LLM, where frames keep unequal numbers of tokens."""
+        model = self.model.before if isinstance(self.model, PrunedVideoLLM) else self.model
+        return model if isinstance(model, UnevenVideoLLM) else None
 
     @torch.inference_mode()
     def token_counter(self, size: tuple[int, int]) -> Callable[[int], int]:
         """Gives the visual tokens of so many frames of `size` = (height, width), where none is cut."""
-        compressed = self.model if isinstance(self.model, PostHocVideoLLM) else None
+        compressed = self._uneven
         steps: AnsweringModel = self.steps if compressed is None else compressed.inner
         group = steps.frames_per_group
         with self.autocast():
@@ -83,6 +92,12 @@ class EvaluatedModel:
             return every if compressed is None else compressed.asked(every)
 
         return count
+
+    def shared_video(self, visual_BTNC: Tensor) -> SharedVideo:
+        """Greedy answers to questions about a video of which the LLM sees this."""
+        if isinstance(self.model, DyCokeVideoLLM):
+            return self.model.shared_video(visual_BTNC, self.dtype)
+        return SharedVideo(self.inner, visual_BTNC, self.dtype)
 
     def autocast(self) -> torch.autocast:
         """To its dtype."""

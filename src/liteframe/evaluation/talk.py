@@ -12,7 +12,7 @@ from liteframe.evaluation.answering import option_ids, option_logits
 from liteframe.evaluation.subject import EvaluatedModel
 from liteframe.evaluation.watching import Shown
 from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
-from liteframe.models.video_llm.generation import SharedVideo, require_room, room_for_answer
+from liteframe.models.video_llm.generation import require_room, room_for_answer
 from liteframe.models.video_llm.text_stream import decode
 
 
@@ -62,7 +62,7 @@ class Talk:
 
     def __init__(self, subject: EvaluatedModel, shown: Shown) -> None:
         self.subject, self.shown = subject, shown
-        self._shared = SharedVideo(subject.inner, shown.visual, subject.dtype)
+        self._shared = subject.shared_video(shown.visual)
 
     @torch.inference_mode()
     def ask(self, turn: Turn, max_tokens: int) -> Said:

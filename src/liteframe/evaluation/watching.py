@@ -92,7 +92,7 @@ class Watched:
                 lambda part: model.project(model.encode(part.to(self.subject.device))),
                 frames_TCHW[None, places_T],
                 self.subject.inner.clip_frames,
-                CLIPS_AT_ONCE,
+                None if getattr(model.backbone, "whole_video", False) else CLIPS_AT_ONCE,
             )
         return _tokens_and_lines(visual)
 

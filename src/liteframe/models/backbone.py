@@ -28,6 +28,19 @@ from liteframe.ops.wap import (
 Block = tuple[int, int, int]
 
 
+@dataclass(frozen=True)
+class MergedFrames:
+    """The remaining frames of one video whose encoder merges frames.
+
+    Attributes:
+        places: their frame numbers in the video, ascending from 0.
+        segments: the encoder's segments of the remaining frames, each as its first frame and the one after its last.
+    """
+
+    places: list[int]
+    segments: list[tuple[int, int]]
+
+
 @dataclass
 class VisionTokens:
     """Tokens on a grid, and what the encoder itself says of how much each of them matters.
@@ -41,6 +54,8 @@ class VisionTokens:
             `models.attention_probe`.
         cls_attention_BTHW: attention that the class token pays to each token in the last layer, mean over heads,
             (B, T, H, W); None unless asked for.
+        merged: the remaining frames of each video, where the encoder merges frames; others hold a copy of the last
+            remaining frame before them.
     """
 
     tokens_BTHWC: Tensor
@@ -48,6 +63,7 @@ class VisionTokens:
     pool_query_C: Tensor | None = None
     keys_BTHWK: Tensor | None = None
     cls_attention_BTHW: Tensor | None = None
+    merged: tuple[MergedFrames, ...] | None = None
 
     @property
     def saliencies(self) -> tuple[str, ...]:

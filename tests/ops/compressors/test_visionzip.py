@@ -24,7 +24,7 @@ def loop_visionzip(features: Features, keep: int, dominant: float, added: bool =
         expected |= {place: points[place] for place in strong}
         rest = [place for place in places if place not in strong]
         groups = budget - len(strong)
-        targets = [rest[group * len(rest) // groups] for group in range(groups)]
+        targets = rest[:: max(1, len(rest) // groups)][:groups] if groups else []
         members: dict[int, list[int]] = {target: [] for target in targets}
         for place in rest if targets else []:
             if place not in targets:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -49,27 +51,42 @@ class AttentionProbe(nn.Module):
         """As the teacher's, with `keys_BTHWK` and `cls_attention_BTHW`."""
         tower: Any = self.teacher.vision_tower
         attention = tower.encoder.layer[self.teacher.layers_run - 1].attention
-        caught: dict[str, Tensor] = {}
-        hooks = [
-            # The norms are where queries and keys are whole; without norms they are identities in the same place.
-            getattr(attention, f"{name}_norm").register_forward_hook(
-                lambda _module, _inputs, output, name=name: caught.__setitem__(name, output)
-            )
-            for name in ("q", "k")
-        ]
-        try:
+        with queries_and_keys(attention) as caught:
             vision = self.teacher(frames_BTCHW)
-        finally:
-            for hook in hooks:
-                hook.remove()
         grid = vision.tokens_BTHWC.shape[:-1]
-        keys_MNK = caught["k"]
-        row_MN = attention_row(caught["q"][:, 0], keys_MNK, attention.num_heads, attention.scale)
         return replace(
             vision,
-            keys_BTHWK=keys_MNK[:, 1:].reshape(*grid, -1),
-            cls_attention_BTHW=row_MN[:, 1:].reshape(grid),
+            keys_BTHWK=caught["k"][:, 1:].reshape(*grid, -1),
+            cls_attention_BTHW=class_attention(attention, caught).reshape(grid),
         )
+
+
+@contextmanager
+def queries_and_keys(attention: Any) -> Iterator[dict[str, Tensor]]:
+    """Queries "q" and keys "k" of the next call of an encoder layer's attention, heads concatenated, (M, 1 + N, K)."""
+    caught: dict[str, Tensor] = {}
+    hooks = [
+        # The norms are where queries and keys are whole; without norms they are identities in the same place.
+        getattr(attention, f"{name}_norm").register_forward_hook(
+            lambda _module, _inputs, output, name=name: caught.__setitem__(name, output)
+        )
+        for name in ("q", "k")
+    ]
+    try:
+        yield caught
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def class_attention(attention: Any, caught: dict[str, Tensor]) -> Tensor:
+    """Attention that the class token pays to each of N patches, mean over heads: (M, N) in float32.
+
+    Args:
+        attention: an encoder layer's.
+        caught: see `queries_and_keys`.
+    """
+    return attention_row(caught["q"][:, 0], caught["k"], attention.num_heads, attention.scale)[:, 1:]
 
 
 def attention_row(query_MK: Tensor, keys_MNK: Tensor, heads: int, scale: float) -> Tensor:

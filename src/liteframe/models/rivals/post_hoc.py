@@ -6,43 +6,24 @@ onto the same grid. What is left stands in `Frame` lines that hold unequal numbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from liteframe.errors import ConfigError, GeometryError
+from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.rivals.attention_probe import AttentionProbe
-from liteframe.models.rivals.wrapped import WrappedVideoLLM
+from liteframe.models.rivals.uneven import CompressedVideo, UnevenVideoLLM, shuffled
 from liteframe.models.teachers import InternVLTeacher
-from liteframe.models.teachers.internvl import pixel_shuffle
-from liteframe.models.video_llm.answering_model import TokenCounts
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.models.video_llm.prompts import Line
-from liteframe.ops.compressors.features import Compressed, Features
+from liteframe.ops.compressors.features import Features
 from liteframe.ops.compressors.registry import method as method_named
 
 _OF_THE_LAST_LAYER = {"keys_THWK", "cls_attention_THW"}
 
 
-@dataclass(frozen=True)
-class CompressedVideo:
-    """What the LLM sees of one video.
-
-    Attributes:
-        compressed: tokens of the LLM's width.
-        lines: number of each `Frame` line and how many of the tokens stand in it; lines without any are left out.
-    """
-
-    compressed: Compressed
-    lines: list[Line]
-
-
-class PostHocVideoLLM(WrappedVideoLLM):
+class PostHocVideoLLM(UnevenVideoLLM):
     """A Video LLM whose visual tokens are compressed by a method of `ops.compressors`.
 
     Args:
@@ -66,17 +47,8 @@ class PostHocVideoLLM(WrappedVideoLLM):
         frames_per_line: int = 1,
         settings: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(inner)
-        if ratio < 1:
-            raise ConfigError(f"ratio is {ratio}; a compressor leaves 1/ratio of the tokens, so give 1 or more")
-        if frames_per_line < 1:
-            raise ConfigError(f"frames_per_line is {frames_per_line}; give 1 or more")
-        if inner.frames_per_group != 1:
-            raise ConfigError(
-                f"{method} is applied to every frame's tokens, but a group of this model spans"
-                f" {inner.frames_per_group} frames; give it a backbone and compressor that keep frames apart"
-            )
-        self.method, self.ratio, self.frames_per_line = method, ratio, frames_per_line
+        super().__init__(inner, method, ratio, frames_per_line)
+        self.method = method
         self._method = method_named(method)
         if method == "wap":
             raise ConfigError("WAP compares tokens with class tokens, before the projector: VideoLLM(compressor=WAP())")
@@ -91,53 +63,10 @@ class PostHocVideoLLM(WrappedVideoLLM):
         self._defaults = {name: each.default for name, each in takes.items() if each.default is not each.empty}
         self.settings = {**heads, **(settings or {})}
 
-    def encode(self, frames_BTCHW: Tensor) -> VisionTokens:
-        """Dense tokens, with what the method needs of the last layer."""
-        return self.compress(self.backbone(frames_BTCHW))
-
-    def compress(self, vision: VisionTokens) -> VisionTokens:
-        """Nothing yet: these methods work on projected tokens."""
-        return vision
-
     def project(self, vision: VisionTokens) -> list[CompressedVideo]:
         """Projects every token, then compresses each video."""
         visual_BTNC = self.inner.project(vision.tokens_BTHWC)
         return [self._compress_video(features) for features in self._features(vision, visual_BTNC)]
-
-    def token_counts(self, vision: VisionTokens, visual: list[CompressedVideo]) -> TokenCounts:
-        """Of the first video; all of its tokens leave the encoder."""
-        given = visual[0].compressed
-        return TokenCounts(vision.tokens_BTHWC.shape[1:4].numel(), given.given, given.asked)
-
-    def asked(self, tokens: int) -> int:
-        """How many of a video's tokens the method is asked for."""
-        return max(1, round(tokens / self.ratio))
-
-    def prompt_ids(self, visual: list[CompressedVideo], question: str) -> list[int]:
-        """Of the first video."""
-        before, after = self.prompts.question_ids_of_lines(question, visual[0].lines)
-        return [*before, *after]
-
-    def prefill(self, visual: list[CompressedVideo], ids_L: list[int]) -> Tensor:
-        """Logits (1, vocabulary) after a whole prompt about one video.
-
-        Raises:
-            GeometryError: several videos, whose prompts differ.
-        """
-        if len(visual) > 1:
-            raise GeometryError(f"{len(visual)} videos were given; a post-hoc method is prefilled video by video")
-        return self.inner.prefill(visual[0].compressed.tokens_MC[None, None], ids_L)
-
-    @torch.no_grad()
-    def first_answer_logits(self, visual: list[CompressedVideo], questions_B: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Logits (questions, vocabulary) of the first answer token; video by video, as their prompts differ."""
-        logits = []
-        for video, questions in zip(visual, questions_B, strict=True):
-            prompts = [self.prompts.question_ids_of_lines(question, video.lines) for question in questions]
-            tokens_11MC = video.compressed.tokens_MC[None, None]
-            (hidden_QC,) = self.inner.hidden_after(tokens_11MC, prompts[0][0], [[ids for _, ids in prompts]])
-            logits.append(self.inner.lm_head(hidden_QC))
-        return logits
 
     def describe(self) -> dict[str, Any]:
         """For a record: all settings, those that were not given too."""
@@ -161,9 +90,7 @@ class PostHocVideoLLM(WrappedVideoLLM):
 
     def _compress_video(self, features: Features) -> CompressedVideo:
         result = self._method.function(features, self.asked(features.count), **self.settings)
-        tokens_a_line = self.frames_per_line * features.grid[1] * features.grid[2]
-        line_M, count_M = (result.places_M // tokens_a_line).unique_consecutive(return_counts=True)
-        return CompressedVideo(result, list(zip((line_M + 1).tolist(), count_M.tolist(), strict=True)))
+        return self._in_lines(result, features.grid[1] * features.grid[2])
 
     def _features(self, vision: VisionTokens, visual_BTNC: Tensor) -> list[Features]:
         """Of each video, on the grid of projected tokens."""
@@ -172,10 +99,10 @@ class PostHocVideoLLM(WrappedVideoLLM):
         grid = (T, round(H * ratio), round(W * ratio))
         keys_BTHWK = vision.keys_BTHWK
         attention_BTHW = vision.cls_attention_BTHW
-        shuffled_keys = None if keys_BTHWK is None else _shuffled(keys_BTHWK, ratio)
+        shuffled_keys = None if keys_BTHWK is None else shuffled(keys_BTHWK, ratio)
         # A projected token is as salient as its patches together; it matches another as their mean keys do.
         keys = None if shuffled_keys is None else shuffled_keys.mean(dim=-2)
-        salience = None if attention_BTHW is None else _shuffled(attention_BTHW[..., None], ratio).sum(dim=(-2, -1))
+        salience = None if attention_BTHW is None else shuffled(attention_BTHW[..., None], ratio).sum(dim=(-2, -1))
         return [
             Features(
                 visual_BTNC[video].reshape(*grid, -1),
@@ -185,10 +112,3 @@ class PostHocVideoLLM(WrappedVideoLLM):
             )
             for video in range(B)
         ]
-
-
-def _shuffled(values_BTHWK: Tensor, ratio: float) -> Tensor:
-    """Values of the patches behind each projected token, (B, T, H', W', patches, K)."""
-    B, T = values_BTHWK.shape[:2]
-    together = pixel_shuffle(values_BTHWK.flatten(0, 1), ratio).unflatten(0, (B, T))
-    return together.unflatten(-1, (-1, values_BTHWK.shape[-1]))

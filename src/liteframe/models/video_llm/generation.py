@@ -142,7 +142,7 @@ class SharedVideo:
                 hidden_1C = self._through(asked_ids)
                 chosen = _tokens_in_turn(
                     self.model.lm_head(hidden_1C),
-                    lambda tokens_B, _: self.model.lm_head(self._through(tokens_B.tolist())),
+                    lambda tokens_B, _: self.model.lm_head(self._next(int(tokens_B))),
                     self.model.end_ids,
                     max_tokens,
                 )
@@ -163,6 +163,10 @@ class SharedVideo:
     def _through(self, ids: list[int], visual_BTNC: Tensor | None = None) -> Tensor:
         """The last hidden state (1, C_llm), once these tokens have gone through the LLM."""
         return read_prompt(self.model, ids, visual_BTNC, self._cache)
+
+    def _next(self, token: int) -> Tensor:
+        """The last hidden state (1, C_llm), once one more token of the answer has gone through the LLM."""
+        return self._through([token])
 
 
 @torch.inference_mode()

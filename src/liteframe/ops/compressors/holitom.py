@@ -12,7 +12,7 @@ what others quote; the settings are the repository's. As there:
   are centres, the others go to the nearest; a centre becomes w * centre + (1 - w) * mean of its members with
   w = `centre_weight`.
 
-The half that merges inside the LLM is not here.
+The half that merges inside the LLM is in `ops.llm_pruning`.
 
 Decided here: attention is the class token's (official: the mean over all queries of SigLIP, which has no class token);
 of windowings of equal worth, the one whose last windows are shortest; the budget is shared exactly in proportion to the

@@ -11,7 +11,8 @@ class Official(NamedTuple):
     Attributes:
         scope: what its tokens are compared within.
         differs: from the official code; what is not built at all stands elsewhere.
-        costs: what that costs the method, measured where it could be.
+        costs: what that costs the method in shares of right answers, where that was measured; how many tokens agree on
+            random features stands in docs/rivals.md.
     """
 
     scope: str

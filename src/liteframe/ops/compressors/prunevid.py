@@ -11,7 +11,7 @@ read, of the paper only its opening and what others quote; the settings are the 
   become their mean.
 - Still tokens of a segment, and moving tokens of each frame, are clustered by DPC-KNN; a cluster becomes its mean.
 
-The second half of the method, which prunes inside the LLM by the question's attention, is not here.
+The second half of the method, which prunes inside the LLM by the question's attention, is in `ops.llm_pruning`.
 
 The paper keeps half of the tokens as clusters. Decided here: that share follows from the budget, so `given` is exact,
 save where still tokens leave fewer than `keep`; then all of these are given. A segment of one frame has no pairs and

@@ -103,8 +103,8 @@ METHODS: dict[str, Method] = {
         official=Official(
             "segments of the video",
             "class tokens stand in for SigLIP's pooling head; budgets are rounded for a segment, not for each frame",
-            "nothing that is known: of the same features 0.86 of the tokens are alike at 8x, the others nearly so; at"
-            " one token a frame official rounding merges none, 0.642 for 0.662 at 64 frames (400 questions)",
+            "at one token a frame official rounding merges none, 0.642 for 0.662 at 64 frames (400 questions); the"
+            " rest was not measured",
         ),
     ),
     "dycoke": Method(
@@ -114,7 +114,7 @@ METHODS: dict[str, Method] = {
             "groups of 4 frames",
             "the share that goes follows from the budget; the official loop leaves the third frame of the last group"
             " whole",
-            "12 of 460 tokens of a video of 64 frames; the others are the same",
+            "not measured",
         ),
     ),
     "prunevid": Method(
@@ -124,8 +124,7 @@ METHODS: dict[str, Method] = {
             "segments of the video",
             "parts of up to 14 tokens are clustered too, which the official code leaves as they are; the share of"
             " clusters follows from the budget",
-            "not known at 16x, which the official code cannot reach on frames of 16 tokens; of larger parts the same"
-            " tokens come out",
+            "cannot be measured at 16x, which the official code does not reach on frames of 16 tokens",
         ),
     ),
     "holitom": Method(
@@ -144,15 +143,15 @@ METHODS: dict[str, Method] = {
         evs,
         official=Official(
             "the video",
-            "works before the projector, where vLLM compares what the LLM sees",
-            "not measured",
+            "nothing that is known",
+            "nothing",
         ),
     ),
     "vidcom2": Method(
         vidcom2,
         official=Official(
             "the video and a frame",
-            "works before the projector; budgets are rounded to their sum, not each by itself",
+            "budgets are rounded to their sum, not each by itself",
             "not measured",
         ),
     ),

@@ -3,8 +3,9 @@
 Source: Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (CVPR 2025, arXiv
 2412.04467), dominant token selection and contextual token merging; the official repository (dvlab-research/VisionZip,
 Apache-2.0) was read, of the paper only what others quote. As there, in each frame: dominant tokens are those of the
-highest class attention, unchanged; of the rest, targets at even steps in raster order; each other token goes to the
-target that is most similar by the cosine of keys. 54 dominant and 10 contextual tokens are the repository's 64.
+highest class attention, unchanged; of the rest, targets at steps of equally many whole tokens in raster order; each
+other token goes to the target that is most similar by the cosine of keys. 54 dominant and 10 contextual tokens are the
+repository's 64.
 
 Decided here: a contextual token is the mean of target and members; the official code adds the members' mean to the
 target, which `added` does and a frozen LLM reads worse. The class token itself, which the official code counts as
@@ -75,9 +76,9 @@ def visionzip(
 
 
 def _contextual(rest_FRC: Tensor, keys_FRK: Tensor, groups: int, added: bool) -> tuple[Tensor, Tensor]:
-    """Tokens ``(F, groups, C)`` of groups around targets at even steps, and the targets' indices ``(groups,)``."""
+    """Tokens ``(F, groups, C)`` of groups around targets at equal steps, and the targets' indices ``(groups,)``."""
     number_M = torch.arange(groups, device=rest_FRC.device)
-    target_M = number_M * rest_FRC.shape[1] // groups
+    target_M = number_M * (rest_FRC.shape[1] // groups)
     group_FR = cosines(keys_FRK, keys_FRK[:, target_M]).argmax(dim=-1)
     # Targets are set apart by index: one whose key equals another's would else go there.
     group_FR[:, target_M] = -1
