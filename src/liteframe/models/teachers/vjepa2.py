@@ -15,7 +15,6 @@ from liteframe.models.backbone import VisionTokens
 from liteframe.models.teachers.clips import ClipTeacher, ClipTeacherSource
 from liteframe.models.teachers.geometry import TeacherGeometry
 
-
 _OF_2_1 = (
     *("use_rope_interleave", "interpolate_rope", "use_modality_embeddings", "use_image_patch_embedder"),
     "hierarchical_layers",
