@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[Any, Callable[[str], TeacherSource], str, dict[str, Any]]
     "qwen": (qwen_folder, QwenVL, "norm", {"output_size": 24, "image_size": 448}),
     "timm": (timm_folder, TimmViT, "class_token", {"output_size": 32, "image_size": 56}),
     "vjepa2": (vjepa2_folder, partial(VJEPA2, clip_frames=4), "norm", {"output_size": 48, "image_size": 56}),
-    "videoprism": (videoprism_folder, VideoPrism, "mean_token", {"output_size": 32, "image_size": 56}),
+    "videoprism": (videoprism_folder, VideoPrism, "norm", {"output_size": 32, "image_size": 56}),
 }
 BLOCKS = {"qwen": (2, 1, 1), "vjepa2": (2, 2, 2)}
 """Of 4 frames and 2 x 2 patches, in tokens that span more than one."""
