@@ -64,16 +64,16 @@ class VJEPA2Teacher(ClipTeacher):
         tower: Any = self.tower
         hidden_NMC = tower.embeddings(self.clips_of(frames_BTCHW))
         side = max(grid[1:])
-        places_1M = _places(hidden_NMC.shape[1], grid[1], grid[2], hidden_NMC.device)
+        positions_1M = _positions(hidden_NMC.shape[1], grid[1], grid[2], hidden_NMC.device)
         for layer in tower.layer:
             layer.attention.grid_size = side
-            hidden_NMC = layer(hidden_NMC, places_1M)[0]
+            hidden_NMC = layer(hidden_NMC, positions_1M)[0]
         tokens_NMC = tower.layernorm(hidden_NMC)
         return VisionTokens(tokens_BTHWC=tokens_NMC.reshape(len(frames_BTCHW), *grid, -1))
 
 
-def _places(tokens: int, rows: int, columns: int, device: torch.device) -> Tensor | None:
-    """Number that each token of a clip has in a square grid of the longer side, (1, M); None where it is square."""
+def _positions(tokens: int, rows: int, columns: int, device: torch.device) -> Tensor | None:
+    """Index of each token of a clip in a square grid of the longer side, (1, M); None where the clip's is square."""
     if rows == columns:
         return None
     side = max(rows, columns)
@@ -89,7 +89,7 @@ class VJEPA2(ClipTeacherSource):
     Args:
         source: folder or hub id.
         clip_frames: frames whose tokens see each other, a multiple of the tubelet's; its positions are relative, so it
-            takes any number. Null is what it was trained on last, often 64, to which shorter videos are filled up.
+            takes any number. Null is `frames_per_clip` of its config, often 64, to which shorter videos are filled up.
     """
 
     teacher = VJEPA2Teacher
