@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+import transformers
 from torch import nn
 from transformers import (
     Qwen2_5_VLConfig,
@@ -18,6 +19,9 @@ from transformers import (
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
+    VJEPA2Config,
+    VJEPA2Model,
+    VJEPA2VideoProcessor,
 )
 
 SIZES: dict[str, Any] = {
@@ -75,6 +79,46 @@ def qwen_folder(folder: Path) -> Qwen2_5_VLForConditionalGeneration:
     model = Qwen2_5_VLForConditionalGeneration(config)
     randomise(model).save_pretrained(folder)
     Qwen2VLImageProcessor().save_pretrained(folder)
+    return model
+
+
+def vjepa2_folder(folder: Path, kind: type[Any] = VJEPA2Model, **changes: Any) -> Any:
+    """A V-JEPA 2 of 56 px, patches of 14 and tubelets of 2 frames, with its processor."""
+    predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "mlp_ratio": 2, **predictor}
+    pixels = {"crop_size": 56, "patch_size": 14, "frames_per_clip": 4}
+    model = kind(VJEPA2Config(**{**sizes, **pixels, "num_pooler_layers": 1, **changes}))
+    randomise(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.mul_(8 if "attention.query" in name else 1)  # so that attention tells positions apart
+    model.save_pretrained(folder)
+    VJEPA2VideoProcessor(crop_size=56).save_pretrained(folder)
+    return model
+
+
+def videoprism_config(**changes: Any) -> Any:
+    """Of a VideoPrism's vision encoder of 56 px, patches of 14 and clips of 4 frames."""
+    layers = {"num_spatial_layers": 2, "num_temporal_layers": 1, "num_auxiliary_layers": 1}
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, **layers}
+    return transformers.VideoPrismVisionConfig(
+        **{**sizes, "image_size": 56, "num_frames": 4, "tubelet_size": [1, 14, 14], **changes}
+    )
+
+
+def videoprism_folder(folder: Path, kind: str = "VideoPrismVisionModel", **changes: Any) -> Any:
+    """A VideoPrism, or a model around one, with the processor that published folders have."""
+    config = videoprism_config(**changes)
+    if kind == "VideoPrismClipModel":
+        text = {"vocab_size": 20, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+        config = transformers.VideoPrismConfig(
+            vision_config=config.to_dict(), text_config={**text, "num_attention_heads": 4}
+        )
+    model = getattr(transformers, kind)(config)
+    randomise(model).save_pretrained(folder)
+    transformers.LlavaOnevisionVideoProcessor(
+        size={"height": 56, "width": 56}, do_normalize=False, do_sample_frames=True, num_frames=4
+    ).save_pretrained(folder)
     return model
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from host_world import CHATML, FAMILY, bpe_processor, family_folder
 from liteframe.errors import ConfigError
-from liteframe.models.teachers import QwenVL, Siglip, TimmViT
+from liteframe.models.teachers import VJEPA2, QwenVL, Siglip, TeacherGeometry, TimmViT, VideoPrism
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.rehearsal.report import differences
 from liteframe.rehearsal.small_models import make_small_model, make_small_timm, small_side
@@ -55,6 +55,11 @@ def test_other_families(tmp_path: Path) -> None:
     assert "attention_pool" in Siglip(str(siglip.folder)).load().saliencies
     qwen = make_small_model("Qwen/Qwen2.5-VL-7B-Instruct", "QwenVL", tmp_path / "qwen")
     assert QwenVL(str(qwen.folder)).load().geometry.merge == 2
+    vjepa2 = make_small_model("facebook/vjepa2-vitl-fpc64-256", "VJEPA2", tmp_path / "vjepa2")
+    assert VJEPA2(str(vjepa2.folder)).load().geometry == TeacherGeometry(32, 16, 128, frames=2, clip_frames=16)
+    videoprism = make_small_model("google/videoprism-base-f16r288", "VideoPrism", tmp_path / "videoprism")
+    assert VideoPrism(str(videoprism.folder)).load().geometry == TeacherGeometry(32, 18, 144, clip_frames=16)
+    assert (vjepa2.patch_size, videoprism.patch_size) == (16, 18)
     vit = make_small_timm("vit_base_patch14_dinov2.lvd142m", tmp_path / "vit", layers=3)
     teacher = TimmViT(str(vit.folder)).load()
     assert (teacher.geometry.patch_size, teacher.geometry.width) == (14, 32)

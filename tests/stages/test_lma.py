@@ -225,7 +225,9 @@ def test_parts_have_learning_rates_of_their_own(tmp_path: Path) -> None:
         assert sorted(module.module_lrs().values()) == sorted(set(rates.values()) - {rates[f"{part}_lr"]})
 
 
-@pytest.mark.parametrize("teacher", ["SiglipTeacher", "QwenVLTeacher", "TimmTeacher"])
+@pytest.mark.parametrize(
+    "teacher", ["SiglipTeacher", "QwenVLTeacher", "TimmTeacher", "VJEPA2Teacher", "VideoPrismTeacher"]
+)
 def test_an_encoder_of_another_teacher_is_refused_though_its_width_fits(tmp_path: Path, teacher: str) -> None:
     encoder = tmp_path / "encoder"
     LiteFrameEncoder.from_pretrained(encoder_folder()).save_pretrained(encoder)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 
 from liteframe.command import cli
+from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decoding.decode import read_frames
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.data.store.feature_store import FeatureStore
@@ -17,10 +21,10 @@ from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import InternVL, QwenVL, Siglip, TeacherSource, TimmViT
+from liteframe.models.teachers import VJEPA2, InternVL, QwenVL, Siglip, TeacherSource, TimmViT, VideoPrism
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
-from small_teachers import qwen_folder, siglip_folder, timm_folder
+from small_teachers import qwen_folder, siglip_folder, timm_folder, videoprism_folder, vjepa2_folder
 from tiny_world import decoding_in_process, host_folder, make_trainer, manifest, video_data
 
 STUDENT: dict[str, Any] = {
@@ -29,11 +33,15 @@ STUDENT: dict[str, Any] = {
     "num_attention_heads": 2,
     "downsample_after": [1, 2],
 }
-KINDS: dict[str, tuple[Any, type[Any], str, dict[str, Any]]] = {
+KINDS: dict[str, tuple[Any, Callable[[str], TeacherSource], str, dict[str, Any]]] = {
     "siglip": (siglip_folder, Siglip, "attention_pool", {"output_size": 32, "image_size": 56}),
     "qwen": (qwen_folder, QwenVL, "norm", {"output_size": 24, "image_size": 448}),
     "timm": (timm_folder, TimmViT, "class_token", {"output_size": 32, "image_size": 56}),
+    "vjepa2": (vjepa2_folder, partial(VJEPA2, clip_frames=4), "norm", {"output_size": 48, "image_size": 56}),
+    "videoprism": (videoprism_folder, VideoPrism, "norm", {"output_size": 32, "image_size": 56}),
 }
+BLOCKS = {"qwen": (2, 1, 1), "vjepa2": (2, 2, 2)}
+"""Of 4 frames and 2 x 2 patches, in tokens that span more than one."""
 
 
 @pytest.fixture(params=KINDS)
@@ -44,6 +52,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 def made(kind: str, folder: Path) -> TeacherSource:
     KINDS[kind][0](folder / kind)
     return KINDS[kind][1](str(folder / kind))
+
+
+def spec_of(source: Any) -> dict[str, Any]:
+    """A teacher as a config names it."""
+    return {"class_path": type(source).__name__, "init_args": asdict(source)}
 
 
 def run(verb: str, folder: Path, class_path: str, model: dict[str, Any], **data: Any) -> int:
@@ -65,7 +78,7 @@ def run(verb: str, folder: Path, class_path: str, model: dict[str, Any], **data:
 def test_ctd_distils_from_another_class_path_and_folder(kind: str, tmp_path: Path) -> None:
     source = made(kind, tmp_path)
     saliency, followed = KINDS[kind][2:]
-    teacher = {"class_path": type(source).__name__, "init_args": {"source": source.source}}
+    teacher = spec_of(source)
     model = {"teacher": teacher, "saliency": saliency, "encoder": STUDENT}
     assert run("fit", tmp_path, "CTDStage", model, train=str(manifest())) == 0
     student = LiteFrameEncoder.from_pretrained(tmp_path / "export")
@@ -80,7 +93,7 @@ def test_ctd_distils_from_another_class_path_and_folder(kind: str, tmp_path: Pat
 def test_a_store_of_another_teacher_is_its_compressed_features(kind: str, tmp_path: Path) -> None:
     source = made(kind, tmp_path)
     saliency = KINDS[kind][2]
-    spec = {"class_path": type(source).__name__, "init_args": {"source": source.source}}
+    spec = spec_of(source)
     model = {"teacher": spec, "store": str(tmp_path / "store"), "saliency": saliency, "dtype": "float32"}
     sampler = {"class_path": "UniformMidpoints"}
     assert run("predict", tmp_path, "CacheStage", model, predict=str(manifest()), frames=6, sampler=sampler) == 0
@@ -89,7 +102,7 @@ def test_a_store_of_another_teacher_is_its_compressed_features(kind: str, tmp_pa
     entry = store.entry(1)
     frames = normalize(resize_uint8(read_frames(entry["path"], entry["frame_indices"][:6], "pyav"), (56, 56)))
     padded = torch.cat([frames, frames[-1:].expand(2, -1, -1, -1)])[None]
-    block = (2, 1, 1) if kind == "qwen" else (4, 2, 2)
+    block = BLOCKS.get(kind, (4, 2, 2))
     expected = WAP(block, saliency=saliency)(teacher(padded))[0]
     assert store.targets(1).shape == (2, 2, 2, teacher.hidden_size), "two clips, the second filled up"
     torch.testing.assert_close(store.targets(1), expected, rtol=1e-4, atol=1e-4)
@@ -151,3 +164,28 @@ def test_what_does_not_fit_is_said_before_the_first_batch(tmp_path: Path) -> Non
         stage = CacheStage(qwen, str(tmp_path / "store"), block=(3, 1, 1), saliency="norm")
         videos = video_data(predict=str(manifest()), image_size=56, clip_frames=4)
         make_trainer(tmp_path).predict(stage, videos)
+
+
+def test_targets_of_other_clips_of_the_teacher_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    """Data of a teacher of clips follow them; a store of clips of 8 frames does not serve a run of clips of 4."""
+    made("vjepa2", tmp_path)
+    folder, shared = str(tmp_path / "vjepa2"), {"saliency": "norm", "attention": "eager"}
+    stage = CacheStage(VJEPA2(folder, 8), str(tmp_path / "store"), **shared)
+    videos = VideoDataModule(predict=str(manifest()), frames=6, batch_size=3, decoder="pyav")
+    make_trainer(tmp_path).predict(stage, videos, return_predictions=False)
+    assert (videos.settings.image_size, videos.settings.clip_frames) == ((56, 56), 8)
+    assert FeatureStore.open(tmp_path / "store").targets(0).shape == (2, 2, 2, 48), "6 frames are two groups of 4"
+
+    def fit(clip_frames: int) -> None:
+        stage = CTDStage(teacher=VJEPA2(folder, clip_frames), saliency="norm", encoder=STUDENT, picture_every=0)
+        data = VideoDataModule(store=str(tmp_path / "store"), frames=6, batch_size=3, decoder="pyav")
+        make_trainer(tmp_path, max_steps=1).fit(stage, data)
+
+    fit(8)
+    with pytest.raises(StoreMismatch, match=r"teacher\.clip_frames: stored 8, this run wants 4"):
+        fit(4)
+    with pytest.raises(ConfigError, match=r"vjepa2 sees clips of 8 frames.*data\.clip_frames 4"):
+        make_trainer(tmp_path).predict(
+            CacheStage(VJEPA2(folder, 8), str(tmp_path / "other"), **shared),
+            video_data(predict=str(manifest()), image_size=56, clip_frames=4),
+        )

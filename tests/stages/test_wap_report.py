@@ -10,9 +10,12 @@ import torch
 from liteframe.command import cli
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, VisionTokens
+from liteframe.models.teachers import VJEPA2
 from liteframe.ops.wap import effective_tokens, saliency_weights, scale_for
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.wap_report import report_effective_tokens
+from liteframe.stages.wap_scale import importance_of
+from small_teachers import vjepa2_folder
 from tiny_world import WAP_SETTINGS, InProcessPool, decoding_in_process, host_folder, make_trainer, manifest, video_data
 
 
@@ -90,6 +93,16 @@ def test_no_scale_tells_equal_tokens_apart() -> None:
         scale_for(pairs, 1.5)  # the two most important ones are equal
     with pytest.raises(ConfigError, match="above 1 and below the 16"):
         scale_for(vision().tokens_BTHWC[..., 0], 16.0)
+
+
+def test_importance_is_that_of_the_video_and_of_nothing_that_fills_up_its_clip(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a teacher whose tokens span 2 frames, and whose clip has 8: 4 frames are 2 tokens in time."""
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", InProcessPool)
+    vjepa2_folder(tmp_path)
+    source, wap = VJEPA2(str(tmp_path), clip_frames=8), WAP((2, 2, 2), saliency="norm")
+    assert importance_of(source, wap, str(manifest()), count=2, frames=4).shape == (1, 4, 4, 4)
 
 
 def test_a_scale_is_proposed_from_a_few_videos(

@@ -17,6 +17,7 @@ from liteframe.rehearsal.small_models import HEADS, WIDTH, SmallModel, is_base_v
 STEPS, STOP_AFTER = 4, 2
 """Optimizer steps of a rehearsed run, and after how many it is stopped and goes on."""
 _BATCH, _CLIP, _ACCUMULATED, _UNKNOWN_DEVICES = 2, 4, 2, 2
+_FAMILIES = ("InternVL", "Siglip", "QwenVL", "VJEPA2", "VideoPrism", "TimmViT")
 _SPLITS = ("train", "val", "test", "predict")
 _SIDE, _PATCH, _MANY_FRAMES = 448, 14, 64
 _WRITES_TO = ("dirpath", "save_dir")
@@ -74,10 +75,9 @@ def teacher_of(run: StageRun) -> tuple[str, str] | None:
     if not isinstance(value, dict):
         return str(value), "InternVL"
     family = str(value["class_path"]).rpartition(".")[2]
-    if family not in ("InternVL", "Siglip", "QwenVL", "TimmViT"):
+    if family not in _FAMILIES:
         raise ConfigError(
-            f"model.teacher {family} cannot be rehearsed: there is no small model of it; InternVL, Siglip, QwenVL and"
-            " TimmViT can be"
+            f"model.teacher {family} cannot be rehearsed: there is no small model of it; {', '.join(_FAMILIES)} can be"
         )
     return str(value["init_args"]["source"]), family
 
@@ -144,7 +144,7 @@ def _small(teacher: Any, places: Places) -> Any:
     """The same value with the small model in it."""
     if isinstance(teacher, dict):
         source = str(places.models[teacher["init_args"]["source"]].folder)
-        return {"class_path": teacher["class_path"], "init_args": {"source": source}}
+        return {"class_path": teacher["class_path"], "init_args": {**teacher["init_args"], "source": source}}
     return str(places.models[str(teacher)].folder)
 
 

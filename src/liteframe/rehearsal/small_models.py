@@ -17,7 +17,7 @@ import torch
 import transformers
 from huggingface_hub import try_to_load_from_cache
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoConfig, PretrainedConfig, Qwen2_5_VLConfig, SiglipConfig
+from transformers import AutoConfig, PretrainedConfig, Qwen2_5_VLConfig, SiglipConfig, VJEPA2Config
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
@@ -36,9 +36,10 @@ _CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 _SMALL: dict[str, int] = {
-    **dict.fromkeys(("hidden_size", "embed_dim", "out_hidden_size", "projection_size"), WIDTH),
-    **dict.fromkeys(("num_attention_heads", "num_heads"), HEADS),
-    **dict.fromkeys(("num_hidden_layers", "depth", "max_window_layers"), LAYERS),
+    **dict.fromkeys(("hidden_size", "embed_dim", "out_hidden_size", "projection_size", "pred_hidden_size"), WIDTH),
+    **dict.fromkeys(("num_attention_heads", "num_heads", "pred_num_attention_heads"), HEADS),
+    **dict.fromkeys(("num_hidden_layers", "depth", "max_window_layers", "pred_num_hidden_layers"), LAYERS),
+    **dict.fromkeys(("num_spatial_layers", "num_temporal_layers", "num_auxiliary_layers"), LAYERS),
     **dict.fromkeys(("intermediate_size", "mlp_hidden_size"), 2 * WIDTH),
     "head_dim": WIDTH // HEADS,
     "moe_intermediate_size": WIDTH // 2,
@@ -129,6 +130,12 @@ _ASSUMED: dict[str, Callable[[], dict[str, Any]]] = {
     "InternVL": lambda: _without_source(published_base_vlms()[_ASSUMED_HOST]),
     "Siglip": lambda: {**SiglipConfig().to_dict(), "architectures": ["SiglipModel"]},
     "QwenVL": lambda: {**Qwen2_5_VLConfig().to_dict(), "architectures": ["Qwen2_5_VLForConditionalGeneration"]},
+    "VJEPA2": lambda: {**VJEPA2Config().to_dict(), "architectures": ["VJEPA2Model"]},
+    "VideoPrism": lambda: {
+        # by its name, as transformers before 5.15 has none
+        **AutoConfig.for_model("videoprism_vision_model").to_dict(),
+        "architectures": ["VideoPrismVisionModel"],
+    },
 }
 
 
@@ -158,11 +165,18 @@ def _shrink_related(fields: Mapping[str, Any], small: dict[str, Any]) -> None:
     layer = fields.get("vision_feature_layer")
     if isinstance(layer, int) and isinstance(small.get("vision_config"), dict):
         small["vision_config"]["num_hidden_layers"] = max(LAYERS, abs(layer))
-    size, patch = fields.get("image_size"), fields.get("patch_size")
-    if isinstance(size, list) and isinstance(patch, list):
-        small["image_size"] = [small_side(side, 4 * step) for side, step in zip(size, patch, strict=True)]
-    elif isinstance(size, int) and isinstance(patch, int):
-        small["image_size"] = small_side(size, 4 * patch)
+    patch = _patch_size(fields)
+    for name in ("image_size", "crop_size"):
+        size = fields.get(name)
+        if isinstance(size, list) and isinstance(patch, list):
+            small[name] = [small_side(side, 4 * step) for side, step in zip(size, patch, strict=True)]
+        elif isinstance(size, int) and isinstance(patch, int):
+            small[name] = small_side(size, 4 * patch)
+
+
+def _patch_size(fields: Mapping[str, Any]) -> Any:
+    """Side or sides of a patch; of a VideoPrism the last of its tubelet."""
+    return fields["patch_size"] if "patch_size" in fields else (fields.get("tubelet_size") or [None])[-1]
 
 
 def make_small_model(source: str, family: str, folder: Path) -> SmallModel:
@@ -193,7 +207,7 @@ def make_small_model(source: str, family: str, folder: Path) -> SmallModel:
     elif here is not None:
         _copy_small_files(here, folder)
     vision: Any = getattr(config, "vision_config", config)
-    patch = vision.patch_size
+    patch = _patch_size(vision.to_dict())
     side = patch if isinstance(patch, int) else patch[0]
     return SmallModel(folder, source, fields, small, side, known_from, has_processor)
 

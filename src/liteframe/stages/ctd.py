@@ -51,7 +51,7 @@ class CTDStage(Stage):
             strides and the clip, and from a teacher that is given by `class_path` patches, width and size too. Several
             configs merge field by field.
         teacher: makes the targets on the fly; not needed with `data.store`. Folder or hub id of an InternVL, or another
-            teacher by `class_path`: Siglip, TimmViT, QwenVL.
+            teacher by `class_path`: Siglip, TimmViT, QwenVL, VJEPA2, VideoPrism.
         block: frames, rows and columns of the teacher's tokens that become one target; null for 4 frames and 2 x 2
             patches, in tokens of this teacher. The student merges as much, see `place_strides`.
         similarity: of a token and the class token of its frame, "dot" or "cosine".
@@ -189,8 +189,8 @@ class CTDStage(Stage):
     def _check_store(self, store: FeatureStore) -> None:
         self.require_targets_of(store.key, store.place)
         if self._teacher_source is not None:
-            teacher = self._teacher_source.load()
-            made_by = {"class": type(teacher).__name__, "weights": teacher.weights_sha256()}
+            told = self._teacher_source.load().describe()
+            made_by = {name: told[name] for name in ("class", "weights", "clip_frames") if name in told}
             store.key.require({"teacher": made_by}, store.place)
         self._require_fit(self._geometry_of(store), store.place)
 

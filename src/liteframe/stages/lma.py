@@ -21,7 +21,14 @@ from liteframe.models.folders.model_folder import whole_folder
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.gradient_checkpointing import checkpoint_layers
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import QwenVLTeacher, SiglipTeacher, TimmTeacher, read_config
+from liteframe.models.teachers import (
+    QwenVLTeacher,
+    SiglipTeacher,
+    TimmTeacher,
+    VideoPrismTeacher,
+    VJEPA2Teacher,
+    read_config,
+)
 from liteframe.models.video_llm.adapted import frames_of, save_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
@@ -33,7 +40,9 @@ from liteframe.stages.losses import MeanOver
 from liteframe.stages.stage import OptimizerSettings, Stage
 from liteframe.stages.teaching import Saliency, Similarity, Target, target_maker
 
-_OTHER_TEACHERS = {teacher.__name__ for teacher in (QwenVLTeacher, SiglipTeacher, TimmTeacher)}
+_OTHER_TEACHERS = {
+    teacher.__name__ for teacher in (QwenVLTeacher, SiglipTeacher, TimmTeacher, VideoPrismTeacher, VJEPA2Teacher)
+}
 _LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 

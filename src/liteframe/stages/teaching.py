@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import lcm, prod
 from typing import Any, Literal
 
 from liteframe.data.sampling.frame_spec import FrameSpec
@@ -81,12 +81,13 @@ def require_target(key: Mapping[str, Any], compressor: TargetMaker, source: str)
 def teacher_frames(teacher: Teacher, compressor: TargetMaker) -> FrameSpec:
     """The frames that targets are made of where the data do not say otherwise.
 
-    They are of the size that the teacher was trained on, enlarged to one that the compressor's blocks fill.
+    They are of the size that the teacher was trained on, enlarged to one that the compressor's blocks fill, in whole
+    clips of the teacher.
     """
     geometry = teacher.geometry
     side = geometry.frame_side(compressor.block)
     size = None if side is None else (side, side)
-    return FrameSpec(size, default_clip(geometry.cell(compressor.block)[0]))
+    return FrameSpec(size, lcm(default_clip(geometry.cell(compressor.block)[0]), geometry.clip_frames or 1))
 
 
 def check_teacher(
@@ -109,4 +110,10 @@ def check_teacher(
     spanned = teacher.geometry.cell(compressor.block)[0]
     if clip_frames % spanned:
         raise ConfigError(f"model.block takes {spanned} frames, which does not divide data.clip_frames {clip_frames}")
+    clip = teacher.geometry.clip_frames
+    if clip is not None and clip_frames % clip:
+        raise ConfigError(
+            f"{source.source} sees clips of {clip} frames, which does not divide data.clip_frames {clip_frames}; leave"
+            " data.clip_frames out, or set clip_frames of model.teacher"
+        )
     teacher.geometry.require_size(image_size, compressor.block, "data.image_size")

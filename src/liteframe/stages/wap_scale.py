@@ -41,7 +41,7 @@ def importance_of(source: TeacherSource, wap: WAP, videos: str, count: int, fram
     found, loader = [], data.loader("predict", drop_empty=True)
     for batch in track(islice(loader, count), "videos", total=count):
         importance_BTHW = wap.importance(teacher(batch["frames_BTCHW"]))
-        groups = -(-int(batch["valid_frames_B"][0]) // wap.block[0])  # those behind them fill up a clip
+        groups = -(-int(batch["valid_frames_B"][0]) // teacher.geometry.cell(wap.block)[0])  # the rest fill up a clip
         found.append(importance_BTHW[0, : groups * wap.block[0]])
     loader.close()
     if not found:

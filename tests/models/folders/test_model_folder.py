@@ -18,12 +18,12 @@ from liteframe.errors import ConfigError
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.folders.model_folder import model_file, require_data_only
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import InternVLTeacher, QwenVL, Siglip, TimmViT
+from liteframe.models.teachers import VJEPA2, InternVLTeacher, QwenVL, Siglip, TimmViT, VideoPrism
 from liteframe.models.video_llm.adapted import load_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.prompts import PromptBuilder
 from liteframe.system.own_folder import list_files
-from small_teachers import qwen_folder, siglip_folder, timm_folder
+from small_teachers import qwen_folder, siglip_folder, timm_folder, videoprism_folder, vjepa2_folder
 from tiny_world import encoder_folder, host_folder, lma_run_folder
 
 
@@ -156,7 +156,10 @@ class TestNoPickleAndNoCode:
         timm_folder(tmp_path / "timm")
         siglip_folder(tmp_path / "siglip")
         qwen_folder(tmp_path / "qwen")
-        for folder in (host, encoder, tmp_path / "timm", tmp_path / "siglip", tmp_path / "qwen"):
+        vjepa2_folder(tmp_path / "vjepa2")
+        videoprism_folder(tmp_path / "videoprism")
+        teachers = {"timm": TimmViT, "siglip": Siglip, "qwen": QwenVL, "vjepa2": VJEPA2, "videoprism": VideoPrism}
+        for folder in (host, encoder, *(tmp_path / kind for kind in teachers)):
             for path in (*folder.glob("*.safetensors"), *folder.glob("*.index.json")):
                 path.unlink()
             for name in ("pytorch_model.bin", "model.pth", "training_args.bin", "pytorch_model.bin.index.json"):
@@ -166,8 +169,7 @@ class TestNoPickleAndNoCode:
         refused(lambda: load_base_vlm(str(host)), "safetensors")
         refused(lambda: LiteFrameEncoder.from_pretrained(encoder), "safetensors")
         refused(lambda: load_adapted(adapted), "adapter_model.safetensors")
-        for source in (TimmViT, Siglip, QwenVL):
-            kind = source.__name__.lower().removesuffix("vit").removesuffix("vl")
+        for kind, source in teachers.items():
             refused(lambda source=source, kind=kind: source(str(tmp_path / kind)).load(), "safetensors")
         assert not (tmp_path / "ran").exists()
 

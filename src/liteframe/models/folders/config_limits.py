@@ -13,16 +13,19 @@ from liteframe.errors import ConfigError
 
 _SIZES: tuple[tuple[str, int], ...] = (
     (r"num_hidden_layers|num_layers|n_layers?|depth|max_window_layers|clip_frames|temporal_kernel", 256),
-    (r"num_(attention|key_value)_heads|num_heads|n_heads?|num_experts(_per_tok)?|num_local_experts", 4096),
-    (r"num_channels|in_chann?els|in_chans|temporal_patch_size|spatial_merge_size|tokens_per_second", 1024),
-    (r"image_size|img_size|patch_size|window_size", 4096),
+    (r"pred_num_hidden_layers|num_(spatial|temporal|auxiliary|pooler)_layers", 256),
+    (r"(pred_)?num_(attention|key_value)_heads|num_heads|n_heads?|num_experts(_per_tok)?|num_local_experts", 4096),
+    (r"num_channels|in_chann?els|in_chans|temporal_patch_size|tubelet_size|spatial_merge_size|tokens_per_second", 1024),
+    (r"image_size|img_size|patch_size|crop_size|window_size", 4096),
     (r"(\w+_)?hidden_size|(\w*_)?intermediate_size|embed_dim|output_size|head_dim|(\w+_)?width|mlp_dim", 1 << 18),
-    (r"num_patches|num_positions|image_seq_length|tokens_per_clip|num_frames|frames_per_group|num_classes", 1 << 20),
+    (r"num_(patches|positions|frames|classes)|image_seq_length|tokens_per_clip|frames_per_(clip|group)", 1 << 20),
     (r"vocab_size", 1 << 23),
     (r"max_position_embeddings", 1 << 30),
 )
 """Names of fields, as whole-name patterns, and the most that each may be."""
-_AT_LEAST = {"max_window_layers": 0, "window_size": 0, "num_classes": 0}
+_AT_LEAST = dict.fromkeys(
+    ("max_window_layers", "window_size", "num_classes", "num_auxiliary_layers", "num_pooler_layers"), 0
+)
 _MOST = 1 << 53
 _CODE = ("trust_remote_code", "transformers_weights", "quantization_config", "custom_generate", "kernel_config")
 _KERNELS = {None, "auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"}

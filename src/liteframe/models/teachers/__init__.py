@@ -17,9 +17,12 @@ from liteframe.models.teachers.qwen import QwenVL, QwenVLTeacher
 from liteframe.models.teachers.siglip import Siglip, SiglipTeacher
 from liteframe.models.teachers.teacher import Teacher, TeacherSource, TransformersTeacher, weights_sha256
 from liteframe.models.teachers.timm_vit import TimmTeacher, TimmViT
+from liteframe.models.teachers.videoprism import VideoPrism, VideoPrismTeacher
+from liteframe.models.teachers.vjepa2 import VJEPA2, VJEPA2Teacher
 
 __all__ = [
     "PAPER_BLOCK",
+    "VJEPA2",
     "InternVL",
     "InternVLTeacher",
     "QwenVL",
@@ -32,6 +35,9 @@ __all__ = [
     "TimmTeacher",
     "TimmViT",
     "TransformersTeacher",
+    "VJEPA2Teacher",
+    "VideoPrism",
+    "VideoPrismTeacher",
     "feature_layer",
     "pixel_colours",
     "pixel_shuffle",

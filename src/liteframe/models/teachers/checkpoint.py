@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -121,23 +121,36 @@ def _require_fit(planned: nn.Module, tensors: dict[str, Tensor], source: str) ->
             raise ConfigError(f"{source}: {len(names)} {problem} weights in {kind}, first {min(names)}")
 
 
-def read_normalization(source: str, mean: Colour, std: Colour) -> tuple[Colour, Colour]:
-    """Mean and standard deviation of pixels on the 0 to 1 scale, as a folder's image processor says.
+Processor = Literal["image_processor", "video_processor"]
+_PROCESSOR_FILES: dict[Processor, tuple[str, ...]] = {
+    "image_processor": ("preprocessor_config.json", "processor_config.json"),
+    "video_processor": ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json"),
+}
+"""Where transformers looks for the settings of a processor, in this order; the nested ones may be of others alone."""
+
+
+def read_normalization(
+    source: str, mean: Colour, std: Colour, processor: Processor = "image_processor"
+) -> tuple[Colour, Colour]:
+    """Mean and standard deviation of pixels on the 0 to 1 scale, as a folder's processor says.
 
     Args:
         source: folder or hub id.
         mean, std: the family's own, for a folder without a processor.
+        processor: of images or of videos.
 
     Raises:
         ConfigError: the processor's file is not readable, or scales pixels to another range than 0 to 1 first.
     """
     folder = local_folder(source)
-    for name in ("preprocessor_config.json", "processor_config.json"):
+    for name in _PROCESSOR_FILES[processor]:
         path = model_file(folder, name)
         if path is None:
             continue
         settings = read_json_file(path)
-        settings = settings.get("image_processor", settings)
+        if name == "processor_config.json" and processor not in settings:
+            continue
+        settings = settings.get(processor, settings)
         with named_errors(f"{path}: its normalisation cannot be read", "copy or download it again"):
             if not settings.get("do_normalize", True):
                 mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

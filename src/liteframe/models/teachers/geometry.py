@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any
 
@@ -27,6 +27,8 @@ class TeacherGeometry:
         image_size: side in pixels of the frames that it was trained on; None where it was trained on many.
         frames: frames that one token spans.
         merge: patches a side that one token spans.
+        clip_frames: frames of a clip, whose tokens see each other; None where a token sees no frames but those that it
+            spans.
     """
 
     width: int
@@ -34,6 +36,7 @@ class TeacherGeometry:
     image_size: int | None = None
     frames: int = 1
     merge: int = 1
+    clip_frames: int | None = None
 
     @property
     def token_size(self) -> int:
@@ -44,13 +47,12 @@ class TeacherGeometry:
         """The token grid (T, H, W) of that many frames of height x width pixels.
 
         Raises:
-            GeometryError: whole tokens do not fill it; names the nearest sizes that they do.
+            GeometryError: whole tokens, or whole clips, do not fill it; names the nearest sizes that they do.
         """
-        if frames % self.frames:
-            raise GeometryError(
-                f"{frames} frames: a token of this teacher spans {self.frames}"
-                f" (nearest legal: {legal_sizes(frames, self.frames)})"
-            )
+        step = self.clip_frames or self.frames
+        if frames % step:
+            what = "a token of this teacher spans" if self.clip_frames is None else "a clip of this teacher has"
+            raise GeometryError(f"{frames} frames: {what} {step} (nearest legal: {legal_sizes(frames, step)})")
         check_size(height, width, self.token_size)
         return (frames // self.frames, height // self.token_size, width // self.token_size)
 
@@ -67,6 +69,19 @@ class TeacherGeometry:
                 f" no block makes {PAPER_BLOCK}; give model.block"
             )
         return (frames // self.frames, rows // self.merge, columns // self.merge)
+
+    def in_clips_of(self, clip_frames: int, field: str) -> TeacherGeometry:
+        """The same with clips of so many frames.
+
+        Raises:
+            ConfigError: names the field; whole tokens do not fill such a clip.
+        """
+        if clip_frames < 1 or clip_frames % self.frames:
+            raise ConfigError(
+                f"{field} is {clip_frames}; a token of this teacher spans {self.frames} frames, so give a multiple of"
+                f" {self.frames}"
+            )
+        return replace(self, clip_frames=clip_frames)
 
     def cell(self, block: Block) -> tuple[int, int, int]:
         """Frames, rows and columns, the latter in pixels, of one block of tokens."""

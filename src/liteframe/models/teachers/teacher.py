@@ -16,7 +16,13 @@ from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour, norma
 from liteframe.errors import ConfigError
 from liteframe.models.acceleration.frozen_graphs import FrozenGraphs
 from liteframe.models.backbone import VisionTokens, joined, saliencies_with
-from liteframe.models.teachers.checkpoint import build, read_config, read_normalization, read_tensors
+from liteframe.models.teachers.checkpoint import (
+    Processor,
+    build,
+    read_config,
+    read_normalization,
+    read_tensors,
+)
 from liteframe.models.teachers.geometry import TeacherGeometry
 
 _TOKENS = tuple(field.name for field in fields(VisionTokens))
@@ -126,6 +132,7 @@ class Teacher(nn.Module, ABC):
             "layer": -1,
             "attention": self.attention,
             **({} if (self.mean, self.std) == (IMAGENET_MEAN, IMAGENET_STD) else pixels),
+            **({} if self.geometry.clip_frames is None else {"clip_frames": self.geometry.clip_frames}),
         }
 
     @torch.no_grad()
@@ -134,7 +141,7 @@ class Teacher(nn.Module, ABC):
         importance by.
 
         Raises:
-            GeometryError: whole tokens do not fill the frames; names the nearest sizes that they do.
+            GeometryError: whole tokens, or whole clips, do not fill the frames; names the nearest sizes that they do.
         """
         batch, frames, _, height, width = frames_BTCHW.shape
         grid = self.geometry.grid(frames, height, width)
@@ -153,7 +160,8 @@ class Teacher(nn.Module, ABC):
         if not self.frame_wise:
             raise ConfigError(
                 f"engine torch-compile compiles encoders that see one frame at a time, and a {type(self).__name__}"
-                f" makes its tokens of {self.geometry.frames} frames together; leave --engine out"
+                f" makes its tokens of {self.geometry.clip_frames or self.geometry.frames} frames together; leave"
+                " --engine out"
             )
         self._graphs = FrozenGraphs(frames)
         return self._graphs
@@ -188,15 +196,17 @@ class TransformersTeacher(Teacher):
     family: ClassVar[str]
     """What errors call it."""
     whole_types: ClassVar[tuple[str, ...]]
-    """`model_type` of whole models, whose `vision_config` is the encoder's."""
+    """`model_type` of whole models, whose `vision_config`, if they have one, is the encoder's."""
     towers: ClassVar[Mapping[str, Any]]
-    """`model_type` of an encoder -> its class."""
+    """`model_type` of an encoder -> its class, or what else makes one of its config."""
     prefix: ClassVar[str]
     """Of the encoder's weights in a whole model."""
     other_prefixes: ClassVar[tuple[str, ...]] = ()
     """Of more weights that are read of a whole model, for `parts_of`."""
     pixels: ClassVar[tuple[Colour, Colour]]
-    """Mean and standard deviation where the folder has no image processor."""
+    """Mean and standard deviation where the folder has no processor."""
+    processor: ClassVar[Processor] = "image_processor"
+    """Which of a folder's processors it was trained with."""
 
     def __init__(
         self,
@@ -215,6 +225,7 @@ class TransformersTeacher(Teacher):
         whole, config = cls._read_configs(source)
         if whole is not None:
             cls.require_readable(whole, source)
+        cls.geometry_of(config, source)
         if attention is not None:
             config._attn_implementation = attention
         tensors = read_tensors(source, ("",) if whole is None else (cls.prefix, *cls.other_prefixes))
@@ -230,13 +241,17 @@ class TransformersTeacher(Teacher):
 
     @classmethod
     def _read_configs(cls, source: str) -> tuple[Any, Any]:
-        """The config of the whole model (None for an encoder alone), and that of its vision encoder."""
         config = read_config(source)
-        whole = config if config.model_type in cls.whole_types else None
-        vision_config = config if whole is None else config.vision_config
+        whole, vision_config = cls.split_config(config)
         if vision_config.model_type not in cls.towers:
             raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the {cls.family} family")
         return whole, vision_config
+
+    @classmethod
+    def split_config(cls, config: Any) -> tuple[Any, Any]:
+        """The config of the whole model (None for an encoder alone), and that of its vision encoder."""
+        whole = config if config.model_type in cls.whole_types else None
+        return whole, config if whole is None else getattr(whole, "vision_config", whole)
 
     @classmethod
     @abstractmethod
@@ -255,7 +270,7 @@ class TransformersTeacher(Teacher):
     @classmethod
     def read_pixels(cls, source: str) -> tuple[Colour, Colour]:
         """Mean and standard deviation of the pixels that it was trained on."""
-        return read_normalization(source, *cls.pixels)
+        return read_normalization(source, *cls.pixels, cls.processor)
 
 
 class TeacherSource(ABC):
