@@ -37,7 +37,8 @@ from liteframe.data.loading.unused_settings import (
 from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.sampling import FrameSampler, RandomSegment, UniformMidpoints
 from liteframe.data.sampling.frame_spec import FrameSpec
-from liteframe.data.sources.manifest import RowCheck, Sources, VideoRow, as_sources
+from liteframe.data.sources.manifest import Sources, VideoRow, as_sources
+from liteframe.data.sources.row_checks import RowCheck
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.store.block_cache import StoreCache
 from liteframe.data.store.clip_store import ClipStore

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from liteframe.data.sources.row_checks import RowCheck
 from liteframe.errors import DataError
 from liteframe.evaluation.answering import count_answers, option_ids, option_logits
 from liteframe.evaluation.benchmarks.question import Question, questions_of
@@ -62,14 +63,9 @@ class EvaluateStage(LightningModule):
             if size is not None:
                 self.model.require_size(size, "data.image_size")
 
-    def check_row(self, row: dict[str, Any]) -> None:
-        """Raises DataError if a row has no questions that can be asked; see `questions_of`."""
-        most = max(len(question.options) for question in questions_of(row))
-        if self.choices == "letters" and most > len(ascii_uppercase):
-            raise DataError(
-                f"{row['path']} (id {row['id']}): field options: {most} of them, more than there are letters; leave"
-                " some out, or set model.choices to words"
-            )
+    def row_check(self) -> RowCheck:
+        """Refuses a row without questions that can be asked; see `questions_of`."""
+        return _require_letters if self.choices == "letters" else questions_of
 
     def on_test_start(self) -> None:
         """Raises DataError for a row that the model has no words for, or skips it, before any video is read."""
@@ -176,4 +172,13 @@ class EvaluateStage(LightningModule):
             f"accuracy {figures['accuracy']:.3f} ({figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f},"
             f" 95 %) on {figures['questions']:,} questions about {figures['videos']:,} videos:"
             f" {'a trial, of which nothing is kept' if trial else path}"
+        )
+
+
+def _require_letters(row: dict[str, Any]) -> None:
+    most = max(len(question.options) for question in questions_of(row))
+    if most > len(ascii_uppercase):
+        raise DataError(
+            f"{row['path']} (id {row['id']}): field options: {most} of them, more than there are letters; leave some"
+            " out, or set model.choices to words"
         )

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.conversations import turns_of
+from liteframe.data.sources.row_checks import RowCheck
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Dense
 from liteframe.models.folders.model_folder import whole_folder
@@ -189,8 +190,8 @@ class LMAStage(Stage):
             " encoder.onnx`"
         )
 
-    def check_row(self, row: dict[str, Any]) -> None:
-        turns_of(row)
+    def row_check(self) -> RowCheck:
+        return turns_of
 
     def sample_check(self, image_size: tuple[int, int]) -> ConversationCheck:
         model = self.model

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.loading.dataset import SampleCheck
 from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.data.sources.row_checks import RowCheck
 from liteframe.errors import CheckpointError, ConfigError
 from liteframe.models.finite import not_finite
 from liteframe.models.folders.training_record import TrainingRecord
@@ -115,11 +116,12 @@ class Stage(LightningModule):
     def check_sources(self) -> None:
         """Raises ConfigError if a model folder or hub id that the stage reads is not there."""
 
-    def check_row(self, row: dict[str, Any]) -> None:
-        """Raises DataError if the stage could not use a row, given as a dict; asked of each row when lists are read."""
+    def row_check(self) -> RowCheck | None:
+        """What is asked of each row when lists are read, in other processes too; None where the stage uses any."""
+        return None
 
     def sample_check(self, image_size: tuple[int, int]) -> SampleCheck | None:
-        """What is asked of each sample of frames of that size once it is read; None where `check_row` says it all."""
+        """What is asked of each sample of frames of that size once it is read; None where `row_check` says it all."""
         return None
 
     def export_folder(self, run: str | Path) -> Path:

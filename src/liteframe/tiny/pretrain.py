@@ -15,6 +15,7 @@ from transformers import ProcessorMixin
 
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.data.sources.conversations import turns_of
+from liteframe.data.sources.row_checks import RowCheck
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool, VisionTokens
@@ -165,8 +166,8 @@ class HostPretrainStage(Stage):
     def check_sources(self) -> None:
         read_config(self.host_source)
 
-    def check_row(self, row: dict[str, Any]) -> None:
-        turns_of(row)
+    def row_check(self) -> RowCheck:
+        return turns_of
 
     def sample_check(self, image_size: tuple[int, int]) -> ConversationCheck:
         assert self.model is not None

@@ -7,11 +7,12 @@ from lightning.pytorch import LightningModule
 
 from liteframe.data.loading.stage_checks import StageChecks
 from liteframe.data.sampling import UniformMidpoints
+from liteframe.data.sources.conversations import turns_of
 
 
 class Asking(LightningModule):
-    def check_row(self, row: dict[str, Any]) -> None:
-        raise AssertionError("asked")
+    def row_check(self) -> Any:
+        return turns_of
 
     def sample_check(self, image_size: tuple[int, int]) -> Any:
         return image_size

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from liteframe.data.decoding.processes import in_parts
 from liteframe.data.decoding.processes.pool import DecodePool
 from liteframe.data.sources import json_text, kept_tables, list_blocks
 from liteframe.data.sources.json_text import json_rows, line_parts
@@ -28,7 +29,7 @@ ENDS = ["\n", "\n", "\n", "\r\n", "\r", "\n\n", "\r\r\n", "\n \n"]
 def in_small_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_tables, "LONG_LIST", 0)
     monkeypatch.setattr(list_blocks, "PART_BYTES", 700)
-    monkeypatch.setattr(list_blocks, "usable_cores", lambda: 2)
+    monkeypatch.setattr(in_parts, "usable_cores", lambda: 2)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -64,8 +65,8 @@ def test_parts_hold_the_rows_of_the_whole(
     parts = list(line_parts(path, least_bytes))
     assert parts[0].start == 0 and parts[-1].end == path.stat().st_size
     assert [part.start for part in parts[1:]] == [part.end for part in parts[:-1]]
-    in_parts = [(where, str(row)) for part in parts for where, row in json_rows(path, part)]
-    assert in_parts == [(where, str(row)) for where, row in json_rows(path)]
+    rows = [(where, str(row)) for part in parts for where, row in json_rows(path, part)]
+    assert rows == [(where, str(row)) for where, row in json_rows(path)]
 
 
 def assert_same(table: RowTable, rows: list[VideoRow]) -> None:
@@ -177,7 +178,7 @@ def test_a_list_that_is_replaced_while_it_is_read_is_refused(tmp_path: Path) -> 
 
 def test_an_error_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pools: list[DecodePool] = []
-    monkeypatch.setattr(list_blocks, "DecodePool", lambda *args: pools.append(DecodePool(*args)) or pools[-1])
+    monkeypatch.setattr(in_parts, "DecodePool", lambda *args: pools.append(DecodePool(*args)) or pools[-1])
     with pytest.raises(ManifestError) as kept:
         read_sources(str(written(tmp_path / "x.jsonl", 1)))
     assert kept.value and [pool.children() for pool in pools] == [[]]

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from liteframe.data.loading.skips import Skipped
-from liteframe.data.sources.manifest import RowCheck, VideoSource, read_sources
+from liteframe.data.sources.manifest import VideoSource, read_sources
+from liteframe.data.sources.refused_rows import refused_rows
+from liteframe.data.sources.row_checks import RowCheck
 from liteframe.data.sources.row_table import RowTable
-from liteframe.errors import ConfigError, DataError, ManifestError
+from liteframe.errors import ConfigError, ManifestError
 
 Split = Literal["train", "val", "test", "predict"]
 SPLITS_OF_VERB: dict[str, tuple[Split, ...]] = {
@@ -55,16 +57,8 @@ def mark_refused(rows: RowTable, check: RowCheck, skip: bool) -> list[Skipped]:
     Raises:
         ManifestError: at the first one, unless `skip`.
     """
-    refused = []
-    for index, row in enumerate(rows):
-        try:
-            if not row.error:
-                check(row.as_dict())
-        except DataError as error:
-            named = ManifestError(f"{row.place}: {error}" if row.place else str(error))
-            if not skip:
-                raise named from error
-            rows.errors[index] = str(named)
-            refused.append(Skipped(row.path, row.id, str(named)))
-    rows.errors = dict(sorted(rows.errors.items()))
-    return refused
+    found = refused_rows(rows, check, first=not skip)
+    if found and not skip:
+        raise ManifestError(next(iter(found.values())))
+    rows.errors = dict(sorted((rows.errors | found).items()))
+    return [Skipped(rows[index].path, rows[index].id, why) for index, why in found.items()]

@@ -11,8 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from liteframe.data.loading.batching import BatchShape
 from liteframe.data.loading.dataset import SampleCheck
 from liteframe.data.sampling import FrameSampler
-from liteframe.data.sources.manifest import RowCheck
-from liteframe.data.sources.row_checks import row_check
+from liteframe.data.sources.row_checks import RowChecks, row_checks
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class StageChecks:
         """Whether the stage looks at a split: not every one validates."""
         return split != "val" or self.stage is None or is_overridden("validation_step", self.stage)
 
-    def of_rows(self, split: str, shapes: Sequence[BatchShape], sampler: FrameSampler) -> RowCheck | None:
+    def of_rows(self, split: str, shapes: Sequence[BatchShape], sampler: FrameSampler) -> RowChecks | None:
         """What is asked of each row when it is read.
 
         Args:
@@ -38,9 +37,10 @@ class StageChecks:
             sampler: of all other batches.
         """
         shapes = shapes if split == "train" else []
-        return row_check(
+        ask = self.stage.row_check() if self.uses(split) and hasattr(self.stage, "row_check") else None
+        return row_checks(
             [shape.sampler for shape in shapes if shape.sampler is not None] or [sampler],
-            getattr(self.stage, "check_row", None) if self.uses(split) else None,
+            ask,
             [shape.question_types for shape in shapes] or [None],
         )
 

@@ -27,6 +27,7 @@ from liteframe.data.remote.file import folder_of
 from liteframe.data.remote.file_locks import alone, hold, remove_unheld
 from liteframe.data.sources.checksums import read_checked, sync_file, write_checked
 from liteframe.data.sources.list_root import ListRoot
+from liteframe.data.sources.refused_rows import REFUSED_FILE
 from liteframe.data.sources.row_block import RowBlock
 from liteframe.data.sources.row_table import TABLE_FILES, RowTable
 from liteframe.system.atomic import sync_folder
@@ -36,7 +37,7 @@ from liteframe.system.user_cache import user_cache
 LONG_LIST = 16 << 20
 """Bytes of lists from which on their rows are kept: reading them takes seconds."""
 _SEEN, _HELD = "seen.json", "held"
-_FILES = (*TABLE_FILES, _SEEN, _HELD)
+_FILES = (*TABLE_FILES, REFUSED_FILE, _SEEN, _HELD)
 _NAME = re.compile(r"[0-9a-f]{20}-[0-9a-f]{20}-[0-9a-f]{8}|\.[0-9a-f]{20}-[0-9a-f]{20}-[0-9a-f]{8}\.part")
 _LONG_AGO_S = 30 * 86_400
 

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from liteframe.data.decoding.processes.pool import DecodePool
+from liteframe.data.decoding.processes.in_parts import in_parts, processes_for
 from liteframe.data.sources.file_kind import is_parquet
 from liteframe.data.sources.json_text import LinePart, line_parts
 from liteframe.data.sources.kept_tables import ListFile
 from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.list_rows import empty_list, readable, rows_of_file
 from liteframe.data.sources.row_block import RowBlock, blocks_of
-from liteframe.errors import DecodeError, LiteFrameError, ManifestError
-from liteframe.system.runtime import usable_cores
+from liteframe.errors import ManifestError
 from liteframe.system.shown_url import shown_url
 
 PART_BYTES = 1 << 20
 """Of a list, that a process reads at a time: a second's work at most."""
-_PARTS_OF_A_PROCESS = 4
-"""At least, as starting one takes a part of a second."""
-_MOST_PROCESSES = 32
-"""What they make of a list is put together by one process, which keeps up with about as many."""
-_DEADLINE_S = 600.0
-Answer = tuple[RowBlock | None, dict[str, Any]]
+Answer = tuple[RowBlock | None, dict[str, Any] | None]
 
 
 def list_blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool) -> Generator[RowBlock, None, None]:
@@ -56,54 +48,21 @@ def list_blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool
 def _blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool) -> Iterator[RowBlock]:
     with readable(file.path):
         parts = iter(()) if is_parquet(file.path) else line_parts(file.path, PART_BYTES)
-        some = file.path.stat().st_size // (_PARTS_OF_A_PROCESS * PART_BYTES)
-        processes = min(usable_cores(), _MOST_PROCESSES, some)
+        processes = processes_for(file.path.stat().st_size // PART_BYTES)
         first = next(parts, None)
         if first is None or processes < 2:
             yield from blocks_of(rows_of_file(file.path, file.url, root), source, keep_unusable)
             return
-        for part, answer in _answers(file, chain([first], parts), source, keep_unusable, processes):
-            if answer is None:
-                block = _part_block(file, root, part, source, keep_unusable)
-            else:
-                block, seen = answer
+
+        def here(file: ListFile, part: LinePart, source: int, keep_unusable: bool) -> Answer:
+            return _part_block(file, root, part, source, keep_unusable), None
+
+        calls = ((file, part, source, keep_unusable) for part in chain([first], parts))
+        for block, seen in in_parts(_name(file), read_part, calls, processes, here):
+            if seen is not None:
                 root.take_in(seen)
             if block is not None:
                 yield block
-
-
-def _answers(
-    file: ListFile, parts: Iterable[LinePart], source: int, keep_unusable: bool, processes: int
-) -> Iterator[tuple[LinePart, Answer | None]]:
-    """Each part with what a process has made of it; None where none could, which is said once."""
-    asked: deque[LinePart] = deque()
-    upcoming, failed = iter(parts), False
-
-    def calls() -> Iterator[tuple[Any, ...]]:
-        for part in upcoming:
-            asked.append(part)
-            yield str(file.path), f"{__name__}:read_part", (file, part, source, keep_unusable)
-
-    def tell(error: LiteFrameError) -> None:
-        what = f"{_name(file)} is read by this process, as others that should read parts of it fail"
-        print(f"liteframe: warning: {what} ({error})", file=sys.stderr)
-
-    with DecodePool(processes, _DEADLINE_S) as pool:
-        answers = pool.call_in_order(calls())
-        while True:
-            try:
-                answer = next(answers)
-            except StopIteration:
-                break
-            except LiteFrameError as error:  # no process can be started, say
-                tell(error)
-                break
-            if isinstance(answer, DecodeError) and not failed:
-                tell(answer)
-                failed = True
-            yield asked.popleft(), None if isinstance(answer, DecodeError) else answer
-    for part in chain(asked, upcoming):
-        yield part, None
 
 
 def read_part(file: ListFile, part: LinePart, source: int, keep_unusable: bool) -> Answer:

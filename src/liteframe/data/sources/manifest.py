@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from liteframe.data.remote.file import is_url
 from liteframe.data.sources.file_kind import is_video
@@ -50,10 +49,6 @@ def as_sources(sources: Sources) -> list[VideoSource]:
     """The sources, a plain path as a VideoSource too."""
     given = [sources] if isinstance(sources, str | VideoSource) else sources
     return [VideoSource(source) if isinstance(source, str) else source for source in given]
-
-
-RowCheck = Callable[[dict[str, Any]], None]
-"""Raises DataError if a row, given as a dict, cannot be used for what it is read for."""
 
 
 def read_manifest(

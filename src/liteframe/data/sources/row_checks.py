@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from liteframe.data.sampling import FrameSampler
 from liteframe.data.sources.conversations import of_types
-from liteframe.data.sources.manifest import RowCheck
+
+RowCheck = Callable[[dict[str, Any]], object]
+"""Raises DataError if a row, given as a dict, cannot be used for what it is read for."""
 
 
-def row_check(
-    samplers: Sequence[FrameSampler], ask: RowCheck | None, question_types: Sequence[list[str] | None]
-) -> RowCheck | None:
-    """A check of one row, which raises DataError; None where nothing reads more than the video of it.
+@dataclass(frozen=True)
+class RowChecks:
+    """The checks of a row by all that read it: itself a check, which other processes can be handed.
 
     Args:
-        samplers: that choose frames.
-        ask: raises DataError where a stage cannot use a row.
+        samplers: that choose frames by what a row says.
+        ask: what a stage asks; None for nothing.
         question_types: for each kind of batch, the types of `questions` that a stage is shown; all if None.
     """
-    reading = [sampler for sampler in samplers if type(sampler).check_row is not FrameSampler.check_row]
-    if ask is None and not reading:
-        return None
 
-    def check(row: dict[str, Any]) -> None:
-        for sampler in reading:
+    samplers: tuple[FrameSampler, ...]
+    ask: RowCheck | None
+    question_types: tuple[list[str] | None, ...]
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        for sampler in self.samplers:
             sampler.check_row(row)
-        if ask is not None:
-            for types in question_types:
-                ask(of_types(row, types))
+        if self.ask is not None:
+            for types in self.question_types:
+                self.ask(of_types(row, types))
 
-    return check
+    @property
+    def are_own(self) -> bool:
+        """Whether all of them are code of liteframe."""
+        asked = [getattr(self.ask, "func", self.ask), *map(type, self.samplers)]
+        return all(check is None or check.__module__.partition(".")[0] == "liteframe" for check in asked)
+
+
+def row_checks(
+    samplers: Sequence[FrameSampler], ask: RowCheck | None, question_types: Sequence[list[str] | None]
+) -> RowChecks | None:
+    """The checks, arguments as of RowChecks; None where nothing reads more than the video of a row."""
+    reading = tuple(sampler for sampler in samplers if type(sampler).check_row is not FrameSampler.check_row)
+    return RowChecks(reading, ask, tuple(question_types)) if reading or ask is not None else None

@@ -136,6 +136,11 @@ class RowTable(Sequence[VideoRow]):
         self._sha256 = facts.sha256
         self.first_unreadable = None if facts.first_unreadable is None else errors[facts.first_unreadable]
 
+    @property
+    def folder(self) -> Path | None:
+        """Where its files are; None for a table that is held in memory."""
+        return self._folder
+
     def keep_open(self, handle: int) -> None:
         """Takes a file handle that keeps the files of this table from being removed, to close it with the table."""
         self._handle = _Handle(handle)
