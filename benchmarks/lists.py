@@ -4,7 +4,9 @@ python benchmarks/lists.py --output benchmarks/records/lists.json
 python benchmarks/lists.py --rows 60000 --folder /scratch
 
 Of each list: the first opening reads every row and keeps it in a folder of this command's own, the second maps what is
-kept. Then as many processes as there would be loader processes read rows at random. Memory is anonymous memory, which
+kept. `checked` is what LMA asks of each row, where there are conversations, and what a sampler does elsewhere: at the
+first time of every row, then of what is kept. Then as many processes as there would be loader processes read rows at
+random. Memory is anonymous memory, which
 is a process's own; pages of mapped files, which all processes share and the system takes back where it is short, are
 beside it. The longest lists and what is kept of them take 10 GB in --folder.
 """
@@ -33,14 +35,21 @@ import psutil
 from liteframe.bench.environment import environment
 from liteframe.bench.records import write_record
 from liteframe.data.loading.batching import BatchShape, TrainBatchSampler
+from liteframe.data.sampling import KeyFrames
 from liteframe.data.sources import kept_tables
+from liteframe.data.sources.conversations import turns_of
 from liteframe.data.sources.manifest import read_sources
+from liteframe.data.sources.refused_rows import refused_rows
+from liteframe.data.sources.row_checks import RowChecks
 from liteframe.data.sources.row_table import RowTable
 from liteframe.system.tables import aligned
 
 _RANDOM_READS = 20_000
 _ROWS_OF_A_GROUP = 10_000
-_COLUMNS = ("list_mb", "first_s", "rows_a_second", "peak_mb", "again_s", "own_mb", "shuffle_s", "worker_mb", "read_us")
+_COLUMNS = (
+    *("list_mb", "first_s", "rows_a_second", "peak_mb", "again_s", "checked_s", "checked_again_s"),
+    *("own_mb", "shuffle_s", "worker_mb", "read_us"),
+)
 
 
 def _path_row(number: int) -> dict[str, Any]:
@@ -82,6 +91,7 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 _KINDS: dict[str, tuple[str, Callable[[int], dict[str, Any]], Callable[[Path, Iterator[dict[str, Any]]], None]]] = {
     "paths in JSONL": (".jsonl", _path_row, _write_lines),
+    "conversations in JSONL": (".jsonl", _llava_row, _write_lines),
     "conversations in JSON": (".json", _llava_row, _write_list),
     "conversations in Parquet": (".parquet", _llava_row, _write_parquet),
 }
@@ -99,6 +109,10 @@ def measure(kind: str, count: int, folder: Path, workers: int) -> dict[str, Any]
         del table
         table, again_s = _timed(lambda: read_sources(str(path)))
     own_mb = _own_mb() - before_mb
+    check = RowChecks((KeyFrames(),), turns_of if row is _llava_row else None, (None,))
+    refused, checked_s = _timed(lambda: refused_rows(table, check, first=False))
+    assert not refused
+    _, checked_again_s = _timed(lambda: refused_rows(table, check, first=False))
     batches = TrainBatchSampler(len(table), [BatchShape(8, 8)], seed=0)
     _, shuffle_s = _timed(lambda: next(batches.batches(0)))
     context = multiprocessing.get_context("fork")
@@ -112,6 +126,8 @@ def measure(kind: str, count: int, folder: Path, workers: int) -> dict[str, Any]
         "rows_a_second": round(count / first_s),
         "peak_mb": round(max(peak_mb) - before_mb, 1),
         "again_s": round(again_s, 3),
+        "checked_s": round(checked_s, 2),
+        "checked_again_s": round(checked_again_s, 3),
         "own_mb": round(own_mb, 1),
         "shuffle_s": round(shuffle_s, 3),
         "worker_mb": max(grown for grown, _ in seen),

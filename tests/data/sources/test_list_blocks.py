@@ -9,15 +9,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from liteframe.data.decoding.processes import in_parts
 from liteframe.data.decoding.processes.pool import DecodePool
-from liteframe.data.sources import json_text, kept_tables, list_blocks
+from liteframe.data.sources import json_text, kept_tables, list_blocks, parquet
 from liteframe.data.sources.json_text import json_rows, line_parts
 from liteframe.data.sources.kept_tables import ListFile
 from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.manifest import VideoSource, read_manifest, read_sources
+from liteframe.data.sources.parquet import parquet_rows
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import DecodeError, LiteFrameError, ManifestError
@@ -94,6 +97,53 @@ def test_the_first_fault_of_a_list_is_told(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as by_several:
         read_sources(str(path))
     assert str(by_several.value) == str(by_one.value)
+
+
+def written_parquet(path: Path, group_rows: int) -> Path:
+    """Rows of which some cannot be read, and some ids come again."""
+    paths = [f"v{number % 37}.mp4" if number % 10 else None for number in range(95)]
+    table = pa.table({"path": paths, "question": ["q" * (number % 5) for number in range(95)]})
+    pq.write_table(table, path, row_group_size=group_rows)
+    return path
+
+
+@pytest.mark.parametrize("group_rows", [1, 4, 95])
+def test_row_groups_of_several_processes_are_those_of_one(
+    group_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_ROWS_OF_A_PART", 7)
+    path = written_parquet(tmp_path / "x.parquet", group_rows)
+    parts = parquet.group_parts(path)
+    assert len(parts) == {1: 14, 4: 12, 95: 1}[group_rows]
+    assert [row for part in parts for row in parquet_rows(path, part)] == list(parquet_rows(path))
+    rows = read_manifest(path, keep_unusable=True)
+    assert sum(bool(row.error) for row in rows) > 5 and any(row.id.endswith("@2") for row in rows)
+    assert_same(read_sources(str(path), keep_unusable=True), rows)
+
+
+def test_large_row_groups_are_read_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written_parquet(tmp_path / "x.parquet", 40)
+    assert len(parquet.group_parts(path)) == 1
+    monkeypatch.setattr(parquet, "_MOST_BYTES_OF_A_GROUP", 800)
+    assert parquet.group_parts(path) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(parquet, "_MOST_ROWS_OF_A_GROUP", 39)
+    assert parquet.group_parts(path) == []
+
+
+def test_a_damaged_parquet_is_told_as_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_ROWS_OF_A_PART", 7)
+    path = written_parquet(tmp_path / "x.parquet", 4)
+    content = bytearray(path.read_bytes())
+    for fault in (slice(len(content) // 3, len(content) // 3 + 200), slice(len(content) - 60, None)):
+        damaged = content.copy()
+        damaged[fault] = b"\xff" * len(damaged[fault])
+        path.write_bytes(damaged)
+        with pytest.raises(ManifestError) as by_one:
+            read_manifest(path, keep_unusable=True)
+        with pytest.raises(ManifestError) as by_several:
+            read_sources(str(path), keep_unusable=True)
+        assert str(by_several.value) == str(by_one.value)
 
 
 def test_what_other_processes_see_of_the_disk_is_asked_again(tmp_path: Path) -> None:

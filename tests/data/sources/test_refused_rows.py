@@ -1,4 +1,4 @@
-"""Rows that a stage refuses: those that a loop over the list finds, whoever asks, and asked once where they are kept."""
+"""Rows that a stage refuses: those that a loop over the list finds, and asked once where the list is kept."""
 
 from __future__ import annotations
 

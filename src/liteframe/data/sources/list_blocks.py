@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from liteframe.data.decoding.processes.in_parts import in_parts, processes_for
 from liteframe.data.sources.file_kind import is_parquet
-from liteframe.data.sources.json_text import LinePart, line_parts
+from liteframe.data.sources.json_text import line_parts
 from liteframe.data.sources.kept_tables import ListFile
 from liteframe.data.sources.list_root import ListRoot
-from liteframe.data.sources.list_rows import empty_list, readable, rows_of_file
+from liteframe.data.sources.list_rows import Part, empty_list, readable, rows_of_file
+from liteframe.data.sources.parquet import RowGroups, group_parts
 from liteframe.data.sources.row_block import RowBlock, blocks_of
 from liteframe.errors import ManifestError
 from liteframe.system.shown_url import shown_url
 
 PART_BYTES = 1 << 20
-"""Of a list, that a process reads at a time: a second's work at most."""
+"""Of JSONL, that a process reads at a time: a second's work at most."""
 Answer = tuple[RowBlock | None, dict[str, Any] | None]
 
 
 def list_blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool) -> Generator[RowBlock, None, None]:
-    """The rows of a list in blocks, see `blocks_of`. JSONL is read by several processes, whichever other form by this.
+    """The rows of a list in blocks, see `blocks_of`. JSONL and most Parquet are read by several processes.
 
     Args:
         file: the list.
@@ -47,14 +50,13 @@ def list_blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool
 
 def _blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool) -> Iterator[RowBlock]:
     with readable(file.path):
-        parts = iter(()) if is_parquet(file.path) else line_parts(file.path, PART_BYTES)
-        processes = processes_for(file.path.stat().st_size // PART_BYTES)
-        first = next(parts, None)
+        parts, count = _parts(file.path)
+        processes, first = processes_for(count), next(parts, None)
         if first is None or processes < 2:
             yield from blocks_of(rows_of_file(file.path, file.url, root), source, keep_unusable)
             return
 
-        def here(file: ListFile, part: LinePart, source: int, keep_unusable: bool) -> Answer:
+        def here(file: ListFile, part: Part, source: int, keep_unusable: bool) -> Answer:
             return _part_block(file, root, part, source, keep_unusable), None
 
         calls = ((file, part, source, keep_unusable) for part in chain([first], parts))
@@ -65,7 +67,17 @@ def _blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool) ->
                 yield block
 
 
-def read_part(file: ListFile, part: LinePart, source: int, keep_unusable: bool) -> Answer:
+def _parts(path: Path) -> tuple[Iterator[Part], int]:
+    """The parts of a list, none of one that is to be read as a whole, and about how many there are."""
+    if not is_parquet(path):
+        return line_parts(path, PART_BYTES), path.stat().st_size // PART_BYTES
+    groups: list[RowGroups] = []
+    with suppress(ManifestError):  # reading it says what is wrong
+        groups = group_parts(path)
+    return iter(groups), len(groups)
+
+
+def read_part(file: ListFile, part: Part, source: int, keep_unusable: bool) -> Answer:
     """The rows of a part in a block, if there are any, and what was seen of the disk for them.
 
     To be called by processes that read parts of one list, once.
@@ -77,7 +89,7 @@ def read_part(file: ListFile, part: LinePart, source: int, keep_unusable: bool) 
 _held_root = lru_cache(1)(ListFile.held_root)
 
 
-def _part_block(file: ListFile, root: ListRoot, part: LinePart, source: int, keep_unusable: bool) -> RowBlock | None:
+def _part_block(file: ListFile, root: ListRoot, part: Part, source: int, keep_unusable: bool) -> RowBlock | None:
     rows = rows_of_file(file.path, file.url, root, part=part)
     return next(blocks_of(rows, source, keep_unusable, most_bytes=math.inf), None)
 

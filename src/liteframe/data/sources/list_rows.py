@@ -14,13 +14,14 @@ from liteframe.data.sources.file_kind import is_parquet, is_video
 from liteframe.data.sources.folder import folder_rows
 from liteframe.data.sources.json_text import LinePart, json_rows
 from liteframe.data.sources.list_root import ListRoot
-from liteframe.data.sources.parquet import parquet_rows
+from liteframe.data.sources.parquet import RowGroups, parquet_rows
 from liteframe.data.sources.remote_source import list_or_videos
 from liteframe.data.sources.video_row import ParsedRow, VideoRow, parse_row, put_in_json
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
 from liteframe.system.shown_url import shown_url
 
+Part = LinePart | RowGroups
 EachRow = Iterator[tuple[str, ParsedRow | ManifestError]]
 """The place of each row with the row, or why it cannot be read; ids may repeat."""
 
@@ -62,16 +63,14 @@ def empty_list(name: str) -> ManifestError:
     return ManifestError(f"{name}: the manifest is empty; write one JSON object a line, with at least 'path'")
 
 
-def rows_of_file(
-    path: Path, url: str, held: ListRoot, asked_apart: bool = False, part: LinePart | None = None
-) -> EachRow:
+def rows_of_file(path: Path, url: str, held: ListRoot, asked_apart: bool = False, part: Part | None = None) -> EachRow:
     """The rows of a list on disk, see `each_row`.
 
     Args:
         path: of the file.
         url: that it is a copy of; empty where it is none.
         held, asked_apart: as of `each_row`.
-        part: of JSONL, only the rows in this part.
+        part: only the rows in this part of the file.
     """
     with readable(path):
         has_other_values = is_parquet(path)
@@ -109,9 +108,12 @@ def _list_or_videos(path: Path) -> Path | Sequence[VideoRow | ManifestError]:
     return [VideoRow(path=str(path.absolute()), id=path.name)] if is_video(path) else path
 
 
-def _fields(path: Path, url: str, part: LinePart | None) -> Iterator[tuple[str, Any]]:
+def _fields(path: Path, url: str, part: Part | None) -> Iterator[tuple[str, Any]]:
     """The rows of a list as they stand with their places; of a copy, as places of what lies at `url`."""
-    rows = parquet_rows(path) if is_parquet(path) else json_rows(path, part)
+    if isinstance(part, RowGroups) or (part is None and is_parquet(path)):
+        rows = parquet_rows(path, part)
+    else:
+        rows = json_rows(path, part)
     if not url:
         yield from rows
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,73 @@ _ROWS_AT_A_TIME = 256
 """Few, as texts that repeat take a few bytes of the file each, and their whole length in memory."""
 _BYTES_AT_A_TIME = 1 << 20
 _MOST_COLUMNS = 10_000
+_ROWS_OF_A_PART = 4096
+_MOST_ROWS_OF_A_GROUP, _MOST_BYTES_OF_A_GROUP = 32_768, 32 << 20
+"""Of row groups that are read side by side: the rows of one are in memory at once, which take much more than these."""
 
 
-def parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
+@dataclass(frozen=True)
+class RowGroups:
+    """Consecutive row groups of a Parquet file.
+
+    Attributes:
+        start: number of the first one, from 0.
+        end: of the first one behind them.
+        number: rows that stand before them.
+    """
+
+    start: int
+    end: int
+    number: int
+
+
+def parquet_rows(path: Path, part: RowGroups | None = None) -> Iterator[tuple[str, Any]]:
     """The rows of a Parquet file with their places (`file: row 3`); a null is a field that the row does not have.
 
     A row that cannot be read comes as the ManifestError that says so, and reading goes on behind it.
+
+    Args:
+        path: of the file.
+        part: only the rows in this one of its `group_parts`.
 
     Raises:
         ConfigError: pyarrow is not installed.
         ManifestError: the file is no Parquet, or has more columns than any list.
     """
+    with _opened(path) as file:
+        columns = file.metadata.num_columns
+        if columns > _MOST_COLUMNS:
+            raise ManifestError(f"{path}: {columns:,} columns; a list of videos has at most {_MOST_COLUMNS:,}")
+        number, groups = (part.number, range(part.start, part.end)) if part else (0, range(file.num_row_groups))
+        for batch in file.iter_batches(_ROWS_AT_A_TIME, groups):
+            long = batch.nbytes > MAX_TEXT
+            for row in _rows(batch):
+                number += 1
+                where = f"{path}: row {number}"
+                yield where, _checked(row, where, long)
+
+
+def group_parts(path: Path) -> list[RowGroups]:
+    """Parts that make up a Parquet file, some thousand rows each; none where a row group is too large for one part.
+
+    Errors are those of `parquet_rows`.
+    """
+    parts, start, number = list[RowGroups](), 0, 0
+    rows = size = 0
+    with _opened(path) as file:
+        groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
+    for index, group in enumerate(groups):
+        if group.num_rows > _MOST_ROWS_OF_A_GROUP or group.total_byte_size > _MOST_BYTES_OF_A_GROUP:
+            return []
+        rows, size = rows + group.num_rows, size + group.total_byte_size
+        if rows >= _ROWS_OF_A_PART or size >= _MOST_BYTES_OF_A_GROUP or index == len(groups) - 1:
+            parts.append(RowGroups(start, index + 1, number))
+            start, number, rows, size = index + 1, number + rows, 0, 0
+    return parts
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -35,16 +93,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         # Else it takes in a row group of a column at once, which may be the whole file.
         with ParquetFile(path, buffer_size=_BYTES_AT_A_TIME) as file:
-            columns = file.metadata.num_columns
-            if columns > _MOST_COLUMNS:
-                raise ManifestError(f"{path}: {columns:,} columns; a list of videos has at most {_MOST_COLUMNS:,}")
-            number = 0
-            for batch in file.iter_batches(_ROWS_AT_A_TIME):
-                long = batch.nbytes > MAX_TEXT
-                for row in _rows(batch):
-                    number += 1
-                    where = f"{path}: row {number}"
-                    yield where, _checked(row, where, long)
+            yield file
     except (ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{path}: not a Parquet file that can be read ({error})") from error
 
