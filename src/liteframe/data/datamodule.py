@@ -21,7 +21,7 @@ from liteframe.data.loading.dataset import ClipSettings, VideoDataset, open_stor
 from liteframe.data.loading.following import follow, frames_of_store
 from liteframe.data.loading.loader import VideoLoader
 from liteframe.data.loading.run_ledger import open_ledger, writes_nothing
-from liteframe.data.loading.skips import SkipLedger
+from liteframe.data.loading.skips import SkipLedger, Skipped
 from liteframe.data.loading.source_report import report_sources
 from liteframe.data.loading.split_rows import SPLITS_OF_VERB, Split, mark_refused, read_split
 from liteframe.data.loading.stage_checks import StageChecks
@@ -212,9 +212,11 @@ class VideoDataModule(LightningDataModule):
 
         Rows that `check` refuses are skipped and listed; with `on_error="error"`, the first raises ManifestError.
         """
-        refused = mark_refused(self.rows(split), check, skip=self.settings.on_error == "skip")
+        rows = self.rows(split)
+        refused = [rows[index] for index in mark_refused(rows, check, skip=self.settings.on_error == "skip")]
         if self.ledger is not None and refused:
-            self.ledger.expect(refused, write=self.trainer is None or self.trainer.is_global_zero)
+            skips = [Skipped(row.path, row.id, row.error or "") for row in refused]
+            self.ledger.expect(skips, write=self.trainer is None or self.trainer.is_global_zero)
 
     @property
     def waited_s(self) -> float | None:

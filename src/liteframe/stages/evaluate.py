@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule
@@ -13,7 +12,7 @@ from torch import Tensor
 from liteframe.data.sources.row_checks import RowCheck
 from liteframe.errors import DataError
 from liteframe.evaluation.answering import count_answers, option_ids, option_logits
-from liteframe.evaluation.benchmarks.question import Question, questions_of
+from liteframe.evaluation.benchmarks.question import Question, questions_of, require_letters
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
 from liteframe.evaluation.prompts.prompt import prompt
 from liteframe.evaluation.scoring.likelihood import likeliest
@@ -65,7 +64,7 @@ class EvaluateStage(LightningModule):
 
     def row_check(self) -> RowCheck:
         """Refuses a row without questions that can be asked; see `questions_of`."""
-        return _require_letters if self.choices == "letters" else questions_of
+        return require_letters if self.choices == "letters" else questions_of
 
     def on_test_start(self) -> None:
         """Raises DataError for a row that the model has no words for, or skips it, before any video is read."""
@@ -172,13 +171,4 @@ class EvaluateStage(LightningModule):
             f"accuracy {figures['accuracy']:.3f} ({figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f},"
             f" 95 %) on {figures['questions']:,} questions about {figures['videos']:,} videos:"
             f" {'a trial, of which nothing is kept' if trial else path}"
-        )
-
-
-def _require_letters(row: dict[str, Any]) -> None:
-    most = max(len(question.options) for question in questions_of(row))
-    if most > len(ascii_uppercase):
-        raise DataError(
-            f"{row['path']} (id {row['id']}): field options: {most} of them, more than there are letters; leave some"
-            " out, or set model.choices to words"
         )

@@ -117,7 +117,7 @@ class Stage(LightningModule):
         """Raises ConfigError if a model folder or hub id that the stage reads is not there."""
 
     def row_check(self) -> RowCheck | None:
-        """What is asked of each row when lists are read, in other processes too; None where the stage uses any."""
+        """What is asked of each row when lists are read; None if it can use any."""
         return None
 
     def sample_check(self, image_size: tuple[int, int]) -> SampleCheck | None:

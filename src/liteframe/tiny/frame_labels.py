@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from liteframe.data.sources.row_checks import RowCheck
 from liteframe.data.transforms import normalize
-from liteframe.errors import DataError
 from liteframe.stages.losses import sum_of
 from liteframe.stages.means import Means, SummedLoss
 from liteframe.stages.stage import Stage
@@ -49,7 +48,7 @@ class FrameLabelStage(Stage):
         """Class token and patch tokens of each frame, normalised as ImageNet is, (F, 1 + N, C)."""
 
     def row_check(self) -> RowCheck:
-        return _require_scene
+        return synthetic.require_scene
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         return self.training_loss(self._loss(batch))
@@ -94,15 +93,3 @@ class FrameLabelStage(Stage):
             of_frames_THW = synthetic.patch_labels(Scene.from_dict(row["scene"]), indices_T)
             labels.append(np.where(indices_T[:, None, None] < 0, _IGNORE, of_frames_THW))
         return torch.from_numpy(np.concatenate(labels)).flatten(1).to(self.device)
-
-
-def _require_scene(row: dict[str, Any]) -> None:
-    where = f"{row['path']} (id {row['id']})"
-    if "scene" not in row:
-        raise DataError(f"{where}: no field scene; this stage needs a world made by `liteframe synth`")
-    try:
-        synthetic.patch_labels(Scene.from_dict(row["scene"]), np.zeros(1, np.int64))
-    except Exception as error:  # whatever drawing makes of numbers and names that no scene has
-        raise DataError(
-            f"{where}: field scene: {type(error).__name__}: {error}; `liteframe synth` writes others"
-        ) from error

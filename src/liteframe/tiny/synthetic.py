@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from liteframe.errors import DataError
+
 FRAMES = 128
 SIZE = 112
 PATCH = 14
@@ -315,3 +317,16 @@ def questions(scene: Scene, rng: np.random.Generator, types: tuple[str, ...] = T
         "ball": (color_options(scene.ball.color), COLOR_NAMES[scene.ball.color]),
     }
     return [{"type": t, "question": QUESTIONS[t], "options": table[t][0], "answer": table[t][1]} for t in types]
+
+
+def require_scene(row: dict[str, Any]) -> None:
+    """Raises DataError if a row, given as a dict, has no scene that can be drawn."""
+    where = f"{row['path']} (id {row['id']})"
+    if "scene" not in row:
+        raise DataError(f"{where}: no field scene; this stage needs a world made by `liteframe synth`")
+    try:
+        patch_labels(Scene.from_dict(row["scene"]), np.zeros(1, np.int64))
+    except Exception as error:  # whatever drawing makes of numbers and names that no scene has
+        raise DataError(
+            f"{where}: field scene: {type(error).__name__}: {error}; `liteframe synth` writes others"
+        ) from error

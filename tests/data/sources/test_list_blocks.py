@@ -15,7 +15,7 @@ import pytest
 
 from liteframe.data.decoding.processes import in_parts
 from liteframe.data.decoding.processes.pool import DecodePool
-from liteframe.data.sources import json_text, kept_tables, list_blocks, parquet
+from liteframe.data.sources import json_text, kept_tables, list_blocks, parquet, row_block
 from liteframe.data.sources.json_text import json_rows, line_parts
 from liteframe.data.sources.kept_tables import ListFile
 from liteframe.data.sources.list_root import ListRoot
@@ -34,6 +34,21 @@ def in_small_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(list_blocks, "PART_BYTES", 700)
     monkeypatch.setattr(in_parts, "usable_cores", lambda: 2)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by the name of what several processes do."""
+    seen: list[str] = []
+    call = DecodePool.call_in_order
+
+    def seeing(pool: DecodePool, asked: Iterable[Any]) -> Iterator[Any]:
+        first, *rest = asked
+        seen.append(first[1].partition(":")[2])
+        return call(pool, [first, *rest])
+
+    monkeypatch.setattr(DecodePool, "call_in_order", seeing)
+    return seen
 
 
 def written(path: Path, seed: int, faults: bool = True) -> Path:
@@ -83,11 +98,14 @@ def assert_same(table: RowTable, rows: list[VideoRow]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_rows_of_several_processes_are_those_of_one(seed: int, tmp_path: Path) -> None:
+def test_rows_of_several_processes_are_those_of_one(
+    seed: int, tmp_path: Path, calls: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     path = written(tmp_path / "x.jsonl", seed)
     rows = read_manifest(path, keep_unusable=True)
     assert sum(bool(row.error) for row in rows) > 5 and any(row.id.endswith("@2") for row in rows)
     assert_same(read_sources(str(path), keep_unusable=True), rows)
+    assert "by this process" not in capsys.readouterr().err and calls == ["read_part"]
 
 
 def test_the_first_fault_of_a_list_is_told(tmp_path: Path) -> None:
@@ -124,11 +142,31 @@ def test_row_groups_of_several_processes_are_those_of_one(
 def test_large_row_groups_are_read_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written_parquet(tmp_path / "x.parquet", 40)
     assert len(parquet.group_parts(path)) == 1
-    monkeypatch.setattr(parquet, "_MOST_BYTES_OF_A_GROUP", 800)
-    assert parquet.group_parts(path) == []
-    monkeypatch.undo()
-    monkeypatch.setattr(parquet, "_MOST_ROWS_OF_A_GROUP", 39)
-    assert parquet.group_parts(path) == []
+    for name, most in (("_MOST_BYTES_OF_A_GROUP", 50), ("_MOST_ROWS_OF_A_GROUP", 39)):
+        with monkeypatch.context() as context:
+            context.setattr(parquet, name, most)
+            assert parquet.group_parts(path) == []
+
+
+def test_parts_whose_rows_are_long_are_read_in_blocks_by_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parquet, "_ROWS_OF_A_PART", 7)
+    monkeypatch.setattr(row_block, "_BLOCK_BYTES", 1 << 20)
+    path = tmp_path / "x.parquet"
+    texts = pa.array(["q" * 60_000] * 900 + ["short"] * 60)
+    pq.write_table(pa.table({"path": [f"v{n}.mp4" for n in range(960)], "question": texts}), path, row_group_size=60)
+    asked = list(in_parts.in_parts("x", list_blocks.read_part, calls_of(path), 2))
+    assert [answer is None for _, answer in asked] == [False] * 16
+    monkeypatch.setattr(parquet, "_ROWS_OF_A_PART", 900)
+    (_, none), (_, some) = in_parts.in_parts("x", list_blocks.read_part, calls_of(path), 2)
+    assert none is None and some is not None and len(some[0] or ()) == 60
+    assert_same(read_sources(str(path), keep_unusable=True), read_manifest(path, keep_unusable=True))
+    assert capsys.readouterr().err.count("by this process") == 0
+
+
+def calls_of(path: Path) -> list[tuple[Any, ...]]:
+    return [(ListFile(path, None), part, 0, True) for part in parquet.group_parts(path)]
 
 
 def test_a_damaged_parquet_is_told_as_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from liteframe.data.loading.skips import Skipped
 from liteframe.data.sources.manifest import VideoSource, read_sources
 from liteframe.data.sources.refused_rows import refused_rows
 from liteframe.data.sources.row_checks import RowCheck
@@ -51,8 +50,8 @@ def read_split(
     return rows
 
 
-def mark_refused(rows: RowTable, check: RowCheck, skip: bool) -> list[Skipped]:
-    """Marks the rows that `check` refuses as unusable, and returns them.
+def mark_refused(rows: RowTable, check: RowCheck, skip: bool) -> list[int]:
+    """Marks the rows that `check` refuses as unusable, and returns their indices.
 
     Raises:
         ManifestError: at the first one, unless `skip`.
@@ -61,4 +60,4 @@ def mark_refused(rows: RowTable, check: RowCheck, skip: bool) -> list[Skipped]:
     if found and not skip:
         raise ManifestError(next(iter(found.values())))
     rows.errors = dict(sorted((rows.errors | found).items()))
-    return [Skipped(rows[index].path, rows[index].id, why) for index, why in found.items()]
+    return list(found)

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from liteframe.data.loading.batching import BatchShape
 from liteframe.data.loading.dataset import SampleCheck
 from liteframe.data.sampling import FrameSampler
-from liteframe.data.sources.row_checks import RowChecks, row_checks
+from liteframe.data.sources.row_checks import RowChecks
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class StageChecks:
         """
         shapes = shapes if split == "train" else []
         ask = self.stage.row_check() if self.uses(split) and hasattr(self.stage, "row_check") else None
-        return row_checks(
+        return RowChecks.of(
             [shape.sampler for shape in shapes if shape.sampler is not None] or [sampler],
             ask,
             [shape.question_types for shape in shapes] or [None],

@@ -27,7 +27,7 @@ from liteframe.data.remote.file import folder_of
 from liteframe.data.remote.file_locks import alone, hold, remove_unheld
 from liteframe.data.sources.checksums import read_checked, sync_file, write_checked
 from liteframe.data.sources.list_root import ListRoot
-from liteframe.data.sources.refused_rows import REFUSED_FILE
+from liteframe.data.sources.refused_rows import REFUSED_FILES, REFUSED_LOCK
 from liteframe.data.sources.row_block import RowBlock
 from liteframe.data.sources.row_table import TABLE_FILES, RowTable
 from liteframe.system.atomic import sync_folder
@@ -37,7 +37,7 @@ from liteframe.system.user_cache import user_cache
 LONG_LIST = 16 << 20
 """Bytes of lists from which on their rows are kept: reading them takes seconds."""
 _SEEN, _HELD = "seen.json", "held"
-_FILES = (*TABLE_FILES, REFUSED_FILE, _SEEN, _HELD)
+_FILES = (*TABLE_FILES, REFUSED_LOCK, _SEEN, _HELD)
 _NAME = re.compile(r"[0-9a-f]{20}-[0-9a-f]{20}-[0-9a-f]{8}|\.[0-9a-f]{20}-[0-9a-f]{20}-[0-9a-f]{8}\.part")
 _LONG_AGO_S = 30 * 86_400
 
@@ -179,8 +179,8 @@ def _last_use(kept: Path) -> float:
 def _remove(folder: Path) -> None:
     """Removes the files of a table, and the folder where nothing else is in it."""
     with suppress(OSError):
-        for name in _FILES:
-            (folder / name).unlink(missing_ok=True)
+        for file in (*(folder / name for name in _FILES), *folder.glob(REFUSED_FILES)):
+            file.unlink(missing_ok=True)
         folder.rmdir()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -23,7 +22,9 @@ from liteframe.system.shown_url import shown_url
 
 PART_BYTES = 1 << 20
 """Of JSONL, that a process reads at a time: a second's work at most."""
-Answer = tuple[RowBlock | None, dict[str, Any] | None]
+_MOST_BYTES = 32 << 20
+"""Of the rows of a part: in Parquet, texts that repeat take a few bytes of the file each."""
+Answer = tuple[RowBlock | None, dict[str, Any]]
 
 
 def list_blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool) -> Generator[RowBlock, None, None]:
@@ -55,14 +56,13 @@ def _blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool) ->
         if first is None or processes < 2:
             yield from blocks_of(rows_of_file(file.path, file.url, root), source, keep_unusable)
             return
-
-        def here(file: ListFile, part: Part, source: int, keep_unusable: bool) -> Answer:
-            return _part_block(file, root, part, source, keep_unusable), None
-
         calls = ((file, part, source, keep_unusable) for part in chain([first], parts))
-        for block, seen in in_parts(_name(file), read_part, calls, processes, here):
-            if seen is not None:
-                root.take_in(seen)
+        for asked, answer in in_parts(f"{_name(file)} is read", read_part, calls, processes):
+            if answer is None:
+                yield from blocks_of(rows_of_file(file.path, file.url, root, part=asked[1]), source, keep_unusable)
+                continue
+            block, seen = answer
+            root.take_in(seen)
             if block is not None:
                 yield block
 
@@ -77,21 +77,19 @@ def _parts(path: Path) -> tuple[Iterator[Part], int]:
     return iter(groups), len(groups)
 
 
-def read_part(file: ListFile, part: Part, source: int, keep_unusable: bool) -> Answer:
-    """The rows of a part in a block, if there are any, and what was seen of the disk for them.
+def read_part(file: ListFile, part: Part, source: int, keep_unusable: bool) -> Answer | None:
+    """The rows of a part in a block, if there are any, and what was seen of the disk for them; None if too large.
 
     To be called by processes that read parts of one list, once.
     """
     root = _held_root(file)
-    return _part_block(file, root, part, source, keep_unusable), root.news()
+    rows = rows_of_file(file.path, file.url, root, part=part)
+    block = next(blocks_of(rows, source, keep_unusable, _MOST_BYTES), None)
+    is_whole = block is None or block.fault is not None or sum(map(len, block.rows)) < _MOST_BYTES
+    return (block, root.news()) if is_whole else None
 
 
 _held_root = lru_cache(1)(ListFile.held_root)
-
-
-def _part_block(file: ListFile, root: ListRoot, part: Part, source: int, keep_unusable: bool) -> RowBlock | None:
-    rows = rows_of_file(file.path, file.url, root, part=part)
-    return next(blocks_of(rows, source, keep_unusable, most_bytes=math.inf), None)
 
 
 def _name(file: ListFile) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +86,24 @@ def group_parts(path: Path) -> list[RowGroups]:
 def _opened(path: Path) -> Iterator[Any]:
     try:
         from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
+        from pyarrow.parquet import ParquetFile, read_metadata
     except ImportError as error:
         raise ConfigError(
             f"{path}: Parquet is read by pyarrow, which is not installed: {install_hint('parquet')}"
         ) from error
     try:
         # Else it takes in a row group of a column at once, which may be the whole file.
-        with ParquetFile(path, buffer_size=_BYTES_AT_A_TIME) as file:
+        metadata = _metadata(read_metadata, path, path.stat().st_mtime_ns)
+        with ParquetFile(path, buffer_size=_BYTES_AT_A_TIME, metadata=metadata) as file:
             yield file
     except (ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{path}: not a Parquet file that can be read ({error})") from error
+
+
+@lru_cache(1)
+def _metadata(read: Callable[[Path], Any], path: Path, _mtime_ns: int) -> Any:
+    """Read once by a process that reads many parts: in a long list it is long too."""
+    return read(path)
 
 
 def _checked(row: dict[str, Any] | str, where: str, long: bool) -> dict[str, Any] | ManifestError:

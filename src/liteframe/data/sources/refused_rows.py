@@ -1,15 +1,17 @@
-"""Which rows of a table a run cannot use: asked by several processes where its lists are long, and then once."""
+"""Which rows of a table a run cannot use: asked once where its lists are long, by several processes."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-import pickle
+import sys
+import time
 from collections.abc import Iterable
-from contextlib import ExitStack, closing, suppress
-from functools import cache
+from contextlib import closing, suppress
 from pathlib import Path
+
+import numpy as np
 
 import liteframe
 from liteframe.data.decoding.processes.in_parts import in_parts, processes_for
@@ -20,10 +22,13 @@ from liteframe.data.sources.row_table import RowTable
 from liteframe.errors import DataError
 from liteframe.system.progress import Meter
 
-REFUSED_FILE = "refused.json"
-"""In the folder of a table that is kept: which rows which checks refuse."""
-_MOST_CHECKS = 16
+REFUSED_FILES, REFUSED_LOCK = "refused-*.json", "refused.lock"
+"""In the folder of a table that is kept: which rows each check refuses, and what a process has while it asks."""
 _ROWS_OF_A_PART = 4096
+_MOST_KEPT = 100_000
+"""Rows that a check refuses. A list of which more are is not one to train on."""
+_MOST_CHECKS = 16
+_STARTED = time.time()
 
 
 def refused_rows(rows: RowTable, check: RowCheck, first: bool) -> dict[int, str]:
@@ -35,24 +40,24 @@ def refused_rows(rows: RowTable, check: RowCheck, first: bool) -> dict[int, str]
     Args:
         rows: the table.
         check: raises DataError for a row that it refuses.
-        first: stop behind the first such row.
+        first: stop after the first such row.
 
     Raises:
         DataError: the table itself cannot be read.
     """
     if rows.folder is None or not isinstance(check, RowChecks) or not check.are_own:
-        return _asked(rows, check, first, most_processes=1)
-    path, told = rows.folder / REFUSED_FILE, _told(check, first)
-    with ExitStack() as stack:
-        with suppress(OSError):  # a folder that may only be read
-            stack.enter_context(alone(path.parent.parent / f".{path.parent.name}.lock"))
-        kept = _kept(path)
-        if told not in kept:
-            found = _asked(rows, check, first, most_processes=None)
-            kept = dict([*kept.items(), (told, list(found.items()))][-_MOST_CHECKS:])
-            with suppress(OSError):
-                write_checked(path, json.dumps(kept))
-        return dict(kept[told])
+        return _asked(rows, check, first, by_others=False)
+    kept, found = _kept_path(rows, check, first), None
+    try:
+        if (found := _read(kept)) is None:
+            with alone(rows.folder / REFUSED_LOCK):
+                if (found := _read(kept)) is None:
+                    found = _asked(rows, check, first, by_others=True)
+                    if kept is not None and kept == _kept_path(rows, check, first) and len(found) <= _MOST_KEPT:
+                        _keep(found, kept)
+    except OSError:  # of a folder that may only be read, or that has no locks
+        pass
+    return _asked(rows, check, first, by_others=False) if found is None else found
 
 
 def refused_in(rows: RowTable, check: RowCheck, places: range, first: bool) -> dict[int, str]:
@@ -70,20 +75,18 @@ def refused_in(rows: RowTable, check: RowCheck, places: range, first: bool) -> d
     return found
 
 
-def _asked(rows: RowTable, check: RowCheck, first: bool, most_processes: int | None) -> dict[int, str]:
+def _asked(rows: RowTable, check: RowCheck, first: bool, by_others: bool) -> dict[int, str]:
     places = range(len(rows))
     parts = [places[start : start + _ROWS_OF_A_PART] for start in places[::_ROWS_OF_A_PART]]
-    name = str(rows.folder or "a list")
     calls = ((_with_errors_of(rows, part), check, part, first) for part in parts)
-    processes = most_processes or processes_for(len(parts))
     found: dict[int, str] = {}
     with (
-        closing(in_parts(name, refused_in, calls, processes)) as answers,
-        Meter("checking rows", total=len(rows), unit="rows", enabled=rows.folder is not None) as meter,
+        closing(in_parts("rows are checked", refused_in, calls, processes_for(len(parts)) if by_others else 1)) as made,
+        Meter("checking rows", total=len(rows), unit="rows", enabled=by_others) as meter,
     ):
-        for part, refused in zip(parts, answers, strict=True):
-            found.update(refused)
-            meter.update(len(part))
+        for part, refused in made:
+            found.update(refused_in(*part) if refused is None else refused)
+            meter.update(len(part[2]))
             if first and found:
                 break
     return found
@@ -96,21 +99,38 @@ def _with_errors_of(rows: RowTable, places: Iterable[int]) -> RowTable:
     return part
 
 
-def _kept(path: Path) -> dict[str, list[tuple[int, str]]]:
+def _read(path: Path | None) -> dict[int, str] | None:
     try:
-        kept: dict[str, list[tuple[int, str]]] = json.loads(read_checked(path))
-    except (OSError, ValueError):  # there are none, or a run that was killed left a part of them
-        return {}
-    return kept
+        return None if path is None else dict(json.loads(read_checked(path)))
+    except (OSError, ValueError):  # there is none, or a run that was killed left a part of one
+        return None
 
 
-def _told(check: RowChecks, first: bool) -> str:
-    """What stands for a check, and for the code that it is made of."""
-    return hashlib.sha256(pickle.dumps((check, first)) + _code()).hexdigest()[:20]
+def _keep(found: dict[int, str], path: Path) -> None:
+    older = sorted(path.parent.glob(REFUSED_FILES), key=lambda file: file.stat().st_mtime)
+    for file in older[: -_MOST_CHECKS + 1]:
+        file.unlink(missing_ok=True)
+    write_checked(path, json.dumps(list(found.items())))
 
 
-@cache
-def _code() -> bytes:
-    package = Path(liteframe.__file__).parent
-    texts = [(str(file.relative_to(package)), file.read_bytes()) for file in sorted(package.rglob("*.py"))]
-    return hashlib.sha256(pickle.dumps(texts)).digest()
+def _kept_path(rows: RowTable, check: RowChecks, first: bool) -> Path | None:
+    """Where the answer is kept, named by all that it follows from; None where the code is not known."""
+    code = _code(Path(liteframe.__file__).parent)
+    if code is None or rows.folder is None:
+        return None
+    versions = (liteframe.__version__, np.__version__, sys.version_info[:2])
+    told = json.dumps([code, versions, rows.sha256, check.describe(), first])
+    return rows.folder / REFUSED_FILES.replace("*", hashlib.sha256(told.encode()).hexdigest()[:20])
+
+
+def _code(package: Path) -> str | None:
+    """What stands for the code that this process runs; None where the files are not that, or are not there."""
+    told = hashlib.sha256()
+    files = sorted(file for file in package.rglob("*.py") if not file.name.startswith("."))
+    with suppress(OSError):  # of one that an editor replaces just now
+        for file in files:
+            if file.stat().st_mtime >= _STARTED:
+                return None
+            told.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
+        return told.hexdigest() if files else None
+    return None

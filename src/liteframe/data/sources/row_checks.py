@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ RowCheck = Callable[[dict[str, Any]], object]
 
 @dataclass(frozen=True)
 class RowChecks:
-    """The checks of a row by all that read it: itself a check, which other processes can be handed.
+    """The checks of a row by all that read it: itself a check, which can be handed to other processes.
 
     Args:
         samplers: that choose frames by what a row says.
@@ -27,6 +28,14 @@ class RowChecks:
     ask: RowCheck | None
     question_types: tuple[list[str] | None, ...]
 
+    @classmethod
+    def of(
+        cls, samplers: Sequence[FrameSampler], ask: RowCheck | None, question_types: Sequence[list[str] | None]
+    ) -> RowChecks | None:
+        """The checks of any samplers; None where nothing reads more than the video of a row."""
+        reading = tuple(sampler for sampler in samplers if type(sampler).check_row is not FrameSampler.check_row)
+        return cls(reading, ask, tuple(question_types)) if reading or ask is not None else None
+
     def __call__(self, row: dict[str, Any]) -> None:
         for sampler in self.samplers:
             sampler.check_row(row)
@@ -36,14 +45,16 @@ class RowChecks:
 
     @property
     def are_own(self) -> bool:
-        """Whether all of them are code of liteframe."""
-        asked = [getattr(self.ask, "func", self.ask), *map(type, self.samplers)]
-        return all(check is None or check.__module__.partition(".")[0] == "liteframe" for check in asked)
+        """Whether all of them are functions and samplers of liteframe's modules."""
+        return all(map(_is_own, [*([] if self.ask is None else [self.ask]), *map(type, self.samplers)]))
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings of each, of those that `are_own`."""
+        ask = self.ask and f"{self.ask.__module__}:{self.ask.__qualname__}"
+        samplers = [sampler.describe() for sampler in self.samplers]
+        return {"samplers": samplers, "ask": ask, "question_types": self.question_types}
 
 
-def row_checks(
-    samplers: Sequence[FrameSampler], ask: RowCheck | None, question_types: Sequence[list[str] | None]
-) -> RowChecks | None:
-    """The checks, arguments as of RowChecks; None where nothing reads more than the video of a row."""
-    reading = tuple(sampler for sampler in samplers if type(sampler).check_row is not FrameSampler.check_row)
-    return RowChecks(reading, ask, tuple(question_types)) if reading or ask is not None else None
+def _is_own(named: Any) -> bool:
+    module, name = getattr(named, "__module__", None) or "", getattr(named, "__qualname__", None) or ""
+    return module.partition(".")[0] == "liteframe" and getattr(sys.modules.get(module), name, None) is named

@@ -12,7 +12,7 @@ from liteframe.data.remote.file import is_url
 from liteframe.data.sources.conversations import choices_of, type_of
 from liteframe.data.sources.options import bare_text, right_option, without_letters
 from liteframe.data.sources.row_fields import RowFields
-from liteframe.errors import ManifestError
+from liteframe.errors import DataError, ManifestError
 from liteframe.system.whole_number import whole_number
 
 
@@ -211,3 +211,13 @@ def unusable(name: object, where: str, error: ManifestError, row: Mapping[str, A
     """What stands for a row that raised `error`; `name` is its id, if it is one."""
     why = str(error) if str(error).startswith(where) else f"{where}: {error}"
     return Unusable(str(name) if isinstance(name, str | int) and name != "" else where, where, why, row or {})
+
+
+def require_letters(row: Mapping[str, Any]) -> None:
+    """Raises DataError if a row has no questions that can be asked as those with letters for their options."""
+    most = max(len(question.options) for question in questions_of(row))
+    if most > len(ascii_uppercase):
+        raise DataError(
+            f"{row['path']} (id {row['id']}): field options: {most} of them, more than there are letters; leave some"
+            " out, or set model.choices to words"
+        )

@@ -12,12 +12,13 @@ from liteframe.data.decoding.processes.pool import DecodePool
 from liteframe.errors import DecodeError, LiteFrameError
 from liteframe.system.runtime import usable_cores
 
+Arguments = TypeVar("Arguments", bound=tuple[Any, ...])
 Made = TypeVar("Made")
 
 _MOST_PROCESSES = 32
 """What they make is put together by one process, which keeps up with about as many."""
 _LEAST_PARTS = 4
-"""Of a process, as starting one takes a part of a second."""
+"""For each process, as starting one takes as long as a part."""
 _DEADLINE_S = 600.0
 
 
@@ -27,35 +28,32 @@ def processes_for(parts: int) -> int:
 
 
 def in_parts(
-    name: str,
-    function: Callable[..., Made],
-    parts: Iterable[tuple[Any, ...]],
-    processes: int,
-    here: Callable[..., Made] | None = None,
-) -> Generator[Made, None, None]:
-    """What `function` makes of each part, in order; few parts are ahead.
+    work: str, function: Callable[..., Made], parts: Iterable[Arguments], processes: int
+) -> Generator[tuple[Arguments, Made | None], None, None]:
+    """Each part with what `function` makes of it, in order; few parts are ahead.
 
-    Where other processes fail, which is said once on stderr, or fewer than two are wanted, this one does the work.
+    A part comes with None where other processes fail, which is said once on stderr, or where fewer than two are wanted:
+    then its work is left to the caller.
 
     Args:
-        name: of what is worked on, for messages.
+        work: what is done, for the message.
         function: of a module of liteframe.
         parts: the arguments of each call; they are pickled.
         processes: how many work at a time.
-        here: what this process calls; by default `function` too.
     """
-    here = here or function
-    asked: deque[tuple[Any, ...]] = deque()
-    upcoming, failed = iter(parts), False
+    asked: deque[Arguments] = deque()
+    upcoming, told = iter(parts), False
 
     def calls() -> Iterator[tuple[Any, ...]]:
         for part in upcoming:
             asked.append(part)
-            yield name, f"{function.__module__}:{function.__qualname__}", part
+            yield work, f"{function.__module__}:{function.__qualname__}", part
 
     def tell(error: LiteFrameError) -> None:
-        what = f"{name} is read by this process, as others that should read parts of it fail"
-        print(f"liteframe: warning: {what} ({error})", file=sys.stderr)
+        nonlocal told
+        if not told:
+            print(f"liteframe: warning: {work} by this process, as others fail to ({error})", file=sys.stderr)
+        told = True
 
     if processes >= 2:
         with DecodePool(processes, _DEADLINE_S) as pool:
@@ -68,10 +66,8 @@ def in_parts(
                 except LiteFrameError as error:  # no process can be started, say
                     tell(error)
                     break
-                if isinstance(answer, DecodeError) and not failed:
+                if isinstance(answer, DecodeError):
                     tell(answer)
-                    failed = True
-                part = asked.popleft()
-                yield here(*part) if isinstance(answer, DecodeError) else answer
+                yield asked.popleft(), None if isinstance(answer, DecodeError) else answer
     for part in chain(asked, upcoming):
-        yield here(*part)
+        yield part, None
