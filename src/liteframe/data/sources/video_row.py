@@ -53,8 +53,7 @@ class VideoRow:
 
         Without `place`, `own_id` and `name`, which tell how it was read.
         """
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.compare and f.name != "extra"}
-        return {**self.extra, **own}
+        return {**self.extra, **{name: getattr(self, name) for name in _OWN_FIELDS}}
 
     ID_AS_LISTED: ClassVar[int] = 1
     """Where the id stands in `as_listed`."""
@@ -71,6 +70,9 @@ class VideoRow:
         where = self.name if self.name and not self.name.startswith("..") else self.path
         told = [where, self.id, self.start, self.end, self.question, self.options, self.answer, self.error]
         return json_list([*told, self.conversations, self.extra])
+
+
+_OWN_FIELDS = tuple(each.name for each in fields(VideoRow) if each.compare and each.name != "extra")
 
 
 @dataclass
