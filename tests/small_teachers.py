@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import timm
 import torch
 import transformers
@@ -99,6 +100,8 @@ def vjepa2_folder(folder: Path, kind: type[Any] = VJEPA2Model, **changes: Any) -
 
 def videoprism_config(**changes: Any) -> Any:
     """Of a VideoPrism's vision encoder of 56 px, patches of 14 and clips of 4 frames."""
+    if not hasattr(transformers, "VideoPrismVisionConfig"):
+        pytest.skip("VideoPrism needs transformers 5.15 or later")
     layers = {"num_spatial_layers": 2, "num_temporal_layers": 1, "num_auxiliary_layers": 1}
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, **layers}
     return transformers.VideoPrismVisionConfig(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from liteframe.errors import ConfigError
 from liteframe.models.teachers import VJEPA2, QwenVL, Siglip, TeacherGeometry, TimmViT, VideoPrism
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.rehearsal.report import differences
-from liteframe.rehearsal.small_models import make_small_model, make_small_timm, small_side
+from liteframe.rehearsal.small_models import make_small_model, make_small_timm, shrink, small_side
+from small_teachers import videoprism_config
 
 SIZES = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size"),
@@ -57,13 +59,29 @@ def test_other_families(tmp_path: Path) -> None:
     assert QwenVL(str(qwen.folder)).load().geometry.merge == 2
     vjepa2 = make_small_model("facebook/vjepa2-vitl-fpc64-256", "VJEPA2", tmp_path / "vjepa2")
     assert VJEPA2(str(vjepa2.folder)).load().geometry == TeacherGeometry(32, 16, 128, frames=2, clip_frames=16)
-    videoprism = make_small_model("google/videoprism-base-f16r288", "VideoPrism", tmp_path / "videoprism")
-    assert VideoPrism(str(videoprism.folder)).load().geometry == TeacherGeometry(32, 18, 144, clip_frames=16)
-    assert (vjepa2.patch_size, videoprism.patch_size) == (16, 18)
+    assert vjepa2.patch_size == 16
     vit = make_small_timm("vit_base_patch14_dinov2.lvd142m", tmp_path / "vit", layers=3)
     teacher = TimmViT(str(vit.folder)).load()
     assert (teacher.geometry.patch_size, teacher.geometry.width) == (14, 32)
     assert vit.fields == {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 518}
+
+
+@pytest.mark.parametrize("fields", [{}, {"image_size": [288, 288]}])
+def test_a_videoprism(tmp_path: Path, fields: dict[str, Any]) -> None:
+    source = "google/videoprism-base-f16r288"
+    if fields:
+        source = str(tmp_path)
+        config = {**videoprism_config().to_dict(), "tubelet_size": [1, 18, 18], "num_frames": 16, **fields}
+        (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["VideoPrismVisionModel"]}))
+    videoprism_config()  # skips where there is none
+    small = make_small_model(source, "VideoPrism", tmp_path / "videoprism")
+    assert VideoPrism(str(small.folder)).load().geometry == TeacherGeometry(32, 18, 144, clip_frames=16)
+    assert small.patch_size == 18
+
+
+def test_a_tubelet_that_is_a_number_of_frames_says_nothing_of_patches() -> None:
+    assert shrink({"tubelet_size": 2, "image_size": 288}) == {"tubelet_size": 2, "image_size": 288}
+    assert shrink({"patch_size": 16, "image_size": [288, 320]})["image_size"] == [128, 128]
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from liteframe.data.sampling import RandomSegment
 from liteframe.data.transforms import normalize
-from liteframe.errors import CheckpointError, ConfigError
+from liteframe.errors import CheckpointError, ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher
@@ -132,7 +132,7 @@ def test_they_are_those_of_the_batches_that_are_trained_on(
     torch.testing.assert_close(module.target_statistics.std_C, trained_on.std(0, correction=0), rtol=1e-3, atol=1e-4)
 
 
-def test_they_are_kept_in_the_checkpoint(hard_host: str, tmp_path: Path) -> None:
+def test_they_are_kept_in_the_checkpoint(hard_host: str, hard_store: str, tmp_path: Path) -> None:
     module = stage(hard_host, tmp_path / "out", statistics_batches=2)
     checkpoint = tmp_path / "two.ckpt"
     fit(tmp_path, module, 2, callbacks=[SaveAtEnd(checkpoint)])
@@ -152,7 +152,9 @@ def test_they_are_kept_in_the_checkpoint(hard_host: str, tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="standardise is False, the checkpoint was trained with True"):
         go_on("raw", standardise=False)
     with pytest.raises(ConfigError, match="other statistics of its targets"):
-        go_on("store", statistics=str(store_folder()))
+        go_on("store", statistics=hard_store)
+    with pytest.raises(StoreMismatch, match=r"teacher\.weights: stored"):
+        go_on("other", statistics=str(store_folder()))
     for damage in ({"std_C": std_C[:4]}, {"std_C": 0 * std_C}, {"mean_C": mean_C / 0}, {"standardise": "yes"}):
         damaged = torch.load(checkpoint, weights_only=True)
         damaged["targets"] |= damage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -15,13 +16,23 @@ import torch
 from liteframe.command import cli
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decoding.decode import read_frames
+from liteframe.data.loading.batching import BatchShape
 from liteframe.data.sampling import UniformMidpoints
 from liteframe.data.store.feature_store import FeatureStore
-from liteframe.data.transforms import normalize, resize_uint8
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalize, resize_uint8
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import VJEPA2, InternVL, QwenVL, Siglip, TeacherSource, TimmViT, VideoPrism
+from liteframe.models.teachers import (
+    VJEPA2,
+    InternVL,
+    QwenVL,
+    Siglip,
+    SiglipTeacher,
+    TeacherSource,
+    TimmViT,
+    VideoPrism,
+)
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from small_teachers import qwen_folder, siglip_folder, timm_folder, videoprism_folder, vjepa2_folder
@@ -189,3 +200,118 @@ def test_targets_of_other_clips_of_the_teacher_are_not_taken_for_its_own(tmp_pat
             CacheStage(VJEPA2(folder, 8), str(tmp_path / "other"), **shared),
             video_data(predict=str(manifest()), image_size=56, clip_frames=4),
         )
+
+
+def stored(folder: Path, source: TeacherSource, target: str = "average") -> None:
+    """A store of a teacher's features, of 8 frames."""
+    videos = video_data(predict=str(manifest()), image_size=56, sampler=UniformMidpoints())
+    make_trainer(folder).predict(
+        CacheStage(source, str(folder / "store"), target=target), videos, return_predictions=False
+    )
+
+
+def fit_on(folder: Path, source: TeacherSource, on_the_fly: bool = False) -> None:
+    """A step on the store of a folder, or on the fly with its statistics."""
+    store = str(folder / "store")
+    stage = CTDStage(
+        teacher=source,
+        target="average",
+        encoder=STUDENT,
+        picture_every=0,
+        statistics=store if on_the_fly else None,
+    )
+    data = {"train": str(manifest())} if on_the_fly else {"store": store}
+    make_trainer(folder, max_steps=1).fit(stage, video_data(image_size=56, **data))
+
+
+@pytest.mark.parametrize("on_the_fly", [False, True])
+def test_a_store_of_other_pixels_or_another_config_is_refused_by_name(tmp_path: Path, on_the_fly: bool) -> None:
+    source = made("siglip", tmp_path)
+    stored(tmp_path, source)
+    fit_on(tmp_path, source, on_the_fly)
+    folder = tmp_path / "siglip"
+    config, processor = folder / "config.json", folder / "preprocessor_config.json"
+    published, settings = json.loads(config.read_text()), json.loads(processor.read_text())
+    for pixels, said in (
+        (
+            {"image_std": [0.4, 0.5, 0.6]},
+            r"teacher\.std: stored \[0\.5, .*wants \[0\.4, 0\.5, 0\.6\]",
+        ),
+        (
+            {"image_mean": list(IMAGENET_MEAN), "image_std": list(IMAGENET_STD)},
+            r"teacher\.mean: stored \[0\.5, 0\.5, 0\.5\], this run wants '\(absent\)'",
+        ),
+    ):
+        processor.write_text(json.dumps(settings | pixels))
+        with pytest.raises(StoreMismatch, match=said):
+            fit_on(tmp_path, source, on_the_fly)
+    processor.write_text(json.dumps(settings))
+    vision = published["vision_config"] | {"num_attention_heads": 2}
+    config.write_text(json.dumps(published | {"vision_config": vision}))
+    with pytest.raises(StoreMismatch, match=r"teacher\.config\.num_attention_heads: stored 4, this run wants 2"):
+        fit_on(tmp_path, source, on_the_fly)
+    if not on_the_fly:
+        with pytest.raises(StoreMismatch, match=r"teacher\.config\.num_attention_heads: stored 4, this run wants 2"):
+            stored(tmp_path, source)
+
+
+@pytest.mark.parametrize("more", [None, {"field_of_then": 1}])
+def test_older_stores_say_less_of_the_config_and_are_taken(
+    tmp_path: Path, more: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stores of before the config was kept, and of a version of transformers with another field and without one."""
+    source = made("siglip", tmp_path)
+    describe = SiglipTeacher.describe
+
+    def before(self: Any) -> dict[str, Any]:
+        told = describe(self)
+        config = told.pop("config")
+        del config["layer_norm_eps"]
+        return told if more is None else {**told, "config": {**config, **more}}
+
+    with monkeypatch.context() as then:
+        then.setattr(SiglipTeacher, "describe", before)
+        stored(tmp_path, source)
+    old = FeatureStore.open(tmp_path / "store").key
+    for on_the_fly in (False, True):
+        fit_on(tmp_path, source, on_the_fly)
+    (tmp_path / "store" / "COMPLETE").unlink()
+    stored(tmp_path, source)
+    assert FeatureStore.open(tmp_path / "store").key == old, "caching goes on with what is there"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"frames": 8}, []),
+        ({"frames": 6}, [r"data\.frames is 6, .*clips of 8 frames \(model\.teacher\.clip_frames\).* 2 stills"]),
+        ({"shapes": [BatchShape(8, 2), BatchShape(4, 2)]}, [r"a frames of data\.shapes is 4, .* 4 stills"]),
+        (
+            {"shapes": [BatchShape(5, 2)], "val": "", "frames": 9},
+            [r"a frames of data\.shapes is 5, .* 3 stills", r"data\.frames is 9, .* 7 stills"],
+        ),
+    ],
+)
+def test_stills_that_a_teacher_of_clips_sees_are_said(
+    data: dict[str, Any], said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made("vjepa2", tmp_path)
+    settings = {"train": str(manifest()), "image_size": 56, **data}
+    if "val" in settings:
+        settings["val"] = str(manifest())
+    stage = CTDStage(teacher=VJEPA2(str(tmp_path / "vjepa2"), 8), target="average", encoder=STUDENT, picture_every=0)
+    trainer = make_trainer(tmp_path, max_steps=1)
+    trainer.fit(stage, VideoDataModule(decoder="pyav", **settings))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "filled up with" in line]
+    assert len(lines) == len(said)
+    for line, words in zip(lines, said, strict=True):
+        assert re.search(words, line)
+
+
+def test_caching_says_stills_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made("vjepa2", tmp_path)
+    stored(tmp_path, VJEPA2(str(tmp_path / "vjepa2"), 16))
+    assert capsys.readouterr().err.count("filled up with") == 1
+    (tmp_path / "again").mkdir()
+    stored(tmp_path / "again", VJEPA2(str(tmp_path / "vjepa2"), 8))
+    assert "filled up with" not in capsys.readouterr().err

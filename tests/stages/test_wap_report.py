@@ -10,7 +10,7 @@ import torch
 from liteframe.command import cli
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, VisionTokens
-from liteframe.models.teachers import VJEPA2
+from liteframe.models.teachers import VJEPA2, VJEPA2Teacher
 from liteframe.ops.wap import effective_tokens, saliency_weights, scale_for
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.wap_report import report_effective_tokens
@@ -119,3 +119,28 @@ def test_a_scale_is_proposed_from_a_few_videos(
     assert "leave out --videos" in capsys.readouterr().err
     assert cli.main(["saliency", "run", "--effective", "6"]) == 1
     assert "give --videos too" in capsys.readouterr().err
+
+
+def test_a_scale_for_a_teacher_of_clips_is_of_whole_clips(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("liteframe.data.datamodule.DecodePool", InProcessPool)
+    vjepa2_folder(tmp_path)
+    seen: list[torch.Tensor] = []
+    forward = VJEPA2Teacher.forward
+    monkeypatch.setattr(VJEPA2Teacher, "forward", lambda self, frames: (seen.append(frames), forward(self, frames))[1])
+    words = ["saliency", str(tmp_path), "--videos", str(manifest()), "--count", "2", "--saliencies", "norm"]
+    for more, frames, raised in (
+        (["--frames", "8"], 16, True),
+        (["--frames", "8", "--clip_frames", "4"], 8, False),
+        (["--frames", "5", "--clip_frames", "4"], 8, True),
+    ):
+        seen.clear()
+        assert cli.main([*words, "--teacher_class", "VJEPA2", *more]) == 0
+        assert {batch.shape[1] for batch in seen} == {frames}
+        assert all((batch[0, -1] != batch[0, -2]).any() for batch in seen), "no stills at the end"
+        assert (f"{frames} frames of each video in place of" in capsys.readouterr().err) == raised
+    assert cli.main([*words, "--clip_frames", "4"]) == 1
+    assert "--clip_frames is 4, and teachers of class InternVL see no clips" in capsys.readouterr().err
+    assert cli.main(["saliency", "run", "--clip_frames", "4"]) == 1
+    assert "--clip_frames propose a scale: give --videos too" in capsys.readouterr().err

@@ -58,6 +58,7 @@ def saliency_command(
     decoded: int = 128,
     batch_size: int = 8,
     out: str | None = None,
+    clip_frames: int | None = None,
 ) -> int:
     """Proposes a scale for WAP from a handful of videos; or measures importance scores on a finished run.
 
@@ -77,21 +78,24 @@ def saliency_command(
         saliencies: class_token, mean_token, norm, and attention_pool of an encoder that has one; by default the first
             with videos, the first three of a run.
         scales: factors before the softmax to try with each importance score, beside that of the run; only of a run.
-        frames: frame counts; with videos the first of them counts.
+        frames: frame counts; with videos the first of them counts, raised to whole clips of the teacher.
         decoded: frames that are decoded of a video, of which each count takes uniform midpoints, as the sweep does;
             only of a run.
         batch_size: videos that are answered at a time; only of a run.
         out: file of the record; by default saliency.json in the run.
+        clip_frames: of a VJEPA2 or VideoPrism, as in its settings; only with videos.
     """
     if videos is not None:
         if (split, scales, decoded, batch_size, out) != ("test", [], 128, 8, None):
             raise ConfigError("--split, --scales, --decoded, --batch_size and --out are of a run; leave out --videos")
         from liteframe.bench.saliency import propose
 
-        propose(source, teacher_class, videos, saliencies, similarity, effective, count, frames[0])
+        propose(source, teacher_class, videos, saliencies, similarity, effective, count, frames[0], clip_frames)
         return 0
-    if (teacher_class, similarity, effective, count) != ("InternVL", "dot", None, 8):
-        raise ConfigError("--teacher_class, --similarity, --effective and --count propose a scale: give --videos too")
+    if (teacher_class, similarity, effective, count, clip_frames) != ("InternVL", "dot", None, 8, None):
+        raise ConfigError(
+            "--teacher_class, --similarity, --effective, --count and --clip_frames propose a scale: give --videos too"
+        )
     manifest_of_run(Path(source), split)
     from liteframe.bench.saliency import measure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,13 @@ from liteframe.bench.finished_run import manifest_of_run, run_settings
 from liteframe.bench.questions import question_batches, sizes_asked, videos_for
 from liteframe.bench.records import write_record
 from liteframe.bench.run_methods import ATTENTION, RunParts
+from liteframe.errors import ConfigError
 from liteframe.evaluation.answering import Cell, answer_all
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
 from liteframe.evaluation.multiple_choice import MultipleChoiceAccuracy
 from liteframe.models import teachers
 from liteframe.models.backbone import WAP, Compressor, Pool
-from liteframe.models.teachers import TeacherSource
+from liteframe.models.teachers import ClipTeacherSource, TeacherSource
 from liteframe.models.video_llm.answering_model import AnsweringModel
 from liteframe.stages.wap_scale import propose_scale
 from liteframe.system.fast_dtype import fast_dtype
@@ -40,13 +42,30 @@ def propose(
     effective: float | None,
     count: int,
     frames: int,
+    clip_frames: int | None = None,
 ) -> None:
     """Prints a scale for each importance score, from videos; see `saliency_command` for the arguments."""
-    teacher: TeacherSource = getattr(teachers, teacher_class)(source)
+    teacher = _teacher_of(source, teacher_class, clip_frames)
+    clip = teacher.geometry().clip_frames or 1
+    if frames % clip:
+        whole = frames + -frames % clip
+        print(f"{whole} frames of each video in place of {frames}, as {source} sees clips of {clip}", file=sys.stderr)
+        frames = whole
     for name in saliencies or [REFERENCE]:
         print(f"importance score: {name}")
         wap = WAP(teacher.geometry().block(), similarity, saliency=name)
         propose_scale(teacher, wap, videos, count, frames, effective)
+
+
+def _teacher_of(source: str, teacher_class: str, clip_frames: int | None) -> TeacherSource:
+    kind: Any = getattr(teachers, teacher_class)
+    if clip_frames is None:
+        return kind(source)
+    if not issubclass(kind, ClipTeacherSource):
+        raise ConfigError(
+            f"--clip_frames is {clip_frames}, and teachers of class {teacher_class} see no clips; leave it out"
+        )
+    return kind(source, clip_frames)
 
 
 def measure(

@@ -16,6 +16,8 @@ from liteframe.errors import ConfigError
 if TYPE_CHECKING:
     from liteframe.data.datamodule import VideoDataModule
 
+MOST_CLIP_FRAMES = 1024
+"""Frames of a clip, of the data or of a teacher."""
 _MEMORIES = 16
 """A batch may be larger than the memory by so much, because videos may have fewer frames than are asked for."""
 _UNKNOWN_MEMORY = 2**40
@@ -34,7 +36,7 @@ def require_possible(data: VideoDataModule) -> None:
         require_whole("data.image_size", side, _LONGEST_SIDE)
     require_whole("data.frames", data.frames, _MOST)
     require_whole("data.batch_size", data.batch_size, _MOST)
-    require_whole("data.clip_frames", data.settings.clip_frames, _MOST)
+    require_whole("data.clip_frames", data.settings.clip_frames, MOST_CLIP_FRAMES)
     require_whole("data.windows_per_video", data.windows_per_video, _MOST_WINDOWS)
     require_whole("data.seed", data.seed, 2**63 - 1, least=0)
     require_whole("data.num_workers", data.num_workers, most_processes(), least=0)

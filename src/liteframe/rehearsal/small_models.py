@@ -22,6 +22,7 @@ from transformers import AutoConfig, PretrainedConfig, Qwen2_5_VLConfig, SiglipC
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
 from liteframe.models.folders.model_folder import CONFIG, INDEX, SMALL_FILES, read_json_file
+from liteframe.models.teachers import require_videoprism
 from liteframe.models.video_llm.base_vlm_configs import published_base_vlms
 from liteframe.tiny.models import internvl_processor, internvl_tokenizer
 
@@ -111,8 +112,10 @@ def published_fields(source: str, family: str) -> tuple[dict[str, Any], str]:
     """Fields of the config of a model, and where they were read ("" where they are those of the family).
 
     Raises:
-        ConfigError: no folder, and no hub id.
+        ConfigError: no folder, and no hub id; or a VideoPrism, and a version of transformers that has none.
     """
+    if family == "VideoPrism":
+        require_videoprism(source)
     if folder := folder_of(source):
         return read_json_file(folder / CONFIG), str(folder)
     if path := _published(source):
@@ -132,7 +135,6 @@ _ASSUMED: dict[str, Callable[[], dict[str, Any]]] = {
     "QwenVL": lambda: {**Qwen2_5_VLConfig().to_dict(), "architectures": ["Qwen2_5_VLForConditionalGeneration"]},
     "VJEPA2": lambda: {**VJEPA2Config().to_dict(), "architectures": ["VJEPA2Model"]},
     "VideoPrism": lambda: {
-        # by its name, as transformers before 5.15 has none
         **AutoConfig.for_model("videoprism_vision_model").to_dict(),
         "architectures": ["VideoPrismVisionModel"],
     },
@@ -168,15 +170,19 @@ def _shrink_related(fields: Mapping[str, Any], small: dict[str, Any]) -> None:
     patch = _patch_size(fields)
     for name in ("image_size", "crop_size"):
         size = fields.get(name)
-        if isinstance(size, list) and isinstance(patch, list):
-            small[name] = [small_side(side, 4 * step) for side, step in zip(size, patch, strict=True)]
+        if isinstance(size, list) and patch is not None:
+            steps = patch if isinstance(patch, list) else [patch] * len(size)
+            small[name] = [small_side(side, 4 * step) for side, step in zip(size, steps, strict=True)]
         elif isinstance(size, int) and isinstance(patch, int):
             small[name] = small_side(size, 4 * patch)
 
 
 def _patch_size(fields: Mapping[str, Any]) -> Any:
     """Side or sides of a patch; of a VideoPrism the last of its tubelet."""
-    return fields["patch_size"] if "patch_size" in fields else (fields.get("tubelet_size") or [None])[-1]
+    if "patch_size" in fields:
+        return fields["patch_size"]
+    tubelet = fields.get("tubelet_size")
+    return tubelet[-1] if isinstance(tubelet, list | tuple) and tubelet else None
 
 
 def make_small_model(source: str, family: str, folder: Path) -> SmallModel:
@@ -188,7 +194,7 @@ def make_small_model(source: str, family: str, folder: Path) -> SmallModel:
         folder: to write; its parent exists.
 
     Raises:
-        ConfigError: no such model, or a config that transformers cannot build.
+        ConfigError: no such model, or a config that this version of transformers cannot build.
     """
     fields, known_from = published_fields(source, family)
     here = folder_of(source)

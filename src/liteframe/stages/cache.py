@@ -42,6 +42,8 @@ from liteframe.stages.teaching import (
     Similarity,
     Target,
     check_teacher,
+    described_as_in,
+    report_stills,
     target_maker,
     teacher_frames,
     teacher_source,
@@ -134,6 +136,7 @@ class CacheStage(LightningModule):
             check_teacher(
                 self.teacher, self._teacher_source, self.compressor, settings.image_size, settings.clip_frames
             )
+            report_stills(self.teacher, self._teacher_source, self._data)
         if self._writer is None and self._makes_a_store:
             self._open_store()
 
@@ -239,9 +242,14 @@ class CacheStage(LightningModule):
         self._lock = None
 
     def _as_stored(self, key: StoreKey) -> StoreKey:
-        """The key, with the data as older versions named them where the store is of these, by absolute paths."""
+        """The key as the store that is there has it: with what it knows of the teacher's config, and with the data as
+        older versions named them, by absolute paths.
+        """
         stored = stored_key(self.folder)
-        if stored is not None and stored.data != key.data:
+        if stored is None:
+            return key
+        key = replace(key, teacher=described_as_in(stored, key.teacher))
+        if stored.data != key.data:
             by_path = data_digest(self._identities(lambda row: row.path))
             return replace(key, data=by_path) if by_path == stored.data else key
         return key

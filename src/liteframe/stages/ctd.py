@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from liteframe.data.store.feature_store import FeatureStore, StoreKey, read_key
+from liteframe.data.store.feature_store import FeatureStore, StoreKey
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP
 from liteframe.models.folders.training_record import TeacherName, TrainingRecord
@@ -35,7 +36,9 @@ from liteframe.stages.teaching import (
     Similarity,
     Target,
     check_teacher,
+    report_stills,
     require_target,
+    require_teacher,
     target_maker,
     teacher_frames,
     teacher_source,
@@ -162,9 +165,8 @@ class CTDStage(Stage):
             self._check_store(store)
             self._require_used()
         if self.statistics_source:
-            require_target(read_key(self.statistics_source).compressor, self.compressor, self.statistics_source)
-            store = FeatureStore.open(self.statistics_source, {"compressor": self.compressor.describe()})
-            self._require_fit(self._geometry_of(store), self.statistics_source)
+            store = FeatureStore.open(self.statistics_source)
+            self._check_store(store)
         if store is not None:
             mean_C, std_C = store.statistics
             self.target_statistics.take(mean_C, std_C, getattr(torch, store.key.dtype), given=True)
@@ -188,11 +190,14 @@ class CTDStage(Stage):
 
     def _check_store(self, store: FeatureStore) -> None:
         self.require_targets_of(store.key, store.place)
-        if self._teacher_source is not None:
-            told = self._teacher_source.load().describe()
-            made_by = {name: told[name] for name in ("class", "weights", "clip_frames") if name in told}
-            store.key.require({"teacher": made_by}, store.place)
+        if self._described is not None:
+            require_teacher(store.key, self._described, store.place)
         self._require_fit(self._geometry_of(store), store.place)
+
+    @cached_property
+    def _described(self) -> dict[str, Any] | None:
+        """What the teacher says of itself; None without one."""
+        return None if self._teacher_source is None else self._teacher_source.load().describe()
 
     def _geometry_of(self, store: FeatureStore) -> TeacherGeometry:
         return TeacherGeometry.of_store(len(store.statistics[0]), store.key.geometry, self.encoder_config.patch_size)
@@ -224,6 +229,7 @@ class CTDStage(Stage):
                 follow_frames(self, teacher_frames(self.teacher, self.compressor), source.source)
             settings = data.settings
             check_teacher(self.teacher, source, self.compressor, settings.image_size, settings.clip_frames)
+            report_stills(self.teacher, source, data, trains=data.store is None)
         if self.timm_weights is not None and self.trainer.ckpt_path is None:
             load_timm_weights(self.encoder, self.timm_weights, pretrained=True)
 

@@ -22,14 +22,7 @@ from liteframe.models.folders.model_folder import whole_folder
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.gradient_checkpointing import checkpoint_layers
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import (
-    QwenVLTeacher,
-    SiglipTeacher,
-    TimmTeacher,
-    VideoPrismTeacher,
-    VJEPA2Teacher,
-    read_config,
-)
+from liteframe.models.teachers import InternVLTeacher, read_config
 from liteframe.models.video_llm.adapted import frames_of, save_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
@@ -41,9 +34,6 @@ from liteframe.stages.losses import MeanOver
 from liteframe.stages.stage import OptimizerSettings, Stage
 from liteframe.stages.teaching import Saliency, Similarity, Target, target_maker
 
-_OTHER_TEACHERS = {
-    teacher.__name__ for teacher in (QwenVLTeacher, SiglipTeacher, TimmTeacher, VideoPrismTeacher, VJEPA2Teacher)
-}
 _LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -168,9 +158,10 @@ class LMAStage(Stage):
                 " model.encoder to the folder that it exported"
             )
         record = TrainingRecord.read(self.encoder_folder)
-        if record is not None and record.model.get("teacher_class") in _OTHER_TEACHERS:
+        teacher = None if record is None else record.model.get("teacher_class")
+        if teacher not in (None, InternVLTeacher.__name__):
             raise ConfigError(
-                f"{self.encoder_source}: distilled from a {record.model['teacher_class']}, and the base VLM"
+                f"{self.encoder_source}: distilled from a {teacher}, and the base VLM"
                 f" {self.host_source} reads features of an InternVL alone; {self._own_encoder}"
             )
 

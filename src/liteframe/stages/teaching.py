@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from math import lcm, prod
+from dataclasses import replace
+from math import prod
 from typing import Any, Literal
 
+from lightning.pytorch.utilities import rank_zero_only
+
+from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.sampling.frame_spec import FrameSpec
+from liteframe.data.store.key import StoreKey
 from liteframe.errors import ConfigError, StoreMismatch
 from liteframe.models.backbone import WAP, Block, Dense, Pool
 from liteframe.models.student.from_teacher import default_clip
@@ -78,16 +84,52 @@ def require_target(key: Mapping[str, Any], compressor: TargetMaker, source: str)
         )
 
 
+def require_teacher(key: StoreKey, described: Mapping[str, Any], source: str) -> None:
+    """Refuses a feature store of another teacher, or of other pixels or clips of it.
+
+    Attention and precision may differ: their features are the same but for rounding.
+
+    Args:
+        key: of the store.
+        described: what the run's teacher says of itself.
+        source: folder of the store, for the message.
+
+    Raises:
+        StoreMismatch: names what differs.
+    """
+    stored, wanted = (
+        {name: value for name, value in teacher.items() if name not in ("attention", "precision")}
+        for teacher in (key.teacher, described_as_in(key, described))
+    )
+    replace(key, teacher=stored).require(replace(key, teacher=wanted), source)
+
+
+def described_as_in(key: StoreKey, described: Mapping[str, Any]) -> dict[str, Any]:
+    """What a teacher says of itself, by those fields of its config that a feature store knows.
+
+    A store of before these were kept has none, and one that was made with another version of transformers may have more
+    or fewer.
+
+    Args:
+        key: of the store.
+        described: what the run's teacher says of itself.
+    """
+    known, told = key.teacher.get("config"), described.get("config")
+    if not isinstance(known, Mapping) or told is None:
+        return {name: value for name, value in described.items() if name != "config"}
+    return {**described, "config": {name: told.get(name, value) for name, value in known.items()}}
+
+
 def teacher_frames(teacher: Teacher, compressor: TargetMaker) -> FrameSpec:
     """The frames that targets are made of where the data do not say otherwise.
 
-    They are of the size that the teacher was trained on, enlarged to one that the compressor's blocks fill, in whole
-    clips of the teacher.
+    They are of the size that the teacher was trained on, enlarged to one that the compressor's blocks fill, and as many
+    as a clip of the teacher has.
     """
     geometry = teacher.geometry
     side = geometry.frame_side(compressor.block)
     size = None if side is None else (side, side)
-    return FrameSpec(size, lcm(default_clip(geometry.cell(compressor.block)[0]), geometry.clip_frames or 1))
+    return FrameSpec(size, geometry.clip_frames or default_clip(geometry.cell(compressor.block)[0]))
 
 
 def check_teacher(
@@ -107,13 +149,43 @@ def check_teacher(
     """
     if isinstance(compressor, WAP):
         compressor.require(teacher.saliencies, source.source)
-    spanned = teacher.geometry.cell(compressor.block)[0]
+    spanned, clip = teacher.geometry.cell(compressor.block)[0], teacher.geometry.clip_frames
+    if clip is not None and clip % spanned:
+        raise ConfigError(
+            f"model.block takes {spanned} frames, which do not divide model.teacher.clip_frames {clip}, so a target"
+            " would straddle two clips of the teacher; change one of them"
+        )
     if clip_frames % spanned:
-        raise ConfigError(f"model.block takes {spanned} frames, which does not divide data.clip_frames {clip_frames}")
-    clip = teacher.geometry.clip_frames
+        raise ConfigError(f"model.block takes {spanned} frames, which do not divide data.clip_frames {clip_frames}")
     if clip is not None and clip_frames % clip:
         raise ConfigError(
-            f"{source.source} sees clips of {clip} frames, which does not divide data.clip_frames {clip_frames}; leave"
-            " data.clip_frames out, or set clip_frames of model.teacher"
+            f"{source.source} sees clips of {clip} frames, which do not divide data.clip_frames {clip_frames}; leave"
+            " data.clip_frames out, or set model.teacher.clip_frames"
         )
     teacher.geometry.require_size(image_size, compressor.block, "data.image_size")
+
+
+def report_stills(teacher: Teacher, source: TeacherSource, data: VideoDataModule, trains: bool = False) -> None:
+    """Says on stderr, on rank 0, where the last clip of a video is filled up with stills that its own tokens see.
+
+    Args:
+        teacher: of the targets.
+        source: where it comes from, for the message.
+        data: whose frames it sees.
+        trains: whether it sees those of training, too.
+    """
+    clip = teacher.geometry.clip_frames
+    if clip is None:
+        return
+    name = "a frames of data.shapes" if data.given_shapes else "data.frames"
+    seen = dict.fromkeys((name, shape.frames) for shape in data.shapes) if trains else {}
+    if not trains or data.sources["val"]:
+        seen["data.frames", data.frames] = None
+    for field, frames in seen:
+        if frames % clip:
+            rank_zero_only(print)(
+                f"{field} is {frames}, and {source.source} sees clips of {clip} frames (model.teacher.clip_frames): the"
+                f" last clip of each video is filled up with {-frames % clip} stills, which the targets of its own"
+                " frames depend on; better make the first a multiple of the second",
+                file=sys.stderr,
+            )

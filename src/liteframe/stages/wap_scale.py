@@ -21,7 +21,7 @@ from liteframe.system.tables import aligned
 def importance_of(source: TeacherSource, wap: WAP, videos: str, count: int, frames: int) -> torch.Tensor:
     """What WAP takes the softmax of at a scale of 1, of the first videos of a list that can be read: (1, T, H, W).
 
-    T counts the frames of all of them, one video behind the other.
+    T counts the tokens in time of all of them, one video behind the other.
 
     Args:
         source: of the teacher.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import LlavaOnevisionVideoProcessor, VJEPA2ForVideoClassification, VJEPA2VideoProcessor
+from transformers import (
+    CONFIG_MAPPING,
+    LlavaOnevisionVideoProcessor,
+    VJEPA2ForVideoClassification,
+    VJEPA2VideoProcessor,
+)
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
 from liteframe.data.transforms import IMAGENET_MEAN, normalize
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import WAP
 from liteframe.models.teachers import VJEPA2, Siglip, TeacherGeometry, TeacherSource, VideoPrism
+from liteframe.rehearsal.small_models import make_small_model
 from liteframe.stages.teaching import check_teacher, teacher_frames
 from small_teachers import siglip_folder, videoprism_folder, vjepa2_folder
 
@@ -68,18 +75,20 @@ def test_vjepa2_is_that_of_transformers(clip_frames: int, attention: str, tmp_pa
     assert vision.saliencies == ("mean_token", "norm")
 
 
-def test_tokens_of_vjepa2_lie_where_their_pixels_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(56, 56), (28, 84), (84, 28)])
+def test_tokens_lie_where_their_pixels_are(source: TeacherSource, size: tuple[int, int]) -> None:
     """Without attention between tokens, a changed patch changes its own token and no other."""
-    model = vjepa2_folder(tmp_path)
-    for layer in model.encoder.layer:
-        torch.nn.init.zeros_(layer.attention.proj.weight)
-    model.save_pretrained(tmp_path)
-    teacher = VJEPA2(str(tmp_path), 8).load()
-    frames = pixels()
+    path = Path(source.source) / "model.safetensors"
+    tensors = load_file(path)
+    mixing = [name for name in tensors if name.endswith(("attention.proj.weight", "attention.o_proj.weight"))]
+    assert mixing
+    save_file(tensors | {name: torch.zeros_like(tensors[name]) for name in mixing}, path, metadata={"format": "pt"})
+    teacher, frames = source.load(), pixels(8, *size)
+    row, column = size[0] // 14 - 1, size[1] // 14 - 2
     changed = frames.clone()
-    changed[1, 5, :, 28:42, 14:28] ^= 255
+    changed[1, 5, :, 14 * row : 14 * (row + 1), 14 * column : 14 * (column + 1)] ^= 255
     differs = (teacher(frames).tokens_BTHWC != teacher(changed).tokens_BTHWC).any(-1)
-    assert differs.nonzero().tolist() == [[1, 2, 2, 1]]
+    assert differs.nonzero().tolist() == [[1, 5 // teacher.geometry.frames, row, column]]
 
 
 @pytest.mark.parametrize("side", [28, 84])
@@ -198,16 +207,18 @@ def test_a_teacher_of_clips_is_frozen_and_compiled_for_none(source: TeacherSourc
 
 
 def test_half_precision_is_close(source: TeacherSource) -> None:
-    """Of V-JEPA 2 at other sizes, too; on a CPU torch does not interpolate VideoPrism's positions in bfloat16."""
-    for frames in (pixels(4), *([pixels(4, 28, 84)] if isinstance(source, VJEPA2) else [])):
-        expected = source.load()(frames).tokens_BTHWC
-        tokens_BTHWC = source.teacher.from_pretrained(source.source, dtype=torch.bfloat16)(frames).tokens_BTHWC
+    """At other sizes and in other clips, too, of which torch interpolates no positions in bfloat16 on a CPU."""
+    for clip_frames, frames in ((4, pixels(4)), (4, pixels(4, 28, 84)), (8, pixels(8, 84, 84))):
+        exact = replace(source, clip_frames=clip_frames).load()  # type: ignore[type-var]
+        expected = exact(frames).tokens_BTHWC
+        tokens_BTHWC = exact.to(torch.bfloat16)(frames).tokens_BTHWC
         assert tokens_BTHWC.dtype == torch.bfloat16
         assert (tokens_BTHWC - expected).norm() < 0.03 * expected.norm()
 
 
 def test_geometry_comes_without_weights(source: TeacherSource) -> None:
     teacher = source.load("eager")
+    (Path(source.source) / "model.safetensors").unlink()
     assert source.geometry() == teacher.geometry and teacher.attention == "eager"
     assert teacher.describe()["clip_frames"] == 4, "and a store says of how many frames"
     frames = teacher_frames(teacher, WAP(teacher.geometry.block(), saliency="norm"))
@@ -222,14 +233,23 @@ def test_geometry_comes_without_weights(source: TeacherSource) -> None:
 def test_clips_that_the_data_do_not_fill_are_refused_by_name(tmp_path: Path) -> None:
     vjepa2_folder(tmp_path)
     source = VJEPA2(str(tmp_path), 6)
-    teacher, wap = source.load(), WAP((2, 2, 2), saliency="norm")
-    assert teacher_frames(teacher, wap).clip_frames == 12, "whole blocks, and whole clips"
-    check_teacher(teacher, source, wap, (56, 56), 12)
-    with pytest.raises(ConfigError, match=r"sees clips of 6 frames, which does not divide data\.clip_frames 4"):
-        check_teacher(teacher, source, wap, (56, 56), 4)
-    for odd in (3, 0):
-        with pytest.raises(ConfigError, match=rf"clip_frames of model\.teacher is {odd}; .* spans 2 frames"):
+    teacher, whole = source.load(), WAP((3, 2, 2), saliency="norm")
+    for wap in (whole, WAP((1, 2, 2), saliency="norm")):
+        assert teacher_frames(teacher, wap).clip_frames == 6, "a clip of the teacher"
+        check_teacher(teacher, source, wap, (56, 56), 12)
+    straddling = r"model\.block takes 4 frames, which do not divide model\.teacher\.clip_frames 6, so a target"
+    with pytest.raises(ConfigError, match=straddling):
+        check_teacher(teacher, source, WAP((2, 2, 2), saliency="norm"), (56, 56), 12)
+    with pytest.raises(ConfigError, match=r"model\.block takes 6 frames, which do not divide data\.clip_frames 4"):
+        check_teacher(teacher, source, whole, (56, 56), 4)
+    with pytest.raises(ConfigError, match=r"sees clips of 6 frames, which do not divide data\.clip_frames 4"):
+        check_teacher(teacher, source, WAP((1, 2, 2), saliency="norm"), (56, 56), 4)
+    for odd in (3, 0, -2, 1026):
+        said = rf"model\.teacher\.clip_frames is {odd}; .* spans 2 frames, so give a multiple of 2 from 2 to 1024"
+        with pytest.raises(ConfigError, match=said):
             VJEPA2(str(tmp_path), odd).geometry()
+    with pytest.raises(ConfigError, match=r"model\.teacher\.clip_frames is 0; give a whole number from 1 to 1024"):
+        TeacherGeometry(8, 14).in_clips_of(0, "model.teacher.clip_frames")
     assert VJEPA2(str(tmp_path), None).geometry() == TeacherGeometry(48, 14, 56, frames=2, clip_frames=4)
     assert VJEPA2(str(tmp_path)).geometry().clip_frames == 16
 
@@ -262,6 +282,8 @@ def test_pixels_are_those_of_the_video_processor(source: TeacherSource) -> None:
         ({"tubelet_size": 4}, r"embeddings\.proj\.weight of VJEPA2Encoder has the shape"),
         ({"tubelet_size": 0}, "tubelet_size is 0"),
         ({"crop_size": 10**9}, "crop_size is 1000000000"),
+        ({"in_chans": 1}, r"in_chans of config\.json is 1; only encoders of 3 colours"),
+        ({"frames_per_clip": 2048}, r"frames_per_clip of config\.json is 2048; .* from 2 to 1024"),
         ({"frames_per_clip": 5}, r"frames_per_clip of config\.json is 5; .* spans 2 frames"),
         ({"num_hidden_layers": 3}, "missing weights in VJEPA2Encoder, first layer"),
         ({"hidden_size": 50}, "cannot be built"),
@@ -287,6 +309,7 @@ def test_a_vjepa2_folder_that_does_not_fit_is_refused_by_field(
         ({"tubelet_size": [14, 14]}, r"tubelet_size of config\.json is \[14, 14\]"),
         ({"tubelet_size": [1, 28, 28]}, r"projection\.weight of VideoPrismVisionModel has the shape"),
         ({"image_size": [56, 28]}, r"image_size of config\.json is 56 x 28; only squares"),
+        ({"num_channels": 4}, r"num_channels of config\.json is 4; only encoders of 3 colours"),
         ({"num_frames": 0}, "num_frames is 0"),
         ({"num_frames": 8}, r"temporal_embeddings\.position_embeddings .* has the shape \(1, 4, 32\)"),
         ({"num_temporal_layers": 2}, r"missing weights in VideoPrismVisionModel, first temporal_layers\.1"),
@@ -322,3 +345,58 @@ def test_what_is_no_such_model_is_refused(source: TeacherSource, tmp_path: Path)
     save_file({other: value for other, value in tensors.items() if other != name}, path, metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=rf"{source.source}: 1 missing weights in .*mlp\.fc1\.bias"):
         source.load()
+
+
+def test_the_predictor_of_a_vjepa2_takes_no_memory(tmp_path: Path) -> None:
+    """Its weights are not read, so none of them bounds its config: this one would take terabytes."""
+    vjepa2_folder(tmp_path)
+    expected = VJEPA2(str(tmp_path), 4).load()(pixels(4)).tokens_BTHWC
+    change(tmp_path, pred_mlp_ratio=1e9)
+    teacher = VJEPA2(str(tmp_path), 4).load()
+    assert teacher.attention == "sdpa" and torch.equal(teacher(pixels(4)).tokens_BTHWC, expected)
+
+
+def test_a_vjepa2_whose_positions_cannot_be_set_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vjepa2_folder(tmp_path)
+    made = VJEPA2RopeAttention.__init__
+
+    def without_grid(self: Any, *args: Any) -> None:
+        made(self, *args)
+        del self.grid_size
+
+    monkeypatch.setattr(VJEPA2RopeAttention, "__init__", without_grid)
+    with pytest.raises(ConfigError, match=r"transformers \d.* has no grid_size in the attention of V-JEPA 2"):
+        VJEPA2(str(tmp_path)).load()
+
+
+def test_a_transformers_without_videoprism_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    videoprism_folder(tmp_path / "videoprism")
+    monkeypatch.delitem(CONFIG_MAPPING._mapping, "videoprism_vision_model")
+    source = VideoPrism(str(tmp_path / "videoprism"))
+    for read in (source.geometry, source.load):
+        with pytest.raises(ConfigError, match=r"videoprism: VideoPrism needs transformers 5\.15 or later, and \d"):
+            read()
+    with pytest.raises(ConfigError, match=r"google/videoprism: VideoPrism needs transformers 5\.15 or later"):
+        make_small_model("google/videoprism", "VideoPrism", tmp_path / "small")
+
+
+def test_what_of_a_config_changes_tokens_and_no_weight_is_told(source: TeacherSource) -> None:
+    before = source.load()
+    changes = [{"num_attention_heads": 2}, {"layer_norm_eps": 1e-2}, {"hidden_act": "relu"}]
+    changes += [{"attn_logit_softcapping": 1.0}] if isinstance(source, VideoPrism) else []
+    config = Path(source.source) / "config.json"
+    published = config.read_text()
+    for fields in changes:
+        change(Path(source.source), **fields)
+        after = source.load()
+        assert after.weights_sha256() == before.weights_sha256()
+        assert not torch.allclose(after(pixels(4)).tokens_BTHWC, before(pixels(4)).tokens_BTHWC, **EXACT)
+        told = before.describe() | {"config": before.describe()["config"] | fields}
+        assert after.describe() == told != before.describe()
+        config.write_text(published)
+    change(Path(source.source), initializer_range=0.5, attention_probs_dropout_prob=0.3, transformers_version="4.0")
+    assert (
+        source.load().describe()
+        == before.describe()
+        == source.load("eager").describe() | {"attention": before.attention}
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -330,3 +331,16 @@ def test_another_family_is_one_class_of_what_differs(tmp_path: Path) -> None:
     siglip_folder(tmp_path / "siglip")
     with pytest.raises(ConfigError, match="'siglip' is not of the CLIP family"):
         ClipTeacher.from_pretrained(str(tmp_path / "siglip"))
+
+
+def test_pixels_are_those_that_transformers_reads(tmp_path: Path) -> None:
+    """Of two files, as a folder has them that another version saved again."""
+    siglip_folder(tmp_path)
+    path, whole = tmp_path / "preprocessor_config.json", tmp_path / "processor_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "image_mean": [0.1] * 3}))
+    of_images = {**settings, "image_mean": [0.7] * 3}
+    for fields, mean in (({}, 0.1), ({"image_processor": of_images}, 0.7)):
+        whole.write_text(json.dumps({"processor_class": "SiglipProcessor", **fields}))
+        assert list(SiglipImageProcessor.from_pretrained(tmp_path).image_mean) == [mean] * 3
+        assert Siglip(str(tmp_path)).load().mean == (mean, mean, mean)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from liteframe.data.limits import MOST_CLIP_FRAMES
 from liteframe.errors import ConfigError, StoreError, StoreMismatch
 
 FORMAT_VERSION = 1
@@ -26,7 +27,6 @@ class FieldDiff:
 
 _ABSENT = "(absent)"
 _SAMPLER = "sampling.sampler"
-_MOST_CLIP_FRAMES = 1024
 _SIZES = ("patch_size", "frames_per_token", "patches_per_token")
 _KINDS: dict[type, str] = {dict: "object", str: "string", bool: "true or false", int: "whole number"}
 
@@ -54,8 +54,8 @@ class StoreKey:
     """Everything that the numbers in a feature store depend on; two stores with equal keys are interchangeable.
 
     Args:
-        teacher: class, sha256 of the weights, layer that is read, attention implementation, pixels that are not
-            ImageNet's.
+        teacher: class, sha256 of the weights, what else its config says of its tokens (not in older stores), layer that
+            is read, attention implementation, pixels that are not ImageNet's.
         compressor: name, block (t, h, w), similarity, scale, saliency.
         geometry: image size, patch size, normalisation, frames and patches of a token where those are more than one.
         sampling: the sampler's ``describe()``, frames, windows a video, seed. Of one that can choose by time or by
@@ -144,8 +144,8 @@ def _require_kinds(values: Mapping[str, Any], source: str) -> None:
     if not odd:
         odd += [f"format_version is not {FORMAT_VERSION}"] * (values["format_version"] != FORMAT_VERSION)
         odd += ["dtype is unknown"] * (values["dtype"] not in _BYTES_PER_VALUE)
-        odd += [f"clip_frames is not from 1 to {_MOST_CLIP_FRAMES}"] * (
-            not 1 <= values["clip_frames"] <= _MOST_CLIP_FRAMES
+        odd += [f"clip_frames is not from 1 to {MOST_CLIP_FRAMES}"] * (
+            not 1 <= values["clip_frames"] <= MOST_CLIP_FRAMES
         )
         odd += [f"{', '.join(_SIZES)} of geometry are not above 0"] * (
             not all(type(size) is int and 0 < size < 1 << 20 for size in sizes)

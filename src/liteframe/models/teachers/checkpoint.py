@@ -123,10 +123,10 @@ def _require_fit(planned: nn.Module, tensors: dict[str, Tensor], source: str) ->
 
 Processor = Literal["image_processor", "video_processor"]
 _PROCESSOR_FILES: dict[Processor, tuple[str, ...]] = {
-    "image_processor": ("preprocessor_config.json", "processor_config.json"),
+    "image_processor": ("processor_config.json", "preprocessor_config.json"),
     "video_processor": ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json"),
 }
-"""Where transformers looks for the settings of a processor, in this order; the nested ones may be of others alone."""
+"""Where transformers looks for the settings of a processor, in this order; the first may hold those of others alone."""
 
 
 def read_normalization(

@@ -1,4 +1,4 @@
-"""Teachers whose tokens see a whole clip: how many frames that is, which padding and other samples must not reach."""
+"""Teachers that encode a video clip by clip: every token depends on its whole clip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from liteframe.models.teachers.teacher import Teacher, TeacherSource, Transforme
 class ClipTeacher(TransformersTeacher):
     """A video encoder: the tokens of a clip depend on all of its frames, and on no others.
 
-    A video is encoded clip by clip. So what fills up a batch is in clips of its own and changes no token of the video.
+    A video is encoded clip by clip. Clips that only fill up a batch change no token of the video, but the stills that
+    fill up its own last clip are seen by the frames in it: best is a number of frames that is a multiple of the clip's.
     `geometry_of` gives the clip that it was trained on, `ClipTeacherSource.clip_frames` another.
 
     Args: as `TransformersTeacher`.
@@ -44,4 +45,4 @@ class ClipTeacherSource(TeacherSource):
     def _in_clips(self, geometry: TeacherGeometry) -> TeacherGeometry:
         if self.clip_frames is None:
             return geometry
-        return geometry.in_clips_of(self.clip_frames, "clip_frames of model.teacher")
+        return geometry.in_clips_of(self.clip_frames, "model.teacher.clip_frames")

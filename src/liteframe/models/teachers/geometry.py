@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any
 
+from liteframe.data.limits import MOST_CLIP_FRAMES
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.ops.pooling import Block, check_size, legal_sizes
 
@@ -74,12 +75,15 @@ class TeacherGeometry:
         """The same with clips of so many frames.
 
         Raises:
-            ConfigError: names the field; whole tokens do not fill such a clip.
+            ConfigError: names the field; whole tokens do not fill such a clip, or it has more frames than the clips of
+                a feature store can have.
         """
-        if clip_frames < 1 or clip_frames % self.frames:
+        if not 1 <= clip_frames <= MOST_CLIP_FRAMES or clip_frames % self.frames:
+            one = self.frames == 1
+            why = "" if one else f" a token of this teacher spans {self.frames} frames, so"
+            numbers = "whole number" if one else f"multiple of {self.frames}"
             raise ConfigError(
-                f"{field} is {clip_frames}; a token of this teacher spans {self.frames} frames, so give a multiple of"
-                f" {self.frames}"
+                f"{field} is {clip_frames};{why} give a {numbers} from {self.frames} to {MOST_CLIP_FRAMES}"
             )
         return replace(self, clip_frames=clip_frames)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 from typing_extensions import Self
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour, normalized_for
@@ -26,6 +28,10 @@ from liteframe.models.teachers.checkpoint import (
 from liteframe.models.teachers.geometry import TeacherGeometry
 
 _TOKENS = tuple(field.name for field in fields(VisionTokens))
+_COLOURS = ("num_channels", "in_channels", "in_chans")
+"""What configs call the number of an encoder's colours."""
+_OF_TRAINING = "drop|initializer"
+"""What names of fields hold that matter in training alone."""
 
 
 class Teacher(nn.Module, ABC):
@@ -235,6 +241,11 @@ class TransformersTeacher(Teacher):
         mean, std = cls.read_pixels(source)
         return cls(tower, mean=mean, std=std, **parts)
 
+    def describe(self) -> dict[str, Any]:
+        """As `Teacher.describe`, with what the encoder's config says, as not all of it shows in the weights."""
+        config: Any = self.tower.config
+        return {**super().describe(), "config": _fields_of(config)}
+
     @classmethod
     def read_geometry(cls, source: str) -> TeacherGeometry:
         return cls.geometry_of(cls._read_configs(source)[1], source)
@@ -245,6 +256,12 @@ class TransformersTeacher(Teacher):
         whole, vision_config = cls.split_config(config)
         if vision_config.model_type not in cls.towers:
             raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the {cls.family} family")
+        for name in _COLOURS:
+            if getattr(vision_config, name, 3) != 3:
+                raise ConfigError(
+                    f"{source}: {name} of config.json is {getattr(vision_config, name)}; only encoders of 3 colours can"
+                    " be read"
+                )
         return whole, vision_config
 
     @classmethod
@@ -290,6 +307,19 @@ class TeacherSource(ABC):
     def load(self, attention: str | None = None) -> Teacher:
         """The teacher with its weights, in float32. See `Teacher.from_pretrained`."""
         return self.teacher.from_pretrained(self.source, attention)
+
+
+def _fields_of(config: PretrainedConfig) -> dict[str, Any]:
+    """Fields of an encoder's config that are of its family, without those of training.
+
+    Nested ones are left out: they are of rotary positions, and versions of transformers fill them in differently.
+    """
+    of_all = PretrainedConfig().to_dict().keys()
+    return {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in of_all and not isinstance(value, Mapping) and not re.search(_OF_TRAINING, name)
+    }
 
 
 def weights_sha256(module: nn.Module) -> str:

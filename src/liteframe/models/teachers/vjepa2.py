@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+import transformers
+from torch import Tensor, nn
 from transformers import VJEPA2Config, VJEPA2Model
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
-from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.teachers.clips import ClipTeacher, ClipTeacherSource
@@ -22,19 +24,29 @@ _OF_2_1 = (
 """Fields by which V-JEPA 2.1, of the same `model_type`, makes other features."""
 
 
-def _encoder(config: VJEPA2Config) -> Any:
+def _encoder(config: VJEPA2Config) -> VJEPA2Encoder:
     """The encoder, with the attention that transformers chooses for the model around it."""
-    return VJEPA2Model(config).encoder
+    with torch.device("meta"):  # as no weights bound what the config says of the predictor
+        VJEPA2Model(config)
+    return VJEPA2Encoder(config)
 
 
 class VJEPA2Teacher(ClipTeacher):
     """The encoder of a V-JEPA 2 (arXiv 2506.09985), without its predictor or a classifier's pooling.
 
     Frames of any size have the rows and columns of their own grid as rotary positions, as in the published code.
-    transformers takes those of `crop_size`, and counts rows and columns wrong in any other grid. A token has neither
-    class token nor attention pooling.
+    transformers takes those of `crop_size`, and counts rows and columns wrong in any other grid. The encoder has
+    neither class token nor attention pooling.
 
-    Args: as `ClipTeacher`.
+    Frames come squashed to their size by a bicubic resize, where V-JEPA 2's own processor resizes the shorter side and
+    crops.
+
+    Args:
+        tower: the encoder.
+        mean, std: of its pixels, see `Teacher`.
+
+    Raises:
+        ConfigError: a version of transformers in which positions are set otherwise.
     """
 
     family = "V-JEPA 2"
@@ -42,6 +54,15 @@ class VJEPA2Teacher(ClipTeacher):
     towers: ClassVar[dict[str, Any]] = {"vjepa2": _encoder}
     prefix = "encoder."
     pixels = (IMAGENET_MEAN, IMAGENET_STD)
+
+    def __init__(self, tower: nn.Module, mean: Colour | None = None, std: Colour | None = None) -> None:
+        layers: Any = tower.layer
+        if not all(hasattr(layer.attention, "grid_size") for layer in layers):
+            raise ConfigError(
+                f"transformers {transformers.__version__} has no grid_size in the attention of V-JEPA 2, by which the"
+                " positions of its tokens are set; install 5.23"
+            )
+        super().__init__(tower, mean, std)
 
     @classmethod
     def geometry_of(cls, config: Any, source: str) -> TeacherGeometry:
