@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 
 help:
 	@echo "make install   make .venv and install liteframe with everything it needs"
-	@echo "make demo      the whole tiny pipeline, about 15 minutes on two cores (SEED=N: another world)"
+	@echo "make demo      the whole tiny pipeline: 15 minutes on two cores, 50 where they are shared (SEED=N: another world)"
 	@echo "make test      all tests, on the CPU, offline"
 	@echo "make two-hosts every stage on two hosts in network namespaces, one of them lost half-way (Linux, root)"
 	@echo "make test-av   the reader's tests on the oldest and the newest PyAV (needs pip)"
