@@ -69,6 +69,7 @@ def draw_frontier(rows: Sequence[RowRecord], path: Path) -> None:
     """Accuracy against model time, a line a method, its points the frame counts; written whole or not at all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(9.0, 5.4), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
@@ -84,6 +85,8 @@ def draw_frontier(rows: Sequence[RowRecord], path: Path) -> None:
             point = (row.model_ms, row.accuracy)
             axes.annotate(str(row.frames), point, (4, -9), textcoords="offset points", fontsize=7)
     axes.set(xscale="log", xlabel="milliseconds a video: encode + project + prefill", ylabel="accuracy")
+    axes.xaxis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.6)))
     axes.set_title("Accuracy against latency (95 % intervals; beside points: frames)", fontsize=11)
     axes.grid(True, which="both", color="#DDDDDD", linewidth=0.7)
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
