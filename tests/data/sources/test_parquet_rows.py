@@ -112,3 +112,29 @@ def test_rows_whose_texts_repeat_are_not_all_held_at_once(tmp_path: Path) -> Non
     for _ in each_row(path):
         most = max(most, pa.total_allocated_bytes() - before)
     assert path.stat().st_size < 1_000_000 and most < 25_000_000
+
+
+def test_a_column_of_videos_names_them(tmp_path: Path) -> None:
+    """As `datasets` writes a `Video` that it did not embed, and as its viewer shows one."""
+    files = pa.array([{"bytes": None, "path": "a.mp4"}, {"bytes": b"", "path": str(tmp_path / "b.mp4")}])
+    rows = read_manifest(written(tmp_path / "x.parquet", {"video": files, "caption": pa.array(["a", "b"])}))
+    assert [row.path for row in rows] == [str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]
+    urls = pa.array([{"src": "https://example.org/a.mp4"}])
+    (row,) = read_manifest(written(tmp_path / "y.parquet", {"video": urls}))
+    assert row.path == "https://example.org/a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        ({"bytes": b"\0\0\0\x18ftyp", "path": "a.mp4"}, "holds the video itself; write each one into a file"),
+        ({"bytes": None, "path": None}, "the path of a video file is needed, not {}"),
+        ({"frames": [1]}, "the path of a video file is needed, not {'frames': \\[1\\]}"),
+        (7, "the path of a video file is needed, not 7"),
+        ([{"bytes": b"x", "path": "a.mp4"}], "holds the video itself"),
+    ],
+)
+def test_a_column_of_videos_without_their_names_is_named(video: Any, message: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "x.parquet", {"video": pa.array([video])})
+    with pytest.raises(ManifestError, match=rf"x\.parquet: row 1: field 'video': {message}"):
+        read_manifest(path)

@@ -4,11 +4,15 @@
 {"id": "ytb_1", "data_source": "0_30_s_youtube_v0_1", "video": "liwei/ytb_1.mp4",
  "conversations": [{"from": "human", "value": "<image>\\nWhat happens?"}, {"from": "gpt", "value": "..."}]}
 {"videos": ["ytb_1.mp4"], "messages": [{"role": "user", "content": "<video>What happens?"}, ...]}
+{"video": {"bytes": null, "path": "ytb_1.mp4"}}
 ```
+
+The last is a column of videos as Hugging Face's `datasets` writes it into Parquet.
 """
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from liteframe.errors import ManifestError
@@ -21,7 +25,7 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     name, the video is in there, as LLaVA-Video-178K is unpacked: `liteframe.data.sources.list_root` sees to that.
 
     Raises:
-        ManifestError: the row names several videos.
+        ManifestError: the row names several videos, or holds one itself.
     """
     fields = dict(fields)
     for name in ("video", "videos"):
@@ -33,8 +37,20 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
                 )
             video = video[0]
         if video is not None:
-            fields["path"] = video
+            fields["path"] = _path_of(video, f"{where}: field '{name}'")
             break
     if "messages" in fields:
         fields.setdefault("conversations", fields.pop("messages"))
     return fields
+
+
+def _path_of(video: Any, where: str) -> str:
+    if isinstance(video, dict):
+        if video.get("bytes"):
+            raise ManifestError(
+                f"{where}: holds the video itself; write each one into a file of its own, and its path into the row"
+            )
+        video = next((named for key in ("path", "src") if isinstance(named := video.get(key), str)), video)
+    if not isinstance(video, str):
+        raise ManifestError(f"{where}: the path of a video file is needed, not {reprlib.repr(video)}")
+    return video
