@@ -41,8 +41,11 @@ def read_video(
     num_frames: int | None,
     fps: float | None,
     usual: FrameSampler | None = None,
-) -> Tensor:
-    """A video as uint8 frames (T, 3, height, width). A file is decoded in a process that is killed after two minutes.
+    rate: float | None = None,
+) -> tuple[Tensor, np.ndarray | None]:
+    """A video as uint8 frames (T, 3, height, width), and the second of each, where that is known.
+
+    A file is decoded in a process that is killed after two minutes.
 
     Args:
         video: path of a file, uint8 RGB (T, H, W, 3) or (T, 3, H, W), or a list of frames.
@@ -50,6 +53,7 @@ def read_video(
         num_frames: that many frames, at most all that there are; None takes every frame.
         fps: frames a second to take of a file, `num_frames` at most.
         usual: chooses the frames of a file where `fps` is not given; None is UniformMidpoints, as always of an array.
+        rate: frames a second of an array or list.
 
     Raises:
         DecodeError: the file cannot be read.
@@ -59,15 +63,17 @@ def read_video(
     if _is_path(video):
         if fps is None and usual is not None:
             sampler = usual
-        return resize_uint8(read_file(video, num_frames, sampler, size=size).frames_THWC, size)
+        read = read_file(video, num_frames, sampler, size=size)
+        return resize_uint8(read.frames_THWC, size), read.times_s
     total = len(video)
     if not total:
         raise DataError("a video of no frames")
     count = total if num_frames is None else num_frames
     chosen = sampler.indices(total, count, None, np.random.default_rng(0), {})
+    times_s = None if rate is None else np.asarray(chosen) / rate
     if isinstance(video, (list, tuple)):
-        return torch.cat([resize_uint8(_frame(video[index])[None], size) for index in chosen])
-    return resize_uint8(_channels_last(_array(video))[chosen], size)
+        return torch.cat([resize_uint8(_frame(video[index])[None], size) for index in chosen]), times_s
+    return resize_uint8(_channels_last(_array(video))[chosen], size), times_s
 
 
 def read_image(image: Any, size: tuple[int, int]) -> Tensor:

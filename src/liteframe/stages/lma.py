@@ -22,9 +22,10 @@ from liteframe.models.folders.model_folder import whole_folder
 from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.gradient_checkpointing import checkpoint_layers
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import InternVLTeacher, read_config
+from liteframe.models.teachers import read_config
 from liteframe.models.video_llm.adapted import frames_of, save_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.hosts import INTERNVL, host_of
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.sharding import gather, shard
 from liteframe.stages.answers import answer_step, validation_answers
@@ -58,7 +59,7 @@ class LMAStage(Stage):
     With `data.val` it logs `val/loss` and `val/answer_accuracy`, over all answer tokens of that split.
 
     Args:
-        host: folder or hub id of the InternVL whose LLM is adapted.
+        host: folder or hub id of the base VLM whose LLM is adapted: an InternVL or a Qwen3-VL.
         encoder: folder of the encoder that CTD exported; null is the base VLM's own, which stays as it is (set
             `train_encoder` to false): what the same training does without a student.
         lora: see `LoraSettings`; without `train_llm` it changes nothing.
@@ -143,7 +144,7 @@ class LMAStage(Stage):
         return Path(whole_folder(self.encoder_source))
 
     def check_sources(self) -> None:
-        read_config(self.host_source)
+        family = host_of(read_config(self.host_source), self.host_source)
         if self.encoder_source is None:
             self._check_own_encoder()
             return
@@ -159,10 +160,11 @@ class LMAStage(Stage):
             )
         record = TrainingRecord.read(self.encoder_folder)
         teacher = None if record is None else record.model.get("teacher_class")
-        if teacher not in (None, InternVLTeacher.__name__):
+        if teacher not in (None, family.teacher.__name__):
             raise ConfigError(
                 f"{self.encoder_source}: distilled from a {teacher}, and the base VLM"
-                f" {self.host_source} reads features of an InternVL alone; {self._own_encoder}"
+                f" {self.host_source} reads features of {'an InternVL' if family is INTERNVL else f'a {family.name}'}"
+                f" alone; {self._own_encoder}"
             )
 
     def _check_own_encoder(self) -> None:
@@ -201,7 +203,7 @@ class LMAStage(Stage):
         if self.model is not None:
             return
         host, processor = load_base_vlm(self.host_source, self.attention)
-        backbone = self._student(host.config.vision_config)
+        backbone = self._student(host_of(host.config, self.host_source).feature_width(host.config))
         host.requires_grad_(False)
         llm: Any = host.model.language_model
         if self.train_llm:
@@ -226,15 +228,15 @@ class LMAStage(Stage):
         # What was loaded is in eval mode, where Lightning leaves it and layers do no checkpointing.
         self.model = model.train()
 
-    def _student(self, vision: Any) -> LiteFrameBackbone | None:
+    def _student(self, width: int) -> LiteFrameBackbone | None:
         """What CTD exported; None for the base VLM's own encoder."""
         if self.encoder_source is None:
             return None
         encoder = LiteFrameEncoder.from_pretrained(self.encoder_source)
-        if encoder.config.output_size != vision.hidden_size:
+        if encoder.config.output_size != width:
             raise ConfigError(
                 f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the base VLM"
-                f" {self.host_source} takes {vision.hidden_size}; {self._own_encoder}"
+                f" {self.host_source} takes {width}; {self._own_encoder}"
             )
         encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
         return LiteFrameBackbone(encoder, frames_of(self.encoder_folder).image_size)

@@ -117,7 +117,7 @@ class LiteFrameMultiModalProcessor(BaseMultiModalProcessor[LiteFrameProcessingIn
                     if modality == "image":
                         frames_TCHW = read_image(item, (height, width))
                     else:
-                        frames_TCHW = read_video(item, (height, width), num_frames=None, fps=None)
+                        frames_TCHW, _ = read_video(item, (height, width), num_frames=None, fps=None)
                     clips_NTCHW, counted = processor.clips_of(frames_TCHW)
                     clips.append(clips_NTCHW)
                     groups.extend(counted)

@@ -237,15 +237,18 @@ class VideoDataset(Dataset[Any]):
             raise frames
         assert frames is not None
         if isinstance(frames, StoredFrames):
-            sample = draft.sample(frames.frames_TCHW, frames.indices, self._whole_clips(len(frames.indices)))
+            sample = draft.sample(
+                frames.frames_TCHW, frames.indices, self._whole_clips(len(frames.indices)), frames.times_s
+            )
             return replace(sample, decoder=frames.decoder)
         started = time.perf_counter()
         frames_TCHW = resize_uint8(frames.frames_THWC, self.settings.image_size)
         resize_s = time.perf_counter() - started
         if self.clips is not None and draft.clip_request is not None:
-            kept = StoredFrames(frames_TCHW, tuple(frames.indices.tolist()), frames.decoder)
+            times_s = None if frames.times_s is None else tuple(frames.times_s.tolist())
+            kept = StoredFrames(frames_TCHW, tuple(frames.indices.tolist()), frames.decoder, times_s)
             self.clips.write(draft.clip_request, kept)
-        sample = draft.sample(frames_TCHW, frames.indices, self._whole_clips(len(frames_TCHW)))
+        sample = draft.sample(frames_TCHW, frames.indices, self._whole_clips(len(frames_TCHW)), frames.times_s)
         return replace(sample, decode_s=frames.decode_s, resize_s=resize_s, decoder=frames.decoder)
 
     def _blank(self, draft: Draft, num_frames: int) -> Sample:

@@ -31,6 +31,8 @@ class Sample:
         decode_s: seconds of decoding.
         resize_s: seconds of resizing.
         decoder: that read the frames; None where nothing was decoded.
+        frame_times_T: float64, seconds from the first frame of the video to each, nan in padding; None where it is not
+            known.
     """
 
     frames_TCHW: Tensor
@@ -43,6 +45,7 @@ class Sample:
     decode_s: float = 0.0
     resize_s: float = 0.0
     decoder: str | None = None
+    frame_times_T: Tensor | None = None
 
     def targets(self) -> Tensor:
         """The targets. Raises ValueError where it has none, as a batch must not mix samples with and without them."""
@@ -71,8 +74,15 @@ class Draft:
     clip_request: str | None = None
     targets_THWC: Tensor | None = None
 
-    def sample(self, frames_TCHW: Tensor, indices: Sequence[int] | np.ndarray, length: int) -> Sample:
+    def sample(
+        self,
+        frames_TCHW: Tensor,
+        indices: Sequence[int] | np.ndarray,
+        length: int,
+        times_s: Sequence[float] | np.ndarray | None = None,
+    ) -> Sample:
         """The sample of these frames, padded to `length` frames."""
+        times_T = None if times_s is None else torch.as_tensor(times_s, dtype=torch.float64)
         return Sample(
             frames_TCHW=pad_frames(frames_TCHW, length),
             valid_frames=len(frames_TCHW),
@@ -81,13 +91,14 @@ class Draft:
             sample_id=self.sample_id,
             index=self.index,
             targets_THWC=self.targets_THWC,
+            frame_times_T=None if times_T is None else _pad(times_T, length, torch.nan),
         )
 
     def blank(self, length: int, size: tuple[int, int]) -> Sample:
         """The sample with nothing but padding: black frames of (height, width), and targets of zeros."""
         targets = None if self.targets_THWC is None else torch.zeros_like(self.targets_THWC)
         no_frames = torch.empty(0, 3, *size, dtype=torch.uint8)
-        return replace(self, targets_THWC=targets).sample(no_frames, (), length)
+        return replace(self, targets_THWC=targets).sample(no_frames, (), length, ())
 
     def skip(self, reason: str) -> Skipped:
         """The sample left out."""
@@ -97,7 +108,7 @@ class Draft:
 def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
     """One batch: samples padded to the longest (frames by their last, indices by -1, targets by zeros), skips apart.
 
-    A batch of skips only has no `frames_BTCHW`.
+    A batch of skips only has no `frames_BTCHW`, one with a sample whose times are not known no `frame_times_BT`.
     """
     samples = [item for item in items if not isinstance(item, Skipped)]
     skipped = [item.as_dict() for item in items if isinstance(item, Skipped)]
@@ -116,6 +127,9 @@ def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
         "resize_s": [sample.resize_s for sample in samples],
         "decoders": [sample.decoder for sample in samples],
     }
+    times = [sample.frame_times_T for sample in samples if sample.frame_times_T is not None]
+    if len(times) == len(samples):
+        batch["frame_times_BT"] = torch.stack([_pad(times_T, length, torch.nan) for times_T in times])
     if any(sample.targets_THWC is not None for sample in samples):
         targets = [sample.targets() for sample in samples]
         clips = max(map(len, targets))
@@ -132,5 +146,5 @@ def pad_frames(frames_TCHW: Tensor, length: int) -> Tensor:
     return torch.cat([frames_TCHW, last_1CHW.expand(missing, *frames_TCHW.shape[1:])])
 
 
-def _pad(tensor: Tensor, length: int, value: int) -> Tensor:
+def _pad(tensor: Tensor, length: int, value: float) -> Tensor:
     return torch.cat([tensor, tensor.new_full((length - len(tensor), *tensor.shape[1:]), value)])

@@ -40,11 +40,13 @@ class StoredFrames:
         frames_TCHW: uint8.
         indices: numbers of the frames in the video.
         decoder: that read them; None where it is not known.
+        times_s: seconds from the first frame of the video to each; None where it is not known.
     """
 
     frames_TCHW: torch.Tensor
     indices: tuple[int, ...]
     decoder: str | None = None
+    times_s: tuple[float, ...] | None = None
 
 
 @dataclass
@@ -129,9 +131,11 @@ class ClipStore:
             with safe_open(path, "pt") as file:
                 about = file.metadata() or {}
                 frames_TCHW, indices_T = file.get_tensor("frames"), file.get_tensor("indices")
+                # Clips of earlier versions have none.
+                times_s = tuple(file.get_tensor("times").tolist()) if "times" in file.keys() else None  # noqa: SIM118
             if about["request"] != request or int(about["crc32"]) != _crc32(frames_TCHW):
                 raise ValueError("its bytes have changed")
-            clip = StoredFrames(frames_TCHW, tuple(indices_T.tolist()), about["decoder"] or None)
+            clip = StoredFrames(frames_TCHW, tuple(indices_T.tolist()), about["decoder"] or None, times_s)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             log.warning("%s: cannot be used (%s); its video is decoded again", path, error)
             return None
@@ -142,6 +146,8 @@ class ClipStore:
         path, frames_TCHW = self._path(request), clip.frames_TCHW.contiguous()
         about = {"request": request, "crc32": str(_crc32(frames_TCHW)), "decoder": clip.decoder or ""}
         tensors = {"frames": frames_TCHW, "indices": torch.tensor(clip.indices, dtype=torch.int64)}
+        if clip.times_s is not None:
+            tensors["times"] = torch.tensor(clip.times_s, dtype=torch.float64)
         try:
             if self._bytes() + frames_TCHW.nbytes > self.gigabytes * 1e9:
                 return
