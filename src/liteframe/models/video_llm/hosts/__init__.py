@@ -7,9 +7,10 @@ from typing import Any
 from liteframe.errors import ConfigError
 from liteframe.models.video_llm.hosts.host import Groups, Host, Line, Wording, count_of, seconds_of_groups
 from liteframe.models.video_llm.hosts.internvl import InternVLHost
+from liteframe.models.video_llm.hosts.qwen3_vl import Qwen3VLHost
 
 INTERNVL = InternVLHost()
-HOSTS: dict[str, Host] = {host.model_type: host for host in (INTERNVL,)}
+HOSTS: dict[str, Host] = {host.model_type: host for host in (INTERNVL, Qwen3VLHost())}
 """By `model_type`."""
 
 
