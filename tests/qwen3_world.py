@@ -118,7 +118,7 @@ def qwen3_host(**vision: Any) -> Qwen3VLForConditionalGeneration:
     host = Qwen3VLForConditionalGeneration(qwen3_config(**vision)).eval()
     with torch.no_grad():
         for parameter in host.parameters():
-            parameter.normal_(std=0.2, generator=generator)
+            parameter.normal_(std=0.35, generator=generator)
     return host
 
 
@@ -141,7 +141,12 @@ def own_inputs(videos: list[Tensor], texts: list[str], rate: float = 2.0) -> dic
     """What transformers' own processor makes of videos of that many frames a second, and of rendered prompts."""
     processor: Any = qwen3_processor()
     told = [
-        {"fps": rate, "frames_indices": np.arange(len(each)), "total_num_frames": len(each), "duration": len(each) / rate}
+        {
+            "fps": rate,
+            "frames_indices": np.arange(len(each)),
+            "total_num_frames": len(each),
+            "duration": len(each) / rate,
+        }
         for each in videos
     ]
     inputs = processor(

@@ -86,7 +86,9 @@ class LiteFrameProcessor(ProcessorMixin):
         if base_vlm not in HOSTS:
             raise ConfigError(f"processor: base_vlm is {str(base_vlm)[:60]!r}; it must be one of {', '.join(HOSTS)}")
         self.base_vlm = base_vlm
-        for name, token in self.host.tokens_of(tokenizer).items():
+        tokens = self.host.tokens_of(tokenizer)
+        self.image_token: str = tokens["image_token"]
+        for name, token in tokens.items():
             setattr(self, name, token)
         _ = self.wording  # raises where the tokenizer lacks a token
 

@@ -54,7 +54,9 @@ class LiteFrameProcessingInfo(BaseProcessingInfo):
 
     @cached_property
     def prompts(self) -> PromptBuilder:
-        return PromptBuilder(self.get_hf_processor())
+        processor = self.get_hf_processor()
+        processor.host.require_not_timed("Answers of vLLM")
+        return PromptBuilder(processor)
 
     def text_ids(self, modality: str, groups: int) -> list[int]:
         """Ids of what stands in a prompt for an image or video. Raises DataError for more lines than have numbers."""

@@ -55,9 +55,7 @@ class QwenVLTeacher(TransformersTeacher):
         return VisionTokens(tokens_BTHWC=features.reshape(videos, *grid, -1))
 
 
-def patches_in_blocks(
-    frames_BTCHW: Tensor, grid: tuple[int, int, int], spanned: int, size: int, merge: int
-) -> Tensor:
+def patches_in_blocks(frames_BTCHW: Tensor, grid: tuple[int, int, int], spanned: int, size: int, merge: int) -> Tensor:
     """Patches one after the other, (M, C * spanned * size * size), those that are merged beside each other.
 
     Args:

@@ -276,8 +276,9 @@ class VideoLLM(nn.Module):
         Raises:
             ConfigError: the base VLM's prompts tell the seconds of frames, and there are none.
         """
-        unknown = times_BT is None or not self.host.timed  # a list of them would force a device sync
-        times = [None] * len(valid_frames_B) if unknown else times_BT.tolist()
+        times: list[Any] = [None] * len(valid_frames_B)
+        if times_BT is not None and self.host.timed:
+            times = times_BT.tolist()  # which forces a device sync
         return [
             self.groups_of(int(valid), None if times_T is None else times_T[: int(valid)])
             for valid, times_T in zip(valid_frames_B, times, strict=True)

@@ -1,0 +1,189 @@
+"""LMA of a Qwen3-VL: a student is distilled from its encoder, learns with its LLM, and is exported and read again."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from liteframe.chat.model import ChatModel
+from liteframe.command.export import export_command
+from liteframe.data.sources.conversations import turns_of
+from liteframe.errors import ConfigError, DataError
+from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
+from liteframe.hf.loading import load_video_llm
+from liteframe.models.backbone import WAP
+from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.from_teacher import student_fields
+from liteframe.models.teachers import Qwen3VL
+from liteframe.models.video_llm.adapted import load_adapted
+from liteframe.models.video_llm.generation import prompt_ids
+from liteframe.models.video_llm.model import VideoLLM
+from liteframe.stages.ctd import CTDStage
+from liteframe.stages.lma import LMAStage, LoraSettings
+from liteframe.stages.stage import OptimizerSettings
+from qwen3_world import FEATURES, qwen3_folder, video
+from tiny_world import encoder_folder, home, make_trainer, manifest, video_data
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "attention": "eager", "image_size": 112}
+QUESTION = "color of the star"
+RATE = 4.0
+
+
+@lru_cache
+def encoder() -> Path:
+    """What CTD leaves of a few steps with the base VLM's own encoder as teacher."""
+    folder = home() / "qwen3-ctd"
+    module = CTDStage(
+        encoder={**SMALL, "downsample_after": [1, 2]},
+        teacher=Qwen3VL(str(qwen3_folder())),
+        saliency="norm",
+        similarity="cosine",
+        optimizer=OptimizerSettings(lr=1e-2),
+    )
+    make_trainer(folder, max_steps=2).fit(module, video_data(train=str(manifest()), batch_size=2))
+    return folder / "export"
+
+
+def stage(**settings: Any) -> LMAStage:
+    defaults: dict[str, Any] = {
+        "host": str(qwen3_folder()),
+        "encoder": str(encoder()),
+        "lora": LoraSettings(rank=4, alpha=8),
+        "attention": "eager",
+        "optimizer": OptimizerSettings(lr=1e-2),
+        "seed": 0,
+    }
+    return LMAStage(**{**defaults, **settings})
+
+
+@lru_cache
+def run() -> tuple[Path, LMAStage]:
+    folder, module = home() / "qwen3-lma", stage()
+    make_trainer(folder, max_steps=2).fit(module, video_data(train=str(manifest()), batch_size=2))
+    return folder, module
+
+
+def shown(model: VideoLLM, frames: int = 6) -> tuple[torch.Tensor, list[int]]:
+    pixels = video(frames)
+    visual = model.project(model.encode(pixels[None]))
+    groups = model.groups_of(frames, [index / RATE for index in range(frames)])
+    return visual, prompt_ids(model, visual, QUESTION, groups)
+
+
+def logits(model: VideoLLM) -> torch.Tensor:
+    with torch.no_grad():
+        return model.prefill(*shown(model))
+
+
+def test_a_student_follows_the_teacher() -> None:
+    fields = student_fields(Qwen3VL(str(qwen3_folder())), WAP((2, 2, 2), saliency="norm"), {})
+    assert fields["output_size"] == FEATURES and fields["patch_size"] == 14 and fields["clip_frames"] == 4
+    assert LiteFrameEncoder.from_pretrained(encoder()).config.output_size == FEATURES
+
+
+def test_loss_is_of_the_prompts_with_their_timestamps_and_falls() -> None:
+    module = stage()
+    module.configure_model()
+    model = module.model
+    assert model is not None
+    data = video_data(train=str(manifest()), batch_size=2)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["frame_times_BT"].shape == batch["frame_indices_BT"].shape
+    model.eval()
+    groups = model.groups(batch["valid_frames_B"], batch["frame_times_BT"])
+    talks = [turns_of(row) for row in batch["rows"]]
+    with torch.no_grad():
+        visual = model.project(model.encode(batch["frames_BTCHW"]))
+        found, labels, _ = model.answer_logits(talks, visual, groups)
+        losses = []
+        for video_number, turns in enumerate(talks):
+            ids, marks = model.prompts.conversation(turns, groups[video_number], visual.shape[2])
+            for place in (index for index, mark in enumerate(marks) if mark >= 0):
+                alone = model.prefill(visual[video_number : video_number + 1], ids[:place])
+                losses.append(float(functional.cross_entropy(alone, torch.tensor(ids[place : place + 1]))))
+    assert float(functional.cross_entropy(found, labels)) == pytest.approx(float(np.mean(losses)), rel=1e-4)
+    model.train()
+    learnt = [weight for weight in module.parameters() if weight.requires_grad]
+    optimizer, falling = torch.optim.Adam(learnt, lr=3e-3), []
+    for _ in range(6):
+        visual = model.project(model.encode(batch["frames_BTCHW"]))
+        loss = functional.cross_entropy(*model.answer_logits(talks, visual, groups)[:2])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        falling.append(float(loss))
+    assert falling[-1] < 0.8 * falling[0]
+    named = {name: weight.grad for name, weight in module.named_parameters() if weight.requires_grad}
+    assert all(grad is not None and grad.any() for grad in named.values()), [n for n, g in named.items() if g is None]
+    parts = ("backbone.encoder", "projector.merger", "projector.deepstack_mergers.1", "lora_A", "lora_B")
+    assert all(any(part in name for name in named) for part in parts)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_the_export_is_the_model_of_the_run(merge: bool) -> None:
+    folder, _ = run()
+    expected = logits(load_adapted(folder / "export", "eager"))
+    assert expected.std() > 0.1, "logits of a random model are not all alike"
+    out = home() / f"qwen3-exported-{merge}"
+    assert export_command(str(folder), str(out), merge=merge, max_shard_size="1MB") == 0
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(logits(load_video_llm(str(out), "eager")), expected, **close)
+    model = LiteFrameForConditionalGeneration.from_pretrained(out)
+    processor = LiteFrameProcessor.from_pretrained(out)
+    message = {"role": "user", "content": [{"type": "video", "video": video(6)}, {"type": "text", "text": QUESTION}]}
+    text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
+    inputs = processor(text=text, videos=[video(6)], video_fps=RATE)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs).logits[:, -1], expected, **close)
+        # Two prompts padded on the left, one of them of a longer video.
+        both = processor(text=[text, text], videos=[video(6), video(12)], video_fps=RATE)
+        torch.testing.assert_close(model(**both).logits[:1, -1], expected, **close)
+        alone = model.generate(**inputs, max_new_tokens=4, min_new_tokens=4, do_sample=False)[0, -4:]
+        first = model.generate(**both, max_new_tokens=4, min_new_tokens=4, do_sample=False)[0, -4:]
+        assert torch.equal(alone, first)
+        ids = inputs["input_ids"]
+        for token in alone[:3]:  # each from the whole prompt, without a cache
+            ids = torch.cat([ids, token[None, None]], dim=1)
+            again = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            last = model(**again).logits[0, -1]
+        assert last.argmax() == alone[3]
+    with pytest.raises(DataError, match="give video_fps"):
+        processor(text=text, videos=[video(6)])
+    with pytest.raises(DataError, match="takes videos alone"):
+        processor(images=[video(1)[0].permute(1, 2, 0).numpy()])
+
+
+def test_it_chats_about_files() -> None:
+    folder, _ = run()
+    row = manifest().read_text().splitlines()[0]
+    path = str(Path(manifest().parent, __import__("json").loads(row)["path"]))
+    for model in (load_adapted(folder / "export", "eager"), load_video_llm(str(qwen3_folder()), "eager")):
+        chat = ChatModel(model)
+        answer = chat.answer(path, QUESTION, 3, frames=6)
+        assert answer.frames == 6
+        together = chat.answers([path, path], QUESTION, 3, frames=6)
+        assert [each.text for each in together] == [answer.text] * 2
+        with pytest.raises(ConfigError, match="A conversation about a stream cannot be had of a Qwen3-VL"):
+            chat.stream(path)
+
+
+def test_another_teachers_student_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="reads features of a Qwen3-VL alone|gives features of width 128"):
+        module = stage(encoder=str(encoder_folder()))
+        module.check_sources()
+        module.configure_model()
+
+
+def test_frames_without_times_are_refused() -> None:
+    module = stage()
+    module.configure_model()
+    assert module.model is not None
+    with pytest.raises(ConfigError, match="nothing says when these frames are"):
+        module.model.groups(torch.tensor([4]))
