@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,49 +24,12 @@ from liteframe.models.teachers import Qwen3VL
 from liteframe.models.video_llm.adapted import load_adapted
 from liteframe.models.video_llm.generation import prompt_ids
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.stages.ctd import CTDStage
-from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.stage import OptimizerSettings
-from qwen3_world import FEATURES, qwen3_folder, video
-from tiny_world import encoder_folder, home, make_trainer, manifest, video_data
+from liteframe.stages.evaluate import EvaluateStage
+from qwen3_world import FEATURES, qwen3_encoder_folder, qwen3_folder, qwen3_lma, qwen3_lma_folder, video
+from tiny_world import decoding_in_process, encoder_folder, home, make_trainer, manifest, video_data
 
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "attention": "eager", "image_size": 112}
 QUESTION = "color of the star"
 RATE = 4.0
-
-
-@lru_cache
-def encoder() -> Path:
-    """What CTD leaves of a few steps with the base VLM's own encoder as teacher."""
-    folder = home() / "qwen3-ctd"
-    module = CTDStage(
-        encoder={**SMALL, "downsample_after": [1, 2]},
-        teacher=Qwen3VL(str(qwen3_folder())),
-        saliency="norm",
-        similarity="cosine",
-        optimizer=OptimizerSettings(lr=1e-2),
-    )
-    make_trainer(folder, max_steps=2).fit(module, video_data(train=str(manifest()), batch_size=2))
-    return folder / "export"
-
-
-def stage(**settings: Any) -> LMAStage:
-    defaults: dict[str, Any] = {
-        "host": str(qwen3_folder()),
-        "encoder": str(encoder()),
-        "lora": LoraSettings(rank=4, alpha=8),
-        "attention": "eager",
-        "optimizer": OptimizerSettings(lr=1e-2),
-        "seed": 0,
-    }
-    return LMAStage(**{**defaults, **settings})
-
-
-@lru_cache
-def run() -> tuple[Path, LMAStage]:
-    folder, module = home() / "qwen3-lma", stage()
-    make_trainer(folder, max_steps=2).fit(module, video_data(train=str(manifest()), batch_size=2))
-    return folder, module
 
 
 def shown(model: VideoLLM, frames: int = 6) -> tuple[torch.Tensor, list[int]]:
@@ -84,11 +47,11 @@ def logits(model: VideoLLM) -> torch.Tensor:
 def test_a_student_follows_the_teacher() -> None:
     fields = student_fields(Qwen3VL(str(qwen3_folder())), WAP((2, 2, 2), saliency="norm"), {})
     assert fields["output_size"] == FEATURES and fields["patch_size"] == 14 and fields["clip_frames"] == 4
-    assert LiteFrameEncoder.from_pretrained(encoder()).config.output_size == FEATURES
+    assert LiteFrameEncoder.from_pretrained(qwen3_encoder_folder()).config.output_size == FEATURES
 
 
 def test_loss_is_of_the_prompts_with_their_timestamps_and_falls() -> None:
-    module = stage()
+    module = qwen3_lma()
     module.configure_model()
     model = module.model
     assert model is not None
@@ -111,14 +74,14 @@ def test_loss_is_of_the_prompts_with_their_timestamps_and_falls() -> None:
     assert float(functional.cross_entropy(found, labels)) == pytest.approx(float(np.mean(losses)), rel=1e-4)
     model.train()
     learnt = [weight for weight in module.parameters() if weight.requires_grad]
-    optimizer, falling = torch.optim.Adam(learnt, lr=3e-3), []
-    for _ in range(6):
+    optimizer, falling = torch.optim.Adam(learnt, lr=1e-2), []
+    for _ in range(8):
         visual = model.project(model.encode(batch["frames_BTCHW"]))
         loss = functional.cross_entropy(*model.answer_logits(talks, visual, groups)[:2])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        falling.append(float(loss))
+        falling.append(loss.item())
     assert falling[-1] < 0.8 * falling[0]
     named = {name: weight.grad for name, weight in module.named_parameters() if weight.requires_grad}
     assert all(grad is not None and grad.any() for grad in named.values()), [n for n, g in named.items() if g is None]
@@ -128,7 +91,7 @@ def test_loss_is_of_the_prompts_with_their_timestamps_and_falls() -> None:
 
 @pytest.mark.parametrize("merge", [True, False])
 def test_the_export_is_the_model_of_the_run(merge: bool) -> None:
-    folder, _ = run()
+    folder = qwen3_lma_folder()
     expected = logits(load_adapted(folder / "export", "eager"))
     assert expected.std() > 0.1, "logits of a random model are not all alike"
     out = home() / f"qwen3-exported-{merge}"
@@ -161,9 +124,9 @@ def test_the_export_is_the_model_of_the_run(merge: bool) -> None:
 
 
 def test_it_chats_about_files() -> None:
-    folder, _ = run()
+    folder = qwen3_lma_folder()
     row = manifest().read_text().splitlines()[0]
-    path = str(Path(manifest().parent, __import__("json").loads(row)["path"]))
+    path = str(Path(manifest().parent, json.loads(row)["path"]))
     for model in (load_adapted(folder / "export", "eager"), load_video_llm(str(qwen3_folder()), "eager")):
         chat = ChatModel(model)
         answer = chat.answer(path, QUESTION, 3, frames=6)
@@ -176,14 +139,44 @@ def test_it_chats_about_files() -> None:
 
 def test_another_teachers_student_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="reads features of a Qwen3-VL alone|gives features of width 128"):
-        module = stage(encoder=str(encoder_folder()))
+        module = qwen3_lma(encoder=str(encoder_folder()))
         module.check_sources()
         module.configure_model()
 
 
 def test_frames_without_times_are_refused() -> None:
-    module = stage()
+    module = qwen3_lma()
     module.configure_model()
     assert module.model is not None
     with pytest.raises(ConfigError, match="nothing says when these frames are"):
         module.model.groups(torch.tensor([4]))
+
+
+@pytest.mark.parametrize("target", ["dense", "average"])
+def test_lma_with_its_own_encoder_pools_as_many_frames_as_with_a_student(target: Any, tmp_path: Path) -> None:
+    module = qwen3_lma(encoder=None, train_encoder=False, target=target)
+    make_trainer(tmp_path, max_steps=1).fit(module, video_data(train=str(manifest()), batch_size=2))
+    model = module.model
+    assert model is not None and model.frames_per_group == (2 if target == "dense" else 4)
+    loaded = load_adapted(tmp_path / "export", "eager")
+    assert loaded.frames_per_group == model.frames_per_group
+    torch.testing.assert_close(logits(loaded), logits(model.eval()), rtol=1e-4, atol=1e-4)
+
+
+def test_questions_of_a_test_are_answered_as_in_chat(tmp_path: Path) -> None:
+    source = qwen3_lma_folder() / "export"
+    with decoding_in_process():
+        rows = video_data(test=str(manifest("test")), frames=6, batch_size=2)
+        make_trainer(tmp_path).test(EvaluateStage(str(source), "words", "eager"), rows, verbose=False)
+        model, right = load_video_llm(source, "eager"), []
+        for batch in video_data(test=str(manifest("test")), frames=6, batch_size=1).loader("test"):
+            (groups,) = model.groups(batch["valid_frames_B"], batch["frame_times_BT"])
+            with torch.no_grad():
+                visual = model.project(model.encode(batch["frames_BTCHW"]))
+                for question in batch["rows"][0]["questions"]:
+                    found = model.prefill(visual, prompt_ids(model, visual, question["question"], groups))[0]
+                    first = [model.prompts.first_token(option) for option in question["options"]]
+                    right.append(question["options"][int(found[first].argmax())] == question["answer"])
+    figures = json.loads((tmp_path / "evaluation.json").read_text())
+    assert figures["questions"] == len(right) == 12
+    assert figures["accuracy"] == pytest.approx(sum(right) / 12)

@@ -14,7 +14,7 @@ from liteframe.hf.engine import TORCH
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP
 from liteframe.models.video_llm.adapted import is_adapted
-from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.base_vlm_loading import load_internvl
 from liteframe.models.video_llm.precision import merged_dtype
 
 _METHODS = {**RUN_METHODS, **VARIANT_METHODS}
@@ -30,7 +30,7 @@ class _BaseVLM(RunParts):
 
     @cached_property
     def base_vlm(self) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
-        return load_base_vlm(self.source)
+        return load_internvl(self.source)
 
     @cached_property
     def wap(self) -> WAP:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +203,11 @@ class LMAStage(Stage):
         if self.model is not None:
             return
         host, processor = load_base_vlm(self.host_source, self.attention)
-        backbone = self._student(host_of(host.config, self.host_source).feature_width(host.config))
+        family = host_of(host.config, self.host_source)
+        backbone = self._student(family.feature_width(host.config))
+        if backbone is None and self._of_target["block"][0] is None and not isinstance(self.compressor, Dense):
+            own = family.teacher.geometry_of(host.config.vision_config, self.host_source)
+            self.compressor = replace(self.compressor, block=own.block())
         host.requires_grad_(False)
         llm: Any = host.model.language_model
         if self.train_llm:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor, ProcessorMixin
+from transformers import AutoProcessor, InternVLForConditionalGeneration, ProcessorMixin
 
 from liteframe.errors import ConfigError
 from liteframe.models.finite import require_finite_module
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.strict import require_fitting_size
 from liteframe.models.teachers import read_config, weight_files
+from liteframe.models.video_llm.base_vlm_configs import require_internvl
 from liteframe.models.video_llm.chat_template import require_bounded, template_of
 from liteframe.models.video_llm.hosts import Host, host_of
 
@@ -54,6 +55,14 @@ def load_base_vlm(source: str, attention: str | dict[str, str] | None = None) ->
         )
     require_finite_module(model, source)
     return model, _load_processor(source, folder, config, host)
+
+
+def load_internvl(
+    source: str, attention: str | dict[str, str] | None = None
+) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
+    """As `load_base_vlm`, for what is done with InternVL alone. Raises ConfigError for another family."""
+    require_internvl(read_config(source), source)
+    return load_base_vlm(source, attention)
 
 
 def _load_processor(source: str, folder: Path, config: Any, host: Host) -> ProcessorMixin:
