@@ -82,7 +82,7 @@ def test_loss_is_of_the_prompts_with_their_timestamps_and_falls() -> None:
         loss.backward()
         optimizer.step()
         falling.append(loss.item())
-    assert falling[-1] < 0.8 * falling[0]
+    assert falling[-1] < falling[0] - 0.5
     named = {name: weight.grad for name, weight in module.named_parameters() if weight.requires_grad}
     assert all(grad is not None and grad.any() for grad in named.values()), [n for n, g in named.items() if g is None]
     parts = ("backbone.encoder", "projector.merger", "projector.deepstack_mergers.1", "lora_A", "lora_B")

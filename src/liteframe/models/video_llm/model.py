@@ -236,8 +236,8 @@ class VideoLLM(nn.Module):
             raise ConfigError(f"{field}: {error}") from error
 
     def encode(self, frames_BTCHW: Tensor) -> Tensor:
-        """Compressed tokens on the grid, (B, T', H', W', C)."""
-        spanned = getattr(self.backbone, "frames_per_group", 1)
+        """Compressed tokens on the grid, (B, T', H', W', C); the last group is filled up by the last frame."""
+        spanned = getattr(self.backbone, "frames_per_group", 1) * self.compressor.frames_per_group
         filled_BTCHW = filled_up(frames_BTCHW, -frames_BTCHW.shape[1] % spanned, axis=1)
         return self.compress(self.backbone(filled_BTCHW))
 
