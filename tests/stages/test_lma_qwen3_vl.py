@@ -103,6 +103,10 @@ def test_the_export_is_the_model_of_the_run(merge: bool) -> None:
     message = {"role": "user", "content": [{"type": "video", "video": video(6)}, {"type": "text", "text": QUESTION}]}
     text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
     inputs = processor(text=text, videos=[video(6)], video_fps=RATE)
+    rendered = {"tokenize": True, "return_dict": True, "video_fps": RATE}
+    at_once = processor.apply_chat_template([message], add_generation_prompt=True, **rendered)
+    assert torch.equal(at_once["input_ids"], inputs["input_ids"])
+    assert "video_fps" in (out / "README.md").read_text() and "still image" not in (out / "README.md").read_text()
     with torch.no_grad():
         torch.testing.assert_close(model(**inputs).logits[:, -1], expected, **close)
         # Two prompts padded on the left, one of them of a longer video.

@@ -84,7 +84,8 @@ class Qwen3VLTeacher(TransformersTeacher):
         """
         config: Any = self.tower.config
         videos, (frames, rows, columns), merge = len(frames_BTCHW), grid, config.spatial_merge_size
-        check_size(*frames_BTCHW.shape[-2:], self.patch_size * merge)
+        height, width = frames_BTCHW.shape[-2:]
+        check_size(height, width, self.patch_size * merge)
         patches = patches_in_blocks(frames_BTCHW, grid, self.geometry.frames, self.patch_size, merge)
         shape_3 = torch.tensor([[frames, rows, columns]], device=frames_BTCHW.device)
         outputs = self.tower(patches, grid_thw=shape_3.expand(videos, -1))

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from liteframe.errors import ConfigError
-from liteframe.models.teachers import Teacher
+from liteframe.models.teachers import TransformersTeacher
 
 Groups = int | tuple[float, ...]
 """Groups of frames of a video: how many, or the seconds at which each is, which some base VLMs write into prompts."""
@@ -88,7 +88,7 @@ class Host(ABC):
     """Of its configs."""
     config_class: ClassVar[Any]
     model_class: ClassVar[Any]
-    teacher: ClassVar[type[Teacher]]
+    teacher: ClassVar[type[TransformersTeacher]]
     """Its own image encoder; students that stand in for it are distilled from this."""
     visual_token_name: ClassVar[str] = "image"
     """What configs call the token that stands where a visual token of a video goes."""
@@ -118,7 +118,7 @@ class Host(ABC):
         """Channels of a token that the projector takes, which a student has to give."""
 
     @abstractmethod
-    def own_encoder(self, base_vlm: Any) -> Teacher:
+    def own_encoder(self, base_vlm: Any) -> TransformersTeacher:
         """The image encoder of a base VLM; it shares its modules, and freezes them."""
 
     @abstractmethod
