@@ -236,3 +236,23 @@ def test_configs_name_it() -> None:
     parsed = parser.parse_object({"data": config})
     assert parser.instantiate_classes(parsed).data.clip_store == ClipStore("clips", 2.0)
     assert "_usage" not in parser.dump(parsed)
+
+
+def test_times_of_frames_are_kept_and_older_clips_have_none(clips: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"image_size": 32, "frames": 6, "batch_size": 1, "decoder": "pyav"}
+    batches = []
+    for store in (None, ClipStore(str(tmp_path / "store")), ClipStore(str(tmp_path / "store"))):
+        data = VideoDataModule(test=str(clips), clip_store=store, **settings)
+        data.setup("test")
+        batches.append(list(data.loader("test")))
+    for plain, first, second in zip(*batches, strict=True):
+        times_1T, valid = plain["frame_times_BT"], int(plain["valid_frames_B"])
+        known_T = times_1T[0, :valid]
+        assert (known_T.diff() > 0).all() and known_T[0] >= 0 and times_1T[0, valid:].isnan().all()
+        for other in (first, second):
+            assert torch.equal(other["frame_times_BT"].nan_to_num(), times_1T.nan_to_num())
+    old = StoredFrames(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), (0, 1), "pyav")
+    folder = ClipStore(str(tmp_path / "store"))
+    folder.write("old", old)
+    found = folder.read("old")
+    assert found is not None and found.times_s is None
