@@ -137,8 +137,11 @@ def test_it_chats_about_files() -> None:
         assert answer.frames == 6
         together = chat.answers([path, path], QUESTION, 3, frames=6)
         assert [each.text for each in together] == [answer.text] * 2
-        with pytest.raises(ConfigError, match="A conversation about a stream cannot be had of a Qwen3-VL"):
-            chat.stream(path)
+        with chat.stream(path, fps=5.0, idle_s=0.5, memory=64) as live:
+            assert live.wait(60.0)
+            heard = live.ask(QUESTION, 3)
+        watched = chat.answer(path, QUESTION, 3, fps=5.0, frames=64)
+        assert (heard.text, heard.frames, heard.prompt_tokens) == (watched.text, watched.frames, watched.prompt_tokens)
 
 
 def test_another_teachers_student_is_refused(tmp_path: Path) -> None:

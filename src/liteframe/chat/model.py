@@ -206,7 +206,6 @@ class ChatModel:
         from liteframe.chat.live import LiveChat
 
         model = self.model
-        model.host.require_not_timed("A conversation about a stream")
         for name, value in (("fps", fps), ("idle_s", idle_s)):
             if not value > 0:
                 raise ConfigError(f"{name} is {value}; give a number above 0")

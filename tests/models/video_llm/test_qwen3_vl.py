@@ -261,6 +261,8 @@ def test_what_cannot_be_done_is_refused_by_name() -> None:
     visual, groups = seen(model, video(4))
     with pytest.raises(ConfigError, match="tell the second of each group of frames, and nothing says when"):
         model.groups_of(4)
+    with pytest.raises(ConfigError, match="nothing says when"):
+        model.groups(torch.tensor([2]), torch.tensor([[0.0, torch.nan]]))
     with pytest.raises(ConfigError, match="this way of asking knows none"):
         model.first_answer_logits(visual, [QUESTIONS])
     with pytest.raises(ConfigError, match="step is 2, and the prompts of a Qwen3-VL number no frames"):

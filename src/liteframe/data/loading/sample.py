@@ -24,6 +24,8 @@ class Sample:
         frames_TCHW: uint8; the last clip is filled up by the last frame.
         valid_frames: how many of them are of the video; 0 in a blank sample.
         frame_indices_T: int64, numbers of the frames in the video, -1 in padding.
+        frame_times_T: float64, seconds from the first frame of the video to each; nan in padding, and where that is not
+            known.
         row: the manifest's, or `path`, `id` and `decoder` of a store's entry.
         sample_id: id of the row, with the number of the window where it has several.
         index: of the sample in its data set.
@@ -31,13 +33,12 @@ class Sample:
         decode_s: seconds of decoding.
         resize_s: seconds of resizing.
         decoder: that read the frames; None where nothing was decoded.
-        frame_times_T: float64, seconds from the first frame of the video to each, nan in padding; None where it is not
-            known.
     """
 
     frames_TCHW: Tensor
     valid_frames: int
     frame_indices_T: Tensor
+    frame_times_T: Tensor
     row: dict[str, Any]
     sample_id: str
     index: int
@@ -45,7 +46,6 @@ class Sample:
     decode_s: float = 0.0
     resize_s: float = 0.0
     decoder: str | None = None
-    frame_times_T: Tensor | None = None
 
     def targets(self) -> Tensor:
         """The targets. Raises ValueError where it has none, as a batch must not mix samples with and without them."""
@@ -82,23 +82,23 @@ class Draft:
         times_s: Sequence[float] | np.ndarray | None = None,
     ) -> Sample:
         """The sample of these frames, padded to `length` frames."""
-        times_T = None if times_s is None else torch.as_tensor(times_s, dtype=torch.float64)
+        times_T = torch.as_tensor([torch.nan] * len(frames_TCHW) if times_s is None else times_s, dtype=torch.float64)
         return Sample(
             frames_TCHW=pad_frames(frames_TCHW, length),
             valid_frames=len(frames_TCHW),
             frame_indices_T=_pad(torch.as_tensor(indices, dtype=torch.int64), length, -1),
+            frame_times_T=_pad(times_T, length, torch.nan),
             row=self.row,
             sample_id=self.sample_id,
             index=self.index,
             targets_THWC=self.targets_THWC,
-            frame_times_T=None if times_T is None else _pad(times_T, length, torch.nan),
         )
 
     def blank(self, length: int, size: tuple[int, int]) -> Sample:
         """The sample with nothing but padding: black frames of (height, width), and targets of zeros."""
         targets = None if self.targets_THWC is None else torch.zeros_like(self.targets_THWC)
         no_frames = torch.empty(0, 3, *size, dtype=torch.uint8)
-        return replace(self, targets_THWC=targets).sample(no_frames, (), length, ())
+        return replace(self, targets_THWC=targets).sample(no_frames, (), length)
 
     def skip(self, reason: str) -> Skipped:
         """The sample left out."""
@@ -108,7 +108,7 @@ class Draft:
 def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
     """One batch: samples padded to the longest (frames by their last, indices by -1, targets by zeros), skips apart.
 
-    A batch of skips only has no `frames_BTCHW`, one with a sample whose times are not known no `frame_times_BT`.
+    A batch of skips only has no `frames_BTCHW`.
     """
     samples = [item for item in items if not isinstance(item, Skipped)]
     skipped = [item.as_dict() for item in items if isinstance(item, Skipped)]
@@ -119,6 +119,7 @@ def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
         "skipped": skipped,
         "frames_BTCHW": torch.stack([pad_frames(sample.frames_TCHW, length) for sample in samples]),
         "frame_indices_BT": torch.stack([_pad(sample.frame_indices_T, length, -1) for sample in samples]),
+        "frame_times_BT": torch.stack([_pad(sample.frame_times_T, length, torch.nan) for sample in samples]),
         "valid_frames_B": torch.tensor([sample.valid_frames for sample in samples]),
         "rows": [sample.row for sample in samples],
         "sample_ids": [sample.sample_id for sample in samples],
@@ -127,9 +128,6 @@ def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
         "resize_s": [sample.resize_s for sample in samples],
         "decoders": [sample.decoder for sample in samples],
     }
-    times = [sample.frame_times_T for sample in samples if sample.frame_times_T is not None]
-    if len(times) == len(samples):
-        batch["frame_times_BT"] = torch.stack([_pad(times_T, length, torch.nan) for times_T in times])
     if any(sample.targets_THWC is not None for sample in samples):
         targets = [sample.targets() for sample in samples]
         clips = max(map(len, targets))

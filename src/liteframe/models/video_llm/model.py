@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
@@ -271,7 +272,8 @@ class VideoLLM(nn.Module):
 
         Args:
             valid_frames_B: frames of each video.
-            times_BT: when they are, in seconds from the first frame of the file; not needed by all base VLMs.
+            times_BT: when they are, in seconds from the first frame of the file, nan where that is not known; not all
+                base VLMs need it.
 
         Raises:
             ConfigError: the base VLM's prompts tell the seconds of frames, and there are none.
@@ -288,7 +290,7 @@ class VideoLLM(nn.Module):
         """The same of one video."""
         if not self.host.timed:
             return -(-frames // self.frames_per_group)
-        if times_s is None:
+        if times_s is None or not all(math.isfinite(time) for time in times_s):
             raise ConfigError(
                 f"prompts of a {self.host.name} tell the second of each group of frames, and nothing says when these"
                 " frames are: read them with a decoder that tells (data.decoder), or clear a data.clip_store of earlier"
