@@ -357,7 +357,11 @@ class VideoLLM(nn.Module):
         """
         prompts = self.prompts.batch(conversations, groups_B, visual_BTNC.shape[2], step).to(visual_BTNC.device)
         embeds_BLC = self.embed(prompts.input_ids_BL, visual_BTNC, groups_B)
-        hidden_BLC = self.hidden_states(embeds_BLC, None if step == 1 else prompts.positions_BL)
+        positions_BL = mask_BL = None
+        if step != 1:
+            # With a mask, as without one transformers reads each gap as the start of another packed sequence.
+            positions_BL, mask_BL = prompts.positions_BL, torch.ones_like(prompts.input_ids_BL)
+        hidden_BLC = self.hidden_states(embeds_BLC, positions_BL, mask_BL=mask_BL)
         targets_BL = prompts.labels_BL[:, 1:]
         picked_BL = targets_BL != IGNORE
         return AnswerLogits(

@@ -152,7 +152,8 @@ class Host(ABC):
         Args:
             language_model: the LLM.
             embeds_BLC: of prompts, as wide as the visual tokens in them, or C_llm where there are none.
-            position_ids_BL: numbers of the tokens in their prompts; None counts on from the cache.
+            position_ids_BL: numbers of the tokens in their prompts; None counts on from the cache. Without cache and
+                mask, numbers that do not go on by one begin another packed sequence, as in transformers.
             cache: takes keys and values.
             mask_BL: with a cache, it also counts the tokens in there.
             kwargs: for the LLM.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTrainedModel
 from transformers.cache_utils import Cache
@@ -110,10 +109,6 @@ class InternVLHost(Host):
         mask_BL: Tensor | None,
         **kwargs: Any,
     ) -> Any:
-        # An explicit mask goes along with positions that have gaps: without one, transformers reads each gap as the
-        # start of another packed sequence.
-        if mask_BL is None and position_ids_BL is not None and cache is None:
-            mask_BL = torch.ones(embeds_BLC.shape[:2], dtype=torch.long, device=embeds_BLC.device)
         return language_model(
             inputs_embeds=embeds_BLC,
             attention_mask=mask_BL,

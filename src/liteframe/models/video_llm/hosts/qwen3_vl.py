@@ -23,8 +23,9 @@ from liteframe.models.video_llm.hosts.host import Groups, Host, Line, Wording
 
 _PLACE = 3
 """Channels that say where a token is."""
-_MOVED = "liteframe_moved_B"
-"""Attribute of a cache: positions that the groups of frames in it have moved what follows, for each prompt."""
+_MOVED = "liteframe_moved_BL"
+"""Attribute of a cache: positions that groups of frames have moved what follows by, after each token of each prompt, up
+to the last call that had groups. Kept for each token, as caches are cropped."""
 _LATE_S = 9999.9
 """Second of a stand-in for a group of frames: as many digits as a video of hours asks for."""
 
@@ -199,9 +200,11 @@ class Qwen3VLHost(Host):
         if position_ids_BL is None:
             position_ids_BL = torch.arange(read, read + L, device=embeds_BLC.device)
         number_BL = position_ids_BL.expand(B, -1)
-        moved_B = _moved(cache, read, B, embeds_BLC.device)
+        before_BL = _moved(cache, read, B, embeds_BLC.device)
+        moved_B = before_BL[:, -1] if before_BL.shape[1] else before_BL.new_zeros(B)
         embeddings: Any = language_model.get_input_embeddings()
-        embeds_BLC, *deep, places_BL3 = _parts(embeds_BLC, embeddings.weight.shape[1])
+        channels, width = embeds_BLC.shape[-1], embeddings.weight.shape[1]
+        embeds_BLC, *deep, places_BL3 = _parts(embeds_BLC, width)
         position_ids = torch.cat([number_BL[None], grid_positions(number_BL, places_BL3, moved_B)])
         of_layers: dict[str, Any] = {}
         if deep:
@@ -217,7 +220,8 @@ class Qwen3VLHost(Host):
             **{"use_cache": cache is not None, **of_layers, **kwargs},
         )
         if (filled := outputs.past_key_values) is not None:
-            setattr(filled, _MOVED, moved_B + places_BL3[..., 2].sum(dim=1))
+            shown = channels > width
+            setattr(filled, _MOVED, _extended(before_BL, read, moved_B, places_BL3[..., 2]) if shown else before_BL)
         return outputs
 
     def wording(self, processor: Any, where: str) -> Qwen3VLWording:
@@ -243,9 +247,32 @@ def _parts(embeds_BLC: Tensor, width: int) -> tuple[Tensor, ...]:
 
 
 def _moved(cache: Cache | None, read: int, batch: int, device: torch.device) -> Tensor:
-    """What the groups of frames in a cache have moved the tokens behind them by, for each prompt of a batch, (B,)."""
-    moved_B: Tensor | None = getattr(cache, _MOVED, None)
-    if moved_B is None or not read:
-        return torch.zeros(batch, dtype=torch.long, device=device)
-    # A cache whose prompts were repeated, each in its place.
-    return moved_B.to(device).repeat_interleave(batch // len(moved_B))
+    """What groups of frames have moved the tokens behind them by, after each token in a cache, (B, at most `read`).
+
+    Tokens in the cache beyond those are of text, which moves nothing.
+
+    Raises:
+        ConfigError: the cache does not say, or for another number of prompts.
+    """
+    if cache is None or not read:
+        return torch.zeros(batch, 0, dtype=torch.long, device=device)
+    moved_BL: Tensor | None = getattr(cache, _MOVED, None)
+    if moved_BL is None:
+        raise ConfigError(
+            f"past_key_values holds {read} tokens and does not say where groups of frames are among them; give the"
+            " cache that this model returned (a copy by copy.deepcopy will do), or the whole prompt without a cache"
+        )
+    repeats, rest = divmod(batch, len(moved_BL))
+    if rest:
+        raise ConfigError(
+            f"past_key_values was filled with {len(moved_BL)} prompts, and {batch} go on from it; give as many, or"
+            " repeat each equally often by batch_repeat_interleave"
+        )
+    # Cut where the cache has been cropped.
+    return moved_BL[:, :read].to(device).repeat_interleave(repeats, dim=0)
+
+
+def _extended(before_BL: Tensor, read: int, moved_B: Tensor, moves_BL: Tensor) -> Tensor:
+    """What is kept of a cache with some more tokens, of how far each moves what follows."""
+    text_BL = moved_B[:, None].expand(-1, read - before_BL.shape[1])
+    return torch.cat([before_BL, text_BL, moved_B[:, None] + moves_BL.cumsum(dim=1)], dim=1)
