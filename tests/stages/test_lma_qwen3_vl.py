@@ -58,9 +58,9 @@ def test_loss_is_of_the_prompts_with_their_timestamps_and_falls() -> None:
     data = video_data(train=str(manifest()), batch_size=2)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    assert batch["frame_times_BT"].shape == batch["frame_indices_BT"].shape
+    assert list(map(len, batch["frame_times_s"])) == batch["valid_frames_B"].tolist()
     model.eval()
-    groups = model.groups(batch["valid_frames_B"], batch["frame_times_BT"])
+    groups = model.groups(batch["valid_frames_B"], batch["frame_times_s"])
     talks = [turns_of(row) for row in batch["rows"]]
     with torch.no_grad():
         visual = model.project(model.encode(batch["frames_BTCHW"]))
@@ -159,6 +159,36 @@ def test_frames_without_times_are_refused() -> None:
         module.model.groups(torch.tensor([4]))
 
 
+def test_a_run_of_low_precision_tells_true_seconds_of_clips_kept_before_their_times_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[float, ...]] = []
+    groups_of, write = VideoLLM.groups_of, ClipStore.write
+
+    def noted(self: VideoLLM, frames: int, times_s: Any = None) -> Any:
+        told.append(tuple(times_s))
+        return groups_of(self, frames, [3601.3 + time for time in times_s])
+
+    def run(name: str, module: Any) -> None:
+        store = ClipStore(str(tmp_path / "clips"))
+        data = video_data(train=str(manifest()), batch_size=2, clip_store=store)
+        data.setup("fit")
+        if name == "earlier":
+            list(data.loader("train"))
+        else:
+            make_trainer(tmp_path / name, max_steps=1, precision="bf16-true").fit(module, data)
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ClipStore, "write", lambda own, asked, clip: write(own, asked, replace(clip, times_s=None)))
+        run("earlier", None)
+    monkeypatch.setattr(VideoLLM, "groups_of", noted)
+    run("now", qwen3_lma())
+    plain = video_data(train=str(manifest()), batch_size=2)
+    plain.setup("fit")
+    known = {times for batch in plain.train_dataloader() for times in batch["frame_times_s"]}
+    assert told and set(told) <= known
+
+
 @pytest.mark.parametrize("target", ["dense", "average"])
 def test_lma_with_its_own_encoder_pools_as_many_frames_as_with_a_student(target: Any, tmp_path: Path) -> None:
     module = qwen3_lma(encoder=None, train_encoder=False, target=target)
@@ -177,7 +207,7 @@ def test_questions_of_a_test_are_answered_as_in_chat(tmp_path: Path) -> None:
         make_trainer(tmp_path).test(EvaluateStage(str(source), "words", "eager"), rows, verbose=False)
         model, right = load_video_llm(source, "eager"), []
         for batch in video_data(test=str(manifest("test")), frames=6, batch_size=1).loader("test"):
-            (groups,) = model.groups(batch["valid_frames_B"], batch["frame_times_BT"])
+            (groups,) = model.groups(batch["valid_frames_B"], batch["frame_times_s"])
             with torch.no_grad():
                 visual = model.project(model.encode(batch["frames_BTCHW"]))
                 for question in batch["rows"][0]["questions"]:

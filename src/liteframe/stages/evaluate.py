@@ -83,7 +83,7 @@ class EvaluateStage(LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         assert self.model is not None
-        groups_B = self.model.groups(batch["valid_frames_B"], batch.get("frame_times_BT"))
+        groups_B = self.model.groups(batch["valid_frames_B"], batch.get("frame_times_s"))
         for row, frames_TCHW, groups in zip(batch["rows"], batch["frames_BTCHW"], groups_B, strict=True):
             try:
                 self._answer(row, frames_TCHW, groups)

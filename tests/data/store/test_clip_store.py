@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from painted_videos import write_video
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames, decode
 from liteframe.data.loading.batching import BatchShape
+from liteframe.data.loading.stage_checks import StageChecks
 from liteframe.data.loading.unused_settings import require_used
 from liteframe.data.sampling import Linspace, RandomSegment, UniformMidpoints
 from liteframe.data.store.clip_store import ClipStore, StoredFrames
@@ -238,21 +240,43 @@ def test_configs_name_it() -> None:
     assert "_usage" not in parser.dump(parsed)
 
 
-def test_times_of_frames_are_kept_and_older_clips_have_none(clips: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"image_size": 32, "frames": 6, "batch_size": 1, "decoder": "pyav"}
-    batches = []
-    for store in (None, ClipStore(str(tmp_path / "store")), ClipStore(str(tmp_path / "store"))):
-        data = VideoDataModule(test=str(clips), clip_store=store, **settings)
-        data.setup("test")
-        batches.append(list(data.loader("test")))
-    for plain, first, second in zip(*batches, strict=True):
-        times_1T, valid = plain["frame_times_BT"], int(plain["valid_frames_B"])
-        known_T = times_1T[0, :valid]
-        assert (known_T.diff() > 0).all() and known_T[0] >= 0 and times_1T[0, valid:].isnan().all()
-        for other in (first, second):
-            assert torch.equal(other["frame_times_BT"].nan_to_num(), times_1T.nan_to_num())
-    old = StoredFrames(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), (0, 1), "pyav")
-    folder = ClipStore(str(tmp_path / "store"))
-    folder.write("old", old)
-    found = folder.read("old")
-    assert found is not None and found.times_s is None
+def timed(videos: Path, store: Path) -> tuple[list[Any], list[str]]:
+    """Times of the frames of all videos, and what was decoded for them."""
+    data = VideoDataModule(
+        test=str(videos), clip_store=ClipStore(str(store)), image_size=32, batch_size=1, decoder="pyav"
+    )
+    data.setup("test")
+    pool: Any = data._pool
+    return [times for batch in data.loader("test") for times in batch["frame_times_s"]], pool.decoded
+
+
+def test_times_of_frames_are_kept(clips: Path, tmp_path: Path) -> None:
+    (first, decoded), again = timed(clips, tmp_path / "store"), timed(clips, tmp_path / "store")
+    assert len(decoded) == 3 and again == (first, [])
+    assert [len(times) for times in first] == [3, 8, 8]
+    for times in first:
+        assert np.allclose(np.array(times) * 25, np.round(np.array(times) * 25), atol=1e-2) and times[-1] > times[0]
+
+
+def test_clips_of_earlier_versions_are_decoded_again_where_times_are_needed(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = ClipStore.write
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ClipStore, "write", lambda own, asked, clip: write(own, asked, replace(clip, times_s=None)))
+        timed(clips, tmp_path / "store")
+    assert timed(clips, tmp_path / "store") == ([None] * 3, [])
+    monkeypatch.setattr(StageChecks, "timed", True)
+    found, decoded = timed(clips, tmp_path / "store")
+    assert len(decoded) == 3 and all(found)
+    assert timed(clips, tmp_path / "store") == (found, [])
+
+
+def test_times_that_have_changed_are_not_taken(clips: Path, tmp_path: Path) -> None:
+    expected, _ = timed(clips, tmp_path / "store")
+    for path in files(tmp_path / "store"):
+        data = path.read_bytes()
+        (told,) = {np.array(times).tobytes() for times in expected if np.array(times).tobytes() in data}
+        path.write_bytes(data.replace(told, np.full(len(told) // 8, 9.0).tobytes()))
+    found, decoded = timed(clips, tmp_path / "store")
+    assert found == expected and len(decoded) == 3

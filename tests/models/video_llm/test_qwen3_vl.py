@@ -234,7 +234,7 @@ TALKS: list[list[Turn]] = [[("color of the star", "red"), ("color of the ball", 
 def test_videos_of_unequal_lengths_in_a_batch_are_as_one_by_one() -> None:
     model = with_student()
     frames = torch.stack([video(12, seed=1), video(12, seed=2)])
-    times = torch.arange(12.0)[None].expand(2, -1) / RATE
+    times = [tuple(index / RATE for index in range(count)) for count in (12, 5)]
     groups = model.groups(torch.tensor([12, 5]), times)
     assert groups == [(0.75, 2.75, 4.75), (0.75, 2.0)]
     visual = model.project(model.encode(frames))
@@ -262,7 +262,11 @@ def test_what_cannot_be_done_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="tell the second of each group of frames, and nothing says when"):
         model.groups_of(4)
     with pytest.raises(ConfigError, match="nothing says when"):
-        model.groups(torch.tensor([2]), torch.tensor([[0.0, torch.nan]]))
+        model.groups(torch.tensor([2, 1]), [(0.0, 1.0), None])
+    for times in ([0.0, 0.5], [0.0] * 9):
+        with pytest.raises(ConfigError, match=f"8 frames with {len(times)} times"):
+            model.groups_of(8, times)
+    assert model.groups(torch.tensor([0]), [()]) == [()]
     with pytest.raises(ConfigError, match="this way of asking knows none"):
         model.first_answer_logits(visual, [QUESTIONS])
     with pytest.raises(ConfigError, match="step is 2, and the prompts of a Qwen3-VL number no frames"):

@@ -24,8 +24,8 @@ class Sample:
         frames_TCHW: uint8; the last clip is filled up by the last frame.
         valid_frames: how many of them are of the video; 0 in a blank sample.
         frame_indices_T: int64, numbers of the frames in the video, -1 in padding.
-        frame_times_T: float64, seconds from the first frame of the video to each; nan in padding, and where that is not
-            known.
+        frame_times_s: seconds from the first frame of the video to each, without padding; None where that is not known.
+            Not a tensor: Lightning would round it to the precision of the run, and not all devices have float64.
         row: the manifest's, or `path`, `id` and `decoder` of a store's entry.
         sample_id: id of the row, with the number of the window where it has several.
         index: of the sample in its data set.
@@ -38,7 +38,7 @@ class Sample:
     frames_TCHW: Tensor
     valid_frames: int
     frame_indices_T: Tensor
-    frame_times_T: Tensor
+    frame_times_s: tuple[float, ...] | None
     row: dict[str, Any]
     sample_id: str
     index: int
@@ -82,12 +82,11 @@ class Draft:
         times_s: Sequence[float] | np.ndarray | None = None,
     ) -> Sample:
         """The sample of these frames, padded to `length` frames."""
-        times_T = torch.as_tensor([torch.nan] * len(frames_TCHW) if times_s is None else times_s, dtype=torch.float64)
         return Sample(
             frames_TCHW=pad_frames(frames_TCHW, length),
             valid_frames=len(frames_TCHW),
             frame_indices_T=_pad(torch.as_tensor(indices, dtype=torch.int64), length, -1),
-            frame_times_T=_pad(times_T, length, torch.nan),
+            frame_times_s=None if times_s is None else tuple(map(float, times_s)),
             row=self.row,
             sample_id=self.sample_id,
             index=self.index,
@@ -98,7 +97,7 @@ class Draft:
         """The sample with nothing but padding: black frames of (height, width), and targets of zeros."""
         targets = None if self.targets_THWC is None else torch.zeros_like(self.targets_THWC)
         no_frames = torch.empty(0, 3, *size, dtype=torch.uint8)
-        return replace(self, targets_THWC=targets).sample(no_frames, (), length)
+        return replace(self, targets_THWC=targets).sample(no_frames, (), length, ())
 
     def skip(self, reason: str) -> Skipped:
         """The sample left out."""
@@ -119,7 +118,7 @@ def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
         "skipped": skipped,
         "frames_BTCHW": torch.stack([pad_frames(sample.frames_TCHW, length) for sample in samples]),
         "frame_indices_BT": torch.stack([_pad(sample.frame_indices_T, length, -1) for sample in samples]),
-        "frame_times_BT": torch.stack([_pad(sample.frame_times_T, length, torch.nan) for sample in samples]),
+        "frame_times_s": [sample.frame_times_s for sample in samples],
         "valid_frames_B": torch.tensor([sample.valid_frames for sample in samples]),
         "rows": [sample.row for sample in samples],
         "sample_ids": [sample.sample_id for sample in samples],
@@ -144,5 +143,5 @@ def pad_frames(frames_TCHW: Tensor, length: int) -> Tensor:
     return torch.cat([frames_TCHW, last_1CHW.expand(missing, *frames_TCHW.shape[1:])])
 
 
-def _pad(tensor: Tensor, length: int, value: float) -> Tensor:
+def _pad(tensor: Tensor, length: int, value: int) -> Tensor:
     return torch.cat([tensor, tensor.new_full((length - len(tensor), *tensor.shape[1:]), value)])

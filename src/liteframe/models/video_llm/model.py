@@ -267,35 +267,38 @@ class VideoLLM(nn.Module):
         too."""
         return lcm(self.frames_per_group, getattr(self.backbone, "clip_frames", 1))
 
-    def groups(self, valid_frames_B: Tensor, times_BT: Tensor | None = None) -> list[Groups]:
+    def groups(
+        self, valid_frames_B: Tensor, times_s: Sequence[Sequence[float] | None] | None = None
+    ) -> list[Groups]:
         """Groups of frames of videos; the last group of each may be filled up.
 
         Args:
             valid_frames_B: frames of each video.
-            times_BT: when they are, in seconds from the first frame of the file, nan where that is not known; not all
-                base VLMs need it.
+            times_s: when those of each video are, in seconds from the first frame of the file, None where that is not
+                known; not all base VLMs need it.
 
         Raises:
-            ConfigError: the base VLM's prompts tell the seconds of frames, and there are none.
+            ConfigError: as `groups_of`.
         """
-        times: list[Any] = [None] * len(valid_frames_B)
-        if times_BT is not None and self.host.timed:
-            times = times_BT.tolist()  # which forces a device sync
-        return [
-            self.groups_of(int(valid), None if times_T is None else times_T[: int(valid)])
-            for valid, times_T in zip(valid_frames_B, times, strict=True)
-        ]
+        valid = valid_frames_B.tolist()
+        given = [None] * len(valid) if times_s is None else times_s
+        return [self.groups_of(frames, times) for frames, times in zip(valid, given, strict=True)]
 
     def groups_of(self, frames: int, times_s: Sequence[float] | None = None) -> Groups:
-        """The same of one video."""
+        """The same of one video.
+
+        Raises:
+            ConfigError: the base VLM's prompts tell the seconds of frames, and there are none, or of other frames.
+        """
         if not self.host.timed:
             return -(-frames // self.frames_per_group)
         if times_s is None or not all(math.isfinite(time) for time in times_s):
             raise ConfigError(
                 f"prompts of a {self.host.name} tell the second of each group of frames, and nothing says when these"
-                " frames are: read them with a decoder that tells (data.decoder), or clear a data.clip_store of earlier"
-                " versions"
+                " frames are: read them with a decoder that tells (data.decoder)"
             )
+        if len(times_s) != frames:
+            raise ConfigError(f"{frames} frames with {len(times_s)} times; give the second of each frame")
         return seconds_of_groups(times_s, self.frames_per_group)
 
     def embed(
