@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from torch.nn import functional
 
 from liteframe.chat.model import ChatModel
 from liteframe.command.export import export_command
+from liteframe.data.datamodule import VideoDataModule
+from liteframe.data.sampling import UniformMidpoints
 from liteframe.data.sources.conversations import turns_of
+from liteframe.data.store.clip_store import ClipStore, StoredFrames
 from liteframe.errors import ConfigError, DataError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.hf.loading import load_video_llm
@@ -159,34 +163,35 @@ def test_frames_without_times_are_refused() -> None:
         module.model.groups(torch.tensor([4]))
 
 
-def test_a_run_of_low_precision_tells_true_seconds_of_clips_kept_before_their_times_were(
+def test_a_run_of_low_precision_is_told_true_seconds_of_clips_that_were_kept_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[float, ...]] = []
-    groups_of, write = VideoLLM.groups_of, ClipStore.write
-
-    def noted(self: VideoLLM, frames: int, times_s: Any = None) -> Any:
-        told.append(tuple(times_s))
-        return groups_of(self, frames, [3601.3 + time for time in times_s])
-
-    def run(name: str, module: Any) -> None:
+    def data() -> VideoDataModule:
         store = ClipStore(str(tmp_path / "clips"))
-        data = video_data(train=str(manifest()), batch_size=2, clip_store=store)
-        data.setup("fit")
-        if name == "earlier":
-            list(data.loader("train"))
-        else:
-            make_trainer(tmp_path / name, max_steps=1, precision="bf16-true").fit(module, data)
+        rows: dict[str, Any] = {"train": str(manifest()), "batch_size": 2, "train_sampler": UniformMidpoints()}
+        return video_data(**rows, clip_store=store)
+
+    write, groups_of = ClipStore.write, VideoLLM.groups_of
+    known: set[Any] = set()
+    told: list[Any] = []
+
+    def written_earlier(store: ClipStore, request: str, clip: StoredFrames) -> None:
+        known.add(clip.times_s)
+        write(store, request, replace(clip, times_s=None))
+
+    def noted(model: VideoLLM, frames: int, times_s: Any = None) -> Any:
+        told.append(times_s)
+        return groups_of(model, frames, times_s)
 
     with monkeypatch.context() as earlier:
-        earlier.setattr(ClipStore, "write", lambda own, asked, clip: write(own, asked, replace(clip, times_s=None)))
-        run("earlier", None)
+        earlier.setattr(ClipStore, "write", written_earlier)
+        before = data()
+        before.setup("fit")
+        for _ in before.train_dataloader():
+            pass
     monkeypatch.setattr(VideoLLM, "groups_of", noted)
-    run("now", qwen3_lma())
-    plain = video_data(train=str(manifest()), batch_size=2)
-    plain.setup("fit")
-    known = {times for batch in plain.train_dataloader() for times in batch["frame_times_s"]}
-    assert told and set(told) <= known
+    make_trainer(tmp_path, max_steps=1, precision="bf16-true").fit(qwen3_lma(), data())
+    assert len(told) == 2 and set(told) <= known
 
 
 @pytest.mark.parametrize("target", ["dense", "average"])

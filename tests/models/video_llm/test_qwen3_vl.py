@@ -21,7 +21,7 @@ from liteframe.models.video_llm.generation import (
     prompt_ids,
 )
 from liteframe.models.video_llm.hosts import HOSTS
-from liteframe.models.video_llm.hosts.qwen3_vl import Qwen3VLHost, grid_positions
+from liteframe.models.video_llm.hosts.qwen3_vl import Qwen3VLHost, _parts, _places, grid_positions
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.prompts import Turn
 from liteframe.models.video_llm.reading import VideoPrefix
@@ -252,8 +252,21 @@ def test_videos_of_unequal_lengths_in_a_batch_are_as_one_by_one() -> None:
 def test_a_compressor_between_encoder_and_merger_keeps_a_grid() -> None:
     model = VideoLLM(*host(), compressor=Pool("average", (2, 2, 2))).eval()
     visual, groups = seen(model, video(8))
-    assert visual.shape[:3] == (1, 2, 4) and groups == (0.75, 2.75)
-    assert model.prefill(visual, model.prompt_ids(visual, QUESTIONS[0], groups)).isfinite().all()
+    assert groups == (0.75, 2.75)
+    tokens = plain().encode(video(8)[None])  # (1, 4, 8, 8, C)
+    pooled = tokens.unflatten(3, (4, 2)).unflatten(2, (4, 2)).unflatten(1, (2, 2)).mean(dim=(2, 4, 6))
+    torch.testing.assert_close(visual, plain().project(pooled), **CLOSE)
+    assert visual[0, :, :, -3:-1].tolist() == [[[0, 0], [0, 1], [1, 0], [1, 1]]] * 2, "rows and columns"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_places_of_a_token_outlive_low_precision(dtype: torch.dtype) -> None:
+    """On grids of up to 256 tokens a side."""
+    width = 24
+    for rows, columns in ((16, 256), (256, 3)):
+        places = _places(rows, columns)
+        packed = torch.cat([torch.zeros(rows * columns, width), places], dim=1).to(dtype)[None]
+        assert torch.equal(_parts(packed, width)[-1][0], places)
 
 
 def test_what_cannot_be_done_is_refused_by_name() -> None:
