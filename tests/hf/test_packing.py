@@ -24,9 +24,7 @@ def test_a_packed_sequence_does_not_see_the_one_before(family: str) -> None:
     with torch.no_grad():
         places = model.project_clips(clips[:1]).shape[:2].numel()
         video = torch.full((places,), model.config.image_token_id)
-        first, second = (
-            torch.cat([video, torch.randint(7, 25, (words,), generator=draws)])[None] for words in (5, 9)
-        )
+        first, second = (torch.cat([video, torch.randint(7, 25, (words,), generator=draws)])[None] for words in (5, 9))
         alone = model(input_ids=second, pixel_values_videos=clips[1:]).logits
         packed = torch.cat([first, second], dim=1)
         positions = torch.cat([torch.arange(each.shape[1]) for each in (first, second)])[None]
@@ -34,4 +32,6 @@ def test_a_packed_sequence_does_not_see_the_one_before(family: str) -> None:
         following = model(input_ids=packed, pixel_values_videos=clips, use_cache=False).logits
     close = {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(both[:, first.shape[1] :], alone, **close)
-    assert (following[:, first.shape[1] :] - alone).abs().max() > 1e-2, "what comes before is seen where it is not packed"
+    assert (following[:, first.shape[1] :] - alone).abs().max() > 1e-2, (
+        "what comes before is seen where it is not packed"
+    )

@@ -28,9 +28,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = write_video(folder / "rate.mkv", len(MS), times=MS, options={"g": "12"})
     listed = folder / "list.jsonl"
     listed.write_text("".join(json.dumps({**row, "path": str(path)}) + "\n" for row in ROWS))
-    data = VideoDataModule(
-        val=str(listed), image_size=32, frames=16, batch_size=2, sampler=Linspace(), decoder="pyav"
-    )
+    data = VideoDataModule(val=str(listed), image_size=32, frames=16, batch_size=2, sampler=Linspace(), decoder="pyav")
     (found,) = data.loader("val")
     data.teardown("validate")
     return found

@@ -24,9 +24,7 @@ WORDS, TEXT = 5, torch.tensor([[9, 10, 11, 12]])
 @lru_cache
 def model() -> Any:
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.3}
-    config = LiteFrameConfig(
-        image_size=112, output_size=FEATURES, downsample_after=[1, 2], attention="eager", **small
-    )
+    config = LiteFrameConfig(image_size=112, output_size=FEATURES, downsample_after=[1, 2], attention="eager", **small)
     torch.manual_seed(0)
     return LiteFrameForConditionalGeneration.from_host(
         load_base_vlm(str(qwen3_folder()), "sdpa")[0], LiteFrameEncoder(config)

@@ -267,9 +267,7 @@ class VideoLLM(nn.Module):
         too."""
         return lcm(self.frames_per_group, getattr(self.backbone, "clip_frames", 1))
 
-    def groups(
-        self, valid_frames_B: Tensor, times_s: Sequence[Sequence[float] | None] | None = None
-    ) -> list[Groups]:
+    def groups(self, valid_frames_B: Tensor, times_s: Sequence[Sequence[float] | None] | None = None) -> list[Groups]:
         """Groups of frames of videos; the last group of each may be filled up.
 
         Args:
