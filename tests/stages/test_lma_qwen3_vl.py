@@ -103,6 +103,9 @@ def test_the_export_is_the_model_of_the_run(merge: bool) -> None:
     message = {"role": "user", "content": [{"type": "video", "video": video(6)}, {"type": "text", "text": QUESTION}]}
     text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
     inputs = processor(text=text, videos=[video(6)], video_fps=RATE)
+    prompt = processor.tokenizer.decode(inputs["input_ids"][0])
+    assert prompt.startswith("<|im_start|>user\n<0.4 seconds><|vision_start|><|video_pad|>")
+    assert prompt.endswith(f"<|vision_end|>{QUESTION}<|im_end|>\n<|im_start|>assistant\n")
     rendered = {"tokenize": True, "return_dict": True, "video_fps": RATE}
     at_once = processor.apply_chat_template([message], add_generation_prompt=True, **rendered)
     assert torch.equal(at_once["input_ids"], inputs["input_ids"])

@@ -226,6 +226,7 @@ class LiteFrameProcessor(ProcessorMixin):
     def _fill(self, texts: list[str], visuals: dict[str, list[Any]], add: Any) -> list[str]:
         """The prompts with each token of an image or video replaced by its positions."""
         tokens = {"image": self.image_token, "video": self.wording.video_token}
+        texts = [self.wording.bare(text) for text in texts]
         for kind, token in tokens.items():
             places = sum(text.count(token) for text in texts)
             if places != len(visuals[kind]):

@@ -100,6 +100,20 @@ def test_logits_are_those_of_transformers(frames: int, size: tuple[int, int]) ->
         torch.testing.assert_close(model.lm_head(answers[number]), alone[0], **CLOSE)
 
 
+def test_marks_of_groups_take_the_place_of_those_around_the_video() -> None:
+    """As the family was released: transformers 4.57, and vLLM."""
+    prompts, groups = plain().prompts, (0.25, 1.0)
+    group = "<|vision_start|><|video_pad|><|video_pad|><|vision_end|>"
+    asks = "<|im_end|>\n<|im_start|>assistant\n"
+    expected = f"<|im_start|>user\n<0.2 seconds>{group}<1.0 seconds>{group}red{asks}"
+    before, after = prompts.question_ids("red", groups, 2)
+    ids, _ = prompts.conversation([("red", "blue")], groups, 2)
+    for found in (before + after, prompts.dialogue_ids(asked("red"), [(groups, 2)]), ids[: len(before + after)]):
+        assert prompts.tokenizer.decode(found) == expected
+    follow_up = prompts.tokenizer.decode(prompts.follow_up_ids(["red"], "blue"))
+    assert follow_up == f"<|im_end|>\n<|im_start|>user\nblue{asks}"
+
+
 def test_two_videos_in_a_prompt_are_as_transformers_reads_them() -> None:
     model, videos = plain(), [video(3, seed=1), video(4, seed=2)]
     messages = [

@@ -53,6 +53,10 @@ class Wording(ABC):
     separator: ClassVar[str]
     """Between groups."""
 
+    def bare(self, text: str) -> str:
+        """A text that the chat template has written, with `video_token` alone where a video goes."""
+        return text
+
     @abstractmethod
     def image_text(self, tokens: int) -> str:
         """What stands for an image of so many visual tokens."""

@@ -32,6 +32,9 @@ _LATE_S = 9999.9
 class Qwen3VLWording(Wording):
     """Videos as `<0.3 seconds><|vision_start|>...<|vision_end|>`, one for each group of frames.
 
+    These take the place of the template's whole `<|vision_start|><|video_pad|><|vision_end|>`, as when the family was
+    released (transformers 4.57) and in vLLM; from 5.10 on, transformers' processor leaves the outer marks around them.
+
     Args:
         processor: Qwen3-VL's, or one with the same attributes.
         where: for the error.
@@ -50,6 +53,9 @@ class Qwen3VLWording(Wording):
                 )
         self.video_token = self.visual_token = processor.video_token
         self.structure = (processor.vision_start_token, processor.vision_end_token)
+
+    def bare(self, text: str) -> str:
+        return text.replace(self.image_text(1), self.video_token)
 
     def image_text(self, tokens: int) -> str:
         start, end = self.structure
