@@ -148,7 +148,7 @@ class Watcher:
             for reply in self._reply(subject, video, question.strip(), watch, cancellation):
                 shown = replace(shown, replies=[*shown.replies[:place], reply, *shown.replies[place + 1 :]])
                 yield shown
-        teacher = next((each.model for each in self.subjects if isinstance(each.model.model.backbone, Teacher)), None)
+        teacher = _teacher(self.subjects)
         if teacher is None or all(reply.error for reply in shown.replies):
             return
         try:
@@ -188,6 +188,18 @@ def _words(error: Exception, video: str) -> str:
 
 
 @torch.inference_mode()
+def _teacher(subjects: Sequence[Subject]) -> ChatModel | None:
+    """The first of the models that is an image encoder before an LLM; None where all have a student."""
+    return next((each.model for each in subjects if isinstance(each.model.model.backbone, Teacher)), None)
+
+
+def usual_saliency(subjects: Sequence[Subject]) -> str:
+    """WAP's importance score for the models: the class token, or the norm of tokens where their teacher has none."""
+    teacher = _teacher(subjects)
+    backbone = None if teacher is None else teacher.model.backbone
+    return "norm" if isinstance(backbone, Teacher) and "class_token" not in backbone.saliencies else "class_token"
+
+
 def weigh(chat: ChatModel, wap: WAP, video: str, watch: Watch) -> Weights:
     """WAP's weights over the frames of a video, of the tokens of a teacher in a Video LLM.
 
