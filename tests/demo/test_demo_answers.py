@@ -160,4 +160,9 @@ def test_weights_of_a_teacher_without_a_class_token_are_by_the_norm() -> None:
         assert usual_saliency(subjects) == expected
     subjects = [Subject("teacher", qwen)]
     shown = last(Watcher(subjects, WAP(saliency=usual_saliency(subjects)), max_tokens=2).ask(video(), QUESTION, 8))
-    assert shown.error is None and shown.weights is not None and shown.weights.block == (2, 2, 2)
+    assert shown.error is None and shown.weights is not None and shown.weights.block == (4, 2, 2)
+    frames_THWC, weights_THW = shown.weights.frames_THWC, shown.weights.weights_THW
+    assert len(frames_THWC) == len(weights_THW) == 8, "a weight for each frame, though a token spans two"
+    assert torch.equal(weights_THW[::2], weights_THW[1::2]) and weights_THW.std() > 0
+    sums = weights_THW.unflatten(0, (2, 4)).unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).sum(dim=(1, 3, 5))
+    torch.testing.assert_close(sums, torch.ones_like(sums))

@@ -219,7 +219,8 @@ def weigh(chat: ChatModel, wap: WAP, video: str, watch: Watch) -> Weights:
     assert size is not None, "every encoder of a Video LLM has a size"
     seen = read_video(video, watch["frames"], watch["sampler"], size=size, truncated=watch.get("truncated", "error"))
     wap = replace(wap, block=teacher.geometry.block())
-    T, t = len(seen.frames_THWC), wap.block[0]
+    spanned = teacher.geometry.frames
+    T, t = len(seen.frames_THWC), wap.block[0] * spanned
     blocks = -(-T // t)
     shown = min(blocks, _MOST_BLOCKS)
     chosen = [(2 * number + 1) * blocks // (2 * shown) for number in range(shown)]
@@ -230,6 +231,7 @@ def weigh(chat: ChatModel, wap: WAP, video: str, watch: Watch) -> Weights:
         frames_BTCHW = resize_uint8(block_THWC.numpy(), size).to(chat.device)[None]
         with torch.autocast(chat.device.type, chat.dtype, enabled=chat.dtype is not None):
             vision = teacher(frames_BTCHW)
-        weights.append(wap.weights(vision)[0].float().cpu())
+        # Frames of one token share its weight.
+        weights.append(wap.weights(vision)[0].float().cpu().repeat_interleave(spanned, dim=0) / spanned)
     times = None if seen.times_s is None else [float(seen.times_s[place]) for place in places]
-    return Weights(frames_THWC, torch.cat(weights), times, wap.block, blocks)
+    return Weights(frames_THWC, torch.cat(weights), times, (t, *wap.block[1:]), blocks)

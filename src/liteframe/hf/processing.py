@@ -202,7 +202,7 @@ class LiteFrameProcessor(ProcessorMixin):
         kwargs.pop("do_sample_frames", None)  # apply_chat_template adds it
         shown = list_of("video", videos)
         rates = frame_rates(len(shown), video_fps, video_metadata)
-        visuals = {"image": list_of("image", images), "video": list(zip(shown, rates, strict=True))}
+        visuals = {"image": list_of("image", images), "video": [*zip(shown, rates, strict=True)]}
         clips: list[Tensor] = []
         clip_groups: list[int] = []
 
@@ -211,7 +211,7 @@ class LiteFrameProcessor(ProcessorMixin):
                 self._require_pictures()
                 frames_TCHW, times_s = read_image(visual, self._size), None
             else:
-                frames_TCHW, times_s = self._video(*visual, num_frames, fps)
+                frames_TCHW, times_s = self._video(visual[0], visual[1], num_frames, fps)
             clips_of_it, counts = self.clips_of(frames_TCHW)
             clips.append(clips_of_it)
             clip_groups.extend(counts)
