@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from transformers import BatchFeature, ProcessorMixin
 from liteframe.data.sampling import FrameSampler, sampler_from
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
+from liteframe.hf.call_options import NOT_FOR_TEMPLATES, UNBOUNDED, for_calls
 from liteframe.hf.frame_times import FrameRate, frame_rates
 from liteframe.hf.inputs import list_of, read_image, read_video
 from liteframe.models.folders.config_limits import require_sane
@@ -30,25 +30,6 @@ from liteframe.models.video_llm.hosts import HOSTS, INTERNVL, Groups, Host, Word
 from liteframe.system.own_folder import drop_listing
 
 _RENDERED = "liteframe_text"
-_UNBOUNDED = ("continue_final_message", "return_assistant_tokens_mask", "sanitize_control_tokens")
-_NOT_FOR_TEMPLATES = (
-    "tokenize",
-    "return_tensors",
-    "return_dict",
-    "load_audio_from_video",
-    "processor_kwargs",
-    *_UNBOUNDED,
-)
-
-
-def _for_calls(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of `apply_chat_template`, those for `__call__` where the installed version of transformers wants them."""
-    named = signature(ProcessorMixin.apply_chat_template).parameters
-    given = options.pop("processor_kwargs", None) or {}
-    if "processor_kwargs" not in named:
-        return {**options, **given}
-    others = {name: options.pop(name) for name in [*options] if name not in named}
-    return {**options, "processor_kwargs": {**others, **given}}
 
 
 class LiteFrameProcessor(ProcessorMixin):
@@ -140,11 +121,11 @@ class LiteFrameProcessor(ProcessorMixin):
         Raises:
             ConfigError: the template fails or takes too much, or an option that would need it rendered otherwise.
         """
-        if asked := [name for name in _UNBOUNDED if kwargs.get(name)]:
+        if asked := [name for name in UNBOUNDED if kwargs.get(name)]:
             raise ConfigError(f"{asked[0]} cannot be had of a {type(self).__name__}; leave it out")
         template = self._resolve_chat_template(chat_template)
         conversations, is_batched = self._normalize_conversations(conversation)
-        words = {name: value for name, value in kwargs.items() if name not in _NOT_FOR_TEMPLATES}
+        words = {name: value for name, value in kwargs.items() if name not in NOT_FOR_TEMPLATES}
         variables = {"tools": None, "documents": None, "add_generation_prompt": False}
         variables = {**variables, **self.tokenizer.special_tokens_map, **words}
         filled, asked_for = [], set()
@@ -156,7 +137,7 @@ class LiteFrameProcessor(ProcessorMixin):
         others = {name: value for name, value in kwargs.items() if name not in words or name not in asked_for}
         others = {name: value for name, value in others.items() if name not in ("tools", "documents")}
         as_it_is = f"{{{{ messages[0]['{_RENDERED}'] }}}}"
-        return super().apply_chat_template(filled if is_batched else filled[0], as_it_is, **_for_calls(others))
+        return super().apply_chat_template(filled if is_batched else filled[0], as_it_is, **for_calls(others))
 
     def __call__(
         self,
