@@ -20,7 +20,7 @@ NOT_FOR_TEMPLATES = (
 
 
 def for_calls(options: dict[str, Any]) -> dict[str, Any]:
-    """The same options, those of the call in `processor_kwargs` where the installed version of transformers asks for it.
+    """The same options, those of the call in `processor_kwargs` where the installed transformers asks for that.
 
     Args:
         options: of `apply_chat_template`, without those that templates take.
