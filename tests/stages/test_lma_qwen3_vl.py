@@ -22,14 +22,16 @@ from liteframe.errors import ConfigError, DataError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP
+from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.student.from_teacher import student_fields
 from liteframe.models.teachers import Qwen3VL
 from liteframe.models.video_llm.adapted import load_adapted
 from liteframe.models.video_llm.generation import prompt_ids
 from liteframe.models.video_llm.model import VideoLLM
+from liteframe.stages.ctd import CTDStage
 from liteframe.stages.evaluate import EvaluateStage
-from qwen3_world import FEATURES, qwen3_encoder_folder, qwen3_folder, qwen3_lma, qwen3_lma_folder, video
+from qwen3_world import FEATURES, qwen3_config, qwen3_encoder_folder, qwen3_folder, qwen3_lma, qwen3_lma_folder, video
 from tiny_world import decoding_in_process, encoder_folder, home, make_trainer, manifest, video_data
 
 QUESTION = "color of the star"
@@ -107,6 +109,9 @@ def test_the_export_is_the_model_of_the_run(merge: bool) -> None:
     message = {"role": "user", "content": [{"type": "video", "video": video(6)}, {"type": "text", "text": QUESTION}]}
     text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
     inputs = processor(text=text, videos=[video(6)], video_fps=RATE)
+    prompt = processor.tokenizer.decode(inputs["input_ids"][0])
+    assert prompt.startswith("<|im_start|>user\n<0.4 seconds><|vision_start|><|video_pad|>")
+    assert prompt.endswith(f"<|vision_end|>{QUESTION}<|im_end|>\n<|im_start|>assistant\n")
     rendered = {"tokenize": True, "return_dict": True, "video_fps": RATE}
     at_once = processor.apply_chat_template([message], add_generation_prompt=True, **rendered)
     assert torch.equal(at_once["input_ids"], inputs["input_ids"])
@@ -148,11 +153,60 @@ def test_it_chats_about_files() -> None:
         assert (heard.text, heard.frames, heard.prompt_tokens) == (watched.text, watched.frames, watched.prompt_tokens)
 
 
-def test_another_teachers_student_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="reads features of a Qwen3-VL alone|gives features of width 128"):
-        module = qwen3_lma(encoder=str(encoder_folder()))
-        module.check_sources()
-        module.configure_model()
+_ADVICE = (
+    r"--model\.teacher\.class_path Qwen3VL --model\.teacher\.init_args\.source \S*host-qwen3-vl --model\.saliency norm"
+)
+
+
+def student_of(teacher: dict[str, str], folder: Path) -> str:
+    """The encoder of the Qwen3-VL, with a record of another training."""
+    LiteFrameEncoder.from_pretrained(qwen3_encoder_folder()).save_pretrained(folder)
+    TrainingRecord("CTDStage", 5, "32-true", model=teacher).write(folder)
+    return str(folder)
+
+
+def test_another_teachers_student_is_refused_by_its_record(tmp_path: Path) -> None:
+    encoder = student_of({"teacher_class": "InternVLTeacher"}, tmp_path / "encoder")
+    with pytest.raises(ConfigError, match=f"InternVLTeacher, .* reads features of a Qwen3-VL alone; .*{_ADVICE}"):
+        qwen3_lma(encoder=encoder).check_sources()
+    qwen3_lma(encoder=student_of({"teacher_class": "Qwen3VLTeacher"}, tmp_path / "encoder")).check_sources()
+
+
+def test_a_student_of_another_width_is_refused_before_the_base_vlm_is_read() -> None:
+    with pytest.raises(ConfigError, match=f"gives features of width 128, .* takes {FEATURES}; .*{_ADVICE}"):
+        qwen3_lma(encoder=str(encoder_folder())).check_sources()
+
+
+def test_a_base_vlm_that_cannot_be_read_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    qwen3_config(out_hidden_size=16).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="out_hidden_size of the vision config is 16"):
+        qwen3_lma(host=str(tmp_path)).check_sources()
+
+
+def test_a_student_of_another_base_vlm_of_the_family_is_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = qwen3_lma()
+    capsys.readouterr()
+    own.check_sources()
+    assert not capsys.readouterr().out
+    other = tmp_path / "another-qwen3-vl"
+    qwen3_config().save_pretrained(other)
+    qwen3_lma(host=str(other)).check_sources()
+    found = capsys.readouterr().out
+    assert "host-qwen3-vl, and the base VLM is" in found and "does not know these features" in found
+
+
+def test_a_text_as_teacher_is_told_how_to_name_it() -> None:
+    small = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 112,
+        "downsample_after": [1, 2],
+    }
+    with pytest.raises(ConfigError, match=f"model_type 'qwen3_vl' is not of the InternVL family; set {_ADVICE}"):
+        CTDStage(encoder=small, teacher=str(qwen3_folder())).check_sources()
 
 
 def test_frames_without_times_are_refused() -> None:

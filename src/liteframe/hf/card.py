@@ -36,7 +36,8 @@ print(processor.batch_decode(answer, skip_special_tokens=True)[0])
 _PICTURES = """
 A still image goes in as `{"type": "image", "path": ...}` and is encoded as a clip of that image repeated."""
 _TIMES = """
-Prompts tell the second of each group of frames. Files have it; of frames in an array, give the rate as `video_fps`."""
+Prompts tell the second of each group of frames. Files have it; of frames in an array, give the rate:
+`processor.apply_chat_template(..., video_fps=2.0)` or `processor(text=..., videos=[frames], video_fps=2.0)`."""
 _STAGE_NAMES = {True: "LMA (language model adaptation)", False: "CTD (compressed token distillation), LLM as it was"}
 _ENCODER_OF_LMA = "LMA (language model adaptation), of which this is the encoder alone, LLM as it was"
 

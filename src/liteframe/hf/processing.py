@@ -19,6 +19,8 @@ from transformers import BatchFeature, ProcessorMixin
 from liteframe.data.sampling import FrameSampler, sampler_from
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
+from liteframe.hf.call_options import NOT_FOR_TEMPLATES, UNBOUNDED, for_calls
+from liteframe.hf.frame_times import FrameRate, frame_rates
 from liteframe.hf.inputs import list_of, read_image, read_video
 from liteframe.models.folders.config_limits import require_sane
 from liteframe.models.folders.foreign_errors import named_errors
@@ -28,15 +30,6 @@ from liteframe.models.video_llm.hosts import HOSTS, INTERNVL, Groups, Host, Word
 from liteframe.system.own_folder import drop_listing
 
 _RENDERED = "liteframe_text"
-_UNBOUNDED = ("continue_final_message", "return_assistant_tokens_mask", "sanitize_control_tokens")
-_NOT_FOR_TEMPLATES = (
-    "tokenize",
-    "return_tensors",
-    "return_dict",
-    "load_audio_from_video",
-    "processor_kwargs",
-    *_UNBOUNDED,
-)
 
 
 class LiteFrameProcessor(ProcessorMixin):
@@ -128,11 +121,11 @@ class LiteFrameProcessor(ProcessorMixin):
         Raises:
             ConfigError: the template fails or takes too much, or an option that would need it rendered otherwise.
         """
-        if asked := [name for name in _UNBOUNDED if kwargs.get(name)]:
+        if asked := [name for name in UNBOUNDED if kwargs.get(name)]:
             raise ConfigError(f"{asked[0]} cannot be had of a {type(self).__name__}; leave it out")
         template = self._resolve_chat_template(chat_template)
         conversations, is_batched = self._normalize_conversations(conversation)
-        words = {name: value for name, value in kwargs.items() if name not in _NOT_FOR_TEMPLATES}
+        words = {name: value for name, value in kwargs.items() if name not in NOT_FOR_TEMPLATES}
         variables = {"tools": None, "documents": None, "add_generation_prompt": False}
         variables = {**variables, **self.tokenizer.special_tokens_map, **words}
         filled, asked_for = [], set()
@@ -144,7 +137,7 @@ class LiteFrameProcessor(ProcessorMixin):
         others = {name: value for name, value in kwargs.items() if name not in words or name not in asked_for}
         others = {name: value for name, value in others.items() if name not in ("tools", "documents")}
         as_it_is = f"{{{{ messages[0]['{_RENDERED}'] }}}}"
-        return super().apply_chat_template(filled if is_batched else filled[0], as_it_is, **others)
+        return super().apply_chat_template(filled if is_batched else filled[0], as_it_is, **for_calls(others))
 
     def __call__(
         self,
@@ -154,6 +147,7 @@ class LiteFrameProcessor(ProcessorMixin):
         num_frames: int | None = None,
         fps: float | None = None,
         video_fps: float | None = None,
+        video_metadata: Any = None,
         padding: bool | str = True,
         padding_side: str = "left",
         return_tensors: str = "pt",
@@ -168,12 +162,14 @@ class LiteFrameProcessor(ProcessorMixin):
             images: paths, pictures of PIL or uint8 arrays, one for each image token in the prompts, in their order;
                 lists may be nested.
             text: prompts, as `apply_chat_template` writes them; without any, the clips alone.
-            videos: paths, uint8 arrays (T, H, W, 3) or (T, 3, H, W), or lists of frames, one for each video token;
-                their lengths may differ.
+            videos: paths, uint8 arrays (T, H, W, 3) or (T, 3, H, W), or lists of frames or of their pictures' paths,
+                one for each video token; their lengths may differ.
             num_frames: frames to take of each video, spread evenly; by default `self.num_frames` of a file, and every
                 frame of an array or list.
             fps: frames a second to take of each file, `num_frames` at most.
             video_fps: rate of arrays and lists of frames, for base VLMs whose prompts tell the second of each group.
+            video_metadata: the same of each video, as transformers has it: dicts with `fps`, and with `frames_indices`
+                where the frames are not all of the video's. Files tell their own times.
             padding, padding_side: of prompts of different lengths.
             return_tensors: "pt".
             kwargs: for the tokenizer.
@@ -185,7 +181,9 @@ class LiteFrameProcessor(ProcessorMixin):
         if return_tensors != "pt":
             raise ConfigError(f"return_tensors is {return_tensors!r}; only 'pt' can be given")
         kwargs.pop("do_sample_frames", None)  # apply_chat_template adds it
-        visuals = {"image": list_of("image", images), "video": list_of("video", videos)}
+        shown = list_of("video", videos)
+        rates = frame_rates(len(shown), video_fps, video_metadata)
+        visuals = {"image": list_of("image", images), "video": [*zip(shown, rates, strict=True)]}
         clips: list[Tensor] = []
         clip_groups: list[int] = []
 
@@ -194,7 +192,7 @@ class LiteFrameProcessor(ProcessorMixin):
                 self._require_pictures()
                 frames_TCHW, times_s = read_image(visual, self._size), None
             else:
-                frames_TCHW, times_s = self._video(visual, num_frames, fps, video_fps)
+                frames_TCHW, times_s = self._video(visual[0], visual[1], num_frames, fps)
             clips_of_it, counts = self.clips_of(frames_TCHW)
             clips.append(clips_of_it)
             clip_groups.extend(counts)
@@ -226,6 +224,7 @@ class LiteFrameProcessor(ProcessorMixin):
     def _fill(self, texts: list[str], visuals: dict[str, list[Any]], add: Any) -> list[str]:
         """The prompts with each token of an image or video replaced by its positions."""
         tokens = {"image": self.image_token, "video": self.wording.video_token}
+        texts = [self.wording.bare(text) for text in texts]
         for kind, token in tokens.items():
             places = sum(text.count(token) for text in texts)
             if places != len(visuals[kind]):
@@ -249,7 +248,7 @@ class LiteFrameProcessor(ProcessorMixin):
         if times_s is None:
             raise DataError(
                 f"prompts of a {self.host.name} tell the second of each group of frames; give video_fps, the rate of"
-                " the frames in the array"
+                " the frames in the array, or video_metadata"
             )
         return seconds_of_groups(times_s, self.frames_per_group)
 
@@ -258,7 +257,7 @@ class LiteFrameProcessor(ProcessorMixin):
             raise DataError(f"this export, of a {self.host.name}, takes videos alone; leave images out")
 
     def _video(
-        self, video: Any, num_frames: int | None, fps: float | None, rate: float | None
+        self, video: Any, rate: FrameRate | None, num_frames: int | None, fps: float | None
     ) -> tuple[Tensor, np.ndarray | None]:
         if num_frames is None and isinstance(video, (str, os.PathLike)):
             num_frames = self.num_frames

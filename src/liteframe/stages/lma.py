@@ -19,9 +19,9 @@ from liteframe.data.sources.row_checks import RowCheck
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Dense
 from liteframe.models.folders.model_folder import whole_folder
-from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.models.folders.training_record import TeacherName, TrainingRecord
 from liteframe.models.gradient_checkpointing import checkpoint_layers
-from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
 from liteframe.models.teachers import read_config
 from liteframe.models.video_llm.adapted import frames_of, save_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
@@ -144,7 +144,9 @@ class LMAStage(Stage):
         return Path(whole_folder(self.encoder_source))
 
     def check_sources(self) -> None:
-        family = host_of(read_config(self.host_source), self.host_source)
+        config = read_config(self.host_source)
+        family = host_of(config, self.host_source)
+        family.require_readable(config, self.host_source)
         if self.encoder_source is None:
             self._check_own_encoder()
             return
@@ -166,6 +168,25 @@ class LMAStage(Stage):
                 f" {self.host_source} reads features of {'an InternVL' if family is INTERNVL else f'a {family.name}'}"
                 f" alone; {self._own_encoder}"
             )
+        student = LiteFrameConfig.from_pretrained(self.encoder_folder)
+        self._require_width(student, family.feature_width(config))
+        if record is not None and record.teacher is not None and not self._is_host(record.teacher):
+            rank_zero_only(print)(
+                f"{self.encoder_source}: distilled from {record.teacher.source}, and the base VLM is"
+                f" {self.host_source}: unless their image encoders are the same, its projector does not know these"
+                " features"
+            )
+
+    def _is_host(self, teacher: TeacherName) -> bool:
+        """Whether a teacher may be the base VLM: by their names, as copies of one model lie in different places."""
+        return teacher.source.rstrip("/").rpartition("/")[2] == self.host_source.rstrip("/").rpartition("/")[2]
+
+    def _require_width(self, student: LiteFrameConfig, width: int) -> None:
+        if student.output_size != width:
+            raise ConfigError(
+                f"{self.encoder_source}: gives features of width {student.output_size}, the base VLM"
+                f" {self.host_source} takes {width}; {self._own_encoder}"
+            )
 
     def _check_own_encoder(self) -> None:
         names = ("train_encoder", "checkpoint_encoder", "encoder_chunk_clips", "encoder_lr")
@@ -177,8 +198,9 @@ class LMAStage(Stage):
 
     @property
     def _own_encoder(self) -> str:
+        options = host_of(read_config(self.host_source), self.host_source).teacher.options(self.host_source)
         return (
-            f"distil one from the base VLM (`liteframe fit --config ctd.yaml --model.teacher {self.host_source}`). An"
+            f"distil one from the base VLM (`liteframe fit --config ctd.yaml {options}`). An"
             " encoder of another teacher is used by itself: as a LiteFrameEncoder, or after `liteframe export RUN"
             " encoder.onnx`"
         )
@@ -237,11 +259,7 @@ class LMAStage(Stage):
         if self.encoder_source is None:
             return None
         encoder = LiteFrameEncoder.from_pretrained(self.encoder_source)
-        if encoder.config.output_size != width:
-            raise ConfigError(
-                f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the base VLM"
-                f" {self.host_source} takes {width}; {self._own_encoder}"
-            )
+        self._require_width(encoder.config, width)
         encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
         return LiteFrameBackbone(encoder, frames_of(self.encoder_folder).image_size)
 

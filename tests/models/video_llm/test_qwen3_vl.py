@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRotaryEmbedding
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import Pool
@@ -20,7 +22,7 @@ from liteframe.models.video_llm.generation import (
     answer_prompt,
     prompt_ids,
 )
-from liteframe.models.video_llm.hosts import HOSTS
+from liteframe.models.video_llm.hosts import HOSTS, host_of
 from liteframe.models.video_llm.hosts.qwen3_vl import Qwen3VLHost, _parts, _places, grid_positions
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.prompts import Turn
@@ -98,6 +100,20 @@ def test_logits_are_those_of_transformers(frames: int, size: tuple[int, int]) ->
     for number, question in enumerate(QUESTIONS):
         alone = model.prefill(visual, model.prompt_ids(visual, question, groups))
         torch.testing.assert_close(model.lm_head(answers[number]), alone[0], **CLOSE)
+
+
+def test_marks_of_groups_take_the_place_of_those_around_the_video() -> None:
+    """As the family was released: transformers 4.57, and vLLM."""
+    prompts, groups = plain().prompts, (0.25, 1.0)
+    group = "<|vision_start|><|video_pad|><|video_pad|><|vision_end|>"
+    asks = "<|im_end|>\n<|im_start|>assistant\n"
+    expected = f"<|im_start|>user\n<0.2 seconds>{group}<1.0 seconds>{group}red{asks}"
+    before, after = prompts.question_ids("red", groups, 2)
+    ids, _ = prompts.conversation([("red", "blue")], groups, 2)
+    for found in (before + after, prompts.dialogue_ids(asked("red"), [(groups, 2)]), ids[: len(before + after)]):
+        assert prompts.tokenizer.decode(found) == expected
+    follow_up = prompts.tokenizer.decode(prompts.follow_up_ids(["red"], "blue"))
+    assert follow_up == f"<|im_end|>\n<|im_start|>user\nblue{asks}"
 
 
 def test_two_videos_in_a_prompt_are_as_transformers_reads_them() -> None:
@@ -250,13 +266,38 @@ def test_videos_of_unequal_lengths_in_a_batch_are_as_one_by_one() -> None:
 
 
 def test_a_compressor_between_encoder_and_merger_keeps_a_grid() -> None:
-    model = VideoLLM(*host(), compressor=Pool("average", (2, 2, 2))).eval()
-    visual, groups = seen(model, video(8))
-    assert groups == (0.75, 2.75)
-    tokens = plain().encode(video(8)[None])  # (1, 4, 8, 8, C)
-    pooled = tokens.unflatten(3, (4, 2)).unflatten(2, (4, 2)).unflatten(1, (2, 2)).mean(dim=(2, 4, 6))
-    torch.testing.assert_close(visual, plain().project(pooled), **CLOSE)
-    assert visual[0, :, :, -3:-1].tolist() == [[[0, 0], [0, 1], [1, 0], [1, 1]]] * 2, "rows and columns"
+    """As if the encoder had given the pooled tokens: by slow loops, and by transformers' positions of that grid."""
+    model, own = VideoLLM(*host(), compressor=Pool("average", (2, 2, 2))).eval(), plain()
+    pixels = video(8, (112, 168))
+    visual, groups = seen(model, pixels)
+    assert visual.shape[:3] == (1, 2, 6) and groups == (0.75, 2.75)
+    tokens = own.encode(pixels[None])  # (1, 4, 8, 12, C)
+    pooled = torch.stack(
+        [
+            torch.stack(
+                [tokens[:, t : t + 2, y : y + 2, x : x + 2].mean(dim=(1, 2, 3)) for x in range(0, 12, 2)], dim=1
+            )
+            for t in (0, 2)
+            for y in range(0, 8, 2)
+        ],
+        dim=1,
+    ).unflatten(1, (2, 4))
+    torch.testing.assert_close(visual, own.project(pooled), **CLOSE)
+    ids = model.prompt_ids(visual, QUESTIONS[0], groups)
+    width = model.language_model.config.hidden_size
+    types = torch.tensor([[2 if token == model.image_token_id else 0 for token in ids]])
+    positions, _ = host()[0].model.get_rope_index(
+        torch.tensor([ids]), mm_token_type_ids=types, video_grid_thw=torch.tensor([[2, 4, 6]])
+    )
+    embeds = host()[0].get_input_embeddings()(torch.tensor([ids]))
+    places = types[0].bool()
+    embeds[0, places] = visual[0].flatten(0, 1)[:, :width]
+    deep = [visual[0].flatten(0, 1)[:, layer * width : (layer + 1) * width] for layer in (1, 2)]
+    outputs = host()[0].model.language_model(
+        inputs_embeds=embeds, position_ids=positions, visual_pos_masks=types.bool(), deepstack_visual_embeds=deep
+    )
+    theirs = host()[0].lm_head(outputs.last_hidden_state[:, -1])
+    torch.testing.assert_close(model.prefill(visual, ids), theirs, **CLOSE)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -304,11 +345,36 @@ def test_configs_that_are_read_otherwise_are_refused(vision: dict[str, Any], mes
         Qwen3VLHost().require_readable(qwen3_config(**vision), "somewhere")
 
 
-def test_positions_of_another_width_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("rope", "message"),
+    [
+        ({"mrope_section": [4, 2, 1]}, r"mrope_section .* is \[4, 2, 1\]; .* whose sum is 8"),
+        ({"mrope_section": None}, r"mrope_section .* is None; .* whose sum is 8"),
+        ({}, r"mrope_section .* is \[24, 20, 20\]; .* whose sum is 8"),
+        ({"mrope_section": [4, 2, 2], "mrope_interleaved": False}, "mrope_interleaved .* is False; only true"),
+    ],
+)
+def test_positions_that_are_read_otherwise_are_refused(rope: dict[str, Any], message: str) -> None:
     config = qwen3_config()
-    config.text_config.rope_parameters["mrope_section"] = [4, 2, 1]
-    with pytest.raises(ConfigError, match=r"mrope_section .* is \[4, 2, 1\]; .* whose sum is 8"):
+    usual = {name: value for name, value in config.text_config.rope_parameters.items() if "mrope" not in name}
+    config.text_config.rope_parameters = {**usual, **rope}
+    with pytest.raises(ConfigError, match=message):
         Qwen3VLHost().require_readable(config, "somewhere")
+    config.text_config.rope_parameters = {**usual, "mrope_section": [4, 2, 2]}
+    Qwen3VLHost().require_readable(config, "somewhere")
+
+
+def test_sections_that_a_config_does_not_name_are_those_of_transformers() -> None:
+    config = qwen3_config()
+    del config.text_config.rope_parameters["mrope_section"]
+    config.text_config.head_dim = 128
+    Qwen3VLHost().require_readable(config, "somewhere")
+    assert Qwen3VLTextRotaryEmbedding(config.text_config).mrope_section == [24, 20, 20]
+
+
+def test_mixtures_of_experts_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"give .* a dense Qwen3-VL .*\. Qwen3-VLs with mixtures of experts are not"):
+        host_of(SimpleNamespace(model_type="qwen3_vl_moe"), "somewhere")
 
 
 def test_other_families_are_told_which_there_are(tmp_path: Any) -> None:

@@ -36,6 +36,7 @@ class Qwen3VLTeacher(TransformersTeacher):
     prefix = "visual."
     pixels = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     processor = "video_processor"
+    saliency = "norm"
 
     def __init__(self, tower: Qwen3VLVisionModel, *args: Any, **kwargs: Any) -> None:
         super().__init__(_without_mergers(tower), *args, **kwargs)

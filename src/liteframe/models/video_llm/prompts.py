@@ -221,7 +221,7 @@ class PromptBuilder:
     def _render(self, messages: Sequence[Message], asks: bool) -> str:
         # Not the processor's own rendering, which knows no end.
         variables = {**self.tokenizer.special_tokens_map, "add_generation_prompt": asks}
-        return render(self._chat_template, messages, variables, self._where)[0]
+        return self.wording.bare(render(self._chat_template, messages, variables, self._where)[0])
 
     def _require_extends(self, longer: str, shorter: str) -> None:
         if not longer.startswith(shorter):

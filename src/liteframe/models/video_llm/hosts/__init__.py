@@ -25,9 +25,14 @@ def host_of(config: Any, source: str) -> Host:
         raise ConfigError(
             f"{source}: model_type {config.model_type!r} is not a base VLM of the families"
             f" {' and '.join(host.name for host in HOSTS.values())} ({', '.join(HOSTS)}); give InternVL3, InternVL3.5"
-            " or Qwen3-VL in transformers' format, such as OpenGVLab/InternVL3-8B-hf or Qwen/Qwen3-VL-4B-Instruct"
+            " or a dense Qwen3-VL in transformers' format, such as OpenGVLab/InternVL3-8B-hf or"
+            f" Qwen/Qwen3-VL-4B-Instruct{_why_not(config.model_type)}"
         )
     return host
+
+
+def _why_not(model_type: str) -> str:
+    return ". Qwen3-VLs with mixtures of experts are not read" if model_type == "qwen3_vl_moe" else ""
 
 
 __all__ = [

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from liteframe.errors import ConfigError
+from liteframe.errors import ConfigError, DataError
 from liteframe.models.teachers import TransformersTeacher
 
 Groups = int | tuple[float, ...]
@@ -32,7 +32,12 @@ def seconds_of_groups(times_s: Sequence[float] | np.ndarray, frames_per_group: i
         times_s: of the frames, seconds from the first frame of the video; the last group may be short, and is filled up
             by its last frame.
         frames_per_group: frames of a group.
+
+    Raises:
+        DataError: a time that is no finite number.
     """
+    if not np.isfinite(times_s).all():
+        raise DataError("not every frame has a time; give when each is, in seconds from the first frame of the video")
     last = len(times_s) - 1
     starts = range(0, len(times_s), frames_per_group)
     return tuple(float(times_s[i] + times_s[min(i + frames_per_group - 1, last)]) / 2 for i in starts)
@@ -52,6 +57,10 @@ class Wording(ABC):
     structure: tuple[str, ...]
     separator: ClassVar[str]
     """Between groups."""
+
+    def bare(self, text: str) -> str:
+        """A text that the chat template has written, with `video_token` alone where a video goes."""
+        return text
 
     @abstractmethod
     def image_text(self, tokens: int) -> str:

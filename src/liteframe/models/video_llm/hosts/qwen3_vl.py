@@ -21,6 +21,8 @@ from liteframe.models.teachers import Qwen3VLTeacher, pixel_shuffle
 from liteframe.models.teachers.checkpoint import read_normalization
 from liteframe.models.video_llm.hosts.host import Groups, Host, Line, Wording
 
+_SECTIONS = [24, 20, 20]
+"""`mrope_section` of a config that has none, as transformers has it."""
 _PLACE = 3
 """Channels that say where a token is."""
 _MOVED = "liteframe_moved_BL"
@@ -32,6 +34,9 @@ _LATE_S = 9999.9
 
 class Qwen3VLWording(Wording):
     """Videos as `<0.3 seconds><|vision_start|>...<|vision_end|>`, one for each group of frames.
+
+    These take the place of the template's whole `<|vision_start|><|video_pad|><|vision_end|>`, as when the family was
+    released (transformers 4.57) and in vLLM; from 5.10 on, transformers' processor leaves the outer marks around them.
 
     Args:
         processor: Qwen3-VL's, or one with the same attributes.
@@ -51,6 +56,9 @@ class Qwen3VLWording(Wording):
                 )
         self.video_token = self.visual_token = processor.video_token
         self.structure = (processor.vision_start_token, processor.vision_end_token)
+
+    def bare(self, text: str) -> str:
+        return text.replace(self.image_text(1), self.video_token)
 
     def image_text(self, tokens: int) -> str:
         start, end = self.structure
@@ -144,11 +152,16 @@ class Qwen3VLHost(Host):
                 f"{source}: deepstack_visual_indexes of the vision config names"
                 f" {len(vision.deepstack_visual_indexes)} layers, and the LLM has {text.num_hidden_layers} to add to"
             )
-        sections = (getattr(text, "rope_parameters", None) or {}).get("mrope_section")
-        width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        if sections is not None and (len(sections) != 3 or sum(sections) != width // 2):
+        rope = getattr(text, "rope_parameters", None) or {}
+        if not rope.get("mrope_interleaved", True):
             raise ConfigError(
-                f"{source}: mrope_section of the text config is {str(list(sections))[:60]}; it must be three numbers"
+                f"{source}: mrope_interleaved of the text config is {rope['mrope_interleaved']}; only true can be read"
+            )
+        sections = rope.get("mrope_section", _SECTIONS)
+        width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        if not isinstance(sections, list | tuple) or len(sections) != 3 or sum(sections) != width // 2:
+            raise ConfigError(
+                f"{source}: mrope_section of the text config is {str(sections)[:60]}; it must be three numbers"
                 f" whose sum is {width // 2}, half of head_dim"
             )
 
