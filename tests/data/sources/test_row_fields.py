@@ -87,7 +87,11 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     ),
     # a video as Hugging Face's data sets give one
     "objects": (
-        [{"video": {"path": "a.mp4", "bytes": None}}, {"video": "b.mp4"}, {"video": {"path": "c.mp4", "bytes": "AAAA"}}],
+        [
+            {"video": {"path": "a.mp4", "bytes": None}},
+            {"video": "b.mp4"},
+            {"video": {"path": "c.mp4", "bytes": "AAAA"}},
+        ],
         ["", "", "field 'video': holds the video itself"],
     ),
     "ShareGPT4Video": (
