@@ -10,7 +10,7 @@ from liteframe.run_control import graceful_stop, ranks, stop_signals
 
 
 def lose_patience() -> None:
-    """Waits of a sixth for what comes after a signal, and of the half for other ranks, whose beats come twice as fast."""
+    """After a signal a sixth of the usual waits; half of them for other ranks, at twice their beat."""
     stop_signals.SAVE_AFTER_S, stop_signals.END_AFTER_S = 2.0, 4.0
     ranks._BEAT_S, graceful_stop._LOOK_S = 0.5, 0.25
     graceful_stop._CHILD_GRACE_S, graceful_stop._TOLD_S = 4.0, 1.5

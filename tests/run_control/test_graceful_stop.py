@@ -16,6 +16,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
+from short_patience import lose_patience
 
 from forked_command import run_command
 from liteframe.command.lightning_cli import import_stages
@@ -23,7 +24,6 @@ from liteframe.run_control.graceful_stop import GracefulStop
 from liteframe.run_control.saving import LastStep
 from liteframe.run_control.stop_signals import Stopped
 from liteframe.system.checkpoint_io import read_checkpoint
-from short_patience import lose_patience
 from toy_stage import write_toy_config
 
 SCRIPT = Path(__file__).with_name("short_patience.py")

@@ -295,7 +295,9 @@ class StageCLI(LightningCLI):
     def _plain_config(self) -> dict[str, Any]:
         """The settings of the verb as plain values; of a small stage, a dump takes a fifth of the time to its start."""
         if self._plain is None:
-            self._plain = parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config")
+            self._plain = parse_yaml(
+                self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config"
+            )
         return dict(deepcopy(self._plain))
 
     def _checkpoint_folders(self) -> tuple[Path, ...]:
