@@ -14,7 +14,7 @@ from torch.distributed import TCPStore
 from liteframe.run_control import ranks as watching
 from liteframe.run_control.ranks import Ranks
 
-BEAT_S = 0.2
+BEAT_S = 0.5
 
 
 @pytest.fixture

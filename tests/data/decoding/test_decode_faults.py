@@ -143,7 +143,7 @@ def test_the_next_decoder_is_tried_where_it_is_known_to_be_right(
     video: str, tmp_path: Path, sampler: CrashingPyav
 ) -> None:
     unproven = str(write_video(tmp_path / "a.avi", 8))
-    with DecodePool(deadline_s=4.0) as pool:
+    with DecodePool(deadline_s=8.0) as pool:
         good, bad = pool.run([DecodeJob(video, sampler, 4), DecodeJob(unproven, sampler, 4)])
     assert is_right(good) and good.info.decoder == "decord"
     assert isinstance(bad, DecodeError) and ("SIGSEGV" in bad.reason or "no answer within" in bad.reason)
