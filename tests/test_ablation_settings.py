@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from built_stages import build_stage
+from liteframe.stages.loss_terms import LossTerms
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "stages.md").read_text(encoding="utf-8")
 SETTINGS = dict(re.findall(r"^\|.*\| `--model\.([a-z_.]+)=(\S+)` \|$", PAGE, re.MULTILINE))
@@ -41,6 +42,7 @@ def test_ctd(config: str) -> None:
     made = build(config, "fit", *(f"--model.{name}={SETTINGS[name]}" for name in names))
     assert made.clip_sigma is None and not made.target_statistics.is_standardising
     assert made.timm_weights == SETTINGS["timm_weights"]
+    assert build(config, "fit", f"--model.terms.relation={SETTINGS['terms.relation']}").terms == LossTerms(relation=1.0)
 
 
 def test_other_values_that_the_table_names() -> None:
@@ -66,7 +68,7 @@ def test_lma_and_that_the_table_was_read() -> None:
     for config in ("lma.yaml", "tiny/lma.yaml"):
         assert not build(config, "fit", f"--model.train_encoder={SETTINGS['train_encoder']}").train_encoder
     assert build(config, "fit", f"--model.mean_over={SETTINGS['mean_over']}").mean_over == "videos"
-    assert len(SETTINGS) == 11
+    assert len(SETTINGS) == 12
     (words,) = re.findall(r"`(--model\.encoder=null [^`]+)`", PAGE)
     for config in ("lma.yaml", "tiny/lma.yaml"):
         made = build(config, "fit", *words.split())

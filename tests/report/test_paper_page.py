@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,18 +14,21 @@ import yaml
 from reading import read_evidence
 
 from liteframe.bench.methods import label, of_groups
-from liteframe.bench.paper.cells import CELLS, FRAMES, PaperCell, find_cell
+from liteframe.bench.paper.cells import CELLS, FRAMES, FURTHER_CELLS, PaperCell, find_cell
 from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.ops.compressors import registry
 from liteframe.system.json_files import write_json
 from liteframe.tiny.models import build_tiny_base_vlm
+from ranks import run_ranks
 from report import plots
 from report.accuracy_claims import REDUCING
 from report.claims import claims, judged_claims, parts_table
 from report.evidence import Evidence
 from report.paper_page import page, rivals, write_paper
 from report.paper_tables import reductions
+from report.records import read_beyond
 from report.verdicts import MISSING
 from report.wording import words
 
@@ -37,7 +39,8 @@ CLAIMS, REDUCTIONS = claims(), of_groups(*REDUCING)
 
 
 def page_of(evidence: Evidence, cells: Sequence[PaperCell] = CELLS, notes: str = "") -> str:
-    return page(evidence, judged_claims(evidence), notes, cells)
+    beyond = Evidence(read_beyond(Path("no records")), FURTHER_CELLS)
+    return page(evidence, beyond, judged_claims(evidence, beyond), notes, cells)
 
 
 def some(method: str, frames: int, seed: int) -> float:
@@ -88,7 +91,7 @@ def test_every_number_stands_where_it_belongs(records: Path, fill: Any, shapes_r
     (line,) = [line for line in table.splitlines() if line.startswith("| ToMe in clips |")]
     assert line.split(" | ")[2] == f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
     assert line.split(" | ")[4:] == [f"{less.mean:+.3f} ({less.low:+.3f} to {less.high:+.3f})", "16 |"]
-    assert "Every cell has its record." in text
+    assert "Every cell of the paper has its record." in text
     assert "| depth-wise convolution (the paper's) | 11.0 | 80.0 | 87.0 |" in text, "encode + project"
     assert f"| joint space-time attention |{f' {MISSING} |' * 3}" in text
     assert (
@@ -163,25 +166,19 @@ def test_missing_cells_and_seeds_are_said(records: Path, fill: Any) -> None:
     assert not any(line.startswith("- not measured yet: teacher (") for line in lines)
 
 
-NEW_METHOD = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from liteframe.ops.compressors import registry
-registry.METHODS["brand-new"] = registry.METHODS["tome"]
-from liteframe.bench.run_methods import RUN_METHODS
-assert "teacher+brand-new" in RUN_METHODS, "it is a method of the sweep"
-from report.paper_page import write_paper
-write_paper(Path(sys.argv[1]))
-"""
+def written_with_a_new_method(rank: int, records: Path) -> None:
+    """Writes the page where the lists of methods are made anew, as they are on import."""
+    for name in [name for name in sys.modules if re.match(r"(liteframe\.bench|report)\b", name)]:
+        del sys.modules[name]
+    registry.METHODS["brand-new"] = registry.METHODS["tome"]
+    assert "teacher+brand-new" in importlib.import_module("liteframe.bench.run_methods").RUN_METHODS
+    importlib.import_module("report.paper_page").write_paper(records)
 
 
 def test_a_new_compressor_waits_for_a_cell(records: Path, fill: Any) -> None:
-    """In another process, as the lists of methods are made on import."""
     fill(records, some, [find_cell("teacher"), find_cell("merging")])
-    before, benchmarks = page_of(read_evidence(records)), COMMITTED.parents[1]
-    command = [sys.executable, "-c", NEW_METHOD, str(records), str(benchmarks)]
-    subprocess.run(command, check=True, timeout=120)
+    before = page_of(read_evidence(records))
+    assert run_ranks(written_with_a_new_method, 1, records) == [0]
     assert (records.parents[1] / "PAPER.md").read_text() == before and "brand-new" not in before
 
 
@@ -211,7 +208,7 @@ def test_notes_become_a_section(records: Path, fill: Any) -> None:
 def test_the_command_writes_and_checks(records: Path, fill: Any, capsys: pytest.CaptureFixture[str]) -> None:
     command = importlib.import_module("paper").main
     fill(records, some, [find_cell("teacher")])
-    options = ["--page", "--records", str(records)]
+    options = ["--page", "--records", str(records.parent)]
     assert command([*options, "--check"]) == 1
     assert "says something else than" in capsys.readouterr().out
     assert command(options) == 0 and command([*options, "--check"]) == 0

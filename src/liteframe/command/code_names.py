@@ -39,7 +39,8 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "liteframe.models.teachers": ("InternVL", "Qwen3VL", "QwenVL", "Siglip", "TimmViT", "VJEPA2", "VideoPrism"),
     "lightning.pytorch.accelerators": ("CPUAccelerator", "CUDAAccelerator", "MPSAccelerator"),
     "lightning.pytorch.callbacks": (
-        *("DeviceStatsMonitor", "EarlyStopping", "GradientAccumulationScheduler", "LearningRateMonitor"),
+        *("DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),
+        "LearningRateMonitor",
         *("ModelCheckpoint", "ModelSummary", "RichModelSummary", "RichProgressBar", "ThroughputMonitor", "Timer"),
         "TQDMProgressBar",
     ),

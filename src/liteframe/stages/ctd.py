@@ -6,7 +6,7 @@ import copy
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from liteframe.models.student.from_teacher import student_fields
 from liteframe.models.student.init_from_timm import load_timm_weights
 from liteframe.models.teachers import Teacher, TeacherGeometry, TeacherSource
 from liteframe.stages.following import follow_frames
+from liteframe.stages.loss_terms import LossTerms
 from liteframe.stages.losses import NOT_LEARNT, Clip, ctd_loss, fold_statistics_into_head
 from liteframe.stages.means import ChannelMoments
 from liteframe.stages.pictures import similarity_picture
@@ -74,6 +75,7 @@ class CTDStage(Stage):
             itself with `accumulate_grad_batches`. Validation clips nothing.
         clip: "drop" leaves clipped elements out, "clamp" keeps them with the gradient of the limit; where `clip_sigma`
             is null, neither.
+        terms: weights of what is learnt beside the squared error, see `LossTerms`; none in the paper.
         timm_weights: name of a timm ViT whose pretrained weights the student starts from, or a folder that timm wrote,
             as `ablations/pretrain_timm_vit.yaml` makes a tiny one; null starts from scratch.
         layer_decay: with it, each block of the student learns at this share of the rate of the block behind it, and the
@@ -105,6 +107,7 @@ class CTDStage(Stage):
         statistics_batches: int = 16,
         clip_sigma: float | None = 3.0,
         clip: Clip = "drop",
+        terms: LossTerms = LossTerms(),
         timm_weights: str | None = None,
         layer_decay: float | None = None,
         checkpoint_encoder: bool = False,
@@ -133,7 +136,7 @@ class CTDStage(Stage):
         self._share_done: Callable[[], float] | None = None
         if clip_sigma is not None and clip_sigma <= 1:
             raise ConfigError(f"model.clip_sigma is {clip_sigma}; it must be above 1, or null for no clipping")
-        self.clip_sigma, self.clip = clip_sigma, clip
+        self.clip_sigma, self.clip, self.terms = clip_sigma, clip, terms
         self.timm_weights, self.picture_every = timm_weights, picture_every
         if layer_decay is not None and not 0 < layer_decay <= 1:
             raise ConfigError(f"model.layer_decay is {layer_decay}; it must be above 0 and at most 1, or null")
@@ -323,7 +326,14 @@ class CTDStage(Stage):
         clip_sigma = self.clip_sigma if self.clip_sigma is not None and self._is_warm() else None
         of = self.target_statistics
         loss = ctd_loss(
-            student_BTHWC, targets_BTHWC, weight_BT, clip_sigma, self.clip, of.centre_C, variance_C=of.variance_C
+            student_BTHWC,
+            targets_BTHWC,
+            weight_BT,
+            clip_sigma,
+            self.clip,
+            of.centre_C,
+            of.variance_C,
+            self.terms,
         )
         return self.training_loss(loss)
 
@@ -332,7 +342,8 @@ class CTDStage(Stage):
         if self.teacher is None:
             raise ConfigError("validating CTD needs model.teacher, as validation videos have no stored targets")
         of = self.target_statistics
-        self.note_validation(ctd_loss(*self._tokens(batch), centre_C=of.centre_C, variance_C=of.variance_C))
+        loss = ctd_loss(*self._tokens(batch), centre_C=of.centre_C, variance_C=of.variance_C, terms=self.terms)
+        self.note_validation(loss)
 
     def _log_means(self, split: str, means: Mapping[str, Tensor]) -> None:
         """Of the channels, how much is explained of the worst, and how many are not learnt: means of all hide both."""
@@ -374,6 +385,7 @@ class CTDStage(Stage):
             "target": self.compressor.describe(),
             "teacher_class": self._teacher_class(),
             "standardise": standardises,
+            "terms": asdict(self.terms),
             "timm_weights": None if start is None else "folder" if os.path.exists(start) else start,
         }
         return super().settings() | own | {name: getattr(self, name) for name in names}

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from liteframe.stages.distributed import all_reduce_sum
+from liteframe.stages.loss_terms import LossTerms
 from liteframe.stages.means import Means, SummedLoss
 
 Clip = Literal["drop", "clamp"]
@@ -34,13 +35,14 @@ def ctd_loss(
     clip: Clip = "drop",
     centre_C: torch.Tensor | None = None,
     variance_C: torch.Tensor | None = None,
+    terms: LossTerms = LossTerms(),
 ) -> SummedLoss:
     """Squared error between the student's tokens and the compressed teacher's (paper, section 4.2).
 
     Its means are
 
-    - "loss", over the elements that are kept (all of them, as Huber's, with "clamp"), and "mse", the squared error of
-      all, whatever is clipped;
+    - "loss", over the elements that are kept (all of them, as Huber's, with "clamp") and with what `terms` add, and
+      "mse", the squared error of all, whatever is clipped;
     - "explained_variance", 1 for a perfect student and 0 for one that gives `centre_C` everywhere;
     - "centred_cosine", the similarity of student and target tokens, both less `centre_C`;
     - "unexplained_by_channel" (C,), the squared error of each channel over `variance_C`;
@@ -58,6 +60,7 @@ def ctd_loss(
         clip: "drop" leaves elements out whose residual is that far from the mean residual of their channel; "clamp"
             keeps them, with the gradient of a residual at the limit (Huber's loss), the limit counted from 0.
         centre_C, variance_C: mean and variance of the targets by channel; 0 and 1 if None, as standardised ones have.
+        terms: what else is learnt of each token, clipped or not.
 
     Raises:
         ValueError: shapes differ, or `clip_sigma` is not above 1 (which could drop everything).
@@ -86,6 +89,10 @@ def ctd_loss(
             clamped = torch.minimum(torch.maximum(residual.detach(), -limit_C), limit_C)
             squares = torch.where(kept, residual.square(), clamped * (2 * residual - clamped)).sum()
             kept = counts
+    if terms != LossTerms():
+        centre = 0.0 if centre_C is None else centre_C.to(student_BTHWC)
+        # of a token, where the squares are of its elements
+        squares = squares + student_BTHWC.shape[-1] * terms(student_BTHWC - centre, target_BTHWC - centre, counts_BT)
     return SummedLoss(squares, Means({"loss": (sum_of(squares), sum_of(kept)), **means}))
 
 

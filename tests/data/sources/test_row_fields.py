@@ -86,7 +86,14 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
         ["field 'path' (or 'video'): the path of a video file is needed", ""],
     ),
     # a video as Hugging Face's data sets give one
-    "objects": ([{"video": {"path": "a.mp4", "bytes": None}}, {"video": "a.mp4"}], ["field 'path'", ""]),
+    "objects": (
+        [
+            {"video": {"path": "a.mp4", "bytes": None}},
+            {"video": "b.mp4"},
+            {"video": {"path": "c.mp4", "bytes": "AAAA"}},
+        ],
+        ["", "", "field 'video': holds the video itself"],
+    ),
     "ShareGPT4Video": (
         [{"video_id": "a", "video_path": "panda/a.mp4", "captions": []}],
         ["field 'path' (or 'video'): the path of a video file is needed"],

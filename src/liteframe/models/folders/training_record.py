@@ -32,6 +32,7 @@ _MODEL = (
         "standardise",
         "clip_sigma",
         "clip",
+        "terms",
         "timm_weights",
         "layer_decay",
         "pooled_too",
@@ -42,6 +43,7 @@ _DATA = ("samples", "shapes", "seed", "store", "differs")
 _INNER = (
     *("name", "lr", "weight_decay", "betas", "warmup_fraction", "final_lr_fraction", "rank", "alpha", "targets"),
     *("compressor", "block", "similarity", "scale", "saliency", "frames", "batch_size", "weight", "sampler", "by"),
+    *("direction", "relation"),
 )
 """Known fields, alone and within others: nothing else is written, read or shown."""
 _WORD = re.compile(r"[\w.+-]{1,64}")
