@@ -26,6 +26,7 @@ from liteframe.models.rivals.llm_pruning import (
     PruneVidInside,
     PyramidDrop,
 )
+from liteframe.models.rivals.longvu import LongVUVideoLLM
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.rivals.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.student.encoder import LiteFrameEncoder
@@ -214,6 +215,7 @@ RUN_METHODS: dict[str, Maker] = {
     "tome-teacher+wap": lambda parts, ratio: parts.tome_teacher(ratio),
     "tome4-teacher+wap": lambda parts, ratio: parts.tome_quarter_teacher(ratio),
     "teacher+earlytom": lambda parts, ratio: parts.earlytom(ratio),
+    "teacher+longvu": lambda parts, ratio: LongVUVideoLLM(parts.teacher, ratio),
     "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
     "teacher+prunevid-llm": _in_both(_post_hoc("prunevid"), PruneVidInside()),
