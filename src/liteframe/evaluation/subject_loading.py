@@ -77,9 +77,9 @@ def load_subject(
             f"{source}: was trained with the tokens that it makes itself; --compressor is for an InternVL as published"
         )
     made: Answering = _METHODS[_OF_THE_TEACHER + compressor](_BaseVLM(source), ratio)
-    if getattr(made, "question_guided", False):
+    if getattr(made, "whole_prompts", False):
         raise ConfigError(
-            f"--compressor {compressor} shows its LLM other tokens for each question, which an evaluation cannot;"
+            f"--compressor {compressor} puts video and question into its LLM together, which an evaluation does not;"
             " measure it with `liteframe bench`"
         )
     return made.eval()
