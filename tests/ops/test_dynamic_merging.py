@@ -61,7 +61,7 @@ def assert_same(cells: Cells, frames: list[LoopedFrame]) -> None:
         )
         owner = {place: token for token, (_, _, places) in enumerate(frame.tokens) for place in places}
         assert cells.owners_FN[number].tolist() == [owner[place] for place in range(len(owner))]
-    assert cells.count == sum(len(frame.tokens) for frame in frames)
+    assert cells.total == sum(len(frame.tokens) for frame in frames)
     assert cells.values_FMC.shape[1] == max(len(frame.tokens) for frame in frames)
 
 
@@ -76,7 +76,7 @@ def test_rounds_of_merging_equal_loops(rounds: list[int]) -> None:
         cells = merge(cells, pairs, going)
         assert threshold == pytest.approx(looped(frames, merges), abs=1e-6)
         assert_same(cells, frames)
-    assert len({len(frame.tokens) for frame in frames}) > 1 or cells.count == 5
+    assert len({len(frame.tokens) for frame in frames}) > 1 or cells.total == 5
     assert len(frames[2].tokens) <= min(len(frame.tokens) for frame in frames)
 
 
@@ -88,7 +88,7 @@ def test_a_threshold_merges_all_that_is_more_alike() -> None:
         cells = merge(cells, pairs, pairs.likeness_FA > threshold)
         looped(frames, None, threshold)
         assert_same(cells, frames)
-    assert 4 < cells.count < 20
+    assert 4 < cells.total < 20
 
 
 def test_nothing_merges_with_what_is_not_there() -> None:

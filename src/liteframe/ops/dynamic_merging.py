@@ -2,11 +2,11 @@
 
 Source: Wang et al., "DyMU: Dynamic Merging and Virtual Unmerging for Efficient VLMs" (NeurIPS 2025, arXiv 2504.17040),
 dynamic token merging; the official repository (MikeWangWZHL/dymu, `src/open_clip/tome.py`) was read, of the paper its
-opening. As there: in each frame tokens are parted alternately into A and B, each of A finds its most similar in B by the
-cosine of keys; of the pairs of all frames together so many merge, the most alike first, or those above a threshold. A
-merged token is the mean of its members weighted by the patches they stand for. What is left of a frame comes in the
-order: those of A that stay, then all of B. The threshold of a layer is the likeness of the best pair that was not merged,
-at least 0, mean over the batches that it was sought on.
+opening. As there: in each frame tokens are parted alternately into A and B, each of A finds its most similar in B by
+the cosine of keys; of the pairs of all frames together so many merge, the most alike first, or those above a threshold.
+A merged token is the mean of its members weighted by the patches they stand for. What is left of a frame comes in the
+order: those of A that stay, then all of B. The threshold of a layer is the likeness of the best pair that was not
+merged, at least 0, mean over the batches that it was sought on.
 
 Frames of unequal counts stand in one tensor, filled up behind their tokens.
 """
@@ -43,7 +43,7 @@ class Cells(NamedTuple):
         return cls(values_FNC, torch.ones(F, N, device=values_FNC.device), place_N.expand(F, N))
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Tokens of all frames; a GPU has to be waited for."""
         return int((self.sizes_FM > 0).sum())
 

@@ -46,9 +46,10 @@ class DyMUTeacher(InternVLTeacher):
 
     Args:
         teacher: shares its modules.
-        ratio: how many times fewer squares are left of a video, at least one a frame. If its layers cannot leave so few,
-            rounds of merging follow behind the last one, by what it gives.
-        thresholds: one a layer, above which pairs merge; then the ratio is not asked for. None ranks pairs of all frames.
+        ratio: how many times fewer squares are left of a video, at least one a frame. If its layers cannot leave so
+            few, rounds of merging follow behind the last one, by what it gives.
+        thresholds: one a layer, above which pairs merge; the ratio then decides nothing. None ranks the pairs of all
+            frames.
 
     Raises:
         ConfigError: a ratio below 1, or not as many thresholds as layers.
@@ -89,12 +90,12 @@ class DyMUTeacher(InternVLTeacher):
 
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> SharedTokens:
         """Tokens (B, T, H, W, C), those of merged squares alike, and class tokens (B, T, C) of every frame."""
+        place_N = self._squares(grid).to(frames_BTCHW.device).flatten()
         tokens, classes, owners = [], [], []
         for frames_TCHW in frames_BTCHW:
             cls_TC, cells, _ = self._merged(frames_TCHW, self.thresholds)
             index_TNC = cells.owners_FN[..., None].expand(-1, -1, cells.values_FMC.shape[-1])
             patches_TNC = cells.values_FMC.gather(1, index_TNC).reshape(len(frames_TCHW), -1, cls_TC.shape[-1])
-            place_N = self._squares(grid).to(patches_TNC.device).flatten()
             tokens.append(torch.empty_like(patches_TNC).index_copy(1, place_N, patches_TNC))
             classes.append(cls_TC)
             owners.append(cells.owners_FN)
@@ -110,42 +111,44 @@ class DyMUTeacher(InternVLTeacher):
     def _merged(self, frames_FCHW: Tensor, thresholds: Sequence[float] | None) -> tuple[Tensor, Cells, list[float]]:
         """Class tokens (F, C), merged squares with their patches one after another, and each layer's threshold."""
         tower: Any = self.vision_tower
-        tokens_FNC = tower.embeddings(frames_FCHW)
-        patch = self.patch_size
-        grid = (len(frames_FCHW), frames_FCHW.shape[2] // patch, frames_FCHW.shape[3] // patch)
-        square_NS = self._squares(grid).to(tokens_FNC.device)
-        patches, width = square_NS.shape[1], tokens_FNC.shape[-1]
-        cls_F1C = tokens_FNC[:, :1]
-        cells = Cells.unmerged(tokens_FNC[:, 1:][:, square_NS].flatten(2))
-        keep = max(len(frames_FCHW), round(len(frames_FCHW) * len(square_NS) / self.ratio))
-        totals = totals_by_layer(len(frames_FCHW), len(square_NS), keep, self.layers_run)
-        found = []
+        embedded_FNC = tower.embeddings(frames_FCHW)
+        rows, columns = (side // self.patch_size for side in frames_FCHW.shape[2:])
+        square_NS = self._squares((len(frames_FCHW), rows, columns)).to(embedded_FNC.device)
+        frames, squares, patches = len(frames_FCHW), *square_NS.shape
+        keep = max(frames, round(frames * squares / self.ratio))
+        totals = totals_by_layer(frames, squares, keep, self.layers_run)
+        cells = Cells.unmerged(embedded_FNC[:, 1:][:, square_NS].flatten(2))
+        cls_F1C, found = embedded_FNC[:, :1], []
         for number, layer in enumerate(tower.encoder.layer[: self.layers_run]):
-            tokens_FXC = torch.cat([cls_F1C, cells.values_FMC.unflatten(-1, (patches, width)).flatten(1, 2)], dim=1)
-            mixed_FXC, keys_FMK = _attended(layer, tokens_FXC, cells.sizes_FM, patches)
-            cls_F1C = mixed_FXC[:, :1]
-            cells = cells._replace(values_FMC=mixed_FXC[:, 1:].unflatten(1, (-1, patches)).flatten(2))
+            mixed_FXC, keys_FMK = _attended(layer, _in_a_row(cls_F1C, cells, patches), cells.sizes_FM, patches)
+            cls_F1C, cells = mixed_FXC[:, :1], _with_patches(cells, mixed_FXC, patches)
             pairs = alike(keys_FMK, cells.sizes_FM)
             if thresholds is None:
-                going_FA, threshold = most_alike(pairs, max(0, cells.count - totals[number]))
+                going_FA, threshold = most_alike(pairs, max(0, cells.total - totals[number]))
                 found.append(threshold)
             else:
                 going_FA = pairs.likeness_FA > thresholds[number]
             cells = merge(cells, pairs, going_FA)
-            tokens_FXC = torch.cat([cls_F1C, cells.values_FMC.unflatten(-1, (patches, width)).flatten(1, 2)], dim=1)
-            changed_FXC = layer.dropout(layer.mlp(layer.layernorm_after(tokens_FXC)))
-            tokens_FXC = layer.lambda_2 * changed_FXC + tokens_FXC
-            cls_F1C = tokens_FXC[:, :1]
-            cells = cells._replace(values_FMC=tokens_FXC[:, 1:].unflatten(1, (-1, patches)).flatten(2))
+            tokens_FXC = _in_a_row(cls_F1C, cells, patches)
+            tokens_FXC = layer.lambda_2 * layer.dropout(layer.mlp(layer.layernorm_after(tokens_FXC))) + tokens_FXC
+            cls_F1C, cells = tokens_FXC[:, :1], _with_patches(cells, tokens_FXC, patches)
         if self.feature_layer == -1:
-            cls_F1C = tower.layernorm(cls_F1C)
-            cells = cells._replace(
-                values_FMC=tower.layernorm(cells.values_FMC.unflatten(-1, (patches, width))).flatten(2)
-            )
-        while thresholds is None and (more := cells.count - keep) > 0:
-            pairs = alike(cells.values_FMC.unflatten(-1, (patches, width)).mean(dim=2), cells.sizes_FM)
+            tokens_FXC = tower.layernorm(_in_a_row(cls_F1C, cells, patches))
+            cls_F1C, cells = tokens_FXC[:, :1], _with_patches(cells, tokens_FXC, patches)
+        while thresholds is None and (more := cells.total - keep) > 0:
+            pairs = alike(cells.values_FMC.unflatten(-1, (patches, -1)).mean(dim=2), cells.sizes_FM)
             cells = merge(cells, pairs, most_alike(pairs, more)[0])
         return cls_F1C[:, 0], cells, found
+
+
+def _in_a_row(cls_F1C: Tensor, cells: Cells, patches: int) -> Tensor:
+    """The class token and behind it the patches of all squares, (F, 1 + M * patches, C)."""
+    return torch.cat([cls_F1C, cells.values_FMC.unflatten(-1, (patches, -1)).flatten(1, 2)], dim=1)
+
+
+def _with_patches(cells: Cells, tokens_FXC: Tensor, patches: int) -> Cells:
+    """The squares with these patches, see `_in_a_row`."""
+    return cells._replace(values_FMC=tokens_FXC[:, 1:].unflatten(1, (-1, patches)).flatten(2))
 
 
 def _attended(layer: Any, tokens_FXC: Tensor, sizes_FM: Tensor, patches: int) -> tuple[Tensor, Tensor]:

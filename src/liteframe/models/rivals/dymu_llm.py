@@ -57,8 +57,8 @@ class DyMUVideoLLM(UnevenVideoLLM):
     """Video and question go through the LLM together."""
     official = Official(
         "the video, in the encoder and inside the LLM",
-        "squares of patches merge, of which the pixel shuffle makes one token; pairs of all frames of a video are ranked"
-        " to meet the budget, where the official code has thresholds that were found on other pictures",
+        "squares of patches merge, of which the pixel shuffle makes one token; pairs of all frames of a video are"
+        " ranked to meet the budget, where the official code has thresholds that were found on other pictures",
         "not measured",
     )
     """How it stands to its authors' code."""
@@ -103,9 +103,9 @@ class DyMUVideoLLM(UnevenVideoLLM):
         Raises:
             GeometryError: several videos, whose tokens differ.
         """
-        (video,) = visual if len(visual) == 1 else (None,)
-        if video is None:
+        if len(visual) > 1:
             raise GeometryError(f"{len(visual)} videos were given; DyMU is prefilled video by video")
+        video = visual[0]
         assert isinstance(video, DyMUVideo)
         ids_1L = torch.tensor([ids_L], device=video.token_V.device)
         visual_L = ids_1L[0] == self.inner.image_token_id
