@@ -36,10 +36,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/liteframe pipeline tiny $(if $(SEED),--seed $(SEED))
 
-# The processes that tests start would each compile the package where Python is told to write no bytecode.
+# The processes that tests start would each compile the package where Python is told to write no bytecode. One process
+# more than the two cores has work for them while tests wait for deadlines and other processes; each takes up to 1.8 GB.
 test: install
 	$(BIN)/python -m compileall -q src
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 two-hosts: install
 	$(BIN)/python benchmarks/two_hosts.py $(if $(OUT),--output $(OUT))

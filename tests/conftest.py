@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -15,6 +16,9 @@ import torch
 
 from liteframe.system.fast_dtype import CpuRates
 
+# What pytest makes of the tests' assertions is kept, also where Python is told to write no bytecode: seconds a process.
+_writes_no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+
 if not torch.cuda.is_available():  # fake tensors ask at every operation, and the driver takes its time to say no
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -25,6 +29,7 @@ torch.ones(1, requires_grad=True).sum().backward()
 
 def pytest_collection_finish() -> None:
     """Takes what has been imported out of garbage collection, of which each round else walks through all of it."""
+    sys.dont_write_bytecode = _writes_no_bytecode
     gc.collect()
     gc.freeze()
 

@@ -118,7 +118,7 @@ class ObjectStore:
         self.http.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self.http.server_address[1]}"
         self.root = f"s3://{bucket}" if bucket else self.endpoint
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         key = unquote(handler.path.partition("?")[0]).removeprefix(f"/{self._bucket}").lstrip("/")

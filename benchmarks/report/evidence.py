@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from liteframe.bench.paper.cells import AGAIN, ALL_SEEDS, CELLS, FRAMES, PaperCell
 from liteframe.bench.records import RowRecord
@@ -59,16 +59,14 @@ def _draws(video_Q: np.ndarray, value_Q: np.ndarray, place: int) -> np.ndarray:
         raise ValueError(f"videos {video_Q.shape} and values {value_Q.shape} need one equal length above 0")
     _, cluster_Q = np.unique(video_Q, return_inverse=True)
     asked_V, sum_V = np.bincount(cluster_Q).astype(float), np.bincount(cluster_Q, weights=value_Q)
-    drawn = bootstrap(
-        (sum_V, asked_V),
-        lambda sums, asked, axis: sums.sum(axis=axis) / asked.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=SAMPLES,
-        rng=np.random.default_rng([0, place]),
-    )
-    return np.asarray(drawn.bootstrap_distribution)
+    drawn_DV = _drawn_videos(len(sum_V), place)
+    return np.asarray(sum_V[drawn_DV].sum(-1) / asked_V[drawn_DV].sum(-1))
+
+
+@cache
+def _drawn_videos(videos: int, place: int) -> np.ndarray:
+    """The videos of each draw, ``(SAMPLES, videos)``, which every pair of methods has in common."""
+    return np.random.default_rng([0, place]).integers(0, videos, (SAMPLES, videos))
 
 
 class Evidence:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from liteframe.evaluation.bootstrap import bootstrap_over_videos
-from report.evidence import estimate
+from report.evidence import LEVEL, SAMPLES, estimate
 
 
 def world(videos: int, seed: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,6 +31,22 @@ def test_as_a_loop_over_draws() -> None:
     assert found.mean == pytest.approx(np.mean([value_Q.mean() for _, value_Q in worlds.values()]))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.03)
     assert found.seeds == [4, 5] and found.by_seed[5] == pytest.approx(worlds[5][1].mean())
+
+
+def test_one_world_is_the_bootstrap_of_scipy() -> None:
+    video_Q, value_Q = world(60, 3)
+    asked_V, sum_V = np.bincount(video_Q), np.bincount(video_Q, weights=value_Q)
+    expected = bootstrap(
+        (sum_V, asked_V),
+        lambda sums, asked, axis: sums.sum(axis=axis) / asked.sum(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=SAMPLES,
+        confidence_level=LEVEL,
+        rng=np.random.default_rng([0, 0]),
+    ).confidence_interval
+    found = estimate({4: (video_Q, value_Q)})
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-12)
 
 
 def test_one_world_is_the_bootstrap_that_reports_have() -> None:

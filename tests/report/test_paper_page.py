@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,10 @@ from liteframe.bench.paper.cells import CELLS, FRAMES, PaperCell, find_cell
 from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.ops.compressors import registry
 from liteframe.system.json_files import write_json
 from liteframe.tiny.models import build_tiny_base_vlm
+from ranks import run_ranks
 from report import plots
 from report.accuracy_claims import REDUCING
 from report.claims import claims, judged_claims, parts_table
@@ -163,25 +164,19 @@ def test_missing_cells_and_seeds_are_said(records: Path, fill: Any) -> None:
     assert not any(line.startswith("- not measured yet: teacher (") for line in lines)
 
 
-NEW_METHOD = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from liteframe.ops.compressors import registry
-registry.METHODS["brand-new"] = registry.METHODS["tome"]
-from liteframe.bench.run_methods import RUN_METHODS
-assert "teacher+brand-new" in RUN_METHODS, "it is a method of the sweep"
-from report.paper_page import write_paper
-write_paper(Path(sys.argv[1]))
-"""
+def written_with_a_new_method(rank: int, records: Path) -> None:
+    """Writes the page where the lists of methods are made anew, as they are on import."""
+    for name in [name for name in sys.modules if re.match(r"(liteframe\.bench|report)\b", name)]:
+        del sys.modules[name]
+    registry.METHODS["brand-new"] = registry.METHODS["tome"]
+    assert "teacher+brand-new" in importlib.import_module("liteframe.bench.run_methods").RUN_METHODS
+    importlib.import_module("report.paper_page").write_paper(records)
 
 
 def test_a_new_compressor_waits_for_a_cell(records: Path, fill: Any) -> None:
-    """In another process, as the lists of methods are made on import."""
     fill(records, some, [find_cell("teacher"), find_cell("merging")])
-    before, benchmarks = page_of(read_evidence(records)), COMMITTED.parents[1]
-    command = [sys.executable, "-c", NEW_METHOD, str(records), str(benchmarks)]
-    subprocess.run(command, check=True, timeout=120)
+    before = page_of(read_evidence(records))
+    assert run_ranks(written_with_a_new_method, 1, records) == [0]
     assert (records.parents[1] / "PAPER.md").read_text() == before and "brand-new" not in before
 
 

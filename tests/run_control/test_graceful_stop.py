@@ -16,10 +16,10 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
+from short_patience import lose_patience
 
 from forked_command import run_command
 from liteframe.command.lightning_cli import import_stages
-from liteframe.run_control import stop_signals
 from liteframe.run_control.graceful_stop import GracefulStop
 from liteframe.run_control.saving import LastStep
 from liteframe.run_control.stop_signals import Stopped
@@ -27,7 +27,7 @@ from liteframe.system.checkpoint_io import read_checkpoint
 from toy_stage import write_toy_config
 
 SCRIPT = Path(__file__).with_name("short_patience.py")
-STEPS, AT = 14, 6
+STEPS, AT = 10, 2
 QUIET = ("--trainer.callbacks=null", "--trainer.logger=false")
 import_stages()
 
@@ -80,7 +80,7 @@ class Run:
             os.dup2(said, number)
         for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"):
             os.environ.pop(name, None)
-        stop_signals.SAVE_AFTER_S, stop_signals.END_AFTER_S = 2.0, 4.0
+        lose_patience()
         run_command(words, str(SCRIPT), self.forks_rank_1)
 
     @property
@@ -178,7 +178,7 @@ def test_a_step_without_end_is_saved_as_it_was_before(tmp_path: Path, straight: 
     run = Run(tmp_path, ranks=2)
     main, other = run.pid(0), run.pid(1)
     os.kill(other, signal.SIGSTOP)
-    time.sleep(1)
+    time.sleep(0.5)
     os.kill(main, signal.SIGTERM)
     code, said = run.end()
     assert code == 143, said
@@ -204,7 +204,7 @@ def test_a_frozen_main_rank_ends_the_others(tmp_path: Path) -> None:
     main, other = run.pid(0), run.pid(1)
     os.kill(main, signal.SIGSTOP)
     while _is_alive(other):
-        time.sleep(0.2)
+        time.sleep(0.05)
     os.kill(main, signal.SIGKILL)
     assert "no sign of life for 4 s of rank 0" in run.end()[1]
 
@@ -278,7 +278,7 @@ def test_ranks_that_wait_for_each_other_in_validation_end_with_the_reason(tmp_pa
 def test_sigterm_ends_a_validation_that_waits(tmp_path: Path) -> None:
     run = Run(tmp_path, ranks=2, args=("--model.waits=true", *IN_VALIDATION["fit"]))
     main, other = run.pid(at=2, doing="validating"), run.pid(1, at=2, doing="validating")
-    time.sleep(2)
+    time.sleep(0.5)
     os.kill(main, signal.SIGTERM)
     code, said = run.end()
     assert code == 143 and "ended while it was waiting" in said, said

@@ -11,16 +11,20 @@ from datetime import timedelta
 import pytest
 from torch.distributed import TCPStore
 
+from liteframe.run_control import ranks as watching
 from liteframe.run_control.ranks import Ranks
+
+BEAT_S = 0.5
 
 
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Ranks]]:
-    """Both ranks of a run, in this process."""
+    """Both ranks of a run, in this process, whose limits are two beats."""
+    monkeypatch.setattr(watching, "_BEAT_S", BEAT_S)
     store = TCPStore("127.0.0.1", 0, None, True, timedelta(seconds=20), wait_for_workers=False)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(store.port))
-    ranks = [Ranks(rank, 2, limit_s=2.0, stall_s=2.0) for rank in range(2)]
+    ranks = [Ranks(rank, 2, limit_s=2 * BEAT_S, stall_s=2 * BEAT_S) for rank in range(2)]
     yield ranks
     for rank in ranks:
         rank.close()
@@ -29,7 +33,7 @@ def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Ranks]]:
 def wait_for(condition: object) -> None:
     assert callable(condition)
     while not condition():
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("asked", [0, 1])

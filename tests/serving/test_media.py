@@ -63,7 +63,7 @@ def server() -> Iterator[str]:
     _Pages.asked = []
     with ThreadingHTTPServer(("", 0), _Pages) as here:
         here.let_go = threading.Event()  # type: ignore[attr-defined]
-        threading.Thread(target=here.serve_forever, daemon=True).start()
+        threading.Thread(target=here.serve_forever, args=(0.02,), daemon=True).start()
         yield f"127.0.0.1:{here.server_address[1]}"
         here.let_go.set()  # type: ignore[attr-defined]
         here.shutdown()

@@ -39,6 +39,12 @@ from tiny_world import (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def made_before_the_ranks() -> None:
+    """Of what is not here yet, each of them would make its own."""
+    manifest(), host_folder()
+
+
 def stage(store: Path, **settings: Any) -> CacheStage:
     settings = {**WAP_SETTINGS, "dtype": "float32", "store_frames": True, **settings}
     return CacheStage(**{"teacher": str(host_folder()), "store": str(store), **settings})

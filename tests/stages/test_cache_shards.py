@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cache import broken_manifest, data, predict, run, stage
+from test_cache import broken_manifest, data, made_before_the_ranks, predict, run, stage
 
 from liteframe.command import cli
 from liteframe.data.store.feature_store import FeatureStore
@@ -19,6 +19,8 @@ from liteframe.errors import ConfigError, StoreError, StoreMismatch
 from liteframe.models.teachers import InternVLTeacher
 from ranks import run_ranks
 from tiny_world import TRAIN, make_trainer, sha256_of, store_folder
+
+__all__ = ["made_before_the_ranks"]
 
 
 def make_shard(folder: Path, shard: str, data_settings: dict[str, Any] | None = None, **settings: Any) -> None:

@@ -36,6 +36,12 @@ ANSWERS = ("red", "color of the first triangle green", "left left left", "blue")
 OPTIMIZER = OptimizerSettings(lr=1e-2, warmup_fraction=0.0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def made_before_the_ranks() -> None:
+    """Of what is not here yet, each of them would make its own."""
+    manifest(), host_folder(), encoder_folder()
+
+
 class KeepGradients(Callback):
     """Writes down the gradients of each step, and the losses that rank 0 logged at its end."""
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -21,6 +22,12 @@ from liteframe.stages.stage import OptimizerSettings
 from liteframe.system.checkpoint_io import AtomicCheckpointIO
 from ranks import run_ranks
 from tiny_world import encoder_folder, home, host_folder, make_trainer, manifest, video_data
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made_before_the_ranks() -> None:
+    """Of what is not here yet, each of them would make its own."""
+    manifest(), host_folder(), encoder_folder()
 
 
 class BreakOff(Callback):

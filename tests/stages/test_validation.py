@@ -39,6 +39,12 @@ ANSWERS = ("red", "color of the first triangle green", "left left left", "blue",
 ENDS = (None, 0.3, 1.0, 0.6, None)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def made_before_the_ranks() -> None:
+    """Of what is not here yet, each of them would make its own."""
+    manifest(), host_folder(), encoder_folder()
+
+
 def make_stage(name: str, **settings: Any) -> Stage:
     if name == "ctd":
         return CTDStage(ENCODER, str(host_folder()), **WAP_SETTINGS, picture_every=0, optimizer=OPTIMIZER, **settings)

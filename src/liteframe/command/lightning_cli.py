@@ -7,6 +7,7 @@ import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ class StageCLI(LightningCLI):
     def __init__(self, verb: str, args: list[str]) -> None:
         self.verb = verb
         self._record = RunRecord(verb, args)
+        self._plain: Any = None
         parser_kwargs = {
             "prog": "liteframe",
             "description": None,
@@ -286,9 +288,17 @@ class StageCLI(LightningCLI):
             of_pipeline=CHILD_ARGS in os.environ,
         )
 
+    def _dump_config(self) -> None:
+        """As LightningCLI, which dumps the config once more for the hyperparameters of the stage."""
+        self.config_dump = self._plain_config()
+
     def _plain_config(self) -> dict[str, Any]:
-        config: Any = parse_yaml(self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config")
-        return dict(config)
+        """The settings of the verb as plain values; of a small stage, a dump takes a fifth of the time to its start."""
+        if self._plain is None:
+            self._plain = parse_yaml(
+                self._parser(self.verb).dump(self.config[self.verb], skip_unset=False), "the config"
+            )
+        return dict(deepcopy(self._plain))
 
     def _checkpoint_folders(self) -> tuple[Path, ...]:
         return tuple(Path(saver.dirpath) for saver in _savers(self.trainer) if saver.dirpath)

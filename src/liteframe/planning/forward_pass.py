@@ -114,9 +114,16 @@ def vision_tower_flops(vision: Any, image_size: tuple[int, int]) -> float:
         vision: an `InternVLVisionConfig`.
         image_size: height and width in pixels.
     """
+    one, two = (_tower_flops(vision, layers, image_size) for layers in (1, 2))
+    return one + (vision.num_hidden_layers - 1) * (two - one)  # its layers are alike
+
+
+def _tower_flops(vision: Any, layers: int, image_size: tuple[int, int]) -> float:
+    config = deepcopy(vision)
+    config.num_hidden_layers = layers
     with torch.device("meta"):
-        tower: Any = InternVLVisionModel(vision)
-        frame_BCHW = torch.empty(1, vision.num_channels, *image_size)
+        tower: Any = InternVLVisionModel(config)
+        frame_BCHW = torch.empty(1, config.num_channels, *image_size)
         return cost_of(lambda: tower(frame_BCHW)).forward
 
 

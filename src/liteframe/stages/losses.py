@@ -90,11 +90,9 @@ def ctd_loss(
             squares = torch.where(kept, residual.square(), clamped * (2 * residual - clamped)).sum()
             kept = counts
     if terms != LossTerms():
-        centred = (
-            tokens if centre_C is None else tokens - centre_C.to(tokens) for tokens in (student_BTHWC, target_BTHWC)
-        )
+        centre = 0.0 if centre_C is None else centre_C.to(student_BTHWC)
         # of a token, where the squares are of its elements
-        squares = squares + student_BTHWC.shape[-1] * terms(*centred, counts_BT)
+        squares = squares + student_BTHWC.shape[-1] * terms(student_BTHWC - centre, target_BTHWC - centre, counts_BT)
     return SummedLoss(squares, Means({"loss": (sum_of(squares), sum_of(kept)), **means}))
 
 

@@ -18,6 +18,7 @@ from liteframe.data.store.feature_store import StoreKey
 from liteframe.data.store.index import write_key
 from liteframe.errors import LiteFrameError
 from liteframe.models.backbone import WAP, Pool
+from liteframe.planning.build import BuildOnly
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.lma import LMAStage
@@ -155,8 +156,12 @@ def test_the_store_of_a_cell_that_an_open_one_starts_from_stays(
 
 
 def built(verb: str, config: str, args: Sequence[str]) -> Any:
+    return build(verb, config, args).model
+
+
+def build(verb: str, config: str, args: Sequence[str]) -> BuildOnly:
     words = [word for word in args if not word.startswith("--model.timm_weights")]
-    return build_stage(verb, config, *words).model
+    return build_stage(verb, config, *words)
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.training], ids=lambda cell: cell.name)
@@ -165,7 +170,8 @@ def test_the_stages_know_every_setting(cell: PaperCell, place: Workplace) -> Non
     for stage in recipe_of(cell, place).stages:
         assert stage.verb == "fit" and stage.outputs
         (config,) = stage.config
-        model = built("fit", config, [stage.fill(word, place.of(cell.name), 5) for word in stage.args])
+        run = build("fit", config, [stage.fill(word, place.of(cell.name), 5) for word in stage.args])
+        model = run.model
         if stage.name == "pretrain-timm":
             assert isinstance(model, TimmPretrainStage)
             student = default_student()
@@ -185,7 +191,7 @@ def test_the_stages_know_every_setting(cell: PaperCell, place: Workplace) -> Non
         made = STORES[cell.training.store] if cell.training.store else ()
         cache = built("predict", "tiny/cache.yaml", made)
         assert isinstance(cache, CacheStage) and cache.compressor == model.compressor, "what CTD learns is in the store"
-        changed = model.encoder_config.to_diff_dict() | {"clip_sigma": model.clip_sigma, "target": model.compressor}
+        changed = student_of_run(run)
         if cell.group == "noise":
             assert changed == default_student() and model.seed == 1005, "only the start is another"
         elif cell.training.ctd:
@@ -193,6 +199,14 @@ def test_the_stages_know_every_setting(cell: PaperCell, place: Workplace) -> Non
 
 
 def default_student() -> dict[str, Any]:
-    model = built("fit", "tiny/ctd.yaml", [])
+    return student_of_run(build("fit", "tiny/ctd.yaml", []))
+
+
+def student_of_run(run: BuildOnly) -> dict[str, Any]:
+    """What CTD trains, and how."""
+    model, trainer = run.model, run.settings["trainer"]
     assert isinstance(model, CTDStage)
-    return model.encoder_config.to_diff_dict() | {"clip_sigma": model.clip_sigma, "target": model.compressor}
+    trained = {name: getattr(model, name) for name in ("clip_sigma", "terms")}
+    trained |= {name: trainer[name] for name in ("max_steps", "callbacks")}
+    standardises = model.target_statistics.is_standardising
+    return {**model.encoder_config.to_diff_dict(), **trained, "target": model.compressor, "standardise": standardises}

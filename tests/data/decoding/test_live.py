@@ -238,7 +238,7 @@ def serving(data: bytes, announced: int) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    with in_background(server.serve_forever):
+    with in_background(lambda: server.serve_forever(0.02)):
         yield f"http://127.0.0.1:{server.server_port}/video.ts"
         server.shutdown()
     server.server_close()
