@@ -95,6 +95,8 @@ def test_nothing_merges_with_what_is_not_there() -> None:
     pairs = alike(torch.ones(2, 3, 4), torch.tensor([[1.0, 2.0, 0.0], [1.0, 0.0, 0.0]]))
     assert pairs.likeness_FA.isfinite().tolist() == [[True, False], [False, False]]
     assert most_alike(pairs, 9)[0].tolist() == [[True, False], [False, False]]
+    numbers_only = alike(torch.tensor([[[torch.nan], [1.0], [0.0], [0.0]]]), torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    assert most_alike(numbers_only, 1)[0].tolist() == [[True, False]], "what is not a number merges as well"
     single = alike(torch.ones(2, 1, 4), torch.ones(2, 1))
     going, threshold = most_alike(single, 3)
     assert (going.tolist(), threshold) == ([[False], [False]], 0.0)

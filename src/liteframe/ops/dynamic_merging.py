@@ -84,7 +84,8 @@ def most_alike(pairs: Pairs, merges: int) -> tuple[Tensor, float]:
     going_P = torch.zeros_like(flat_P, dtype=torch.bool)
     going_P[order_P[:merges]] = True
     best_left = float(flat_P[order_P[min(merges, len(flat_P) - 1)]])
-    return (going_P & flat_P.isfinite()).view_as(pairs.likeness_FA), max(0.0, best_left)
+    # Not `isfinite`: tokens that are not numbers merge too, or those who merge until a budget is met would never end.
+    return (going_P & (flat_P != -torch.inf)).view_as(pairs.likeness_FA), max(0.0, best_left)
 
 
 def merge(cells: Cells, pairs: Pairs, going_FA: Tensor) -> Cells:

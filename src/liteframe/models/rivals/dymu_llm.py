@@ -54,7 +54,6 @@ class DyMUVideoLLM(UnevenVideoLLM):
     """
 
     whole_prompts = True
-    """Video and question go through the LLM together."""
     official = Official(
         "the video, in the encoder and inside the LLM",
         "squares of patches merge, of which the pixel shuffle makes one token; pairs of all frames of a video are"

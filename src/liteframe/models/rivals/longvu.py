@@ -74,7 +74,6 @@ class LongVUVideoLLM(UnevenVideoLLM):
     """
 
     whole_prompts = True
-    """What the LLM is shown of the video depends on the question."""
     official = Official(
         "windows of 16 frames, chunks of 8, and the video",
         "the encoder's own tokens stand in for DINOv2's, and InternVL's pixel shuffle and projector for the trained"

@@ -37,7 +37,8 @@ def distinct_frames(tokens_TNC: Tensor, window: int = 16, threshold: float = 0.8
         threshold: of the mean cosine of a frame to all of its window, itself among them.
     """
     stays = []
-    for part_WX in tokens_TNC.flatten(1).float().split(window):
+    for part_WNC in tokens_TNC.split(window):
+        part_WX = part_WNC.flatten(1).float()  # a window at a time: tokens of a whole video are many
         likeness_W = cosines(part_WX, part_WX).mean(dim=-1)
         likeness_W[len(part_WX) // 2] = -torch.inf
         stays.append(likeness_W < threshold)
