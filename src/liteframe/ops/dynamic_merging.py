@@ -20,6 +20,7 @@ from torch import Tensor
 
 from liteframe.ops.compressors.ranking import ranked
 from liteframe.ops.compressors.similarity import cosines, product
+from liteframe.ops.token_merging import left_behind
 
 
 class Cells(NamedTuple):
@@ -129,15 +130,9 @@ def totals_by_layer(frames: int, cells: int, keep: int, layers: int) -> list[int
         keep: what is to be left of all frames, if so many layers can.
         layers: that merge.
     """
-    left, merges = cells, 0
+    totals: list[int] = []
     for merges in range(cells + 1):
-        left = cells
-        for _ in range(layers):
-            left -= min(merges, left // 2)
-        if left * frames <= keep:
+        totals = [max(keep, left * frames) for left in left_behind(cells, merges, layers)]
+        if totals[-1:] == [keep]:
             break
-    totals, left = [], cells
-    for _ in range(layers):
-        left -= min(merges, left // 2)
-        totals.append(max(keep, left * frames))
     return totals

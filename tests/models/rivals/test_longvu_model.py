@@ -19,7 +19,7 @@ from liteframe.models.video_llm.model import VideoLLM
 from liteframe.ops.compressors.longvu import coarser
 from tiny_world import host_folder
 
-QUESTIONS = ["color of the star", "color of the first triangle", "position of the circle"]
+QUESTIONS = ["color of the star", "color of the first triangle", "color of the box"]
 CENTRES = [0, 2, 3, 8, 10, 11, 12, 14, 15]
 """Of 4 x 4 positions, those that the centres of 3 x 3 lie in."""
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -64,6 +64,8 @@ def shown_frame(frames: Tensor, number: int, few: bool) -> Tensor:
 def text_behind(question: str) -> Tensor:
     ids = inner().prompt_ids(torch.zeros(1, 1, 1, 1), question)
     last = max(place for place, token in enumerate(ids) if token == inner().image_token_id)
+    text = inner().prompts.processor.tokenizer.decode(ids[last + 1 :])
+    assert question in text and "Frame" not in text
     return inner().language_model.get_input_embeddings()(torch.tensor(ids[last + 1 :]))
 
 

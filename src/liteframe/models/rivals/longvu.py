@@ -77,7 +77,8 @@ class LongVUVideoLLM(UnevenVideoLLM):
     official = Official(
         "windows of 16 frames, chunks of 8, and the video",
         "the encoder's own tokens stand in for DINOv2's, and InternVL's pixel shuffle and projector for the trained"
-        " sampler; the ratio stands in for what the context has room for, and what is too many is cut off exactly",
+        " sampler; the ratio stands in for what the context has room for, and what is too many is dropped"
+        " from frames of fewer rows and columns, and cut off exactly",
         "not measured",
     )
     """How it stands to its authors' code."""

@@ -14,7 +14,8 @@ arXiv 2410.17434); of the paper its opening was read, and the official repositor
   chunks (`cut`).
 
 The threshold is 0.65, that of the official script for Video-MME; others have 0.77 and 0.8. Decided here: chunks lose
-equally many tokens in whole numbers, so that what is left sums to the budget, where the official code rounds up.
+equally many tokens in whole numbers, so that what is left sums to the budget, where the official code rounds up; and
+tokens go from the coarse frames, where the official code goes back to those in full.
 """
 
 from __future__ import annotations
