@@ -57,7 +57,8 @@ class DyMUVideoLLM(UnevenVideoLLM):
     official = Official(
         "the video, in the encoder and inside the LLM",
         "squares of patches merge, of which the pixel shuffle makes one token; pairs of all frames of a video are"
-        " ranked to meet the budget, where the official code has thresholds that were found on other pictures",
+        " ranked to meet the budget, where the official code has thresholds that were found on other pictures; at least"
+        " one token a frame stays, so at 16x every tiny frame of 16 squares keeps just one, and none gets more",
         "not measured",
     )
     """How it stands to its authors' code."""

@@ -76,9 +76,10 @@ class LongVUVideoLLM(UnevenVideoLLM):
     whole_prompts = True
     official = Official(
         "windows of 16 frames, chunks of 8, and the video",
-        "the encoder's own tokens stand in for DINOv2's, and InternVL's pixel shuffle and projector for the trained"
-        " sampler; the ratio stands in for what the context has room for, and what is too many is dropped"
-        " from frames of fewer rows and columns, and cut off exactly",
+        "the encoder's own tokens stand in for DINOv2's, and are so alike in the tiny world that of most windows a"
+        " single frame stays; InternVL's pixel shuffle and projector stand in for the trained sampler, the ratio for"
+        " what the context has room for; what is too many is dropped from frames of fewer rows and columns, and cut off"
+        " exactly",
         "not measured",
     )
     """How it stands to its authors' code."""
