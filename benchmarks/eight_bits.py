@@ -59,7 +59,8 @@ from liteframe.models.backbone import VisionTokens
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
-from liteframe.models.video_llm.model import BaseParts, LiteFrameBackbone
+from liteframe.models.video_llm.hosts import INTERNVL
+from liteframe.models.video_llm.model import LiteFrameBackbone
 from liteframe.models.video_llm.reading import chunk_frames
 from liteframe.system.tables import markdown
 
@@ -84,8 +85,7 @@ def backbones(size: str, run: RunFolder | None) -> dict[str, nn.Module]:
             made = {name: ENCODERS[name].make(shapes("real", "internvl3-1b")) for name in ("student", "teacher")}
         return {name: backbone.float().eval() for name, backbone in made.items()}
     assert run is not None
-    parts = BaseParts.of(load_base_vlm(run.host(None), ATTENTION)[0])
-    teacher = InternVLTeacher(parts.vision_tower, None, parts.downsample_ratio, parts.feature_layer, *parts.pixels)
+    teacher = INTERNVL.own_encoder(load_base_vlm(run.host(None), ATTENTION)[0])
     student = LiteFrameBackbone(float_copy(LiteFrameEncoder.from_pretrained(run.encoder)))
     return {"student": student, "teacher": teacher.float().eval()}
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from liteframe.bench.paper.cells import plan
+from liteframe.bench.paper.cells import CELLS, FURTHER_CELLS, plan
 from liteframe.bench.paper.work import Worker
 from liteframe.command.cli import dispatch
 from liteframe.command.library_warnings import quieten
@@ -18,20 +18,21 @@ from liteframe.errors import ConfigError, LiteFrameError
 from liteframe.system.runtime import share_cores, tune_malloc
 from report.paper_page import write_paper
 
-RECORDS = Path(__file__).resolve().parent / "records" / "paper"
+RECORDS = Path(__file__).resolve().parent / "records"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="groups or cells to make; all by default")
     parser.add_argument("--seeds", nargs="+", type=int, help="of the worlds; all that the cells have by default")
+    parser.add_argument("--beyond", action="store_true", help="measure what goes past the paper, and not its own cells")
     parser.add_argument("--hours", type=float, help="begin no cell that would go past them")
     parser.add_argument("--list", action="store_true", help="say what is done and what is open, and stop")
     parser.add_argument("--page", action="store_true", help="write the page from the records alone, and stop")
     parser.add_argument("--check", action="store_true", help="with --page: write nothing, exit 1 where it is stale")
     parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="runs that have what is needed are used")
-    parser.add_argument("--records", type=Path, default=RECORDS, help="the page is written two folders above")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="the page is written in the folder above")
     return parser
 
 
@@ -44,12 +45,13 @@ def main(args: list[str]) -> int:
     if given.hours is not None and given.hours <= 0:
         raise ConfigError(f"--hours {given.hours:g}: give a number above 0")
     if given.page:
-        stale = write_paper(given.records, given.check)
+        stale = write_paper(given.records / "paper", given.check)
         if stale:
             print(f"{stale[0]} says something else than {given.records}: run `python benchmarks/paper.py --page`")
         return int(bool(stale))
-    tasks = plan(given.only, given.seeds)
-    worker = Worker(given.runs, given.records, dispatch)
+    cells = FURTHER_CELLS if given.beyond else CELLS
+    tasks = plan(given.only, given.seeds, cells)
+    worker = Worker(given.runs, given.records / ("beyond" if given.beyond else "paper"), dispatch, cells)
     if given.list:
         print(worker.listing(tasks))
         return 0
@@ -60,7 +62,7 @@ def main(args: list[str]) -> int:
         torch.set_num_threads(given.threads)
     complete = worker.work(tasks, given.hours)
     print("all of it is done" if complete else "not all of it is done; the same command goes on")
-    write_paper(given.records)
+    write_paper(given.records / "paper")
     return int(bool(worker.failed))
 
 

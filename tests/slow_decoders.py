@@ -58,6 +58,17 @@ def raises_on_bad(path: str, job: DecodeJob) -> VideoFrames:
     return decode(job, "pyav")
 
 
+WRONG_TIMES = {
+    "times too few": np.zeros(2),
+    "times too many": np.arange(4.0),
+    "times backwards": np.array([0.0, 2.0, 1.0]),
+    "times below zero": np.array([-1.0, 0.0, 1.0]),
+    "times not finite": np.array([0.0, 1.0, np.nan]),
+    "times in words": ["0", "1", "2"],
+    "times in pairs": np.zeros((3, 2)),
+}
+
+
 def wrong(path: str, job: DecodeJob) -> object:
     """Breaks the promise that the file's name says."""
     frames, info = read_frames_by(path, [0, 1, 2], "pyav")
@@ -80,7 +91,16 @@ def wrong(path: str, job: DecodeJob) -> object:
         return VideoFrames(frames, np.array(["0", "1", "2"]), info, 0.0)
     if what == "nothing":
         return VideoFrames(None, None, info, 0.0)  # type: ignore[arg-type]
+    if what in WRONG_TIMES:
+        return VideoFrames(frames, np.arange(3), info, 0.0, WRONG_TIMES[what])  # type: ignore[arg-type]
     return VideoFrames(frames[..., 0], np.arange(3), info, 0.0)
+
+
+def told_as_a_list(path: str, job: DecodeJob) -> VideoFrames:
+    """Gives times that are whole and in a list, of frames out of order where the job asks for them so."""
+    indices = job.indices or (0, 5, 7)
+    frames, info = read_frames_by(path, list(indices), "pyav")
+    return VideoFrames(frames, np.array(indices), info, 0.0, list(indices))  # type: ignore[arg-type]
 
 
 def process_id(path: str, job: DecodeJob) -> VideoFrames:

@@ -33,13 +33,14 @@ class Claim:
     rows: Sequence[Mapping[str, Any]]
     note: str = ""
 
-    def parts(self, evidence: Evidence) -> list[Part]:
-        """Each judged on its own."""
-        return [part for row in self.rows for part in _parts(evidence, row)]
+    def parts(self, evidence: Evidence, beyond: Evidence | None = None) -> list[Part]:
+        """Each judged on its own; `beyond` has what goes past the paper, if there is any."""
+        past = evidence if beyond is None else beyond
+        return [part for row in self.rows for part in _parts(past if row.get("past") else evidence, row)]
 
-    def judged(self, evidence: Evidence) -> Verdict:
+    def judged(self, evidence: Evidence, beyond: Evidence | None = None) -> Verdict:
         """By the rule of `verdicts`."""
-        return judge(self.parts(evidence))
+        return judge(self.parts(evidence, beyond))
 
 
 def _parts(evidence: Evidence, row: Mapping[str, Any]) -> Iterator[Part]:
@@ -68,9 +69,9 @@ def claims() -> list[Claim]:
 Judged = Sequence[tuple[Claim, Verdict]]
 
 
-def judged_claims(evidence: Evidence) -> Judged:
+def judged_claims(evidence: Evidence, beyond: Evidence | None = None) -> Judged:
     """Every claim with its verdict."""
-    return [(claim, claim.judged(evidence)) for claim in claims()]
+    return [(claim, claim.judged(evidence, beyond)) for claim in claims()]
 
 
 def claims_table(judged: Judged) -> pd.DataFrame:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from liteframe.bench.methods import Method, methods
-from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, DENSE_TOKENS, LONGEST, TWO_SEEDS, PaperCell
+from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, DENSE_TOKENS, FURTHER_CELLS, LONGEST, TWO_SEEDS, PaperCell
 from liteframe.ops.compressors.official import Official
 
 from . import paper_tables as tables
@@ -14,12 +14,12 @@ from . import plots, provenance, verdicts
 from .accuracy_claims import WAP
 from .claims import Judged, claims_table, judged_claims, parts_table
 from .evidence import SAMPLES, Evidence
-from .records import read_records
+from .records import read_beyond, read_records
 from .render import Output, render
 from .time_claims import machine
 from .wording import words
 
-TABLES = ("table_1", "other_budgets", "table_2", "figure_6", "table_5", "ablations", "beyond")
+TABLES = ("table_1", "other_budgets", "table_2", "figure_6", "table_5", "ablations")
 """Of `paper_tables`, as the template calls them."""
 NOTES = "notes.md"
 """Beside the records: what was tried to find out why a claim does not hold; it becomes a section of the page."""
@@ -32,22 +32,30 @@ def write_paper(records: Path, check: bool = False) -> list[Path]:
         DataError: a record cannot be read, or contradicts another.
     """
     evidence, output = Evidence(read_records(records.parent)), Output(records.parent.parent, check)
-    judged, notes = judged_claims(evidence), records / NOTES
-    output.text("PAPER.md", page(evidence, judged, notes.read_text(encoding="utf-8") if notes.is_file() else ""))
+    beyond = Evidence(read_beyond(records.parent), FURTHER_CELLS)
+    judged, notes = judged_claims(evidence, beyond), records / NOTES
+    found_out = notes.read_text(encoding="utf-8") if notes.is_file() else ""
+    output.text("PAPER.md", page(evidence, beyond, judged, found_out))
     output.tables({"claims": parts_table(judged)})
+    for name, found in (("paper_accuracy", evidence), ("beyond_accuracy", beyond)):
+        if found.right:
+            output.tables({name: tables.accuracies(found)})
     if evidence.right:
-        output.tables({"paper_accuracy": tables.accuracies(evidence)})
         for path in output.pictures(["ratios"]):
             plots.ratios(evidence, path)
     return output.stale
 
 
-def page(evidence: Evidence, judged: Judged, notes: str = "", cells: Sequence[PaperCell] = CELLS) -> str:
+def page(
+    evidence: Evidence, beyond: Evidence, judged: Judged, notes: str = "", cells: Sequence[PaperCell] = CELLS
+) -> str:
     """The whole page; `notes` are what people found out about the numbers."""
     latency, about = evidence.records.latency, {cell.name: cell.about for cell in cells}
     return render(
         "paper.md.j2",
         **{name: getattr(tables, name)(evidence) for name in TABLES},
+        beyond=tables.beyond(beyond),
+        beyond_made_by=provenance.in_short(beyond.records.cells.values()),
         videos=_videos(evidence),
         samples=SAMPLES,
         verdicts=[verdict.verdict for _, verdict in judged],
@@ -58,6 +66,7 @@ def page(evidence: Evidence, judged: Judged, notes: str = "", cells: Sequence[Pa
         rivals=rivals(),
         found_out=notes.strip(),
         open_cells=[(name, about[name], seeds) for name, seeds in evidence.records.open_cells.items()],
+        open_beyond=_by_seeds(beyond.records.open_cells),
         made_by=provenance.in_short(evidence.records.cells.values()),
         notes=words()["notes"],
         V=verdicts,
@@ -66,6 +75,14 @@ def page(evidence: Evidence, judged: Judged, notes: str = "", cells: Sequence[Pa
         seeds=ALL_SEEDS,
         two=TWO_SEEDS,
     )
+
+
+def _by_seeds(open_cells: Mapping[str, list[int]]) -> dict[tuple[int, ...], list[str]]:
+    """Seeds -> the cells that lack just these."""
+    found: dict[tuple[int, ...], list[str]] = {}
+    for name, seeds in open_cells.items():
+        found.setdefault(tuple(seeds), []).append(name)
+    return found
 
 
 def _videos(evidence: Evidence) -> str:

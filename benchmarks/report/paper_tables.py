@@ -18,7 +18,7 @@ from .verdicts import MISSING
 from .wording import interval, milliseconds, words
 
 FEW, MANY = min(FRAMES), max(FRAMES)
-BEYOND_16X = ("teacher", *of_groups("own budget", "inside the LLM", "before and inside the LLM"))
+BEYOND_16X = ("teacher", *of_groups("own budget", "inside the LLM"))
 """Methods whose LLM sees more than one token in 16: all, as many as the method leaves, or all at first."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from liteframe.bench.latency_record import LatencyRecord, read_latency
-from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, CONTROL, PaperCell, plan
+from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, CONTROL, FURTHER_CELLS, PaperCell, plan
 from liteframe.bench.paper.records import CellRecord, read_cell, record_path
 from liteframe.bench.records import STAGES, RowRecord, rows_of
 from liteframe.errors import DataError
@@ -73,6 +73,18 @@ def read_records(folder: Path, cells: Sequence[PaperCell] = CELLS) -> Records:
     return found
 
 
+def read_beyond(folder: Path, cells: Sequence[PaperCell] = FURTHER_CELLS) -> Records:
+    """Of the folder of records, what goes past the paper: cells of other runs, which compare with each other alone.
+
+    Raises:
+        DataError: a record cannot be read, or contradicts another.
+    """
+    found = Records(pd.DataFrame(columns=list(COLUMNS)))
+    if rows := list(_cells(folder / "beyond", cells, found)):
+        found.table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return found
+
+
 def _cells(folder: Path, cells: Sequence[PaperCell], found: Records) -> Iterator[dict[str, Any]]:
     said: dict[tuple[int, str], tuple[str, Any]] = {}
     for cell, seed in plan(cells=cells, retired=True):
@@ -92,7 +104,11 @@ def _cells(folder: Path, cells: Sequence[PaperCell], found: Records) -> Iterator
                 raise DataError(f"{point[1]}, seed {seed}: measured in two cells; remove one record")
             tokens: dict[str, Any] = {"tokens": row.tokens.llm}
             tokens |= {f"tokens_{name}": value for name, value in vars(row.tokens).items() if name != "llm"}
-            about = {"record": f"paper/seed{seed}/{path.name}", "kind": "answers", "renamed": row.method != row.arm}
+            about = {
+                "record": f"{folder.name}/seed{seed}/{path.name}",
+                "kind": "answers",
+                "renamed": row.method != row.arm,
+            }
             right_Q = np.asarray(row.right, dtype=np.float64)
             whole = {**about, **tokens, "right": right_Q, "accuracy": right_Q.mean()}
             yield from _by_type(vars(row), seed, row.method, whole)

@@ -17,9 +17,10 @@ import torch
 import liteframe
 from liteframe.chat.model import ChatModel
 from liteframe.data.transforms import normalize, resize_uint8
-from liteframe.demo.answers import Shown, Subject, Watcher
+from liteframe.demo.answers import Shown, Subject, Watcher, usual_saliency
 from liteframe.models.backbone import WAP
 from liteframe.models.teachers import Teacher
+from qwen3_world import qwen3_folder
 from tiny_world import InProcessPool, host_folder, lma_run_folder, manifest
 
 QUESTION = "color of the star"
@@ -149,3 +150,19 @@ def test_a_recording_without_its_end_is_answered_and_said(tmp_path: Path) -> Non
     assert all(reply.answer is not None and reply.answer.frames == 8 for reply in final.replies)
     assert final.weights is not None and final.error is None
     assert last(watcher().ask(str(whole), QUESTION, 8)).note is None
+
+
+def test_weights_of_a_teacher_without_a_class_token_are_by_the_norm() -> None:
+    student, internvl = models()
+    qwen = liteframe.load(qwen3_folder())
+    for others, expected in (([], "class_token"), ([internvl], "class_token"), ([qwen], "norm")):
+        subjects = [Subject("student", student), *(Subject("teacher", model) for model in others)]
+        assert usual_saliency(subjects) == expected
+    subjects = [Subject("teacher", qwen)]
+    shown = last(Watcher(subjects, WAP(saliency=usual_saliency(subjects)), max_tokens=2).ask(video(), QUESTION, 8))
+    assert shown.error is None and shown.weights is not None and shown.weights.block == (4, 2, 2)
+    frames_THWC, weights_THW = shown.weights.frames_THWC, shown.weights.weights_THW
+    assert len(frames_THWC) == len(weights_THW) == 8, "a weight for each frame, though a token spans two"
+    assert torch.equal(weights_THW[::2], weights_THW[1::2]) and weights_THW.std() > 0
+    sums = weights_THW.unflatten(0, (2, 4)).unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).sum(dim=(1, 3, 5))
+    torch.testing.assert_close(sums, torch.ones_like(sums))

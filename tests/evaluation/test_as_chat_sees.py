@@ -18,14 +18,18 @@ from liteframe.evaluation.subject import EvaluatedModel
 from liteframe.evaluation.subject_loading import load_subject
 from liteframe.evaluation.talk import Talk, Turn
 from liteframe.evaluation.watching import Watched
-from liteframe.models.video_llm.prompts import lines_text
+from qwen3_world import qwen3_folder, qwen3_lma_folder
 from tiny_world import host_folder, lma_run_folder, manifest
 
 QUESTION, SIZE = "color of the star", (112, 112)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("source", [lambda: lma_run_folder() / "export", host_folder], ids=["student", "teacher"])
+@pytest.mark.parametrize(
+    "source",
+    [lambda: lma_run_folder() / "export", host_folder, lambda: qwen3_lma_folder() / "export", qwen3_folder],
+    ids=["student", "teacher", "student of a Qwen3-VL", "Qwen3-VL"],
+)
 def test_the_same_tokens_and_the_same_words(source: object, dtype: str) -> None:
     folder = Path(source())  # type: ignore[operator]
     video = next((manifest("test").parent / "test").glob("*.mp4"))
@@ -43,7 +47,7 @@ def test_the_same_tokens_and_the_same_words(source: object, dtype: str) -> None:
             limit = 1e-5 if dtype == "float32" else 1e-2
             found_MC = shown.visual[0, 0].float()
             assert float((found_MC - seen_MC.float()).abs().max() / seen_MC.float().abs().max()) < limit
-            video_text = lines_text(subject.prompts.processor, shown.lines)
+            video_text = subject.prompts.wording.lines_text(shown.lines, shown.groups)
             said = Talk(subject, shown).ask(Turn(video_text, QUESTION, ()), 6)
             assert said.text == talk.ask(QUESTION, 6).text
             assert talk.last is not None and said.prompt_tokens == talk.last.prompt_tokens

@@ -29,7 +29,6 @@ from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.video_llm.generation import SharedVideo
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.models.video_llm.prompts import video_text
 from tiny_world import InProcessPool, host_folder, lma_run_folder
 
 
@@ -107,7 +106,7 @@ def test_a_question_that_breaks_off_between_two_layers_leaves_the_video_as_it_wa
     model: Any = load_subject(str(host_folder()))
     with torch.no_grad():
         visual = model.project(model.encode(pixels(questions()[0].video, 8)))
-    video = video_text(model.prompts.processor, visual.shape[1], visual.shape[2])
+    video = model.prompts.video_text(visual.shape[1], visual.shape[2])
     ids = [model.prompts.asked_ids(video, question.text) for question in questions()[:3]]
     wanted = [SharedVideo(model, visual).answer(*each, 4) for each in ids]
     shared, last = SharedVideo(model, visual), model.language_model.layers[-1]

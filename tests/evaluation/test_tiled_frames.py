@@ -22,7 +22,6 @@ from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.benchmarks.registry import benchmark
 from liteframe.evaluation.watching import Watched
-from liteframe.models.video_llm.prompts import lines_text
 from tiny_world import host_folder, lma_run_folder
 
 TILE = 112
@@ -69,7 +68,7 @@ def expected_logits(model: Any, frames: int, order: str) -> list[list[float]]:
             for number, group in groupby(sorted(parts, key=itemgetter(0)), itemgetter(0))
         ]
     visual = torch.cat([part for _, part in parts])[None, None]
-    video = lines_text(model.prompts.processor, [(number, len(part)) for number, part in parts])
+    video = model.prompts.wording.lines_text([(number, len(part)) for number, part in parts])
     found = []
     inner = getattr(model, "inner", model)
     for question in questions():

@@ -84,7 +84,8 @@ def numbers(found: Estimate | None) -> list[Any] | None:
 
 def test_every_part_of_every_claim(evidence: Evidence, unchanged: Unchanged) -> None:
     compared = whole = 0
-    for (claim, verdict), before in zip(judged_claims(evidence), BEFORE["claims"], strict=True):
+    of_the_paper = [pair for pair in judged_claims(evidence) if not any("past" in row for row in pair[0].rows)]
+    for (claim, verdict), before in zip(of_the_paper, BEFORE["claims"], strict=True):
         needs = [part.methods or ("latency",) for part in verdict.parts]
         deciding = before["parts"][before["decided_by"]]
         before["parts"] = [part for part in before["parts"] if part[1] != "context"]

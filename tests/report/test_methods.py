@@ -6,7 +6,7 @@ from matplotlib.markers import MarkerStyle
 
 from liteframe.bench.encoders import ENCODERS
 from liteframe.bench.methods import in_order, label, method, methods, of_groups
-from liteframe.bench.paper.cells import BUDGETS, CELLS, CTD, FRAMES, LMA, MIXERS, RATIOS, frames_at
+from liteframe.bench.paper.cells import BUDGETS, CELLS, CTD, FRAMES, FURTHER_CELLS, LMA, MIXERS, RATIOS, frames_at
 from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS
 from report.accuracy_claims import REDUCING, counted
 from report.paper_tables import BEYOND_16X
@@ -31,10 +31,12 @@ def test_all_that_is_measured_has_an_entry_told_apart() -> None:
         assert each.same_as is None or each.same_as in methods()
 
 
-def test_methods_in_two_halves_stand_with_those_whose_llm_sees_more_and_in_no_claim() -> None:
+def test_later_rivals_and_methods_in_two_halves_stand_past_the_paper_and_in_no_claim() -> None:
     halves = {name for name in RUN_METHODS if name.endswith("-llm")}
-    assert halves == {*of_groups("before and inside the LLM")} <= {*BEYOND_16X}
-    assert not halves & {*of_groups(*REDUCING)}
+    assert halves == {*of_groups("before and inside the LLM")}
+    shown = {name for students in words()["beyond"].values() for name in students}
+    assert {*halves, *of_groups("later")} <= shown
+    assert not {*halves, *of_groups("later")} & {*of_groups(*REDUCING), *BEYOND_16X}
 
 
 def test_an_unknown_method_has_its_own_name_and_comes_last() -> None:
@@ -43,7 +45,9 @@ def test_an_unknown_method_has_its_own_name_and_comes_last() -> None:
 
 
 def test_everything_on_the_page_has_a_cell() -> None:
-    measured = {(method, frames) for cell in CELLS for method, counts in cell.methods for frames in counts}
+    measured = {
+        (method, frames) for cell in (*CELLS, *FURTHER_CELLS) for method, counts in cell.methods for frames in counts
+    }
     wanted = {"teacher", *of_groups(*REDUCING), CTD, LMA, *BEYOND_16X}
     wanted |= {name for of in ("ablations", "beyond") for students in words()[of].values() for name in students}
     wanted |= {f"{stage}-{mixer}" for stage in ("ctd", "lma") for mixer in MIXERS}

@@ -14,7 +14,7 @@ import yaml
 from reading import read_evidence
 
 from liteframe.bench.methods import label, of_groups
-from liteframe.bench.paper.cells import CELLS, FRAMES, PaperCell, find_cell
+from liteframe.bench.paper.cells import CELLS, FRAMES, FURTHER_CELLS, PaperCell, find_cell
 from liteframe.command.configs import shipped_configs
 from liteframe.errors import ConfigError
 from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
@@ -28,6 +28,7 @@ from report.claims import claims, judged_claims, parts_table
 from report.evidence import Evidence
 from report.paper_page import page, rivals, write_paper
 from report.paper_tables import reductions
+from report.records import read_beyond
 from report.verdicts import MISSING
 from report.wording import words
 
@@ -38,7 +39,8 @@ CLAIMS, REDUCTIONS = claims(), of_groups(*REDUCING)
 
 
 def page_of(evidence: Evidence, cells: Sequence[PaperCell] = CELLS, notes: str = "") -> str:
-    return page(evidence, judged_claims(evidence), notes, cells)
+    beyond = Evidence(read_beyond(Path("no records")), FURTHER_CELLS)
+    return page(evidence, beyond, judged_claims(evidence, beyond), notes, cells)
 
 
 def some(method: str, frames: int, seed: int) -> float:
@@ -89,7 +91,7 @@ def test_every_number_stands_where_it_belongs(records: Path, fill: Any, shapes_r
     (line,) = [line for line in table.splitlines() if line.startswith("| ToMe in clips |")]
     assert line.split(" | ")[2] == f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
     assert line.split(" | ")[4:] == [f"{less.mean:+.3f} ({less.low:+.3f} to {less.high:+.3f})", "16 |"]
-    assert "Every cell has its record." in text
+    assert "Every cell of the paper has its record." in text
     assert "| depth-wise convolution (the paper's) | 11.0 | 80.0 | 87.0 |" in text, "encode + project"
     assert f"| joint space-time attention |{f' {MISSING} |' * 3}" in text
     assert (
@@ -206,7 +208,7 @@ def test_notes_become_a_section(records: Path, fill: Any) -> None:
 def test_the_command_writes_and_checks(records: Path, fill: Any, capsys: pytest.CaptureFixture[str]) -> None:
     command = importlib.import_module("paper").main
     fill(records, some, [find_cell("teacher")])
-    options = ["--page", "--records", str(records)]
+    options = ["--page", "--records", str(records.parent)]
     assert command([*options, "--check"]) == 1
     assert "says something else than" in capsys.readouterr().out
     assert command(options) == 0 and command([*options, "--check"]) == 0

@@ -36,7 +36,7 @@ from liteframe.models.student.vit import TransformerBlock
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.adapted import frames_of, load_adapted
 from liteframe.models.video_llm.answering_model import AnsweringModel
-from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.base_vlm_loading import load_internvl
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS, VARIANTS
 from liteframe.ops.pooling import Block
@@ -93,7 +93,7 @@ class RunParts:
     def base_vlm(self) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
         """The teacher's Video LLM and its processor."""
         require_folders(self.base_vlm_folder)
-        return load_base_vlm(str(self.base_vlm_folder), ATTENTION)
+        return load_internvl(str(self.base_vlm_folder), ATTENTION)
 
     @cached_property
     def wap(self) -> WAP:

@@ -40,7 +40,8 @@ def chat_command(
     its own about what was seen up to then. One question is answered when the stream has ended.
 
     Args:
-        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
+        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of
+            an InternVL or a Qwen3-VL.
         video: a video file; with stream also a file that grows, a pipe ("-" is stdin), a camera (/dev/video0) or a URL
             (rtsp, udp, http, ...).
         question: what to ask; without it, questions are read line by line.

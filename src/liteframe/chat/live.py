@@ -99,7 +99,9 @@ class LiveChat:
             memory, frames = self._so_far(clock)
             with self._autocast(), clock.stage("project"):
                 visual_BTNC = self._model.model.project(memory.tokens())
-        talk = VideoChat(self._model.model, Seen(visual_BTNC, frames, clock.finish()), self._model.dtype)
+        middles = tuple((one.start_s + one.end_s) / 2 for one in memory.held)
+        groups = middles if self._model.model.host.timed else len(middles)
+        talk = VideoChat(self._model.model, Seen(visual_BTNC, frames, clock.finish(), None, groups), self._model.dtype)
         yield from talk.stream(question, max_tokens)
         assert talk.last is not None
         end = self._frames.end if self._done else None

@@ -25,7 +25,8 @@ def load(
     What its generation config asks for, and greedy answers do not follow, is said on stderr.
 
     Args:
-        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
+        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of
+            an InternVL or a Qwen3-VL.
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights. "auto" is that too, but on a
             CPU the faster of float32 and bfloat16, measured once a machine: where that is float32, bfloat16 weights

@@ -132,14 +132,15 @@ class ChatModel:
             return []
         seen = [self.watch(video, **watch) for video in videos]
         began = time.perf_counter()
-        ids = answer_batch(self.model, [one.visual_BTNC for one in seen], asked, max_tokens, self.dtype)
+        groups = [one.visual_BTNC.shape[1] if one.groups is None else one.groups for one in seen]
+        ids = answer_batch(self.model, [one.visual_BTNC for one in seen], asked, max_tokens, self.dtype, groups)
         llm_ms = {"llm": 1e3 * (time.perf_counter() - began)}
         return [
             Answer(
                 decode(self.model.prompts.tokenizer, answer),
                 one.frames,
                 one.tokens,
-                prompt_tokens=len(prompt_ids(self.model, one.visual_BTNC, question)),
+                prompt_tokens=len(prompt_ids(self.model, one.visual_BTNC, question, one.groups)),
                 cached_tokens=0,
                 answer_tokens=len(answer),
                 ms={**one.ms, **llm_ms},
@@ -258,4 +259,5 @@ class ChatModel:
         ):
             visual_BTNC, prefix = read_video(self.model, stream, size, self.device, self.dtype, clock, prefill)
             beside = {"decode": 1e3 * stream.decode_s, "transfer": 1e3 * stream.transfer_s}
-            return Seen(visual_BTNC, len(stream.indices), {**clock.finish(), **beside}, prefix)
+            groups = self.model.groups_of(len(stream.indices), stream.times_s)  # type: ignore[arg-type]
+            return Seen(visual_BTNC, len(stream.indices), {**clock.finish(), **beside}, prefix, groups)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from liteframe.chat.answer import Answer
 from liteframe.models.video_llm.generation import Conversation
+from liteframe.models.video_llm.hosts import Groups
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.reading import VideoPrefix
 from liteframe.models.video_llm.text_stream import TextStream
@@ -21,13 +22,15 @@ from liteframe.system.cancellation import Cancellation
 class Seen:
     """What the LLM sees of a video: (1, T, N, C_llm), the frames behind it, and the time that it took.
 
-    `prefix` is what the LLM has read of it meanwhile, if anything.
+    `prefix` is what the LLM has read of it meanwhile, if anything; `groups` are those of its frames, see
+    `VideoLLM.groups_of`.
     """
 
     visual_BTNC: Tensor
     frames: int
     ms: dict[str, float]
     prefix: VideoPrefix | None = None
+    groups: Groups | None = None
 
     @property
     def tokens(self) -> int:
@@ -49,7 +52,7 @@ class VideoChat:
     def __init__(self, model: VideoLLM, seen: Seen, dtype: torch.dtype | None = None) -> None:
         self._seen = seen
         self._tokenizer = model.prompts.tokenizer
-        self._conversation = Conversation(model, seen.visual_BTNC, dtype, seen.prefix)
+        self._conversation = Conversation(model, seen.visual_BTNC, dtype, seen.prefix, seen.groups)
         self.last: Answer | None = None
 
     def ask(self, question: str, max_tokens: int = 256, cancellation: Cancellation | None = None) -> Answer:

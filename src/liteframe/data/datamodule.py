@@ -49,7 +49,7 @@ from liteframe.system.run_seed import own_or_run_seed
 
 _FRAMES = _BATCH_SIZE = 8
 _USUAL_SIDE = 448
-_WORDS = ("rows", "sample_ids", "skipped")
+_WORDS = ("rows", "sample_ids", "skipped", "frame_times_s")
 """What of a batch is no tensor."""
 
 
@@ -286,7 +286,7 @@ class VideoDataModule(LightningDataModule):
     def train_dataloader(self) -> VideoLoader:
         """Training batches from the trainer's count of batches done; see `TrainBatchSampler`."""
         training, check = self._training(), self._checks.of_samples("train", self.settings.image_size)
-        dataset = training.dataset(self._pool, self.settings, check, self.clip_store)
+        dataset = training.dataset(self._pool, self.settings, check, self.clip_store, self._checks.timed)
         batches = training.batches()
         if self.trainer is not None and (total := batches_of_run(self.trainer, len(batches))) is not None:
             every = validates_every(self.trainer) if self.sources["val"] else None
@@ -356,8 +356,8 @@ class VideoDataModule(LightningDataModule):
         name, rows = (split, self.rows(split)) if isinstance(split, str) else (None, split)
         check = self._checks.of_samples(name, self.settings.image_size)
         samplers = [sampler or self.sampler]
-        how: dict[str, Any] = {"blank_batches": in_step, "check": check, "clips": self.clip_store}
-        dataset = VideoDataset(rows, samplers, self._pool, self.settings, windows, **how)
+        how: dict[str, Any] = {"blank_batches": in_step, "check": check, "timed": self._checks.timed}
+        dataset = VideoDataset(rows, samplers, self._pool, self.settings, windows, clips=self.clip_store, **how)
         size = (frames or self.frames, batch_size or self.batch_size)
         # Asked for when the batches are, because a stage sets `done_ids` after the loader is made.
         done = (lambda: dataset.indices_of(self.done_ids)) if name == "predict" else None

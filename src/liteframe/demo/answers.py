@@ -148,7 +148,7 @@ class Watcher:
             for reply in self._reply(subject, video, question.strip(), watch, cancellation):
                 shown = replace(shown, replies=[*shown.replies[:place], reply, *shown.replies[place + 1 :]])
                 yield shown
-        teacher = next((each.model for each in self.subjects if isinstance(each.model.model.backbone, Teacher)), None)
+        teacher = _teacher(self.subjects)
         if teacher is None or all(reply.error for reply in shown.replies):
             return
         try:
@@ -188,6 +188,18 @@ def _words(error: Exception, video: str) -> str:
 
 
 @torch.inference_mode()
+def _teacher(subjects: Sequence[Subject]) -> ChatModel | None:
+    """The first of the models that is an image encoder before an LLM; None where all have a student."""
+    return next((each.model for each in subjects if isinstance(each.model.model.backbone, Teacher)), None)
+
+
+def usual_saliency(subjects: Sequence[Subject]) -> str:
+    """WAP's importance score for the models: the class token, or the norm of tokens where their teacher has none."""
+    teacher = _teacher(subjects)
+    backbone = None if teacher is None else teacher.model.backbone
+    return "norm" if isinstance(backbone, Teacher) and "class_token" not in backbone.saliencies else "class_token"
+
+
 def weigh(chat: ChatModel, wap: WAP, video: str, watch: Watch) -> Weights:
     """WAP's weights over the frames of a video, of the tokens of a teacher in a Video LLM.
 
@@ -207,7 +219,8 @@ def weigh(chat: ChatModel, wap: WAP, video: str, watch: Watch) -> Weights:
     assert size is not None, "every encoder of a Video LLM has a size"
     seen = read_video(video, watch["frames"], watch["sampler"], size=size, truncated=watch.get("truncated", "error"))
     wap = replace(wap, block=teacher.geometry.block())
-    T, t = len(seen.frames_THWC), wap.block[0]
+    spanned = teacher.geometry.frames
+    T, t = len(seen.frames_THWC), wap.block[0] * spanned
     blocks = -(-T // t)
     shown = min(blocks, _MOST_BLOCKS)
     chosen = [(2 * number + 1) * blocks // (2 * shown) for number in range(shown)]
@@ -218,6 +231,7 @@ def weigh(chat: ChatModel, wap: WAP, video: str, watch: Watch) -> Weights:
         frames_BTCHW = resize_uint8(block_THWC.numpy(), size).to(chat.device)[None]
         with torch.autocast(chat.device.type, chat.dtype, enabled=chat.dtype is not None):
             vision = teacher(frames_BTCHW)
-        weights.append(wap.weights(vision)[0].float().cpu())
+        # Frames of one token share its weight.
+        weights.append(wap.weights(vision)[0].float().cpu().repeat_interleave(spanned, dim=0) / spanned)
     times = None if seen.times_s is None else [float(seen.times_s[place]) for place in places]
-    return Weights(frames_THWC, torch.cat(weights), times, wap.block, blocks)
+    return Weights(frames_THWC, torch.cat(weights), times, (t, *wap.block[1:]), blocks)

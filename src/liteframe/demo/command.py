@@ -29,13 +29,15 @@ def demo_command(
     engine: Literal["torch", "torch-compile", "openvino-int8", "torchao-fp8"] = "torch",
     similarity: Literal["dot", "cosine"] = "dot",
     scale: float | None = None,
+    saliency: Literal["class_token", "mean_token", "norm"] | None = None,
     max_video_mb: int = 100,
 ) -> int:
     """Ask about videos on a page in the browser, which shows where the time went.
 
     Args:
-        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
-        teacher: folder or hub id of an InternVL that answers beside it, with all of its tokens.
+        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of
+            an InternVL or a Qwen3-VL.
+        teacher: folder or hub id of an InternVL or a Qwen3-VL that answers beside it, with all of its tokens.
         host: address to listen at; by default this machine alone can ask.
         port: to listen at; 0 is any that is free.
         frames: frames to look at before the slider is moved; by default as many as the model was trained on, or 64.
@@ -49,6 +51,7 @@ def demo_command(
             float8 on a GPU.
         similarity: of WAP, whose weights over the teacher's frames are shown; as in the run that trained the model.
         scale: of WAP, likewise.
+        saliency: of WAP, likewise; by default the class token, or the norm with a Qwen3-VL, which has none.
         max_video_mb: most megabytes of a video.
     """
     if find_spec("gradio") is None:
@@ -66,12 +69,13 @@ def demo_command(
     if teacher is not None:
         models["teacher, all tokens"] = load_for_command(teacher, device, dtype, "torch")
 
-    from liteframe.demo.answers import Subject, Watcher
+    from liteframe.demo.answers import Subject, Watcher, usual_saliency
     from liteframe.demo.server import serve, upload_folder
     from liteframe.models.backbone import WAP
 
     subjects = [Subject(title, loaded) for title, loaded in models.items()]
-    watcher = Watcher(subjects, WAP(similarity=similarity, scale=scale), max_tokens)
+    wap = WAP(similarity=similarity, scale=scale, saliency=saliency or usual_saliency(subjects))
+    watcher = Watcher(subjects, wap, max_tokens)
     first = frames or min(watcher.usual_frames, most_frames or watcher.usual_frames)
     listening.listen()  # whoever comes at once waits for the page
     print(f"liteframe: the demo is at {http_url(listening)}/, Ctrl-C ends it", flush=True)

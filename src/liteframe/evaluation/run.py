@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from liteframe.errors import DataError, LiteFrameError, as_one_line
+from liteframe.errors import ConfigError, DataError, LiteFrameError, as_one_line
 from liteframe.evaluation.benchmarks.question import Question
 from liteframe.evaluation.frames import FrameReader, SampledFrames, Stretch, Unread
 from liteframe.evaluation.results import ANSWERED, SKIPPED, AnswerFile, Key, Part, fingerprint
@@ -43,6 +43,9 @@ class Run:
         reader: of the videos; its frame counts are those that are asked with.
         max_tokens: of an answer; 0 asks for the logits of the options alone.
         tiling: how frames are cut; None cuts none.
+
+    Raises:
+        ConfigError: tiles for a base VLM that is not shown any.
     """
 
     def __init__(
@@ -53,6 +56,10 @@ class Run:
         max_tokens: int,
         tiling: Tiling | None = None,
     ) -> None:
+        if tiling is not None and not subject.inner.host.tiles:
+            raise ConfigError(
+                f"--tiles cannot be had of a {subject.inner.host.name}, which sees whole frames; leave it out"
+            )
         self.subject, self.turns, self.reader = subject, turns, reader
         self.max_tokens, self.tiling = max_tokens, tiling
 

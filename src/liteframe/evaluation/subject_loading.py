@@ -15,7 +15,7 @@ from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP
 from liteframe.models.rivals.uneven import UnevenVideoLLM
 from liteframe.models.video_llm.adapted import is_adapted
-from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.base_vlm_loading import load_internvl
 from liteframe.models.video_llm.precision import merged_dtype
 
 _METHODS = {**RUN_METHODS, **VARIANT_METHODS}
@@ -31,7 +31,7 @@ class _BaseVLM(RunParts):
 
     @cached_property
     def base_vlm(self) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
-        return load_base_vlm(self.source)
+        return load_internvl(self.source)
 
     @cached_property
     def wap(self) -> WAP:

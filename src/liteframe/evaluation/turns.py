@@ -23,7 +23,7 @@ from liteframe.evaluation.frames import SampledFrames
 from liteframe.evaluation.prompts.prompt import Prompt
 from liteframe.evaluation.talk import Turn
 from liteframe.evaluation.watching import Shown
-from liteframe.models.video_llm.prompts import PromptBuilder, image_text, lines_text
+from liteframe.models.video_llm.prompts import PromptBuilder
 
 _AS_LOADER = "interleaved_as_lmms_eval"
 INTERLEAVED = ("interleaved", _AS_LOADER)
@@ -60,7 +60,7 @@ class Turns:
         Raises:
             DataError: subtitles that cannot be read, or that hold what prompts are built of.
         """
-        video = lines_text(self.prompts.processor, shown.lines)
+        video = self.prompts.wording.lines_text(shown.lines, shown.groups)
         duration_s = question.duration_s or sampled.duration_s
         said = self._subtitles(question, duration_s) if self.subtitles else None
         if said is not None and self.prompt.rule in INTERLEAVED:
@@ -96,8 +96,7 @@ class Turns:
                     raise DataError(f"a subtitle holds {token!r}, which prompts are built of; take it out of the file")
                 words.append(item)
             elif item in line_at:
-                number, tokens = line_at[item]
-                words.append(f"Frame{number}: {image_text(self.prompts.processor, tokens)}")
+                words.append(self.prompts.wording.line(line_at[item], shown.groups))
         return "\n".join(words)
 
     def _subtitles(self, question: Question, duration_s: float) -> list[Subtitle]:

@@ -15,7 +15,7 @@ from liteframe.evaluation.frames import SampledFrames
 from liteframe.evaluation.subject import EvaluatedModel
 from liteframe.models.backbone import VisionTokens, joined
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
-from liteframe.models.video_llm.prompts import Line
+from liteframe.models.video_llm.hosts import Groups, Line
 from liteframe.models.video_llm.tiling import WHOLE, Grid, Tiling
 
 
@@ -29,6 +29,7 @@ class Shown:
         frames_per_line: frames of the video behind each number.
         frames: that were looked at.
         grid: of tiles that each was cut into.
+        groups: of the frames, see `VideoLLM.groups_of`.
     """
 
     visual: Tensor
@@ -36,6 +37,7 @@ class Shown:
     frames_per_line: int
     frames: int
     grid: Grid = WHOLE
+    groups: Groups = 0
 
     @property
     def tokens(self) -> int:
@@ -78,7 +80,8 @@ class Watched:
                 " give fewer --tiles, or a higher --ratio"
             )
         spanned = self.subject.frames_per_line
-        return Shown(tokens_MC[None, None], tuple(lines), spanned, len(places), self.frames.grid)
+        groups = self.subject.inner.groups_of(len(places), self.frames.seen(count).times_s)
+        return Shown(tokens_MC[None, None], tuple(lines), spanned, len(places), self.frames.grid, groups)
 
     def _encode(self, frames_TCHW: Tensor, places_T: Tensor, shared: bool = False) -> tuple[Tensor, Sequence[Line]]:
         """Tokens of the LLM's width (M, C) of some frames, and their `Frame` lines."""

@@ -13,6 +13,7 @@ from liteframe.data.remote.file import is_url
 from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.hf.run_folder import RunFolder
+from liteframe.models.video_llm.hosts import HOSTS
 from liteframe.system.tables import markdown
 
 _USE = """\
@@ -31,8 +32,12 @@ inputs = processor.apply_chat_template(
 answer = model.generate(**inputs, max_new_tokens=64)[:, inputs["input_ids"].shape[1] :]
 print(processor.batch_decode(answer, skip_special_tokens=True)[0])
 ```
-
+"""
+_PICTURES = """
 A still image goes in as `{"type": "image", "path": ...}` and is encoded as a clip of that image repeated."""
+_TIMES = """
+Prompts tell the second of each group of frames. Files have it; of frames in an array, give the rate:
+`processor.apply_chat_template(..., video_fps=2.0)` or `processor(text=..., videos=[frames], video_fps=2.0)`."""
 _STAGE_NAMES = {True: "LMA (language model adaptation)", False: "CTD (compressed token distillation), LLM as it was"}
 _ENCODER_OF_LMA = "LMA (language model adaptation), of which this is the encoder alone, LLM as it was"
 
@@ -49,13 +54,14 @@ def model_card(
         host: folder or hub id of the base VLM.
         parameters: part of the model -> how many it has.
     """
+    family = HOSTS[config.base_vlm]
     sections = [
         _front_matter(host),
         "# Model card",
         f"A Video LLM with a LiteFrame encoder ([arXiv 2605.17260](https://arxiv.org/abs/2605.17260)) in the base VLM"
         f" `{_name(host)}`, made by liteframe {liteframe.__version__}.",
         "Licence: FILL IN. The weights of the base VLM are in this folder and come under their own licence.",
-        _USE,
+        "\n".join([_USE.rstrip("\n"), *([_PICTURES] * family.pictures), *([_TIMES] * family.timed)]),
         _what_it_is(config, processor, parameters),
         _how_it_was_made(run),
     ]

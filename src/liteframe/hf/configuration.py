@@ -9,6 +9,7 @@ from transformers import AutoConfig, PretrainedConfig, Qwen2Config
 from liteframe.errors import ConfigError
 from liteframe.models.folders.strict import StrictPretrainedConfig
 from liteframe.models.student.encoder import LiteFrameConfig
+from liteframe.models.video_llm.hosts import HOSTS, INTERNVL
 from liteframe.ops.pooling import check_size
 
 
@@ -21,10 +22,12 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
         encoder_config: a `LiteFrameConfig` or its fields; the paper's encoder by default.
         text_config: config of the LLM, or its fields with `model_type`.
         image_token_id: id that stands in a prompt where a visual token goes.
-        downsample_ratio: of the base VLM's pixel shuffle.
+        downsample_ratio: tokens a side that the LLM sees, to those that the projector takes.
         projector_hidden_act: activation in the base VLM's projector.
         tie_word_embeddings: whether the LLM's head shares the weights of its embeddings.
         adapter: subfolder of a LoRA adapter that is put on the LLM when the model is loaded; None if there is none.
+        base_vlm: family of the base VLM, by the `model_type` of its configs.
+        deepstack_layers: first layers of the LLM that take features of their own of each visual token (Qwen3-VL).
 
     Raises:
         ConfigError: a field that is of another kind or size.
@@ -42,6 +45,8 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
         projector_hidden_act: str = "gelu",
         tie_word_embeddings: bool = True,
         adapter: str | None = None,
+        base_vlm: str = INTERNVL.model_type,
+        deepstack_layers: int = 0,
         **kwargs: Any,
     ) -> None:
         if not isinstance(encoder_config, LiteFrameConfig):
@@ -49,6 +54,7 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
         if not isinstance(text_config, PretrainedConfig):
             text_config = AutoConfig.for_model(**text_config) if text_config else Qwen2Config()
         _check(image_token_id, downsample_ratio, adapter)
+        _check_family(base_vlm, deepstack_layers, encoder_config.output_size)
         self.encoder_config = encoder_config
         self.text_config = text_config
         self.image_token_id = image_token_id
@@ -56,6 +62,7 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
         self.projector_hidden_act = projector_hidden_act
         self.tie_word_embeddings = tie_word_embeddings
         self.adapter = adapter
+        self.base_vlm, self.deepstack_layers = base_vlm, deepstack_layers
         super().__init__(**kwargs)
 
     def tokens_per_clip(self, height: int, width: int) -> int:
@@ -77,3 +84,13 @@ def _check(image_token_id: Any, downsample_ratio: Any, adapter: Any) -> None:
         raise ConfigError(f"downsample_ratio is {str(downsample_ratio)[:60]}; it must be a number from 1/64 to 1")
     if adapter is not None and (not isinstance(adapter, str) or not adapter):
         raise ConfigError(f"adapter is {str(adapter)[:60]!r}; it must be the name of a folder beside config.json")
+
+
+def _check_family(base_vlm: Any, deepstack_layers: Any, output_size: int) -> None:
+    if base_vlm not in HOSTS:
+        raise ConfigError(f"base_vlm is {str(base_vlm)[:60]!r}; it must be one of {', '.join(HOSTS)}")
+    if type(deepstack_layers) is not int or not 0 <= deepstack_layers <= 64 or output_size % (deepstack_layers + 1):
+        raise ConfigError(
+            f"deepstack_layers is {str(deepstack_layers)[:60]}; it must be a number from 0 to 64, with features of as"
+            f" many layers and one more in the encoder's width of {output_size}"
+        )

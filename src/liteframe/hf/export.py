@@ -33,6 +33,7 @@ from liteframe.models.video_llm.adapted import (
     merge_adapter,
 )
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.hosts import host_of
 from liteframe.models.video_llm.model import end_ids
 from liteframe.models.video_llm.prompts import PromptBuilder
 from liteframe.system.own_folder import replace_folder
@@ -111,7 +112,8 @@ def export_folder(
     else:
         host, processor = load_base_vlm(host_source)
         encoder = LiteFrameEncoder.from_pretrained(run.encoder)
-    PromptBuilder(processor)  # raises where the base VLM's processor lacks what prompts need
+    family = host_of(host.config, host_source)
+    PromptBuilder(processor, host=family)  # raises where the base VLM's processor lacks what prompts need
     model = LiteFrameForConditionalGeneration.from_host(host, encoder)
     torch.nn.Module.to(model, rounded or host.dtype)
     if adapter is not None and not merge:
@@ -163,4 +165,5 @@ def _processor(model: LiteFrameForConditionalGeneration, of_host: Any, frames: F
         chat_template=of_host.chat_template,
         frames_per_group=encoder.stride[0],
         sampler=sampler.describe() if sampler is not None and is_known(sampler) else None,
+        base_vlm=model.config.base_vlm,
     )

@@ -17,6 +17,7 @@ from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import DataError
+from liteframe.hf.frame_times import FrameRate
 
 
 def list_of(kind: str, given: Any) -> list[Any]:
@@ -41,33 +42,39 @@ def read_video(
     num_frames: int | None,
     fps: float | None,
     usual: FrameSampler | None = None,
-) -> Tensor:
-    """A video as uint8 frames (T, 3, height, width). A file is decoded in a process that is killed after two minutes.
+    rate: FrameRate | None = None,
+) -> tuple[Tensor, np.ndarray | None]:
+    """A video as uint8 frames (T, 3, height, width), and the second of each, where that is known.
+
+    A file is decoded in a process that is killed after two minutes.
 
     Args:
-        video: path of a file, uint8 RGB (T, H, W, 3) or (T, 3, H, W), or a list of frames.
+        video: path of a file, uint8 RGB (T, H, W, 3) or (T, 3, H, W), or a list of frames or of their pictures' paths.
         size: height and width in pixels.
         num_frames: that many frames, at most all that there are; None takes every frame.
         fps: frames a second to take of a file, `num_frames` at most.
         usual: chooses the frames of a file where `fps` is not given; None is UniformMidpoints, as always of an array.
+        rate: of an array or list; None where nothing tells it.
 
     Raises:
         DecodeError: the file cannot be read.
-        DataError: not a video of uint8 RGB, no frames, or `fps` for frames that have no times.
+        DataError: not a video of uint8 RGB, no frames, `fps` for frames that have no times, or a rate of other frames.
     """
     sampler: FrameSampler = UniformMidpoints() if fps is None else FpsCapped(fps)
     if _is_path(video):
         if fps is None and usual is not None:
             sampler = usual
-        return resize_uint8(read_file(video, num_frames, sampler, size=size).frames_THWC, size)
+        read = read_file(video, num_frames, sampler, size=size)
+        return resize_uint8(read.frames_THWC, size), read.times_s
     total = len(video)
     if not total:
         raise DataError("a video of no frames")
     count = total if num_frames is None else num_frames
     chosen = sampler.indices(total, count, None, np.random.default_rng(0), {})
+    times_s = None if rate is None else rate.times_s(total)[chosen]
     if isinstance(video, (list, tuple)):
-        return torch.cat([resize_uint8(_frame(video[index])[None], size) for index in chosen])
-    return resize_uint8(_channels_last(_array(video))[chosen], size)
+        return torch.cat([resize_uint8(_frame(video[index])[None], size) for index in chosen]), times_s
+    return resize_uint8(_channels_last(_array(video))[chosen], size), times_s
 
 
 def read_image(image: Any, size: tuple[int, int]) -> Tensor:
@@ -80,11 +87,11 @@ def read_image(image: Any, size: tuple[int, int]) -> Tensor:
     Raises:
         DataError: no such file, not an image, or one of more pixels than fit into memory with ease.
     """
-    if _is_path(image):
-        image = open_picture(local_path(image))
     return resize_uint8(_frame(image)[None], size)
 
 
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm")
+"""Files of one frame: lists of these are one video, and lists of other files several."""
 _FORMS = {"video": "a list of frames", "image": "a picture of PIL"}
 
 
@@ -99,10 +106,18 @@ def _is_frame(given: Any) -> bool:
 def _is_video(given: Any) -> bool:
     if isinstance(given, (np.ndarray, Tensor)):
         return given.ndim == 4
-    return isinstance(given, Sequence) and len(given) > 0 and all(_is_frame(frame) for frame in given)
+    if _is_path(given) or not isinstance(given, Sequence) or not len(given):
+        return False
+    return all(_is_frame(frame) for frame in given) or all(_is_picture(frame) for frame in given)
+
+
+def _is_picture(given: Any) -> bool:
+    return _is_path(given) and os.fspath(given).lower().endswith(_PICTURES)
 
 
 def _frame(frame: Any) -> np.ndarray:
+    if _is_path(frame):
+        frame = open_picture(local_path(frame))
     if isinstance(frame, Image.Image):
         require_small(frame, "a picture")
         return np.array(frame.convert("RGB"))

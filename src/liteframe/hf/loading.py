@@ -42,7 +42,7 @@ def load_video_llm(
     """The Video LLM in a folder, in eval mode.
 
     Args:
-        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL with its own vision
+        source: export folder of an LMA run, what `liteframe export` made of it, or a base VLM with its own vision
             encoder; the last two may be hub ids too. Each may also lie at an address (`s3://bucket/model`).
         attention: attention implementation of the LLM, "eager" or "sdpa"; None is transformers' choice.
         dtype: of weights that an adapter is merged into; None is the one of the LLM's.
@@ -76,7 +76,7 @@ def load_video_llm(
     if is_adapted(folder / "export"):
         raise ConfigError(f"{folder} is a run folder; give the model in it, {folder / 'export'}")
     if os.path.isdir(folder) and not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder}: no model here; give the export folder of an LMA run, or an InternVL's folder")
+        raise ConfigError(f"{folder}: no model here; give the export folder of an LMA run, or a base VLM's folder")
     if _model_type(str(source)) == LiteFrameVideoConfig.model_type:
         return _load_exported(str(source), attention, dtype)
     host, processor = load_base_vlm(str(source), attention)
@@ -114,6 +114,7 @@ def _load_exported(source: str, attention: str | dict[str, str] | None, dtype: t
         model.config.image_token_id,
         end_ids(model.generation_config),
         not_applied=not_applied(model.generation_config),
+        host=model.host,
     )
     height, width = processor.image_size
     backbone = LiteFrameBackbone(model.encoder, (height, width))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, GenerationMixin, InternVLForConditionalGeneration
+from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
 from liteframe.errors import ConfigError
 from liteframe.hf.configuration import LiteFrameVideoConfig
@@ -18,8 +16,8 @@ from liteframe.models.clip_chunks import CLIPS_AT_ONCE, encode_chunks
 from liteframe.models.folders.model_folder import model_subfolder
 from liteframe.models.folders.strict import StrictPreTrainedModel, open_folder
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import project_tokens
 from liteframe.models.video_llm.adapted import merge_adapter
+from liteframe.models.video_llm.hosts import HOSTS, INTERNVL, Host, host_of
 from liteframe.models.video_llm.model import scatter_visual
 
 _LOSS_KWARGS = ("num_items_in_batch", "shift_labels", "ignore_index")
@@ -44,22 +42,26 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         super().__init__(config)
         text: Any = config.text_config
         self.encoder = LiteFrameEncoder(config.encoder_config)
-        self.projector = projector_of(config)
+        self.projector = self.host.new_projector(config)
         self.language_model = AutoModel.from_config(text, trust_remote_code=False)
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()
 
+    @property
+    def host(self) -> Host:
+        """Family of its base VLM."""
+        return HOSTS[self.config.base_vlm]
+
     @classmethod
-    def from_host(
-        cls, host: InternVLForConditionalGeneration, encoder: LiteFrameEncoder
-    ) -> LiteFrameForConditionalGeneration:
+    def from_host(cls, host: PreTrainedModel, encoder: LiteFrameEncoder) -> LiteFrameForConditionalGeneration:
         """The base VLM with `encoder` in place of its vision tower; it shares their modules.
 
         Raises:
             ConfigError: the encoder's features are not of the width that the base VLM's projector takes.
         """
-        theirs: Any = host.config
-        width = theirs.vision_config.hidden_size
+        theirs, base_vlm = host.config, cast(Any, host)
+        family = host_of(theirs, theirs.name_or_path or "the base VLM")
+        width = family.feature_width(theirs)
         if encoder.config.output_size != width:
             raise ConfigError(
                 f"the encoder gives features of width {encoder.config.output_size}, the base VLM takes {width};"
@@ -68,16 +70,17 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         config = LiteFrameVideoConfig(
             encoder_config=encoder.config.to_diff_dict(),
             text_config=theirs.text_config.to_diff_dict(),
-            image_token_id=theirs.image_token_id,
-            downsample_ratio=theirs.downsample_ratio,
-            projector_hidden_act=theirs.projector_hidden_act,
+            image_token_id=family.visual_token_id(theirs),
+            downsample_ratio=family.downsample_ratio(theirs),
+            base_vlm=family.model_type,
+            **family.export_fields(theirs),
             tie_word_embeddings=theirs.tie_word_embeddings,
         )
         with torch.device("meta"):
             model = cls(config)
-        model.encoder, model.projector = encoder, host.model.multi_modal_projector
-        model.language_model, model.lm_head = host.model.language_model, host.lm_head
-        model.generation_config = host.generation_config
+        model.encoder, model.projector = encoder, family.projector(base_vlm)
+        model.language_model, model.lm_head = base_vlm.model.language_model, base_vlm.lm_head
+        model.generation_config = base_vlm.generation_config
         return model.eval()
 
     @classmethod
@@ -112,7 +115,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
     def project_clips(self, pixel_values_videos: Tensor, clip_groups: Tensor | None = None) -> Tensor:
         """As the function `project_clips`, with the model's own encoder and projector."""
         ratio = self.config.downsample_ratio
-        return project_clips(self.encoder, self.projector, ratio, pixel_values_videos, clip_groups)
+        return project_clips(self.encoder, self.projector, ratio, pixel_values_videos, clip_groups, self.host)
 
     def forward(
         self,
@@ -135,9 +138,9 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             pixel_values_videos: clips of all videos and images of the batch, in the order of their positions in the
                 prompts, (clips, clip_frames, C, H, W).
             attention_mask: (B, L), 0 at padding.
-            position_ids: (B, L).
+            position_ids: (B, L), numbers of the tokens in their prompts, whatever the base VLM makes of them.
             past_key_values: keys and values of what came before.
-            inputs_embeds: (B, L, C_llm) in place of `input_ids`, the visual tokens in it.
+            inputs_embeds: (B, L, C) in place of `input_ids`, the visual tokens in it, see `Host.project`.
             labels: (B, L), -100 where there is no loss.
             use_cache: give keys and values back.
             logits_to_keep: of the last so many tokens alone; 0 is all. Or the positions to keep.
@@ -158,11 +161,12 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
                 inputs_embeds = scatter_visual(inputs_embeds, positions_BL, visual)
         kwargs.pop("return_dict", None)
         of_loss = {name: kwargs.pop(name) for name in _LOSS_KWARGS if name in kwargs}
-        outputs = self.language_model(
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
+        outputs = self.host.last_hidden(
+            self.language_model,
+            inputs_embeds,
+            position_ids,
+            past_key_values,
+            attention_mask,
             use_cache=use_cache,
             **kwargs,
         )
@@ -216,25 +220,15 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
         return ids, {**others, "pixel_values_videos": clips, **({} if groups is None else {"clip_groups": groups})}
 
 
-def projector_of(config: LiteFrameVideoConfig) -> InternVLMultiModalProjector:
-    """The base VLM's projector, with fresh weights."""
-    sizes: Any = SimpleNamespace(
-        vision_config=SimpleNamespace(hidden_size=config.encoder_config.output_size),
-        text_config=config.text_config,
-        downsample_ratio=config.downsample_ratio,
-        projector_hidden_act=config.projector_hidden_act,
-    )
-    return InternVLMultiModalProjector(sizes)
-
-
 def project_clips(
     encoder: LiteFrameEncoder,
     projector: nn.Module,
     downsample_ratio: float,
     pixel_values_videos: Tensor,
     clip_groups: Tensor | None = None,
+    host: Host = INTERNVL,
 ) -> Tensor:
-    """What the LLM sees of clips: (groups, N, C_llm), one group for each of the `stride[0]` frames of a token.
+    """What the LLM sees of clips: (groups, N, C), one group for each of the `stride[0]` frames of a token.
 
     Args:
         encoder: takes the clips, a few at a time.
@@ -242,10 +236,11 @@ def project_clips(
         downsample_ratio: of the base VLM's pixel shuffle.
         pixel_values_videos: normalised pixels (clips, clip_frames, C, H, W).
         clip_groups: how many groups of each clip count, (clips,); None is all.
+        host: family of the base VLM.
     """
     pixels = pixel_values_videos.to(encoder.head.weight.dtype)
     features = encode_chunks(lambda part: encoder(part).last_hidden_state, pixels, encoder.clip_frames, CLIPS_AT_ONCE)
-    visual = project_tokens(projector, features, downsample_ratio)
+    visual = host.project(projector, features, downsample_ratio)
     if clip_groups is None:
         return visual.flatten(0, 1)
     return visual[torch.arange(visual.shape[1], device=visual.device) < clip_groups.to(visual.device)[:, None]]

@@ -11,6 +11,7 @@ import os
 import re
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
@@ -18,24 +19,17 @@ from transformers import BatchFeature, ProcessorMixin
 from liteframe.data.sampling import FrameSampler, sampler_from
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
+from liteframe.hf.call_options import NOT_FOR_TEMPLATES, UNBOUNDED, for_calls
+from liteframe.hf.frame_times import FrameRate, frame_rates
 from liteframe.hf.inputs import list_of, read_image, read_video
 from liteframe.models.folders.config_limits import require_sane
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.strict import open_folder
 from liteframe.models.video_llm.chat_template import render, require_bounded, template_of
-from liteframe.models.video_llm.prompts import image_text, require_visual_tokens, video_text
+from liteframe.models.video_llm.hosts import HOSTS, INTERNVL, Groups, Host, Wording, seconds_of_groups
 from liteframe.system.own_folder import drop_listing
 
 _RENDERED = "liteframe_text"
-_UNBOUNDED = ("continue_final_message", "return_assistant_tokens_mask", "sanitize_control_tokens")
-_NOT_FOR_TEMPLATES = (
-    "tokenize",
-    "return_tensors",
-    "return_dict",
-    "load_audio_from_video",
-    "processor_kwargs",
-    *_UNBOUNDED,
-)
 
 
 class LiteFrameProcessor(ProcessorMixin):
@@ -53,6 +47,7 @@ class LiteFrameProcessor(ProcessorMixin):
         num_frames: frames taken of a video file, at most, unless a call says otherwise.
         sampler: name and settings of what chooses the frames, as `FrameSampler.describe` gives them; null is
             UniformMidpoints.
+        base_vlm: family of the base VLM, by the `model_type` of its configs.
         chat_template: the base VLM's.
         frames_per_group: frames that a token spans; null is all of a clip.
 
@@ -70,6 +65,7 @@ class LiteFrameProcessor(ProcessorMixin):
         chat_template: str | None = None,
         frames_per_group: int | None = None,
         sampler: dict[str, Any] | None = None,
+        base_vlm: str = INTERNVL.model_type,
     ) -> None:
         super().__init__(tokenizer, chat_template=chat_template)
         numbers = {"image_size": image_size, "clip_frames": clip_frames, "tokens_per_clip": tokens_per_clip}
@@ -80,11 +76,24 @@ class LiteFrameProcessor(ProcessorMixin):
         self.sampler = sampler
         self.frame_sampler()  # raises where there is none of these settings
         self.frames_per_group = clip_frames if frames_per_group is None else frames_per_group
-        self.start_image_token = tokenizer.start_image_token
-        self.end_image_token = tokenizer.end_image_token
-        self.image_token = tokenizer.context_image_token
-        self.video_token = tokenizer.video_token
-        require_visual_tokens(self, f"{tokenizer.name_or_path}: the tokenizer")
+        if base_vlm not in HOSTS:
+            raise ConfigError(f"processor: base_vlm is {str(base_vlm)[:60]!r}; it must be one of {', '.join(HOSTS)}")
+        self.base_vlm = base_vlm
+        tokens = self.host.tokens_of(tokenizer)
+        self.image_token: str = tokens["image_token"]
+        for name, token in tokens.items():
+            setattr(self, name, token)
+        _ = self.wording  # raises where the tokenizer lacks a token
+
+    @property
+    def host(self) -> Host:
+        """Family of the base VLM."""
+        return HOSTS[self.base_vlm]
+
+    @property
+    def wording(self) -> Wording:
+        """How videos are written."""
+        return self.host.wording(self, f"{self.tokenizer.name_or_path}: the tokenizer")
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -112,11 +121,11 @@ class LiteFrameProcessor(ProcessorMixin):
         Raises:
             ConfigError: the template fails or takes too much, or an option that would need it rendered otherwise.
         """
-        if asked := [name for name in _UNBOUNDED if kwargs.get(name)]:
+        if asked := [name for name in UNBOUNDED if kwargs.get(name)]:
             raise ConfigError(f"{asked[0]} cannot be had of a {type(self).__name__}; leave it out")
         template = self._resolve_chat_template(chat_template)
         conversations, is_batched = self._normalize_conversations(conversation)
-        words = {name: value for name, value in kwargs.items() if name not in _NOT_FOR_TEMPLATES}
+        words = {name: value for name, value in kwargs.items() if name not in NOT_FOR_TEMPLATES}
         variables = {"tools": None, "documents": None, "add_generation_prompt": False}
         variables = {**variables, **self.tokenizer.special_tokens_map, **words}
         filled, asked_for = [], set()
@@ -128,7 +137,7 @@ class LiteFrameProcessor(ProcessorMixin):
         others = {name: value for name, value in kwargs.items() if name not in words or name not in asked_for}
         others = {name: value for name, value in others.items() if name not in ("tools", "documents")}
         as_it_is = f"{{{{ messages[0]['{_RENDERED}'] }}}}"
-        return super().apply_chat_template(filled if is_batched else filled[0], as_it_is, **others)
+        return super().apply_chat_template(filled if is_batched else filled[0], as_it_is, **for_calls(others))
 
     def __call__(
         self,
@@ -137,6 +146,8 @@ class LiteFrameProcessor(ProcessorMixin):
         videos: Any = None,
         num_frames: int | None = None,
         fps: float | None = None,
+        video_fps: float | None = None,
+        video_metadata: Any = None,
         padding: bool | str = True,
         padding_side: str = "left",
         return_tensors: str = "pt",
@@ -151,11 +162,14 @@ class LiteFrameProcessor(ProcessorMixin):
             images: paths, pictures of PIL or uint8 arrays, one for each image token in the prompts, in their order;
                 lists may be nested.
             text: prompts, as `apply_chat_template` writes them; without any, the clips alone.
-            videos: paths, uint8 arrays (T, H, W, 3) or (T, 3, H, W), or lists of frames, one for each video token;
-                their lengths may differ.
+            videos: paths, uint8 arrays (T, H, W, 3) or (T, 3, H, W), or lists of frames or of their pictures' paths,
+                one for each video token; their lengths may differ.
             num_frames: frames to take of each video, spread evenly; by default `self.num_frames` of a file, and every
                 frame of an array or list.
             fps: frames a second to take of each file, `num_frames` at most.
+            video_fps: rate of arrays and lists of frames, for base VLMs whose prompts tell the second of each group.
+            video_metadata: the same of each video, as transformers has it: dicts with `fps`, and with `frames_indices`
+                where the frames are not all of the video's. Files tell their own times.
             padding, padding_side: of prompts of different lengths.
             return_tensors: "pt".
             kwargs: for the tokenizer.
@@ -167,16 +181,22 @@ class LiteFrameProcessor(ProcessorMixin):
         if return_tensors != "pt":
             raise ConfigError(f"return_tensors is {return_tensors!r}; only 'pt' can be given")
         kwargs.pop("do_sample_frames", None)  # apply_chat_template adds it
-        visuals = {"image": list_of("image", images), "video": list_of("video", videos)}
+        shown = list_of("video", videos)
+        rates = frame_rates(len(shown), video_fps, video_metadata)
+        visuals = {"image": list_of("image", images), "video": [*zip(shown, rates, strict=True)]}
         clips: list[Tensor] = []
         clip_groups: list[int] = []
 
         def add(kind: str, visual: Any) -> str:
-            frames_TCHW = read_image(visual, self._size) if kind == "image" else self._video(visual, num_frames, fps)
-            clips_of_it, groups = self.clips_of(frames_TCHW)
+            if kind == "image":
+                self._require_pictures()
+                frames_TCHW, times_s = read_image(visual, self._size), None
+            else:
+                frames_TCHW, times_s = self._video(visual[0], visual[1], num_frames, fps)
+            clips_of_it, counts = self.clips_of(frames_TCHW)
             clips.append(clips_of_it)
-            clip_groups.extend(groups)
-            return self.text_of(kind, sum(groups))
+            clip_groups.extend(counts)
+            return self.text_of(kind, self._groups(sum(counts), times_s) if text is not None else sum(counts))
 
         data: dict[str, Any] = {}
         if text is None:
@@ -203,7 +223,8 @@ class LiteFrameProcessor(ProcessorMixin):
 
     def _fill(self, texts: list[str], visuals: dict[str, list[Any]], add: Any) -> list[str]:
         """The prompts with each token of an image or video replaced by its positions."""
-        tokens = {"image": self.image_token, "video": self.video_token}
+        tokens = {"image": self.image_token, "video": self.wording.video_token}
+        texts = [self.wording.bare(text) for text in texts]
         for kind, token in tokens.items():
             places = sum(text.count(token) for text in texts)
             if places != len(visuals[kind]):
@@ -220,10 +241,27 @@ class LiteFrameProcessor(ProcessorMixin):
 
         return [pattern.sub(places_of, text) for text in texts]
 
-    def _video(self, video: Any, num_frames: int | None, fps: float | None) -> Tensor:
+    def _groups(self, count: int, times_s: Any) -> Groups:
+        """So many groups of frames, as the prompts of the base VLM tell of them."""
+        if not self.host.timed:
+            return count
+        if times_s is None:
+            raise DataError(
+                f"prompts of a {self.host.name} tell the second of each group of frames; give video_fps, the rate of"
+                " the frames in the array, or video_metadata"
+            )
+        return seconds_of_groups(times_s, self.frames_per_group)
+
+    def _require_pictures(self) -> None:
+        if not self.host.pictures:
+            raise DataError(f"this export, of a {self.host.name}, takes videos alone; leave images out")
+
+    def _video(
+        self, video: Any, rate: FrameRate | None, num_frames: int | None, fps: float | None
+    ) -> tuple[Tensor, np.ndarray | None]:
         if num_frames is None and isinstance(video, (str, os.PathLike)):
             num_frames = self.num_frames
-        return read_video(video, self._size, num_frames, fps, self.frame_sampler())
+        return read_video(video, self._size, num_frames, fps, self.frame_sampler(), rate)
 
     def clips_of(self, frames_TCHW: Tensor) -> tuple[Tensor, list[int]]:
         """Whole clips (clips, clip_frames, 3, height, width), and how many groups of each count.
@@ -235,10 +273,10 @@ class LiteFrameProcessor(ProcessorMixin):
         groups, most = -(-len(frames_TCHW) // self.frames_per_group), self.clip_frames // self.frames_per_group
         return filled.unflatten(0, (-1, self.clip_frames)), [min(most, groups - n) for n in range(0, groups, most)]
 
-    def text_of(self, kind: str, groups: int) -> str:
-        """What stands in a prompt for an image or a video of so many groups of frames."""
-        tokens = self.tokens_per_group
-        return image_text(self, tokens) if kind == "image" else video_text(self, groups, tokens)
+    def text_of(self, kind: str, groups: Groups) -> str:
+        """What stands in a prompt for an image or a video of such groups of frames."""
+        tokens, wording = self.tokens_per_group, self.wording
+        return wording.image_text(tokens) if kind == "image" else wording.video_text(groups, tokens)
 
     @property
     def tokens_per_group(self) -> int:

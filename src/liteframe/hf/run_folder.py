@@ -16,6 +16,8 @@ from liteframe.system.json_files import read_json
 from liteframe.system.own_folder import listing_sha256
 
 _ENCODER = "config.json"
+_BASE_VLMS = ("InternVL", "Qwen3VL")
+"""Teachers that are the encoders of base VLMs."""
 
 
 @dataclass
@@ -82,13 +84,13 @@ class RunFolder:
         return str(known)
 
     def _teacher(self) -> str | None:
-        """Folder or hub id of the InternVL that CTD's teacher was; None if not known."""
+        """Folder or hub id of the base VLM that CTD's teacher was of; None if not known."""
         teacher = None if self.record is None else self.record.teacher
         if teacher is None:
             return None
-        if teacher.kind != "InternVL":
+        if teacher.kind not in _BASE_VLMS:
             raise ConfigError(
-                f"{self.export}: distilled from {teacher.kind} {teacher.source}, no base VLM; name the InternVL"
+                f"{self.export}: distilled from {teacher.kind} {teacher.source}, no base VLM; name the one"
                 " whose projector takes these features with --host, or export the encoder alone to a file that ends"
                 " in .onnx"
             )

@@ -102,7 +102,7 @@ class LiteFrame(lmms):
         seen, model = self._seen(asked), self._chat.model
         if isinstance(seen, DataError):
             raise seen
-        prompt = len(prompt_ids(model, seen.visual_BTNC, asked.question))
+        prompt = len(prompt_ids(model, seen.visual_BTNC, asked.question, seen.groups))
         most = room_for_answer(model, prompt, wanted.max_tokens)
         answer = VideoChat(model, seen, self._chat.dtype).ask(asked.question, most)
         if answer.answer_tokens == most < wanted.max_tokens:

@@ -47,7 +47,8 @@ def serve_command(
     """Answer questions about videos over HTTP, as OpenAI's chat completions.
 
     Args:
-        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of an InternVL.
+        model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of
+            an InternVL or a Qwen3-VL.
         host: address to listen at; by default this machine alone can ask.
         port: to listen at; 0 is any that is free.
         api_key: that requests must bear; also from the environment variable LITEFRAME_API_KEY.

@@ -138,7 +138,9 @@ class AnswerService:
             finally:
                 for task in tasks:
                     task.cancel()
-        videos = [(one.visual_BTNC.shape[1], one.visual_BTNC.shape[2]) for one in seen]
+        videos = [
+            (one.visual_BTNC.shape[1] if one.groups is None else one.groups, one.visual_BTNC.shape[2]) for one in seen
+        ]
         model = self._chat.model
         ids = await self._writer.run(lambda: model.prompts.dialogue_ids(request.template_messages(), videos))
         asked = request.answer_tokens

@@ -39,7 +39,7 @@ def answer_step(
         step: see `VideoLLM.answer_logits`.
         mean_over: see `answer_loss`.
     """
-    groups = model.groups(batch["valid_frames_B"])
+    groups = model.groups(batch["valid_frames_B"], batch.get("frame_times_s"))
     conversations = [
         turns_of(row, stage.step_rng(sample_id), most) if lines else _NOTHING_SAID
         for row, sample_id, lines in zip(batch["rows"], batch["sample_ids"], groups, strict=True)
@@ -64,7 +64,7 @@ def validation_answers(
         most: as in training: of a row with more `questions`, the LLM is run on as many at a time.
         in_step: run the LLM equally often on all ranks, which have to call this, because they share out its weights.
     """
-    groups = model.groups(batch["valid_frames_B"])
+    groups = model.groups(batch["valid_frames_B"], batch.get("frame_times_s"))
     talks = [_talks(row, most) if lines else [] for row, lines in zip(batch["rows"], groups, strict=True)]
     visual_BTNC = model.project(tokens_BTHWC)
     rounds = max(1, *map(len, talks))

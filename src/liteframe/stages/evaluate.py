@@ -19,6 +19,7 @@ from liteframe.evaluation.scoring.likelihood import likeliest
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.clip_chunks import encode_chunks
 from liteframe.models.video_llm.generation import prompt_ids, require_room
+from liteframe.models.video_llm.hosts import Groups, count_of
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.following import follow_frames, require_size_told
 from liteframe.system.atomic import atomic_write_json
@@ -31,8 +32,8 @@ class EvaluateStage(LightningModule):
     fields themselves. The figures go to the log and to `evaluation.json` in the run folder.
 
     Args:
-        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL, which
-            then reads with its own encoder.
+        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL or a Qwen3-VL,
+            which then reads with its own encoder.
         choices: "letters" lists the options under the question as A., B., ... and asks for a letter; "words" asks the
             question as it is and compares the options' own first tokens.
         attention: attention implementation of the LLM, "eager" or "sdpa"; null is transformers' choice.
@@ -81,21 +82,23 @@ class EvaluateStage(LightningModule):
         count_answers(MultipleChoiceAccuracy(), row, asked, [0] * len(asked))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        for row, frames_TCHW, valid in zip(batch["rows"], batch["frames_BTCHW"], batch["valid_frames_B"], strict=True):
+        assert self.model is not None
+        groups_B = self.model.groups(batch["valid_frames_B"], batch.get("frame_times_s"))
+        for row, frames_TCHW, groups in zip(batch["rows"], batch["frames_BTCHW"], groups_B, strict=True):
             try:
-                self._answer(row, frames_TCHW, valid)
+                self._answer(row, frames_TCHW, groups)
             except DataError as error:  # of its words, its length, its options: that row's alone
                 self.trainer.datamodule.leave_out(row, error)  # type: ignore[attr-defined]
 
-    def _answer(self, row: dict[str, Any], frames_TCHW: Tensor, valid: Tensor) -> None:
+    def _answer(self, row: dict[str, Any], frames_TCHW: Tensor, groups: Groups) -> None:
         assert self.model is not None
         asked = questions_of(row)
-        whole_clips = self.model.groups(valid[None])[0] * self.model.frames_per_group
+        whole_clips = count_of(groups) * self.model.frames_per_group
         visual_1TNC = self._read(self.model, frames_TCHW[None, :whole_clips])
         prompts = [self._words(question) for question in asked]
         for words in prompts:
-            require_room(self.model, len(prompt_ids(self.model, visual_1TNC, words)), 1)
-        (hidden_QC,) = self.model.before_answers(visual_1TNC, [prompts])
+            require_room(self.model, len(prompt_ids(self.model, visual_1TNC, words, groups)), 1)
+        (hidden_QC,) = self.model.before_answers(visual_1TNC, [prompts], groups)
         chosen = [
             likeliest(option_logits(self.model, hidden_C, self._options(question, row)))
             for question, hidden_C in zip(asked, hidden_QC, strict=True)

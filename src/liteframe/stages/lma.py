@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from liteframe.data.sources.row_checks import RowCheck
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Dense
 from liteframe.models.folders.model_folder import whole_folder
-from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.models.folders.training_record import TeacherName, TrainingRecord
 from liteframe.models.gradient_checkpointing import checkpoint_layers
-from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import InternVLTeacher, read_config
+from liteframe.models.student.encoder import LiteFrameConfig, LiteFrameEncoder
+from liteframe.models.teachers import read_config
 from liteframe.models.video_llm.adapted import frames_of, save_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.hosts import INTERNVL, host_of
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.models.video_llm.sharding import gather, shard
 from liteframe.stages.answers import answer_step, validation_answers
@@ -58,7 +59,7 @@ class LMAStage(Stage):
     With `data.val` it logs `val/loss` and `val/answer_accuracy`, over all answer tokens of that split.
 
     Args:
-        host: folder or hub id of the InternVL whose LLM is adapted.
+        host: folder or hub id of the base VLM whose LLM is adapted: an InternVL or a Qwen3-VL.
         encoder: folder of the encoder that CTD exported; null is the base VLM's own, which stays as it is (set
             `train_encoder` to false): what the same training does without a student.
         lora: see `LoraSettings`; without `train_llm` it changes nothing.
@@ -143,7 +144,9 @@ class LMAStage(Stage):
         return Path(whole_folder(self.encoder_source))
 
     def check_sources(self) -> None:
-        read_config(self.host_source)
+        config = read_config(self.host_source)
+        family = host_of(config, self.host_source)
+        family.require_readable(config, self.host_source)
         if self.encoder_source is None:
             self._check_own_encoder()
             return
@@ -159,10 +162,30 @@ class LMAStage(Stage):
             )
         record = TrainingRecord.read(self.encoder_folder)
         teacher = None if record is None else record.model.get("teacher_class")
-        if teacher not in (None, InternVLTeacher.__name__):
+        if teacher not in (None, family.teacher.__name__):
             raise ConfigError(
                 f"{self.encoder_source}: distilled from a {teacher}, and the base VLM"
-                f" {self.host_source} reads features of an InternVL alone; {self._own_encoder}"
+                f" {self.host_source} reads features of {'an InternVL' if family is INTERNVL else f'a {family.name}'}"
+                f" alone; {self._own_encoder}"
+            )
+        student = LiteFrameConfig.from_pretrained(self.encoder_folder)
+        self._require_width(student, family.feature_width(config))
+        if record is not None and record.teacher is not None and not self._is_host(record.teacher):
+            rank_zero_only(print)(
+                f"{self.encoder_source}: distilled from {record.teacher.source}, and the base VLM is"
+                f" {self.host_source}: unless their image encoders are the same, its projector does not know these"
+                " features"
+            )
+
+    def _is_host(self, teacher: TeacherName) -> bool:
+        """Whether a teacher may be the base VLM: by their names, as copies of one model lie in different places."""
+        return teacher.source.rstrip("/").rpartition("/")[2] == self.host_source.rstrip("/").rpartition("/")[2]
+
+    def _require_width(self, student: LiteFrameConfig, width: int) -> None:
+        if student.output_size != width:
+            raise ConfigError(
+                f"{self.encoder_source}: gives features of width {student.output_size}, the base VLM"
+                f" {self.host_source} takes {width}; {self._own_encoder}"
             )
 
     def _check_own_encoder(self) -> None:
@@ -175,8 +198,9 @@ class LMAStage(Stage):
 
     @property
     def _own_encoder(self) -> str:
+        options = host_of(read_config(self.host_source), self.host_source).teacher.options(self.host_source)
         return (
-            f"distil one from the base VLM (`liteframe fit --config ctd.yaml --model.teacher {self.host_source}`). An"
+            f"distil one from the base VLM (`liteframe fit --config ctd.yaml {options}`). An"
             " encoder of another teacher is used by itself: as a LiteFrameEncoder, or after `liteframe export RUN"
             " encoder.onnx`"
         )
@@ -201,7 +225,11 @@ class LMAStage(Stage):
         if self.model is not None:
             return
         host, processor = load_base_vlm(self.host_source, self.attention)
-        backbone = self._student(host.config.vision_config)
+        family = host_of(host.config, self.host_source)
+        backbone = self._student(family.feature_width(host.config))
+        if backbone is None and self._of_target["block"][0] is None and not isinstance(self.compressor, Dense):
+            own = family.teacher.geometry_of(host.config.vision_config, self.host_source)
+            self.compressor = replace(self.compressor, block=own.block())
         host.requires_grad_(False)
         llm: Any = host.model.language_model
         if self.train_llm:
@@ -226,16 +254,12 @@ class LMAStage(Stage):
         # What was loaded is in eval mode, where Lightning leaves it and layers do no checkpointing.
         self.model = model.train()
 
-    def _student(self, vision: Any) -> LiteFrameBackbone | None:
+    def _student(self, width: int) -> LiteFrameBackbone | None:
         """What CTD exported; None for the base VLM's own encoder."""
         if self.encoder_source is None:
             return None
         encoder = LiteFrameEncoder.from_pretrained(self.encoder_source)
-        if encoder.config.output_size != vision.hidden_size:
-            raise ConfigError(
-                f"{self.encoder_source}: gives features of width {encoder.config.output_size}, the base VLM"
-                f" {self.host_source} takes {vision.hidden_size}; {self._own_encoder}"
-            )
+        self._require_width(encoder.config, width)
         encoder.save_memory(self.encoder_chunk_clips, self.checkpoint_encoder)
         return LiteFrameBackbone(encoder, frames_of(self.encoder_folder).image_size)
 

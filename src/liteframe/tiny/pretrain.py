@@ -20,7 +20,7 @@ from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool, VisionTokens
 from liteframe.models.teachers import read_config
-from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.base_vlm_loading import load_internvl
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.stages.answers import answer_step, validation_answers
 from liteframe.stages.conversation_check import ConversationCheck, context_length, tokens_per_group
@@ -177,7 +177,7 @@ class HostPretrainStage(Stage):
 
     def configure_model(self) -> None:
         if self.model is None:
-            base_vlm, self._processor = load_base_vlm(self.host_source, self.attention)
+            base_vlm, self._processor = load_internvl(self.host_source, self.attention)
             self._base_vlm = [base_vlm]
             self.model = VideoLLM(base_vlm, self._processor)
             follow_frames(self, FrameSpec(self.model.frames.image_size), self.host_source)

@@ -18,8 +18,9 @@ from vllm.sequence import IntermediateTensors
 
 from liteframe.data.transforms import normalize
 from liteframe.hf.configuration import LiteFrameVideoConfig
-from liteframe.hf.modeling import project_clips, projector_of
+from liteframe.hf.modeling import project_clips
 from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.video_llm.hosts import HOSTS
 from liteframe.vllm.processing import (
     MODALITIES,
     LiteFrameDummyInputs,
@@ -48,10 +49,12 @@ class LiteFrameForConditionalGeneration(nn.Module, SupportsMultiModal):
         super().__init__()
         config: LiteFrameVideoConfig = vllm_config.model_config.hf_config
         self.config = config
+        host = HOSTS[config.base_vlm]
+        host.require_not_timed("Answers of vLLM")
         own: Any = self  # of which `nn.Module` says that every attribute may be a tensor
         with own._mark_tower_model(vllm_config, set(MODALITIES)):
             self.encoder = LiteFrameEncoder(config.encoder_config)
-            self.projector = projector_of(config)
+            self.projector = host.new_projector(config)
         with own._mark_language_model(vllm_config):
             self.language_model = init_vllm_registered_model(
                 vllm_config=vllm_config,

@@ -54,7 +54,9 @@ class LiteFrameProcessingInfo(BaseProcessingInfo):
 
     @cached_property
     def prompts(self) -> PromptBuilder:
-        return PromptBuilder(self.get_hf_processor())
+        processor = self.get_hf_processor()
+        processor.host.require_not_timed("Answers of vLLM")
+        return PromptBuilder(processor)
 
     def text_ids(self, modality: str, groups: int) -> list[int]:
         """Ids of what stands in a prompt for an image or video. Raises DataError for more lines than have numbers."""
@@ -117,7 +119,7 @@ class LiteFrameMultiModalProcessor(BaseMultiModalProcessor[LiteFrameProcessingIn
                     if modality == "image":
                         frames_TCHW = read_image(item, (height, width))
                     else:
-                        frames_TCHW = read_video(item, (height, width), num_frames=None, fps=None)
+                        frames_TCHW, _ = read_video(item, (height, width), num_frames=None, fps=None)
                     clips_NTCHW, counted = processor.clips_of(frames_TCHW)
                     clips.append(clips_NTCHW)
                     groups.extend(counted)

@@ -11,7 +11,7 @@ import pytest
 
 from built_stages import build_stage
 from liteframe.bench.paper.base_run import Busy, Workplace
-from liteframe.bench.paper.cells import CELLS, STORES, PaperCell, Training, find_cell
+from liteframe.bench.paper.cells import CELLS, FURTHER_CELLS, STORES, PaperCell, Training, find_cell
 from liteframe.bench.paper.training import drop_stores, recipe_of, student_of, train
 from liteframe.bench.paper.work import Worker
 from liteframe.data.store.feature_store import StoreKey
@@ -164,7 +164,9 @@ def build(verb: str, config: str, args: Sequence[str]) -> BuildOnly:
     return build_stage(verb, config, *words)
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.training], ids=lambda cell: cell.name)
+@pytest.mark.parametrize(
+    "cell", [cell for cell in (*CELLS, *FURTHER_CELLS) if cell.training], ids=lambda cell: cell.name
+)
 def test_the_stages_know_every_setting(cell: PaperCell, place: Workplace) -> None:
     assert cell.training is not None
     for stage in recipe_of(cell, place).stages:

@@ -18,7 +18,7 @@ from liteframe.data.decoding.processes import child
 from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool, VideoFrames
 from liteframe.data.sampling import FpsCapped, KeyFrames, RandomSegment, UniformMidpoints
 from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, LiteFrameError
-from slow_decoders import FailingSampler, GreedySampler
+from slow_decoders import WRONG_TIMES, FailingSampler, GreedySampler
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +178,23 @@ def test_jobs_are_spread_over_the_processes(video: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["type", "dtype", "count", "order", "range", "shape", "ragged", "info", "words", "nothing"]
+    "wrong", ["type", "dtype", "count", "order", "range", "shape", "ragged", "info", "words", "nothing", *WRONG_TIMES]
 )
 def test_what_a_decoder_returns_is_checked(wrong: str, video: str) -> None:
     with DecodePool(deadline_s=60, decoder="slow_decoders:wrong") as pool:
         (result,) = pool.run([DecodeJob(video, UniformMidpoints(), 3, row={"wrong": wrong})])
     assert isinstance(result, DecodeError)
     assert "the decoder returned" in result.reason or wrong == "ragged"
+    assert ("times_s" in result.reason) == (wrong in WRONG_TIMES)
+
+
+def test_times_in_a_list_are_those_of_an_array(video: str) -> None:
+    asked = [DecodeJob(video, UniformMidpoints(), 3), DecodeJob(video, indices=(9, 2, 2))]
+    with DecodePool(deadline_s=60, decoder="slow_decoders:told_as_a_list") as pool:
+        results = pool.run(asked)
+    for result, expected in zip(results, ([0.0, 5.0, 7.0], [9.0, 2.0, 2.0]), strict=True):
+        assert isinstance(result, VideoFrames) and isinstance(result.times_s, np.ndarray), result
+        assert result.times_s.dtype == np.float64 and result.times_s.tolist() == expected
 
 
 def test_faults_of_settings_are_raised_not_blamed_on_videos(pool: DecodePool, video: str) -> None:

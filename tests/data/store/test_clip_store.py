@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from painted_videos import write_video
 from liteframe.data.datamodule import VideoDataModule
 from liteframe.data.decoding.processes.job import DecodeJob, VideoFrames, decode
 from liteframe.data.loading.batching import BatchShape
+from liteframe.data.loading.stage_checks import StageChecks
 from liteframe.data.loading.unused_settings import require_used
 from liteframe.data.sampling import Linspace, RandomSegment, UniformMidpoints
 from liteframe.data.store.clip_store import ClipStore, StoredFrames
@@ -236,3 +238,45 @@ def test_configs_name_it() -> None:
     parsed = parser.parse_object({"data": config})
     assert parser.instantiate_classes(parsed).data.clip_store == ClipStore("clips", 2.0)
     assert "_usage" not in parser.dump(parsed)
+
+
+def timed(videos: Path, store: Path) -> tuple[list[Any], list[str]]:
+    """Times of the frames of all videos, and what was decoded for them."""
+    data = VideoDataModule(
+        test=str(videos), clip_store=ClipStore(str(store)), image_size=32, batch_size=1, decoder="pyav"
+    )
+    data.setup("test")
+    pool: Any = data._pool
+    return [times for batch in data.loader("test") for times in batch["frame_times_s"]], pool.decoded
+
+
+def test_times_of_frames_are_kept(clips: Path, tmp_path: Path) -> None:
+    (first, decoded), again = timed(clips, tmp_path / "store"), timed(clips, tmp_path / "store")
+    assert len(decoded) == 3 and again == (first, [])
+    assert [len(times) for times in first] == [3, 8, 8]
+    for times in first:
+        assert np.allclose(np.array(times) * 25, np.round(np.array(times) * 25), atol=1e-2) and times[-1] > times[0]
+
+
+def test_clips_of_earlier_versions_are_decoded_again_where_times_are_needed(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = ClipStore.write
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ClipStore, "write", lambda own, asked, clip: write(own, asked, replace(clip, times_s=None)))
+        timed(clips, tmp_path / "store")
+    assert timed(clips, tmp_path / "store") == ([None] * 3, [])
+    monkeypatch.setattr(StageChecks, "timed", True)
+    found, decoded = timed(clips, tmp_path / "store")
+    assert len(decoded) == 3 and all(found)
+    assert timed(clips, tmp_path / "store") == (found, [])
+
+
+def test_times_that_have_changed_are_not_taken(clips: Path, tmp_path: Path) -> None:
+    expected, _ = timed(clips, tmp_path / "store")
+    for path in files(tmp_path / "store"):
+        data = path.read_bytes()
+        (told,) = {np.array(times).tobytes() for times in expected if np.array(times).tobytes() in data}
+        path.write_bytes(data.replace(told, np.full(len(told) // 8, 9.0).tobytes()))
+    found, decoded = timed(clips, tmp_path / "store")
+    assert found == expected and len(decoded) == 3

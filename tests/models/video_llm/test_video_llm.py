@@ -15,7 +15,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Pool
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.models.video_llm.prompts import Turn
+from liteframe.models.video_llm.prompts import IGNORE, Turn
 from tiny_world import host_folder
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -118,17 +118,20 @@ def test_answer_logits_are_a_prefill_for_each_token() -> None:
 def test_positions_with_gaps_are_one_sequence() -> None:
     """Against a causal mask written out: without a mask of its own, transformers would cut at each gap."""
     model = video_llm()
-    embeds = torch.randn(1, 9, model.language_model.config.hidden_size, generator=torch.Generator().manual_seed(0))
-    positions = torch.arange(9)[None] * 4
-    causal = torch.full((9, 9), torch.finfo(torch.float32).min).triu(1)[None, None]
-    expected = model.language_model(
-        inputs_embeds=embeds, attention_mask=causal, position_ids=positions, use_cache=False
+    visual = model.project(model.encode(frames(3, 1)))
+    prompts = model.prompts.batch(TALKS[:1], [3], visual.shape[2], step=4)
+    embeds = model.embed(prompts.input_ids_BL, visual)
+    length = embeds.shape[1]
+    causal = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)[None, None]
+    hidden = model.language_model(
+        inputs_embeds=embeds, attention_mask=causal, position_ids=prompts.positions_BL, use_cache=False
     ).last_hidden_state
-    torch.testing.assert_close(model.hidden_states(embeds, positions), expected, **CLOSE)
+    expected = model.lm_head(hidden[:, :-1][prompts.labels_BL[:, 1:] != IGNORE])
+    torch.testing.assert_close(model.answer_logits(TALKS[:1], visual, [3], step=4).logits_MV, expected, **CLOSE)
     dense = model.hidden_states(embeds)
-    assert not torch.allclose(dense, expected, atol=1e-2), "positions matter"
+    assert not torch.allclose(dense, hidden, atol=1e-2), "positions matter"
     # With rotary positions a constant shift changes nothing; a gap between any two tokens does.
-    torch.testing.assert_close(model.hidden_states(embeds, torch.arange(9)[None] + 7), dense, **CLOSE)
+    torch.testing.assert_close(model.hidden_states(embeds, torch.arange(length)[None] + 7), dense, **CLOSE)
 
 
 def test_places_and_tokens_must_agree() -> None:

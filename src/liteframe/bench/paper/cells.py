@@ -28,6 +28,8 @@ BUDGETS = (64, 128, 256, 512)
 """Figure 3: visual tokens of a video."""
 MIXERS = ("full", "attention", "joint", "none")
 """What may mix a clip's frames in place of the paper's depth-wise convolution."""
+COMPARED = ("teacher", "students", "pooling")
+"""Cells of the paper that are measured on the run of `FURTHER_CELLS` too."""
 _TOLD = tomllib_load(__file__)
 STORES: dict[str, list[str]] = _TOLD["stores"]
 MEANINGS: dict[str, str] = _TOLD["meanings"]
@@ -121,9 +123,14 @@ def _cell(
 
 
 CELLS = tuple(_cell(**line) for line in _TOLD["cells"])
+FURTHER_CELLS = (
+    *(cell for cell in CELLS if cell.name in COMPARED),
+    *(_cell(**line, seeds=ALL_SEEDS) for line in _TOLD["beyond"]),
+)
+"""What goes past the paper, with what it is compared to; on another run of each world, with records of its own."""
 
 
-def find_cell(name: str, cells: Sequence[PaperCell] = CELLS) -> PaperCell:
+def find_cell(name: str, cells: Sequence[PaperCell] = (*CELLS, *FURTHER_CELLS)) -> PaperCell:
     """The cell of that name. Raises ConfigError where there is none."""
     for cell in cells:
         if cell.name == name:

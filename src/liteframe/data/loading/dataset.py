@@ -71,6 +71,7 @@ class VideoDataset(Dataset[Any]):
             all in order. Samples at `GONE` are left out of their batches.
         check: of each sample that was read.
         clips: keeps the frames that are decoded, and gives those that it has.
+        timed: it has to be known when frames are; clips that do not tell are decoded again.
     """
 
     def __init__(
@@ -86,12 +87,13 @@ class VideoDataset(Dataset[Any]):
         places_N: np.ndarray | None = None,
         check: SampleCheck | None = None,
         clips: ClipStore | None = None,
+        timed: bool = False,
     ) -> None:
         self.rows = rows if isinstance(rows, RowTable) else RowTable([rows])
         self.samplers, self.settings = list(samplers), settings
         self.windows, self.blank_batches, self.store = windows, blank_batches, store
         self.question_types, self.places_N, self.check = question_types, places_N, check
-        self.clips = clips
+        self.clips, self.timed = clips, timed
         self._pool = pool
 
     @property
@@ -204,7 +206,9 @@ class VideoDataset(Dataset[Any]):
 
     def _stored_clip(self, draft: Draft) -> StoredFrames | None:
         """The draft's frames, where the clip store has them."""
-        return None if self.clips is None or draft.clip_request is None else self.clips.read(draft.clip_request)
+        if self.clips is None or draft.clip_request is None:
+            return None
+        return self.clips.read(draft.clip_request, self.timed)
 
     def _settle(self, draft: Draft, frames: _Read) -> Sample | Skipped:
         """The finished sample, or the skip of it."""
@@ -237,15 +241,18 @@ class VideoDataset(Dataset[Any]):
             raise frames
         assert frames is not None
         if isinstance(frames, StoredFrames):
-            sample = draft.sample(frames.frames_TCHW, frames.indices, self._whole_clips(len(frames.indices)))
+            sample = draft.sample(
+                frames.frames_TCHW, frames.indices, self._whole_clips(len(frames.indices)), frames.times_s
+            )
             return replace(sample, decoder=frames.decoder)
         started = time.perf_counter()
         frames_TCHW = resize_uint8(frames.frames_THWC, self.settings.image_size)
         resize_s = time.perf_counter() - started
         if self.clips is not None and draft.clip_request is not None:
-            kept = StoredFrames(frames_TCHW, tuple(frames.indices.tolist()), frames.decoder)
+            times_s = None if frames.times_s is None else tuple(frames.times_s.tolist())
+            kept = StoredFrames(frames_TCHW, tuple(frames.indices.tolist()), frames.decoder, times_s)
             self.clips.write(draft.clip_request, kept)
-        sample = draft.sample(frames_TCHW, frames.indices, self._whole_clips(len(frames_TCHW)))
+        sample = draft.sample(frames_TCHW, frames.indices, self._whole_clips(len(frames_TCHW)), frames.times_s)
         return replace(sample, decode_s=frames.decode_s, resize_s=resize_s, decoder=frames.decoder)
 
     def _blank(self, draft: Draft, num_frames: int) -> Sample:

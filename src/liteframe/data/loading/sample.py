@@ -24,6 +24,8 @@ class Sample:
         frames_TCHW: uint8; the last clip is filled up by the last frame.
         valid_frames: how many of them are of the video; 0 in a blank sample.
         frame_indices_T: int64, numbers of the frames in the video, -1 in padding.
+        frame_times_s: seconds from the first frame of the video to each, without padding; None where that is not known.
+            Not a tensor: Lightning would round it to the precision of the run, and not all devices have float64.
         row: the manifest's, or `path`, `id` and `decoder` of a store's entry.
         sample_id: id of the row, with the number of the window where it has several.
         index: of the sample in its data set.
@@ -36,6 +38,7 @@ class Sample:
     frames_TCHW: Tensor
     valid_frames: int
     frame_indices_T: Tensor
+    frame_times_s: tuple[float, ...] | None
     row: dict[str, Any]
     sample_id: str
     index: int
@@ -71,12 +74,19 @@ class Draft:
     clip_request: str | None = None
     targets_THWC: Tensor | None = None
 
-    def sample(self, frames_TCHW: Tensor, indices: Sequence[int] | np.ndarray, length: int) -> Sample:
+    def sample(
+        self,
+        frames_TCHW: Tensor,
+        indices: Sequence[int] | np.ndarray,
+        length: int,
+        times_s: Sequence[float] | np.ndarray | None = None,
+    ) -> Sample:
         """The sample of these frames, padded to `length` frames."""
         return Sample(
             frames_TCHW=pad_frames(frames_TCHW, length),
             valid_frames=len(frames_TCHW),
             frame_indices_T=_pad(torch.as_tensor(indices, dtype=torch.int64), length, -1),
+            frame_times_s=None if times_s is None else tuple(map(float, times_s)),
             row=self.row,
             sample_id=self.sample_id,
             index=self.index,
@@ -87,7 +97,7 @@ class Draft:
         """The sample with nothing but padding: black frames of (height, width), and targets of zeros."""
         targets = None if self.targets_THWC is None else torch.zeros_like(self.targets_THWC)
         no_frames = torch.empty(0, 3, *size, dtype=torch.uint8)
-        return replace(self, targets_THWC=targets).sample(no_frames, (), length)
+        return replace(self, targets_THWC=targets).sample(no_frames, (), length, ())
 
     def skip(self, reason: str) -> Skipped:
         """The sample left out."""
@@ -108,6 +118,7 @@ def collate(items: Sequence[Sample | Skipped]) -> dict[str, Any]:
         "skipped": skipped,
         "frames_BTCHW": torch.stack([pad_frames(sample.frames_TCHW, length) for sample in samples]),
         "frame_indices_BT": torch.stack([_pad(sample.frame_indices_T, length, -1) for sample in samples]),
+        "frame_times_s": [sample.frame_times_s for sample in samples],
         "valid_frames_B": torch.tensor([sample.valid_frames for sample in samples]),
         "rows": [sample.row for sample in samples],
         "sample_ids": [sample.sample_id for sample in samples],

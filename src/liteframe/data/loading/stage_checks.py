@@ -24,6 +24,12 @@ class StageChecks:
 
     stage: Any
 
+    @property
+    def timed(self) -> bool:
+        """Whether the stage's base VLM, once that is loaded, is told when frames are."""
+        model = getattr(self.stage, "model", None)
+        return bool(getattr(getattr(model, "host", None), "timed", False))
+
     def uses(self, split: str) -> bool:
         """Whether the stage looks at a split: not every one validates."""
         return split != "val" or self.stage is None or is_overridden("validation_step", self.stage)

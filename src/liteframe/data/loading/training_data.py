@@ -57,7 +57,12 @@ class TrainingData:
         return TrainBatchSampler(rows, self.shapes, self.seed, self.rank, self.world_size, mixture=mixture)
 
     def dataset(
-        self, pool: DecodePool, settings: ClipSettings, check: SampleCheck | None, clips: ClipStore | None = None
+        self,
+        pool: DecodePool,
+        settings: ClipSettings,
+        check: SampleCheck | None,
+        clips: ClipStore | None = None,
+        timed: bool = False,
     ) -> VideoDataset:
         """The samples, to be asked for by the requests of `batches`; for the arguments see `VideoDataset`."""
         return VideoDataset(
@@ -71,6 +76,7 @@ class TrainingData:
             places_N=self.samples.places_N,
             check=check,
             clips=clips,
+            timed=timed,
         )
 
     def id_at(self, place: int) -> str:

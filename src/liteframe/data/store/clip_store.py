@@ -40,11 +40,13 @@ class StoredFrames:
         frames_TCHW: uint8.
         indices: numbers of the frames in the video.
         decoder: that read them; None where it is not known.
+        times_s: seconds from the first frame of the video to each; None where it is not known.
     """
 
     frames_TCHW: torch.Tensor
     indices: tuple[int, ...]
     decoder: str | None = None
+    times_s: tuple[float, ...] | None = None
 
 
 @dataclass
@@ -120,8 +122,13 @@ class ClipStore:
         }
         return json.dumps(request, sort_keys=True, default=repr)
 
-    def read(self, request: str) -> StoredFrames | None:
-        """The clip of a request; None where it is not there. One whose bytes have changed is not, and is said."""
+    def read(self, request: str, timed: bool = False) -> StoredFrames | None:
+        """The clip of a request; None where it is not there. One whose bytes have changed is not, and is said.
+
+        Args:
+            request: see `request`.
+            timed: only a clip that tells when its frames are, which those of earlier versions do not.
+        """
         path = self._path(request)
         if not path.is_file():
             return None
@@ -129,9 +136,13 @@ class ClipStore:
             with safe_open(path, "pt") as file:
                 about = file.metadata() or {}
                 frames_TCHW, indices_T = file.get_tensor("frames"), file.get_tensor("indices")
-            if about["request"] != request or int(about["crc32"]) != _crc32(frames_TCHW):
+                times_T = file.get_tensor("times") if "times" in file.keys() else None  # noqa: SIM118
+            if about["request"] != request or int(about["crc32"]) != _crc32(frames_TCHW, times_T):
                 raise ValueError("its bytes have changed")
-            clip = StoredFrames(frames_TCHW, tuple(indices_T.tolist()), about["decoder"] or None)
+            if timed and times_T is None:
+                return None
+            times_s = None if times_T is None else tuple(times_T.tolist())
+            clip = StoredFrames(frames_TCHW, tuple(indices_T.tolist()), about["decoder"] or None, times_s)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             log.warning("%s: cannot be used (%s); its video is decoded again", path, error)
             return None
@@ -140,8 +151,11 @@ class ClipStore:
     def write(self, request: str, clip: StoredFrames) -> None:
         """Keeps a clip where there is room; what goes wrong with the disk is said, and decoding goes on without."""
         path, frames_TCHW = self._path(request), clip.frames_TCHW.contiguous()
-        about = {"request": request, "crc32": str(_crc32(frames_TCHW)), "decoder": clip.decoder or ""}
         tensors = {"frames": frames_TCHW, "indices": torch.tensor(clip.indices, dtype=torch.int64)}
+        if clip.times_s is not None:
+            tensors["times"] = torch.tensor(clip.times_s, dtype=torch.float64)
+        crc32 = _crc32(frames_TCHW, tensors.get("times"))
+        about = {"request": request, "crc32": str(crc32), "decoder": clip.decoder or ""}
         try:
             if self._bytes() + frames_TCHW.nbytes > self.gigabytes * 1e9:
                 return
@@ -165,5 +179,6 @@ class ClipStore:
         return self._usage.bytes
 
 
-def _crc32(frames_TCHW: torch.Tensor) -> int:
-    return zlib.crc32(frames_TCHW.flatten().numpy().data)
+def _crc32(frames_TCHW: torch.Tensor, times_T: torch.Tensor | None) -> int:
+    of_frames = zlib.crc32(frames_TCHW.flatten().numpy().data)
+    return of_frames if times_T is None else zlib.crc32(times_T.numpy().tobytes(), of_frames)

@@ -15,8 +15,8 @@ from liteframe.models.backbone import VisionTokens
 from liteframe.models.rivals.wrapped import WrappedVideoLLM
 from liteframe.models.teachers.internvl import pixel_shuffle
 from liteframe.models.video_llm.answering_model import TokenCounts
+from liteframe.models.video_llm.hosts import Line
 from liteframe.models.video_llm.model import VideoLLM
-from liteframe.models.video_llm.prompts import Line
 from liteframe.ops.compressors.features import Compressed
 
 

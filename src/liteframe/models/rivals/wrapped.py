@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from liteframe.errors import ConfigError
+from liteframe.models.video_llm.hosts import INTERNVL
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.prompts import PromptBuilder
 
@@ -15,10 +17,15 @@ class WrappedVideoLLM(nn.Module):
 
     Args:
         inner: as it is without.
+
+    Raises:
+        ConfigError: its base VLM is no InternVL, which alone these are written for.
     """
 
     def __init__(self, inner: VideoLLM) -> None:
         super().__init__()
+        if inner.host is not INTERNVL:
+            raise ConfigError(f"{type(self).__name__} is for an InternVL, and this base VLM is a {inner.host.name}")
         self.inner = inner
         self.backbone: nn.Module = inner.backbone
 

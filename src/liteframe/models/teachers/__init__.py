@@ -15,6 +15,7 @@ from liteframe.models.teachers.internvl import (
     require_readable,
 )
 from liteframe.models.teachers.qwen import QwenVL, QwenVLTeacher
+from liteframe.models.teachers.qwen3 import Qwen3VL, Qwen3VLTeacher
 from liteframe.models.teachers.siglip import Siglip, SiglipTeacher
 from liteframe.models.teachers.teacher import Teacher, TeacherSource, TransformersTeacher, weights_sha256
 from liteframe.models.teachers.timm_vit import TimmTeacher, TimmViT
@@ -27,6 +28,8 @@ __all__ = [
     "ClipTeacherSource",
     "InternVL",
     "InternVLTeacher",
+    "Qwen3VL",
+    "Qwen3VLTeacher",
     "QwenVL",
     "QwenVLTeacher",
     "Siglip",

@@ -83,6 +83,10 @@ class InternVLTeacher(TransformersTeacher):
         return TeacherGeometry(config.hidden_size, config.patch_size[0], config.image_size[0])
 
     @classmethod
+    def options(cls, source: str) -> str:
+        return f"--model.teacher {source}"
+
+    @classmethod
     def require_readable(cls, whole: InternVLConfig, source: str) -> None:
         require_readable(whole, source)
 

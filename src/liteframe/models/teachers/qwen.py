@@ -48,17 +48,28 @@ class QwenVLTeacher(TransformersTeacher):
         videos = len(frames_BTCHW)
         rows, columns = (side * self.geometry.merge for side in grid[1:])
         shape_3 = torch.tensor([[grid[0], rows, columns]], device=frames_BTCHW.device)
-        features = self.tower(self._patches(frames_BTCHW, grid), grid_thw=shape_3.expand(videos, -1)).pooler_output
+        patches = patches_in_blocks(
+            frames_BTCHW, (grid[0], rows, columns), self.geometry.frames, self.patch_size, self.geometry.merge
+        )
+        features = self.tower(patches, grid_thw=shape_3.expand(videos, -1)).pooler_output
         return VisionTokens(tokens_BTHWC=features.reshape(videos, *grid, -1))
 
-    def _patches(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """Patches one after the other, (M, C * frames * size * size), those that are merged beside each other."""
-        frames, rows, columns = grid
-        merge, size = self.geometry.merge, self.patch_size
-        split = frames_BTCHW.unflatten(1, (frames, self.geometry.frames))
-        split = split.unflatten(4, (rows, merge, size)).unflatten(7, (columns, merge, size))
-        # (B, T, pair, colour, H, merge, size, W, merge, size) to merged blocks, their patches, and a patch's pixels.
-        return split.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9).flatten(0, 5).flatten(1)
+
+def patches_in_blocks(frames_BTCHW: Tensor, grid: tuple[int, int, int], spanned: int, size: int, merge: int) -> Tensor:
+    """Patches one after the other, (M, C * spanned * size * size), those that are merged beside each other.
+
+    Args:
+        frames_BTCHW: pixels.
+        grid: of the patches: how many in time, rows and columns.
+        spanned: frames of a patch.
+        size: side of a patch in pixels.
+        merge: patches a side that become one token.
+    """
+    frames, rows, columns = grid
+    split = frames_BTCHW.unflatten(1, (frames, spanned))
+    split = split.unflatten(4, (rows // merge, merge, size)).unflatten(7, (columns // merge, merge, size))
+    # (B, T, pair, colour, H, merge, size, W, merge, size) to merged blocks, their patches, and a patch's pixels.
+    return split.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9).flatten(0, 5).flatten(1)
 
 
 @dataclass

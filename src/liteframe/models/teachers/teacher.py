@@ -211,6 +211,8 @@ class TransformersTeacher(Teacher):
     """Of more weights that are read of a whole model, for `parts_of`."""
     pixels: ClassVar[tuple[Colour, Colour]]
     """Mean and standard deviation where the folder has no processor."""
+    saliency: ClassVar[str | None] = None
+    """Importance score to ask of WAP where it is not the class token's."""
     processor: ClassVar[Processor] = "image_processor"
     """Which of a folder's processors it was trained with."""
 
@@ -255,7 +257,9 @@ class TransformersTeacher(Teacher):
         config = read_config(source)
         whole, vision_config = cls.split_config(config)
         if vision_config.model_type not in cls.towers:
-            raise ConfigError(f"{source}: model_type {config.model_type!r} is not of the {cls.family} family")
+            raise ConfigError(
+                f"{source}: model_type {config.model_type!r} is not of the {cls.family} family{_others(config, source)}"
+            )
         for name in _COLOURS:
             if getattr(vision_config, name, 3) != 3:
                 raise ConfigError(
@@ -263,6 +267,13 @@ class TransformersTeacher(Teacher):
                     " be read"
                 )
         return whole, vision_config
+
+    @classmethod
+    def options(cls, source: str) -> str:
+        """What makes a model the teacher of `liteframe fit --config ctd.yaml`."""
+        (kind,) = (kind for kind in TeacherSource.__subclasses__() if getattr(kind, "teacher", None) is cls)
+        chosen = f"--model.teacher.class_path {kind.__name__} --model.teacher.init_args.source {source}"
+        return chosen if cls.saliency is None else f"{chosen} --model.saliency {cls.saliency}"
 
     @classmethod
     def split_config(cls, config: Any) -> tuple[Any, Any]:
@@ -307,6 +318,15 @@ class TeacherSource(ABC):
     def load(self, attention: str | None = None) -> Teacher:
         """The teacher with its weights, in float32. See `Teacher.from_pretrained`."""
         return self.teacher.from_pretrained(self.source, attention)
+
+
+def _others(config: Any, source: str) -> str:
+    """Which teacher reads such a whole model, for an error; empty where none does."""
+    for kind in TeacherSource.__subclasses__():
+        teacher: Any = getattr(kind, "teacher", None)
+        if config.model_type in getattr(teacher, "whole_types", ()):
+            return f"; set {teacher.options(source)}"
+    return ""
 
 
 def _fields_of(config: PretrainedConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import InternVLForConditionalGeneration, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError
@@ -25,6 +25,7 @@ from liteframe.models.folders.training_record import TrainingRecord
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapter_config import read_adapter_config
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from liteframe.models.video_llm.hosts import host_of
 from liteframe.models.video_llm.model import LiteFrameBackbone, VideoLLM
 from liteframe.system.own_folder import require_unchanged
 
@@ -183,7 +184,7 @@ def frames_of(folder: Path) -> FrameSpec:
 
 def load_parts(
     folder: Path, base_vlm_source: str, attention: str | dict[str, str] | None = None
-) -> tuple[InternVLForConditionalGeneration, ProcessorMixin, LiteFrameEncoder | None]:
+) -> tuple[Any, ProcessorMixin, LiteFrameEncoder | None]:
     """The base VLM with the projector of LMA but without its adapter, the base VLM's processor, and the student, if
     there is one.
 
@@ -193,7 +194,8 @@ def load_parts(
     require_unchanged(folder)
     projector = _read(folder, _PROJECTOR)
     base_vlm, processor = load_base_vlm(base_vlm_source, attention)
-    _fit(base_vlm.model.multi_modal_projector, projector, folder / _PROJECTOR)
+    host = host_of(base_vlm.config, base_vlm_source)
+    _fit(host.projector(base_vlm), projector, folder / _PROJECTOR)
     if compressor_of(folder) is not None:
         return base_vlm, processor, None
     return base_vlm, processor, LiteFrameEncoder.from_pretrained(model_subfolder(folder, "encoder"))

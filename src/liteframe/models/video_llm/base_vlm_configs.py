@@ -40,10 +40,13 @@ def base_vlm_config(source: str) -> InternVLConfig:
 
 
 def require_internvl(config: Any, source: str) -> InternVLConfig:
-    """The same config if it is a base VLM of the family; else ConfigError, naming what it is."""
+    """The same config if it is a base VLM of the family; else ConfigError, naming what it is.
+
+    Plans, measurements at real size, compressors between encoder and LLM, and pretraining are of this family alone.
+    """
     if not isinstance(config, InternVLConfig):
         raise ConfigError(
-            f"{source}: model_type {config.model_type!r} is not a base VLM of the InternVL family;"
-            " give InternVL3 or InternVL3.5 in transformers' format, such as OpenGVLab/InternVL3-8B-hf"
+            f"{source}: model_type {config.model_type!r} is not a base VLM of the InternVL family, which alone this can"
+            " be had of; give InternVL3 or InternVL3.5 in transformers' format, such as OpenGVLab/InternVL3-8B-hf"
         )
     return config

@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor, InternVLConfig, InternVLForConditionalGeneration, ProcessorMixin
+from transformers import AutoProcessor, InternVLForConditionalGeneration, ProcessorMixin
 
 from liteframe.errors import ConfigError
 from liteframe.models.finite import require_finite_module
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.folders.strict import require_fitting_size
-from liteframe.models.teachers import read_config, require_readable, weight_files
+from liteframe.models.teachers import read_config, weight_files
 from liteframe.models.video_llm.base_vlm_configs import require_internvl
 from liteframe.models.video_llm.chat_template import require_bounded, template_of
+from liteframe.models.video_llm.hosts import Host, host_of
 
 
-def load_base_vlm(
-    source: str, attention: str | dict[str, str] | None = None
-) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
-    """A base VLM and its processor from a folder or hub id: any size of the family, dense or mixture of experts.
+def load_base_vlm(source: str, attention: str | dict[str, str] | None = None) -> tuple[Any, ProcessorMixin]:
+    """A base VLM, as a model of transformers, and its processor from a folder or hub id: of any family in `HOSTS`.
 
     Args:
         source: in transformers' format.
@@ -29,13 +28,14 @@ def load_base_vlm(
         ConfigError: nothing there, another family, a shard that is missing or damaged, weights that do not fit the
             config, or a processor that does not fit the model.
     """
-    config = require_internvl(read_config(source), source)
-    require_readable(config, source)
+    config = read_config(source)
+    host = host_of(config, source)
+    host.require_readable(config, source)
     folder = Path(weight_files(source)[0]).parent
     advice = "copy or download them again"
     with named_errors(f"{source}: the weights cannot be read", advice):
-        require_fitting_size(lambda: InternVLForConditionalGeneration(config), folder)
-        loaded: Any = InternVLForConditionalGeneration.from_pretrained(
+        require_fitting_size(lambda: host.model_class(config), folder)
+        loaded: Any = host.model_class.from_pretrained(
             str(folder),
             attn_implementation=attention,
             output_loading_info=True,
@@ -54,10 +54,18 @@ def load_base_vlm(
             f" {tuple(wanted)} by config.json; the two are of different sizes of the family"
         )
     require_finite_module(model, source)
-    return model, _load_processor(source, folder, config)
+    return model, _load_processor(source, folder, config, host)
 
 
-def _load_processor(source: str, folder: Path, config: InternVLConfig) -> ProcessorMixin:
+def load_internvl(
+    source: str, attention: str | dict[str, str] | None = None
+) -> tuple[InternVLForConditionalGeneration, ProcessorMixin]:
+    """As `load_base_vlm`, for what is done with InternVL alone. Raises ConfigError for another family."""
+    require_internvl(read_config(source), source)
+    return load_base_vlm(source, attention)
+
+
+def _load_processor(source: str, folder: Path, config: Any, host: Host) -> ProcessorMixin:
     """The processor of a base VLM folder, which must agree with the model about the tokens that stand for the video."""
     advice = "copy tokenizer and processor from the published base VLM again"
     with named_errors(f"{source}: its processor cannot be read", advice):
@@ -69,12 +77,12 @@ def _load_processor(source: str, folder: Path, config: InternVLConfig) -> Proces
     if not isinstance(processor, ProcessorMixin) or image_token is None:
         raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a base VLM; {advice}")
     require_bounded(template_of(processor, source), source)
-    tokenizer = processor.tokenizer
-    known, wanted = tokenizer.get_vocab().get(image_token), config.image_token_id
+    tokenizer, visual_token = processor.tokenizer, host.wording(processor, source).visual_token
+    known, wanted = tokenizer.get_vocab().get(visual_token), host.visual_token_id(config)
     if known != wanted:
         raise ConfigError(
-            f"{source}: the tokenizer's id of the image token {image_token!r} is {known}, image_token_id of"
-            f" config.json is {wanted}; {advice}"
+            f"{source}: the tokenizer's id of the {host.visual_token_name} token {visual_token!r} is {known},"
+            f" {host.visual_token_name}_token_id of config.json is {wanted}; {advice}"
         )
     text: Any = config.text_config
     if len(tokenizer) > text.vocab_size:

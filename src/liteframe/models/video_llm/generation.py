@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from liteframe.errors import DataError
+from liteframe.models.video_llm.hosts import Groups
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.prefill import read_prompt
 from liteframe.models.video_llm.prompt_cache import holds_all, prompt_cache
@@ -30,6 +31,8 @@ class Conversation:
         visual_BTNC: what its LLM sees of the video, (1, T, N, C_llm).
         dtype: of autocast; None is none.
         prefix: what its LLM has read of the video already.
+        groups: of the video's frames, see `VideoLLM.groups_of`; None is their number, which not all base VLMs can do
+            with.
 
     Attributes:
         ids: all that was said so far, prompts and answers; an answer's end is in the prompt that follows it.
@@ -41,7 +44,9 @@ class Conversation:
         visual_BTNC: Tensor,
         dtype: torch.dtype | None = None,
         prefix: VideoPrefix | None = None,
+        groups: Groups | None = None,
     ) -> None:
+        self._groups = groups
         self.model, self.visual_BTNC, self.dtype = model, visual_BTNC, dtype
         self.ids: list[int] = []
         self._questions: list[str] = []
@@ -75,7 +80,7 @@ class Conversation:
         if self._questions:
             asked = prompts.follow_up_ids(self._questions, question)
         else:
-            asked = prompt_ids(self.model, self.visual_BTNC, question)
+            asked = prompt_ids(self.model, self.visual_BTNC, question, self._groups)
         require_room(self.model, len(self.ids) + len(asked), max_tokens)
         if self._cache is None or (not self._questions and asked[: len(self._prefix_ids)] != self._prefix_ids):
             self._cache = prompt_cache(self.model.language_model, len(self.ids) + len(asked), max_tokens)
@@ -219,6 +224,7 @@ def answer_batch(
     questions: Sequence[str],
     max_tokens: int,
     dtype: torch.dtype | None = None,
+    groups: Sequence[Groups] | None = None,
 ) -> list[list[int]]:
     """Ids of a greedy answer to one question about each video, all videos at a time.
 
@@ -228,6 +234,7 @@ def answer_batch(
         questions: one for each video.
         max_tokens: of an answer.
         dtype: of autocast; None is none.
+        groups: of each video's frames, see `Conversation`.
 
     Raises:
         DataError: as `Conversation.reply`.
@@ -235,7 +242,8 @@ def answer_batch(
     device = visuals[0].device
     for question in questions:
         model.prompts.check_question(question)
-    prompts = [prompt_ids(model, visual, asked) for visual, asked in zip(visuals, questions, strict=True)]
+    shown = [None] * len(visuals) if groups is None else groups
+    prompts = [prompt_ids(model, *asked) for asked in zip(visuals, questions, shown, strict=True)]
     require_room(model, max(len(ids) for ids in prompts), max_tokens)
     lengths_B = torch.tensor([len(ids) for ids in prompts], device=device)
     cache = prompt_cache(model.language_model, max(len(ids) for ids in prompts), max_tokens)
@@ -297,9 +305,10 @@ def _tokens_in_turn(
             logits_BV = next_logits(tokens_B, step)
 
 
-def prompt_ids(model: VideoLLM, visual_BTNC: Tensor, question: str) -> list[int]:
+def prompt_ids(model: VideoLLM, visual_BTNC: Tensor, question: str, groups: Groups | None = None) -> list[int]:
     """Ids of a first question about a video. Raises DataError where the tokenizer has no words for its lines."""
-    groups, tokens = visual_BTNC.shape[1:3]
+    count, tokens = visual_BTNC.shape[1:3]
+    groups = count if groups is None else groups
     video, asked = model.prompts.question_ids(question, groups, tokens)
     if model.prompts.tokenizer.unk_token_id in video:
         model.prompts.require_known(model.prompts.video_text(groups, tokens))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import InternVLForConditionalGeneration, InternVLVisionModel, PreTrainedModel, ProcessorMixin
+from torch.nn import functional
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.cache_utils import Cache, DynamicCache
 
 from liteframe.data.sampling.frame_spec import FrameSpec
-from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import Compressor, Dense, VisionTokens
+from liteframe.models.clip_chunks import filled_up
 from liteframe.models.student.encoder import LiteFrameEncoder
-from liteframe.models.teachers import InternVLTeacher, feature_layer, pixel_colours, project_tokens
 from liteframe.models.video_llm.answering_model import TokenCounts
+from liteframe.models.video_llm.hosts import INTERNVL, Groups, Host, count_of, host_of, seconds_of_groups
 from liteframe.models.video_llm.prompts import IGNORE, PromptBuilder, Turn
 from liteframe.ops.pooling import check_size
 
@@ -53,6 +55,8 @@ class LiteFrameBackbone(nn.Module):
 def scatter_visual(embeds_BLC: Tensor, positions_BL: Tensor, visual_MNC: Tensor, count: int | None = None) -> Tensor:
     """The embeddings with the visual tokens, in their order, where `positions_BL` is true.
 
+    Where visual tokens have more channels than the LLM, the others have zeros in these.
+
     Args:
         embeds_BLC: of prompts.
         positions_BL: where visual tokens go.
@@ -65,6 +69,7 @@ def scatter_visual(embeds_BLC: Tensor, positions_BL: Tensor, visual_MNC: Tensor,
     count, given = int(positions_BL.sum()) if count is None else count, visual_MNC.shape[0] * visual_MNC.shape[1]
     if count != given:
         raise ConfigError(f"the prompts have {count} positions for visual tokens, the videos give {given}")
+    embeds_BLC = functional.pad(embeds_BLC, (0, visual_MNC.shape[-1] - embeds_BLC.shape[-1]))
     return embeds_BLC.masked_scatter(positions_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
 
 
@@ -83,13 +88,12 @@ class BaseParts:
 
     Attributes:
         projector, language_model, lm_head: the base VLM's modules.
-        downsample_ratio: of its pixel shuffle.
+        downsample_ratio: tokens a side that its LLM sees, to those that its projector takes.
         image_token_id: stands in a prompt where a visual token goes.
         end_ids: tokens of which each ends an answer, as its generation config says.
         not_applied: what its generation config asks for beside, and is not done here, see `not_applied`.
-        vision_tower: its own image encoder, if it has one.
-        feature_layer: of that encoder, see `InternVLTeacher`.
-        pixels: mean and deviation of those that it was trained on.
+        own_encoder: makes a backbone of its own image encoder, if it has one.
+        host: its family.
     """
 
     projector: nn.Module
@@ -98,26 +102,25 @@ class BaseParts:
     downsample_ratio: float
     image_token_id: int
     end_ids: tuple[int, ...] = ()
-    vision_tower: InternVLVisionModel | None = None
-    feature_layer: int = -1
-    pixels: tuple[Colour, Colour] = (IMAGENET_MEAN, IMAGENET_STD)
+    own_encoder: Callable[[], nn.Module] | None = None
     not_applied: tuple[str, ...] = ()
+    host: Host = INTERNVL
 
     @classmethod
-    def of(cls, base_vlm: InternVLForConditionalGeneration) -> BaseParts:
-        """The parts of an InternVL; it shares its modules. Raises ConfigError for a layer that cannot be read."""
-        model, config = base_vlm.model, base_vlm.config
+    def of(cls, base_vlm: Any) -> BaseParts:
+        """The parts of a base VLM of transformers; it shares its modules. Raises ConfigError for another family."""
+        config = base_vlm.config
+        host = host_of(config, config.name_or_path or "the base VLM")
         return cls(
-            model.multi_modal_projector,
-            model.language_model,
+            host.projector(base_vlm),
+            base_vlm.model.language_model,
             base_vlm.lm_head,
-            config.downsample_ratio,
-            config.image_token_id,
+            host.downsample_ratio(config),
+            host.visual_token_id(config),
             end_ids(base_vlm.generation_config),
-            model.vision_tower,
-            feature_layer(config, config.name_or_path or "the base VLM"),
-            pixel_colours(config.name_or_path),
+            lambda: host.own_encoder(base_vlm),
             not_applied(base_vlm.generation_config),
+            host,
         )
 
 
@@ -173,7 +176,7 @@ class VideoLLM(nn.Module):
 
     def __init__(
         self,
-        base_vlm: InternVLForConditionalGeneration | BaseParts,
+        base_vlm: PreTrainedModel | BaseParts,
         processor: ProcessorMixin,
         backbone: nn.Module | None = None,
         compressor: Compressor | None = None,
@@ -183,13 +186,11 @@ class VideoLLM(nn.Module):
         super().__init__()
         parts = base_vlm if isinstance(base_vlm, BaseParts) else BaseParts.of(base_vlm)
         if backbone is None:
-            assert parts.vision_tower is not None, "a base VLM without an image encoder needs a backbone"
-            # Without the projector, which the teacher would freeze along with itself.
-            backbone = InternVLTeacher(
-                parts.vision_tower, None, parts.downsample_ratio, parts.feature_layer, *parts.pixels
-            )
+            assert parts.own_encoder is not None, "a base VLM without an image encoder needs a backbone"
+            backbone = parts.own_encoder()
         self.backbone = backbone
         self.compressor = compressor or Dense()
+        self.host = parts.host
         self.projector = parts.projector
         self.language_model = parts.language_model
         self.lm_head = parts.lm_head
@@ -197,7 +198,7 @@ class VideoLLM(nn.Module):
         self.image_token_id = parts.image_token_id
         spanned = getattr(backbone, "frames_per_group", 1)
         self.frames_per_group = frames_per_group or spanned * self.compressor.frames_per_group
-        self.prompts = PromptBuilder(processor, parts.end_ids)
+        self.prompts = PromptBuilder(processor, parts.end_ids, parts.host)
         self.trained = trained or FrameSpec()
         self.not_applied = parts.not_applied
         self._end_ids = parts.end_ids
@@ -236,19 +237,21 @@ class VideoLLM(nn.Module):
             raise ConfigError(f"{field}: {error}") from error
 
     def encode(self, frames_BTCHW: Tensor) -> Tensor:
-        """Compressed tokens on the grid, (B, T', H', W', C)."""
-        return self.compress(self.backbone(frames_BTCHW))
+        """Compressed tokens on the grid, (B, T', H', W', C); the last group is filled up by the last frame."""
+        spanned = getattr(self.backbone, "frames_per_group", 1) * self.compressor.frames_per_group
+        filled_BTCHW = filled_up(frames_BTCHW, -frames_BTCHW.shape[1] % spanned, axis=1)
+        return self.compress(self.backbone(filled_BTCHW))
 
     def compress(self, vision: VisionTokens) -> Tensor:
         """What the compressor leaves of a backbone's tokens, (B, T', H', W', C)."""
         return self.compressor(vision)
 
     def project(self, tokens_BTHWC: Tensor) -> Tensor:
-        """What the LLM sees of the video: (B, T', N, C_llm)."""
+        """What the LLM sees of the video: (B, T', N, C_llm), with more channels for some base VLMs (`Host.project`)."""
         if not torch.is_autocast_enabled(tokens_BTHWC.device.type):
             # Encoders are kept in float32, base VLMs often in bfloat16.
             tokens_BTHWC = tokens_BTHWC.to(next(self.projector.parameters()).dtype)
-        return project_tokens(self.projector, tokens_BTHWC, self.downsample_ratio)
+        return self.host.project(self.projector, tokens_BTHWC, self.downsample_ratio)
 
     def token_counts(self, encoded_BTHWC: Tensor, visual_BTNC: Tensor) -> TokenCounts:
         """Tokens of a video, of what `encode` and `project` gave."""
@@ -264,15 +267,43 @@ class VideoLLM(nn.Module):
         too."""
         return lcm(self.frames_per_group, getattr(self.backbone, "clip_frames", 1))
 
-    def groups(self, valid_frames_B: Tensor) -> list[int]:
-        """`Frame` lines of the prompt for videos of that many frames; the last group may be filled up."""
-        return [-(-int(valid) // self.frames_per_group) for valid in valid_frames_B]
+    def groups(self, valid_frames_B: Tensor, times_s: Sequence[Sequence[float] | None] | None = None) -> list[Groups]:
+        """Groups of frames of videos; the last group of each may be filled up.
+
+        Args:
+            valid_frames_B: frames of each video.
+            times_s: when those of each video are, in seconds from the first frame of the file, None where that is not
+                known; not all base VLMs need it.
+
+        Raises:
+            ConfigError: as `groups_of`.
+        """
+        valid = valid_frames_B.tolist()
+        given = [None] * len(valid) if times_s is None else times_s
+        return [self.groups_of(frames, times) for frames, times in zip(valid, given, strict=True)]
+
+    def groups_of(self, frames: int, times_s: Sequence[float] | None = None) -> Groups:
+        """The same of one video.
+
+        Raises:
+            ConfigError: the base VLM's prompts tell the seconds of frames, and there are none, or of other frames.
+        """
+        if not self.host.timed:
+            return -(-frames // self.frames_per_group)
+        if times_s is None or not all(math.isfinite(time) for time in times_s):
+            raise ConfigError(
+                f"prompts of a {self.host.name} tell the second of each group of frames, and nothing says when these"
+                " frames are: read them with a decoder that tells (data.decoder)"
+            )
+        if len(times_s) != frames:
+            raise ConfigError(f"{frames} frames with {len(times_s)} times; give the second of each frame")
+        return seconds_of_groups(times_s, self.frames_per_group)
 
     def embed(
         self,
         input_ids_BL: Tensor,
         visual_BTNC: Tensor | None,
-        groups_B: list[int] | None = None,
+        groups_B: Sequence[Groups] | None = None,
         visual_count: int | None = None,
     ) -> Tensor:
         """Embeddings of prompts, with the visual tokens in their positions: (B, L, C_llm).
@@ -280,7 +311,7 @@ class VideoLLM(nn.Module):
         Args:
             input_ids_BL: prompts.
             visual_BTNC: what the LLM sees of the videos.
-            groups_B: how many of the T groups of each video its prompt has positions for; all if None.
+            groups_B: those of the T groups of each video that its prompt has positions for; all if None.
             visual_count: positions of visual tokens in all prompts; None counts them, which forces a device sync.
 
         Raises:
@@ -293,7 +324,7 @@ class VideoLLM(nn.Module):
         visual = visual_BTNC.flatten(0, 1)
         if groups_B is not None:
             T = visual_BTNC.shape[1]
-            kept = torch.arange(T)[None] < torch.tensor(groups_B)[:, None]
+            kept = torch.arange(T)[None] < torch.tensor([count_of(groups) for groups in groups_B])[:, None]
             visual = visual[kept.flatten().to(visual.device)]
         return scatter_visual(embeds_BLC, mask_BL, visual, visual_count)
 
@@ -304,26 +335,16 @@ class VideoLLM(nn.Module):
         cache: Cache | None = None,
         mask_BL: Tensor | None = None,
     ) -> Tensor:
-        """Last hidden states of the LLM, (B, L, C_llm).
-
-        An explicit mask goes along with positions that have gaps: without one, transformers reads each gap as the
-        start of another packed sequence. With a cache, `mask_BL` also counts the tokens in there.
-        """
-        if mask_BL is None and position_ids is not None and cache is None:
-            mask_BL = torch.ones(embeds_BLC.shape[:2], dtype=torch.long, device=embeds_BLC.device)
-        return self.language_model(
-            inputs_embeds=embeds_BLC,
-            attention_mask=mask_BL,
-            position_ids=position_ids,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state
+        """Last hidden states of the LLM, (B, L, C_llm). With a cache, `mask_BL` also counts the tokens in there."""
+        outputs = self.host.last_hidden(self.language_model, embeds_BLC, position_ids, cache, mask_BL)
+        hidden_BLC: Tensor = outputs.last_hidden_state
+        return hidden_BLC
 
     def answer_logits(
         self,
         conversations: Sequence[Sequence[Turn]],
         visual_BTNC: Tensor,
-        groups_B: list[int],
+        groups_B: Sequence[Groups],
         step: int = 1,
     ) -> AnswerLogits:
         """What the LLM predicts of the answers of a batch; the head is run on their tokens alone.
@@ -337,16 +358,21 @@ class VideoLLM(nn.Module):
         """
         prompts = self.prompts.batch(conversations, groups_B, visual_BTNC.shape[2], step).to(visual_BTNC.device)
         embeds_BLC = self.embed(prompts.input_ids_BL, visual_BTNC, groups_B)
-        hidden_BLC = self.hidden_states(embeds_BLC, None if step == 1 else prompts.positions_BL)
+        positions_BL = mask_BL = None
+        if step != 1:
+            # With a mask, as without one transformers reads each gap as the start of another packed sequence.
+            positions_BL, mask_BL = prompts.positions_BL, torch.ones_like(prompts.input_ids_BL)
+        hidden_BLC = self.hidden_states(embeds_BLC, positions_BL, mask_BL=mask_BL)
         targets_BL = prompts.labels_BL[:, 1:]
         picked_BL = targets_BL != IGNORE
         return AnswerLogits(
             self.lm_head(hidden_BLC[:, :-1][picked_BL]), targets_BL[picked_BL], picked_BL.nonzero()[:, 0]
         )
 
-    def prompt_ids(self, visual_BTNC: Tensor, question: str) -> list[int]:
+    def prompt_ids(self, visual_BTNC: Tensor, question: str, groups: Groups | None = None) -> list[int]:
         """Ids of a prompt that asks a question about such a video, up to where the answer begins."""
-        before, after = self.prompts.question_ids(question, *visual_BTNC.shape[1:3])
+        T, N = visual_BTNC.shape[1:3]
+        before, after = self.prompts.question_ids(question, T if groups is None else groups, N)
         return [*before, *after]
 
     def prefill(self, visual_BTNC: Tensor, ids_L: list[int]) -> Tensor:
@@ -362,14 +388,17 @@ class VideoLLM(nn.Module):
         return [self.lm_head(hidden_QC) for hidden_QC in self.before_answers(visual_BTNC, questions_B)]
 
     @torch.no_grad()
-    def before_answers(self, visual_BTNC: Tensor, questions_B: Sequence[Sequence[str]]) -> list[Tensor]:
+    def before_answers(
+        self, visual_BTNC: Tensor, questions_B: Sequence[Sequence[str]], groups: Groups | None = None
+    ) -> list[Tensor]:
         """Last hidden states (questions, C_llm) from which the first answer token is predicted, for each video.
 
-        The videos of the batch have equally many groups of frames and questions. The prefix of a video is encoded
-        once; its questions share the keys and values.
+        The videos of the batch have the same groups of frames, and equally many questions. The prefix of a video is
+        encoded once; its questions share the keys and values.
         """
         T, N = visual_BTNC.shape[1:3]
-        prompts = [[self.prompts.question_ids(question, T, N) for question in asked] for asked in questions_B]
+        shown = T if groups is None else groups
+        prompts = [[self.prompts.question_ids(question, shown, N) for question in asked] for asked in questions_B]
         return self.hidden_after(visual_BTNC, prompts[0][0][0], [[ids for _, ids in asked] for asked in prompts])
 
     @torch.no_grad()

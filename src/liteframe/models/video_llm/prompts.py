@@ -1,13 +1,12 @@
 """Token ids of a video and a conversation, through the base VLM's own chat template.
 
-A base VLM sees a video as `Frame1: <img>...</img>` lines, one a frame. A compressed clip of several frames takes the
-place of one frame, so that a frozen LLM meets no wording that it does not know: `Frame1:` is then the first clip.
+How a video itself is written is the affair of the base VLM's family, see `hosts`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -19,6 +18,7 @@ from transformers import ProcessorMixin
 from liteframe.errors import ConfigError, DataError
 from liteframe.models.folders.foreign_errors import named_errors
 from liteframe.models.video_llm.chat_template import render, template_of
+from liteframe.models.video_llm.hosts import HOSTS, INTERNVL, Groups, Host, Line
 
 IGNORE = -100
 _STAND_IN = "answer"
@@ -28,32 +28,6 @@ Turn = tuple[str, str]
 """A question and its answer."""
 Message = dict[str, Any]
 """A role and its contents, as chat templates take them."""
-Line = tuple[int, int]
-"""Number of a `Frame` line and how many visual tokens stand in it."""
-
-
-def require_visual_tokens(processor: Any, where: str) -> None:
-    """Raises ConfigError, with `where`, if a processor lacks a token that images and videos are written with."""
-    for name in ("start_image_token", "end_image_token", "image_token", "video_token"):
-        if not isinstance(token := getattr(processor, name, None), str) or not token:
-            raise ConfigError(
-                f"{where}: {name} is {token!r}; copy the processor's files again, or use those of the base VLM"
-            )
-
-
-def image_text(processor: Any, tokens: int) -> str:
-    """What stands for an image, or for the clip of a `Frame` line: its positions between the base VLM's two tokens."""
-    return f"{processor.start_image_token}{processor.image_token * tokens}{processor.end_image_token}"
-
-
-def lines_text(processor: Any, lines: Iterable[Line]) -> str:
-    """The `Frame` lines that stand for a video, one for each number and count of tokens."""
-    return "\n".join(f"Frame{number}: {image_text(processor, tokens)}" for number, tokens in lines)
-
-
-def video_text(processor: Any, groups: int, tokens_per_group: int, step: int = 1) -> str:
-    """The lines that stand for a video of `groups` frames (or clips), numbered 1, 1 + step, 1 + 2 step, ..."""
-    return lines_text(processor, ((1 + i * step, tokens_per_group) for i in range(groups)))
 
 
 @dataclass
@@ -75,22 +49,24 @@ class PromptBuilder:
     """Builds prompts for a base VLM from its processor.
 
     Args:
-        processor: the base VLM folder's processor (InternVL's, or one with the same attributes).
+        processor: the base VLM folder's processor (the family's, or one with the same attributes).
         end_ids: tokens that end an answer, beside the tokenizer's own.
+        host: family of the base VLM.
 
     Attributes:
         max_length: tokens of a conversation in a `batch`, with its video; turns that go beyond are left out.
+        wording: how videos are written.
 
     Raises:
         ConfigError: the processor has no chat template, or its tokenizer lacks the image tokens.
     """
 
-    def __init__(self, processor: ProcessorMixin, end_ids: Collection[int] = ()) -> None:
+    def __init__(self, processor: ProcessorMixin, end_ids: Collection[int] = (), host: Host = INTERNVL) -> None:
         self.processor: Any = processor
-        self._end_ids = end_ids
+        self._end_ids, self.host = end_ids, host
         self.max_length: int | None = None
         self.tokenizer = processor.tokenizer
-        require_visual_tokens(processor, "the base VLM's processor")
+        self.wording = host.wording(processor, "the base VLM's processor")
         self._where = self.tokenizer.name_or_path or "the base VLM"
         self._chat_template = template_of(processor, "the base VLM's processor")
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
@@ -99,17 +75,17 @@ class PromptBuilder:
         self.first_token = lru_cache(maxsize=4096)(self._first_token)
 
     def __reduce__(self) -> Any:
-        return _restored, (self.processor, self._end_ids, self.max_length)
+        return _restored, (self.processor, self._end_ids, self.host.model_type, self.max_length)
 
-    def video_text(self, groups: int, tokens_per_group: int, step: int = 1) -> str:
-        """As the function `video_text`, for this base VLM."""
-        return video_text(self.processor, groups, tokens_per_group, step)
+    def video_text(self, groups: Groups, tokens_per_group: int, step: int = 1) -> str:
+        """The text that stands for a video, see `Wording.video_text`."""
+        return self.wording.video_text(groups, tokens_per_group, step)
 
     def _tokenise(self, text: str) -> list[int]:
         with named_errors(f"{self._where}: the tokenizer fails on a text", "copy that of the published base VLM again"):
             return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    def _tokenise_video(self, groups: int, tokens_per_group: int, step: int) -> tuple[int, ...]:
+    def _tokenise_video(self, groups: Groups, tokens_per_group: int, step: int) -> tuple[int, ...]:
         return tuple(self._tokenise(self.video_text(groups, tokens_per_group, step)))
 
     def _template(self, turns: Sequence[Turn], question: str | None, has_video: bool = True, system: str = "") -> str:
@@ -126,20 +102,20 @@ class PromptBuilder:
         return self._render(messages, question is not None)
 
     def question_ids(
-        self, question: str, groups: int, tokens_per_group: int, step: int = 1
+        self, question: str, groups: Groups, tokens_per_group: int, step: int = 1
     ) -> tuple[list[int], list[int]]:
         """Ids up to and with the video, and ids from the question to where the answer begins."""
         before, after = self._around_video(question)
         return [*before, *self._video_ids(groups, tokens_per_group, step)], list(after)
 
-    def video_prefix_ids(self, groups: int, tokens_per_group: int) -> list[int]:
+    def video_prefix_ids(self, groups: Groups, tokens_per_group: int) -> list[int]:
         """The ids up to and with the video that all prompts about it begin with, if its template is as others."""
         return self.question_ids(_STAND_IN, groups, tokens_per_group)[0]
 
     def question_ids_of_lines(self, question: str, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
         """As `question_ids`, where lines differ in their tokens."""
         before, after = self._around_video(question)
-        return [*before, *self._tokenise(lines_text(self.processor, lines))], list(after)
+        return [*before, *self._tokenise(self.wording.lines_text(lines))], list(after)
 
     def asked_ids(
         self, video: str, question: str, system: str = "", answer_start: str = ""
@@ -147,7 +123,7 @@ class PromptBuilder:
         """As `question_ids`, with a turn of the system, and with an answer that goes on behind `answer_start`.
 
         Args:
-            video: the text that stands for it, see `lines_text`.
+            video: the text that stands for it, see `Wording.lines_text`.
             question: the user's turn.
             system: turn before it; none where empty.
             answer_start: what the answer begins with already.
@@ -164,10 +140,10 @@ class PromptBuilder:
         self, question: str, system: str = "", answer_start: str = ""
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids before and behind the video of a prompt that asks `question`."""
-        parts = self._template([], question, system=system).split(self.processor.video_token)
+        parts = self._template([], question, system=system).split(self.wording.video_token)
         if len(parts) != 2:
             raise ConfigError(
-                f"{self._where}: the chat template writes {self.processor.video_token!r} {len(parts) - 1} times into a"
+                f"{self._where}: the chat template writes {self.wording.video_token!r} {len(parts) - 1} times into a"
                 " prompt of one video; copy tokenizer and processor from the published base VLM again"
             )
         return tuple(self._tokenise(parts[0])), tuple(self._tokenise(parts[1] + answer_start))
@@ -184,7 +160,7 @@ class PromptBuilder:
             )
         return self._tokenise(answered[len(before) + len(_STAND_IN) :]) + self._tokenise(asked[len(answered) :])
 
-    def dialogue_ids(self, messages: Sequence[Message], videos: Sequence[tuple[int, int]]) -> list[int]:
+    def dialogue_ids(self, messages: Sequence[Message], videos: Sequence[tuple[Groups, int]]) -> list[int]:
         """Ids of a conversation about any number of videos, up to where the next answer begins.
 
         Tokenised in the same parts as chat does it, so that the same conversation has the same ids.
@@ -219,9 +195,9 @@ class PromptBuilder:
         self._require_extends(whole, done)
         return self._with_videos([*pieces, whole[len(done) :]], videos)
 
-    def _with_videos(self, pieces: Sequence[str | list[int]], videos: Sequence[tuple[int, int]]) -> list[int]:
+    def _with_videos(self, pieces: Sequence[str | list[int]], videos: Sequence[tuple[Groups, int]]) -> list[int]:
         """The ids of pieces of a prompt, those of a video where its token stands."""
-        token, left, ids = self.processor.video_token, list(videos), []
+        token, left, ids = self.wording.video_token, list(videos), []
         written = sum(piece.count(token) for piece in pieces if isinstance(piece, str))
         if written != len(videos):
             raise ConfigError(
@@ -245,7 +221,7 @@ class PromptBuilder:
     def _render(self, messages: Sequence[Message], asks: bool) -> str:
         # Not the processor's own rendering, which knows no end.
         variables = {**self.tokenizer.special_tokens_map, "add_generation_prompt": asks}
-        return render(self._chat_template, messages, variables, self._where)[0]
+        return self.wording.bare(render(self._chat_template, messages, variables, self._where)[0])
 
     def _require_extends(self, longer: str, shorter: str) -> None:
         if not longer.startswith(shorter):
@@ -303,9 +279,9 @@ class PromptBuilder:
         # By their roles, as a base VLM may have more special tokens, which its answers are made of: "<ref>", "<box>".
         roles = ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "mask_token_id")
         used = {getattr(tokenizer, role, None) for role in roles} | {*self._end_ids}
-        used |= {*self.conversation([(_STAND_IN, _STAND_IN)] * 2, 1, 1)[0]}
-        used.add(tokenizer.convert_tokens_to_ids(self.processor.video_token))
-        own = [getattr(self.processor, f"{name}_token") for name in ("start_image", "end_image", "image")]
+        used |= {*self.conversation([(_STAND_IN, _STAND_IN)] * 2, self.wording.stand_in(1), 1)[0]}
+        used.add(tokenizer.convert_tokens_to_ids(self.wording.video_token))
+        own = [*self.wording.structure, self.wording.visual_token]
         named = {tokenizer.convert_tokens_to_ids(token): token for token in own}
         found = {number: token for number, token in added.items() if number in used} | named
         return {number: token for number, token in found.items() if number != tokenizer.unk_token_id}
@@ -318,15 +294,16 @@ class PromptBuilder:
         """Tokens of the texts of turns alone."""
         return sum(len(self._tokenise(text)) for turn in turns for text in turn)
 
-    def video_tokens(self, groups: int, tokens_per_group: int) -> int:
-        """Tokens of the `Frame` lines of a video."""
-        return len(self._video_ids(groups, tokens_per_group, 1))
+    def video_tokens(self, count: int, tokens_per_group: int) -> int:
+        """Tokens of the text of a video of so many groups; where that tells their seconds, of a long one."""
+        return len(self._video_ids(self.wording.stand_in(count), tokens_per_group, 1))
 
     @cached_property
     def template_tokens(self) -> tuple[int, int]:
         """Tokens of the template around one turn about a video, and of each further turn, without their texts."""
         turn = (_STAND_IN, _STAND_IN)
-        one, two = (len(self.conversation([turn] * count, 0, 0)[0]) for count in (1, 2))
+        nothing = self.wording.stand_in(0)
+        one, two = (len(self.conversation([turn] * count, nothing, 0)[0]) for count in (1, 2))
         each = self.text_tokens([turn])
         return one - each, two - one - each
 
@@ -351,7 +328,7 @@ class PromptBuilder:
         return ids[0]
 
     def conversation(
-        self, turns: Sequence[Turn], groups: int, tokens_per_group: int, step: int = 1, most: int | None = None
+        self, turns: Sequence[Turn], groups: Groups, tokens_per_group: int, step: int = 1, most: int | None = None
     ) -> tuple[list[int], list[int]]:
         """Ids of a whole conversation and their labels; loss falls on the answers only.
 
@@ -359,7 +336,7 @@ class PromptBuilder:
         """
         prefix, _ = self.question_ids(turns[0][0], groups, tokens_per_group, step)
         ids, labels = list(prefix), [IGNORE] * len(prefix)
-        done = self._template([], turns[0][0]).index(self.processor.video_token) + len(self.processor.video_token)
+        done = self._template([], turns[0][0]).index(self.wording.video_token) + len(self.wording.video_token)
         for index, (question, _answer) in enumerate(turns):
             asked = self._template(turns[:index], question)
             answered = self._template(turns[: index + 1], None)
@@ -384,11 +361,17 @@ class PromptBuilder:
     def batch(
         self,
         conversations: Sequence[Sequence[Turn]],
-        groups_B: Sequence[int],
+        groups_B: Sequence[Groups],
         tokens_per_group: int,
         step: int = 1,
     ) -> PromptBatch:
-        """Conversations about videos, padded on the right; one about a video of no groups has no labels."""
+        """Conversations about videos, padded on the right; one about a video of no groups has no labels.
+
+        Raises:
+            ConfigError: `step` is not 1 for a base VLM whose prompts number no groups.
+        """
+        if step != 1 and not self.host.numbered:
+            raise ConfigError(f"step is {step}, and the prompts of a {self.host.name} number no frames to be left out")
         pairs = []
         for turns, groups in zip(conversations, groups_B, strict=True):
             ids, labels = self.conversation(turns, groups, tokens_per_group, step, self.max_length)
@@ -403,14 +386,18 @@ class PromptBuilder:
 
     def _positions(self, input_ids_BL: Tensor, tokens_per_group: int, step: int) -> Tensor:
         """Each line leaves a gap of `step` - 1 lines behind it."""
+        if step == 1:
+            return torch.arange(input_ids_BL.shape[1]).expand(input_ids_BL.shape)
         line = len(self._video_ids(2, tokens_per_group, 1)) - len(self._video_ids(1, tokens_per_group, 1))
-        ends_BL = (input_ids_BL == self.tokenizer.convert_tokens_to_ids(self.processor.end_image_token)).long()
+        ends_BL = (input_ids_BL == self.tokenizer.convert_tokens_to_ids(self.wording.structure[-1])).long()
         lines_before_BL = ends_BL.cumsum(dim=1) - ends_BL
         return torch.arange(input_ids_BL.shape[1]) + (step - 1) * line * lines_before_BL
 
 
-def _restored(processor: ProcessorMixin, end_ids: Collection[int], max_length: int | None) -> PromptBuilder:
+def _restored(
+    processor: ProcessorMixin, end_ids: Collection[int], model_type: str, max_length: int | None
+) -> PromptBuilder:
     """A copy in another process, with caches of its own."""
-    prompts = PromptBuilder(processor, end_ids)
+    prompts = PromptBuilder(processor, end_ids, HOSTS[model_type])
     prompts.max_length = max_length
     return prompts

@@ -13,6 +13,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from liteframe.data.decoding.processes.frame_stream import FrameStream, StartedOver
 from liteframe.data.transforms import resize_uint8
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
+from liteframe.models.video_llm.hosts import Groups, count_of
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.models.video_llm.prompt_cache import prompt_cache
 from liteframe.models.video_llm.stopwatch import WAIT, Stopwatch
@@ -37,14 +38,14 @@ class VideoPrefix:
 
     Args:
         model: the Video LLM.
-        groups: of the whole video.
+        groups: of the whole video, see `VideoLLM.groups_of`.
 
     Attributes:
         ids: that the LLM has read.
         cache: their keys and values.
     """
 
-    def __init__(self, model: VideoLLM, groups: int) -> None:
+    def __init__(self, model: VideoLLM, groups: Groups) -> None:
         self._model, self._groups, self._read = model, groups, 0
         self.ids: list[int] = []
         self.cache = prompt_cache(model.language_model, 0)
@@ -106,8 +107,9 @@ def _read_once(
     prefill: bool,
 ) -> tuple[Tensor, VideoPrefix | None]:
     with clock.stage(WAIT):
-        groups = -(-len(stream.indices) // model.frames_per_group)
-    prefix = VideoPrefix(model, groups) if prefill else None
+        shown = model.groups_of(len(stream.indices), stream.times_s)  # type: ignore[arg-type]
+        groups = count_of(shown)
+    prefix = VideoPrefix(model, shown) if prefill else None
     visual_BTNC: Tensor | None = None
     done, chunks = 0, iter(stream)
     with _beside(stream, device), torch.autocast(device.type, dtype, enabled=dtype is not None):

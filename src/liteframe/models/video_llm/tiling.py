@@ -12,7 +12,7 @@ from torch import Tensor
 
 from liteframe.data.transforms import resize_uint8
 from liteframe.errors import ConfigError
-from liteframe.models.video_llm.prompts import Line
+from liteframe.models.video_llm.hosts import Line
 
 Grid = tuple[int, int]
 """Rows and columns of tiles."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,18 @@ def checked(job: DecodeJob, video: Any) -> VideoFrames | DecodeError:
             return _wrong(job, f"the frames {told} instead of {reprlib.repr(list(job.indices))}")
     elif (np.diff(indices) <= 0).any() or indices[0] < 0 or indices[-1] >= video.info.frames:
         return _wrong(job, f"frames out of order or range: {told} of {video.info.frames}")
-    return video
+    if video.times_s is None:
+        return video
+    times_T = np.asarray(video.times_s)
+    if times_T.shape != indices.shape or times_T.dtype.kind not in "fiu":
+        return _wrong(job, f"the times_s {reprlib.repr(times_T.tolist())} for {len(frames)} frames; give a number each")
+    in_order_T = times_T[np.argsort(indices, kind="stable")]
+    if not np.isfinite(in_order_T).all() or in_order_T[0] < 0 or (np.diff(in_order_T) < 0).any():
+        return _wrong(
+            job,
+            f"the times_s {reprlib.repr(times_T.tolist())}, which are not seconds from 0 on in the order of the frames",
+        )
+    return replace(video, times_s=times_T.astype(np.float64))
 
 
 def _wrong(job: DecodeJob, what: str) -> DecodeError:

@@ -65,8 +65,8 @@ class VideoFrames:
         indices: int64 (T,), positions in the file by presentation time.
         info: what the file holds and which decoder read it.
         decode_s: seconds spent on opening, seeking, decoding and scaling.
-        times_s: float64 (T,), seconds from the first frame of the file to each; None where a decoder of your own does
-            not tell.
+        times_s: float64 (T,), seconds from the first frame of the file to each, from 0 on and in order; None where a
+            decoder of your own does not tell.
     """
 
     frames_THWC: np.ndarray
