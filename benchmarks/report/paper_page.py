@@ -103,13 +103,16 @@ def _wap(evidence: Evidence) -> str:
 
 def rivals() -> list[tuple[Method, Official]]:
     """Each rival that has official code, and what the registries say of that."""
+    from liteframe.models.rivals.dymu_llm import DyMUVideoLLM
     from liteframe.models.rivals.earlytom import EarlyTomVideoLLM
     from liteframe.models.rivals.llm_pruning import PRUNERS
+    from liteframe.models.rivals.longvu import LongVUVideoLLM
     from liteframe.models.rivals.tome_vit import ToMeTeacher
     from liteframe.ops.compressors.registry import METHODS
 
     built = {f"teacher+{name}": made.official for name, made in METHODS.items()}
     built |= {(name if "+" in name else f"teacher+{name}"): made.official for name, made in PRUNERS.items()}
     built |= {"tome-teacher+wap": ToMeTeacher.official, "teacher+earlytom": EarlyTomVideoLLM.official}
+    built |= {"teacher+dymu": DyMUVideoLLM.official, "teacher+longvu": LongVUVideoLLM.official}
     known = methods()
     return [(known[name], official) for name, official in built.items() if official and name in known]

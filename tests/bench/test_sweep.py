@@ -157,6 +157,9 @@ def test_every_method_that_a_run_can_have_is_measured(run: Path, tmp_path: Path)
     assert (fastv["tokens"], fastv["tokens_asked"]) == (128, 8)
     assert fastv["tokens_mean_over_layers"] == pytest.approx((128 + 8 + 8) / 3)
     assert (rows["teacher+earlytom"]["tokens"], rows["teacher+earlytom"]["tokens_asked"]) == (8, 8)
+    dymu = rows["teacher+dymu"]
+    assert (dymu["tokens_encoder"], dymu["tokens"], dymu["tokens_asked"]) == (4 * 8, 8, 8)
+    assert rows["teacher+longvu"]["tokens"] <= rows["teacher+longvu"]["tokens_asked"] == 8
     # PruneVid is asked for 20 before the LLM, but has no more where a whole segment stands still.
     for name, by_layer in (("prunevid", (16, 6, 6)), ("holitom", (16, 16, 8)), ("earlytom", (16, 16, 8))):
         row = rows[f"teacher+{name}-llm"]

@@ -16,6 +16,8 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import WAP, Compressor, Pool
 from liteframe.models.rivals.attention_probe import AttentionProbe
 from liteframe.models.rivals.dycoke_decoding import DyCokeVideoLLM
+from liteframe.models.rivals.dymu import DyMUTeacher
+from liteframe.models.rivals.dymu_llm import DyMUVideoLLM
 from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
 from liteframe.models.rivals.llm_pruning import (
     EarlyTomInside,
@@ -26,6 +28,7 @@ from liteframe.models.rivals.llm_pruning import (
     PruneVidInside,
     PyramidDrop,
 )
+from liteframe.models.rivals.longvu import LongVUVideoLLM
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.rivals.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.student.encoder import LiteFrameEncoder
@@ -147,6 +150,12 @@ class RunParts:
         assert isinstance(teacher, InternVLTeacher)
         return EarlyTomVideoLLM(VideoLLM(*self.base_vlm, EarlyTomTeacher(teacher, ratio)), ratio)
 
+    def dymu(self, ratio: float) -> DyMUVideoLLM:
+        """The teacher whose encoder merges tokens, the most alike of a video first, and the LLM that unmerges them."""
+        teacher = self.teacher.backbone
+        assert isinstance(teacher, InternVLTeacher)
+        return DyMUVideoLLM(VideoLLM(*self.base_vlm, DyMUTeacher(teacher, ratio)))
+
     def compressed(self, compressor: Compressor) -> VideoLLM:
         """The teacher with a compressor on its grid."""
         return VideoLLM(*self.base_vlm, self.teacher.backbone, compressor)
@@ -214,6 +223,8 @@ RUN_METHODS: dict[str, Maker] = {
     "tome-teacher+wap": lambda parts, ratio: parts.tome_teacher(ratio),
     "tome4-teacher+wap": lambda parts, ratio: parts.tome_quarter_teacher(ratio),
     "teacher+earlytom": lambda parts, ratio: parts.earlytom(ratio),
+    "teacher+dymu": lambda parts, ratio: parts.dymu(ratio),
+    "teacher+longvu": lambda parts, ratio: LongVUVideoLLM(parts.teacher, ratio),
     "teacher+fastv": lambda parts, ratio: PrunedVideoLLM(parts.teacher, FastV(ratio)),
     "teacher+pyramiddrop": lambda parts, ratio: PrunedVideoLLM(parts.teacher, PyramidDrop(ratio)),
     "teacher+prunevid-llm": _in_both(_post_hoc("prunevid"), PruneVidInside()),

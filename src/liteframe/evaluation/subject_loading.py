@@ -13,6 +13,7 @@ from liteframe.evaluation.subject import Answering
 from liteframe.hf.engine import TORCH
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP
+from liteframe.models.rivals.uneven import UnevenVideoLLM
 from liteframe.models.video_llm.adapted import is_adapted
 from liteframe.models.video_llm.base_vlm_loading import load_internvl
 from liteframe.models.video_llm.precision import merged_dtype
@@ -77,4 +78,9 @@ def load_subject(
             f"{source}: was trained with the tokens that it makes itself; --compressor is for an InternVL as published"
         )
     made: Answering = _METHODS[_OF_THE_TEACHER + compressor](_BaseVLM(source), ratio)
+    if isinstance(made, UnevenVideoLLM) and made.whole_prompts:
+        raise ConfigError(
+            f"--compressor {compressor} puts video and question into its LLM together, which an evaluation does not;"
+            " measure it with `liteframe bench`"
+        )
     return made.eval()

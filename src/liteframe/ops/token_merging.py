@@ -34,6 +34,15 @@ class Matching(NamedTuple):
     kept_BU: Tensor
 
 
+def left_behind(tokens: int, merges: int, layers: int) -> list[int]:
+    """Tokens of a frame behind each layer, where `merges` go in each, but at most half of those that are left."""
+    left = []
+    for _ in range(layers):
+        tokens -= min(merges, tokens // 2)
+        left.append(tokens)
+    return left
+
+
 def match_tokens(keys_BNK: Tensor, merges: int) -> Matching:
     """The `merges` most similar pairs of each frame, at most N // 2 of them; ties go to the token that comes first."""
     keys_BNK = keys_BNK.float()

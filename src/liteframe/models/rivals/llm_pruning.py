@@ -361,8 +361,8 @@ def attention_rows(layer: Any, hidden_1LC: Tensor, rotary: Rotary | None, first:
     keys_1GLK = projected(layer, "k", hidden_1LC)
     if rotary is not None:
         cos, sin = rotary
-        query_1HQK = _rotate(query_1HQK, (cos[:, first:], sin[:, first:]))
-        keys_1GLK = _rotate(keys_1GLK, rotary)
+        query_1HQK = rotate(query_1HQK, (cos[:, first:], sin[:, first:]))
+        keys_1GLK = rotate(keys_1GLK, rotary)
     query_GJQK = query_1HQK[0].unflatten(0, (keys_1GLK.shape[1], -1))
     # Products of the kernel's own dtype; their softmax in float32, as in the kernel.
     logits_GJQL = torch.einsum("gjqk,glk->gjql", query_GJQK, keys_1GLK[0]).float() * attention.scaling
@@ -381,10 +381,11 @@ def projected(layer: Any, which: str, hidden_1LC: Tensor) -> Tensor:
 
 def rotated(layer: Any, which: str, hidden_1LC: Tensor, rotary: Rotary) -> Tensor:
     """As `projected`, rotated to their positions."""
-    return _rotate(projected(layer, which, hidden_1LC), rotary)
+    return rotate(projected(layer, which, hidden_1LC), rotary)
 
 
-def _rotate(states_1HLK: Tensor, rotary: Rotary) -> Tensor:
+def rotate(states_1HLK: Tensor, rotary: Rotary) -> Tensor:
+    """Queries or keys, rotated to their positions."""
     return apply_rotary_pos_emb(states_1HLK, states_1HLK, *rotary)[0]
 
 

@@ -22,7 +22,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.ops.compressors.official import Official
-from liteframe.ops.token_merging import match_tokens, merge_tokens, new_places, unmerge_tokens
+from liteframe.ops.token_merging import left_behind, match_tokens, merge_tokens, new_places, unmerge_tokens
 
 
 def merges_to_leave(patches: int, left: int, layers: int) -> int:
@@ -32,10 +32,7 @@ def merges_to_leave(patches: int, left: int, layers: int) -> int:
         ConfigError: that many layers cannot leave so few.
     """
     for merges in range(patches + 1):
-        remaining = patches
-        for _ in range(layers):
-            remaining -= min(merges, remaining // 2)
-        if remaining <= left:
+        if [patches, *left_behind(patches, merges, layers)][-1] <= left:
             return merges
     raise ConfigError(f"{layers} layers, each of which merges half at most, leave more than {left} of {patches} tokens")
 

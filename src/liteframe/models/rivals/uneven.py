@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -45,6 +45,9 @@ class UnevenVideoLLM(WrappedVideoLLM, ABC):
     Raises:
         ConfigError: a ratio or frames of a line below 1, or a compressor in `inner`.
     """
+
+    whole_prompts: ClassVar[bool] = False
+    """Whether a video goes through the LLM anew with each question, so that answers cannot share its prefill."""
 
     def __init__(self, inner: VideoLLM, name: str, ratio: float, frames_per_line: int = 1) -> None:
         super().__init__(inner)
