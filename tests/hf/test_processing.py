@@ -245,3 +245,19 @@ def test_it_saves_and_reloads(tmp_path: Path) -> None:
     assert again.to_dict() == processor().to_dict() and again.chat_template == processor().chat_template
     first, second = (made(text=VIDEO, videos=video(5)) for made in (processor(), again))
     assert all(torch.equal(first[name], second[name]) for name in ("input_ids", "pixel_values_videos"))
+
+
+def test_the_template_is_the_named_one_the_default_or_the_given_text() -> None:
+    two = {"default": "by default", "other": "the other"}
+    named = LiteFrameProcessor(tiny_processor().tokenizer, image_size=112, tokens_per_clip=4, chat_template=two)
+
+    def rendered(template: str | None = None) -> str:
+        return named.apply_chat_template([{"role": "user", "content": "red"}], template, tokenize=False)
+
+    assert [rendered(), rendered("other"), rendered("{{ messages[0].content }}")] == ["by default", "the other", "red"]
+    named.chat_template = {"one": "1", "two": "2"}
+    with pytest.raises(ConfigError, match="no chat template called default, only one, two; give chat_template"):
+        rendered()
+    named.chat_template = None
+    with pytest.raises(ConfigError, match="this processor has no chat template; give chat_template"):
+        rendered()

@@ -123,8 +123,12 @@ class LiteFrameProcessor(ProcessorMixin):
         """
         if asked := [name for name in UNBOUNDED if kwargs.get(name)]:
             raise ConfigError(f"{asked[0]} cannot be had of a {type(self).__name__}; leave it out")
-        template = self._resolve_chat_template(chat_template)
-        conversations, is_batched = self._normalize_conversations(conversation)
+        template = self._template(chat_template)
+        if hasattr(self, "_normalize_conversations"):
+            conversations, is_batched = self._normalize_conversations(conversation)
+        else:  # the first versions of transformers 5 take them as they are
+            is_batched = isinstance(conversation[0], (list, tuple))
+            conversations = conversation if is_batched else [conversation]
         words = {name: value for name, value in kwargs.items() if name not in NOT_FOR_TEMPLATES}
         variables = {"tools": None, "documents": None, "add_generation_prompt": False}
         variables = {**variables, **self.tokenizer.special_tokens_map, **words}
@@ -138,6 +142,15 @@ class LiteFrameProcessor(ProcessorMixin):
         others = {name: value for name, value in others.items() if name not in ("tools", "documents")}
         as_it_is = f"{{{{ messages[0]['{_RENDERED}'] }}}}"
         return super().apply_chat_template(filled if is_batched else filled[0], as_it_is, **for_calls(others))
+
+    def _template(self, given: str | None) -> str:
+        """The template of this name, or `given` itself where none is called so; of several, "default" by default."""
+        named = self.chat_template if isinstance(self.chat_template, dict) else {"default": self.chat_template}
+        template: str | None = named.get("default") if given is None else named.get(given, given)
+        if template is None:
+            others = f" called default, only {', '.join(sorted(named))}" if len(named) > 1 else ""
+            raise ConfigError(f"this processor has no chat template{others}; give chat_template")
+        return template
 
     def __call__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRotaryEmbedding
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel, Qwen3VLTextRotaryEmbedding
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import Pool
@@ -32,6 +33,12 @@ from qwen3_world import FEATURES, own_inputs, qwen3_config, qwen3_folder, qwen3_
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 RATE = 2.0
 QUESTIONS = ["color of the star", "color of the ball"]
+
+
+def types_of(types_BL: Tensor) -> dict[str, Tensor]:
+    """What `get_rope_index` is told of the tokens' types, which the first versions of transformers 5 see themselves."""
+    known = inspect.signature(Qwen3VLModel.get_rope_index).parameters
+    return {"mm_token_type_ids": types_BL} if "mm_token_type_ids" in known else {}
 
 
 @lru_cache
@@ -215,7 +222,7 @@ def test_positions_of_pooled_groups_are_those_of_their_grid(
     assert given["position_ids"][:, 0].tolist() == [list(range(len(ids))), *expected]
     types = torch.tensor([[2 if token == model.image_token_id else 0 for token in ids]])
     theirs, _ = host()[0].model.get_rope_index(
-        torch.tensor([ids]), mm_token_type_ids=types, video_grid_thw=torch.tensor([[3, 2 * grid[0], 2 * grid[1]]])
+        torch.tensor([ids]), **types_of(types), video_grid_thw=torch.tensor([[3, 2 * grid[0], 2 * grid[1]]])
     )
     assert theirs[:, 0].tolist() == expected
 
@@ -287,7 +294,7 @@ def test_a_compressor_between_encoder_and_merger_keeps_a_grid() -> None:
     width = model.language_model.config.hidden_size
     types = torch.tensor([[2 if token == model.image_token_id else 0 for token in ids]])
     positions, _ = host()[0].model.get_rope_index(
-        torch.tensor([ids]), mm_token_type_ids=types, video_grid_thw=torch.tensor([[2, 4, 6]])
+        torch.tensor([ids]), **types_of(types), video_grid_thw=torch.tensor([[2, 4, 6]])
     )
     embeds = host()[0].get_input_embeddings()(torch.tensor([ids]))
     places = types[0].bool()

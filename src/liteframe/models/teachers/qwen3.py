@@ -32,7 +32,8 @@ class Qwen3VLTeacher(TransformersTeacher):
     frame_wise = False
     family = "Qwen3-VL"
     whole_types = ("qwen3_vl",)
-    towers: ClassVar[dict[str, Any]] = {"qwen3_vl_vision": Qwen3VLVisionModel}
+    # The first versions of transformers 5 call the encoder's config what they call that of the whole.
+    towers: ClassVar[dict[str, Any]] = dict.fromkeys(("qwen3_vl_vision", "qwen3_vl"), Qwen3VLVisionModel)
     prefix = "visual."
     pixels = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     processor = "video_processor"
