@@ -148,7 +148,7 @@ class LiteFrameProcessor(ProcessorMixin):
         named = self.chat_template if isinstance(self.chat_template, dict) else {"default": self.chat_template}
         template: str | None = named.get("default") if given is None else named.get(given, given)
         if template is None:
-            others = f" called default, only {', '.join(sorted(named))}" if len(named) > 1 else ""
+            others = f" called default, only {', '.join(sorted(named))}" if isinstance(self.chat_template, dict) else ""
             raise ConfigError(f"this processor has no chat template{others}; give chat_template")
         return template
 
