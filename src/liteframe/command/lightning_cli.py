@@ -45,6 +45,7 @@ from liteframe.data.remote.fetched import fetched_file
 from liteframe.data.remote.file import is_url, protocol_of
 from liteframe.data.store.list_shard import ListShard
 from liteframe.errors import CheckpointError, ConfigError
+from liteframe.run_control.cpu_precision import use_fast_attention
 from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name, last_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
@@ -247,6 +248,7 @@ class StageCLI(LightningCLI):
         choose_interface(trainer)
         meet_on_loopback(trainer)
         use_watched_launcher(trainer, self._stopping.watch_children)
+        use_fast_attention(trainer)
         return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -1,0 +1,27 @@
+"""Mixed precision on a CPU, with attention over short sequences in the dtype whose gradients are faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
+
+from liteframe.models.acceleration.cpu_attention import ShortAttentionInFloat32
+
+
+class CPUMixedPrecision(MixedPrecision):
+    """Lightning's, with `ShortAttentionInFloat32` around each step."""
+
+    @contextmanager
+    def forward_context(self) -> Iterator[None]:
+        with super().forward_context(), ShortAttentionInFloat32():
+            yield
+
+
+def use_fast_attention(trainer: Trainer) -> None:
+    """Puts `CPUMixedPrecision` in the place of Lightning's own on a CPU."""
+    given = trainer.strategy.precision_plugin
+    if type(given) is MixedPrecision and given.device == "cpu":
+        trainer.strategy.precision_plugin = CPUMixedPrecision(given.precision, "cpu", given.scaler)
