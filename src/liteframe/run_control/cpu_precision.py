@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
@@ -22,6 +23,6 @@ class CPUMixedPrecision(MixedPrecision):
 
 def use_fast_attention(trainer: Trainer) -> None:
     """Puts `CPUMixedPrecision` in the place of Lightning's own on a CPU."""
-    given = trainer.strategy.precision_plugin
+    given: Any = trainer.strategy.precision_plugin
     if type(given) is MixedPrecision and given.device == "cpu":
         trainer.strategy.precision_plugin = CPUMixedPrecision(given.precision, "cpu", given.scaler)
