@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
@@ -23,6 +22,10 @@ class CPUMixedPrecision(MixedPrecision):
 
 def use_fast_attention(trainer: Trainer) -> None:
     """Puts `CPUMixedPrecision` in the place of Lightning's own on a CPU."""
-    given: Any = trainer.strategy.precision_plugin
+    given = trainer.strategy.precision_plugin
     if type(given) is MixedPrecision and given.device == "cpu":
-        trainer.strategy.precision_plugin = CPUMixedPrecision(given.precision, "cpu", given.scaler)
+        trainer.strategy.precision_plugin = CPUMixedPrecision(
+            given.precision,  # type: ignore[arg-type]  # declared wider than what it may be
+            "cpu",
+            given.scaler,
+        )
