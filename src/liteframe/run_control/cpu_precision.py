@@ -1,4 +1,4 @@
-"""Mixed precision on a CPU, with attention over short sequences in the dtype whose gradients are faster."""
+"""Mixed precision on a CPU, with attention over short sequences multiplied out."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 
-from liteframe.models.acceleration.cpu_attention import ShortAttentionInFloat32
+from liteframe.models.acceleration.cpu_attention import ShortAttentionMultipliedOut
 
 
 class CPUMixedPrecision(MixedPrecision):
-    """Lightning's, with `ShortAttentionInFloat32` around each step."""
+    """Lightning's, with `ShortAttentionMultipliedOut` around each step."""
 
     @contextmanager
     def forward_context(self) -> Iterator[None]:
-        with super().forward_context(), ShortAttentionInFloat32():
+        with super().forward_context(), ShortAttentionMultipliedOut():
             yield
 
 
