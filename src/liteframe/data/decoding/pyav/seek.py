@@ -23,6 +23,8 @@ _WORTH_A_SEEK = 4
 """Frames in between that are sooner decoded than passed over."""
 _DENSE = 1.25
 """Pictures for each wanted frame up to which it costs more to find those that need not be decoded."""
+_SMALL = 128 * 128
+"""Pixels of pictures up to which it takes as long to read a header as to decode the picture."""
 
 
 class SeekMiss(Exception):
@@ -97,7 +99,8 @@ class Seeker:
             run = Run(0, run.frames, run.cost)
         self._fresh = False
         try:
-            sparing = self._sparing and run.cost > _DENSE * len(run.frames)
+            small = self._scan.width * self._scan.height <= _SMALL
+            sparing = self._sparing and not small and run.cost > _DENSE * len(run.frames)
             finder = unreferenced_finder(self._stream) if sparing else None
             reading = _Reading(self._scan, run, use, finder)
             self._read(self._packets_from(run.key), reading)
