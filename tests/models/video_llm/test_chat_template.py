@@ -17,7 +17,7 @@ from host_world import CHATML, bpe_processor
 from liteframe.errors import ConfigError
 from liteframe.hf.processing import LiteFrameProcessor
 from liteframe.models.video_llm import chat_template
-from liteframe.models.video_llm.chat_template import render, require_bounded
+from liteframe.models.video_llm.chat_template import render, render_all, require_bounded
 from liteframe.models.video_llm.prompts import PromptBuilder
 from liteframe.tiny.models import tiny_processor
 
@@ -84,6 +84,14 @@ def test_a_template_without_an_end_is_named(template: str) -> None:
         require_bounded(template, "here")
     assert "\n" not in str(caught.value)
     assert render("{{ messages[0].role }}", MESSAGES, {}, "here")[0] == "system", "the next one is served"
+
+
+def test_several_conversations_are_rendered_each_with_its_own_variables() -> None:
+    conversations = [([{"role": role}], {"word": word}) for role, word in (("user", "a"), ("assistant", "b"))]
+    texts, names = render_all("{{ messages[0].role }} {{ word }}", conversations, "here")
+    assert texts == ["user a", "assistant b"] and names == ["messages", "word"]
+    with pytest.raises(ConfigError, match="^here: the chat template cannot be used: "):
+        render_all("{{ 1 / word }}", [([], {"word": 1}), ([], {"word": 0})], "here")
 
 
 ELSEWHERE = "import sys, signal; sys.modules['resource'] = None; del signal.setitimer, signal.ITIMER_PROF; "
@@ -210,7 +218,8 @@ def test_a_renderer_that_was_started_ahead_is_the_one_that_answers() -> None:
     started = renderer._starting
     renderer.start_ahead()
     assert started is not None and renderer._starting is started
-    assert renderer.ask('{"template": "one", "messages": [], "variables": {}}') == {"text": "one", "variables": []}
+    request = '{"template": "one", "conversations": [[[], {}]]}'
+    assert renderer.ask(request, seconds=1) == {"texts": ["one"], "variables": []}
     assert renderer._child is started and renderer._starting is None
     started.kill()
     started.communicate()

@@ -51,7 +51,7 @@ def test_questions_are_those_of_the_processor(processor: InternVLProcessor, fram
     assert again == before, "the questions about a video share its ids"
 
 
-@pytest.mark.parametrize("turns", [TURNS[:1], TURNS])
+@pytest.mark.parametrize("turns", [TURNS[:1], TURNS, TURNS * 6], ids=["one", "three", "many"])
 def test_conversations_are_those_of_the_processor(processor: InternVLProcessor, turns: list[Turn]) -> None:
     ids, labels = PromptBuilder(processor).conversation(turns, 3, TOKENS)
     assert ids == theirs(processor, 3, turns)
@@ -60,6 +60,13 @@ def test_conversations_are_those_of_the_processor(processor: InternVLProcessor, 
     kept = [label for label in labels if label != IGNORE]
     said = processor.tokenizer.decode(kept).replace(" ", "")
     assert said == "".join(f"{answer}<|im_end|>" for _, answer in turns), "answers and the token that ends each"
+
+
+@pytest.mark.parametrize("kept", [1, 8, 9, 17])
+def test_turns_that_go_beyond_the_length_are_left_out(processor: InternVLProcessor, kept: int) -> None:
+    builder, turns = PromptBuilder(processor), TURNS * 6
+    whole = builder.conversation(turns[:kept], 3, TOKENS)
+    assert builder.conversation(turns, 3, TOKENS, most=len(whole[0])) == whole
 
 
 def test_a_question_and_its_answer_continue_the_prompt(processor: InternVLProcessor) -> None:

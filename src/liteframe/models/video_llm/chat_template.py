@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,16 @@ def render(template: str, messages: Any, variables: dict[str, Any], where: str) 
     Raises:
         ConfigError: the template fails, or takes more time, memory or text than it may.
     """
-    request = json.dumps({"template": template, "messages": messages, "variables": variables}, default=_stand_in)
-    reply = _renderer.ask(request)
+    (text,), names = render_all(template, [(messages, variables)], where)
+    return text, names
+
+
+def render_all(
+    template: str, conversations: Sequence[tuple[Any, dict[str, Any]]], where: str
+) -> tuple[list[str], list[str]]:
+    """As `render`, of several conversations, messages and variables each: asking the other process takes longest."""
+    request = {"template": template, "conversations": conversations}
+    reply = _renderer.ask(json.dumps(request, default=_stand_in), SECONDS * len(conversations))
     if reply is None:
         raise ConfigError(
             f"{where}: the chat template ran for more than {SECONDS:g} s, needs too much memory, or ended in a crash;"
@@ -75,7 +83,7 @@ def render(template: str, messages: Any, variables: dict[str, Any], where: str) 
         )
     if "error" in reply:
         raise ConfigError(f"{where}: the chat template cannot be used: {reply['error']}; {_ADVICE}")
-    return str(reply["text"]), list(reply["variables"])
+    return [str(text) for text in reply["texts"]], list(reply["variables"])
 
 
 def _stand_in(value: Any) -> Any:
@@ -91,10 +99,10 @@ class _Renderer:
         self._starting: subprocess.Popen[str] | None = None
         self._pid = 0  # a virtual environment of Windows starts Python through a process that only waits
 
-    def ask(self, request: str) -> dict[str, Any] | None:
-        """The answer to a request; None if the process did not live to give one, twice in a row."""
+    def ask(self, request: str, seconds: float) -> dict[str, Any] | None:
+        """The answer to a request that may take so long; None if twice in a row the process did not live to give it."""
         with self._lock:
-            return self._ask_once(request) or self._ask_once(request)
+            return self._ask_once(request, seconds) or self._ask_once(request, seconds)
 
     def start_ahead(self) -> None:
         """Starts the process beside what is done until it is needed."""
@@ -102,7 +110,7 @@ class _Renderer:
             if self._child is None and self._starting is None:
                 self._starting = _start()
 
-    def _ask_once(self, request: str) -> dict[str, Any] | None:
+    def _ask_once(self, request: str, seconds: float) -> dict[str, Any] | None:
         if self._child is None:
             child, self._starting = self._starting or _start(), None
             assert child.stdout is not None
@@ -111,7 +119,7 @@ class _Renderer:
         child = self._child
         assert child.stdin is not None and child.stdout is not None
         try:
-            with _watched(child, self._pid):
+            with _watched(child, self._pid, seconds):
                 child.stdin.write(request + "\n")
                 child.stdin.flush()
                 line = child.stdout.readline()
@@ -130,13 +138,13 @@ class _Renderer:
 
 
 @contextmanager
-def _watched(child: subprocess.Popen[str], pid: int) -> Iterator[None]:
+def _watched(child: subprocess.Popen[str], pid: int, seconds: float) -> Iterator[None]:
     """Kills a child without limits of its own that takes more time of the processor or memory than it may."""
     if KERNEL_LIMITS:
         yield
         return
     done = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(child, pid, done), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(child, pid, seconds, done), daemon=True)
     watcher.start()
     try:
         yield
@@ -145,10 +153,10 @@ def _watched(child: subprocess.Popen[str], pid: int) -> Iterator[None]:
         watcher.join()
 
 
-def _watch(child: subprocess.Popen[str], pid: int, done: threading.Event) -> None:
+def _watch(child: subprocess.Popen[str], pid: int, seconds: float, done: threading.Event) -> None:
     with suppress(psutil.Error):  # what cannot be watched is not let run
         process = psutil.Process(pid)
-        end = sum(process.cpu_times()[:2]) + SECONDS
+        end = sum(process.cpu_times()[:2]) + seconds
         while sum(process.cpu_times()[:2]) <= end and process.memory_info().rss <= MOST_BYTES:
             if done.wait(WATCH_SECONDS):
                 return

@@ -1,8 +1,8 @@
 """Renders chat templates in a process of its own, of bounded time and memory. Run as a script, without liteframe.
 
-Each line of standard input is a request in JSON: `template`, `messages`, `variables`; each line of standard output its
-answer: `text` and `variables` (the names that the template asks for), or `error`. Before the first stands
-the number of the process. Endless templates end it.
+Each line of standard input is a request in JSON: `template` and `conversations`, messages and variables each; each line
+of standard output its answer: `texts` and `variables` (the names that the template asks for), or `error`. Before the
+first stands the number of the process. Endless templates end it.
 """
 
 from __future__ import annotations
@@ -93,19 +93,24 @@ def _compiled(template: str) -> tuple[jinja2.Template, list[str]]:
 
 
 def answer(request: dict[str, Any], most_characters: int) -> dict[str, Any]:
-    """The rendered text, or why there is none."""
+    """The rendered texts, or why there are none."""
+    texts = []
     try:
         template, names = _compiled(request["template"])
-        text = template.render(messages=request["messages"], **request["variables"])
+        for messages, variables in request["conversations"]:
+            text = template.render(messages=messages, **variables)
+            if len(text) > most_characters:
+                return {
+                    "error": f"it makes {len(text):,} characters of a conversation; {most_characters:,} are the most"
+                }
+            texts.append(text)
     except MemoryError:
         return {"error": "it needs too much memory"}
     except RecursionError:
         return {"error": "it calls itself without end"}
     except Exception as error:  # a template can raise whatever Python's operators raise
         return {"error": f"{type(error).__name__}: {str(error)[:200]}"}
-    if len(text) > most_characters:
-        return {"error": f"it makes {len(text):,} characters of a conversation; {most_characters:,} are the most"}
-    return {"text": text, "variables": names}
+    return {"texts": texts, "variables": names}
 
 
 def main() -> None:
@@ -120,10 +125,11 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
     print(os.getpid(), flush=True)
     for line in sys.stdin:
+        request = json.loads(line)
         # Time of the processor, not of the clock: a machine that stalls is no fault of the template.
         if seconds:
-            signal.setitimer(signal.ITIMER_PROF, seconds)
-        reply = json.dumps(answer(json.loads(line), most_characters))
+            signal.setitimer(signal.ITIMER_PROF, seconds * len(request["conversations"]))
+        reply = json.dumps(answer(request, most_characters))
         if seconds:
             signal.setitimer(signal.ITIMER_PROF, 0)
         print(reply, flush=True)

@@ -6,7 +6,7 @@ How a video itself is written is the affair of the base VLM's family, see `hosts
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -17,12 +17,14 @@ from transformers import ProcessorMixin
 
 from liteframe.errors import ConfigError, DataError
 from liteframe.models.folders.foreign_errors import named_errors
-from liteframe.models.video_llm.chat_template import render, template_of
+from liteframe.models.video_llm.chat_template import render_all, template_of
 from liteframe.models.video_llm.hosts import HOSTS, INTERNVL, Groups, Host, Line
 
 IGNORE = -100
 _STAND_IN = "answer"
 _FEW_WORDS = 100
+_TURNS_AT_ONCE = 8
+"""Of a conversation, rendered together; of long ones, only the first may fit."""
 _FRAME_NUMBER = re.compile(r"Frame\d+:")
 Turn = tuple[str, str]
 """A question and its answer."""
@@ -89,6 +91,11 @@ class PromptBuilder:
         return tuple(self._tokenise(self.video_text(groups, tokens_per_group, step)))
 
     def _template(self, turns: Sequence[Turn], question: str | None, has_video: bool = True, system: str = "") -> str:
+        return self._render(self._messages(turns, question, has_video, system), question is not None)
+
+    def _messages(
+        self, turns: Sequence[Turn], question: str | None, has_video: bool = True, system: str = ""
+    ) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
         if system:
             messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
@@ -99,7 +106,7 @@ class PromptBuilder:
             messages.append({"role": "user", "content": content})
             if answer is not None:
                 messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        return self._render(messages, question is not None)
+        return messages
 
     def question_ids(
         self, question: str, groups: Groups, tokens_per_group: int, step: int = 1
@@ -219,9 +226,14 @@ class PromptBuilder:
         return ids
 
     def _render(self, messages: Sequence[Message], asks: bool) -> str:
+        return self._render_all([(messages, asks)])[0]
+
+    def _render_all(self, conversations: Sequence[tuple[Sequence[Message], bool]]) -> list[str]:
+        """Texts of conversations, and whether each ends where an answer begins."""
         # Not the processor's own rendering, which knows no end.
-        variables = {**self.tokenizer.special_tokens_map, "add_generation_prompt": asks}
-        return self.wording.bare(render(self._chat_template, messages, variables, self._where)[0])
+        special = self.tokenizer.special_tokens_map
+        asked = [(messages, {**special, "add_generation_prompt": asks}) for messages, asks in conversations]
+        return [self.wording.bare(text) for text in render_all(self._chat_template, asked, self._where)[0]]
 
     def _require_extends(self, longer: str, shorter: str) -> None:
         if not longer.startswith(shorter):
@@ -336,14 +348,14 @@ class PromptBuilder:
         """
         prefix, _ = self.question_ids(turns[0][0], groups, tokens_per_group, step)
         ids, labels = list(prefix), [IGNORE] * len(prefix)
-        done = self._template([], turns[0][0]).index(self.wording.video_token) + len(self.wording.video_token)
-        for index, (question, _answer) in enumerate(turns):
-            asked = self._template(turns[:index], question)
-            answered = self._template(turns[: index + 1], None)
+        done = 0
+        for index, (asked, answered) in enumerate(self._prompts_and_answers(turns)):
             if not answered.startswith(asked):
                 raise ConfigError(
                     f"{self._where}: the chat template does not extend a prompt by its answer; take another"
                 )
+            if not index:
+                done = asked.index(self.wording.video_token) + len(self.wording.video_token)
             question_ids, answer_ids = self._tokenise(asked[done:]), self._tokenise(answered[len(asked) :])
             if index and most is not None and len(ids) + len(question_ids) + len(answer_ids) > most:
                 break
@@ -351,6 +363,15 @@ class PromptBuilder:
             labels += [IGNORE] * len(question_ids) + self._answer_labels(answer_ids)
             done = len(answered)
         return ids, labels
+
+    def _prompts_and_answers(self, turns: Sequence[Turn]) -> Iterator[tuple[str, str]]:
+        """The conversation up to where the answer of each turn begins, and up to its end."""
+        for start in range(0, len(turns), _TURNS_AT_ONCE):
+            block = range(start, min(start + _TURNS_AT_ONCE, len(turns)))
+            prompts = [(self._messages(turns[:index], turns[index][0]), True) for index in block]
+            answers = [(self._messages(turns[: index + 1], None), False) for index in block]
+            texts = self._render_all([*prompts, *answers])
+            yield from zip(texts[: len(block)], texts[len(block) :], strict=True)
 
     def _answer_labels(self, answer_ids: list[int]) -> list[int]:
         """The ids up to the token that ends the answer; the line break that ChatML puts after it is not learnt."""
