@@ -27,8 +27,26 @@ if not torch.cuda.is_available():  # fake tensors ask at every operation, and th
 torch.ones(1, requires_grad=True).sum().backward()
 
 
+# Of transformers, with what it writes into its log as a whole of each model that is loaded.
+_LOGGED = {
+    "configuration_utils": "PreTrainedConfig",
+    "generation.configuration_utils": "GenerationConfig",
+    "image_processing_base": "ImageProcessingMixin",
+    "processing_utils": "ProcessorMixin",
+    "video_processing_utils": "BaseVideoProcessor",
+}
+
+
 def pytest_collection_finish() -> None:
-    """Takes what has been imported out of garbage collection, of which each round else walks through all of it."""
+    """Saves what each test would spend again.
+
+    What has been imported is taken out of garbage collection, of which each round else walks through all of it. And
+    nobody sees transformers' log, but a config becomes a page of JSON for it whenever a model is loaded.
+    """
+    for module, name in _LOGGED.items():
+        kind = getattr(sys.modules.get(f"transformers.{module}"), name, None)
+        if kind is not None:
+            kind.__format__ = lambda self, form: format(type(self).__name__, form)
     sys.dont_write_bytecode = _writes_no_bytecode
     gc.collect()
     gc.freeze()

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 from typing import Any, BinaryIO, NoReturn
 
@@ -56,17 +57,20 @@ def _main(words: Sequence[str], stdout: int, stderr: int, environment: Mapping[s
     run_command(words)
 
 
-def run_command(words: Sequence[str], script: str = "liteframe", forks_rank_1: bool = True) -> NoReturn:
+def run_command(
+    words: Sequence[str], script: str = "liteframe", forks_rank_1: bool = True, spec: ModuleSpec | None = None
+) -> NoReturn:
     """Ends this process, which was forked for it, as `liteframe WORDS`.
 
     Args:
         words: after `liteframe`.
         script: what Lightning would start the second of two ranks from.
         forks_rank_1: fork that rank instead.
+        spec: of the module that it would start by `python -m` in place of the script.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    sys.argv, sys.modules["__main__"].__spec__ = [script, *words], None  # where Lightning finds the words for rank 1
+    sys.argv, sys.modules["__main__"].__spec__ = [script, *words], spec  # where Lightning finds the words for rank 1
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     if forks_rank_1:
         subprocess_script.subprocess = SimpleNamespace(Popen=ForkedRank(cli.main))  # type: ignore[attr-defined]

@@ -13,18 +13,12 @@ from typing import Any
 
 import pytest
 
+from forked_command import run_command
 from liteframe.command import cli
 from liteframe.data.decoding import read_video
 from liteframe.errors import ConfigError
+from ranks import run_ranks
 from toy_stage import write_toy_config
-
-
-def run_process(args: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, from another folder."""
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    variables = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment}
-    command = [sys.executable, "-m", "liteframe", *args]
-    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=200)
 
 
 def test_help_lists_all_verbs_without_loading_torch(tmp_path: Path) -> None:
@@ -265,12 +259,18 @@ def test_a_gpu_without_memory_enough_is_named_with_what_to_do(
     assert "not enough memory on the GPU (CUDA out of memory)" in error and "liteframe plan" in error
 
 
+def fit_as_module(rank: int, folder: Path, args: list[str]) -> None:
+    """Rank 0 of `python -m liteframe`, from another folder, of which Lightning starts rank 1 anew."""
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    run_command(args, forks_rank_1=False, spec=find_spec("liteframe.__main__"))
+
+
 def test_a_ddp_child_finds_the_same_config(tmp_path: Path) -> None:
     write_toy_config(tmp_path)
     ddp = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=3"]
     args = ["fit", "--config", "toy.yaml", "--config", "trainer/cpu.yaml", *ddp, "--trainer.default_root_dir=out"]
-    result = run_process(args, tmp_path)
-    assert result.returncode == 0, result.stderr
+    assert run_ranks(fit_as_module, 1, tmp_path, args) == [0]
     assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["world"] == 2
 
 

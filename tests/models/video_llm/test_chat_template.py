@@ -62,6 +62,17 @@ BAD = {
 }
 
 
+@pytest.fixture
+def little_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A fifth of the usual limit: what has no end takes all of it, twice."""
+    monkeypatch.setattr(chat_template, "SECONDS", chat_template.SECONDS / 5)
+    monkeypatch.setattr(chat_template, "_renderer", renderer := chat_template._Renderer())
+    yield
+    if renderer._child is not None:
+        renderer._child.kill()
+        renderer._child.communicate()
+
+
 def with_template(template: str) -> InternVLProcessor:
     processor = bpe_processor()
     processor.chat_template = template
@@ -78,6 +89,7 @@ def test_the_text_is_that_of_transformers(template: str) -> None:
     assert "messages" in names or template == GOOD["variables"] or template == GOOD["blocks"]
 
 
+@pytest.mark.usefixtures("little_time")
 @pytest.mark.parametrize("template", ENDLESS.values(), ids=ENDLESS.keys())
 def test_a_template_without_an_end_is_named(template: str) -> None:
     with pytest.raises(ConfigError, match="^here: the chat template ") as caught:
@@ -99,14 +111,9 @@ ELSEWHERE = "import sys, signal; sys.modules['resource'] = None; del signal.seti
 
 
 @pytest.fixture
-def without_kernel_limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def without_kernel_limits(monkeypatch: pytest.MonkeyPatch, little_time: None) -> None:
     monkeypatch.setattr(chat_template, "KERNEL_LIMITS", False)
     monkeypatch.setattr(chat_template, "_BOOTSTRAP", ELSEWHERE + chat_template._BOOTSTRAP)
-    monkeypatch.setattr(chat_template, "_renderer", renderer := chat_template._Renderer())
-    yield
-    if renderer._child is not None:
-        renderer._child.kill()
-        renderer._child.communicate()
 
 
 @pytest.mark.usefixtures("without_kernel_limits")
@@ -136,6 +143,7 @@ def test_a_template_that_fails_is_named(template: str) -> None:
         render(template, MESSAGES, {}, "here")
 
 
+@pytest.mark.usefixtures("little_time")
 def test_a_template_that_waits_for_its_moment(tmp_path: Path) -> None:
     """Good when it is loaded, endless for one question."""
     endless = "{% if messages[0].content[-1].text == 'red' %}" + ENDLESS["loops"] + "{% endif %}"
