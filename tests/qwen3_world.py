@@ -60,7 +60,9 @@ def byte_level_bpe(*special: str) -> str:
 def qwen3_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE with a few merges; one of its own."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(byte_level_bpe(*OF_VIDEOS)), pad_token="<|endoftext|>", eos_token="<|im_end|>"
+        tokenizer_object=Tokenizer.from_str(byte_level_bpe(*OF_VIDEOS)),
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
     )
 
 

@@ -347,7 +347,10 @@ def test_the_embedding_that_ends_a_video_is_learnt_with_the_projector() -> None:
         ({"vision_feature_select_strategy": "default"}, "vision_feature_select_strategy .* 'default'; only 'full'"),
         ({"multimodal_projector_bias": False}, "multimodal_projector_bias .* is false; only true"),
         ({"image_token_index": 4, "video_token_index": 4}, "image_token_index and video_token_index .* are both 4"),
-        ({"vision": {"model_type": "clip_vision_model"}}, ".* 'clip_vision_model'; of the LLaVA-OneVision family, only"),
+        (
+            {"vision": {"model_type": "clip_vision_model"}},
+            ".* 'clip_vision_model'; of the LLaVA-OneVision family, only",
+        ),
     ],
 )
 def test_configs_that_are_read_otherwise_are_refused(fields: dict[str, Any], message: str) -> None:
