@@ -1,4 +1,4 @@
-"""LMA of a LLaVA-OneVision: a student is distilled from its encoder, learns with its LLM, and is exported and read again."""
+"""LMA of a LLaVA-OneVision: a student of its encoder learns with its LLM, and is exported and read again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LLaVA-OneVision as a base VLM: with its own encoder it is transformers' own; a student's tokens are not pooled again."""
+"""LLaVA-OneVision as a base VLM: with its own encoder it is transformers' own; what is pooled is not pooled again."""
 
 from __future__ import annotations
 
