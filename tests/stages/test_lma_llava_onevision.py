@@ -16,6 +16,7 @@ from liteframe.command.export import export_command
 from liteframe.data.sources.conversations import turns_of
 from liteframe.errors import ConfigError, DataError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
+from liteframe.hf.configuration import LiteFrameVideoConfig
 from liteframe.hf.loading import load_video_llm
 from liteframe.models.backbone import WAP
 from liteframe.models.folders.training_record import TrainingRecord
@@ -243,6 +244,25 @@ def test_lma_with_its_own_encoder_sees_what_it_is_to(target: Any, tmp_path: Path
     assert loaded.frames_per_group == model.frames_per_group and loaded.frames.image_size == (side, side)
     assert shown(loaded)[0].shape[2] == OF_GROUP
     torch.testing.assert_close(logits(loaded), logits(model.eval()), **CLOSE)
+
+
+def test_a_run_in_bfloat16_learns_the_embedding_that_ends_a_video(tmp_path: Path) -> None:
+    module = llava_lma()
+    data = video_data(train=str(manifest()), batch_size=2)
+    make_trainer(tmp_path, max_steps=1, precision="bf16-true").fit(module, data)
+    assert module.model is not None
+    newline = module.model.projector.image_newline
+    base = load_video_llm(str(llava_folder())).projector.image_newline
+    assert newline.dtype == torch.float32 and bool((newline.cpu() != base).all())
+
+
+def test_an_exports_config_knows_its_familys_tokens() -> None:
+    with pytest.raises(ConfigError, match="newline_token_id is None, and a LLaVA-OneVision needs an id"):
+        LiteFrameVideoConfig(base_vlm="llava_onevision")
+    with pytest.raises(ConfigError, match="newline_token_id is 5, and a InternVL has no such token"):
+        LiteFrameVideoConfig(newline_token_id=5)
+    with pytest.raises(ConfigError, match="newline_token_id is -1; it must be the id of a token"):
+        LiteFrameVideoConfig(base_vlm="llava_onevision", newline_token_id=-1)
 
 
 def test_questions_of_a_test_are_answered_as_in_chat(tmp_path: Path) -> None:

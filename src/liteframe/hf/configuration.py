@@ -60,6 +60,9 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
             _check_id("newline_token_id", newline_token_id)
         _check(downsample_ratio, adapter)
         _check_family(base_vlm, deepstack_layers, encoder_config.output_size)
+        if HOSTS[base_vlm].newline != (newline_token_id is not None):
+            need = "needs an id" if HOSTS[base_vlm].newline else "has no such token"
+            raise ConfigError(f"newline_token_id is {newline_token_id}, and a {HOSTS[base_vlm].name} {need}")
         self.encoder_config = encoder_config
         self.text_config = text_config
         self.image_token_id = image_token_id

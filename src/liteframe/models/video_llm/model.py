@@ -233,8 +233,9 @@ class VideoLLM(nn.Module):
     def frames(self) -> FrameSpec:
         """The frames that it was made for: those of its training where known, else those of its encoder."""
         size = self.trained.image_size or getattr(self.backbone, "image_size", None)
-        if size == getattr(self.backbone, "cropped_size", None) and self._merged != (1, 1):
-            size = self.backbone.geometry.filled_size(size, (1, *self._merged))  # type: ignore[union-attr, operator]
+        if self._is_cropped(size) and self._merged != (1, 1):
+            teacher: Any = self.backbone
+            size = teacher.geometry.filled_size(size, (1, *self._merged))
         return replace(self.trained, image_size=size, clip_frames=self.clip_frames)
 
     def require_size(self, size: tuple[int, int], field: str) -> None:
@@ -246,7 +247,7 @@ class VideoLLM(nn.Module):
         only = getattr(self.backbone, "only_size", size)
         if size != only:
             raise ConfigError(f"{field}: the encoder was exported for frames of {only[0]} x {only[1]} px alone")
-        if size == getattr(self.backbone, "cropped_size", None) and self._merged == (1, 1):
+        if self._is_cropped(size) and self._merged == (1, 1):
             return
         rows, columns = getattr(self.backbone, "size_multiple", (1, 1))
         block = self.host.merge(self.downsample_ratio)
@@ -254,6 +255,10 @@ class VideoLLM(nn.Module):
             check_size(size[0], size[1], (rows * self._merged[0] * block, columns * self._merged[1] * block))
         except GeometryError as error:
             raise ConfigError(f"{field}: {error}") from error
+
+    def _is_cropped(self, size: tuple[int, int] | None) -> bool:
+        """Whether the encoder takes frames of this size as they are though patches need not fill them."""
+        return size is not None and size == getattr(self.backbone, "cropped_size", None)
 
     def encode(self, frames_BTCHW: Tensor) -> Tensor:
         """Compressed tokens on the grid, (B, T', H', W', C); the last group is filled up by the last frame."""

@@ -111,6 +111,8 @@ class Host(ABC):
     """Whether exports take still pictures beside videos."""
     numbered: ClassVar[bool] = True
     """Whether groups of frames are numbered, so that some can be left out of a prompt (`step`)."""
+    newline: ClassVar[bool] = False
+    """Whether a video ends by an embedding of the base VLM's own, the projector's `image_newline`."""
     not_in_vllm: ClassVar[str | None] = None
     """Why the vLLM plugin cannot serve exports, as a relative clause; None where it can."""
 

@@ -117,6 +117,7 @@ class LlavaOnevisionHost(Host):
     teacher = LlavaOnevisionTeacher
     visual_token_name = "video"
     tiles = pictures = numbered = False
+    newline = True
     not_in_vllm = "whose videos end by an embedding of its own"
 
     def require_readable(self, config: LlavaOnevisionConfig, source: str) -> None:
