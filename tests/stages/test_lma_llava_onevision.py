@@ -36,6 +36,7 @@ from llava_world import (
     llava_config,
     llava_encoder_folder,
     llava_folder,
+    llava_host,
     llava_lma,
     llava_lma_folder,
     llava_processor,
@@ -254,6 +255,15 @@ def test_a_run_in_bfloat16_learns_the_embedding_that_ends_a_video(tmp_path: Path
     newline = module.model.projector.image_newline
     base = load_video_llm(str(llava_folder())).projector.image_newline
     assert newline.dtype == torch.float32 and bool((newline.cpu() != base).all())
+
+
+def test_a_tied_head_stays_tied_in_an_export(tmp_path: Path) -> None:
+    host = llava_host(text={"tie_word_embeddings": True})
+    encoder = LiteFrameEncoder.from_pretrained(llava_encoder_folder())
+    LiteFrameForConditionalGeneration.from_host(host, encoder).save_pretrained(tmp_path)
+    loaded: Any = LiteFrameForConditionalGeneration.from_pretrained(tmp_path)
+    assert loaded.lm_head.weight is loaded.language_model.embed_tokens.weight
+    assert torch.equal(loaded.lm_head.weight, host.get_input_embeddings().weight)
 
 
 def test_an_exports_config_knows_its_familys_tokens() -> None:

@@ -358,6 +358,11 @@ def test_configs_that_are_read_otherwise_are_refused(fields: dict[str, Any], mes
         LlavaOnevisionHost().require_readable(llava_config(**fields), "somewhere")
 
 
+def test_vllm_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="vLLM cannot be had of a LLaVA-OneVision, whose videos end by .*; take an"):
+        LlavaOnevisionHost().require_in_vllm()
+
+
 def test_a_tokenizer_with_another_id_for_the_end_of_videos_is_refused(tmp_path: Path) -> None:
     llava_host(image_token_index=llava_tokenizer().convert_tokens_to_ids(IMAGE) + 2).save_pretrained(tmp_path)
     llava_processor().save_pretrained(tmp_path)
