@@ -45,13 +45,14 @@ FEATURES = WIDTH * (1 + len(DEEPSTACK))
 
 
 @lru_cache
-def _bpe() -> str:
+def byte_level_bpe(*special: str) -> str:
+    """A tokenizer of bytes and a few merges, with `SPECIAL` and those tokens, as text."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     words = ["user\n", "assistant\n", "seconds>", "color of the star", "color of the ball", "red", "left", "blue"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=[*SPECIAL, *OF_VIDEOS], initial_alphabet=alphabet)
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=[*SPECIAL, *special], initial_alphabet=alphabet)
     backend.train_from_iterator(words, trainer)
     return backend.to_str()
 
@@ -59,7 +60,9 @@ def _bpe() -> str:
 def qwen3_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE with a few merges; one of its own."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_bpe()), pad_token="<|endoftext|>", eos_token="<|im_end|>"
+        tokenizer_object=Tokenizer.from_str(byte_level_bpe(*OF_VIDEOS)),
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
     )
 
 

@@ -19,7 +19,7 @@ from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.store.block_cache import StoreCache
 from liteframe.data.store.clip_store import ClipStore
 from liteframe.errors import ConfigError
-from liteframe.models.teachers import VJEPA2, InternVL, Qwen3VL, QwenVL, Siglip, TimmViT, VideoPrism
+from liteframe.models.teachers import VJEPA2, InternVL, LlavaOnevision, Qwen3VL, QwenVL, Siglip, TimmViT, VideoPrism
 from liteframe.stages.cache import CacheStage
 from liteframe.stages.ctd import CTDStage
 from liteframe.stages.evaluate import EvaluateStage
@@ -29,7 +29,7 @@ from liteframe.tiny.pretrain import HostPretrainStage, TimmPretrainStage, Vision
 ADDRESSES = ("s3://bucket/x", "gs://bucket/x", "s3:/bucket/x", "https://host/x", "file:///x", "simplecache::s3://b/x")
 GROUPS = {
     "model": (CacheStage, CTDStage, EvaluateStage, LMAStage, HostPretrainStage, TimmPretrainStage, VisionPretrainStage),
-    "model.teacher": (InternVL, Qwen3VL, QwenVL, Siglip, TimmViT, VJEPA2, VideoPrism),
+    "model.teacher": (InternVL, LlavaOnevision, Qwen3VL, QwenVL, Siglip, TimmViT, VJEPA2, VideoPrism),
     "data": (VideoDataModule,),
     "data.remote_cache": (RemoteCache,),
     "data.clip_store": (ClipStore,),

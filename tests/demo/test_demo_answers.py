@@ -20,6 +20,7 @@ from liteframe.data.transforms import normalize, resize_uint8
 from liteframe.demo.answers import Shown, Subject, Watcher, usual_saliency
 from liteframe.models.backbone import WAP
 from liteframe.models.teachers import Teacher
+from llava_world import FILLED, llava_folder
 from qwen3_world import qwen3_folder
 from tiny_world import InProcessPool, host_folder, lma_run_folder, manifest
 
@@ -166,3 +167,12 @@ def test_weights_of_a_teacher_without_a_class_token_are_by_the_norm() -> None:
     assert torch.equal(weights_THW[::2], weights_THW[1::2]) and weights_THW.std() > 0
     sums = weights_THW.unflatten(0, (2, 4)).unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).sum(dim=(1, 3, 5))
     torch.testing.assert_close(sums, torch.ones_like(sums))
+
+
+def test_weights_of_a_teacher_are_of_frames_that_blocks_fill() -> None:
+    llava = liteframe.load(llava_folder())
+    wap = WAP(saliency=usual_saliency([Subject("teacher", llava)]))
+    shown = last(Watcher([Subject("teacher", llava)], wap, max_tokens=2).ask(video(), QUESTION, 8))
+    assert shown.error is None and shown.weights is not None
+    assert shown.weights.frames_THWC.shape == (8, FILLED, FILLED, 3)
+    assert shown.weights.weights_THW.shape == (8, 8, 8)

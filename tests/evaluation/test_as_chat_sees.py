@@ -18,17 +18,25 @@ from liteframe.evaluation.subject import EvaluatedModel
 from liteframe.evaluation.subject_loading import load_subject
 from liteframe.evaluation.talk import Talk, Turn
 from liteframe.evaluation.watching import Watched
+from llava_world import llava_folder, llava_lma_folder
 from qwen3_world import qwen3_folder, qwen3_lma_folder
 from tiny_world import host_folder, lma_run_folder, manifest
 
-QUESTION, SIZE = "color of the star", (112, 112)
+QUESTION = "color of the star"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     "source",
-    [lambda: lma_run_folder() / "export", host_folder, lambda: qwen3_lma_folder() / "export", qwen3_folder],
-    ids=["student", "teacher", "student of a Qwen3-VL", "Qwen3-VL"],
+    [
+        lambda: lma_run_folder() / "export",
+        host_folder,
+        lambda: qwen3_lma_folder() / "export",
+        qwen3_folder,
+        lambda: llava_lma_folder() / "export",
+        llava_folder,
+    ],
+    ids=["student", "teacher", "student of a Qwen3-VL", "Qwen3-VL", "student of a LLaVA", "LLaVA"],
 )
 def test_the_same_tokens_and_the_same_words(source: object, dtype: str) -> None:
     folder = Path(source())  # type: ignore[operator]
@@ -37,7 +45,9 @@ def test_the_same_tokens_and_the_same_words(source: object, dtype: str) -> None:
     with decoding_in_process(), mock.patch("liteframe.chat.model.DecodePool", Pool):
         chat = liteframe.load(folder, "cpu", dtype)
         subject = EvaluatedModel(load_subject(str(folder)), "cpu", dtype)
-        (sampled,) = FrameReader(video.parent, UniformMidpoints(), counts, SIZE).read(Stretch(video.name))
+        size = chat.model.frames.image_size
+        assert size is not None
+        (sampled,) = FrameReader(video.parent, UniformMidpoints(), counts, size).read(Stretch(video.name))
         assert isinstance(sampled, SampledFrames)
         watched = Watched(subject, sampled, None)
         for count in counts:

@@ -8,10 +8,15 @@ import torch
 from liteframe.hf.modeling import LiteFrameForConditionalGeneration
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
+from llava_world import llava_encoder_folder, llava_folder
 from qwen3_world import qwen3_encoder_folder, qwen3_folder
 from tiny_world import encoder_folder, host_folder
 
-FOLDERS = {"InternVL": (host_folder, encoder_folder), "Qwen3-VL": (qwen3_folder, qwen3_encoder_folder)}
+FOLDERS = {
+    "InternVL": (host_folder, encoder_folder),
+    "Qwen3-VL": (qwen3_folder, qwen3_encoder_folder),
+    "LLaVA-OneVision": (llava_folder, llava_encoder_folder),
+}
 
 
 @pytest.mark.parametrize("family", FOLDERS)

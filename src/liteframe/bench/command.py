@@ -47,7 +47,9 @@ def bench_command(
 def saliency_command(
     source: str,
     videos: str | None = None,
-    teacher_class: Literal["InternVL", "Qwen3VL", "QwenVL", "Siglip", "TimmViT", "VJEPA2", "VideoPrism"] = "InternVL",
+    teacher_class: Literal[
+        "InternVL", "LlavaOnevision", "Qwen3VL", "QwenVL", "Siglip", "TimmViT", "VJEPA2", "VideoPrism"
+    ] = "InternVL",
     similarity: Literal["dot", "cosine"] = "dot",
     effective: float | None = None,
     count: int = 8,

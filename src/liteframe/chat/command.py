@@ -41,7 +41,7 @@ def chat_command(
 
     Args:
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of
-            an InternVL or a Qwen3-VL.
+            a base VLM of any family (an InternVL, ...).
         video: a video file; with stream also a file that grows, a pipe ("-" is stdin), a camera (/dev/video0) or a URL
             (rtsp, udp, http, ...).
         question: what to ask; without it, questions are read line by line.

@@ -26,7 +26,7 @@ def load(
 
     Args:
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of
-            an InternVL or a Qwen3-VL.
+            a base VLM of any family (an InternVL, ...).
         device: "cpu", "cuda", ...; "auto" is a GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; None is the one of the LLM's weights. "auto" is that too, but on a
             CPU the faster of float32 and bfloat16, measured once a machine: where that is float32, bfloat16 weights

@@ -36,7 +36,9 @@ KNOWN: dict[str, tuple[str, ...]] = {
         *("FpsCapped", "InnerPoints", "JitteredUniform", "KeyFrames", "Linspace", "LogUniformSpacing"),
         *("RandomSegment", "SegmentStarts", "UniformMidpoints"),
     ),
-    "liteframe.models.teachers": ("InternVL", "Qwen3VL", "QwenVL", "Siglip", "TimmViT", "VJEPA2", "VideoPrism"),
+    "liteframe.models.teachers": (
+        *("InternVL", "LlavaOnevision", "Qwen3VL", "QwenVL", "Siglip", "TimmViT", "VJEPA2", "VideoPrism"),
+    ),
     "lightning.pytorch.accelerators": ("CPUAccelerator", "CUDAAccelerator", "MPSAccelerator"),
     "lightning.pytorch.callbacks": (
         *("DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),

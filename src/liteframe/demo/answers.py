@@ -215,10 +215,11 @@ def weigh(chat: ChatModel, wap: WAP, video: str, watch: Watch) -> Weights:
     """
     teacher = chat.model.backbone
     assert isinstance(teacher, Teacher)
-    size = chat.model.frames.image_size
-    assert size is not None, "every encoder of a Video LLM has a size"
-    seen = read_video(video, watch["frames"], watch["sampler"], size=size, truncated=watch.get("truncated", "error"))
+    made_for = chat.model.frames.image_size
+    assert made_for is not None, "every encoder of a Video LLM has a size"
     wap = replace(wap, block=teacher.geometry.block())
+    size = teacher.geometry.filled_size(made_for, wap.block)
+    seen = read_video(video, watch["frames"], watch["sampler"], size=size, truncated=watch.get("truncated", "error"))
     spanned = teacher.geometry.frames
     T, t = len(seen.frames_THWC), wap.block[0] * spanned
     blocks = -(-T // t)

@@ -36,8 +36,8 @@ def demo_command(
 
     Args:
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of
-            an InternVL or a Qwen3-VL.
-        teacher: folder or hub id of an InternVL or a Qwen3-VL that answers beside it, with all of its tokens.
+            a base VLM of any family (an InternVL, ...).
+        teacher: folder or hub id of a base VLM that answers beside it, with all of its tokens.
         host: address to listen at; by default this machine alone can ask.
         port: to listen at; 0 is any that is free.
         frames: frames to look at before the slider is moved; by default as many as the model was trained on, or 64.
@@ -51,7 +51,7 @@ def demo_command(
             float8 on a GPU.
         similarity: of WAP, whose weights over the teacher's frames are shown; as in the run that trained the model.
         scale: of WAP, likewise.
-        saliency: of WAP, likewise; by default the class token, or the norm with a Qwen3-VL, which has none.
+        saliency: of WAP, likewise; by default the class token, or the norm where the encoder has none.
         max_video_mb: most megabytes of a video.
     """
     if find_spec("gradio") is None:

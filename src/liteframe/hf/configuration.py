@@ -28,6 +28,7 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
         adapter: subfolder of a LoRA adapter that is put on the LLM when the model is loaded; None if there is none.
         base_vlm: family of the base VLM, by the `model_type` of its configs.
         deepstack_layers: first layers of the LLM that take features of their own of each visual token (Qwen3-VL).
+        newline_token_id: id that stands in a prompt where the projector's `image_newline` goes (LLaVA-OneVision).
 
     Raises:
         ConfigError: a field that is of another kind or size.
@@ -47,14 +48,21 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
         adapter: str | None = None,
         base_vlm: str = INTERNVL.model_type,
         deepstack_layers: int = 0,
+        newline_token_id: int | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(encoder_config, LiteFrameConfig):
             encoder_config = LiteFrameConfig.from_dict(encoder_config or {})
         if not isinstance(text_config, PretrainedConfig):
             text_config = AutoConfig.for_model(**text_config) if text_config else Qwen2Config()
-        _check(image_token_id, downsample_ratio, adapter)
+        _check_id("image_token_id", image_token_id)
+        if newline_token_id is not None:
+            _check_id("newline_token_id", newline_token_id)
+        _check(downsample_ratio, adapter)
         _check_family(base_vlm, deepstack_layers, encoder_config.output_size)
+        if HOSTS[base_vlm].newline != (newline_token_id is not None):
+            need = "needs an id" if HOSTS[base_vlm].newline else "has no such token"
+            raise ConfigError(f"newline_token_id is {newline_token_id}, and a {HOSTS[base_vlm].name} {need}")
         self.encoder_config = encoder_config
         self.text_config = text_config
         self.image_token_id = image_token_id
@@ -63,6 +71,7 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
         self.tie_word_embeddings = tie_word_embeddings
         self.adapter = adapter
         self.base_vlm, self.deepstack_layers = base_vlm, deepstack_layers
+        self.newline_token_id = newline_token_id
         super().__init__(**kwargs)
 
     def tokens_per_clip(self, height: int, width: int) -> int:
@@ -71,15 +80,19 @@ class LiteFrameVideoConfig(StrictPretrainedConfig):
         Raises:
             GeometryError: the size does not fill the token grid and the pixel shuffle; it names the nearest legal ones.
         """
-        encoder, block = self.encoder_config, round(1 / self.downsample_ratio)
-        rows, columns = (step * block for step in encoder.size_multiple)
-        check_size(height, width, (rows, columns))
-        return encoder.clip_frames // encoder.stride[0] * (height // rows) * (width // columns)
+        encoder, host, ratio = self.encoder_config, HOSTS[self.base_vlm], self.downsample_ratio
+        merge, (step_y, step_x) = host.merge(ratio), encoder.size_multiple
+        check_size(height, width, (step_y * merge, step_x * merge))
+        of_group = host.llm_tokens(height // step_y, width // step_x, ratio)
+        return encoder.clip_frames // encoder.stride[0] * of_group
 
 
-def _check(image_token_id: Any, downsample_ratio: Any, adapter: Any) -> None:
-    if isinstance(image_token_id, bool) or not isinstance(image_token_id, int) or image_token_id < 0:
-        raise ConfigError(f"image_token_id is {str(image_token_id)[:60]}; it must be the id of a token")
+def _check_id(name: str, number: Any) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ConfigError(f"{name} is {str(number)[:60]}; it must be the id of a token")
+
+
+def _check(downsample_ratio: Any, adapter: Any) -> None:
     if not isinstance(downsample_ratio, int | float) or not 1 / 64 <= downsample_ratio <= 1:
         raise ConfigError(f"downsample_ratio is {str(downsample_ratio)[:60]}; it must be a number from 1/64 to 1")
     if adapter is not None and (not isinstance(adapter, str) or not adapter):

@@ -115,6 +115,7 @@ def _load_exported(source: str, attention: str | dict[str, str] | None, dtype: t
         end_ids(model.generation_config),
         not_applied=not_applied(model.generation_config),
         host=model.host,
+        newline_token_id=model.config.newline_token_id,
     )
     height, width = processor.image_size
     backbone = LiteFrameBackbone(model.encoder, (height, width))

@@ -18,7 +18,7 @@ from liteframe.models.folders.strict import StrictPreTrainedModel, open_folder
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.video_llm.adapted import merge_adapter
 from liteframe.models.video_llm.hosts import HOSTS, INTERNVL, Host, host_of
-from liteframe.models.video_llm.model import scatter_visual
+from liteframe.models.video_llm.model import scatter_visual, show_newlines
 
 _LOSS_KWARGS = ("num_items_in_batch", "shift_labels", "ignore_index")
 """What transformers' causal-LM loss takes beside logits and labels."""
@@ -71,7 +71,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             encoder_config=encoder.config.to_diff_dict(),
             text_config=theirs.text_config.to_diff_dict(),
             image_token_id=family.visual_token_id(theirs),
-            downsample_ratio=family.downsample_ratio(theirs),
+            downsample_ratio=family.ratio_for(family.downsample_ratio(theirs), encoder.config.stride[1:]),
             base_vlm=family.model_type,
             **family.export_fields(theirs),
             tie_word_embeddings=theirs.tie_word_embeddings,
@@ -155,6 +155,7 @@ class LiteFrameForConditionalGeneration(StrictPreTrainedModel, GenerationMixin):
             if input_ids is None:
                 raise ConfigError("give input_ids or inputs_embeds")
             inputs_embeds = self.get_input_embeddings()(input_ids)
+            inputs_embeds = show_newlines(inputs_embeds, input_ids, self.config.newline_token_id, self.projector)
             if pixel_values_videos is not None:
                 positions_BL = input_ids == self.config.image_token_id
                 visual = self.project_clips(pixel_values_videos, clip_groups)

@@ -16,7 +16,7 @@ from liteframe.system.json_files import read_json
 from liteframe.system.own_folder import listing_sha256
 
 _ENCODER = "config.json"
-_BASE_VLMS = ("InternVL", "Qwen3VL")
+_BASE_VLMS = ("InternVL", "LlavaOnevision", "Qwen3VL")
 """Teachers that are the encoders of base VLMs."""
 
 

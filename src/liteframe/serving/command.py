@@ -48,7 +48,7 @@ def serve_command(
 
     Args:
         model: export folder of an LMA run, what `liteframe export` made of it, or a folder or hub id of
-            an InternVL or a Qwen3-VL.
+            a base VLM of any family (an InternVL, ...).
         host: address to listen at; by default this machine alone can ask.
         port: to listen at; 0 is any that is free.
         api_key: that requests must bear; also from the environment variable LITEFRAME_API_KEY.

@@ -60,8 +60,8 @@ class CacheStage(LightningModule):
     """Writes the compressed features of a teacher: `liteframe predict --config cache.yaml`.
 
     Args:
-        teacher: folder or hub id of an InternVL, or another teacher by `class_path`: Siglip, TimmViT, QwenVL, Qwen3VL,
-            VJEPA2, VideoPrism.
+        teacher: folder or hub id of an InternVL, or another teacher by `class_path`: LlavaOnevision,
+            Qwen3VL, QwenVL, Siglip, TimmViT, VJEPA2, VideoPrism.
         store: folder to write to; one that is there already is resumed if it was made with the same settings.
         block: frames, rows and columns of the teacher's tokens that become one target; null for 4 frames and 2 x 2
             patches, in tokens of this teacher. How much CTD's student compresses follows from it.

@@ -93,7 +93,7 @@ def tokens_per_group(model: VideoLLM, image_size: tuple[int, int]) -> int:
     steps: tuple[int, int] = model.backbone.size_multiple  # type: ignore[assignment]
     _, *merged = getattr(model.compressor, "block", (1, 1, 1))
     rows, columns = (size // (step * by) for size, step, by in zip(image_size, steps, merged, strict=True))
-    return int(rows * columns * model.downsample_ratio**2)
+    return model.host.llm_tokens(rows, columns, model.downsample_ratio)
 
 
 def context_length(model: VideoLLM) -> int | None:

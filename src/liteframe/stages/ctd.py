@@ -55,7 +55,7 @@ class CTDStage(Stage):
             strides and the clip, and from a teacher that is given by `class_path` patches, width and size too. Several
             configs merge field by field.
         teacher: makes the targets on the fly; not needed with `data.store`. Folder or hub id of an InternVL, or another
-            teacher by `class_path`: Siglip, TimmViT, QwenVL, Qwen3VL, VJEPA2, VideoPrism.
+            teacher by `class_path`: LlavaOnevision, Qwen3VL, QwenVL, Siglip, TimmViT, VJEPA2, VideoPrism.
         block: frames, rows and columns of the teacher's tokens that become one target; null for 4 frames and 2 x 2
             patches, in tokens of this teacher. The student merges as much, see `place_strides`.
         similarity: of a token and the class token of its frame, "dot" or "cosine".

@@ -32,8 +32,8 @@ class EvaluateStage(LightningModule):
     fields themselves. The figures go to the log and to `evaluation.json` in the run folder.
 
     Args:
-        source: export folder of an LMA run, what `liteframe export` made of it, or an InternVL or a Qwen3-VL,
-            which then reads with its own encoder.
+        source: export folder of an LMA run, what `liteframe export` made of it, or a base VLM of any
+            family (an InternVL, ...), which then reads with its own encoder.
         choices: "letters" lists the options under the question as A., B., ... and asks for a letter; "words" asks the
             question as it is and compares the options' own first tokens.
         attention: attention implementation of the LLM, "eager" or "sdpa"; null is transformers' choice.

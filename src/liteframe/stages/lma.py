@@ -59,7 +59,7 @@ class LMAStage(Stage):
     With `data.val` it logs `val/loss` and `val/answer_accuracy`, over all answer tokens of that split.
 
     Args:
-        host: folder or hub id of the base VLM whose LLM is adapted: an InternVL or a Qwen3-VL.
+        host: folder or hub id of the base VLM whose LLM is adapted, of any family (an InternVL, ...).
         encoder: folder of the encoder that CTD exported; null is the base VLM's own, which stays as it is (set
             `train_encoder` to false): what the same training does without a student.
         lora: see `LoraSettings`; without `train_llm` it changes nothing.

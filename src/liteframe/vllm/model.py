@@ -50,7 +50,7 @@ class LiteFrameForConditionalGeneration(nn.Module, SupportsMultiModal):
         config: LiteFrameVideoConfig = vllm_config.model_config.hf_config
         self.config = config
         host = HOSTS[config.base_vlm]
-        host.require_not_timed("Answers of vLLM")
+        host.require_in_vllm()
         own: Any = self  # of which `nn.Module` says that every attribute may be a tensor
         with own._mark_tower_model(vllm_config, set(MODALITIES)):
             self.encoder = LiteFrameEncoder(config.encoder_config)

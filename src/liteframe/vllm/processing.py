@@ -55,7 +55,7 @@ class LiteFrameProcessingInfo(BaseProcessingInfo):
     @cached_property
     def prompts(self) -> PromptBuilder:
         processor = self.get_hf_processor()
-        processor.host.require_not_timed("Answers of vLLM")
+        processor.host.require_in_vllm()
         return PromptBuilder(processor)
 
     def text_ids(self, modality: str, groups: int) -> list[int]:

@@ -14,6 +14,7 @@ from liteframe.models.teachers.internvl import (
     project_tokens,
     require_readable,
 )
+from liteframe.models.teachers.llava_onevision import LlavaOnevision, LlavaOnevisionTeacher
 from liteframe.models.teachers.qwen import QwenVL, QwenVLTeacher
 from liteframe.models.teachers.qwen3 import Qwen3VL, Qwen3VLTeacher
 from liteframe.models.teachers.siglip import Siglip, SiglipTeacher
@@ -28,6 +29,8 @@ __all__ = [
     "ClipTeacherSource",
     "InternVL",
     "InternVLTeacher",
+    "LlavaOnevision",
+    "LlavaOnevisionTeacher",
     "Qwen3VL",
     "Qwen3VLTeacher",
     "QwenVL",

@@ -20,7 +20,7 @@ class TeacherGeometry:
     """What one token of a teacher stands for, and how wide it is.
 
     A teacher takes frames of any size that whole tokens fill, with its positions interpolated; a size that they do not
-    fill is refused, never cropped or padded.
+    fill is refused, never cropped or padded, but for the one that `cropped` allows.
 
     Attributes:
         width: channels of a token.
@@ -30,6 +30,8 @@ class TeacherGeometry:
         merge: patches a side that one token spans.
         clip_frames: frames of a clip, whose tokens see each other; None where a token sees no frames but those that it
             spans.
+        cropped: whether frames of `image_size` are taken even where patches do not fill them, as the base VLM does it:
+            what is left over at the right and at the bottom is not seen.
     """
 
     width: int
@@ -38,6 +40,7 @@ class TeacherGeometry:
     frames: int = 1
     merge: int = 1
     clip_frames: int | None = None
+    cropped: bool = False
 
     @property
     def token_size(self) -> int:
@@ -54,7 +57,8 @@ class TeacherGeometry:
         if frames % step:
             what = "a token of this teacher spans" if self.clip_frames is None else "a clip of this teacher has"
             raise GeometryError(f"{frames} frames: {what} {step} (nearest legal: {legal_sizes(frames, step)})")
-        check_size(height, width, self.token_size)
+        if not self.cropped or (height, width) != (self.image_size, self.image_size):
+            check_size(height, width, self.token_size)
         return (frames // self.frames, height // self.token_size, width // self.token_size)
 
     def block(self) -> Block:
@@ -110,6 +114,11 @@ class TeacherGeometry:
         _, rows, columns = self.cell(block)
         step = lcm(rows, columns)
         return None if self.image_size is None else -(-self.image_size // step) * step
+
+    def filled_size(self, size: tuple[int, int], block: Block) -> tuple[int, int]:
+        """Height and width, enlarged to the next that blocks of tokens fill."""
+        _, rows, columns = self.cell(block)
+        return size[0] + -size[0] % rows, size[1] + -size[1] % columns
 
     def describe(self) -> dict[str, Any]:
         """For the key of a feature store."""

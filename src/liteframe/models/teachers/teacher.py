@@ -207,6 +207,8 @@ class TransformersTeacher(Teacher):
     """`model_type` of an encoder -> its class, or what else makes one of its config."""
     prefix: ClassVar[str]
     """Of the encoder's weights in a whole model."""
+    inner_prefix: ClassVar[str] = ""
+    """What some files have behind `prefix`, or in front of the weights of an encoder alone."""
     other_prefixes: ClassVar[tuple[str, ...]] = ()
     """Of more weights that are read of a whole model, for `parts_of`."""
     pixels: ClassVar[tuple[Colour, Colour]]
@@ -237,7 +239,8 @@ class TransformersTeacher(Teacher):
         if attention is not None:
             config._attn_implementation = attention
         tensors = read_tensors(source, ("",) if whole is None else (cls.prefix, *cls.other_prefixes))
-        own = {k.removeprefix(cls.prefix): v for k, v in tensors.items() if not k.startswith(cls.other_prefixes)}
+        named = {k.removeprefix(cls.prefix): v for k, v in tensors.items() if not k.startswith(cls.other_prefixes)}
+        own = {k.removeprefix(cls.inner_prefix): v for k, v in named.items()}
         tower = build(lambda: cls.towers[config.model_type](config), own, source)
         parts = {} if whole is None else cls.parts_of(whole, tensors, source)
         mean, std = cls.read_pixels(source)
@@ -257,6 +260,8 @@ class TransformersTeacher(Teacher):
         config = read_config(source)
         whole, vision_config = cls.split_config(config)
         if vision_config.model_type not in cls.towers:
+            if whole is not None:
+                raise ConfigError(cls.other_tower(vision_config.model_type, source))
             raise ConfigError(
                 f"{source}: model_type {config.model_type!r} is not of the {cls.family} family{_others(config, source)}"
             )
@@ -267,6 +272,14 @@ class TransformersTeacher(Teacher):
                     " be read"
                 )
         return whole, vision_config
+
+    @classmethod
+    def other_tower(cls, kind: str, source: str) -> str:
+        """What to say of a whole model of the family whose encoder is of another kind."""
+        return (
+            f"{source}: model_type of the vision config is {str(kind)[:60]!r}; of the {cls.family} family, only"
+            f" {' and '.join(cls.towers)} can be read"
+        )
 
     @classmethod
     def options(cls, source: str) -> str:

@@ -77,13 +77,14 @@ def _load_processor(source: str, folder: Path, config: Any, host: Host) -> Proce
     if not isinstance(processor, ProcessorMixin) or image_token is None:
         raise ConfigError(f"{source}: {type(processor).__name__} is no processor of a base VLM; {advice}")
     require_bounded(template_of(processor, source), source)
-    tokenizer, visual_token = processor.tokenizer, host.wording(processor, source).visual_token
-    known, wanted = tokenizer.get_vocab().get(visual_token), host.visual_token_id(config)
-    if known != wanted:
-        raise ConfigError(
-            f"{source}: the tokenizer's id of the {host.visual_token_name} token {visual_token!r} is {known},"
-            f" {host.visual_token_name}_token_id of config.json is {wanted}; {advice}"
-        )
+    tokenizer = processor.tokenizer
+    for name, (token, wanted) in host.ids_by_token(config, host.wording(processor, source)).items():
+        known = tokenizer.get_vocab().get(token)
+        if known != wanted:
+            raise ConfigError(
+                f"{source}: the tokenizer's id of the {name} token {token!r} is {known},"
+                f" {name}_token_id of config.json is {wanted}; {advice}"
+            )
     text: Any = config.text_config
     if len(tokenizer) > text.vocab_size:
         raise ConfigError(

@@ -36,6 +36,7 @@ class LiteFrameBackbone(nn.Module):
         frames_per_group: frames that one of its tokens spans.
         clip_frames: frames that see each other.
         frame_wise: each frame is encoded on its own.
+        patches: rows and columns of patches that one of its tokens stands for.
         size_multiple: pixels that height and width of a frame are multiples of.
     """
 
@@ -47,6 +48,7 @@ class LiteFrameBackbone(nn.Module):
         side = encoder.config.image_size
         self.image_size: tuple[int, int] = image_size or (side, side)
         self.size_multiple = encoder.config.size_multiple
+        self.patches: tuple[int, int] = encoder.config.stride[1:]
 
     def forward(self, frames_BTCHW: Tensor) -> VisionTokens:
         return VisionTokens(self.encoder(frames_BTCHW).last_hidden_state)
@@ -73,6 +75,14 @@ def scatter_visual(embeds_BLC: Tensor, positions_BL: Tensor, visual_MNC: Tensor,
     return embeds_BLC.masked_scatter(positions_BL[..., None], visual_MNC.to(embeds_BLC.dtype))
 
 
+def show_newlines(embeds_BLC: Tensor, ids_BL: Tensor, newline_token_id: int | None, projector: Any) -> Tensor:
+    """The embeddings with the projector's `image_newline` where its id stands; of families without one as they are."""
+    if newline_token_id is None:
+        return embeds_BLC
+    newline_C = projector.image_newline.to(embeds_BLC)
+    return torch.where((ids_BL == newline_token_id)[..., None], newline_C, embeds_BLC)
+
+
 _CHANGE_GREEDY_ANSWERS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("repetition_penalty", "guidance_scale", "encoder_repetition_penalty", "num_beams"), (1,)),
     **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_length", "min_new_tokens"), (0,)),
@@ -88,12 +98,13 @@ class BaseParts:
 
     Attributes:
         projector, language_model, lm_head: the base VLM's modules.
-        downsample_ratio: tokens a side that its LLM sees, to those that its projector takes.
+        downsample_ratio: tokens a side that its LLM sees, to those of its own encoder that its projector takes.
         image_token_id: stands in a prompt where a visual token goes.
         end_ids: tokens of which each ends an answer, as its generation config says.
         not_applied: what its generation config asks for beside, and is not done here, see `not_applied`.
         own_encoder: makes a backbone of its own image encoder, if it has one.
         host: its family.
+        newline_token_id: stands where the projector's `image_newline` goes; None for families without one.
     """
 
     projector: nn.Module
@@ -105,6 +116,7 @@ class BaseParts:
     own_encoder: Callable[[], nn.Module] | None = None
     not_applied: tuple[str, ...] = ()
     host: Host = INTERNVL
+    newline_token_id: int | None = None
 
     @classmethod
     def of(cls, base_vlm: Any) -> BaseParts:
@@ -121,6 +133,7 @@ class BaseParts:
             lambda: host.own_encoder(base_vlm),
             not_applied(base_vlm.generation_config),
             host,
+            host.newline_token_id(config),
         )
 
 
@@ -194,8 +207,11 @@ class VideoLLM(nn.Module):
         self.projector = parts.projector
         self.language_model = parts.language_model
         self.lm_head = parts.lm_head
-        self.downsample_ratio = parts.downsample_ratio
-        self.image_token_id = parts.image_token_id
+        self._merged: tuple[int, int] = getattr(self.compressor, "block", (1, 1, 1))[1:]
+        rows, columns = getattr(backbone, "patches", (1, 1))
+        patches = (rows * self._merged[0], columns * self._merged[1])
+        self.downsample_ratio = self.host.ratio_for(parts.downsample_ratio, patches)
+        self.image_token_id, self._newline_token_id = parts.image_token_id, parts.newline_token_id
         spanned = getattr(backbone, "frames_per_group", 1)
         self.frames_per_group = frames_per_group or spanned * self.compressor.frames_per_group
         self.prompts = PromptBuilder(processor, parts.end_ids, parts.host)
@@ -217,6 +233,9 @@ class VideoLLM(nn.Module):
     def frames(self) -> FrameSpec:
         """The frames that it was made for: those of its training where known, else those of its encoder."""
         size = self.trained.image_size or getattr(self.backbone, "image_size", None)
+        if self._is_cropped(size) and self._merged != (1, 1):
+            teacher: Any = self.backbone
+            size = teacher.geometry.filled_size(size, (1, *self._merged))
         return replace(self.trained, image_size=size, clip_frames=self.clip_frames)
 
     def require_size(self, size: tuple[int, int], field: str) -> None:
@@ -228,13 +247,18 @@ class VideoLLM(nn.Module):
         only = getattr(self.backbone, "only_size", size)
         if size != only:
             raise ConfigError(f"{field}: the encoder was exported for frames of {only[0]} x {only[1]} px alone")
+        if self._is_cropped(size) and self._merged == (1, 1):
+            return
         rows, columns = getattr(self.backbone, "size_multiple", (1, 1))
-        _, *merged = getattr(self.compressor, "block", (1, 1, 1))
-        block = round(1 / self.downsample_ratio)
+        block = self.host.merge(self.downsample_ratio)
         try:
-            check_size(size[0], size[1], (rows * merged[0] * block, columns * merged[1] * block))
+            check_size(size[0], size[1], (rows * self._merged[0] * block, columns * self._merged[1] * block))
         except GeometryError as error:
             raise ConfigError(f"{field}: {error}") from error
+
+    def _is_cropped(self, size: tuple[int, int] | None) -> bool:
+        """Whether the encoder takes frames of this size as they are though patches need not fill them."""
+        return size is not None and size == getattr(self.backbone, "cropped_size", None)
 
     def encode(self, frames_BTCHW: Tensor) -> Tensor:
         """Compressed tokens on the grid, (B, T', H', W', C); the last group is filled up by the last frame."""
@@ -318,6 +342,7 @@ class VideoLLM(nn.Module):
             ConfigError: positions and visual tokens differ in number.
         """
         embeds_BLC = self.language_model.get_input_embeddings()(input_ids_BL)
+        embeds_BLC = show_newlines(embeds_BLC, input_ids_BL, self._newline_token_id, self.projector)
         if visual_BTNC is None:
             return embeds_BLC
         mask_BL = input_ids_BL == self.image_token_id

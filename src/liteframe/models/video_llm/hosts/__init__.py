@@ -7,10 +7,11 @@ from typing import Any
 from liteframe.errors import ConfigError
 from liteframe.models.video_llm.hosts.host import Groups, Host, Line, Wording, count_of, seconds_of_groups
 from liteframe.models.video_llm.hosts.internvl import InternVLHost
+from liteframe.models.video_llm.hosts.llava_onevision import LlavaOnevisionHost
 from liteframe.models.video_llm.hosts.qwen3_vl import Qwen3VLHost
 
 INTERNVL = InternVLHost()
-HOSTS: dict[str, Host] = {host.model_type: host for host in (INTERNVL, Qwen3VLHost())}
+HOSTS: dict[str, Host] = {host.model_type: host for host in (INTERNVL, Qwen3VLHost(), LlavaOnevisionHost())}
 """By `model_type`."""
 
 
@@ -22,11 +23,11 @@ def host_of(config: Any, source: str) -> Host:
     """
     host = HOSTS.get(config.model_type)
     if host is None or not isinstance(config, host.config_class):
+        *others, last = (each.name for each in HOSTS.values())
         raise ConfigError(
             f"{source}: model_type {config.model_type!r} is not a base VLM of the families"
-            f" {' and '.join(host.name for host in HOSTS.values())} ({', '.join(HOSTS)}); give InternVL3, InternVL3.5"
-            " or a dense Qwen3-VL in transformers' format, such as OpenGVLab/InternVL3-8B-hf or"
-            f" Qwen/Qwen3-VL-4B-Instruct{_why_not(config.model_type)}"
+            f" {', '.join(others)} and {last} ({', '.join(HOSTS)}); give one in transformers' format, such as"
+            f" {', '.join(each.example for each in HOSTS.values())}{_why_not(config.model_type)}"
         )
     return host
 

@@ -93,6 +93,8 @@ class Host(ABC):
 
     name: ClassVar[str]
     """What errors call it."""
+    example: ClassVar[str]
+    """Hub id of one."""
     model_type: ClassVar[str]
     """Of its configs."""
     config_class: ClassVar[Any]
@@ -109,6 +111,10 @@ class Host(ABC):
     """Whether exports take still pictures beside videos."""
     numbered: ClassVar[bool] = True
     """Whether groups of frames are numbered, so that some can be left out of a prompt (`step`)."""
+    newline: ClassVar[bool] = False
+    """Whether a video ends by an embedding of the base VLM's own, the projector's `image_newline`."""
+    not_in_vllm: ClassVar[str | None] = None
+    """Why the vLLM plugin cannot serve exports, as a relative clause; None where it can."""
 
     @abstractmethod
     def require_readable(self, config: Any, source: str) -> None:
@@ -118,9 +124,30 @@ class Host(ABC):
         """Id that stands in a prompt where a visual token of a video goes."""
         return int(getattr(config, f"{self.visual_token_name}_token_id"))
 
+    def newline_token_id(self, config: Any) -> int | None:
+        """Id that stands in a prompt where the projector's `image_newline` goes; None for families without one."""
+        return None
+
+    def ids_by_token(self, config: Any, wording: Wording) -> dict[str, tuple[str, int]]:
+        """What a config calls a token that prompts are built of -> the token, and its id by the config."""
+        return {self.visual_token_name: (wording.visual_token, self.visual_token_id(config))}
+
     @abstractmethod
     def downsample_ratio(self, config: Any) -> float:
-        """Tokens a side that the LLM sees, to those that the projector takes."""
+        """Tokens a side that the LLM sees, to those of the base VLM's own encoder that the projector takes."""
+
+    def ratio_for(self, downsample_ratio: float, patches: tuple[int, int]) -> float:
+        """`downsample_ratio` for tokens each of which stands for so many rows and columns of patches."""
+        return downsample_ratio
+
+    def merge(self, downsample_ratio: float) -> int:
+        """Rows, and columns, of tokens are multiples of this, or the projector does not take them."""
+        return round(1 / downsample_ratio)
+
+    def llm_tokens(self, rows: int, columns: int, downsample_ratio: float) -> int:
+        """Tokens that the LLM sees of one group of frames, whose rows and columns the projector takes."""
+        merge = self.merge(downsample_ratio)
+        return (rows // merge) * (columns // merge)
 
     @abstractmethod
     def feature_width(self, config: Any) -> int:
@@ -146,7 +173,6 @@ class Host(ABC):
     def project(self, projector: nn.Module, tokens_BTHWC: Tensor, downsample_ratio: float) -> Tensor:
         """What the LLM sees of a video, (B, T, N, C): C_llm channels, and more where `last_hidden` takes more."""
 
-    @abstractmethod
     def last_hidden(
         self,
         language_model: PreTrainedModel,
@@ -167,6 +193,13 @@ class Host(ABC):
             mask_BL: with a cache, it also counts the tokens in there.
             kwargs: for the LLM.
         """
+        return language_model(
+            inputs_embeds=embeds_BLC,
+            attention_mask=mask_BL,
+            position_ids=position_ids_BL,
+            past_key_values=cache,
+            **{"use_cache": cache is not None, **kwargs},
+        )
 
     @abstractmethod
     def wording(self, processor: Any, where: str) -> Wording:
@@ -176,10 +209,10 @@ class Host(ABC):
     def tokens_of(self, tokenizer: Any) -> dict[str, Any]:
         """Attributes that `wording` asks of a processor, as the tokenizer of a base VLM has them."""
 
-    def require_not_timed(self, what: str) -> None:
-        """Raises ConfigError for something that tells no seconds, where prompts need them."""
-        if self.timed:
+    def require_in_vllm(self) -> None:
+        """Raises ConfigError where the vLLM plugin cannot serve exports of this family."""
+        if self.not_in_vllm is not None:
             raise ConfigError(
-                f"{what} cannot be had of a {self.name}, whose prompts tell the second of each group of frames; take an"
-                " InternVL as base VLM"
+                f"Answers of vLLM cannot be had of a {self.name}, {self.not_in_vllm}; take an InternVL as base VLM, or"
+                " ask by `liteframe serve`"
             )

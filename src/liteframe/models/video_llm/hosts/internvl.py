@@ -6,8 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTrainedModel
-from transformers.cache_utils import Cache
+from transformers import InternVLConfig, InternVLForConditionalGeneration
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
 from liteframe.errors import ConfigError
@@ -56,6 +55,7 @@ class InternVLHost(Host):
     """InternVL3 and InternVL3.5 in transformers' format, whatever their LLM."""
 
     name = "InternVL"
+    example = "OpenGVLab/InternVL3-8B-hf"
     model_type = "internvl"
     config_class = InternVLConfig
     model_class = InternVLForConditionalGeneration
@@ -99,23 +99,6 @@ class InternVLHost(Host):
 
     def project(self, projector: nn.Module, tokens_BTHWC: Tensor, downsample_ratio: float) -> Tensor:
         return project_tokens(projector, tokens_BTHWC, downsample_ratio)
-
-    def last_hidden(
-        self,
-        language_model: PreTrainedModel,
-        embeds_BLC: Tensor,
-        position_ids_BL: Tensor | None,
-        cache: Cache | None,
-        mask_BL: Tensor | None,
-        **kwargs: Any,
-    ) -> Any:
-        return language_model(
-            inputs_embeds=embeds_BLC,
-            attention_mask=mask_BL,
-            position_ids=position_ids_BL,
-            past_key_values=cache,
-            **{"use_cache": cache is not None, **kwargs},
-        )
 
     def wording(self, processor: Any, where: str) -> InternVLWording:
         return InternVLWording(processor, where)

@@ -130,6 +130,7 @@ class Qwen3VLHost(Host):
     """Qwen3-VL in transformers' format, dense."""
 
     name = "Qwen3-VL"
+    example = "Qwen/Qwen3-VL-4B-Instruct"
     model_type = "qwen3_vl"
     config_class = Qwen3VLConfig
     model_class = Qwen3VLForConditionalGeneration
@@ -137,6 +138,7 @@ class Qwen3VLHost(Host):
     visual_token_name = "video"
     timed = True
     tiles = pictures = numbered = False
+    not_in_vllm = "whose prompts tell the second of each group of frames"
 
     def require_readable(self, config: Qwen3VLConfig, source: str) -> None:
         vision: Any = config.vision_config
