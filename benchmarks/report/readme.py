@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,16 @@ import pandas as pd
 
 from liteframe.bench.latency_record import LatencyRecord
 from liteframe.bench.methods import STORY, of_groups
+from liteframe.bench.paper.cells import FRAMES as ACCURACY_FRAMES
+from liteframe.bench.paper.cells import FURTHER_CELLS
 from liteframe.system.json_files import read_json
 
 from . import real_shapes, tiny_world
+from .evidence import Evidence
 from .provenance import measured_on
-from .records import Records, read_records
+from .records import Records, read_beyond, read_records
 from .render import markdown, render
+from .verdicts import MISSING
 from .wording import milliseconds
 
 FRAMES = (8, 64, 512)
@@ -26,12 +30,22 @@ SCORES = {
     "mean_token x20": "mean token",
     "norm x20": "norm",
 }
+TRAINED = {
+    "teacher, all tokens": ("teacher", "lma-teacher"),
+    "student": ("liteframe-ctd", "liteframe-lma"),
+    "teacher + WAP": ("teacher+wap", "lma-teacher-wap"),
+    "teacher + average pooling": ("teacher+average", "lma-teacher-average"),
+}
+"""What the LLM reads -> the methods before and after it was trained on it."""
 COMMANDS = {"latency_cpu": "make bench", "latency_gpu": "make bench-gpu"}
 
 
 def headline_blocks(folder: Path) -> dict[str, str]:
     """Name of the markers in the README -> what stands between them, from the records in a folder."""
-    return {"headline": headline(read_records(folder, cells=()))}
+    return {
+        "headline": headline(read_records(folder, cells=())),
+        "training": training(Evidence(read_beyond(folder), FURTHER_CELLS)),
+    }
 
 
 def tiny_world_blocks(folder: Path) -> dict[str, str]:
@@ -65,8 +79,24 @@ def headline(records: Records) -> str:
     return render("readme_headline.md.j2", over=_over(records), rows=both).strip()
 
 
+def training(evidence: Evidence) -> str:
+    """Accuracy of student and teacher with and without training on the world's questions, on the same runs."""
+    found = {
+        what: [evidence.accuracy(method, max(ACCURACY_FRAMES)) for method in methods]
+        for what, methods in TRAINED.items()
+    }
+    seeds = sorted({seed for pair in found.values() for each in pair if each is not None for seed in each.seeds})
+    rows = [[what, *(MISSING if each is None else f"{each.mean:.3f}" for each in pair)] for what, pair in found.items()]
+    columns = ["what the LLM reads", "before", "after the training of LMA"]
+    over = _over_seeds(seeds)
+    return render("readme_training.md.j2", over=over, rows=pd.DataFrame(rows, columns=columns)).strip()
+
+
 def _over(records: Records) -> str:
-    seeds = records.mean_of
+    return _over_seeds(records.mean_of)
+
+
+def _over_seeds(seeds: Sequence[int]) -> str:
     return f"mean of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]} alone"
 
 
