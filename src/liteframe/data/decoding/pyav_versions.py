@@ -91,11 +91,11 @@ def frame_converter(pixel_format: str) -> Callable[[Any], Any]:
         reformatter = VideoReformatter()
         return lambda frame: reformatter.reformat(frame, format=pixel_format, **options)
     # One for each kind of colours: what a conversion was told stays with it.
-    of_colours = defaultdict(VideoReformatter)
+    of_colours: defaultdict[tuple[Any, ...], Any] = defaultdict(VideoReformatter)
 
     def convert(frame: Any) -> Any:
         colours = _colours_of(frame)
-        told = of_colours[frame.colorspace, *colours.values()]
+        told = of_colours[(frame.colorspace, *colours.values())]
         return told.reformat(frame, format=pixel_format, **options, **colours)
 
     return convert
