@@ -95,7 +95,7 @@ def frame_converter(pixel_format: str) -> Callable[[Any], Any]:
 
     def convert(frame: Any) -> Any:
         colours = _colours_of(frame)
-        told = of_colours[(frame.colorspace, *colours.values())]
+        told = of_colours[frame.colorspace, colours.get("src_color_range")]
         return told.reformat(frame, format=pixel_format, **options, **colours)
 
     return convert
