@@ -28,7 +28,7 @@ def take_part(row: RowFields, foreign: bool) -> tuple[float | None, float | None
 
     Raises:
         ManifestError: a value is no number of seconds, the end is not after the start, or the row tells a part in
-            fields that others read and this does not (`start_time` and `end_time`, `bound`, ...); names place and field.
+            fields that are not read (`start_time` and `end_time`, `bound`, ...); names place and field.
     """
     names = "start", "end"
     if all(row.rest.get(name) is None for name in names):
@@ -75,7 +75,7 @@ def part_of_item(item: dict[str, Any]) -> str | None:
 
 
 def _limits(fields: dict[str, Any]) -> dict[str, str]:
-    """The first field with a moment at which, by its name, something begins ("start"), and the first for an end ("end")."""
+    """The first fields with a moment at which, by their names, something begins ("start") and ends ("end")."""
     found: dict[str, str] = {}
     for name, value in fields.items():
         if (limit := _limit(name)) and _is_moment(value):
