@@ -31,6 +31,29 @@ def test_help_lists_all_verbs_without_loading_torch(tmp_path: Path) -> None:
         assert f"\n  {verb} " in result.stdout
 
 
+@pytest.mark.parametrize("unread", ["stdout", "stderr"])
+def test_output_that_nobody_reads_ends_the_command_without_a_traceback(unread: str, tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, unread: write_end}
+    words = ["--help"] if unread == "stdout" else ["no-such-verb"]
+    command = [sys.executable, "-m", "liteframe", *words]
+    done = subprocess.run(command, cwd=tmp_path, text=True, timeout=100, check=False, **streams)  # type: ignore[call-overload]
+    os.close(write_end)
+    assert done.returncode == 141
+    said = {"stdout": done.stderr, "stderr": ""}[unread]
+    assert said in ("", "liteframe: stopped, as nobody reads its output any more\n") and (said or unread == "stderr")
+
+
+def test_a_broken_pipe_of_another_is_an_error_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(args: Any) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(cli, "dispatch", broken)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["check", "x"])
+
+
 def test_version_and_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("liteframe ")

@@ -61,3 +61,23 @@ def test_pictures_of_the_usual_kinds_are_read(kind: str, tmp_path: Path) -> None
     assert kind in pictures._formats()
     Image.fromarray(np.full((80, 90, 3), 200, np.uint8)).save(tmp_path / "picture", kind)
     assert abs(read_image(tmp_path / "picture", SIZE).float().mean() - 200) < 3
+
+
+@pytest.mark.parametrize("ending", ["png", "tiff"])
+def test_grey_of_16_bits_is_scaled_and_not_cut_off(ending: str, tmp_path: Path) -> None:
+    levels_HW = np.linspace(0, 65535, 64 * 64).round().astype(np.uint16).reshape(64, 64)
+    Image.fromarray(levels_HW).save(tmp_path / f"grey.{ending}")
+    expected = np.repeat(np.round(levels_HW / 257.0).astype(np.uint8)[None, None], 3, axis=1)
+    for given in (str(tmp_path / f"grey.{ending}"), Image.fromarray(levels_HW)):
+        np.testing.assert_array_equal(read_image(given, (64, 64)).numpy(), expected)
+        np.testing.assert_array_equal(read_video([given], (64, 64), None, None)[0].numpy(), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_numbers_without_a_known_white_are_named(dtype: type, tmp_path: Path) -> None:
+    picture = Image.fromarray(np.ones((8, 8), dtype))
+    picture.save(tmp_path / "depth.tiff")
+    with pytest.raises(DataError, match=r"depth\.tiff: a picture of mode [IF], whose white is not known"):
+        read_image(str(tmp_path / "depth.tiff"), (8, 8))
+    with pytest.raises(DataError, match="a picture of mode [IF]"):
+        read_video([picture], (8, 8), None, None)

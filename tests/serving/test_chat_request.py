@@ -123,3 +123,8 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
     with pytest.raises(Refusal) as caught:
         parse_request(body)
     assert caught.value.status == 400 and len(caught.value.message) < 400
+
+
+def test_a_body_that_is_no_object_is_called_so() -> None:
+    with pytest.raises(Refusal, match="^the body must be an object with messages$"):
+        parse_request(b"[]")

@@ -63,3 +63,14 @@ def test_text_that_is_no_yaml_is_told_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^x\.yaml: not YAML \(.+\); repair it$") as raised:
         parse_yaml(text, "x.yaml")
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("number", "base"), [("010", 8), ("-0_17", 8), ("1:30", 60), ("1:30.5", 60)])
+def test_numbers_to_an_old_base_are_told_by_their_line(number: str, base: int) -> None:
+    with pytest.raises(ConfigError, match=rf"x\.yaml: line 2: YAML reads {number} as a number to the base {base}"):
+        parse_yaml(f"a: 1\nframes: {number}\n", "x.yaml")
+
+
+def test_other_numbers_and_texts_of_digits_are_as_yaml_reads_them() -> None:
+    text = "[10, 0, 1_000, 0x10, 1.5e-3, '010', '1:30', 00:0a, 2024-01-02, 0.10, 09]"
+    assert parse_yaml(text, "x.yaml")[:7] == [10, 0, 1000, 16, 0.0015, "010", "1:30"]

@@ -7,6 +7,7 @@ import difflib
 import json
 import os
 import re
+import select
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -95,16 +96,29 @@ CHILD_ARGS = "LITEFRAME_CHILD_ARGS"
 """Environment variable: the command, as a JSON list, that a DDP child runs in place of its parent's."""
 
 
+_UNHEARD = 141
+"""The exit code of a program that SIGPIPE ends."""
 PARENT_PID = "LITEFRAME_PARENT_PID"
 """Environment variable: the process that started the command, and that it must not outlive."""
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code.
+    """Runs the command and returns its exit code; 141 where whatever read its output has ended, as ``head`` does.
 
     Args:
         args: the words after ``liteframe``; those of the process by default.
     """
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _is_unheard():
+            raise
+        return _UNHEARD
+
+
+def _run(args: list[str] | None) -> int:
     try:
         if "LOCAL_RANK" in os.environ:
             die_with_parent()
@@ -130,6 +144,29 @@ def main(args: list[str] | None = None) -> int:
             raise
         print(f"liteframe: error: {said}", file=sys.stderr)
         return 1
+
+
+def _is_unheard() -> bool:
+    """Whether nobody reads stdout or stderr; what is left to say there is dropped, and stderr told if it can be."""
+    unread = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
+    for stream in unread:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if unread:
+        print("liteframe: stopped, as nobody reads its output any more", file=sys.stderr)
+    return bool(unread)
+
+
+def _has_no_reader(stream: Any) -> bool:
+    try:
+        if not hasattr(select, "poll"):  # Windows
+            return bool(stream.flush())
+        asked = select.poll()
+        asked.register(stream.fileno(), 0)
+        return bool(asked.poll(0))
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):  # of a stream that is no file of the system
+        return False
 
 
 def dispatch(args: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from liteframe.data.decoding.pictures import open_picture, require_small
+from liteframe.data.decoding.pictures import in_rgb, open_picture, require_small
 from liteframe.data.decoding.read_video import read_video as read_file
 from liteframe.data.remote.file import local_path
 from liteframe.data.sampling import FpsCapped, FrameSampler, UniformMidpoints
@@ -120,7 +120,7 @@ def _frame(frame: Any) -> np.ndarray:
         frame = open_picture(local_path(frame))
     if isinstance(frame, Image.Image):
         require_small(frame, "a picture")
-        return np.array(frame.convert("RGB"))
+        return np.array(in_rgb(frame, "a picture"))
     return _channels_last(_array(frame)[None])[0]
 
 

@@ -19,7 +19,7 @@ from transformers import BatchFeature, ProcessorMixin
 from liteframe.data.sampling import FrameSampler, sampler_from
 from liteframe.data.transforms import normalize
 from liteframe.errors import ConfigError, DataError
-from liteframe.hf.call_options import NOT_FOR_TEMPLATES, UNBOUNDED, for_calls
+from liteframe.hf.call_options import NOT_FOR_TEMPLATES, UNBOUNDED, for_calls, require_whole_videos
 from liteframe.hf.frame_times import FrameRate, frame_rates
 from liteframe.hf.inputs import list_of, read_image, read_video
 from liteframe.models.folders.config_limits import require_sane
@@ -119,7 +119,8 @@ class LiteFrameProcessor(ProcessorMixin):
         """As `ProcessorMixin.apply_chat_template`, with the template rendered in bounded time and memory.
 
         Raises:
-            ConfigError: the template fails or takes too much, or an option that would need it rendered otherwise.
+            ConfigError: the template fails or takes too much, an option that would need it rendered otherwise, or a
+                message that says which part or frames of its video are meant.
         """
         if asked := [name for name in UNBOUNDED if kwargs.get(name)]:
             raise ConfigError(f"{asked[0]} cannot be had of a {type(self).__name__}; leave it out")
@@ -134,6 +135,7 @@ class LiteFrameProcessor(ProcessorMixin):
         variables = {**variables, **self.tokenizer.special_tokens_map, **words}
         filled, asked_for = [], set()
         for messages in conversations:
+            require_whole_videos(messages)
             text, names = render(template, messages, variables, self.tokenizer.name_or_path or "processor")
             # What is left for transformers to render is this text as it is.
             filled.append([{**messages[0], _RENDERED: text}, *messages[1:]])

@@ -193,7 +193,9 @@ def parse_request(body: bytes) -> ChatRequest:
     said = {
         "extra_forbidden": f"{field} is not supported; leave it out",
         "json_invalid": f"no JSON: {first['msg']}",
-        "model_type": f'{about}must be an object, such as {{"url": "https://..."}} of a video_url',
+        "model_type": f'{about}must be an object, such as {{"url": "https://..."}} of a video_url'
+        if field
+        else "the body must be an object with messages",
         "union_tag_invalid": f"{about}a part of type {part!r} is not supported; give text or video_url",
     }
     text = said.get(first["type"], about + first["msg"].removeprefix("Value error, "))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ MAX_YAML_BYTES = 1_000_000
 MAX_YAML_ITEMS = 256
 """Of one list: the time that the parser of configs takes grows with their square, to a minute at a thousand."""
 _MAX_YAML_NODES = 100_000
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _NO_FILE = ' in "<unicode string>",'
 
 
@@ -66,7 +68,8 @@ def parse_yaml(text: str, where: str) -> Any:
 
     Raises:
         ConfigError: it is not YAML, larger than a megabyte, nested deeper than `MAX_DEPTH`, has a list of more than
-            `MAX_YAML_ITEMS`, or its aliases would make it so large (or endless) that nobody can have meant it.
+            `MAX_YAML_ITEMS` or a number that YAML reads to the base 8 or 60, or its aliases would make it so large (or
+            endless) that nobody can have meant it.
     """
     import yaml
 
@@ -107,6 +110,18 @@ def _require_no_key_twice(node: Node, where: str) -> None:
         keys.add(str(key.value))
 
 
+def _require_plain_number(node: Node, where: str) -> None:
+    """YAML 1.1 reads 010 as 8, and 1:30 as 90, which nobody means who writes a config today."""
+    if node.id != "scalar" or not str(node.tag).endswith((":int", ":float")):
+        return
+    if ":" in node.value or _OCTAL.fullmatch(node.value):
+        base = "60" if ":" in node.value else "8"
+        raise ConfigError(
+            f"{where}: line {node.start_mark.line + 1}: YAML reads {node.value} as a number to the base {base}; write"
+            " it without the zero or the colon, or in quotes if it is a text"
+        )
+
+
 def _require_few_items(node: Node, where: str) -> None:
     if node.id == "sequence" and len(node.value) > MAX_YAML_ITEMS:
         raise ConfigError(
@@ -125,6 +140,7 @@ def _require_small(root: Node, where: str) -> None:
         if id(node) not in sizes:
             _require_no_key_twice(node, where)
             _require_few_items(node, where)
+            _require_plain_number(node, where)
             children = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
             sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in children if not isinstance(child, str))
         return sizes[id(node)]

@@ -60,7 +60,7 @@ def test_each_kind_of_lack_is_counted_and_shown_by_its_first_row(source: str) ->
         "empty_answer": 2,
         "duplicate_id": 1,
     }
-    assert set(found.counts()) == set(LACKS) - {"empty_question", "equal_options"}
+    assert set(found.counts()) == set(LACKS) - {"empty_question", "equal_options", "several_placeholders"}
     assert f"{source}: row 7: field 'path'" in found.first["unreadable_row"]
     assert found.first["no_placeholder"] == f"{source}: row 2"
     assert found.first["duplicate_id"] == f"{source}: row 2 (1)"
@@ -125,6 +125,7 @@ def test_questions_and_options_that_a_stage_would_stumble_over_are_counted(tmp_p
         {**asked, "options": ["A.", "B."], "answer": "A."},
         {**asked, "type": "x" * 65},
         {**asked, "type": None},
+        {"path": "a.mp4", "conversations": [{**GOOD[0], "value": "<video> and <video>, how do they differ?"}, GOOD[1]]},
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "a.mp4").touch()
@@ -132,6 +133,7 @@ def test_questions_and_options_that_a_stage_would_stumble_over_are_counted(tmp_p
         "bad_choices": 2,
         "empty_question": 1,
         "equal_options": 1,
+        "several_placeholders": 1,
     }
 
 

@@ -11,7 +11,13 @@ from typing import Any
 
 from liteframe.data.checking.rows import CheckRow
 from liteframe.data.remote.file import is_url
-from liteframe.data.sources.conversations import choices_of, has_placeholder, has_questions, turns_of, with_options
+from liteframe.data.sources.conversations import (
+    choices_of,
+    has_questions,
+    placeholders_of_questions,
+    turns_of,
+    with_options,
+)
 from liteframe.data.sources.folder import left_out
 from liteframe.data.sources.list_rows import each_row
 from liteframe.data.sources.video_row import VideoRow
@@ -26,6 +32,7 @@ LACKS = {
     "bad_conversation": "whose conversation cannot be read",
     "bad_choices": "whose options, or the answer among them, cannot be read",
     "no_placeholder": "whose conversation has no <video> or <image>",
+    "several_placeholders": "with several <video> or <image> in a question, of which one is shown",
     "empty_question": "with an empty question",
     "empty_answer": "with an empty answer",
     "equal_options": "with two options that are equal",
@@ -129,8 +136,12 @@ def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
             yield "equal_options", ""
     except ManifestError as error:
         yield "bad_choices", str(error)
-    if row.conversations and not has_placeholder(fields):
-        yield "no_placeholder", ""
+    if row.conversations:
+        placeholders = placeholders_of_questions(fields)
+        if not any(placeholders):
+            yield "no_placeholder", ""
+        if any(count > 1 for count in placeholders):
+            yield "several_placeholders", ""
     if not all(question.strip() for question, _ in turns):
         yield "empty_question", ""
     if not all(answer.strip() for _, answer in turns):

@@ -62,11 +62,25 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `require_small` has a limit of its own
             with Image.open(path, formats=_formats()) as opened:
                 require_small(opened, str(path))
-                return ImageOps.exif_transpose(opened).convert("RGB")
+                return in_rgb(ImageOps.exif_transpose(opened), str(path))
     except DataError:
         raise
     except Exception as error:  # readers of damaged images raise whatever Python does
         raise DataError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def in_rgb(picture: Image.Image, name: str) -> Image.Image:
+    """A picture in RGB; grey levels of 16 bits are scaled to 8, where Pillow would cut them off at 255.
+
+    Raises:
+        DataError: its numbers have no range that is known (modes "I" and "F"); names it.
+    """
+    if picture.mode.startswith("I;16"):
+        levels_HW = np.asarray(picture)
+        picture = Image.fromarray(np.round(levels_HW / 257.0).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise DataError(f"{name}: a picture of mode {picture.mode}, whose white is not known; convert it to 8 bits")
+    return picture.convert("RGB")
 
 
 def require_small(image: Image.Image, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -11,6 +12,9 @@ import numpy as np
 from liteframe.data.decoding.containers.formats import lists_streams
 
 _DECODED_CODECS = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
+
+_BT709, _FULL_RANGE = 1, 2
+"""FFmpeg's numbers."""
 
 
 def argument_error() -> type[Exception]:
@@ -82,8 +86,41 @@ def frame_converter(pixel_format: str) -> Callable[[Any], Any]:
     """
     from av.video.reformatter import VideoReformatter
 
-    reformatter, options = VideoReformatter(), {"threads": 1} if _has_threads() else {}
-    return lambda frame: reformatter.reformat(frame, format=pixel_format, **options)
+    options = {"threads": 1} if _has_threads() else {}
+    if _heeds_colours():
+        reformatter = VideoReformatter()
+        return lambda frame: reformatter.reformat(frame, format=pixel_format, **options)
+    # One for each kind of colours: what a conversion was told stays with it.
+    of_colours: defaultdict[tuple[Any, ...], Any] = defaultdict(VideoReformatter)
+
+    def convert(frame: Any) -> Any:
+        colours = _colours_of(frame)
+        told = of_colours[frame.colorspace, colours.get("src_color_range")]
+        return told.reformat(frame, format=pixel_format, **options, **colours)
+
+    return convert
+
+
+@cache
+def _heeds_colours() -> bool:
+    """Whether conversion goes by what a frame says of its colours; before 17 it takes all for limited BT.601."""
+    import av
+
+    return int(av.__version__.split(".")[0]) >= 17
+
+
+def _colours_of(frame: Any) -> dict[str, str]:
+    """What makes a PyAV before 17 heed the matrix and the range of a frame's YUV; nothing of other frames."""
+    pixels = frame.format
+    if pixels.is_rgb or len(pixels.components) < 3:
+        return {}
+    is_full = frame.color_range == _FULL_RANGE or pixels.name.startswith("yuvj")
+    # The matrix is the frame's own, but only where the result is to have another, at which nothing looks in RGB.
+    return {
+        "dst_colorspace": "ITU601" if frame.colorspace == _BT709 else "ITU709",
+        "src_color_range": "JPEG" if is_full else "MPEG",
+        "dst_color_range": "MPEG",
+    }
 
 
 @cache

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from liteframe.data.sources.options import right_option, without_letters
+from liteframe.data.sources.messages import said, said_by_turns
+from liteframe.data.sources.options import answer_in_words, right_option, without_letters
 from liteframe.errors import ManifestError
 from liteframe.system.printable import printable
 
@@ -19,7 +20,6 @@ PARTS: tuple[Part, Part] = ("question", "answer")
 """What a turn consists of, in order."""
 MOST_TYPE_BYTES = 64
 
-_ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
 _PLACEHOLDER = re.compile(r"<(?:video|image)>\n?")
 _PLACES = re.compile(r"<IMG_CONTEXT>|</?img>|<\|im_(?:start|end)\|>|<\|video_pad\|>|<\|image_pad\|>")
 """What stands for visual tokens or ends of turns in the prompts of hosts: in a text it would count as such."""
@@ -33,18 +33,23 @@ def has_questions(row: dict[str, Any]) -> bool:
 
 def has_placeholder(row: dict[str, Any]) -> bool:
     """Whether a question of the row's `conversations` says where the video goes."""
-    said = _said(row["conversations"], _where(row))
-    return any(role == "question" and _PLACEHOLDER.search(text) for role, text in said)
+    return any(placeholders_of_questions(row))
+
+
+def placeholders_of_questions(row: dict[str, Any]) -> list[int]:
+    """How often each question of the row's `conversations` says where the video goes."""
+    return [len(_PLACEHOLDER.findall(text)) for role, text in said(row, _where(row)) if role == "question"]
 
 
 def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: int | None = None) -> list[Turn]:
     """Question-answer pairs of a row: from `conversations`, from `questions`, or from `question` and `answer`.
 
     Conversations are those of ShareGPT (`from`: human, gpt, system; `value`) or of chat messages (`role`: user,
-    assistant, system; `content`, a text or a list of parts). What a system turn at their head says comes before the
-    first question, because not every base VLM's chat template has a place for it. Placeholders of the video (`<video>`,
-    `<image>`), wherever they stand in questions, are left out: the prompt puts it at the head of the first. In answers
-    they are text, which a stage refuses whose base VLM has tokens of these names.
+    assistant, system; `content`, a text or a list of parts). What a system turn at their head, or the row's `system`,
+    says comes before the first question, because not every base VLM's chat template has a place for it. An answer that
+    is the letter of one of `options` which the question does not show is that option's text. Placeholders of the video
+    (`<video>`, `<image>`), wherever they stand in questions, are left out: the prompt puts it at the head of the first.
+    In answers they are text, which a stage refuses whose base VLM has tokens of these names.
 
     Args:
         row: a manifest row as a dict.
@@ -52,8 +57,8 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
         most: at most this many of `questions`.
 
     Raises:
-        ManifestError: the row has none of the three forms, one that cannot be read, or one whose texts hold what stands
-            for visual tokens or the ends of turns.
+        ManifestError: the row has none of the three forms, one that cannot be read, one about pictures or sounds too,
+            or one whose texts hold what stands for visual tokens or the ends of turns.
     """
     where = _where(row)
     turns = _turns(row, where)
@@ -81,7 +86,7 @@ def field_of_text(row: dict[str, Any], number: int, part: Part) -> tuple[str, st
         part: of the turn.
     """
     if row.get("conversations"):
-        has_system = _said(row["conversations"][:1], "")[0][0] == "system"
+        has_system = said_by_turns(row["conversations"][:1], "")[0][0] == "system"
         return "conversations", f" of turn {2 * number + 1 + (part == 'answer') + has_system}"
     if row.get("questions"):
         return "questions", f" of the {part} of item {number + 1}"
@@ -99,7 +104,7 @@ def with_options(row: dict[str, Any]) -> dict[str, Any] | None:
 
 def _turns(row: dict[str, Any], where: str) -> list[Turn]:
     if row.get("conversations"):
-        return _dialogue(_said(row["conversations"], where), where)
+        return _dialogue(said(row, where), where)
     if row.get("questions"):
         for item in row["questions"]:
             if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("question", "answer")):
@@ -107,10 +112,18 @@ def _turns(row: dict[str, Any], where: str) -> list[Turn]:
                     f"{where}: field questions: wanted objects with a 'question' and an 'answer',"
                     f" got {reprlib.repr(item)}"
                 )
-        return [(_plain(item["question"]), item["answer"]) for item in row["questions"]]
+        return [_turn(item, where, f" (item {number})") for number, item in enumerate(row["questions"], start=1)]
     if has_questions(row):
-        return [(_plain(row["question"]), row["answer"])]
+        return [_turn(row, where, "")]
     raise ManifestError(f"{where}: no conversations, no questions, no question with an answer; this stage needs one")
+
+
+def _turn(item: dict[str, Any], where: str, of: str) -> Turn:
+    """A question with its answer, in the words of an option where the answer only points to one."""
+    try:
+        return _plain(item["question"]), answer_in_words(item)
+    except ManifestError as error:
+        raise ManifestError(f"{where}: {error}{of}") from error
 
 
 def of_types(row: dict[str, Any], types: list[str] | None) -> dict[str, Any]:
@@ -204,33 +217,6 @@ def _not_plain(found: str, where: str, field: str, of: str = "") -> ManifestErro
         f"{where}: field {field}: holds {found!r}, which stands for something else in a prompt; leave it out{of} (the"
         " place of a video is written <video>)"
     )
-
-
-def _said(turns: list[dict[str, Any]], where: str) -> list[tuple[str, str]]:
-    """Role and text of each turn, in either spelling."""
-    said = []
-    for number, turn in enumerate(turns, start=1):
-        name, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
-        text = _joined(text) if isinstance(text, list) else text
-        role = _ROLES.get(name.lower()) if isinstance(name, str) else None
-        if role is None or not isinstance(text, str):
-            raise ManifestError(
-                f"{where}: field conversations: turn {number} is of {reprlib.repr(name)} and says {reprlib.repr(text)};"
-                f" wanted one of {', '.join(_ROLES)} in 'from' (or 'role') and a text in 'value' (or 'content')"
-            )
-        said.append((role, text))
-    return said
-
-
-def _joined(parts: list[Any]) -> Any:
-    """The text of a message in parts; `parts` themselves where one is no part of a message."""
-    texts = []
-    for part in parts:
-        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else "<video>\n"
-        if not isinstance(part, dict) or not isinstance(text, str):
-            return parts
-        texts.append(text)
-    return "".join(texts)
 
 
 def _dialogue(said: list[tuple[str, str]], where: str) -> list[Turn]:

@@ -4,10 +4,12 @@
 {"id": "ytb_1", "data_source": "0_30_s_youtube_v0_1", "video": "liwei/ytb_1.mp4",
  "conversations": [{"from": "human", "value": "<image>\\nWhat happens?"}, {"from": "gpt", "value": "..."}]}
 {"videos": ["ytb_1.mp4"], "messages": [{"role": "user", "content": "<video>What happens?"}, ...]}
+{"messages": [{"role": "user", "content": [{"type": "video", "video": "ytb_1.mp4"}, {"type": "text", ...}]}, ...]}
 {"video": {"bytes": null, "path": "ytb_1.mp4"}}
 ```
 
-The last is a column of videos as Hugging Face's `datasets` writes it into Parquet.
+The third is a conversation as Qwen-VL's tools take one, the last a column of videos as Hugging Face's `datasets` writes
+it into Parquet.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
+from liteframe.data.sources.messages import video_said
+from liteframe.data.sources.video_part import part_of_item
 from liteframe.errors import ManifestError
 
 
@@ -25,23 +29,35 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     name, the video is in there, as LLaVA-Video-178K is unpacked: `liteframe.data.sources.list_root` sees to that.
 
     Raises:
-        ManifestError: the row names several videos, or holds one itself.
+        ManifestError: the row names several videos, holds one itself, or says two things in fields of the same meaning.
     """
     fields = dict(fields)
-    for name in ("video", "videos"):
-        video = fields.pop(name, None)
-        if isinstance(video, list):
-            if len(video) != 1:
-                raise ManifestError(
-                    f"{where}: field '{name}': one video a row is needed, not {len(video)}; split the row or drop it"
-                )
-            video = video[0]
-        if video is not None:
-            fields["path"] = _path_of(video, f"{where}: field '{name}'")
-            break
-    if "messages" in fields:
-        fields.setdefault("conversations", fields.pop("messages"))
+    messages, conversations = fields.pop("messages", None), fields.get("conversations")
+    if messages and conversations and messages != conversations:
+        raise ManifestError(f"{where}: fields 'conversations' and 'messages': say different things; keep one of them")
+    if messages is not None and not conversations:
+        fields["conversations"] = messages
+    named: dict[str, Any] = {name: fields.pop(name) for name in ("video", "videos") if name in fields}
+    found: dict[str, Any] = {
+        name: _only(video, f"{where}: field '{name}'") for name, video in named.items() if video is not None
+    }
+    if not found and (said := video_said(fields.get("conversations"))) is not None:
+        found["conversations"] = said
+    paths = {name: _path_of(video, f"{where}: field '{name}'") for name, video in found.items()}
+    if len({*paths.values()}) > 1:
+        raise ManifestError(f"{where}: fields 'video' and 'videos': name different videos; keep one of them")
+    if paths:
+        fields["path"] = next(iter(paths.values()))
     return fields
+
+
+def _only(video: Any, where: str) -> Any:
+    """The one video of a list of one."""
+    if not isinstance(video, list):
+        return video
+    if len(video) != 1:
+        raise ManifestError(f"{where}: one video a row is needed, not {len(video)}; split the row or drop it")
+    return video[0]
 
 
 def _path_of(video: Any, where: str) -> str:
@@ -49,6 +65,11 @@ def _path_of(video: Any, where: str) -> str:
         if video.get("bytes"):
             raise ManifestError(
                 f"{where}: holds the video itself; write each one into a file of its own, and its path into the row"
+            )
+        if (part := part_of_item(video)) is not None:
+            raise ManifestError(
+                f"{where}: has a {part!r} of its own, and a part of the video is told by the row; write it into the"
+                " row's 'start' and 'end', in seconds"
             )
         video = next((named for key in ("path", "src") if isinstance(named := video.get(key), str)), video)
     if not isinstance(video, str):

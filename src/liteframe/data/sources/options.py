@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import Any
+
+from liteframe.errors import ManifestError
 
 _LETTERED = re.compile(r"\s*\(?(?P<letter>[A-Z])[.):]\s*")
 _ANNOUNCED = re.compile(r"(?:the )?(?:correct )?(?:answer|option)(?: is)?(?:\s*:\s*|\s+)", re.IGNORECASE)
 _LETTER = re.compile(
     r"(?:\((?P<inner>[A-Z])\)|(?P<outer>[A-Z]))(?:[.):]+|(?=\s)|$)\s*(?P<text>.*)", re.IGNORECASE | re.DOTALL
 )
+
+_POINTER = re.compile(r"\s*\(?(?:[A-Za-z]|\d{1,2})\)?[.:]?\s*")
+_NUMBERED = re.compile(r"[A-F]|(?:option|choice|candidate|answer|a)_?(?:\d|[A-Fa-f])", re.IGNORECASE)
 
 
 def without_letters(options: Sequence[str]) -> list[str] | None:
@@ -42,6 +48,52 @@ def right_option(question: dict[str, Any]) -> int | None:
     if by_text is None or by_letter is None or options[by_text] == options[by_letter]:
         return by_letter if by_text is None else by_text
     return None
+
+
+def answer_in_words(question: dict[str, Any]) -> str:
+    """The answer as it is learnt from the question alone: the text of an option in place of its letter.
+
+    Where the question shows its options itself, the letter stays.
+
+    Args:
+        question: `question` and `answer`, with or without `options`.
+
+    Raises:
+        ManifestError: the answer is a letter or a number, and which option it stands for cannot be told: the options
+            stand in a field that is not read, or none is meant.
+    """
+    options, answer = question.get("options"), question["answer"]
+    is_pointer = _POINTER.fullmatch(answer) is not None
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options) or not options:
+        if is_pointer and (name := _unread_options(question)) is not None:
+            raise ManifestError(
+                f"field {name}: the answer {answer!r} stands for an option, and options are read from 'options', a list"
+                " of texts; write them there, or the answer in words"
+            )
+        return answer
+    plain = without_letters(options)
+    texts = options if plain is None or not all(map(str.strip, plain)) else plain
+    if (texts is options and answer in options) or all(text in question["question"] for text in texts):
+        return answer
+    said = ascii_uppercase[options.index(answer)] if texts is plain and answer in options else answer
+    place = right_option({"options": texts, "answer": said})
+    if place is not None:
+        return answer if bare_text(answer) == bare_text(texts[place]) else texts[place]
+    if is_pointer:
+        raise ManifestError(
+            f"field answer: {answer!r} is none of the options {reprlib.repr(options)}, nor the letter of one; give the"
+            " text of one, or its letter"
+        )
+    return answer
+
+
+def _unread_options(question: dict[str, Any]) -> str | None:
+    """Name of a field in which other loaders find options."""
+    for name in ("candidates", "choices", "multiple_choice"):
+        if isinstance(question.get(name), list | dict | str):
+            return name
+    numbered = [name for name, value in question.items() if isinstance(value, str) and _NUMBERED.fullmatch(name)]
+    return numbered[0] if len(numbered) > 1 else None
 
 
 def _unannounced(answer: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 from liteframe.data.sources.json_list import json_list
 from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.llava import manifest_fields
+from liteframe.data.sources.messages import require_one_video
 from liteframe.data.sources.row_fields import MAX_NAME, RowFields
+from liteframe.data.sources.video_part import part_of_item, take_part
 from liteframe.errors import ManifestError
 from liteframe.system.contained_path import OutsideRoot
 
@@ -114,13 +116,15 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
             f"{where}: field 'path' (or 'video'): the path of a video file is needed, not {reprlib.repr(name)}; add it"
             " to the row"
         )
-    start, end = row.seconds("start"), row.seconds("end")
-    if end is not None and end <= (start or 0.0):
-        raise row.fault("end", f"{end} s is not after the start at {start or 0.0} s; swap or drop them")
+    start, end = take_part(row, foreign)
     row.choose_decoder(foreign)
     questions = row.items("questions", object if asked_apart else dict, "objects")
     if questions is not None:
         row.rest["questions"] = questions
+        _require_no_parts(row, questions)
+    conversations = row.items("conversations", dict, "objects")
+    if conversations:
+        require_one_video(conversations, name, where)
     try:
         path = root.locate(name, data_source if isinstance(data_source, str) else None)
     except OutsideRoot as error:
@@ -135,7 +139,7 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
         question=row.text("question"),
         options=row.items("options", str, "strings"),
         answer=row.text("answer"),
-        conversations=row.items("conversations", dict, "objects"),
+        conversations=conversations,
         start=start,
         end=end,
         error=row.text("error"),
@@ -145,6 +149,17 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
         name=short_name,
     )
     return ParsedRow(parsed, given_id is not None, foreign)
+
+
+def _require_no_parts(row: RowFields, questions: list[Any]) -> None:
+    """Raises ManifestError where an item of `questions` is about another part of the video than the row."""
+    for number, item in enumerate(questions, start=1):
+        if isinstance(item, dict) and (name := part_of_item(item)) is not None:
+            raise row.fault(
+                "questions",
+                f"item {number} has a {name!r} of its own, and a part of the video is told by the row; split the row,"
+                f" or drop {name!r}",
+            )
 
 
 def unusable(where: str, error: ManifestError) -> VideoRow:

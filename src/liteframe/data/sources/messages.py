@@ -1,0 +1,147 @@
+"""What is said in a row's `conversations`, as ShareGPT or chat messages spell it, and which video it names."""
+
+from __future__ import annotations
+
+import json
+import os.path
+import reprlib
+from typing import Any
+
+from liteframe.data.sources.video_part import part_of_item
+from liteframe.errors import ManifestError
+from liteframe.system.file_url import NotHere, without_file_url
+
+VIDEO = "<video>\n"
+"""What stands for a video in the text of a message."""
+_ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
+_OTHER_MEDIA = ("image", "images", "audio", "audios")
+_SHARES = ("loss", "loss_scale", "weight", "train")
+"""What others multiply the loss of an answer by."""
+_VIDEOS = ("video", "video_url", "input_video")
+_NAMED_BY = ("video", "video_url", "input_video", "path", "url")
+_PICTURE_BY = ("image", "image_url", "path", "url")
+
+
+def said(row: dict[str, Any], where: str) -> list[tuple[str, str]]:
+    """Role ("system", "question" or "answer") and text of each turn of `conversations`, the row's `system` before them.
+
+    Raises:
+        ManifestError: a turn cannot be read, is not to be learnt, or is about pictures or sounds; names field and turn.
+    """
+    for name in _OTHER_MEDIA:
+        if (value := row.get(name)) and isinstance(value, str | list | dict):
+            raise ManifestError(
+                f"{where}: field {name}: the row has {reprlib.repr(value)} beside its video, and a conversation is read"
+                " about one video alone; drop the row, or the field and what is said about it"
+            )
+    turns, system = said_by_turns(row["conversations"], where), row.get("system")
+    if not isinstance(system, str) or not system.strip() or turns[:1] == [("system", system)]:
+        return turns
+    if turns[:1] and turns[0][0] == "system":
+        raise ManifestError(
+            f"{where}: field system: says something else than the system turn of the conversation; keep one of them"
+        )
+    return [("system", system), *turns]
+
+
+def said_by_turns(turns: list[dict[str, Any]], where: str) -> list[tuple[str, str]]:
+    """Role and text of each turn, in either spelling; errors as of `said`."""
+    found = []
+    for number, turn in enumerate(turns, start=1):
+        name, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+        text = text_of_parts(text) if isinstance(text, list) else text
+        role = _ROLES.get(name.lower()) if isinstance(name, str) else None
+        if role is None or not isinstance(text, str):
+            raise ManifestError(
+                f"{where}: field conversations: turn {number} is of {reprlib.repr(name)} and says {reprlib.repr(text)};"
+                f" wanted one of {', '.join(_ROLES)} in 'from' (or 'role') and a text in 'value' (or 'content')"
+            )
+        if role == "answer":
+            _require_whole(turn, number, where)
+        found.append((role, text))
+    return found
+
+
+def _require_whole(turn: dict[str, Any], number: int, where: str) -> None:
+    """Raises ManifestError where an answer is to count for less than others, or not at all."""
+    for name in _SHARES:
+        value = turn.get(name)
+        if isinstance(value, int | float) and value != 1:
+            raise ManifestError(
+                f"{where}: field conversations: turn {number} has {name!r}: {json.dumps(value)}, and all answers are"
+                f" learnt alike; end the conversation before it, or drop {name!r}"
+            )
+
+
+def text_of_parts(parts: list[Any]) -> Any:
+    """The text of a message in parts, with `VIDEO` for its video; `parts` themselves where one is none that is read.
+
+    A part of a picture that names none stands for the video, as ``<image>`` does; one that does name a picture, sounds
+    and all others are not read.
+    """
+    texts = []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in _VIDEOS or (kind == "image" and not any(part.get(name) for name in _PICTURE_BY)):
+            texts.append(VIDEO)
+        elif kind == "text" and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        else:
+            return parts
+    return "".join(texts)
+
+
+def video_said(conversations: Any) -> Any:
+    """The video that messages in parts name, as their list writes it; None where they name none, or several."""
+    named = [video for _, video, _ in _videos(conversations)]
+    return named[0] if named and all(video == named[0] for video in named) else None
+
+
+def require_one_video(conversations: list[dict[str, Any]], name: str, where: str) -> None:
+    """Raises ManifestError where a message in parts names another video than the row, or a part of it.
+
+    Args:
+        conversations: of the row.
+        name: of the row's video, as its list writes it.
+        where: place of the row.
+    """
+    for number, video, part in _videos(conversations):
+        about = f"{where}: field 'conversations': turn {number}"
+        if (limit := part_of_item(part)) is not None:
+            raise ManifestError(
+                f"{about} has a {limit!r} of its own, and a part of the video is told by the row; write it into the"
+                " row's 'start' and 'end', in seconds"
+            )
+        if not isinstance(video, str) or not _is_same(video, name):
+            raise ManifestError(
+                f"{about} names {reprlib.repr(video)}, and the row's video is {reprlib.repr(name)}; a row is about one"
+                " video file: correct it, or split the row"
+            )
+
+
+def _videos(conversations: Any) -> list[tuple[int, Any, dict[str, Any]]]:
+    """Number of the turn, from 1, name and part of each video that a message in parts names."""
+    found = []
+    for number, turn in enumerate(conversations if isinstance(conversations, list) else [], start=1):
+        parts = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
+        for part in parts if isinstance(parts, list) else []:
+            if isinstance(part, dict) and part.get("type") in _VIDEOS:
+                named = next((part[name] for name in _NAMED_BY if part.get(name)), None)
+                if isinstance(named, dict):
+                    named = named.get("url", named.get("path"))
+                if named is not None:
+                    found.append((number, named, part))
+    return found
+
+
+def _is_same(name: str, other: str) -> bool:
+    """Whether two ways to write a path or a URL may mean the same file: one of them may lie further out."""
+    short, long = sorted((_plain(name), _plain(other)), key=len)
+    return short == long or long.endswith(f"/{short}")
+
+
+def _plain(name: str) -> str:
+    try:
+        return os.path.normpath(without_file_url(name)).lstrip("/")
+    except NotHere:
+        return name
