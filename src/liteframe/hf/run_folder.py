@@ -11,12 +11,15 @@ from liteframe.bench.records import RowRecord, rows_of
 from liteframe.data.sampling.frame_spec import FrameSpec
 from liteframe.errors import ConfigError, DataError
 from liteframe.models.folders.training_record import TrainingRecord
+from liteframe.models.teachers import TeacherSource
 from liteframe.models.video_llm.adapted import base_vlm_of, frames_of, is_adapted
+from liteframe.models.video_llm.hosts import HOSTS
 from liteframe.system.json_files import read_json
 from liteframe.system.own_folder import listing_sha256
 
 _ENCODER = "config.json"
-_BASE_VLMS = ("InternVL", "LlavaOnevision", "Qwen3VL")
+_TEACHERS = [host.teacher for host in HOSTS.values()]
+_BASE_VLMS = [kind.__name__ for kind in TeacherSource.__subclasses__() if getattr(kind, "teacher", None) in _TEACHERS]
 """Teachers that are the encoders of base VLMs."""
 
 
