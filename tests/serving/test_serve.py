@@ -362,10 +362,11 @@ def test_other_paths_and_what_there_is(server: Server) -> None:
 
 def test_a_key_is_asked_for() -> None:
     with serving(api_key=KEY) as here:
-        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": KEY}):
+        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {KEY}"}, {"Authorization": KEY}):
             status, _, answer = here.send({"messages": [user(ASKED)]}, **given)
             assert (status, answer["error"]["type"]) == (401, "authentication_error")
-        assert here.send({"messages": [user(ASKED)], "max_tokens": 1}, Authorization=f"Bearer {KEY}")[0] == 200
+        for scheme in ("Bearer", "bearer"):  # its case is of no account (RFC 9110, 11.1)
+            assert here.send({"messages": [user(ASKED)], "max_tokens": 1}, Authorization=f"{scheme} {KEY}")[0] == 200
 
 
 @contextmanager

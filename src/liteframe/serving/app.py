@@ -211,7 +211,7 @@ class _Guard:
 
     def __init__(self, app: ASGIApp, api_key: str | None, local: bool) -> None:
         self._app, self._local = app, local
-        self._bearer = None if api_key is None else f"Bearer {api_key}".encode()
+        self._key = None if api_key is None else api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
@@ -223,9 +223,10 @@ class _Guard:
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if self._local and name not in _LOOPBACK_NAMES:
             return Refusal(403, f"this server is asked as {', '.join(_LOOPBACK_NAMES)} alone")
-        if self._bearer is None or scope["path"] in _OPEN_PATHS:
+        if self._key is None or scope["path"] in _OPEN_PATHS:
             return None
-        if hmac.compare_digest(headers.get(b"authorization", b""), self._bearer):
+        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key):
             return None
         return Refusal(401, "send the server's key as `Authorization: Bearer KEY`")
 
