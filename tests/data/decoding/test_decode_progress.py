@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +26,17 @@ from liteframe.data.sampling import UniformMidpoints
 from liteframe.errors import DecodeTimeout
 
 SLOW = "slow_decoders:goes_on_slowly"
+_READS = """
+import sys
+from liteframe.data.decoding.processes.pool import DecodeJob, DecodePool
+from liteframe.data.sampling import UniformMidpoints
+
+with DecodePool(deadline_s=3.0, decoder="slow_decoders:process_id") as pool:
+    job = DecodeJob(sys.argv[1], UniformMidpoints(), 4, row={"sleep": 2.0})
+    pool.run([DecodeJob(sys.argv[1], UniformMidpoints(), 4)])  # starts the child
+    print(*pool.children(), flush=True)
+    print(type(pool.run([job])[0]).__name__, flush=True)
+"""
 
 
 @pytest.fixture
@@ -44,6 +60,23 @@ def test_a_hang_behind_work_is_ended(video: str) -> None:
         (result,) = pool.run([job(video, sleep=1.0, hangs=True)])
     assert isinstance(result, DecodeTimeout)
     assert "no answer within 0.8 s, after " in result.reason and "s of work" in result.reason
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process can be stopped")
+def test_a_job_that_is_stopped_meanwhile_misses_no_deadline(video: str) -> None:
+    command = [sys.executable, "-c", _READS, video]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as reader:
+        assert reader.stdout is not None
+        try:
+            job = [reader.pid, int(reader.stdout.readline())]
+            time.sleep(0.5)
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                for pid in job:
+                    os.kill(pid, number)
+                time.sleep(5 if number == signal.SIGSTOP else 0)
+            assert reader.stdout.readline() == "VideoFrames\n"
+        finally:
+            reader.kill()
 
 
 def test_what_goes_on_without_end_is_ended(video: str, monkeypatch: pytest.MonkeyPatch) -> None:

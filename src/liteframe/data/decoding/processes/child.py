@@ -16,6 +16,7 @@ from typing import Any
 from liteframe.data.decoding.processes.imports import import_path
 from liteframe.data.decoding.processes.messages import GOES_ON, PART, receive_timed, send
 from liteframe.errors import LiteFrameError
+from liteframe.system.running_clock import clock
 
 _START_DEADLINE_S = 120.0
 _PAUSES_S = (1.0, 5.0)
@@ -74,44 +75,42 @@ class Lost(Exception):
 class _Alarm:
     """Kills a process that says nothing for `deadline_s`, and one that is not done after `most_s()`.
 
-    Used as a context manager.
+    Seconds in which this process was stopped are not counted. Used as a context manager.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], deadline_s: float, most_s: Callable[[], float]) -> None:
         self._process, self._late, self._deadline_s, self._ask_most_s = process, threading.Event(), deadline_s, most_s
         self._lock, self._over = threading.Lock(), False
-        self._started = self._heard = time.monotonic()
+        self._started = self._heard = clock.now()
         self._start()
 
     def _start(self) -> None:
         self._most_s = self._ask_most_s()
         left = self._most_s - (self._heard - self._started)
-        self._timer = threading.Timer(max(0.0, min(self._deadline_s, left)), self._ring)
-        self._timer.daemon = True
-        self._timer.start()
+        self._call = clock.call_later(max(0.0, min(self._deadline_s, left)), self._ring)
 
     def renew(self) -> None:
         """Begins the deadline anew, as the process goes on."""
         with self._lock:
             if not self._over and not self.rang:
-                self._timer.cancel()
-                self._heard = time.monotonic()
+                self._call.cancel()
+                self._heard = clock.now()
                 self._start()
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """What passes inside is not of the process's time."""
         with self._lock:
-            self._timer.cancel()
-        began = time.monotonic()
+            self._call.cancel()
+        began = clock.now()
         yield
-        self._started += time.monotonic() - began
+        self._started += clock.now() - began
         self.renew()
 
     @property
     def idle_s(self) -> float:
         """Seconds since the process was last heard of."""
-        return time.monotonic() - self._heard
+        return clock.now() - self._heard
 
     def why(self) -> str:
         """Of one that rang."""
@@ -136,7 +135,7 @@ class _Alarm:
     def __exit__(self, *_: object) -> None:
         with self._lock:  # a kill that came too late is seen by `alive`
             self._over = True
-            self._timer.cancel()
+            self._call.cancel()
 
 
 class Child:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +29,7 @@ from liteframe.data.decoding.processes.worker import one_line, request
 from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.remote.file import is_url
 from liteframe.errors import ConfigError, DecodeError, LiteFrameError
+from liteframe.system.running_clock import clock
 
 _SHARE_OF_FIRST = 0.75
 """Of the deadline, for the first decoder."""
@@ -275,14 +275,14 @@ class DecodePool:
             child = self._take()  # whose start is not of the video's time
         except Lost as lost:
             return lost
-        started, taking_s = time.monotonic(), 0.0
+        started, taking_s = clock.now(), 0.0
 
         def take(part: Any, on_its_way_s: float) -> bool:
             nonlocal taking_s
             assert stream is not None
-            began = time.monotonic()
+            began = clock.now()
             of_use = stream.take(part, on_its_way_s)
-            taking_s += time.monotonic() - began
+            taking_s += clock.now() - began
             return of_use
 
         try:
@@ -295,7 +295,7 @@ class DecodePool:
             left.idle -= lost.idle_s
             return lost
         finally:
-            left.spent += time.monotonic() - started - taking_s
+            left.spent += clock.now() - started - taking_s
             if stream is not None:
                 stream.attend_to(None)  # before another job has it
             self._give_back(child)
