@@ -81,15 +81,19 @@ def headline(records: Records) -> str:
 
 def training(evidence: Evidence) -> str:
     """Accuracy of student and teacher with and without training on the world's questions, on the same runs."""
-    found = {
-        what: [evidence.accuracy(method, max(ACCURACY_FRAMES)) for method in methods]
-        for what, methods in TRAINED.items()
-    }
+    frames = max(ACCURACY_FRAMES)
+    found = {what: [evidence.accuracy(method, frames) for method in methods] for what, methods in TRAINED.items()}
     seeds = sorted({seed for pair in found.values() for each in pair if each is not None for seed in each.seeds})
     rows = [[what, *(MISSING if each is None else f"{each.mean:.3f}" for each in pair)] for what, pair in found.items()]
     columns = ["what the LLM reads", "before", "after the training of LMA"]
-    over = _over_seeds(seeds)
-    return render("readme_training.md.j2", over=over, rows=pd.DataFrame(rows, columns=columns)).strip()
+    gains = {
+        what: MISSING
+        if (gain := evidence.combine({(after, frames): 1.0, (before, frames): -1.0})) is None
+        else f"{gain.mean:+.3f}"
+        for what, (before, after) in TRAINED.items()
+    }
+    table = pd.DataFrame(rows, columns=columns)
+    return render("readme_training.md.j2", over=_over_seeds(seeds), rows=table, gains=gains).strip()
 
 
 def _over(records: Records) -> str:
