@@ -1,4 +1,4 @@
-"""Subtitles between the groups of frames of a video, in prompts of base VLMs that end videos by a token of their own."""
+"""Subtitles between the groups of frames of a video, in prompts of base VLMs that end videos by a token."""
 
 from __future__ import annotations
 
