@@ -87,16 +87,23 @@ class Turns:
         return interleaved(said, seen.times_s)
 
     def _interleaved(self, in_turn: Iterable[int | str], shown: Shown) -> str:
-        """`Frame` lines with subtitles between them; the line of several frames stands where the first of them does."""
+        """`Frame` lines with subtitles between them; the line of several frames stands where the first of them does.
+
+        What ends a video stands right behind the last of its lines.
+        """
         line_at = {(number - 1) * shown.frames_per_line: (number, tokens) for number, tokens in shown.lines}
-        words = []
+        words: list[str] = []
+        last = None
         for item in in_turn:
             if isinstance(item, str):
                 if token := self.prompts.built_in(item):
                     raise DataError(f"a subtitle holds {token!r}, which prompts are built of; take it out of the file")
                 words.append(item)
             elif item in line_at:
+                last = len(words)
                 words.append(self.prompts.wording.line(line_at[item], shown.groups))
+        if last is not None:
+            words[last] += self.prompts.wording.end
         return "\n".join(words)
 
     def _subtitles(self, question: Question, duration_s: float) -> list[Subtitle]:

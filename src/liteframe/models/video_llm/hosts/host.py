@@ -57,6 +57,8 @@ class Wording(ABC):
     structure: tuple[str, ...]
     separator: ClassVar[str]
     """Between groups."""
+    end: str = ""
+    """Behind the last group of a video."""
 
     def bare(self, text: str) -> str:
         """A text that the chat template has written, with `video_token` alone where a video goes."""
@@ -81,7 +83,8 @@ class Wording(ABC):
 
     def lines_text(self, lines: Iterable[Line], groups: Groups | None = None) -> str:
         """What stands for a video; see `line`."""
-        return self.separator.join(self.line(line, groups) for line in lines)
+        shown = self.separator.join(self.line(line, groups) for line in lines)
+        return f"{shown}{self.end}" if shown else ""
 
     def video_text(self, groups: Groups, tokens_per_group: int, step: int = 1) -> str:
         """What stands for a video of groups of equally many tokens, numbered 1, 1 + step, 1 + 2 step, ..."""

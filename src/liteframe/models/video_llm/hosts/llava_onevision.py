@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,7 +48,7 @@ class LlavaOnevisionWording(Wording):
                     f"{where}: {name} is {token!r}; copy the processor's files again, or use those of the base VLM"
                 )
         self.video_token = self.visual_token = processor.video_token
-        self.newline_token = processor.image_token
+        self.newline_token = self.end = processor.image_token
         self.structure = (self.newline_token,)
 
     def bare(self, text: str) -> str:
@@ -60,10 +59,6 @@ class LlavaOnevisionWording(Wording):
 
     def line(self, line: Line, groups: Groups | None) -> str:
         return self.image_text(line[1])
-
-    def lines_text(self, lines: Iterable[Line], groups: Groups | None = None) -> str:
-        shown = super().lines_text(lines, groups)
-        return f"{shown}{self.newline_token}" if shown else ""
 
     def stand_in(self, count: int) -> Groups:
         return count
