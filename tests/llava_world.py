@@ -23,11 +23,10 @@ from transformers import (
 )
 
 from liteframe.models.teachers import LlavaOnevision
-from liteframe.stages.ctd import CTDStage
-from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.stage import OptimizerSettings
+from liteframe.stages.lma import LMAStage
 from qwen3_world import byte_level_bpe
-from tiny_world import home, make_trainer, manifest, video_data
+from students_of_hosts import little_ctd, little_lma, lma_of
+from tiny_world import home
 
 VIDEO, IMAGE = "<video>", "<image>"
 PATCH, SIDE, FILLED, WIDTH = 14, 104, 112, 32
@@ -106,12 +105,17 @@ def llava_config(
 
 
 def llava_host(**fields: Any) -> LlavaOnevisionForConditionalGeneration:
-    """Every weight is random, positions and norms included, so that nothing can be mixed up unseen."""
+    """Every weight is random, positions and norms included, so that nothing can be mixed up unseen.
+
+    Norms are near one and biases small, so that what it says depends on the video and the question.
+    """
     generator = torch.Generator().manual_seed(3)
     host = LlavaOnevisionForConditionalGeneration(llava_config(**fields)).eval()
     with torch.no_grad():
-        for parameter in host.parameters():
-            parameter.normal_(std=0.35, generator=generator)
+        for name, parameter in host.named_parameters():
+            parameter.normal_(std=0.35 if parameter.ndim > 1 else 0.2, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                parameter.add_(1.0)
     return host
 
 
@@ -127,38 +131,18 @@ def llava_folder() -> Path:
 @lru_cache
 def llava_encoder_folder() -> Path:
     """What a little CTD leaves, with the base VLM's own encoder as teacher."""
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "attention": "eager"}
-    folder = home() / "llava-ctd"
-    module = CTDStage(
-        encoder={**small, "downsample_after": [1, 2]},
-        teacher=LlavaOnevision(str(llava_folder())),
-        saliency="norm",
-        similarity="cosine",
-        optimizer=OptimizerSettings(lr=1e-2),
-    )
-    make_trainer(folder, max_steps=2).fit(module, video_data(train=str(manifest()), batch_size=2))
-    return folder / "export"
+    return little_ctd("llava-ctd", LlavaOnevision(str(llava_folder())))
 
 
 def llava_lma(**settings: Any) -> LMAStage:
     """LMA of the student with the base VLM."""
-    defaults: dict[str, Any] = {
-        "host": str(llava_folder()),
-        "encoder": str(llava_encoder_folder()),
-        "lora": LoraSettings(rank=4, alpha=8),
-        "attention": "eager",
-        "optimizer": OptimizerSettings(lr=1e-2),
-        "seed": 0,
-    }
-    return LMAStage(**{**defaults, **settings})
+    return lma_of({"host": str(llava_folder()), "encoder": str(llava_encoder_folder()), **settings})
 
 
 @lru_cache
 def llava_lma_folder() -> Path:
     """The run folder of a little LMA."""
-    folder = home() / "llava-lma"
-    make_trainer(folder, max_steps=2).fit(llava_lma(), video_data(train=str(manifest()), batch_size=2))
-    return folder
+    return little_lma("llava-lma", llava_lma())
 
 
 def own_inputs(videos: list[Tensor], texts: list[str], side: int = SIDE) -> dict[str, Any]:

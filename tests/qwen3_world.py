@@ -24,10 +24,9 @@ from transformers import (
 )
 
 from liteframe.models.teachers import Qwen3VL
-from liteframe.stages.ctd import CTDStage
-from liteframe.stages.lma import LMAStage, LoraSettings
-from liteframe.stages.stage import OptimizerSettings
-from tiny_world import home, make_trainer, manifest, video_data
+from liteframe.stages.lma import LMAStage
+from students_of_hosts import little_ctd, little_lma, lma_of
+from tiny_world import home
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 OF_VIDEOS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -141,38 +140,18 @@ def qwen3_folder() -> Path:
 @lru_cache
 def qwen3_encoder_folder() -> Path:
     """What a little CTD leaves, with the base VLM's own encoder as teacher."""
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "attention": "eager"}
-    folder = home() / "qwen3-ctd"
-    module = CTDStage(
-        encoder={**small, "image_size": 112, "downsample_after": [1, 2]},
-        teacher=Qwen3VL(str(qwen3_folder())),
-        saliency="norm",
-        similarity="cosine",
-        optimizer=OptimizerSettings(lr=1e-2),
-    )
-    make_trainer(folder, max_steps=2).fit(module, video_data(train=str(manifest()), batch_size=2))
-    return folder / "export"
+    return little_ctd("qwen3-ctd", Qwen3VL(str(qwen3_folder())), image_size=112)
 
 
 def qwen3_lma(**settings: Any) -> LMAStage:
     """LMA of the student with the base VLM."""
-    defaults: dict[str, Any] = {
-        "host": str(qwen3_folder()),
-        "encoder": str(qwen3_encoder_folder()),
-        "lora": LoraSettings(rank=4, alpha=8),
-        "attention": "eager",
-        "optimizer": OptimizerSettings(lr=1e-2),
-        "seed": 0,
-    }
-    return LMAStage(**{**defaults, **settings})
+    return lma_of({"host": str(qwen3_folder()), "encoder": str(qwen3_encoder_folder()), **settings})
 
 
 @lru_cache
 def qwen3_lma_folder() -> Path:
     """The run folder of a little LMA."""
-    folder = home() / "qwen3-lma"
-    make_trainer(folder, max_steps=2).fit(qwen3_lma(), video_data(train=str(manifest()), batch_size=2))
-    return folder
+    return little_lma("qwen3-lma", qwen3_lma())
 
 
 def video(frames: int, size: tuple[int, int] = (112, 112), seed: int = 0) -> Tensor:

@@ -6,14 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from liteframe.chat.model import ChatModel
 from liteframe.command.export import export_command
-from liteframe.data.sources.conversations import turns_of
 from liteframe.errors import ConfigError, DataError
 from liteframe.hf import LiteFrameForConditionalGeneration, LiteFrameProcessor
 from liteframe.hf.configuration import LiteFrameVideoConfig
@@ -42,6 +39,7 @@ from llava_world import (
     llava_processor,
 )
 from qwen3_world import video
+from students_of_hosts import require_loss_of_prompts
 from tiny_world import decoding_in_process, encoder_folder, home, make_trainer, manifest, video_data
 
 QUESTION = "color of the star"
@@ -69,41 +67,8 @@ def test_a_student_follows_the_teacher_on_frames_that_blocks_fill() -> None:
 
 
 def test_loss_is_of_the_prompts_and_falls() -> None:
-    module = llava_lma()
-    module.configure_model()
-    model = module.model
-    assert model is not None
-    data = video_data(train=str(manifest()), batch_size=2)
-    data.setup("fit")
-    batch = next(iter(data.train_dataloader()))
-    model.eval()
-    groups = model.groups(batch["valid_frames_B"])
-    talks = [turns_of(row) for row in batch["rows"]]
-    with torch.no_grad():
-        visual = model.project(model.encode(batch["frames_BTCHW"]))
-        found, labels, _ = model.answer_logits(talks, visual, groups)
-        losses = []
-        for video_number, turns in enumerate(talks):
-            ids, marks = model.prompts.conversation(turns, groups[video_number], visual.shape[2])
-            for place in (index for index, mark in enumerate(marks) if mark >= 0):
-                alone = model.prefill(visual[video_number : video_number + 1], ids[:place])
-                losses.append(float(functional.cross_entropy(alone, torch.tensor(ids[place : place + 1]))))
-    assert float(functional.cross_entropy(found, labels)) == pytest.approx(float(np.mean(losses)), rel=1e-4)
-    model.train()
-    learnt = [weight for weight in module.parameters() if weight.requires_grad]
-    optimizer, falling = torch.optim.Adam(learnt, lr=1e-2), []
-    for _ in range(8):
-        visual = model.project(model.encode(batch["frames_BTCHW"]))
-        loss = functional.cross_entropy(*model.answer_logits(talks, visual, groups)[:2])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        falling.append(loss.item())
-    assert falling[-1] < falling[0] - 0.3
-    named = {name: weight.grad for name, weight in module.named_parameters() if weight.requires_grad}
-    assert all(grad is not None and grad.any() for grad in named.values()), [n for n, g in named.items() if g is None]
     parts = ("backbone.encoder", "projector.mlp.linear_1", "projector.image_newline", "lora_A", "lora_B")
-    assert all(any(part in name for name in named) for part in parts)
+    require_loss_of_prompts(llava_lma(), parts, falls_by=0.3)
 
 
 @pytest.mark.parametrize("merge", [True, False])

@@ -59,8 +59,8 @@ def evaluate_command(
     """Score a model on a benchmark of the field; killed and run again, it goes on.
 
     Args:
-        model: export folder of an LMA run, its run folder or a pipeline's, what `liteframe export` made of it, or an
-            InternVL's folder or hub id.
+        model: export folder of an LMA run, its run folder or a pipeline's, what `liteframe export` made of it, or a
+            base VLM's folder or hub id.
         benchmark: video-mme, mlvu, longvideobench, hlvid, mvbench, egoschema, tiny-world, or own for questions of your
             own (a test.jsonl whose rows have `questions` with `options`).
         data: folder that the benchmark was downloaded to.

@@ -53,8 +53,8 @@ def load_subject(
     """A model to evaluate.
 
     Args:
-        source: export folder of an LMA run, its run folder or a pipeline's, what `liteframe export` made of it, or an
-            InternVL's folder or hub id.
+        source: export folder of an LMA run, its run folder or a pipeline's, what `liteframe export` made of it, or a
+            base VLM's folder or hub id.
         compressor: a method of the project between an InternVL and its LLM; None leaves every token.
         ratio: how many times fewer tokens it leaves.
         engine: that runs the encoder, see `load_video_llm`.

@@ -17,7 +17,7 @@ class ModelArgs:
     """The words behind ``--model_args``, and what lmms-eval adds to them.
 
     Attributes:
-        pretrained: export folder of an LMA run, what `liteframe export` made of it, or an InternVL's folder or hub id.
+        pretrained: export folder of an LMA run, what `liteframe export` made of it, or a base VLM's folder or hub id.
         frames: of a video to look at, at most. None is as many as the model was trained on, or 64.
         sampler: the rule that chooses them, as of `liteframe evaluate`; None is that of the model's training.
         image_size: side in pixels that frames are resized to. None is what the model was made for.
