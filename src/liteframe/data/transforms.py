@@ -15,9 +15,6 @@ Colour = tuple[float, float, float]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Per-channel mean and standard deviation on the 0 to 1 scale, as in InternVL's processor files."""
-CLIP_MEAN: Colour = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD: Colour = (0.26862954, 0.26130258, 0.27577711)
-"""The same of CLIP, which processors of Qwen-VL and LLaVA-OneVision have unless their files say otherwise."""
 
 
 def resize_uint8(frames_THWC: np.ndarray, size: tuple[int, int]) -> torch.Tensor:

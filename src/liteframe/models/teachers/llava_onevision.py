@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from transformers import LlavaOnevisionConfig, SiglipVisionModel
 
-from liteframe.data.transforms import CLIP_MEAN, CLIP_STD, Colour
+from liteframe.data.transforms import Colour
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.teachers.geometry import TeacherGeometry
@@ -34,7 +34,7 @@ class LlavaOnevisionTeacher(TransformersTeacher):
     towers: ClassVar[dict[str, Any]] = {"siglip_vision_model": lambda config: _bare(SiglipVisionModel(config))}
     prefix = "vision_tower."
     inner_prefix = "vision_model."
-    pixels = (CLIP_MEAN, CLIP_STD)  # of the family's processors; published ones say SigLIP's
+    pixels = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     processor = "video_processor"
     saliency = "norm"
 

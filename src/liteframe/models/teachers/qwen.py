@@ -7,12 +7,16 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
-from liteframe.data.transforms import CLIP_MEAN, CLIP_STD
+from liteframe.data.transforms import Colour
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.teachers.geometry import TeacherGeometry
 from liteframe.models.teachers.teacher import TeacherSource, TransformersTeacher
+
+_CLIP_MEAN: Colour = (OPENAI_CLIP_MEAN[0], OPENAI_CLIP_MEAN[1], OPENAI_CLIP_MEAN[2])
+_CLIP_STD: Colour = (OPENAI_CLIP_STD[0], OPENAI_CLIP_STD[1], OPENAI_CLIP_STD[2])
 
 
 class QwenVLTeacher(TransformersTeacher):
@@ -28,7 +32,7 @@ class QwenVLTeacher(TransformersTeacher):
     whole_types = ("qwen2_5_vl",)
     towers: ClassVar[dict[str, Any]] = {"qwen2_5_vl_vision": Qwen2_5_VisionTransformerPretrainedModel}
     prefix = "visual."
-    pixels = (CLIP_MEAN, CLIP_STD)
+    pixels = (_CLIP_MEAN, _CLIP_STD)
 
     @classmethod
     def geometry_of(cls, config: Any, source: str) -> TeacherGeometry:
