@@ -33,6 +33,14 @@ def test_calls_come_in_the_order_of_their_time_and_those_taken_back_never() -> N
     assert seen == ["first", "last"]
 
 
+def test_a_call_that_fails_takes_no_other_along(capsys: pytest.CaptureFixture[str]) -> None:
+    clock, done = RunningClock(), threading.Event()
+    clock.call_later(0.0, lambda: print(1 // 0))
+    clock.call_later(0.1, done.set)
+    assert done.wait(60)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_a_clock_that_sleeps_is_woken() -> None:
     clock, done = RunningClock(), threading.Event()
     clock.call_later(0.0, lambda: None)

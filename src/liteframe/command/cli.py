@@ -7,7 +7,6 @@ import difflib
 import json
 import os
 import re
-import select
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from liteframe.errors import LiteFrameError, as_one_line
 from liteframe.run_control.stop_signals import StopSignals
 from liteframe.system.atomic import disk_fault
 from liteframe.system.runtime import die_with_parent, first_imports, share_cores, tune_malloc
+from liteframe.system.unread_output import drop_unread_output
 from liteframe.system.user_path import with_user_paths
 
 STAGE_VERBS = {
@@ -113,7 +113,7 @@ def main(args: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        if not _is_unheard():
+        if not drop_unread_output():
             raise
         return _UNHEARD
 
@@ -144,29 +144,6 @@ def _run(args: list[str] | None) -> int:
             raise
         print(f"liteframe: error: {said}", file=sys.stderr)
         return 1
-
-
-def _is_unheard() -> bool:
-    """Whether nobody reads stdout or stderr; what is left to say there is dropped, and stderr told if it can be."""
-    unread = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
-    for stream in unread:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    if unread:
-        print("liteframe: stopped, as nobody reads its output any more", file=sys.stderr)
-    return bool(unread)
-
-
-def _has_no_reader(stream: Any) -> bool:
-    try:
-        if not hasattr(select, "poll"):  # Windows
-            return bool(stream.flush())
-        asked = select.poll()
-        asked.register(stream.fileno(), 0)
-        return bool(asked.poll(0))
-    except BrokenPipeError:
-        return True
-    except (OSError, ValueError):  # of a stream that is no file of the system
-        return False
 
 
 def dispatch(args: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
 _TICK_S = 1.0
@@ -56,7 +57,10 @@ class RunningClock:
     def _serve(self) -> None:
         while True:
             for call in self._await_due():
-                call.function()
+                try:
+                    call.function()
+                except Exception:  # of one call, which others must not miss theirs for
+                    traceback.print_exc()
 
     def _await_due(self) -> list[Call]:
         with self._changed:
