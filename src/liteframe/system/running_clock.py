@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 _TICK_S = 1.0
 _LATE_S = 1.0
-"""By which a tick is late only where the process was not let run."""
+"""By which a look at the clock is late only where the process was not let run."""
 
 
 class RunningClock:
@@ -30,17 +30,30 @@ class RunningClock:
         self._changed = threading.Condition()
         self._due: dict[Call, float] = {}
         self._stopped_s = 0.0
+        self._look_by = math.inf
         self._thread: threading.Thread | None = None
         self._asleep = False
 
     def now(self) -> float:
-        """Seconds since some moment, without those in which the process was stopped, but for the last such time."""
-        return time.monotonic() - self._stopped_s
+        """Seconds since some moment; those in which the process was stopped count only where no call was due."""
+        with self._changed:
+            return self._look() - self._stopped_s
+
+    def _look(self) -> float:
+        """The time that all know. A look that comes late, wherever the thread was when the process was stopped, tells
+        how long that was."""
+        now = time.monotonic()
+        if now - self._look_by > _LATE_S:
+            self._stopped_s += now - self._look_by
+            self._look_by = now
+        return now
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> Call:
         """Calls `function`, which has to be quick, in the clock's thread after that many seconds."""
         call = Call(self, function)
         with self._changed:
+            if self._thread is None or self._asleep:
+                self._look_by = time.monotonic()
             self._due[call] = self.now() + seconds
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="liteframe-clock", daemon=True)
@@ -64,23 +77,23 @@ class RunningClock:
 
     def _await_due(self) -> list[Call]:
         with self._changed:
-            self._wait(min(self._due.values(), default=math.inf) - self.now())
+            looked = self._look()
+            until = min(self._due.values(), default=math.inf) - (looked - self._stopped_s)
+            seconds = max(0.0, min(until, _TICK_S))
+            self._look_by = looked + seconds
+            woken = self._changed.wait(seconds)
             now = self.now()
+            if not woken and not self._due:
+                self._sleep()
             late = [call for call, at in self._due.items() if at <= now]
             for call in late:
                 del self._due[call]
             return late
 
-    def _wait(self, seconds: float) -> None:
-        seconds, began = max(0.0, min(seconds, _TICK_S)), time.monotonic()
-        woken = self._changed.wait(seconds)
-        over = time.monotonic() - began - seconds
-        if over > _LATE_S:
-            self._stopped_s += over
-        if not woken and not self._due:
-            self._asleep = True
-            self._changed.wait()
-            self._asleep = False
+    def _sleep(self) -> None:
+        self._asleep, self._look_by = True, math.inf
+        self._changed.wait()
+        self._asleep = False
 
 
 class Call:
