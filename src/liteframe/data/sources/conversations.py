@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from liteframe.data.sources.messages import said, said_by_turns
-from liteframe.data.sources.options import answer_in_words, right_option, without_letters
+from liteframe.data.sources.options import answer_in_words, require_shown_options, right_option, without_letters
+from liteframe.data.sources.unread_fields import require_meaning, require_to_be_learnt, unread_mark
 from liteframe.errors import ManifestError
 from liteframe.system.printable import printable
 
@@ -58,14 +59,17 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
 
     Raises:
         ManifestError: the row has none of the three forms, one that cannot be read, one about pictures or sounds too,
-            or one whose texts hold what stands for visual tokens or the ends of turns.
+            one whose answer is not to be learnt, or one whose texts hold what stands for visual tokens, other media,
+            places in a picture, or the ends of turns.
     """
     where = _where(row)
+    require_meaning(row, where)
+    require_to_be_learnt(row, where)
     turns = _turns(row, where)
     for number, turn in enumerate(turns):
         for part, text in zip(PARTS, turn, strict=True):
-            if match := _PLACES.search(text):
-                raise _not_plain(match[0], where, *field_of_text(row, number, part))
+            if mark := _mark(text, part):
+                raise _not_plain(mark, where, *field_of_text(row, number, part))
     if row.get("conversations") or not row.get("questions"):
         return turns
     order = range(len(turns)) if rng is None else rng.permutation(len(turns)).tolist()
@@ -104,7 +108,9 @@ def with_options(row: dict[str, Any]) -> dict[str, Any] | None:
 
 def _turns(row: dict[str, Any], where: str) -> list[Turn]:
     if row.get("conversations"):
-        return _dialogue(said(row, where), where)
+        turns = _dialogue(said(row, where), where)
+        require_shown_options(row, turns, where)
+        return turns
     if row.get("questions"):
         for item in row["questions"]:
             if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("question", "answer")):
@@ -144,6 +150,7 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
             them or its letter; or a text is empty, or a `type` longer than `MOST_TYPE_BYTES`.
     """
     where = _where(row)
+    require_meaning(row, where)
     asked = row.get("questions") or ([row] if row.get("question") is not None else [])
     if not asked:
         raise ManifestError(f"{where}: no questions, and no question; evaluation needs one of these fields")
@@ -195,8 +202,8 @@ def _require_choice(item: Any, where: str, of: str) -> None:
             f" {reprlib.repr(item)}{of}"
         )
     for field, text in (("question", item["question"]), *(("options", option) for option in options)):
-        if match := _PLACES.search(text):
-            raise _not_plain(match[0], where, field, of)
+        if mark := _mark(_plain(text), "question") if field == "question" else _mark(text, "answer"):
+            raise _not_plain(mark, where, field, of)
 
 
 def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
@@ -206,6 +213,12 @@ def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
         return item
     answer = ascii_uppercase[options.index(answer)] if answer in options else answer
     return {**item, "options": plain, "answer": answer}
+
+
+def _mark(text: str, part: Part) -> str | None:
+    """What in a text stands for something else than its words."""
+    match = _PLACES.search(text)
+    return match[0] if match else unread_mark(text, part)
 
 
 def _where(row: dict[str, Any]) -> str:

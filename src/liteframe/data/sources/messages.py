@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os.path
 import reprlib
 from typing import Any
 
+from liteframe.data.sources.unread_fields import require_whole_answer
 from liteframe.data.sources.video_part import part_of_item
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
 
 VIDEO = "<video>\n"
 """What stands for a video in the text of a message."""
-_ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer", "system": "system"}
-_OTHER_MEDIA = ("image", "images", "audio", "audios")
-_SHARES = ("loss", "loss_scale", "weight", "train")
-"""What others multiply the loss of an answer by."""
+_ROLES = {
+    **{"human": "question", "user": "question", "gpt": "answer", "assistant": "answer"},
+    **{"system": "system", "developer": "system"},
+}
+_ROLE_NAMES = ("from", "role")
+_TEXT_NAMES = ("value", "content")
 _VIDEOS = ("video", "video_url", "input_video")
 _NAMED_BY = ("video", "video_url", "input_video", "path", "url")
 _PICTURE_BY = ("image", "image_url", "path", "url")
@@ -28,14 +30,11 @@ def said(row: dict[str, Any], where: str) -> list[tuple[str, str]]:
     Raises:
         ManifestError: a turn cannot be read, is not to be learnt, or is about pictures or sounds; names field and turn.
     """
-    for name in _OTHER_MEDIA:
-        if (value := row.get(name)) and isinstance(value, str | list | dict):
-            raise ManifestError(
-                f"{where}: field {name}: the row has {reprlib.repr(value)} beside its video, and a conversation is read"
-                " about one video alone; drop the row, or the field and what is said about it"
-            )
     turns, system = said_by_turns(row["conversations"], where), row.get("system")
-    if not isinstance(system, str) or not system.strip() or turns[:1] == [("system", system)]:
+    system = text_of_parts(system) if isinstance(system, list) else system
+    if system and not isinstance(system, str):
+        raise ManifestError(f"{where}: field system: a text is needed, not {reprlib.repr(system)}; write it so")
+    if not system or not system.strip() or turns[:1] == [("system", system)]:
         return turns
     if turns[:1] and turns[0][0] == "system":
         raise ManifestError(
@@ -48,29 +47,27 @@ def said_by_turns(turns: list[dict[str, Any]], where: str) -> list[tuple[str, st
     """Role and text of each turn, in either spelling; errors as of `said`."""
     found = []
     for number, turn in enumerate(turns, start=1):
-        name, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+        about = f"{where}: field conversations: turn {number}"
+        name, text = (_in_either(turn, names, about) for names in (_ROLE_NAMES, _TEXT_NAMES))
         text = text_of_parts(text) if isinstance(text, list) else text
         role = _ROLES.get(name.lower()) if isinstance(name, str) else None
+        if role == "answer":
+            require_whole_answer(turn, number, where)
         if role is None or not isinstance(text, str):
             raise ManifestError(
-                f"{where}: field conversations: turn {number} is of {reprlib.repr(name)} and says {reprlib.repr(text)};"
-                f" wanted one of {', '.join(_ROLES)} in 'from' (or 'role') and a text in 'value' (or 'content')"
+                f"{about} is of {reprlib.repr(name)} and says {reprlib.repr(text)}; wanted one of {', '.join(_ROLES)}"
+                " in 'from' (or 'role') and a text in 'value' (or 'content')"
             )
-        if role == "answer":
-            _require_whole(turn, number, where)
         found.append((role, text))
     return found
 
 
-def _require_whole(turn: dict[str, Any], number: int, where: str) -> None:
-    """Raises ManifestError where an answer is to count for less than others, or not at all."""
-    for name in _SHARES:
-        value = turn.get(name)
-        if isinstance(value, int | float) and value != 1:
-            raise ManifestError(
-                f"{where}: field conversations: turn {number} has {name!r}: {json.dumps(value)}, and all answers are"
-                f" learnt alike; end the conversation before it, or drop {name!r}"
-            )
+def _in_either(turn: dict[str, Any], names: tuple[str, str], about: str) -> Any:
+    """What a turn has in one of two fields, or in both alike."""
+    values = [value for name in names if (value := turn.get(name)) is not None]
+    if len(values) == 2 and values[0] != values[1]:
+        raise ManifestError(f"{about} says different things in {names[0]!r} and {names[1]!r}; keep one of them")
+    return values[0] if values else None
 
 
 def text_of_parts(parts: list[Any]) -> Any:

@@ -16,7 +16,16 @@ _LETTER = re.compile(
     r"(?:\((?P<inner>[A-Z])\)|(?P<outer>[A-Z]))(?:[.):]+|(?=\s)|$)\s*(?P<text>.*)", re.IGNORECASE | re.DOTALL
 )
 
-_POINTER = re.compile(r"\s*\(?(?:[A-Za-z]|\d{1,2})\)?[.:]?\s*")
+_ONE = r"[(\[*\"']*(?:[A-Za-z]|\d{1,2})[)\]*\"']*"
+_POINTER = re.compile(rf"\s*{_ONE}(?:(?:\s*[,;/&+]\s*(?:and\s+)?|\s+(?:and|or)\s+){_ONE})*[.:]?\s*")
+"""One letter or number, or several: ``B``, ``[B]``, ``A, C``, ``(B) and (C)``."""
+_RUN = re.compile(r"[A-Z]{2,}")
+_OPENED_BY = re.compile(r"\s*(?:\((?P<inner>[A-Za-z])\)|\[(?P<square>[A-Z])\]|(?P<outer>[A-Z])(?:[.):](?=\s)|\s*\n))")
+_WRAPPED = re.compile(
+    r"<answer>\s*\(?(?P<tagged>[A-Z])\b|\\boxed\{\s*(?:\\text\{)?\(?(?P<boxed>[A-Z])\b"
+    r"|\b(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*[(\[*\"']*(?P<told>[A-Z]|\d)(?:\b(?!\s+\w)|[)\]])"
+)
+"""How longer answers tell a letter: ``<answer>B</answer>``, ``\\boxed{B}``, ``..., so the answer is (B)``."""
 _NUMBERED = re.compile(r"[A-F]|(?:option|choice|candidate|answer|a)_?(?:\d|[A-Fa-f])", re.IGNORECASE)
 
 
@@ -59,11 +68,11 @@ def answer_in_words(question: dict[str, Any]) -> str:
         question: `question` and `answer`, with or without `options`.
 
     Raises:
-        ManifestError: the answer is a letter or a number, and which option it stands for cannot be told: the options
-            stand in a field that is not read, or none is meant.
+        ManifestError: the answer is a letter or a number, or goes by one, and which option it stands for cannot be
+            told: the options stand in a field that is not read, or none, or several, are meant.
     """
     options, answer = question.get("options"), question["answer"]
-    is_pointer = _POINTER.fullmatch(answer) is not None
+    is_pointer = _POINTER.fullmatch(_unannounced(answer)) is not None
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options) or not options:
         if is_pointer and (name := _unread_options(question)) is not None:
             raise ManifestError(
@@ -79,12 +88,46 @@ def answer_in_words(question: dict[str, Any]) -> str:
     place = right_option({"options": texts, "answer": said})
     if place is not None:
         return answer if bare_text(answer) == bare_text(texts[place]) else texts[place]
-    if is_pointer:
+    if is_pointer or _goes_by_letter(answer, len(options)):
         raise ManifestError(
-            f"field answer: {answer!r} is none of the options {reprlib.repr(options)}, nor the letter of one; give the"
-            " text of one, or its letter"
+            f"field answer: {reprlib.repr(answer)} is none of the options {reprlib.repr(options)}, nor the letter of"
+            " one, and the question does not show them; give the text of one, or its letter"
         )
     return answer
+
+
+def require_shown_options(row: dict[str, Any], turns: Sequence[tuple[str, str]], where: str) -> None:
+    """Raises ManifestError where a conversation answers by the letter of an option that the row alone holds.
+
+    Args:
+        row: whose `options`, or a field in which other loaders find them, may hold what the letters stand for.
+        turns: its questions with their answers.
+        where: place of the row.
+    """
+    pointers = [number for number, (_, answer) in enumerate(turns) if _POINTER.fullmatch(_unannounced(answer))]
+    name = "options" if row.get("options") else _unread_options(row) if pointers else None
+    if not pointers or name is None:
+        return
+    value = row[name]
+    options = list(value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value])
+    texts = without_letters(options) if all(isinstance(option, str) for option in options) else None
+    shown = "\n".join(question for question, _ in turns[: pointers[0] + 1])
+    answer = turns[pointers[0]][1]
+    if answer not in options and not all(str(text) in shown for text in texts or options):
+        raise ManifestError(
+            f"{where}: field conversations: the answer {answer!r} stands for one of the {name!r}, which the conversation"
+            " does not show; write them into its question, or the answer in words"
+        )
+
+
+def _goes_by_letter(answer: str, options: int) -> bool:
+    """Whether an answer that is no option opens with the letter of one, is letters of several, or tells one."""
+    letters = ascii_uppercase[:options]
+    if _RUN.fullmatch(answer.strip().rstrip(".")):
+        return set(answer.strip().rstrip(".")) <= set(letters)
+    found = [*filter(None, (_OPENED_BY.match(answer),)), *_WRAPPED.finditer(answer)]
+    named = [letter for match in found for letter in match.groups() if letter]
+    return any(letter.isdigit() or letter.upper() in letters for letter in named)
 
 
 def _unread_options(question: dict[str, Any]) -> str | None:
