@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from liteframe.data.sources.conversations import turns_of
+from liteframe.data.sources.manifest import read_manifest
 from liteframe.data.sources.options import without_letters
 from liteframe.errors import ManifestError
 
@@ -28,6 +31,9 @@ def test_letters_of_a_list_are_taken_off_only_if_all_bring_theirs() -> None:
         (["a cat", "a dog"], "A dog.", "A dog."),
         (["a cat", "a dog"], "a dog", "a dog"),
         (["a cat", "a dog"], "It is a bird.", "It is a bird."),
+        (["a cat", "a dog"], "A bird, the best option.", "A bird, the best option."),
+        (["a cat", "a dog"], "OK", "OK"),
+        (["A, B", "B, A"], "B, A", "B, A"),
         (["1", "2", "3"], "2", "2"),
         (["A", "B"], "B", "B"),
         (None, "B", "B"),
@@ -71,3 +77,69 @@ def test_fields_beside_an_answer_in_words_are_the_lists_own() -> None:
     for own in ({"candidates": ["a cat", "a dog"]}, {"A": "x", "B": "y"}, {"choices": 4}):
         assert turns_of({**asked, **own}) == [("What is it?", "a dog")]
     assert turns_of({"question": "Which letter?", "answer": "B", "A": "x"}) == [("Which letter?", "B")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(
+            "A, C",
+            "AC",
+            "(B) and (C)",
+            "[B]",
+            "**B**",
+            "B. a bird",
+            "(b) a bird",
+            "B\nIt barks.",
+            "option 2",
+            "Option 2.",
+        ),
+        *(
+            "<think>It barks.</think><answer>B</answer>",
+            "It barks: \\boxed{B}",
+            "So the answer is (B).",
+            "Answer: A, B",
+        ),
+    ],
+)
+def test_an_answer_that_goes_by_letters_of_options_which_are_not_shown_is_named(answer: str) -> None:
+    asked = {"question": "What is it?", "options": ["a cat", "a dog", "a cow"], "answer": answer}
+    with pytest.raises(ManifestError, match=r"field answer: .* is none of the options .* does not show them"):
+        turns_of(asked)
+    shown = "What is it? A. a cat B. a dog C. a cow"
+    assert turns_of({**asked, "question": shown}) == [(shown, answer)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"options": ["a cat", "a dog"]}, "options"),
+        ({"options": {"A": "a cat", "B": "a dog"}}, "options"),
+        ({"candidates": ["a cat", "a dog"]}, "candidates"),
+        ({"A": "a cat", "B": "a dog"}, "A"),
+    ],
+)
+def test_a_conversation_that_answers_by_letter_shows_the_options(fields: dict[str, Any], name: str) -> None:
+    def talk(question: str, answer: str) -> dict[str, Any]:
+        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+        return {"path": "a.mp4", "id": "x", "conversations": turns, **fields}
+
+    for answer in ("B", "(B)", "Answer: B"):
+        with pytest.raises(ManifestError, match=rf"^a\.mp4 \(id x\): field conversations: .* of the row's '{name}'"):
+            turns_of(talk("What is it?", answer))
+    assert turns_of(talk("What is it?", "a dog")) == [("What is it?", "a dog")]
+    if name != "A":
+        assert turns_of(talk("A. a cat\nB. a dog", "B")) == [("A. a cat\nB. a dog", "B")]
+    assert turns_of({**talk("Which letter?", "B"), **dict.fromkeys(fields)}) == [("Which letter?", "B")]
+
+
+def test_a_number_that_counts_options_is_not_told_to_be_put_in_quotes(tmp_path: Path) -> None:
+    """In quotes it would be the text of an option, of 1 to 4 another one than it counts."""
+    path = tmp_path / "x.jsonl"
+    asked = {"path": "a.mp4", "question": "How many?", "answer": 2}
+    path.write_text(json.dumps({**asked, "options": ["1", "2", "3", "4"]}))
+    with pytest.raises(ManifestError, match=r"x\.jsonl:1: field 'answer': 2 may count the options from 0 or from 1"):
+        read_manifest(path)
+    path.write_text(json.dumps(asked))
+    with pytest.raises(ManifestError, match="field 'answer': a string is needed, not 2; put it in quotes"):
+        read_manifest(path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from liteframe.data.sources.conversations import turns_of
+from liteframe.data.sources.conversations import choices_of, turns_of
 from liteframe.data.sources.manifest import read_manifest
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
@@ -116,3 +116,97 @@ def test_a_rows_system_is_said_first() -> None:
     assert turns_of({"conversations": talk, "system": " "}) == turns_of({"conversations": talk, "system": None})
     with pytest.raises(ManifestError, match="field system: says something else than the system turn"):
         turns_of({"path": "a.mp4", "conversations": both, "system": "Be long."})
+
+
+@pytest.mark.parametrize(
+    ("of_answer", "named"),
+    [
+        ({"loss_weight": 0.0}, "'loss_weight': 0.0"),
+        ({"training": False}, "'training': false"),
+        ({"train_on_turn": False}, "'train_on_turn': false"),
+        ({"mask": True}, "'mask': true"),
+        ({"reasoning_content": "Hm."}, "'reasoning_content': 'Hm.'"),
+        ({"tool_calls": [{"id": "1"}]}, "'tool_calls': [{"),
+        ({"content": None, "tool_calls": [{"id": "1"}]}, "'tool_calls': [{"),
+        ({"content": None, "refusal": "No."}, "'refusal': 'No.'"),
+    ],
+)
+def test_an_answer_that_is_not_its_text_alone_is_named(of_answer: dict[str, Any], named: str) -> None:
+    with pytest.raises(ManifestError, match=r"field conversations: turn 2 has ") as error:
+        turns_of({"path": "a.mp4", "conversations": asked(**of_answer)})
+    assert named in str(error.value)
+
+
+def test_what_an_answer_leaves_empty_is_not_asked_for() -> None:
+    empty = {"loss_weight": 1.0, "mask": 0, "reasoning_content": None, "tool_calls": [], "refusal": None, "think": ""}
+    assert turns_of({"conversations": asked(**empty)}) == [("What?", "A cat.")]
+
+
+@pytest.mark.parametrize("said", [{"conversations": asked()}, {"question": "What?", "answer": "A cat."}])
+def test_rows_whose_turns_are_not_all_that_is_meant_are_named(said: dict[str, Any]) -> None:
+    for name, value in (
+        ("label", False),
+        ("kto_tag", False),
+        ("history", [["Who?", "A man."]]),
+        ("tools", '[{"name": "zoom"}]'),
+    ):
+        with pytest.raises(ManifestError, match=rf"^a\.mp4 \(id x\): field {name}: "):
+            turns_of({"path": "a.mp4", "id": "x", **said, name: value})
+    own = {"label": True, "kto_tag": None, "history": [], "tools": "[]", "rejected_response": "A dog."}
+    assert turns_of({**said, **own}) == [("What?", "A cat.")]
+    assert turns_of({**said, "label": 0}) == turns_of({**said, "label": "cat"}) == [("What?", "A cat.")]
+
+
+def test_a_turn_in_both_spellings_says_the_same_in_both() -> None:
+    both = [{**turn, "from": turn["role"], "value": turn["content"]} for turn in asked()]
+    assert turns_of({"conversations": both}) == [("What?", "A cat.")]
+    half = [{**turn, "from": None, "value": None} for turn in asked()]
+    assert turns_of({"conversations": half}) == [("What?", "A cat.")]
+    for name, other in (("value", "A dog."), ("from", "system")):
+        with pytest.raises(ManifestError, match="turn 2 says different things in 'f?r?o?m?v?a?l?u?e?' and "):
+            turns_of({"conversations": [both[0], {**both[1], name: other}]})
+
+
+def test_a_developer_speaks_as_the_system_does() -> None:
+    turns = [{"role": "developer", "content": "Be brief."}, *asked()]
+    assert turns_of({"conversations": turns}) == [("Be brief.\n\nWhat?", "A cat.")]
+    parts = [{"type": "text", "text": "Be brief."}]
+    assert turns_of({"conversations": asked(), "system": parts}) == [("Be brief.\n\nWhat?", "A cat.")]
+    with pytest.raises(ManifestError, match="field system: a text is needed, not"):
+        turns_of({"conversations": asked(), "system": {"text": "Be brief."}})
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "<|video|>",
+        "<VIDEO>",
+        "<Video><VideoHere></Video>",
+        "<audio>",
+        "<speech>",
+        "<image_1>",
+        "<|image_1|>",
+        "<frame0>",
+        "<video_token_1>",
+        "<ref-object>",
+        "<bbox>",
+        "<bbox0>",
+        "<region>",
+    ],
+)
+def test_what_stands_for_other_media_in_a_question_is_named(mark: str) -> None:
+    turns = [{"from": "human", "value": f"<video>\nWhat is {mark}?"}, {"from": "gpt", "value": "A cat."}]
+    with pytest.raises(ManifestError, match=r"field conversations: holds '<.+'.*leave it out of turn 1"):
+        turns_of({"path": "a.mp4", "conversations": turns})
+    with pytest.raises(ManifestError, match="field question: holds '<"):
+        choices_of({"path": "a.mp4", "question": mark, "options": ["a", "b"], "answer": "a"})
+
+
+def test_places_in_an_answer_are_texts_where_they_are_written_out() -> None:
+    for text in ("<bbox>1, 2, 3, 4</bbox>", "<box>[[1, 2, 3, 4]]</box>", "HTML has <video>, <audio> and <img src=x>."):
+        turns = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": text}]
+        assert turns_of({"conversations": turns}) == [("What?", text)]
+    with pytest.raises(ManifestError, match="holds '<bbox>'.*leave it out of turn 2"):
+        turns_of({"conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "<bbox>"}]})
+    asked_of_html = {"question": "Which tag?", "options": ["<video>", "<audio>"], "answer": "<audio>"}
+    assert choices_of({"path": "a.mp4", **asked_of_html})[0]["options"] == ["<video>", "<audio>"]

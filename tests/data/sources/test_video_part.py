@@ -36,6 +36,12 @@ def read(tmp_path: Path, fields: dict[str, Any], native: bool) -> VideoRow:
         ({"start_time": "in the morning", "end_time": "at night"}, (None, None)),
         ({"start_time": 3}, (None, None)),
         ({"duration": 7, "timestamp": [3, 7], "spans": [[3, 7]], "clip": "a_3", "bound": True}, (None, None)),
+        ({"segment": 4, "clip": [1, 2, 3], "video_range": "day - night", "segments": [3, 7]}, (None, None)),
+        ({"start_time": 0, "duration": 7}, (None, None)),
+        ({"start_time": "00:00", "length": 7}, (None, None)),
+        ({"start": 0, "duration": 7}, (0.0, None)),
+        ({"start": 3, "end": 7, "duration": 60}, (3.0, 7.0)),
+        ({"start": 3, "video_duration": 60}, (3.0, None)),
         ({"restart": 1, "weekend": 2, "starter": 1, "ender": 2}, (None, None)),
     ],
 )
@@ -47,8 +53,10 @@ def test_parts_are_read(fields: dict[str, Any], part: tuple[Any, Any], native: b
 def test_a_clip_is_a_part_in_lists_as_internvl_reads_them(tmp_path: Path) -> None:
     row = read(tmp_path, {"clip": [3, 7.5]}, native=False)
     assert (row.start, row.end, row.extra) == (3.0, 7.5, {})
-    row = read(tmp_path, {"clip": [3, 7.5]}, native=True)
-    assert (row.start, row.end, row.extra) == (None, None, {"clip": [3, 7.5]})
+    with pytest.raises(ManifestError, match=r"x\.jsonl:1: field 'clip': tells a part of the video"):
+        read(tmp_path, {"clip": [3, 7.5]}, native=True)
+    row = read(tmp_path, {"clip": [3, 7.5], "start": 0}, native=True)
+    assert (row.start, row.end, row.extra) == (0.0, None, {"clip": [3, 7.5]})
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,16 @@ def test_a_clip_is_a_part_in_lists_as_internvl_reads_them(tmp_path: Path) -> Non
         ({"begin": 3, "end_sec": "7.5s"}, "'begin': with 'end_sec'"),
         ({"segment_start": 3, "segment_end": 7}, "'segment_start'"),
         ({"bound": [3, 7]}, "'bound'"),
+        ({"bound": [[3, 7]]}, "'bound'"),
+        ({"clip": ["00:03", "00:07,5"]}, "'clip'"),
+        ({"clip": {"start": 3, "end": 7}}, "'clip'"),
+        ({"segment": [3, 7]}, "'segment'"),
+        ({"time_range": "00:03-00:07"}, "'time_range'"),
+        ({"video_interval": "3 to 7.5"}, "'video_interval'"),
+        ({"start_time": "1m30s", "end_time": "1h 2m"}, "'start_time': with 'end_time'"),
+        ({"start_time": 3, "duration": 4}, "'start_time': with 'duration'"),
+        ({"begin": "00:03", "clip_length": "4s"}, "'begin': with 'clip_length'"),
+        ({"start": 3, "duration": 4}, "'duration': may end the part that starts at 3.0 s"),
         ({"start": 3, "end_time": 7}, "'end_time'"),
         ({"start_time": 3, "end": 7}, "'start_time'"),
         ({"video_start": 7, "video_end": 3}, "'video_end': 3.0 s is not after the start at 7.0 s"),

@@ -115,7 +115,7 @@ def _turns(row: dict[str, Any], where: str) -> list[Turn]:
         for item in row["questions"]:
             if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("question", "answer")):
                 raise ManifestError(
-                    f"{where}: field questions: wanted objects with a 'question' and an 'answer',"
+                    f"{where}: field questions: wanted objects with texts in 'question' and 'answer',"
                     f" got {reprlib.repr(item)}"
                 )
         return [_turn(item, where, f" (item {number})") for number, item in enumerate(row["questions"], start=1)]

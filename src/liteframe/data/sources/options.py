@@ -115,8 +115,8 @@ def require_shown_options(row: dict[str, Any], turns: Sequence[tuple[str, str]],
     answer = turns[pointers[0]][1]
     if answer not in options and not all(str(text) in shown for text in texts or options):
         raise ManifestError(
-            f"{where}: field conversations: the answer {answer!r} stands for one of the {name!r}, which the conversation"
-            " does not show; write them into its question, or the answer in words"
+            f"{where}: field conversations: the answer {answer!r} stands for one of the row's {name!r}, which no"
+            " question shows; write them into it, or the answer in words"
         )
 
 

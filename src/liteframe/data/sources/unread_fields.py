@@ -28,7 +28,7 @@ _REGIONS = re.compile(r"<(?P<name>ref-object|bbox|region|mask)\d*>(?!.*</(?P=nam
 
 def require_meaning(row: dict[str, Any], where: str) -> None:
     """Raises ManifestError where a question of the row is about more than its video and the turns that are read."""
-    for name in _OTHER_MEDIA:
+    for name in _OTHER_MEDIA if row.get("conversations") else ():
         if (value := row.get(name)) and isinstance(value, str | list | dict):
             raise ManifestError(
                 f"{where}: field {name}: the row has {reprlib.repr(value)} beside its video, and a conversation is read"

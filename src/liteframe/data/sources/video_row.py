@@ -133,6 +133,7 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
             f"{error}; correct the row, or put the video in there (a list to be trusted may be read without a root)",
         ) from error
     short_name = root.short_name(name, path)
+    _require_no_count(row)
     parsed = VideoRow(
         path=path,
         id=given_id if given_id is not None else short_name,
@@ -149,6 +150,15 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
         name=short_name,
     )
     return ParsedRow(parsed, given_id is not None, foreign)
+
+
+def _require_no_count(row: RowFields) -> None:
+    """Raises ManifestError where the answer is a number beside options: it may count them from 0 or from 1."""
+    answer = row.rest.get("answer")
+    if isinstance(answer, int | float) and row.rest.get("options"):
+        raise row.fault(
+            "answer", f"{answer} may count the options from 0 or from 1; give the letter or the text of one"
+        )
 
 
 def _require_no_parts(row: RowFields, questions: list[Any]) -> None:
