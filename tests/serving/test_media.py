@@ -168,6 +168,11 @@ def test_other_urls_are_refused(url: str, tmp_path: Path) -> None:
     assert refusal(url, tmp_path, policy())[0] in (400, 403)
 
 
+def test_a_part_in_a_url_is_told_where_it_is_asked_for(tmp_path: Path) -> None:
+    """A server is not told what stands behind the #, so it would be the whole video."""
+    assert "#t=5,10 is not read; give start and end" in refusal("https://x.org/a.mp4#t=5,10", tmp_path, policy())[1]
+
+
 def test_data_urls_hold_a_file(tmp_path: Path) -> None:
     coded = base64.b64encode(VIDEO).decode()
     video = local(f"data:video/mp4;base64,{coded}", tmp_path, policy())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liteframe.data.remote.content import HEAD_BYTES, missing_bytes, not_a_video
+from liteframe.data.sources.video_part import part_of_url
 from liteframe.serving.fetch import FetchPolicy, fetch
 from liteframe.serving.refusal import Refusal
 from liteframe.system.contained_path import OutsideRoot, contained
@@ -22,6 +23,8 @@ from liteframe.system.file_url import NotHere, without_file_url
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[^,;]*)*),", re.ASCII)
 _SHOWN = 80
+_LONGEST_URL = 8192
+"""Of a server; what is longer is the video itself."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -61,6 +64,8 @@ class MediaPolicy:
         Raises:
             Refusal: no such URL is allowed, or there is no video behind it.
         """
+        if (part := part_of_url(url[:_LONGEST_URL])) is not None:
+            raise Refusal(400, f"{field}: #{part} is not read; give start and end in mm_processor_kwargs", field)
         scheme = match[1].lower() if (match := _SCHEME.match(url[:64])) else ""
         if scheme == "file":
             return await asyncio.to_thread(self._of_folder, url, field)

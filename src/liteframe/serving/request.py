@@ -192,6 +192,7 @@ def parse_request(body: bytes) -> ChatRequest:
     about, part = f"{field}: " if field else "", first.get("ctx", {}).get("tag")
     said = {
         "extra_forbidden": f"{field} is not supported; leave it out",
+        "missing": f"{about}Field required; it is not there, or null",
         "json_invalid": f"no JSON: {first['msg']}",
         "model_type": f'{about}must be an object, such as {{"url": "https://..."}} of a video_url'
         if field

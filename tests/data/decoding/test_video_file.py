@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,27 @@ def test_a_folder_of_frames_in_a_row_costs_itself_alone(tmp_path: Path) -> None:
     listed.write_text("".join(json.dumps({"video": name}) + "\n" for name in ("frames", "a.mp4")))
     frames, video = check(str(listed), processes=1)
     assert not frames.ok and "is a folder of 1 picture" in frames.error and video.ok
+
+
+@pytest.mark.parametrize(
+    ("there", "listed", "told"),
+    [
+        ("v_a.mkv", "v_a.mp4", ", but there is 'v_a.mkv'"),
+        ("v_a.mp4", "v_a", ", but there is 'v_a.mp4'"),
+        ("a.MP4", "a.mp4", ", but there is 'a.MP4'"),
+        ("b/a.mp4", r"b\a.mp4", ", but there is 'b/a.mp4'"),
+        ("a b.mp4", "a%20b.mp4", ", but there is 'a b.mp4'"),
+        ("a.mp4", "a.mp4 ", ", but there is 'a.mp4'"),
+        (unicodedata.normalize("NFD", "é.mp4"), "é.mp4", ", but there is one .* in another Unicode form (NFD)"),
+        ("a.mp4", "c.mp4", ""),
+        ("a.txt", "a", ""),
+    ],
+)
+def test_a_file_that_is_not_there_tells_the_one_that_is_meant(
+    there: str, listed: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).touch()
+    fault = fault_of(str(tmp_path / listed))
+    start, _, end = f"no such file{told}".partition(" .* ")
+    assert fault.startswith(start) and fault.endswith(end) and (told or fault == "no such file")

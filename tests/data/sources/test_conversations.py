@@ -294,3 +294,14 @@ def test_the_text_that_is_at_fault_is_named(part: str) -> None:
         number = (3 if part == "question" else 4) + len(system)
         with pytest.raises(ManifestError, match=f"field conversations: holds .* of turn {number} "):
             turns_of({"conversations": [*system, *said]})
+
+
+def test_texts_under_other_names_are_told_where_there_are_none() -> None:
+    for other in ({"query": "What?", "response": "A cat."}, {"QA": [{"q": "What?", "a": "A cat."}]}):
+        names = ", ".join(map(repr, other))
+        with pytest.raises(
+            ManifestError, match=rf"no question with an answer; .* \(not read: {names}; call what is asked"
+        ):
+            turns_of({"path": "a.mp4", "id": "x", "start": None, **other})
+    with pytest.raises(ManifestError, match="this stage needs one$"):
+        turns_of({"path": "a.mp4", "id": "x"})

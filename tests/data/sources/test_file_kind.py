@@ -10,7 +10,10 @@ import pytest
 from painted_videos import write_video
 
 from liteframe.data.sources.file_kind import is_video
-from liteframe.data.sources.manifest import read_manifest
+from liteframe.data.sources.manifest import read_manifest, read_sources
+from liteframe.errors import ManifestError
+
+GZIP = gzip.compress(b'{"path": "a.mp4"}\n', mtime=0)
 
 
 @pytest.fixture(scope="module")
@@ -56,5 +59,48 @@ def test_a_parquet_file_is_known_without_its_ending(tmp_path: Path) -> None:
 
 def test_what_is_neither_is_named_as_a_video_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "list.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"path": "a.mp4"}\n'))
+    path.write_bytes(GZIP)
     assert is_video(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "named"),
+    [
+        ("list.jsonl.gz", GZIP, "is a gzip archive; give a list"),
+        ("list.jsonl", GZIP, "is a gzip archive; give a list"),
+        (
+            "list.json",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "is a Git LFS pointer; .*git lfs pull",
+        ),
+        ("list.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+        ("list.jsonl", b"<!doctype html><title>Sign in</title>", r"is a web page \('Sign in'\); give a list"),
+        ("list.arrow", b"ARROW1\0\0" + bytes(9), "is an Arrow file"),
+        ("list.pkl", b"\x80\x04\x95" + bytes(9), "is a pickle"),
+        ("list.xlsx", b"PK\x03\x04" + bytes(9), "is a ZIP archive"),
+        ("list.csv", b"video,question\na.mp4,What?\n", "is a table in text, .*read_csv"),
+        ("list.TSV", b"\xef\xbb\xbfvideo\tquestion\n", "is a table in text"),
+        ("mix.yaml", b"datasets:\n  - json_path: a.json\n", "is YAML, .* mixed by data.train"),
+    ],
+)
+def test_what_is_no_list_is_told_by_what_it_is(name: str, data: bytes, named: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    for keep in (False, True):
+        with pytest.raises(ManifestError, match=f"/{name}: {named}"):
+            read_manifest(path, keep_unusable=keep)
+    with pytest.raises(ManifestError, match=f"/{name}: {named}"):
+        read_sources(str(path), keep_unusable=True)
+
+
+def test_a_long_list_that_is_none_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liteframe.data.sources.kept_tables.LONG_LIST", 0)
+    (tmp_path / "list.jsonl").write_bytes(GZIP)
+    with pytest.raises(ManifestError, match=r"/list\.jsonl: is a gzip archive"):
+        read_sources(str(tmp_path / "list.jsonl"))
+
+
+def test_rows_of_json_are_a_list_under_any_ending(tmp_path: Path) -> None:
+    for name in ("list.csv", "list.yaml"):
+        (tmp_path / name).write_text('{"path": "/v/a.mp4"}\n')
+        assert [row.path for row in read_manifest(tmp_path / name)] == ["/v/a.mp4"]

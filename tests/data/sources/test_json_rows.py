@@ -137,3 +137,15 @@ def test_lines_that_old_macs_and_windows_end(tmp_path: Path) -> None:
     for end in (b"\r", b"\r\n", b"\n", b"\n\n"):
         (tmp_path / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + end.join(GOOD))
         assert [row.id for row in read_manifest(tmp_path / "x.jsonl")] == ["good.mp4", "other.mp4"]
+
+
+def test_an_object_over_several_lines_is_told_to_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"data": [{"path": "a.mp4"}]}, indent=2))
+    with pytest.raises(
+        ManifestError, match=r"x\.json:1: not JSON \(.*, where the line ends within a value\); write one"
+    ):
+        read_manifest(path)
+    path.write_text('{"path": "a.mp4"} {"path": "b.mp4"}')
+    with pytest.raises(ManifestError, match=r"x\.json:1: not JSON \(Extra data at column 19\)"):
+        read_manifest(path)

@@ -107,3 +107,24 @@ def test_lists_that_misled_other_loaders(shape: str, tmp_path: Path) -> None:
     found = read_manifest(listed(tmp_path / "x.jsonl", *rows), keep_unusable=True)
     for row, fault in zip(found, faults, strict=True):
         assert bool(row.error) == bool(fault) and fault in (row.error or "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"video_path": "a.mp4"}, "'video_path' is not read as one; rename it to 'video'"),
+        ({"id": "1", "videoID": "abc"}, "'videoID' is not read as one"),
+        ({"contentUrl": "https://x.org/a.mp4"}, "'contentUrl' is not read as one"),
+        ({"data": [{"video": "a.mp4"}]}, "if the rows are those in 'data', write these alone"),
+        ({"v_1": {"annotation": "a.jsonl", "root": "b"}}, "if the rows are those in 'v_1'"),
+        ({"image": "a.jpg", "conversations": [{"from": "human", "value": "hi"}]}, "a row about pictures, or of text"),
+        ({"question": "What?", "answer": "That."}, "a row about pictures, or of text"),
+        ({"fps": 3}, "add it to the row"),
+    ],
+)
+def test_a_row_without_a_path_tells_where_it_may_stand(fields: dict[str, Any], told: str, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(json.dumps(fields))
+    with pytest.raises(ManifestError, match=r"x\.jsonl:1: field 'path' \(or 'video'\)") as error:
+        read_manifest(tmp_path / "x.jsonl")
+    assert told in str(error.value)
+    assert "fps" not in fields or str(error.value).endswith("add it to the row")

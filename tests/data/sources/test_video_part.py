@@ -113,6 +113,14 @@ def test_a_clip_or_a_video_that_cannot_be_a_part_is_named(tmp_path: Path) -> Non
         assert named in str(error.value)
 
 
+def test_a_part_in_a_url_is_named(tmp_path: Path) -> None:
+    for url in ("https://x.org/a.mp4#t=10,20", "HTTP://x.org/a.mp4?b=1#x=1&t=npt:0:10"):
+        with pytest.raises(ManifestError, match=r"x\.jsonl:1: field 'video': its URL asks for a part \(#t="):
+            read(tmp_path, {"video": url}, native=False)
+    for url in ("https://x.org/a.mp4?t=10", "https://x.org/a.mp4#top", "s3://b/a#t=1.mp4"):
+        assert read(tmp_path, {"path": url}, native=True).path == url
+
+
 def test_moments_of_parquet_are_moments(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow.parquet import write_table

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from liteframe.data.checking.rows import CheckRow
 from liteframe.data.decoding.containers.cut_short import CUT
-from liteframe.data.decoding.video_file import fault_of
+from liteframe.data.decoding.video_file import NO_SUCH_FILE, fault_of
 from liteframe.data.remote.file import is_url
 from liteframe.errors import ConfigError
 from liteframe.system.atomic import atomic_open
@@ -47,7 +47,7 @@ class CheckOutput:
         if self.path.exists() and os.path.exists(source) and os.path.samefile(self.path, source):
             raise ConfigError(f"--output {path}: is what is to be checked; give another file")
         fault = fault_of(self.path)
-        self._is_new = fault == "no such file"
+        self._is_new = fault.startswith(NO_SUCH_FILE)
         if fault and not self._is_new:
             raise ConfigError(f"--output {path}: {fault}; give another file")
         self._known: dict[str, CheckRow] = {}

@@ -6,7 +6,13 @@ import os
 import re
 import shlex
 import stat
+import unicodedata
+from urllib.parse import unquote
 
+NO_SUCH_FILE = "no such file"
+"""How `fault_of` begins of a path that leads nowhere."""
+_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+"""Of the videos of one list that was written as if all had the same ending, or none."""
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFCHR: "a device",
@@ -25,7 +31,8 @@ def fault_of(path: str | os.PathLike[str]) -> str:
     except FileNotFoundError:
         if os.path.islink(path):
             return f"a link to {os.readlink(path)!r}, which is not there"
-        return "no such file"
+        near = _near(os.fspath(path))
+        return f"{NO_SUCH_FILE}, but there is {near}" if near else NO_SUCH_FILE
     except (OSError, ValueError) as error:  # no permission, links in a circle, too long a name, a null byte
         return f"cannot be read ({getattr(error, 'strerror', None) or error})"
     if stat.S_ISDIR(found.st_mode) and (pictures := pictures_in(path)):
@@ -33,6 +40,20 @@ def fault_of(path: str | os.PathLike[str]) -> str:
     if not stat.S_ISREG(found.st_mode):
         return f"is not a regular file but {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}"
     return "" if os.access(path, os.R_OK) else "cannot be read (no permission)"
+
+
+def _near(path: str) -> str:
+    """The file that `path` may mean, if it is there: of another ending, separator or Unicode form; else empty."""
+    start, end = os.path.splitext(path)
+    endings = [path + ending for ending in _ENDINGS] + [start + ending for ending in _ENDINGS if end]
+    for other in (path.replace("\\", "/"), unquote(path), path.strip(), start + end.swapcase(), *endings):
+        if other != path and os.path.isfile(other):
+            return repr(os.path.relpath(other, os.path.dirname(path)))
+    for form in ("NFC", "NFD"):
+        other = unicodedata.normalize(form, path)  # type: ignore[arg-type]
+        if other != path and os.path.isfile(other):
+            return f"one whose name is written in another Unicode form ({form})"
+    return ""
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> str:

@@ -25,7 +25,14 @@ _STARTS = {
     b"Rar!\x1a\x07": "a RAR archive",
     b"\x28\xb5\x2f\xfd": "a Zstandard archive",
     b"\xfd7zXZ\x00": "an xz archive",
+    b"BZh": "a bzip2 archive",
+    b"ARROW1\x00\x00": "an Arrow file",
+    b"SQLite format 3\x00": "an SQLite database",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF\r\n": "an HDF5 file",
+    **dict.fromkeys((b"\x80\x04\x95", b"\x80\x05\x95"), "a pickle"),
 }
+_PAGE = "a web page"
 _TEXT_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -33,18 +40,26 @@ def not_a_video(head: bytes) -> str:
     """What a file is that starts with `head` and cannot be a video; empty where it may be one."""
     if not head:
         return "empty"
+    if kind := other_kind(head):
+        return f"{kind}, not a video" if kind.startswith(_PAGE) else kind
     plain = _without_mark(head)
-    for start, name in _STARTS.items():
-        if plain.startswith(start):
-            return name
-    if _MARKUP.match(plain):
-        title = _TITLE.search(plain)
-        return "a web page" + (f" ({_quote(title[1])})" if title else "") + ", not a video"
     text = _as_text(plain)
     if text is None or text.startswith("YUV4MPEG2 "):
         return ""
     kind = {"<": "an XML text", "{": "a JSON text", "[": "a JSON text"}.get(text.lstrip()[:1], "a text")
     return f"{kind} ({_quote(plain)}), not a video"
+
+
+def other_kind(head: bytes) -> str:
+    """What a file is that starts with `head` and is neither a video nor a list of them; empty where it may be one."""
+    plain = _without_mark(head)
+    for start, name in _STARTS.items():
+        if plain.startswith(start):
+            return name
+    if not _MARKUP.match(plain):
+        return ""
+    title = _TITLE.search(plain)
+    return _PAGE + (f" ({_quote(title[1])})" if title else "")
 
 
 def _without_mark(head: bytes) -> bytes:

@@ -121,7 +121,17 @@ def _turns(row: dict[str, Any], where: str) -> list[Turn]:
         return [_turn(item, where, f" (item {number})") for number, item in enumerate(row["questions"], start=1)]
     if has_questions(row):
         return [_turn(row, where, "")]
-    raise ManifestError(f"{where}: no conversations, no questions, no question with an answer; this stage needs one")
+    raise ManifestError(
+        f"{where}: no conversations, no questions, no question with an answer; this stage needs one{_other_texts(row)}"
+    )
+
+
+def _other_texts(row: dict[str, Any]) -> str:
+    """Names of the fields that may hold questions and answers under other names, to be said behind an error."""
+    own = ("path", "id", "question", "answer", "error", "data_source")
+    names = [name for name, value in row.items() if name not in own and value and isinstance(value, str | list)]
+    told = ", ".join(map(repr, names[:6]))
+    return f" (not read: {told}; call what is asked 'question', and what is answered 'answer')" if names else ""
 
 
 def _turn(item: dict[str, Any], where: str, of: str) -> Turn:

@@ -6,13 +6,23 @@ import codecs
 import re
 from pathlib import Path
 
+from liteframe.data.remote.content import other_kind
 from liteframe.data.sources.folder import VIDEO_SUFFIXES
+from liteframe.errors import ManifestError
 
 _LISTS = frozenset({".json", ".jsonl", ".ndjson", ".parquet"})
 _PARQUET = b"PAR1"
 _TEXT_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _HEAD_BYTES = 4096
+_TABLE = (
+    "is a table in text, and lists are JSONL, JSON or Parquet; call the column of the videos 'video', and write it as"
+    " JSONL (pandas: read_csv(...).to_json('list.jsonl', orient='records', lines=True))"
+)
+_MIXTURE = (
+    "is YAML, and lists are JSONL, JSON or Parquet; several are mixed by data.train, each with path, root and weight"
+)
+_OTHER_LISTS = {".csv": _TABLE, ".tsv": _TABLE, ".yaml": _MIXTURE, ".yml": _MIXTURE}
 
 
 def is_video(path: Path) -> bool:
@@ -32,6 +42,26 @@ def is_video(path: Path) -> bool:
 def is_parquet(path: Path) -> bool:
     """Whether a list is a Parquet file, by its ending or first bytes."""
     return path.suffix.lower() == ".parquet" or _head(path).startswith(_PARQUET)
+
+
+def require_source(path: Path, name: str) -> None:
+    """Raises ManifestError where a file is no list and no video by what it begins with, or a list of another form.
+
+    Args:
+        path: of the file; what has the ending of a video is left to who reads it.
+        name: of the file, for messages.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return
+    head = _head(path)
+    if kind := other_kind(head):
+        raise ManifestError(f"{name}: is {kind}; give a list (JSONL, JSON, Parquet), a folder of videos, or a video")
+    if suffix in _OTHER_LISTS and not head.removeprefix(codecs.BOM_UTF8).lstrip().startswith((b"[", b"{", _PARQUET)):
+        raise ManifestError(f"{name}: {_OTHER_LISTS[suffix]}")
 
 
 def _head(path: Path) -> bytes:

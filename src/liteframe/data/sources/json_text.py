@@ -185,11 +185,11 @@ def _sound(value: Any, text: str, where: str) -> Any:
 def _fault(error: ValueError | RecursionError, where: str) -> ManifestError:
     if isinstance(error, RecursionError):
         return ManifestError(f"{where}: nested deeper than {MAX_DEPTH} levels; flatten it")
-    if isinstance(error, _NotOnce):
-        return ManifestError(f"{where}: {error}")
     if isinstance(error, json.JSONDecodeError):
-        return ManifestError(f"{where}: not JSON ({error.msg} at column {error.colno}); {_HINT}")
-    return ManifestError(f"{where}: a number of thousands of digits; put it in quotes")
+        ends = "" if error.doc[error.pos :].strip() else ", where the line ends within a value"
+        return ManifestError(f"{where}: not JSON ({error.msg} at column {error.colno}{ends}); {_HINT}")
+    what = str(error) if isinstance(error, _NotOnce) else "a number of thousands of digits; put it in quotes"
+    return ManifestError(f"{where}: {what}")
 
 
 def _too_long(where: str) -> tuple[str, ManifestError]:
@@ -224,9 +224,8 @@ class _ListReader:
             yield where, self._element(where)
         self._at += 1
         if self._next_character():
-            raise self._broken(
-                "Extra data behind the list; where each row has its line, it is an object, not a list", self._at
-            )
+            what = "Extra data behind the list; where each row has its line, it is an object, not a list"
+            raise self._broken(what, self._at)
 
     def _element(self, where: str) -> Any:
         """The value that begins here, or why it cannot be read; reading goes on behind it."""

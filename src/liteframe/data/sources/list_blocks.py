@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.data.decoding.processes.in_parts import in_parts, processes_for
-from liteframe.data.sources.file_kind import is_parquet
+from liteframe.data.sources.file_kind import is_parquet, require_source
 from liteframe.data.sources.json_text import line_parts
 from liteframe.data.sources.kept_tables import ListFile
 from liteframe.data.sources.list_root import ListRoot
@@ -51,6 +51,7 @@ def list_blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool
 
 def _blocks(file: ListFile, root: ListRoot, source: int, keep_unusable: bool) -> Iterator[RowBlock]:
     with readable(file.path):
+        require_source(file.path, _name(file))
         parts, count = _parts(file.path)
         processes, first = processes_for(count), next(parts, None)
         if first is None or processes < 2:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from liteframe.data.decoding.video_file import fault_of
+from liteframe.data.decoding.video_file import NO_SUCH_FILE, fault_of
 from liteframe.data.remote.file import folder_of, is_url
-from liteframe.data.sources.file_kind import is_parquet, is_video
+from liteframe.data.sources.file_kind import is_parquet, is_video, require_source
 from liteframe.data.sources.folder import folder_rows
 from liteframe.data.sources.json_text import LinePart, json_rows
 from liteframe.data.sources.list_root import ListRoot
@@ -49,6 +49,8 @@ def each_row(
             raise ManifestError(f"{name}: root is {root!r}, but only the paths of a list have a root; leave it out")
         yield from _videos(found)
         return
+    with readable(found):
+        require_source(found, shown_url(url) if url else name)
     held = held or ListRoot(folder_of(url) if url else str(found.parent), root)
     empty = True
     for row in rows_of_file(found, url, held, asked_apart):
@@ -97,15 +99,19 @@ def _list_or_videos(path: Path) -> Path | Sequence[VideoRow | ManifestError]:
     """A list on disk, or the rows of a folder or of a video. Raises ManifestError where it is none of these."""
     is_folder = os.path.isdir(path)
     fault = "" if is_folder else fault_of(path)
-    if fault == "no such file":
+    if fault.startswith(NO_SUCH_FILE):
         raise ManifestError(
-            f"{path}: no such manifest, folder or video; give a list (JSONL, JSON, Parquet) or a folder of videos"
+            f"{path}: no such manifest, folder or video{fault.removeprefix(NO_SUCH_FILE)}; give a list (JSONL, JSON,"
+            " Parquet) or a folder of videos"
         )
     if fault:
         raise ManifestError(f"{path}: {fault}; give a list (JSONL, JSON, Parquet) or a folder of videos")
     if is_folder:
         return folder_rows(path)
-    return [VideoRow(path=str(path.absolute()), id=path.name)] if is_video(path) else path
+    if not is_video(path):
+        return path
+    require_source(path, str(path))
+    return [VideoRow(path=str(path.absolute()), id=path.name)]
 
 
 def _fields(path: Path, url: str, part: Part | None) -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from liteframe.data.remote.fetched import fetched_file
 from liteframe.data.remote.objects import objects_below
-from liteframe.data.sources.file_kind import is_video
+from liteframe.data.sources.file_kind import is_video, require_source
 from liteframe.data.sources.folder import VIDEO_SUFFIXES
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
@@ -17,7 +17,7 @@ def list_or_videos(url: str) -> Path | list[VideoRow]:
     """A copy of the list at `url`, or a row for each video there: one, or, of a folder, all at any depth, sorted.
 
     Raises:
-        ManifestError: there is nothing, or no video.
+        ManifestError: there is nothing, no video, or what is no list.
         ConfigError: it cannot be asked for, see `data.remote.objects`.
     """
     place = shown_url(url)
@@ -25,6 +25,7 @@ def list_or_videos(url: str) -> Path | list[VideoRow]:
         return [VideoRow(path=url, id=PurePosixPath(place).name)]
     copy = None if place.endswith("/") else fetched_file(url)
     if copy is not None:
+        require_source(copy, place)
         return [VideoRow(path=url, id=copy.name)] if is_video(copy) else copy
     names = objects_below(url)
     if not names:

@@ -21,6 +21,7 @@ _MOMENT = re.compile(
 _BOTH = re.compile(r"clip|bounds?|segment|timerange|(?:video|clip)(?:bounds?|segment|range|interval|span|window|time)")
 """Names of fields in which one value tells both ends, of what is seen and not of what is to be found in it."""
 _LENGTH = re.compile(r"(?:clip|segment|seg|part)?(?:duration|length)(?:s|sec|secs|seconds|ms|frames)?")
+_FRAGMENT = re.compile(r"(?i:https?)://[^#]*#(?:[^#]*&)?(?P<part>t=[^#&]*\d[^#&]*)")
 _IN_WORDS = "tells a part of the video, and what is read is 'start' and 'end', in seconds"
 _WHOLE = 'where the file is that part already, add "start": 0'
 
@@ -81,6 +82,12 @@ def part_of_item(item: dict[str, Any]) -> str | None:
     own = [name for name in ("start", "end", "video_start", "video_end") if item.get(name) is not None]
     limits = _limits(item)
     return next(iter([*own, *([limits["start"]] if len(limits) == 2 else []), *filter(None, [_both(item)])]), None)
+
+
+def part_of_url(url: str) -> str | None:
+    """The part that a URL asks for behind its ``#`` (``t=10,20``), which no server is told; None where it does not."""
+    match = _FRAGMENT.match(url)
+    return match["part"] if match else None
 
 
 def _limits(fields: dict[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
@@ -11,9 +12,15 @@ from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.llava import manifest_fields
 from liteframe.data.sources.messages import require_one_video
 from liteframe.data.sources.row_fields import MAX_NAME, RowFields
-from liteframe.data.sources.video_part import part_of_item, take_part
+from liteframe.data.sources.video_part import part_of_item, part_of_url, take_part
 from liteframe.errors import ManifestError
 from liteframe.system.contained_path import OutsideRoot
+
+_OF_A_VIDEO = re.compile(
+    r"(?i:(?:video|clip|file|media|vid)[-_ ]?(?:path|name|file|filename|url|uri|id|src)?"
+    r"|(?:youtube_?|yt_?)id|(?:content_?)?url)"
+)
+"""Names under which other lists hold their videos."""
 
 
 @dataclass
@@ -114,8 +121,11 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
     if not name or "\0" in name:
         raise ManifestError(
             f"{where}: field 'path' (or 'video'): the path of a video file is needed, not {reprlib.repr(name)}; add it"
-            " to the row"
+            f" to the row{_where_else(row.rest)}"
         )
+    if (part := part_of_url(name)) is not None:
+        told = f"its URL asks for a part (#{part}), which is not read; write it into 'start' and 'end', in seconds"
+        raise row.fault("video" if foreign else "path", told)
     start, end = take_part(row, foreign)
     row.choose_decoder(foreign)
     questions = row.items("questions", object if asked_apart else dict, "objects")
@@ -150,6 +160,20 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
         name=short_name,
     )
     return ParsedRow(parsed, given_id is not None, foreign)
+
+
+def _where_else(fields: dict[str, Any]) -> str:
+    """Where else a row without a path may have it, to be said behind an error; empty where it is nowhere to be seen."""
+    for name, value in fields.items():
+        if isinstance(value, str) and _OF_A_VIDEO.fullmatch(name):
+            return f" ({name!r} is not read as one; rename it to 'video' if it is)"
+    if any(fields.get(name) for name in ("conversations", "questions", "question")):
+        return " (a row about pictures, or of text alone, cannot be used; drop it)"
+    for name, value in fields.items():
+        items = [value] if isinstance(value, dict) else value
+        if isinstance(items, list) and items and all(isinstance(item, dict) for item in items):
+            return f" (if the rows are those in {name!r}, write these alone, one object a line)"
+    return ""
 
 
 def _require_no_count(row: RowFields) -> None:
