@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from liteframe.command import cli
-from liteframe.command.parse_errors import configs_of
+from liteframe.command.parse_errors import configs_of, require_plain_numbers
 from liteframe.command.trainer_settings import require_mesh
 from liteframe.errors import ConfigError
 from toy_stage import write_toy_config
@@ -170,3 +170,18 @@ def test_options_that_do_not_parse_are_one_line(words: list[str], capsys: pytest
 def test_what_the_system_says_of_a_file_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["synth", "toy.yaml"]) == 1
     assert capsys.readouterr().err == "liteframe: error: toy.yaml: File exists; give another place\n"
+
+
+def test_a_number_to_an_old_base_on_the_command_line_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """YAML reads 010 as 8."""
+    assert "--data.batch_size 010 is read as 8" in refusal(capsys, "--data.batch_size=010", code=1)
+    assert "--data.batch_size 1:30 is read as 90" in refusal(capsys, "--data.batch_size", "1:30", code=1)
+
+
+def test_texts_of_digits_and_other_numbers_are_no_old_bases() -> None:
+    settings = {"data.train": "010", "data.frames": 10, "max_time": "1:30", "data.fps": 0.5}
+    require_plain_numbers(
+        ["fit", "--data.train=010", "--data.frames", "10", "--max_time=1:30", "--data.fps=0.5"], settings
+    )
+    with pytest.raises(ConfigError, match="--data.frames 010 is read as 8"):
+        require_plain_numbers(["fit", "--data.frames", "010"], {"data.frames": 8})

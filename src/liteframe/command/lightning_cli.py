@@ -33,7 +33,7 @@ from liteframe.command.auto_precision import resolve_precision
 from liteframe.command.cli import CHILD_ARGS
 from liteframe.command.import_policy import parse_by_trust
 from liteframe.command.library_warnings import quieten
-from liteframe.command.parse_errors import behind_its_file, parse_error_line
+from liteframe.command.parse_errors import behind_its_file, parse_error_line, require_plain_numbers
 from liteframe.command.remembered_parser import recall, remember
 from liteframe.command.run_errors import named_errors_of_run, own_errors
 from liteframe.command.run_warnings import RunWarnings
@@ -170,6 +170,7 @@ class StageCLI(LightningCLI):
         self.config = with_user_paths(config)
         require_local_settings(self.config)
         settings = self.config[self.verb]
+        require_plain_numbers(words, settings)
         try:
             require_possible_run(settings)
         except ConfigError as error:  # begins with the setting

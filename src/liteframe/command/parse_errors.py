@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ _BOILERPLATE = re.compile(
     r"|Subclass types expect|a class path \(str\)|a dict with(?:out)? "
 )
 _MOST_OF_A_VALUE = 80
+_OLD_BASES = re.compile(r"[-+]?(?:0[0-7_]+|[1-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
 
 
 def parse_error_line(message: str, words: Sequence[str]) -> str:
@@ -29,6 +30,26 @@ def parse_error_line(message: str, words: Sequence[str]) -> str:
     key = _KEY.search(message)
     condensed = _condensed(message)
     return behind_its_file(condensed, key[1].removeprefix(f"{words[0]}."), words) if key and words else condensed
+
+
+def require_plain_numbers(words: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError where a number on the command line was read to the base 8 (``010``) or 60 (``1:30``).
+
+    Args:
+        words: of the command line.
+        settings: what they were read as, by dotted names.
+    """
+    for word, following in pairwise([*words, ""]):
+        name, equals, value = word.partition("=")
+        value = value if equals else following
+        if not name.startswith("--") or not _OLD_BASES.fullmatch(value):
+            continue
+        read = settings.get(name[2:])
+        if isinstance(read, int | float):
+            raise ConfigError(
+                f"{name} {value} is read as {read}, as numbers with a leading zero or a colon are to the base 8 or 60;"
+                " write it without them"
+            )
 
 
 def behind_its_file(message: str, setting: str, words: Sequence[str]) -> str:

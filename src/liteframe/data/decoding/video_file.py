@@ -50,7 +50,7 @@ def _near(path: str) -> str:
         if other != path and os.path.isfile(other):
             return repr(os.path.relpath(other, os.path.dirname(path)))
     for form in ("NFC", "NFD"):
-        other = unicodedata.normalize(form, path)  # type: ignore[arg-type]
+        other = unicodedata.normalize(form, path)
         if other != path and os.path.isfile(other):
             return f"one whose name is written in another Unicode form ({form})"
     return ""
