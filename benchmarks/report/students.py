@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from liteframe.bench.paper.cells import ALL_SEEDS, CTD, FRAMES, LMA
+from liteframe.bench.paper.cells import ALL_SEEDS, CTD, LMA
 from liteframe.system.json_files import read_json
 
 from .evidence import Evidence
@@ -20,10 +20,16 @@ _COLUMNS = ("mflops_per_frame", "parameters", "ms")
 
 
 def shapes(folder: Path) -> pd.DataFrame:
-    """What shapes cost, by their names in `words`, from the record of `benchmarks/student_shapes.py`, if it is there."""
+    """What shapes cost, by the names of `told`, from the record of `benchmarks/student_shapes.py` if it is there."""
     path = folder / "student_shapes.json"
     rows = read_json(path)["rows"] if path.is_file() else []
     return pd.DataFrame(rows, columns=["shape", *_COLUMNS]).set_index("shape")
+
+
+def told() -> dict[str, str]:
+    """Shape -> what tables call it; the first is the paper's."""
+    shapes: dict[str, str] = words()["students"]
+    return shapes
 
 
 def method_of(shape: str, own: str) -> str:
@@ -39,7 +45,7 @@ def table(evidence: Evidence, costs: pd.DataFrame) -> pd.DataFrame:
         costs: of `shapes`.
     """
     rows = []
-    for shape, text in words()["students"].items():
+    for shape, text in told().items():
         gains = {}
         for own, adapted in ADAPTED.items():
             found = evidence.gain(method_of(shape, own), own)
@@ -59,11 +65,10 @@ def _costs(costs: pd.DataFrame, shape: str) -> dict[str, str]:
 
 
 def points(evidence: Evidence, costs: pd.DataFrame, own: str) -> pd.DataFrame:
-    """Costs of the shapes that were trained like `own`, with the accuracy (and interval) over all frame counts."""
-    rows = {}
-    for shape in words()["students"]:
-        method = method_of(shape, own)
-        found = evidence.combine({(method, frames): 1.0 / len(FRAMES) for frames in FRAMES})
-        if found is not None and shape in costs.index:
-            rows[shape] = {**costs.loc[shape], "accuracy": found.mean, "low": found.low, "high": found.high}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[*_COLUMNS, "accuracy", "low", "high"])
+    """Costs of the shapes that were trained like `own`, and their accuracy less that of the paper's."""
+    rows = {PAPER: {**costs.loc[PAPER], "gain": 0.0, "low": 0.0, "high": 0.0}}
+    for shape in told():
+        found = evidence.gain(method_of(shape, own), own)
+        if shape != PAPER and found is not None and shape in costs.index:
+            rows[shape] = {**costs.loc[shape], "gain": found.mean, "low": found.low, "high": found.high}
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -10,8 +10,8 @@ from liteframe.bench.paper.cells import BUDGETS, CELLS, CTD, FRAMES, FURTHER_CEL
 from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS
 from report.accuracy_claims import REDUCING, counted
 from report.paper_tables import BEYOND_16X
+from report.students import method_of, told
 from report.time_claims import MIXER_NAMES
-from report.students import method_of
 from report.wording import words
 
 GROUPS = {
@@ -51,7 +51,7 @@ def test_everything_on_the_page_has_a_cell() -> None:
     }
     wanted = {"teacher", *of_groups(*REDUCING), CTD, LMA, *BEYOND_16X}
     wanted |= {name for of in ("ablations", "beyond") for students in words()[of].values() for name in students}
-    wanted |= {method_of(shape, own) for shape in words()["students"] for own in (CTD, LMA)}
+    wanted |= {method_of(shape, own) for shape in told() for own in (CTD, LMA)}
     wanted |= {f"{stage}-{mixer}" for stage in ("ctd", "lma") for mixer in MIXERS}
     assert {(name, frames) for name in wanted for frames in FRAMES} <= measured
     filled = {(name, n) for name, ratio in RATIOS.items() for budget in BUDGETS if (n := frames_at(budget, ratio))}
