@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from liteframe.bench.paper.cells import ALL_SEEDS, CTD, LMA
+from liteframe.bench.paper.cells import ALL_SEEDS, CTD, FRAMES, LMA
 from liteframe.system.json_files import read_json
 
 from .evidence import Evidence
@@ -48,8 +48,9 @@ def table(evidence: Evidence, costs: pd.DataFrame) -> pd.DataFrame:
     for shape, text in told().items():
         gains = {}
         for own, adapted in ADAPTED.items():
-            found = evidence.gain(method_of(shape, own), own)
-            gains[adapted] = "" if shape == PAPER else interval(found, signs=True, wanted=ALL_SEEDS)
+            method = method_of(shape, own)
+            asked = shape != PAPER and evidence.wanted([(method, min(FRAMES))])
+            gains[adapted] = interval(evidence.gain(method, own), signs=True, wanted=ALL_SEEDS) if asked else "-"
         rows.append({"student": text, **_costs(costs, shape), **gains})
     return pd.DataFrame(rows)
 
