@@ -6,9 +6,10 @@ python benchmarks/training.py --size real --device cuda --output benchmarks/reco
 
 Base VLMs have random weights, as times do not depend on them. `--against` is a checkout of another commit, whose stages
 run in turns with this one's on the same videos and base VLM, each on its own feature store and encoder. Operations are
-those of forward and backward pass as torch counts them, in a run of its own. The floor is the share of a batch's
-time that its matrix products, convolutions and attention take alone, without all that is between them: with those same
-calls nothing is faster. Words behind `--` go to every stage.
+those of forward and backward pass as torch counts them, in a run of its own. Three shares of a batch's time say how
+much faster it could become: its matrix products, convolutions and attention alone; all operations that torch is asked
+for, each alone and without what is between them; and what decoding takes of the cores meanwhile. Words behind `--` go
+to every stage.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.records import write_record
 from liteframe.models.video_llm.base_vlm_configs import base_vlm_config
 from liteframe.system.json_files import read_json
+from liteframe.system.runtime import usable_cores
 from liteframe.system.tables import aligned
 from liteframe.tiny.models import build_tiny_base_vlm, tiny_processor
 
@@ -47,7 +49,9 @@ _SHOWN = {
     "samples/s": ("samples_per_s", ".1f"),
     "data wait": ("data_wait", ".1%"),
     "MFU": ("mfu", ".1%"),
-    "floor": ("floor", ".1%"),
+    "products": ("products", ".1%"),
+    "operations": ("operations", ".1%"),
+    "decoding": ("decoding", ".1%"),
     "peak MiB": ("peak_mib", ".0f"),
 }
 """Columns of what is printed: fields of the rows, and how they are written."""
@@ -166,6 +170,7 @@ def summary(stage: str, code: str, runs: list[dict[str, Any]], counted: dict[str
     seconds = {shape: median(step["s"] for step in steps) for shape, steps in shapes.items()}
     videos = sum(int(shape.split("x")[0]) for shape in shapes)
     total, all_steps = sum(seconds.values()), [step for steps in shapes.values() for step in steps]
+    cores = usable_cores()
     return {
         "stage": stage,
         "code": code,
@@ -173,7 +178,11 @@ def summary(stage: str, code: str, runs: list[dict[str, Any]], counted: dict[str
         "step_s": seconds,
         "data_wait": sum(step["wait_s"] for step in all_steps) / sum(step["s"] for step in all_steps),
         "mfu": sum(counted["flops"][shape] for shape in shapes) / (total * gflops * 1e9),
-        "floor": sum(counted["floor_s"][shape] for shape in shapes) / total,
+        **{
+            name: sum(counted["floor_s"][shape][place] for shape in shapes) / total
+            for place, name in enumerate(("products", "operations"))
+        },
+        "decoding": sum(step["decoding_s"] for step in all_steps) / cores / sum(step["s"] for step in all_steps),
         "step_flops": {shape: counted["flops"][shape] for shape in shapes},
         "floor_s": {shape: counted["floor_s"][shape] for shape in shapes},
         "peak_mib": max(each["peak_mib"] for each in runs),

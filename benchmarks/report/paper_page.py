@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from liteframe.bench.methods import Method, methods
 from liteframe.bench.paper.cells import ALL_SEEDS, CELLS, DENSE_TOKENS, FURTHER_CELLS, LONGEST, TWO_SEEDS, PaperCell
 from liteframe.ops.compressors.official import Official
 
 from . import paper_tables as tables
-from . import plots, provenance, verdicts
+from . import plots, provenance, students, verdicts
 from .accuracy_claims import WAP
 from .claims import Judged, claims_table, judged_claims, parts_table
 from .evidence import SAMPLES, Evidence
@@ -35,7 +37,8 @@ def write_paper(records: Path, check: bool = False) -> list[Path]:
     beyond = Evidence(read_beyond(records.parent), FURTHER_CELLS)
     judged, notes = judged_claims(evidence, beyond), records / NOTES
     found_out = notes.read_text(encoding="utf-8") if notes.is_file() else ""
-    output.text("PAPER.md", page(evidence, beyond, judged, found_out))
+    shapes = students.shapes(records.parent)
+    output.text("PAPER.md", page(evidence, beyond, judged, found_out, shapes=shapes))
     output.tables({"claims": parts_table(judged)})
     for name, found in (("paper_accuracy", evidence), ("beyond_accuracy", beyond)):
         if found.right:
@@ -43,18 +46,27 @@ def write_paper(records: Path, check: bool = False) -> list[Path]:
     if evidence.right:
         for path in output.pictures(["ratios"]):
             plots.ratios(evidence, path)
+    if beyond.right and not shapes.empty:
+        for path in output.pictures(["students"]):
+            plots.students(beyond, shapes, path)
     return output.stale
 
 
 def page(
-    evidence: Evidence, beyond: Evidence, judged: Judged, notes: str = "", cells: Sequence[PaperCell] = CELLS
+    evidence: Evidence,
+    beyond: Evidence,
+    judged: Judged,
+    notes: str = "",
+    cells: Sequence[PaperCell] = CELLS,
+    shapes: pd.DataFrame | None = None,
 ) -> str:
-    """The whole page; `notes` are what people found out about the numbers."""
+    """The whole page; `notes` are what people found out about the numbers, `shapes` what students of others cost."""
     latency, about = evidence.records.latency, {cell.name: cell.about for cell in cells}
     return render(
         "paper.md.j2",
         **{name: getattr(tables, name)(evidence) for name in TABLES},
         beyond=tables.beyond(beyond),
+        students=None if shapes is None or shapes.empty else students.table(beyond, shapes),
         beyond_made_by=provenance.in_short(beyond.records.cells.values()),
         videos=_videos(evidence),
         samples=SAMPLES,

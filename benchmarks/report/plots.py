@@ -19,10 +19,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from liteframe.bench.frontier import weights_at
 from liteframe.bench.latency_record import LatencyRecord
 from liteframe.bench.methods import STORY, label, method
-from liteframe.bench.paper.cells import BUDGETS, FRAMES, LONGEST, RATIOS, frames_at
+from liteframe.bench.paper.cells import BUDGETS, FRAMES, LMA, LONGEST, RATIOS, frames_at
 from liteframe.bench.records import MODEL_STAGES, STAGES
 from liteframe.system.atomic import atomic_open
 
+from . import students as of_shapes
 from .evidence import Evidence
 from .wording import milliseconds
 
@@ -175,6 +176,27 @@ def ratios(evidence: Evidence, path: Path) -> None:
         axes.set(xlim=(min(places) / 1.25, max(places) * 1.25), xlabel=words)
         axes.legend(frameon=False, fontsize=9, loc="lower right")
     left.set_ylabel("accuracy")
+    save(figure, path)
+
+
+def students(evidence: Evidence, costs: pd.DataFrame, path: Path) -> None:
+    """What students of other shapes lose to the paper's, against operations and time, after CTD and after LMA."""
+    title = "Students of other shapes: accuracy less that of the paper's, mean of 8 to 64 frames (95 % intervals)"
+    figure, panels = new_figure(13.0, 8.6, title, nrows=2, ncols=2, sharex="col", sharey="row")
+    numbers = {shape: number for number, shape in enumerate(of_shapes.told())}
+    fields = {"mflops_per_frame": "MFLOP a frame", "ms": "milliseconds to encode 64 frames"}
+    for line, (own, trained) in zip(panels, of_shapes.ADAPTED.items(), strict=True):
+        rows = of_shapes.points(evidence, costs, own)
+        errors = [rows.gain - rows.low, rows.high - rows.gain]
+        for axes, (field, text) in zip(line, fields.items(), strict=True):
+            axes.errorbar(rows[field], rows.gain, errors, fmt="o", color=method(own).colour, ecolor="#BBBBBB")
+            for shape, row in rows.iterrows():
+                say(axes, numbers[str(shape)], row[field], row.gain, (5, 4), "left", "#333333")
+            log_ticks(axes, _within((5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200), rows[field]))
+            axes.set_xlabel(text if own == LMA else "")
+        line[0].set_ylabel(trained)
+    told = [f"{number} {text}" for number, text in enumerate(of_shapes.told().values())]
+    figure.supxlabel("\n".join("     ".join(told[place : place + 3]) for place in range(0, len(told), 3)), fontsize=9)
     save(figure, path)
 
 

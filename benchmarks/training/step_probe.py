@@ -2,9 +2,10 @@
 
 python benchmarks/training/step_probe.py STEPS.json [--flops] fit --config tiny/ctd.yaml ...
 
-With `--flops` it counts the operations of each batch, and finds the least time that those could take (`floor`). A batch
-lasts from the end of the one before it to its own end, so that loading it counts; `wait_s` of it is
-the time in the loader's `next`. What it imports of liteframe has been there, under one name or another, all along.
+With `--flops` it counts the operations of each batch, and finds the least time that those could take (`floor_s`).
+A batch lasts from the end of the one before it to its own end, so that loading it counts; `wait_s` of it is the time in
+the loader's `next`, and `decoding_s` the CPU time of the processes that decode meanwhile. What it imports of liteframe
+has been there, under one name or another, all along.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ def _first_module(names: tuple[str, ...]) -> Any:
 # As the command does before torch is loaded, where this version does it at all.
 getattr(_first_module(_RUNTIMES), "share_cores", lambda: None)()
 
+import psutil  # noqa: E402
 import torch  # noqa: E402
 from lightning.pytorch import Callback, Trainer  # noqa: E402
-from step_floor import Products  # type: ignore[import-not-found] # noqa: E402 (beside this script)
+from step_floor import Operations  # type: ignore[import-not-found] # noqa: E402 (beside this script)
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 
@@ -50,14 +52,14 @@ class StepProbe(Callback):
 
     Attributes:
         steps: the batches.
-        products: of the last batch of each shape, where operations are counted.
+        operations: of the last batch of each shape, where operations are counted.
     """
 
     def __init__(self, count_flops: bool) -> None:
         self.steps: list[dict[str, Any]] = []
-        self.products: dict[tuple[int, ...], Products] = {}
-        self._counting: tuple[Products, FlopCounterMode] | None = None
-        self._counts, self._waited, self._since = count_flops, 0.0, time.perf_counter()
+        self.operations: dict[tuple[int, ...], Operations] = {}
+        self._counting: tuple[Operations, FlopCounterMode] | None = None
+        self._counts, self._waited, self._decoded, self._since = count_flops, 0.0, 0.0, time.perf_counter()
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches; notes how long each was waited for."""
@@ -74,7 +76,7 @@ class StepProbe(Callback):
     def on_train_batch_start(self, *_: Any) -> None:
         if self._counts:
             # What the counter takes apart is noted in parts.
-            self._counting = Products(), FlopCounterMode(display=False)
+            self._counting = Operations(), FlopCounterMode(display=False)
             for mode in self._counting:
                 mode.__enter__()
 
@@ -84,15 +86,30 @@ class StepProbe(Callback):
         if self._counting is not None:
             for mode in reversed(self._counting):
                 mode.__exit__(None, None, None)
-            self.products[shape], counter = self._counting
+            self.operations[shape], counter = self._counting
             flops, self._counting = counter.get_total_flops(), None
         if module.device.type == "cuda":
             torch.cuda.synchronize()
         now = time.perf_counter()
-        self.steps.append({"shape": shape, "s": now - self._since, "wait_s": self._waited, "flops": flops})
-        self._since, self._waited = now, 0.0
+        decoded = _cpu_s_of_children()
+        self.steps.append(
+            {
+                "shape": shape,
+                "s": now - self._since,
+                "wait_s": self._waited,
+                "decoding_s": max(0.0, decoded - self._decoded),
+                "flops": flops,
+            }
+        )
+        self._since, self._waited, self._decoded = now, 0.0, decoded
 
     on_predict_batch_start, on_predict_batch_end = on_train_batch_start, on_train_batch_end
+
+
+def _cpu_s_of_children() -> float:
+    """Seconds of CPU time that the processes begun by this one have had, of those that have not ended."""
+    times = [child.cpu_times() for child in psutil.Process().children(recursive=True) if child.is_running()]
+    return sum(each.user + each.system for each in times)
 
 
 def main() -> int:
@@ -112,7 +129,7 @@ def main() -> int:
     code = _first_module(_COMMANDS).main(words[1:] if counts else words)
     on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    floors = {"{}x{}".format(*shape): products.least_s() for shape, products in probe.products.items()}
+    floors = {"{}x{}".format(*shape): operations.least_s() for shape, operations in probe.operations.items()}
     seen = {"steps": probe.steps, "floor_s": floors, "peak_mib": peak / 2**20}
     Path(output).write_text(json.dumps(seen), encoding="utf-8")
     return int(code or 0)

@@ -109,7 +109,7 @@ def _tiny() -> Shapes:
     students = {
         "paper": student,
         "fast": student | tubelets,
-        "faster": student | tubelets | {"downsample_after": (0, 2)},
+        "faster": student | tubelets | {"early_hidden_sizes": (16, 32)},
         "large": student | {"hidden_size": 64, "num_attention_heads": 4},
     }
     few_blocks = {"layers": (1, 1, 1, 1, 1), "embed_dims": (8, 16, 32, 32, 32)}

@@ -22,7 +22,12 @@ _SIZES = (
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {"tubelet_frames": 2, "downsample_after": [3, 8], "downsample_strides": [[1, 2, 2], [2, 1, 1]]},
-    "faster": {"tubelet_frames": 2, "downsample_after": [1, 8], "downsample_strides": [[1, 2, 2], [2, 1, 1]]},
+    "faster": {
+        "tubelet_frames": 2,
+        "early_hidden_sizes": [512, 768],
+        "downsample_after": [3, 8],
+        "downsample_strides": [[1, 2, 2], [2, 1, 1]],
+    },
     "large": {
         "hidden_size": 1024,
         "num_hidden_layers": 24,
