@@ -134,9 +134,9 @@ class ToyExporter(Stage):
 
 
 class ToyData(VideoDataModule):
-    """``samples`` numbers, two a batch, which are validated on too if `validate` is set."""
+    """``samples`` numbers, two a batch, which are validated on too if `validate` is set; `start` changes nothing."""
 
-    def __init__(self, samples: int = 64, validate: bool = False) -> None:
+    def __init__(self, samples: int = 64, validate: bool = False, start: int | None = None) -> None:
         super().__init__()
         self.samples, self.validate = samples, validate
 

@@ -173,15 +173,15 @@ def test_what_the_system_says_of_a_file_is_one_line(here: Path, capsys: pytest.C
 
 
 def test_a_number_to_an_old_base_on_the_command_line_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """YAML reads 010 as 8."""
-    assert "--data.batch_size 010 is read as 8" in refusal(capsys, "--data.batch_size=010", code=1)
-    assert "--data.batch_size 1:30 is read as 90" in refusal(capsys, "--data.batch_size", "1:30", code=1)
+    """YAML reads 1:30 as 90."""
+    assert "--data.init_args.start 1:30 is read as 90" in refusal(capsys, "--data.init_args.start", "1:30", code=1)
 
 
 def test_texts_of_digits_and_other_numbers_are_no_old_bases() -> None:
-    settings = {"data.train": "010", "data.frames": 10, "max_time": "1:30", "data.fps": 0.5}
-    require_plain_numbers(
-        ["fit", "--data.train=010", "--data.frames", "10", "--max_time=1:30", "--data.fps=0.5"], settings
-    )
-    with pytest.raises(ConfigError, match="--data.frames 010 is read as 8"):
-        require_plain_numbers(["fit", "--data.frames", "010"], {"data.frames": 8})
+    settings = {"data": {"init_args": {"train": "010", "frames": 10, "fps": 0.5, "seed": 10}}, "max_time": "1:30"}
+    words = ["--data.train=010", "--data.frames", "10", "--max_time=1:30", "--data.fps=0.5", "--data.seed=010"]
+    require_plain_numbers(["fit", *words], settings)
+    with pytest.raises(ConfigError, match="--model.encoder.clip_frames 010 is read as 8"):
+        require_plain_numbers(
+            ["fit", "--model.encoder.clip_frames", "010"], {"model": {"init_args": {"encoder": {"clip_frames": 8}}}}
+        )

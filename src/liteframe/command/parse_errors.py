@@ -37,19 +37,32 @@ def require_plain_numbers(words: Sequence[str], settings: Mapping[str, Any]) -> 
 
     Args:
         words: of the command line.
-        settings: what they were read as, by dotted names.
+        settings: what they were read as.
     """
     for word, following in pairwise([*words, ""]):
         name, equals, value = word.partition("=")
         value = value if equals else following
         if not name.startswith("--") or not _OLD_BASES.fullmatch(value):
             continue
-        read = settings.get(name[2:])
-        if isinstance(read, int | float):
+        read = _setting(name[2:], settings)
+        if isinstance(read, int | float) and (":" in value or float(value) != read):
             raise ConfigError(
                 f"{name} {value} is read as {read}, as numbers with a leading zero or a colon are to the base 8 or 60;"
                 " write it without them"
             )
+
+
+def _setting(name: str, settings: Any) -> Any:
+    """The value of a dotted name, in which ``init_args`` may be left out; None where there is none."""
+    for part in name.split("."):
+        found = None if settings is None else _inside(settings, part)
+        inner = None if settings is None else _inside(settings, "init_args")
+        settings = _inside(inner, part) if found is None and inner is not None else found
+    return settings
+
+
+def _inside(settings: Any, name: str) -> Any:
+    return settings.get(name) if hasattr(settings, "get") else None
 
 
 def behind_its_file(message: str, setting: str, words: Sequence[str]) -> str:
