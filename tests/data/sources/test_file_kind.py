@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import shlex
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 from painted_videos import write_video
 
+from liteframe.data.remote.content import not_a_video
 from liteframe.data.sources.file_kind import is_video
 from liteframe.data.sources.manifest import read_manifest
+from liteframe.errors import ManifestError
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +65,31 @@ def test_what_is_neither_is_named_as_a_video_that_cannot_be_read(tmp_path: Path)
     path = tmp_path / "list.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"path": "a.mp4"}\n'))
     assert is_video(path)
+
+
+@pytest.mark.parametrize("name, between", [("a table.csv", ","), ("a.tsv", "\t")])
+def test_a_table_says_how_a_list_is_made_of_it(name: str, between: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(f"path{between}question\n/v/a.mp4{between}what?\n")
+    with pytest.raises(ManifestError, match="is a table, not a list of JSON objects") as caught:
+        read_manifest(path)
+    command = shlex.split(str(caught.value).partition("make one of it by ")[2])
+    assert command[:2] == ["python", "-c"] and command[3:] == ["<", name, ">", f"{path.stem}.jsonl"]
+    made = subprocess.run([sys.executable, *command[1:3]], input=path.read_bytes(), capture_output=True, check=True)
+    (tmp_path / command[-1]).write_bytes(made.stdout)
+    assert [(row.path, row.question) for row in read_manifest(tmp_path / command[-1])] == [("/v/a.mp4", "what?")]
+
+
+def test_plain_lines_and_nothing_at_all_are_no_lists(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a.mp4\nb.mp4\n")
+    with pytest.raises(ManifestError, match="is text, but no list of JSON objects"):
+        read_manifest(tmp_path / "a.txt")
+    with pytest.raises(ManifestError, match="path of a list of videos is empty"):
+        read_manifest("")
+
+
+def test_a_tar_archive_is_called_so() -> None:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.mp4"), io.BytesIO())
+    assert "a tar archive" in not_a_video(data.getvalue()[:1024])

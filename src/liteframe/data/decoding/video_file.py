@@ -26,6 +26,8 @@ def fault_of(path: str | os.PathLike[str]) -> str:
         if os.path.islink(path):
             return f"a link to {os.readlink(path)!r}, which is not there"
         return "no such file"
+    except UnicodeEncodeError as error:
+        return f"has a name that is no {error.encoding}, as which this process takes names of files: set PYTHONUTF8=1"
     except (OSError, ValueError) as error:  # no permission, links in a circle, too long a name, a null byte
         return f"cannot be read ({getattr(error, 'strerror', None) or error})"
     if stat.S_ISDIR(found.st_mode) and (pictures := pictures_in(path)):

@@ -25,7 +25,9 @@ _STARTS = {
     b"Rar!\x1a\x07": "a RAR archive",
     b"\x28\xb5\x2f\xfd": "a Zstandard archive",
     b"\xfd7zXZ\x00": "an xz archive",
+    b"BZh": "a bzip2 archive",
 }
+_TAR, _TAR_PLACE = b"ustar", 257
 _TEXT_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -37,6 +39,8 @@ def not_a_video(head: bytes) -> str:
     for start, name in _STARTS.items():
         if plain.startswith(start):
             return name
+    if plain[_TAR_PLACE:].startswith(_TAR):
+        return "a tar archive (a shard of WebDataset?); unpack it"
     if _MARKUP.match(plain):
         title = _TITLE.search(plain)
         return "a web page" + (f" ({_quote(title[1])})" if title else "") + ", not a video"

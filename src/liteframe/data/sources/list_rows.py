@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from liteframe.data.decoding.video_file import fault_of
 from liteframe.data.remote.file import folder_of, is_url
-from liteframe.data.sources.file_kind import is_parquet, is_video
+from liteframe.data.sources.file_kind import is_parquet, is_video, other_list
 from liteframe.data.sources.folder import folder_rows
 from liteframe.data.sources.json_text import LinePart, json_rows
 from liteframe.data.sources.list_root import ListRoot
@@ -20,6 +21,7 @@ from liteframe.data.sources.video_row import ParsedRow, VideoRow, parse_row, put
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
 from liteframe.system.shown_url import shown_url
+from liteframe.system.standard_streams import names_are_utf8
 
 Part = LinePart | RowGroups
 EachRow = Iterator[tuple[str, ParsedRow | ManifestError]]
@@ -42,6 +44,8 @@ def each_row(
         name = without_file_url(str(source))
     except NotHere as error:
         raise ManifestError(str(error)) from error
+    if not name.strip():  # an unset variable of a shell; as a path it would be the current folder
+        raise ManifestError("the path of a list of videos is empty; name a list, a video or a folder ('.' is this one)")
     url = name if is_url(name) else ""
     found = list_or_videos(url) if url else _list_or_videos(Path(name))
     if not isinstance(found, Path):
@@ -105,7 +109,11 @@ def _list_or_videos(path: Path) -> Path | Sequence[VideoRow | ManifestError]:
         raise ManifestError(f"{path}: {fault}; give a list (JSONL, JSON, Parquet) or a folder of videos")
     if is_folder:
         return folder_rows(path)
-    return [VideoRow(path=str(path.absolute()), id=path.name)] if is_video(path) else path
+    if is_video(path):
+        return [VideoRow(path=str(path.absolute()), id=path.name)]
+    if kind := other_list(path):
+        raise ManifestError(f"{path}: {kind}")
+    return path
 
 
 def _fields(path: Path, url: str, part: Part | None) -> Iterator[tuple[str, Any]]:
@@ -135,8 +143,11 @@ def _videos(rows: Sequence[VideoRow | ManifestError]) -> EachRow:
         try:
             row.path.encode()
         except UnicodeEncodeError:
-            where = ascii(row.path)
-            yield where, ManifestError(f"{where}: the file's name is no UTF-8, so it cannot be written down; rename it")
+            where, fault = ascii(row.path), "is no UTF-8, so it cannot be written down; rename it"
+            if not names_are_utf8():
+                known = sys.getfilesystemencoding()
+                fault = f"cannot be written down, as names are {known} in this process: set PYTHONUTF8=1"
+            yield where, ManifestError(f"{where}: the file's name {fault}")
         else:
             row.name = row.id
             yield row.path, ParsedRow(row, gives_id=False, foreign=False)
