@@ -30,6 +30,7 @@ ROOMS = {
             "video_file",
             "frame_resize",
             "frame_sink",
+            "transparency",
             "pictures",
             "orientation",
             "ffmpeg_log",

@@ -23,6 +23,7 @@ from liteframe.errors import LiteFrameError, as_one_line
 from liteframe.run_control.stop_signals import StopSignals
 from liteframe.system.atomic import disk_fault
 from liteframe.system.runtime import die_with_parent, first_imports, share_cores, tune_malloc
+from liteframe.system.standard_streams import begin_again_in_utf8, open_closed_streams
 from liteframe.system.unread_output import drop_unread_output
 from liteframe.system.user_path import with_user_paths
 
@@ -108,6 +109,9 @@ def main(args: list[str] | None = None) -> int:
     Args:
         args: the words after ``liteframe``; those of the process by default.
     """
+    open_closed_streams()
+    if args is None:
+        begin_again_in_utf8()
     try:
         code = _run(args)
         sys.stdout.flush()

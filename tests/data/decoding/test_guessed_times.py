@@ -8,9 +8,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from painted_videos import number_of, write_video
+from painted_videos import SIZE, number_of, picture, write_video
 from remuxed_videos import remux
 
+from liteframe.data.checking.probe import check_video
 from liteframe.data.decoding.decode import forget_scans, frame_times, probe, read_frames
 
 _B = {"g": "12", "bf": "2", "b_strategy": "0", "sc_threshold": "1000000000"}
@@ -104,3 +105,50 @@ def test_an_end_of_sequence_is_no_frame(tmp_path: Path) -> None:
 def test_times_of_gxf_are_those_of_its_fields(tmp_path: Path) -> None:
     path = write_grey(tmp_path / "a.gxf", "mpeg2video", 720, 576, 20, {"g": "12", "bf": "2"})
     np.testing.assert_allclose(frame_times(str(path)), np.arange(20) / 25, atol=1e-4)
+
+
+@pytest.mark.parametrize("name, codec", [("a.h264", "libx264"), ("a.hevc", "libx265"), ("a.m4v", "mpeg4")])
+def test_a_stream_without_a_container_tells_its_rate_itself(tmp_path: Path, name: str, codec: str) -> None:
+    with av.open(str(tmp_path / name), "w", format=name[2:]) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        for number in range(6):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert probe(str(tmp_path / name)).fps == pytest.approx(10)
+    np.testing.assert_allclose(frame_times(str(tmp_path / name)), np.arange(6) / 10, atol=1e-3)
+    assert "rate" not in check_video(str(tmp_path / name)).reason
+
+
+def test_a_stream_that_tells_no_rate_is_remarked_on(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mjpeg", 4, codec="mjpeg", pixel_format="yuvj420p")
+    assert "it tells no rate, and is taken at 25 frames a second" in check_video(str(path)).reason
+
+
+@pytest.mark.parametrize("name, codec", [("a.mpg", "mpeg2video"), ("a.ts", "libx264")])
+def test_parts_whose_clock_begins_anew_follow_each_other(tmp_path: Path, name: str, codec: str) -> None:
+    """FFmpeg takes a clock that goes back by more than a minute for one of 33 bits that is full: 26 hours later."""
+
+    def ten_minutes_later(packets: list[Any]) -> list[Any]:
+        for packet in packets:
+            packet.pts, packet.dts = (round(time + 600 / packet.time_base) for time in (packet.pts, packet.dts))
+        return packets
+
+    early = write_video(tmp_path / f"early{name}", 20, codec=codec)
+    parts = [remux(early, tmp_path / f"late{name}", ten_minutes_later), early]
+    joined, wide = tmp_path / name, tmp_path / f"wide{name}"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    np.testing.assert_allclose(frame_times(str(joined)), np.arange(40) / 25, atol=0.05)
+    assert [number_of(frame) for frame in read_frames(str(joined), range(15, 25))] == [*range(15, 20), *range(5)]
+    assert "clock" not in check_video(str(joined)).reason
+    wide.write_bytes(b"".join(part.read_bytes() for part in reversed(parts)))
+    assert "its clock goes ahead by 59" in check_video(str(wide)).reason
+
+
+def test_a_clock_of_33_bits_that_is_full_goes_on(tmp_path: Path) -> None:
+    full_ms = round((1 << 33) / 90)
+    path = write_video(tmp_path / "a.ts", 40, times=[full_ms - 800 + 40 * number for number in range(40)])
+    np.testing.assert_allclose(frame_times(str(path)), np.arange(40) / 25, atol=2e-3)

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,38 @@ def test_transport_streams_joined_end_to_end(tmp_path: Path, codec: str, counted
     np.testing.assert_allclose(frame_times(path), np.arange(90) / 25, atol=1e-3)
     for indices in ([0, 29, 30, 31, 60, 89], [45], range(90)):
         assert [number_of(frame) for frame in read_frames(path, indices)] == [index % 30 for index in indices]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_segments_that_count_their_packets_anew_and_whose_clock_goes_on(tmp_path: Path, codec: str) -> None:
+    def parted(packets: list[Any]) -> list[list[Any]]:
+        starts = [place for place, packet in enumerate(packets) if packet.is_keyframe]
+        return [packets[start:stop] for start, stop in pairwise([*starts, len(packets)])]
+
+    whole = write_video(tmp_path / "whole.ts", 60, codec=codec, options={"g": "20"})
+    segments = [
+        remux(whole, tmp_path / f"{place}.ts", lambda packets, place=place: parted(packets)[place])
+        for place in range(3)
+    ]
+    path = tmp_path / "a.ts"
+    for chosen in ((0, 1, 2), (0, 2)):  # one may be missing: the times tell
+        path.write_bytes(b"".join(segments[place].read_bytes() for place in chosen))
+        numbers = [20 * place + number for place in chosen for number in range(20)]
+        np.testing.assert_allclose(frame_times(str(path)), np.array(numbers) / 25, atol=1e-3)
+        for indices in (range(len(numbers)), [19, 20, 21], [len(numbers) - 1, 3]):
+            assert [number_of(frame) for frame in read_frames(str(path), indices)] == [numbers[i] for i in indices]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_packets_that_are_missing_before_a_table_of_programs_are_no_join(tmp_path: Path, codec: str) -> None:
+    data = write_video(tmp_path / "a.ts", 60, codec=codec, options={"g": "10"}).read_bytes()
+    packets = [data[start : start + _TS_PACKET] for start in range(0, len(data), _TS_PACKET)]
+    tables = [place for place, packet in enumerate(packets) if packet[1] & 31 == 0 and packet[2] == 0]
+    for lost in (1, 2):
+        path = tmp_path / f"{lost}.ts"
+        path.write_bytes(b"".join(packets[: tables[3] - lost] + packets[tables[3] :]))
+        with pytest.raises(DecodeError, match="damaged"):
+            read_frames(str(path), range(probe(str(path)).frames))
 
 
 def test_packets_that_are_missing_are_no_join(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 from painted_videos import write_video
 
+from liteframe.data.remote.content import not_a_video
 from liteframe.data.sources.file_kind import is_video
 from liteframe.data.sources.manifest import read_manifest, read_sources
 from liteframe.errors import ManifestError
@@ -104,3 +107,10 @@ def test_rows_of_json_are_a_list_under_any_ending(tmp_path: Path) -> None:
     for name in ("list.csv", "list.yaml"):
         (tmp_path / name).write_text('{"path": "/v/a.mp4"}\n')
         assert [row.path for row in read_manifest(tmp_path / name)] == ["/v/a.mp4"]
+
+
+def test_a_tar_archive_is_called_so() -> None:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.mp4"), io.BytesIO())
+    assert "a tar archive" in not_a_video(data.getvalue()[:1024])

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from liteframe.data.decoding.containers import matroska_tracks, mp4_entries
+from liteframe.data.decoding.containers.formats import BARE_STREAMS
 from liteframe.data.decoding.containers.mp4_entries import dolby_vision_profile
+from liteframe.data.decoding.pyav.header import rate_of_bare_stream
 from liteframe.data.decoding.pyav.opening import open_file, open_video
 from liteframe.data.decoding.pyav.scan import Scan
 
@@ -14,19 +18,39 @@ _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 _OWN_COLOURS = 5
 """The profile of Dolby Vision whose pictures have colours that nothing else shows."""
 _LATE_S = 0.1
+_JUMP_S, _BROADCASTS = 10.0, {"mpegts", "mpeg"}
+"""FFmpeg's measure of a clock that was set, and the formats in which it may be."""
 
 
 def remarks_on(scan: Scan) -> list[str]:
-    """Of a file that is read: that its colours are HDR, its pictures to be cropped, its sound begins before them."""
+    """Of a file that is read: colours that are HDR or below transparency, a crop, times that may be others."""
     with open_video(scan.path) as (container, stream, _):
         colours, late_s = _hdr_colours(scan, stream), _late_s(scan, container, stream)
         to_crop = _asks_to_crop(scan, stream)
+        lacks_rate = scan.container in BARE_STREAMS and not rate_of_bare_stream(container, stream)
+        has_alpha = stream.metadata.get("alpha_mode") == "1"
     remarks = [f"its colours are {colours} (HDR) and are not tone-mapped"] if colours else []
     remarks += ["it asks for its pictures to be cropped, and they are not"] if to_crop else []
+    remarks += (
+        ["its alpha channel (AlphaMode) is not read: transparent pixels have the colours below"] if has_alpha else []
+    )
+    if lacks_rate:
+        remarks.append(f"it tells no rate, and is taken at {scan.fps:g} frames a second: put it into a container")
+    if jump := _jump(scan):
+        remarks.append(jump)
     if late_s > _LATE_S:
         begins = f"its first frame is shown {late_s:.1f} s after the sound begins"
         remarks.append(f"{begins}; times count from the first frame")
     return remarks
+
+
+def _jump(scan: Scan) -> str:
+    """Of a broadcast whose clock goes ahead by more than a frame may stay: where, and by how much."""
+    steps = np.diff(scan.times()) if scan.container in _BROADCASTS else np.empty(0)
+    if not (steps > _JUMP_S).any():
+        return ""
+    place = int(steps.argmax())
+    return f"its clock goes ahead by {steps[place]:.1f} s behind frame {place}, as in joined files; times follow it"
 
 
 def _hdr_colours(scan: Scan, stream: Any) -> str:

@@ -17,9 +17,11 @@ from PIL import Image, ImageOps
 from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.frame_resize import FrameResize
 from liteframe.data.decoding.memory import require_memory
+from liteframe.data.decoding.transparency import over_white
 from liteframe.errors import DataError
 
 _MOST_PIXELS = 100_000_000
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa")
 _FORMATS_READ = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA")
 
 
@@ -70,7 +72,9 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def in_rgb(picture: Image.Image, name: str) -> Image.Image:
-    """A picture in RGB; grey levels of 16 bits are scaled to 8, where Pillow would cut them off at 255.
+    """A picture in RGB, on white where it is transparent.
+
+    Grey levels of 16 bits are scaled to 8, where Pillow would cut them off at 255.
 
     Raises:
         DataError: its numbers have no range that is known (modes "I" and "F"); names it.
@@ -80,6 +84,8 @@ def in_rgb(picture: Image.Image, name: str) -> Image.Image:
         picture = Image.fromarray(np.round(levels_HW / 257.0).astype(np.uint8))
     elif picture.mode in ("I", "F"):
         raise DataError(f"{name}: a picture of mode {picture.mode}, whose white is not known; convert it to 8 bits")
+    if picture.mode in _WITH_ALPHA or "transparency" in picture.info:
+        return Image.fromarray(over_white(np.asarray(picture.convert("RGBA"))))
     return picture.convert("RGB")
 
 

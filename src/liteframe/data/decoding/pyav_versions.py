@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.decoding.containers.formats import lists_streams
+from liteframe.data.decoding.transparency import is_unset, may_be_transparent, over_white
 
 _DECODED_CODECS = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
 
@@ -74,9 +75,17 @@ def ends_of_samples(stream: Any) -> np.ndarray:
 
 
 def rgb_converter() -> Callable[[Any], np.ndarray]:
-    """A function of frames to their pictures (height, width, 3) uint8, as they are stored."""
-    convert = frame_converter("rgb24")
-    return lambda frame: convert(frame).to_ndarray()
+    """A function of frames to their pictures (height, width, 3) uint8, as they are stored; on white if transparent."""
+    opaque, with_alpha = frame_converter("rgb24"), frame_converter("rgba")
+
+    def convert(frame: Any) -> np.ndarray:
+        if not may_be_transparent(frame):
+            return opaque(frame).to_ndarray()
+        pixels_HWC = with_alpha(frame).to_ndarray()
+        unset = is_unset(pixels_HWC[..., 3], frame.format.name)
+        return opaque(frame).to_ndarray() if unset else over_white(pixels_HWC)
+
+    return convert
 
 
 def frame_converter(pixel_format: str) -> Callable[[Any], Any]:

@@ -33,6 +33,8 @@ def fault_of(path: str | os.PathLike[str]) -> str:
             return f"a link to {os.readlink(path)!r}, which is not there"
         near = _near(os.fspath(path))
         return f"{NO_SUCH_FILE}, but there is {near}" if near else NO_SUCH_FILE
+    except UnicodeEncodeError as error:
+        return f"has a name that is no {error.encoding}, as which this process takes names of files: set PYTHONUTF8=1"
     except (OSError, ValueError) as error:  # no permission, links in a circle, too long a name, a null byte
         return f"cannot be read ({getattr(error, 'strerror', None) or error})"
     if stat.S_ISDIR(found.st_mode) and (pictures := pictures_in(path)):

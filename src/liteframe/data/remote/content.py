@@ -33,6 +33,7 @@ _STARTS = {
     **dict.fromkeys((b"\x80\x04\x95", b"\x80\x05\x95"), "a pickle"),
 }
 _PAGE = "a web page"
+_TAR, _TAR_PLACE = b"ustar", 257
 _TEXT_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -56,6 +57,8 @@ def other_kind(head: bytes) -> str:
     for start, name in _STARTS.items():
         if plain.startswith(start):
             return name
+    if plain[_TAR_PLACE:].startswith(_TAR):
+        return "a tar archive (a shard of WebDataset?); unpack it"
     if not _MARKUP.match(plain):
         return ""
     title = _TITLE.search(plain)

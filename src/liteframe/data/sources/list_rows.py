@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from liteframe.data.sources.video_row import ParsedRow, VideoRow, parse_row, put
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
 from liteframe.system.shown_url import shown_url
+from liteframe.system.standard_streams import names_are_utf8
 
 Part = LinePart | RowGroups
 EachRow = Iterator[tuple[str, ParsedRow | ManifestError]]
@@ -42,6 +44,8 @@ def each_row(
         name = without_file_url(str(source))
     except NotHere as error:
         raise ManifestError(str(error)) from error
+    if not name.strip():  # an unset variable of a shell; as a path it would be the current folder
+        raise ManifestError("the path of a list of videos is empty; name a list, a video or a folder ('.' is this one)")
     url = name if is_url(name) else ""
     found = list_or_videos(url) if url else _list_or_videos(Path(name))
     if not isinstance(found, Path):
@@ -141,8 +145,11 @@ def _videos(rows: Sequence[VideoRow | ManifestError]) -> EachRow:
         try:
             row.path.encode()
         except UnicodeEncodeError:
-            where = ascii(row.path)
-            yield where, ManifestError(f"{where}: the file's name is no UTF-8, so it cannot be written down; rename it")
+            where, fault = ascii(row.path), "is no UTF-8, so it cannot be written down; rename it"
+            if not names_are_utf8():
+                known = sys.getfilesystemencoding()
+                fault = f"cannot be written down, as names are {known} in this process: set PYTHONUTF8=1"
+            yield where, ManifestError(f"{where}: the file's name {fault}")
         else:
             row.name = row.id
             yield row.path, ParsedRow(row, gives_id=False, foreign=False)

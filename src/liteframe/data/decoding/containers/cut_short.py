@@ -11,10 +11,10 @@ from typing import BinaryIO
 from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.containers.matroska_end import missing_of_matroska
 from liteframe.data.decoding.containers.mp4_boxes import Odd, boxes_in, end_of_boxes
+from liteframe.data.decoding.containers.ts_joins import HEAD_BYTES, layout_of
 from liteframe.errors import DecodeError
 
 _TAIL_BYTES = 1 << 17
-_SYNC = 0x47
 _ASF_HEAD, _ASF_FILE, _ASF_DATA = (
     bytes.fromhex(text)
     for text in (
@@ -162,12 +162,8 @@ def _flv_number(head: bytes, name: bytes) -> float:
 
 
 def _transport_stream(file: BinaryIO, size: int) -> str:
-    head = _read(file, 0, 5 * 204)
-    for step, first in ((188, 0), (192, 4), (204, 0)):
-        places = range(first, len(head), step)
-        if len(places) > 1 and all(head[place] == _SYNC for place in places):
-            return "its last packet is not whole" if size % step else ""
-    return ""
+    layout = layout_of(_read(file, 0, HEAD_BYTES))
+    return "its last packet is not whole" if layout is not None and size % layout[0] else ""
 
 
 def _program_stream(file: BinaryIO, size: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from liteframe.data.decoding.containers.cut_short import CUT, CutShort, missing
 from liteframe.data.decoding.containers.encryption import IS_ENCRYPTED, is_encrypted
+from liteframe.data.decoding.containers.formats import BARE_STREAMS
 from liteframe.data.decoding.containers.mp4_boxes import OddEdits, layout_doubt, track_matrix
 from liteframe.data.decoding.orientation import Orientation, from_matrix
 from liteframe.data.decoding.pyav.first_picture import FirstPicture, picture_of
@@ -18,6 +19,9 @@ from liteframe.data.decoding.pyav.opening import moving_streams, open_file, open
 from liteframe.data.decoding.pyav.packet_table import PacketTable, read_packets
 from liteframe.data.decoding.pyav_versions import codec_of
 from liteframe.errors import DecodeError
+
+_MOST_RATE = 1000.0
+"""Frames a second that a stream without a container is believed."""
 
 # others tell how long they are by what is there
 _ANNOUNCING = {"mov", "matroska", "flv", "asf", "avi"}
@@ -66,6 +70,18 @@ def told_rate(path: str) -> float:
         return float(stream.average_rate or 0)
 
 
+def rate_of(container: Any, stream: Any) -> float:
+    """Frames a second, by the container or by FFmpeg's guess; 0 where there is none."""
+    rate = rate_of_bare_stream(container, stream)
+    return rate or float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
+
+
+def rate_of_bare_stream(container: Any, stream: Any) -> float:
+    """What a stream without a container says itself; 0 where it does not, or there is a container."""
+    rate = float(stream.codec_context.framerate or 0) if container.format.name in BARE_STREAMS else 0.0
+    return rate if 0 < rate <= _MOST_RATE else 0.0
+
+
 def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]:
     """The header of a video, and the table of its packets where they tell the frames.
 
@@ -106,7 +122,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
                 codec=codec_of(stream),
                 container=container.format.name,
                 time_base=float(stream.time_base),
-                rate=float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0),
+                rate=rate_of(container, stream),
                 sample_aspect=float(stream.sample_aspect_ratio or 0) or 1.0,
                 streams=len(moving_streams(container)),
                 layout_doubt=str(doubt or ""),

@@ -9,6 +9,7 @@ from itertools import dropwhile, pairwise, zip_longest
 from typing import Any
 
 from liteframe.data.decoding.containers.cut_short import missing
+from liteframe.data.decoding.containers.ts_joins import is_join
 from liteframe.data.decoding.ffmpeg_log import FFmpegLog
 from liteframe.data.decoding.pyav.opening import error_text, open_file, open_video, packets_of
 from liteframe.data.decoding.pyav_versions import codec_of
@@ -100,10 +101,10 @@ def packets_across_joins(path: str, container: Any, stream: Any, log: FFmpegLog)
     FFmpeg then takes one of the last packets of the first for damaged, which is whole as far as its decoder is content.
     """
     packets = packets_of(path, container, stream)
-    return _forgiving_joins(packets, log) if container.format.name == "mpegts" else packets
+    return _forgiving_joins(path, stream, packets, log) if container.format.name == "mpegts" else packets
 
 
-def _forgiving_joins(packets: Iterator[Any], log: FFmpegLog) -> Iterator[Any]:
+def _forgiving_joins(path: str, stream: Any, packets: Iterator[Any], log: FFmpegLog) -> Iterator[Any]:
     held, more, told, marked = deque[Any](), True, "", False
     while more or held:
         told = _taken_out(log) or told  # perhaps heard while the file was opened
@@ -115,7 +116,7 @@ def _forgiving_joins(packets: Iterator[Any], log: FFmpegLog) -> Iterator[Any]:
             held += [packet] if more else []
         if held and held[0].is_corrupt:
             marked = True
-            if _begins_anew(held):
+            if _begins_anew(held) or _is_joined(path, stream, held):
                 held[0].is_corrupt = False
             else:
                 log.damage = log.damage or told
@@ -137,6 +138,16 @@ def _begins_anew(packets: Iterable[Any]) -> bool:
     """Whether times of decoding go back within some packets."""
     times = [packet.dts for packet in packets if packet.dts is not None]
     return any(after < before for before, after in pairwise(times))
+
+
+def _is_joined(path: str, stream: Any, held: Iterable[Any]) -> bool:
+    """Whether another transport stream begins behind the first of some packets, with a key frame; times may go on."""
+    packets = list(held)
+    places = [packet.pos for packet in packets if packet.pos is not None]
+    if len(places) < len(packets) or not any(packet.is_keyframe for packet in packets[1:]):
+        return False
+    with open_file(path, buffered=True) as file:
+        return is_join(file, min(places), max(places), stream.id)
 
 
 def _whole_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> Iterator[Any]:

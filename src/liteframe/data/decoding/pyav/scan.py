@@ -15,6 +15,9 @@ from liteframe.data.decoding.pyav.opening import file_head, open_video, packets_
 from liteframe.data.decoding.pyav.packet_table import PacketTable
 from liteframe.errors import DecodeError
 
+# times there are the numbers of pictures
+_NUMBERING = {"dirac"}
+_CLOCK, _OF_33_BITS = 1 << 33, {"mpegts", "mpeg"}
 # they tell when frames are decoded, and FFmpeg guesses when they are shown
 TIMES_OF_DECODING = {"avi", "asf", "gxf"}
 _MOST_REORDERED = 16
@@ -178,14 +181,14 @@ def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray
     """Times of all frames where they ascend, how many frames there are, and other seconds where times do not."""
     times = [frame.pts for frame in frames_in_order(path)]
     frames = len(times)
-    if not frames or any(time is None for time in times):
+    if not frames or container in _NUMBERING or any(time is None for time in times):
         return None, frames, None
-    pts_T = np.array(times, np.int64)
+    pts_T = _clock_read_anew(np.array(times, np.int64), container)
     steps = np.diff(pts_T)
     ascend = frames < 2 or bool(steps.min() > 0)
     if ascend and container not in TIMES_OF_DECODING:
         return pts_T, frames, None
-    decoded_T = _decoding_times(path, pts_T)
+    decoded_T = _clock_read_anew(_decoding_times(path, np.array(times)), container)
     if len(decoded_T) == frames and (np.diff(decoded_T) > 0).all():  # shown in that rhythm, some frames later
         in_order = np.array_equal(decoded_T, pts_T)
         rhythm_T = decoded_T - decoded_T[0] if in_order else _with_even_start(decoded_T)
@@ -195,6 +198,19 @@ def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray
     if not (steps > 0).any():
         return None, frames, None
     return None, frames, _ascending(pts_T) * time_base
+
+
+def _clock_read_anew(times_T: np.ndarray, container: str) -> np.ndarray:
+    """Times without the turns of a clock of 33 bits that FFmpeg takes clocks for that begin anew, as in joined files.
+
+    It adds a turn to all that lies a minute before the first time. Of a real one the steps are short: of what it was
+    added to in error, one leads over hours.
+    """
+    if container not in _OF_33_BITS or len(times_T) < 2:
+        return times_T
+    steps = np.diff(times_T)
+    turns = (steps > _CLOCK // 2).astype(np.int64) - (steps < -(_CLOCK // 2))
+    return times_T - _CLOCK * np.concatenate([[0], np.cumsum(turns)])
 
 
 def _with_even_start(decoded_T: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from liteframe.data.decoding.orientation import Orientation
 from liteframe.data.decoding.pyav.packet_table import MOST_PACKETS
 from liteframe.data.decoding.pyav.scan import Scan
 
-_VERSION = 1
+_VERSION = 2
 _MOST_BYTES = 1 << 15
 _MOST_UNPACKED = 8 * MOST_PACKETS
 _TIMES = ("pts_T", "seconds_T", "key_pts_K")
