@@ -17,7 +17,7 @@ _BOILERPLATE = re.compile(
     r"|Subclass types expect|a class path \(str\)|a dict with(?:out)? "
 )
 _MOST_OF_A_VALUE = 80
-_OLD_BASES = re.compile(r"[-+]?(?:0[0-7_]+|[1-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 
 
 def parse_error_line(message: str, words: Sequence[str]) -> str:
@@ -33,7 +33,7 @@ def parse_error_line(message: str, words: Sequence[str]) -> str:
 
 
 def require_plain_numbers(words: Sequence[str], settings: Mapping[str, Any]) -> None:
-    """Raises ConfigError where a number on the command line was read to the base 8 (``010``) or 60 (``1:30``).
+    """Raises ConfigError where a number on the command line was read to the base 60 (``1:30`` as 90).
 
     Args:
         words: of the command line.
@@ -42,13 +42,12 @@ def require_plain_numbers(words: Sequence[str], settings: Mapping[str, Any]) -> 
     for word, following in pairwise([*words, ""]):
         name, equals, value = word.partition("=")
         value = value if equals else following
-        if not name.startswith("--") or not _OLD_BASES.fullmatch(value):
+        if not name.startswith("--") or not _BASE_60.fullmatch(value):
             continue
         read = _setting(name[2:], settings)
-        if isinstance(read, int | float) and (":" in value or float(value) != read):
+        if isinstance(read, int | float):
             raise ConfigError(
-                f"{name} {value} is read as {read}, as numbers with a leading zero or a colon are to the base 8 or 60;"
-                " write it without them"
+                f"{name} {value} is read as {read}, as numbers with a colon are to the base 60; write {read}"
             )
 
 

@@ -79,10 +79,11 @@ def rgb_converter() -> Callable[[Any], np.ndarray]:
     opaque, with_alpha = frame_converter("rgb24"), frame_converter("rgba")
 
     def convert(frame: Any) -> np.ndarray:
-        if not may_be_transparent(frame):
+        pixel_format = frame.format.name
+        if not may_be_transparent(pixel_format):
             return opaque(frame).to_ndarray()
         pixels_HWC = with_alpha(frame).to_ndarray()
-        unset = is_unset(pixels_HWC[..., 3], frame.format.name)
+        unset = is_unset(pixels_HWC[..., 3], pixel_format)
         return opaque(frame).to_ndarray() if unset else over_white(pixels_HWC)
 
     return convert

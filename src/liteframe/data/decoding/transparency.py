@@ -5,16 +5,20 @@ Below transparent pixels lies whatever their writer left there. Decoders give it
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
 
 import numpy as np
 
 WHITE = 255
 
 
-def may_be_transparent(frame: Any) -> bool:
-    """Whether a frame of PyAV has an alpha channel, or a palette whose colours may have one."""
-    return frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+@cache
+def may_be_transparent(pixel_format: str) -> bool:
+    """Whether FFmpeg's pixel format has an alpha channel, or a palette whose colours may have one."""
+    from av import VideoFormat
+
+    pixels = VideoFormat(pixel_format)
+    return pixels.has_palette or any(component.is_alpha for component in pixels.components)
 
 
 def over_white(pixels_HWC: np.ndarray) -> np.ndarray:
