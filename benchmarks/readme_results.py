@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from liteframe.errors import LiteFrameError
-from report import eight_bits, readme, recipe, scale, tiles
+from report import eight_bits, readme, recipe, scale, streams, tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
@@ -21,6 +21,7 @@ PAGES = {
     "docs/evaluation.md": tiles.blocks,
     "docs/export.md": eight_bits.blocks,
     "docs/scale.md": scale.blocks,
+    "docs/streams.md": streams.blocks,
 }
 
 

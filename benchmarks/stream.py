@@ -1,9 +1,9 @@
 """Accuracy on videos 16 times as long as those trained on, by what a bounded memory forgets.
 
 python benchmarks/stream.py RUN=WORLD RUN=WORLD RUN=WORLD --output benchmarks/records/stream.json
-python benchmarks/stream.py runs/tiny=runs/tiny/world --videos 5 --budgets 8      # a trial
+python benchmarks/stream.py runs/tiny/lma/export=runs/tiny/world --videos 5 --budgets 8      # a trial
 
-RUN is a run folder of LMA and WORLD the tiny world that it was trained on, from whose seed the long videos are drawn.
+RUN is what LMA exported and WORLD the tiny world that it was trained on, from whose seed the long videos are drawn.
 Events are as short as in held-out videos, the rest is 16 times as long. Each video is written as H.264, read as
 `liteframe chat --stream` reads it, and encoded once; then each memory is asked the same questions: when the video is
 over, and at half of it about what has happened by then. All have the same budget of clips but for `everything`, which
@@ -208,7 +208,7 @@ def table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", metavar="RUN=WORLD", help="run folder of LMA, and its world")
+    parser.add_argument("models", nargs="+", metavar="RUN=WORLD", help="export of LMA, and its world")
     parser.add_argument("--videos", type=int, default=100, help="of each model")
     parser.add_argument("--times", type=int, default=TIMES, help="as long as those of the world")
     parser.add_argument("--budgets", type=int, nargs="*", default=[8, 16, 32], help="clips that a memory holds")

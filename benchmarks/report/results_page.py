@@ -69,7 +69,7 @@ def page(records: Records) -> str:
         wide=WIDE,
         equal_time=tiny_world.equal_time_table(tiny_world.equal_time(rows), STORY[1:]),
         times=tiny_world.time_table(means),
-        **_lacking({*rows.method}),
+        not_in_rows=_not_in_rows({*rows.method}),
         devices=[_device(key, records, means) for key in DEVICES],
         relatives_at=RELATIVES_AT,
     )
@@ -81,21 +81,15 @@ def _means(records: Records) -> pd.DataFrame:
     return means[~means.index.get_level_values("method").isin(of_groups("setting"))]
 
 
-def _lacking(measured: set[str]) -> dict[str, list[str]]:
-    """What the papers of the measured methods do besides: what is not built, and what is but was not measured."""
-    from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS
+def _not_in_rows(measured: set[str]) -> list[str]:
+    """What the papers of the measured methods do besides, and no row has."""
     from liteframe.models.rivals.earlytom import EarlyTomVideoLLM
     from liteframe.ops.compressors.registry import METHODS
 
     absent = {f"teacher+{name}": made.absent for name, made in METHODS.items() if made.absent}
     absent["teacher+earlytom"] = EarlyTomVideoLLM.absent
-    lacking: dict[str, list[str]] = {"not_in_rows": [], "not_built": []}
-    for name, what in absent.items():
-        whole = f"{name}-llm"
-        if name in measured and whole not in measured:
-            built = whole in RUN_METHODS or whole in VARIANT_METHODS
-            lacking["not_in_rows" if built else "not_built"].append(f"{label(name)}'s {what}")
-    return lacking
+    halves = {name: what for name, what in absent.items() if name in measured and f"{name}-llm" not in measured}
+    return [f"{label(name)}'s {what}" for name, what in halves.items()]
 
 
 def _devices(records: Records) -> dict[str, LatencyRecord]:

@@ -12,12 +12,13 @@ import pytest
 from reading import no_evidence, read_evidence
 
 from liteframe.bench.frontier import weights_at
-from liteframe.bench.paper.cells import CELLS, CTD, LMA, PaperCell, find_cell
+from liteframe.bench.paper.cells import CELLS, CTD, FURTHER_CELLS, LMA, PaperCell, find_cell
 from liteframe.bench.paper.records import read_cell, record_path
 from liteframe.errors import DataError
 from report.accuracy_claims import at_budget, bend, slope
 from report.at_time import gain_at_time
-from report.evidence import difference
+from report.evidence import Evidence, difference
+from report.records import read_beyond
 from report.wording import Reason, reason
 
 
@@ -70,15 +71,16 @@ def test_a_record_of_another_clipping_is_not_read_as_one_of_now(records: Path, f
     then, now = find_cell("ctd-clipped"), find_cell("ctd-clipped-by-channel")
     fill(records, levels, [then])
     evidence = read_evidence(records)
-    assert evidence.accuracy(then.name, 8) is not None and evidence.accuracy(now.name, 8) is None
-    assert evidence.records.open_cells[now.name] == [4, 5] and then.name not in evidence.records.open_cells
-    fill(records, levels, [now])
-    for seed in (4, 5):
-        record = json.loads(record_path(records, now, seed).read_text())
+    assert evidence.accuracy(then.name, 8) is not None and then.name not in evidence.records.open_cells
+    fill(records.parent / "beyond", levels, [now])
+    assert Evidence(read_beyond(records.parent), FURTHER_CELLS).accuracy(now.name, 8) is not None
+    for seed in (4, 5, 6):
+        path = record_path(records.parent / "beyond", now, seed)
+        record = json.loads(path.read_text())
         assert record["settings"]["training"].pop("meaning")
-        record_path(records, now, seed).write_text(json.dumps(record))
-    evidence = read_evidence(records)
-    assert evidence.accuracy(now.name, 8) is None and evidence.records.open_cells[now.name] == [4, 5]
+        path.write_text(json.dumps(record))
+    evidence = Evidence(read_beyond(records.parent), FURTHER_CELLS)
+    assert evidence.accuracy(now.name, 8) is None and evidence.records.open_cells[now.name] == [4, 5, 6]
 
 
 @pytest.mark.parametrize(

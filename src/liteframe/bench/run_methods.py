@@ -22,6 +22,7 @@ from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
 from liteframe.models.rivals.llm_pruning import (
     EarlyTomInside,
     FastV,
+    FlashVIDInside,
     HoliTomInside,
     PrunedVideoLLM,
     Pruner,
@@ -230,6 +231,7 @@ RUN_METHODS: dict[str, Maker] = {
     "teacher+prunevid-llm": _in_both(_post_hoc("prunevid"), PruneVidInside()),
     "teacher+holitom-llm": _in_both(_post_hoc("holitom"), HoliTomInside()),
     "teacher+earlytom-llm": _in_both(RunParts.earlytom, EarlyTomInside()),
+    "teacher+flashvid-llm": _in_both(_post_hoc("flashvid"), FlashVIDInside()),
     "liteframe-ctd": lambda parts, _: parts.student(parts.run / "ctd" / "export"),
     "liteframe-lma": lambda parts, _: parts.adapted(parts.run / "lma" / "export"),
 }

@@ -1,4 +1,4 @@
-"""What PruneVid and HoliTom do inside the LLM against a walk through its layers, token by token."""
+"""What PruneVid, HoliTom and FlashVID do inside the LLM against a walk through its layers, token by token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from liteframe.models.rivals.llm_pruning import HoliTomInside, PrunedVideoLLM, Pruner, PruneVidInside
+from liteframe.models.rivals.llm_pruning import FlashVIDInside, HoliTomInside, PrunedVideoLLM, Pruner, PruneVidInside
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
@@ -18,6 +18,7 @@ from tiny_world import host_folder
 
 QUESTIONS = ["color of the star", "color of the first triangle"]
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+INSIDE: dict[str, type[Pruner]] = {"prunevid": PruneVidInside, "holitom": HoliTomInside, "flashvid": FlashVIDInside}
 
 
 @lru_cache
@@ -36,10 +37,10 @@ def without_gradients() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("method", ["prunevid", "holitom"])
+@pytest.mark.parametrize("method", ["prunevid", "holitom", "flashvid"])
 def test_dropping_nothing_inside_is_the_method_before_the_llm(method: str) -> None:
     before = PostHocVideoLLM(inner(), method, ratio=4)
-    pruner = {"prunevid": PruneVidInside, "holitom": HoliTomInside}[method](ratio=1.0)
+    pruner = INSIDE[method](ratio=1.0)
     pruned = PrunedVideoLLM(before, pruner)
     visual = pruned.project(pruned.encode(frames()))
     ours, theirs = (model.first_answer_logits(visual, [QUESTIONS, QUESTIONS]) for model in (pruned, before))
@@ -61,7 +62,7 @@ def unrotated_attention(layer: Any, entering: Tensor) -> Tensor:
 
 
 def walked(
-    model: Any, embeds: Tensor, visual: list[int], after: int, keep: int, prunevid: bool, lines: list[list[int]]
+    model: Any, embeds: Tensor, visual: list[int], after: int, keep: int, method: str, lines: list[list[int]]
 ) -> Tensor:
     """Last hidden state of a prompt of which some visual tokens are taken out, or merged, behind a layer."""
     places, hidden = list(range(embeds.shape[1])), embeds
@@ -76,7 +77,7 @@ def walked(
         if depth != after:
             continue
         of_heads = weights[0][0]
-        if prunevid:
+        if method == "prunevid":
             of_heads = unrotated_attention(layer, entering)
             asking = range(visual[-1] + 1, length)
             score = {p: max(float(of_heads[h, q, p]) for h in range(len(of_heads)) for q in asking) for p in visual}
@@ -88,9 +89,10 @@ def walked(
         else:
             score = {p: float(of_heads[:, -1, p].mean()) for p in visual}
             stays = sorted(visual, key=lambda p: -score[p])[:keep]
+            merging = visual if method == "holitom" else []
             joins = {
                 p: max(stays, key=lambda s: float(torch.cosine_similarity(hidden[0, p], hidden[0, s], dim=0)))
-                for p in visual
+                for p in merging
                 if p not in stays
             }
             for p, target in joins.items():
@@ -100,9 +102,11 @@ def walked(
     return model.norm(hidden)[:, -1]
 
 
-@pytest.mark.parametrize("pruner", [PruneVidInside(), HoliTomInside(), HoliTomInside(4.0, after=1)], ids=str)
+@pytest.mark.parametrize(
+    "pruner", [PruneVidInside(), HoliTomInside(), HoliTomInside(4.0, after=1), FlashVIDInside()], ids=str
+)
 def test_answers_equal_a_walk_through_the_layers(pruner: Pruner) -> None:
-    method = "prunevid" if isinstance(pruner, PruneVidInside) else "holitom"
+    method = next(name for name, kind in INSIDE.items() if type(pruner) is kind)
     plain = inner("eager")
     before = PostHocVideoLLM(plain, method, ratio=2)
     (video,) = visual = before.project(before.encode(frames(batch=1)))
@@ -111,14 +115,9 @@ def test_answers_equal_a_walk_through_the_layers(pruner: Pruner) -> None:
     starts = iter(visual_places)
     lines = [[next(starts) for _ in range(count)] for _, count in video.lines]
     ((after, keep),) = pruner.plan(len(visual_places), 3).items()
-    assert (
-        keep == round(48 / pruner.ratio)
-        and after == {PruneVidInside: 1, HoliTomInside: pruner.after or 2}[type(pruner)]
-    )  # type: ignore[attr-defined]
+    assert (after, keep) == (pruner.after or {"prunevid": 1}.get(method, 2), round(48 / pruner.ratio))  # type: ignore[attr-defined]
     embeds = plain.embed(torch.tensor([ids]), video.compressed.tokens_MC[None, None])
-    expected = plain.lm_head(
-        walked(plain.language_model, embeds, visual_places, after, keep, method == "prunevid", lines)
-    )
+    expected = plain.lm_head(walked(plain.language_model, embeds, visual_places, after, keep, method, lines))
     for kernel in ("eager", "sdpa"):
         pruned = PrunedVideoLLM(PostHocVideoLLM(inner(kernel), method, ratio=2), pruner)
         torch.testing.assert_close(pruned.prefill(visual, ids), expected, **CLOSE)
@@ -132,6 +131,7 @@ def test_tokens_are_counted_from_what_the_llm_is_shown() -> None:
     assert (counts.encoder, counts.llm, counts.asked) == (512, 16, 8)
     assert counts.mean_over_layers == pytest.approx((16 + 16 + 8) / 3)
     assert HoliTomInside().plan(256, 28) == {18: 128} and PruneVidInside().plan(100, 32) == {11: 40}
+    assert FlashVIDInside().plan(100, 28) == {20: 30}
 
 
 def test_a_method_that_leaves_less_than_it_was_asked_for_was_asked_for_no_less() -> None:

@@ -14,8 +14,12 @@ from liteframe.models.video_llm.adapted import is_adapted
 
 RATIO = 16
 """Dense tokens for one that a method of Table 1 keeps."""
-OTHER_RATIOS = {"teacher+wap-4x": ("teacher+wap", 4), "teacher+wap-8x": ("teacher+wap", 8)}
-"""Figure 3: name -> the method that it is at another ratio, and the ratio."""
+OTHER_RATIOS = {
+    "teacher+wap-4x": ("teacher+wap", 4),
+    "teacher+wap-8x": ("teacher+wap", 8),
+    "teacher+dymu-4x": ("teacher+dymu", 4),
+}
+"""Name -> the method that it is at another ratio, and the ratio."""
 
 
 def methods_for(

@@ -1,4 +1,4 @@
-"""A Video LLM that loses visual tokens inside its LLM: by FastV, PyramidDrop, or half of PruneVid, HoliTom or EarlyTom.
+"""A Video LLM that loses visual tokens inside its LLM: by FastV, PyramidDrop, or half of another.
 
 See `ops.llm_pruning` for what each does.
 """
@@ -180,6 +180,28 @@ class EarlyTomInside(HoliTomInside):
     )
 
 
+@dataclass(frozen=True)
+class FlashVIDInside(FastV):
+    """FlashVID's half inside the LLM, which is FastV deeper down.
+
+    Args:
+        ratio: the repository leaves 0.3.
+        after: the layer behind which tokens go; None is the repository's 20 of 28, or as much of other LLMs.
+    """
+
+    ratio: float = 1 / 0.3
+
+    official = Official(
+        "segments of the video before the LLM, the whole prompt inside",
+        "before the LLM as FlashVID; the ratio counts what the last layers see, where the official code counts the mean"
+        " over its 28 layers",
+        "not measured",
+    )
+
+    def plan(self, tokens: int, layers: int) -> Plan:
+        return fastv_plan(tokens, layers, self.ratio, depth_of(layers, 20 / 28) if self.after is None else self.after)
+
+
 def depth_of(layers: int, share: float) -> int:
     """The layer at that share of all of them, but not the last."""
     return min(layers - 1, max(1, round(layers * share)))
@@ -191,6 +213,7 @@ PRUNERS: dict[str, type[Pruner]] = {
     "prunevid-llm": PruneVidInside,
     "holitom-llm": HoliTomInside,
     "earlytom-llm": EarlyTomInside,
+    "flashvid-llm": FlashVIDInside,
 }
 """Every pruner by the name of the method that it is, or the half of."""
 

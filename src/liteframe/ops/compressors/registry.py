@@ -158,7 +158,7 @@ METHODS: dict[str, Method] = {
     "flashvid": Method(
         flashvid,
         ("cls_attention_THW",),
-        absent="pruning inside the LLM, before which a quarter more tokens stay",
+        absent="pruning inside the LLM",
         official=Official(
             "segments of the video",
             "a tree becomes the mean of all its tokens, the official code divides by the direct children;"
