@@ -37,7 +37,7 @@ FRAMES = 64
 _FIELD = "--model.encoder."
 
 
-def encoders() -> dict[str, LiteFrameConfig]:
+def configs() -> dict[str, LiteFrameConfig]:
     """Shape -> its student: the tiny recipe's with what the cell's CTD changes in it, and the recipe's own, "paper"."""
     tiny = yaml.safe_load((shipped_configs() / "tiny" / "ctd.yaml").read_text(encoding="utf-8"))
     own = tiny["model"]["init_args"]["encoder"]
@@ -53,7 +53,7 @@ def encoders() -> dict[str, LiteFrameConfig]:
 def measured(seconds: float) -> list[dict[str, Any]]:
     """A row for the teacher and for each shape; `seconds` are spent on the times of each."""
     tower = build_tiny_base_vlm()[0].model.vision_tower.eval()
-    students = {name: LiteFrameEncoder(config).eval() for name, config in encoders().items()}
+    students = {name: LiteFrameEncoder(config).eval() for name, config in configs().items()}
     video_TCHW = torch.randn(FRAMES, 3, SIZE, SIZE)
     dtype = getattr(torch, fast_dtype("cpu"))
     encode: dict[str, Callable[[Tensor], Any]] = {
@@ -82,7 +82,7 @@ def measured(seconds: float) -> list[dict[str, Any]]:
             "mflops_per_frame": operations[name] / FRAMES / 1e6,
             "parameters": sum(weight.numel() for weight in (students.get(name) or tower).parameters()),
             "ms": samples[name].median_ms("encode"),
-            "runs": len(samples[name].run_ms),
+            "runs_ms": samples[name].stages_ms["encode"],
         }
         for name in encode
     ]

@@ -37,8 +37,8 @@ def write_paper(records: Path, check: bool = False) -> list[Path]:
     beyond = Evidence(read_beyond(records.parent), FURTHER_CELLS)
     judged, notes = judged_claims(evidence, beyond), records / NOTES
     found_out = notes.read_text(encoding="utf-8") if notes.is_file() else ""
-    shapes = students.shapes(records.parent)
-    output.text("PAPER.md", page(evidence, beyond, judged, found_out, shapes=shapes))
+    costs, measured = students.costs_of_shapes(records.parent), students.made_by(records.parent)
+    output.text("PAPER.md", page(evidence, beyond, judged, found_out, costs=costs, costs_made_by=measured))
     output.tables({"claims": parts_table(judged)})
     for name, found in (("paper_accuracy", evidence), ("beyond_accuracy", beyond)):
         if found.right:
@@ -46,9 +46,9 @@ def write_paper(records: Path, check: bool = False) -> list[Path]:
     if evidence.right:
         for path in output.pictures(["ratios"]):
             plots.ratios(evidence, path)
-    if beyond.right and not shapes.empty:
+    if beyond.right and not costs.empty:
         for path in output.pictures(["students"]):
-            plots.students(beyond, shapes, path)
+            plots.students(beyond, costs, path)
     return output.stale
 
 
@@ -58,15 +58,28 @@ def page(
     judged: Judged,
     notes: str = "",
     cells: Sequence[PaperCell] = CELLS,
-    shapes: pd.DataFrame | None = None,
+    costs: pd.DataFrame | None = None,
+    costs_made_by: str = "",
 ) -> str:
-    """The whole page; `notes` are what people found out about the numbers, `shapes` what students of others cost."""
+    """The whole page.
+
+    Args:
+        evidence: of the paper's own tables.
+        beyond: of what goes past the paper.
+        judged: claims of the paper.
+        notes: what people found out about the numbers.
+        cells: of the paper's tables.
+        costs: of students of other shapes.
+        costs_made_by: where these were measured.
+    """
+    noise = {own: evidence.training_noise(own) for own in students.ADAPTED}
     latency, about = evidence.records.latency, {cell.name: cell.about for cell in cells}
     return render(
         "paper.md.j2",
         **{name: getattr(tables, name)(evidence) for name in TABLES},
         beyond=tables.beyond(beyond),
-        students=None if shapes is None or shapes.empty else students.table(beyond, shapes),
+        students=None if costs is None or costs.empty else students.table(beyond, costs, noise),
+        costs_made_by=costs_made_by,
         beyond_made_by=provenance.in_short(beyond.records.cells.values()),
         videos=_videos(evidence),
         samples=SAMPLES,

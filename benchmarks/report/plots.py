@@ -183,7 +183,7 @@ def students(evidence: Evidence, costs: pd.DataFrame, path: Path) -> None:
     """What students of other shapes lose to the paper's, against operations and time, after CTD and after LMA."""
     title = "Students of other shapes: accuracy less that of the paper's, mean of 8 to 64 frames (95 % intervals)"
     figure, panels = new_figure(13.0, 8.6, title, nrows=2, ncols=2, sharex="col", sharey="row")
-    numbers = {shape: number for number, shape in enumerate(of_shapes.told())}
+    numbers = {shape: number for number, shape in enumerate(of_shapes.labels())}
     fields = {"mflops_per_frame": "MFLOP a frame", "ms": "milliseconds to encode 64 frames"}
     for line, (own, trained) in zip(panels, of_shapes.ADAPTED.items(), strict=True):
         rows = of_shapes.points(evidence, costs, own)
@@ -195,8 +195,10 @@ def students(evidence: Evidence, costs: pd.DataFrame, path: Path) -> None:
             log_ticks(axes, _within((5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200), rows[field]))
             axes.set_xlabel(text if own == LMA else "")
         line[0].set_ylabel(trained)
-    told = [f"{number} {text}" for number, text in enumerate(of_shapes.told().values())]
-    figure.supxlabel("\n".join("     ".join(told[place : place + 3]) for place in range(0, len(told), 3)), fontsize=9)
+    legend = [f"{number} {text}" for number, text in enumerate(of_shapes.labels().values())]
+    figure.supxlabel(
+        "\n".join("     ".join(legend[place : place + 3]) for place in range(0, len(legend), 3)), fontsize=9
+    )
     save(figure, path)
 
 

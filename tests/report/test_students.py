@@ -29,24 +29,25 @@ def evidence(tmp_path: Path, fill: Callable[..., None]) -> Evidence:
 @pytest.fixture
 def costs(tmp_path: Path) -> pd.DataFrame:
     rows = [
-        {"shape": "teacher", "mflops_per_frame": 120.0, "parameters": 900_000, "ms": 90.0, "runs": 5},
-        {"shape": "paper", "mflops_per_frame": 24.0, "parameters": 400_000, "ms": 30.0, "runs": 5},
-        {"shape": "narrow", "mflops_per_frame": 8.0, "parameters": 250_000, "ms": 12.0, "runs": 5},
+        {"shape": "teacher", "mflops_per_frame": 120.0, "parameters": 900_000, "ms": 90.0},
+        {"shape": "paper", "mflops_per_frame": 24.0, "parameters": 400_000, "ms": 30.0},
+        {"shape": "narrow", "mflops_per_frame": 8.0, "parameters": 250_000, "ms": 12.0},
     ]
     write_json(tmp_path / "student_shapes.json", {"rows": rows})
-    return students.shapes(tmp_path)
+    return students.costs_of_shapes(tmp_path)
 
 
 def test_a_shape_stands_beside_the_paper_s_of_its_own_training(evidence: Evidence, costs: pd.DataFrame) -> None:
-    table = students.table(evidence, costs).set_index("student")
-    told = students.told()
-    assert list(table.index) == list(told.values())
-    narrow, tubelet = table.loc[told["narrow"]], table.loc[told["tubelet"]]
-    assert list(narrow[:4]) == ["8.0", "3.00", "0.25", "12"]
+    table = students.table(evidence, costs, {CTD: 0.01, LMA: 0.2}).set_index("student")
+    labels = students.labels()
+    assert list(table.index) == list(labels.values())
+    narrow, tubelet = table.loc[labels["narrow"]], table.loc[labels["tubelet"]]
+    assert list(narrow[:4]) == ["8.0", "3.00", "0.25", "12.0"]
     assert narrow["after CTD"].startswith("-0.050 (") and narrow["after LMA"].startswith("-0.100 (")
+    assert narrow["after CTD"][-1] == ")" and narrow["after LMA"][-1] == "~", "within what two trainings differ by"
     assert list(tubelet[:4]) == [MISSING] * 4 and tubelet["after CTD"].startswith("-0.100 (")
-    assert table.loc[told["narrow-late"], "after LMA"] == "-", "no cell measures it"
-    assert list(table.loc[told["paper"]][4:]) == ["-", "-"]
+    assert table.loc[labels["narrow-late"], "after LMA"] == "-", "no cell measures it"
+    assert list(table.loc[labels["paper"]][4:]) == ["itself", "itself"]
 
 
 def test_the_picture_has_each_shape_at_its_cost(
@@ -55,7 +56,7 @@ def test_the_picture_has_each_shape_at_its_cost(
     drawn: list[Any] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: drawn.append(figure) or file.write(b"png"))
     plots.students(evidence, costs, tmp_path / "students.png")
-    places = list(students.told())
+    places = list(students.labels())
     for axes, narrow in zip(drawn[0].axes, ((8.0, -0.05), (12.0, -0.05), (8.0, -0.1), (12.0, -0.1)), strict=True):
         points = {text.get_text(): text.xy for text in axes.texts}
         assert set(points) == {str(places.index(shape)) for shape in ("paper", "narrow")}
@@ -63,4 +64,4 @@ def test_the_picture_has_each_shape_at_its_cost(
 
 
 def test_without_the_record_nothing_is_known_of_costs(tmp_path: Path) -> None:
-    assert students.shapes(tmp_path).empty
+    assert students.costs_of_shapes(tmp_path).empty
