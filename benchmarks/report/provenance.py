@@ -20,7 +20,7 @@ def measured_on(environment: Mapping[str, Any]) -> str:
     parts = [
         str(environment.get("device") or "device not recorded"),
         f"driver {environment['driver']}" if environment.get("driver") else "",
-        f"{environment['threads']} threads" if environment.get("threads") and not on_gpu else "",
+        _threads([environment["threads"]]) if environment.get("threads") and not on_gpu else "",
         str(environment.get("dtype") or ""),
         f"attention {str(attention).translate(str.maketrans('', '', '{}' + chr(39) + chr(34))).replace(': ', ' ')}"
         if attention
@@ -67,12 +67,20 @@ def in_short(records: Iterable[CellRecord]) -> str:
     if not made:
         return "no record yet"
     found = pd.json_normalize(made)
-    known = [
-        ("{}", found.device),
-        ("{} threads", found.threads),
-        ("{}", found.dtype),
-        ("torch {}", found["packages.torch"]),
-        ("transformers {}", found["packages.transformers"]),
-        ("commits {}", found.commit.astype(str).str[:12]),
+    parts = [
+        _all(found.device),
+        _threads(found.threads),
+        _all(found.dtype),
+        f"torch {_all(found['packages.torch'])}",
+        f"transformers {_all(found['packages.transformers'])}",
+        f"commits {_all(found.commit.astype(str).str[:12])}",
     ]
-    return ", ".join(text.format(listed(list(values.unique()), " and ")) for text, values in known)
+    return ", ".join(parts)
+
+
+def _all(values: Iterable[object]) -> str:
+    return listed(list(dict.fromkeys(values)), " and ")
+
+
+def _threads(counts: Iterable[int]) -> str:
+    return "1 thread" if {*counts} == {1} else f"{_all(counts)} threads"
