@@ -10,13 +10,27 @@ from functools import cache
 import numpy as np
 
 WHITE = 255
+_RGB_IN_32_BITS = "bgra"
+_WITHOUT_ALPHA = frozenset({"huffyuv", "wcmv"})
+"""Codecs whose RGB in 32 bits comes from bitmaps of Windows, in which the fourth byte means nothing."""
 
 
 @cache
-def may_be_transparent(pixel_format: str) -> bool:
-    """Whether FFmpeg's pixel format has an alpha channel, or a palette whose colours may have one."""
+def may_be_transparent(pixel_format: str, codec: str, container: str) -> bool:
+    """Whether decoded frames may have transparent pixels.
+
+    They may where the pixel format has an alpha channel or a palette, except RGB in 32 bits that is uncompressed in AVI
+    or in a codec for it: its fourth byte is unused (BI_RGB), mostly 0, and FFmpeg takes it for alpha.
+
+    Args:
+        pixel_format: FFmpeg's name of the format of the pixels.
+        codec: FFmpeg's name of the codec.
+        container: FFmpeg's name of the container.
+    """
     from av import VideoFormat
 
+    if pixel_format == _RGB_IN_32_BITS and (codec in _WITHOUT_ALPHA or (codec, container) == ("rawvideo", "avi")):
+        return False
     pixels = VideoFormat(pixel_format)
     return pixels.has_palette or any(component.is_alpha for component in pixels.components)
 
@@ -28,8 +42,3 @@ def over_white(pixels_HWC: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(colours_HWC)
     mixed = colours_HWC * alpha_HW1 + WHITE * (WHITE - alpha_HW1)
     return ((mixed + WHITE // 2) // WHITE).astype(np.uint8)
-
-
-def is_unset(alpha_HW: np.ndarray, pixel_format: str) -> bool:
-    """Whether alpha says nothing: writers of RGB in 32 bits (AVI) leave its byte at 0 in all pixels."""
-    return pixel_format == "bgra" and not alpha_HW.any()
