@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 HEAD_BYTES = 5 * 204
 """In which `layout_of` looks for packets."""
-_PACKET_BYTES = 188
 _LAYOUTS = ((188, 0), (192, 4), (204, 0))
 """Bytes from one packet to the next, and before the first."""
 _SYNC, _PROGRAMS, _COUNTS = 0x47, 0, 16
@@ -33,8 +32,8 @@ def is_join(file: BinaryIO, start: int, stop: int, stream_id: int) -> bool:
 
     Args:
         file: the whole file.
-        start: where the one begins, in bytes.
-        stop: where the other begins.
+        start: where the one begins, in bytes, or as FFmpeg has it before that by what its layout adds to a packet.
+        stop: where the other begins, likewise.
         stream_id: the number of the packets that hold the pictures (PID).
     """
     if not 0 <= start < stop or stop - start > _MOST_BYTES:
@@ -43,10 +42,12 @@ def is_join(file: BinaryIO, start: int, stop: int, stream_id: int) -> bool:
     layout = layout_of(file.read(HEAD_BYTES))
     if layout is None:
         return False
+    step, first = layout
+    start += (first - start) % step
     file.seek(start)
-    data = file.read(min(stop + _PACKET_BYTES, os.fstat(file.fileno()).st_size) - start)
+    data = file.read(min(stop + step, os.fstat(file.fileno()).st_size) - start)
     last = table = None
-    for place in range(0, len(data) - 3, layout[0]):
+    for place in range(0, len(data) - 3, step):
         if data[place] != _SYNC:
             return False
         number, count = (data[place + 1] & 0x1F) << 8 | data[place + 2], data[place + 3] & 0x0F
