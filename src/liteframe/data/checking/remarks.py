@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.decoding.containers import matroska_tracks, mp4_entries
-from liteframe.data.decoding.containers.formats import BARE_STREAMS
 from liteframe.data.decoding.containers.mp4_entries import dolby_vision_profile
-from liteframe.data.decoding.pyav.header import rate_of_bare_stream
+from liteframe.data.decoding.pyav.header import has_assumed_rate
 from liteframe.data.decoding.pyav.opening import open_file, open_video
 from liteframe.data.decoding.pyav.scan import Scan
 
@@ -27,7 +26,7 @@ def remarks_on(scan: Scan) -> list[str]:
     with open_video(scan.path) as (container, stream, _):
         colours, late_s = _hdr_colours(scan, stream), _late_s(scan, container, stream)
         to_crop = _asks_to_crop(scan, stream)
-        lacks_rate = scan.container in BARE_STREAMS and not rate_of_bare_stream(container, stream)
+        lacks_rate = has_assumed_rate(container, stream)
         has_alpha = stream.metadata.get("alpha_mode") == "1"
     remarks = [f"its colours are {colours} (HDR) and are not tone-mapped"] if colours else []
     remarks += ["it asks for its pictures to be cropped, and they are not"] if to_crop else []

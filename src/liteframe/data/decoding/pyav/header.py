@@ -21,7 +21,7 @@ from liteframe.data.decoding.pyav_versions import codec_of
 from liteframe.errors import DecodeError
 
 _MOST_RATE = 1000.0
-"""Frames a second that a stream without a container is believed."""
+"""Frames a second. What a codec gives above that is the clock in which it counts times (MPEG-4 part 2)."""
 
 # others tell how long they are by what is there
 _ANNOUNCING = {"mov", "matroska", "flv", "asf", "avi"}
@@ -71,15 +71,15 @@ def told_rate(path: str) -> float:
 
 
 def rate_of(container: Any, stream: Any) -> float:
-    """Frames a second, by the container or by FFmpeg's guess; 0 where there is none."""
-    rate = rate_of_bare_stream(container, stream)
-    return rate or float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
+    """Frames a second, by the container, by a bare stream itself, or by FFmpeg's guess; 0 where times alone tell."""
+    if container.format.name in BARE_STREAMS and (rate := float(stream.codec_context.framerate or 0)):
+        return rate if rate <= _MOST_RATE else 0.0
+    return float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
 
 
-def rate_of_bare_stream(container: Any, stream: Any) -> float:
-    """What a stream without a container says itself; 0 where it does not, or there is a container."""
-    rate = float(stream.codec_context.framerate or 0) if container.format.name in BARE_STREAMS else 0.0
-    return rate if 0 < rate <= _MOST_RATE else 0.0
+def has_assumed_rate(container: Any, stream: Any) -> bool:
+    """Whether neither a container nor the stream itself tells a rate, so that FFmpeg assumes 25 frames a second."""
+    return container.format.name in BARE_STREAMS and not stream.codec_context.framerate
 
 
 def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]:
