@@ -13,6 +13,7 @@ from liteframe.command.trainer_settings import require_mesh
 from liteframe.errors import ConfigError
 from toy_stage import write_toy_config
 
+_LOGGER = "{class_path: CSVLogger, init_args: {save_dir: a, flush_logs_every_n_steps: 1:30}}"
 MESH = "trainer.strategy.init_args"
 
 
@@ -184,7 +185,10 @@ def test_a_number_with_a_colon_on_the_command_line_is_told(name: str, capsys: py
         ("--trainer.devices=[1:30]", "YAML reads 1:30 as a number to the base 60"),
         ("--trainer.devices=[0, 010]", "YAML reads 010 as a number to the base 8"),
         ("--trainer.devices=- 010", "YAML reads 010 as a number to the base 8"),
-        ("--trainer.logger={class_path: CSVLogger, init_args: {save_dir: a, flush_logs_every_n_steps: 1:30}}", "YAML reads 1:30 as a number to the base 60"),
+        (
+            f"--trainer.logger={_LOGGER}",
+            "YAML reads 1:30 as a number to the base 60",
+        ),
         ("--trainer.max_steps=0_10", "is read as 8, to the base 8"),
         ("--trainer.callbacks.init_args.every_n_train_steps=1:30", "is read as 90, to the base 60"),
     ],

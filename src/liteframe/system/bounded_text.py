@@ -128,16 +128,16 @@ def _old_base(node: Node) -> int:
 def old_base_fault(number: str, base: int) -> str:
     """What is wrong with a number that YAML reads to the base 8 or 60."""
     return (
-        f"YAML reads {number} as a number to the base {base}; write it without the zero or the colon, or in quotes if it"
-        " is a text"
+        f"YAML reads {number} as a number to the base {base}; write it without the zero or the colon, or in quotes if"
+        " it is a text"
     )
 
 
 def numbers_to_old_bases(text: str) -> tuple[bool, list[tuple[str, int]]]:
-    """Whether a YAML text is a list or mapping, and the numbers in it that YAML reads to the base 8 or 60.
+    """The numbers in a YAML text that are read to the base 8 or 60.
 
     Returns:
-        Whether it has parts, and pairs of a number as it is written and its base; none where the text is not YAML.
+        Whether the text is a list or mapping, and each number as it is written with its base; none if it is not YAML.
     """
     import yaml
 

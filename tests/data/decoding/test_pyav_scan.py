@@ -90,7 +90,7 @@ def test_transport_streams_joined_end_to_end(tmp_path: Path, codec: str, counted
 
 
 def laid_out(data: bytes, before: int, behind: int) -> bytes:
-    """A transport stream with so many bytes more before and behind each packet, as of `.m2ts` and of error correction."""
+    """A transport stream with bytes added before and after each packet, as in `.m2ts` or for error correction."""
     packets = [data[start : start + _TS_PACKET] for start in range(0, len(data), _TS_PACKET)]
     return b"".join(bytes(before) + packet + bytes(behind) for packet in packets)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.frame_resize import FrameResize
@@ -23,7 +23,7 @@ from liteframe.errors import DataError
 _MOST_PIXELS = 100_000_000
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa")
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
-"""From one level to the next when they are spread over 8 bits, by Pillow's names of how PNG stores them."""
+"""Step between grey levels of 2 and 4 bits once Pillow has scaled them to 8, by its names of the raw modes."""
 _FORMATS_READ = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA")
 
 
@@ -104,10 +104,10 @@ def require_small(image: Image.Image, name: str) -> None:
         raise DataError(f"{name}: {width} x {height} pixels, where {_MOST_PIXELS:,} are the most; make it smaller")
 
 
-def _mend_transparency(opened: Image.Image) -> None:
-    """Scales the transparent level or colour of a PNG (tRNS) to 8 bits, as Pillow does with the pixels alone.
+def _mend_transparency(opened: ImageFile.ImageFile) -> None:
+    """Scales the transparent grey level or colour of a PNG (tRNS) to 8 bits, as Pillow scales only the pixels.
 
-    Of colours in 16 bits it keeps the higher byte, so that those near the transparent one are taken for it.
+    Of 16-bit colours Pillow keeps the high byte, so all colours that share it with the transparent one become white.
     """
     key, tile = opened.info.get("transparency"), next(iter(opened.tile), None)
     if opened.format != "PNG" or key is None or tile is None:
@@ -120,7 +120,7 @@ def _mend_transparency(opened: Image.Image) -> None:
 
 
 def _tga_alpha_bits(path: str | os.PathLike[str]) -> int:
-    """Bits of alpha by the header of a TGA; Pillow takes any fourth byte for it, which is mostly 0 where it is none."""
+    """Bits of alpha by the header of a TGA. Without any, Pillow still reads the fourth byte as alpha, mostly 0."""
     with open(path, "rb") as file:
         return file.read(18)[-1] & 0x0F
 

@@ -1,6 +1,7 @@
-"""Transparent pictures as they are seen on a white page, which is where a browser shows them.
+"""Puts transparent pictures on a white ground, as a browser shows them on a page.
 
-Below transparent pixels lies whatever their writer left there. Decoders give it, and it is never seen.
+Decoders also give the colours of fully transparent pixels: whatever the writer left there, which is never meant to be
+seen.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import numpy as np
 WHITE = 255
 _RGB_IN_32_BITS = "bgra"
 _WITHOUT_ALPHA = frozenset({"huffyuv", "wcmv"})
-"""Codecs whose RGB in 32 bits comes from bitmaps of Windows, in which the fourth byte means nothing."""
+"""Codecs whose 32-bit RGB comes from Windows bitmaps, where the fourth byte has no meaning."""
 
 
 @cache
 def may_be_transparent(pixel_format: str, codec: str, container: str) -> bool:
     """Whether decoded frames may have transparent pixels.
 
-    They may where the pixel format has an alpha channel or a palette, except RGB in 32 bits that is uncompressed in AVI
-    or in a codec for it: its fourth byte is unused (BI_RGB), mostly 0, and FFmpeg takes it for alpha.
+    They may where the pixel format has an alpha channel or a palette. An exception is 32-bit RGB that is uncompressed
+    in AVI or comes from a codec of Windows bitmaps: FFmpeg takes its fourth byte for alpha, but it is unused (BI_RGB)
+    and mostly 0.
 
     Args:
         pixel_format: FFmpeg's name of the format of the pixels.

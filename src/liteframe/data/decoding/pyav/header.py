@@ -23,7 +23,7 @@ from liteframe.errors import DecodeError
 _MOST_RATE = 1000.0
 """Frames a second. What a codec gives above that is the clock in which it counts times (MPEG-4 part 2)."""
 
-# others tell how long they are by what is there
+# containers that announce a duration; for others FFmpeg works it out from what is there
 _ANNOUNCING = {"mov", "matroska", "flv", "asf", "avi"}
 
 
@@ -59,9 +59,9 @@ class Header:
 
 
 def told_rate(path: str) -> float:
-    """Frames a second as the container tells, FFmpeg's `avg_frame_rate`; 0 where it does not.
+    """Frames a second by the container, FFmpeg's `avg_frame_rate`; 0 where it tells none.
 
-    At a variable rate it need not be the mean: what is told of the last frame counts, and bits of the header.
+    At a variable rate it need not be the mean, as the last frame's duration and fields of the header enter into it.
 
     Raises:
         DecodeError: the file cannot be opened.
@@ -137,7 +137,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
 
 
 def _told(path: str, container: Any, stream: Any, lost: str) -> str:
-    """That a file is cut short, in seconds where they are known."""
+    """The message that a file is cut short, with seconds where they are known."""
     there = _last_time(path, container, stream)
     announces = container.format.name.split(",")[0] in _ANNOUNCING
     whole = container.duration / 1e6 if container.duration and announces else 0.0

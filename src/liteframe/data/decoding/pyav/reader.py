@@ -39,7 +39,7 @@ class TableMismatch(Exception):
 
 
 class Shown(Protocol):
-    """How a video is shown: what its frames come from, (height, width) when upright, and what makes them upright."""
+    """What the conversion of frames to RGB depends on: their source, and their size and orientation when shown."""
 
     @property
     def codec(self) -> str: ...
