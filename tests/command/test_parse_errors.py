@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from liteframe.command import cli
-from liteframe.command.parse_errors import configs_of, require_plain_numbers
+from liteframe.command.parse_errors import configs_of
 from liteframe.command.trainer_settings import require_mesh
 from liteframe.errors import ConfigError
 from toy_stage import write_toy_config
 
+_LOGGER = "{class_path: CSVLogger, init_args: {save_dir: a, flush_logs_every_n_steps: 1:30}}"
 MESH = "trainer.strategy.init_args"
 
 
@@ -178,8 +179,31 @@ def test_a_number_with_a_colon_on_the_command_line_is_told(name: str, capsys: py
     assert f"{name} 1:30 is read as 90" in refusal(capsys, name, "1:30", code=1)
 
 
-def test_texts_with_a_colon_and_numbers_without_one_are_fine() -> None:
-    settings = {"data": {"init_args": {"train": "1:30", "frames": 10, "fps": 0.5}}, "max_time": "1:30"}
-    require_plain_numbers(
-        ["fit", "--data.train=1:30", "--data.frames", "010", "--max_time=1:30", "--data.fps=0.5"], settings
-    )
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--trainer.devices=[1:30]", "YAML reads 1:30 as a number to the base 60"),
+        ("--trainer.devices=[0, 010]", "YAML reads 010 as a number to the base 8"),
+        ("--trainer.devices=- 010", "YAML reads 010 as a number to the base 8"),
+        (
+            f"--trainer.logger={_LOGGER}",
+            "YAML reads 1:30 as a number to the base 60",
+        ),
+        ("--trainer.max_steps=0_10", "is read as 8, to the base 8"),
+        ("--trainer.callbacks.init_args.every_n_train_steps=1:30", "is read as 90, to the base 60"),
+    ],
+)
+def test_numbers_to_old_bases_are_told_wherever_they_stand(
+    word: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refusal(capsys, word, code=1)
+    assert word.replace("=", " ", 1) in error and said in error
+
+
+def test_texts_with_a_colon_and_plain_numbers_with_a_zero_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
+    """A setting is refused that is looked at later, with the number that was read."""
+    texts = ["--trainer.max_time=1:30", "--ckpt_path=[1:30]"]
+    logger = "--trainer.logger={class_path: CSVLogger, init_args: {save_dir: '1:30'}}"
+    numbers = ["--data.start", "010", "--trainer.devices=[10]", "--trainer.accumulate_grad_batches=-010"]
+    error = refusal(capsys, *texts, logger, *numbers, code=1)
+    assert "trainer.accumulate_grad_batches is -10; give at least 1" in error

@@ -28,9 +28,24 @@ def test_what_is_said_to_a_closed_stream_goes_into_no_file(tmp_path: Path) -> No
     code = (
         "import os, sys; from liteframe.system.standard_streams import open_closed_streams; open_closed_streams();"
         f"file = open({str(path)!r}, 'w'); print('said'); print('said', file=sys.stderr); sys.stdout.flush();"
-        "os.write(1, b'by a child'); file.write('kept'); assert sys.stdin.read() == ''; assert file.fileno() > 2"
+        "os.write(1, b'said'); file.write('kept'); assert sys.stdin.read() == ''; assert file.fileno() > 2"
     )
     assert run(code, "<&- >&- 2>&-").returncode == 0
+    assert path.read_text() == "kept"
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-"])
+def test_streams_are_open_in_children_too(tmp_path: Path, closed: str) -> None:
+    path = tmp_path / "a.txt"
+    child = (
+        f"import os; number = os.open({str(path)!r}, os.O_CREAT | os.O_WRONLY); assert number > 2;"
+        "os.write(number, b'kept'); os.write(1, b'said')"
+    )
+    code = (
+        "import subprocess, sys; from liteframe.system.standard_streams import open_closed_streams;"
+        f"open_closed_streams(); subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    )
+    assert run(code, closed).returncode == 0
     assert path.read_text() == "kept"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.errors import ConfigError, as_one_line
-from liteframe.system.bounded_text import parse_yaml
+from liteframe.system.bounded_text import numbers_to_old_bases, old_base_fault, parse_yaml
 
 _KEY = re.compile(r"""(?:key|option|argument|Key|arguments:)\s+["']?(?:-c/)?-*([\w.]+)""")
 _BOILERPLATE = re.compile(
@@ -17,7 +17,6 @@ _BOILERPLATE = re.compile(
     r"|Subclass types expect|a class path \(str\)|a dict with(?:out)? "
 )
 _MOST_OF_A_VALUE = 80
-_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 
 
 def parse_error_line(message: str, words: Sequence[str]) -> str:
@@ -33,7 +32,9 @@ def parse_error_line(message: str, words: Sequence[str]) -> str:
 
 
 def require_plain_numbers(words: Sequence[str], settings: Mapping[str, Any]) -> None:
-    """Raises ConfigError where a number on the command line was read to the base 60 (``1:30`` as 90).
+    """Raises ConfigError where a number on the command line was read to the base 8 or 60.
+
+    YAML reads ``1:30`` as 90, ``[010]`` as a list of 8 and ``0_10`` as 8; a plain ``010`` becomes 10.
 
     Args:
         words: of the command line.
@@ -42,18 +43,28 @@ def require_plain_numbers(words: Sequence[str], settings: Mapping[str, Any]) -> 
     for word, following in pairwise([*words, ""]):
         name, equals, value = word.partition("=")
         value = value if equals else following
-        if not name.startswith("--") or not _BASE_60.fullmatch(value):
+        if not name.startswith("--"):
             continue
-        read = _setting(name[2:], settings)
-        if isinstance(read, int | float):
-            raise ConfigError(
-                f"{name} {value} is read as {read}, as numbers with a colon are to the base 60; write {read}"
-            )
+        has_parts, numbers = numbers_to_old_bases(value)
+        read = _setting(name[2:].rstrip("+"), settings) if numbers else None
+        if not numbers or isinstance(read, str):
+            continue
+        (number, base), *_ = numbers
+        if has_parts:
+            raise ConfigError(f"{name} {value}: {old_base_fault(number, base)}")
+        if name.endswith("+") and isinstance(read, list) and read:
+            read = read[-1]
+        if isinstance(read, int | float) and (base == 60 or read != float(number.replace("_", ""))):
+            raise ConfigError(f"{name} {value} is read as {read}, to the base {base}; write {read} if that is meant")
 
 
 def _setting(name: str, settings: Any) -> Any:
-    """The value of a dotted name, in which ``init_args`` may be left out; None where there is none."""
+    """The value of a dotted name, in which ``init_args`` may be left out; None where there is none.
+
+    Of a list it is in the last item, to which the parser gives settings of lists.
+    """
     for part in name.split("."):
+        settings = settings[-1] if isinstance(settings, list) and settings else settings
         found = None if settings is None else _inside(settings, part)
         inner = None if settings is None else _inside(settings, "init_args")
         settings = _inside(inner, part) if found is None and inner is not None else found

@@ -112,14 +112,50 @@ def _require_no_key_twice(node: Node, where: str) -> None:
 
 def _require_plain_number(node: Node, where: str) -> None:
     """YAML 1.1 reads 010 as 8, and 1:30 as 90, which nobody means who writes a config today."""
+    if base := _old_base(node):
+        raise ConfigError(f"{where}: line {node.start_mark.line + 1}: {old_base_fault(node.value, base)}")
+
+
+def _old_base(node: Node) -> int:
+    """The base, 8 or 60, to which YAML reads a scalar; 0 where it is no number or a decimal one."""
     if node.id != "scalar" or not str(node.tag).endswith((":int", ":float")):
-        return
-    if ":" in node.value or _OCTAL.fullmatch(node.value):
-        base = "60" if ":" in node.value else "8"
-        raise ConfigError(
-            f"{where}: line {node.start_mark.line + 1}: YAML reads {node.value} as a number to the base {base}; write"
-            " it without the zero or the colon, or in quotes if it is a text"
-        )
+        return 0
+    if ":" in node.value:
+        return 60
+    return 8 if _OCTAL.fullmatch(node.value) else 0
+
+
+def old_base_fault(number: str, base: int) -> str:
+    """What is wrong with a number that YAML reads to the base 8 or 60."""
+    return (
+        f"YAML reads {number} as a number to the base {base}; write it without the zero or the colon, or in quotes if"
+        " it is a text"
+    )
+
+
+def numbers_to_old_bases(text: str) -> tuple[bool, list[tuple[str, int]]]:
+    """The numbers in a YAML text that are read to the base 8 or 60.
+
+    Returns:
+        Whether the text is a list or mapping, and each number as it is written with its base; none if it is not YAML.
+    """
+    import yaml
+
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return False, []
+    found, seen, to_visit = [], set[int](), [root] if root is not None else []
+    while to_visit:
+        node = to_visit.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if base := _old_base(node):
+            found.append((node.value, base))
+        elif node.id != "scalar":
+            to_visit += [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+    return root is not None and root.id != "scalar", found
 
 
 def _require_few_items(node: Node, where: str) -> None:

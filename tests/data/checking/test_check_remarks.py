@@ -34,7 +34,7 @@ def test_dolby_vision_of_profile_5_is_told(tmp_path: Path) -> None:
 def test_a_clean_aperture_is_told_where_it_crops(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 8)
     data = path.read_bytes()
-    for width, words in ((SIZE - 4, "it asks for its pictures to be cropped, and they are not"), (SIZE, "")):
+    for width, words in ((SIZE - 4, "its container asks for cropping, which is not applied"), (SIZE, "")):
         path.write_bytes(with_box(data, b"clap", struct.pack(">8I", width, 1, SIZE, 1, 0, 1, 0, 1)))
         row = check_video(str(path))
         assert (row.reason, row.width, row.height) == (words, SIZE, SIZE)
@@ -47,7 +47,7 @@ def test_crops_of_matroska_are_told(tmp_path: Path) -> None:
     assert data.count(unit) == 1 and check_video(str(path)).reason == ""
     path.write_bytes(data.replace(unit, crop_at_top))
     row = check_video(str(path))
-    assert (row.reason, row.height) == ("it asks for its pictures to be cropped, and they are not", SIZE)
+    assert (row.reason, row.height) == ("its container asks for cropping, which is not applied", SIZE)
 
 
 def write_with_sound(path: Path, late_s: float) -> Path:

@@ -72,7 +72,7 @@ def test_colours_are_those_that_the_file_says(
 
 def test_what_one_frame_says_is_not_kept_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyav_versions, "_heeds_colours", lambda: False)
-    convert = pyav_versions.rgb_converter()
+    convert = pyav_versions.rgb_converter("h264", "mov,mp4,m4a,3gp,3g2,mj2")
     plain, told = (av.VideoFrame.from_ndarray(np.full((24, 16), 90, np.uint8), "yuv420p") for _ in range(2))
     before = convert(plain)
     told.colorspace = 1

@@ -89,8 +89,20 @@ def test_transport_streams_joined_end_to_end(tmp_path: Path, codec: str, counted
         assert [number_of(frame) for frame in read_frames(path, indices)] == [index % 30 for index in indices]
 
 
+def laid_out(data: bytes, before: int, behind: int) -> bytes:
+    """A transport stream with bytes added before and after each packet, as in `.m2ts` or for error correction."""
+    packets = [data[start : start + _TS_PACKET] for start in range(0, len(data), _TS_PACKET)]
+    return b"".join(bytes(before) + packet + bytes(behind) for packet in packets)
+
+
+_LAYOUTS = [(0, 0), (4, 0), (0, 16)]
+
+
+@pytest.mark.parametrize("layout", _LAYOUTS)
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
-def test_segments_that_count_their_packets_anew_and_whose_clock_goes_on(tmp_path: Path, codec: str) -> None:
+def test_segments_that_count_their_packets_anew_and_whose_clock_goes_on(
+    tmp_path: Path, codec: str, layout: tuple[int, int]
+) -> None:
     def parted(packets: list[Any]) -> list[list[Any]]:
         starts = [place for place, packet in enumerate(packets) if packet.is_keyframe]
         return [packets[start:stop] for start, stop in pairwise([*starts, len(packets)])]
@@ -102,21 +114,24 @@ def test_segments_that_count_their_packets_anew_and_whose_clock_goes_on(tmp_path
     ]
     path = tmp_path / "a.ts"
     for chosen in ((0, 1, 2), (0, 2)):  # one may be missing: the times tell
-        path.write_bytes(b"".join(segments[place].read_bytes() for place in chosen))
+        path.write_bytes(laid_out(b"".join(segments[place].read_bytes() for place in chosen), *layout))
         numbers = [20 * place + number for place in chosen for number in range(20)]
         np.testing.assert_allclose(frame_times(str(path)), np.array(numbers) / 25, atol=1e-3)
         for indices in (range(len(numbers)), [19, 20, 21], [len(numbers) - 1, 3]):
             assert [number_of(frame) for frame in read_frames(str(path), indices)] == [numbers[i] for i in indices]
 
 
+@pytest.mark.parametrize("layout", _LAYOUTS)
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
-def test_packets_that_are_missing_before_a_table_of_programs_are_no_join(tmp_path: Path, codec: str) -> None:
+def test_packets_that_are_missing_before_a_table_of_programs_are_no_join(
+    tmp_path: Path, codec: str, layout: tuple[int, int]
+) -> None:
     data = write_video(tmp_path / "a.ts", 60, codec=codec, options={"g": "10"}).read_bytes()
     packets = [data[start : start + _TS_PACKET] for start in range(0, len(data), _TS_PACKET)]
     tables = [place for place, packet in enumerate(packets) if packet[1] & 31 == 0 and packet[2] == 0]
     for lost in (1, 2):
         path = tmp_path / f"{lost}.ts"
-        path.write_bytes(b"".join(packets[: tables[3] - lost] + packets[tables[3] :]))
+        path.write_bytes(laid_out(b"".join(packets[: tables[3] - lost] + packets[tables[3] :]), *layout))
         with pytest.raises(DecodeError, match="damaged"):
             read_frames(str(path), range(probe(str(path)).frames))
 

@@ -1,4 +1,4 @@
-"""What `liteframe check` says of files that are read, and whose colours or times may be others than one expects."""
+"""What `liteframe check` remarks on in readable files whose colours, cropping or times may surprise."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.decoding.containers import matroska_tracks, mp4_entries
-from liteframe.data.decoding.containers.formats import BARE_STREAMS
 from liteframe.data.decoding.containers.mp4_entries import dolby_vision_profile
-from liteframe.data.decoding.pyav.header import rate_of_bare_stream
+from liteframe.data.decoding.pyav.header import has_assumed_rate
 from liteframe.data.decoding.pyav.opening import open_file, open_video
 from liteframe.data.decoding.pyav.scan import Scan
 
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-"""By the numbers of H.273."""
+"""By their numbers in H.273."""
 _OWN_COLOURS = 5
-"""The profile of Dolby Vision whose pictures have colours that nothing else shows."""
+"""The profile of Dolby Vision whose colours only a Dolby Vision decoder shows right."""
 _LATE_S = 0.1
 _JUMP_S, _BROADCASTS = 10.0, {"mpegts", "mpeg"}
-"""FFmpeg's measure of a clock that was set, and the formats in which it may be."""
+"""The step that FFmpeg takes for a reset of the clock, and the formats in which one may occur."""
 
 
 def remarks_on(scan: Scan) -> list[str]:
-    """Of a file that is read: colours that are HDR or below transparency, a crop, times that may be others."""
+    """Remarks on a readable file: HDR colours, alpha or cropping that is ignored, and uncertain rates or times."""
     with open_video(scan.path) as (container, stream, _):
         colours, late_s = _hdr_colours(scan, stream), _late_s(scan, container, stream)
         to_crop = _asks_to_crop(scan, stream)
-        lacks_rate = scan.container in BARE_STREAMS and not rate_of_bare_stream(container, stream)
+        lacks_rate = has_assumed_rate(container, stream)
         has_alpha = stream.metadata.get("alpha_mode") == "1"
     remarks = [f"its colours are {colours} (HDR) and are not tone-mapped"] if colours else []
-    remarks += ["it asks for its pictures to be cropped, and they are not"] if to_crop else []
+    remarks += ["its container asks for cropping, which is not applied"] if to_crop else []
     remarks += (
-        ["its alpha channel (AlphaMode) is not read: transparent pixels have the colours below"] if has_alpha else []
+        ["its alpha channel (AlphaMode) is not read, so transparent pixels show the colours stored for them"]
+        if has_alpha
+        else []
     )
     if lacks_rate:
-        remarks.append(f"it tells no rate, and is taken at {scan.fps:g} frames a second: put it into a container")
+        remarks.append(f"it tells no frame rate, so {scan.fps:g} frames a second are assumed; put it into a container")
     if jump := _jump(scan):
         remarks.append(jump)
     if late_s > _LATE_S:
@@ -45,12 +46,12 @@ def remarks_on(scan: Scan) -> list[str]:
 
 
 def _jump(scan: Scan) -> str:
-    """Of a broadcast whose clock goes ahead by more than a frame may stay: where, and by how much."""
+    """Where and by how much the clock of a broadcast jumps ahead; empty where it does not."""
     steps = np.diff(scan.times()) if scan.container in _BROADCASTS else np.empty(0)
     if not (steps > _JUMP_S).any():
         return ""
     place = int(steps.argmax())
-    return f"its clock goes ahead by {steps[place]:.1f} s behind frame {place}, as in joined files; times follow it"
+    return f"its clock jumps ahead by {steps[place]:.1f} s after frame {place}, as in joined files; times keep the gap"
 
 
 def _hdr_colours(scan: Scan, stream: Any) -> str:
@@ -69,7 +70,7 @@ def _asks_to_crop(scan: Scan, stream: Any) -> bool:
 
 
 def _late_s(scan: Scan, container: Any, stream: Any) -> float:
-    """Seconds from the first sound to the first picture of a file, of which those that cannot be shown do not count."""
+    """Seconds from the first sound to the first picture, not counting pictures at the start that cannot be shown."""
     sounds = [
         float(sound.start_time * sound.time_base) for sound in container.streams.audio if sound.start_time is not None
     ]

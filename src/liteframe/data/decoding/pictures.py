@@ -12,16 +12,18 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from liteframe.data.decoding import heartbeat
 from liteframe.data.decoding.frame_resize import FrameResize
 from liteframe.data.decoding.memory import require_memory
-from liteframe.data.decoding.transparency import over_white
+from liteframe.data.decoding.transparency import WHITE, over_white
 from liteframe.errors import DataError
 
 _MOST_PIXELS = 100_000_000
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa")
+_GREY_STEPS = {"L;2": 85, "L;4": 17}
+"""Step between grey levels of 2 and 4 bits once Pillow has scaled them to 8, by its names of the raw modes."""
 _FORMATS_READ = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA")
 
 
@@ -64,7 +66,10 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `require_small` has a limit of its own
             with Image.open(path, formats=_formats()) as opened:
                 require_small(opened, str(path))
-                return in_rgb(ImageOps.exif_transpose(opened), str(path))
+                _mend_transparency(opened)
+                lacks_alpha = opened.format == "TGA" and not _tga_alpha_bits(path)
+                picture = ImageOps.exif_transpose(opened)
+                return picture.convert("RGB") if lacks_alpha else in_rgb(picture, str(path))
     except DataError:
         raise
     except Exception as error:  # readers of damaged images raise whatever Python does
@@ -81,7 +86,10 @@ def in_rgb(picture: Image.Image, name: str) -> Image.Image:
     """
     if picture.mode.startswith("I;16"):
         levels_HW = np.asarray(picture)
-        picture = Image.fromarray(np.round(levels_HW / 257.0).astype(np.uint8))
+        grey_HW = np.round(levels_HW / 257.0).astype(np.uint8)
+        if "transparency" in picture.info:
+            grey_HW[levels_HW == picture.info["transparency"]] = WHITE
+        picture = Image.fromarray(grey_HW)
     elif picture.mode in ("I", "F"):
         raise DataError(f"{name}: a picture of mode {picture.mode}, whose white is not known; convert it to 8 bits")
     if picture.mode in _WITH_ALPHA or "transparency" in picture.info:
@@ -94,6 +102,27 @@ def require_small(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > _MOST_PIXELS:
         raise DataError(f"{name}: {width} x {height} pixels, where {_MOST_PIXELS:,} are the most; make it smaller")
+
+
+def _mend_transparency(opened: ImageFile.ImageFile) -> None:
+    """Scales the transparent grey level or colour of a PNG (tRNS) to 8 bits, as Pillow scales only the pixels.
+
+    Of 16-bit colours Pillow keeps the high byte, so all colours that share it with the transparent one become white.
+    """
+    key, tile = opened.info.get("transparency"), next(iter(opened.tile), None)
+    if opened.format != "PNG" or key is None or tile is None:
+        return
+    stored_as = tile[3]
+    if stored_as in _GREY_STEPS:
+        opened.info["transparency"] = key * _GREY_STEPS[stored_as]
+    elif stored_as == "RGB;16B":
+        opened.info["transparency"] = tuple(level >> 8 for level in key)
+
+
+def _tga_alpha_bits(path: str | os.PathLike[str]) -> int:
+    """Bits of alpha by the header of a TGA. Without any, Pillow still reads the fourth byte as alpha, mostly 0."""
+    with open(path, "rb") as file:
+        return file.read(18)[-1] & 0x0F
 
 
 @cache

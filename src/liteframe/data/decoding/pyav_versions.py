@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from liteframe.data.decoding.containers.formats import lists_streams
-from liteframe.data.decoding.transparency import is_unset, may_be_transparent, over_white
+from liteframe.data.decoding.transparency import may_be_transparent, over_white
 
 _DECODED_CODECS = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
 
@@ -74,17 +74,19 @@ def ends_of_samples(stream: Any) -> np.ndarray:
     return np.array([entry.pos + entry.size for entry in getattr(stream, "index_entries", ())], np.int64)
 
 
-def rgb_converter() -> Callable[[Any], np.ndarray]:
-    """A function of frames to their pictures (height, width, 3) uint8, as they are stored; on white if transparent."""
+def rgb_converter(codec: str, container: str) -> Callable[[Any], np.ndarray]:
+    """A function of frames to their pictures (height, width, 3) uint8, as they are stored; on white if transparent.
+
+    Args:
+        codec: FFmpeg's name of the codec that they come from.
+        container: FFmpeg's name of the container.
+    """
     opaque, with_alpha = frame_converter("rgb24"), frame_converter("rgba")
 
     def convert(frame: Any) -> np.ndarray:
-        pixel_format = frame.format.name
-        if not may_be_transparent(pixel_format):
-            return opaque(frame).to_ndarray()
-        pixels_HWC = with_alpha(frame).to_ndarray()
-        unset = is_unset(pixels_HWC[..., 3], pixel_format)
-        return opaque(frame).to_ndarray() if unset else over_white(pixels_HWC)
+        if may_be_transparent(frame.format.name, codec, container):
+            return over_white(with_alpha(frame).to_ndarray())
+        return opaque(frame).to_ndarray()
 
     return convert
 

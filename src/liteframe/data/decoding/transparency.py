@@ -1,6 +1,7 @@
-"""Transparent pictures as they are seen on a white page, which is where a browser shows them.
+"""Puts transparent pictures on a white ground, as a browser shows them on a page.
 
-Below transparent pixels lies whatever their writer left there. Decoders give it, and it is never seen.
+Decoders also give the colours of fully transparent pixels: whatever the writer left there, which is never meant to be
+seen.
 """
 
 from __future__ import annotations
@@ -10,13 +11,28 @@ from functools import cache
 import numpy as np
 
 WHITE = 255
+_RGB_IN_32_BITS = "bgra"
+_WITHOUT_ALPHA = frozenset({"huffyuv", "wcmv"})
+"""Codecs whose 32-bit RGB comes from Windows bitmaps, where the fourth byte has no meaning."""
 
 
 @cache
-def may_be_transparent(pixel_format: str) -> bool:
-    """Whether FFmpeg's pixel format has an alpha channel, or a palette whose colours may have one."""
+def may_be_transparent(pixel_format: str, codec: str, container: str) -> bool:
+    """Whether decoded frames may have transparent pixels.
+
+    They may where the pixel format has an alpha channel or a palette. An exception is 32-bit RGB that is uncompressed
+    in AVI or comes from a codec of Windows bitmaps: FFmpeg takes its fourth byte for alpha, but it is unused (BI_RGB)
+    and mostly 0.
+
+    Args:
+        pixel_format: FFmpeg's name of the format of the pixels.
+        codec: FFmpeg's name of the codec.
+        container: FFmpeg's name of the container.
+    """
     from av import VideoFormat
 
+    if pixel_format == _RGB_IN_32_BITS and (codec in _WITHOUT_ALPHA or (codec, container) == ("rawvideo", "avi")):
+        return False
     pixels = VideoFormat(pixel_format)
     return pixels.has_palette or any(component.is_alpha for component in pixels.components)
 
@@ -28,8 +44,3 @@ def over_white(pixels_HWC: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(colours_HWC)
     mixed = colours_HWC * alpha_HW1 + WHITE * (WHITE - alpha_HW1)
     return ((mixed + WHITE // 2) // WHITE).astype(np.uint8)
-
-
-def is_unset(alpha_HW: np.ndarray, pixel_format: str) -> bool:
-    """Whether alpha says nothing: writers of RGB in 32 bits (AVI) leave its byte at 0 in all pixels."""
-    return pixel_format == "bgra" and not alpha_HW.any()

@@ -16,7 +16,7 @@ _CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,flv,live_flv,asf,asf_o,ogg,nut,
 _BARE = "h261,h263,h264,hevc,vvc,evc,av1,obu,m4v,mpegvideo,mjpeg,mjpeg_2000,vc1,dirac,cavsvideo,avs2,avs3,dnxhd"
 _RAW = f"{_BARE},smjpeg,vc1test,yuv4mpegpipe"
 BARE_STREAMS = frozenset(_BARE.split(","))
-"""FFmpeg's names of formats that are nothing but a codec's stream, for which it assumes 25 frames a second."""
+"""FFmpeg's names of codec streams without a container, for which it assumes 25 frames a second if they tell no rate."""
 
 _PICTURES = (
     "gif,apng,jpegxl_anim,bmp_pipe,gif_pipe,jpeg_pipe,jpegxl_pipe,pgm_pipe,png_pipe,ppm_pipe,tiff_pipe,webp_pipe"

@@ -86,6 +86,8 @@ class LiveEnd:
 
 @dataclass(frozen=True)
 class _Shown:
+    codec: str
+    container: str
     height: int
     width: int
     orientation: Orientation
@@ -138,7 +140,7 @@ class _Reading:
             more = packet is not None
             taken = [rate.push(frame, clock.time_of(frame)) for frame in whole]
             for picture, time_s in filter(None, taken if more else [rate.finish()]):
-                convert = convert or Converter(_shown(picture), self._settings.size)
+                convert = convert or Converter(self._shown(picture), self._settings.size)
                 yield LiveFrame(time_s, convert(picture), self._damaged)
         ended = self._followed.ended if self._followed is not None else ""
         yield LiveEnd(ended or broken or "it is at its end", self._damaged, broken=bool(broken) and not ended)
@@ -165,6 +167,11 @@ class _Reading:
         self._damaged += (len(shown) - len(whole)) * self._begun
         self._begun = self._begun or bool(whole)
         return whole
+
+    def _shown(self, frame: Any) -> _Shown:
+        orientation = orientation_of(frame)
+        size = (frame.height, frame.width) if orientation.rotation % 180 == 0 else (frame.width, frame.height)
+        return _Shown(codec_of(self._stream), self._container.format.name, *size, orientation)
 
     def _why(self, error: Exception) -> str:
         import av
@@ -199,13 +206,6 @@ class _Clock:
                 self._offset_s = time_s - told_s
         self._last_s = time_s
         return time_s
-
-
-def _shown(frame: Any) -> _Shown:
-    orientation = orientation_of(frame)
-    height, width = frame.height, frame.width
-    turned = orientation.rotation % 180 != 0
-    return _Shown(width if turned else height, height if turned else width, orientation)
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from liteframe.data.decoding.pyav_versions import codec_of
 from liteframe.errors import DecodeError
 
 _MOST_RATE = 1000.0
-"""Frames a second that a stream without a container is believed."""
+"""Frames a second. What a codec gives above that is the clock in which it counts times (MPEG-4 part 2)."""
 
-# others tell how long they are by what is there
+# containers that announce a duration; for others FFmpeg works it out from what is there
 _ANNOUNCING = {"mov", "matroska", "flv", "asf", "avi"}
 
 
@@ -59,9 +59,9 @@ class Header:
 
 
 def told_rate(path: str) -> float:
-    """Frames a second as the container tells, FFmpeg's `avg_frame_rate`; 0 where it does not.
+    """Frames a second by the container, FFmpeg's `avg_frame_rate`; 0 where it tells none.
 
-    At a variable rate it need not be the mean: what is told of the last frame counts, and bits of the header.
+    At a variable rate it need not be the mean, as the last frame's duration and fields of the header enter into it.
 
     Raises:
         DecodeError: the file cannot be opened.
@@ -71,15 +71,15 @@ def told_rate(path: str) -> float:
 
 
 def rate_of(container: Any, stream: Any) -> float:
-    """Frames a second, by the container or by FFmpeg's guess; 0 where there is none."""
-    rate = rate_of_bare_stream(container, stream)
-    return rate or float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
+    """Frames a second, by the container, by a bare stream itself, or by FFmpeg's guess; 0 where times alone tell."""
+    if container.format.name in BARE_STREAMS and (rate := float(stream.codec_context.framerate or 0)):
+        return rate if rate <= _MOST_RATE else 0.0
+    return float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
 
 
-def rate_of_bare_stream(container: Any, stream: Any) -> float:
-    """What a stream without a container says itself; 0 where it does not, or there is a container."""
-    rate = float(stream.codec_context.framerate or 0) if container.format.name in BARE_STREAMS else 0.0
-    return rate if 0 < rate <= _MOST_RATE else 0.0
+def has_assumed_rate(container: Any, stream: Any) -> bool:
+    """Whether neither a container nor the stream itself tells a rate, so that FFmpeg assumes 25 frames a second."""
+    return container.format.name in BARE_STREAMS and not stream.codec_context.framerate
 
 
 def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]:
@@ -137,7 +137,7 @@ def read_header(path: str, truncated: bool) -> tuple[Header, PacketTable | None]
 
 
 def _told(path: str, container: Any, stream: Any, lost: str) -> str:
-    """That a file is cut short, in seconds where they are known."""
+    """The message that a file is cut short, with seconds where they are known."""
     there = _last_time(path, container, stream)
     announces = container.format.name.split(",")[0] in _ANNOUNCING
     whole = container.duration / 1e6 if container.duration and announces else 0.0

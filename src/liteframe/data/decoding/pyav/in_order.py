@@ -15,10 +15,10 @@ from liteframe.data.decoding.pyav.opening import error_text, open_file, open_vid
 from liteframe.data.decoding.pyav_versions import codec_of
 from liteframe.errors import DecodeError
 
-# the last packet of these may be a part of one without anything telling
+# formats whose last packet may be incomplete without any sign of it
 _WITHOUT_SIZES = {"mpegts", "mpeg", "asf", "gif", "apng"}
 _BEFORE_JOIN = 3
-"""Packets from the one that is taken for damaged to where times begin anew."""
+"""Packets at most between the one that is marked as corrupt and the join."""
 _CORRUPT = re.compile(r"Packet corrupt")
 _AT_END = re.compile(r"Packet corrupt|ended prematurely|Truncating packet|partial file")
 
@@ -26,11 +26,11 @@ _AT_END = re.compile(r"Packet corrupt|ended prematurely|Truncating packet|partia
 def frames_in_order(path: str, count: int | None = None) -> Iterator[Any]:
     """All frames of the best stream, or the first `count`, as PyAV frames, in order of presentation.
 
-    Of a file that begins within a group of pictures, as a recording may, those from its first key frame on.
+    A file that begins within a group of pictures, as a recording may, is read from its first key frame on.
 
     Raises:
-        DecodeError: a frame cannot be decoded, or was patched up by the decoder's error concealment. Of the frames
-            behind the first `count`, those that the decoder needed before the last of them count, too.
+        DecodeError: a frame cannot be decoded, or was patched up by the decoder's error concealment. That goes
+            for later frames too, where the decoder reads them before it gives the last of the first `count`.
     """
     given = False
     try:
@@ -96,9 +96,10 @@ def _frames(path: str, count: int | None, from_key: bool) -> Iterator[Any]:
 
 
 def packets_across_joins(path: str, container: Any, stream: Any, log: FFmpegLog) -> Iterator[Any]:
-    """The packets of a stream. Where transport streams are joined end to end, what counts them begins anew.
+    """The packets of a stream, which may be transport streams joined end to end.
 
-    FFmpeg then takes one of the last packets of the first for damaged, which is whole as far as its decoder is content.
+    At a join the continuity counters restart. FFmpeg then marks one of the last packets before it as corrupt, although
+    it is whole; if it is not, its decoder will say so.
     """
     packets = packets_of(path, container, stream)
     return _forgiving_joins(path, stream, packets, log) if container.format.name == "mpegts" else packets
@@ -127,7 +128,7 @@ def _forgiving_joins(path: str, stream: Any, packets: Iterator[Any], log: FFmpeg
 
 
 def _taken_out(log: FFmpegLog) -> str:
-    """What was said of a damaged packet, which the packet itself says, too."""
+    """FFmpeg's message about a corrupt packet, taken out of the log because the packet is marked as well."""
     told = log.damage if _CORRUPT.search(log.damage) else ""
     if told:
         log.forget()
@@ -135,13 +136,13 @@ def _taken_out(log: FFmpegLog) -> str:
 
 
 def _begins_anew(packets: Iterable[Any]) -> bool:
-    """Whether times of decoding go back within some packets."""
+    """Whether the decoding times of some packets go back."""
     times = [packet.dts for packet in packets if packet.dts is not None]
     return any(after < before for before, after in pairwise(times))
 
 
 def _is_joined(path: str, stream: Any, held: Iterable[Any]) -> bool:
-    """Whether another transport stream begins behind the first of some packets, with a key frame; times may go on."""
+    """Whether a joined transport stream begins, with a key frame, after the first of some packets; times may go on."""
     packets = list(held)
     places = [packet.pos for packet in packets if packet.pos is not None]
     if len(places) < len(packets) or not any(packet.is_keyframe for packet in packets[1:]):
@@ -151,9 +152,9 @@ def _is_joined(path: str, stream: Any, held: Iterable[Any]) -> bool:
 
 
 def _whole_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> Iterator[Any]:
-    """The packets of a file that is cut short, up to the one at which the demuxer sees that.
+    """The packets of a file that is cut short, up to the one at which the demuxer notices.
 
-    There is none that ends the stream: of the frames that the decoder holds back, those before them may be missing.
+    No packet flushes the decoder at the end, as frames that precede those it holds back may be missing.
     """
     import av
 
@@ -181,7 +182,7 @@ def _whole_packets(path: str, container: Any, stream: Any, log: FFmpegLog) -> It
 
 
 def _decoded(packets: Iterator[Any], stream: Any, count: int | None) -> Iterator[Any]:
-    """Frames up to the first `count` and those that were decoded before the last of them."""
+    """The first `count` frames, and any others that the decoder gives before the last of them."""
     given, layered = 0, codec_of(stream) == "vp9"
     for packet in packets:
         frames = packet.decode()
@@ -194,12 +195,12 @@ def _decoded(packets: Iterator[Any], stream: Any, count: int | None) -> Iterator
 
 
 def highest_layers(frames: list[Any]) -> list[Any]:
-    """Of the frames of one packet of VP9, the last of each time: those before it are lower layers of the picture."""
+    """The last frame of each time in one packet of VP9: those before it are lower layers of the same picture."""
     return [frame for frame, after in zip_longest(frames, frames[1:]) if after is None or after.pts != frame.pts]
 
 
 def frames_held_back(stream: Any) -> list[Any]:
-    """Frames that are decoded and not yet given, as others are shown before them; the decoder then needs a seek."""
+    """Decoded frames that the decoder still holds back for reordering; afterwards it can only go on after a seek."""
     import av
 
     try:

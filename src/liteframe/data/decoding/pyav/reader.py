@@ -39,7 +39,13 @@ class TableMismatch(Exception):
 
 
 class Shown(Protocol):
-    """How a video is shown: (height, width) of its upright frames, and what makes them upright."""
+    """What the conversion of frames to RGB depends on: their source, and their size and orientation when shown."""
+
+    @property
+    def codec(self) -> str: ...
+
+    @property
+    def container(self) -> str: ...
 
     @property
     def height(self) -> int: ...
@@ -60,7 +66,7 @@ class Converter:
     """
 
     def __init__(self, scan: Shown, size: tuple[int, int] | None = None) -> None:
-        self._scan, self._rgb = scan, rgb_converter()
+        self._scan, self._rgb = scan, rgb_converter(scan.codec, scan.container)
         self.size = (scan.height, scan.width) if size is None else size
         self._resize = FrameResize((scan.height, scan.width), self.size)
 

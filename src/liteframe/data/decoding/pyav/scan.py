@@ -15,17 +15,17 @@ from liteframe.data.decoding.pyav.opening import file_head, open_video, packets_
 from liteframe.data.decoding.pyav.packet_table import PacketTable
 from liteframe.errors import DecodeError
 
-# times there are the numbers of pictures
+# containers whose times are picture numbers
 _NUMBERING = {"dirac"}
 _CLOCK, _OF_33_BITS = 1 << 33, {"mpegts", "mpeg"}
-# they tell when frames are decoded, and FFmpeg guesses when they are shown
+# containers that store decoding times alone, from which FFmpeg guesses when frames are shown
 TIMES_OF_DECODING = {"avi", "asf", "gxf"}
 _MOST_REORDERED = 16
 """Frames that H.264 and HEVC may hold back to show others before them."""
 _HASTY = 0.75
-"""Of the usual distance of frames: less is no rounding."""
+"""Of the usual frame interval: a shorter one cannot be rounding."""
 _LAST = 10
-"""Frames at the end whose distances tell how long the last one stays: packets do not, as some are decoded early."""
+"""Frames at the end whose intervals tell how long the last one is shown; packets do not, as they are out of order."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def scan(path: str, by_decoding: bool = False, truncated: bool = False) -> Scan:
 
 
 def _lost_at_start(path: str, pts_T: np.ndarray | None) -> int:
-    """From where a file begins within a group of pictures to its first frame."""
+    """Ticks before the first frame that cannot be shown, as the file begins within a group of pictures; else 0."""
     begin = time_before_key(path)
     return 0 if begin is None or pts_T is None else max(0, int(pts_T[0]) - begin)
 
@@ -178,7 +178,12 @@ def _rate_and_duration(told: float, frames: int, shown_T: np.ndarray | None, tim
 
 
 def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray | None, int, np.ndarray | None]:
-    """Times of all frames where they ascend, how many frames there are, and other seconds where times do not."""
+    """Decodes every frame to find their times.
+
+    Returns:
+        Presentation times where they ascend, else None; the number of frames; and seconds of each frame where those
+        have to be worked out in another way, else None.
+    """
     times = [frame.pts for frame in frames_in_order(path)]
     frames = len(times)
     if not frames or container in _NUMBERING or any(time is None for time in times):
@@ -201,22 +206,23 @@ def _decode_all(path: str, container: str, time_base: float) -> tuple[np.ndarray
 
 
 def _clock_read_anew(times_T: np.ndarray, container: str) -> np.ndarray:
-    """Times without the turns of a clock of 33 bits that FFmpeg takes clocks for that begin anew, as in joined files.
+    """Undoes the wrap of 2^33 ticks that FFmpeg assumes where the clock of a joined part restarts.
 
-    It adds a turn to all that lies a minute before the first time. Of a real one the steps are short: of what it was
-    added to in error, one leads over hours.
+    FFmpeg adds 2^33 to every time that lies more than a minute before the first. After a real wrap of the clock the
+    times then go on in short steps; where a joined part restarts it, one step spans hours.
     """
     if container not in _OF_33_BITS or len(times_T) < 2:
         return times_T
     steps = np.diff(times_T)
-    turns = (steps > _CLOCK // 2).astype(np.int64) - (steps < -(_CLOCK // 2))
-    return times_T - _CLOCK * np.concatenate([[0], np.cumsum(turns)])
+    wraps = (steps > _CLOCK // 2).astype(np.int64) - (steps < -(_CLOCK // 2))
+    return times_T - _CLOCK * np.concatenate([[0], np.cumsum(wraps)])
 
 
 def _with_even_start(decoded_T: np.ndarray) -> np.ndarray:
-    """Times of decoding from 0 on, (T,) int64, without the haste in which some writers begin.
+    """Decoding times from 0 on, (T,) int64, with the first frames spaced as evenly as the rest.
 
-    They move the first ones together where pictures that are shown later would have to be decoded before the start.
+    Some writers squeeze the first decoding times together, because pictures that are decoded ahead of display would
+    otherwise need negative ones.
     """
     steps = np.diff(decoded_T)
     hasty = steps < _HASTY * np.median(steps) if len(steps) else np.empty(0, bool)
@@ -226,10 +232,10 @@ def _with_even_start(decoded_T: np.ndarray) -> np.ndarray:
 
 
 def _ascending(pts_T: np.ndarray) -> np.ndarray:
-    """Times that ascend, made of such as do not: (T,) float64, the first 0.
+    """Ascending times made from times that go back: (T,) float64, the first 0.
 
-    Those that go back by no more than decoders reorder frames belong to frames near by. Parts that each begin anew
-    follow each other. Frames of one time share the time up to the next one.
+    Steps back no longer than decoders reorder frames are sorted out. After a longer one a new part begins, which
+    follows the part before it. Frames with the same time are spread evenly up to the next time.
     """
     steps = np.diff(pts_T)
     usual = np.median(steps[steps > 0])
@@ -242,9 +248,9 @@ def _ascending(pts_T: np.ndarray) -> np.ndarray:
 
 
 def _decoding_times(path: str, pts_T: np.ndarray) -> np.ndarray:
-    """When packets are decoded, (packets,) int64; () where one does not tell.
+    """Decoding times of the packets, (packets,) int64; empty where a packet has none.
 
-    Without as many as give no frame at the start of a file that was cut, as they refer to others that are gone.
+    Packets at the start of a cut file that give no frame, because they refer to pictures that are gone, are left out.
     """
     with open_video(path) as (container, stream, log), log.listening(decoder=False):
         times = [(packet.dts, packet.pts) for packet in packets_of(path, container, stream) if packet.size]
