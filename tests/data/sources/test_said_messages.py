@@ -167,6 +167,71 @@ def test_a_turn_in_both_spellings_says_the_same_in_both() -> None:
             turns_of({"conversations": [both[0], {**both[1], name: other}]})
 
 
+def test_a_speaker_of_two_names_is_one_where_they_mean_the_same() -> None:
+    talk = [
+        {"from": "human", "role": "user", "value": "What?"},
+        {"from": "gpt", "role": "Assistant", "value": "A cat."},
+    ]
+    assert turns_of({"conversations": talk}) == [("What?", "A cat.")]
+    parts = [{"type": "video"}, {"type": "text", "text": "What?"}]
+    for text in ("<video>What?", "<video>\nWhat?"):
+        turns = [{"role": "user", "content": parts, "value": text}, talk[1]]
+        assert turns_of({"conversations": turns}) == [("What?", "A cat.")]
+    for other in ("system", "narrator", 3):
+        with pytest.raises(ManifestError, match="turn 1 says different things in 'from' and 'role'"):
+            turns_of({"conversations": [{**talk[0], "role": other}, talk[1]]})
+
+
+def test_one_conversation_in_two_spellings_is_one(tmp_path: Path) -> None:
+    shared = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
+    chat = [{"role": "user", "content": "<video>What?"}, {"role": "assistant", "content": "A cat.", "name": None}]
+    assert read(tmp_path, video="a.mp4", conversations=shared, messages=chat).conversations == shared
+    for other in ([], [*chat, *chat], [chat[0], {**chat[1], "content": "A dog."}], [chat[0], "A cat."], "A cat."):
+        if other:
+            with pytest.raises(ManifestError, match="fields 'conversations' and 'messages': say different things"):
+                read(tmp_path, video="a.mp4", conversations=shared, messages=other)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"content": None, "value": [{"type": "video", "video": "b.mp4"}, {"type": "text", "text": "What?"}]},
+        {"content": [{"type": "video", "video": "b.mp4", "url": None}], "value": None},
+        {"content": "<video>What?", "value": [{"type": "video", "video": "b.mp4"}]},
+        {"content": [{"type": "video", "video": None, "path": "b.mp4"}]},
+        {"content": [{"type": "video_url", "video_url": {"url": None, "path": "b.mp4"}}]},
+        {"content": [{"type": "video", "video": {"src": "b.mp4", "path": None}}]},
+        {"content": "<video>What?", "videos": ["b.mp4"]},
+        {"content": "<video>What?", "video": {"path": "b.mp4"}, "videos": None},
+    ],
+)
+def test_no_null_hides_the_video_that_a_turn_names(turn: dict[str, Any], tmp_path: Path) -> None:
+    talk = [{"role": "user", **turn}, {"role": "assistant", "content": "A cat.", "value": None}]
+    with pytest.raises(ManifestError, match="turn 1 names 'b.mp4', and the row's video is 'a.mp4'"):
+        read(tmp_path, video="a.mp4", messages=talk)
+    assert read(tmp_path, video="b.mp4", messages=talk).path == read(tmp_path, messages=talk).path
+
+
+def test_nulls_that_a_table_fills_in_hide_nothing(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    parts = [{"type": "video", "video": "b.mp4"}, {"type": "text", "text": "What?"}]
+    talk = [{"role": "user", "value": parts}, {"role": "assistant", "value": [{"type": "text", "text": "A cat."}]}]
+    rows = [{"video": "a.mp4", "messages": talk}, {"video": "b.mp4", "messages": [{"role": "user", "content": "Hm."}]}]
+    write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x.parquet")
+    with pytest.raises(ManifestError, match="turn 1 names 'b.mp4', and the row's video is 'a.mp4'"):
+        read_manifest(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("name", ["image", "images", "audio", "audios"])
+def test_a_turn_with_media_of_its_own_is_named(name: str) -> None:
+    talk = asked()
+    with pytest.raises(ManifestError, match=f"field conversations: turn 1 has '{name}': "):
+        turns_of({"path": "a.mp4", "conversations": [{**talk[0], name: ["x.jpg"]}, talk[1]]})
+    assert turns_of({"conversations": [{**talk[0], name: []}, talk[1]]}) == [("What?", "A cat.")]
+
+
 def test_a_developer_speaks_as_the_system_does() -> None:
     turns = [{"role": "developer", "content": "Be brief."}, *asked()]
     assert turns_of({"conversations": turns}) == [("Be brief.\n\nWhat?", "A cat.")]

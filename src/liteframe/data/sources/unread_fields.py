@@ -76,6 +76,16 @@ def require_whole_answer(turn: dict[str, Any], number: int, where: str) -> None:
             )
 
 
+def require_no_media(turn: dict[str, Any], number: int, where: str) -> None:
+    """Raises ManifestError where a turn has pictures or sounds of its own, beside its text."""
+    for name in _OTHER_MEDIA:
+        if (value := turn.get(name)) and isinstance(value, str | list | dict):
+            raise ManifestError(
+                f"{where}: field conversations: turn {number} has {name!r}: {reprlib.repr(value)}, and a conversation"
+                " is read about one video alone; drop the row, or the field and what is said about it"
+            )
+
+
 def unread_mark(text: str, part: Literal["question", "answer"]) -> str | None:
     """What stands in a text, without the placeholders that are read, for pictures, sounds or places in a picture."""
     match = _REGIONS.search(text) or (_MARKS.search(text) if part == "question" else None)
