@@ -87,26 +87,6 @@ def test_parts_that_are_no_video_are_not_taken_for_it(part: dict[str, Any]) -> N
     assert turns_of({"conversations": asked({"type": "image"})}) == [("What?", "A cat.")]
 
 
-@pytest.mark.parametrize("name", ["image", "images", "audio", "audios"])
-def test_a_conversation_about_other_media_is_named(name: str) -> None:
-    for value in ("x.jpg", ["x.jpg"], {"path": "x.jpg"}):
-        with pytest.raises(ManifestError, match=f"field {name}: the row has "):
-            turns_of({"path": "a.mp4", "conversations": asked(), name: value})
-    for value in (None, "", [], True):
-        assert turns_of({"conversations": asked(), name: value}) == [("What?", "A cat.")]
-    assert turns_of({"question": "q", "answer": "a", name: "thumb.jpg"}) == [("q", "a")]
-
-
-@pytest.mark.parametrize("share", [{"loss": False}, {"weight": 0}, {"loss_scale": 0.5}, {"train": False}])
-def test_an_answer_that_is_not_to_be_learnt_is_named(share: dict[str, Any]) -> None:
-    with pytest.raises(ManifestError, match="field conversations: turn 2 has '") as error:
-        turns_of({"path": "a.mp4", "conversations": asked(**share)})
-    assert next(iter(share)) in str(error.value)
-    whole = asked(loss=True, weight=1, loss_scale=None)
-    whole[0]["loss"] = False
-    assert turns_of({"conversations": whole}) == [("What?", "A cat.")]
-
-
 def test_a_rows_system_is_said_first() -> None:
     talk = asked()
     told = [("Be short.\n\nWhat?", "A cat.")]
@@ -116,45 +96,6 @@ def test_a_rows_system_is_said_first() -> None:
     assert turns_of({"conversations": talk, "system": " "}) == turns_of({"conversations": talk, "system": None})
     with pytest.raises(ManifestError, match="field system: says something else than the system turn"):
         turns_of({"path": "a.mp4", "conversations": both, "system": "Be long."})
-
-
-@pytest.mark.parametrize(
-    ("of_answer", "named"),
-    [
-        ({"loss_weight": 0.0}, "'loss_weight': 0.0"),
-        ({"training": False}, "'training': false"),
-        ({"train_on_turn": False}, "'train_on_turn': false"),
-        ({"mask": True}, "'mask': true"),
-        ({"reasoning_content": "Hm."}, "'reasoning_content': 'Hm.'"),
-        ({"tool_calls": [{"id": "1"}]}, "'tool_calls': [{"),
-        ({"content": None, "tool_calls": [{"id": "1"}]}, "'tool_calls': [{"),
-        ({"content": None, "refusal": "No."}, "'refusal': 'No.'"),
-    ],
-)
-def test_an_answer_that_is_not_its_text_alone_is_named(of_answer: dict[str, Any], named: str) -> None:
-    with pytest.raises(ManifestError, match=r"field conversations: turn 2 has ") as error:
-        turns_of({"path": "a.mp4", "conversations": asked(**of_answer)})
-    assert named in str(error.value)
-
-
-def test_what_an_answer_leaves_empty_is_not_asked_for() -> None:
-    empty = {"loss_weight": 1.0, "mask": 0, "reasoning_content": None, "tool_calls": [], "refusal": None, "think": ""}
-    assert turns_of({"conversations": asked(**empty)}) == [("What?", "A cat.")]
-
-
-@pytest.mark.parametrize("said", [{"conversations": asked()}, {"question": "What?", "answer": "A cat."}])
-def test_rows_whose_turns_are_not_all_that_is_meant_are_named(said: dict[str, Any]) -> None:
-    for name, value in (
-        ("label", False),
-        ("kto_tag", False),
-        ("history", [["Who?", "A man."]]),
-        ("tools", '[{"name": "zoom"}]'),
-    ):
-        with pytest.raises(ManifestError, match=rf"^a\.mp4 \(id x\): field {name}: "):
-            turns_of({"path": "a.mp4", "id": "x", **said, name: value})
-    own = {"label": True, "kto_tag": None, "history": [], "tools": "[]", "rejected_response": "A dog."}
-    assert turns_of({**said, **own}) == [("What?", "A cat.")]
-    assert turns_of({**said, "label": 0}) == turns_of({**said, "label": "cat"}) == [("What?", "A cat.")]
 
 
 def test_a_turn_in_both_spellings_says_the_same_in_both() -> None:
@@ -222,14 +163,6 @@ def test_nulls_that_a_table_fills_in_hide_nothing(tmp_path: Path) -> None:
     write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x.parquet")
     with pytest.raises(ManifestError, match="turn 1 names 'b.mp4', and the row's video is 'a.mp4'"):
         read_manifest(tmp_path / "x.parquet")
-
-
-@pytest.mark.parametrize("name", ["image", "images", "audio", "audios"])
-def test_a_turn_with_media_of_its_own_is_named(name: str) -> None:
-    talk = asked()
-    with pytest.raises(ManifestError, match=f"field conversations: turn 1 has '{name}': "):
-        turns_of({"path": "a.mp4", "conversations": [{**talk[0], name: ["x.jpg"]}, talk[1]]})
-    assert turns_of({"conversations": [{**talk[0], name: []}, talk[1]]}) == [("What?", "A cat.")]
 
 
 def test_a_developer_speaks_as_the_system_does() -> None:
