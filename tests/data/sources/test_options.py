@@ -177,6 +177,7 @@ SHOWN = [
     "Options: cat, dog",
     "Choose from ['cat', 'dog'].",
     "A\u3001cat B\u3001dog",
+    "A cat B dog",
 ]
 
 
@@ -187,6 +188,11 @@ def test_options_are_shown_in_many_ways(options: str, listed: list[str]) -> None
     for fields in ({"options": listed}, {"candidates": listed}):
         assert turns_of(talk(question, "B", **fields)) == [(question, "B")]
         assert turns_of({"question": question, "answer": "B", **fields}) == [(question, "B")]
+
+
+def test_options_are_shown_in_scripts_without_spaces() -> None:
+    question = "\u4ec0\u4e48\uff1fA.\u732bB.\u72d7"
+    assert turns_of(talk(question, "B", options=["\u732b", "\u72d7"])) == [(question, "B")]
 
 
 def test_each_answer_of_a_conversation_is_asked_of_the_questions_up_to_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Sequence
-from string import ascii_uppercase
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from liteframe.data.sources.option_fields import option_fields
@@ -31,17 +31,27 @@ _COUNTING = re.compile(
 """What is asked of where the answer is a number of its own."""
 _COUNT = re.compile(r"\d|\b(?:zero|none|one|two|three|four|five|six|seven|eight|nine|ten|once|twice)\b", re.IGNORECASE)
 _BEHIND = re.compile(
-    r"(?<!\w)[(\[<*]*(?:[a-z](?:[)\]>*.:\u3001\uff0e\uff1a]+| [-\u2013](?= ))"
+    r"(?<![a-z\d])[(\[<*]*(?:[a-z](?:[)\]>*.:\u3001\uff0e\uff1a]+| [-\u2013](?= ))"
     r"|\d{1,2}(?:[)\]>*\u3001\uff0e\uff1a]+|[.:]+(?=\s)))[\s*\"']*$"
 )
 """The end of a text in lower case behind which an option may stand: ``(a) ``, ``a.``, ``1. ``."""
 _LONGEST_LABEL = 16
+_WITHOUT_SPACES = "\u2e80"
+"""From here on lie scripts whose words no space parts."""
 _AT_A_LINE = re.compile(
-    r"\s*(?:[-*\u2022]\s*)?(?:[(\[<*]*(?:[A-Za-z]|\d{1,2})(?:[)\]>*.:\u3001\uff0e\uff1a-]+|(?=\s))\s*)?"
+    r"^\s*(?:[-*\u2022]\s*)?(?:[(\[<*]*(?:[A-Za-z]|\d{1,2})(?:[)\]>*.:\u3001\uff0e\uff1a-]+|(?=\s))\s*)?"
 )
 _BETWEEN = r"[\s'\"]*[,;|][\s'\"]*(?:(?:and|or) )?"
-_LETTERS = tuple(re.compile(rf"(?<!\w)[(\[*]*(?:{a}[.):\]\u3001\uff0e\uff1a]|{a.lower()}[)\]])") for a in "AB")
-_NUMBERS = tuple(re.compile(rf"(?<!\w)(?:{one}[)\]]|[(\[]{one}[)\]]|{one}[.:]\s)") for one in ("[01]", "[12]"))
+_Labels = tuple[re.Pattern[str], re.Pattern[str]]
+_LETTERS: _Labels = (
+    re.compile(r"(?<![A-Za-z\d_])[(\[*]*(?:A[.):\]\u3001\uff0e\uff1a]|a[)\]])"),
+    re.compile(r"(?<![A-Za-z\d_])[(\[*]*(?:B[.):\]\u3001\uff0e\uff1a]|b[)\]])"),
+)
+_NUMBERS: _Labels = (
+    re.compile(r"(?<!\w)(?:[(\[]?[01][)\]]|[01][.:]\s)"),
+    re.compile(r"(?<!\w)(?:[(\[]?[12][)\]]|[12][.:]\s)"),
+)
+"""How a list of options begins: its first two labels."""
 
 
 def answer_in_words(question: dict[str, Any]) -> str:
@@ -160,8 +170,10 @@ def _shows(question: str, texts: list[str]) -> bool:
     if not all(wanted):
         return False
     flat = " ".join(question.split()).casefold()
-    lines = {bare_text(line[start:]) for line in question.splitlines() for start in (0, _AT_A_LINE.match(line).end())}  # type: ignore[union-attr]
+    lines = {bare_text(spelt) for line in question.splitlines() for spelt in (line, _AT_A_LINE.sub("", line, count=1))}
     if all(text in lines or _is_behind_a_label(text, flat) for text in wanted):
+        return True
+    if all(f" {letter} {text} " in f" {flat} " for letter, text in zip(ascii_lowercase, wanted, strict=False)):
         return True
     return re.search(rf"[:\[(][\s'\"]*{_BETWEEN.join(map(re.escape, wanted))}(?!\w)", flat) is not None
 
@@ -170,13 +182,14 @@ def _is_behind_a_label(text: str, flat: str) -> bool:
     at = flat.find(text)
     while at >= 0:
         after = flat[at + len(text) : at + len(text) + 1]
-        if not (after.isalnum() and text[-1].isalnum()) and _BEHIND.search(flat[max(0, at - _LONGEST_LABEL) : at]):
+        ends = not (after.isalnum() and text[-1].isalnum()) or text[-1] >= _WITHOUT_SPACES
+        if ends and _BEHIND.search(flat[max(0, at - _LONGEST_LABEL) : at]):
             return True
         at = flat.find(text, at + 1)
     return False
 
 
-def _enumerates(question: str, labels: tuple[re.Pattern[str], re.Pattern[str]]) -> bool:
+def _enumerates(question: str, labels: _Labels) -> bool:
     """Whether a question has the first two labels of a list, in order."""
     first = labels[0].search(question)
     return first is not None and labels[1].search(question, first.end()) is not None
