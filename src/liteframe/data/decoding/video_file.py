@@ -68,7 +68,7 @@ def _near(path: str) -> str:
 
 def _is_below(folder: str, name: str) -> bool:
     """Whether `name` is that of a file below `folder`, with its links followed."""
-    if os.path.isabs(name) or ".." in name.split("/") or not os.path.isfile(path := os.path.join(folder, name)):
+    if not os.path.isfile(path := os.path.join(folder, name)):
         return False
     held = os.path.realpath(folder)
     return os.path.realpath(path).startswith(held.rstrip(os.sep) + os.sep)
