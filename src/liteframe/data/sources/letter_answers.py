@@ -44,8 +44,8 @@ _AT_A_LINE = re.compile(
 _BETWEEN = r"[\s'\"]*[,;|][\s'\"]*(?:(?:and|or) )?"
 _Labels = tuple[re.Pattern[str], re.Pattern[str]]
 _LETTERS: _Labels = (
-    re.compile(r"(?<![A-Za-z\d_])[(\[*]*(?:A[.):\]\u3001\uff0e\uff1a]|a[)\]])"),
-    re.compile(r"(?<![A-Za-z\d_])[(\[*]*(?:B[.):\]\u3001\uff0e\uff1a]|b[)\]])"),
+    re.compile(r"(?<![A-Za-z\d_])(?:A[.):\]\u3001\uff0e\uff1a]|a[)\]])"),
+    re.compile(r"(?<![A-Za-z\d_])(?:B[.):\]\u3001\uff0e\uff1a]|b[)\]])"),
 )
 _NUMBERS: _Labels = (
     re.compile(r"(?<!\w)(?:[(\[]?[01][)\]]|[01][.:]\s)"),
