@@ -54,6 +54,7 @@ def test_a_folder_of_frames_in_a_row_costs_itself_alone(tmp_path: Path) -> None:
         ("a.MP4", "a.mp4", ", but there is 'a.MP4'"),
         ("b/a.mp4", r"b\a.mp4", ", but there is 'b/a.mp4'"),
         ("a b.mp4", "a%20b.mp4", ", but there is 'a b.mp4'"),
+        ("a b/a.mp4", "a%20b/a.mp4", ", but there is 'a b/a.mp4'"),
         ("a.mp4", "a.mp4 ", ", but there is 'a.mp4'"),
         (unicodedata.normalize("NFD", "é.mp4"), "é.mp4", ", but there is one .* in another Unicode form (NFD)"),
         ("a.mp4", "c.mp4", ""),
@@ -68,3 +69,42 @@ def test_a_file_that_is_not_there_tells_the_one_that_is_meant(
     fault = fault_of(str(tmp_path / listed))
     start, _, end = f"no such file{told}".partition(" .* ")
     assert fault.startswith(start) and fault.endswith(end) and (told or fault == "no such file")
+
+
+def test_nothing_is_told_of_what_lies_outside(tmp_path: Path) -> None:
+    """A list is written by someone else, who may not learn from its errors which files there are."""
+    root = tmp_path / "root"
+    (root / "b").mkdir(parents=True)
+    (tmp_path / "away").mkdir()
+    for name in ("secret.mp4", "away/secret.mp4"):
+        (tmp_path / name).touch()
+    (root / "c").symlink_to(tmp_path / "away")
+    (root / "secret.mkv").symlink_to(tmp_path / "secret.mp4")
+    absolute = str(tmp_path / "secret.mp4").replace("/", "%2F")
+    names = ["%2e%2e%2fsecret.mp4", r"..\secret.mp4", r"b\..\..\secret.mp4", "b/%2e%2e/%2e%2e/secret.mp4", "secret.mp4"]
+    names += [
+        r"c\secret.mp4",
+        "x/%2e%2e%2f%2e%2e%2fsecret.mp4",
+        absolute,
+        "%2e%2e/away/secret.mp4",
+        "%00",
+        "%2e%2e%2fx",
+    ]
+    for name in names:
+        (tmp_path / "x.jsonl").write_text(json.dumps({"path": name}))
+        (row,) = read_manifest(tmp_path / "x.jsonl", str(root))
+        assert fault_of(row.path) == "no such file", name
+    assert fault_of(str(tmp_path / "nowhere" / "%2e%2e%2fsecret.mp4")) == "no such file"
+
+
+def test_the_name_of_the_root_is_taken_as_it_is(tmp_path: Path) -> None:
+    root = tmp_path / unicodedata.normalize("NFD", "50%20 \u00e9")
+    root.mkdir()
+    (root / "a b.mp4").touch()
+    assert fault_of(str(root / "a%20b.mp4")) == "no such file, but there is 'a b.mp4'"
+
+
+def test_a_path_without_a_folder_is_in_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mkv").touch()
+    assert fault_of("a.mp4") == "no such file, but there is 'a.mkv'"

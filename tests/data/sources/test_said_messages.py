@@ -87,26 +87,6 @@ def test_parts_that_are_no_video_are_not_taken_for_it(part: dict[str, Any]) -> N
     assert turns_of({"conversations": asked({"type": "image"})}) == [("What?", "A cat.")]
 
 
-@pytest.mark.parametrize("name", ["image", "images", "audio", "audios"])
-def test_a_conversation_about_other_media_is_named(name: str) -> None:
-    for value in ("x.jpg", ["x.jpg"], {"path": "x.jpg"}):
-        with pytest.raises(ManifestError, match=f"field {name}: the row has "):
-            turns_of({"path": "a.mp4", "conversations": asked(), name: value})
-    for value in (None, "", [], True):
-        assert turns_of({"conversations": asked(), name: value}) == [("What?", "A cat.")]
-    assert turns_of({"question": "q", "answer": "a", name: "thumb.jpg"}) == [("q", "a")]
-
-
-@pytest.mark.parametrize("share", [{"loss": False}, {"weight": 0}, {"loss_scale": 0.5}, {"train": False}])
-def test_an_answer_that_is_not_to_be_learnt_is_named(share: dict[str, Any]) -> None:
-    with pytest.raises(ManifestError, match="field conversations: turn 2 has '") as error:
-        turns_of({"path": "a.mp4", "conversations": asked(**share)})
-    assert next(iter(share)) in str(error.value)
-    whole = asked(loss=True, weight=1, loss_scale=None)
-    whole[0]["loss"] = False
-    assert turns_of({"conversations": whole}) == [("What?", "A cat.")]
-
-
 def test_a_rows_system_is_said_first() -> None:
     talk = asked()
     told = [("Be short.\n\nWhat?", "A cat.")]
@@ -118,45 +98,6 @@ def test_a_rows_system_is_said_first() -> None:
         turns_of({"path": "a.mp4", "conversations": both, "system": "Be long."})
 
 
-@pytest.mark.parametrize(
-    ("of_answer", "named"),
-    [
-        ({"loss_weight": 0.0}, "'loss_weight': 0.0"),
-        ({"training": False}, "'training': false"),
-        ({"train_on_turn": False}, "'train_on_turn': false"),
-        ({"mask": True}, "'mask': true"),
-        ({"reasoning_content": "Hm."}, "'reasoning_content': 'Hm.'"),
-        ({"tool_calls": [{"id": "1"}]}, "'tool_calls': [{"),
-        ({"content": None, "tool_calls": [{"id": "1"}]}, "'tool_calls': [{"),
-        ({"content": None, "refusal": "No."}, "'refusal': 'No.'"),
-    ],
-)
-def test_an_answer_that_is_not_its_text_alone_is_named(of_answer: dict[str, Any], named: str) -> None:
-    with pytest.raises(ManifestError, match=r"field conversations: turn 2 has ") as error:
-        turns_of({"path": "a.mp4", "conversations": asked(**of_answer)})
-    assert named in str(error.value)
-
-
-def test_what_an_answer_leaves_empty_is_not_asked_for() -> None:
-    empty = {"loss_weight": 1.0, "mask": 0, "reasoning_content": None, "tool_calls": [], "refusal": None, "think": ""}
-    assert turns_of({"conversations": asked(**empty)}) == [("What?", "A cat.")]
-
-
-@pytest.mark.parametrize("said", [{"conversations": asked()}, {"question": "What?", "answer": "A cat."}])
-def test_rows_whose_turns_are_not_all_that_is_meant_are_named(said: dict[str, Any]) -> None:
-    for name, value in (
-        ("label", False),
-        ("kto_tag", False),
-        ("history", [["Who?", "A man."]]),
-        ("tools", '[{"name": "zoom"}]'),
-    ):
-        with pytest.raises(ManifestError, match=rf"^a\.mp4 \(id x\): field {name}: "):
-            turns_of({"path": "a.mp4", "id": "x", **said, name: value})
-    own = {"label": True, "kto_tag": None, "history": [], "tools": "[]", "rejected_response": "A dog."}
-    assert turns_of({**said, **own}) == [("What?", "A cat.")]
-    assert turns_of({**said, "label": 0}) == turns_of({**said, "label": "cat"}) == [("What?", "A cat.")]
-
-
 def test_a_turn_in_both_spellings_says_the_same_in_both() -> None:
     both = [{**turn, "from": turn["role"], "value": turn["content"]} for turn in asked()]
     assert turns_of({"conversations": both}) == [("What?", "A cat.")]
@@ -165,6 +106,63 @@ def test_a_turn_in_both_spellings_says_the_same_in_both() -> None:
     for name, other in (("value", "A dog."), ("from", "system")):
         with pytest.raises(ManifestError, match="turn 2 says different things in 'f?r?o?m?v?a?l?u?e?' and "):
             turns_of({"conversations": [both[0], {**both[1], name: other}]})
+
+
+def test_a_speaker_of_two_names_is_one_where_they_mean_the_same() -> None:
+    talk = [
+        {"from": "human", "role": "user", "value": "What?"},
+        {"from": "gpt", "role": "Assistant", "value": "A cat."},
+    ]
+    assert turns_of({"conversations": talk}) == [("What?", "A cat.")]
+    parts = [{"type": "video"}, {"type": "text", "text": "What?"}]
+    for text in ("<video>What?", "<video>\nWhat?"):
+        turns = [{"role": "user", "content": parts, "value": text}, talk[1]]
+        assert turns_of({"conversations": turns}) == [("What?", "A cat.")]
+    for other in ("system", "narrator", 3):
+        with pytest.raises(ManifestError, match="turn 1 says different things in 'from' and 'role'"):
+            turns_of({"conversations": [{**talk[0], "role": other}, talk[1]]})
+
+
+def test_one_conversation_in_two_spellings_is_one(tmp_path: Path) -> None:
+    shared = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
+    chat = [{"role": "user", "content": "<video>What?"}, {"role": "assistant", "content": "A cat.", "name": None}]
+    assert read(tmp_path, video="a.mp4", conversations=shared, messages=chat).conversations == shared
+    for other in ([], [*chat, *chat], [chat[0], {**chat[1], "content": "A dog."}], [chat[0], "A cat."], "A cat."):
+        if other:
+            with pytest.raises(ManifestError, match="fields 'conversations' and 'messages': say different things"):
+                read(tmp_path, video="a.mp4", conversations=shared, messages=other)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"content": None, "value": [{"type": "video", "video": "b.mp4"}, {"type": "text", "text": "What?"}]},
+        {"content": [{"type": "video", "video": "b.mp4", "url": None}], "value": None},
+        {"content": "<video>What?", "value": [{"type": "video", "video": "b.mp4"}]},
+        {"content": [{"type": "video", "video": None, "path": "b.mp4"}]},
+        {"content": [{"type": "video_url", "video_url": {"url": None, "path": "b.mp4"}}]},
+        {"content": [{"type": "video", "video": {"src": "b.mp4", "path": None}}]},
+        {"content": "<video>What?", "videos": ["b.mp4"]},
+        {"content": "<video>What?", "video": {"path": "b.mp4"}, "videos": None},
+    ],
+)
+def test_no_null_hides_the_video_that_a_turn_names(turn: dict[str, Any], tmp_path: Path) -> None:
+    talk = [{"role": "user", **turn}, {"role": "assistant", "content": "A cat.", "value": None}]
+    with pytest.raises(ManifestError, match="turn 1 names 'b.mp4', and the row's video is 'a.mp4'"):
+        read(tmp_path, video="a.mp4", messages=talk)
+    assert read(tmp_path, video="b.mp4", messages=talk).path == read(tmp_path, messages=talk).path
+
+
+def test_nulls_that_a_table_fills_in_hide_nothing(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    parts = [{"type": "video", "video": "b.mp4"}, {"type": "text", "text": "What?"}]
+    talk = [{"role": "user", "value": parts}, {"role": "assistant", "value": [{"type": "text", "text": "A cat."}]}]
+    rows = [{"video": "a.mp4", "messages": talk}, {"video": "b.mp4", "messages": [{"role": "user", "content": "Hm."}]}]
+    write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x.parquet")
+    with pytest.raises(ManifestError, match="turn 1 names 'b.mp4', and the row's video is 'a.mp4'"):
+        read_manifest(tmp_path / "x.parquet")
 
 
 def test_a_developer_speaks_as_the_system_does() -> None:

@@ -45,17 +45,33 @@ def fault_of(path: str | os.PathLike[str]) -> str:
 
 
 def _near(path: str) -> str:
-    """The file that `path` may mean, if it is there: of another ending, separator or Unicode form; else empty."""
-    start, end = os.path.splitext(path)
-    endings = [path + ending for ending in _ENDINGS] + [start + ending for ending in _ENDINGS if end]
-    for other in (path.replace("\\", "/"), unquote(path), path.strip(), start + end.swapcase(), *endings):
-        if other != path and os.path.isfile(other):
-            return repr(os.path.relpath(other, os.path.dirname(path)))
+    """The file that `path` may mean, if it is there: of another ending, separator or Unicode form; else empty.
+
+    Looked for where the path leads already, below the innermost folder of it that is there: a list tells nobody what
+    lies elsewhere, and would be refused with such a name.
+    """
+    folder = os.path.dirname(path)
+    while folder and not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    name = path[len(folder) :].lstrip(os.sep)
+    start, end = os.path.splitext(name)
+    endings = [name + ending for ending in _ENDINGS] + [start + ending for ending in _ENDINGS if end]
+    for other in (name.replace("\\", "/"), unquote(name), name.strip(), start + end.swapcase(), *endings):
+        if other != name and _is_below(folder, other):
+            return repr(os.path.normpath(other))
     for form in ("NFC", "NFD"):
-        other = unicodedata.normalize(form, path)
-        if other != path and os.path.isfile(other):
+        other = unicodedata.normalize(form, name)
+        if other != name and _is_below(folder, other):
             return f"one whose name is written in another Unicode form ({form})"
     return ""
+
+
+def _is_below(folder: str, name: str) -> bool:
+    """Whether `name` is that of a file below `folder`, with its links followed."""
+    if not os.path.isfile(path := os.path.join(folder, name)):
+        return False
+    held = os.path.realpath(folder)
+    return os.path.realpath(path).startswith(held.rstrip(os.sep) + os.sep)
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> str:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from liteframe.data.sources.letter_answers import answer_in_words, require_shown_options
 from liteframe.data.sources.messages import said, said_by_turns
-from liteframe.data.sources.options import answer_in_words, require_shown_options, right_option, without_letters
+from liteframe.data.sources.options import right_option, without_letters
 from liteframe.data.sources.unread_fields import require_meaning, require_to_be_learnt, unread_mark
 from liteframe.errors import ManifestError
 from liteframe.system.printable import printable

@@ -17,7 +17,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
-from liteframe.data.sources.messages import video_said
+from liteframe.data.sources.messages import says_the_same, video_said
 from liteframe.data.sources.video_part import part_of_item
 from liteframe.errors import ManifestError
 
@@ -33,7 +33,7 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     """
     fields = dict(fields)
     messages, conversations = fields.pop("messages", None), fields.get("conversations")
-    if messages and conversations and messages != conversations:
+    if messages and conversations and not says_the_same(messages, conversations):
         raise ManifestError(f"{where}: fields 'conversations' and 'messages': say different things; keep one of them")
     if messages is not None and not conversations:
         fields["conversations"] = messages

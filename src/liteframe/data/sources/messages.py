@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os.path
 import reprlib
+from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
-from liteframe.data.sources.unread_fields import require_whole_answer
+from liteframe.data.sources.unread_fields import require_no_media, require_whole_answer
 from liteframe.data.sources.video_part import part_of_item
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
@@ -21,6 +23,8 @@ _ROLE_NAMES = ("from", "role")
 _TEXT_NAMES = ("value", "content")
 _VIDEOS = ("video", "video_url", "input_video")
 _NAMED_BY = ("video", "video_url", "input_video", "path", "url")
+_OF_A_TURN = ("video", "videos")
+_PLACES = ("url", "path", "src")
 _PICTURE_BY = ("image", "image_url", "path", "url")
 
 
@@ -48,9 +52,9 @@ def said_by_turns(turns: list[dict[str, Any]], where: str) -> list[tuple[str, st
     found = []
     for number, turn in enumerate(turns, start=1):
         about = f"{where}: field conversations: turn {number}"
-        name, text = (_in_either(turn, names, about) for names in (_ROLE_NAMES, _TEXT_NAMES))
-        text = text_of_parts(text) if isinstance(text, list) else text
-        role = _ROLES.get(name.lower()) if isinstance(name, str) else None
+        name, text = _in_either(turn, _ROLE_NAMES, _role, about), _in_either(turn, _TEXT_NAMES, _bare_text, about)
+        text, role = text_of_parts(text) if isinstance(text, list) else text, _role(name)
+        require_no_media(turn, number, where)
         if role == "answer":
             require_whole_answer(turn, number, where)
         if role is None or not isinstance(text, str):
@@ -62,12 +66,42 @@ def said_by_turns(turns: list[dict[str, Any]], where: str) -> list[tuple[str, st
     return found
 
 
-def _in_either(turn: dict[str, Any], names: tuple[str, str], about: str) -> Any:
-    """What a turn has in one of two fields, or in both alike."""
-    values = [value for name in names if (value := turn.get(name)) is not None]
-    if len(values) == 2 and values[0] != values[1]:
+def _given(turn: dict[str, Any], names: tuple[str, ...]) -> list[Any]:
+    """What a turn has in those of some fields that hold anything: Parquet fills those of other turns with nulls."""
+    return [value for name in names if (value := turn.get(name)) is not None]
+
+
+def _in_either(turn: dict[str, Any], names: tuple[str, str], meaning: Callable[[Any], Any], about: str) -> Any:
+    """What a turn has in one of two fields, or in both with the same meaning."""
+    values = _given(turn, names)
+    if len(values) == 2 and values[0] != values[1] and (meaning(values[0]) or 0) != (meaning(values[1]) or 1):
         raise ManifestError(f"{about} says different things in {names[0]!r} and {names[1]!r}; keep one of them")
     return values[0] if values else None
+
+
+def _role(name: Any) -> str | None:
+    """What a name of a speaker means; None of one that is not known."""
+    return _ROLES.get(name.lower()) if isinstance(name, str) else None
+
+
+def _bare_text(text: Any) -> Any:
+    """What a text says, however its video and its parts are written."""
+    text = text_of_parts(text) if isinstance(text, list) else text
+    return text.replace(VIDEO, VIDEO.strip()).strip() if isinstance(text, str) else text
+
+
+def says_the_same(turns: Any, others: Any) -> bool:
+    """Whether two lists of turns are the same but for the names of speakers and fields."""
+    try:
+        return turns == others or _meaning(turns) == _meaning(others)
+    except (ManifestError, AttributeError, TypeError):  # of turns that cannot be read
+        return False
+
+
+def _meaning(turns: list[dict[str, Any]]) -> list[Any]:
+    read = _ROLE_NAMES + _TEXT_NAMES
+    own = [{name: value for name, value in turn.items() if value is not None and name not in read} for turn in turns]
+    return [(role, _bare_text(text), rest) for (role, text), rest in zip(said_by_turns(turns, ""), own, strict=True)]
 
 
 def text_of_parts(parts: list[Any]) -> Any:
@@ -120,14 +154,17 @@ def _videos(conversations: Any) -> list[tuple[int, Any, dict[str, Any]]]:
     """Number of the turn, from 1, name and part of each video that a message in parts names."""
     found = []
     for number, turn in enumerate(conversations if isinstance(conversations, list) else [], start=1):
-        parts = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
-        for part in parts if isinstance(parts, list) else []:
-            if isinstance(part, dict) and part.get("type") in _VIDEOS:
-                named = next((part[name] for name in _NAMED_BY if part.get(name)), None)
-                if isinstance(named, dict):
-                    named = named.get("url", named.get("path"))
-                if named is not None:
-                    found.append((number, named, part))
+        if not isinstance(turn, dict):
+            continue
+        listed = [text for text in _given(turn, _TEXT_NAMES) if isinstance(text, list)]
+        parts = [part for part in chain(*listed) if isinstance(part, dict) and part.get("type") in _VIDEOS]
+        named = [(part, next((part[name] for name in _NAMED_BY if part.get(name)), None)) for part in parts]
+        for value in _given(turn, _OF_A_TURN):
+            named += [(turn, video) for video in (value if isinstance(value, list) else [value])]
+        for part, video in named:
+            place = next(iter(_given(video, _PLACES)), None) if isinstance(video, dict) else video
+            if place:
+                found.append((number, place, part))
     return found
 
 

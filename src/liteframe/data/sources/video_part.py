@@ -12,16 +12,25 @@ from typing import Any
 from liteframe.data.sources.row_fields import RowFields
 
 _OF_OTHERS = re.compile(
-    r"(?:video|clip|segment|seg|time|timestamp|frame)?(start|begin|end|stop)(?:ing)?"
-    r"(?:time|timestamp|ts|s|sec|secs|second|seconds|ms|frame|index|idx)?"
+    r"(?:video|clip|segment|seg|chunk|part|shot|time|timestamp|frame|ts|t)?(?:clip|segment|time)?"
+    r"(start|begin|end|stop)(?:ing)?(?:time|timestamp|ts|t|frame)?(?:in)?"
+    r"(?:s|sec|secs|second|seconds|ms|msec|millisecond|milliseconds|index|idx)?"
 )
-_MOMENT = re.compile(
-    r"\s*(?=[\d.])(?:\d+(?::\d+){0,2}(?:[.,]\d+)?\s*s?|(?:\d+\s*h)?\s*(?:\d+\s*m(?:in)?)?\s*(?:\d+(?:\.\d+)?\s*s)?)\s*"
+_UNIT = r"(?:\d+\s*h(?:ours?|rs?)?)?\s*(?:\d+\s*m(?:in(?:ute)?s?)?)?\s*(?:\d+(?:[.,]\d+)?\s*(?:m?s|m?secs?|seconds?))?"
+_MOMENT = re.compile(rf"\s*(?=[\d.])(?:\d+(?:[:;]\d+){{0,3}}(?:[.,]\d+)?\s*(?:m?s)?|{_UNIT})\s*", re.IGNORECASE)
+_MEASURED = re.compile(r"\d\s*(?:[:hms]|[.,]\d)", re.IGNORECASE)
+"""What tells a text about moments from one of numbers and dates joined by a dash: a colon, a unit or a fraction."""
+_RANGE = re.compile(r"bounds?|[a-z]*(?:bounds?|range|interval|span|window)")
+_BETWEEN = re.compile(r"\s*(?:-+>?|[\u2013\u2014~\u2192]|\.{2,3})\s*|\s+to\s+|\s*,\s+|;\s*")
+_BOTH = re.compile(
+    r"clip|bounds?|segment|time|timerange|startend"
+    r"|(?:video|clip)(?:bounds?|clip|segment|range|interval|span|window|times?)"
 )
-_BOTH = re.compile(r"clip|bounds?|segment|timerange|(?:video|clip)(?:bounds?|segment|range|interval|span|window|time)")
 """Names of fields in which one value tells both ends, of what is seen and not of what is to be found in it."""
 _LENGTH = re.compile(r"(?:clip|segment|seg|part)?(?:duration|length)(?:s|sec|secs|seconds|ms|frames)?")
 _FRAGMENT = re.compile(r"(?i:https?)://[^#]*#(?:[^#]*&)?(?P<part>t=[^#&]*\d[^#&]*)")
+_LONGEST = 80
+"""Characters of a text that may tell moments."""
 _IN_WORDS = "tells a part of the video, and what is read is 'start' and 'end', in seconds"
 _WHOLE = 'where the file is that part already, add "start": 0'
 
@@ -43,10 +52,8 @@ def take_part(row: RowFields, foreign: bool) -> tuple[float | None, float | None
             return _taken_clip(row) if foreign and _is_pair(row.rest.get("clip")) else _require_none(row)
     start, end = (row.seconds(name) for name in names)
     _require_order(row, names[1], start, end)
-    if (start is None) != (end is None) and len(other := _limits(row.rest)) == 1:
-        ((limit, name),) = other.items()
-        if limit == ("end" if end is None else "start"):
-            raise row.fault(name, f"{_IN_WORDS}; rename it, or drop it")
+    if (start is None) != (end is None) and (name := _other_limit(row.rest, start)) is not None:
+        raise row.fault(name, f"{_IN_WORDS}; rename it, or drop it")
     if start and end is None and (length := _length(row.rest)) is not None:
         raise row.fault(length, f"may end the part that starts at {start} s; write its 'end', or drop or rename it")
     return start, end
@@ -91,17 +98,41 @@ def part_of_url(url: str) -> str | None:
 
 
 def _limits(fields: dict[str, Any]) -> dict[str, str]:
-    """The first fields with a moment at which, by their names, something begins ("start") and ends ("end")."""
+    """The first fields at whose moments, by their names, something begins ("start") and ends ("end").
+
+    Where one is a moment, the other is a limit whatever it holds; but none stands for one where all begins at 0.
+    """
     found: dict[str, str] = {}
+    others: dict[str, str] = {}
     for name, value in fields.items():
-        if (told := _told_by(name)) in ("start", "end") and _is_moment(value):
-            found.setdefault(told, name)
+        if (told := _told_by(name)) in ("start", "end"):
+            (found if _is_moment(value) else others).setdefault(told, name)
+    if len(found) == 1:
+        ((told, name),) = found.items()
+        other = others.get("end" if told == "start" else "start")
+        if other is not None and not (told == "start" and _is_zero(fields[name]) and _is_nothing(fields[other])):
+            found["end" if told == "start" else "start"] = other
     return found
+
+
+def _other_limit(fields: dict[str, Any], start: float | None) -> str | None:
+    """The field under another name that ends what begins at `start`, or begins it where that is None.
+
+    A row that begins at 0 is its file: what is no moment there is its own.
+    """
+    limits = _limits(fields)
+    if len(limits) == 2:
+        return None
+    missing = "start" if start is None else "end"
+    named = {name: value for name, value in fields.items() if _told_by(name) == missing and not _is_nothing(value)}
+    return limits.get(missing) or (next(iter(named), None) if start != 0 else None)
 
 
 def _both(fields: dict[str, Any]) -> str | None:
     """The first field that by its name and value tells both ends."""
-    return next((name for name, value in fields.items() if _told_by(name) == "both" and _are_ends(value)), None)
+    return next(
+        (name for name, value in fields.items() if _told_by(name) == "both" and _are_ends(_bare(name), value)), None
+    )
 
 
 def _length(fields: dict[str, Any]) -> str | None:
@@ -109,10 +140,14 @@ def _length(fields: dict[str, Any]) -> str | None:
     return next((name for name, value in fields.items() if _told_by(name) == "length" and _is_moment(value)), None)
 
 
+def _bare(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name).lower()
+
+
 @lru_cache(4096)
 def _told_by(name: str) -> str:
     """What a name says is told: "start", "end", "both" or "length"; else empty. Rows of a list have the same few."""
-    bare = re.sub(r"[-_ ]", "", name).lower()
+    bare = _bare(name)
     if match := _OF_OTHERS.fullmatch(bare):
         return "start" if match[1] in ("start", "begin") else "end"
     return "both" if _BOTH.fullmatch(bare) else "length" if _LENGTH.fullmatch(bare) else ""
@@ -120,23 +155,43 @@ def _told_by(name: str) -> str:
 
 def _is_moment(value: Any) -> bool:
     if isinstance(value, str):
-        return _MOMENT.fullmatch(value) is not None
+        return len(value) <= _LONGEST and _MOMENT.fullmatch(value) is not None
+    if isinstance(value, list):
+        return len(value) == 1 and not isinstance(value[0], list) and _is_moment(value[0])
     return _is_number(value) or isinstance(value, time | timedelta | Decimal)  # as Parquet gives them
 
 
-def _are_ends(value: Any) -> bool:
+def _is_nothing(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, str) and not value.strip()) or value == []
+
+
+def _are_ends(name: str, value: Any) -> bool:
     """Whether a value is two moments: a pair, alone in a list or not, an object, or a text."""
     if isinstance(value, dict):
         return len(_limits(value)) == 2
     if isinstance(value, str):
-        return len(ends := re.split(r"-|\u2013|~| to ", value)) == 2 and all(map(_is_moment, ends))
+        bare = value.strip() if len(value) <= _LONGEST else ""
+        if bare[:1] in ("[", "(") and bare[-1:] in ("]", ")"):
+            return len(ends := bare.strip("[]() ").split(",")) == 2 and all(
+                _is_moment(end.strip(" '\"")) for end in ends
+            )
+        is_told = _MEASURED.search(bare) or (_RANGE.fullmatch(name) and not _are_names(re.findall(r"\d+", bare)))
+        return bool(is_told) and len(ends := _BETWEEN.split(bare)) == 2 and all(map(_is_moment, ends))
     if isinstance(value, list) and len(value) == 1:
-        return not isinstance(value[0], str) and _are_ends(value[0])
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_moment, value))
+        return not isinstance(value[0], str) and _are_ends(name, value[0])
+    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_moment, value)):
+        return False
+    return not all(isinstance(end, str) for end in value) or not _are_names(value)
+
+
+def _are_names(texts: list[str]) -> bool:
+    """Whether numbers are those of files or years: of leading zeros, or four digits each."""
+    return all(text.isdigit() and ((len(text) > 1 and text[0] == "0") or len(text) == 4) for text in texts)
 
 
 def _is_zero(moment: Any) -> bool:
-    return not moment or (isinstance(moment, str) and not moment.strip(" 0:.,s"))
+    moment = moment[0] if isinstance(moment, list) and moment else moment
+    return not moment or (isinstance(moment, str) and not moment.strip(" 0:;.,ms"))
 
 
 def _is_number(value: Any) -> bool:

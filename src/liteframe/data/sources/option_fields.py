@@ -1,0 +1,68 @@
+"""The fields of a row in which a list may hold the options of a question, and their texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from string import ascii_uppercase
+from typing import Any
+
+_NAME = re.compile(r"option(?!al)|choice|candidate|index2ans", re.IGNORECASE)
+_NUMBERED = re.compile(
+    r"[A-F]|a[-_ ]?\d{1,2}|(?:option|opt|choice|candidate|answer|ans)[-_ ]?(?:\d{1,2}|[A-H])", re.IGNORECASE
+)
+_LABEL = re.compile(r"[A-Za-z]|\d{1,2}")
+_ENUMERATED = re.compile(r"(?:^|\s)\(?(?:[A-Z]|\d{1,2})[.):]\s*")
+_SEPARATED = re.compile(r"[\n;|]|,\s")
+_DEEPEST = 4
+
+
+def option_fields(question: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Name and texts of each field that may hold what an answer's letter or number stands for.
+
+    Those whose names say so (`options`, `option`, `answer_choices`, `candidates`, ...), if they hold two texts or more,
+    and numbered ones (`option_0`, `A`), if there are two or more, under the name of the first.
+    """
+    numbered: dict[str, str] = {}
+    for name, value in question.items():
+        if (kind := _kind_of(name)) == "one" and isinstance(value, str | int | float) and not isinstance(value, bool):
+            numbered[name] = str(value)
+        elif kind and len(texts := _texts(value)) > 1 and "".join(texts) != ascii_uppercase[: len(texts)]:
+            yield name, texts
+    if len(numbered) > 1:
+        yield next(iter(numbered)), list(numbered.values())
+
+
+@lru_cache(4096)
+def _kind_of(name: str) -> str:
+    """What a field is by its name: "one" option, "all" of them, or none (empty). Rows of a list have the same few."""
+    return "one" if _NUMBERED.fullmatch(name) else "all" if _NAME.search(name) else ""
+
+
+def _texts(value: Any) -> list[str]:
+    """The options that a field holds: in a list, an object of letters, a list of objects, or written into one text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.lstrip()[:1] in ("[", "{") else value
+        except (ValueError, RecursionError):
+            value = value.strip("[]{} ")
+    if isinstance(value, str):
+        parts = _ENUMERATED.split(value)
+        return [part.strip(" '\"") for part in (parts if len(parts) > 2 else _SEPARATED.split(value)) if part.strip()]
+    items = list(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+    leaves = _leaves(items)
+    if any(isinstance(item, list | dict) for item in items):  # labels beside texts: {"label": ["A"], "text": ["a cat"]}
+        named = [leaf for leaf in leaves if not _LABEL.fullmatch(leaf)]
+        return named if len(named) > 1 else leaves
+    return leaves
+
+
+def _leaves(value: Any, depth: int = 0) -> list[str]:
+    if isinstance(value, list | dict) and depth < _DEEPEST:
+        items = value.values() if isinstance(value, dict) else value
+        return [leaf for item in items for leaf in _leaves(item, depth + 1)]
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+        return []
+    return [str(value)]
