@@ -208,3 +208,25 @@ def test_places_in_an_answer_are_texts_where_they_are_written_out() -> None:
         turns_of({"conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "<bbox>"}]})
     asked_of_html = {"question": "Which tag?", "options": ["<video>", "<audio>"], "answer": "<audio>"}
     assert choices_of({"path": "a.mp4", **asked_of_html})[0]["options"] == ["<video>", "<audio>"]
+
+
+@pytest.mark.parametrize(
+    ("path", "video", "two"),
+    [
+        ("a.mp4", "b.mp4", True),
+        ("clips/1.mp4", ["full/1.mp4"], True),
+        ("a.mp4", {"bytes": None, "path": "b.webm"}, True),
+        ("videos/a.mp4", "/data/videos/a.mp4", False),
+        ("videos\\a.mp4", "a.mp4", False),
+        ("a.mp4", "G_10293", False),
+        ("a.mp4", {"fps": 25}, False),
+    ],
+)
+def test_a_row_whose_path_and_video_are_two_files_is_refused(path: str, video: Any, two: bool, tmp_path: Path) -> None:
+    if not two:
+        assert read(tmp_path, path=path, video=video)
+        return
+    with pytest.raises(
+        ManifestError, match=r"x\.jsonl:1: fields 'path' and 'video': name different videos, .* keep one"
+    ):
+        read(tmp_path, path=path, video=video)

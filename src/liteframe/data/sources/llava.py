@@ -15,8 +15,10 @@ it into Parquet.
 from __future__ import annotations
 
 import reprlib
+from pathlib import PurePosixPath
 from typing import Any
 
+from liteframe.data.sources.folder import VIDEO_SUFFIXES
 from liteframe.data.sources.messages import says_the_same, video_said
 from liteframe.data.sources.video_part import part_of_item
 from liteframe.errors import ManifestError
@@ -49,6 +51,34 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     if paths:
         fields["path"] = next(iter(paths.values()))
     return fields
+
+
+def require_one_path(fields: dict[str, Any], where: str) -> None:
+    """Refuses a row whose `path` and `video` are files of which neither path ends in the other.
+
+    Other texts in `video`, such as an id, are the list's own.
+
+    Raises:
+        ManifestError: names both files.
+    """
+    path = fields.get("path")
+    for name in ("video", "videos"):
+        video = fields.get(name)
+        video = video[0] if isinstance(video, list) and len(video) == 1 else video
+        video = video.get("path") if isinstance(video, dict) else video
+        if not isinstance(path, str) or not isinstance(video, str) or not _is_file(video):
+            continue
+        own, other = (PurePosixPath(each.replace("\\", "/")).parts for each in (path, video))
+        least = min(len(own), len(other))
+        if own[-least:] != other[-least:]:
+            raise ManifestError(
+                f"{where}: fields 'path' and {name!r}: name different videos, {reprlib.repr(path)} and"
+                f" {reprlib.repr(video)}; keep one of them"
+            )
+
+
+def _is_file(video: str) -> bool:
+    return PurePosixPath(video).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _only(video: Any, where: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from liteframe.data.sources.json_list import json_list
 from liteframe.data.sources.list_root import ListRoot
-from liteframe.data.sources.llava import manifest_fields
+from liteframe.data.sources.llava import manifest_fields, require_one_path
 from liteframe.data.sources.messages import require_one_video
 from liteframe.data.sources.row_fields import MAX_NAME, RowFields
 from liteframe.data.sources.video_part import part_of_item, part_of_url, take_part
@@ -115,6 +115,8 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
     if not isinstance(found, dict):
         raise ManifestError(f"{where}: a row is a JSON object with at least 'path', not {type(found).__name__}")
     foreign = "path" not in found
+    if not foreign:
+        require_one_path(found, where)
     row = RowFields(manifest_fields(found, where) if foreign else found, where)
     data_source = row.rest.get("data_source") if foreign else None
     name, given_id = row.text("path", MAX_NAME), row.name("id")
