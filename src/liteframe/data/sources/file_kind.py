@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from liteframe.data.remote.content import other_kind
-from liteframe.data.sources.folder import VIDEO_SUFFIXES
+from liteframe.data.sources.video_suffixes import VIDEO_SUFFIXES
 from liteframe.errors import ManifestError
 
 _LISTS = frozenset({".json", ".jsonl", ".ndjson", ".parquet"})

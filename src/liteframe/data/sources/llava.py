@@ -18,9 +18,9 @@ import reprlib
 from pathlib import PurePosixPath
 from typing import Any
 
-from liteframe.data.sources.folder import VIDEO_SUFFIXES
 from liteframe.data.sources.messages import says_the_same, video_said
 from liteframe.data.sources.video_part import part_of_item
+from liteframe.data.sources.video_suffixes import VIDEO_SUFFIXES
 from liteframe.errors import ManifestError
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from liteframe.data.remote.file import is_url
 from liteframe.data.sources.file_kind import is_video
-from liteframe.data.sources.folder import VIDEO_SUFFIXES
 from liteframe.data.sources.kept_tables import ListFile, are_long, kept_table
 from liteframe.data.sources.list_blocks import list_blocks
 from liteframe.data.sources.list_root import ListRoot
@@ -19,6 +18,7 @@ from liteframe.data.sources.row_block import RowBlock, blocks_of
 from liteframe.data.sources.row_names import ListNames, NameTable, named_apart
 from liteframe.data.sources.row_table import RowTable
 from liteframe.data.sources.video_row import ParsedRow, VideoRow, unusable
+from liteframe.data.sources.video_suffixes import VIDEO_SUFFIXES
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
 

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from liteframe.data.remote.fetched import fetched_file
 from liteframe.data.remote.objects import objects_below
 from liteframe.data.sources.file_kind import is_video, require_source
-from liteframe.data.sources.folder import VIDEO_SUFFIXES
 from liteframe.data.sources.video_row import VideoRow
+from liteframe.data.sources.video_suffixes import VIDEO_SUFFIXES
 from liteframe.errors import ManifestError
 from liteframe.system.shown_url import shown_url
 

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from liteframe.data.sources.file_kind import is_parquet
-from liteframe.data.sources.folder import VIDEO_SUFFIXES
 from liteframe.data.sources.json_text import json_rows
 from liteframe.data.sources.parquet import parquet_rows
+from liteframe.data.sources.video_suffixes import VIDEO_SUFFIXES
 from liteframe.errors import DataError, ManifestError
 from liteframe.evaluation.benchmarks.archives import packed_in
 from liteframe.system.bounded_text import parse_json
