@@ -140,7 +140,7 @@ def test_settings_and_refusals() -> None:
         "compressor": "longvu",
         "ratio": 16.0,
         "on": "tokens before the projector",
-        **{"window": 16, "distinct": 0.83, "threshold": 0.65, "chunk": 8},
+        **{"window": 16, "distinct": 0.9, "threshold": 0.65, "chunk": 8},
     }
     for setting, value in {"window": 0, "chunk": 0, "distinct": 2.0, "threshold": -2.0}.items():
         with pytest.raises(ConfigError, match=setting):

@@ -66,7 +66,8 @@ class LongVUVideoLLM(UnevenVideoLLM):
     Args:
         inner: the Video LLM as it is without; its encoder keeps frames apart, and nothing compressed behind it.
         ratio: how many times fewer tokens are asked for.
-        window, distinct: of `distinct_frames`.
+        window, distinct: of `distinct_frames`; the official 0.83 is for DINOv2's tokens, and 0.9 was chosen for those
+            of the tiny world's encoder on its tuning seed.
         threshold, chunk: of `changed`.
 
     Raises:
@@ -76,11 +77,11 @@ class LongVUVideoLLM(UnevenVideoLLM):
     whole_prompts = True
     official = Official(
         "windows of 16 frames, chunks of 8, and the video",
-        "the encoder's own tokens stand in for DINOv2's, and are so alike in the tiny world that of most windows a"
-        " single frame stays; InternVL's pixel shuffle and projector stand in for the trained sampler, the ratio for"
-        " what the context has room for; what is too many is dropped from frames of fewer rows and columns, and cut off"
-        " exactly",
-        "not measured",
+        "the encoder's own tokens stand in for DINOv2's, so frames are left out from a likeness of 0.9 to their window"
+        " on, where the official code has 0.83; InternVL's pixel shuffle and projector stand in for the trained"
+        " sampler, the ratio for what the context has room for; what is too many is dropped from frames of fewer rows"
+        " and columns, and cut off exactly",
+        "with 0.83 0.461 for 0.539 at 16 frames and 0.696 for 0.765 at 64; 0.96 is the best at 64 alone, 0.824",
     )
     """How it stands to its authors' code."""
 
@@ -89,7 +90,7 @@ class LongVUVideoLLM(UnevenVideoLLM):
         inner: VideoLLM,
         ratio: float = 16.0,
         window: int = 16,
-        distinct: float = 0.83,
+        distinct: float = 0.9,
         threshold: float = 0.65,
         chunk: int = 8,
     ) -> None:
