@@ -25,8 +25,10 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from liteframe.data.transforms import normalized_for
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import VisionTokens
+from liteframe.models.student.vit import project_pixels
 from liteframe.ops.pooling import check_size
 
+_PIXELS = (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
 _EXPANSION = 4
 _ALIGNED = 8
 
@@ -180,14 +182,20 @@ class VideoPandaBackbone(nn.Module):
             raise GeometryError(f"frames must have the axes (B, T, C, H, W), got shape {tuple(frames_BTCHW.shape)}")
         batch, frames, _, height, width = frames_BTCHW.shape
         check_size(height, width, self.size_multiple)
-        pixels_BTCHW = normalized_for(frames_BTCHW, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
-        patches_MCHW = self.patches(pixels_BTCHW.flatten(0, 1).to(self.patches.weight.dtype))
-        patches_BTHWC = patches_MCHW.permute(0, 2, 3, 1).contiguous().unflatten(0, (batch, frames))
+        patches_BTHWC = self._patches(frames_BTCHW.flatten(0, 1)).unflatten(0, (batch, frames))
         whole = frames - frames % self.clip_frames
         clips_NTHWC = patches_BTHWC[:, :whole].unflatten(1, (-1, self.clip_frames)).flatten(0, 1)
         rows = [self._rows(part) for part in (clips_NTHWC, patches_BTHWC[:, whole:]) if part.numel()]
         rows_BTNC = torch.cat([part.reshape(batch, -1, *part.shape[2:]) for part in rows], dim=1)
         return VisionTokens(rows_BTNC.unsqueeze(2), cls_BTC=rows_BTNC[:, :, 0])
+
+    def _patches(self, frames_MCHW: Tensor) -> Tensor:
+        """One token of each patch, (M, H, W, C)."""
+        if frames_MCHW.dtype == torch.uint8:
+            patches_MCHW = project_pixels(frames_MCHW, self.patches, *_PIXELS)
+        else:
+            patches_MCHW = self.patches(normalized_for(frames_MCHW, *_PIXELS).to(self.patches.weight.dtype))
+        return patches_MCHW.permute(0, 2, 3, 1).contiguous()
 
     def _rows(self, patches_NTHWC: Tensor) -> Tensor:
         """Tokens of clips in the order of the LLM, (N, T, 1 + H (W + 1), C)."""
