@@ -18,17 +18,19 @@ It runs as it would be deployed. Attention with one query needs neither keys nor
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from liteframe.data.transforms import normalized_for
+from liteframe.data.transforms import Colour, normalized_for
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.student.vit import project_pixels
 from liteframe.ops.pooling import check_size
 
-_PIXELS = (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
+_PIXELS: tuple[Colour, Colour] = (
+    (OPENAI_CLIP_MEAN[0], OPENAI_CLIP_MEAN[1], OPENAI_CLIP_MEAN[2]),
+    (OPENAI_CLIP_STD[0], OPENAI_CLIP_STD[1], OPENAI_CLIP_STD[2]),
+)
 _EXPANSION = 4
 _ALIGNED = 8
 
