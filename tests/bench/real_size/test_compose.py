@@ -154,4 +154,4 @@ def test_operations_of_an_encoder_whose_frames_see_each_other_are_counted_on_a_c
     subject = build_subject("video-panda", tiny, Llm.build(tiny, cpu, torch.float32), cpu, torch.float32)
     clip = flops_of(lambda: subject.video_llm.backbone(subject.frames(4)))
     assert EncoderWork(subject).encode(8) == 2 * clip
-    assert clip > 4 * flops_of(lambda: subject.video_llm.backbone(subject.frames(1))), "a single frame has no neighbours"
+    assert clip > 4 * flops_of(lambda: subject.video_llm.backbone(subject.frames(1))), "a single one has no neighbours"

@@ -17,6 +17,8 @@ from liteframe.models.rivals.video_panda import QueryPooling, VideoPandaBackbone
 from small_teachers import randomise
 
 PATCH, HEADS = 4, 2
+Grid = dict[tuple[int, ...], Tensor]
+"""What stands at (frame, row, column)."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def attended(pooling: QueryPooling, query_C: Tensor, tokens: list[Tensor], scale
     return query_C + pooling.output(torch.cat(mixed))  # type: ignore[arg-type]
 
 
-def convolved(grid: dict[tuple[int, ...], Tensor], taps: dict[tuple[int, ...], Tensor]) -> dict[tuple[int, ...], Tensor]:
+def convolved(grid: Grid, taps: Grid) -> Grid:
     """At each place the sum of its neighbours, a weight a channel and offset; there is nothing outside of the grid."""
     return {
         place: sum(  # type: ignore[misc]
@@ -56,14 +58,11 @@ def convolved(grid: dict[tuple[int, ...], Tensor], taps: dict[tuple[int, ...], T
     }
 
 
-def local(model: Any, patches: dict[tuple[int, ...], Tensor]) -> dict[tuple[int, ...], Tensor]:
-    """The local encoding of a clip, whose patches are at (frame, row, column)."""
+def local(model: Any, patches: Grid) -> Grid:
+    """The local encoding of a clip."""
     temporal = {(k - 1, 0, 0): model.temporal.weight[:, 0, k, 0] for k in range(3)}
     spatial = {
-        (t - 1, i - 1, j - 1): model.spatial[t].weight[:, 0, i, j]
-        for t in range(3)
-        for i in range(3)
-        for j in range(3)
+        (t - 1, i - 1, j - 1): model.spatial[t].weight[:, 0, i, j] for t in range(3) for i in range(3) for j in range(3)
     }
     inner = convolved({place: model.narrow(token) for place, token in patches.items()}, temporal)
     mixed = {p: patches[p] + model.widen(inner[p] + model.temporal.bias) for p in patches}
