@@ -23,6 +23,7 @@ TOKENS = {
     "fastvit-1024": (4, 16, 16, 3072),
     "mobilenet-v5": (4, 16, 16, 2048),
     "mobilenet-v5-768": (4, 16, 16, 2048),
+    "video-panda": (4, 1, 273, 1024),
 }
 """Of a clip of 4 frames, after the method's compression."""
 

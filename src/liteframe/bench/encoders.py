@@ -17,6 +17,7 @@ from liteframe.bench.real_size.shapes import ATTENTION, Shapes
 from liteframe.models.backbone import WAP, Compressor, Dense
 from liteframe.models.rivals.timm_backbone import TimmBackbone
 from liteframe.models.rivals.tome_vit import ToMeTeacher
+from liteframe.models.rivals.video_panda import VideoPandaBackbone
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.student.encoder_config import PRESETS
 from liteframe.models.student.temporal import TEMPORAL_MIXERS
@@ -92,6 +93,11 @@ def timm_backbone(name: str, native_size: int | None = None) -> Callable[[Shapes
     return make
 
 
+def video_panda(shapes: Shapes) -> VideoPandaBackbone:
+    """What Video-Panda has in the place of an image encoder."""
+    return VideoPandaBackbone((shapes.image_size, shapes.image_size), **shapes.video_panda)
+
+
 _FASTVIT, _MOBILENET = "fastvit_mci3", "mobilenetv5_300m_enc"
 _RELATIVE = "timm's fastvit_mci3, a relative of FastVLM's FastViTHD with the same stages and widths, not that itself"
 
@@ -144,6 +150,13 @@ ENCODERS: dict[str, ComparedEncoder] = {
         native_size=768,
         shuffle=False,
         note="16 x 16 tokens a frame, projector without pixel shuffle, as many tokens as Gemma 3n has",
+    ),
+    "video-panda": ComparedEncoder(
+        "Video-Panda, patches and a few small layers without an image encoder",
+        video_panda,
+        shuffle=False,
+        note="sees clips of 4 frames; 273 tokens a frame as there: 16 x 16, one that ends each row, a class token;"
+        " projector without pixel shuffle; keys and values are not made of each token, which halves its operations",
     ),
     **{
         f"student-{mixer}": ComparedEncoder(

@@ -144,3 +144,14 @@ def test_an_encoders_operations_are_those_that_are_planned_with() -> None:
     work = EncoderWork(build_subject("teacher", tiny, llm, cpu, torch.float32))
     assert work.encode(8) == pytest.approx(8 * vision_tower_flops(tiny.vision, (64, 64)))
     assert work.project(16) == pytest.approx(2 * 4 * (4 * 32 * 32 + 32 * 32)), "four tokens, after the shuffle"
+
+
+def test_operations_of_an_encoder_whose_frames_see_each_other_are_counted_on_a_clip() -> None:
+    from liteframe.bench.floor import flops_of
+    from liteframe.bench.real_size.subjects import Llm, build_subject
+
+    tiny, cpu = shapes("tiny", ""), torch.device("cpu")
+    subject = build_subject("video-panda", tiny, Llm.build(tiny, cpu, torch.float32), cpu, torch.float32)
+    clip = flops_of(lambda: subject.video_llm.backbone(subject.frames(4)))
+    assert EncoderWork(subject).encode(8) == 2 * clip
+    assert clip > 4 * flops_of(lambda: subject.video_llm.backbone(subject.frames(1))), "a single one has no neighbours"

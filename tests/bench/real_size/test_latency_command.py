@@ -138,6 +138,7 @@ def test_tokens_at_three_points(record: dict[str, Any]) -> None:
     assert found["teacher"] == (16, 4)
     assert found["teacher+wap"] == found["student"] == found["tome-teacher+wap"] == (1, 0.25)
     assert found["fastvit"] == (1, 1) and found["fastvit-1024"] == (4, 4)
+    assert found["video-panda"] == (7, 7), "two rows of two, each with one more, and a class token"
 
 
 def test_methods_inside_the_llm_tell_what_its_layers_see(record: dict[str, Any]) -> None:

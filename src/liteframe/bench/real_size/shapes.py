@@ -29,6 +29,7 @@ class Shapes:
         small_students: preset -> the fields of `LiteFrameConfig` that stand for it; published sizes if there are none.
         tome_merges: tokens that ToMe merges in each layer of the teacher.
         timm: timm name -> changes that make it small.
+        video_panda: the same of `VideoPandaBackbone`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Shapes:
     small_students: dict[str, dict[str, Any]] = field(default_factory=dict)
     tome_merges: int = 40
     timm: dict[str, dict[str, Any]] = field(default_factory=dict)
+    video_panda: dict[str, Any] = field(default_factory=dict)
 
     @property
     def vision(self) -> InternVLVisionConfig:
@@ -122,6 +124,7 @@ def _tiny() -> Shapes:
         small_students=students,
         tome_merges=4,
         timm={"fastvit_mci3": few_blocks, "mobilenetv5_300m_enc": {"channel_multiplier": 0.1}},
+        video_panda={"width": 32, "patch_size": 16},
     )
 
 

@@ -13,7 +13,6 @@ from liteframe.bench.floor import flops_of
 from liteframe.bench.real_size.shapes import Shapes
 from liteframe.bench.real_size.subjects import Subject
 from liteframe.models.flop_count import cost_of
-from liteframe.models.video_llm.model import LiteFrameBackbone
 
 _SHORT = 64
 
@@ -30,7 +29,7 @@ class EncoderWork:
     def __init__(self, subject: Subject) -> None:
         llm = subject.video_llm
         backbone: Any = llm.backbone
-        self._frames = backbone.encoder.config.clip_frames if isinstance(backbone, LiteFrameBackbone) else 1
+        self._frames = getattr(backbone, "clip_frames", 1)
         frames_BTCHW = subject.frames(self._frames)
         self._encode = flops_of(lambda: backbone(frames_BTCHW))
         projector: Any = llm.projector

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Colour
 from liteframe.models.student.self_attention import SelfAttention
 from liteframe.models.student.temporal import JOINT, MixerSettings, make_mixer
 
@@ -52,7 +52,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, frames_BCHW: Tensor) -> Tensor:
         if frames_BCHW.dtype == torch.uint8:
-            patches_BCHW = self._project_pixels(frames_BCHW)
+            patches_BCHW = project_pixels(frames_BCHW, self.projection, *_PIXELS)
         else:
             patches_BCHW = self.projection(frames_BCHW.to(self.projection.weight.dtype))
         grid = (patches_BCHW.shape[2], patches_BCHW.shape[3])
@@ -60,28 +60,31 @@ class PatchEmbedding(nn.Module):
         # The residual stream keeps the dtype of the products (bfloat16 under autocast): half the memory traffic.
         return tokens_BNC + resize_positions(self.position, self.grid, grid).to(tokens_BNC.dtype)
 
-    def _project_pixels(self, frames_BCHW: Tensor) -> Tensor:
-        """The projection of normalised frames, with the normalisation in its weight and bias instead of in the pixels.
 
-        It takes the place of passes over all pixels in float32. Pixels are centred as they are bytes, so that
-        bfloat16 holds each of them exactly and the bias stays small.
-        """
-        convolution = self.projection
-        means, deviations = _PIXELS
-        own = convolution.weight.dtype
-        exact = convolution.weight.to(torch.promote_types(own, torch.float32))
-        # By numbers, as tensors of them could not be copied to a GPU while a graph is captured.
-        of_frame = list(zip(means, deviations, strict=True))
-        pixels = of_frame * (exact.shape[1] // len(of_frame))
-        by_channel = [each / (255 * by) for each, (_, by) in zip(exact.unbind(1), pixels, strict=True)]
-        shifts = [each.sum((1, 2)) * (_CENTRE - 255 * mean) for each, (mean, _) in zip(by_channel, pixels, strict=True)]
-        weight = torch.stack(by_channel, dim=1)
-        assert convolution.bias is not None
-        bias = convolution.bias + torch.stack(shifts).sum(0)
-        device = frames_BCHW.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else own
-        centred_BCHW = (frames_BCHW ^ _CENTRE).view(torch.int8).to(dtype)  # as x - 128, without a carry
-        return F.conv2d(centred_BCHW, weight.to(dtype), bias.to(dtype), convolution.stride)
+def project_pixels(frames_BCHW: Tensor, convolution: nn.Conv2d, means: Colour, deviations: Colour) -> Tensor:
+    """The convolution of normalised frames, with the normalisation in its weight and bias instead of in the pixels.
+
+    It takes the place of passes over all pixels in float32. Pixels are centred as they are bytes, so that
+    bfloat16 holds each of them exactly and the bias stays small.
+
+    Args:
+        frames_BCHW: uint8.
+        convolution: to patches, without padding.
+        means, deviations: of its pixels, on the 0 to 1 scale.
+    """
+    own = convolution.weight.dtype
+    exact = convolution.weight.to(torch.promote_types(own, torch.float32))
+    # By numbers, as tensors of them could not be copied to a GPU while a graph is captured.
+    of_frame = list(zip(means, deviations, strict=True))
+    pixels = of_frame * (exact.shape[1] // len(of_frame))
+    by_channel = [each / (255 * by) for each, (_, by) in zip(exact.unbind(1), pixels, strict=True)]
+    shifts = [each.sum((1, 2)) * (_CENTRE - 255 * mean) for each, (mean, _) in zip(by_channel, pixels, strict=True)]
+    weight, shift = torch.stack(by_channel, dim=1), torch.stack(shifts).sum(0)
+    bias = shift if convolution.bias is None else convolution.bias + shift
+    device = frames_BCHW.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else own
+    centred_BCHW = (frames_BCHW ^ _CENTRE).view(torch.int8).to(dtype)  # as x - 128, without a carry
+    return F.conv2d(centred_BCHW, weight.to(dtype), bias.to(dtype), convolution.stride)
 
 
 class TransformerBlock(GradientCheckpointingLayer):
