@@ -177,7 +177,7 @@ def test_a_token_sees_its_frame_and_those_before(teacher: AutoGazeTeacher) -> No
     clips = pixels(1, 3, 3, TILE, TILE)
     named = [torch.tensor([[0, 3, 7]]), torch.tensor([[1, 20]]), torch.tensor([[5]])]
     whole = teacher.encode_patches(clips, named)
-    for frame, (begin, end) in enumerate([(0, 3), (3, 5), (5, 6)]):
+    for frame, begin in enumerate((0, 3, 5)):
         other = clips.clone()
         other[:, frame] = 0
         changed = (teacher.encode_patches(other, named) != whole).any(dim=-1)[0]

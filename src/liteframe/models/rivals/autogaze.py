@@ -115,7 +115,9 @@ class AutoGazeTeacher(InternVLTeacher):
         tile = self.size_multiple[0]
         rows, columns = (side // tile for side in clips_BTCHW.shape[3:])
         pixels_BTCHW = normalized_for(clips_BTCHW, _MEAN, _STD).to(self._dtype)
-        tiles_BRSTCHW = pixels_BTCHW.unflatten(4, (columns, tile)).unflatten(3, (rows, tile)).permute(0, 3, 5, 1, 2, 4, 6)
+        tiles_BRSTCHW = (
+            pixels_BTCHW.unflatten(4, (columns, tile)).unflatten(3, (rows, tile)).permute(0, 3, 5, 1, 2, 4, 6)
+        )
         place_RV = self._places(rows, columns).to(clips_BTCHW.device)
         named = []
         for ids_NK in self.gaze(tiles_BRSTCHW.flatten(0, 2)):
