@@ -1,4 +1,4 @@
-"""AutoGaze: naming patches equals reading the whole sequence anew at each step; the encoder sees those and no others."""
+"""AutoGaze: naming patches equals reading the whole sequence anew at each step; the encoder sees only those."""
 
 from __future__ import annotations
 
@@ -210,15 +210,15 @@ def own_pixels(frames: Tensor) -> Tensor:
 
 @torch.no_grad()
 def test_tokens_of_clips_are_joined_by_fours_in_their_order(teacher: AutoGazeTeacher) -> None:
-    frames = pixels(2, 8, 3, TILE, TILE)
+    frames = pixels(1, 8, 3, TILE, TILE)
     tokens = teacher(frames).tokens_BTHWC
-    assert tokens.shape == (2, 2, 2, 10, 32)
+    assert tokens.shape == (1, 2, 2, 10, 32)
     for clip in range(2):
         part = frames[:, 4 * clip : 4 * clip + 4]
         plain = teacher.encode_patches(part, teacher.named(part))
         joined = pixel_shuffle(tokens[:, clip], 0.5)
         torch.testing.assert_close(joined[:, 0], plain.unflatten(1, (5, 4)).flatten(2))
-    assert teacher(frames[:, :2]).tokens_BTHWC.shape == (2, 1, 2, 6, 32)
+    assert teacher(frames[:, :2]).tokens_BTHWC.shape == (1, 1, 2, 6, 32)
 
 
 def test_what_it_cannot_take_is_named(teacher: AutoGazeTeacher) -> None:

@@ -41,7 +41,7 @@ class Shapes:
     small_students: dict[str, dict[str, Any]] = field(default_factory=dict)
     tome_merges: int = 40
     timm: dict[str, dict[str, Any]] = field(default_factory=dict)
-    gaze: GazeConfig = GazeConfig()
+    gaze: GazeConfig = field(default_factory=GazeConfig)
 
     @property
     def vision(self) -> InternVLVisionConfig:

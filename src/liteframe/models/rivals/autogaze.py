@@ -160,7 +160,6 @@ class AutoGazeTeacher(InternVLTeacher):
 
     def _candidates(self, clips_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels (B, T, N, 3 * patch * patch) and positions (N, C) of the patches of all scales."""
-        tower: Any = self.vision_tower
         patch, grids = self.patch_size, self.gaze.config.grids
         rows, columns = (side // self.size_multiple[0] for side in clips_BTCHW.shape[3:])
         frames_FCHW = clips_BTCHW.flatten(0, 1).to(self._dtype)
