@@ -3,7 +3,7 @@
 Source: Shi et al., "Attend Before Attention: Efficient and Scalable Video Understanding via Autoregressive Gazing"
 (CVPR 2026, arXiv 2603.12254); written anew after reading the official code, around transformers' Llama.
 
-(CVPR 2026, arXiv 2603.12254); written anew after reading the official code, around the Llama of transformers.
+A shallow convolutional network makes tokens of each frame. A small causal Llama reads those of the first and names
 patches of it, several at a step, then reads the second frame behind them, and so on: what was named before is context.
 Patches are of several scales. The released model stops in each frame when a head of it expects a video rebuilt from the
 named patches to be close enough. Here the number of patches is given: it cannot be learnt without training.
