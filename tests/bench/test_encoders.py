@@ -18,6 +18,7 @@ TOKENS = {
     "student": (1, 16, 16, 1024),
     **{f"student-{preset}": (1, 16, 16, 1024) for preset in ("fast", "faster", "large")},
     "tome-teacher+wap": (1, 16, 16, 1024),
+    "autogaze": (1, 2, 196, 1024),
     "vit-b": (4, 32, 32, 1024),
     "fastvit": (4, 7, 7, 3072),
     "fastvit-1024": (4, 16, 16, 3072),
@@ -56,7 +57,7 @@ def test_every_method_is_a_backbone(name: str) -> None:
     tokens_BTHWC = method.compressor(backbone(torch.randn(2, 4, 3, side, side)))
     assert tokens_BTHWC.ndim == 5
     assert tokens_BTHWC.shape[0] == 2
-    assert tokens_BTHWC.shape[1] == 4 // (method.frames_per_group or method.compressor.frames_per_group)
+    assert tokens_BTHWC.shape[1] == -(-4 // (method.frames_per_group or method.compressor.frames_per_group))
 
 
 def test_every_mixer_and_preset_is_a_method_and_the_plain_vit_has_neither_mixers_nor_strides() -> None:

@@ -15,6 +15,7 @@ from transformers import InternVLVisionModel
 
 from liteframe.bench.real_size.shapes import ATTENTION, Shapes
 from liteframe.models.backbone import WAP, Compressor, Dense
+from liteframe.models.rivals.autogaze import AutoGazeTeacher
 from liteframe.models.rivals.timm_backbone import TimmBackbone
 from liteframe.models.rivals.tome_vit import ToMeTeacher
 from liteframe.models.rivals.video_panda import VideoPandaBackbone
@@ -68,6 +69,11 @@ def tome_teacher(shapes: Shapes) -> ToMeTeacher:
     return ToMeTeacher(InternVLVisionModel(shapes.vision), shapes.tome_merges)
 
 
+def autogaze(shapes: Shapes) -> AutoGazeTeacher:
+    """The same, encoding the patches alone that a gaze model names."""
+    return AutoGazeTeacher(InternVLVisionModel(shapes.vision), shapes.gaze)
+
+
 def student(preset: str = "paper", **changes: Any) -> Callable[[Shapes], LiteFrameBackbone]:
     """A maker of the student of that preset, with changes to its config."""
 
@@ -119,6 +125,15 @@ ENCODERS: dict[str, ComparedEncoder] = {
         compressor=WAP(),
         accuracy_relative="tome-teacher+wap",
         note="40 tokens merged in each of 24 layers, 64 of 1024 left; put back on the full grid before WAP",
+    ),
+    "autogaze": ComparedEncoder(
+        "InternViT-300M on the patches that AutoGaze names, frames of 392 px",
+        autogaze,
+        frames_per_group=16,
+        native_size=392,
+        note="clips of 16 frames; 212 patches of the first frame and 60 of each other, which the authors' model card of"
+        " NVILA-8B-HD-Video sets as the most: with random weights the number is set, not chosen; 392 px are its tile"
+        " for patches of 14 px, 448 px would be padded to 588; four patches make one token of the LLM",
     ),
     **{
         f"student-{preset}": ComparedEncoder(f"LiteFrame, preset {preset!r}", student(preset), frames_per_group=4)

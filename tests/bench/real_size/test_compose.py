@@ -113,6 +113,13 @@ def test_encoders_grow_with_the_frames_from_the_longest_run_below() -> None:
     assert sum(found[64].share.values()) == pytest.approx(1.0)
 
 
+def test_whole_clips_are_composed_of_whole_clips() -> None:
+    rows = [encoder_row("autogaze", 8, 100.0, 158), encoder_row("autogaze", 64, 640.0, 1112), prefill_row(64, 1.0)]
+    found = composed_rows(rows, {"autogaze": ENCODERS["autogaze"]}, (8, 16, 128), PlainWork(), 16384)
+    assert [row.stages["encode"].ms for row in found] == [100.0, 160.0, 1280.0], "8 frames cost more by the frame"
+    assert [row.tokens_llm for row in found] == [158, 278, 2224]
+
+
 def test_what_was_run_as_a_whole_is_not_composed_again() -> None:
     whole = LatencyRow("pipeline", "teacher", 8, {}, tokens_llm=1)
     rows = [encoder_row("teacher", 4, 100.0, 1024), prefill_row(64, 1.0), whole]
@@ -143,6 +150,10 @@ def test_an_encoders_operations_are_those_that_are_planned_with() -> None:
     llm = Llm.build(tiny, cpu, torch.float32)
     work = EncoderWork(build_subject("teacher", tiny, llm, cpu, torch.float32))
     assert work.encode(8) == pytest.approx(8 * vision_tower_flops(tiny.vision, (64, 64)))
+    gazed = EncoderWork(build_subject("autogaze", tiny, llm, cpu, torch.float32))
+    assert gazed.encode(32) == 2 * gazed.encode(16) == 32 * gazed.per_frame
+    assert gazed.encode(40) == gazed.encode(32) + gazed.encode(8)
+    assert gazed.encode(8) > 8 * gazed.per_frame / 2
     assert work.project(16) == pytest.approx(2 * 4 * (4 * 32 * 32 + 32 * 32)), "four tokens, after the shuffle"
 
 

@@ -117,8 +117,7 @@ def _composed(
     prefills: Sequence[LatencyRow],
     work: LlmWork,
 ) -> LatencyRow:
-    # Encoders go through frames or clips one like the other, so the time of one more is that of the last one.
-    base = next((row for row in reversed(encoders) if (row.frames or 0) <= frames), encoders[0])
+    base = _base(about, frames, encoders)
     timed = base.frames or 1
     factor = frames / timed
     stages = {
@@ -141,6 +140,18 @@ def _composed(
         dtype=base.dtype,
         note="composed of stages that were run apart or computed",
     )
+
+
+def _base(about: ComparedEncoder, frames: int, encoders: Sequence[LatencyRow]) -> LatencyRow:
+    """The row that a number of frames is composed of: the longest up to it, of whole groups where there is one.
+
+    Encoders go through frames or clips one like the other, so the time of one more is that of the last one; but a short
+    clip of AutoGaze costs more by the frame than a whole one.
+    """
+    group = about.frames_per_group or about.compressor.frames_per_group
+    if frames % group == 0:
+        encoders = [row for row in encoders if (row.frames or 0) % group == 0] or encoders
+    return next((row for row in reversed(encoders) if (row.frames or 0) <= frames), encoders[0])
 
 
 def _scaled(stage: StageTime, factor: float, frames: int) -> StageTime:

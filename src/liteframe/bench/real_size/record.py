@@ -71,6 +71,6 @@ def describe_method(subject: Subject, work: EncoderWork) -> LatencyMethod:
         accuracy_relative=method.accuracy_relative,
         image_size=subject.image_size,
         parameters_m=sum(weight.numel() for weight in subject.video_llm.backbone.parameters()) / 1e6,
-        gflops_per_frame=work.encode(1) / 1e9,
+        gflops_per_frame=work.per_frame / 1e9,
         frames_per_group=getattr(subject.model, "frames_per_line", subject.model.frames_per_group),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import InternVLConfig, InternVLVisionConfig
 
 from liteframe.errors import ConfigError
+from liteframe.models.rivals.gazing import GazeConfig
 from liteframe.models.student.encoder_config import LiteFrameConfig
 from liteframe.models.video_llm.base_vlm_configs import base_vlm_config
 
@@ -30,6 +31,7 @@ class Shapes:
         tome_merges: tokens that ToMe merges in each layer of the teacher.
         timm: timm name -> changes that make it small.
         video_panda: the same of `VideoPandaBackbone`.
+        gaze: sizes of AutoGaze's gaze model.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Shapes:
     tome_merges: int = 40
     timm: dict[str, dict[str, Any]] = field(default_factory=dict)
     video_panda: dict[str, Any] = field(default_factory=dict)
+    gaze: GazeConfig = field(default_factory=GazeConfig)
 
     @property
     def vision(self) -> InternVLVisionConfig:
@@ -120,11 +123,22 @@ def _tiny() -> Shapes:
         base_vlm="tiny",
         config=_with_attention(config),
         image_size=64,
-        native_sizes={1024: 128, 768: 96},
+        native_sizes={1024: 128, 768: 96, 392: 64},
         small_students=students,
         tome_merges=4,
         timm={"fastvit_mci3": few_blocks, "mobilenetv5_300m_enc": {"channel_multiplier": 0.1}},
         video_panda={"width": 32, "patch_size": 16},
+        gaze=GazeConfig(
+            image_size=32,
+            grids=(1, 2),
+            hidden_size=16,
+            layers=2,
+            heads=2,
+            intermediate_size=32,
+            patches_per_step=2,
+            first=3,
+            later=2,
+        ),
     )
 
 

@@ -55,7 +55,7 @@ def _cpu() -> list[Step]:
         Step("mixer", ("student", *_group("mixer")), CLIP),
         Step("prefill", (LLM,), 4096),
         Step("encoder", shared, 16),
-        *(Step("encoder", (name,), 4) for name in _native()),
+        *(Step("encoder", (name,), frames) for name in _native() for frames in _few(name)),
         *(Step("frozen", (name,), 4) for name in ("student", "teacher")),
     ]
 
@@ -95,7 +95,7 @@ def _tiny(device_type: str) -> list[Step]:
     steps = [
         Step("encoder", shared, 4),
         Step("encoder", shared, 8),
-        *(Step("encoder", (name,), 4) for name in _native()),
+        *(Step("encoder", (name,), frames) for name in _native() for frames in _few(name)),
         Step("mixer", ("student", *_group("mixer")), CLIP),
         *(Step("prefill", (LLM,), tokens) for tokens in (64, 128)),
     ]
@@ -123,6 +123,12 @@ def _same_size() -> tuple[str, ...]:
 
 def _native() -> tuple[str, ...]:
     return tuple(name for name in _group("encoder") if ENCODERS[name].native_size is not None)
+
+
+def _few(name: str) -> tuple[int, ...]:
+    """Frames that an encoder runs on where time is short: 4, or a whole group of more and then half of it."""
+    group = ENCODERS[name].frames_per_group or 1
+    return (4,) if group <= 4 else (group, group // 2)
 
 
 def methods_of(steps: Sequence[Step]) -> list[str]:

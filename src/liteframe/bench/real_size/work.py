@@ -23,26 +23,38 @@ class EncoderWork:
     What a compressor does is left out: a ten thousandth of an encoder.
 
     Args:
-        subject: its encoder runs once, on one frame or one clip; `flops_of` says how they are counted.
+        subject: its encoder runs once, on one frame or one clip, and once more for each length of a clip that is not
+            whole; `flops_of` says how they are counted.
     """
 
     def __init__(self, subject: Subject) -> None:
         llm = subject.video_llm
-        backbone: Any = llm.backbone
-        self._frames = getattr(backbone, "clip_frames", 1)
-        frames_BTCHW = subject.frames(self._frames)
-        self._encode = flops_of(lambda: backbone(frames_BTCHW))
+        self._subject, self._short = subject, {0: 0.0}
+        self._frames: int = getattr(llm.backbone, "clip_frames", 1)
+        self._encode = self._counted(self._frames)
         projector: Any = llm.projector
         token_1C = projector.linear_1.weight.new_zeros(1, projector.linear_1.in_features)
         self._project = flops_of(lambda: projector(token_1C))
         self._tokens_together = round(1 / llm.downsample_ratio) ** 2
 
+    @property
+    def per_frame(self) -> float:
+        """Of the encoder, mean over a whole clip."""
+        return self._encode / self._frames
+
     def encode(self, frames: int) -> float:
-        return self._encode * frames / self._frames
+        whole, short = divmod(frames, self._frames)
+        if short not in self._short:
+            self._short[short] = self._counted(short)
+        return self._encode * whole + self._short[short]
 
     def project(self, tokens: int) -> float:
         """Of `tokens` tokens as they leave the encoder, before the pixel shuffle."""
         return self._project * tokens / self._tokens_together
+
+    def _counted(self, frames: int) -> float:
+        backbone, frames_BTCHW = self._subject.video_llm.backbone, self._subject.frames(frames)
+        return flops_of(lambda: backbone(frames_BTCHW))
 
 
 class LlmWork:
