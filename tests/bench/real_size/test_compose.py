@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModel
 
 from liteframe.bench.encoders import ENCODERS
+from liteframe.bench.floor import flops_of
 from liteframe.bench.latency_record import LatencyRow
 from liteframe.bench.real_size.compose import composed_rows, groups_of, prefill_stage
 from liteframe.bench.real_size.rows import measured
@@ -158,7 +159,6 @@ def test_an_encoders_operations_are_those_that_are_planned_with() -> None:
 
 
 def test_operations_of_an_encoder_whose_frames_see_each_other_are_counted_on_a_clip() -> None:
-    from liteframe.bench.floor import flops_of
     from liteframe.bench.real_size.subjects import Llm, build_subject
 
     tiny, cpu = shapes("tiny", ""), torch.device("cpu")

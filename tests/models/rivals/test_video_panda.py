@@ -75,7 +75,7 @@ def loop_rows(model: VideoPandaBackbone, clip_TCHW: Tensor) -> list[list[Tensor]
     mean, std = (torch.tensor(each)[:, None, None] for each in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
     pixels_TCHW = (clip_TCHW.float() / 255 - mean) / std
     count, rows, columns = len(clip_TCHW), clip_TCHW.shape[2] // PATCH, clip_TCHW.shape[3] // PATCH
-    weight_CK = model.patches.weight.flatten(1)
+    weight_CK = model.patch_embedding.weight.flatten(1)
     patches = {
         (t, i, j): weight_CK @ pixels_TCHW[t, :, PATCH * i : PATCH * (i + 1), PATCH * j : PATCH * (j + 1)].flatten()
         for t in range(count)

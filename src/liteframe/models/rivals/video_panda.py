@@ -38,9 +38,9 @@ _ALIGNED = 8
 class QueryPooling(nn.Module):
     """Pre-norm multi-head attention of one query to N tokens, added to the query: (M, C) and (M, N, C) to (M, C).
 
-    The score of a token x is (Wq q) . (Wk x) = (Wk' Wq q) . x, and the mean of Wv x is Wv times the mean of x: so Wk and
-    Wv are multiplied with M vectors a head, not with M * N tokens. A bias of the keys would add the same to all scores of
-    a query and change nothing, so there is none.
+    The score of a token x is (Wq q) . (Wk x) = (Wk' Wq q) . x, and the mean of Wv x is Wv times the mean of x: so Wk
+    and Wv are multiplied with M vectors a head, not with M * N tokens. A bias of the keys would add the same to all
+    scores of a query and change nothing, so there is none.
 
     Args:
         width: C.
@@ -161,7 +161,7 @@ class VideoPandaBackbone(nn.Module):
         self.width, self.square, self.clip_frames = width, square, clip_frames
         self.image_size, self.size_multiple = image_size, patch_size * square
         check_size(*image_size, self.size_multiple)
-        self.patches = nn.Conv2d(3, width, patch_size, patch_size, bias=False)
+        self.patch_embedding = nn.Conv2d(3, width, patch_size, patch_size, bias=False)
         self.local = LocalEncoding(width)
         self.clip_token = ClipToken(width, heads)
         # By the square root of all channels, not of those of a head, as in the official code.
@@ -194,9 +194,9 @@ class VideoPandaBackbone(nn.Module):
     def _patches(self, frames_MCHW: Tensor) -> Tensor:
         """One token of each patch, (M, H, W, C)."""
         if frames_MCHW.dtype == torch.uint8:
-            patches_MCHW = project_pixels(frames_MCHW, self.patches, *_PIXELS)
+            patches_MCHW = project_pixels(frames_MCHW, self.patch_embedding, *_PIXELS)
         else:
-            patches_MCHW = self.patches(normalized_for(frames_MCHW, *_PIXELS).to(self.patches.weight.dtype))
+            patches_MCHW = self.patch_embedding(normalized_for(frames_MCHW, *_PIXELS).to(self.patch_embedding.weight.dtype))
         return patches_MCHW.permute(0, 2, 3, 1).contiguous()
 
     def _rows(self, patches_NTHWC: Tensor) -> Tensor:
