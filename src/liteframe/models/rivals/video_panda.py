@@ -196,7 +196,9 @@ class VideoPandaBackbone(nn.Module):
         if frames_MCHW.dtype == torch.uint8:
             patches_MCHW = project_pixels(frames_MCHW, self.patch_embedding, *_PIXELS)
         else:
-            patches_MCHW = self.patch_embedding(normalized_for(frames_MCHW, *_PIXELS).to(self.patch_embedding.weight.dtype))
+            patches_MCHW = self.patch_embedding(
+                normalized_for(frames_MCHW, *_PIXELS).to(self.patch_embedding.weight.dtype)
+            )
         return patches_MCHW.permute(0, 2, 3, 1).contiguous()
 
     def _rows(self, patches_NTHWC: Tensor) -> Tensor:
