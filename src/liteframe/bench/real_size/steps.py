@@ -53,9 +53,9 @@ def _cpu() -> list[Step]:
         *(Step("prefill", (LLM,), tokens) for tokens in (256, 1024, 2048)),
         Step("encoder", shared, 8),
         Step("mixer", ("student", *_group("mixer")), CLIP),
+        *(Step("encoder", (name,), frames) for name in _native() for frames in _few(name)),
         Step("prefill", (LLM,), 4096),
         Step("encoder", shared, 16),
-        *(Step("encoder", (name,), frames) for name in _native() for frames in _few(name)),
         *(Step("frozen", (name,), 4) for name in ("student", "teacher")),
     ]
 
