@@ -129,6 +129,7 @@ def test_a_world_as_it_is_not(records: Path, fill: Any, report: Any, shapes_reco
         "Adapting the language model",
         "8 times the frames the student is more accurate than the base VLM.",
         "8 times the frames the student is more accurate than the base VLM after",
+        "reductions of 2025",
         "After the same training",
         "At its most frames",
         "35 % less",
