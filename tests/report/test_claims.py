@@ -206,7 +206,7 @@ def test_tome_inside_the_encoder_counts_before_the_base_vlm_that_has_it(records:
         return 0.95 if method == "tome-teacher+wap" else as_the_paper(method, frames, seed)
 
     fill(records, inside)
-    judged = claim("other reductions before the LLM").judged(read_evidence(records))
+    judged = claim("other reductions of Table 1").judged(read_evidence(records))
     (lost,) = [finding for finding in judged.parts if finding.verdict == FAILS]
     assert lost.what == "WAP less ToMe inside the encoder, then WAP" and judged.verdict == FAILS
 
