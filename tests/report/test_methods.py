@@ -10,7 +10,7 @@ from liteframe.bench.paper.cells import BUDGETS, CELLS, CTD, FRAMES, FURTHER_CEL
 from liteframe.bench.run_methods import RUN_METHODS, VARIANT_METHODS
 from report.accuracy_claims import REDUCING, counted
 from report.paper_tables import BEYOND_16X
-from report.students import method_of, told
+from report.students import labels, method_of
 from report.time_claims import MIXER_NAMES
 from report.wording import words
 
@@ -51,7 +51,7 @@ def test_everything_on_the_page_has_a_cell() -> None:
     }
     wanted = {"teacher", *of_groups(*REDUCING), CTD, LMA, *BEYOND_16X}
     wanted |= {name for of in ("ablations", "beyond") for students in words()[of].values() for name in students}
-    wanted |= {method_of(shape, CTD) for shape in told()}
+    wanted |= {method_of(shape, CTD) for shape in labels()}
     wanted |= {f"{stage}-{mixer}" for stage in ("ctd", "lma") for mixer in MIXERS}
     assert {(name, frames) for name in wanted for frames in FRAMES} <= measured
     filled = {(name, n) for name, ratio in RATIOS.items() for budget in BUDGETS if (n := frames_at(budget, ratio))}
