@@ -68,24 +68,35 @@ class Pruner(ABC):
 
 
 @dataclass(frozen=True)
-class FastV(Pruner):
-    """See `ops.llm_pruning.fastv_plan`.
+class OncePruner(Pruner):
+    """Drops tokens behind a single layer.
 
     Args:
-        after: the layer behind which tokens go; None is the paper's 2 of 32, or as much of fewer layers.
+        after: that layer; None is the authors' depth, or as much of LLMs of other depths.
     """
 
     after: int | None = None
 
+    depth: ClassVar[float]
+    """Share of the layers that run before, in the authors' LLM."""
+
+    def plan(self, tokens: int, layers: int) -> Plan:
+        return fastv_plan(
+            tokens, layers, self.ratio, depth_of(layers, self.depth) if self.after is None else self.after
+        )
+
+
+@dataclass(frozen=True)
+class FastV(OncePruner):
+    """See `ops.llm_pruning.fastv_plan`."""
+
+    depth = 2 / 32
     official = Official(
         "the whole prompt",
         "tokens go behind a layer as deep as 2 of 32, in the tiny LLM behind 1 of 3; the share follows from the ratio",
         "the same tokens stay of the same states; behind 2 of 3 layers 0.812 for 0.808 at 16 frames (240 questions),"
         " with more tokens",
     )
-
-    def plan(self, tokens: int, layers: int) -> Plan:
-        return fastv_plan(tokens, layers, self.ratio, max(1, round(layers / 16)) if self.after is None else self.after)
 
 
 @dataclass(frozen=True)
@@ -111,17 +122,16 @@ class PyramidDrop(Pruner):
 
 
 @dataclass(frozen=True)
-class PruneVidInside(Pruner):
+class PruneVidInside(OncePruner):
     """PruneVid's half inside the LLM: tokens that no word of the question attends to are dropped.
 
     Args:
         ratio: the paper leaves 0.4.
-        after: the layer behind which tokens go; None is the repository's 11 of 32, or as much of other LLMs.
     """
 
     ratio: float = 2.5
-    after: int | None = None
 
+    depth = 11 / 32
     official = Official(
         "segments of the video before the LLM, a `Frame` line inside",
         "before the LLM as PruneVid; inside it a line's tokens are ranked together, a segment's static ones among those"
@@ -129,9 +139,6 @@ class PruneVidInside(Pruner):
         " is not cut, as no answer goes beyond its first token",
         "not measured",
     )
-
-    def plan(self, tokens: int, layers: int) -> Plan:
-        return fastv_plan(tokens, layers, self.ratio, depth_of(layers, 11 / 32) if self.after is None else self.after)
 
     def scores(self, layer: Any, hidden_1LC: Tensor, rotary: Rotary, visual_L: Tensor) -> Tensor:
         question = int(visual_L.nonzero().max()) + 1
@@ -143,26 +150,22 @@ class PruneVidInside(Pruner):
 
 
 @dataclass(frozen=True)
-class HoliTomInside(Pruner):
+class HoliTomInside(OncePruner):
     """HoliTom's half inside the LLM: the least attended tokens are merged into similar ones that stay.
 
     Args:
         ratio: the repository's scripts leave half.
-        after: the layer behind which tokens merge; None is the repository's 18 of 28, or as much of other LLMs.
     """
 
     ratio: float = 2.0
-    after: int | None = None
 
+    depth = 18 / 28
     official = Official(
         "windows of the video before the LLM, the whole prompt inside",
         "before the LLM as HoliTom, but the ratio counts what the last layers see, where the official scripts count"
         " what the LLM is shown; tokens merge as deep as theirs",
         "inside the LLM nothing",
     )
-
-    def plan(self, tokens: int, layers: int) -> Plan:
-        return fastv_plan(tokens, layers, self.ratio, depth_of(layers, 18 / 28) if self.after is None else self.after)
 
     def left(self, hidden_1LC: Tensor, visual_L: Tensor, kept_K: Tensor) -> Tensor:
         return merge_into_kept(hidden_1LC[0], visual_L, kept_K)[None]
@@ -186,20 +189,17 @@ class FlashVIDInside(FastV):
 
     Args:
         ratio: the repository leaves 0.3.
-        after: the layer behind which tokens go; None is the repository's 20 of 28, or as much of other LLMs.
     """
 
     ratio: float = 1 / 0.3
 
+    depth = 20 / 28
     official = Official(
         "segments of the video before the LLM, the whole prompt inside",
         "before the LLM as FlashVID; the ratio counts what the last layers see, where the official code counts the mean"
         " over its 28 layers",
         "not measured",
     )
-
-    def plan(self, tokens: int, layers: int) -> Plan:
-        return fastv_plan(tokens, layers, self.ratio, depth_of(layers, 20 / 28) if self.after is None else self.after)
 
 
 def depth_of(layers: int, share: float) -> int:
