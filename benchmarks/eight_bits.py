@@ -1,13 +1,15 @@
 """Times student and teacher by every engine and in every format, in turns, and asks models in each what they know.
 
-python benchmarks/eight_bits.py RUN=WORLD ... --output benchmarks/records/eight_bits.json
+python benchmarks/eight_bits.py RUN=WORLD ... --sizes tiny --output benchmarks/records/eight_bits.json
+python benchmarks/eight_bits.py --sizes real --engines "torch fp32" "torch bf16" "torch-compile fp32" "OpenVINO fp32" \
+    "OpenVINO int8" "torch int8 (dynamic)" --output benchmarks/records/eight_bits_real.json
 python benchmarks/eight_bits.py runs/tiny/lma/export=runs/tiny/world --sizes tiny --videos 40     # a trial
 
 RUN is a run folder of LMA, and WORLD the tiny world that it was trained on: its encoder goes through each format of
 `liteframe export`, in eight bits calibrated on videos that it was trained on, and the model answers questions about
-held-out videos with each. Size `tiny` has the weights of the first run, and `real` random ones: those are good for
-times alone. The teacher is quantised as the student is. Besides, torch and onnxruntime quantise linear layers and
-matrix products by the ranges of each input (dynamic), which needs no videos.
+held-out videos with each. Size `tiny` has the weights of the first run, and `real` random ones, which are good for
+times alone; there all engines at once take more than 24 GB. The teacher is quantised as the student is. Besides, torch
+and onnxruntime quantise linear layers and matrix products by the ranges of each input (dynamic), which needs no videos.
 
 What torch compiles is timed and its features compared, but it is asked no questions: its arithmetic is that of torch in
 the same dtype. In bfloat16 torch runs twice: under autocast from weights in float32, as of an exported student, and
@@ -19,11 +21,11 @@ from __future__ import annotations
 import argparse
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -69,7 +71,9 @@ COMPILED32, COMPILED16 = "torch-compile fp32", "torch-compile bf16"
 COMPILED_CONVERTED = "torch-compile bf16 (weights too)"
 ONNX, ONNX_INT, OPENVINO, INT = "ONNX fp32", "ONNX int8", "OpenVINO fp32", "OpenVINO int8"
 TORCH_DYNAMIC, ONNX_DYNAMIC = "torch int8 (dynamic)", "ONNX int8 (dynamic)"
-TORCH = (FLOAT32, BFLOAT16, CONVERTED, EXPORT, COMPILED32, COMPILED16, COMPILED_CONVERTED, TORCH_DYNAMIC)
+COMPILED = (COMPILED32, COMPILED16, COMPILED_CONVERTED)
+TORCH = (FLOAT32, BFLOAT16, CONVERTED, EXPORT, TORCH_DYNAMIC, *COMPILED)
+ENGINES = (*TORCH, ONNX, ONNX_INT, OPENVINO, INT, ONNX_DYNAMIC)
 FRAMES = {"tiny": 64, "real": 4}
 """That are encoded at a time."""
 CALIBRATION = {"tiny": 16, "real": 2}
@@ -96,43 +100,38 @@ def clips_of(backbone: nn.Module, frames: int, side: int) -> Tensor:
     return torch.randint(0, 256, (frames // clip, clip, 3, side, side), dtype=torch.uint8)
 
 
-def arms(backbone: nn.Module, clips: list[Tensor]) -> dict[str, Encode]:
-    """A backbone in float32 by every engine but torch's compiler, calibrated on clips: uint8 (T, C, H, W)."""
+def arms(backbone: nn.Module, clips: list[Tensor], engines: Collection[str]) -> dict[str, Encode]:
+    """A backbone in float32 by those engines that are asked for, calibrated on clips: uint8 (T, C, H, W).
+
+    Compiled by torch, its weights are constants, as with ``--engine torch-compile``.
+    """
     clip, channels, height, width = clips[0].shape
     tokens = TokensOfWholeClips(backbone, clip).eval()
-    program = backbone_program(backbone, (clip, channels, height, width))
-    graph, model = to_onnx(program), to_openvino(program, (channels, height, width))
-    return {
-        FLOAT32: tokens,
-        BFLOAT16: _in_bfloat16(tokens),
-        CONVERTED: _in_bfloat16(deepcopy(tokens).bfloat16()),
-        EXPORT: program.module(check_guards=False),
-        ONNX: onnxruntime_session(graph),
-        ONNX_INT: onnxruntime_session(quantise(graph, clips)),
-        OPENVINO: Compiled(model, **PRECISION),
-        INT: Compiled(quantise(model, clips), **PRECISION),
-        TORCH_DYNAMIC: torch.ao.quantization.quantize_dynamic(deepcopy(tokens), {nn.Linear}, dtype=torch.qint8),
-        ONNX_DYNAMIC: onnxruntime_session(_quantised_dynamically(graph)),
+    program = cache(lambda: backbone_program(backbone, (clip, channels, height, width)))
+    graph = cache(lambda: to_onnx(program()))
+    model = cache(lambda: to_openvino(program(), (channels, height, width)))
+    compiled = cache(partial(_compiled, backbone, clips[0].shape))
+    makers: dict[str, Callable[[], Encode]] = {
+        FLOAT32: lambda: tokens,
+        BFLOAT16: lambda: _in_bfloat16(tokens),
+        CONVERTED: lambda: _in_bfloat16(deepcopy(tokens).bfloat16()),
+        EXPORT: lambda: program().module(check_guards=False),
+        ONNX: lambda: onnxruntime_session(graph()),
+        ONNX_INT: lambda: onnxruntime_session(quantise(graph(), clips)),
+        OPENVINO: lambda: Compiled(model(), **PRECISION),
+        INT: lambda: Compiled(quantise(model(), clips), **PRECISION),
+        TORCH_DYNAMIC: lambda: torch.ao.quantization.quantize_dynamic(deepcopy(tokens), {nn.Linear}, dtype=torch.qint8),
+        ONNX_DYNAMIC: lambda: onnxruntime_session(_quantised_dynamically(graph())),
+        COMPILED32: lambda: compiled(torch.float32),
+        COMPILED16: lambda: _in_bfloat16(compiled(torch.float32)),
+        COMPILED_CONVERTED: lambda: _in_bfloat16(compiled(torch.bfloat16)),
     }
+    return {engine: maker() for engine, maker in makers.items() if engine in engines}
 
 
-def compiled_arms(backbone: nn.Module, shape: torch.Size) -> dict[str, Encode]:
-    """A backbone compiled by torch with its weights as constants, as ``--engine torch-compile`` does.
-
-    Args:
-        backbone: in float32.
-        shape: (T, C, H, W) of a clip.
-    """
-    plain, converted = (_compiled(deepcopy(backbone).to(dtype), shape) for dtype in (torch.float32, torch.bfloat16))
-    return {
-        COMPILED32: plain,
-        COMPILED16: _in_bfloat16(plain),
-        COMPILED_CONVERTED: _in_bfloat16(converted),
-    }
-
-
-def _compiled(backbone: nn.Module, shape: torch.Size) -> nn.Module:
+def _compiled(backbone: nn.Module, shape: torch.Size, dtype: torch.dtype) -> nn.Module:
     clip, _, height, width = shape
+    backbone = deepcopy(backbone).to(dtype)
     subject: Any = SimpleNamespace(backbone=backbone, clip_frames=clip)
     at_once = chunk_frames(subject, (height, width), torch.device("cpu")) // clip
     if isinstance(backbone, LiteFrameBackbone):
@@ -159,15 +158,15 @@ def _quantised_dynamically(graph: Any) -> Any:
 
 
 @torch.no_grad()
-def time_size(size: str, run: RunFolder | None, rule: RunRule) -> dict[str, Any]:
-    """Milliseconds a frame of student and teacher by every engine, all in turns."""
+def time_size(size: str, run: RunFolder | None, engines: Collection[str], rule: RunRule) -> dict[str, Any]:
+    """Milliseconds a frame of student and teacher by each of the engines, all in turns."""
     encode: dict[str, Callable[[Any], object]] = {}
     errors: dict[str, float] = {}
     flops: dict[str, float] = {}
     for name, backbone in backbones(size, run).items():
         side = 448 if size == "real" else 112
         clips = list(clips_of(backbone, 4 * CALIBRATION[size], side))
-        found = {**arms(backbone, clips), **compiled_arms(backbone, clips[0].shape)}
+        found = arms(backbone, clips, engines)
         frames_BTCHW = normalize(clips_of(backbone, FRAMES[size], side))
         reference = found[FLOAT32](frames_BTCHW)
         flops[name] = flops_of(partial(found[FLOAT32], frames_BTCHW)) / FRAMES[size]
@@ -190,7 +189,8 @@ def ratios(ms: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     and than the teacher in int8. Of each round, in which all were timed once."""
     against = {f"teacher, {INT}": f"teacher, {INT}"}
     for name in ("teacher", "student"):
-        best = min((f"{name}, {engine}" for engine in TORCH), key=lambda arm: float(np.median(ms[arm])))
+        timed = [f"{name}, {engine}" for engine in TORCH if f"{name}, {engine}" in ms]
+        best = min(timed, key=lambda arm: float(np.median(ms[arm])))
         against[f"{best} (the best of torch)"] = best
     student = np.array(ms[f"student, {INT}"])
     return {name: summary((np.array(ms[arm]) / student).tolist()) for name, arm in against.items()}
@@ -210,9 +210,9 @@ class ForeignBackbone(nn.Module):
         return VisionTokens(encode(normalized_for(frames_BTCHW, IMAGENET_MEAN, IMAGENET_STD)).float())
 
 
-def ask(run: RunFolder, world: Path, counts: list[int], videos: int | None) -> dict[str, Any]:
-    """Accuracy of a model on held-out videos with its encoder by every engine, how near its features are to those in
-    float32, and on which share of questions it is right where float32 is right and wrong where that is wrong."""
+def ask(run: RunFolder, world: Path, engines: Collection[str], counts: list[int], videos: int | None) -> dict[str, Any]:
+    """Accuracy of a model on held-out videos with its encoder by each of the engines, how near its features are to
+    those in float32, and on which share of questions it is right where float32 is right and wrong where that is."""
     model = load_video_llm(run.export).float()
     student = LiteFrameBackbone(float_copy(LiteFrameEncoder.from_pretrained(run.encoder)), model.backbone.image_size)
     frames = replace(run.frames, clip_frames=student.clip_frames)
@@ -223,7 +223,7 @@ def ask(run: RunFolder, world: Path, counts: list[int], videos: int | None) -> d
     accuracy: dict[str, dict[str, Any]] = {}
     near: dict[str, Any] = {}
     right: dict[str, dict[str, np.ndarray]] = {}
-    for engine, encode in arms(student, [clip.frames_TCHW for clip in clips.calibration]).items():
+    for engine, encode in arms(student, [clip.frames_TCHW for clip in clips.calibration], engines).items():
         with torch.no_grad():
             features = [encode(clip) for clip in held_out]
         near[engine] = asdict(likeness(features, reference))
@@ -246,6 +246,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="RUN=WORLD", help="run folder of LMA, and its world")
     parser.add_argument("--sizes", nargs="*", choices=list(FRAMES), default=list(FRAMES), help="to time at")
+    parser.add_argument(
+        "--engines",
+        nargs="*",
+        choices=ENGINES,
+        default=ENGINES,
+        help=f"all by default; {FLOAT32} and {INT} are always among them",
+    )
     parser.add_argument("--frames", type=int, nargs="*", default=[8, 32, 128], help="frame counts to ask with")
     parser.add_argument("--videos", type=int, help=f"of each world to ask about, in batches of {BATCH}; all by default")
     parser.add_argument("--rounds", type=int, default=5, help="in which every engine is timed once, at least")
@@ -260,6 +267,7 @@ def main() -> None:
     first = RunFolder.open(Path(next(iter(models)))) if models else None
     rule = RunRule(warmup=1, min_runs=options.rounds, slow_runs=options.rounds)
     packages = {name: version(name) for name in ("openvino", "nncf", "onnx", "onnxruntime")}
+    engines = {FLOAT32, INT, *options.engines}
     settings = {"threads": options.threads, "rule": rule.describe(), "frames": options.frames, "packages": packages}
     around, limits, times, asked = environment(), measure_limits(), [], []
 
@@ -270,7 +278,7 @@ def main() -> None:
             write_record(options.output, "eight_bits", around, settings, found)
 
     for size in options.sizes:
-        found = time_size(size, first, rule)
+        found = time_size(size, first, engines, rule)
         times.append({**found, "times_faster": ratios(found["ms_a_frame"])})
         rows: list[list[object]] = [
             [name, *(f"{summary(ms)[of]:.3g}" for of in ("median", "p10", "p90")), found["relative_error"][name]]
@@ -281,7 +289,8 @@ def main() -> None:
             print(f"student, {INT}: {ratio['median']:.2f} times faster than {name}", flush=True)
         keep()
     for number, (run, world) in enumerate(models.items(), start=1):
-        answers = ask(RunFolder.open(Path(run)), Path(world), options.frames, options.videos)
+        asking = engines.difference(COMPILED)
+        answers = ask(RunFolder.open(Path(run)), Path(world), asking, options.frames, options.videos)
         asked.append({"model": number, **answers})
         rows = [
             [engine, *(f"{by_count[str(count)]['accuracy']:.3f}" for count in options.frames), f"{error:.4f}"]

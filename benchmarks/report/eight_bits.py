@@ -15,12 +15,14 @@ from .render import markdown
 def blocks(folder: Path) -> dict[str, str]:
     """Name of the markers in the page -> the table: of every format of the student, and how fast one in int8 is."""
     record = read_json(folder / "eight_bits.json")
+    sizes = record["times"] + read_json(folder / "eight_bits_real.json")["times"]
     models = record["models"]
     lines = []
     for engine in next(iter(models))["accuracy"]:
         line = {"student by": engine}
-        for times in record["times"]:
-            line[f"ms a frame, {times['size']} size"] = f"{median(times['ms_a_frame'][f'student, {engine}']):.3g}"
+        for times in sizes:
+            ms = times["ms_a_frame"].get(f"student, {engine}")
+            line[f"ms a frame, {times['size']} size"] = f"{median(ms):.3g}" if ms else "-"
         for count in map(str, record["settings"]["frames"]):
             accuracies = [model["accuracy"][engine][count]["accuracy"] for model in models]
             line[f"accuracy, {count} frames"] = f"{mean(accuracies):.3f}"
@@ -33,7 +35,7 @@ def blocks(folder: Path) -> dict[str, str]:
             "size": times["size"],
             "times as fast": f"{ratio['median']:.1f}",
         }
-        for times in record["times"]
+        for times in sizes
         for against, ratio in times["times_faster"].items()
     ]
     return {"formats": markdown(pd.DataFrame(lines)), "times as fast": markdown(pd.DataFrame(ratios))}
