@@ -130,8 +130,8 @@ def rivals() -> list[tuple[Method, Official]]:
     """Each rival that has official code, and what the registries say of that."""
     from liteframe.models.rivals.dymu_llm import DyMUVideoLLM
     from liteframe.models.rivals.earlytom import EarlyTomVideoLLM
-    from liteframe.models.rivals.llm_pruning import PRUNERS
     from liteframe.models.rivals.longvu import LongVUVideoLLM
+    from liteframe.models.rivals.pruners import PRUNERS
     from liteframe.models.rivals.tome_vit import ToMeTeacher
     from liteframe.ops.compressors.registry import METHODS
 

@@ -19,18 +19,18 @@ from liteframe.models.rivals.dycoke_decoding import DyCokeVideoLLM
 from liteframe.models.rivals.dymu import DyMUTeacher
 from liteframe.models.rivals.dymu_llm import DyMUVideoLLM
 from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
-from liteframe.models.rivals.llm_pruning import (
+from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
+from liteframe.models.rivals.longvu import LongVUVideoLLM
+from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.rivals.pruners import (
     EarlyTomInside,
     FastV,
     FlashVIDInside,
     HoliTomInside,
-    PrunedVideoLLM,
     Pruner,
     PruneVidInside,
     PyramidDrop,
 )
-from liteframe.models.rivals.longvu import LongVUVideoLLM
-from liteframe.models.rivals.post_hoc import PostHocVideoLLM
 from liteframe.models.rivals.tome_vit import ToMeTeacher, merges_to_leave
 from liteframe.models.student.encoder import LiteFrameEncoder
 from liteframe.models.student.vit import TransformerBlock

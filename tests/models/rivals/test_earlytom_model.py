@@ -15,7 +15,8 @@ from liteframe.errors import ConfigError
 from liteframe.models.rivals import earlytom
 from liteframe.models.rivals.attention_probe import AttentionProbe
 from liteframe.models.rivals.earlytom import EarlyTomTeacher, EarlyTomVideoLLM
-from liteframe.models.rivals.llm_pruning import EarlyTomInside, HoliTomInside, PrunedVideoLLM
+from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
+from liteframe.models.rivals.pruners import EarlyTomInside, HoliTomInside
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from liteframe.models.rivals.llm_pruning import FlashVIDInside, HoliTomInside, PrunedVideoLLM, Pruner, PruneVidInside
+from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.rivals.pruners import FlashVIDInside, HoliTomInside, Pruner, PruneVidInside
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from tiny_world import host_folder

@@ -12,7 +12,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import Qwen3Config, Qwen3Model
 
 from liteframe.errors import ConfigError
-from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, Pruner, PyramidDrop, last_token_attention
+from liteframe.models.rivals.llm_layers import last_token_attention
+from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
+from liteframe.models.rivals.pruners import FastV, Pruner, PyramidDrop
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.model import VideoLLM
 from tiny_world import host_folder

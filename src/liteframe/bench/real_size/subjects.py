@@ -16,8 +16,9 @@ from liteframe.bench.declared import declared
 from liteframe.bench.encoders import ENCODERS, ComparedEncoder
 from liteframe.bench.real_size.quick_weights import QuickWeights
 from liteframe.bench.real_size.shapes import Shapes
-from liteframe.models.rivals.llm_pruning import FastV, PrunedVideoLLM, Pruner, PyramidDrop
+from liteframe.models.rivals.llm_pruning import PrunedVideoLLM
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.rivals.pruners import FastV, Pruner, PyramidDrop
 from liteframe.models.teachers import Teacher
 from liteframe.models.video_llm.model import BaseParts, LiteFrameBackbone, VideoLLM
 from liteframe.ops.compressors.registry import METHODS, ON_BLOCKS

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liteframe.models.rivals.attention_probe import attention_row
-from liteframe.models.rivals.llm_pruning import depth_of, require_llama_like, rotated
+from liteframe.models.rivals.llm_layers import require_llama_like, rotated
 from liteframe.models.rivals.post_hoc import PostHocVideoLLM
+from liteframe.models.rivals.pruners import depth_of
 from liteframe.models.video_llm.generation import SharedVideo
 from liteframe.models.video_llm.model import VideoLLM
 from liteframe.ops.compressors.features import check_share

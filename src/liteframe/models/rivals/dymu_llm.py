@@ -20,7 +20,7 @@ from torch import Tensor
 from liteframe.errors import ConfigError, GeometryError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.rivals.dymu import DyMUTeacher, SharedTokens
-from liteframe.models.rivals.llm_pruning import Rotary, projected, require_llama_like, rotate
+from liteframe.models.rivals.llm_layers import Rotary, projected, require_llama_like, rotate
 from liteframe.models.rivals.uneven import CompressedVideo, UnevenVideoLLM
 from liteframe.models.teachers.internvl import pixel_shuffle
 from liteframe.models.video_llm.answering_model import TokenCounts

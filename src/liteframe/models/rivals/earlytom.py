@@ -192,7 +192,7 @@ class EarlyTomVideoLLM(UnevenVideoLLM):
     )
     """How it stands to its authors' code."""
     absent = "merging inside the LLM"
-    """What the official scripts do besides, and this does not, see `llm_pruning.EarlyTomInside`."""
+    """What the official scripts do besides, and this does not, see `pruners.EarlyTomInside`."""
 
     def __init__(self, inner: VideoLLM, ratio: float = 16.0) -> None:
         super().__init__(inner, "EarlyTom", ratio)

@@ -12,7 +12,7 @@ tokens):
 - What is left of a frame are clusters around density peaks (DPC-KNN), as many as its share of the budget; a cluster
   becomes the mean of its members.
 
-The half that prunes inside the LLM is `models.rivals.llm_pruning.FlashVIDInside`.
+The half that prunes inside the LLM is `models.rivals.pruners.FlashVIDInside`.
 
 Decided here: a tree becomes the mean of all its tokens, where the official code divides the sum of a chain by the
 direct children; budgets are shared exactly; in a segment of a single frame, tokens of ADTS are not merged again. The
