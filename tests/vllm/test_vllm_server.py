@@ -266,3 +266,18 @@ def test_an_adapter_apart_is_refused_before_anything_is_loaded(there: None) -> N
         LiteFrameServing.verify_and_update_model_config(
             SimpleNamespace(model="somewhere", hf_config=SimpleNamespace(adapter="adapter"))
         )
+
+
+def test_vllm_is_not_told_to_drop_tokens_that_it_would_keep(there: None) -> None:
+    from types import SimpleNamespace
+
+    from vllm.config import MultiModalConfig
+
+    from liteframe.errors import ConfigError
+    from liteframe.vllm.plugin import LiteFrameServing
+
+    asked = MultiModalConfig(video_pruning_rate=0.5)
+    with pytest.raises(ConfigError, match="leave --video-pruning-rate and --video-retention-ratio out"):
+        LiteFrameServing.verify_and_update_model_config(
+            SimpleNamespace(model="somewhere", hf_config=SimpleNamespace(adapter=None), multimodal_config=asked)
+        )

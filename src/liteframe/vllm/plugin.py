@@ -27,7 +27,8 @@ class LiteFrameServing(VerifyAndUpdateConfig):
         """Fills in ``--media-io-kwargs`` of videos.
 
         Raises:
-            ConfigError: the folder has an adapter apart from its LLM, or no processor.
+            ConfigError: the folder has an adapter apart from its LLM, or no processor, or vLLM was told to drop tokens
+                of videos, which it does for other models alone, and says nothing.
         """
         if model_config.hf_config.adapter is not None:
             raise ConfigError(
@@ -36,6 +37,11 @@ class LiteFrameServing(VerifyAndUpdateConfig):
             )
         if model_config.multimodal_config is None:
             return
+        if model_config.multimodal_config.is_multimodal_pruning_enabled():
+            raise ConfigError(
+                f"{model_config.model}: vLLM drops no tokens of this model's videos, whose encoder makes few of them; leave"
+                " --video-pruning-rate and --video-retention-ratio out, and choose the frames with --media-io-kwargs"
+            )
         processor: Any = LiteFrameProcessor.from_pretrained(model_config.model, revision=model_config.revision)
         asked = model_config.multimodal_config.media_io_kwargs
         asked["video"] = {
