@@ -24,7 +24,6 @@ from lightning.pytorch.callbacks.progress import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 import liteframe.stages
@@ -41,12 +40,11 @@ from liteframe.command.stage_parser import StageParser
 from liteframe.command.stage_progress import HEARTBEAT_S, StageProgress
 from liteframe.command.trainer_settings import require_mesh, require_possible_run, trainer_fault
 from liteframe.data.datamodule import VideoDataModule
-from liteframe.data.remote.fetched import fetched_file
-from liteframe.data.remote.file import is_url, protocol_of
 from liteframe.data.store.list_shard import ListShard
-from liteframe.errors import CheckpointError, ConfigError
+from liteframe.errors import ConfigError
 from liteframe.run_control.cpu_precision import use_fast_attention
-from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name, last_checkpoint
+from liteframe.run_control.earlier_run import CHECKPOINTS, NewRun, RunConfig, config_name
+from liteframe.run_control.given_checkpoint import given_checkpoint
 from liteframe.run_control.graceful_stop import DEFAULT_LIMIT_S, GracefulStop
 from liteframe.run_control.launcher import use_watched_launcher
 from liteframe.run_control.loopback import meet_on_loopback
@@ -56,9 +54,8 @@ from liteframe.run_control.saving import LastCheckpoint
 from liteframe.run_control.several_hosts import choose_interface, require_launcher
 from liteframe.stages.stage import Stage
 from liteframe.system.bounded_text import parse_yaml
-from liteframe.system.checkpoint_io import AtomicCheckpointIO, read_checkpoint, require_checkpoint_file
+from liteframe.system.checkpoint_io import AtomicCheckpointIO
 from liteframe.system.run_lock import RunLock
-from liteframe.system.shown_url import shown_url
 from liteframe.system.user_path import with_user_paths
 
 _RUN_FOLDER = "runs/unnamed"
@@ -258,7 +255,8 @@ class StageCLI(LightningCLI):
             raise ConfigError(
                 f"{type(self.model).__name__} has nothing to {subcommand}; `liteframe bench` measures runs"
             )
-        checkpoint = self._checkpoint(self.config[subcommand].get("ckpt_path"))
+        given = self.config[subcommand].get("ckpt_path")
+        checkpoint = given_checkpoint(given, self.trainer, self._checkpoint_folders())
         self.config_init[subcommand].ckpt_path = self._record.checkpoint = checkpoint
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             run = self._new_run(checkpoint)
@@ -308,40 +306,6 @@ class StageCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Takes nothing from the checkpoint: LightningCLI builds whatever class its ``hyper_parameters`` name."""
-
-    def _checkpoint(self, given: str | None) -> str | None:
-        """The file that ``--ckpt_path`` stands for, a copy of what lies at an address; None to begin anew.
-
-        Raises:
-            CheckpointError: it is no checkpoint of this machine's, or there is none in the run folder.
-        """
-        if given is None or given == "hpc":
-            return given
-        if given in ("", "best"):
-            raise CheckpointError(f"--ckpt_path is {given or 'empty'}; give a checkpoint's file, `last` or `auto`")
-        if given in ("last", "auto"):
-            folder = Path(self.trainer.default_root_dir)
-            last = last_checkpoint(folder, *self._checkpoint_folders())
-            if last is None and given == "auto":
-                rank_zero_only(print)(f"--ckpt_path auto: no checkpoint in {folder} yet, so the run begins anew")
-                return None
-            if last is None:
-                raise CheckpointError(
-                    f"--ckpt_path last: no checkpoint in {folder.absolute()}; correct --trainer.default_root_dir, or"
-                    " leave --ckpt_path out to begin anew (`auto` goes on where there is a checkpoint, else begins)"
-                )
-            given = str(last)
-        if is_url(given) and protocol_of(given) not in ("http", "https"):
-            copy = fetched_file(given)
-            if copy is None:
-                raise CheckpointError(f"--ckpt_path {shown_url(given)}: no such file; give the address of a checkpoint")
-            given = str(copy)
-        require_checkpoint_file(given)
-        if not isinstance(self.trainer.strategy.checkpoint_io, AtomicCheckpointIO) or isinstance(
-            self.trainer.strategy, ModelParallelStrategy
-        ):
-            read_checkpoint(given, mmap=True)  # read by other code later, which asks less
-        return given
 
     def predict(self, **kwargs: Any) -> None:
         """Predicts without keeping the outputs in memory: stages write what they make."""

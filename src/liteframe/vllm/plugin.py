@@ -39,8 +39,8 @@ class LiteFrameServing(VerifyAndUpdateConfig):
             return
         if model_config.multimodal_config.is_multimodal_pruning_enabled():
             raise ConfigError(
-                f"{model_config.model}: vLLM drops no tokens of this model's videos, whose encoder makes few of them; leave"
-                " --video-pruning-rate and --video-retention-ratio out, and choose the frames with --media-io-kwargs"
+                f"{model_config.model}: vLLM drops no tokens of this model's videos, whose encoder makes few of them;"
+                " leave --video-pruning-rate and --video-retention-ratio out, and choose frames with --media-io-kwargs"
             )
         processor: Any = LiteFrameProcessor.from_pretrained(model_config.model, revision=model_config.revision)
         asked = model_config.multimodal_config.media_io_kwargs
