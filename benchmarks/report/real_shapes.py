@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from liteframe.bench.latency_record import How, LatencyRecord, LatencyRow, StageTime
+from liteframe.bench.memory import CUDA_MEMORY
 from liteframe.bench.methods import label
 
 from .wording import milliseconds
@@ -171,12 +172,17 @@ def descriptions(record: LatencyRecord) -> list[tuple[str, str]]:
 
 
 def everything(record: LatencyRecord) -> pd.DataFrame:
-    """Every stage of every row, with the row's tokens and sums, for the CSV; a row that failed has no stage."""
+    """Every stage of every row, with the row's tokens and sums, for the CSV; a row that failed has no stage.
+
+    Memory is left out where it is the resident set of the process, which holds every model of the run.
+    """
     of_row = (
         *("suite", "arm", "execution", "frames", "batch", "prompt_tokens", "status", "tokens_encoder", "tokens_llm"),
         *("tokens_mean_over_layers", "model_ms", "ttft_ms", "frames_per_s"),
     )
-    of_stage = ("ms", "p10", "p90", "n", "times_floor", "peak_mib")
+    of_stage = ["ms", "p10", "p90", "n", "times_floor"]
+    if record.settings.get("memory") == CUDA_MEMORY:
+        of_stage.append("peak_mib")
     rows = []
     for row in record.rows:
         whole = {name: getattr(row, name) for name in of_row}

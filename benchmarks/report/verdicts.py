@@ -8,7 +8,7 @@ from typing import Any
 
 from .evidence import Estimate
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
+HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
 MISSING, BEYOND = "not measured yet", "not measurable here"
 VERDICTS = (HOLDS, FAILS, OPEN, MISSING, BEYOND)
 ENDS = "at the unfavourable ends of the times"

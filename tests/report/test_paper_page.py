@@ -60,9 +60,9 @@ def test_what_a_difference_costs_is_a_share_of_right_answers_and_no_overlap_of_t
 
 def test_the_page_of_no_records_promises_nothing(tmp_path: Path) -> None:
     text = page_of(read_evidence(tmp_path))
-    assert "**holds**" not in text and "**does not hold**" not in text and "**cannot be told**" not in text
+    assert "**holds**" not in text and "**does not hold**" not in text and "**inconclusive**" not in text
     assert text.count("**not measured yet**") + text.count("**not measurable here**") == len(CLAIMS)
-    assert f"Of {len(CLAIMS)} claims: holds: 0; does not hold: 0; cannot be told: 0; not measured yet: " in text
+    assert f"Of {len(CLAIMS)} claims: holds: 0; does not hold: 0; inconclusive: 0; not measured yet: " in text
     assert "Measured on no record yet;" in text
     for method in REDUCTIONS:
         assert label(method) in text

@@ -66,12 +66,12 @@ def teacher(shapes: Shapes) -> InternVLTeacher:
 
 def tome_teacher(shapes: Shapes) -> ToMeTeacher:
     """The same, merging tokens in every layer."""
-    return ToMeTeacher(InternVLVisionModel(shapes.vision), shapes.tome_merges)
+    return ToMeTeacher(teacher(shapes), shapes.tome_merges)
 
 
 def autogaze(shapes: Shapes) -> AutoGazeTeacher:
     """The same, encoding the patches alone that a gaze model names."""
-    return AutoGazeTeacher(InternVLVisionModel(shapes.vision), shapes.gaze)
+    return AutoGazeTeacher(teacher(shapes), shapes.gaze)
 
 
 def student(preset: str = "paper", **changes: Any) -> Callable[[Shapes], LiteFrameBackbone]:
@@ -131,9 +131,9 @@ ENCODERS: dict[str, ComparedEncoder] = {
         autogaze,
         frames_per_group=16,
         native_size=392,
-        note="clips of 16 frames; 212 patches of the first frame and 60 of each other, which the authors' model card of"
-        " NVILA-8B-HD-Video sets as the most: with random weights the number is set, not chosen; 392 px are its tile"
-        " for patches of 14 px, 448 px would be padded to 588; four patches make one token of the LLM",
+        note="clips of 16 frames; 212 patches of the first frame and 60 of each later one, which the authors' model"
+        " card of NVILA-8B-HD-Video sets as the most: with random weights the number is set, not chosen; 392 px are its"
+        " tile for patches of 14 px, 448 px would be padded to 588; four patches make one token of the LLM",
     ),
     **{
         f"student-{preset}": ComparedEncoder(f"LiteFrame, preset {preset!r}", student(preset), frames_per_group=4)

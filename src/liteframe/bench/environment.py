@@ -17,6 +17,10 @@ _PACKAGES = (
     "torch", "torchvision", "transformers", "lightning", "timm", "peft", "torchmetrics", "numpy",
     "decord", "decord2", "av", "torchcodec",
 )  # fmt: skip
+_INSTRUCTIONS = (
+    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
+    "asimddp", "i8mm", "bf16", "sve",
+)  # fmt: skip
 _MALLOC_VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_ARENA_MAX")
 
 
@@ -36,6 +40,7 @@ def environment(device: str = "cpu", dtype: str | None = None, attention_kernel:
         "driver": _driver() if torch.device(device).type == "cuda" else None,
         "cuda": torch.version.cuda if torch.device(device).type == "cuda" else None,
         "cpu": cpu_name(),
+        "cpu_instructions": cpu_instructions(),
         "cpu_count": os.cpu_count(),
         "cpus_usable": runtime.usable_cores(),
         "threads": torch.get_num_threads(),
@@ -48,6 +53,18 @@ def environment(device: str = "cpu", dtype: str | None = None, attention_kernel:
         "packages": package_versions(),
         **repository_state(),
     }
+
+
+def cpu_instructions() -> list[str]:
+    """Of those by which matrix products of a dtype are several times faster, the ones that this CPU has.
+
+    CPUs of one name differ in them. Empty where the system is not Linux.
+    """
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
+    except OSError:
+        return []
+    return [name for name in _INSTRUCTIONS if name in words]
 
 
 def package_versions() -> dict[str, str | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
+CUDA_MEMORY = "cuda allocated"
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
@@ -18,12 +19,12 @@ def reset_peak(device: str | torch.device = "cpu") -> str:
     """Start a new peak and say what it is a peak of.
 
     Returns:
-        "cuda allocated", "resident set", or "resident set since start" where the system cannot reset it.
+        `CUDA_MEMORY`, "resident set", or "resident set since start" where the system cannot reset it.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
-        return "cuda allocated"
+        return CUDA_MEMORY
     try:
         _CLEAR.write_text("5")
     except OSError:

@@ -133,17 +133,10 @@ class RunParts:
     def _tome_teacher(self, inside: float, ratio: float) -> VideoLLM:
         teacher = self.teacher.backbone
         assert isinstance(teacher, InternVLTeacher)
-        if teacher.feature_layer != -1:
-            raise ConfigError(
-                f"{self.base_vlm_folder}: vision_feature_layer is {teacher.feature_layer}, and ToMe inside the encoder"
-                " gives its last output; leave tome-teacher+wap out"
-            )
         config: Any = teacher.vision_tower.config
         patches = prod(side // patch for side, patch in zip(config.image_size, config.patch_size, strict=True))
-        merges = merges_to_leave(patches, max(1, round(patches / inside)), config.num_hidden_layers)
-        merging = ToMeTeacher(teacher.vision_tower, merges)
-        merging.mean, merging.std = teacher.mean, teacher.std
-        return VideoLLM(*self.base_vlm, merging, self.blocks(ratio))
+        merges = merges_to_leave(patches, max(1, round(patches / inside)), teacher.layers_run)
+        return VideoLLM(*self.base_vlm, ToMeTeacher(teacher, merges), self.blocks(ratio))
 
     def earlytom(self, ratio: float) -> EarlyTomVideoLLM:
         """The teacher whose encoder merges frames, and what is left of them at that ratio."""

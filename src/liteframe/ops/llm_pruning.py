@@ -2,22 +2,22 @@
 of PruneVid, HoliTom and EarlyTom inside the LLM.
 
 Sources: Chen et al., "An Image is Worth 1/2 Tokens After Layer 2: Plug-and-Play Inference Acceleration for Large
-Vision-Language Models" (FastV, ECCV 2024, arXiv 2403.06764): behind layer K the visual tokens are ranked by the
+Vision-Language Models" (FastV, ECCV 2024, arXiv 2403.06764): after layer K the visual tokens are ranked by the
 attention that the prompt's last token pays them there, and a share of them goes. Xing et al., "PyramidDrop:
 Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy Reduction" (CVPR 2025, arXiv 2410.17247):
 the layers are cut into stages of equal length, and at the end of each but the last a fixed share of the visual tokens
 goes, ranked by the attention of the prompt's last token. Of the official repositories (pkunlp-icler/FastV,
 Cooperx521/PyramidDrop) the passages that rank and drop were read, of the papers only what others quote. As there: FastV
-ranks by the attention of the layer it prunes behind, PyramidDrop by that of the layer it prunes in front of.
+ranks by the attention of the layer it prunes after, PyramidDrop by that of the layer it prunes in front of.
 
-Huang et al., "PruneVid" (arXiv 2412.16117): behind layer 11 of 32, of each part of the video the tokens stay that any
+Huang et al., "PruneVid" (arXiv 2412.16117): after layer 11 of 32, of each part of the video the tokens stay that any
 token of the question, in any head, attends to most, 0.4 of them; that attention is computed beside the layer's own,
-from queries and keys before their rotation and without a causal mask. Shao et al., "HoliTom" (arXiv 2505.21334): behind
+from queries and keys before their rotation and without a causal mask. Shao et al., "HoliTom" (arXiv 2505.21334): after
 layer 18 of 28 half stays, ranked as by FastV; each of the others goes into the most similar token that stays, one after
 the other, each time as the mean of the two. For both the official repositories (Visual-AI/PruneVid, CC BY-NC-SA;
 cokeshao/HoliTom, Apache-2.0) were read. EarlyTom (arXiv 2605.30010; viridisGreen/EarlyTom) repeats HoliTom's.
 
-Decided here: the share follows from one budget, what is left behind the last pruning; kept tokens keep their positions.
+Decided here: the share follows from one budget, what is left after the last pruning; kept tokens keep their positions.
 PruneVid's parts are the `Frame` lines of the prompt; the official code ranks a segment's static tokens, which stand in
 its first frame, apart. What its rounding down leaves over goes to the highest scores of all lines.
 
@@ -35,18 +35,18 @@ from liteframe.ops.compressors.ranking import ranked
 from liteframe.ops.compressors.similarity import cosines, product
 
 Plan = dict[int, int]
-"""How many visual tokens are left behind a layer, counted from 1; other layers drop none."""
+"""How many visual tokens are left after a layer, counted from 1; other layers drop none."""
 
 
 def fastv_plan(tokens: int, layers: int, ratio: float, after: int = 2) -> Plan:
-    """FastV, PruneVid and HoliTom: ``1/ratio`` of the tokens, at least 1, is left behind layer `after`.
+    """FastV, PruneVid and HoliTom: ``1/ratio`` of the tokens, at least 1, is left after layer `after`.
 
     Raises:
         ConfigError: `after` is not one of the layers but the last, or the ratio is below 1.
     """
     _check(ratio)
     if not 1 <= after < layers:
-        raise ConfigError(f"after is {after}; of {layers} layers, tokens can go behind 1 to {layers - 1}")
+        raise ConfigError(f"after is {after}; of {layers} layers, tokens can go after 1 to {layers - 1}")
     return {after: max(1, round(tokens / ratio))}
 
 

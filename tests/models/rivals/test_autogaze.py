@@ -59,7 +59,7 @@ def gaze() -> GazeModel:
 
 @pytest.fixture(scope="module")
 def teacher(gaze: GazeModel) -> AutoGazeTeacher:
-    made = AutoGazeTeacher(tower(), GAZE)
+    made = AutoGazeTeacher(InternVLTeacher(tower()), GAZE)
     made.gaze.load_state_dict(gaze.state_dict())
     return made
 
@@ -162,7 +162,8 @@ def test_released_sizes() -> None:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_all_patches_of_one_scale_are_the_plain_encoder(attention: str) -> None:
     model = tower(attention)
-    teacher, plain = AutoGazeTeacher(model, GAZE), InternVLTeacher(model)
+    plain = InternVLTeacher(model)
+    teacher = AutoGazeTeacher(plain, GAZE)
     frames = pixels(2, 1, 3, 2 * TILE, 2 * TILE)
     finest = torch.arange(4 * 5, 4 * 21).expand(2, -1)
     found = teacher.encode_patches(frames, [finest])
@@ -227,7 +228,7 @@ def test_what_it_cannot_take_is_named(teacher: AutoGazeTeacher) -> None:
         teacher(torch.zeros(1, 1, 3, 84, 56))
     with pytest.raises(GeometryError, match=r"6 frames: clips .* 4, .*nearest legal: 4 or 8\)"):
         teacher(torch.zeros(1, 6, 3, 56, 56))
-    odd = AutoGazeTeacher(tower(), replace(GAZE, first=5))
+    odd = AutoGazeTeacher(InternVLTeacher(tower()), replace(GAZE, first=5))
     with pytest.raises(GeometryError, match="5 tokens of a clip of 1 frames cannot be joined by fours"):
         odd(torch.zeros(1, 1, 3, 56, 56))
     with pytest.raises(GeometryError, match="a clip of 5 frames: the gaze model takes 4"):

@@ -138,7 +138,7 @@ def test_settings_are_those_of_the_official_script_at_the_budget(
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"after is \(4,\); frames merge behind some of the layers 1 to 3"):
+    with pytest.raises(ConfigError, match=r"after is \(4,\); frames merge after some of the layers 1 to 3"):
         EarlyTomTeacher(plain(), after=(4,))
     with pytest.raises(ConfigError, match="between layers, of which this encoder runs 1"):
         EarlyTomTeacher(InternVLTeacher(plain().vision_tower, feature_layer=1))

@@ -65,7 +65,7 @@ def unrotated_attention(layer: Any, entering: Tensor) -> Tensor:
 def walked(
     model: Any, embeds: Tensor, visual: list[int], after: int, keep: int, method: str, lines: list[list[int]]
 ) -> Tensor:
-    """Last hidden state of a prompt of which some visual tokens are taken out, or merged, behind a layer."""
+    """Last hidden state of a prompt of which some visual tokens are taken out, or merged, after a layer."""
     places, hidden = list(range(embeds.shape[1])), embeds
     for depth, layer in enumerate(model.layers, start=1):
         length, entering = len(places), hidden

@@ -43,8 +43,15 @@ def frames(batch: int = 2, count: int = 4) -> Tensor:
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_without_merges_it_is_the_teacher(name: str, attention: str) -> None:
-    model = tower(attention, **VARIANTS[name])
-    expected, found = InternVLTeacher(model)(frames()), ToMeTeacher(model, 0)(frames())
+    for layer in (-1, 2):
+        plain = InternVLTeacher(tower(attention, **VARIANTS[name]), feature_layer=layer, mean=(0.2, 0.3, 0.4))
+        without_merges_it_is(plain)
+
+
+def without_merges_it_is(plain: InternVLTeacher) -> None:
+    merging = ToMeTeacher(plain, 0)
+    assert merging.mean == plain.mean
+    expected, found = plain(frames()), merging(frames())
     assert torch.equal(found.tokens_BTHWC, expected.tokens_BTHWC)
     assert expected.cls_BTC is not None and found.cls_BTC is not None
     assert torch.equal(found.cls_BTC, expected.cls_BTC)
@@ -52,7 +59,7 @@ def test_without_merges_it_is_the_teacher(name: str, attention: str) -> None:
 
 @pytest.mark.parametrize("merges", [1, 3, 5, 100])
 def test_sizes_sum_to_the_patches_and_the_grid_is_whole(merges: int) -> None:
-    teacher = ToMeTeacher(tower(), merges)
+    teacher = ToMeTeacher(InternVLTeacher(tower()), merges)
     merged = teacher.merged(frames().flatten(0, 1))
     left = 16
     for _ in range(3):
@@ -72,7 +79,7 @@ def test_sizes_sum_to_the_patches_and_the_grid_is_whole(merges: int) -> None:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_frames_do_not_see_each_other(attention: str) -> None:
-    teacher = ToMeTeacher(tower(attention), 3)
+    teacher = ToMeTeacher(InternVLTeacher(tower(attention)), 3)
     together, alone = teacher(frames()).tokens_BTHWC, teacher(frames()[:, 2:3]).tokens_BTHWC
     torch.testing.assert_close(together[:, 2:3], alone)
 
@@ -129,10 +136,10 @@ def test_two_layers_equal_loops(attention: str) -> None:
 
 def test_a_bad_setting_is_named() -> None:
     with pytest.raises(ConfigError, match="merges_per_layer is -1; give 0"):
-        ToMeTeacher(tower(), -1)
+        ToMeTeacher(InternVLTeacher(tower()), -1)
 
 
 def test_a_store_of_merged_features_is_another_store() -> None:
-    model = tower()
+    model = InternVLTeacher(tower())
     assert ToMeTeacher(model, 3).describe() != ToMeTeacher(model, 2).describe()
     assert ToMeTeacher(model, 3).describe()["merges_per_layer"] == 3

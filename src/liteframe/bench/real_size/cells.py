@@ -67,8 +67,8 @@ def measure_cell(
     """Run the methods in turns.
 
     Each first runs once on its own: that is a warm-up, its pass for the peak memory, shows whether it fits, and
-    says how long the rest will take. Where the rest does not fit the budget, methods are left out,
-    the last named first.
+    says how long the rest will take. A method that is not expected to fit the budget beside those before it is left
+    out.
 
     Args:
         runs: method -> one run, called with a `StageTimer` or `StageMemory`; those that matter most come first.

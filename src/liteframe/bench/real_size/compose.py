@@ -65,19 +65,19 @@ def prefill_stage(tokens: int, prefills: Sequence[LatencyRow], work: LlmWork) ->
     lengths = [row.prompt_tokens or 0 for row in prefills]
     if tokens in lengths:
         return prefills[lengths.index(tokens)].stages["prefill"]
-    flops = work.prefill(tokens)
+    flops, least = work.prefill(tokens), work.prefill_least(tokens)  # the latter as for lengths that are measured
     times = [row.stages["prefill"].ms for row in prefills]
     rates = [work.prefill(length) / ms for length, ms in zip(lengths, times, strict=True)]
     if tokens < lengths[0]:
-        return computed(flops / rates[0], flops, How.AT_RATE, f"{_RATE} measured at {lengths[0]} tokens")
+        return computed(flops / rates[0], least, How.AT_RATE, f"{_RATE} measured at {lengths[0]} tokens")
     if tokens > lengths[-1]:
         ms, note = _beyond(tokens, lengths, times, work)
-        return computed(ms, flops, How.EXTRAPOLATED, note)
+        return computed(ms, least, How.EXTRAPOLATED, note)
     after = next(index for index, length in enumerate(lengths) if length > tokens)
     share = math.log(tokens / lengths[after - 1]) / math.log(lengths[after] / lengths[after - 1])
     rate = rates[after - 1] + share * (rates[after] - rates[after - 1])
     note = f"{_RATE} between those measured at {lengths[after - 1]} and {lengths[after]} tokens"
-    return computed(flops / rate, flops, How.AT_RATE, note)
+    return computed(flops / rate, least, How.AT_RATE, note)
 
 
 def _beyond(tokens: int, lengths: Sequence[int], times: Sequence[float], work: LlmWork) -> tuple[float, str]:

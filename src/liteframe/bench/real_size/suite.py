@@ -67,7 +67,7 @@ class Suite:
         settings = record.settings
         self._own = EncoderDtypes(shapes, self.llm, device, budget, dtype, settings) if own_dtypes else None
         self._executed = ExecutedArms(shapes, self.llm, self.subjects, record, budget)
-        with KernelsThatRan() as ran, torch.inference_mode():
+        with KernelsThatRan() as ran, torch.no_grad():  # in inference mode it is shown attention whole
             LlmRun(self.llm, _SHORT_PROMPT)(NoTimer())
         settings["llm_attention"] = ran.names
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import InternVLVisionModel
 
 from liteframe.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalized_for
 from liteframe.errors import GeometryError
 from liteframe.models.backbone import VisionTokens
+from liteframe.models.rivals.changed_internvit import ChangedInternVLTeacher, after_mlp, attended
 from liteframe.models.rivals.gazing import GazeConfig, GazeModel, resized
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.ops.pooling import check_size, legal_sizes
@@ -34,14 +34,14 @@ _JOINED = 2
 """Rows of the grid that the tokens of a clip are laid out on, which a pixel shuffle of one half joins."""
 
 
-class AutoGazeTeacher(InternVLTeacher):
+class AutoGazeTeacher(ChangedInternVLTeacher):
     """An `InternVLTeacher` that encodes the patches of a clip that a gaze model names.
 
     Tokens come back as one group a clip, (B, clips, 2, N / 2, C), frame after frame and in each by scale and raster
     order, so laid out that a pixel shuffle of one half joins four that follow each other.
 
     Args:
-        vision_tower: the image encoder; its modules are shared, not changed.
+        teacher: shares its modules.
         gaze: sizes of the gaze model, and how many patches it names.
 
     Attributes:
@@ -52,8 +52,8 @@ class AutoGazeTeacher(InternVLTeacher):
 
     frame_wise = False
 
-    def __init__(self, vision_tower: InternVLVisionModel, gaze: GazeConfig | None = None) -> None:
-        super().__init__(vision_tower)
+    def __init__(self, teacher: InternVLTeacher, gaze: GazeConfig | None = None) -> None:
+        super().__init__(teacher)
         self.gaze = GazeModel(gaze or GazeConfig()).requires_grad_(False).eval()
         self.clip_frames = self.gaze.config.clip_frames
 
@@ -184,13 +184,10 @@ class AutoGazeTeacher(InternVLTeacher):
 
     def _layers(self, tokens_BNC: Tensor, frame_N: Tensor) -> Tensor:
         """The encoder's layers and last norm, each token seeing the tokens of its own frame and of those before."""
-        tower: Any = self.vision_tower
         seen_11NN = (frame_N[:, None] >= frame_N[None])[None, None]
-        for layer in tower.encoder.layer[: self.layers_run]:
-            mixed_BNC, _ = layer.attention(layer.layernorm_before(tokens_BNC), attention_mask=seen_11NN)
-            tokens_BNC = layer.lambda_1 * mixed_BNC + tokens_BNC
-            tokens_BNC = layer.lambda_2 * layer.dropout(layer.mlp(layer.layernorm_after(tokens_BNC))) + tokens_BNC
-        return tower.layernorm(tokens_BNC) if self.feature_layer == -1 else tokens_BNC
+        for layer in self.layers:
+            tokens_BNC = after_mlp(layer, attended(layer, tokens_BNC, seen_11NN))
+        return self.last_norm(tokens_BNC)
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 Source: Tao et al., "DyCoke: Dynamic Compression of Tokens for Fast Video Large Language Models" (CVPR 2025, arXiv
 2411.15024), dynamic pruning; the official repository (KD-TAO/DyCoke) was read, of the paper only its opening and what
-others quote; the settings are those of its README. As there: behind layer 3 of 28, visual tokens are ranked by the
+others quote; the settings are those of its README. As there: after layer 3 of 28, visual tokens are ranked by the
 attention that the answer's current token paid them in that layer, mean over heads; in all later layers this token
 attends to the best 0.3 of them, and to all text. Nothing leaves the cache, so the next token may attend to others. A
 token whose attention has a cosine of 0.9 or more with the previous token's attends to all.
@@ -61,12 +61,12 @@ class DyCokeVideoLLM(PostHocVideoLLM):
 
 
 class DyCokeSharedVideo(SharedVideo):
-    """A `SharedVideo` whose answers attend to few visual tokens behind a layer.
+    """A `SharedVideo` whose answers attend to few visual tokens after a layer.
 
     Args:
         model, visual_BTNC, dtype: as for `SharedVideo`.
         dropped: share of visual tokens that are not attended to.
-        after: the layer, counted from 1, behind which they are dropped; None is as deep as 3 of 28.
+        after: the layer, counted from 1, after which they are dropped; None is as deep as 3 of 28.
     """
 
     def __init__(

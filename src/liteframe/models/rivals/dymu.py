@@ -22,6 +22,7 @@ from torch import Tensor
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.rivals.attention_probe import queries_and_keys
+from liteframe.models.rivals.changed_internvit import ChangedInternVLTeacher, after_mlp, attended
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.teachers.internvl import pixel_shuffle
 from liteframe.ops.dynamic_merging import Cells, alike, merge, most_alike, totals_by_layer
@@ -39,7 +40,7 @@ class SharedTokens(VisionTokens):
     owners: tuple[Tensor, ...] = ()
 
 
-class DyMUTeacher(InternVLTeacher):
+class DyMUTeacher(ChangedInternVLTeacher):
     """An `InternVLTeacher` that merges squares of patches, the most alike of all frames of a video first.
 
     Tokens come back on the full grid, each square with a copy of what it went into.
@@ -47,7 +48,7 @@ class DyMUTeacher(InternVLTeacher):
     Args:
         teacher: shares its modules.
         ratio: how many times fewer squares are left of a video, at least one a frame. If its layers cannot leave so
-            few, rounds of merging follow behind the last one, by what it gives.
+            few, rounds of merging follow after the last one, by what it gives.
         thresholds: one a layer, above which pairs merge; the ratio then decides nothing. None ranks the pairs of all
             frames.
 
@@ -62,9 +63,7 @@ class DyMUTeacher(InternVLTeacher):
     def __init__(
         self, teacher: InternVLTeacher, ratio: float = 16.0, thresholds: Sequence[float] | None = None
     ) -> None:
-        super().__init__(
-            teacher.vision_tower, None, teacher.downsample_ratio, teacher.feature_layer, teacher.mean, teacher.std
-        )
+        super().__init__(teacher)
         if ratio < 1:
             raise ConfigError(f"ratio is {ratio}; merging leaves 1/ratio of the tokens, so give 1 or more")
         if thresholds is not None and len(thresholds) != self.layers_run:
@@ -119,7 +118,7 @@ class DyMUTeacher(InternVLTeacher):
         totals = totals_by_layer(frames, squares, keep, self.layers_run)
         cells = Cells.unmerged(embedded_FNC[:, 1:][:, square_NS].flatten(2))
         cls_F1C, found = embedded_FNC[:, :1], []
-        for number, layer in enumerate(tower.encoder.layer[: self.layers_run]):
+        for number, layer in enumerate(self.layers):
             mixed_FXC, keys_FMK = _attended(layer, _in_a_row(cls_F1C, cells, patches), cells.sizes_FM, patches)
             cls_F1C, cells = mixed_FXC[:, :1], _with_patches(cells, mixed_FXC, patches)
             pairs = alike(keys_FMK, cells.sizes_FM)
@@ -130,11 +129,10 @@ class DyMUTeacher(InternVLTeacher):
                 going_FA = pairs.likeness_FA > thresholds[number]
             cells = merge(cells, pairs, going_FA)
             tokens_FXC = _in_a_row(cls_F1C, cells, patches)
-            tokens_FXC = layer.lambda_2 * layer.dropout(layer.mlp(layer.layernorm_after(tokens_FXC))) + tokens_FXC
+            tokens_FXC = after_mlp(layer, tokens_FXC)
             cls_F1C, cells = tokens_FXC[:, :1], _with_patches(cells, tokens_FXC, patches)
-        if self.feature_layer == -1:
-            tokens_FXC = tower.layernorm(_in_a_row(cls_F1C, cells, patches))
-            cls_F1C, cells = tokens_FXC[:, :1], _with_patches(cells, tokens_FXC, patches)
+        tokens_FXC = self.last_norm(_in_a_row(cls_F1C, cells, patches))
+        cls_F1C, cells = tokens_FXC[:, :1], _with_patches(cells, tokens_FXC, patches)
         while thresholds is None and (more := cells.total - keep) > 0:
             pairs = alike(cells.values_FMC.unflatten(-1, (patches, -1)).mean(dim=2), cells.sizes_FM)
             cells = merge(cells, pairs, most_alike(pairs, more)[0])
@@ -142,7 +140,7 @@ class DyMUTeacher(InternVLTeacher):
 
 
 def _in_a_row(cls_F1C: Tensor, cells: Cells, patches: int) -> Tensor:
-    """The class token and behind it the patches of all squares, (F, 1 + M * patches, C)."""
+    """The class token and after it the patches of all squares, (F, 1 + M * patches, C)."""
     return torch.cat([cls_F1C, cells.values_FMC.unflatten(-1, (patches, -1)).flatten(1, 2)], dim=1)
 
 
@@ -152,10 +150,10 @@ def _with_patches(cells: Cells, tokens_FXC: Tensor, patches: int) -> Cells:
 
 
 def _attended(layer: Any, tokens_FXC: Tensor, sizes_FM: Tensor, patches: int) -> tuple[Tensor, Tensor]:
-    """Tokens behind a layer's attention, and the keys (F, M, K) of the squares in it."""
+    """Tokens after a layer's attention, and the keys (F, M, K) of the squares in it."""
     log_FM = sizes_FM.log().clamp(min=torch.finfo(tokens_FXC.dtype).min).to(tokens_FXC.dtype)
     log_FX = torch.cat([torch.zeros_like(log_FM[:, :1]), log_FM.repeat_interleave(patches, dim=1)], dim=1)
     with queries_and_keys(layer.attention) as caught:
-        mixed_FXC, _ = layer.attention(layer.layernorm_before(tokens_FXC), attention_mask=log_FX[:, None, None])
+        mixed_FXC = attended(layer, tokens_FXC, log_FX[:, None, None])
     keys_FMSHK = caught["k"][:, 1:].unflatten(1, (-1, patches)).unflatten(-1, (layer.attention.num_heads, -1))
-    return layer.lambda_1 * mixed_FXC + tokens_FXC, keys_FMSHK.mean(dim=(2, 3), dtype=torch.float32)
+    return mixed_FXC, keys_FMSHK.mean(dim=(2, 3), dtype=torch.float32)

@@ -46,7 +46,7 @@ class DyMUVideoLLM(UnevenVideoLLM):
     The prompt has a position for every token of the encoder without merging.
 
     Args:
-        inner: the Video LLM; its backbone must be a `DyMUTeacher`, nothing compressed behind it, and its LLM of the
+        inner: the Video LLM; its backbone must be a `DyMUTeacher`, nothing compressed after it, and its LLM of the
             Llama kind, without adapters.
 
     Raises:
@@ -151,7 +151,7 @@ def first_places(token_V: Tensor, place_V: Tensor) -> Tensor:
 
 
 def unmerged_layer(layer: Any, hidden_1SC: Tensor, state_L: Tensor, rotary: Rotary) -> Tensor:
-    """States (1, S, C) behind a layer of the LLM in which each of them attends from all of its positions.
+    """States (1, S, C) after a layer of the LLM in which each of them attends from all of its positions.
 
     Args:
         layer: of the LLM.

@@ -3,7 +3,7 @@
 Source: Wang et al., "EarlyTom: Early Token Compression Completes Fast Video Understanding" (CVPR 2026, arXiv
 2605.30010); see `ops.frame_merging` and `ops.compressors.earlytom` for its two stages. The settings are those of the
 official script for LLaVA-Video on Video-MME: segments of 5 frames at most, and by budget a threshold and the layers
-behind which frames merge.
+after which frames merge.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from liteframe.errors import ConfigError
 from liteframe.models.backbone import MergedFrames, VisionTokens
 from liteframe.models.clip_chunks import CLIPS_AT_ONCE
 from liteframe.models.rivals.attention_probe import class_attention, queries_and_keys
+from liteframe.models.rivals.changed_internvit import ChangedInternVLTeacher
 from liteframe.models.rivals.uneven import CompressedVideo, UnevenVideoLLM, shuffled
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.answering_model import TokenCounts
@@ -34,10 +35,10 @@ _SCRIPTED = (
     (0.20, 0.5, (9, 22, 24)),
     (0.25, 0.6, (11, 22, 24)),
 )
-"""Of the official script: share of the tokens that the LLM is shown, threshold, and layers of 26 to merge behind."""
+"""Of the official script: share of the tokens that the LLM is shown, threshold, and layers of 26 to merge after."""
 
 
-class EarlyTomTeacher(InternVLTeacher):
+class EarlyTomTeacher(ChangedInternVLTeacher):
     """An `InternVLTeacher` that merges frames between its layers.
 
     Tokens come back on the full grid: a frame that was dropped, or fused into the one before it, holds a copy of the
@@ -48,8 +49,8 @@ class EarlyTomTeacher(InternVLTeacher):
         teacher: shares its modules.
         ratio: of all tokens to those that the LLM is shown. It chooses the defaults of `after` and `threshold`: those
             of the official script at its largest budget that leaves no more tokens, or else at its smallest.
-        after: the layers, counted from 1, behind which frames merge; None scales the script's to this depth, and leaves
-            at least one layer behind them.
+        after: the layers, counted from 1, after which frames merge; None scales the script's to this depth, and leaves
+            at least one layer after them.
         threshold: a segment ends where the running mean of likenesses falls below it; None is the script's.
         ema: weight of a frame's likeness in that mean.
         longest: most frames of a segment.
@@ -71,9 +72,7 @@ class EarlyTomTeacher(InternVLTeacher):
         ema: float = 0.9,
         longest: int = 5,
     ) -> None:
-        super().__init__(
-            teacher.vision_tower, None, teacher.downsample_ratio, teacher.feature_layer, teacher.mean, teacher.std
-        )
+        super().__init__(teacher)
         layers = self.layers_run
         if layers < 2:
             raise ConfigError(f"EarlyTom merges frames between layers, of which this encoder runs {layers}")
@@ -83,7 +82,7 @@ class EarlyTomTeacher(InternVLTeacher):
             after = tuple(sorted({min(layers - 1, max(1, round(layers * depth / 26))) for depth in depths}))
         if not after or list(after) != sorted({*after}) or not 1 <= after[0] <= after[-1] < layers:
             raise ConfigError(
-                f"after is {after}; frames merge behind some of the layers 1 to {layers - 1}, in their order"
+                f"after is {after}; frames merge after some of the layers 1 to {layers - 1}, in their order"
             )
         check_share("threshold", threshold, -1.0)
         check_share("ema", ema)
@@ -102,7 +101,6 @@ class EarlyTomTeacher(InternVLTeacher):
     def encode(self, frames_BTCHW: Tensor, grid: tuple[int, int, int]) -> VisionTokens:
         """Tokens (B, T, H, W, C) and class tokens (B, T, C) of every frame, with copies where frames were merged."""
         B, T = frames_BTCHW.shape[:2]
-        tower: Any = self.vision_tower
         tokens_FNC = frames_BTCHW.flatten(0, 1)
         places = [list(range(T)) for _ in range(B)]
         for before, depth in pairwise((0, *self.after)):
@@ -111,8 +109,7 @@ class EarlyTomTeacher(InternVLTeacher):
             tokens_FNC, attention_FN = fuse(tokens_FNC, left), fuse(attention_FN, left)
         segments = [self._segments(own_TNC)[1] for own_TNC in tokens_FNC.split(_sizes(places))]
         tokens_FNC, _ = self._through(tokens_FNC, self.after[-1], self.layers_run)
-        if self.feature_layer == -1:
-            tokens_FNC = tower.layernorm(tokens_FNC)
+        tokens_FNC = self.last_norm(tokens_FNC)
         index_M = torch.tensor(_of_every_frame(places, T), device=tokens_FNC.device)
         tokens_MNC = tokens_FNC[index_M]
         return VisionTokens(
@@ -123,7 +120,7 @@ class EarlyTomTeacher(InternVLTeacher):
         )
 
     def _through(self, frames_FX: Tensor, before: int, depth: int) -> tuple[Tensor, Tensor]:
-        """Tokens (F, 1 + N, C) behind the layers after `before` up to `depth`, and the class attention of the last.
+        """Tokens (F, 1 + N, C) after the layers after `before` up to `depth`, and the class attention of the last.
 
         In chunks of frames, which do not see each other between two mergings.
 
@@ -173,10 +170,10 @@ def _of_every_frame(places: list[list[int]], frames: int) -> list[int]:
 
 
 class EarlyTomVideoLLM(UnevenVideoLLM):
-    """A Video LLM that merges frames inside its encoder and selects tokens of the remaining frames behind it.
+    """A Video LLM that merges frames inside its encoder and selects tokens of the remaining frames after it.
 
     Args:
-        inner: the Video LLM; its backbone must be an `EarlyTomTeacher`, and nothing compressed behind it.
+        inner: the Video LLM; its backbone must be an `EarlyTomTeacher`, and nothing compressed after it.
         ratio: of the tokens of all frames to those that the LLM sees.
 
     Raises:
@@ -184,7 +181,7 @@ class EarlyTomVideoLLM(UnevenVideoLLM):
     """
 
     official = Official(
-        "segments of the video, in the encoder and behind it",
+        "segments of the video, in the encoder and after it",
         "class attention stands in for SigLIP's mean over queries, InternVL's pixel shuffle for the pooling of 2 x 2;"
         " threshold and depths are those of the script for LLaVA-Video on Video-MME at its largest budget that is not"
         " above ours; budgets are shared exactly",

@@ -34,7 +34,7 @@ class GazeConfig:
         hidden_size, layers, heads, intermediate_size: of the Llama; the convolutions are as wide.
         patches_per_step: patches that are named at a step.
         clip_frames: frames that it was trained on, the most of a clip.
-        first, later: patches that are named in the first frame of a clip and in each other.
+        first, later: patches that are named in the first frame of a clip and in each later one.
 
     Raises:
         ConfigError: more patches than a frame has, or none.

@@ -20,8 +20,9 @@ def require_llama_like(language_model: Any, name: str) -> Any:
     Raises:
         ConfigError: names the method, and what about the LLM it cannot do with.
     """
-    layers = getattr(language_model, "layers", None)
-    if layers is None or not hasattr(layers[0].self_attn, "k_proj") or not hasattr(language_model, "rotary_emb"):
+    layers = getattr(language_model, "layers", ())
+    alike = [hasattr(getattr(layer, "self_attn", None), "k_proj") for layer in layers]
+    if not alike or not all(alike) or not hasattr(language_model, "rotary_emb"):
         raise ConfigError(
             f"{name} walks through the layers of a Llama-like LLM, which {type(language_model).__name__} is not; merge"
             " an adapter first"
@@ -30,7 +31,7 @@ def require_llama_like(language_model: Any, name: str) -> Any:
     if kernel not in ("eager", "sdpa"):
         raise ConfigError(f"{name} runs with attention eager or sdpa, not {kernel!r}")
     if getattr(language_model, "has_sliding_layers", False):
-        raise ConfigError(f"{name} cannot prune an LLM with sliding windows of attention")
+        raise ConfigError(f"{name} cannot do with an LLM with sliding windows of attention")
     return layers
 
 

@@ -27,7 +27,7 @@ class PrunedVideoLLM(WrappedVideoLLM):
     Args:
         inner: the Video LLM as it is without, which may compress before its LLM; that is of the Llama kind (Qwen2,
             Qwen3, Llama), without adapters.
-        pruner: which tokens are dropped behind which layers.
+        pruner: which tokens are dropped after which layers.
 
     Raises:
         ConfigError: an LLM of another kind, or a plan that does not fit its layers.

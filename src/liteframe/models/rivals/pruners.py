@@ -1,4 +1,4 @@
-"""Which visual tokens an LLM drops behind which of its layers: FastV, PyramidDrop, and halves of others.
+"""Which visual tokens an LLM drops after which of its layers: FastV, PyramidDrop, and halves of others.
 
 See `ops.llm_pruning` for what each does, and `llm_pruning.PrunedVideoLLM` for the model that does it.
 """
@@ -18,7 +18,7 @@ from liteframe.ops.llm_pruning import Plan, fastv_plan, kept_of_lines, kept_plac
 
 @dataclass(frozen=True)
 class Pruner(ABC):
-    """Which visual tokens are dropped behind which layers.
+    """Which visual tokens are dropped after which layers.
 
     Args:
         ratio: of the visual tokens that the LLM is shown to those that its last layer sees.
@@ -27,7 +27,7 @@ class Pruner(ABC):
     ratio: float = 16.0
 
     ranks_with_next_layer = False
-    """Whether the layer behind the pruning says which tokens stay, or the one before it."""
+    """Whether the layer after the pruning says which tokens stay, or the one before it."""
     official: ClassVar[Official]
     """How it stands to its authors' code."""
 
@@ -45,12 +45,12 @@ class Pruner(ABC):
 
     @abstractmethod
     def plan(self, tokens: int, layers: int) -> Plan:
-        """How many of the visual tokens are left behind which layers."""
+        """How many of the visual tokens are left after which layers."""
 
 
 @dataclass(frozen=True)
 class OncePruner(Pruner):
-    """Drops tokens behind a single layer.
+    """Drops tokens after a single layer.
 
     Args:
         after: that layer; None is the authors' depth, or as much of LLMs of other depths.
@@ -74,8 +74,8 @@ class FastV(OncePruner):
     depth = 2 / 32
     official = Official(
         "the whole prompt",
-        "tokens go behind a layer as deep as 2 of 32, in the tiny LLM behind 1 of 3; the share follows from the ratio",
-        "the same tokens stay of the same states; behind 2 of 3 layers 0.812 for 0.808 at 16 frames (240 questions),"
+        "tokens go after a layer as deep as 2 of 32, in the tiny LLM after 1 of 3; the share follows from the ratio",
+        "the same tokens stay of the same states; after 2 of 3 layers 0.812 for 0.808 at 16 frames (240 questions),"
         " with more tokens",
     )
 

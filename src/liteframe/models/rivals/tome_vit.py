@@ -8,18 +8,17 @@ of a key's size is added to its logits. Nothing is trained. The class token is k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import InternVLVisionModel
 from transformers.models.internvl.modeling_internvl import InternVLVisionLayer
 
 from liteframe.errors import ConfigError
 from liteframe.models.backbone import VisionTokens
+from liteframe.models.rivals.attention_probe import queries_and_keys
+from liteframe.models.rivals.changed_internvit import ChangedInternVLTeacher, after_mlp, attended
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.ops.compressors.official import Official
 from liteframe.ops.token_merging import left_behind, match_tokens, merge_tokens, new_places, unmerge_tokens
@@ -52,14 +51,14 @@ class MergedTokens:
     places_BN: Tensor
 
 
-class ToMeTeacher(InternVLTeacher):
+class ToMeTeacher(ChangedInternVLTeacher):
     """An `InternVLTeacher` whose layers merge tokens.
 
     Its tokens come back on the full grid, every patch with a copy of the token it went into, so that pixel shuffle and
     `WAP` work as they do behind the teacher; `merged` gives the few tokens themselves.
 
     Args:
-        vision_tower: the image encoder; its modules are shared, not changed.
+        teacher: shares its modules.
         merges_per_layer: tokens that go in each layer; at most half of those that are left do.
 
     Raises:
@@ -74,10 +73,10 @@ class ToMeTeacher(InternVLTeacher):
     )
     """How it stands to its authors' code."""
 
-    def __init__(self, vision_tower: InternVLVisionModel, merges_per_layer: int) -> None:
+    def __init__(self, teacher: InternVLTeacher, merges_per_layer: int) -> None:
         if merges_per_layer < 0:
             raise ConfigError(f"merges_per_layer is {merges_per_layer}; give 0 (no merging) or more")
-        super().__init__(vision_tower)
+        super().__init__(teacher)
         self.merges_per_layer = merges_per_layer
 
     @property
@@ -109,28 +108,25 @@ class ToMeTeacher(InternVLTeacher):
             torch.ones(batch, count, device=tokens_BNC.device),
             torch.arange(count, device=tokens_BNC.device).expand(batch, -1),
         )
-        for layer in tower.encoder.layer:
+        for layer in self.layers:
             state = merging_layer(layer, state, self.merges_per_layer)
-        state.tokens_BMC = tower.layernorm(state.tokens_BMC)
+        state.tokens_BMC = self.last_norm(state.tokens_BMC)
         return state
 
 
 def merging_layer(layer: InternVLVisionLayer, state: MergedTokens, merges: int) -> MergedTokens:
     """One layer of the encoder with a merge between attention and MLP."""
-    modules: Any = layer
-    attention, tokens_BMC = modules.attention, state.tokens_BMC
-    with _keys_of(attention) as caught:
-        mixed_BMC, _ = attention(modules.layernorm_before(tokens_BMC), attention_mask=_log_sizes(state))
-    tokens_BMC = modules.lambda_1 * mixed_BMC + tokens_BMC
+    attention: Any = layer.attention
+    with queries_and_keys(attention) as caught:
+        tokens_BMC = attended(layer, state.tokens_BMC, _log_sizes(state))
     sizes_BM, places_BN = state.sizes_BM, state.places_BN
     if merges and sizes_BM.shape[1] > 1:
-        keys_BMK = caught[0][:, 1:].unflatten(-1, (attention.num_heads, -1)).mean(dim=-2, dtype=torch.float32)
+        keys_BMK = caught["k"][:, 1:].unflatten(-1, (attention.num_heads, -1)).mean(dim=-2, dtype=torch.float32)
         matching = match_tokens(keys_BMK, merges)
         places_BN = new_places(matching, sizes_BM.shape[1]).gather(1, places_BN)
         patches_BMC, sizes_BM = merge_tokens(matching, tokens_BMC[:, 1:], sizes_BM)
         tokens_BMC = torch.cat([tokens_BMC[:, :1], patches_BMC], dim=1)
-    changed_BMC = modules.dropout(modules.mlp(modules.layernorm_after(tokens_BMC)))
-    return MergedTokens(modules.lambda_2 * changed_BMC + tokens_BMC, sizes_BM, places_BN)
+    return MergedTokens(after_mlp(layer, tokens_BMC), sizes_BM, places_BN)
 
 
 def _log_sizes(state: MergedTokens) -> Tensor | None:
@@ -139,15 +135,3 @@ def _log_sizes(state: MergedTokens) -> Tensor | None:
         return None
     cls_B1 = torch.ones_like(state.sizes_BM[:, :1])
     return torch.cat([cls_B1, state.sizes_BM], dim=1).log().to(state.tokens_BMC.dtype)[:, None, None]
-
-
-@contextmanager
-def _keys_of(attention: Any) -> Iterator[list[Tensor]]:
-    """The keys of the attention's next call, heads concatenated, without computing them twice."""
-    caught: list[Tensor] = []
-    # Behind the norm, which is an identity in the same place where there is none.
-    hook = attention.k_norm.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
-    try:
-        yield caught
-    finally:
-        hook.remove()

@@ -1,4 +1,4 @@
-"""EarlyTom's selection behind the encoder: by attention at the ends of a segment, by windows in between.
+"""EarlyTom's selection after the encoder: by attention at the ends of a segment, by windows in between.
 
 Source: Wang et al., "EarlyTom: Early Token Compression Completes Fast Video Understanding" (CVPR 2026, arXiv
 2605.30010), stage II; the official repository (viridisGreen/EarlyTom, Apache-2.0) was read, of the paper its abstract
