@@ -7,17 +7,17 @@ import torch
 
 from liteframe.errors import ConfigError
 from liteframe.ops.llm_pruning import (
-    fastv_plan,
     kept_of_lines,
     kept_places,
     mean_tokens,
     merge_into_kept,
+    once_plan,
     pyramid_plan,
 )
 
 
 def test_the_papers_settings() -> None:
-    assert fastv_plan(576, 32, ratio=2) == {2: 288}
+    assert once_plan(576, 32, ratio=2) == {2: 288}
     assert pyramid_plan(576, 32, ratio=8) == {8: 288, 16: 144, 24: 72}
 
 
@@ -26,7 +26,7 @@ def test_every_budget_is_met_behind_the_last_pruning() -> None:
         for tokens in (1, 16, 333, 1024):
             for layers in (4, 28, 32):
                 wanted = max(1, round(tokens / ratio))
-                assert fastv_plan(tokens, layers, ratio, 1) == {1: wanted}
+                assert once_plan(tokens, layers, ratio, 1) == {1: wanted}
                 plan = pyramid_plan(tokens, layers, ratio)
                 assert list(plan.values())[-1] == wanted
                 assert list(plan.values()) == sorted(plan.values(), reverse=True) and list(plan) == sorted(plan)
@@ -93,9 +93,9 @@ def test_merging_is_one_mean_after_the_other() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     for make, match in (
-        (lambda: fastv_plan(8, 3, 16, 3), "after is 3"),
-        (lambda: fastv_plan(8, 3, 16, 0), "after is 0"),
-        (lambda: fastv_plan(8, 3, 0.5), "ratio"),
+        (lambda: once_plan(8, 3, 16, 3), "after is 3"),
+        (lambda: once_plan(8, 3, 16, 0), "after is 0"),
+        (lambda: once_plan(8, 3, 0.5), "ratio"),
         (lambda: pyramid_plan(8, 3, 16, 4), "stages is 4"),
         (lambda: pyramid_plan(8, 3, 16, 1), "stages is 1"),
     ):

@@ -38,7 +38,7 @@ Plan = dict[int, int]
 """How many visual tokens are left after a layer, counted from 1; other layers drop none."""
 
 
-def fastv_plan(tokens: int, layers: int, ratio: float, after: int = 2) -> Plan:
+def once_plan(tokens: int, layers: int, ratio: float, after: int = 2) -> Plan:
     """FastV, PruneVid and HoliTom: ``1/ratio`` of the tokens, at least 1, is left after layer `after`.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from liteframe.models.rivals.llm_layers import Rotary, attention_rows, last_token_attention
 from liteframe.ops.compressors.official import Official
-from liteframe.ops.llm_pruning import Plan, fastv_plan, kept_of_lines, kept_places, merge_into_kept, pyramid_plan
+from liteframe.ops.llm_pruning import Plan, kept_of_lines, kept_places, merge_into_kept, once_plan, pyramid_plan
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class OncePruner(Pruner):
     """Drops tokens after a single layer.
 
     Args:
-        after: that layer; None is the authors' depth, or as much of LLMs of other depths.
+        after: that layer; None is the authors' depth, or as deep a share of the layers of another LLM.
     """
 
     after: int | None = None
@@ -62,14 +62,12 @@ class OncePruner(Pruner):
     """Share of the layers that run before, in the authors' LLM."""
 
     def plan(self, tokens: int, layers: int) -> Plan:
-        return fastv_plan(
-            tokens, layers, self.ratio, depth_of(layers, self.depth) if self.after is None else self.after
-        )
+        return once_plan(tokens, layers, self.ratio, depth_of(layers, self.depth) if self.after is None else self.after)
 
 
 @dataclass(frozen=True)
 class FastV(OncePruner):
-    """See `ops.llm_pruning.fastv_plan`."""
+    """See `ops.llm_pruning.once_plan`."""
 
     depth = 2 / 32
     official = Official(
@@ -165,7 +163,7 @@ class EarlyTomInside(HoliTomInside):
 
 
 @dataclass(frozen=True)
-class FlashVIDInside(FastV):
+class FlashVIDInside(OncePruner):
     """FlashVID's half inside the LLM, which is FastV deeper down.
 
     Args:
@@ -196,4 +194,4 @@ PRUNERS: dict[str, type[Pruner]] = {
     "earlytom-llm": EarlyTomInside,
     "flashvid-llm": FlashVIDInside,
 }
-"""Every pruner by the name of the method that it is, or the half of."""
+"""Every pruner by the name of the method that it is, or is half of."""
