@@ -52,3 +52,12 @@ def test_commit_and_dirty_of_a_checkout_but_not_of_a_foreign_one(
     assert len(state["commit"]) == 40 and state["dirty"] is False
     here.write_text("changed")
     assert repository_state()["dirty"] is True
+
+
+def test_instructions_are_whole_words_and_none_where_no_file_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CPU_INFO", tmp_path / "cpuinfo")
+    assert module.cpu_instructions() == []
+    (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu avx2 avx512f avx512_vnni amx_int8x\n")
+    assert module.cpu_instructions() == ["avx2", "avx512f", "avx512_vnni"]

@@ -213,6 +213,12 @@ def test_time_to_first_token_begins_in_the_main_memory_where_that_was_timed(reco
     assert {(row["model_ms"], row["ttft_ms"]) for row in stages.values()} == {("440", "447")}
 
 
+def test_memory_is_told_where_it_is_that_of_a_method_and_not_of_the_process(records: Path) -> None:
+    for kind, told in (("resident set", False), ("cuda allocated", True)):
+        _with_latency(records, "gpu", lambda data, kind=kind: data["settings"].update(memory=kind))
+        assert ("peak_mib" in _csv(records, "real_shapes_gpu")[0]) == told
+
+
 def test_ways_to_run_an_encoder_are_told_beside_the_eager_one(records: Path) -> None:
     _with_latency(records, "cpu")
     assert "Ways to run an encoder" not in _page(records)

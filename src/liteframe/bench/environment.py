@@ -17,6 +17,7 @@ _PACKAGES = (
     "torch", "torchvision", "transformers", "lightning", "timm", "peft", "torchmetrics", "numpy",
     "decord", "decord2", "av", "torchcodec",
 )  # fmt: skip
+_CPU_INFO = Path("/proc/cpuinfo")
 _INSTRUCTIONS = (
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
     "asimddp", "i8mm", "bf16", "sve",
@@ -61,7 +62,7 @@ def cpu_instructions() -> list[str]:
     CPUs of one name differ in them. Empty where the system is not Linux.
     """
     try:
-        words = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
+        words = set(_CPU_INFO.read_text(errors="replace").split())
     except OSError:
         return []
     return [name for name in _INSTRUCTIONS if name in words]
