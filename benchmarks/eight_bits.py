@@ -1,8 +1,8 @@
 """Times student and teacher by every engine and in every format, in turns, and asks models in each what they know.
 
 python benchmarks/eight_bits.py RUN=WORLD ... --sizes tiny --output benchmarks/records/eight_bits.json
-python benchmarks/eight_bits.py --sizes real --engines "torch fp32" "torch bf16" "torch-compile fp32" "OpenVINO fp32" \
-    "OpenVINO int8" "torch int8 (dynamic)" --output benchmarks/records/eight_bits_real.json
+python benchmarks/eight_bits.py --sizes real --presets fast faster --output benchmarks/records/eight_bits_real.json \
+    --engines "torch fp32" "torch bf16" "torch-compile fp32" "OpenVINO fp32" "OpenVINO int8" "torch int8 (dynamic)"
 python benchmarks/eight_bits.py runs/tiny/lma/export=runs/tiny/world --sizes tiny --videos 40     # a trial
 
 RUN is a run folder of LMA, and WORLD the tiny world that it was trained on: its encoder goes through each format of
@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, replace
@@ -59,6 +59,7 @@ from liteframe.hf.run_folder import RunFolder
 from liteframe.models.acceleration.fallback import FallbackWarning
 from liteframe.models.backbone import VisionTokens
 from liteframe.models.student.encoder import LiteFrameEncoder
+from liteframe.models.student.encoder_config import PRESETS
 from liteframe.models.teachers import InternVLTeacher
 from liteframe.models.video_llm.base_vlm_loading import load_base_vlm
 from liteframe.models.video_llm.hosts import INTERNVL
@@ -71,6 +72,7 @@ COMPILED32, COMPILED16 = "torch-compile fp32", "torch-compile bf16"
 COMPILED_CONVERTED = "torch-compile bf16 (weights too)"
 ONNX, ONNX_INT, OPENVINO, INT = "ONNX fp32", "ONNX int8", "OpenVINO fp32", "OpenVINO int8"
 TORCH_DYNAMIC, ONNX_DYNAMIC = "torch int8 (dynamic)", "ONNX int8 (dynamic)"
+STUDENT = "student"
 COMPILED = (COMPILED32, COMPILED16, COMPILED_CONVERTED)
 TORCH = (FLOAT32, BFLOAT16, CONVERTED, EXPORT, TORCH_DYNAMIC, *COMPILED)
 ENGINES = (*TORCH, ONNX, ONNX_INT, OPENVINO, INT, ONNX_DYNAMIC)
@@ -82,16 +84,17 @@ BATCH = 8
 """Videos that are asked about at a time."""
 
 
-def backbones(size: str, run: RunFolder | None) -> dict[str, nn.Module]:
-    """Student and teacher: of a run, or with random weights at the paper's size."""
+def backbones(size: str, run: RunFolder | None, presets: Sequence[str]) -> dict[str, nn.Module]:
+    """Student and teacher: of a run, or with random weights at the paper's size, where there are other students too."""
     if size == "real":
+        names = (STUDENT, *(f"{STUDENT}-{preset}" for preset in presets), "teacher")
         with QuickWeights():
-            made = {name: ENCODERS[name].make(shapes("real", "internvl3-1b")) for name in ("student", "teacher")}
+            made = {name: ENCODERS[name].make(shapes("real", "internvl3-1b")) for name in names}
         return {name: backbone.float().eval() for name, backbone in made.items()}
     assert run is not None
     teacher = INTERNVL.own_encoder(load_base_vlm(run.host(None), ATTENTION)[0])
     student = LiteFrameBackbone(float_copy(LiteFrameEncoder.from_pretrained(run.encoder)))
-    return {"student": student, "teacher": teacher.float().eval()}
+    return {STUDENT: student, "teacher": teacher.float().eval()}
 
 
 def clips_of(backbone: nn.Module, frames: int, side: int) -> Tensor:
@@ -158,15 +161,17 @@ def _quantised_dynamically(graph: Any) -> Any:
 
 
 @torch.no_grad()
-def time_size(size: str, run: RunFolder | None, engines: Collection[str], rule: RunRule) -> dict[str, Any]:
-    """Milliseconds a frame of student and teacher by each of the engines, all in turns."""
+def time_size(
+    size: str, run: RunFolder | None, presets: Sequence[str], engines: Collection[str], rule: RunRule
+) -> dict[str, Any]:
+    """Milliseconds a frame of student and teacher by each of the engines, and of presets in int8, all in turns."""
     encode: dict[str, Callable[[Any], object]] = {}
     errors: dict[str, float] = {}
     flops: dict[str, float] = {}
-    for name, backbone in backbones(size, run).items():
+    for name, backbone in backbones(size, run, presets).items():
         side = 448 if size == "real" else 112
         clips = list(clips_of(backbone, 4 * CALIBRATION[size], side))
-        found = arms(backbone, clips, engines)
+        found = arms(backbone, clips, engines if name in (STUDENT, "teacher") else (FLOAT32, INT))
         frames_BTCHW = normalize(clips_of(backbone, FRAMES[size], side))
         reference = found[FLOAT32](frames_BTCHW)
         flops[name] = flops_of(partial(found[FLOAT32], frames_BTCHW)) / FRAMES[size]
@@ -176,7 +181,9 @@ def time_size(size: str, run: RunFolder | None, engines: Collection[str], rule: 
     same = dict.fromkeys(("dtype", "attention_kernel", "llm", "prompt", "output_length"), "none, or the engine's own")
     samples = interleave(encode, dict.fromkeys(encode, same), rule, memory=False)
     ms = {name: [time / FRAMES[size] for time in found.run_ms] for name, found in samples.items()}
-    return {"size": size, "frames": FRAMES[size], "flops_a_frame": flops, "relative_error": errors, "ms_a_frame": ms}
+    about = {"size": size, "frames": FRAMES[size], "flops_a_frame": flops, "relative_error": errors, "ms_a_frame": ms}
+    others = {name: ratios(ms, name) for name in flops if name.startswith(f"{STUDENT}-")}
+    return {**about, "times_faster": ratios(ms, STUDENT), "times_faster_by_preset": others}
 
 
 def _timed(encode: Encode, frames_BTCHW: Tensor, timer: Any) -> None:
@@ -184,15 +191,15 @@ def _timed(encode: Encode, frames_BTCHW: Tensor, timer: Any) -> None:
         encode(frames_BTCHW)
 
 
-def ratios(ms: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """How many times faster the student in int8 is: than teacher and student by whatever of torch is fastest for each,
-    and than the teacher in int8. Of each round, in which all were timed once."""
+def ratios(ms: dict[str, list[float]], subject: str) -> dict[str, dict[str, float]]:
+    """How many times faster a student in int8 is: than the teacher and the paper's student by whatever of torch is
+    fastest for each, and than the teacher in int8. Of each round, in which all were timed once."""
     against = {f"teacher, {INT}": f"teacher, {INT}"}
-    for name in ("teacher", "student"):
+    for name in ("teacher", STUDENT):
         timed = [f"{name}, {engine}" for engine in TORCH if f"{name}, {engine}" in ms]
         best = min(timed, key=lambda arm: float(np.median(ms[arm])))
         against[f"{best} (the best of torch)"] = best
-    student = np.array(ms[f"student, {INT}"])
+    student = np.array(ms[f"{subject}, {INT}"])
     return {name: summary((np.array(ms[arm]) / student).tolist()) for name, arm in against.items()}
 
 
@@ -247,6 +254,13 @@ def main() -> None:
     parser.add_argument("models", nargs="*", metavar="RUN=WORLD", help="run folder of LMA, and its world")
     parser.add_argument("--sizes", nargs="*", choices=list(FRAMES), default=list(FRAMES), help="to time at")
     parser.add_argument(
+        "--presets",
+        nargs="*",
+        choices=[name for name in PRESETS if name != "paper"],
+        default=[],
+        help="students of other shapes, in int8 at real size beside the paper's",
+    )
+    parser.add_argument(
         "--engines",
         nargs="*",
         choices=ENGINES,
@@ -278,15 +292,16 @@ def main() -> None:
             write_record(options.output, "eight_bits", around, settings, found)
 
     for size in options.sizes:
-        found = time_size(size, first, engines, rule)
-        times.append({**found, "times_faster": ratios(found["ms_a_frame"])})
+        found = time_size(size, first, options.presets, engines, rule)
+        times.append(found)
         rows: list[list[object]] = [
             [name, *(f"{summary(ms)[of]:.3g}" for of in ("median", "p10", "p90")), found["relative_error"][name]]
             for name, ms in found["ms_a_frame"].items()
         ]
         print(f"\n{size}\n\n{markdown(['arm', 'ms a frame', 'p10', 'p90', 'relative error'], rows)}\n")
-        for name, ratio in times[-1]["times_faster"].items():
-            print(f"student, {INT}: {ratio['median']:.2f} times faster than {name}", flush=True)
+        for student, against in ((STUDENT, found["times_faster"]), *found["times_faster_by_preset"].items()):
+            for name, ratio in against.items():
+                print(f"{student}, {INT}: {ratio['median']:.2f} times faster than {name}", flush=True)
         keep()
     for number, (run, world) in enumerate(models.items(), start=1):
         asking = engines.difference(COMPILED)
