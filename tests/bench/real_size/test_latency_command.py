@@ -122,8 +122,7 @@ def test_ways_to_run_an_encoder_are_timed_in_turns_and_the_fastest_is_taken(reco
 def test_the_kernels_that_attention_ran_on_are_named(record: dict[str, Any]) -> None:
     ran = {method["name"]: method["attention"] for method in record["arms"]}
     assert ran["teacher"] == ran["student"] == ["flash_attention_for_cpu"]
-    # Whether torch multiplies grouped queries out on a CPU depends on its version.
-    assert set(record["settings"]["llm_attention"]) <= {"flash_attention_for_cpu"}
+    assert record["settings"]["llm_attention"] == ["flash_attention_for_cpu"]
 
 
 def test_attention_kernels_are_timed_on_the_teachers_shape() -> None:
