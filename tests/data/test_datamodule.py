@@ -170,7 +170,7 @@ def test_a_broken_file_is_skipped_and_listed_up_to_the_limit(workers: int, clips
 
 
 def test_rows_marked_as_unusable_are_not_opened(clips: Path, tmp_path: Path) -> None:
-    marked = {"path": str(tmp_path / "absent.mp4"), "error": "no video stream"}
+    marked = {"path": str(tmp_path / "absent.mp4"), "ok": False, "error": "no video stream"}
     data = module(val=manifest(tmp_path / "m.jsonl", clips / "0.mp4", marked), on_error="error")
     (batch,) = data.loader("val")
     assert len(batch["sample_ids"]) == 1
@@ -196,8 +196,8 @@ def test_a_batch_of_skips_is_blank_in_training_and_absent_elsewhere(clips: Path,
 def test_ranks_validate_in_step_with_blank_samples(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"path": str(clips / f"{n}.mp4"), "id": str(n), "error": "bad" if n == 1 else None} for n in range(3)]
-    rows = [{name: value for name, value in row.items() if value} for row in rows]
+    bad = {"ok": False, "error": "bad"}
+    rows = [{"path": str(clips / f"{n}.mp4"), "id": str(n), **(bad if n == 1 else {})} for n in range(3)]
     seen = []
     for rank in range(2):
         data = module(val=manifest(tmp_path / "m.jsonl", *rows), batch_size=1, frames=6, on_error="skip")
