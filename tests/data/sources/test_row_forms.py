@@ -47,6 +47,12 @@ def test_two_forms_that_differ_are_named(row: dict[str, Any]) -> None:
         {"questions": [SINGLE, OTHER], "conversations": talk("What is it?", "a dog", "Where is it?", "outside")},
         {**SINGLE, "questions": [SINGLE], "conversations": talk("What is it?", "a dog")},
         {**SINGLE, "conversations": [{"from": "system", "value": "Be short."}, *talk("What is it?", "a dog")]},
+        {
+            **SINGLE,
+            "answer": "B",
+            "conversations": talk("What is it? A. a cat B. a dog", "<think>It barks.</think><answer>B</answer>"),
+        },
+        {**SINGLE, "conversations": talk("What is it? A. a cat B. a dog", "It barks, so the answer is (B).")},
         {"question": "what", "conversations": talk("What is it?", "a dog")},
     ],
 )
@@ -60,5 +66,7 @@ def test_letters_that_a_question_shows_mean_their_texts() -> None:
     shown = "What is it?\n(A) a cat\n(B) a dog"
     row = {"question": "What is it?", "answer": "a dog", "conversations": talk(shown, "B")}
     assert turns_of(row) == [(shown, "B")]
+    assert turns_of({**row, "answer": "B.", "conversations": talk(shown, "<answer>B</answer>")})
+    assert turns_of({**row, "conversations": talk(shown, "It barks: \\boxed{B}")})
     with pytest.raises(ManifestError, match="'conversations' and 'question'"):
         turns_of({**row, "conversations": talk(shown, "A")})

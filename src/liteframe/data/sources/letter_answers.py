@@ -37,7 +37,7 @@ _NTH = re.compile(r"\b(?:option|choice)\b", re.IGNORECASE)
 
 _COUNTING = re.compile(
     r"\b(?:how (?:many|much|often|old)|(?:what|which) (?:(?:is|was) the )?(?:number|count|year|age|score)\b"
-    r"|count (?:the|all|how)|number of)\b",
+    r"|count (?:the|all|how|of)|number of)\b",
     re.IGNORECASE,
 )
 """What is asked where the answer is a number of its own."""
@@ -72,7 +72,7 @@ def answer_in_words(question: dict[str, Any]) -> str:
     place = options.index(answer) if answer in options else None
     if texts is options and place is not None and right_option({"options": options, "answer": answer}) is not None:
         return answer
-    marks = _marks(answer, options)
+    marks = marks_of(answer, options)
     is_shown = shows(asked, texts) or (stray is not None and shows(asked, stray))
     if is_shown and not (_is_number(answer, marks) and enumerates(asked, LETTERS) and not _is_one(answer, texts)):
         return answer
@@ -117,12 +117,12 @@ def require_shown_options(row: dict[str, Any], turns: Sequence[tuple[str, str]],
         texts = _plain(found.texts)
         if len(turns) == 1:
             _require_published(turns[0][1], found.name, texts, f"{where}: field conversations: the answer")
-        pointing = [turn for turn in enumerate(turns) if _marks(turn[1][1], found.texts)]
+        pointing = [turn for turn in enumerate(turns) if marks_of(turn[1][1], found.texts)]
         if not pointing:
             continue
         showing = next((number for number, (asked, _) in enumerate(turns) if shows(asked, texts)), None)
         for number, (asked, answer) in pointing:
-            is_number = _is_number(answer, _marks(answer, found.texts))
+            is_number = _is_number(answer, marks_of(answer, found.texts))
             # Where one question shows them, a number answers it, or another one that has no options.
             is_fine = not enumerates(asked, LETTERS) if is_number else number >= (showing or 0)
             if (showing is None or not is_fine) and _is_hidden(answer, found, asked, True, len(turns) > 1):
@@ -151,7 +151,7 @@ def _is_hidden(answer: str, found: OptionField, asked: str, may_count: bool = Fa
         of_several: the turn is one of several, and its question may have options of its own.
     """
     texts = _plain(found.texts)
-    marks = _marks(answer, found.texts)
+    marks = marks_of(answer, found.texts)
     if not marks or (_is_one(answer, texts) and not _is_another(answer, found._replace(texts=texts))):
         return False
     listed_as = None if of_several else texts
@@ -178,8 +178,8 @@ def _plain(listed: list[str]) -> list[str]:
     return listed if plain is None or not all(map(str.strip, plain)) else plain
 
 
-def _marks(answer: str, listed: list[str]) -> list[str]:
-    """The letters and numbers of options by which an answer goes; none where it is in words."""
+def marks_of(answer: str, listed: list[str]) -> list[str]:
+    """The letters and numbers by which an answer goes, of these options; none where it is in words."""
     said = unannounced(answer)
     if _POINTER.fullmatch(said):
         return [mark for mark in _MARK.findall(said) if mark]

@@ -6,10 +6,12 @@ import re
 from string import ascii_uppercase
 from typing import Any
 
+from liteframe.data.sources.letter_answers import marks_of
 from liteframe.data.sources.messages import said_by_turns
 from liteframe.data.sources.options import bare_text, options_as_list, right_option, unannounced
 from liteframe.errors import ManifestError
 
+_ANY = list(ascii_uppercase)
 _Asked = tuple[str, str, Any]
 """A question, its answer and its options, if it has any."""
 
@@ -60,15 +62,23 @@ def _is_part(text: str, whole: str) -> bool:
     return text == whole or (len(text) > 1 and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", whole) is not None)
 
 
+def _told(answer: str, options: list[str]) -> str:
+    """The letter by which an answer goes, if it is one alone (``<answer>B</answer>``); else the answer."""
+    letters = {mark.upper() for mark in marks_of(answer, options)}
+    return letters.pop() if len(letters) == 1 else answer
+
+
 def _means_the_same(answer: str, other: str, options: Any, asked: str) -> bool:
     """Whether one of two answers is the letter of the other, among the options or in the text of a question."""
     options = options_as_list(options)
     if isinstance(options, list) and all(isinstance(option, str) for option in options):
-        places = {right_option({"options": options, "answer": each}) for each in (answer, other)}
+        places = {right_option({"options": options, "answer": _told(each, options)}) for each in (answer, other)}
         return len(places) == 1 and None not in places
-    for letter, text in ((answer, other), (other, answer)):
-        letter = unannounced(letter).strip("().: ").upper()
-        if len(letter) == 1 and letter in ascii_uppercase:
+    told, also_told = (_told(each, _ANY) for each in (answer, other))
+    if told == also_told:
+        return True
+    for letter, text in ((told, other), (also_told, answer)):
+        if letter in _ANY:
             shown = rf"(?<!\w){letter}[.):\]]+\s*{re.escape(bare_text(text))}"
             if re.search(shown, bare_text(asked), re.IGNORECASE):
                 return True
