@@ -31,7 +31,7 @@ from liteframe.data.sources.manifest import VideoSource, read_manifest
 from liteframe.data.store.feature_store import StoreKey
 from liteframe.data.store.finalize import finalize
 from liteframe.data.store.writer import FeatureStoreWriter
-from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, SkipLimitExceeded, StoreMismatch
+from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, ManifestError, SkipLimitExceeded, StoreMismatch
 from ranks import run_ranks
 
 LENGTHS = [3, 20, 8, 5, 40]
@@ -474,3 +474,17 @@ def test_configs_build_everything_and_help_explains_it(clips: Path) -> None:
     assert parser.instantiate_classes(again).data.shapes == data.shapes
     assert isinstance(VideoDataModule().sampler, UniformMidpoints)
     assert len(read_manifest(clips)) == 5
+
+
+def test_what_lists_say_of_splits_is_heeded_as_training_begins(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two, other = manifest(tmp_path / "two.jsonl", clips / "0.mp4", clips / "1.mp4"), str(clips / "2.mp4")
+    for val, said in ((two, True), (other, False)):
+        capsys.readouterr()
+        make_trainer(tmp_path / "run", max_steps=1, callbacks=None).fit(Recorder(), module(train=two, val=val))
+        assert ("warning: 2 of the 2 videos of data.val, such as " in capsys.readouterr().err) == said
+    held_out = manifest(tmp_path / "all.jsonl", *({"path": f"{name}.mp4", "split": name} for name in ("train", "test")))
+    for on_error in ("error", "skip"):
+        with pytest.raises(ManifestError, match=r'data\.train: 1 of the 2 rows .* "split": "test"'):
+            module(train=held_out, on_error=on_error).rows("train")

@@ -69,7 +69,20 @@ def test_a_question_about_other_media_is_named(name: str) -> None:
         assert turns_of({**asked, name: value}) == [("Is this object seen?", "yes")]
 
 
-@pytest.mark.parametrize("mark", ["<s0>", "<e12>", "<timestamp>", "<time>", "<stamp>"])
+@pytest.mark.parametrize(
+    "name", ["query_image", "reference_video", "ref-img", "video2", "image_b", "second_video_path"]
+)
+def test_a_second_medium_is_named_whatever_it_is_called(name: str) -> None:
+    asked = {"path": "a.mp4", "question": "Is it the same?", "answer": "yes"}
+    with pytest.raises(ManifestError, match=f"field {name}: the row has 'b.mp4' beside its video"):
+        turns_of({**asked, name: "b.mp4"})
+    with pytest.raises(ManifestError, match=f"field {name}: the row has"):
+        turns_of(talk("Is it the same?", **{name: "b.mp4"}))
+    for own in ({name: None}, {name: 3}, {"video_id": "b"}, {"target": "b.mp4"}, {"image_size": "2"}):
+        assert turns_of({**asked, **own}) == [("Is it the same?", "yes")]
+
+
+@pytest.mark.parametrize("mark", ["<s0>", "<e12>", "<timestamp>", "<time>", "<stamp>", "<TIME_ONE>"])
 def test_what_stands_for_a_moment_is_named(mark: str) -> None:
     for question, answer in ((f"What from {mark} on?", "A cat."), ("When?", f"From {mark} on.")):
         with pytest.raises(ManifestError, match=f"field conversations: holds '{mark}'"):

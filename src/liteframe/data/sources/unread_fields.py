@@ -33,8 +33,14 @@ _MARKS = re.compile(
     re.IGNORECASE,
 )
 _REGIONS = re.compile(r"<(?P<name>ref-object|bbox|region|mask)\d*>(?!.*</(?P=name)\d*>)", re.DOTALL)
+_MORE_MEDIA = re.compile(
+    r"(?:ref|reference|query|target|second)[-_ ]?(?:image|img|picture|photo|audio|video|clip)s?(?:[-_ ]?(?:path|url))?"
+    r"|(?:video|image)[-_ ]?(?:2|b)(?:[-_ ]?(?:path|url))?",
+    re.IGNORECASE,
+)
+"""What a question may be about beside the video of its row: ``query_image``, ``video_2``."""
 _THUMBNAIL = re.compile(r"thumb|poster|cover|preview|default\.(?:jpg|webp)", re.IGNORECASE)
-_TIMES = re.compile(r"<(?P<name>[se]\d+|time(?:_?stamp)?|stamp)>(?!.*</(?P=name)>)", re.DOTALL | re.IGNORECASE)
+_TIMES = re.compile(r"<(?P<name>[se]\d+|time(?:_?stamp|_\w+)?|stamp)>(?!.*</(?P=name)>)", re.DOTALL | re.IGNORECASE)
 """What stands for moments that a row tells elsewhere, as VTimeLLM writes them."""
 
 
@@ -56,7 +62,7 @@ def _require_no_others(fields: dict[str, Any], about: str, of: str, talks: bool)
 
     A picture that its name calls a thumbnail of the video is nothing that a single question is about.
     """
-    for name in _OTHER_MEDIA:
+    for name in (*_OTHER_MEDIA, *filter(_MORE_MEDIA.fullmatch, fields)):
         value = fields.get(name)
         if value and isinstance(value, str | list | dict) and (talks or not _is_thumbnail(value)):
             asked = "a conversation" if talks else "a question"
