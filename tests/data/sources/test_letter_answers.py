@@ -47,6 +47,13 @@ def asked(question: str, answer: str, **fields: Any) -> dict[str, Any]:
             {"candidates": ["b, a, c", "c, b, a", "a, b, c"]},
             "candidates",
         ),
+        (
+            "What happens between (1) the fall and (2) the cry?",
+            "2",
+            {"candidates": ["he runs", "he eats", "he laughs"]},
+            "candidates",
+        ),
+        ("What is (A) on the left and (B) on the right?", "B", {"candidates": ["cats", "dogs", "cows"]}, "candidates"),
         ("What is it?", "B", {"opa": "a cat", "opb": "a dog", "opc": "a cow"}, "opa"),
         ("What is it?", "B", {"answers": ["a cat", "a dog"]}, "answers"),
         ("What is it?", "1", {"answer_list": ["a cat", "a dog"]}, "answer_list"),
