@@ -12,6 +12,7 @@ from typing import Any
 from liteframe.data.checking.rows import CheckRow
 from liteframe.data.remote.file import is_url
 from liteframe.data.sources.conversations import (
+    EmptyAnswer,
     choices_of,
     has_questions,
     placeholders_of_questions,
@@ -29,7 +30,7 @@ LACKS = {
     "unreadable_row": "that cannot be read",
     "no_file": "whose file is not there",
     "no_questions": "without questions or conversations",
-    "bad_conversation": "whose conversation cannot be read",
+    "bad_conversation": "whose questions or answers cannot be read",
     "bad_choices": "whose options, or the answer among them, cannot be read",
     "no_placeholder": "whose conversation has no <video> or <image>",
     "several_placeholders": "with several <video> or <image> in a question, of which one is shown",
@@ -40,7 +41,7 @@ LACKS = {
 }
 """What a row may lack, by the names in `--output`, and how the summary says it."""
 _NONE: dict[str, int] = {}
-STOPS = ("unreadable_row", "bad_conversation", "bad_choices")
+STOPS = ("unreadable_row", "bad_conversation", "empty_answer", "bad_choices")
 """Those at which a stage that asks questions stops; what else there is it can live with, or it skips the row."""
 
 
@@ -129,7 +130,7 @@ def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
     try:
         turns = turns_of(fields)
     except ManifestError as error:
-        yield "bad_conversation", str(error)
+        yield "empty_answer" if isinstance(error, EmptyAnswer) else "bad_conversation", str(error)
         return
     try:
         if (asked := with_options(fields)) is not None and any(map(_has_equal, choices_of(asked))):
@@ -144,8 +145,6 @@ def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
             yield "several_placeholders", ""
     if not all(question.strip() for question, _ in turns):
         yield "empty_question", ""
-    if not all(answer.strip() for _, answer in turns):
-        yield "empty_answer", ""
 
 
 def _has_equal(question: dict[str, Any]) -> bool:
