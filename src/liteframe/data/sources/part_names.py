@@ -62,8 +62,9 @@ def part_elsewhere(fields: dict[str, Any]) -> tuple[str, str] | None:
     if (told := _part_in(fields, fields)) is not None:
         return told
     for name, value in fields.items():
-        if isinstance(value, dict) and _NESTED.fullmatch(_bare(name)) and (told := _part_in(value, fields)) is not None:
-            return name, f"its {told[0]!r} {told[1]}"
+        told = _part_in(value, fields) if isinstance(value, dict) and _NESTED.fullmatch(_bare(name)) else None
+        if told is not None and not is_negative(value[told[0]]):
+            return name, f"its {told[0]!r} {IN_WORDS}, of the row; write it so, or {_WHOLE}"
     if _questions(fields) < 2 and (asked := asked_at(fields)) is not None:
         return asked, f"{ASKED}; write it as 'end', in seconds, or rename it where it means something else"
     return None
