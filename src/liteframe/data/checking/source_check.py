@@ -88,7 +88,8 @@ class SourceCheck:
         """The row of a file with what the list says about it, once its length is known."""
         parts = self.parts_of.get(row.path, {_WHOLE: (0, "")})
         for part, (count, first) in parts.items() if row.ok and not row.reason.startswith(CUT) else ():
-            if why := outside_of(*part, row.duration, row.frames):
+            why = outside_of(*part, row.duration, row.frames)
+            if why and (not row.lasts or outside_of(*part, row.lasts, row.frames)):
                 self.lacks_of[row.path, part]["outside_part"] = count
                 self.first.setdefault("outside_part", f"{first}: {row.path} {why}")
         lacks = sum((self.lacks_of.get((row.path, part), Counter()) for part in parts), Counter[str]())

@@ -17,6 +17,7 @@ import numpy as np
 from liteframe.data.decoding.decode import DECODERS, NEXT, VideoInfo, frame_times, probe, read_frames_by, remember_scan
 from liteframe.data.decoding.processes.choice import sample_frames
 from liteframe.data.decoding.processes.remote_decode import with_copy
+from liteframe.data.decoding.pyav.header import told_duration
 from liteframe.data.decoding.video_file import NO_SUCH_FILE, looked_for_in
 from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.remote.file import is_url
@@ -199,7 +200,9 @@ def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
         return np.asarray(job.indices, np.int64)
     may_end_behind = job.row.get("end") is None or info.cut_short
     if not may_end_behind and (outside := outside_of(job.start_s, job.end_s, info.duration, info.frames)):
-        raise DecodeError(job.path, outside)
+        told_s = told_duration(job.path)
+        if told_s <= info.duration or outside_of(job.start_s, job.end_s, told_s, info.frames):
+            raise DecodeError(job.path, outside)
     told_T = frame_times(job.path, job.truncated == "use")
     times = FrameTimes.of_video(told_T, info.duration, info.fps)
     low, high = times.between(told_T, job.start_s, job.end_s)
