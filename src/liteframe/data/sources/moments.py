@@ -140,8 +140,8 @@ def is_negative(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, and neither true nor false."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number, and neither true, false nor NaN, which tables have where they hold nothing."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def are_names(texts: list[str]) -> bool:

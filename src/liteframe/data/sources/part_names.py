@@ -47,6 +47,8 @@ _SOUGHT = re.compile(r"timestamps?|spans|intervals|windows|moments?")
 """Names of fields that as often tell what is to be found."""
 _ASKED = re.compile(r"(?:real|query|ask|asked|question|current)?time(?:stamp)?(?:s|sec|secs|seconds|ms)?")
 """Names of the moment at which a question is asked, about what has been shown by then."""
+_OF_ONE_QUESTION = re.compile(r"(?:current)?time(?:stamp)?(?:s|sec|secs|seconds|ms)?")
+"""Those that are another moment where a row has several questions."""
 _LENGTH = re.compile(r"(?:clip|segment|seg|part)?(?:duration|length)(?:s|sec|secs|seconds|ms|frames)?")
 _OFFSET = re.compile(r"(?:video|clip|segment|time|start|frame)?offset(?:s|sec|secs|seconds|ms|frames)?")
 _NESTED = re.compile(r"(?:video|clip|segment|sample)?(?:meta|metadata|info)")
@@ -65,7 +67,8 @@ def part_elsewhere(fields: dict[str, Any]) -> tuple[str, str] | None:
         told = _part_in(value, fields) if isinstance(value, dict) and _NESTED.fullmatch(_bare(name)) else None
         if told is not None and not is_negative(value[told[0]]):
             return name, f"its {told[0]!r} {IN_WORDS}, of the row; write it so, or {_WHOLE}"
-    if _questions(fields) < 2 and (asked := asked_at(fields)) is not None:
+    asked = asked_at(fields)
+    if asked is not None and (_questions(fields) < 2 or not _is(asked, _OF_ONE_QUESTION)):
         return asked, f"{ASKED}; write it as 'end', in seconds, or rename it where it means something else"
     return None
 
