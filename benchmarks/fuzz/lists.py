@@ -197,12 +197,13 @@ def _video(row: dict[str, Any]) -> str:
 def _is_empty(value: Any) -> bool:
     if isinstance(value, list | dict):
         return all(map(_is_empty, value.values() if isinstance(value, dict) else value))
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
+    return value is None or value != value or value == ""
 
 
 def _fields(row: dict[str, Any]) -> dict[str, Any]:
     row = {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
-    seconds = {name: None if _is_empty(row.get(name)) else float(row[name]) for name in ("start", "end")}
+    given = {name: row[name] for name in ("start", "end") if str(row.get(name, "")).strip() not in ("", "None")}
+    seconds = {name: float(given[name]) if name in given else None for name in ("start", "end")}
     turns, messages = row.get("conversations"), row.get("messages")
     if not turns and messages and _is_empty(row.get("path")):
         turns = messages
