@@ -117,6 +117,8 @@ class Lists:
             return Verdict("silent", f"{len(rows)} rows of a list of {truth if truth is None else len(truth)}")
         for plain, row in zip(truth, rows, strict=True):
             wanted = _fields(plain)
+            if "texts_fault" in row.extra:  # told to those that ask for texts
+                wanted = {name: value for name, value in wanted.items() if name in ("start", "end")}
             found = {name: getattr(row, name) for name in wanted}
             if repr(found) != repr(wanted):
                 return Verdict("silent", f"fields {found}, the list says {wanted}")
@@ -209,7 +211,7 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
         turns = messages
     bad = [name for name, value in seconds.items() if value is not None and not 0 <= value < math.inf]
     return {
-        **{name: row.get(name) for name in ("question", "answer", "error")},
+        **{name: row.get(name) for name in ("question", "answer")},
         "options": None if row.get("options") == "" else row.get("options"),
         "conversations": None if turns == "" else turns,
         **(seconds if not bad else dict.fromkeys(bad, "seconds from 0 on")),

@@ -31,7 +31,7 @@ from liteframe.data.sources.manifest import VideoSource, read_manifest
 from liteframe.data.store.feature_store import StoreKey
 from liteframe.data.store.finalize import finalize
 from liteframe.data.store.writer import FeatureStoreWriter
-from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, SkipLimitExceeded, StoreMismatch
+from liteframe.errors import ConfigError, DecodeError, DecodeTimeout, ManifestError, SkipLimitExceeded, StoreMismatch
 from ranks import run_ranks
 
 LENGTHS = [3, 20, 8, 5, 40]
@@ -170,7 +170,7 @@ def test_a_broken_file_is_skipped_and_listed_up_to_the_limit(workers: int, clips
 
 
 def test_rows_marked_as_unusable_are_not_opened(clips: Path, tmp_path: Path) -> None:
-    marked = {"path": str(tmp_path / "absent.mp4"), "error": "no video stream"}
+    marked = {"path": str(tmp_path / "absent.mp4"), "ok": False, "error": "no video stream"}
     data = module(val=manifest(tmp_path / "m.jsonl", clips / "0.mp4", marked), on_error="error")
     (batch,) = data.loader("val")
     assert len(batch["sample_ids"]) == 1
@@ -196,8 +196,8 @@ def test_a_batch_of_skips_is_blank_in_training_and_absent_elsewhere(clips: Path,
 def test_ranks_validate_in_step_with_blank_samples(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"path": str(clips / f"{n}.mp4"), "id": str(n), "error": "bad" if n == 1 else None} for n in range(3)]
-    rows = [{name: value for name, value in row.items() if value} for row in rows]
+    bad = {"ok": False, "error": "bad"}
+    rows = [{"path": str(clips / f"{n}.mp4"), "id": str(n), **(bad if n == 1 else {})} for n in range(3)]
     seen = []
     for rank in range(2):
         data = module(val=manifest(tmp_path / "m.jsonl", *rows), batch_size=1, frames=6, on_error="skip")
@@ -474,3 +474,17 @@ def test_configs_build_everything_and_help_explains_it(clips: Path) -> None:
     assert parser.instantiate_classes(again).data.shapes == data.shapes
     assert isinstance(VideoDataModule().sampler, UniformMidpoints)
     assert len(read_manifest(clips)) == 5
+
+
+def test_what_lists_say_of_splits_is_heeded_as_training_begins(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two, other = manifest(tmp_path / "two.jsonl", clips / "0.mp4", clips / "1.mp4"), str(clips / "2.mp4")
+    for val, said in ((two, True), (other, False)):
+        capsys.readouterr()
+        make_trainer(tmp_path / "run", max_steps=1, callbacks=None).fit(Recorder(), module(train=two, val=val))
+        assert ("warning: 2 of the 2 videos of data.val, such as " in capsys.readouterr().err) == said
+    held_out = manifest(tmp_path / "all.jsonl", *({"path": f"{name}.mp4", "split": name} for name in ("train", "test")))
+    for on_error in ("error", "skip"):
+        with pytest.raises(ManifestError, match=r'data\.train: 1 of the 2 rows .* "split": "test"'):
+            module(train=held_out, on_error=on_error).rows("train")

@@ -379,7 +379,7 @@ def test_checkpoints_of_an_older_version_go_on(kind: str, tmp_path: Path) -> Non
 
 
 def test_a_row_that_an_older_version_skipped_keeps_its_place_empty(tmp_path: Path) -> None:
-    lines = [*LINES[:3], json.dumps({"path": "03.mp4", "error": "damaged"}), *LINES[4:]]
+    lines = [*LINES[:3], json.dumps({"path": "03.mp4", "ok": False, "error": "damaged"}), *LINES[4:]]
     whole = Recorder()
     module = data(tmp_path, train=rewritten(tmp_path, LINES))
     make_trainer(tmp_path, max_steps=STEPS).fit(whole, module)

@@ -29,7 +29,7 @@ from ranks import run_ranks
 BAD = [
     r'{"path": "a\ud800.mp4"}',
     '{"path": "bad.mp4", "decoder": "shutil:rmtree"}',
-    '{"path": "bad.mp4", "questions": "abc"}',
+    '{"path": "bad.mp4", "start": "abc"}',
     "{",
     '{"path": "bad.mp4", "id": 1e400}',
 ]
@@ -231,7 +231,8 @@ def test_ranks_agree_about_them(tmp_path: Path) -> None:
 
 def mixed(path: Path, bad: str, good: int = 4) -> str:
     """A list in which the rows named in `bad` are marked as unusable."""
-    rows = [{"path": f"{n}.mp4", "id": str(n)} | ({"error": "broken"} if str(n) in bad else {}) for n in range(good)]
+    broken = {"ok": False, "error": "broken"}
+    rows = [{"path": f"{n}.mp4", "id": str(n), **(broken if str(n) in bad else {})} for n in range(good)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 

@@ -179,7 +179,7 @@ ROW = {"id": "a", "path": "a.mp4", "question": "Which?", "options": ["x", "y"], 
         {"path": "b.mp4"},
         {"end": 2.0},
         {"decoder": "pyav"},
-        {"error": "cannot be decoded"},
+        {"ok": False, "error": "cannot be decoded"},
         {"questions": [{"question": "When?", "answer": "y"}]},
     ],
 )

@@ -25,7 +25,7 @@ from tiny_world import decoding_in_process, encoder_folder, host_folder, make_tr
 TURNS: list[Turn] = [
     ("color of the star", "red"),
     ("color of", "left left left"),
-    ("the ball the ball the ball", ""),
+    ("the ball the ball the ball", "left"),
     ("star", "blue red"),
     ("color of the box", "blue"),
 ]

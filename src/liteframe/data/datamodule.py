@@ -23,7 +23,7 @@ from liteframe.data.loading.loader import VideoLoader
 from liteframe.data.loading.run_ledger import open_ledger, writes_nothing
 from liteframe.data.loading.skips import SkipLedger, Skipped
 from liteframe.data.loading.source_report import report_sources
-from liteframe.data.loading.split_rows import SPLITS_OF_VERB, Split, mark_refused, read_split
+from liteframe.data.loading.split_rows import SPLITS_OF_VERB, Split, mark_refused, read_split, said_of_shared
 from liteframe.data.loading.stage_checks import StageChecks
 from liteframe.data.loading.trainer_progress import batches_done, batches_of_run, is_fitting, ranks_of, validates_every
 from liteframe.data.loading.training_data import TrainingData, samples_of, trained_frames
@@ -265,6 +265,8 @@ class VideoDataModule(LightningDataModule):
         tables = [self.rows(split) for split in wanted]
         if self.trainer is None:
             return
+        if {*wanted} == {"train", "val"} and self.trainer.is_global_zero and (shared := said_of_shared(*tables)):
+            print(shared, file=sys.stderr)
         store = self.store if stage == "fit" else None
         self.ledger, self._skipped_earlier = open_ledger(self.trainer, verb, tables, store, self.max_skip_fraction)
         if "train" in wanted and self.trainer.is_global_zero:

@@ -127,11 +127,14 @@ def test_questions_and_options_that_a_stage_would_stumble_over_are_counted(tmp_p
         {**asked, "options": ["A.", "B."], "answer": "A."},
         {**asked, "type": "x" * 65},
         {**asked, "type": None},
+        {"path": "a.mp4", "conversations": [{**GOOD[0], "value": "<image><image>What?"}, GOOD[1]]},
+        {"path": "a.mp4", "conversations": [{**GOOD[0], "value": "Frame1: <image>Frame2: <image>What?"}, GOOD[1]]},
         {"path": "a.mp4", "conversations": [{**GOOD[0], "value": "<video> and <video>, how do they differ?"}, GOOD[1]]},
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "a.mp4").touch()
     assert check_source(str(tmp_path / "list.jsonl")).counts() == {
+        "bad_conversation": 1,
         "bad_choices": 2,
         "empty_question": 1,
         "equal_options": 1,

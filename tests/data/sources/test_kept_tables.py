@@ -21,7 +21,7 @@ from liteframe.errors import DataError, ManifestError
 
 LINES = [
     {"path": "a.mp4", "question": "ü 🎥 \\ud83d"},
-    {"path": "b.mp4", "id": "b", "start": 0.5, "end": 2, "error": "no video"},
+    {"path": "b.mp4", "id": "b", "start": 0.5, "end": 2, "ok": False, "error": "no video"},
     {"video": "c.mp4", "conversations": [{"from": "human", "value": "\0\n"}], "data_source": "part"},
     {"path": "a.mp4", "scene": {"deep": [1, None, 2.5, 10**30, float("inf")]}},
 ]
@@ -365,7 +365,7 @@ def test_tables_that_no_run_opens_for_long_are_removed(tmp_path: Path) -> None:
 
 def test_rows_that_cannot_be_read_are_kept_and_named_as_if_read_anew(tmp_path: Path, readings: list[str]) -> None:
     path = tmp_path / "x.jsonl"
-    path.write_text('{"path": "a.mp4", "error": "damaged"}\n{"path": 3}\nno json\n')
+    path.write_text('{"path": "a.mp4", "ok": false, "error": "damaged"}\n{"path": 3}\nno json\n')
     with pytest.raises(ManifestError) as fresh:
         read_sources(str(path))
     assert not [folder for folder in kept(tmp_path) if folder.name.endswith(".part")]

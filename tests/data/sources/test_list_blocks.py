@@ -57,7 +57,7 @@ def written(path: Path, seed: int, faults: bool = True) -> Path:
     kinds = [
         lambda n: {"path": f"v{n}.mp4"},
         lambda n: {"path": f"v{n % 7}.mp4", "question": "ü🎥", "options": ["a", "b"], "answer": "a"},
-        lambda n: {"id": f"i{n}", "path": f"v{n}.mp4", "start": 1, "end": 2.5, "error": "no video"},
+        lambda n: {"id": f"i{n}", "path": f"v{n}.mp4", "start": 1, "end": 2.5, "ok": False, "error": "no video"},
         lambda n: {"id": f"l{n % 5}", "video": f"v{n}.mp4", "conversations": [{"from": "human", "value": "x" * n}]},
         lambda n: {"path": f"s3://b/v{n}.mp4", "extra": {"deep": [1, None, {}, 10**30, float("inf")]}},
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from liteframe.data.sources.conversations import turns_of
 from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import ManifestError
 
@@ -97,5 +98,7 @@ def test_what_is_wrong_with_messages_is_said_of_them(tmp_path: Path) -> None:
         path_of(tmp_path, {"video": "b.mp4", "messages": SHOWN})
     with pytest.raises(ManifestError, match="field 'messages': turn 1 has a 'start' of its own"):
         path_of(tmp_path, {"video": "a.mp4", "messages": [{**TALK[0], "start": 3}, TALK[1]]})
+    (tmp_path / "x.jsonl").write_text(json.dumps({"video": "a.mp4", "messages": "hi"}))
+    (row,) = read_manifest(tmp_path / "x.jsonl")
     with pytest.raises(ManifestError, match="field 'messages': a list of objects is needed, not 'hi'"):
-        path_of(tmp_path, {"video": "a.mp4", "messages": "hi"})
+        turns_of(row.as_dict())

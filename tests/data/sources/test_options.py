@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from liteframe.data.sources.conversations import turns_of
-from liteframe.data.sources.manifest import read_manifest
 from liteframe.data.sources.options import without_letters
 from liteframe.errors import ManifestError
 
@@ -238,15 +235,3 @@ def test_a_letter_stays_beside_options_that_are_not_read_where_the_question_show
         turns_of({"question": shown, "option": ["a cat", "a dog"], "answer": "1"})
     with pytest.raises(ManifestError, match="'1' is none of the options .* the question shows them by letters"):
         turns_of({"question": shown, "options": ["a cat", "a dog"], "answer": "1"})
-
-
-def test_a_number_that_counts_options_is_not_told_to_be_put_in_quotes(tmp_path: Path) -> None:
-    """In quotes it would be the text of an option, of 1 to 4 another one than it counts."""
-    path = tmp_path / "x.jsonl"
-    asked = {"path": "a.mp4", "question": "How many?", "answer": 2}
-    path.write_text(json.dumps({**asked, "options": ["1", "2", "3", "4"]}))
-    with pytest.raises(ManifestError, match=r"x\.jsonl:1: field 'answer': 2 may count the options from 0 or from 1"):
-        read_manifest(path)
-    path.write_text(json.dumps(asked))
-    with pytest.raises(ManifestError, match="field 'answer': a string is needed, not 2; put it in quotes"):
-        read_manifest(path)

@@ -61,7 +61,7 @@ def source(tmp_path: Path) -> str:
         {"question": "q", "answer": "a"},
         {"questions": [{"question": "q", "answer": "a", "type": "order"}], "key_frames": [1, 2]},
         {"question": "q", "answer": "<IMG_CONTEXT>"},
-        {"question": "q", "answer": "a", "error": "no video"},
+        {"question": "q", "answer": "a", "ok": False, "error": "no video"},
         {"key_frames": "x", "question": "q", "answer": "a"},
         {},
     ]

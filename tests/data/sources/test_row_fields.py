@@ -132,3 +132,18 @@ def test_a_row_without_a_path_tells_where_it_may_stand(fields: dict[str, Any], t
         read_manifest(tmp_path / "x.jsonl")
     assert told in str(error.value)
     assert "fps" not in fields or str(error.value).endswith("add it to the row")
+
+
+def test_a_column_called_error_takes_no_row_out_without_a_word(tmp_path: Path) -> None:
+    """Data sets about mistakes have one; `liteframe check` writes its own beside `"ok": false`."""
+    path = tmp_path / "x.jsonl"
+    for name in ("path", "video"):
+        (row,) = read_manifest(listed(path, {name: "a.mp4", "ok": False, "error": "no video stream"}))
+        assert row.error == "no video stream"
+        for plain in ("none", "None", "N/A", "", False, 0, float("nan"), []):
+            (row,) = read_manifest(listed(path, {name: "a.mp4", "error": plain}))
+            assert row.error is None and "error" not in row.extra
+        for own in ("Measurement Error", True, 5, 0.2, ["x"]):
+            for ok in ({}, {"ok": True}, {"ok": "false"}):
+                with pytest.raises(ManifestError, match=r"x\.jsonl:1: field 'error': .*: .*rename the field"):
+                    read_manifest(listed(path, {name: "a.mp4", "error": own, **ok}))

@@ -248,3 +248,26 @@ def test_an_answer_that_is_not_published_is_none(read: object) -> None:
     assert callable(read)
     assert read(RowFields({}, "w"), "answer", ("a", "b")) is None
     assert read(RowFields({"answer": ""}, "w"), "answer", ("a", "b")) is None
+
+
+def test_letters_of_options_that_are_not_in_turn_are_not_taken_for_places(tmp_path: Path) -> None:
+    for options, answer, index in ((("A. x", "C. y", "D. z"), "C", 1), (("B. x", "A. y"), "(A)", 1)):
+        assert of_letter(RowFields({"answer": answer}, "w"), "answer", options) == index
+    LAYOUTS["video-mme"].write(tmp_path)
+    path = tmp_path / "videomme/test-00000-of-00001.parquet"
+    row = pq.read_table(path).slice(0, 1).to_pylist()[0]
+    write_parquet(path, [row, {**row, "question_id": "gap", "options": ["A. x", "C. y", "D. z"], "answer": "C"}])
+    asked, refused = benchmark("video-mme").read(tmp_path)
+    assert isinstance(asked, Question) and isinstance(refused, Unusable)
+    assert "field 'options': the letters of ['A. x', 'C. y', 'D. z'] are not A, B, ... in turn" in refused.why
+
+
+def test_ones_own_questions_of_another_split_are_left_out(tmp_path: Path) -> None:
+    LAYOUTS["own"].write(tmp_path)
+    path = tmp_path / "test.jsonl"
+    row = json.loads(path.read_text().splitlines()[0])
+    path.write_text("".join(json.dumps({**row, "id": told, "split": told}) + "\n" for told in ("test", "val", "train")))
+    rows = list(benchmark("own").read(tmp_path))
+    refused = [row for row in rows if isinstance(row, Unusable) and '"split": "train" is of another split' in row.why]
+    assert [row.id for row in refused] == ["train 0", "train 1"]
+    assert sum(isinstance(row, Question) for row in rows) == 4

@@ -15,6 +15,7 @@ from liteframe.data.decoding.video_file import looked_for_in
 from liteframe.data.remote.file import is_url
 from liteframe.data.sampling.frame_times import outside_of
 from liteframe.data.sources.conversations import (
+    EmptyAnswer,
     choices_of,
     has_questions,
     placeholders_of_questions,
@@ -32,7 +33,7 @@ LACKS = {
     "unreadable_row": "that cannot be read",
     "no_file": "whose file is not there",
     "no_questions": "without questions or conversations",
-    "bad_conversation": "whose conversation cannot be read",
+    "bad_conversation": "whose questions or answers cannot be read",
     "bad_choices": "whose options, or the answer among them, cannot be read",
     "no_placeholder": "whose conversation has no <video> or <image>",
     "several_placeholders": "with several <video> or <image> in a question, of which one is shown",
@@ -44,7 +45,7 @@ LACKS = {
 }
 """What a row may lack, by the names in `--output`, and how the summary says it."""
 _NONE: dict[str, int] = {}
-STOPS = ("unreadable_row", "bad_conversation", "bad_choices", "outside_part")
+STOPS = ("unreadable_row", "bad_conversation", "empty_answer", "bad_choices", "outside_part")
 """Those at which a stage stops that asks questions or takes parts; the rest it can live with, or it skips the row."""
 Part = tuple[float | None, float | None]
 """Start and end of what a row takes of its file, in seconds; None for those of the file."""
@@ -166,7 +167,7 @@ def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
     try:
         turns = turns_of(fields)
     except ManifestError as error:
-        yield "bad_conversation", str(error)
+        yield "empty_answer" if isinstance(error, EmptyAnswer) else "bad_conversation", str(error)
         return
     try:
         if (asked := with_options(fields)) is not None and any(map(_has_equal, choices_of(asked))):
@@ -181,8 +182,6 @@ def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
             yield "several_placeholders", ""
     if not all(question.strip() for question, _ in turns):
         yield "empty_question", ""
-    if not all(answer.strip() for _, answer in turns):
-        yield "empty_answer", ""
 
 
 def _has_equal(question: dict[str, Any]) -> bool:

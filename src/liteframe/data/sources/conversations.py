@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import Any, Literal
 
@@ -11,8 +12,11 @@ import numpy as np
 
 from liteframe.data.sources.letter_answers import answer_in_words, require_shown_options
 from liteframe.data.sources.messages import said, said_by_turns
-from liteframe.data.sources.options import right_option, without_letters
-from liteframe.data.sources.unread_fields import require_meaning, require_to_be_learnt, unread_mark
+from liteframe.data.sources.options import options_as_list, right_option, without_letters, without_stray_letters
+from liteframe.data.sources.placeholders import places_in, plain_question
+from liteframe.data.sources.row_forms import require_one_form
+from liteframe.data.sources.row_texts import TEXTS_FAULT
+from liteframe.data.sources.unread_fields import named_times, require_meaning, require_to_be_learnt, unread_mark
 from liteframe.errors import ManifestError
 from liteframe.system.printable import printable
 
@@ -22,15 +26,18 @@ PARTS: tuple[Part, Part] = ("question", "answer")
 """What a turn consists of, in order."""
 MOST_TYPE_BYTES = 64
 
-_PLACEHOLDER = re.compile(r"<(?:video|image)>\n?")
 _PLACES = re.compile(r"<IMG_CONTEXT>|</?img>|<\|im_(?:start|end)\|>|<\|video_pad\|>|<\|image_pad\|>")
 """What stands for visual tokens or ends of turns in the prompts of hosts: in a text it would count as such."""
+
+
+class EmptyAnswer(ManifestError):
+    """An answer of a row is empty, as those of test splits are."""
 
 
 def has_questions(row: dict[str, Any]) -> bool:
     """Whether the row gives questions at all, readable or not."""
     single = row.get("question") is not None and row.get("answer") is not None
-    return bool(row.get("conversations") or row.get("questions") or single)
+    return bool(row.get("conversations") or row.get("questions") or single or row.get(TEXTS_FAULT))
 
 
 def has_placeholder(row: dict[str, Any]) -> bool:
@@ -40,7 +47,7 @@ def has_placeholder(row: dict[str, Any]) -> bool:
 
 def placeholders_of_questions(row: dict[str, Any]) -> list[int]:
     """How often each question of the row's `conversations` says where the video goes."""
-    return [len(_PLACEHOLDER.findall(text)) for role, text in said(row, _where(row)) if role == "question"]
+    return [places_in(text) for role, text in said(row, _where(row)) if role == "question"]
 
 
 def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: int | None = None) -> list[Turn]:
@@ -64,13 +71,18 @@ def turns_of(row: dict[str, Any], rng: np.random.Generator | None = None, most: 
             places in a picture, or the ends of turns.
     """
     where = _where(row)
-    require_meaning(row, where)
+    _require_texts(row, where)
     require_to_be_learnt(row, where)
-    turns = _turns(row, where)
+    turns, times = _turns(row, where), named_times(row)
     for number, turn in enumerate(turns):
         for part, text in zip(PARTS, turn, strict=True):
-            if mark := _mark(text, part):
+            if mark := _mark(text, part, times):
                 raise _not_plain(mark, where, *field_of_text(row, number, part))
+        if not turn[1].strip():
+            field, of = field_of_text(row, number, "answer")
+            raise EmptyAnswer(
+                f"{where}: field {field}: the text{of} is empty and would be learnt as the answer; write it, or drop it"
+            )
     if row.get("conversations") or not row.get("questions"):
         return turns
     order = range(len(turns)) if rng is None else rng.permutation(len(turns)).tolist()
@@ -138,7 +150,7 @@ def _other_texts(row: dict[str, Any]) -> str:
 def _turn(item: dict[str, Any], where: str, of: str) -> Turn:
     """A question with its answer, in the words of an option where the answer only points to one."""
     try:
-        return _plain(item["question"]), answer_in_words(item)
+        return plain_question(item["question"]), answer_in_words(item)
     except ManifestError as error:
         raise ManifestError(f"{where}: {error}{of}") from error
 
@@ -161,7 +173,7 @@ def choices_of(row: dict[str, Any]) -> list[dict[str, Any]]:
             them or its letter; or a text is empty, or a `type` longer than `MOST_TYPE_BYTES`.
     """
     where = _where(row)
-    require_meaning(row, where)
+    _require_texts(row, where)
     asked = row.get("questions") or ([row] if row.get("question") is not None else [])
     if not asked:
         raise ManifestError(f"{where}: no questions, and no question; evaluation needs one of these fields")
@@ -179,8 +191,10 @@ def type_of(question: dict[str, Any]) -> str:
 
 def _choice(item: Any, where: str, of: str) -> dict[str, Any]:
     """One question as `choices_of` gives it; `of` says which one, behind a message."""
-    _require_choice(item, where, of)
-    choice = _unlettered({**item, "question": _plain(item["question"])})
+    if isinstance(item, dict):
+        item = {**item, "options": options_as_list(item.get("options"))}
+    question = _require_choice(item, where, of)
+    choice = _unlettered({**item, "question": question})
     if not choice["question"]:
         raise ManifestError(f"{where}: field question: the question is empty{of}; write what is asked, or leave it out")
     if len(type_of(choice).encode(errors="surrogatepass")) > MOST_TYPE_BYTES:
@@ -197,7 +211,8 @@ def _choice(item: Any, where: str, of: str) -> dict[str, Any]:
     return choice
 
 
-def _require_choice(item: Any, where: str, of: str) -> None:
+def _require_choice(item: Any, where: str, of: str) -> str:
+    """The plain question of one that has all that is asked of it."""
     if not isinstance(item, dict):
         raise ManifestError(f"{where}: field questions: wanted objects with a 'question', got {reprlib.repr(item)}{of}")
     options = item.get("options")
@@ -212,24 +227,47 @@ def _require_choice(item: Any, where: str, of: str) -> None:
             f"{where}: wanted texts in 'question' and 'answer' (a number may count from 0 or 1), got"
             f" {reprlib.repr(item)}{of}"
         )
-    for field, text in (("question", item["question"]), *(("options", option) for option in options)):
-        if mark := _mark(_plain(text), "question") if field == "question" else _mark(text, "answer"):
+    try:
+        question = plain_question(item["question"])
+    except ManifestError as error:
+        raise ManifestError(f"{where}: field question: {error}{of}") from error
+    for field, text in (("question", question), *(("options", option) for option in options)):
+        if mark := _mark(text, "question" if field == "question" else "answer"):
             raise _not_plain(mark, where, field, of)
+    return question
 
 
 def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
     options, answer = item["options"], item["answer"]
     plain = without_letters(options)
+    if plain is None and (plain := without_stray_letters(options, answer)) is not None:
+        place = right_option(item)
+        return item if place is None else {**item, "options": plain, "answer": ascii_uppercase[place]}
     if plain is None or not all(map(str.strip, plain)):
         return item
     answer = ascii_uppercase[options.index(answer)] if answer in options else answer
     return {**item, "options": plain, "answer": answer}
 
 
-def _mark(text: str, part: Part) -> str | None:
+def _require_texts(row: dict[str, Any], where: str) -> None:
+    """Raises ManifestError where the texts of the row cannot be read, or are not all that it means."""
+    if fault := row.get(TEXTS_FAULT):
+        raise ManifestError(f"{where}: {fault}")
+    require_meaning(row, where)
+    require_one_form(row, where)
+
+
+def _plain_of(question: str, where: str) -> str:
+    try:
+        return plain_question(question)
+    except ManifestError as error:
+        raise ManifestError(f"{where}: field conversations: {error}") from error
+
+
+def _mark(text: str, part: Part, times: Sequence[str] = ()) -> str | None:
     """What in a text stands for something else than its words."""
     match = _PLACES.search(text)
-    return match[0] if match else unread_mark(text, part)
+    return match[0] if match else unread_mark(text, part, times)
 
 
 def _where(row: dict[str, Any]) -> str:
@@ -244,7 +282,7 @@ def _not_plain(found: str, where: str, field: str, of: str = "") -> ManifestErro
 
 
 def _dialogue(said: list[tuple[str, str]], where: str) -> list[Turn]:
-    system = _plain(said[0][1]) if said[0][0] == "system" else ""
+    system = _plain_of(said[0][1], where) if said[0][0] == "system" else ""
     spoken = said[1:] if said[0][0] == "system" else said
     roles = [role for role, _ in spoken]
     if not roles or roles != ["question", "answer"] * (len(roles) // 2):
@@ -252,14 +290,8 @@ def _dialogue(said: list[tuple[str, str]], where: str) -> list[Turn]:
             f"{where}: field conversations: wanted questions and answers by turns, at most one system turn before them,"
             f" got {reprlib.repr([role for role, _ in said])}"
         )
-    turns = [(_plain(asked), answer) for (_, asked), (_, answer) in zip(spoken[::2], spoken[1::2], strict=True)]
+    pairs = zip(spoken[::2], spoken[1::2], strict=True)
+    turns = [(_plain_of(asked, where), answer) for (_, asked), (_, answer) in pairs]
     if system:
         turns[0] = (f"{system}\n\n{turns[0][0]}", turns[0][1])
     return turns
-
-
-def _plain(question: str) -> str:
-    """A question without the placeholders of its video: where that goes is the prompt's to say."""
-    while _PLACEHOLDER.search(question):  # taking one out can make another one of what stood around it
-        question = _PLACEHOLDER.sub("", question)
-    return question.strip()

@@ -5,17 +5,27 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Sequence
-from string import ascii_lowercase, ascii_uppercase
+from string import ascii_uppercase
 from typing import Any
 
-from liteframe.data.sources.option_fields import option_fields
-from liteframe.data.sources.options import bare_text, right_option, unannounced, without_letters
+from liteframe.data.sources.option_fields import OptionField, option_fields, unnamed_options
+from liteframe.data.sources.options import (
+    bare_text,
+    options_as_list,
+    right_option,
+    stray_letters,
+    unannounced,
+    without_letters,
+    without_stray_letters,
+)
+from liteframe.data.sources.shown_options import LETTERS, NUMBERS, enumerates, shows
 from liteframe.errors import ManifestError
 
-_ONE = r"[(\[*\"']*(?:[A-Za-z]|\d{1,2})[)\]*\"']*"
+_ONE = r"[(\[*\"']*(?:[A-Za-z]|\d{1,2}(?:\.0)?)[)\]*\"']*"
 _POINTER = re.compile(rf"\s*{_ONE}(?:(?:\s*[,;/&+]\s*(?:and\s+)?|\s+(?:and|or)\s+){_ONE})*[.:]?\s*")
-"""One letter or number, or several: ``B``, ``[B]``, ``A, C``, ``(B) and (C)``."""
-_MARK = re.compile(r"(?<![A-Za-z\d])(?:[A-Za-z]|\d{1,2})(?![A-Za-z\d])")
+"""One letter or number, or several: ``B``, ``[B]``, ``A, C``, ``(B) and (C)``, ``2.0``."""
+_LONE = re.compile(rf"\s*{_ONE}[.:]?\s*")
+_MARK = re.compile(r"(?<![A-Za-z\d])(?:[A-Za-z]|(?<!\d\.)\d{1,2})(?![A-Za-z\d])")
 _RUN = re.compile(r"[A-Z]{2,}")
 _OPENED_BY = re.compile(r"\s*(?:\((?P<inner>[A-Za-z])\)|\[(?P<square>[A-Z])\]|(?P<outer>[A-Z])(?:[.):](?=\s)|\s*\n))")
 _WRAPPED = re.compile(
@@ -26,32 +36,18 @@ _WRAPPED = re.compile(
 _NTH = re.compile(r"\b(?:option|choice)\b", re.IGNORECASE)
 
 _COUNTING = re.compile(
-    r"\b(?:how (?:many|much|often|old|long|far)|count|number|digits?|score|age|year)\b", re.IGNORECASE
+    r"\b(?:how (?:many|much|often|old)|(?:what|which) (?:(?:is|was) the )?(?:number|count|year|age|score)\b"
+    r"|count (?:the|all|how|of)|number of)\b",
+    re.IGNORECASE,
 )
-"""What is asked of where the answer is a number of its own."""
+"""What is asked where the answer is a number of its own."""
 _COUNT = re.compile(r"\d|\b(?:zero|none|one|two|three|four|five|six|seven|eight|nine|ten|once|twice)\b", re.IGNORECASE)
-_BEHIND = re.compile(
-    r"(?<![a-z\d])[(\[<*]*(?:[a-z](?:[)\]>*.:\u3001\uff0e\uff1a]+| [-\u2013](?= ))"
-    r"|\d{1,2}(?:[)\]>*\u3001\uff0e\uff1a]+|[.:]+(?=\s)))[\s*\"']*$"
-)
-"""The end of a text in lower case behind which an option may stand: ``(a) ``, ``a.``, ``1. ``."""
-_LONGEST_LABEL = 16
-_WITHOUT_SPACES = "\u2e80"
-"""From here on lie scripts whose words no space parts."""
-_AT_A_LINE = re.compile(
-    r"^\s*(?:[-*\u2022]\s*)?(?:[(\[<*]*(?:[A-Za-z]|\d{1,2})(?:[)\]>*.:\u3001\uff0e\uff1a-]+|(?=\s))\s*)?"
-)
-_BETWEEN = r"[\s'\"]*[,;|][\s'\"]*(?:(?:and|or) )?"
-_Labels = tuple[re.Pattern[str], re.Pattern[str]]
-_LETTERS: _Labels = (
-    re.compile(r"(?<![A-Za-z\d_])(?:A[.):\]\u3001\uff0e\uff1a]|a[)\]])"),
-    re.compile(r"(?<![A-Za-z\d_])(?:B[.):\]\u3001\uff0e\uff1a]|b[)\]])"),
-)
-_NUMBERS: _Labels = (
-    re.compile(r"(?<!\w)(?:[(\[]?[01][)\]]|[01][.:]\s)"),
-    re.compile(r"(?<!\w)(?:[(\[]?[12][)\]]|[12][.:]\s)"),
-)
-"""How a list of options begins: its first two labels."""
+_WITHHELD = {
+    *("", "-1", "?", "??", "???", "-", "--", "none", "null", "nil", "nan", "na", "n/a", "tbd", "todo"),
+    *("hidden", "withheld", "masked", "mask", "unknown", "undefined", "unavailable"),
+    *("not available", "not provided", "not released"),
+}
+"""What stands in the place of answers that are not published."""
 
 
 def answer_in_words(question: dict[str, Any]) -> str:
@@ -64,35 +60,49 @@ def answer_in_words(question: dict[str, Any]) -> str:
 
     Raises:
         ManifestError: the answer is a letter or a number, or goes by one, and which option it stands for cannot be
-            told: the options stand in a field that is not read, or none, or several, are meant.
+            told: the options stand in a field that is not read, or none, or several, are meant; or it stands for one
+            that is not published.
     """
-    options, answer, asked = question.get("options"), question["answer"], question["question"]
+    options, answer, asked = options_as_list(question.get("options")), question["answer"], question["question"]
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options) or not options:
-        for name, texts in option_fields(question):
-            if _is_hidden(answer, texts, asked):
-                raise ManifestError(
-                    f"field {name}: the answer {answer!r} stands for an option, and options are read from 'options', a"
-                    " list of texts; write them there, or the answer in words"
-                )
+        _require_read(question)
         return answer
-    texts = _plain(options)
-    if texts is options and answer in options:
+    _require_published(answer, "options", options)
+    texts, stray = _plain(options), without_stray_letters(options, answer)
+    place = options.index(answer) if answer in options else None
+    if texts is options and place is not None and right_option({"options": options, "answer": answer}) is not None:
         return answer
-    marks = _marks(answer, len(options))
-    is_shown = _shows(asked, texts)
-    if is_shown and not (_is_number(answer, marks) and _enumerates(asked, _LETTERS) and not _is_one(answer, texts)):
+    marks = marks_of(answer, options)
+    is_shown = shows(asked, texts) or (stray is not None and shows(asked, stray))
+    if is_shown and not (_is_number(answer, marks) and enumerates(asked, LETTERS) and not _is_one(answer, texts)):
         return answer
-    said = ascii_uppercase[options.index(answer)] if texts is not options and answer in options else answer
-    place = right_option({"options": texts, "answer": said})
-    if place is not None:
-        return answer if bare_text(answer) == bare_text(texts[place]) else texts[place]
-    if marks and (is_shown or not _enumerates(asked, _NUMBERS if _is_number(answer, marks) else _LETTERS)):
+    said = ascii_uppercase[place] if texts is not options and place is not None else answer
+    if (place := right_option({"options": texts, "answer": said})) is not None:
+        text = (stray or texts)[place]
+        return answer if bare_text(answer) == bare_text(text) else text
+    if marks and (is_shown or not enumerates(asked, NUMBERS if _is_number(answer, marks) else LETTERS, texts)):
         shown = "shows them by letters" if is_shown else "does not show them"
         raise ManifestError(
             f"field answer: {reprlib.repr(answer)} is none of the options {reprlib.repr(options)}, nor the letter of"
-            f" one, and the question {shown}; give the text of one, or its letter"
+            f" one, or it may be two of them, and the question {shown}; give the text of one, or its letter"
         )
     return answer
+
+
+def _require_read(question: dict[str, Any]) -> None:
+    """Raises ManifestError where the answer stands for an option, and the options are in a field that is not read."""
+    answer, asked = question["answer"], question["question"]
+    known = list(option_fields(question))
+    for found in known:
+        _require_published(answer, found.name, found.texts)
+    if not known and _LONE.fullmatch(unannounced(answer)) and not _COUNTING.search(asked):
+        known = list(unnamed_options(question))
+    for found in known:
+        if _is_hidden(answer, found, asked):
+            raise ManifestError(
+                f"field {found.name}: the answer {answer!r} stands for an option, and options are read from 'options',"
+                " a list of texts; write them there, or the answer in words"
+            )
 
 
 def require_shown_options(row: dict[str, Any], turns: Sequence[tuple[str, str]], where: str) -> None:
@@ -103,36 +113,63 @@ def require_shown_options(row: dict[str, Any], turns: Sequence[tuple[str, str]],
         turns: its questions with their answers.
         where: place of the row.
     """
-    for name, listed in option_fields(row):
-        texts = _plain(listed)
-        pointing = [turn for turn in enumerate(turns) if _marks(turn[1][1], len(texts))]
+    for found in option_fields(row):
+        texts = _plain(found.texts)
+        if len(turns) == 1:
+            _require_published(turns[0][1], found.name, texts, f"{where}: field conversations: the answer")
+        pointing = [turn for turn in enumerate(turns) if marks_of(turn[1][1], found.texts)]
         if not pointing:
             continue
-        showing = next((number for number, (asked, _) in enumerate(turns) if _shows(asked, texts)), None)
+        showing = next((number for number, (asked, _) in enumerate(turns) if shows(asked, texts)), None)
         for number, (asked, answer) in pointing:
-            is_number = _is_number(answer, _marks(answer, len(texts)))
+            is_number = _is_number(answer, marks_of(answer, found.texts))
             # Where one question shows them, a number answers it, or another one that has no options.
-            is_fine = not _enumerates(asked, _LETTERS) if is_number else number >= (showing or 0)
-            if (showing is None or not is_fine) and _is_hidden(answer, texts, asked):
+            is_fine = not enumerates(asked, LETTERS) if is_number else number >= (showing or 0)
+            if (showing is None or not is_fine) and _is_hidden(answer, found, asked, True, len(turns) > 1):
                 raise ManifestError(
                     f"{where}: field conversations: the answer {reprlib.repr(answer)} stands for one of the row's"
-                    f" {name!r}, which no question up to it shows; write them into it, or the answer in words"
+                    f" {found.name!r}, which no question up to it shows; write them into it, or the answer in words"
                 )
 
 
-def _is_hidden(answer: str, listed: list[str], asked: str) -> bool:
-    """Whether an answer goes by the letter or the number of an option that its question does not show."""
-    texts = _plain(listed)
-    marks = _marks(answer, len(texts))
-    if not marks or _is_one(answer, texts):
+def _require_published(answer: str, name: str, listed: list[str], about: str = "field answer:") -> None:
+    """Raises ManifestError where the answer is none of the options, but what stands for one that is kept back."""
+    if bare_text(answer).strip("<>[]()") in _WITHHELD and not _is_one(answer, [*listed, *_plain(listed)]):
+        raise ManifestError(
+            f"{about} {reprlib.repr(answer)} is none of {name!r}, and stands for an answer that is not"
+            " published, as in test splits; drop the row, or write the answer out"
+        )
+
+
+def _is_hidden(answer: str, found: OptionField, asked: str, may_count: bool = False, of_several: bool = False) -> bool:
+    """Whether an answer goes by the letter or the number of an option that its question does not show.
+
+    Args:
+        answer, asked: of a turn.
+        found: the options.
+        may_count: where a count is asked for and no option holds one, a number is an answer: they are of another turn.
+        of_several: the turn is one of several, and its question may have options of its own.
+    """
+    texts = _plain(found.texts)
+    marks = marks_of(answer, found.texts)
+    if not marks or (_is_one(answer, texts) and not _is_another(answer, found._replace(texts=texts))):
         return False
+    listed_as = None if of_several else texts
     if not _is_number(answer, marks):
-        return not _shows(asked, texts) and not _enumerates(asked, _LETTERS)
-    if any(int(mark) > len(texts) for mark in marks) or _enumerates(asked, _NUMBERS):
+        return not shows(asked, texts) and not enumerates(asked, LETTERS, listed_as)
+    if any(int(mark) > len(texts) for mark in marks) or enumerates(asked, NUMBERS, listed_as):
         return False
-    if _COUNTING.search(asked) and not any(map(_COUNT.search, texts)):
+    if may_count and _COUNTING.search(asked) and not any(map(_COUNT.search, texts)):
         return False
-    return _enumerates(asked, _LETTERS) or not _shows(asked, texts)
+    return enumerates(asked, LETTERS) or not shows(asked, texts)
+
+
+def _is_another(answer: str, found: OptionField) -> bool:
+    """Whether an answer that is the text of an option is the letter, or by its field's name the number, of another."""
+    said = unannounced(answer).strip("().: ").upper()
+    if said in found.labels:
+        return bare_text(found.texts[found.labels.index(said)]) != bare_text(said)
+    return right_option({"options": found.texts, "answer": answer}) is None
 
 
 def _plain(listed: list[str]) -> list[str]:
@@ -141,12 +178,13 @@ def _plain(listed: list[str]) -> list[str]:
     return listed if plain is None or not all(map(str.strip, plain)) else plain
 
 
-def _marks(answer: str, options: int) -> list[str]:
-    """The letters and numbers by which an answer goes; none where it is in words."""
+def marks_of(answer: str, listed: list[str]) -> list[str]:
+    """The letters and numbers by which an answer goes, of these options; none where it is in words."""
     said = unannounced(answer)
     if _POINTER.fullmatch(said):
         return [mark for mark in _MARK.findall(said) if mark]
-    letters, run = ascii_uppercase[:options], answer.strip().rstrip(".")
+    letters = [*ascii_uppercase[: len(listed)], *(stray_letters(listed) or ())]
+    run = answer.strip().rstrip(".")
     if _RUN.fullmatch(run):
         return list(run) if set(run) <= set(letters) else []
     found = [*filter(None, (_OPENED_BY.match(answer),)), *_WRAPPED.finditer(answer)]
@@ -159,37 +197,6 @@ def _is_number(answer: str, marks: list[str]) -> bool:
     return bool(marks) and all(map(str.isdigit, marks)) and not _NTH.search(answer)
 
 
-def _is_one(answer: str, texts: list[str]) -> bool:
+def _is_one(answer: str, texts: Sequence[str]) -> bool:
     """Whether an answer is the text of an option."""
     return not {bare_text(answer), bare_text(unannounced(answer))}.isdisjoint(map(bare_text, texts))
-
-
-def _shows(question: str, texts: list[str]) -> bool:
-    """Whether a text shows each option behind a letter, a number or on a line of its own, or all as ``: one, two``."""
-    wanted = [bare_text(text) for text in texts]
-    if not all(wanted):
-        return False
-    flat = " ".join(question.split()).casefold()
-    lines = {bare_text(spelt) for line in question.splitlines() for spelt in (line, _AT_A_LINE.sub("", line, count=1))}
-    if all(text in lines or _is_behind_a_label(text, flat) for text in wanted):
-        return True
-    if all(f" {letter} {text} " in f" {flat} " for letter, text in zip(ascii_lowercase, wanted, strict=False)):
-        return True
-    return re.search(rf"[:\[(][\s'\"]*{_BETWEEN.join(map(re.escape, wanted))}(?!\w)", flat) is not None
-
-
-def _is_behind_a_label(text: str, flat: str) -> bool:
-    at = flat.find(text)
-    while at >= 0:
-        after = flat[at + len(text) : at + len(text) + 1]
-        ends = not (after.isalnum() and text[-1].isalnum()) or text[-1] >= _WITHOUT_SPACES
-        if ends and _BEHIND.search(flat[max(0, at - _LONGEST_LABEL) : at]):
-            return True
-        at = flat.find(text, at + 1)
-    return False
-
-
-def _enumerates(question: str, labels: _Labels) -> bool:
-    """Whether a question has the first two labels of a list, in order."""
-    first = labels[0].search(question)
-    return first is not None and labels[1].search(question, first.end()) is not None

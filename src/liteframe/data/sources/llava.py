@@ -40,9 +40,6 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     if messages and conversations and not says_the_same(messages, conversations):
         raise ManifestError(f"{where}: fields 'conversations' and 'messages': say different things; keep one of them")
     if messages and not conversations:
-        if not isinstance(messages, list) or not all(isinstance(turn, dict) for turn in messages):
-            told = reprlib.repr(messages)
-            raise ManifestError(f"{where}: field 'messages': a list of objects is needed, not {told}")
         fields["conversations"] = messages
     named: dict[str, Any] = {name: fields.pop(name) for name in ("video", "videos") if name in fields}
     found: dict[str, Any] = {

@@ -8,6 +8,11 @@ from string import ascii_uppercase
 from typing import Any
 
 _LETTERED = re.compile(r"\s*\(?(?P<letter>[A-Z])[.):]\s*")
+_LABELLED = re.compile(
+    r"\A\s*[(\[]?(?P<letter>[A-Za-z])(?:[.):\]]+(?=\s|$|[^\s.]{2})|[)\]][.:]?|[\u3001\uff0e\uff1a])\s*"
+)
+_MOST_DROPPED = 4
+"""Options that may be missing of a list with letters: one further on is an initial (``S. King``)."""
 _ANNOUNCED = re.compile(r"(?:the )?(?:correct )?(?:answer|option)(?: is)?(?:\s*:\s*|\s+)", re.IGNORECASE)
 _LETTER = re.compile(
     r"(?:\((?P<inner>[A-Z])\)|(?P<outer>[A-Z]))(?:[.):]+|(?=\s)|$)\s*(?P<text>.*)", re.IGNORECASE | re.DOTALL
@@ -22,21 +27,62 @@ def without_letters(options: Sequence[str]) -> list[str] | None:
     return [option[match.end() :] for option, match in zip(options, matches, strict=True) if match]
 
 
-def right_option(question: dict[str, Any]) -> int | None:
+def stray_letters(options: Sequence[str]) -> list[str] | None:
+    """The letter that each option brings along, empty where it brings none, if an option does not stand at its letter.
+
+    So it is where an option was dropped (``A. text``, ``C. text``), or all were shuffled. A letter then means the
+    option that bears it. None where all letters stand at their places, or fewer than two are letters of options.
+    """
+    matches = [_LABELLED.match(option) for option in options]
+    letters = [match["letter"].upper() if match else "" for match in matches]
+    places = [(place, ascii_uppercase.index(letter)) for place, letter in enumerate(letters) if letter]
+    if len(places) < 2 or max(number for _, number in places) >= len(options) + _MOST_DROPPED:
+        return None
+    return letters if any(place != number for place, number in places) else None
+
+
+def without_stray_letters(options: Sequence[str], answer: str) -> list[str] | None:
+    """The texts of options with `stray_letters`, each another one, where the answer is one of these; else None."""
+    letters, match = stray_letters(options), _LETTER.fullmatch(unannounced(answer))
+    if letters is None or match is None or match["text"] or not all(letters) or len({*letters}) < len(letters):
+        return None
+    texts = [_LABELLED.sub("", option, count=1) for option in options]
+    return texts if (match["inner"] or match["outer"]).upper() in letters and all(texts) else None
+
+
+def options_as_list(options: Any) -> Any:
+    """Options of an object of letters (``{"A": "a cat", "B": "a dog"}``) as a list; all others as they are.
+
+    Where the letters are not A, B, ... in turn, the texts bring them along.
+    """
+    if not isinstance(options, dict):
+        return options
+    texts = {name.strip(" ().").upper(): text for name, text in options.items() if text is not None}
+    if len(texts) < 2 or not all(isinstance(text, str) for text in texts.values()):
+        return options
+    if not all(len(letter) == 1 and letter in ascii_uppercase for letter in texts):
+        return options
+    if "".join(sorted(texts)) == ascii_uppercase[: len(texts)]:
+        return [texts[letter] for letter in sorted(texts)]
+    return [f"{letter}. {texts[letter]}" for letter in sorted(texts)]
+
+
+def right_option(question: dict[str, Any], by_place: bool = False) -> int | None:
     """Place of the option that is the answer; None where it is none, or may be one of two.
 
     A row gives it as the option's text (spaces, case and a full stop at its end do not matter), as its letter (``C``,
-    ``c``, ``(C)``, ``C.``, ``Answer: C``), or as both (``C. a ball``), which have to agree. A number is a text: it may
-    count from 0 or from 1.
+    ``c``, ``(C)``, ``C.``, ``Answer: C``), or as both (``C. a ball``), which have to agree. A letter is that of a
+    place, unless options bear others (see `stray_letters`). A number is a text: it may count from 0 or from 1.
 
     Args:
         question: as `choices_of` gives it.
+        by_place: a letter is that of a place whatever options bear, as it is in a reply to a prompt that shows places.
     """
     options, answer = question["options"], question["answer"]
     said = unannounced(answer)
     by_text = options.index(answer) if answer in options else _place_of_text(options, answer)
     by_text = _place_of_text(options, said) if by_text is None else by_text
-    by_letter = _place_of_letter(options, said)
+    by_letter = _place_of_letter(options, said, by_place)
     if said != answer.strip() and (whole := _place_of_text(options, answer)) is not None:
         return whole  # "Option B", where options are called so: its letter is none
     if by_text is None or by_letter is None or options[by_text] == options[by_letter]:
@@ -50,19 +96,28 @@ def unannounced(answer: str) -> str:
     return answer.strip()[match.end() if match else 0 :]
 
 
+def place_of_letter(options: Sequence[str], letter: str, by_place: bool = False) -> int | None:
+    """Place of the option that a letter stands for: the one that bears it where they bear others than their places'."""
+    if not by_place and (letters := stray_letters(options)) is not None:
+        return letters.index(letter) if letters.count(letter) == 1 else None
+    place = ascii_uppercase.index(letter)
+    return place if place < len(options) else None
+
+
 def _place_of_text(options: list[str], answer: str) -> int | None:
     alike = [place for place, option in enumerate(options) if bare_text(option) == bare_text(answer)]
     return alike[0] if len({options[place] for place in alike}) == 1 and bare_text(answer) else None
 
 
-def _place_of_letter(options: list[str], answer: str) -> int | None:
+def _place_of_letter(options: list[str], answer: str, by_place: bool) -> int | None:
     match = _LETTER.fullmatch(answer)
     if match is None:
         return None
-    place = ascii_uppercase.index((match["inner"] or match["outer"]).upper())
-    if place >= len(options) or (match["text"] and bare_text(match["text"]) != bare_text(options[place])):
-        return None
-    return place
+    place = place_of_letter(options, (match["inner"] or match["outer"]).upper(), by_place)
+    if place is None or not match["text"]:
+        return place
+    spelt = options[place], _LABELLED.sub("", options[place], count=1)
+    return place if bare_text(match["text"]) in map(bare_text, spelt) else None
 
 
 def bare_text(text: str) -> str:

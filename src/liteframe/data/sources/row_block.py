@@ -13,6 +13,7 @@ from typing import Any
 from liteframe.data.remote.file import is_url
 from liteframe.data.sources.id_keys import id_key
 from liteframe.data.sources.json_list import json_list, unicode_json
+from liteframe.data.sources.row_split import Splits, count_split, split_of
 from liteframe.data.sources.video_row import ParsedRow, VideoRow, unusable
 from liteframe.errors import ManifestError
 
@@ -51,6 +52,7 @@ class RowBlock:
         errors: why a row cannot be used, by its index.
         unreadable: indices of the rows that could not be read.
         first_url: the first path that is a URL.
+        splits: how many are of which split, see `row_split`.
         fault: why the row behind these cannot be read, where that ends the reading.
     """
 
@@ -65,6 +67,7 @@ class RowBlock:
     errors: dict[int, str] = field(default_factory=dict)
     unreadable: set[int] = field(default_factory=set)
     first_url: str | None = None
+    splits: Splits = field(default_factory=dict)
     fault: ManifestError | None = None
 
     def __len__(self) -> int:
@@ -87,6 +90,7 @@ class RowBlock:
         self.places.append(place)
         self.numbers.append(number_of(place))
         self.keeps_id.append(keeps_id)
+        count_split(self.splits, split_of(row.extra), place)
 
     def replace(self, index: int, row: VideoRow, source: int) -> None:
         """Puts a row that could not be read in the place of another one."""

@@ -22,6 +22,7 @@ import numpy as np
 from liteframe.data.sources.checksums import DamagedFile, block_checksums, checksum, read_checked, write_checked
 from liteframe.data.sources.id_keys import numbered
 from liteframe.data.sources.row_block import ENCODED, RowBlock, blocks_of_videos
+from liteframe.data.sources.row_split import Splits, add_splits
 from liteframe.data.sources.shared_array import CheckedBytes, HeldArray, MappedArray, SharedArray
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import DataError
@@ -36,6 +37,7 @@ _COLUMNS: dict[str, type[np.generic]] = {
 }
 """What a table consists of. Texts lie behind one another; their `ends` are 0 and where each of them ends."""
 _ROWS, _ROW_CHECKSUMS, _FACTS, _ERRORS = "rows.bin", "row_checksums.bin", "facts.json", "errors.json"
+_DECODER = json.JSONDecoder()
 TABLE_FILES = (*(f"{name}.bin" for name in _COLUMNS), _ROW_CHECKSUMS, _ERRORS, _FACTS)
 """Names of the files that a table is kept in; without the last it is damaged."""
 
@@ -48,6 +50,7 @@ class _Facts:
         sizes: number of rows of each list.
         first_url: the first path that is a URL.
         first_unreadable: index of the first row that could not be read.
+        splits: how many rows of each list are of which split, see `row_split`.
         sha256: of the rows `as_listed`.
         checksums: of each file of numbers or ids by its name, where they are in files. Rows have `_ROW_CHECKSUMS`.
     """
@@ -55,6 +58,7 @@ class _Facts:
     sizes: list[int] = field(default_factory=list)
     first_url: str | None = None
     first_unreadable: int | None = None
+    splits: list[Splits] = field(default_factory=list)
     sha256: str = ""
     checksums: dict[str, int] = field(default_factory=dict)
 
@@ -67,6 +71,7 @@ class RowTable(Sequence[VideoRow]):
 
     Attributes:
         sizes: number of rows of each list.
+        splits: how many of each list are of which split, see `row_split`.
         errors: why a row cannot be used, by its index; of those rows alone.
         first_url: the first path that is a URL, if there is one.
         first_unreadable: why the first row that could not be read could not, if there is one.
@@ -133,6 +138,7 @@ class RowTable(Sequence[VideoRow]):
         self._folder = folder
         self._columns, self._decode, self._rows = columns, decode, sum(facts.sizes)
         self.sizes, self.errors, self.first_url = facts.sizes, errors, facts.first_url
+        self.splits = facts.splits
         self._sha256 = facts.sha256
         self.first_unreadable = None if facts.first_unreadable is None else errors[facts.first_unreadable]
 
@@ -183,6 +189,16 @@ class RowTable(Sequence[VideoRow]):
         """Id of each row."""
         return map(self.id_of, range(len(self)))
 
+    def paths(self) -> Iterator[str]:
+        """Path of each row, for less than the rows."""
+        for place in range(len(self)):
+            encoded = self._text("rows", "row_ends", place)
+            if self._decode is json.loads:
+                path, _ = _DECODER.raw_decode(encoded.decode(errors="surrogatepass"), 1)
+            else:
+                path = self._decode(encoded)[0]
+            yield path
+
     @property
     def sha256(self) -> str:
         """Of all that the lists say of their rows, wherever they lie, and of which rows cannot be used."""
@@ -230,11 +246,13 @@ def _write(parts: Iterable[Iterable[RowBlock]], columns: Mapping[str, BinaryIO])
         columns[name].write(_int64([0]))
     for part in parts:
         before = index
+        facts.splits.append({})
         for block in filter(len, part):
             errors.update({index + place: error for place, error in sorted(block.errors.items())})
             if block.unreadable and facts.first_unreadable is None:
                 facts.first_unreadable = index + min(block.unreadable)
             facts.first_url = facts.first_url or block.first_url
+            add_splits(facts.splits[-1], block.splits)
             rows = {"rows": block.rows, "ids": [name.encode(errors="surrogatepass") for name in block.ids]}
             for name, of in texts.items():
                 columns[of].write(b"".join(rows[of]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from liteframe.errors import ManifestError
@@ -32,21 +33,50 @@ _MARKS = re.compile(
     re.IGNORECASE,
 )
 _REGIONS = re.compile(r"<(?P<name>ref-object|bbox|region|mask)\d*>(?!.*</(?P=name)\d*>)", re.DOTALL)
+_MORE_MEDIA = re.compile(
+    r"(?:ref|reference|query|target|second)[-_ ]?(?:image|img|picture|photo|audio|video|clip)s?(?:[-_ ]?(?:path|url))?"
+    r"|(?:video|image)[-_ ]?(?:2|b)(?:[-_ ]?(?:path|url))?",
+    re.IGNORECASE,
+)
+"""What a question may be about beside the video of its row: ``query_image``, ``video_2``."""
+_THUMBNAIL = re.compile(r"thumb|poster|cover|preview|default\.(?:jpg|webp)", re.IGNORECASE)
+_TIMES = re.compile(r"<(?P<name>[se]\d+|time(?:_?stamp|_\w+)?|stamp)>(?!.*</(?P=name)>)", re.DOTALL | re.IGNORECASE)
+"""What stands for moments that a row tells elsewhere, as VTimeLLM writes them."""
 
 
 def require_meaning(row: dict[str, Any], where: str) -> None:
     """Raises ManifestError where a question of the row is about more than its video and the turns that are read."""
-    for name in _OTHER_MEDIA if row.get("conversations") else ():
-        if (value := row.get(name)) and isinstance(value, str | list | dict):
-            raise ManifestError(
-                f"{where}: field {name}: the row has {reprlib.repr(value)} beside its video, and a conversation is read"
-                " about one video alone; drop the row, or the field and what is said about it"
-            )
+    _require_no_others(row, f"{where}: field ", "the row", bool(row.get("conversations")))
+    for number, item in enumerate(_items(row.get("questions")), start=1):
+        if isinstance(item, dict):
+            _require_no_others(item, f"{where}: field questions: item {number}: ", "it", False)
     for name, what in (("tools", "what the model may call"), ("functions", "what the model may call")):
         if any(isinstance(item, dict) and any(key in item for key in _SCHEMA) for item in _items(row.get(name))):
             raise _unread(row[name], name, what, where)
     if any(map(_is_a_turn, _items(row.get("history")))):
         raise _unread(row["history"], "history", "turns of before", where)
+
+
+def _require_no_others(fields: dict[str, Any], about: str, of: str, talks: bool) -> None:
+    """Raises ManifestError where a question or a conversation has pictures or sounds beside its video.
+
+    A picture that its name calls a thumbnail of the video is nothing that a single question is about.
+    """
+    for name in (*_OTHER_MEDIA, *filter(_MORE_MEDIA.fullmatch, fields)):
+        value = fields.get(name)
+        if value and isinstance(value, str | list | dict) and (talks or not _is_thumbnail(value)):
+            asked = "a conversation" if talks else "a question"
+            raise ManifestError(
+                f"{about}{name}: {of} has {reprlib.repr(value)} beside its video, and {asked} is read about one video"
+                " alone; drop the row, or the field and what is said about it"
+            )
+
+
+def _is_thumbnail(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_thumbnail, value))
+    value = value.get("path") if isinstance(value, dict) else value
+    return isinstance(value, str) and _THUMBNAIL.search(value.rpartition("/")[2]) is not None
 
 
 def _unread(value: Any, name: str, what: str, where: str) -> ManifestError:
@@ -176,7 +206,22 @@ def require_no_media(turn: dict[str, Any], number: int, where: str) -> None:
             )
 
 
-def unread_mark(text: str, part: Literal["question", "answer"]) -> str | None:
-    """What stands in a text, without the placeholders that are read, for pictures, sounds or places in a picture."""
-    match = _REGIONS.search(text) or (_MARKS.search(text) if part == "question" else None)
+def named_times(row: dict[str, Any]) -> list[str]:
+    """What stands in the texts of a row for the moments in its `meta`: ``{"token": {"<s0>": 12.1}}``."""
+    meta = row.get("meta")
+    tokens = meta.get("token") if isinstance(meta, dict) else None
+    return [name for name in tokens if name.strip()] if isinstance(tokens, dict) else []
+
+
+def unread_mark(text: str, part: Literal["question", "answer"], times: Sequence[str] = ()) -> str | None:
+    """What stands in a text, but for placeholders that are read, for pictures, sounds, moments or places in a picture.
+
+    Args:
+        text: of a question or an answer.
+        part: which of them.
+        times: as `named_times` gives them.
+    """
+    if (named := next((name for name in times if name in text), None)) is not None:
+        return named
+    match = _REGIONS.search(text) or _TIMES.search(text) or (_MARKS.search(text) if part == "question" else None)
     return match[0] if match else None

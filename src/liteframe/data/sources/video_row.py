@@ -12,9 +12,13 @@ from liteframe.data.sources.llava import manifest_fields
 from liteframe.data.sources.messages import require_one_video
 from liteframe.data.sources.one_video import require_no_other, require_one_path, where_else
 from liteframe.data.sources.row_fields import MAX_NAME, RowFields
+from liteframe.data.sources.row_texts import TEXTS_FAULT, taken_texts
 from liteframe.data.sources.video_part import part_of_url, require_no_own_parts, take_part
 from liteframe.errors import ManifestError
 from liteframe.system.contained_path import OutsideRoot
+
+_NO_ERROR = ("", "none", "no", "null", "nan", "n/a", "na", "false", "0", "ok", "no error", "-")
+"""What a column of errors says of what has none."""
 
 
 @dataclass
@@ -26,7 +30,8 @@ class VideoRow:
         id: unique name of the row; by default the path relative to the manifest's folder (or to `root`). A row that
             cannot be read has its place in the list as path and id.
         question, options, answer: one question about the video, where there is one.
-        conversations: turns of a dialogue, each a dict, where there are any.
+        conversations: turns of a dialogue, each a dict, where there are any. Where one of these, or `questions`, cannot
+            be read, there is none of them, and `extra` says why in `texts_fault`.
         start, end: part of the video to use, in seconds.
         error: why the row cannot be used, as `liteframe check` found of its file, or as reading the list did; such a
             row is never opened.
@@ -102,7 +107,8 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
         asked_apart: keep items of `questions` that are no objects, for a reader that refuses each by itself.
 
     Raises:
-        ManifestError: a field is missing or of the wrong kind, or leads out of the root; names place and field.
+        ManifestError: a field is missing or of the wrong kind, or leads out of the root; names place and field. Its
+            questions and answers are not asked.
     """
     if isinstance(found, ManifestError):
         raise found
@@ -126,14 +132,13 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
         raise row.fault(named_in, told)
     start, end = take_part(row, foreign)
     row.choose_decoder(foreign)
-    questions = row.items("questions", object if asked_apart else dict, "objects")
-    if questions is not None:
-        row.rest["questions"] = questions
-        require_no_own_parts(row, "questions", questions)
-    conversations = row.items("conversations", dict, "objects")
-    if conversations:
-        is_chat = foreign and found.get("messages") and not found.get("conversations")
-        turns_in = "messages" if is_chat else "conversations"
+    is_chat = foreign and found.get("messages") and not found.get("conversations")
+    turns_in = "messages" if is_chat else "conversations"
+    texts = taken_texts(row, asked_apart)
+    if is_chat and TEXTS_FAULT in row.rest:
+        row.rest[TEXTS_FAULT] = row.rest[TEXTS_FAULT].replace("field 'conversations'", "field 'messages'", 1)
+    require_no_own_parts(row, "questions", row.rest.get("questions"))
+    if conversations := texts.get("conversations"):
         require_one_video(conversations, name, where, turns_in)
         require_no_own_parts(row, turns_in, conversations)
     _require_no_other(row, named_in, name)
@@ -145,17 +150,13 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
             f"{error}; correct the row, or put the video in there (a list to be trusted may be read without a root)",
         ) from error
     short_name = root.short_name(name, path)
-    _require_no_count(row)
     parsed = VideoRow(
         path=path,
         id=given_id if given_id is not None else short_name,
-        question=row.text("question"),
-        options=row.items("options", str, "strings"),
-        answer=row.text("answer"),
-        conversations=conversations,
+        **texts,
         start=start,
         end=end,
-        error=row.text("error"),
+        error=_taken_error(row),
         extra=row.rest,
         place=where,
         own_id=None if foreign else given_id,
@@ -179,13 +180,24 @@ def _require_no_other(row: RowFields, field: str, path: str) -> None:
             require_no_other(item, field, path, f"{row.where}: item {number} of 'questions'")
 
 
-def _require_no_count(row: RowFields) -> None:
-    """Raises ManifestError where the answer is a number beside options: it may count them from 0 or from 1."""
-    answer = row.rest.get("answer")
-    if isinstance(answer, int | float) and row.rest.get("options"):
-        raise row.fault(
-            "answer", f"{answer} may count the options from 0 or from 1; give the letter or the text of one"
-        )
+def _taken_error(row: RowFields) -> str | None:
+    """Takes out why a row's file cannot be used; None where nothing is wrong with it.
+
+    `liteframe check` writes it beside `"ok": false`. A column of that name without one is another list's own.
+
+    Raises:
+        ManifestError: it says something else than that there is none, and no `ok` is false.
+    """
+    error = row.rest.pop("error", None)
+    if row.rest.get("ok") is False and isinstance(error, str) and error.strip():
+        return error
+    if not error or error != error or (isinstance(error, str) and error.strip().lower() in _NO_ERROR):
+        return None
+    raise row.fault(
+        "error",
+        f'{reprlib.repr(error)} is not read: only a text beside "ok": false, as `liteframe check` writes both, says'
+        " that a video cannot be used; rename the field where it means something else",
+    )
 
 
 def unusable(where: str, error: ManifestError) -> VideoRow:

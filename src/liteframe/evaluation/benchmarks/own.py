@@ -10,6 +10,8 @@ from typing import Any
 
 from liteframe.data.decoding.video_file import fault_of
 from liteframe.data.sources.manifest import VideoRow, read_manifest
+from liteframe.data.sources.row_forms import require_one_form
+from liteframe.data.sources.row_split import contradicts, split_of
 from liteframe.errors import ManifestError
 from liteframe.evaluation.benchmarks.data_folder import DataFolder
 from liteframe.evaluation.benchmarks.question import Question, Unusable, questions_of, unusable, video_key
@@ -36,9 +38,18 @@ def read(
             where = row.place or row.path
             try:
                 check(row, where)
-                yield _question(name, row, {**fields, "questions": [item]}, where, data.root)
+                _require_split(row, split, where)
+                require_one_form(fields, where)
+                alone = {**fields, "question": None, "conversations": None, "questions": [item]}
+                yield _question(name, row, alone, where, data.root)
             except ManifestError as error:
                 yield unusable(name if len(asked) > 1 else row.id, where, error)
+
+
+def _require_split(row: VideoRow, split: str, where: str) -> None:
+    told = split_of(row.extra)
+    if told is not None and contradicts(split, told[0], {}):
+        raise ManifestError(f"{where}: {told[1]} is of another split than {split!r}; drop the row, or the field")
 
 
 def _question(name: str, row: VideoRow, fields: dict[str, Any], where: str, root: Path) -> Question:

@@ -10,7 +10,7 @@ from typing import Any
 
 from liteframe.data.remote.file import is_url
 from liteframe.data.sources.conversations import choices_of, type_of
-from liteframe.data.sources.options import bare_text, right_option, without_letters
+from liteframe.data.sources.options import bare_text, place_of_letter, right_option, stray_letters, without_letters
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.errors import DataError, ManifestError
 from liteframe.system.whole_number import whole_number
@@ -151,9 +151,12 @@ def checked_options(row: RowFields, name: str, options: Sequence[str], most: int
 def listed_options(row: RowFields, name: str, text: str, most: int) -> tuple[tuple[str, ...], str | None]:
     """Options that may bring their letters along, without them; and, if they do, `text` and options as published.
 
-    Raises ManifestError.
+    Raises ManifestError, also where letters are not A, B, ... in turn: they would be asked under others.
     """
     listed = required_options(row, name, most)
+    if stray_letters(listed) is not None:
+        told = f"the letters of {list(listed)!r:.200} are not A, B, ... in turn; repair the row"
+        raise row.fault(name, told)
     texts = without_letters(listed)
     if texts is None:
         return listed, None
@@ -170,9 +173,9 @@ def of_letter(row: RowFields, name: str, options: Sequence[str]) -> int | None:
     if answer is None or not answer.strip():
         return None
     letter = answer.strip().strip("().: ").upper()
-    if len(letter) == 1 and letter in ascii_uppercase[: len(options)]:
-        return ascii_uppercase.index(letter)
-    index = right_option({"options": list(options), "answer": answer})
+    index = place_of_letter(options, letter) if len(letter) == 1 and letter in ascii_uppercase else None
+    if index is None:
+        index = right_option({"options": list(options), "answer": answer})
     if index is None:
         raise _no_option(row, name, answer, options)
     return index

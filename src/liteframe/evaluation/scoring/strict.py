@@ -27,7 +27,7 @@ def strict(answer: str, question: Question) -> Reading:
     if letter is not None:  # even where another option's text is this letter
         index = ascii_uppercase.index(letter[1])
         return one(index) if index < len(question.options) else NONE
-    whole = right_option({"options": list(question.options), "answer": answer.strip()})
+    whole = right_option({"options": list(question.options), "answer": answer.strip()}, by_place=True)
     if whole is not None:
         return one(whole)
     leading = _LEADING.match(answer.strip())

@@ -1,0 +1,85 @@
+"""The forms in which a row asks its questions, of which each reader reads one: two have to say the same."""
+
+from __future__ import annotations
+
+import re
+from string import ascii_uppercase
+from typing import Any
+
+from liteframe.data.sources.letter_answers import marks_of
+from liteframe.data.sources.messages import said_by_turns
+from liteframe.data.sources.options import bare_text, options_as_list, right_option, unannounced
+from liteframe.errors import ManifestError
+
+_ANY = list(ascii_uppercase)
+_Asked = tuple[str, str, Any]
+"""A question, its answer and its options, if it has any."""
+
+
+def require_one_form(row: dict[str, Any], where: str) -> None:
+    """Raises ManifestError where `conversations`, `questions`, and `question` with `answer` do not say the same.
+
+    They do where each question of one is part of one of the other, or the other way round, and so is its answer, or
+    both answers mean the same option.
+    """
+    if sum(bool(row.get(name)) for name in ("conversations", "questions", "question")) < 2:
+        return
+    try:
+        forms = [(name, asked) for name, asked in _forms(row).items() if asked]
+    except (ManifestError, AttributeError, KeyError, TypeError):  # of a form that cannot be read, which its reader says
+        return
+    for number, (name, asked) in enumerate(forms):
+        for other, others in forms[number + 1 :]:
+            few, many = sorted((asked, others), key=len)
+            if not all(any(_is_same(one, another) for another in many) for one in few):
+                raise ManifestError(
+                    f"{where}: fields {name!r} and {other!r}: ask or answer different things, and only one of them is"
+                    " read; keep one of them"
+                )
+
+
+def _forms(row: dict[str, Any]) -> dict[str, list[_Asked]]:
+    turns = said_by_turns(row.get("conversations") or [], "")
+    turns = turns[1:] if turns[:1] and turns[0][0] == "system" else turns
+    talk = [(asked, answer, None) for (_, asked), (_, answer) in zip(turns[::2], turns[1::2], strict=False)]
+    items = [(item["question"], item["answer"], item.get("options")) for item in row.get("questions") or []]
+    single = (row.get("question"), row.get("answer"), row.get("options"))
+    is_asked = isinstance(single[0], str) and isinstance(single[1], str)
+    return {"conversations": talk, "questions": items, "question": [single] if is_asked else []}
+
+
+def _is_same(one: _Asked, other: _Asked) -> bool:
+    asked, also_asked = bare_text(one[0]), bare_text(other[0])
+    if asked not in also_asked and also_asked not in asked:
+        return False
+    answer, also_answer = (bare_text(unannounced(each[1])) for each in (one, other))
+    if _is_part(answer, also_answer) or _is_part(also_answer, answer):
+        return True
+    return any(_means_the_same(one[1], other[1], options, f"{one[0]}\n{other[0]}") for options in (one[2], other[2]))
+
+
+def _is_part(text: str, whole: str) -> bool:
+    return text == whole or (len(text) > 1 and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", whole) is not None)
+
+
+def _told(answer: str, options: list[str]) -> str:
+    """The letter by which an answer goes, if it is one alone (``<answer>B</answer>``); else the answer."""
+    letters = {mark.upper() for mark in marks_of(answer, options)}
+    return letters.pop() if len(letters) == 1 else answer
+
+
+def _means_the_same(answer: str, other: str, options: Any, asked: str) -> bool:
+    """Whether one of two answers is the letter of the other, among the options or in the text of a question."""
+    options = options_as_list(options)
+    if isinstance(options, list) and all(isinstance(option, str) for option in options):
+        places = {right_option({"options": options, "answer": _told(each, options)}) for each in (answer, other)}
+        return len(places) == 1 and None not in places
+    told, also_told = (_told(each, _ANY) for each in (answer, other))
+    if told == also_told:
+        return True
+    for letter, text in ((told, other), (also_told, answer)):
+        if letter in _ANY:
+            shown = rf"(?<!\w){letter}[.):\]]+\s*{re.escape(bare_text(text))}"
+            if re.search(shown, bare_text(asked), re.IGNORECASE):
+                return True
+    return False

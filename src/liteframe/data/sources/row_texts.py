@@ -1,0 +1,54 @@
+"""The questions and answers of a row, taken out of its fields: what is wrong with them is told to those that ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from liteframe.data.sources.option_fields import option_fields
+from liteframe.data.sources.options import options_as_list
+from liteframe.data.sources.row_fields import RowFields
+from liteframe.errors import ManifestError
+
+TEXTS_FAULT = "texts_fault"
+"""Field of a row's own that says why its texts cannot be read."""
+_TEXTS = ("question", "options", "answer", "conversations", "questions")
+
+
+def taken_texts(row: RowFields, asked_apart: bool) -> dict[str, Any]:
+    """Takes `question`, `options`, `answer` and `conversations` out of a row, and sees that its `questions` are a list.
+
+    Where one of them is of another kind, none is left, and the row says why in `TEXTS_FAULT`: stages that look at
+    videos alone can use it all the same.
+
+    Args:
+        row: its fields.
+        asked_apart: as of `parse_row`.
+    """
+    row.rest.pop(TEXTS_FAULT, None)
+    if isinstance(options := row.rest.get("options"), dict):
+        row.rest["options"] = options_as_list(options)
+    try:
+        _require_no_count(row)
+        texts = {name: row.text(name) for name in ("question", "answer")}
+        lists = {"options": row.items("options", str, "strings")}
+        lists["conversations"] = row.items("conversations", dict, "objects")
+        questions = row.items("questions", object if asked_apart else dict, "objects")
+    except ManifestError as error:
+        for name in _TEXTS:
+            row.rest.pop(name, None)
+        row.rest[TEXTS_FAULT] = str(error).removeprefix(f"{row.where}: ")
+        return {}
+    if questions is not None:
+        row.rest["questions"] = questions
+    return {**texts, **lists}
+
+
+def _require_no_count(row: RowFields) -> None:
+    """Raises ManifestError where the answer is a number beside options: it may count them from 0 or from 1."""
+    answer = row.rest.get("answer")
+    if not isinstance(answer, int | float) or isinstance(answer, bool):
+        return
+    if row.rest.get("options") or next(option_fields(row.rest), None) is not None:
+        raise row.fault(
+            "answer", f"{answer} may count the options from 0 or from 1; give the letter or the text of one"
+        )

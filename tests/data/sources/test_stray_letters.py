@@ -1,0 +1,113 @@
+"""Options whose letters are not A, B, ... in turn: a letter means the option that bears it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from liteframe.data.sources.conversations import choices_of, turns_of
+from liteframe.data.sources.options import options_as_list, right_option, stray_letters
+from liteframe.errors import ManifestError
+
+GAP, SHUFFLED = ["A. cat", "C. dog", "D. bird"], ["B. dog", "A. cat"]
+
+
+def asked(options: Any, answer: str) -> dict[str, Any]:
+    return {"question": "What is it?", "options": options, "answer": answer}
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "text"),
+    [
+        (GAP, "C", "dog"),
+        (GAP, "(D)", "bird"),
+        (GAP, "Answer: A", "cat"),
+        (SHUFFLED, "A", "cat"),
+        (["(B) dog", "(A) cat"], "b", "dog"),
+        (["B.dog", "A.cat"], "A", "cat"),
+        (["b) dog", "a) cat"], "A", "cat"),
+        (["[A] cat", "[C] dog"], "C", "dog"),
+        (["B\u3001dog", "A\u3001cat"], "A", "cat"),
+        (["B: dog", "C: bird", "D: cow"], "D", "cow"),
+        ({"A": "cat", "C": "dog"}, "C", "dog"),
+        ({"B": "dog", "A": "cat"}, "B", "dog"),
+        ({"A": "cat", "B": "dog", "C": None}, "B", "dog"),
+    ],
+)
+def test_a_letter_is_that_of_the_option_which_bears_it(options: Any, answer: str, text: str) -> None:
+    row = asked(options, answer)
+    assert turns_of(row) == [("What is it?", text)] == turns_of({"questions": [row]})
+    (choice,) = choices_of(row)
+    place = right_option(choice)
+    assert place is not None and choice["options"][place] == text
+    assert not any(letter in text for text in choice["options"] for letter in ".:)]\u3001")
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        (GAP, "B"),
+        (["A. cat", "A. dog", "B. bird"], "A"),
+        (["A. cat", "C. dog", "bird"], "B"),
+        ({"A": "x", "C": "y"}, "B"),
+    ],
+)
+def test_a_letter_that_no_option_bears_or_that_two_do_is_refused(options: Any, answer: str) -> None:
+    with pytest.raises(ManifestError, match="is none of the options"):
+        turns_of(asked(options, answer))
+    with pytest.raises(ManifestError, match="is none of the options"):
+        choices_of(asked(options, answer))
+
+
+def test_an_answer_that_goes_by_a_letter_of_a_dropped_option_is_none_of_words() -> None:
+    with pytest.raises(ManifestError, match="is none of the options"):
+        turns_of(asked(GAP, "<answer>D</answer>"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["A. cat", "B. dog", "bird"],
+        ["J. Smith", "R. Jones", "M. Black"],
+        ["U.S. troops", "e.g. a cat"],
+        ["cat", "A. Lincoln"],
+        ["a.m.", "p.m."],
+        ["i) cat", "ii) dog", "iii) cow"],
+    ],
+)
+def test_places_are_meant_where_letters_agree_with_them_or_are_no_labels(options: list[str]) -> None:
+    assert stray_letters(options) is None
+    assert [right_option({"options": options, "answer": letter}) for letter in "AB"] == [0, 1]
+
+
+def test_a_reply_to_a_prompt_goes_by_the_letters_that_were_shown() -> None:
+    assert right_option({"options": SHUFFLED, "answer": "A"}) == 1
+    assert right_option({"options": SHUFFLED, "answer": "A"}, by_place=True) == 0
+
+
+def test_options_of_an_object_without_letters_stay_as_they_are() -> None:
+    for options in ({"A": "x"}, {"first": "x", "second": "y"}, {"A": 1, "B": "y"}, ["x"], "x", None):
+        assert options_as_list(options) is options
+
+
+@pytest.mark.parametrize("options", [["C", "A", "B"], ["A. C", "B. A", "C. B"]])
+@pytest.mark.parametrize("name", ["options", "candidates"])
+def test_a_letter_that_is_the_text_of_one_option_and_the_place_of_another_is_refused(
+    options: list[str], name: str
+) -> None:
+    row = {"question": "Which is written there?", name: options, "answer": "A"}
+    with pytest.raises(ManifestError, match="field (answer|candidates): "):
+        turns_of(row)
+    if name == "options":
+        with pytest.raises(ManifestError, match="or it may be two of them"):
+            choices_of(row)
+    same = {**row, name: ["A", "C", "B"]}
+    assert turns_of(same) == [("Which is written there?", "A")], "both mean the first"
+
+
+def test_a_letter_of_options_that_are_letters_is_refused_in_a_conversation_that_does_not_show_them() -> None:
+    talk = [{"from": "human", "value": "Which is written there?"}, {"from": "gpt", "value": "A"}]
+    with pytest.raises(ManifestError, match="which no question up to it shows"):
+        turns_of({"conversations": talk, "options": ["C", "A", "B"]})
+    assert turns_of({"conversations": talk, "options": ["A", "C", "B"]})
