@@ -47,6 +47,15 @@ def asked(question: str, answer: str, **fields: Any) -> dict[str, Any]:
             {"candidates": ["b, a, c", "c, b, a", "a, b, c"]},
             "candidates",
         ),
+        (
+            "What happens between (1) the fall and (2) the cry?",
+            "2",
+            {"candidates": ["he runs", "he eats", "he laughs"]},
+            "candidates",
+        ),
+        ("What is (A) on the left and (B) on the right?", "B", {"candidates": ["cats", "dogs", "cows"]}, "candidates"),
+        ("why does he run", "a3", NEXT_QA, "a0"),
+        ("What is it?", "option_2", {"option_1": "a cat", "option_2": "a dog"}, "option_1"),
         ("What is it?", "B", {"opa": "a cat", "opb": "a dog", "opc": "a cow"}, "opa"),
         ("What is it?", "B", {"answers": ["a cat", "a dog"]}, "answers"),
         ("What is it?", "1", {"answer_list": ["a cat", "a dog"]}, "answer_list"),
@@ -75,6 +84,7 @@ def test_an_index_is_no_answer_whatever_words_are_in_its_question(
         ("Which is written there?", "D", {"texts": ["B", "D"]}),
         ("How many?", "4", {"a0": "2", "a1": "4", "a9": "3"}),
         ("How many?", "3", {"candidates": ["2", "3", "4"]}),
+        ("What does he hold?", "video", {"a0": "video", "a1": "book", "video": "b"}),
         ("When?", "B", {"captions": ["a man", "a dog"], "key_frames": [1, 2], "urls": ["x", "y"]}),
     ],
 )

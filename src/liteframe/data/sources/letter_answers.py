@@ -98,7 +98,9 @@ def _require_read(question: dict[str, Any]) -> None:
     if not known and _LONE.fullmatch(unannounced(answer)) and not _COUNTING.search(asked):
         known = list(unnamed_options(question))
     for found in known:
-        if _is_hidden(answer, found, asked):
+        # "a3", the field that holds it
+        is_named = found.labels and answer.strip() in question and not _is_one(answer, found.texts)
+        if is_named or _is_hidden(answer, found, asked):
             raise ManifestError(
                 f"field {found.name}: the answer {answer!r} stands for an option, and options are read from 'options',"
                 " a list of texts; write them there, or the answer in words"
