@@ -191,20 +191,29 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _video(row: dict[str, Any]) -> str:
-    found = row.get("path") if "path" in row else row["video"] if row.get("video") is not None else row.get("videos")
+    found = next((row[name] for name in ("path", "video", "videos") if not _is_empty(row.get(name))), None)
     found = found[0] if isinstance(found, list) and len(found) == 1 else found
     return found if isinstance(found, str) else ""
 
 
+def _is_empty(value: Any) -> bool:
+    if isinstance(value, list | dict):
+        return all(map(_is_empty, value.values() if isinstance(value, dict) else value))
+    return value is None or value != value or value == ""
+
+
 def _fields(row: dict[str, Any]) -> dict[str, Any]:
-    seconds = {name: None if row.get(name) is None else float(row[name]) for name in ("start", "end")}
-    turns = row.get("conversations")
-    if turns is None and "path" not in row:
-        turns = row.get("messages")
+    row = {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
+    given = {name: row[name] for name in ("start", "end") if str(row.get(name, "")).strip() not in ("", "None")}
+    seconds = {name: float(given[name]) if name in given else None for name in ("start", "end")}
+    turns, messages = row.get("conversations"), row.get("messages")
+    if not turns and messages and _is_empty(row.get("path")):
+        turns = messages
     bad = [name for name, value in seconds.items() if value is not None and not 0 <= value < math.inf]
     return {
-        **{name: row.get(name) for name in ("question", "options", "answer")},
-        "conversations": turns,
+        **{name: row.get(name) for name in ("question", "answer")},
+        "options": None if row.get("options") == "" else row.get("options"),
+        "conversations": None if turns == "" else turns,
         **(seconds if not bad else dict.fromkeys(bad, "seconds from 0 on")),
     }
 

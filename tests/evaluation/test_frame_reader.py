@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,10 +17,12 @@ import torch
 from PIL import Image
 
 from liteframe.errors import DecodeError
+from liteframe.evaluation.benchmarks.question import questions_of
 from liteframe.evaluation.frames import FrameReader, Stretch, parse_sampler
 from liteframe.hf.inputs import read_image
 
 SIZE = (28, 36)
+CHOICE = {"question": "Which?", "options": ["red", "blue"], "answer": "red"}
 VIDEO = Stretch("video", pictures_fps=3.0)
 
 
@@ -55,10 +58,10 @@ def test_pictures_are_those_of_the_processor(root: Path, readers: list[FrameRead
     assert read.seen(2).times_s == tuple(read.times_T[read.places[2]])
 
 
-def test_times_are_those_on_screen_and_the_rate_is_the_containers(tmp_path: Path, readers: list[FrameReader]) -> None:
-    """A hundred frames in a little more than three seconds, and then five a second."""
+def varying(path: Path) -> list[int]:
+    """A video of a hundred frames in a little more than three seconds, and then five a second: their milliseconds."""
     times_ms = [*(33 * place for place in range(100)), *(3300 + 200 * place for place in range(50))]
-    with av.open(tmp_path / "varying.mp4", "w") as container:
+    with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=30)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
@@ -67,10 +70,27 @@ def test_times_are_those_on_screen_and_the_rate_is_the_containers(tmp_path: Path
             frame.pts, frame.time_base = time, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return times_ms
+
+
+def test_times_are_those_on_screen_and_the_rate_is_the_containers(tmp_path: Path, readers: list[FrameReader]) -> None:
+    times_ms = varying(tmp_path / "varying.mp4")
     (read,) = reader(tmp_path, readers).read(Stretch("varying.mp4"))
     assert read.times_T == pytest.approx([times_ms[index] / 1000 for index in read.indices_T], abs=2e-3)
     with av.open(tmp_path / "varying.mp4") as container:
         assert read.fps == float(container.streams.video[0].average_rate or 0) > 0
+
+
+def test_a_part_of_ones_own_list_ends_in_its_video(tmp_path: Path, readers: list[FrameReader]) -> None:
+    """One that a benchmark publishes is cut at the end of its video, as harnesses do it."""
+    varying(tmp_path / "varying.mp4")  # 13.3 s
+    (own,) = questions_of({"path": "varying.mp4", "id": "a", **CHOICE, "start": 12.0, "end": 20.0}, video="varying.mp4")
+    read = reader(tmp_path, readers).read
+    with pytest.raises(DecodeError, match="is 13\\.30 s long, and its part ends at 20 s; where the file is that part"):
+        read(Stretch.of(own))
+    (published,) = read(Stretch.of(replace(own, ends_in_video=False)))
+    (within,) = read(Stretch.of(replace(own, end_s=14.0)))
+    assert published.times_T[-1] == within.times_T[-1] > 12
 
 
 def pipe(path: Path) -> None:

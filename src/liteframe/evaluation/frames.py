@@ -39,11 +39,12 @@ class Stretch:
     start_s: float | None = None
     end_s: float | None = None
     pictures_fps: float | None = None
+    ends_in_video: bool = False
 
     @classmethod
     def of(cls, question: Question) -> Stretch:
         """The one that a question is about."""
-        return cls(question.video, question.start_s, question.end_s, question.pictures_fps)
+        return cls(question.video, question.start_s, question.end_s, question.pictures_fps, question.ends_in_video)
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,10 @@ class FrameReader:
             return self._decode(path, info, again)
 
     def _choose(self, path: str, stretch: Stretch) -> tuple[VideoInfo, list[np.ndarray]]:
+        row = {"end": stretch.end_s} if stretch.ends_in_video else {}
         jobs = [
-            DecodeJob(path, self.sampler, count, start_s=stretch.start_s, end_s=stretch.end_s) for count in self.counts
+            DecodeJob(path, self.sampler, count, row=row, start_s=stretch.start_s, end_s=stretch.end_s)
+            for count in self.counts
         ]
         chosen: tuple[VideoInfo, list[np.ndarray]] = self._called(
             path, "liteframe.data.decoding.processes.job:choose_frames", jobs

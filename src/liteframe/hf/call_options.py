@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import ProcessorMixin
 
-from liteframe.data.sources.video_part import part_of_item
+from liteframe.data.sources.part_names import part_of_item
 from liteframe.errors import ConfigError
 
 UNBOUNDED = ("continue_final_message", "return_assistant_tokens_mask", "sanitize_control_tokens")

@@ -10,6 +10,7 @@ import pytest
 from painted_videos import write_video
 from video_server import serving
 
+from liteframe.data.checking import command
 from liteframe.data.checking.command import check_command
 from liteframe.data.checking.source_check import LACKS, check_source
 from liteframe.data.remote.cache import RemoteCache
@@ -60,7 +61,8 @@ def test_each_kind_of_lack_is_counted_and_shown_by_its_first_row(source: str) ->
         "empty_answer": 2,
         "duplicate_id": 1,
     }
-    assert set(found.counts()) == set(LACKS) - {"empty_question", "equal_options", "several_placeholders"}
+    unseen = {"empty_question", "equal_options", "several_placeholders", "outside_part"}
+    assert set(found.counts()) == set(LACKS) - unseen
     assert f"{source}: row 7: field 'path'" in found.first["unreadable_row"]
     assert found.first["no_placeholder"] == f"{source}: row 2"
     assert found.first["duplicate_id"] == f"{source}: row 2 (1)"
@@ -158,3 +160,53 @@ def test_of_a_folder_moving_webps_are_found_and_other_endings_are_counted(tmp_pa
     assert found.left_out == {".srt": 2, ".part": 1, "": 1, ".webp": 1}
     assert "5 other files, whose endings are not those of videos: 2 .srt," in found.text()
     assert "1 without one" in found.text()
+
+
+def test_parts_of_a_file_survive_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else `data.train: videos.jsonl` would take the whole film for each."""
+    write_video(tmp_path / "film.mp4", 160)  # 6.4 s
+    write_video(tmp_path / "clip.mp4", 8)
+    rows = [
+        {"path": "film.mp4", "start": 1, "end": 2},
+        {"path": "clip.mp4"},
+        {"path": "film.mp4", "start": 5, "end": 6},
+        {"path": "film.mp4", "start": 1, "end": 2, "conversations": UNPLACED},
+        {"path": "film.mp4"},
+        {"path": "clip.mp4", "start": 0},
+    ]
+    source, output = listed(tmp_path / "list.json", rows), tmp_path / "out.jsonl"
+    read: list[str] = []
+    many = command.check_many
+    monkeypatch.setattr(command, "check_many", lambda paths, *rest: (read.extend(paths), many(paths, *rest))[1])
+    assert check_command(source, str(output), processes=1) == 0
+    assert [Path(path).name for path in read] == ["film.mp4", "clip.mp4"], "each file once"
+    parts = [("film.mp4", 1.0, 2.0), ("film.mp4", 5.0, 6.0), ("film.mp4", None, None)]
+    parts += [("clip.mp4", None, None), ("clip.mp4", 0.0, None)]
+    assert [(Path(row.path).name, row.start, row.end) for row in read_manifest(output)] == parts
+    written = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["rows"] for row in written] == [2, 1, 1, 1, 1]
+    assert [row["lacks"] for row in written[:2]] == [{"no_placeholder": 1, "no_questions": 1}, {"no_questions": 1}]
+    text = output.read_text()
+    assert check_command(source, str(output), processes=1) == 0 and len(read) == 2, "nothing is checked again"
+    assert output.read_text() == text
+    output.write_text("".join(text.splitlines(keepends=True)[:1]))
+    assert check_command(source, str(output), processes=1) == 0 and output.read_text() == text
+    assert [Path(path).name for path in read[2:]] == ["clip.mp4"], "of the film one part was there already"
+    assert check_command(listed(tmp_path / "other.json", rows[1:2]), str(output), processes=1) == 0
+    assert "start" not in json.loads(output.read_text())
+
+
+def test_a_part_that_is_not_in_its_file_fails_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_video(tmp_path / "a.mp4", 225)  # 9 s
+    rows = [
+        {"path": "a.mp4", "start": 3, "end": 9.9},
+        {"path": "a.mp4", "start": 3, "end": 12},
+        {"path": "a.mp4", "start": 9.5},
+    ]
+    output = tmp_path / "out.jsonl"
+    assert check_command(listed(tmp_path / "bad.json", rows), str(output), processes=1) == 1
+    printed = capsys.readouterr().out
+    assert f"2 {LACKS['outside_part']}; the first: {tmp_path}/bad.json: row 2: {tmp_path}/a.mp4 is 9.00 s" in printed
+    lacks = [json.loads(line)["lacks"].get("outside_part") for line in output.read_text().splitlines()]
+    assert lacks == [None, 1, 1]
+    assert check_command(listed(tmp_path / "good.json", rows[:1]), str(output), processes=1) == 0

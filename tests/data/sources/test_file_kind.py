@@ -81,7 +81,7 @@ def test_what_is_neither_is_named_as_a_video_that_cannot_be_read(tmp_path: Path)
         ("list.arrow", b"ARROW1\0\0" + bytes(9), "is an Arrow file"),
         ("list.pkl", b"\x80\x04\x95" + bytes(9), "is a pickle"),
         ("list.xlsx", b"PK\x03\x04" + bytes(9), "is a ZIP archive"),
-        ("list.csv", b"video,question\na.mp4,What?\n", "is a table in text, .*read_csv"),
+        ("list.csv", b"video,question\na.mp4,What?\n", r"is a table in text, .*dtype=str, keep_default_na=False\)"),
         ("list.TSV", b"\xef\xbb\xbfvideo\tquestion\n", "is a table in text"),
         ("mix.yaml", b"datasets:\n  - json_path: a.json\n", "is YAML, .* mixed by data.train"),
     ],
@@ -107,6 +107,17 @@ def test_rows_of_json_are_a_list_under_any_ending(tmp_path: Path) -> None:
     for name in ("list.csv", "list.yaml"):
         (tmp_path / name).write_text('{"path": "/v/a.mp4"}\n')
         assert [row.path for row in read_manifest(tmp_path / name)] == ["/v/a.mp4"]
+
+
+def test_a_table_in_text_is_read_as_it_says_once_it_is_written_as_told(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    text = "video,question,answer,start,end,conversations\n0012.mp4,What is it?,None,3,7.5,\n0013.mp4,What?,N/A,,,\n"
+    (tmp_path / "list.csv").write_text(text)
+    table = pandas.read_csv(tmp_path / "list.csv", dtype=str, keep_default_na=False)
+    table.to_json(tmp_path / "list.jsonl", orient="records", lines=True)
+    first, second = read_manifest(tmp_path / "list.jsonl")
+    assert (first.path, first.answer, first.start, first.end) == (str(tmp_path / "0012.mp4"), "None", 3.0, 7.5)
+    assert (second.answer, second.start, second.end, second.conversations) == ("N/A", None, None, None)
 
 
 def test_a_tar_archive_is_called_so() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from liteframe.data.checking.source_check import check_source
+from liteframe.data.decoding.processes.job import DecodeJob, decode
+from liteframe.data.sampling import UniformMidpoints
 from liteframe.data.sources.list_root import ListRoot
 from liteframe.data.sources.manifest import read_manifest
-from liteframe.errors import ManifestError
+from liteframe.errors import DecodeError, ManifestError
 from liteframe.system.contained_path import OutsideRoot
 
 
@@ -107,6 +109,38 @@ def test_the_folder_of_a_data_source_is_a_root(with_root: bool, world: Path) -> 
         if with_root:
             with pytest.raises(OutsideRoot, match="its data_source"):
                 root.locate("s.mp4", source)
+
+
+@pytest.mark.parametrize("with_root", [True, False])
+def test_a_name_may_begin_with_the_folder_of_its_data_source(with_root: bool, world: Path) -> None:
+    def root() -> ListRoot:
+        return ListRoot(str(world / "root"), str(world / "root") if with_root else None)
+
+    before = root()
+    for name in ("0_30_s/b.mp4", "./0_30_s/./b.mp4", "b.mp4"):
+        assert before.locate(name, "0_30_s") == str(world / "root" / "0_30_s" / "b.mp4"), name
+    seen = before.seen()
+    assert root().is_as(seen)
+    for name in ("0_30_s/out.mp4", "0_30_s/../a.mp4", "../0_30_s/b.mp4"):
+        try:
+            assert Path(before.locate(name, "0_30_s")).is_relative_to(world / "root" / "0_30_s")
+        except OutsideRoot as error:
+            assert "the folder of its data_source" in str(error)
+    (world / "root" / "0_30_s" / "0_30_s").mkdir()
+    assert not root().is_as(seen), "what the same names mean is another now"
+    assert root().locate("0_30_s/b.mp4", "0_30_s") == str(world / "root" / "0_30_s" / "0_30_s" / "b.mp4")
+
+
+def test_a_missing_file_names_the_data_source_that_it_is_looked_for_in(world: Path) -> None:
+    row = {"data_source": "0_30_s", "video": "absent.mp4"}
+    listed = rows_of(world / "root" / "list.jsonl", row, {"path": "other/absent.mp4", "data_source": "0_30_s"})
+    told = "folder of its row's field 'data_source', '0_30_s'"
+    assert told in check_source(str(listed)).first["no_file"]
+    found = read_manifest(listed)
+    for each, is_told in zip(found, (True, False), strict=True):
+        with pytest.raises(DecodeError, match="no such file") as error:
+            decode(DecodeJob(each.path, UniformMidpoints(), row=each.as_dict()), "auto")
+        assert (told in str(error.value)) == is_told
 
 
 @pytest.mark.parametrize(

@@ -100,10 +100,11 @@ def test_ids_of_several_sources_stay_apart(tmp_path: Path) -> None:
         ({"path": "a\0.mp4"}, "'path'"),
         ({"path": "a.mp4", "id": ""}, "'id'"),
         ({"path": "a.mp4", "id": "good.mp4"}, "'id'"),
-        ({"path": "a.mp4", "start": "1"}, "'start'"),
+        ({"path": "a.mp4", "start": "1:00"}, "'start'"),
+        ({"path": "a.mp4", "start": "-1"}, "'start'"),
         ({"path": "a.mp4", "start": True}, "'start'"),
         ({"path": "a.mp4", "end": -1}, "'end'"),
-        ('{"path": "a.mp4", "end": NaN}', "'end'"),
+        ('{"path": "a.mp4", "end": Infinity}', "'end'"),
         ({"path": "a.mp4", "start": 2, "end": 2}, "'end'"),
         ({"path": "a.mp4", "error": 5}, "'error'"),
     ],
@@ -113,6 +114,27 @@ def test_bad_rows_name_file_line_and_field(tmp_path: Path, row: object, field: s
     with pytest.raises(ManifestError) as error:
         read_manifest(manifest)
     assert f"{manifest}:2" in str(error.value) and field in str(error.value)
+
+
+def test_a_folder_of_lists_is_not_searched_for_a_video_or_two(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"train-0000{number}-of-00003.parquet").touch()
+    with pytest.raises(ManifestError, match=r"no video in this folder; lists lie in it \('train-00000.*' and 2 more\)"):
+        read_manifest(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "a.mp4").touch()
+    with pytest.raises(ManifestError, match="1 video in this folder, and lists lie in it .*; give a list by its"):
+        read_manifest(tmp_path)
+    for name in "bcd":
+        (tmp_path / "demo" / f"{name}.mp4").touch()
+        (tmp_path / "demo" / f"{name}.json").touch()
+    assert [row.id for row in read_manifest(tmp_path)] == [f"demo/{name}.mp4" for name in "abcd"]
+
+
+def test_a_list_beside_videos_is_their_own(tmp_path: Path) -> None:
+    for name in ("a.mp4", "list.jsonl", "a.info.json", "b.json"):
+        (tmp_path / name).touch()
+    assert [row.id for row in read_manifest(tmp_path)] == ["a.mp4"]
 
 
 def test_what_is_not_a_manifest_says_so(tmp_path: Path) -> None:

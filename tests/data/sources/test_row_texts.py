@@ -28,7 +28,7 @@ NEXT_QA = {f"a{n}": text for n, text in enumerate(("to rest", "to stretch", "to 
         ({"answer": "a", "questions": ["why"]}, "field 'questions': a list of objects is needed"),
         ({"answer": "a", "questions": "abc"}, "field 'questions': a list of objects is needed"),
         ({"answer": "x" * 1_000_001}, "field 'answer': has 1,000,001 characters"),
-        ({"answer": "a", "messages": ["hi"]}, "field 'conversations': a list of objects is needed"),
+        ({"answer": "a", "messages": ["hi"]}, "field 'messages': a list of objects is needed"),
         ({"answer": "a", "conversations": {}}, "field 'conversations': a list of objects is needed"),
         ({"answer": "a", "conversations": ["hi"]}, "field 'conversations': a list of objects is needed"),
         ({"answer": "a", "conversations": '[{"from": "human"}]'}, "field 'conversations': a list of objects is needed"),

@@ -52,7 +52,7 @@ def test_a_message_that_names_another_video_or_a_part_is_named(tmp_path: Path) -
     ):
         with pytest.raises(ManifestError) as error:
             read(tmp_path, video="a.mp4", messages=asked({"type": "video", **part}))
-        assert "x.jsonl:1: field 'conversations'" in str(error.value) and named in str(error.value)
+        assert "x.jsonl:1: field 'messages'" in str(error.value) and named in str(error.value)
     two = asked({"type": "video", "video": "a.mp4"}, {"type": "video", "video": "b.mp4"})
     with pytest.raises(ManifestError, match="field 'path' "):
         read(tmp_path, messages=two)

@@ -102,7 +102,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
     [
         ({"id": "x", "conversations": TALK}, r"field 'path' \(or 'video'\)"),
         ({"video": ["a.mp4", "b.mp4"], "conversations": TALK}, "field 'video': one video a row is needed, not 2"),
-        ({"videos": [], "conversations": TALK}, "field 'videos': one video a row is needed, not 0"),
+        ({"videos": [], "conversations": TALK}, "the path of a video file is needed, not None; .*a row about pictures"),
         ({"video": 3}, "field 'video'"),
         ("a.mp4", "a row is a JSON object"),
     ],

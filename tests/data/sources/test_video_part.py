@@ -14,6 +14,7 @@ from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
 
 TALK = [{"from": "human", "value": "<video>What?"}, {"from": "gpt", "value": "A cat."}]
+NAN = float("nan")
 
 
 def read(tmp_path: Path, fields: dict[str, Any], native: bool) -> VideoRow:
@@ -35,7 +36,7 @@ def read(tmp_path: Path, fields: dict[str, Any], native: bool) -> VideoRow:
         ({"start_time": None, "end_time": None}, (None, None)),
         ({"start_time": "in the morning", "end_time": "at night"}, (None, None)),
         ({"start_time": 3}, (None, None)),
-        ({"duration": 7, "timestamp": [3, 7], "spans": [[3, 7]], "clip": "a_3", "bound": True}, (None, None)),
+        ({"duration": 7, "clip": "a_3", "bound": True}, (None, None)),
         ({"segment": 4, "clip": [1, 2, 3], "video_range": "day - night", "segments": [3, 7]}, (None, None)),
         ({"start_time": 0, "duration": 7}, (None, None)),
         ({"start_time": "00:00", "length": 7}, (None, None)),
@@ -48,9 +49,27 @@ def read(tmp_path: Path, fields: dict[str, Any], native: bool) -> VideoRow:
         ({"start": 0, "stop": "when all is done"}, (0.0, None)),
         ({"clip": "2021-05"}, (None, None)),
         ({"clip": "0001-0002", "time_range": "2009-2011", "video_range": "0001 to 0120"}, (None, None)),
-        ({"clip": ["0001", "0002"], "segment": "1-2", "time": "10:30"}, (None, None)),
+        ({"clip": ["0001", "0002"], "segment": "1-2"}, (None, None)),
         ({"time": "2021-05-01", "clip": "a-b", "segment": "[a, b]"}, (None, None)),
         ({"restart": 1, "weekend": 2, "starter": 1, "ender": 2}, (None, None)),
+        ({"start": "3", "end": " 7.50"}, (3.0, 7.5)),
+        ({"start": "", "end": " ", "video_start": 3}, (3.0, None)),
+        ({"start": NAN, "end": NAN}, (None, None)),
+        ({"start": 3, "end": NAN, "start_time": NAN, "end_time": NAN}, (3.0, None)),
+        ({"start_time": NAN, "end_time": NAN}, (None, None)),
+        ({"from": "youtube", "to": "train", "t0": 3, "out": 7}, (None, None)),
+        ({"first_frame": "0.jpg", "last_frame": "9.jpg"}, (None, None)),
+        ({"from": "2019", "to": "2021"}, (None, None)),
+        ({"offset": 0, "duration": 7}, (None, None)),
+        ({"offset": 3, "frame_interval": 4, "interval": 2, "window": 16}, (None, None)),
+        ({"meta": {"duration": 60, "fps": 30}, "info": {"start": "2021-05-01", "end": "2021-05-02"}}, (None, None)),
+        ({"metadata": {"start_time": "0.000000", "duration": "60.0"}}, (None, None)),
+        ({"start": 0, "meta": {"start": 3, "end": 7}}, (0.0, None)),
+        ({"meta": {"start": -1, "end": -1}, "info": {"start": NAN, "end": NAN}}, (None, None)),
+        ({"bound": [NAN, NAN], "clip": [NAN, NAN], "timestamp": [NAN, NAN]}, (None, None)),
+        ({"time": 1620000000, "timestamp": "2021-05-01 10:30:00", "ask_time": 1620000000000}, (None, None)),
+        ({"time": 0, "timestamp": "2021", "time_stamp": "", "realtime": None}, (None, None)),
+        ({"start": 0, "end": 190, "time_stamp": "00:03:10"}, (0.0, 190.0)),
     ],
 )
 def test_parts_are_read(fields: dict[str, Any], part: tuple[Any, Any], native: bool, tmp_path: Path) -> None:
@@ -113,6 +132,31 @@ def test_a_clip_is_a_part_in_lists_as_internvl_reads_them(tmp_path: Path) -> Non
         ({"clip": ["3", "7"]}, "'clip'"),
         ({"start_time": 3, "duration": 4}, "'start_time': with 'duration'"),
         ({"begin": "00:03", "clip_length": "4s"}, "'begin': with 'clip_length'"),
+        ({"timestamp": ["0:00:20.120", "0:00:35.268"]}, "'timestamp': tells a part"),
+        ({"timestamps": [[3, 7]]}, "'timestamps'"),
+        ({"spans": [[3, 7]]}, "'spans'"),
+        ({"time_span": [3, 7]}, "'time_span'"),
+        ({"time_interval": "0:03-0:07"}, "'time_interval'"),
+        ({"interval": [3, 7]}, "'interval'"),
+        ({"frame_range": [90, 210]}, "'frame_range'"),
+        ({"first_frame": 90, "last_frame": 210}, "'first_frame': with 'last_frame'"),
+        ({"from": 3, "to": 7}, "'from': with 'to'"),
+        ({"t0": "0:03", "t1": "0:07"}, "'t0': with 't1'"),
+        ({"offset": 3, "duration": 4}, "'offset': with 'duration'"),
+        ({"meta": {"start": 3, "end": 7}}, "'meta': its 'start' tells a part"),
+        ({"video_info": {"clip": [3, 7]}}, "'video_info': its 'clip' tells a part"),
+        ({"clip_info": {"start_sec": 3, "duration": 4}}, "'clip_info': its 'start_sec' tells a part"),
+        ({"time_stamp": "00:03:10"}, "'time_stamp': tells when the question is asked"),
+        ({"realtime": 12.5}, "'realtime'"),
+        ({"query_time": 12.5}, "'query_time'"),
+        ({"ask_time": "0:12"}, "'ask_time'"),
+        ({"ask_time": "0:12", "conversations": [*TALK, *TALK]}, "'ask_time'"),
+        ({"time": 1234}, "'time': tells when"),
+        ({"timestamp": 12.5}, "'timestamp': tells when"),
+        ({"start": -1, "end": -1}, "'start': seconds from 0 on are needed, not -1; drop 'start' and 'end' where"),
+        ({"start": "-1", "end": None}, "not '-1'; drop 'start' where the whole"),
+        ({"start": 3, "end": -1}, "'end': seconds from 0 on are needed, not -1; drop it where the video is meant to"),
+        ({"start_time": -1, "end_time": -1.0}, "'start_time': with 'end_time' is no part of a video; drop both"),
         ({"start": 3, "duration": 4}, "'duration': may end the part that starts at 3.0 s"),
         ({"start": 3, "end_time": 7}, "'end_time'"),
         ({"start_time": 3, "end": 7}, "'start_time'"),
@@ -127,6 +171,11 @@ def test_a_clip_is_a_part_in_lists_as_internvl_reads_them(tmp_path: Path) -> Non
             "'t_start' of its own",
         ),
         ({"questions": [{"question": "q", "answer": "a", "start_time": 3, "end_time": 4}]}, "'start_time' of its own"),
+        ({"questions": [{"question": "q", "answer": "a", "timestamp": [3, 4]}]}, "'timestamp' of its own"),
+        ({"questions": [{"question": "q", "answer": "a", "time": 1234}] * 2}, "item 1 has a 'time', which tells when"),
+        ({"questions": [{"question": "q", "answer": "a", "time_stamp": "00:03:10"}]}, "item 1 has a 'time_stamp'"),
+        ({"conversations": [{**TALK[0], "time": 12.5}, TALK[1]]}, "'conversations': turn 1 has a 'time', which"),
+        ({"conversations": [TALK[0], {**TALK[1], "start": 3, "end": 7}]}, "'conversations': turn 2 has a 'start'"),
     ],
 )
 @pytest.mark.parametrize("native", [False, True])
@@ -167,3 +216,36 @@ def test_moments_of_parquet_are_moments(tmp_path: Path) -> None:
     write_table(pyarrow.Table.from_pylist([row]), tmp_path / "x.parquet")
     with pytest.raises(ManifestError, match="row 1: field 'start_time': with 'end_time'"):
         read_manifest(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("name", ["timestamp", "timestamps", "spans", "time_span", "interval"])
+def test_moments_that_are_to_be_found_are_no_part(name: str, tmp_path: Path) -> None:
+    def talk(answer: str, asked: str = "<video>When?") -> list[dict[str, str]]:
+        return [{"from": "human", "value": asked}, {"from": "gpt", "value": answer}]
+
+    for said in ("From 24.3 to 30.5 s.", "24.30 - 31", "24 to 30", "00:24 to 00:30", "<24.3> <30.45>"):
+        for fields in (
+            {"conversations": talk(said)},
+            {"conversations": talk("She sits.", f"<video>What happens {said}")},
+            {"conversations": None, "question": "When?", "answer": said},
+            {"conversations": None, "question": "When?", "options": ["Never.", said], "answer": "B"},
+            {"conversations": None, "questions": [{"question": "When?", "answer": said}]},
+        ):
+            assert read(tmp_path, {**fields, name: [[24.3, 30.45]]}, native=True).start is None, said
+    read(tmp_path, {"conversations": None, "questions": [{"question": "When?", "answer": "24", name: [24, 30]}]}, True)
+    for unsaid in ("She sits.", "She has 2 dogs and 243 cats.", "From 30.6 to 24.5"):
+        with pytest.raises(ManifestError, match=f"field '{name}': tells a part"):
+            read(tmp_path, {"conversations": talk(unsaid), name: [24.3, 30.45]}, native=True)
+
+
+def test_without_a_text_only_what_films_are_cut_by_is_a_part(tmp_path: Path) -> None:
+    row = {"conversations": None, "sentence": "A person sits.", "time": 12.5}
+    assert read(tmp_path, {**row, "timestamp": [24.3, 30.4]}, native=False).start is None
+    with pytest.raises(ManifestError, match="field 'timestamp': tells a part"):
+        read(tmp_path, {**row, "timestamp": ["0:00:24.3", "0:00:30.4"]}, native=False)
+
+
+def test_a_question_that_says_its_moment_is_about_the_whole_video(tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "<video>What happens at 0:12?"}, TALK[1]]
+    assert read(tmp_path, {"conversations": talk, "timestamp": 12.4}, native=True).end is None
+    assert read(tmp_path, {"conversations": [*TALK, *TALK], "timestamp": 12.4}, native=True).end is None, "of which?"

@@ -64,7 +64,8 @@ def check(
             for row in check_many(left, processes, deadline_s, True, verify_frames, remote_cache, full, truncated):
                 row = rows[row.path] = found.complete(row)
                 if out is not None:
-                    out.append(row)
+                    for part in found.by_part(row):
+                        out.append(part)
                 _say(shown.line(row))
         except (KeyboardInterrupt, SystemExit):  # the latter of SIGTERM
             print(_what_was_kept(len(rows), len(found.rows_of), output), file=sys.stderr)
@@ -73,7 +74,7 @@ def check(
         if out is not None:
             for row in bad:
                 out.append(row)
-            out.finish([*files, *bad])
+            out.finish([*(part for row in files for part in found.by_part(row)), *bad])
     _report(files, found)
     return [*files, *bad]
 
@@ -123,9 +124,10 @@ def check_command(
 
     Args:
         source: A list (JSONL, JSON, Parquet), or a folder that is searched for video files.
-        output: A JSONL file to write, one row a file with `path` and, where it cannot be used, `error`. It can serve
-            as a manifest. What it holds already is not checked again if the file has its size and time of change still,
-            so a check that was ended goes on by the same command.
+        output: A JSONL file to write, one row a file with `path` and, where it cannot be used, `error`; where the list
+            takes parts of a file, one row a part, with `start` and `end`. It can serve as a manifest. What it holds
+            already is not checked again if the file has its size and time of change still, so a check that was ended
+            goes on by the same command.
         processes: How many files to check at the same time.
         deadline_s: Seconds without progress after which a file is given up and listed as not usable; one that goes on
             has 20 times as many and a second for each 32 KiB.

@@ -24,7 +24,7 @@ _NEEDED = {"path", "ok", "codec", "frames", "decoder"}
 _FIELDS = {field.name for field in fields(CheckRow)}
 _BEGIN = re.compile(rb'\{"path')
 _FIRST = re.compile(rb'\{"path": "(?:[^"\\]|\\.)*", "ok": (?:true|false), ')
-_TEMPLATE = CheckRow("", False)
+_TEMPLATE = CheckRow("", False, start=0.0, end=0.0)
 _NONE: dict[str, int] = {}
 _ROOM = 4096
 _MOST_IN_A_LINE = 1 << 20
@@ -74,7 +74,7 @@ class CheckOutput:
         self._close()
 
     def kept(self, path: str, full: bool = False, truncated: bool = False) -> CheckRow | None:
-        """The row of an earlier check, if the file has not changed since; of a URL, if it could be used.
+        """The row of the whole file by an earlier check, if it has not changed since; of a URL, if it could be used.
 
         With `full`, only one that decoded all frames; of a video that is cut short, only one by the same `truncated`.
         It is given once: of long lists, rows take memory.
@@ -123,7 +123,7 @@ class CheckOutput:
             if not line.endswith(b"\n") and self._is_torn(line):
                 break
             row = self._row(line, number)
-            self._known[row.path] = replace(row, rows=1, lacks=_NONE)
+            self._known[row.path] = replace(row, rows=1, lacks=_NONE, start=None, end=None)
             self._written.append(hash(row.to_line()))
             end += len(line)
         try:

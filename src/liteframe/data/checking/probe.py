@@ -14,6 +14,7 @@ from liteframe.data.decoding.containers.cut_short import CUT
 from liteframe.data.decoding.decode import NEXT, scan_cached
 from liteframe.data.decoding.processes.pool import DecodePool
 from liteframe.data.decoding.processes.remote_decode import with_copy
+from liteframe.data.decoding.pyav.header import told_duration
 from liteframe.data.decoding.pyav.scan import Scan
 from liteframe.data.decoding.pyav.scan_text import to_text
 from liteframe.data.remote.cache import RemoteCache
@@ -66,6 +67,7 @@ def _check_file(path: str, verify_frames: int, full: bool, truncated: bool, deco
         by_next = decoder == NEXT
         decoded = compare_by_decord(scan, verify_frames) if by_next else decode_and_compare(scan, verify_frames, full)
         more = [] if by_next else remarks_on(scan)
+        told_s = 0.0 if by_next else told_duration(path)
     except DecodeError as error:
         if decoder == NEXT:
             raise
@@ -77,8 +79,11 @@ def _check_file(path: str, verify_frames: int, full: bool, truncated: bool, deco
     remarks = [*cut, *lost, *decoded.remarks, *more, *(["is a single picture"] if decoded.frames == 1 else [])]
     read_by = "decord" if by_next else "pyav"
     frames, verified = decoded.frames, decoded.verified
+    lasts = told_s if told_s > scan.duration + 1 else 0.0
     text = to_text(scan) if frames == scan.frames else ""
-    return replace(row, frames=frames, verified=verified, decoder=read_by, reason="; ".join(remarks), scan=text)
+    return replace(
+        row, frames=frames, verified=verified, decoder=read_by, reason="; ".join(remarks), scan=text, lasts=lasts
+    )
 
 
 def _opened(row: CheckRow, scan: Scan) -> CheckRow:

@@ -39,6 +39,9 @@ class CheckRow:
         lacks: how many of them lack what, by the kinds of `liteframe.data.checking.source_check.LACKS`.
         verified: how many of the frames were decoded; the others are known by their packets.
         scan: when its frames are shown, for training not to read the file for it; empty where that costs little.
+        lasts: seconds of the file by its container, where sounds or the last frame last longer than `duration`.
+        start: of the part of the file that rows of the list take, in seconds; None for its start.
+        end: of that part; None for the end of the file.
     """
 
     path: str
@@ -59,11 +62,16 @@ class CheckRow:
     lacks: dict[str, int] = field(default_factory=dict)
     verified: int = 0
     scan: str = ""
+    lasts: float = 0.0
+    start: float | None = None
+    end: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The row as `--output` writes it: `error` only where the file cannot be used."""
+        """The row as `--output` writes it: `error` only where the file cannot be used, limits only of a part."""
         row = asdict(self)
-        for name, needed in (("error", not self.ok), ("passing", self.passing), ("scan", self.scan)):
+        limits = (("start", self.start is not None), ("end", self.end is not None))
+        known = (("error", not self.ok), ("passing", self.passing), ("scan", self.scan), ("lasts", self.lasts))
+        for name, needed in (*known, *limits):
             if not needed:
                 del row[name]
         return row

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from liteframe.data.checking.rows import CheckRow
+from liteframe.data.decoding.containers.cut_short import CUT
+from liteframe.data.decoding.video_file import looked_for_in
 from liteframe.data.remote.file import is_url
+from liteframe.data.sampling.frame_times import outside_of
 from liteframe.data.sources.conversations import (
     EmptyAnswer,
     choices_of,
@@ -38,11 +41,15 @@ LACKS = {
     "empty_answer": "with an empty answer",
     "equal_options": "with two options that are equal",
     "duplicate_id": "with the id of an earlier row",
+    "outside_part": "whose part is not in its file",
 }
 """What a row may lack, by the names in `--output`, and how the summary says it."""
 _NONE: dict[str, int] = {}
-STOPS = ("unreadable_row", "bad_conversation", "empty_answer", "bad_choices")
-"""Those at which a stage that asks questions stops; what else there is it can live with, or it skips the row."""
+STOPS = ("unreadable_row", "bad_conversation", "empty_answer", "bad_choices", "outside_part")
+"""Those at which a stage stops that asks questions or takes parts; the rest it can live with, or it skips the row."""
+Part = tuple[float | None, float | None]
+"""Start and end of what a row takes of its file, in seconds; None for those of the file."""
+_WHOLE: Part = (None, None)
 
 
 @dataclass
@@ -52,7 +59,8 @@ class SourceCheck:
     Attributes:
         rows: number of rows.
         rows_of: number of rows of each path, in the order of the list.
-        lacks_of: for each path how many of its rows lack what, by the kinds of `LACKS`.
+        parts_of: of each path of which a row takes a part: how many rows take which, and the place of the first.
+        lacks_of: for each path, and part of it, how many of its rows lack what, by the kinds of `LACKS`.
         unreadable: place of each row that cannot be read, and why.
         first: for each kind that there is, the first row of it.
         left_out: of a folder, how many files of which ending are taken for no videos.
@@ -60,15 +68,43 @@ class SourceCheck:
 
     rows: int = 0
     rows_of: dict[str, int] = field(default_factory=dict)
-    lacks_of: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    parts_of: dict[str, dict[Part, tuple[int, str]]] = field(default_factory=dict)
+    lacks_of: dict[tuple[str, Part], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     unreadable: dict[str, str] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
 
+    def add(self, row: VideoRow, where: str) -> None:
+        """Counts a row of the list under its path and part."""
+        before, part = self.rows_of.get(row.path, 0), (row.start, row.end)
+        self.rows_of[row.path] = before + 1
+        parts = self.parts_of.get(row.path)
+        if parts is None and part != _WHOLE:
+            parts = self.parts_of[row.path] = {_WHOLE: (before, "")} if before else {}
+        if parts is not None:
+            count, first = parts.get(part, (0, where))
+            parts[part] = count + 1, first
+
     def complete(self, row: CheckRow) -> CheckRow:
-        """The row of a file with what the list says about it."""
-        lacks = self.lacks_of.get(row.path)
-        return replace(row, rows=self.rows_of[row.path], lacks=_NONE if lacks is None else dict(lacks))
+        """The row of a file with what the list says about it, once its length is known."""
+        parts = self.parts_of.get(row.path, {_WHOLE: (0, "")})
+        for part, (count, first) in parts.items() if row.ok and not row.reason.startswith(CUT) else ():
+            why = outside_of(*part, row.duration, row.frames)
+            if why and (not row.lasts or outside_of(*part, row.lasts, row.frames)):
+                self.lacks_of[row.path, part]["outside_part"] = count
+                self.first.setdefault("outside_part", f"{first}: {row.path} {why}")
+        lacks = sum((self.lacks_of.get((row.path, part), Counter()) for part in parts), Counter[str]())
+        return replace(row, rows=self.rows_of[row.path], lacks=dict(lacks) if lacks else _NONE)
+
+    def by_part(self, row: CheckRow) -> list[CheckRow]:
+        """The complete row of a file, for each part of it that the list takes."""
+        parts = self.parts_of.get(row.path)
+        if parts is None:
+            return [row]
+        return [
+            replace(row, start=part[0], end=part[1], rows=count, lacks=dict(self.lacks_of.get((row.path, part), _NONE)))
+            for part, (count, _) in parts.items()
+        ]
 
     def counts(self) -> dict[str, int]:
         """Rows of each kind, those kinds only that there are."""
@@ -105,12 +141,13 @@ def check_source(source: str, root: str | None = None) -> SourceCheck:
             result.first.setdefault("unreadable_row", str(parsed))
             continue
         row = parsed.row
-        result.rows_of[row.path] = result.rows_of.get(row.path, 0) + 1
+        result.add(row, where)
+        lacks_of = (row.path, (row.start, row.end))
         for kind, detail in _lacks(row):
-            result.lacks_of[row.path][kind] += 1
+            result.lacks_of[lacks_of][kind] += 1
             result.first.setdefault(kind, f"{where}: {detail}" if detail else where)
         if parsed.gives_id and row.id in ids:
-            result.lacks_of[row.path]["duplicate_id"] += 1
+            result.lacks_of[lacks_of]["duplicate_id"] += 1
             result.first.setdefault("duplicate_id", f"{where} ({row.id})")
         ids.add(row.id)
     if (folder := Path(without_file_url(source))).is_dir():
@@ -121,7 +158,7 @@ def check_source(source: str, root: str | None = None) -> SourceCheck:
 def _lacks(row: VideoRow) -> Iterable[tuple[str, str]]:
     """Kinds of what one row lacks, with more than its place where there is more to say."""
     if not is_url(row.path) and not os.path.isfile(row.path):
-        yield "no_file", f"{row.path} (id {row.id})"
+        yield "no_file", f"{row.path} (id {row.id}){looked_for_in(row.path, row.extra)}"
     fields = row.as_dict()
     if not has_questions(fields):
         if row.place:  # nobody expects any of the videos of a folder

@@ -7,6 +7,8 @@ import re
 import shlex
 import stat
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote
 
 NO_SUCH_FILE = "no such file"
@@ -42,6 +44,14 @@ def fault_of(path: str | os.PathLike[str]) -> str:
     if not stat.S_ISREG(found.st_mode):
         return f"is not a regular file but {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}"
     return "" if os.access(path, os.R_OK) else "cannot be read (no permission)"
+
+
+def looked_for_in(path: str, row: Mapping[str, Any]) -> str:
+    """That a row's `data_source` is why its file is looked for at `path`, behind an error; empty where it is not."""
+    source = row.get("data_source")
+    if not isinstance(source, str) or not source or f"{os.sep}{source}{os.sep}" not in path:
+        return ""
+    return f"; it is looked for in the folder of its row's field 'data_source', {source!r}"
 
 
 def _near(path: str) -> str:

@@ -125,6 +125,27 @@ def span_words(start: float | None, end: float | None) -> str:
     return f"from {start:g} s on" if end is None else f"from {start:g} s to {end:g} s"
 
 
+def outside_of(start: float | None, end: float | None, duration: float, frames: int) -> str:
+    """Why a part is not in its file, and what to do; empty where it is.
+
+    An end may lie behind the file's by a second, a fiftieth of the file, or two of its frames: lists round, and sounds
+    last longer than pictures.
+
+    Args:
+        start, end: of the part, in seconds.
+        duration: of the file, in seconds.
+        frames: of the file. One is a picture, which is there at any time.
+    """
+    if start is not None and start > duration - _CLOSE_S:
+        return f"has no frame {span_words(start, end)}: it is {duration:.2f} s long"
+    if end is None or frames < 2 or end <= duration + max(1.0, 0.02 * duration, 2 * duration / frames):
+        return ""
+    return (
+        f"is {duration:.2f} s long, and its part ends at {end:g} s; where the file is that part already, drop start and"
+        " end, which are in seconds of the file"
+    )
+
+
 def require_span(start: float | None, end: float | None) -> None:
     """Raises ConfigError where there cannot be such a span in any video."""
     for name, value in (("start", start), ("end", end)):

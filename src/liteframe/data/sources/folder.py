@@ -9,6 +9,7 @@ from pathlib import Path
 
 from liteframe.data.decoding.containers.formats import is_animated_webp
 from liteframe.data.decoding.video_file import pictures_in
+from liteframe.data.sources.file_kind import LIST_ENDINGS, lists_beside
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.data.sources.video_suffixes import VIDEO_SUFFIXES
 from liteframe.errors import ManifestError
@@ -21,7 +22,8 @@ def folder_rows(folder: Path) -> list[VideoRow | ManifestError]:
     Links to folders are followed, once each.
 
     Raises:
-        ManifestError: there is no video, or `folder` itself cannot be read.
+        ManifestError: there is no video, or no more of them than tables of a data set, or `folder` itself cannot be
+            read.
     """
     errors: list[ManifestError] = []
 
@@ -30,18 +32,23 @@ def folder_rows(folder: Path) -> list[VideoRow | ManifestError]:
         errors.append(ManifestError(what))
 
     walked = False
-    found: list[Path] = []
+    found, others = list[Path](), list[str]()
     for parent, names in _walk(folder, unreadable):
         walked = True
-        found += [parent / name for name in names if _is_looked_for(parent / name)]
+        for path in (parent / name for name in names):
+            if _is_looked_for(path):
+                found.append(path)
+            elif path.suffix.lower() in LIST_ENDINGS:
+                others.append(path.name)
     if errors and not walked:
         raise errors[0]
     if not found and not errors:
         if pictures := pictures_in(folder):
             raise ManifestError(f"{folder}: {pictures}")
-        raise ManifestError(
-            f"{folder}: no video in this folder; endings looked for: {' '.join(sorted(VIDEO_SUFFIXES))}"
-        )
+        lists, looked_for = lists_beside(others, 0), f"endings looked for: {' '.join(sorted(VIDEO_SUFFIXES))}"
+        raise ManifestError(f"{folder}: no video in this folder; {lists or looked_for}")
+    if found and (lists := lists_beside(others, len(found))):
+        raise ManifestError(f"{folder}: {len(found)} video{'s' * (len(found) != 1)} in this folder, and {lists}")
     relative = sorted(path.relative_to(folder).as_posix() for path in found)
     return [*(VideoRow(path=str((folder / name).absolute()), id=name) for name in relative), *errors]
 

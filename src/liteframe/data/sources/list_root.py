@@ -49,7 +49,8 @@ class ListRoot:
 
         Args:
             name: of a video, as the row gives it.
-            data_source: what the row gives as that; where the root has a folder of this name, `name` lies in there.
+            data_source: what the row gives as that; where the root has a folder of this name, `name` lies in there, or
+                begins with it already.
 
         Raises:
             OutsideRoot: it leads out of the root, or of the folder.
@@ -70,7 +71,10 @@ class ListRoot:
         if isinstance(source, OutsideRoot):
             raise source
         if source is not None:
-            return source.locate(name)
+            try:
+                return source.locate(source.behind(name))
+            except OutsideRoot as error:
+                raise OutsideRoot(f"{error} (the folder of its data_source)") from error
         return self._files.locate(name) if self._files is not None else os.path.normpath(os.path.join(self.base, name))
 
     def short_name(self, name: str, path: str) -> str:
@@ -162,18 +166,24 @@ class ListRoot:
         if is_url(data_source) or not os.path.isdir(folder):
             return None
         if self._files is None:
-            return _HeldFolder(folder)
+            return _HeldFolder(folder, begins=data_source)
         try:
-            return _HeldFolder(str(contained(self.base, data_source)), outermost=self.base)
+            return _HeldFolder(str(contained(self.base, data_source)), outermost=self.base, begins=data_source)
         except OutsideRoot as error:
             raise OutsideRoot(f"its data_source {error}") from error
 
 
 class _HeldFolder:
-    """A folder that names do not lead out of; they are held to `outermost` where links lie."""
+    """A folder that names do not lead out of; they are held to `outermost` where links lie.
 
-    def __init__(self, folder: str, outermost: str | None = None) -> None:
+    Names in there may begin with `begins`, how it is called from outside, unless it holds one of that name itself, as
+    `repeats` tells.
+    """
+
+    def __init__(self, folder: str, outermost: str | None = None, begins: str = "") -> None:
         self.folder, self._outermost = folder, outermost or folder
+        self._begins = os.path.normpath(begins) + os.sep if begins else ""
+        self.repeats = bool(begins) and os.path.isdir(os.path.join(folder, begins))
         self._start = folder.rstrip(os.sep) + os.sep
         self._seen: dict[str, OutsideRoot | frozenset[str]] = {}
         self._changed_at: dict[str, int] = {}
@@ -190,6 +200,11 @@ class _HeldFolder:
         if isinstance(seen, OutsideRoot):
             raise OutsideRoot(f"{name!r}: {seen}")
         return str(contained(self._outermost, path)) if file in seen else path
+
+    def behind(self, name: str) -> str:
+        """`name` as seen from here, whether it begins with how this folder is called or not."""
+        plain = os.path.normpath(name) if self._begins and not self.repeats else ""
+        return plain[len(self._begins) :] if plain.startswith(self._begins) and plain else name
 
     def count(self) -> int:
         """How many folders were looked at."""
@@ -254,7 +269,9 @@ def _add_sights(seen: dict[str, Any], others: dict[str, Any]) -> None:
 
 
 def _in_words(source: _HeldFolder | OutsideRoot | None) -> str | None:
-    return source.folder if isinstance(source, _HeldFolder) else None if source is None else f"not read: {source}"
+    if isinstance(source, _HeldFolder):
+        return f"{source.folder}, twice" if source.repeats else source.folder
+    return None if source is None else f"not read: {source}"
 
 
 def _decoded(name: str) -> list[str]:

@@ -15,20 +15,22 @@ it into Parquet.
 from __future__ import annotations
 
 import reprlib
-from pathlib import PurePosixPath
 from typing import Any
 
 from liteframe.data.sources.messages import says_the_same, video_said
-from liteframe.data.sources.video_part import part_of_item
-from liteframe.data.sources.video_suffixes import VIDEO_SUFFIXES
+from liteframe.data.sources.part_names import part_of_item
 from liteframe.errors import ManifestError
+
+_OF_A_COLUMN = {"bytes", "path", "src"}
+"""What the object of a video in a column of those has."""
 
 
 def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     """`fields` with the row's video as `path` and its turns as `conversations`.
 
-    A video stands in `video`, or in a `videos` of one. Where the row has a `data_source` and the root a folder of that
-    name, the video is in there, as LLaVA-Video-178K is unpacked: `liteframe.data.sources.list_root` sees to that.
+    A video stands in `video`, or in a `videos` of one; either may be empty beside the other. Where the row has a
+    `data_source` and the root a folder of that name, the video is in there, as LLaVA-Video-178K is unpacked:
+    `liteframe.data.sources.list_root` sees to that.
 
     Raises:
         ManifestError: the row names several videos, holds one itself, or says two things in fields of the same meaning.
@@ -37,11 +39,11 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     messages, conversations = fields.pop("messages", None), fields.get("conversations")
     if messages and conversations and not says_the_same(messages, conversations):
         raise ManifestError(f"{where}: fields 'conversations' and 'messages': say different things; keep one of them")
-    if messages is not None and not conversations:
+    if messages and not conversations:
         fields["conversations"] = messages
     named: dict[str, Any] = {name: fields.pop(name) for name in ("video", "videos") if name in fields}
     found: dict[str, Any] = {
-        name: _only(video, f"{where}: field '{name}'") for name, video in named.items() if video is not None
+        name: _only(video, f"{where}: field '{name}'") for name, video in named.items() if not _is_empty(video)
     }
     if not found and (said := video_said(fields.get("conversations"))) is not None:
         found["conversations"] = said
@@ -53,38 +55,21 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     return fields
 
 
-def require_one_path(fields: dict[str, Any], where: str) -> None:
-    """Refuses a row whose `path` and `video` are files of which neither path ends in the other.
-
-    Other texts in `video`, such as an id, are the list's own.
-
-    Raises:
-        ManifestError: names both files.
-    """
-    path = fields.get("path")
-    for name in ("video", "videos"):
-        video = fields.get(name)
-        video = video[0] if isinstance(video, list) and len(video) == 1 else video
-        video = video.get("path") if isinstance(video, dict) else video
-        if not isinstance(path, str) or not isinstance(video, str) or not _is_file(video):
-            continue
-        own, other = (PurePosixPath(each.replace("\\", "/")).parts for each in (path, video))
-        least = min(len(own), len(other))
-        if own[-least:] != other[-least:]:
-            raise ManifestError(
-                f"{where}: fields 'path' and {name!r}: name different videos, {reprlib.repr(path)} and"
-                f" {reprlib.repr(video)}; keep one of them"
-            )
-
-
-def _is_file(video: str) -> bool:
-    return PurePosixPath(video).suffix.lower() in VIDEO_SUFFIXES
+def _is_empty(video: Any) -> bool:
+    """Whether it names nothing, as in columns that other rows of a list fill."""
+    if isinstance(video, list | dict):
+        return all(map(_is_empty, video.values() if isinstance(video, dict) else video))
+    return video is None or video == ""
 
 
 def _only(video: Any, where: str) -> Any:
     """The one video of a list of one."""
     if not isinstance(video, list):
         return video
+    if len(video) > 1 and all(isinstance(item, dict) and item.keys() - _OF_A_COLUMN for item in video):
+        raise ManifestError(
+            f"{where}: holds {len(video)} objects; if they are the rows, write these alone, one object a line"
+        )
     if len(video) != 1:
         raise ManifestError(f"{where}: one video a row is needed, not {len(video)}; split the row or drop it")
     return video[0]

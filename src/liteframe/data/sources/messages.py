@@ -8,8 +8,8 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
+from liteframe.data.sources.part_names import part_of_item
 from liteframe.data.sources.unread_fields import require_no_media, require_whole_answer
-from liteframe.data.sources.video_part import part_of_item
 from liteframe.errors import ManifestError
 from liteframe.system.file_url import NotHere, without_file_url
 
@@ -128,16 +128,17 @@ def video_said(conversations: Any) -> Any:
     return named[0] if named and all(video == named[0] for video in named) else None
 
 
-def require_one_video(conversations: list[dict[str, Any]], name: str, where: str) -> None:
+def require_one_video(conversations: list[dict[str, Any]], name: str, where: str, field: str = "conversations") -> None:
     """Raises ManifestError where a message in parts names another video than the row, or a part of it.
 
     Args:
         conversations: of the row.
         name: of the row's video, as its list writes it.
         where: place of the row.
+        field: that the conversation stands in.
     """
     for number, video, part in _videos(conversations):
-        about = f"{where}: field 'conversations': turn {number}"
+        about = f"{where}: field {field!r}: turn {number}"
         if (limit := part_of_item(part)) is not None:
             raise ManifestError(
                 f"{about} has a {limit!r} of its own, and a part of the video is told by the row; write it into the"

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from liteframe.data.remote.fetched import fetched_file
 from liteframe.data.remote.objects import objects_below
-from liteframe.data.sources.file_kind import is_video, require_source
+from liteframe.data.sources.file_kind import is_video, lists_beside, require_source
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.data.sources.video_suffixes import VIDEO_SUFFIXES
 from liteframe.errors import ManifestError
@@ -32,9 +32,14 @@ def list_or_videos(url: str) -> Path | list[VideoRow]:
         raise ManifestError(
             f"{place}: no such manifest, folder or video; give a list (JSONL, JSON, Parquet) or a folder of videos"
         )
-    videos = [name for name in names if _is_video(name) and not any(part[:1] == "." for part in name.split("/"))]
+    shown = [name for name in names if not any(part[:1] == "." for part in name.split("/"))]
+    videos = [name for name in shown if _is_video(name)]
+    lists = lists_beside(shown, len(videos))
     if not videos:
-        raise ManifestError(f"{place}: no video in this folder; endings looked for: {' '.join(sorted(VIDEO_SUFFIXES))}")
+        looked_for = f"endings looked for: {' '.join(sorted(VIDEO_SUFFIXES))}"
+        raise ManifestError(f"{place}: no video in this folder; {lists or looked_for}")
+    if lists:
+        raise ManifestError(f"{place}: {len(videos)} video{'s' * (len(videos) != 1)} in this folder, and {lists}")
     return [VideoRow(path=f"{url.rstrip('/')}/{name}", id=name) for name in videos]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from typing import Any
 
@@ -13,6 +14,7 @@ MAX_TEXT = 1_000_000
 """Characters of a question, an answer or what else a row says; a few times what any LLM reads at once."""
 MAX_NAME = 8192
 """Characters of a path, a URL or an id."""
+_NUMBER = re.compile(r"\s*\d{1,12}(?:\.\d*)?\s*", re.ASCII)
 
 
 class RowFields:
@@ -58,18 +60,20 @@ class RowFields:
         return value
 
     def seconds(self, name: str) -> float | None:
-        """A number from 0 on."""
+        """A number from 0 on, or one in quotes, as columns of a table in text become; None of what is empty."""
         value = self.rest.pop(name, None)
-        if value is None:
+        if value is None or (isinstance(value, str) and not value.strip()):
             return None
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            return float(value)
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12:
             return float(value)
         raise self.fault(name, f"seconds from 0 on are needed, not {reprlib.repr(value)}; give a number")
 
     def items(self, name: str, kind: type, what: str) -> list[Any] | None:
-        """A list of one kind of values."""
+        """A list of one kind of values; None of an empty text, as columns that not all rows fill may hold."""
         value = self.rest.pop(name, None)
-        if value is None:
+        if value is None or value == "":
             return None
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
             raise self.fault(name, f"a list of {what} is needed, not {reprlib.repr(value)}")

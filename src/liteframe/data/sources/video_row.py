@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import reprlib
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from liteframe.data.sources.json_list import json_list
 from liteframe.data.sources.list_root import ListRoot
-from liteframe.data.sources.llava import manifest_fields, require_one_path
+from liteframe.data.sources.llava import manifest_fields
 from liteframe.data.sources.messages import require_one_video
+from liteframe.data.sources.one_video import require_no_other, require_one_path, where_else
 from liteframe.data.sources.row_fields import MAX_NAME, RowFields
-from liteframe.data.sources.row_texts import taken_texts
-from liteframe.data.sources.video_part import part_of_item, part_of_url, take_part
+from liteframe.data.sources.row_texts import TEXTS_FAULT, taken_texts
+from liteframe.data.sources.video_part import part_of_url, require_no_own_parts, take_part
 from liteframe.errors import ManifestError
 from liteframe.system.contained_path import OutsideRoot
 
-_OF_A_VIDEO = re.compile(
-    r"(?i:(?:video|clip|file|media|vid)[-_ ]?(?:path|name|file|filename|url|uri|id|src)?"
-    r"|(?:youtube_?|yt_?)id|(?:content_?)?url)"
-)
-"""Names under which other lists hold their videos."""
 _NO_ERROR = ("", "none", "no", "null", "nan", "n/a", "na", "false", "0", "ok", "no error", "-")
 """What a column of errors says of what has none."""
 
@@ -119,31 +114,39 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
         raise found
     if not isinstance(found, dict):
         raise ManifestError(f"{where}: a row is a JSON object with at least 'path', not {type(found).__name__}")
-    foreign = "path" not in found
+    found = _without_nans(found)
+    foreign = found.get("path") in (None, "")
     if not foreign:
         require_one_path(found, where)
     row = RowFields(manifest_fields(found, where) if foreign else found, where)
     data_source = row.rest.get("data_source") if foreign else None
+    named_in = "video" if foreign else "path"
     name, given_id = row.text("path", MAX_NAME), row.name("id")
     if not name or "\0" in name:
         raise ManifestError(
             f"{where}: field 'path' (or 'video'): the path of a video file is needed, not {reprlib.repr(name)}; add it"
-            f" to the row{_where_else(row.rest)}"
+            f" to the row{where_else(row.rest)}"
         )
     if (part := part_of_url(name)) is not None:
         told = f"its URL asks for a part (#{part}), which is not read; write it into 'start' and 'end', in seconds"
-        raise row.fault("video" if foreign else "path", told)
+        raise row.fault(named_in, told)
     start, end = take_part(row, foreign)
     row.choose_decoder(foreign)
+    is_chat = foreign and found.get("messages") and not found.get("conversations")
+    turns_in = "messages" if is_chat else "conversations"
     texts = taken_texts(row, asked_apart)
-    _require_no_parts(row, row.rest.get("questions") or [])
-    if texts.get("conversations"):
-        require_one_video(texts["conversations"], name, where)
+    if is_chat and TEXTS_FAULT in row.rest:
+        row.rest[TEXTS_FAULT] = row.rest[TEXTS_FAULT].replace("field 'conversations'", "field 'messages'", 1)
+    require_no_own_parts(row, "questions", row.rest.get("questions"))
+    if conversations := texts.get("conversations"):
+        require_one_video(conversations, name, where, turns_in)
+        require_no_own_parts(row, turns_in, conversations)
+    _require_no_other(row, named_in, name)
     try:
         path = root.locate(name, data_source if isinstance(data_source, str) else None)
     except OutsideRoot as error:
         raise row.fault(
-            "video" if foreign else "path",
+            named_in,
             f"{error}; correct the row, or put the video in there (a list to be trusted may be read without a root)",
         ) from error
     short_name = root.short_name(name, path)
@@ -160,6 +163,21 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
         name=short_name,
     )
     return ParsedRow(parsed, given_id is not None, foreign)
+
+
+def _without_nans(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields without those that hold no number (NaN), as tables have it where they hold nothing."""
+    if any(isinstance(value, float) and value != value for value in fields.values()):
+        return {name: value for name, value in fields.items() if not isinstance(value, float) or value == value}
+    return fields
+
+
+def _require_no_other(row: RowFields, field: str, path: str) -> None:
+    """Raises ManifestError where the row, or an item of its `questions`, names another video than its own."""
+    require_no_other(row.rest, field, path, row.where)
+    for number, item in enumerate(row.rest.get("questions") or (), start=1):
+        if isinstance(item, dict):
+            require_no_other(item, field, path, f"{row.where}: item {number} of 'questions'")
 
 
 def _taken_error(row: RowFields) -> str | None:
@@ -180,31 +198,6 @@ def _taken_error(row: RowFields) -> str | None:
         f'{reprlib.repr(error)} is not read: only a text beside "ok": false, as `liteframe check` writes both, says'
         " that a video cannot be used; rename the field where it means something else",
     )
-
-
-def _where_else(fields: dict[str, Any]) -> str:
-    """Where else a row without a path may have it, to be said behind an error; empty where it is nowhere to be seen."""
-    for name, value in fields.items():
-        if isinstance(value, str) and _OF_A_VIDEO.fullmatch(name):
-            return f" ({name!r} is not read as one; rename it to 'video' if it is)"
-    if any(fields.get(name) for name in ("conversations", "questions", "question")):
-        return " (a row about pictures, or of text alone, cannot be used; drop it)"
-    for name, value in fields.items():
-        items = [value] if isinstance(value, dict) else value
-        if isinstance(items, list) and items and all(isinstance(item, dict) for item in items):
-            return f" (if the rows are those in {name!r}, write these alone, one object a line)"
-    return ""
-
-
-def _require_no_parts(row: RowFields, questions: list[Any]) -> None:
-    """Raises ManifestError where an item of `questions` is about another part of the video than the row."""
-    for number, item in enumerate(questions, start=1):
-        if isinstance(item, dict) and (name := part_of_item(item)) is not None:
-            raise row.fault(
-                "questions",
-                f"item {number} has a {name!r} of its own, and a part of the video is told by the row; split the row,"
-                f" or drop {name!r}",
-            )
 
 
 def unusable(where: str, error: ManifestError) -> VideoRow:

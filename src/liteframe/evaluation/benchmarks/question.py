@@ -34,6 +34,7 @@ class Question:
         subtitles_start_s: on the clock of the subtitles, where the video begins.
         duration_s: of the video, where the list says so.
         start_s, end_s: the part of the video that the question is about; None for its start and its end.
+        ends_in_video: the end has to lie in the video, as in lists of one's own; those published may end behind it.
         pictures_fps: rate of a video that is kept as a folder of pictures; None for a file.
         row: fields of its row as they are published; a benchmark of several lists adds which one.
     """
@@ -51,6 +52,7 @@ class Question:
     duration_s: float | None = None
     start_s: float | None = None
     end_s: float | None = None
+    ends_in_video: bool = False
     pictures_fps: float | None = None
     row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -104,6 +106,7 @@ def questions_of(row: Mapping[str, Any], where: str = "", video: str | None = No
             where=where,
             start_s=row.get("start"),
             end_s=row.get("end"),
+            ends_in_video=True,
         )
         for number, asked in enumerate(choices_of(dict(row)))
     ]

@@ -17,9 +17,11 @@ import numpy as np
 from liteframe.data.decoding.decode import DECODERS, NEXT, VideoInfo, frame_times, probe, read_frames_by, remember_scan
 from liteframe.data.decoding.processes.choice import sample_frames
 from liteframe.data.decoding.processes.remote_decode import with_copy
+from liteframe.data.decoding.pyav.header import told_duration
+from liteframe.data.decoding.video_file import NO_SUCH_FILE, looked_for_in
 from liteframe.data.remote.cache import RemoteCache
 from liteframe.data.remote.file import is_url
-from liteframe.data.sampling.frame_times import FrameTimes, span_words
+from liteframe.data.sampling.frame_times import FrameTimes, outside_of, span_words
 from liteframe.errors import ConfigError, DecodeError
 
 T = TypeVar("T")
@@ -34,8 +36,9 @@ class DecodeJob:
         sampler: a `liteframe.data.sampling.FrameSampler`; not used with `indices`.
         num_frames: how many frames to sample at most; None for as many as the sampler takes.
         seed: of the random generator given to the sampler.
-        row: the manifest row; `row["decoder"]` must be one of `DECODERS`. It does not choose decord, as older lists of
-            `liteframe check` do: only the setting does.
+        row: the manifest row; an `end_s` that it tells must lie in the file, where one of a call may lie behind it.
+            `row["decoder"]` must be one of `DECODERS`. It does not choose decord, as older lists of `liteframe check`
+            do: only the setting does.
         start_s: only the frame on screen at this second, and those after it.
         end_s: only frames that come on screen before this second.
         indices: exactly these frames, in this order.
@@ -106,7 +109,12 @@ def decode(job: DecodeJob, decoder: str, cache: RemoteCache | None = None, threa
         ConfigError: the sampler fails on any video; a remote video without a cache.
     """
     if not is_url(job.path):
-        return _decode(job, decoder, threads)
+        try:
+            return _decode(job, decoder, threads)
+        except DecodeError as error:
+            if error.reason.startswith(NO_SUCH_FILE) and (why := looked_for_in(job.path, job.row)):
+                raise DecodeError(job.path, f"{error.reason}{why}") from error
+            raise
     video = with_copy(job.path, cache, lambda path: _decode(replace(job, path=path), decoder, threads))
     return replace(video, info=replace(video.info, path=job.path)) if isinstance(video, VideoFrames) else video
 
@@ -190,6 +198,11 @@ def choose_frames(jobs: Sequence[DecodeJob], decoder: str = "auto") -> tuple[Vid
 def _choose_frames(job: DecodeJob, info: VideoInfo) -> np.ndarray:
     if job.indices is not None:
         return np.asarray(job.indices, np.int64)
+    may_end_behind = job.row.get("end") is None or info.cut_short
+    if not may_end_behind and (outside := outside_of(job.start_s, job.end_s, info.duration, info.frames)):
+        told_s = told_duration(job.path)
+        if told_s <= info.duration or outside_of(job.start_s, job.end_s, told_s, info.frames):
+            raise DecodeError(job.path, outside)
     told_T = frame_times(job.path, job.truncated == "use")
     times = FrameTimes.of_video(told_T, info.duration, info.fps)
     low, high = times.between(told_T, job.start_s, job.end_s)

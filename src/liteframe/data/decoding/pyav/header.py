@@ -70,6 +70,16 @@ def told_rate(path: str) -> float:
         return float(stream.average_rate or 0)
 
 
+def told_duration(path: str) -> float:
+    """Seconds of the file by its container, sounds included, the last frame as long as it says; 0 where it tells none.
+
+    Raises:
+        DecodeError: the file cannot be opened.
+    """
+    with open_video(path) as (container, _, _):
+        return max(0.0, (container.duration or 0) / 1e6)
+
+
 def rate_of(container: Any, stream: Any) -> float:
     """Frames a second, by the container, by a bare stream itself, or by FFmpeg's guess; 0 where times alone tell."""
     if container.format.name in BARE_STREAMS and (rate := float(stream.codec_context.framerate or 0)):
