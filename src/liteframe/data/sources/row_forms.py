@@ -42,10 +42,18 @@ def _forms(row: dict[str, Any]) -> dict[str, list[_Asked]]:
     turns = said_by_turns(row.get("conversations") or [], "")
     turns = turns[1:] if turns[:1] and turns[0][0] == "system" else turns
     talk = [(asked, answer, None) for (_, asked), (_, answer) in zip(turns[::2], turns[1::2], strict=False)]
-    items = [(item["question"], item["answer"], item.get("options")) for item in row.get("questions") or []]
+    items = [
+        (_text(item["question"]), _text(item["answer"]), item.get("options")) for item in row.get("questions") or []
+    ]
     single = (row.get("question"), row.get("answer"), row.get("options"))
     is_asked = isinstance(single[0], str) and isinstance(single[1], str)
     return {"conversations": talk, "questions": items, "question": [single] if is_asked else []}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _is_same(one: _Asked, other: _Asked) -> bool:
