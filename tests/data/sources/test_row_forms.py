@@ -70,3 +70,14 @@ def test_letters_that_a_question_shows_mean_their_texts() -> None:
     assert turns_of({**row, "conversations": talk(shown, "It barks: \\boxed{B}")})
     with pytest.raises(ManifestError, match="'conversations' and 'question'"):
         turns_of({**row, "conversations": talk(shown, "A")})
+
+
+ITEMS = [{"question": "Which?", "answer": 7}, {"question": 7, "answer": "a dog"}, {"answer": "no"}]
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_an_item_that_is_no_text_is_its_own_readers_to_refuse(item: dict[str, Any]) -> None:
+    row = {"path": "a.mp4", **SINGLE, "questions": [item]}
+    assert turns_of(row)
+    with pytest.raises(ManifestError, match="questions"):
+        choices_of(row)
