@@ -78,5 +78,5 @@ ITEMS = [{"question": "Which?", "answer": 7}, {"question": 7, "answer": "a dog"}
 @pytest.mark.parametrize("item", ITEMS)
 def test_an_item_that_is_no_text_is_its_own_readers_to_refuse(item: dict[str, Any]) -> None:
     for read in (turns_of, choices_of):
-        with pytest.raises(ManifestError, match="field questions: wanted objects with texts"):
+        with pytest.raises(ManifestError, match="of questions|field questions"):
             read({"path": "a.mp4", **SINGLE, "questions": [item]})
