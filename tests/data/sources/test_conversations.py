@@ -9,8 +9,8 @@ import pytest
 
 from liteframe.data.sources.conversations import (
     choices_of,
-    has_placeholder,
     has_questions,
+    placeholders_of_questions,
     turns_of,
     type_of,
 )
@@ -46,8 +46,9 @@ def test_placeholders_and_spellings() -> None:
     ]
     row = {"conversations": talk}
     assert turns_of(row) == [("what is it", "a <star>"), ("and now", "a <video> is left alone in answers")]
-    assert has_placeholder(row) and has_placeholder({"conversations": said("a", "b", "c <image>", "d")})
-    assert not has_placeholder({"conversations": said("a", "a <video>")})
+    assert any(placeholders_of_questions(row))
+    assert placeholders_of_questions({"conversations": said("a", "b", "c <image>", "d")}) == [0, 1]
+    assert placeholders_of_questions({"conversations": said("a", "a <video>")}) == [0]
     assert has_questions(row) and not has_questions({"conversations": [], "questions": [], "question": "why"})
 
 

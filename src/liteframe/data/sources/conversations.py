@@ -40,11 +40,6 @@ def has_questions(row: dict[str, Any]) -> bool:
     return bool(row.get("conversations") or row.get("questions") or single or row.get(TEXTS_FAULT))
 
 
-def has_placeholder(row: dict[str, Any]) -> bool:
-    """Whether a question of the row's `conversations` says where the video goes."""
-    return any(placeholders_of_questions(row))
-
-
 def placeholders_of_questions(row: dict[str, Any]) -> list[int]:
     """How often each question of the row's `conversations` says where the video goes."""
     return [places_in(text) for role, text in said(row, _where(row)) if role == "question"]

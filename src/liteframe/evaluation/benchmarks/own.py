@@ -32,24 +32,30 @@ def read(
     path = data.lists(f"{split}.jsonl")[0]
     for row in read_manifest(path, root=str(data.root), keep_unusable=True, asked_apart=True):
         fields = row.as_dict()
-        asked = fields.get("questions") or [fields]
+        asked, where = fields.get("questions") or [fields], row.place or row.path
+        of_row = _fault_of_row(row, fields, split, where)
         for number, item in enumerate(asked):
             name = f"{row.id} {number}"
-            where = row.place or row.path
             try:
                 check(row, where)
-                _require_split(row, split, where)
-                require_one_form(fields, where)
+                if of_row is not None:
+                    raise of_row
                 alone = {**fields, "question": None, "conversations": None, "questions": [item]}
                 yield _question(name, row, alone, where, data.root)
             except ManifestError as error:
                 yield unusable(name if len(asked) > 1 else row.id, where, error)
 
 
-def _require_split(row: VideoRow, split: str, where: str) -> None:
+def _fault_of_row(row: VideoRow, fields: dict[str, Any], split: str, where: str) -> ManifestError | None:
+    """Why none of a row's questions can be asked, if so."""
     told = split_of(row.extra)
     if told is not None and contradicts(split, told[0], {}):
-        raise ManifestError(f"{where}: {told[1]} is of another split than {split!r}; drop the row, or the field")
+        return ManifestError(f"{where}: {told[1]} is of another split than {split!r}; drop the row, or the field")
+    try:
+        require_one_form(fields, where)
+    except ManifestError as error:
+        return error
+    return None
 
 
 def _question(name: str, row: VideoRow, fields: dict[str, Any], where: str, root: Path) -> Question:
