@@ -11,9 +11,9 @@ from typing import Any
 from liteframe.data.sources.option_fields import OptionField, option_fields, unnamed_options
 from liteframe.data.sources.options import (
     bare_text,
+    borne_letters,
     options_as_list,
     right_option,
-    stray_letters,
     unannounced,
     without_letters,
     without_stray_letters,
@@ -77,7 +77,8 @@ def answer_in_words(question: dict[str, Any]) -> str:
     if is_shown and not (_is_number(answer, marks) and enumerates(asked, LETTERS) and not _is_one(answer, texts)):
         return answer
     said = ascii_uppercase[place] if texts is not options and place is not None else answer
-    if (place := right_option({"options": texts, "answer": said})) is not None:
+    # Those that brought the letters of their places along have no others, even if they begin like one (A. D. Beckham).
+    if (place := right_option({"options": texts, "answer": said}, by_place=texts is not options)) is not None:
         text = (stray or texts)[place]
         return answer if bare_text(answer) == bare_text(text) else text
     if marks and (is_shown or not enumerates(asked, NUMBERS if _is_number(answer, marks) else LETTERS, texts)):
@@ -185,7 +186,7 @@ def marks_of(answer: str, listed: list[str]) -> list[str]:
     said = unannounced(answer)
     if _POINTER.fullmatch(said):
         return [mark for mark in _MARK.findall(said) if mark]
-    letters = [*ascii_uppercase[: len(listed)], *(stray_letters(listed) or ())]
+    letters = [*ascii_uppercase[: len(listed)], *(borne_letters(listed) or ())]
     run = answer.strip().rstrip(".")
     if _RUN.fullmatch(run):
         return list(run) if set(run) <= set(letters) else []
