@@ -41,6 +41,17 @@ _COUNTING = re.compile(
     re.IGNORECASE,
 )
 """What is asked where the answer is a number of its own."""
+_ASKS_NUMBER = re.compile(
+    r"\b(?:how (?:many|much|often|old|long|far|tall|high|deep|wide|fast|heavy|big|large)"
+    r"|(?:what|which)(?:['\u2019]s)?(?: [\w'\u2019-]+){0,3}? (?:number|count|year|age|score|digit|floor|level|page|day|hour|minute"
+    r"|second|time|height|length|distance|total|sum|result)s?\b"
+    r"|count (?:the|all|how|of)|number of|in (?:seconds|minutes|hours|met(?:re|er)s|total)\b)",
+    re.IGNORECASE,
+)
+_ASKS_LETTER = re.compile(
+    r"\b(?:(?:what|which)(?:['\u2019]s)?(?: [\w'\u2019-]+){0,3}? (?:letter|grade|mark)s?\b|letter is)", re.IGNORECASE
+)
+"""What is asked where a number or a letter is an answer of its own, if only a list of any name may hold options."""
 _COUNT = re.compile(r"\d|\b(?:zero|none|one|two|three|four|five|six|seven|eight|nine|ten|once|twice)\b", re.IGNORECASE)
 _WITHHELD = {
     *("", "-1", "?", "??", "???", "-", "--", "none", "null", "nil", "nan", "na", "n/a", "tbd", "todo"),
@@ -96,15 +107,16 @@ def _require_read(question: dict[str, Any]) -> None:
     known = list(option_fields(question))
     for found in known:
         _require_published(answer, found.name, found.texts)
-    if not known and _LONE.fullmatch(unannounced(answer)) and not _COUNTING.search(asked):
-        known = list(unnamed_options(question))
+    if not known and _LONE.fullmatch(said := unannounced(answer)):
+        asks = _ASKS_NUMBER if any(map(str.isdigit, said)) else _ASKS_LETTER
+        known = [] if asks.search(asked) else list(unnamed_options(question))
     for found in known:
         # "a3", the field that holds it
         is_named = found.labels and answer.strip() in question and not _is_one(answer, found.texts)
         if is_named or _is_hidden(answer, found, asked):
             raise ManifestError(
                 f"field {found.name}: the answer {answer!r} stands for an option, and options are read from 'options',"
-                " a list of texts; write them there, or the answer in words"
+                " a list of texts; write them there, or the answer in words, or rename the field ('tags') if it holds none"
             )
 
 
