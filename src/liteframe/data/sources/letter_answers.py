@@ -43,8 +43,9 @@ _COUNTING = re.compile(
 """What is asked where the answer is a number of its own."""
 _ASKS_NUMBER = re.compile(
     r"\b(?:how (?:many|much|often|old|long|far|tall|high|deep|wide|fast|heavy|big|large)"
-    r"|(?:what|which)(?:['\u2019]s)?(?: [\w'\u2019-]+){0,3}? (?:number|count|year|age|score|digit|floor|level|page|day|hour|minute"
-    r"|second|time|height|length|distance|total|sum|result)s?\b"
+    r"|(?:what|which)(?:['\u2019]s)?(?: [\w'\u2019-]+){0,3}?"
+    r" (?:number|count|year|age|score|digit|floor|level|page|day|hour|minute|second|time|height|length|distance|total"
+    r"|sum|result)s?\b"
     r"|count (?:the|all|how|of)|number of|in (?:seconds|minutes|hours|met(?:re|er)s|total)\b)",
     re.IGNORECASE,
 )
@@ -116,7 +117,8 @@ def _require_read(question: dict[str, Any]) -> None:
         if is_named or _is_hidden(answer, found, asked):
             raise ManifestError(
                 f"field {found.name}: the answer {answer!r} stands for an option, and options are read from 'options',"
-                " a list of texts; write them there, or the answer in words, or rename the field ('tags') if it holds none"
+                " a list of texts; write them there, or the answer in words, or rename the field ('tags') if it"
+                " holds none"
             )
 
 
