@@ -21,6 +21,9 @@ NEXT_QA = {f"a{n}": text for n, text in enumerate(("to rest", "to stretch", "to 
     [
         ({"answer": 0, **NEXT_QA}, "field 'answer': 0 may count the options from 0 or from 1"),
         ({"answer": 2, "options": ["1", "2", "3"]}, "field 'answer': 2 may count the options from 0 or from 1"),
+        ({"answer": -1, "options": ["1", "2", "3"]}, "field 'answer': -1 stands for an answer that is not published"),
+        ({"answer": -1, "options": 5}, "field 'answer': -1 stands for an answer that is not published"),
+        ({"answer": -1}, "field 'answer': a string is needed, not -1"),
         ({"answer": 2}, "field 'answer': a string is needed, not 2; put it in quotes"),
         ({"answer": ["yes", "yes"]}, "field 'answer': a string is needed"),
         ({"answer": "a", "options": "A"}, "field 'options': a list of strings is needed"),

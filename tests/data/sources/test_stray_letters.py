@@ -137,3 +137,14 @@ def test_a_letter_of_options_that_are_letters_is_refused_in_a_conversation_that_
     with pytest.raises(ManifestError, match="which no question up to it shows"):
         turns_of({"conversations": talk, "options": ["C", "A", "B"]})
     assert turns_of({"conversations": talk, "options": ["A", "C", "B"]})
+
+
+def test_what_is_told_to_write_in_place_of_an_answer_that_may_be_two_is_read() -> None:
+    options = ["C", "D", "A", "B"]
+    for read in (turns_of, choices_of):
+        with pytest.raises(ManifestError, match=r"write '\(C\)' or 'C. A' if the option 'A' is meant"):
+            read(asked(options, "A"))
+        with pytest.raises(ManifestError, match="not in turn; give the text of one$"):
+            read(asked(SHUFFLED, "A"))
+    for answer in ("(C)", "C. A"):
+        assert turns_of(asked(options, answer)) == [("What is it?", "A")]

@@ -14,6 +14,7 @@ from liteframe.data.sources.letter_answers import answer_in_words, require_shown
 from liteframe.data.sources.messages import said, said_by_turns
 from liteframe.data.sources.options import (
     borne_letters,
+    how_to_answer,
     options_as_list,
     right_option,
     without_letters,
@@ -211,8 +212,8 @@ def _choice(item: Any, where: str, of: str) -> dict[str, Any]:
     if right_option(choice) is None:
         raise ManifestError(
             f"{where}: field answer: {reprlib.repr(choice['answer'])} is none of the options"
-            f" {reprlib.repr(choice['options'])}, nor the letter of one, or it may be two of them{of}; give the letter"
-            " or the text of one"
+            f" {reprlib.repr(choice['options'])}, nor the letter of one, or it may be two of them{of};"
+            f" {how_to_answer(choice['options'], choice['answer'])}"
         )
     return choice
 

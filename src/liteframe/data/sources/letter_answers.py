@@ -12,6 +12,7 @@ from liteframe.data.sources.option_fields import OptionField, option_fields, unn
 from liteframe.data.sources.options import (
     bare_text,
     borne_letters,
+    how_to_answer,
     options_as_list,
     right_option,
     unannounced,
@@ -97,7 +98,7 @@ def answer_in_words(question: dict[str, Any]) -> str:
         shown = "shows them by letters" if is_shown else "does not show them"
         raise ManifestError(
             f"field answer: {reprlib.repr(answer)} is none of the options {reprlib.repr(options)}, nor the letter of"
-            f" one, or it may be two of them, and the question {shown}; give the text of one, or its letter"
+            f" one, or it may be two of them, and the question {shown}; {how_to_answer(texts, said)}"
         )
     return answer
 

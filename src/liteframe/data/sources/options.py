@@ -98,6 +98,17 @@ def right_option(question: dict[str, Any], by_place: bool = False) -> int | None
     return None
 
 
+def how_to_answer(options: Sequence[str], answer: str) -> str:
+    """What to write in place of an answer that `right_option` makes nothing of, as words behind a message."""
+    place = _place_of_text(list(options), unannounced(answer))
+    if place is not None and place < len(ascii_uppercase):  # the letter of one, and the text of another
+        letter, text = ascii_uppercase[place], options[place]
+        return f"write '({letter})' or {f'{letter}. {text}'!r:.80} if the option {text!r:.80} is meant"
+    if borne_letters(options) is not None and stray_letters(options) is None:
+        return "their letters are not in turn; give the text of one"
+    return "give the text of one, or its letter"
+
+
 def unannounced(answer: str) -> str:
     """An answer without the words that announce it (``Answer: B``)."""
     match = _ANNOUNCED.match(answer.strip())

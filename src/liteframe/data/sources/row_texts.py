@@ -44,11 +44,18 @@ def taken_texts(row: RowFields, asked_apart: bool) -> dict[str, Any]:
 
 
 def _require_no_count(row: RowFields) -> None:
-    """Raises ManifestError where the answer is a number beside options: it may count them from 0 or from 1."""
+    """Raises ManifestError where the answer is a number beside options: it may count them from 0 or from 1.
+
+    -1, which is no count, stands for an answer that is kept back.
+    """
     answer = row.rest.get("answer")
     if not isinstance(answer, int | float) or isinstance(answer, bool):
         return
-    if row.rest.get("options") or next(option_fields(row.rest), None) is not None:
-        raise row.fault(
-            "answer", f"{answer} may count the options from 0 or from 1; give the letter or the text of one"
-        )
+    found = next(option_fields(row.rest), None)
+    if not row.rest.get("options") and found is None:
+        return
+    if answer == -1 and (found is None or "-1" not in found.texts):
+        told = f"{answer} stands for an answer that is not published, as in test splits; drop the row, or write it out"
+    else:
+        told = f"{answer} may count the options from 0 or from 1; give the letter or the text of one"
+    raise row.fault("answer", told)
