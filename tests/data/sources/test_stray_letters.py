@@ -113,8 +113,18 @@ def test_a_reply_to_a_prompt_goes_by_the_letters_that_were_shown() -> None:
 
 
 def test_options_of_an_object_without_letters_stay_as_they_are() -> None:
-    for options in ({"A": "x"}, {"first": "x", "second": "y"}, {"A": 1, "B": "y"}, ["x"], "x", None):
+    twice, others = {"A": "x", "a": "z"}, ({"A": True, "B": "y"}, {"2": "x", "5": "y"}, {"0": "x", "2": "y"})
+    for options in ({"A": "x"}, {"first": "x", "second": "y"}, twice, *others, ["x"], "x", None):
         assert options_as_list(options) is options
+
+
+def test_options_of_an_object_of_numbers_or_with_numbers_for_texts_are_read() -> None:
+    for options in ({"1": "x", "2": "y"}, {"1": "y", "0": "x"}, {"B": "y", "A": "x"}):
+        assert options_as_list(options) == ["x", "y"]
+    assert options_as_list({"A": 1, "B": 2.5}) == ["1", "2.5"]
+    for answer in ("1", "2"):
+        with pytest.raises(ManifestError, match="is none of the options"):
+            turns_of(asked({"1": "x", "2": "y"}, answer))
 
 
 @pytest.mark.parametrize("options", [["C", "A", "B"], ["A. C", "B. A", "C. B"]])

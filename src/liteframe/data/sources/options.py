@@ -61,18 +61,27 @@ def without_stray_letters(options: Sequence[str], answer: str) -> list[str] | No
 def options_as_list(options: Any) -> Any:
     """Options of an object of letters (``{"A": "a cat", "B": "a dog"}``) as a list; all others as they are.
 
-    Where the letters are not A, B, ... in turn, the texts bring them along.
+    So of one of numbers from 0 or 1 on; a number for a text is its text. Where the letters are not A, B, ... in turn,
+    the texts bring them along. One that gives a letter twice (``A`` and ``a``) is none.
     """
     if not isinstance(options, dict):
         return options
-    texts = {name.strip(" ().").upper(): text for name, text in options.items() if text is not None}
-    if len(texts) < 2 or not all(isinstance(text, str) for text in texts.values()):
+    given = [(name.strip(" ().").upper(), text) for name, text in options.items() if text is not None]
+    texts = {name: text if isinstance(text, str) else str(text) for name, text in given}
+    if not 2 <= len(texts) == len(given) or not all(_is_text(text) for _, text in given):
         return options
+    for first in (0, 1):
+        if texts.keys() == (numbers := {str(first + place): None for place in range(len(texts))}).keys():
+            return [texts[number] for number in numbers]
     if not all(len(letter) == 1 and letter in ascii_uppercase for letter in texts):
         return options
     if "".join(sorted(texts)) == ascii_uppercase[: len(texts)]:
         return [texts[letter] for letter in sorted(texts)]
     return [f"{letter}. {texts[letter]}" for letter in sorted(texts)]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def right_option(question: dict[str, Any], by_place: bool = False) -> int | None:
