@@ -62,7 +62,8 @@ def options_as_list(options: Any) -> Any:
     """Options of an object of letters (``{"A": "a cat", "B": "a dog"}``) as a list; all others as they are.
 
     So of one of numbers from 0 or 1 on; a number for a text is its text. Where the letters are not A, B, ... in turn,
-    the texts bring them along. One that gives a letter twice (``A`` and ``a``) is none.
+    or texts begin like others (``{"A": "D. Beckham"}``), the texts bring them along. One that gives a letter twice
+    (``A`` and ``a``) is none.
     """
     if not isinstance(options, dict):
         return options
@@ -71,12 +72,14 @@ def options_as_list(options: Any) -> Any:
     if not 2 <= len(texts) == len(given) or not all(_is_text(text) for _, text in given):
         return options
     for first in (0, 1):
-        if texts.keys() == (numbers := {str(first + place): None for place in range(len(texts))}).keys():
+        numbers = [str(first + place) for place in range(len(texts))]
+        if texts.keys() == {*numbers}:
             return [texts[number] for number in numbers]
     if not all(len(letter) == 1 and letter in ascii_uppercase for letter in texts):
         return options
-    if "".join(sorted(texts)) == ascii_uppercase[: len(texts)]:
-        return [texts[letter] for letter in sorted(texts)]
+    listed = [texts[letter] for letter in sorted(texts)]
+    if "".join(sorted(texts)) == ascii_uppercase[: len(texts)] and borne_letters(listed) is None:
+        return listed
     return [f"{letter}. {texts[letter]}" for letter in sorted(texts)]
 
 

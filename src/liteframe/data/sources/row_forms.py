@@ -52,9 +52,9 @@ def _forms(row: dict[str, Any]) -> dict[str, list[_Asked]]:
     items = [
         (_text(item["question"]), _text(item["answer"]), item.get("options")) for item in row.get("questions") or []
     ]
-    single = (row.get("question"), row.get("answer"), row.get("options"))
-    is_asked = isinstance(single[0], str) and isinstance(single[1], str)
-    forms = {"conversations": talk, "questions": items, "question": [single] if is_asked else []}
+    is_asked = all(isinstance(row.get(name), str) for name in ("question", "answer"))
+    forms: dict[str, list[_Asked]] = {"conversations": talk, "questions": items}
+    forms["question"] = [(str(row["question"]), str(row["answer"]), row.get("options"))] if is_asked else []
     return {name: [each for each in asked if each[1].strip()] for name, asked in forms.items()}
 
 
