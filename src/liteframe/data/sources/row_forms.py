@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, NamedTuple
 
 from liteframe.data.sources.letter_answers import marks_of
 from liteframe.data.sources.messages import said_by_turns
@@ -19,8 +19,16 @@ _AROUND = re.compile(r"<\w+>|\b(?:options|choices|candidates)\s*:", re.IGNORECAS
 _QUOTES = {**dict.fromkeys(map(ord, "\u2018\u2019\u2032\u00b4`"), "'"), **dict.fromkeys(map(ord, "\u201c\u201d"), '"')}
 _WITHOUT_SPACES = "\u2e80"
 """From here on lie scripts whose words no space parts."""
-_Asked = tuple[str, str, Any]
-"""A question, its answer and its options, if it has any."""
+
+
+class _Asked(NamedTuple):
+    """A question, its answer and its options, if it has any; and its words and what it is answered, to be compared."""
+
+    question: str
+    answer: str
+    options: Any
+    words: str
+    said: str
 
 
 def require_one_form(row: dict[str, Any], where: str) -> None:
@@ -48,14 +56,19 @@ def require_one_form(row: dict[str, Any], where: str) -> None:
 def _forms(row: dict[str, Any]) -> dict[str, list[_Asked]]:
     turns = said_by_turns(row.get("conversations") or [], "")
     turns = turns[1:] if turns[:1] and turns[0][0] == "system" else turns
-    talk = [(asked, answer, None) for (_, asked), (_, answer) in zip(turns[::2], turns[1::2], strict=False)]
+    talk = [_asked(asked, answer, None) for (_, asked), (_, answer) in zip(turns[::2], turns[1::2], strict=False)]
     items = [
-        (_text(item["question"]), _text(item["answer"]), item.get("options")) for item in row.get("questions") or []
+        _asked(_text(item["question"]), _text(item["answer"]), item.get("options"))
+        for item in row.get("questions") or []
     ]
     is_asked = all(isinstance(row.get(name), str) for name in ("question", "answer"))
     forms: dict[str, list[_Asked]] = {"conversations": talk, "questions": items}
-    forms["question"] = [(str(row["question"]), str(row["answer"]), row.get("options"))] if is_asked else []
-    return {name: [each for each in asked if each[1].strip()] for name, asked in forms.items()}
+    forms["question"] = [_asked(row["question"], row["answer"], row.get("options"))] if is_asked else []
+    return {name: [each for each in asked if each.answer.strip()] for name, asked in forms.items()}
+
+
+def _asked(question: str, answer: str, options: Any) -> _Asked:
+    return _Asked(question, answer, options, _words(question), bare_text(unannounced(_plain(answer))))
 
 
 def _text(value: Any) -> str:
@@ -65,13 +78,12 @@ def _text(value: Any) -> str:
 
 
 def _is_same(one: _Asked, other: _Asked) -> bool:
-    asked, also_asked = _words(one[0]), _words(other[0])
-    if asked not in also_asked and also_asked not in asked:
+    if one.words not in other.words and other.words not in one.words:
         return False
-    answer, also_answer = (bare_text(unannounced(_plain(each[1]))) for each in (one, other))
-    if _is_part(answer, also_answer) or _is_part(also_answer, answer):
+    if _is_part(one.said, other.said) or _is_part(other.said, one.said):
         return True
-    return any(_means_the_same(one[1], other[1], options, f"{one[0]}\n{other[0]}") for options in (one[2], other[2]))
+    shown = f"{one.question}\n{other.question}"
+    return any(_means_the_same(one.answer, other.answer, options, shown) for options in (one.options, other.options))
 
 
 def _plain(text: str) -> str:
