@@ -27,6 +27,8 @@ OTHER = {"question": "Where is it?", "answer": "outside", "options": ["inside", 
         {**SINGLE, "conversations": talk("<video>\nWhat is it?", "a cow")},
         {**SINGLE, "conversations": talk("<video>\nWhat is it? A. a cat B. a dog", "A")},
         {"questions": [SINGLE], "conversations": talk("<video>\nWhere is it?", "outside")},
+        {**SINGLE, "options": ["5", "-5"], "answer": "-5", "conversations": talk("What is it?", "5")},
+        {**SINGLE, "question": "Is it < 5?", "conversations": talk("Is it > 5?", "a dog")},
         {"questions": [SINGLE, OTHER], "conversations": talk("What is it?", "a cat", "Where is it?", "outside")},
     ],
 )
@@ -54,6 +56,20 @@ def test_two_forms_that_differ_are_named(row: dict[str, Any]) -> None:
         },
         {**SINGLE, "conversations": talk("What is it? A. a cat B. a dog", "It barks, so the answer is (B).")},
         {"question": "what", "conversations": talk("What is it?", "a dog")},
+        {"question": "Describe.", "answer": "", "conversations": talk("What is it?", "a dog")},
+        {
+            "question": "What?\nOptions:\nA. x cat\nB. y dog",
+            "answer": "B",
+            "conversations": talk("<video>\nWhat?\n(A) x cat\n(B) y dog", "B"),
+        },
+        {**SINGLE, "question": "What's it?", "conversations": talk("<image>\nWhat\u2019s it?", "a dog")},
+        {**SINGLE, "question": "What's it?", "conversations": talk("What&#39;s it?", "a dog")},
+        {"question": "Who?", "answer": "it's Tom", "conversations": talk("Who?", "It\u2019s Tom.")},
+        {
+            "question": "\u8fd9\u662f\u4ec0\u4e48\uff1f",
+            "answer": "x",
+            "conversations": talk("\u95ee\uff1a\u8fd9\u662f\u4ec0\u4e48?", "x"),
+        },
     ],
 )
 def test_two_forms_of_the_same_are_read(row: dict[str, Any]) -> None:

@@ -21,6 +21,9 @@ NEXT_QA = {f"a{n}": text for n, text in enumerate(("to rest", "to stretch", "to 
     [
         ({"answer": 0, **NEXT_QA}, "field 'answer': 0 may count the options from 0 or from 1"),
         ({"answer": 2, "options": ["1", "2", "3"]}, "field 'answer': 2 may count the options from 0 or from 1"),
+        ({"answer": -1, "options": ["1", "2", "3"]}, "field 'answer': -1 stands for an answer that is not published"),
+        ({"answer": -1, "options": 5}, "field 'answer': -1 stands for an answer that is not published"),
+        ({"answer": -1}, "field 'answer': a string is needed, not -1"),
         ({"answer": 2}, "field 'answer': a string is needed, not 2; put it in quotes"),
         ({"answer": ["yes", "yes"]}, "field 'answer': a string is needed"),
         ({"answer": "a", "options": "A"}, "field 'options': a list of strings is needed"),
@@ -60,3 +63,36 @@ def test_an_object_of_options_is_read(tmp_path: Path) -> None:
     (row,) = read_manifest(path)
     assert turns_of(row.as_dict()) == [("What?", "a dog")]
     assert choices_of(row.as_dict())[0]["options"] == ["a cat", "a dog"]
+
+
+TALK = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "a dog"}]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"answer": 3},
+        {"answer": 1, "options": ["a cat", "a dog"], "question": "What is it?"},
+        {"options": {"1": "a cat", "2": "a dog"}},
+        {"options": [None, None]},
+        {"options": {"A": 1, "B": 2}},
+        {"options": 5},
+        {"questions": ["x", "y"]},
+        {"question": ["x"], "questions": "x"},
+    ],
+)
+def test_a_field_beside_a_conversation_costs_it_nothing(fields: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"path": "a.mp4", "conversations": TALK, **fields}))
+    (row,) = read_manifest(path)
+    assert turns_of(row.as_dict()) == [("What is it?", "a dog")]
+
+
+@pytest.mark.parametrize("options", [{"first": "a cat", "second": "a dog"}, "a cat; a dog", ["a cat", "a dog", None]])
+def test_letters_of_options_of_another_kind_are_not_learnt_in_a_conversation(options: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    talk = [TALK[0], {"from": "gpt", "value": "B"}]
+    path.write_text(json.dumps({"path": "a.mp4", "conversations": talk, "options": options}))
+    (row,) = read_manifest(path)
+    with pytest.raises(ManifestError, match="stands for one of the row's 'options'"):
+        turns_of(row.as_dict())

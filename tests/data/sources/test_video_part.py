@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from liteframe.data.sources.manifest import read_manifest
+from liteframe.data.sources.moments import seconds_of
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
 
@@ -249,3 +250,7 @@ def test_a_question_that_says_its_moment_is_about_the_whole_video(tmp_path: Path
     talk = [{"from": "human", "value": "<video>What happens at 0:12?"}, TALK[1]]
     assert read(tmp_path, {"conversations": talk, "timestamp": 12.4}, native=True).end is None
     assert read(tmp_path, {"conversations": [*TALK, *TALK], "timestamp": 12.4}, native=True).end is None, "of which?"
+
+
+def test_a_unit_that_is_one_but_for_its_case_is_a_moment() -> None:
+    assert seconds_of("5\u017f") == 5.0 == seconds_of("5S"), "a long s"

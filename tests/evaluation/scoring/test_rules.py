@@ -82,6 +82,8 @@ def test_tricky_answers(answer: str, ours: str, lmms: str, kit: str) -> None:
         ("A man", "-"),
         ('The answer is "D".', "D"),
         ("The best choice is:\n(A)", "A"),
+        ("\u0130. kedi", "-"),
+        ("\u212a", "-"),
     ],
 )
 def test_strict_reads_what_is_said_without_doubt(answer: str, expected: str) -> None:

@@ -12,7 +12,14 @@ import numpy as np
 
 from liteframe.data.sources.letter_answers import answer_in_words, require_shown_options
 from liteframe.data.sources.messages import said, said_by_turns
-from liteframe.data.sources.options import options_as_list, right_option, without_letters, without_stray_letters
+from liteframe.data.sources.options import (
+    borne_letters,
+    how_to_answer,
+    options_as_list,
+    right_option,
+    without_letters,
+    without_stray_letters,
+)
 from liteframe.data.sources.placeholders import places_in, plain_question
 from liteframe.data.sources.row_forms import require_one_form
 from liteframe.data.sources.row_texts import TEXTS_FAULT
@@ -200,8 +207,8 @@ def _choice(item: Any, where: str, of: str) -> dict[str, Any]:
     if right_option(choice) is None:
         raise ManifestError(
             f"{where}: field answer: {reprlib.repr(choice['answer'])} is none of the options"
-            f" {reprlib.repr(choice['options'])}, nor the letter of one, or it may be two of them{of}; give the letter"
-            " or the text of one"
+            f" {reprlib.repr(choice['options'])}, nor the letter of one, or it may be two of them{of};"
+            f" {how_to_answer(choice['options'], choice['answer'])}"
         )
     return choice
 
@@ -241,6 +248,9 @@ def _unlettered(item: dict[str, Any]) -> dict[str, Any]:
     if plain is None or not all(map(str.strip, plain)):
         return item
     answer = ascii_uppercase[options.index(answer)] if answer in options else answer
+    place = right_option({"options": plain, "answer": answer}, by_place=True)
+    if place is not None and borne_letters(plain) is not None:  # texts begin like letters: "A. D. Beckham"
+        answer = plain[place]
     return {**item, "options": plain, "answer": answer}
 
 

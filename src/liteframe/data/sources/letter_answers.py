@@ -11,9 +11,10 @@ from typing import Any
 from liteframe.data.sources.option_fields import OptionField, option_fields, unnamed_options
 from liteframe.data.sources.options import (
     bare_text,
+    borne_letters,
+    how_to_answer,
     options_as_list,
     right_option,
-    stray_letters,
     unannounced,
     without_letters,
     without_stray_letters,
@@ -41,6 +42,18 @@ _COUNTING = re.compile(
     re.IGNORECASE,
 )
 """What is asked where the answer is a number of its own."""
+_ASKS_NUMBER = re.compile(
+    r"\b(?:how (?:many|much|often|old|long|far|tall|high|deep|wide|fast|heavy|big|large)"
+    r"|(?:what|which)(?:['\u2019]s)?(?: [\w'\u2019-]+){0,3}?"
+    r" (?:number|count|year|age|score|digit|floor|level|page|day|hour|minute|second|time|height|length|distance|total"
+    r"|sum|result)s?\b"
+    r"|count (?:the|all|how|of)|number of|in (?:seconds|minutes|hours|met(?:re|er)s|total)\b)",
+    re.IGNORECASE,
+)
+_ASKS_LETTER = re.compile(
+    r"\b(?:(?:what|which)(?:['\u2019]s)?(?: [\w'\u2019-]+){0,3}? (?:letter|grade|mark)s?\b|letter is)", re.IGNORECASE
+)
+"""What is asked where a number or a letter is an answer of its own, if only a list of any name may hold options."""
 _COUNT = re.compile(r"\d|\b(?:zero|none|one|two|three|four|five|six|seven|eight|nine|ten|once|twice)\b", re.IGNORECASE)
 _WITHHELD = {
     *("", "-1", "?", "??", "???", "-", "--", "none", "null", "nil", "nan", "na", "n/a", "tbd", "todo"),
@@ -77,14 +90,15 @@ def answer_in_words(question: dict[str, Any]) -> str:
     if is_shown and not (_is_number(answer, marks) and enumerates(asked, LETTERS) and not _is_one(answer, texts)):
         return answer
     said = ascii_uppercase[place] if texts is not options and place is not None else answer
-    if (place := right_option({"options": texts, "answer": said})) is not None:
+    # Those that brought the letters of their places along have no others, even if they begin like one (A. D. Beckham).
+    if (place := right_option({"options": texts, "answer": said}, by_place=texts is not options)) is not None:
         text = (stray or texts)[place]
         return answer if bare_text(answer) == bare_text(text) else text
     if marks and (is_shown or not enumerates(asked, NUMBERS if _is_number(answer, marks) else LETTERS, texts)):
         shown = "shows them by letters" if is_shown else "does not show them"
         raise ManifestError(
             f"field answer: {reprlib.repr(answer)} is none of the options {reprlib.repr(options)}, nor the letter of"
-            f" one, or it may be two of them, and the question {shown}; give the text of one, or its letter"
+            f" one, or it may be two of them, and the question {shown}; {how_to_answer(texts, said)}"
         )
     return answer
 
@@ -95,15 +109,17 @@ def _require_read(question: dict[str, Any]) -> None:
     known = list(option_fields(question))
     for found in known:
         _require_published(answer, found.name, found.texts)
-    if not known and _LONE.fullmatch(unannounced(answer)) and not _COUNTING.search(asked):
-        known = list(unnamed_options(question))
+    if not known and _LONE.fullmatch(said := unannounced(answer)):
+        asks = _ASKS_NUMBER if any(map(str.isdigit, said)) else _ASKS_LETTER
+        known = [] if asks.search(asked) else list(unnamed_options(question))
     for found in known:
         # "a3", the field that holds it
         is_named = found.labels and answer.strip() in question and not _is_one(answer, found.texts)
         if is_named or _is_hidden(answer, found, asked):
             raise ManifestError(
                 f"field {found.name}: the answer {answer!r} stands for an option, and options are read from 'options',"
-                " a list of texts; write them there, or the answer in words"
+                " a list of texts; write them there, or the answer in words, or rename the field ('tags') if it"
+                " holds none"
             )
 
 
@@ -185,7 +201,7 @@ def marks_of(answer: str, listed: list[str]) -> list[str]:
     said = unannounced(answer)
     if _POINTER.fullmatch(said):
         return [mark for mark in _MARK.findall(said) if mark]
-    letters = [*ascii_uppercase[: len(listed)], *(stray_letters(listed) or ())]
+    letters = [*ascii_uppercase[: len(listed)], *(borne_letters(listed) or ())]
     run = answer.strip().rstrip(".")
     if _RUN.fullmatch(run):
         return list(run) if set(run) <= set(letters) else []

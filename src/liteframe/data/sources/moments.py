@@ -85,7 +85,7 @@ def seconds_of(moment: Any) -> float | None:
     if match := _CLOCK.search(moment):
         return _of_clock(match[0])
     found = _MEASURE.findall(moment)
-    return sum(float(number.replace(",", ".")) * _SECONDS[unit.lower()] for number, unit in found) if found else None
+    return sum(float(number.replace(",", ".")) * _SECONDS[unit.casefold()] for number, unit in found) if found else None
 
 
 def _of_clock(text: str) -> float:

@@ -17,10 +17,11 @@ _NUMBERED = re.compile(
 )
 _OTHERS = re.compile(
     r"tag|keyword|topic|categor|label|class|skill|domain|frame|caption|subtitle|transcript|object|entit|actor|speaker"
-    r"|video|image|clip|audio|path|file|url|source|language|time|stamp|(?:^|_)ids?$",
+    r"|video|image|clip|audio|path|file|url|source|language|time|stamp|(?:^|_)ids?$"
+    r"|program|function|action|rationale|explanation|reason|thought|step|evidence",
     re.IGNORECASE,
 )
-"""Names of lists that describe a video or a question."""
+"""Names of lists that describe a video or a question, or say why its answer is right."""
 _OWN = ("questions", "conversations", "messages")
 _LABEL = re.compile(r"[A-Za-z]|\d{1,2}")
 _ENUMERATED = re.compile(r"(?:^|\s)\(?(?:[A-Z]|\d{1,2})[.):]\s*")

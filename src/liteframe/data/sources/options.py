@@ -14,9 +14,8 @@ _LABELLED = re.compile(
 _MOST_DROPPED = 4
 """Options that may be missing of a list with letters: one further on is an initial (``S. King``)."""
 _ANNOUNCED = re.compile(r"(?:the )?(?:correct )?(?:answer|option)(?: is)?(?:\s*:\s*|\s+)", re.IGNORECASE)
-_LETTER = re.compile(
-    r"(?:\((?P<inner>[A-Z])\)|(?P<outer>[A-Z]))(?:[.):]+|(?=\s)|$)\s*(?P<text>.*)", re.IGNORECASE | re.DOTALL
-)
+_LETTER = re.compile(r"(?:\((?P<inner>[A-Za-z])\)|(?P<outer>[A-Za-z]))(?:[.):]+|(?=\s)|$)\s*(?P<text>.*)", re.DOTALL)
+"""Not in either case by a flag: then the Kelvin sign and a dotted capital I would be letters too."""
 
 
 def without_letters(options: Sequence[str]) -> list[str] | None:
@@ -27,24 +26,33 @@ def without_letters(options: Sequence[str]) -> list[str] | None:
     return [option[match.end() :] for option, match in zip(options, matches, strict=True) if match]
 
 
-def stray_letters(options: Sequence[str]) -> list[str] | None:
-    """The letter that each option brings along, empty where it brings none, if an option does not stand at its letter.
+def borne_letters(options: Sequence[str]) -> list[str] | None:
+    """The letters that options bring along, if each brings one and not all stand at their places.
 
-    So it is where an option was dropped (``A. text``, ``C. text``), or all were shuffled. A letter then means the
-    option that bears it. None where all letters stand at their places, or fewer than two are letters of options.
+    None also where one lies too far on: those are initials.
     """
     matches = [_LABELLED.match(option) for option in options]
-    letters = [match["letter"].upper() if match else "" for match in matches]
-    places = [(place, ascii_uppercase.index(letter)) for place, letter in enumerate(letters) if letter]
-    if len(places) < 2 or max(number for _, number in places) >= len(options) + _MOST_DROPPED:
+    letters = [match["letter"].upper() for match in matches if match]
+    if len(letters) < max(2, len(options)):
         return None
-    return letters if any(place != number for place, number in places) else None
+    numbers = [ascii_uppercase.index(letter) for letter in letters]
+    return None if numbers == [*range(len(options))] or max(numbers) >= len(options) + _MOST_DROPPED else letters
+
+
+def stray_letters(options: Sequence[str]) -> list[str] | None:
+    """`borne_letters` that rise (``A. text``, ``C. text``), as where an option was dropped; None of others.
+
+    A letter then means the option that bears it. Where they do not rise, options were shuffled, or are called so
+    (``D. Beckham``, ``C. Ronaldo``), which cannot be told apart.
+    """
+    letters = borne_letters(options)
+    return letters if letters is not None and letters == sorted({*letters}) else None
 
 
 def without_stray_letters(options: Sequence[str], answer: str) -> list[str] | None:
-    """The texts of options with `stray_letters`, each another one, where the answer is one of these; else None."""
+    """The texts of options with `stray_letters`, where the answer is one of these; else None."""
     letters, match = stray_letters(options), _LETTER.fullmatch(unannounced(answer))
-    if letters is None or match is None or match["text"] or not all(letters) or len({*letters}) < len(letters):
+    if letters is None or match is None or match["text"]:
         return None
     texts = [_LABELLED.sub("", option, count=1) for option in options]
     return texts if (match["inner"] or match["outer"]).upper() in letters and all(texts) else None
@@ -53,18 +61,30 @@ def without_stray_letters(options: Sequence[str], answer: str) -> list[str] | No
 def options_as_list(options: Any) -> Any:
     """Options of an object of letters (``{"A": "a cat", "B": "a dog"}``) as a list; all others as they are.
 
-    Where the letters are not A, B, ... in turn, the texts bring them along.
+    So of one of numbers from 0 or 1 on; a number for a text is its text. Where the letters are not A, B, ... in turn,
+    or texts begin like others (``{"A": "D. Beckham"}``), the texts bring them along. One that gives a letter twice
+    (``A`` and ``a``) is none.
     """
     if not isinstance(options, dict):
         return options
-    texts = {name.strip(" ().").upper(): text for name, text in options.items() if text is not None}
-    if len(texts) < 2 or not all(isinstance(text, str) for text in texts.values()):
+    given = [(name.strip(" ().").upper(), text) for name, text in options.items() if text is not None]
+    texts = {name: text if isinstance(text, str) else str(text) for name, text in given}
+    if not 2 <= len(texts) == len(given) or not all(_is_text(text) for _, text in given):
         return options
+    for first in (0, 1):
+        numbers = [str(first + place) for place in range(len(texts))]
+        if texts.keys() == {*numbers}:
+            return [texts[number] for number in numbers]
     if not all(len(letter) == 1 and letter in ascii_uppercase for letter in texts):
         return options
-    if "".join(sorted(texts)) == ascii_uppercase[: len(texts)]:
-        return [texts[letter] for letter in sorted(texts)]
+    listed = [texts[letter] for letter in sorted(texts)]
+    if "".join(sorted(texts)) == ascii_uppercase[: len(texts)] and borne_letters(listed) is None:
+        return listed
     return [f"{letter}. {texts[letter]}" for letter in sorted(texts)]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def right_option(question: dict[str, Any], by_place: bool = False) -> int | None:
@@ -72,7 +92,7 @@ def right_option(question: dict[str, Any], by_place: bool = False) -> int | None
 
     A row gives it as the option's text (spaces, case and a full stop at its end do not matter), as its letter (``C``,
     ``c``, ``(C)``, ``C.``, ``Answer: C``), or as both (``C. a ball``), which have to agree. A letter is that of a
-    place, unless options bear others (see `stray_letters`). A number is a text: it may count from 0 or from 1.
+    place, unless options bear others (see `place_of_letter`). A number is a text: it may count from 0 or from 1.
 
     Args:
         question: as `choices_of` gives it.
@@ -90,6 +110,17 @@ def right_option(question: dict[str, Any], by_place: bool = False) -> int | None
     return None
 
 
+def how_to_answer(options: Sequence[str], answer: str) -> str:
+    """What to write in place of an answer that `right_option` makes nothing of, as words behind a message."""
+    place = _place_of_text(list(options), unannounced(answer))
+    if place is not None and place < len(ascii_uppercase):  # the letter of one, and the text of another
+        letter, text = ascii_uppercase[place], options[place]
+        return f"write '({letter})' or {f'{letter}. {text}'!r:.80} if the option {text!r:.80} is meant"
+    if borne_letters(options) is not None and stray_letters(options) is None:
+        return "their letters are not in turn; give the text of one"
+    return "give the text of one, or its letter"
+
+
 def unannounced(answer: str) -> str:
     """An answer without the words that announce it (``Answer: B``)."""
     match = _ANNOUNCED.match(answer.strip())
@@ -97,11 +128,16 @@ def unannounced(answer: str) -> str:
 
 
 def place_of_letter(options: Sequence[str], letter: str, by_place: bool = False) -> int | None:
-    """Place of the option that a letter stands for: the one that bears it where they bear others than their places'."""
-    if not by_place and (letters := stray_letters(options)) is not None:
-        return letters.index(letter) if letters.count(letter) == 1 else None
+    """Place of the option that a letter stands for.
+
+    Where options bear others than those of their places, it is the one that bears it if these rise (`stray_letters`),
+    and else none, unless that one stands at the letter's place.
+    """
     place = ascii_uppercase.index(letter)
-    return place if place < len(options) else None
+    if by_place or (letters := borne_letters(options)) is None:
+        return place if place < len(options) else None
+    borne = letters.index(letter) if letters.count(letter) == 1 else None
+    return borne if borne == place or stray_letters(options) is not None else None
 
 
 def _place_of_text(options: list[str], answer: str) -> int | None:
@@ -113,9 +149,16 @@ def _place_of_letter(options: list[str], answer: str, by_place: bool) -> int | N
     match = _LETTER.fullmatch(answer)
     if match is None:
         return None
-    place = place_of_letter(options, (match["inner"] or match["outer"]).upper(), by_place)
-    if place is None or not match["text"]:
-        return place
+    letter = (match["inner"] or match["outer"]).upper()
+    if not match["text"]:
+        return place_of_letter(options, letter, by_place)
+    letters = None if by_place else borne_letters(options)
+    if letters is not None and letters.count(letter) == 1:  # its text tells what it means
+        place: int | None = letters.index(letter)
+    else:
+        place = place_of_letter(options, letter, by_place)
+    if place is None:
+        return None
     spelt = options[place], _LABELLED.sub("", options[place], count=1)
     return place if bare_text(match["text"]) in map(bare_text, spelt) else None
 

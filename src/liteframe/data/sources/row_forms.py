@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import re
+import unicodedata
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, NamedTuple
 
 from liteframe.data.sources.letter_answers import marks_of
 from liteframe.data.sources.messages import said_by_turns
@@ -12,15 +14,28 @@ from liteframe.data.sources.options import bare_text, options_as_list, right_opt
 from liteframe.errors import ManifestError
 
 _ANY = list(ascii_uppercase)
-_Asked = tuple[str, str, Any]
-"""A question, its answer and its options, if it has any."""
+_AROUND = re.compile(r"<\w+>|\b(?:options|choices|candidates)\s*:", re.IGNORECASE)
+"""What one form of a question may have and the other not: placeholders, and what stands before its options."""
+_QUOTES = {**dict.fromkeys(map(ord, "\u2018\u2019\u2032\u00b4`"), "'"), **dict.fromkeys(map(ord, "\u201c\u201d"), '"')}
+_WITHOUT_SPACES = "\u2e80"
+"""From here on lie scripts whose words no space parts."""
+
+
+class _Asked(NamedTuple):
+    """A question, its answer and its options, if it has any; and its words and what it is answered, to be compared."""
+
+    question: str
+    answer: str
+    options: Any
+    words: str
+    said: str
 
 
 def require_one_form(row: dict[str, Any], where: str) -> None:
     """Raises ManifestError where `conversations`, `questions`, and `question` with `answer` do not say the same.
 
-    They do where each question of one is part of one of the other, or the other way round, and so is its answer, or
-    both answers mean the same option.
+    They do where the words of each question of one are part of those of one of the other, or the other way round, and
+    so is its answer, or both answers mean the same option. What has no answer asks nothing that could be learnt.
     """
     if sum(bool(row.get(name)) for name in ("conversations", "questions", "question")) < 2:
         return
@@ -41,13 +56,19 @@ def require_one_form(row: dict[str, Any], where: str) -> None:
 def _forms(row: dict[str, Any]) -> dict[str, list[_Asked]]:
     turns = said_by_turns(row.get("conversations") or [], "")
     turns = turns[1:] if turns[:1] and turns[0][0] == "system" else turns
-    talk = [(asked, answer, None) for (_, asked), (_, answer) in zip(turns[::2], turns[1::2], strict=False)]
+    talk = [_asked(asked, answer, None) for (_, asked), (_, answer) in zip(turns[::2], turns[1::2], strict=False)]
     items = [
-        (_text(item["question"]), _text(item["answer"]), item.get("options")) for item in row.get("questions") or []
+        _asked(_text(item["question"]), _text(item["answer"]), item.get("options"))
+        for item in row.get("questions") or []
     ]
-    single = (row.get("question"), row.get("answer"), row.get("options"))
-    is_asked = isinstance(single[0], str) and isinstance(single[1], str)
-    return {"conversations": talk, "questions": items, "question": [single] if is_asked else []}
+    is_asked = all(isinstance(row.get(name), str) for name in ("question", "answer"))
+    forms: dict[str, list[_Asked]] = {"conversations": talk, "questions": items}
+    forms["question"] = [_asked(row["question"], row["answer"], row.get("options"))] if is_asked else []
+    return {name: [each for each in asked if each.answer.strip()] for name, asked in forms.items()}
+
+
+def _asked(question: str, answer: str, options: Any) -> _Asked:
+    return _Asked(question, answer, options, _words(question), bare_text(unannounced(_plain(answer))))
 
 
 def _text(value: Any) -> str:
@@ -57,13 +78,32 @@ def _text(value: Any) -> str:
 
 
 def _is_same(one: _Asked, other: _Asked) -> bool:
-    asked, also_asked = bare_text(one[0]), bare_text(other[0])
-    if asked not in also_asked and also_asked not in asked:
+    if one.words not in other.words and other.words not in one.words:
         return False
-    answer, also_answer = (bare_text(unannounced(each[1])) for each in (one, other))
-    if _is_part(answer, also_answer) or _is_part(also_answer, answer):
+    if _is_part(one.said, other.said) or _is_part(other.said, one.said):
         return True
-    return any(_means_the_same(one[1], other[1], options, f"{one[0]}\n{other[0]}") for options in (one[2], other[2]))
+    shown = f"{one.question}\n{other.question}"
+    return any(_means_the_same(one.answer, other.answer, options, shown) for options in (one.options, other.options))
+
+
+def _plain(text: str) -> str:
+    """A text as it is compared, however its characters are written (``&#39;``, typographic quotes, wide letters)."""
+    return unicodedata.normalize("NFKC", html.unescape(text).translate(_QUOTES))
+
+
+def _words(question: str) -> str:
+    """The words of a question, a space around each, without punctuation; nothing of one that has none."""
+    letters = map(_spaced, _AROUND.sub(" ", _plain(question)).casefold())
+    words = "".join(letters).split()
+    return f" {' '.join(words)} " if words else ""
+
+
+def _spaced(letter: str) -> str:
+    """A character as it parts words: a space for punctuation, spaces around what is a word of its own."""
+    kind = unicodedata.category(letter)[0]
+    if kind in "LMN" and letter < _WITHOUT_SPACES:
+        return letter
+    return f" {letter} " if kind in "LMNS" else " "
 
 
 def _is_part(text: str, whole: str) -> bool:
@@ -87,7 +127,7 @@ def _means_the_same(answer: str, other: str, options: Any, asked: str) -> bool:
         return True
     for letter, text in ((told, other), (also_told, answer)):
         if letter in _ANY:
-            shown = rf"(?<!\w){letter}[.):\]]+\s*{re.escape(bare_text(text))}"
-            if re.search(shown, bare_text(asked), re.IGNORECASE):
+            shown = rf"(?<!\w){letter}[.):\]]+\s*{re.escape(bare_text(_plain(text)))}"
+            if re.search(shown, bare_text(_plain(asked)), re.IGNORECASE):
                 return True
     return False

@@ -10,7 +10,7 @@ from typing import Any
 
 from liteframe.data.remote.file import is_url
 from liteframe.data.sources.conversations import choices_of, type_of
-from liteframe.data.sources.options import bare_text, place_of_letter, right_option, stray_letters, without_letters
+from liteframe.data.sources.options import bare_text, borne_letters, place_of_letter, right_option, without_letters
 from liteframe.data.sources.row_fields import RowFields
 from liteframe.errors import DataError, ManifestError
 from liteframe.system.whole_number import whole_number
@@ -154,7 +154,7 @@ def listed_options(row: RowFields, name: str, text: str, most: int) -> tuple[tup
     Raises ManifestError, also where letters are not A, B, ... in turn: they would be asked under others.
     """
     listed = required_options(row, name, most)
-    if stray_letters(listed) is not None:
+    if borne_letters(listed) is not None:
         told = f"the letters of {list(listed)!r:.200} are not A, B, ... in turn; repair the row"
         raise row.fault(name, told)
     texts = without_letters(listed)
@@ -167,15 +167,17 @@ def listed_options(row: RowFields, name: str, text: str, most: int) -> tuple[tup
 def of_letter(row: RowFields, name: str, options: Sequence[str]) -> int | None:
     """Index of the option whose letter the field gives (``C``, ``(C)``, ``C.``); None where the field is empty.
 
+    A letter is that of a place: `options` bear none of their own, even if they begin like one (``D. Beckham``).
     Some copies give the option's text instead, or both, which is taken where it is no letter. Raises ManifestError.
     """
     answer = row.text(name)
     if answer is None or not answer.strip():
         return None
     letter = answer.strip().strip("().: ").upper()
-    index = place_of_letter(options, letter) if len(letter) == 1 and letter in ascii_uppercase else None
+    is_letter = len(letter) == 1 and letter in ascii_uppercase
+    index = place_of_letter(options, letter, by_place=True) if is_letter else None
     if index is None:
-        index = right_option({"options": list(options), "answer": answer})
+        index = right_option({"options": list(options), "answer": answer}, by_place=True)
     if index is None:
         raise _no_option(row, name, answer, options)
     return index
