@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from liteframe.data.sources.manifest import read_manifest
+from liteframe.data.sources.moments import say_any
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
 
@@ -249,3 +250,12 @@ def test_a_question_that_says_its_moment_is_about_the_whole_video(tmp_path: Path
     talk = [{"from": "human", "value": "<video>What happens at 0:12?"}, TALK[1]]
     assert read(tmp_path, {"conversations": talk, "timestamp": 12.4}, native=True).end is None
     assert read(tmp_path, {"conversations": [*TALK, *TALK], "timestamp": 12.4}, native=True).end is None, "of which?"
+
+
+def test_letters_of_other_scripts_are_no_units(tmp_path: Path) -> None:
+    for told in ("5\u017f", "\u0665", "5 m\u017f", "3\u017f-7\u017f"):
+        assert read(tmp_path, {"time": told, "start_time": told, "end_time": told}, native=True).end is None
+
+
+def test_moments_are_looked_for_in_texts_of_digits_alone_in_linear_time() -> None:
+    assert not say_any(["1" * 200_000], [3, 7])

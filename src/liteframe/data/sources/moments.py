@@ -9,15 +9,17 @@ from decimal import Decimal
 from math import inf
 from typing import Any
 
+_LATIN = re.ASCII | re.IGNORECASE
+"""Without letters of other scripts, of which some are small ones of these: a long s is a second to `re` alone."""
 _UNIT = r"(?:\d+\s*h(?:ours?|rs?)?)?\s*(?:\d+\s*m(?:in(?:ute)?s?)?)?\s*(?:\d+(?:[.,]\d+)?\s*(?:m?s|m?secs?|seconds?))?"
-_MOMENT = re.compile(rf"\s*(?=[\d.])(?:\d+(?:[:;]\d+){{0,3}}(?:[.,]\d+)?\s*(?:m?s)?|{_UNIT})\s*", re.IGNORECASE)
-_MEASURED = re.compile(r"\d\s*(?:[:hms]|[.,]\d)", re.IGNORECASE)
+_MOMENT = re.compile(rf"\s*(?=[\d.])(?:\d+(?:[:;]\d+){{0,3}}(?:[.,]\d+)?\s*(?:m?s)?|{_UNIT})\s*", _LATIN)
+_MEASURED = re.compile(r"\d\s*(?:[:hms]|[.,]\d)", _LATIN)
 """What tells a text about moments from one of numbers and dates joined by a dash: a colon, a unit or a fraction."""
 _RANGE = re.compile(r"bounds?|[a-z]*(?:bounds?|range|interval|span|window)")
 _BETWEEN = re.compile(r"\s*(?:-+>?|[\u2013\u2014~\u2192]|\.{2,3})\s*|\s+to\s+|\s*,\s+|;\s*")
-_CLOCK = re.compile(r"\d+(?:[:;]\d+)+(?:[.,]\d+)?")
-_SAID = re.compile(rf"{_CLOCK.pattern}|\d+(?:\.\d+)?")
-_MEASURE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(ms|h|m|s|)", re.IGNORECASE)
+_CLOCK = re.compile(r"(?<!\d)\d+(?:[:;]\d+)+(?:[.,]\d+)?", re.ASCII)
+_SAID = re.compile(rf"{_CLOCK.pattern}|\d+(?:\.\d+)?", re.ASCII)
+_MEASURE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(ms|h|m|s|)", _LATIN)
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0, "ms": 1e-3}
 _LONGEST = 80
 """Characters of a text that may tell moments."""
