@@ -71,6 +71,9 @@ def read(tmp_path: Path, fields: dict[str, Any], native: bool) -> VideoRow:
         ({"time": 1620000000, "timestamp": "2021-05-01 10:30:00", "ask_time": 1620000000000}, (None, None)),
         ({"time": 0, "timestamp": "2021", "time_stamp": "", "realtime": None}, (None, None)),
         ({"start": 0, "end": 190, "time_stamp": "00:03:10"}, (0.0, 190.0)),
+        ({"timestamp": 20240101, "time": 2019, "current_time": 202401}, (None, None)),
+        ({"timestamp": "20240101", "time": "14:05:33", "times": 3}, (None, None)),
+        ({"timestamp": 2019.0, "time": ["201905"]}, (None, None)),
     ],
 )
 def test_parts_are_read(fields: dict[str, Any], part: tuple[Any, Any], native: bool, tmp_path: Path) -> None:
@@ -154,6 +157,10 @@ def test_a_clip_is_a_part_in_lists_as_internvl_reads_them(tmp_path: Path) -> Non
         ({"ask_time": "0:12", "conversations": [*TALK, *TALK]}, "'ask_time'"),
         ({"time": 1234}, "'time': tells when"),
         ({"timestamp": 12.5}, "'timestamp': tells when"),
+        ({"realtime": 1950}, "'realtime': tells when"),
+        ({"ask_time": "14:05:33"}, "'ask_time': tells when"),
+        ({"time": "09:05:33"}, "'time': tells when"),
+        ({"time_s": 3}, "'time_s': tells when"),
         ({"start": -1, "end": -1}, "'start': seconds from 0 on are needed, not -1; drop 'start' and 'end' where"),
         ({"start": "-1", "end": None}, "not '-1'; drop 'start' where the whole"),
         ({"start": 3, "end": -1}, "'end': seconds from 0 on are needed, not -1; drop it where the video is meant to"),

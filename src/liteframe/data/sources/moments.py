@@ -26,6 +26,9 @@ _LONGEST = 80
 _EPOCH = 1e8
 """Seconds from which on a number is a date: three years, which no video lasts."""
 
+_DATE = re.compile(r"(?:19|20)\d\d(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])?)?", re.ASCII)
+_OF_DAY = re.compile(r"(?:1\d|2[0-3]):[0-5]\d:[0-5]\d", re.ASCII)
+
 
 def is_moment(value: Any) -> bool:
     """Whether a value, alone in a list or not, is a number or a text that may be a moment."""
@@ -37,13 +40,23 @@ def is_moment(value: Any) -> bool:
 
 
 def is_single_moment(value: Any) -> bool:
-    """Whether a value is a moment behind the start of a video, and neither a date nor a year."""
+    """Whether a value is a moment behind the start of a video, and no date in seconds since 1970."""
     if not is_moment(value) or is_zero(value):
-        return False
-    if isinstance(value, str) and are_names([value.strip()]):
         return False
     seconds = seconds_of(value)
     return seconds is not None and 0 < seconds < _EPOCH
+
+
+def is_dated(value: Any) -> bool:
+    """Whether a moment may as well be a year, a date without dashes or a time of day from ten o'clock on."""
+    if isinstance(value, list):
+        return len(value) == 1 and is_dated(value[0])
+    if isinstance(value, time):
+        return value.hour >= 10
+    if isinstance(value, str):
+        text = value.strip()
+        return are_names([text]) or _DATE.fullmatch(text) is not None or _OF_DAY.fullmatch(text) is not None
+    return is_number(value) and value == value // 1 and _DATE.fullmatch(f"{value:.0f}") is not None
 
 
 def two_ends(name: str, value: Any) -> tuple[Any, Any] | None:

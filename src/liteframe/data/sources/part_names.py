@@ -11,6 +11,7 @@ from liteframe.data.sources.moments import (
     are_names,
     are_on_a_clock,
     is_blank,
+    is_dated,
     is_moment,
     is_negative,
     is_nothing,
@@ -56,7 +57,8 @@ _NESTED = re.compile(r"(?:video|clip|segment|sample)?(?:meta|metadata|info)")
 _OWN = ("start", "end", "video_start", "video_end")
 ASKED = "tells when the question is asked, and it would be asked about the whole video"
 IN_WORDS = "tells a part of the video, and what is read is 'start' and 'end', in seconds"
-_WHOLE = 'where the file is that part already, add "start": 0'
+_FILE = 'where the file is that part already, add "start": 0'
+_WHOLE = f"rename it where it means something else, or {_FILE}"
 
 
 def part_elsewhere(fields: dict[str, Any]) -> tuple[str, str] | None:
@@ -66,7 +68,7 @@ def part_elsewhere(fields: dict[str, Any]) -> tuple[str, str] | None:
     for name, value in fields.items():
         told = _part_in(value, fields) if isinstance(value, dict) and _NESTED.fullmatch(_bare(name)) else None
         if told is not None and not is_negative(value[told[0]]):
-            return name, f"its {told[0]!r} {IN_WORDS}, of the row; write it so, or {_WHOLE}"
+            return name, f"its {told[0]!r} {IN_WORDS}, of the row; write it so, {_WHOLE}"
     asked = asked_at(fields)
     if asked is not None and (_questions(fields) < 2 or not _is(asked, _OF_ONE_QUESTION)):
         return asked, f"{ASKED}; write it as 'end', in seconds, or rename it where it means something else"
@@ -80,12 +82,12 @@ def _part_in(fields: dict[str, Any], row: dict[str, Any]) -> tuple[str, str] | N
         start, end = limits["start"], limits["end"]
         if is_negative(fields[start]) and is_negative(fields[end]):
             return start, f"with '{end}' is no part of a video; drop both where the whole video is meant"
-        return start, f"with '{end}' it {IN_WORDS}; rename both, or {_WHOLE}"
+        return start, f"with '{end}' it {IN_WORDS}; rename both, or {_FILE}"
     begin = limits.get("start") or _first(fields, _OFFSET)
     if begin and not is_zero(fields[begin]) and (length := length_of(fields)) is not None:
-        return begin, f"with '{length}' it {IN_WORDS}; write it so, or {_WHOLE}"
+        return begin, f"with '{length}' it {IN_WORDS}; write it so, {_WHOLE}"
     if (name := _both(fields, row)) is not None:
-        return name, f"{IN_WORDS}; write it so, or {_WHOLE}"
+        return name, f"{IN_WORDS}; write it so, {_WHOLE}"
     return None
 
 
@@ -103,9 +105,16 @@ def asked_at(item: dict[str, Any]) -> str | None:
 
     None where its texts say that, or where it has none.
     """
-    found = [name for name, value in item.items() if _is(name, _ASKED) and is_single_moment(value)]
+    found = [name for name, value in item.items() if _is(name, _ASKED) and _is_asked_at(name, value)]
     texts = list(_texts(item)) if found else []
     return next((name for name in found if texts and not say_any(texts, [item[name]])), None)
+
+
+def _is_asked_at(name: str, value: Any) -> bool:
+    """Whether the value of a name of `_ASKED` is a moment: `times` are a number, and the plain names tell dates too."""
+    if not is_single_moment(value) or name.lower() == "times":
+        return False
+    return not (_is(name, _OF_ONE_QUESTION) and is_dated(value))
 
 
 def limits_of(fields: dict[str, Any]) -> dict[str, str]:
