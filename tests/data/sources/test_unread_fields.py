@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from liteframe.data.sources.conversations import choices_of, turns_of
+from liteframe.data.sources.list_root import ListRoot
+from liteframe.data.sources.video_row import parse_row
 from liteframe.errors import ManifestError
 
 
@@ -144,3 +146,9 @@ def test_a_turn_with_media_of_its_own_is_named(name: str) -> None:
     with pytest.raises(ManifestError, match=f"field conversations: turn 1 has '{name}': "):
         turns_of({"path": "a.mp4", "conversations": [{**talk[0], name: ["x.jpg"]}, talk[1]]})
     assert turns_of({"conversations": [{**talk[0], name: []}, talk[1]]}) == [("What?", "A cat.")]
+
+
+def test_no_number_is_no_weight() -> None:
+    assert turns_of({"conversations": asked(loss="nan"), "loss_weight": float("nan")}) == [("What?", "A cat.")]
+    row = {"path": "a.mp4", "questions": [{**QUESTION, "loss_mask": float("nan")}]}
+    assert turns_of(parse_row(row, "x.jsonl:1", ListRoot("/")).row.as_dict()) == [("What?", "A cat.")]

@@ -133,12 +133,14 @@ def _is_rounded(said: float, places: int, moment: float) -> bool:
 
 def is_nothing(value: Any) -> bool:
     """Whether a value stands for a field that is empty."""
-    return value is False or is_blank(value) or value == []
+    return value is False or is_blank(value)
 
 
 def is_blank(value: Any) -> bool:
-    """Whether it is None or a text of spaces."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    """Whether it is None, NaN, an empty list or a text of spaces."""
+    if isinstance(value, float):
+        return value != value
+    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, list) and not value)
 
 
 def is_zero(moment: Any) -> bool:

@@ -151,7 +151,7 @@ def _is_of_an_answer(name: str, share: float, talks: bool) -> bool:
 def _lesser(name: str, value: Any) -> list[float]:
     """The shares that a field of `_SHARES` or `_MASKS`, a value or a list of them, tells otherwise than in full."""
     shares = [_share(item) for item in (value if isinstance(value, list) else [value])]
-    return [share for share in shares if share is not None and share != (name not in _MASKS)]
+    return [share for share in shares if share is not None and share == share and share != (name not in _MASKS)]
 
 
 def _share(value: Any) -> float | None:
