@@ -73,6 +73,18 @@ def read(tmp_path: Path, fields: dict[str, Any], native: bool) -> VideoRow:
         ({"questions": [{"question": "What?", "answer": "A cat.", "start": [], "end": ""}]}, (None, None)),
         ({"video": {"path": "a.mp4", "start": NAN}}, (None, None)),
         ({"conversations": [TALK[0], {**TALK[1], "start": NAN, "meta": {"end": NAN}}]}, (None, None)),
+        ({"window": [1920, 1080], "interval": [5, 2], "segment": [7, 7]}, (None, None)),
+        ({"in": 3, "out": 5}, (None, None)),
+        ({"conversations": [TALK[0], {**TALK[1], "time": 1.7}]}, (None, None)),
+        (
+            {
+                "conversations": [
+                    {"role": "user", "content": "What?"},
+                    {"role": "assistant", "content": "A cat.", "time": 1},
+                ]
+            },
+            (None, None),
+        ),
         ({"bound": [NAN, NAN], "clip": [NAN, NAN], "timestamp": [NAN, NAN]}, (None, None)),
         ({"time": 1620000000, "timestamp": "2021-05-01 10:30:00", "ask_time": 1620000000000}, (None, None)),
         ({"time": 0, "timestamp": "2021", "time_stamp": "", "realtime": None}, (None, None)),
@@ -163,6 +175,10 @@ def test_a_clip_is_a_part_in_lists_as_internvl_reads_them(tmp_path: Path) -> Non
         ({"ask_time": "0:12", "conversations": [*TALK, *TALK]}, "'ask_time'"),
         ({"time": 1234}, "'time': tells when"),
         ({"timestamp": 12.5}, "'timestamp': tells when"),
+        ({"in": 3.2, "out": 5}, "'in': with 'out'"),
+        ({"clip": {"start": 3, "end": 7}, "bound": [7, 3]}, "'clip'"),
+        ({"bound": [3, -1]}, "'bound'"),
+        ({"time": 5, "realtime": 7.5, "conversations": [*TALK, *TALK]}, "'realtime': tells when"),
         ({"realtime": 1950}, "'realtime': tells when"),
         ({"ask_time": "14:05:33"}, "'ask_time': tells when"),
         ({"time": "09:05:33"}, "'time': tells when"),
@@ -272,3 +288,29 @@ def test_letters_of_other_scripts_are_no_units(tmp_path: Path) -> None:
 
 def test_moments_are_looked_for_in_texts_of_digits_alone_in_linear_time() -> None:
     assert not say_any(["1" * 200_000], [3, 7])
+
+
+def test_a_moment_that_is_a_number_to_choose_from_is_not_said(tmp_path: Path) -> None:
+    asked = {"question": "How many cars?", "options": ["1", "2", "3", "4"], "answer": "C", "realtime": 3}
+    shown = [{"from": "human", "value": "<video>How many?\nA. 2\n(B) 3"}, {"from": "gpt", "value": "B"}]
+    for fields in (
+        asked,
+        {**asked, "answer": "3"},
+        {**asked, "question": "How many cars, 3 or 4?"},
+        {"questions": [asked]},
+        {"conversations": shown, "realtime": 3},
+    ):
+        with pytest.raises(ManifestError, match="tells? when|when the question is asked"):
+            read(tmp_path, {"conversations": None, **fields}, native=True)
+    for said in ({"question": "How many cars at 0:03?"}, {"question": "How many after 3 seconds?"}, {"realtime": 1.0}):
+        asked_at = {**asked, "options": ["2", "3"] if "question" in said else ["At 1 s.", "At 2 s."], **said}
+        assert read(tmp_path, {"conversations": None, **asked_at}, native=True).end is None
+
+
+def test_what_a_turn_is_to_find_may_be_said_by_its_answer(tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "When does he run?"}, {"from": "gpt", "value": "From 3 to 7."}]
+    for found in ({"timestamps": [3, 7]}, {"time": 3}):
+        assert read(tmp_path, {"conversations": [{**talk[0], **found}, talk[1]]}, native=True).end is None
+    assert read(tmp_path, {"conversations": [talk[0], {**talk[1], "timestamps": [3, 7]}]}, native=True).end is None
+    with pytest.raises(ManifestError, match="turn 1 has a 'timestamps' of its own"):
+        read(tmp_path, {"conversations": [{**talk[0], "timestamps": [4, 8]}, talk[1]]}, native=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import time, timedelta
 from decimal import Decimal
 from math import inf
@@ -19,6 +19,7 @@ _RANGE = re.compile(r"bounds?|[a-z]*(?:bounds?|range|interval|span|window)")
 _BETWEEN = re.compile(r"\s*(?:-+>?|[\u2013\u2014~\u2192]|\.{2,3})\s*|\s+to\s+|\s*,\s+|;\s*")
 _CLOCK = re.compile(r"(?<!\d)\d+(?:[:;]\d+)+(?:[.,]\d+)?", re.ASCII)
 _SAID = re.compile(rf"{_CLOCK.pattern}|\d+(?:\.\d+)?", re.ASCII)
+_UNIT_BEHIND = re.compile(r"\s{0,2}(?:m?s|m?secs?|seconds?|min|minutes?|h|hours?)\b", _LATIN)
 _MEASURE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(ms|h|m|s|)", _LATIN)
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0, "ms": 1e-3}
 _LONGEST = 80
@@ -116,15 +117,29 @@ def are_on_a_clock(moments: Iterable[Any]) -> bool:
     return all(isinstance(moment, str) and _CLOCK.fullmatch(moment.strip()) for moment in moments)
 
 
-def say_any(texts: Iterable[str], moments: Iterable[Any]) -> bool:
-    """Whether texts hold the number of any of the moments, rounded to whatever place or cut off behind the point."""
+def say_any(texts: Iterable[str], moments: Iterable[Any], but: Collection[str] = ()) -> bool:
+    """Whether texts hold the number of any of the moments, rounded to whatever place or cut off behind the point.
+
+    Args:
+        texts: to look through.
+        moments: as rows tell them.
+        but: numbers that mean something else where neither a clock nor a unit tells otherwise.
+    """
     wanted = [seconds for moment in moments if (seconds := seconds_of(moment)) is not None]
     for text in texts:
-        for said in _SAID.findall(text):
+        for match in _SAID.finditer(text):
+            said = match[0]
+            if said in but and _UNIT_BEHIND.match(text, match.end()) is None:
+                continue
             seconds, places = seconds_of(said) or 0.0, len(said.partition(".")[2])
             if any(_is_rounded(seconds, places, moment) for moment in wanted):
                 return True
     return False
+
+
+def numbers_in(text: str) -> list[str]:
+    """The numbers, without those of clocks, in a text."""
+    return [said for said in _SAID.findall(text) if said.replace(".", "").isdigit()]
 
 
 def _is_rounded(said: float, places: int, moment: float) -> bool:
