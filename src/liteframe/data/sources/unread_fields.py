@@ -33,7 +33,7 @@ _MARKS = re.compile(
     r"<\|?/?(?:video|image|audio|speech|sound|frame|vision)s?(?:[ _-]?(?:\d+|here|token\w*|start|end|pad))?\|?>",
     re.IGNORECASE,
 )
-_REGIONS = re.compile(r"<(?P<name>ref-object|bbox|region|mask)\d*>(?!.*</(?P=name)\d*>)", re.DOTALL)
+_REGIONS = re.compile(r"<(?P<closes>/?)(?P<name>ref-object|bbox|region|mask)\d*>")
 _MORE_MEDIA = re.compile(
     r"(?:ref|reference|query|target|second)[-_ ]?(?:image|img|picture|photo|audio|video|clip)s?(?:[-_ ]?(?:path|url))?"
     r"|(?:video|image)[-_ ]?(?:2|b)(?:[-_ ]?(?:path|url))?",
@@ -42,7 +42,7 @@ _MORE_MEDIA = re.compile(
 """What a question may be about beside the video of its row: ``query_image``, ``video_2``."""
 _PICTURES = re.compile(r"image|img|picture|photo", re.IGNORECASE)
 _THUMBNAIL = re.compile(r"thumb|poster|cover|preview|default\.(?:jpg|webp)", re.IGNORECASE)
-_TIMES = re.compile(r"<(?P<name>[se]\d+|time(?:_?stamp|_\w+)?|stamp)>(?!.*</(?P=name)>)", re.DOTALL | re.IGNORECASE)
+_TIMES = re.compile(r"<(?P<closes>/?)(?P<name>[se]\d+|time(?:_?stamp|_\w+)?|stamp)>", re.IGNORECASE)
 """What stands for moments that a row tells elsewhere, as VTimeLLM writes them."""
 
 
@@ -231,5 +231,19 @@ def unread_mark(text: str, part: Literal["question", "answer"], times: Sequence[
     """
     if (named := next((name for name in times if name in text), None)) is not None:
         return named
-    match = _REGIONS.search(text) or _TIMES.search(text) or (_MARKS.search(text) if part == "question" else None)
+    if (mark := _unclosed(_REGIONS, text) or _unclosed(_TIMES, text)) is not None or part == "answer":
+        return mark
+    match = _MARKS.search(text)
     return match[0] if match else None
+
+
+def _unclosed(tags: re.Pattern[str], text: str) -> str | None:
+    """The first of some tags behind which none of its name is closed: one that is holds what it is about."""
+    first: dict[str, re.Match[str]] = {}
+    for match in tags.finditer(text):
+        name = match["name"].lower()
+        if match["closes"]:
+            first.pop(name, None)
+        else:
+            first.setdefault(name, match)
+    return min(first.values(), key=re.Match.start)[0] if first else None
