@@ -36,7 +36,10 @@ def read(tmp_path: Path, fields: dict[str, Any], native: bool) -> VideoRow:
         ({"start": None, "end": None, "video_start": None}, (None, None)),
         ({"start_time": None, "end_time": None}, (None, None)),
         ({"start_time": "in the morning", "end_time": "at night"}, (None, None)),
-        ({"start_time": 3}, (None, None)),
+        ({"end_time": -1}, (None, None)),
+        ({"begin": "2021"}, (None, None)),
+        ({"stop": 1620000000}, (None, None)),
+        ({"start_time": 0}, (None, None)),
         ({"duration": 7, "clip": "a_3", "bound": True}, (None, None)),
         ({"segment": 4, "clip": [1, 2, 3], "video_range": "day - night", "segments": [3, 7]}, (None, None)),
         ({"start_time": 0, "duration": 7}, (None, None)),
@@ -112,6 +115,10 @@ def test_a_clip_is_a_part_in_lists_as_internvl_reads_them(tmp_path: Path) -> Non
     ("fields", "named"),
     [
         ({"start_time": 3, "end_time": 7}, "'start_time': with 'end_time'"),
+        ({"start_time": 30}, "'start_time': tells a part"),
+        ({"start_seconds": "0:30"}, "'start_seconds': tells a part"),
+        ({"end_time": 30}, "'end_time': tells a part"),
+        ({"meta": {"end_time": 30}}, "'meta': its 'end_time' tells a part"),
         ({"time_start": 3, "time_end": 7}, "'time_start': with 'time_end'"),
         ({"Start_timestamp": "00:00:03.0", "End_timestamp": "00:00:07"}, "'Start_timestamp'"),
         ({"Start": 3, "End": 7}, "'Start'"),
@@ -314,3 +321,10 @@ def test_what_a_turn_is_to_find_may_be_said_by_its_answer(tmp_path: Path) -> Non
     assert read(tmp_path, {"conversations": [talk[0], {**talk[1], "timestamps": [3, 7]}]}, native=True).end is None
     with pytest.raises(ManifestError, match="turn 1 has a 'timestamps' of its own"):
         read(tmp_path, {"conversations": [{**talk[0], "timestamps": [4, 8]}, talk[1]]}, native=True)
+
+
+def test_a_single_limit_that_the_texts_say_is_to_be_found(tmp_path: Path) -> None:
+    row = {"conversations": None, "question": "When does he run?", "answer": "From 30 s on.", "start_time": 30}
+    assert read(tmp_path, row, native=True).start is None
+    with pytest.raises(ManifestError, match="item 1 has a 'start_time' of its own"):
+        read(tmp_path, {"questions": [{"question": "What?", "answer": "A cat.", "start_time": 3}]}, native=True)
