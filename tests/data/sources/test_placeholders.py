@@ -115,3 +115,9 @@ def test_the_first_tag_that_nothing_closes_is_named() -> None:
         with pytest.raises(ManifestError, match="holds '<(S1|bbox1?|time)>'"):
             turns_of(talk("When?", answer))
     assert turns_of(talk("When?", "<TIME>3</time> <bbox1>a</bbox2>"))
+
+
+def test_plain_letters_in_the_meta_of_a_row_are_words() -> None:
+    assert turns_of(talk("When?", "At a time.", meta={"token": {"a": 1, "": 2, "<>": 3}}))
+    with pytest.raises(ManifestError, match="holds '<a>'"):
+        turns_of(talk("When?", "At <a>.", meta={"token": {"a": 1, "<a>": 2}}))

@@ -44,6 +44,8 @@ _PICTURES = re.compile(r"image|img|picture|photo", re.IGNORECASE)
 _THUMBNAIL = re.compile(r"thumb|poster|cover|preview|default\.(?:jpg|webp)", re.IGNORECASE)
 _TIMES = re.compile(r"<(?P<closes>/?)(?P<name>[se]\d+|time(?:_?stamp|_\w+)?|stamp)>", re.IGNORECASE)
 """What stands for moments that a row tells elsewhere, as VTimeLLM writes them."""
+_IN_BRACKETS = re.compile(r"<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}")
+"""Names that stand for something: others are in a text as words."""
 
 
 def require_meaning(row: dict[str, Any], where: str) -> None:
@@ -218,7 +220,7 @@ def named_times(row: dict[str, Any]) -> list[str]:
     """What stands in the texts of a row for the moments in its `meta`: ``{"token": {"<s0>": 12.1}}``."""
     meta = row.get("meta")
     tokens = meta.get("token") if isinstance(meta, dict) else None
-    return [name for name in tokens if name.strip()] if isinstance(tokens, dict) else []
+    return list(filter(_IN_BRACKETS.fullmatch, tokens)) if isinstance(tokens, dict) else []
 
 
 def unread_mark(text: str, part: Literal["question", "answer"], times: Sequence[str] = ()) -> str | None:
