@@ -89,10 +89,10 @@ def _part_in(fields: dict[str, Any], row: dict[str, Any]) -> tuple[str, str] | N
     begin = limits.get("start") or _first(fields, _OFFSET)
     if begin and not is_zero(fields[begin]) and (length := length_of(fields)) is not None:
         return begin, f"with '{length}' it {IN_WORDS}; write it so, {_WHOLE}"
-    for name in limits.values():
-        value = fields[name]
+    for limit in limits.values():
+        value = fields[limit]
         if is_single_moment(value) and not is_dated(value) and not say_any(_texts(row), [value]):
-            return name, f"{IN_WORDS}; write it so, {_WHOLE}"
+            return limit, f"{IN_WORDS}; write it so, {_WHOLE}"
     if (name := _both(fields, row)) is not None:
         return name, f"{IN_WORDS}; write it so, {_WHOLE}"
     return None
