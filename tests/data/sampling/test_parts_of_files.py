@@ -55,6 +55,10 @@ def test_a_part_is_in_a_file_up_to_what_lists_round(
     assert (outside_of(*part, duration, frames) == "") == is_inside
 
 
+def test_whichever_fields_tell_a_part_are_to_be_dropped() -> None:
+    assert "drop the fields that tell it (start and end, clip, ...)" in outside_of(3.0, 12.0, 9.0, 270)
+
+
 def test_of_a_file_that_is_cut_short_what_is_there_is_used(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", 400)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

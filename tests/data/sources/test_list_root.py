@@ -136,6 +136,9 @@ def test_a_missing_file_names_the_data_source_that_it_is_looked_for_in(world: Pa
     listed = rows_of(world / "root" / "list.jsonl", row, {"path": "other/absent.mp4", "data_source": "0_30_s"})
     told = "folder of its row's field 'data_source', '0_30_s'"
     assert told in check_source(str(listed)).first["no_file"]
+    native = {"path": "0_30_s/absent.mp4", "data_source": "0_30_s"}
+    by_path = check_source(str(rows_of(world / "root" / "native.jsonl", native))).first["no_file"]
+    assert "where 'video' names it, it is looked for" in by_path, "which it does not"
     found = read_manifest(listed)
     for each, is_told in zip(found, (True, False), strict=True):
         with pytest.raises(DecodeError, match="no such file") as error:

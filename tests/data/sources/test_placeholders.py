@@ -102,3 +102,22 @@ def test_moments_that_a_row_names_itself_are_named() -> None:
         turns_of(talk("<video>\nWhen?", "Until [t2].", meta=meta))
     for other in (meta, {"token": 5}, "x", None):
         assert turns_of(talk("<video>\nWhen?", "At noon.", meta=other)) == [("When?", "At noon.")]
+
+
+def test_tags_and_placeholders_without_end_take_linear_time() -> None:
+    assert turns_of(talk("When?", "<time>" * 20_000 + "</time>" + "x" * 200_000 + "<bbox>" * 20_000 + "</bbox>"))
+    with pytest.raises(ManifestError, match="field conversations: the question has placeholders inside of"):
+        turns_of(talk("<vid" * 20_000 + "<video>" + "eo>" * 20_000))
+
+
+def test_the_first_tag_that_nothing_closes_is_named() -> None:
+    for answer in ("<time>3</time> <S1> <bbox1>", "<s1>1</s1> <bbox>", "</time> <time>"):
+        with pytest.raises(ManifestError, match="holds '<(S1|bbox1?|time)>'"):
+            turns_of(talk("When?", answer))
+    assert turns_of(talk("When?", "<TIME>3</time> <bbox1>a</bbox2>"))
+
+
+def test_plain_letters_in_the_meta_of_a_row_are_words() -> None:
+    assert turns_of(talk("When?", "At a time.", meta={"token": {"a": 1, "": 2, "<>": 3}}))
+    with pytest.raises(ManifestError, match="holds '<a>'"):
+        turns_of(talk("When?", "At <a>.", meta={"token": {"a": 1, "<a>": 2}}))

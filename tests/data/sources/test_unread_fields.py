@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from liteframe.data.sources.conversations import choices_of, turns_of
+from liteframe.data.sources.list_root import ListRoot
+from liteframe.data.sources.video_row import parse_row
 from liteframe.errors import ManifestError
 
 
@@ -143,4 +145,27 @@ def test_a_turn_with_media_of_its_own_is_named(name: str) -> None:
     talk = asked()
     with pytest.raises(ManifestError, match=f"field conversations: turn 1 has '{name}': "):
         turns_of({"path": "a.mp4", "conversations": [{**talk[0], name: ["x.jpg"]}, talk[1]]})
-    assert turns_of({"conversations": [{**talk[0], name: []}, talk[1]]}) == [("What?", "A cat.")]
+    assert turns_of({"conversations": [{**talk[0], name: [None]}, talk[1]]}) == [("What?", "A cat.")]
+
+
+def test_no_number_is_no_weight() -> None:
+    assert turns_of({"conversations": asked(loss="nan"), "loss_weight": float("nan")}) == [("What?", "A cat.")]
+    row = {"path": "a.mp4", "questions": [{**QUESTION, "loss_mask": float("nan")}]}
+    assert turns_of(parse_row(row, "x.jsonl:1", ListRoot("/")).row.as_dict()) == [("What?", "A cat.")]
+
+
+@pytest.mark.parametrize("said", [TALK, QUESTION, {"questions": [QUESTION]}])
+def test_media_of_nothing_or_of_the_video_itself_are_no_others(said: dict[str, Any]) -> None:
+    row = {"path": "/videos/x/a.mp4", "id": "a", **said}
+    for own in (
+        {"images": [None], "image": {"bytes": None, "path": None}},
+        {"audio": "a.wav", "audios": ["sounds/A.WAV"]},
+        {"reference_video": "a.mp4", "query_video": ["x/a.mp4"]},
+    ):
+        assert turns_of({**row, **own}) == [("What?", "A cat.")]
+    for name, other in (("audio", "b.wav"), ("audios", ["a.wav", "b.wav"]), ("target_video", "edited/a.mp4")):
+        with pytest.raises(ManifestError, match=f"field {name}: the row has "):
+            turns_of({**row, name: other})
+    assert turns_of({**row, **QUESTION, "conversations": None, "image": "a.jpg"}) == [("What?", "A cat.")]
+    with pytest.raises(ManifestError, match="field image: the row has "):
+        turns_of({**row, **TALK, "image": "a.jpg"})

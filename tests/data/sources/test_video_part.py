@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from liteframe.data.sources.manifest import read_manifest
+<<<<<<< HEAD
 from liteframe.data.sources.moments import seconds_of
+=======
+from liteframe.data.sources.moments import say_any
+>>>>>>> parts2
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
 
@@ -36,7 +40,10 @@ def read(tmp_path: Path, fields: dict[str, Any], native: bool) -> VideoRow:
         ({"start": None, "end": None, "video_start": None}, (None, None)),
         ({"start_time": None, "end_time": None}, (None, None)),
         ({"start_time": "in the morning", "end_time": "at night"}, (None, None)),
-        ({"start_time": 3}, (None, None)),
+        ({"end_time": -1}, (None, None)),
+        ({"begin": "2021"}, (None, None)),
+        ({"stop": 1620000000}, (None, None)),
+        ({"start_time": 0}, (None, None)),
         ({"duration": 7, "clip": "a_3", "bound": True}, (None, None)),
         ({"segment": 4, "clip": [1, 2, 3], "video_range": "day - night", "segments": [3, 7]}, (None, None)),
         ({"start_time": 0, "duration": 7}, (None, None)),
@@ -67,10 +74,31 @@ def read(tmp_path: Path, fields: dict[str, Any], native: bool) -> VideoRow:
         ({"metadata": {"start_time": "0.000000", "duration": "60.0"}}, (None, None)),
         ({"start": 0, "meta": {"start": 3, "end": 7}}, (0.0, None)),
         ({"meta": {"start": -1, "end": -1}, "info": {"start": NAN, "end": NAN}}, (None, None)),
+        ({"start": [], "end": []}, (None, None)),
+        ({"start": 3, "end": []}, (3.0, None)),
+        ({"questions": [{"question": "What?", "answer": "A cat.", "start": NAN, "end": NAN}]}, (None, None)),
+        ({"questions": [{"question": "What?", "answer": "A cat.", "start": [], "end": ""}]}, (None, None)),
+        ({"video": {"path": "a.mp4", "start": NAN}}, (None, None)),
+        ({"conversations": [TALK[0], {**TALK[1], "start": NAN, "meta": {"end": NAN}}]}, (None, None)),
+        ({"window": [1920, 1080], "interval": [5, 2], "segment": [7, 7]}, (None, None)),
+        ({"in": 3, "out": 5}, (None, None)),
+        ({"conversations": [TALK[0], {**TALK[1], "time": 1.7}]}, (None, None)),
+        (
+            {
+                "conversations": [
+                    {"role": "user", "content": "What?"},
+                    {"role": "assistant", "content": "A cat.", "time": 1},
+                ]
+            },
+            (None, None),
+        ),
         ({"bound": [NAN, NAN], "clip": [NAN, NAN], "timestamp": [NAN, NAN]}, (None, None)),
         ({"time": 1620000000, "timestamp": "2021-05-01 10:30:00", "ask_time": 1620000000000}, (None, None)),
         ({"time": 0, "timestamp": "2021", "time_stamp": "", "realtime": None}, (None, None)),
         ({"start": 0, "end": 190, "time_stamp": "00:03:10"}, (0.0, 190.0)),
+        ({"timestamp": 20240101, "time": 2019, "current_time": 202401}, (None, None)),
+        ({"timestamp": "20240101", "time": "14:05:33", "times": 3}, (None, None)),
+        ({"timestamp": 2019.0, "time": ["201905"]}, (None, None)),
     ],
 )
 def test_parts_are_read(fields: dict[str, Any], part: tuple[Any, Any], native: bool, tmp_path: Path) -> None:
@@ -91,6 +119,10 @@ def test_a_clip_is_a_part_in_lists_as_internvl_reads_them(tmp_path: Path) -> Non
     ("fields", "named"),
     [
         ({"start_time": 3, "end_time": 7}, "'start_time': with 'end_time'"),
+        ({"start_time": 30}, "'start_time': tells a part"),
+        ({"start_seconds": "0:30"}, "'start_seconds': tells a part"),
+        ({"end_time": 30}, "'end_time': tells a part"),
+        ({"meta": {"end_time": 30}}, "'meta': its 'end_time' tells a part"),
         ({"time_start": 3, "time_end": 7}, "'time_start': with 'time_end'"),
         ({"Start_timestamp": "00:00:03.0", "End_timestamp": "00:00:07"}, "'Start_timestamp'"),
         ({"Start": 3, "End": 7}, "'Start'"),
@@ -154,6 +186,14 @@ def test_a_clip_is_a_part_in_lists_as_internvl_reads_them(tmp_path: Path) -> Non
         ({"ask_time": "0:12", "conversations": [*TALK, *TALK]}, "'ask_time'"),
         ({"time": 1234}, "'time': tells when"),
         ({"timestamp": 12.5}, "'timestamp': tells when"),
+        ({"in": 3.2, "out": 5}, "'in': with 'out'"),
+        ({"clip": {"start": 3, "end": 7}, "bound": [7, 3]}, "'clip'"),
+        ({"bound": [3, -1]}, "'bound'"),
+        ({"time": 5, "realtime": 7.5, "conversations": [*TALK, *TALK]}, "'realtime': tells when"),
+        ({"realtime": 1950}, "'realtime': tells when"),
+        ({"ask_time": "14:05:33"}, "'ask_time': tells when"),
+        ({"time": "09:05:33"}, "'time': tells when"),
+        ({"time_s": 3}, "'time_s': tells when"),
         ({"start": -1, "end": -1}, "'start': seconds from 0 on are needed, not -1; drop 'start' and 'end' where"),
         ({"start": "-1", "end": None}, "not '-1'; drop 'start' where the whole"),
         ({"start": 3, "end": -1}, "'end': seconds from 0 on are needed, not -1; drop it where the video is meant to"),
@@ -252,5 +292,48 @@ def test_a_question_that_says_its_moment_is_about_the_whole_video(tmp_path: Path
     assert read(tmp_path, {"conversations": [*TALK, *TALK], "timestamp": 12.4}, native=True).end is None, "of which?"
 
 
+<<<<<<< HEAD
 def test_a_unit_that_is_one_but_for_its_case_is_a_moment() -> None:
     assert seconds_of("5\u017f") == 5.0 == seconds_of("5S"), "a long s"
+=======
+def test_letters_of_other_scripts_are_no_units(tmp_path: Path) -> None:
+    for told in ("5\u017f", "\u0665", "5 m\u017f", "3\u017f-7\u017f"):
+        assert read(tmp_path, {"time": told, "start_time": told, "end_time": told}, native=True).end is None
+
+
+def test_moments_are_looked_for_in_texts_of_digits_alone_in_linear_time() -> None:
+    assert not say_any(["1" * 200_000], [3, 7])
+
+
+def test_a_moment_that_is_a_number_to_choose_from_is_not_said(tmp_path: Path) -> None:
+    asked = {"question": "How many cars?", "options": ["1", "2", "3", "4"], "answer": "C", "realtime": 3}
+    shown = [{"from": "human", "value": "<video>How many?\nA. 2\n(B) 3"}, {"from": "gpt", "value": "B"}]
+    for fields in (
+        asked,
+        {**asked, "answer": "3"},
+        {**asked, "question": "How many cars, 3 or 4?"},
+        {"questions": [asked]},
+        {"conversations": shown, "realtime": 3},
+    ):
+        with pytest.raises(ManifestError, match="tells? when|when the question is asked"):
+            read(tmp_path, {"conversations": None, **fields}, native=True)
+    for said in ({"question": "How many cars at 0:03?"}, {"question": "How many after 3 seconds?"}, {"realtime": 1.0}):
+        asked_at = {**asked, "options": ["2", "3"] if "question" in said else ["At 1 s.", "At 2 s."], **said}
+        assert read(tmp_path, {"conversations": None, **asked_at}, native=True).end is None
+
+
+def test_what_a_turn_is_to_find_may_be_said_by_its_answer(tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "When does he run?"}, {"from": "gpt", "value": "From 3 to 7."}]
+    for found in ({"timestamps": [3, 7]}, {"time": 3}):
+        assert read(tmp_path, {"conversations": [{**talk[0], **found}, talk[1]]}, native=True).end is None
+    assert read(tmp_path, {"conversations": [talk[0], {**talk[1], "timestamps": [3, 7]}]}, native=True).end is None
+    with pytest.raises(ManifestError, match="turn 1 has a 'timestamps' of its own"):
+        read(tmp_path, {"conversations": [{**talk[0], "timestamps": [4, 8]}, talk[1]]}, native=True)
+
+
+def test_a_single_limit_that_the_texts_say_is_to_be_found(tmp_path: Path) -> None:
+    row = {"conversations": None, "question": "When does he run?", "answer": "From 30 s on.", "start_time": 30}
+    assert read(tmp_path, row, native=True).start is None
+    with pytest.raises(ManifestError, match="item 1 has a 'start_time' of its own"):
+        read(tmp_path, {"questions": [{"question": "What?", "answer": "A cat.", "start_time": 3}]}, native=True)
+>>>>>>> parts2

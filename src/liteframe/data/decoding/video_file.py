@@ -47,11 +47,14 @@ def fault_of(path: str | os.PathLike[str]) -> str:
 
 
 def looked_for_in(path: str, row: Mapping[str, Any]) -> str:
-    """That a row's `data_source` is why its file is looked for at `path`, behind an error; empty where it is not."""
+    """That a row's `data_source` may be why its file is looked for at `path`, behind an error; empty where it is not.
+
+    Rows that name their file in `path` are looked for without it, which is not to be seen any more.
+    """
     source = row.get("data_source")
     if not isinstance(source, str) or not source or f"{os.sep}{source}{os.sep}" not in path:
         return ""
-    return f"; it is looked for in the folder of its row's field 'data_source', {source!r}"
+    return f"; where 'video' names it, it is looked for in the folder of its row's field 'data_source', {source!r}"
 
 
 def _near(path: str) -> str:

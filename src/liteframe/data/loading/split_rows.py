@@ -77,5 +77,6 @@ def said_of_shared(train: RowTable, val: RowTable) -> str | None:
         return None
     some = f"{len(shared):,} of the {len(validated):,} videos" if len(validated) > 1 else "the one video"
     return (
-        f"warning: {some} of data.val, such as {min(shared)}, are in data.train too: what is validated was trained on"
+        f"warning: {some} of data.val, such as {min(shared)}, are in data.train too: unless the lists take"
+        " other parts of them, what is validated was trained on"
     )

@@ -141,8 +141,8 @@ def outside_of(start: float | None, end: float | None, duration: float, frames: 
     if end is None or frames < 2 or end <= duration + max(1.0, 0.02 * duration, 2 * duration / frames):
         return ""
     return (
-        f"is {duration:.2f} s long, and its part ends at {end:g} s; where the file is that part already, drop start and"
-        " end, which are in seconds of the file"
+        f"is {duration:.2f} s long, and its part ends at {end:g} s; where the file is that part already, drop the"
+        " fields that tell it (start and end, clip, ...), which are in seconds of the file"
     )
 
 

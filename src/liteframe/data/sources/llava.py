@@ -18,6 +18,7 @@ import reprlib
 from typing import Any
 
 from liteframe.data.sources.messages import says_the_same, video_said
+from liteframe.data.sources.one_video import names_nothing
 from liteframe.data.sources.part_names import part_of_item
 from liteframe.errors import ManifestError
 
@@ -43,7 +44,7 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
         fields["conversations"] = messages
     named: dict[str, Any] = {name: fields.pop(name) for name in ("video", "videos") if name in fields}
     found: dict[str, Any] = {
-        name: _only(video, f"{where}: field '{name}'") for name, video in named.items() if not _is_empty(video)
+        name: _only(video, f"{where}: field '{name}'") for name, video in named.items() if not names_nothing(video)
     }
     if not found and (said := video_said(fields.get("conversations"))) is not None:
         found["conversations"] = said
@@ -53,13 +54,6 @@ def manifest_fields(fields: dict[str, Any], where: str) -> dict[str, Any]:
     if paths:
         fields["path"] = next(iter(paths.values()))
     return fields
-
-
-def _is_empty(video: Any) -> bool:
-    """Whether it names nothing, as in columns that other rows of a list fill."""
-    if isinstance(video, list | dict):
-        return all(map(_is_empty, video.values() if isinstance(video, dict) else video))
-    return video is None or video == ""
 
 
 def _only(video: Any, where: str) -> Any:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import time, timedelta
 from decimal import Decimal
 from math import inf
 from typing import Any
 
+_LATIN = re.ASCII | re.IGNORECASE
+"""Without letters of other scripts, of which some are small ones of these: a long s is a second to `re` alone."""
 _UNIT = r"(?:\d+\s*h(?:ours?|rs?)?)?\s*(?:\d+\s*m(?:in(?:ute)?s?)?)?\s*(?:\d+(?:[.,]\d+)?\s*(?:m?s|m?secs?|seconds?))?"
-_MOMENT = re.compile(rf"\s*(?=[\d.])(?:\d+(?:[:;]\d+){{0,3}}(?:[.,]\d+)?\s*(?:m?s)?|{_UNIT})\s*", re.IGNORECASE)
-_MEASURED = re.compile(r"\d\s*(?:[:hms]|[.,]\d)", re.IGNORECASE)
+_MOMENT = re.compile(rf"\s*(?=[\d.])(?:\d+(?:[:;]\d+){{0,3}}(?:[.,]\d+)?\s*(?:m?s)?|{_UNIT})\s*", _LATIN)
+_MEASURED = re.compile(r"\d\s*(?:[:hms]|[.,]\d)", _LATIN)
 """What tells a text about moments from one of numbers and dates joined by a dash: a colon, a unit or a fraction."""
 _RANGE = re.compile(r"bounds?|[a-z]*(?:bounds?|range|interval|span|window)")
 _BETWEEN = re.compile(r"\s*(?:-+>?|[\u2013\u2014~\u2192]|\.{2,3})\s*|\s+to\s+|\s*,\s+|;\s*")
-_CLOCK = re.compile(r"\d+(?:[:;]\d+)+(?:[.,]\d+)?")
-_SAID = re.compile(rf"{_CLOCK.pattern}|\d+(?:\.\d+)?")
-_MEASURE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(ms|h|m|s|)", re.IGNORECASE)
+_CLOCK = re.compile(r"(?<!\d)\d+(?:[:;]\d+)+(?:[.,]\d+)?", re.ASCII)
+_SAID = re.compile(rf"{_CLOCK.pattern}|\d+(?:\.\d+)?", re.ASCII)
+_UNIT_BEHIND = re.compile(r"\s{0,2}(?:m?s|m?secs?|seconds?|min|minutes?|h|hours?)\b", _LATIN)
+_MEASURE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(ms|h|m|s|)", _LATIN)
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0, "ms": 1e-3}
 _LONGEST = 80
 """Characters of a text that may tell moments."""
 _EPOCH = 1e8
 """Seconds from which on a number is a date: three years, which no video lasts."""
+
+_DATE = re.compile(r"(?:19|20)\d\d(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])?)?", re.ASCII)
+_OF_DAY = re.compile(r"(?:1\d|2[0-3]):[0-5]\d:[0-5]\d", re.ASCII)
 
 
 def is_moment(value: Any) -> bool:
@@ -35,13 +41,23 @@ def is_moment(value: Any) -> bool:
 
 
 def is_single_moment(value: Any) -> bool:
-    """Whether a value is a moment behind the start of a video, and neither a date nor a year."""
+    """Whether a value is a moment behind the start of a video, and no date in seconds since 1970."""
     if not is_moment(value) or is_zero(value):
-        return False
-    if isinstance(value, str) and are_names([value.strip()]):
         return False
     seconds = seconds_of(value)
     return seconds is not None and 0 < seconds < _EPOCH
+
+
+def is_dated(value: Any) -> bool:
+    """Whether a moment may as well be a year, a date without dashes or a time of day from ten o'clock on."""
+    if isinstance(value, list):
+        return len(value) == 1 and is_dated(value[0])
+    if isinstance(value, time):
+        return value.hour >= 10
+    if isinstance(value, str):
+        text = value.strip()
+        return are_names([text]) or _DATE.fullmatch(text) is not None or _OF_DAY.fullmatch(text) is not None
+    return is_number(value) and value == value // 1 and _DATE.fullmatch(f"{value:.0f}") is not None
 
 
 def two_ends(name: str, value: Any) -> tuple[Any, Any] | None:
@@ -101,15 +117,29 @@ def are_on_a_clock(moments: Iterable[Any]) -> bool:
     return all(isinstance(moment, str) and _CLOCK.fullmatch(moment.strip()) for moment in moments)
 
 
-def say_any(texts: Iterable[str], moments: Iterable[Any]) -> bool:
-    """Whether texts hold the number of any of the moments, rounded to whatever place or cut off behind the point."""
+def say_any(texts: Iterable[str], moments: Iterable[Any], but: Collection[str] = ()) -> bool:
+    """Whether texts hold the number of any of the moments, rounded to whatever place or cut off behind the point.
+
+    Args:
+        texts: to look through.
+        moments: as rows tell them.
+        but: numbers that mean something else where neither a clock nor a unit tells otherwise.
+    """
     wanted = [seconds for moment in moments if (seconds := seconds_of(moment)) is not None]
     for text in texts:
-        for said in _SAID.findall(text):
+        for match in _SAID.finditer(text):
+            said = match[0]
+            if said in but and _UNIT_BEHIND.match(text, match.end()) is None:
+                continue
             seconds, places = seconds_of(said) or 0.0, len(said.partition(".")[2])
             if any(_is_rounded(seconds, places, moment) for moment in wanted):
                 return True
     return False
+
+
+def numbers_in(text: str) -> list[str]:
+    """The numbers, without those of clocks, in a text."""
+    return [said for said in _SAID.findall(text) if said.replace(".", "").isdigit()]
 
 
 def _is_rounded(said: float, places: int, moment: float) -> bool:
@@ -118,12 +148,14 @@ def _is_rounded(said: float, places: int, moment: float) -> bool:
 
 def is_nothing(value: Any) -> bool:
     """Whether a value stands for a field that is empty."""
-    return value is False or is_blank(value) or value == []
+    return value is False or is_blank(value)
 
 
 def is_blank(value: Any) -> bool:
-    """Whether it is None or a text of spaces."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    """Whether it is None, NaN, an empty list or a text of spaces."""
+    if isinstance(value, float):
+        return value != value
+    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, list) and not value)
 
 
 def is_zero(moment: Any) -> bool:

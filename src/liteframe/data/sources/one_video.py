@@ -74,6 +74,30 @@ def _several(where: str, field: str, path: str, name: str, other: str) -> Manife
     )
 
 
+def names_nothing(media: Any) -> bool:
+    """Whether a field of videos, pictures or sounds names none, as in columns that other rows of a list fill."""
+    if isinstance(media, list | dict):
+        return all(map(names_nothing, media.values() if isinstance(media, dict) else media))
+    return media is None or media == ""
+
+
+def is_the_same_or_its_sound(media: Any, path: str) -> bool:
+    """Whether files in a field are the video at `path` itself, or of its name and no other video: its sound, a frame.
+
+    Videos of one name in several folders may be versions of each other, of which each is another one.
+    """
+    if isinstance(media, list):
+        return bool(media) and all(is_the_same_or_its_sound(each, path) for each in media)
+    media = media.get("path") if isinstance(media, dict) else media
+    if not isinstance(media, str) or not media or not path:
+        return False
+    own, other = (PurePosixPath(each.replace("\\", "/")) for each in (path, media))
+    if _is_file(media):
+        least = min(len(own.parts), len(other.parts))
+        return own.parts[-least:] == other.parts[-least:]
+    return _stem(path) == other.stem.lower()
+
+
 def where_else(fields: dict[str, Any]) -> str:
     """Where else a row without a path may have it, to be said behind an error; empty where it is nowhere to be seen."""
     names = [name for name, value in fields.items() if isinstance(value, str) and value and is_of_a_video(name)]

@@ -10,6 +10,8 @@ _PLACEHOLDER = re.compile(r"<video>\n?|(?:\b(?i:frame)[ _-]?\d+ ?[:\uff1a]\s*)?<
 """With the number of a frame, as InternVL's prompts have it: ``Frame1: <image>``."""
 _VIDEO, _IMAGE = re.compile("<video>"), re.compile(r"(?:\b(?i:frame)[ _-]?\d+ ?[:\uff1a]\s*)?<image>")
 
+_MOST_ROUNDS = 16
+
 
 def plain_question(question: str) -> str:
     """A question without the placeholders of its video: where that goes is the prompt's to say.
@@ -22,9 +24,12 @@ def plain_question(question: str) -> str:
             "the question has several places of a video (<video> or <image>), and it is read about one; drop the row,"
             " or leave the others out"
         )
-    while _PLACEHOLDER.search(question):  # taking one out can make another one of what stood around it
-        question = _PLACEHOLDER.sub("", question)
-    return question.strip()
+    for _ in range(_MOST_ROUNDS):
+        plain = _PLACEHOLDER.sub("", question)
+        if plain == question:
+            return question.strip()
+        question = plain  # taking one out can make another one of what stood around it
+    raise ManifestError("the question has placeholders inside of placeholders (<video> or <image>); leave them out")
 
 
 def places_in(question: str) -> int:

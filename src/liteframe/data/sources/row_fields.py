@@ -7,6 +7,7 @@ import re
 import reprlib
 from typing import Any
 
+from liteframe.data.sources.moments import is_blank
 from liteframe.errors import ManifestError
 
 DECODER_CHOICES = ("auto", "decord", "pyav", "torchcodec")
@@ -62,7 +63,7 @@ class RowFields:
     def seconds(self, name: str) -> float | None:
         """A number from 0 on, or one in quotes, as columns of a table in text become; None of what is empty."""
         value = self.rest.pop(name, None)
-        if value is None or (isinstance(value, str) and not value.strip()):
+        if is_blank(value):
             return None
         if isinstance(value, str) and _NUMBER.fullmatch(value):
             return float(value)

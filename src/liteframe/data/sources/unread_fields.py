@@ -8,6 +8,7 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from liteframe.data.sources.one_video import is_the_same_or_its_sound, names_nothing
 from liteframe.errors import ManifestError
 
 _OTHER_MEDIA = ("image", "images", "audio", "audios")
@@ -32,24 +33,28 @@ _MARKS = re.compile(
     r"<\|?/?(?:video|image|audio|speech|sound|frame|vision)s?(?:[ _-]?(?:\d+|here|token\w*|start|end|pad))?\|?>",
     re.IGNORECASE,
 )
-_REGIONS = re.compile(r"<(?P<name>ref-object|bbox|region|mask)\d*>(?!.*</(?P=name)\d*>)", re.DOTALL)
+_REGIONS = re.compile(r"<(?P<closes>/?)(?P<name>ref-object|bbox|region|mask)\d*>")
 _MORE_MEDIA = re.compile(
     r"(?:ref|reference|query|target|second)[-_ ]?(?:image|img|picture|photo|audio|video|clip)s?(?:[-_ ]?(?:path|url))?"
     r"|(?:video|image)[-_ ]?(?:2|b)(?:[-_ ]?(?:path|url))?",
     re.IGNORECASE,
 )
 """What a question may be about beside the video of its row: ``query_image``, ``video_2``."""
+_PICTURES = re.compile(r"image|img|picture|photo", re.IGNORECASE)
 _THUMBNAIL = re.compile(r"thumb|poster|cover|preview|default\.(?:jpg|webp)", re.IGNORECASE)
-_TIMES = re.compile(r"<(?P<name>[se]\d+|time(?:_?stamp|_\w+)?|stamp)>(?!.*</(?P=name)>)", re.DOTALL | re.IGNORECASE)
+_TIMES = re.compile(r"<(?P<closes>/?)(?P<name>[se]\d+|time(?:_?stamp|_\w+)?|stamp)>", re.IGNORECASE)
 """What stands for moments that a row tells elsewhere, as VTimeLLM writes them."""
+_IN_BRACKETS = re.compile(r"<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}")
+"""Names that stand for something: others are in a text as words."""
 
 
 def require_meaning(row: dict[str, Any], where: str) -> None:
     """Raises ManifestError where a question of the row is about more than its video and the turns that are read."""
-    _require_no_others(row, f"{where}: field ", "the row", bool(row.get("conversations")))
+    path = str(row.get("path") or "")
+    _require_no_others(row, path, f"{where}: field ", "the row", bool(row.get("conversations")))
     for number, item in enumerate(_items(row.get("questions")), start=1):
         if isinstance(item, dict):
-            _require_no_others(item, f"{where}: field questions: item {number}: ", "it", False)
+            _require_no_others(item, path, f"{where}: field questions: item {number}: ", "it", False)
     for name, what in (("tools", "what the model may call"), ("functions", "what the model may call")):
         if any(isinstance(item, dict) and any(key in item for key in _SCHEMA) for item in _items(row.get(name))):
             raise _unread(row[name], name, what, where)
@@ -57,14 +62,18 @@ def require_meaning(row: dict[str, Any], where: str) -> None:
         raise _unread(row["history"], "history", "turns of before", where)
 
 
-def _require_no_others(fields: dict[str, Any], about: str, of: str, talks: bool) -> None:
+def _require_no_others(fields: dict[str, Any], path: str, about: str, of: str, talks: bool) -> None:
     """Raises ManifestError where a question or a conversation has pictures or sounds beside its video.
 
-    A picture that its name calls a thumbnail of the video is nothing that a single question is about.
+    A picture that its name calls a thumbnail of the video, or that bears the name of the video, is nothing that a
+    single question is about. Its own sound, and the video again, are nothing beside it.
     """
     for name in (*_OTHER_MEDIA, *filter(_MORE_MEDIA.fullmatch, fields)):
         value = fields.get(name)
-        if value and isinstance(value, str | list | dict) and (talks or not _is_thumbnail(value)):
+        if not isinstance(value, str | list | dict) or names_nothing(value):
+            continue
+        may_be_its_own = not talks or _PICTURES.search(name) is None
+        if (talks or not _is_thumbnail(value)) and not (may_be_its_own and is_the_same_or_its_sound(value, path)):
             asked = "a conversation" if talks else "a question"
             raise ManifestError(
                 f"{about}{name}: {of} has {reprlib.repr(value)} beside its video, and {asked} is read about one video"
@@ -151,7 +160,7 @@ def _is_of_an_answer(name: str, share: float, talks: bool) -> bool:
 def _lesser(name: str, value: Any) -> list[float]:
     """The shares that a field of `_SHARES` or `_MASKS`, a value or a list of them, tells otherwise than in full."""
     shares = [_share(item) for item in (value if isinstance(value, list) else [value])]
-    return [share for share in shares if share is not None and share != (name not in _MASKS)]
+    return [share for share in shares if share is not None and share == share and share != (name not in _MASKS)]
 
 
 def _share(value: Any) -> float | None:
@@ -199,7 +208,8 @@ def require_whole_answer(turn: dict[str, Any], number: int, where: str) -> None:
 def require_no_media(turn: dict[str, Any], number: int, where: str) -> None:
     """Raises ManifestError where a turn has pictures or sounds of its own, beside its text."""
     for name in _OTHER_MEDIA:
-        if (value := turn.get(name)) and isinstance(value, str | list | dict):
+        value = turn.get(name)
+        if isinstance(value, str | list | dict) and not names_nothing(value):
             raise ManifestError(
                 f"{where}: field conversations: turn {number} has {name!r}: {reprlib.repr(value)}, and a conversation"
                 " is read about one video alone; drop the row, or the field and what is said about it"
@@ -210,7 +220,7 @@ def named_times(row: dict[str, Any]) -> list[str]:
     """What stands in the texts of a row for the moments in its `meta`: ``{"token": {"<s0>": 12.1}}``."""
     meta = row.get("meta")
     tokens = meta.get("token") if isinstance(meta, dict) else None
-    return [name for name in tokens if name.strip()] if isinstance(tokens, dict) else []
+    return list(filter(_IN_BRACKETS.fullmatch, tokens)) if isinstance(tokens, dict) else []
 
 
 def unread_mark(text: str, part: Literal["question", "answer"], times: Sequence[str] = ()) -> str | None:
@@ -223,5 +233,19 @@ def unread_mark(text: str, part: Literal["question", "answer"], times: Sequence[
     """
     if (named := next((name for name in times if name in text), None)) is not None:
         return named
-    match = _REGIONS.search(text) or _TIMES.search(text) or (_MARKS.search(text) if part == "question" else None)
+    if (mark := _unclosed(_REGIONS, text) or _unclosed(_TIMES, text)) is not None or part == "answer":
+        return mark
+    match = _MARKS.search(text)
     return match[0] if match else None
+
+
+def _unclosed(tags: re.Pattern[str], text: str) -> str | None:
+    """The first of some tags behind which none of its name is closed: one that is holds what it is about."""
+    first: dict[str, re.Match[str]] = {}
+    for match in tags.finditer(text):
+        name = match["name"].lower()
+        if match["closes"]:
+            first.pop(name, None)
+        else:
+            first.setdefault(name, match)
+    return min(first.values(), key=re.Match.start)[0] if first else None

@@ -89,12 +89,18 @@ def require_no_own_parts(row: RowFields, field: str, items: list[Any] | None) ->
     for number, item in enumerate(items or (), start=1):
         if not isinstance(item, dict):
             continue
-        if (name := part_of_item(item)) is not None:
+        # What a turn is about may be said by the one before it or behind it.
+        beside = {"conversations": (items or [])[max(0, number - 2) : number + 1]} if kind == "turn" else item
+        if (name := part_of_item(item, beside)) is not None:
             what = "and a part of the video is told by the row; split the row, or drop"
             raise row.fault(field, f"{kind} {number} has a {name!r} of its own, {what} {name!r}")
-        if (name := asked_at(item)) is not None:
+        if not _is_an_answer(item) and (name := asked_at(item, beside)) is not None:
             what = "split the row and write it as 'end', in seconds, or rename"
             raise row.fault(field, f"{kind} {number} has a {name!r}, which {ASKED}; {what} {name!r}")
+
+
+def _is_an_answer(turn: dict[str, Any]) -> bool:
+    return any(turn.get(name) in ("gpt", "assistant") for name in ("from", "role"))
 
 
 def part_of_url(url: str) -> str | None:

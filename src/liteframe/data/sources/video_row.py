@@ -165,11 +165,22 @@ def parse_row(found: Any, where: str, root: ListRoot, asked_apart: bool = False)
     return ParsedRow(parsed, given_id is not None, foreign)
 
 
-def _without_nans(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields without those that hold no number (NaN), as tables have it where they hold nothing."""
-    if any(isinstance(value, float) and value != value for value in fields.values()):
-        return {name: value for name, value in fields.items() if not isinstance(value, float) or value == value}
-    return fields
+def _without_nans(fields: dict[str, Any], depth: int = 4) -> dict[str, Any]:
+    """The fields without those that hold no number (NaN), as tables have it where they hold nothing.
+
+    Also without those of the objects in there, so deep: a video in a part of a turn of the row.
+    """
+    kept = {}
+    for name, value in fields.items():
+        if isinstance(value, float):
+            if value != value:
+                continue
+        elif depth and isinstance(value, dict):
+            value = _without_nans(value, depth - 1)
+        elif depth and isinstance(value, list) and value and isinstance(value[0], dict):
+            value = [_without_nans(item, depth - 1) if isinstance(item, dict) else item for item in value]
+        kept[name] = value
+    return kept
 
 
 def _require_no_other(row: RowFields, field: str, path: str) -> None:
