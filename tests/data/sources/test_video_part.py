@@ -10,11 +10,7 @@ from typing import Any
 import pytest
 
 from liteframe.data.sources.manifest import read_manifest
-<<<<<<< HEAD
-from liteframe.data.sources.moments import seconds_of
-=======
 from liteframe.data.sources.moments import say_any
->>>>>>> parts2
 from liteframe.data.sources.video_row import VideoRow
 from liteframe.errors import ManifestError
 
@@ -292,10 +288,6 @@ def test_a_question_that_says_its_moment_is_about_the_whole_video(tmp_path: Path
     assert read(tmp_path, {"conversations": [*TALK, *TALK], "timestamp": 12.4}, native=True).end is None, "of which?"
 
 
-<<<<<<< HEAD
-def test_a_unit_that_is_one_but_for_its_case_is_a_moment() -> None:
-    assert seconds_of("5\u017f") == 5.0 == seconds_of("5S"), "a long s"
-=======
 def test_letters_of_other_scripts_are_no_units(tmp_path: Path) -> None:
     for told in ("5\u017f", "\u0665", "5 m\u017f", "3\u017f-7\u017f"):
         assert read(tmp_path, {"time": told, "start_time": told, "end_time": told}, native=True).end is None
@@ -336,4 +328,3 @@ def test_a_single_limit_that_the_texts_say_is_to_be_found(tmp_path: Path) -> Non
     assert read(tmp_path, row, native=True).start is None
     with pytest.raises(ManifestError, match="item 1 has a 'start_time' of its own"):
         read(tmp_path, {"questions": [{"question": "What?", "answer": "A cat.", "start_time": 3}]}, native=True)
->>>>>>> parts2
