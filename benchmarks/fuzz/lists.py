@@ -23,7 +23,7 @@ from liteframe.data.loading.dataset import ClipSettings, VideoDataset
 from liteframe.data.loading.loader import VideoLoader
 from liteframe.data.loading.skips import SkipLedger
 from liteframe.data.sampling import UniformMidpoints
-from liteframe.data.sources.conversations import choices_of, has_placeholder, turns_of
+from liteframe.data.sources.conversations import choices_of, placeholders_of_questions, turns_of
 from liteframe.data.sources.list_rows import each_row
 from liteframe.data.sources.manifest import read_manifest
 from liteframe.errors import LiteFrameError, ManifestError
@@ -134,7 +134,7 @@ class Lists:
 
     @staticmethod
     def _ask(row: dict[str, Any], where: str) -> None:
-        for read in (turns_of, choices_of, lambda row: row.get("conversations") and has_placeholder(row)):
+        for read in (turns_of, choices_of, lambda row: row.get("conversations") and placeholders_of_questions(row)):
             try:
                 read(row)
             except ManifestError as error:
