@@ -54,11 +54,11 @@ def talkative(folder: Path, questions: int = 0) -> str:
     """Five videos with answers of 1 to 8 words, or with so many `questions` each."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = read_manifest(manifest())[: len(ANSWERS)]
+    several = [{"question": "color of the box", "answer": answer} for answer in ANSWERS[:questions]]
     lines = [
-        {"path": row.path, "question": "color of the star", "answer": a} for row, a in zip(rows, ANSWERS, strict=True)
+        {"path": row.path, **({"questions": several} if questions else {"question": "color of the star", "answer": a})}
+        for row, a in zip(rows, ANSWERS, strict=True)
     ]
-    for line in lines if questions else []:
-        line["questions"] = [{"question": "color of the box", "answer": a} for a in ANSWERS[:questions]]  # type: ignore[assignment]
     path = folder / "talkative.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(path)
