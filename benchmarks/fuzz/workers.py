@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import time
@@ -63,6 +64,7 @@ class Killable:
 
 def _serve(connection: Connection, prepare: Callable[..., Callable[[Any], Any]], args: tuple[Any, ...]) -> None:
     die_with_parent()
+    gc.freeze()  # what the parent left is not this process's to take down: its native threads are not here
     answer = prepare(*args)
     while True:
         try:
