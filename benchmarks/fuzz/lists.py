@@ -190,6 +190,12 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
+def _without_nans(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nans(item) for name, item in value.items() if item == item}
+    return [_without_nans(item) for item in value] if isinstance(value, list) else value
+
+
 def _video(row: dict[str, Any]) -> str:
     found = next((row[name] for name in ("path", "video", "videos") if not _is_empty(row.get(name))), None)
     found = found[0] if isinstance(found, list) and len(found) == 1 else found
@@ -203,8 +209,8 @@ def _is_empty(value: Any) -> bool:
 
 
 def _fields(row: dict[str, Any]) -> dict[str, Any]:
-    row = {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
-    given = {name: row[name] for name in ("start", "end") if str(row.get(name, "")).strip() not in ("", "None")}
+    row = _without_nans(row)
+    given = {name: row[name] for name in ("start", "end") if str(row.get(name, "")).strip() not in ("", "None", "[]")}
     seconds = {name: float(given[name]) if name in given else None for name in ("start", "end")}
     turns, messages = row.get("conversations"), row.get("messages")
     if not turns and messages and _is_empty(row.get("path")):
